@@ -1,0 +1,1 @@
+"""Headrace keeps machine-learning models fresh on a stream."""

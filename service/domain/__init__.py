@@ -1,0 +1,1 @@
+"""Frozen values and enums; imports nothing of Headrace but errors."""

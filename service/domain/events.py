@@ -1,0 +1,103 @@
+"""What travels on the stream: records, events, refusals."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple, TypeAlias
+
+import msgspec
+
+Scalar: TypeAlias = float | int | str | bool | None
+Features: TypeAlias = dict[str, Scalar]
+Label: TypeAlias = bool | int | float | str
+EventId: TypeAlias = str | int
+
+
+class Task(StrEnum):
+    """What a model predicts."""
+
+    BINARY = "binary"
+    MULTICLASS = "multiclass"
+    REGRESSION = "regression"
+
+
+class Reason(StrEnum):
+    """Why an event became a dead letter."""
+
+    NOT_JSON = "not_json"
+    NOT_CSV = "not_csv"
+    NOT_AN_OBJECT = "not_an_object"
+    REPEATED_KEY = "repeated_key"
+    MISSING_ID = "missing_id"
+    BAD_ID = "bad_id"
+    BAD_TIME = "bad_time"
+    FUTURE_TIME = "future_time"
+    MISSING_FEATURES = "missing_features"
+    NON_SCALAR_FEATURE = "non_scalar_feature"
+    NON_FINITE = "non_finite"
+    MAGNITUDE = "magnitude"
+    OUT_OF_RANGE = "out_of_range"
+    TYPE_CHANGED = "type_changed"
+    NEW_FEATURE = "new_feature"
+    TOO_MANY_FEATURES = "too_many_features"
+    BAD_LABEL = "bad_label"
+    BAD_WEIGHT = "bad_weight"
+    TOO_LARGE = "too_large"
+    ESTIMATOR_FAILED = "estimator_failed"
+    NON_FINITE_PREDICTION = "non_finite_prediction"
+    KILLED_PROCESS = "killed_process"
+
+
+class TopicPartition(NamedTuple):
+    """One partition of one topic."""
+
+    topic: str
+    partition: int
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """A run of records of one partition in offset order, column by column.
+
+    `offsets`, `timestamps` (epoch milliseconds) and `values` have one length;
+    `next_offset` is the position after the run and may lie past the last record,
+    because transaction markers and compacted records leave gaps.
+    """
+
+    at: TopicPartition
+    offsets: Sequence[int]
+    timestamps: Sequence[int]
+    values: Sequence[bytes]
+    next_offset: int
+
+
+class Event(msgspec.Struct, gc=False):
+    """One decoded record; `ts` in epoch milliseconds."""
+
+    offset: int
+    id: EventId
+    ts: int
+    x: Features
+    y: Label | None = None
+    group: str | int | None = None
+    weight: float = 1.0
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """A record that is not learned, and why; `payload` is the record's value, whole."""
+
+    offset: int
+    reason: Reason
+    detail: str
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """The events and refusals of one run of records, each in offset order."""
+
+    at: TopicPartition
+    events: Sequence[Event]
+    refusals: Sequence[Refusal]
+    next_offset: int
+    payloads: dict[int, bytes]

@@ -1,0 +1,187 @@
+"""What the registry holds: models, versions, lineages, checkpoints, leases, commands."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, NewType, TypeAlias
+
+from service.domain.events import Reason, TopicPartition
+from service.domain.position import Position, Run
+
+ModelName = NewType("ModelName", str)
+LineageId = NewType("LineageId", int)
+VersionNumber = NewType("VersionNumber", int)
+CheckpointId = NewType("CheckpointId", int)
+
+Json: TypeAlias = Mapping[str, Any]
+
+
+class VersionKind(StrEnum):
+    """Where a version came from."""
+
+    INITIAL = "initial"
+    SNAPSHOT = "snapshot"
+    RETRAIN = "retrain"
+    ROLLBACK = "rollback"
+    IMPORT = "import"
+
+
+class Role(StrEnum):
+    """What a lineage does for its model."""
+
+    CHAMPION = "champion"
+    CHALLENGER = "challenger"
+    RETIRED = "retired"
+
+
+class CommandKind(StrEnum):
+    """What a CLI or API asks of the process that writes a model."""
+
+    SNAPSHOT = "snapshot"
+    ROLLBACK = "rollback"
+    FREEZE = "freeze"
+    UNFREEZE = "unfreeze"
+    APPLY = "apply"
+    PROMOTE = "promote"
+    REPLAY_DEAD_LETTER = "replay_dead_letter"
+
+
+class CommandStatus(StrEnum):
+    """How far a command has come."""
+
+    PENDING = "pending"
+    DONE = "done"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A named deployment."""
+
+    name: ModelName
+    spec: Json
+    spec_digest: str
+    champion: LineageId | None
+    frozen: bool
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """One evolving state: its origin version and everything learned since."""
+
+    id: LineageId
+    model: ModelName
+    role: Role
+    origin: VersionNumber
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """An immutable registry entry; numbers count from 1 within a model."""
+
+    model: ModelName
+    number: VersionNumber
+    kind: VersionKind
+    parent: VersionNumber | None
+    lineage: LineageId
+    digest: str
+    spec: Json
+    position: Position
+    learned: Sequence[Run]
+    metrics: Json
+    environment: Json
+    created_at: datetime
+    created_by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A durable state of a lineage, without its bytes."""
+
+    id: CheckpointId
+    lineage: LineageId
+    sequence: int
+    digest: str
+    size: int
+    position: Position
+    learned: int
+    metrics: Json
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to write one lineage, until `expires_at`, under `epoch`."""
+
+    lineage: LineageId
+    holder: str
+    epoch: int
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """An act that was asked for, and what became of it."""
+
+    id: int
+    model: ModelName
+    kind: CommandKind
+    arguments: Json
+    status: CommandStatus
+    requested_by: str
+    requested_at: datetime
+    outcome: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """An event that was refused; `payload` may be cut to the configured limit."""
+
+    at: TopicPartition
+    offset: int
+    reason: Reason
+    detail: str
+    payload: bytes
+    size: int
+    id: int = 0
+    created_at: datetime | None = None
+    replayed_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """Who changed a model, when, why, from what to what, on what evidence."""
+
+    model: ModelName
+    actor: str
+    action: str
+    reason: str = ""
+    from_version: VersionNumber | None = None
+    to_version: VersionNumber | None = None
+    evidence: Json = field(default_factory=dict)
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """All that one checkpoint writes in one transaction.
+
+    `artifact` is the sealed (signed) container; `digest` its SHA-256. `scores` is the encoded
+    segment of the score journal, `order` the runs learned since the previous commit.
+    """
+
+    lease: Lease
+    sequence: int
+    digest: str
+    artifact: bytes
+    position: Position
+    learned: int
+    metrics: Json
+    order: Sequence[Run]
+    scores: bytes
+    scored: int
+    dead_letters: Sequence[DeadLetter]

@@ -1,0 +1,132 @@
+"""What a user may say about a model; validated by pydantic, frozen, stored as JSON."""
+
+import hashlib
+import json
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+
+from service.domain.events import Task
+
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_BYTES = {"B": 1, "kB": 1000, "KB": 1000, "MB": 1000**2, "GB": 1000**3}
+
+
+def _with_unit(units: dict[str, Any], example: str) -> BeforeValidator:
+    def parse(value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        found = re.fullmatch(r"\s*([0-9.]+)\s*([A-Za-z]+)\s*", value)
+        if not found or found[2] not in units:
+            msg = f"found {value!r}, expected a number with one of {', '.join(units)}, like {example}"
+            raise ValueError(msg)
+        return float(found[1]) * units[found[2]]
+
+    return BeforeValidator(parse, json_schema_input_type=float | str)
+
+
+Duration = Annotated[float, _with_unit(_SECONDS, "1s"), Field(gt=0)]
+"""Seconds; written as a number or with a unit (`500ms`, `1s`, `7d`)."""
+
+Size = Annotated[int, _with_unit(_BYTES, "1MB"), Field(gt=0)]
+"""Bytes; written as a number or with a unit (`1MB`)."""
+
+
+class Frozen(BaseModel):
+    """Immutable, and closed against keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FieldsSpec(Frozen):
+    """Where the envelope's parts stand in the user's own layout (`$.a.b`, or a CSV column)."""
+
+    format: Literal["json", "csv"] = "json"
+    columns: tuple[str, ...] | None = None
+    id: str | None = None
+    ts: str | None = None
+    y: str | None = None
+    x: str | tuple[str, ...] | dict[str, str] | None = None
+    group: str | None = None
+    weight: str | None = None
+
+
+class GuardSpec(Frozen):
+    """What a value may be before the model sees it."""
+
+    max_magnitude: float = Field(default=1e12, gt=0)
+    range_factor: float = Field(default=1000, gt=1)
+    new_features: Literal["allow", "refuse"] = "allow"
+    max_features: int = Field(default=10_000, gt=0)
+    max_event_bytes: Size = 1_000_000
+    max_future_skew: Duration = 3600.0
+    max_refused_share: float = Field(default=0.5, gt=0, le=1)
+
+
+class DedupeSpec(Frozen):
+    """How many ids are remembered."""
+
+    events: int = Field(default=10_000, ge=0)
+
+
+class CheckpointSpec(Frozen):
+    """When state becomes durable, and how much of it is kept."""
+
+    every: Duration = 1.0
+    events: int | None = Field(default=None, gt=0)
+    max_share: float = Field(default=0.05, gt=0, le=1)
+
+
+class LearnSpec(Frozen):
+    """`batch: 1` learns event by event, more uses `learn_many`."""
+
+    batch: int = Field(default=1, ge=1, le=1_000_000)
+
+
+class DeadLetterSpec(Frozen):
+    """Bounds on what is kept of refused events."""
+
+    max_count: int = Field(default=10_000, gt=0)
+    max_payload: Size = 64_000
+
+
+class MonitorSpec(Frozen):
+    """A drift monitor on the prequential error."""
+
+    name: str
+    on: Literal["error"] = "error"
+    detector: str | dict[str, Any] = "drift.ADWIN"
+
+
+class ModelSpec(Frozen):
+    """One model, as the file describes it."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,62}$")
+    task: Task
+    events: str
+    fields: FieldsSpec | None = None
+    start: str = "earliest"
+    seed: int = 42
+    estimator: str | list[Any] | dict[str, Any] | None = None
+    factory: str | None = None
+    metrics: tuple[str | dict[str, Any], ...] = ()
+    window: int = Field(default=1000, gt=0)
+    checkpoint: CheckpointSpec = CheckpointSpec()
+    guard: GuardSpec = GuardSpec()
+    dedupe: DedupeSpec = DedupeSpec()
+    learn: LearnSpec = LearnSpec()
+    dead_letters: DeadLetterSpec = DeadLetterSpec()
+    drift: tuple[MonitorSpec, ...] = ()
+
+    @field_validator("factory")
+    @classmethod
+    def _names_a_function(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[\w.]+:\w+", value):
+            msg = f"found {value!r}, expected package.module:function"
+            raise ValueError(msg)
+        return value
+
+    def digest(self) -> str:
+        """Equal for equal specifications, whatever the order of keys in the file."""
+        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
