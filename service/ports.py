@@ -3,8 +3,35 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from service.domain.events import Decoded, Features, Label, Records, TopicPartition
+from service.domain.events import (
+    Decoded,
+    Features,
+    Label,
+    Reason,
+    Records,
+    TopicPartition,
+)
 from service.domain.position import Bounds, Position
+from service.domain.registry import (
+    AuditEntry,
+    Checkpoint,
+    Command,
+    CommandKind,
+    CommandStatus,
+    Commit,
+    DeadLetter,
+    Founding,
+    JournalSegment,
+    Json,
+    Lease,
+    Lineage,
+    LineageId,
+    Model,
+    Origin,
+    Snapshot,
+    Succession,
+    Version,
+)
 
 
 class Source(Protocol):
@@ -91,4 +118,143 @@ class ArtifactStore(Protocol):
 
     def delete(self, digest: str) -> None:
         """Forget it; missing is fine."""
+        ...
+
+
+class Models(Protocol):
+    """The named deployments."""
+
+    def register(self, founding: Founding) -> Model:
+        """Version 1, its lineage, lease row and checkpoint 0, in one transaction."""
+        ...
+
+    def get(self, name: str) -> Model:
+        """NotFoundError names the models there are."""
+        ...
+
+    def list(self) -> Sequence[Model]:
+        """By name."""
+        ...
+
+    def delete(self, name: str, *, actor: str, reason: str) -> None:
+        """Forget the model and all that belongs to it; LeaseHeldError while it is written."""
+        ...
+
+
+class History(Protocol):
+    """Lineages, versions and the audit of one model."""
+
+    def lineages(self, name: str) -> Sequence[Lineage]:
+        """Oldest first."""
+        ...
+
+    def versions(self, name: str) -> Sequence[Version]:
+        """Oldest first."""
+        ...
+
+    def audit(self, name: str) -> Sequence[AuditEntry]:
+        """Oldest first."""
+        ...
+
+    def artifact(self, digest: str) -> bytes:
+        """The sealed bytes, inline or from the store; NotFoundError."""
+        ...
+
+
+class Leases(Protocol):
+    """The right to write a lineage."""
+
+    def acquire(self, lineage: LineageId, *, holder: str, ttl_s: float) -> Lease:
+        """Raise the epoch: the lease is free, expired, this holder's own, or of a dead process here.
+
+        Otherwise LeaseHeldError, which names the holder and the time of expiry.
+        """
+        ...
+
+    def renew(self, lease: Lease, *, ttl_s: float) -> Lease:
+        """LeaseLostError when the epoch has moved on."""
+        ...
+
+    def release(self, lease: Lease) -> None:
+        """Expire it now; a lost lease is left alone."""
+        ...
+
+    def find(self, lineage: LineageId) -> Lease | None:
+        """The lease as it stands, expired or not; None before the first."""
+        ...
+
+
+class Checkpoints(Protocol):
+    """Durable states; every method that writes begins by proving the lease."""
+
+    def commit(self, commit: Commit) -> Checkpoint:
+        """Artifact first, then everything else in one transaction; LeaseLostError."""
+        ...
+
+    def newest_first(self, lineage: LineageId) -> Sequence[Checkpoint]:
+        """What the retention ladder has kept."""
+        ...
+
+    def journal(self, lineage: LineageId) -> Sequence[JournalSegment]:
+        """Order and score journal, one segment a commit, oldest first."""
+        ...
+
+    def thin(self, lease: Lease) -> int:
+        """Apply the retention ladder and collect orphans; how many checkpoints went."""
+        ...
+
+    def note_start(self, lineage: LineageId, position: Position) -> int:
+        """How many starts in a row, this one included, began at the same position without a commit."""
+        ...
+
+
+class Changes(Protocol):
+    """What changes a model besides learning; each is one transaction under the lease."""
+
+    def succeed(self, succession: Succession) -> tuple[Version, Lease]:
+        """A new version in a new lineage takes over as champion (or starts as challenger)."""
+        ...
+
+    def snapshot(self, snapshot: Snapshot) -> Version:
+        """The newest checkpoint's state becomes a version of the same lineage."""
+        ...
+
+    def set_frozen(self, lease: Lease, *, frozen: bool, origin: Origin) -> None:
+        """Whether the model learns at all."""
+        ...
+
+
+class Commands(Protocol):
+    """Acts asked for by one process and carried out by another."""
+
+    def request(self, name: str, kind: CommandKind, *, arguments: Json, actor: str) -> Command:
+        """A pending row."""
+        ...
+
+    def pending(self, name: str) -> Sequence[Command]:
+        """Oldest first."""
+        ...
+
+    def settle(self, command: int, *, status: CommandStatus, outcome: str) -> None:
+        """Once; a settled command stays as it is."""
+        ...
+
+    def get(self, command: int) -> Command:
+        """NotFoundError."""
+        ...
+
+
+class DeadLetters(Protocol):
+    """Refused events; written by commits, read and marked here."""
+
+    def list(self, name: str, *, limit: int, reason: Reason | None = None) -> Sequence[DeadLetter]:
+        """Newest first."""
+        ...
+
+    def get(self, name: str, letter: int) -> DeadLetter:
+        """NotFoundError."""
+        ...
+
+    def counts(self, name: str) -> Mapping[Reason, int]:
+        """Kept dead letters by reason."""
         ...

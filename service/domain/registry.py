@@ -185,3 +185,75 @@ class Commit:
     scores: bytes
     scored: int
     dead_letters: Sequence[DeadLetter]
+    replayed: Sequence[int] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class JournalSegment:
+    """What one commit added to the journals."""
+
+    sequence: int
+    order: Sequence[Run]
+    scores: bytes
+    scored: int
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Who asks for a change, why, and by which command, which is settled with it."""
+
+    actor: str
+    reason: str = ""
+    command: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SealedState:
+    """A signed artifact and what it stands for."""
+
+    digest: str
+    artifact: bytes
+    position: Position
+    learned: int
+    metrics: Json
+
+
+@dataclass(frozen=True, slots=True)
+class Founding:
+    """A model's first version."""
+
+    name: ModelName
+    spec: Json
+    spec_digest: str
+    state: SealedState
+    environment: Json
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A version made of a lineage's newest committed state."""
+
+    lease: Lease
+    model: ModelName
+    kind: VersionKind
+    environment: Json
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Succession:
+    """A new lineage from an older state; compare-and-set on the lease's lineage as champion."""
+
+    lease: Lease
+    model: ModelName
+    kind: VersionKind
+    role: Role
+    parent: VersionNumber
+    state: SealedState
+    spec: Json
+    spec_digest: str
+    learned: Sequence[Run]
+    environment: Json
+    origin: Origin
+    evidence: Json = field(default_factory=dict)
