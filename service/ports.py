@@ -223,6 +223,10 @@ class Changes(Protocol):
         """Whether the model learns at all."""
         ...
 
+    def fall_back(self, lease: Lease, *, to_sequence: int, origin: Origin) -> None:
+        """Forget the lineage's checkpoints and journal past `to_sequence`; they will be learned again."""
+        ...
+
 
 class Commands(Protocol):
     """Acts asked for by one process and carried out by another."""
@@ -257,4 +261,45 @@ class DeadLetters(Protocol):
 
     def counts(self, name: str) -> Mapping[Reason, int]:
         """Kept dead letters by reason."""
+        ...
+
+
+class Opened(Protocol):
+    """An artifact whose signature holds."""
+
+    @property
+    def payload(self) -> bytes:
+        """What was sealed."""
+        ...
+
+
+class Sealer(Protocol):
+    """Signs states and opens what it has signed."""
+
+    def seal(self, payload: bytes, *, model: str, lineage: str, position: Position) -> bytes:
+        """The signed container."""
+        ...
+
+    def open(self, sealed: bytes) -> Opened:
+        """UnsignedError or TamperedError where the signature does not hold."""
+        ...
+
+    def digest(self, sealed: bytes) -> str:
+        """SHA-256, in hexadecimal."""
+        ...
+
+
+class Footprint(Protocol):
+    """The event being learned, written where it outlives the process; used only in suspicion."""
+
+    def mark(self, at: TopicPartition, offset: int) -> None:
+        """Costs next to nothing; durable against the death of the process, not of the host."""
+        ...
+
+    def suspects(self) -> Mapping[tuple[TopicPartition, int], int]:
+        """Events during which the process died, and how often."""
+        ...
+
+    def clear(self) -> None:
+        """Forget; the lineage has got past."""
         ...

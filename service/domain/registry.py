@@ -43,7 +43,6 @@ class CommandKind(StrEnum):
     FREEZE = "freeze"
     UNFREEZE = "unfreeze"
     APPLY = "apply"
-    PROMOTE = "promote"
     REPLAY_DEAD_LETTER = "replay_dead_letter"
 
 
@@ -186,6 +185,7 @@ class Commit:
     scored: int
     dead_letters: Sequence[DeadLetter]
     replayed: Sequence[int] = ()
+    max_dead_letters: int = 10_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""The pure core: estimators, guard, learner, scores, drift; no IO."""

@@ -1,0 +1,85 @@
+"""Micro-batches of a chosen size, whose borders depend on the events alone.
+
+A batch is learned when it is full, however the stream was polled; what waits is part of the
+checkpoint. Predictions of a batch are made before any of it is learned.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import chain
+from typing import Any, Self
+
+import msgspec
+import numpy as np
+import polars as pl
+
+from service.domain.events import Event, TopicPartition
+from service.learning.stepper import Learned, Stepper
+
+
+class MicroBatch:
+    """Collects the events of each partition for `learn_many`; with a size of 1 it is the stepper itself."""
+
+    def __init__(self, stepper: Stepper, *, size: int) -> None:
+        self._stepper = stepper
+        self._size = size
+        self._waiting: dict[TopicPartition, list[Event]] = {}
+
+    @classmethod
+    def restore(cls, stepper: Stepper, *, size: int, state: Sequence[Any]) -> Self:
+        """With the events that waited when `state` was taken."""
+        found = cls(stepper, size=size)
+        found._waiting = {TopicPartition(*at): msgspec.convert(events, list[Event]) for at, events in state}
+        return found
+
+    def state(self) -> list[Any]:
+        """The events that wait, a partition at a time."""
+        return [[list(at), msgspec.to_builtins(events)] for at, events in self._waiting.items() if events]
+
+    def learn(
+        self, at: TopicPartition, events: Sequence[Event], *, before: Callable[[Event], None] | None = None
+    ) -> Learned:
+        """Learn every batch of the partition that is full."""
+        if self._size == 1:
+            return self._stepper.learn(events, before=before)
+        waiting = [*self._waiting.get(at, ()), *events]
+        whole = len(waiting) - len(waiting) % self._size
+        self._waiting[at] = waiting[whole:]
+        return _joined(
+            [self._learn_one_batch(waiting[i : i + self._size]) for i in range(0, whole, self._size)]
+        )
+
+    def flush(self, at: TopicPartition) -> Learned:
+        """Learn what waits of the partition, full or not."""
+        ready = self._waiting.pop(at, [])
+        return self._learn_one_batch(ready) if ready else Learned([], [])
+
+    def partitions(self) -> Sequence[TopicPartition]:
+        """The partitions of which events wait."""
+        return [at for at, events in self._waiting.items() if events]
+
+    def _learn_one_batch(self, events: Sequence[Event]) -> Learned:
+        frame = _frame(events)
+        if frame is None or any(event.weight != 1.0 for event in events):
+            return self._stepper.learn(events)
+        return self._stepper.learn_many(events, frame)
+
+
+def _frame(events: Sequence[Event]) -> pl.DataFrame | None:
+    """The features as columns, where all events have the same numeric ones."""
+    columns = tuple(events[0].x)
+    rows = [event.x for event in events]
+    if any(map(columns.__ne__, map(tuple, rows))):
+        return None
+    try:
+        flat = np.fromiter(chain.from_iterable(map(dict.values, rows)), float, len(rows) * len(columns))
+    except (TypeError, ValueError):
+        return None
+    return pl.DataFrame(flat.reshape(len(rows), len(columns)), schema=list(columns), orient="row")
+
+
+def _joined(parts: Sequence[Learned]) -> Learned:
+    return Learned(
+        [event for part in parts for event in part.events],
+        [prediction for part in parts for prediction in part.predictions],
+        [failure for part in parts for failure in part.failed],
+    )

@@ -1,0 +1,1 @@
+"""One file per act; what acts is thin, what decides is in `service.learning`."""

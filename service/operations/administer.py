@@ -1,0 +1,226 @@
+"""Carrying out a command on a lineage whose lease this process holds."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import structlog
+
+from service.domain.registry import (
+    Checkpoint,
+    Command,
+    CommandKind,
+    CommandStatus,
+    Json,
+    Lease,
+    Origin,
+    Role,
+    SealedState,
+    Snapshot,
+    Succession,
+    Version,
+    VersionKind,
+    VersionNumber,
+)
+from service.domain.specification import ModelSpec
+from service.errors import HeadraceError, NotFoundError, RefusedError, UnavailableError
+from service.learning.learner import restored
+from service.operations.enrol import differences
+from service.operations.services import Services
+
+if TYPE_CHECKING:
+    from service.operations.session import Session
+
+_log = structlog.get_logger(__name__)
+
+CARRIED_OVER = frozenset({"checkpoint", "guard", "dedupe", "dead_letters"})
+"""Keys of a specification that may change without a new model."""
+
+
+def carry_out(services: Services, command: Command, lease: Lease, *, session: "Session | None" = None) -> Lease:
+    """Do what the command asks and record what became of it; the lease to go on with."""
+    acts: dict[CommandKind, Callable[[], tuple[str, Lease]]] = {
+        CommandKind.SNAPSHOT: lambda: _snapshot(services, command, lease),
+        CommandKind.ROLLBACK: lambda: _rollback(services, command, lease),
+        CommandKind.FREEZE: lambda: _freeze(services, command, lease, frozen=True),
+        CommandKind.UNFREEZE: lambda: _freeze(services, command, lease, frozen=False),
+        CommandKind.APPLY: lambda: _apply(services, command, lease),
+        CommandKind.REPLAY_DEAD_LETTER: lambda: _replay(services, command, lease, session=session),
+    }
+    try:
+        outcome, after = acts[command.kind]()
+    except UnavailableError:
+        raise
+    except HeadraceError as error:
+        services.commands.settle(command.id, status=CommandStatus.REFUSED, outcome=str(error))
+        return lease
+    services.commands.settle(command.id, status=CommandStatus.DONE, outcome=outcome)
+    _log.info("command_done", model=command.model, kind=command.kind, outcome=outcome)
+    if session is not None and command.kind in {CommandKind.FREEZE, CommandKind.UNFREEZE}:
+        session.frozen = command.kind is CommandKind.FREEZE
+    return after
+
+
+def chosen(
+    services: Services, model: str, *, to: int | None, at: str | None
+) -> tuple[str, VersionNumber | None, str]:
+    """The artifact a rollback goes back to: its digest, its version if it is one, and a name for it."""
+    versions = services.history.versions(model)
+    if to is not None:
+        found = next((version for version in versions if version.number == to), None)
+        if found is None:
+            known = ", ".join(str(version.number) for version in versions)
+            msg = f"found no version {to} of {model}, expected one of {known}; see `headrace model history {model}`"
+            raise NotFoundError(msg)
+        return found.digest, found.number, f"version {found.number}"
+    moment = datetime.fromisoformat(at or "")
+    states: list[tuple[datetime, str, VersionNumber | None, str]] = [
+        (version.created_at, version.digest, version.number, f"version {version.number}") for version in versions
+    ]
+    states += [
+        (one.created_at, one.digest, None, f"checkpoint {one.sequence} of {one.created_at:%Y-%m-%d %H:%M:%S}")
+        for lineage in services.history.lineages(model)
+        for one in services.checkpoints.newest_first(lineage.id)
+    ]
+    before = [state for state in states if state[0] <= moment]
+    if not before:
+        msg = f"found no version or checkpoint of {model} at or before {at}; see `headrace model history {model}`"
+        raise NotFoundError(msg)
+    _, digest, number, name = max(before, key=lambda state: state[0])
+    return digest, number, name
+
+
+def _rollback(services: Services, command: Command, lease: Lease) -> tuple[str, Lease]:
+    arguments = command.arguments
+    digest, number, name = chosen(services, command.model, to=arguments.get("to"), at=arguments.get("at"))
+    current = _newest(services, lease)
+    state = restored(_opened(services, current.digest), _opened(services, digest))
+    parent = number or _present_version(services, command.model, lease).number
+    source = next(v for v in services.history.versions(command.model) if v.number == parent)
+    present = _present_version(services, command.model, lease).spec
+    change = _Change(
+        kind=VersionKind.ROLLBACK,
+        parent=source,
+        state=_sealed(services, command.model, state, current),
+        spec={**source.spec, **{key: present[key] for key in CARRIED_OVER}},
+        evidence={"mode": "restore", "to": name, "position": current.position.to_json()},
+    )
+    version, after = _succeed(services, command, lease, change=change)
+    services.telemetry.rolled_back(command.model, version.number)
+    return f"version {version.number} restores {name} at {current.position}", after
+
+
+def _snapshot(services: Services, command: Command, lease: Lease) -> tuple[str, Lease]:
+    version = services.changes.snapshot(
+        Snapshot(lease, command.model, VersionKind.SNAPSHOT, services.environment, _origin(command))
+    )
+    return f"version {version.number}", lease
+
+
+def _freeze(services: Services, command: Command, lease: Lease, *, frozen: bool) -> tuple[str, Lease]:
+    services.changes.set_frozen(lease, frozen=frozen, origin=_origin(command))
+    return ("frozen" if frozen else "learning"), lease
+
+
+def _apply(services: Services, command: Command, lease: Lease) -> tuple[str, Lease]:
+    spec = ModelSpec.model_validate(command.arguments["spec"])
+    present = _present_version(services, command.model, lease)
+    changed = differences(present.spec, spec)
+    if not changed:
+        return "nothing has changed", lease
+    if set(changed) <= CARRIED_OVER:
+        current = _newest(services, lease)
+        change = _Change(
+            kind=VersionKind.SNAPSHOT,
+            parent=present,
+            state=_sealed(services, command.model, _opened(services, current.digest), current),
+            spec=spec.model_dump(mode="json"),
+            evidence={"changed": changed},
+        )
+        version, after = _succeed(services, command, lease, change=change)
+        return f"version {version.number} goes on with new {', '.join(changed)}", after
+    msg = (
+        f"found changes in {', '.join(changed)}, which need a new model; challengers are not built yet, "
+        f"so begin anew with `headrace learn --fresh` (only {', '.join(sorted(CARRIED_OVER))} carry over)"
+    )
+    raise RefusedError(msg)
+
+
+def _replay(
+    services: Services, command: Command, lease: Lease, *, session: "Session | None"
+) -> tuple[str, Lease]:
+    if session is None:
+        msg = f"dead letters are replayed by a learner; start `headrace learn {command.model}` first"
+        raise RefusedError(msg)
+    letter = services.dead_letters.get(command.model, int(command.arguments["id"]))
+    if letter.replayed_at is not None:
+        msg = f"dead letter {letter.id} was replayed at {letter.replayed_at:%Y-%m-%d %H:%M:%S}; it is learned once"
+        raise RefusedError(msg)
+    if letter.size > len(letter.payload):
+        msg = f"dead letter {letter.id} keeps {len(letter.payload)} of its {letter.size} bytes, so it cannot be learned"
+        raise RefusedError(msg)
+    outcome = session.replay(letter)
+    session.commit_now()
+    if outcome.refusals:
+        msg = f"refused again: {outcome.refusals[0].reason}: {outcome.refusals[0].detail}"
+        raise RefusedError(msg)
+    return f"dead letter {letter.id}: {dict(+outcome.counts)}", lease
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """What is particular to one succession."""
+
+    kind: VersionKind
+    parent: Version
+    state: SealedState
+    spec: Json
+    evidence: Json
+
+
+def _succeed(
+    services: Services, command: Command, lease: Lease, *, change: _Change
+) -> tuple[Version, Lease]:
+    return services.changes.succeed(
+        Succession(
+            lease=lease,
+            model=command.model,
+            kind=change.kind,
+            role=Role.CHAMPION,
+            parent=change.parent.number,
+            state=change.state,
+            spec=change.spec,
+            spec_digest=ModelSpec.model_validate(change.spec).digest(),
+            learned=change.parent.learned,
+            environment=services.environment,
+            origin=_origin(command),
+            evidence=change.evidence,
+        )
+    )
+
+
+def _origin(command: Command) -> Origin:
+    return Origin(command.requested_by, reason=str(command.arguments.get("reason", "")), command=command.id)
+
+
+def _newest(services: Services, lease: Lease) -> Checkpoint:
+    return services.checkpoints.newest_first(lease.lineage)[0]
+
+
+def _opened(services: Services, digest: str) -> bytes:
+    return services.sealer.open(services.history.artifact(digest)).payload
+
+
+def _present_version(services: Services, model: str, lease: Lease) -> Version:
+    """The newest version of the lineage that is written now."""
+    return next(
+        version for version in reversed(services.history.versions(model)) if version.lineage == lease.lineage
+    )
+
+
+def _sealed(services: Services, model: str, state: bytes, current: Checkpoint) -> SealedState:
+    sealed = services.sealer.seal(state, model=model, lineage="new", position=current.position)
+    return SealedState(
+        services.sealer.digest(sealed), sealed, current.position, current.learned, current.metrics
+    )

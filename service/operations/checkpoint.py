@@ -1,0 +1,158 @@
+"""Making a lineage's state durable without stopping the stream.
+
+The order, once:
+1. the computing thread serializes state and journals between two batches;
+2. a writer thread signs the artifact, and stores it (written, fsynced, renamed) if it is large;
+3. one transaction proves the lease and writes checkpoint, position, journals and dead letters;
+4. only after its commit is the position acknowledged to the broker.
+At most one checkpoint of a lineage is in flight.
+"""
+
+import random
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, replace
+
+import structlog
+
+from service.domain.position import Position, Run
+from service.domain.registry import Checkpoint, Command, Commit, DeadLetter, Lease
+from service.domain.specification import CheckpointSpec
+from service.errors import UnavailableError
+from service.operations.services import Services
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A commit that is durable, and the commands that were waiting at that moment."""
+
+    checkpoint: Checkpoint
+    commands: Sequence[Command]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A serialized state, before it is signed."""
+
+    model: str
+    lease: Lease
+    sequence: int
+    state: bytes
+    position: Position
+    learned: int
+    metrics: dict[str, object]
+    order: Sequence[Run]
+    scores: bytes
+    scored: int
+    dead_letters: Sequence[DeadLetter]
+    replayed: Sequence[int]
+    max_dead_letters: int
+
+
+class Committer:
+    """The writer thread's side; retries while the database cannot be reached."""
+
+    def __init__(self, services: Services, pool: Executor, stop: threading.Event) -> None:
+        self._services = services
+        self._pool = pool
+        self._stop = stop
+        self.down_since: float | None = None
+
+    def submit(self, draft: Draft) -> "Future[Written]":
+        """Begin to write; the future raises what the writing raised."""
+        return self._pool.submit(self._write, draft)
+
+    def poll(self, model: str) -> "Future[Sequence[Command]]":
+        """Look for commands while there is nothing to write."""
+        return self._pool.submit(self._services.commands.pending, model)
+
+    def _write(self, draft: Draft) -> Written:
+        began = time.monotonic()
+        commit = self._sealed(draft)
+        checkpoint = self._commit_patiently(commit)
+        commands = self._services.commands.pending(draft.model)
+        return Written(checkpoint, commands, time.monotonic() - began)
+
+    def _sealed(self, draft: Draft) -> Commit:
+        sealer = self._services.sealer
+        sealed = sealer.seal(
+            draft.state, model=draft.model, lineage=str(draft.lease.lineage), position=draft.position
+        )
+        return Commit(
+            lease=draft.lease,
+            sequence=draft.sequence,
+            digest=sealer.digest(sealed),
+            artifact=sealed,
+            position=draft.position,
+            learned=draft.learned,
+            metrics=draft.metrics,
+            order=draft.order,
+            scores=draft.scores,
+            scored=draft.scored,
+            dead_letters=draft.dead_letters,
+            replayed=draft.replayed,
+            max_dead_letters=draft.max_dead_letters,
+        )
+
+    def _commit_patiently(self, commit: Commit) -> Checkpoint:
+        wait_s = 0.1
+        while True:
+            try:
+                done = self._already(commit) if self.down_since is not None else None
+                checkpoint = done or self._services.checkpoints.commit(commit)
+            except UnavailableError as error:
+                self._note_down(error)
+                if self._stop.wait(wait_s * random.uniform(0.5, 1.5)):  # noqa: S311 - jitter, not a secret
+                    raise
+                wait_s = min(wait_s * 2, 5.0)
+            else:
+                self.down_since = None
+                return checkpoint
+
+    def _already(self, commit: Commit) -> Checkpoint | None:
+        """The checkpoint of an earlier try whose acknowledgement was lost on the way."""
+        newest = next(iter(self._services.checkpoints.newest_first(commit.lease.lineage)), None)
+        found = newest is not None and (newest.sequence, newest.digest) == (commit.sequence, commit.digest)
+        return newest if found else None
+
+    def _note_down(self, error: UnavailableError) -> None:
+        self._services.telemetry.failure("database")
+        if self.down_since is None:
+            self.down_since = time.monotonic()
+            _log.info("database_unavailable", error=str(error))
+
+
+class Rhythm:
+    """When the next checkpoint is due: by time or events, seldom enough to cost little."""
+
+    def __init__(self, spec: CheckpointSpec) -> None:
+        self._spec = spec
+        self._interval_s = spec.every
+        self._last = time.monotonic()
+        self._events = 0
+
+    def learned(self, events: int) -> None:
+        """Count towards the limit in events."""
+        self._events += events
+
+    def due(self) -> bool:
+        """Whether the interval has passed or enough has been learned."""
+        if self._spec.events is not None and self._events >= self._spec.events:
+            return True
+        return time.monotonic() - self._last >= self._interval_s
+
+    def took(self, seconds: float) -> None:
+        """Stretch the interval so that serializing stays under its share of the time."""
+        self._last = time.monotonic()
+        self._events = 0
+        self._interval_s = max(self._spec.every, seconds / self._spec.max_share)
+
+
+def cut(letter: DeadLetter, limit: int) -> DeadLetter:
+    """The dead letter with no more of its payload than is kept."""
+    return letter if len(letter.payload) <= limit else replace(letter, payload=letter.payload[:limit])

@@ -1,0 +1,76 @@
+"""What sets two versions of a model apart."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from service.domain.events import Features
+from service.domain.position import Position
+from service.domain.registry import Version
+from service.domain.specification import ModelSpec
+from service.errors import NotFoundError
+from service.learning.learner import Learner
+from service.operations.services import Services
+
+PROBES = 200
+
+
+def version_of(services: Services, model: str, number: int) -> Version:
+    """NotFoundError names the versions there are."""
+    versions = services.history.versions(model)
+    found = next((version for version in versions if version.number == number), None)
+    if found is None:
+        known = ", ".join(str(version.number) for version in versions)
+        msg = f"found no version {number} of {model}, expected one of {known}"
+        raise NotFoundError(msg)
+    return found
+
+
+def learner_of(services: Services, version: Version) -> Learner:
+    """The version's state, opened."""
+    spec = ModelSpec.model_validate(version.spec)
+    state = services.sealer.open(services.history.artifact(version.digest)).payload
+    return Learner(spec, state, allowed=services.build(spec)[1])
+
+
+def difference(services: Services, model: str, numbers: tuple[int, int]) -> dict[str, Any]:
+    """Specification keys, metrics, and predictions on the newest events of the stream."""
+    one, other = (version_of(services, model, number) for number in numbers)
+    probes = probe_set(services, ModelSpec.model_validate(one.spec))
+    predictions = [[learner_of(services, version).predict(x) for x in probes] for version in (one, other)]
+    differing = [i for i, (a, b) in enumerate(zip(*predictions, strict=True)) if a != b]
+    return {
+        "versions": list(numbers),
+        "specification": {
+            key: [one.spec.get(key), other.spec.get(key)]
+            for key in sorted({*one.spec, *other.spec})
+            if one.spec.get(key) != other.spec.get(key)
+        },
+        "metrics": [one.metrics.get("cumulative", {}), other.metrics.get("cumulative", {})],
+        "learned": [one.metrics.get("counts", {}).get("learned", 0), other.metrics.get("counts", {}).get("learned", 0)],
+        "probes": len(probes),
+        "probes_differing": len(differing),
+        "examples": [
+            {"x": probes[i], "predictions": [_shown(predictions[0][i]), _shown(predictions[1][i])]}
+            for i in differing[:5]
+        ],
+    }
+
+
+def probe_set(services: Services, spec: ModelSpec) -> Sequence[Features]:
+    """The features of up to `PROBES` of the newest events of the topic."""
+    source = services.source(f"{spec.name}-probe")
+    decoder = services.decoder(spec)
+    try:
+        bounds = source.bounds([spec.events])
+        share = max(PROBES // max(len(bounds), 1), 1)
+        source.assign(Position({at: max(found.end - share, found.start) for at, found in bounds.items()}))
+        runs = [run for _ in range(5) for run in source.poll(timeout_s=0.5, limit=PROBES)]
+    finally:
+        source.close()
+    return [event.x for run in runs for event in decoder.decode(run).events][:PROBES]
+
+
+def _shown(prediction: Any) -> Any:
+    if isinstance(prediction, dict):
+        return {str(label): probability for label, probability in prediction.items()}
+    return prediction

@@ -1,0 +1,146 @@
+"""A thread that reads the stream, so that the thread that computes never waits for it."""
+
+import queue
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from service.domain.events import Records, TopicPartition
+from service.domain.position import Bounds, Position
+from service.errors import HeadraceError, UnavailableError
+from service.ports import Source
+
+_log = structlog.get_logger(__name__)
+
+QUEUED_RUNS = 8
+POLL_LIMIT = 2000
+REFRESH_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where reading begins, and where in a partition that appears later."""
+
+    topics: Sequence[str]
+    position: Position
+    accept_gap: bool = False
+
+
+class Feed:
+    """Runs of records in reading order, at most a few ahead of the reader of this queue.
+
+    One thread owns the source: it assigns, polls, acknowledges and measures.
+    """
+
+    def __init__(self, source: Source, start: Start) -> None:
+        self._source = source
+        self._start = start
+        self._runs: queue.Queue[Records] = queue.Queue(QUEUED_RUNS)
+        self._acknowledged: Position | None = None
+        self._stop = threading.Event()
+        self._reading = start.position
+        self._refreshed = 0.0
+        self.bounds: Mapping[TopicPartition, Bounds] = {}
+        self.failure: Exception | None = None
+        self.down_since: float | None = None
+        self._thread = threading.Thread(target=self._read, name="feed", daemon=True)
+
+    def __enter__(self) -> "Feed":
+        """Start reading."""
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop reading and close the source."""
+        self._stop.set()
+        self._thread.join(timeout=5)
+
+    def take(self, *, timeout_s: float) -> Records | None:
+        """The next run; None when nothing came. What stopped the reader is raised here."""
+        try:
+            return self._runs.get(timeout=timeout_s) if timeout_s > 0 else self._runs.get_nowait()
+        except queue.Empty:
+            if self.failure is not None:
+                raise self.failure from None
+            return None
+
+    def acknowledge(self, position: Position) -> None:
+        """Have the reader tell the broker; the newest position wins."""
+        self._acknowledged = position
+
+    def _read(self) -> None:
+        try:
+            self._assign_patiently()
+            while not self._stop.is_set():
+                self._turn()
+            self._tell()
+        except Exception as error:  # noqa: BLE001 - whatever stops the reader is raised by `take`
+            self.failure = error
+        finally:
+            self._source.close()
+
+    def _turn(self) -> None:
+        try:
+            self._refresh()
+            for run in self._source.poll(timeout_s=0.1, limit=POLL_LIMIT):
+                self._reading = self._reading.advanced({run.at: run.next_offset})
+                self._put(run)
+            self._tell()
+        except UnavailableError as error:
+            self._note_down(error)
+            self._stop.wait(0.5)
+        else:
+            self.down_since = None
+
+    def _put(self, run: Records) -> None:
+        while not self._stop.is_set():
+            try:
+                return self._runs.put(run, timeout=0.2)
+            except queue.Full:
+                continue
+
+    def _tell(self) -> None:
+        position, self._acknowledged = self._acknowledged, None
+        if position is not None:
+            self._source.acknowledge(position)
+
+    def _refresh(self) -> None:
+        """Measure the lag, and start to read partitions that have appeared."""
+        if time.monotonic() - self._refreshed < REFRESH_S:
+            return
+        self._refreshed = time.monotonic()
+        self.bounds = self._source.bounds(self._start.topics)
+        new = {at: bounds.start for at, bounds in self.bounds.items() if at not in self._reading.offsets}
+        if new:
+            _log.info("partitions_appeared", partitions=[f"{t}[{p}]" for t, p in new])
+            self._reading = self._reading.advanced(new)
+            self._source.assign(self._reading)
+
+    def _assign_patiently(self) -> None:
+        wait_s = 0.2
+        while not self._stop.is_set():
+            try:
+                return self._assign()
+            except UnavailableError as error:
+                self._note_down(error)
+                self._stop.wait(wait_s)
+                wait_s = min(wait_s * 2, 5.0)
+
+    def _assign(self) -> None:
+        self.bounds = self._source.bounds(self._start.topics)
+        self._refreshed = time.monotonic()
+        offsets = {at: bounds.start for at, bounds in self.bounds.items()}
+        offsets.update(self._start.position.offsets)
+        if self._start.accept_gap:
+            offsets = {at: max(offset, self.bounds[at].start) for at, offset in offsets.items()}
+        self._reading = Position(offsets)
+        self._source.assign(self._reading)
+        self.down_since = None
+
+    def _note_down(self, error: HeadraceError) -> None:
+        if self.down_since is None:
+            self.down_since = time.monotonic()
+            _log.info("stream_unavailable", error=str(error))

@@ -1,0 +1,231 @@
+"""One process learning one or several models."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import structlog
+
+from service.domain.events import TopicPartition
+from service.domain.registry import Lease, LineageId, Role
+from service.domain.specification import ModelSpec
+from service.errors import (
+    HeadraceError,
+    LeaseHeldError,
+    LeaseLostError,
+    RefusedError,
+    UnavailableError,
+)
+from service.operations.administer import carry_out
+from service.operations.checkpoint import Committer
+from service.operations.enrol import begin_anew, enrol
+from service.operations.feed import Feed, Start
+from service.operations.keep_leases import LeaseKeeper
+from service.operations.recover import find_lineage, recover
+from service.operations.services import Services
+from service.operations.session import Session
+
+_log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+WRITERS = 4
+HAND_OVER_S = 2.0
+IDLE_S = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class LearnOptions:
+    """What `headrace learn` was asked for."""
+
+    until_end: bool = False
+    accept_gap: bool = False
+    fresh: bool = False
+    wait_for_lease: bool = False
+    actor: str = "learner"
+
+
+@dataclass
+class Host:
+    """Opens a session a lineage, steps them in turn, and closes them with everything durable."""
+
+    services: Services
+    specs: Sequence[ModelSpec]
+    options: LearnOptions
+    stop: threading.Event
+    sessions: dict[LineageId, Session] = field(default_factory=dict)
+    refused: list[RefusedError] = field(default_factory=list)
+
+    def run(self) -> None:
+        """Until `stop` is set, or the stream's end was reached where that was asked for."""
+        with ExitStack() as stack:
+            self._pool = stack.enter_context(ThreadPoolExecutor(WRITERS, thread_name_prefix="writer"))
+            self._feeds: dict[LineageId, Feed] = {}
+            stack.callback(self._close_all)
+            stack.enter_context(
+                LeaseKeeper(
+                    self.services.leases, lambda: list(self.sessions.values()), ttl_s=self.services.lease_ttl_s
+                )
+            )
+            for spec in self.specs:
+                self._open_model(spec)
+            self._ends = self._stream_ends() if self.options.until_end else None
+            self._loop()
+        if self.refused:
+            raise self.refused[0]
+
+    def not_ready(self) -> list[str]:
+        """Why the learner is not ready; empty when it is."""
+        reasons = [] if self.sessions else ["no model is being learned yet"]
+        for session in list(self.sessions.values()):
+            name = session.spec.name
+            if session.feed.down_since is not None:
+                reasons.append(f"{name}: the stream has been unreachable for {_since(session.feed.down_since)}")
+            if session.committer.down_since is not None:
+                reasons.append(f"{name}: the database has been unreachable for {_since(session.committer.down_since)}")
+            if session.frozen:
+                reasons.append(f"{name}: frozen")
+        return reasons
+
+    def _loop(self) -> None:
+        while self.sessions and not self.stop.is_set():
+            busy = [self._step(session) for session in list(self.sessions.values())]
+            if not any(busy):
+                if self._ends is not None and self._drain():
+                    return
+                self.stop.wait(IDLE_S)
+
+    def _step(self, session: Session) -> bool:
+        try:
+            busy = session.step()
+            if session.commands:
+                self._carry_out(session)
+        except RefusedError as error:
+            _log.warning("session_refused", model=session.spec.name, error=str(error))
+            self.refused.append(error)
+            self._discard(session)
+            return True
+        return busy
+
+    def _carry_out(self, session: Session) -> None:
+        session.commit_now()
+        commands, session.commands = session.commands, []
+        for command in commands:
+            session.commit_now()
+            lease = carry_out(self.services, command, session.lease, session=session)
+            session.commit_now()
+            if lease.lineage != session.lease.lineage:
+                self._follow(session, lease)
+                return
+
+    def _follow(self, session: Session, lease: Lease) -> None:
+        """The model has a new champion: go on with it where the old one stood."""
+        self._discard(session)
+        self._open(session.spec.name, lease)
+
+    def _open_model(self, spec: ModelSpec) -> None:
+        enlist = begin_anew if self.options.fresh else enrol
+        model = self._patiently(lambda: enlist(self.services, spec, actor=self.options.actor))
+        for lineage in self.services.history.lineages(model.name):
+            if lineage.role is not Role.RETIRED:
+                self._open(model.name, self._acquire(lineage.id))
+
+    def _acquire(self, lineage: LineageId) -> Lease:
+        """The lease; a CLI that is just carrying out a command hands it over within a moment."""
+        patience = time.monotonic() + HAND_OVER_S
+        while True:
+            try:
+                return self.services.leases.acquire(
+                    lineage, holder=self.services.holder, ttl_s=self.services.lease_ttl_s
+                )
+            except LeaseHeldError as error:
+                if not self.options.wait_for_lease and time.monotonic() > patience:
+                    raise
+                _log.info("waiting_for_lease", error=str(error))
+                if self.stop.wait(0.5):
+                    raise
+
+    def _open(self, name: str, lease: Lease) -> None:
+        lineage = find_lineage(self.services, name, lease.lineage)
+        recovered = recover(self.services, lineage, lease=lease)
+        spec = recovered.spec
+        start = Start([spec.events], recovered.position, accept_gap=self.options.accept_gap)
+        feed = Feed(self.services.source(spec.name), start)
+        committer = Committer(self.services, self._pool, self.stop)
+        frozen = self.services.models.get(name).frozen
+        session = Session(self.services, recovered, lease, feed, committer, frozen=frozen)
+        feed.__enter__()
+        self._feeds[lease.lineage] = feed
+        self.sessions[lease.lineage] = session
+        _log.info(
+            "session_opened",
+            model=name,
+            lineage=lease.lineage,
+            position=str(recovered.position),
+            learned=recovered.learner.counts["learned"],
+            epoch=lease.epoch,
+        )
+
+    def _discard(self, session: Session) -> None:
+        self.sessions.pop(session.lease.lineage, None)
+        feed = self._feeds.pop(session.lease.lineage, None)
+        if feed is not None:
+            feed.__exit__()
+
+    def _close_all(self) -> None:
+        """Commit what was learned, hand back the leases."""
+        for session in list(self.sessions.values()):
+            with _logged(session):
+                session.commit_now()
+                self._discard(session)
+                self.services.leases.release(session.lease)
+            self._discard(session)
+
+    def _stream_ends(self) -> dict[LineageId, dict[TopicPartition, int]]:
+        ends: dict[LineageId, dict[TopicPartition, int]] = {}
+        for session in self.sessions.values():
+            source = self.services.source(session.spec.name)
+            try:
+                bounds = self._patiently(lambda one=source, s=session: one.bounds([s.spec.events]))
+            finally:
+                source.close()
+            ends[session.lease.lineage] = {at: found.end for at, found in bounds.items()}
+        return ends
+
+    def _drain(self) -> bool:
+        ends = self._ends or {}
+        done = all(s.frozen or s.drained(ends.get(s.lease.lineage, {})) for s in self.sessions.values())
+        if done:
+            for session in self.sessions.values():
+                session.flush_partial()
+        return done
+
+    def _patiently(self, act: Callable[[], T]) -> T:
+        wait_s = 0.2
+        while True:
+            try:
+                return act()
+            except UnavailableError as error:
+                self.services.telemetry.failure("start")
+                _log.info("waiting_for_service", error=str(error))
+                if self.stop.wait(wait_s):
+                    raise
+                wait_s = min(wait_s * 2, 5.0)
+
+
+@contextmanager
+def _logged(session: Session) -> Iterator[None]:
+    try:
+        yield
+    except (LeaseLostError, UnavailableError) as error:
+        _log.warning("not_committed_at_stop", model=session.spec.name, error=str(error))
+    except HeadraceError as error:
+        _log.exception("close_failed", model=session.spec.name, error=str(error))
+
+
+def _since(moment: float) -> str:
+    return f"{time.monotonic() - moment:.0f} s"

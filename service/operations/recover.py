@@ -1,0 +1,64 @@
+"""From the registry back to a learner: the newest checkpoint that can be trusted."""
+
+from dataclasses import dataclass
+
+import structlog
+
+from service.domain.position import Position
+from service.domain.registry import Lease, Lineage, LineageId, Origin, Version
+from service.domain.specification import ModelSpec
+from service.errors import ArtifactError, NotFoundError
+from service.learning.learner import Learner
+from service.operations.services import Services
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """A learner as its newest good checkpoint left it."""
+
+    lineage: Lineage
+    spec: ModelSpec
+    learner: Learner
+    position: Position
+    sequence: int
+    starts: int
+
+
+def find_lineage(services: Services, model: str, lineage: LineageId) -> Lineage:
+    """The lineage's row."""
+    return next(one for one in services.history.lineages(model) if one.id == lineage)
+
+
+def origin_of(services: Services, lineage: Lineage) -> Version:
+    """The version from which a lineage began; its specification is the lineage's."""
+    versions = services.history.versions(lineage.model)
+    return next(version for version in versions if version.number == lineage.origin)
+
+
+def recover(services: Services, lineage: Lineage, *, lease: Lease) -> Recovered:
+    """Open checkpoints newest first; a bad one is reported, and learning goes back to the one before."""
+    spec = ModelSpec.model_validate(origin_of(services, lineage).spec)
+    allowed = services.build(spec)[1]
+    bad: list[str] = []
+    for checkpoint in services.checkpoints.newest_first(lineage.id):
+        try:
+            state = services.sealer.open(services.history.artifact(checkpoint.digest)).payload
+            learner = Learner(spec, state, allowed=allowed)
+        except (ArtifactError, NotFoundError) as error:
+            _log.warning("checkpoint_unreadable", model=spec.name, sequence=checkpoint.sequence, error=str(error))
+            bad.append(str(error))
+            continue
+        if bad:
+            reason = f"checkpoints after {checkpoint.sequence} cannot be read: {bad[0]}"
+            services.changes.fall_back(
+                lease, to_sequence=checkpoint.sequence, origin=Origin("learner", reason=reason)
+            )
+        starts = services.checkpoints.note_start(lineage.id, checkpoint.position)
+        return Recovered(lineage, spec, learner, checkpoint.position, checkpoint.sequence, starts)
+    msg = (
+        f"found no readable checkpoint of {spec.name} (lineage {lineage.id}): {'; '.join(bad) or 'there is none'}; "
+        "run `headrace registry verify`, or begin anew with `headrace learn --fresh`"
+    )
+    raise ArtifactError(msg)

@@ -1,0 +1,47 @@
+"""What every operation works with: the ports, bundled once by the composition root."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from service.domain.registry import Json
+from service.domain.specification import ModelSpec
+from service.ports import (
+    Changes,
+    Checkpoints,
+    Commands,
+    DeadLetters,
+    Decoder,
+    Footprint,
+    History,
+    Leases,
+    Models,
+    Sealer,
+    Sink,
+    Source,
+    Telemetry,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The registry's ports, the stream's factories, and who this process is."""
+
+    models: Models
+    history: History
+    leases: Leases
+    checkpoints: Checkpoints
+    changes: Changes
+    commands: Commands
+    dead_letters: DeadLetters
+    sealer: Sealer
+    telemetry: Telemetry
+    source: Callable[[str], Source]
+    sink: Callable[[], Sink]
+    decoder: Callable[[ModelSpec], Decoder]
+    footprint: Callable[[str], Footprint]
+    build: Callable[[ModelSpec], tuple[Any, frozenset[tuple[str, str]]]]
+    environment: Json
+    holder: str
+    lease_ttl_s: float
+    make_topics: bool

@@ -1,0 +1,272 @@
+"""One lineage being learned by this process: from the feed to the next checkpoint."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+import structlog
+
+from service.domain.events import Event, Reason, Records, Refusal, TopicPartition
+from service.domain.position import Position
+from service.domain.registry import Command, DeadLetter, Lease, Origin
+from service.errors import LeaseLostError
+from service.learning.learner import Outcome
+from service.operations.checkpoint import Committer, Draft, Rhythm, Written, cut
+from service.operations.feed import Feed
+from service.operations.recover import Recovered
+from service.operations.services import Services
+
+_log = structlog.get_logger(__name__)
+
+SLICE_S = 0.2
+SMALLEST_SLICE, LARGEST_SLICE = 16, 2048
+MOST_HELD_BACK = 500_000
+SUSPICIOUS_STARTS = 3
+SHARE_OVER = 1000
+
+
+@dataclass
+class Share:
+    """How much of what came lately was refused."""
+
+    seen: int = 0
+    refused: int = 0
+
+    def passed(self, outcome: Outcome, limit: float) -> float | None:
+        """The share, if at least `SHARE_OVER` records say it is past the limit."""
+        self.seen += sum(outcome.counts.values())
+        self.refused += outcome.counts["dead"]
+        if self.seen < SHARE_OVER:
+            return None
+        share = self.refused / self.seen
+        self.seen = self.refused = 0
+        return share if share > limit else None
+
+
+@dataclass
+class Session:
+    """Reads, learns and checkpoints one lineage; one thread calls it."""
+
+    services: Services
+    recovered: Recovered
+    lease: Lease
+    feed: Feed
+    committer: Committer
+    frozen: bool = False
+    commands: list[Command] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Begin where the checkpoint ends."""
+        spec = self.recovered.spec
+        self.spec = spec
+        self.learner = self.recovered.learner
+        self.position: Position = self.recovered.position
+        self.lease_lost = False
+        self._sequence = self.recovered.sequence
+        self._decoder = self.services.decoder(spec)
+        self._rhythm = Rhythm(spec.checkpoint)
+        self._share = Share()
+        self._letters: list[DeadLetter] = []
+        self._replayed: list[int] = []
+        self._flight: Future[Written] | None = None
+        self._asking: Future[Sequence[Command]] | None = None
+        self._rest: Records | None = None
+        self._slice = SMALLEST_SLICE * 16
+        self._dirty = False
+        self._footprint = self.services.footprint(f"{spec.name}-{self.lease.lineage}")
+        self._suspicious = self.recovered.starts > SUSPICIOUS_STARTS
+        self._isolated = self._convicts() if self._suspicious else set()
+
+    def step(self) -> bool:
+        """Learn one slice if there is one, and see to the checkpoint; whether anything was learned."""
+        if self.lease_lost:
+            msg = f"the lease of {self.spec.name} was taken by another process; nothing more is written here"
+            raise LeaseLostError(msg)
+        run = None if self.frozen or self._held_back() else self._next_run()
+        if run is not None:
+            self._learn(run)
+        self._see_to_checkpoint()
+        return run is not None
+
+    def drained(self, ends: dict[TopicPartition, int]) -> bool:
+        """Whether everything before `ends` has been learned."""
+        return all(self.position.offsets.get(at, 0) >= end for at, end in ends.items())
+
+    def flush_partial(self) -> None:
+        """Learn what waits for a micro-batch to fill; for a stream that has ended."""
+        self._take(next(iter(self.position.offsets), TopicPartition(self.spec.events, 0)), self.learner.flush())
+        self._dirty = True
+
+    def commit_now(self) -> None:
+        """Make everything learned durable before returning."""
+        self._land(wait=True)
+        if self._dirty:
+            self._launch()
+            self._land(wait=True)
+
+    def replay(self, letter: DeadLetter) -> Outcome:
+        """Learn a dead letter again; marked as replayed with the next commit."""
+        records = Records(letter.at, [letter.offset], [0], [letter.payload], letter.offset + 1)
+        outcome = self.learner.learn(self._decoder.decode(records))
+        if not outcome.refusals:
+            self._replayed.append(letter.id)
+        self._dirty = True
+        return outcome
+
+    @property
+    def checkpoint_age_s(self) -> float:
+        """Seconds since the newest commit."""
+        return time.monotonic() - self._committed_at
+
+    _committed_at: float = field(default_factory=time.monotonic)
+
+    def _held_back(self) -> bool:
+        """Whether so much waits for its commit that learning must wait too."""
+        return self.learner.scored_since_commit > MOST_HELD_BACK or len(self._letters) > SHARE_OVER * 10
+
+    def _next_run(self) -> Records | None:
+        run = self._rest or self.feed.take(timeout_s=0)
+        self._rest = None
+        if run is not None and len(run.offsets) > self._slice:
+            run, self._rest = _split(run, self._slice)
+        return run
+
+    def _learn(self, run: Records) -> None:
+        began = time.perf_counter()
+        while self._isolated and (hit := self._convict_in(run)) is not None:
+            run = self._pass_over(run, hit)
+        decoded = self._decoder.decode(run)
+        before = self._mark(run.at) if self._suspicious else None
+        outcome = self.learner.learn(decoded, before=before)
+        self.position = self.position.advanced({run.at: run.next_offset})
+        seconds = time.perf_counter() - began
+        if len(run.offsets):
+            self._slice = int(min(max(len(run.offsets) / seconds * SLICE_S, SMALLEST_SLICE), LARGEST_SLICE))
+        self.services.telemetry.batch(self.spec.name, outcome.counts, seconds)
+        self._take(run.at, outcome)
+
+    def _take(self, at: TopicPartition, outcome: Outcome) -> None:
+        self._dirty = True
+        self._rhythm.learned(outcome.counts["learned"])
+        limit = self.spec.dead_letters.max_payload
+        for refusal in outcome.refusals:
+            letter = DeadLetter(
+                at, refusal.offset, refusal.reason, refusal.detail, refusal.payload, len(refusal.payload)
+            )
+            self._letters.append(cut(letter, limit))
+        if outcome.refusals:
+            reasons = Counter(refusal.reason for refusal in outcome.refusals)
+            self.services.telemetry.refused(self.spec.name, reasons)
+        self._pause_if_too_much(outcome)
+
+    def _pause_if_too_much(self, outcome: Outcome) -> None:
+        share = self._share.passed(outcome, self.spec.guard.max_refused_share)
+        if share is None:
+            return
+        reason = (
+            f"{share:.0%} of the last events were refused, more than max_refused_share "
+            f"{self.spec.guard.max_refused_share:.0%}; see `headrace deadletter list {self.spec.name}`, "
+            f"then `headrace model unfreeze {self.spec.name}`"
+        )
+        _log.warning("model_paused", model=self.spec.name, reason=reason)
+        self.services.changes.set_frozen(self.lease, frozen=True, origin=Origin("learner", reason=reason))
+        self.frozen = True
+
+    def _see_to_checkpoint(self) -> None:
+        self._land(wait=False)
+        if self._flight is not None or not (self._suspicious or self._rhythm.due()):
+            return
+        if self._dirty:
+            self._launch()
+        elif self._asking is None:
+            self._rhythm.took(0.0)
+            self._asking = self.committer.poll(self.spec.name)
+
+    def _launch(self) -> None:
+        began = time.perf_counter()
+        state = self.learner.state()
+        pending = self.learner.take_pending()
+        self._rhythm.took(time.perf_counter() - began)
+        letters, self._letters = self._letters, []
+        replayed, self._replayed = self._replayed, []
+        self._dirty = False
+        self._sequence += 1
+        self._flight = self.committer.submit(
+            Draft(
+                model=self.spec.name,
+                lease=self.lease,
+                sequence=self._sequence,
+                state=state,
+                position=self.position,
+                learned=self.learner.counts["learned"],
+                metrics={**self.learner.report(), "counts": dict(self.learner.counts)},
+                order=pending.order,
+                scores=pending.scores,
+                scored=pending.scored,
+                dead_letters=letters,
+                replayed=replayed,
+                max_dead_letters=self.spec.dead_letters.max_count,
+            )
+        )
+
+    def _land(self, *, wait: bool) -> None:
+        if self._flight is not None and (wait or self._flight.done()):
+            written = self._flight.result()
+            self._flight = None
+            self._landed(written)
+        if self._asking is not None and (wait or self._asking.done()):
+            self.commands = list(self._asking.result())
+            self._asking = None
+
+    def _landed(self, written: Written) -> None:
+        self._committed_at = time.monotonic()
+        self.commands = list(written.commands)
+        self.feed.acknowledge(written.checkpoint.position)
+        telemetry = self.services.telemetry
+        telemetry.checkpoint(self.spec.name, written.seconds, size=written.checkpoint.size)
+        telemetry.gauges(self.spec.name, written.checkpoint.metrics, lag=self.lag())
+        if self._suspicious and self._past_convicts():
+            self._footprint.clear()
+            self._suspicious = False
+
+    def lag(self) -> dict[TopicPartition, int]:
+        """Events not yet learned, a partition at a time."""
+        offsets = self.position.offsets
+        return {at: max(bounds.end - offsets.get(at, 0), 0) for at, bounds in self.feed.bounds.items()}
+
+    def _mark(self, at: TopicPartition) -> Callable[[Event], None]:
+        return lambda event: self._footprint.mark(at, event.offset)
+
+    def _convicts(self) -> set[tuple[TopicPartition, int]]:
+        suspects = self._footprint.suspects()
+        return {where for where, deaths in suspects.items() if deaths > 1}
+
+    def _past_convicts(self) -> bool:
+        suspects = self._footprint.suspects()
+        return all(self.position.offsets.get(at, 0) > offset for at, offset in suspects)
+
+    def _convict_in(self, run: Records) -> int | None:
+        return next((i for i, offset in enumerate(run.offsets) if (run.at, offset) in self._isolated), None)
+
+    def _pass_over(self, run: Records, index: int) -> Records:
+        """Learn what stands before the culprit, refuse it, and return what stands behind."""
+        before, tail = _split(run, index) if index else (None, run)
+        culprit, rest = _split(tail, 1)
+        if before is not None:
+            self._learn(before)
+        refusal = Refusal(
+            culprit.offsets[0], Reason.KILLED_PROCESS, "the process died twice while learning it", culprit.values[0]
+        )
+        self._take(run.at, self.learner.skip(run.at, refusal))
+        self.position = self.position.advanced({run.at: culprit.next_offset})
+        return rest
+
+
+def _split(run: Records, count: int) -> tuple[Records, Records]:
+    """The first `count` records, and the rest."""
+    border = run.offsets[count] if count < len(run.offsets) else run.next_offset
+    first = Records(run.at, run.offsets[:count], run.timestamps[:count], run.values[:count], border)
+    rest = Records(run.at, run.offsets[count:], run.timestamps[count:], run.values[count:], run.next_offset)
+    return first, rest
