@@ -28,7 +28,7 @@ from service.learning.microbatch import MicroBatch
 from service.learning.passes import Prediction
 from service.learning.score_journal import ScoreJournal
 from service.learning.scores import Scores
-from service.learning.stepper import Learned, Stepper
+from service.learning.stepper import Learned, Stepper, without_non_finite
 
 FORMAT = 1
 
@@ -183,17 +183,18 @@ class Learner:
         return self._monitors.update(truths, labels)
 
     def _columns(self, predictions: Sequence[Prediction]) -> tuple[list[Label | None], list[Any] | None]:
+        """Labels, and what else a prediction carries: P(True) for a binary task, or all probabilities."""
+        found = without_non_finite(predictions)
         if not self._stepper.gives_probabilities:
-            return list(predictions), None
+            return found, None
         if self._stepper.pairs:
-            labels = [label for label, _ in predictions]
-            found = [probabilities for _, probabilities in predictions]
+            labels = [pair[0] if pair else None for pair in found]
+            found = [pair[1] if pair else None for pair in found]
         else:
-            found = list(predictions)
             labels = [max(p, key=p.__getitem__) if p else None for p in found]
         if self._spec.task is Task.BINARY:
-            return labels, [p.get(True, 0.0) for p in found]
-        return labels, found
+            return labels, [p.get(True, 0.0) if p else 0.0 for p in found]
+        return labels, [p or {} for p in found]
 
     def _advance(self, decoded: Decoded, counts: Counter[str]) -> None:
         self.counts.update(counts)

@@ -160,12 +160,25 @@ class Stepper:
         self.snapshot()
 
     def _finite_until(self, todo: Sequence[Event], predictions: Sequence[Prediction]) -> int:
-        """How many events could be learned before a prediction was not finite."""
+        """How many events could be learned before the state was spoilt for good.
+
+        The last event is predicted once more: if that is finite, the state is sound, and a
+        prediction that was not (a scaler's first sight of a feature) was only of the moment.
+        """
         seen = [*predictions, self._pass.predict(todo[-1].x)]
-        if math.isfinite(_total(seen)):
+        if math.isfinite(_total(seen)) or math.isfinite(_total(seen[-1:])):
             return len(todo)
-        first = next((i for i, one in enumerate(seen) if not math.isfinite(_total([one]))), len(todo) + 1)
-        return max(first - 1, 0)
+        spoilt = len(seen)
+        while spoilt and not math.isfinite(_total(seen[spoilt - 1 : spoilt])):
+            spoilt -= 1
+        return max(spoilt - 1, 0)
+
+
+def without_non_finite(predictions: Sequence[Prediction]) -> list[Prediction]:
+    """The predictions, with None for any that is not finite: it cannot be scored."""
+    if math.isfinite(_total(predictions)):
+        return list(predictions)
+    return [one if math.isfinite(_total([one])) else None for one in predictions]
 
 
 def _total(predictions: Sequence[Prediction]) -> float:
