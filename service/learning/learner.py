@@ -82,7 +82,7 @@ class Learner:
         monitors = Monitors(spec.drift, task=spec.task, seed=spec.seed)
         return _encoded(
             estimator=codec.dumps(estimator),
-            guard=Guard(spec.guard).state(),
+            guard=Guard(spec.guard, spec.task).state(),
             dedupe=Dedupe(spec.dedupe.events).state(),
             batch=[],
             scores=scores.state(),

@@ -1,0 +1,249 @@
+"""`headrace demo`: a model learns, is killed, comes back, is misled, and is rolled back; in a minute."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from river import datasets
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from service.bootstrap import App, open_app
+from service.config import load
+from service.domain.registry import Checkpoint, CommandKind
+from service.errors import HeadraceError
+
+RATE = 3000
+CHUNK = 150
+SOUND, MISLED, SOUND_AGAIN = 45_000, 15_000, 45_000
+
+CONFIGURATION = """\
+# The configuration of the demonstration; change it and run `headrace run` in this folder.
+storage:
+  url: sqlite:///var/headrace.db
+  artifacts: var/artifacts
+  key_file: var/headrace.key
+stream:
+  kind: log
+  log: {path: var/log.db, retention: 30d}
+models:
+  - name: phishing
+    task: binary
+    events: phishing.events
+    estimator:
+      - preprocessing.StandardScaler
+      - linear_model.LogisticRegression:
+          optimizer: {optim.SGD: {lr: 0.005}}
+    metrics: [Accuracy, F1, ROCAUC]
+    checkpoint: {every: 1s}
+    drift:
+      - {name: errors, on: error, detector: drift.ADWIN}
+"""
+
+
+@dataclass
+class Story:
+    """What is shown beneath the table, a line an occurrence."""
+
+    console: Console
+    began: float = field(default_factory=time.monotonic)
+    lines: list[str] = field(default_factory=list)
+
+    def tell(self, text: str) -> None:
+        """Add a line with the time since the beginning."""
+        self.lines.append(f"[dim]{time.monotonic() - self.began:5.1f} s[/dim]  {text}")
+
+
+def demo(
+    folder: Annotated[Path, typer.Option(help="Where configuration and state go.")] = Path("demo-output"),
+) -> None:
+    """Watch a real model learn a real data set, survive SIGKILL, and be rolled back."""
+    console = Console()
+    settings = load(_prepared(folder))
+    story = Story(console)
+    with open_app(settings) as app, _daemon(folder) as daemon:
+        _wait_for_model(app, daemon)
+        published = _Publisher(app)
+        with Live(console=console, refresh_per_second=4) as live, published:
+            _play(app, daemon, published, screen=_Screen(app, live, story, published))
+        _conclude(app, console, folder)
+
+
+def _play(app: App, daemon: "subprocess.Popen[bytes]", published: "_Publisher", *, screen: "_Screen") -> None:
+    story = screen.story
+    story.tell("river's Phishing data set streams into the embedded log; the learner has never seen it")
+    screen.until(lambda: screen.learned > SOUND * 0.6)
+    version = app.act("phishing", CommandKind.SNAPSHOT, {"reason": "demo"}, actor="demo")
+    story.tell(f"snapshot: {version}, accuracy {screen.accuracy:.3f} over the last 1,000 events")
+    screen.until(lambda: screen.learned > SOUND * 0.75)
+    before = screen.learned
+    _kill_learner(daemon)
+    killed = time.monotonic()
+    story.tell(f"[red]SIGKILL[/red] to the learner after {before:,} durable events")
+    screen.until(lambda: screen.learned > before)
+    story.tell(f"[green]learning again[/green] {time.monotonic() - killed:.1f} s later, nothing lost or repeated")
+    screen.until(lambda: screen.learned > SOUND)
+    story.tell("the labels turn into their opposite: a mislabelled burst")
+    screen.until(lambda: screen.learned > SOUND + MISLED * 0.97)
+    story.tell(f"accuracy {screen.accuracy:.3f}: the model has learned the lie")
+    screen.until(lambda: screen.learned > SOUND + MISLED)
+    number = int(version.split()[1])
+    outcome = app.act("phishing", CommandKind.ROLLBACK, {"to": number, "reason": "mislabelled burst"}, actor="demo")
+    story.tell(f"[yellow]rollback[/yellow]: {outcome}")
+    screen.until(lambda: published.done and screen.learned >= published.sent)
+    story.tell(f"accuracy {screen.accuracy:.3f} again; {screen.learned:,} of {published.sent:,} events learned, once each")
+
+
+@dataclass
+class _Screen:
+    """The table, redrawn while the story waits for something."""
+
+    app: App
+    live: Live
+    story: Story
+    published: "_Publisher"
+    learned: int = 0
+    accuracy: float = 0.0
+
+    def until(self, reached: Any, *, timeout_s: float = 60.0) -> None:
+        """Redraw until `reached()`; HeadraceError when that takes too long."""
+        end = time.monotonic() + timeout_s
+        while True:
+            self._draw()
+            if reached():
+                return
+            if time.monotonic() > end:
+                msg = f"found {self.learned:,} events learned after {timeout_s:.0f} s; see the daemon's log"
+                raise HeadraceError(msg)
+            time.sleep(0.25)
+
+    def _draw(self) -> None:
+        newest = _newest(self.app)
+        rate = (newest.learned - self.learned) / 0.25 if newest.learned > self.learned else 0.0
+        self.learned = newest.learned
+        window = newest.metrics.get("window", {})
+        baseline = newest.metrics.get("baseline", {}).get("window", {})
+        self.accuracy = window.get("Accuracy", 0.0)
+        table = Table(title="phishing: StandardScaler | LogisticRegression", title_justify="left")
+        for column in ("learned", "events/s", "accuracy", "no-change baseline", "checkpoint age", "versions"):
+            table.add_column(column, justify="right")
+        versions = self.app.registry.history.versions("phishing")
+        age = time.time() - newest.created_at.timestamp()
+        table.add_row(
+            f"{newest.learned:,}",
+            f"{rate:,.0f}",
+            f"{self.accuracy:.3f}",
+            f"{baseline.get('Accuracy', 0.0):.3f}",
+            f"{age:.1f} s",
+            ", ".join(f"{version.number} {version.kind}" for version in versions),
+        )
+        table.caption = "\n".join(self.story.lines)
+        table.caption_justify = "left"
+        self.live.update(table)
+
+
+class _Publisher:
+    """A thread that appends the data set, with the burst in its middle, at `RATE` events a second."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._publish, daemon=True)
+        self.sent = 0
+        self.done = False
+
+    def __enter__(self) -> "_Publisher":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(timeout=5)
+
+    def _publish(self) -> None:
+        sink = self._app.sink()
+        events = _events()
+        while not self._stop.is_set() and (chunk := list(islice(events, CHUNK))):
+            sink.append("phishing.events", chunk)
+            self.sent += len(chunk)
+            self._stop.wait(CHUNK / RATE)
+        self.done = True
+        sink.close()
+
+
+def _events() -> Iterator[bytes]:
+    rows = cycle(list(datasets.Phishing()))
+    for number, (x, y) in enumerate(islice(rows, SOUND + MISLED + SOUND_AGAIN)):
+        misled = SOUND <= number < SOUND + MISLED
+        yield msgspec.json.encode({"id": number, "x": x, "y": bool(y) ^ misled})
+
+
+def _prepared(folder: Path) -> Path:
+    """A fresh folder with the configuration in it; only what an earlier demonstration left is removed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "headrace.yaml"
+    path.write_text(CONFIGURATION, encoding="utf-8")
+    state = folder / "var"
+    for old in sorted(state.rglob("*"), reverse=True):
+        old.rmdir() if old.is_dir() else old.unlink()
+    state.mkdir(exist_ok=True)
+    command = [sys.executable, "-m", "service", "init", "--keep"]
+    subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)  # noqa: S603 - our own program
+    return path
+
+
+@contextmanager
+def _daemon(folder: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    with (folder / "daemon.log").open("wb") as log:
+        command = [sys.executable, "-m", "service", "run"]
+        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)  # noqa: S603 - our own program
+        try:
+            yield process
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(timeout=15)
+
+
+def _wait_for_model(app: App, daemon: "subprocess.Popen[bytes]") -> None:
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        if app.registry.models.list():
+            return
+        if daemon.poll() is not None:
+            break
+        time.sleep(0.1)
+    msg = "found no model registered by the daemon; see daemon.log in the demonstration's folder"
+    raise HeadraceError(msg)
+
+
+def _kill_learner(daemon: "subprocess.Popen[bytes]") -> None:
+    children = Path(f"/proc/{daemon.pid}/task/{daemon.pid}/children").read_text().split()
+    for child in children:
+        os.kill(int(child), signal.SIGKILL)
+
+
+def _newest(app: App) -> Checkpoint:
+    champion = app.registry.models.get("phishing").champion
+    if champion is None:
+        msg = "found no champion of phishing"
+        raise HeadraceError(msg)
+    return app.registry.checkpoints.newest_first(champion)[0]
+
+
+def _conclude(app: App, console: Console, folder: Path) -> None:
+    console.print()
+    for entry in app.registry.history.audit("phishing"):
+        console.print(f"  {entry.at:%H:%M:%S}  {entry.actor:8} {entry.action:12} {entry.reason}")
+    console.print(f"\nThe configuration is {folder / 'headrace.yaml'}: change it, then `cd {folder} && headrace run`.")

@@ -1,0 +1,156 @@
+"""A whole Headrace in a folder of its own: configuration, stream, learner processes, final state."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
+from river import datasets
+
+from service import config
+from service.bootstrap import App, open_app
+from service.domain.position import PositionJson, Run
+from service.domain.specification import ModelSpec
+from service.learning.learner import Learner
+
+PHISHING: dict[str, Any] = {
+    "name": "phishing",
+    "task": "binary",
+    "events": "phishing.events",
+    "estimator": [
+        "preprocessing.StandardScaler",
+        {"linear_model.LogisticRegression": {"optimizer": {"optim.SGD": {"lr": 0.005}}}},
+    ],
+    "metrics": ["Accuracy", "F1", "ROCAUC"],
+    "checkpoint": {"every": "100ms"},
+}
+
+
+@dataclass(frozen=True)
+class State:
+    """What must be equal however often the learner died."""
+
+    counts: Mapping[str, int]
+    report: Mapping[str, Any]
+    probes: Sequence[Any]
+    position: PositionJson
+    order: Sequence[Run]
+
+
+@dataclass
+class Deployment:
+    """One folder, one model, one stream."""
+
+    folder: Path
+    model: dict[str, Any] = field(default_factory=lambda: dict(PHISHING))
+    registry_url: str | None = None
+    kafka: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        """Write the configuration and make the key and the registry."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        stream: dict[str, Any] = {"kind": "log", "log": {"path": "var/log.db"}}
+        if self.kafka is not None:
+            stream = {"kind": "kafka", "kafka": dict(self.kafka)}
+        settings = {
+            "storage": {
+                "url": self.registry_url or "sqlite:///var/headrace.db",
+                "artifacts": "var/artifacts",
+                "key_file": "var/headrace.key",
+            },
+            "stream": stream,
+            "learner": {"port": 0},
+            "lease": {"ttl": "5s"},
+            "models": [self.model],
+        }
+        (self.folder / "headrace.yaml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+        self.command("init", "--keep")
+
+    @contextmanager
+    def app(self) -> Iterator[App]:
+        """The object graph over this folder."""
+        with open_app(config.load(self.folder / "headrace.yaml")) as app:
+            yield app
+
+    def publish(self, values: Sequence[bytes], *, partitions: int = 1, keys: Sequence[bytes] | None = None) -> None:
+        """Append to the model's topic."""
+        with self.app() as app:
+            sink = app.sink()
+            sink.create(self.model["events"], partitions=partitions)
+            sink.append(self.model["events"], values, keys=keys)
+            sink.close()
+
+    def command(self, *arguments: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
+        """Run the CLI to its end."""
+        done = subprocess.run(
+            self._command_line(arguments), cwd=self.folder, capture_output=True, text=True, timeout=120, check=False
+        )
+        if check and done.returncode != 0:
+            msg = f"{arguments} exited {done.returncode}:\n{done.stdout}\n{done.stderr}"
+            raise AssertionError(msg)
+        return done
+
+    def start(self, *arguments: str, environment: Mapping[str, str] | None = None) -> "subprocess.Popen[bytes]":
+        """Run the CLI in the background; its output goes to a file in the folder."""
+        with (self.folder / "learner.log").open("ab") as log:
+            return subprocess.Popen(
+                self._command_line(arguments),
+                cwd=self.folder,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **(environment or {})},
+            )
+
+    def log(self) -> str:
+        """What the background processes have printed."""
+        return (self.folder / "learner.log").read_text(encoding="utf-8", errors="replace")
+
+    def state(self) -> State:
+        """The champion's newest checkpoint, opened."""
+        with self.app() as app:
+            model = app.registry.models.get(self.model["name"])
+            assert model.champion is not None
+            checkpoint = app.registry.checkpoints.newest_first(model.champion)[0]
+            sealed = app.registry.history.artifact(checkpoint.digest)
+            spec = ModelSpec.model_validate(model.spec)
+            learner = Learner(spec, app.services.sealer.open(sealed).payload)
+            order = [run for one in app.registry.checkpoints.journal(model.champion) for run in one.order]
+            return State(
+                counts=dict(+learner.counts),
+                report=learner.report(),
+                probes=[learner.predict(x) for x, _ in islice(datasets.Phishing(), 100)],
+                position=checkpoint.position.to_json(),
+                order=order,
+            )
+
+    def _command_line(self, arguments: Sequence[str]) -> list[str]:
+        return [sys.executable, "-m", "service", *arguments]
+
+
+def phishing_events(count: int) -> list[bytes]:
+    """Events with distinct ids, from river's data set over and over."""
+    rows = islice(cycle(list(datasets.Phishing())), count)
+    return [msgspec.json.encode({"id": i, "x": x, "y": y}) for i, (x, y) in enumerate(rows)]
+
+
+def kill(process: "subprocess.Popen[bytes]") -> None:
+    """SIGKILL, and wait until it is gone."""
+    process.send_signal(signal.SIGKILL)
+    process.wait(timeout=10)
+
+
+def wait_until(reached: Any, *, timeout_s: float = 30.0) -> None:
+    """Poll until `reached()`."""
+    end = time.monotonic() + timeout_s
+    while not reached():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.05)
