@@ -1,0 +1,96 @@
+"""What one feature has been: its type, and the range in which its numbers lay."""
+
+from enum import StrEnum
+from typing import Any, Self
+
+WARM_UP = 30
+NORM_WINDOW = 100
+NORM_COUNT = 50
+_NEGLIGIBLE = 1e-9
+
+
+class Kind(StrEnum):
+    """The type of a feature, fixed by its first value that is not null."""
+
+    NUMBER = "number"
+    STRING = "string"
+    BOOLEAN = "boolean"
+
+
+KINDS: dict[type, Kind] = {
+    float: Kind.NUMBER,
+    int: Kind.NUMBER,
+    str: Kind.STRING,
+    bool: Kind.BOOLEAN,
+}
+
+
+class FeatureRange:
+    """Learned from accepted values; after the warm-up its limits only widen, until a rebuild.
+
+    `judged` counts the numbers accepted or found outside; `outside` holds those of the last
+    hundred that were found outside.
+    """
+
+    __slots__ = ("hi", "judged", "kind", "lo", "outside", "span")
+
+    def __init__(self) -> None:
+        self.kind: Kind | None = None
+        self.judged = 0
+        self.lo = 0.0
+        self.hi = 0.0
+        self.span = 0.0
+        self.outside: list[tuple[int, float]] = []
+
+    @classmethod
+    def restore(cls, state: list[Any]) -> Self:
+        """The inverse of `state`."""
+        found = cls()
+        kind, found.judged, found.lo, found.hi, found.span, outside = state
+        found.kind = None if kind is None else Kind(kind)
+        found.outside = [(index, value) for index, value in outside]
+        return found
+
+    def state(self) -> list[Any]:
+        """Plain values."""
+        kind = None if self.kind is None else self.kind.value
+        return [kind, self.judged, self.lo, self.hi, self.span, [list(pair) for pair in self.outside]]
+
+    @property
+    def warm(self) -> bool:
+        """Whether enough values were accepted to judge the next."""
+        return self.judged >= WARM_UP
+
+    def limits(self, factor: float) -> tuple[float, float]:
+        """The smallest and the largest value that would be accepted now."""
+        return self.lo - factor * self.span, self.hi + factor * self.span
+
+    def widen(self, lo: float, hi: float, count: int) -> None:
+        """Learn `count` accepted values between `lo` and `hi`, both of which occurred."""
+        self.lo, self.hi = (min(self.lo, lo), max(self.hi, hi)) if self.judged else (lo, hi)
+        was_warm = self.warm
+        self.judged += count
+        if was_warm:
+            self.span = max(self.span, self.hi - self.lo)
+        elif self.warm:
+            self.span = _span(self.lo, self.hi)
+
+    def note_outside(self, value: float) -> bool:
+        """Remember a value past the limits; True when such values are the norm now."""
+        self.judged += 1
+        oldest = self.judged - NORM_WINDOW
+        self.outside = [pair for pair in self.outside if pair[0] > oldest]
+        self.outside.append((self.judged, value))
+        if len(self.outside) < NORM_COUNT:
+            return False
+        values = [value for _, value in self.outside]
+        self.lo, self.hi = min(values), max(values)
+        self.span = _span(self.lo, self.hi)
+        self.outside = []
+        return True
+
+
+def _span(lo: float, hi: float) -> float:
+    """The width of the range, or its magnitude where it has hardly any width."""
+    size = max(abs(lo), abs(hi))
+    return hi - lo if hi - lo > _NEGLIGIBLE * size else size or 1.0

@@ -1,0 +1,191 @@
+"""Refuses values that would corrupt a model; pure, and blind to where batches begin and end."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from service.domain.events import Event, Reason, Scalar, Task
+from service.domain.specification import GuardSpec
+from service.learning.feature_range import KINDS, FeatureRange, Kind
+from service.learning.uniform_batch import LARGEST_INTEGER, LONGEST_STRING, UniformBatch
+
+SETTLED_AFTER = 1000
+_CHUNK = 32
+
+
+class Refused(NamedTuple):
+    """An event that the model must not see, and why."""
+
+    event: Event
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """Both lists in the order given; `matrix` (events by `columns`) where all is numbers of one layout."""
+
+    events: list[Event]
+    refused: list[Refused]
+    matrix: npt.NDArray[np.float64] | None = None
+    columns: tuple[str, ...] | None = None
+
+
+class _Fault(NamedTuple):
+    reason: Reason
+    detail: str
+
+
+class Guard:
+    """Learns what each feature is like from what it admits; labels too where the task is regression."""
+
+    def __init__(self, spec: GuardSpec, task: Task = Task.BINARY) -> None:
+        self._spec = spec
+        self._accepted = 0
+        self._features: dict[str, FeatureRange] = {}
+        self._label = FeatureRange() if task is Task.REGRESSION else None
+
+    @classmethod
+    def restore(cls, spec: GuardSpec, state: Mapping[str, Any]) -> Self:
+        """The inverse of `state`; the task is part of it."""
+        found = cls(spec)
+        found._accepted = state["accepted"]
+        found._features = {name: FeatureRange.restore(kept) for name, kept in state["features"].items()}
+        label = state["label"]
+        found._label = None if label is None else FeatureRange.restore(label)
+        return found
+
+    def state(self) -> dict[str, Any]:
+        """Plain values that msgpack can carry."""
+        return {
+            "accepted": self._accepted,
+            "features": {name: kept.state() for name, kept in self._features.items()},
+            "label": None if self._label is None else self._label.state(),
+        }
+
+    def admit(self, events: Sequence[Event]) -> Admitted:
+        """Judge the events in order and learn from those that pass."""
+        batch = self._uniform(events)
+        if batch is not None:
+            return Admitted(list(events), [], batch.matrix(), batch.names or None)
+        admitted: list[Event] = []
+        refused: list[Refused] = []
+        for start in range(0, len(events), _CHUNK):
+            chunk = events[start : start + _CHUNK]
+            if self._uniform(chunk) is not None:
+                admitted.extend(chunk)
+            else:
+                self._one_by_one(chunk, admitted, refused)
+        return Admitted(admitted, refused)
+
+    def _uniform(self, events: Sequence[Event]) -> UniformBatch | None:
+        """The batch, learned whole, where it passes at the limits of its beginning.
+
+        Limits only widen while values are accepted, so event by event would admit it as well.
+        """
+        batch = UniformBatch.of(events, features=self._features, label=self._label)
+        if batch is None or not batch.passes(self._spec):
+            return None
+        batch.learn()
+        self._accepted += len(events)
+        return batch
+
+    def _one_by_one(self, events: Sequence[Event], admitted: list[Event], refused: list[Refused]) -> None:
+        for event in events:
+            fault = self._fault(event)
+            if fault is None:
+                self._learn(event)
+                admitted.append(event)
+            else:
+                refused.append(Refused(event, fault.reason, fault.detail))
+
+    def _fault(self, event: Event) -> _Fault | None:
+        """What is wrong; ranges are judged last, all of them, so that all notice a new norm."""
+        return self._layout_fault(event) or self._value_fault(event) or self._range_fault(event)
+
+    def _layout_fault(self, event: Event) -> _Fault | None:
+        unknown = [name for name in event.x if name not in self._features]
+        if not unknown:
+            return None
+        if self._spec.new_features == "refuse" and self._accepted >= SETTLED_AFTER:
+            detail = f"found {unknown[0]!r:.80}, unknown to the first {SETTLED_AFTER} accepted events"
+            return _Fault(Reason.NEW_FEATURE, detail)
+        count = len(self._features) + len(unknown)
+        if count > self._spec.max_features:
+            detail = f"found {count} features with {unknown[0]!r:.80}, expected at most {self._spec.max_features}"
+            return _Fault(Reason.TOO_MANY_FEATURES, detail)
+        return None
+
+    def _value_fault(self, event: Event) -> _Fault | None:
+        for name, value in event.x.items():
+            if value is None:
+                continue
+            fault = self._kind_fault(name, value) or self._size_fault(name, value)
+            if fault is not None:
+                return fault
+        return None if self._label is None or event.y is None else self._size_fault("y", event.y)
+
+    def _kind_fault(self, name: str, value: Scalar) -> _Fault | None:
+        kind = KINDS.get(type(value))
+        if kind is None:
+            detail = f"{name!r:.80}: found {type(value).__name__}, expected a number, string or boolean"
+            return _Fault(Reason.NON_SCALAR_FEATURE, detail)
+        known = self._features.get(name)
+        if known is None or known.kind in (None, kind):
+            return None
+        return _Fault(Reason.TYPE_CHANGED, f"{name!r:.80}: found a {kind}, expected a {known.kind}")
+
+    def _size_fault(self, name: str, value: Scalar) -> _Fault | None:
+        if isinstance(value, str):
+            if len(value) <= LONGEST_STRING:
+                return None
+            detail = f"{name!r:.80}: found {len(value)} characters, expected at most {LONGEST_STRING}"
+            return _Fault(Reason.MAGNITUDE, detail)
+        if value is None or isinstance(value, bool):
+            return None
+        if isinstance(value, float) and not math.isfinite(value):
+            return _Fault(Reason.NON_FINITE, f"{name!r:.80}: found {value}, expected a finite number")
+        if abs(value) > self._spec.max_magnitude or (isinstance(value, int) and abs(value) > LARGEST_INTEGER):
+            detail = f"{name!r:.80}: found a number past max_magnitude {self._spec.max_magnitude:g}"
+            return _Fault(Reason.MAGNITUDE, detail)
+        return None
+
+    def _range_fault(self, event: Event) -> _Fault | None:
+        faults = [
+            fault
+            for name, value in event.x.items()
+            if (fault := self._outside(name, value, self._features.get(name)))
+        ]
+        label_fault = self._outside("y", event.y, self._label)
+        return faults[0] if faults else label_fault
+
+    def _outside(self, name: str, value: Scalar, known: FeatureRange | None) -> _Fault | None:
+        if known is None or not known.warm or isinstance(value, (str, bool)) or value is None:
+            return None
+        low, high = known.limits(self._spec.range_factor)
+        if low <= value <= high or known.note_outside(float(value)):
+            return None
+        detail = f"{name!r:.80}: found {value:g}, expected {low:g} to {high:g}, from what was learned so far"
+        return _Fault(Reason.OUT_OF_RANGE, detail)
+
+    def _learn(self, event: Event) -> None:
+        self._accepted += 1
+        for name, value in event.x.items():
+            known = self._features.get(name)
+            if known is None:
+                known = self._features[name] = FeatureRange()
+            if value is not None:
+                known.kind = KINDS[type(value)]
+                _widen(known, value)
+        if self._label is not None and event.y is not None:
+            self._label.kind = Kind.NUMBER
+            _widen(self._label, event.y)
+
+
+def _widen(known: FeatureRange, value: Scalar) -> None:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        known.widen(float(value), float(value), 1)

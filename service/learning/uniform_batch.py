@@ -1,0 +1,100 @@
+"""The guard's fast path: a batch of one layout and steady types, judged column by column."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from service.domain.events import Event
+from service.domain.specification import GuardSpec
+from service.learning.feature_range import FeatureRange, Kind
+
+LONGEST_STRING = 1024
+LARGEST_INTEGER = 2**63
+_NUMBERS: frozenset[type] = frozenset({float, int})
+
+
+@dataclass(frozen=True, slots=True)
+class UniformBatch:
+    """Numbers as one matrix, a row for each of `ranges`: the features, then the label if it is judged.
+
+    `names` is empty where some feature is not a number.
+    """
+
+    names: tuple[str, ...]
+    ranges: Sequence[FeatureRange]
+    numbers: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(
+        cls,
+        events: Sequence[Event],
+        *,
+        features: Mapping[str, FeatureRange],
+        label: FeatureRange | None,
+    ) -> "UniformBatch | None":
+        """The batch by columns; None where layouts or types vary or a feature is not warm."""
+        names = tuple(events[0].x) if events else ()
+        if not names or not features.keys() >= set(names):
+            return None
+        xs = [event.x for event in events]
+        if list(map(tuple, xs)).count(names) != len(xs):
+            return None
+        columns: list[Sequence[Any]] = list(zip(*map(dict.values, xs), strict=True))
+        ranges = [features[name] for name in names]
+        labels = [] if label is None else [event.y for event in events]
+        if label is not None and labels.count(None) != len(labels):
+            columns.append(labels)
+            ranges.append(label)
+        if not all(map(_fits, columns, ranges)):
+            return None
+        return _numeric(names, columns, ranges)
+
+    def passes(self, spec: GuardSpec) -> bool:
+        """Whether every number lies within the limits as they stand; NaN never does."""
+        limits = [known.limits(spec.range_factor) for known in self.ranges]
+        largest = min(spec.max_magnitude, LARGEST_INTEGER)
+        return all(
+            -largest <= lo and hi <= largest and low <= lo and hi <= high
+            for lo, hi, (low, high) in zip(*self._extremes(), limits, strict=True)
+        )
+
+    def learn(self) -> None:
+        """Widen every range by its column."""
+        count = self.numbers.shape[1]
+        for known, lo, hi in zip(self.ranges, *self._extremes(), strict=True):
+            known.widen(lo, hi, count)
+
+    def matrix(self) -> npt.NDArray[np.float64] | None:
+        """Events by features, where every feature is a number; then `names` says which."""
+        return self.numbers[: len(self.names)].T if self.names else None
+
+    def _extremes(self) -> tuple[list[float], list[float]]:
+        return self.numbers.min(axis=1).tolist(), self.numbers.max(axis=1).tolist()
+
+
+def _fits(column: Sequence[Any], known: FeatureRange) -> bool:
+    types = set(map(type, column))
+    if known.kind is Kind.NUMBER:
+        return known.warm and types <= _NUMBERS
+    if known.kind is Kind.STRING:
+        return types == {str} and max(map(len, column)) <= LONGEST_STRING
+    return known.kind is Kind.BOOLEAN and types == {bool}
+
+
+def _numeric(
+    names: tuple[str, ...], columns: Sequence[Sequence[Any]], ranges: Sequence[FeatureRange]
+) -> UniformBatch | None:
+    chosen = [at for at, known in enumerate(ranges) if known.kind is Kind.NUMBER]
+    if len(chosen) != len(ranges):
+        names = ()
+    shape = (len(chosen), len(columns[0]))
+    values = chain.from_iterable(columns[at] for at in chosen)
+    try:
+        numbers = np.fromiter(values, np.float64, shape[0] * shape[1]).reshape(shape)
+    except OverflowError:
+        return None
+    return UniformBatch(names, [ranges[at] for at in chosen], numbers)
