@@ -1,0 +1,75 @@
+"""Services shared by a test run; each test has a topic and a database of its own."""
+
+import os
+import re
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.services import kafka, postgres
+
+
+def _need(reason: str | None) -> None:
+    """Skip where a service cannot run, saying why; fail in CI."""
+    if reason is None:
+        return
+    if os.environ.get("CI"):
+        pytest.fail(f"CI must run this test, but {reason}")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kafka.Broker]:
+    """A Kafka broker for the whole run."""
+    _need(kafka.why_not())
+    found = kafka.Broker(tmp_path_factory.mktemp("kafka"))
+    found.start()
+    yield found
+    found.stop()
+
+
+@pytest.fixture
+def private_broker(tmp_path: Path) -> Iterator[kafka.Broker]:
+    """A Kafka broker that the test may stop."""
+    _need(kafka.why_not())
+    (tmp_path / "kafka").mkdir()
+    found = kafka.Broker(tmp_path / "kafka")
+    found.start()
+    yield found
+    found.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[postgres.Postgres]:
+    """A PostgreSQL server for the whole run."""
+    _need(postgres.why_not())
+    found = postgres.Postgres()
+    found.start()
+    yield found
+    found.stop()
+    found.remove()
+
+
+@pytest.fixture
+def private_postgres() -> Iterator[postgres.Postgres]:
+    """A PostgreSQL server that the test may stop."""
+    _need(postgres.why_not())
+    found = postgres.Postgres()
+    found.start()
+    yield found
+    found.stop()
+    found.remove()
+
+
+@pytest.fixture
+def postgres_url(postgres_server: postgres.Postgres) -> str:
+    """A fresh database."""
+    return postgres_server.database()
+
+
+@pytest.fixture
+def topic(request: pytest.FixtureRequest) -> str:
+    """A topic name that no other test has."""
+    return f"{re.sub(r'[^a-z0-9]+', '-', request.node.name.lower())[:60]}-{uuid.uuid4().hex[:8]}"
