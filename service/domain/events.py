@@ -42,6 +42,7 @@ class Reason(StrEnum):
     TOO_MANY_FEATURES = "too_many_features"
     BAD_LABEL = "bad_label"
     BAD_WEIGHT = "bad_weight"
+    BAD_GROUP = "bad_group"
     TOO_LARGE = "too_large"
     ESTIMATOR_FAILED = "estimator_failed"
     NON_FINITE_PREDICTION = "non_finite_prediction"
@@ -101,3 +102,7 @@ class Decoded:
     refusals: Sequence[Refusal]
     next_offset: int
     payloads: dict[int, bytes]
+
+    def payload(self, offset: int) -> bytes:
+        """The record's value, whole; empty where this run does not hold it."""
+        return self.payloads.get(offset, b"")

@@ -1,0 +1,102 @@
+"""Decodes records that are CSV lines; the columns are known by configuration."""
+
+import csv
+import re
+
+from service.domain.events import Decoded, Event, Features, Reason, Records, Scalar, Task
+from service.domain.specification import FieldsSpec
+from service.errors import ConfigurationError
+from service.stream import parts
+from service.stream.mapping import named_paths
+from service.stream.parts import PartError
+from service.stream.reading import one_by_one
+
+_INTEGER = re.compile(r"[+-]?\d{1,400}", re.ASCII)
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_NOT_FINITE = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
+_WORDS = {"true": True, "false": False, "": None}
+
+
+class CsvDecoder:
+    """One record is one line; empty cells are null; `x` left out means every other column."""
+
+    def __init__(
+        self,
+        fields: FieldsSpec,
+        task: Task,
+        *,
+        max_event_bytes: int = 1_000_000,
+        max_future_skew: float = 3600.0,
+    ) -> None:
+        if not fields.columns or len(set(fields.columns)) != len(fields.columns):
+            msg = "fields.columns: found none or a repeated one, expected the names of the CSV columns"
+            raise ConfigurationError(msg)
+        self._columns = fields.columns
+        self._task = task
+        self._limit = max_event_bytes
+        self._skew_ms = max_future_skew * 1000
+        self._parts = {name: getattr(fields, name) or name for name in ("id", "ts", "y", "group", "weight")}
+        self._features = _feature_columns(fields, taken=set(self._parts.values()))
+
+    def decode(self, records: Records) -> Decoded:
+        """Every record becomes exactly one event or one refusal."""
+        return one_by_one(records, self._read, max_event_bytes=self._limit)
+
+    def _read(self, raw: bytes, offset: int, recorded: int) -> Event:
+        row = self._row(raw)
+        text = {name: row.get(column) or None for name, column in self._parts.items()}
+        return Event(
+            offset,
+            parts.event_id(text["id"]),
+            parts.time(_whole(text["ts"]), recorded=recorded, skew_ms=self._skew_ms),
+            self._values(row),
+            parts.label(self._label(text["y"]), self._task),
+            parts.group(text["group"]),
+            parts.weight(None if text["weight"] is None else scalar("weight", text["weight"])),
+        )
+
+    def _row(self, raw: bytes) -> dict[str, str]:
+        try:
+            rows = list(csv.reader(raw.decode().splitlines(keepends=True), strict=True))
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise PartError(Reason.NOT_CSV, f"{error!s:.200}") from error
+        cells = rows[0] if len(rows) == 1 else []
+        if len(cells) != len(self._columns) or tuple(cells) == self._columns:
+            detail = f"found {len(rows)} lines, {len(cells)} cells, expected one of {len(self._columns)} values"
+            raise PartError(Reason.NOT_CSV, detail)
+        return dict(zip(self._columns, cells, strict=True))
+
+    def _values(self, row: dict[str, str]) -> Features:
+        return parts.features({name: scalar(name, row[column]) for name, column in self._features.items()})
+
+    def _label(self, text: str | None) -> Scalar:
+        return None if text is None else scalar("y", text)
+
+
+def _feature_columns(fields: FieldsSpec, *, taken: set[str]) -> dict[str, str]:
+    columns = fields.columns or ()
+    if fields.x is None or fields.x == "$":
+        return {name: name for name in columns if name not in taken}
+    named = named_paths((fields.x,) if isinstance(fields.x, str) else fields.x) or {}
+    found = {name: path[-1] for name, path in named.items()}
+    unknown = sorted(set(found.values()) - set(columns))
+    if unknown:
+        msg = f"fields.x: found {unknown[0]!r}, expected one of fields.columns: {', '.join(columns)}"
+        raise ConfigurationError(msg)
+    return found
+
+
+def _whole(text: str | None) -> str | int | None:
+    return int(text) if text is not None and _INTEGER.fullmatch(text) else text
+
+
+def scalar(name: str, text: str) -> Scalar:
+    """What a cell says: a number, true or false, nothing, or its text."""
+    cell = text.strip()
+    if cell.lower() in _WORDS:
+        return _WORDS[cell.lower()]
+    if _NOT_FINITE.fullmatch(cell):
+        raise PartError(Reason.NON_FINITE, f"{name!r:.80}: found {cell}, expected a finite number")
+    if _INTEGER.fullmatch(cell):
+        return int(cell)
+    return float(cell) if _NUMBER.fullmatch(cell) else text

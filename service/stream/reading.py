@@ -1,0 +1,31 @@
+"""What every decoder does with a run: one event or one refusal a record."""
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+from service.domain.events import Decoded, Event, Reason, Records, Refusal
+from service.stream.parts import PartError
+
+Read: TypeAlias = Callable[[bytes, int, int], Event]
+"""Value, offset and timestamp of one record to an event; PartError where it is none."""
+
+
+def one_by_one(records: Records, read: Read, *, max_event_bytes: int) -> Decoded:
+    """Read every record by itself."""
+    events: list[Event] = []
+    refusals: list[Refusal] = []
+    for offset, recorded, raw in zip(records.offsets, records.timestamps, records.values, strict=True):
+        try:
+            if len(raw) > max_event_bytes:
+                detail = f"found {len(raw)} bytes, expected at most {max_event_bytes} (guard.max_event_bytes)"
+                raise PartError(Reason.TOO_LARGE, detail)
+            events.append(read(raw, offset, recorded))
+        except PartError as error:
+            refusals.append(Refusal(offset, error.reason, error.detail, raw))
+    return decoded(records, events, refusals)
+
+
+def decoded(records: Records, events: list[Event], refusals: list[Refusal]) -> Decoded:
+    """The outcome of a run, with the bytes that later refusals need."""
+    payloads = dict(zip(records.offsets, records.values, strict=True))
+    return Decoded(records.at, events, refusals, records.next_offset, payloads)
