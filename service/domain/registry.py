@@ -257,3 +257,16 @@ class Succession:
     environment: Json
     origin: Origin
     evidence: Json = field(default_factory=dict)
+
+
+class CheckpointStep(StrEnum):
+    """The order in which a commit becomes durable."""
+
+    ARTIFACT_WRITTEN = "artifact_written"
+    ARTIFACT_SYNCED = "artifact_synced"
+    ARTIFACT_RENAMED = "artifact_renamed"
+    TRANSACTION_BEGUN = "transaction_begun"
+    LEASE_PROVED = "lease_proved"
+    ROWS_WRITTEN = "rows_written"
+    COMMITTED = "committed"
+    ACKNOWLEDGED = "acknowledged"

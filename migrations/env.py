@@ -1,0 +1,13 @@
+"""Alembic's entry: the connection comes from `service.storage.upgrade`."""
+
+from alembic import context
+
+from service.storage.tables import metadata
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    render_as_batch=True,
+    transactional_ddl=False,
+)
+context.run_migrations()

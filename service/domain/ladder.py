@@ -1,0 +1,24 @@
+"""Which checkpoints are kept: all of the last minutes, fewer of the last days."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+NEWEST = 10
+RUNGS = (
+    (timedelta(hours=1), timedelta(minutes=1)),
+    (timedelta(days=1), timedelta(hours=1)),
+    (timedelta(days=30), timedelta(days=1)),
+)
+
+
+def kept(times: Sequence[datetime], *, now: datetime) -> set[datetime]:
+    """Of times newest first: the newest ten, then one a minute, an hour, a day; none past thirty days."""
+    found = set(times[:NEWEST])
+    for reach, step in RUNGS:
+        seen: set[int] = set()
+        for time in times:
+            slot = int(time.timestamp() // step.total_seconds())
+            if now - time <= reach and slot not in seen:
+                seen.add(slot)
+                found.add(time)
+    return found

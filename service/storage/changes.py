@@ -1,0 +1,183 @@
+"""What changes a model besides learning; each is one transaction that begins by proving the lease."""
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from service.domain.position import Run
+from service.domain.registry import (
+    AuditEntry,
+    Lease,
+    LineageId,
+    Origin,
+    Role,
+    Snapshot,
+    Succession,
+    Version,
+    VersionKind,
+    VersionNumber,
+)
+from service.errors import RefusedError
+from service.ports import ArtifactStore
+from service.storage import rows, writes
+from service.storage.database import Database
+from service.storage.leases import lease_values, prove
+from service.storage.tables import checkpoints, journals, leases, lineages, models, versions
+
+ACTIONS = {
+    VersionKind.SNAPSHOT: "apply",
+    VersionKind.ROLLBACK: "rollback",
+    VersionKind.RETRAIN: "retrain",
+    VersionKind.IMPORT: "import",
+    VersionKind.INITIAL: "register",
+}
+
+
+class SqlChanges:
+    """Implements `ports.Changes`."""
+
+    def __init__(self, database: Database, store: ArtifactStore) -> None:
+        self._database = database
+        self._store = store
+
+    def succeed(self, succession: Succession) -> tuple[Version, Lease]:
+        """A new version in a new lineage; a compare-and-set on the expected champion."""
+        if len(succession.state.artifact) > writes.INLINE_BYTES:
+            self._store.put(succession.state.digest, succession.state.artifact)
+        with self._database.writing() as connection:
+            now = self._database.now(connection)
+            prove(connection, succession.lease)
+            before = self._newest_version(connection, succession.lease.lineage)
+            lineage, number = self._insert(connection, succession, now=now)
+            lease = Lease(lineage, succession.lease.holder, 1, now + timedelta(seconds=10))
+            connection.execute(insert(leases).values(**lease_values(lease)))
+            if succession.role is Role.CHAMPION:
+                self._crown(connection, succession, lineage)
+            written = AuditEntry(
+                succession.model,
+                succession.origin.actor,
+                ACTIONS[succession.kind],
+                succession.origin.reason,
+                VersionNumber(before),
+                VersionNumber(number),
+                succession.evidence,
+            )
+            writes.entry(connection, written, now=now)
+            writes.settled(connection, succession.origin, f"version {number}", now=now)
+            return self._version(connection, succession.model, number), lease
+
+    def snapshot(self, snapshot: Snapshot) -> Version:
+        """The newest checkpoint's state becomes a version of the same lineage."""
+        with self._database.writing() as connection:
+            now = self._database.now(connection)
+            lineage = snapshot.lease.lineage
+            prove(connection, snapshot.lease)
+            newest = select(checkpoints).where(checkpoints.c.lineage == lineage)
+            state = connection.execute(newest.order_by(checkpoints.c.sequence.desc()).limit(1)).one()
+            parent = self._newest_version(connection, lineage)
+            origin = connection.execute(
+                select(versions).where(versions.c.model == snapshot.model, versions.c.number == parent)
+            ).one()
+            number = writes.version(
+                connection,
+                {
+                    "model": snapshot.model,
+                    "kind": snapshot.kind,
+                    "parent": parent,
+                    "lineage": lineage,
+                    "digest": state.digest,
+                    "spec": origin.spec,
+                    "position": state.position,
+                    "learned": self._learned(connection, lineage),
+                    "metrics": state.metrics,
+                    "environment": snapshot.environment,
+                    "created_by": snapshot.origin.actor,
+                    "reason": snapshot.origin.reason,
+                },
+                now=now,
+            )
+            self._note(connection, snapshot.lease, snapshot.origin, action="snapshot", now=now)
+            writes.settled(connection, snapshot.origin, f"version {number}", now=now)
+            return self._version(connection, snapshot.model, number)
+
+    def set_frozen(self, lease: Lease, *, frozen: bool, origin: Origin) -> None:
+        """Whether the model learns at all."""
+        with self._database.writing() as connection:
+            prove(connection, lease)
+            now = self._database.now(connection)
+            name = select(lineages.c.model).where(lineages.c.id == lease.lineage).scalar_subquery()
+            connection.execute(update(models).where(models.c.name == name).values(frozen=frozen))
+            self._note(connection, lease, origin, action="freeze" if frozen else "unfreeze", now=now)
+            writes.settled(connection, origin, "frozen" if frozen else "learning", now=now)
+
+    def fall_back(self, lease: Lease, *, to_sequence: int, origin: Origin) -> None:
+        """Forget checkpoints and journal past `to_sequence`."""
+        with self._database.writing() as connection:
+            prove(connection, lease)
+            for table in (checkpoints, journals):
+                connection.execute(
+                    delete(table).where(table.c.lineage == lease.lineage, table.c.sequence > to_sequence)
+                )
+            now = self._database.now(connection)
+            self._note(connection, lease, origin, action="fall_back", now=now)
+
+    def _insert(self, connection: Connection, succession: Succession, *, now: datetime) -> tuple[LineageId, int]:
+        values = {"model": succession.model, "role": succession.role, "origin": 0, "starts": 0, "created_at": now}
+        lineage = LineageId(connection.execute(insert(lineages).values(**values)).inserted_primary_key[0])
+        number = writes.version(
+            connection,
+            {
+                "model": succession.model,
+                "kind": succession.kind,
+                "parent": succession.parent,
+                "lineage": lineage,
+                "digest": succession.state.digest,
+                "spec": succession.spec,
+                "position": succession.state.position.to_json(),
+                "learned": writes.ranges(succession.learned),
+                "metrics": succession.state.metrics,
+                "environment": succession.environment,
+                "created_by": succession.origin.actor,
+                "reason": succession.origin.reason,
+            },
+            now=now,
+        )
+        connection.execute(update(lineages).where(lineages.c.id == lineage).values(origin=number))
+        writes.checkpoint(connection, lineage, 0, state=succession.state, now=now)
+        return lineage, number
+
+    def _crown(self, connection: Connection, succession: Succession, lineage: LineageId) -> None:
+        old = succession.lease.lineage
+        done = connection.execute(
+            update(models)
+            .where(models.c.name == succession.model, models.c.champion == old)
+            .values(champion=lineage, spec=succession.spec, spec_digest=succession.spec_digest)
+        )
+        if done.rowcount != 1:
+            msg = f"found another champion of {succession.model} than lineage {old}; see `headrace model history`"
+            raise RefusedError(msg)
+        connection.execute(update(lineages).where(lineages.c.id == old).values(role=Role.RETIRED))
+
+    def _learned(self, connection: Connection, lineage: LineageId) -> list[list[object]]:
+        """What the lineage began with, and its journal."""
+        origin = connection.execute(select(lineages).where(lineages.c.id == lineage)).one()
+        first = select(versions.c.learned).where(
+            versions.c.model == origin.model, versions.c.number == origin.origin
+        )
+        inherited = [Run(*run) for run in connection.execute(first).scalar_one()]
+        segments = connection.execute(select(journals.c.runs).where(journals.c.lineage == lineage)).scalars()
+        return writes.ranges([*inherited, *(run for data in segments for run in rows.decode_runs(data))])
+
+    def _note(self, connection: Connection, lease: Lease, origin: Origin, *, action: str, now: datetime) -> None:
+        name = connection.execute(select(lineages.c.model).where(lineages.c.id == lease.lineage)).scalar_one()
+        number = VersionNumber(self._newest_version(connection, lease.lineage))
+        written = AuditEntry(name, origin.actor, action, origin.reason, number, number)
+        writes.entry(connection, written, now=now)
+
+    def _newest_version(self, connection: Connection, lineage: LineageId) -> int:
+        statement = select(versions.c.number).where(versions.c.lineage == lineage)
+        return int(connection.execute(statement.order_by(versions.c.number.desc()).limit(1)).scalar_one())
+
+    def _version(self, connection: Connection, model: str, number: int) -> Version:
+        statement = select(versions).where(versions.c.model == model, versions.c.number == number)
+        return rows.version(connection.execute(statement).one())

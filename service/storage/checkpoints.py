@@ -1,0 +1,136 @@
+"""Durable states of a lineage, in this order:
+
+1. a large artifact is written aside, 2. fsynced, 3. renamed to its digest;
+4. a transaction begins, 5. proves the lease with its first statement, 6. writes checkpoint, journals
+and dead letters, 7. commits; 8. only then is anything acknowledged to the stream.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from service.domain.ladder import kept
+from service.domain.position import Position
+from service.domain.registry import (
+    Checkpoint,
+    CheckpointStep,
+    Commit,
+    JournalSegment,
+    Lease,
+    LineageId,
+    SealedState,
+)
+from service.errors import LeaseLostError
+from service.ports import ArtifactStore
+from service.storage import rows, writes
+from service.storage.artifacts import Reached
+from service.storage.database import Database
+from service.storage.leases import prove
+from service.storage.tables import artifacts, checkpoints, dead_letters, journals, lineages, versions
+
+ORPHAN_GRACE = timedelta(minutes=10)
+
+
+class SqlCheckpoints:
+    """Implements `ports.Checkpoints`."""
+
+    def __init__(self, database: Database, store: ArtifactStore, *, reached: Reached) -> None:
+        self._database = database
+        self._store = store
+        self._reached = reached
+
+    def commit(self, commit: Commit) -> Checkpoint:
+        """Artifact first, then everything else in one transaction."""
+        if len(commit.artifact) > writes.INLINE_BYTES:
+            self._store.put(commit.digest, commit.artifact)
+        try:
+            with self._database.writing() as connection:
+                self._reached(CheckpointStep.TRANSACTION_BEGUN)
+                prove(connection, commit.lease)
+                self._reached(CheckpointStep.LEASE_PROVED)
+                self._write(connection, commit)
+                self._reached(CheckpointStep.ROWS_WRITTEN)
+        except IntegrityError as error:
+            msg = f"found checkpoint {commit.sequence} of lineage {commit.lease.lineage} written by another process"
+            raise LeaseLostError(msg) from error
+        self._reached(CheckpointStep.COMMITTED)
+        return self.newest_first(commit.lease.lineage)[0]
+
+    def newest_first(self, lineage: LineageId) -> Sequence[Checkpoint]:
+        """What the retention ladder has kept."""
+        statement = (
+            select(checkpoints).where(checkpoints.c.lineage == lineage).order_by(checkpoints.c.sequence.desc())
+        )
+        with self._database.reading() as connection:
+            return [rows.checkpoint(found) for found in connection.execute(statement)]
+
+    def journal(self, lineage: LineageId) -> Sequence[JournalSegment]:
+        """One segment a commit, oldest first."""
+        statement = select(journals).where(journals.c.lineage == lineage).order_by(journals.c.sequence)
+        with self._database.reading() as connection:
+            return [rows.segment(found) for found in connection.execute(statement)]
+
+    def thin(self, lease: Lease) -> int:
+        """Apply the retention ladder and collect orphans; how many checkpoints went."""
+        with self._database.writing() as connection:
+            prove(connection, lease)
+            gone = self._thin_lineage(connection, lease.lineage)
+            orphans = self._orphans(connection)
+            connection.execute(delete(artifacts).where(artifacts.c.digest.in_(orphans)))
+        for digest in orphans:
+            self._store.delete(digest)
+        return gone
+
+    def note_start(self, lineage: LineageId, position: Position) -> int:
+        """How many starts in a row, this one included, began here without a commit."""
+        with self._database.writing() as connection:
+            found = connection.execute(select(lineages).where(lineages.c.id == lineage)).one()
+            same = found.started_at == position.to_json()
+            starts = found.starts + 1 if same else 1
+            connection.execute(
+                update(lineages)
+                .where(lineages.c.id == lineage)
+                .values(starts=starts, started_at=position.to_json())
+            )
+        return starts
+
+    def _write(self, connection: Connection, commit: Commit) -> None:
+        now = self._database.now(connection)
+        lineage = commit.lease.lineage
+        state = SealedState(commit.digest, commit.artifact, commit.position, commit.learned, commit.metrics)
+        writes.checkpoint(connection, lineage, commit.sequence, state=state, now=now)
+        connection.execute(
+            insert(journals).values(
+                lineage=lineage,
+                sequence=commit.sequence,
+                runs=rows.encode_runs(commit.order),
+                scores=commit.scores,
+                scored=commit.scored,
+                created_at=now,
+            )
+        )
+        if commit.dead_letters or commit.replayed:
+            model = connection.execute(select(lineages.c.model).where(lineages.c.id == lineage)).scalar_one()
+            writes.letters(connection, model, commit.dead_letters, most=commit.max_dead_letters, now=now)
+            connection.execute(
+                update(dead_letters).where(dead_letters.c.id.in_(commit.replayed)).values(replayed_at=now)
+            )
+
+    def _thin_lineage(self, connection: Connection, lineage: LineageId) -> int:
+        statement = select(checkpoints.c.id, checkpoints.c.created_at).where(checkpoints.c.lineage == lineage)
+        found = connection.execute(statement.order_by(checkpoints.c.sequence.desc())).all()
+        keep = kept([row.created_at for row in found], now=self._database.now(connection))
+        gone = [row.id for row in found if row.created_at not in keep]
+        connection.execute(delete(checkpoints).where(checkpoints.c.id.in_(gone)))
+        return len(gone)
+
+    def _orphans(self, connection: Connection) -> list[str]:
+        old = self._database.now(connection) - ORPHAN_GRACE
+        statement = select(artifacts.c.digest).where(
+            artifacts.c.created_at < old,
+            artifacts.c.digest.not_in(select(checkpoints.c.digest)),
+            artifacts.c.digest.not_in(select(versions.c.digest)),
+        )
+        return list(connection.execute(statement).scalars())

@@ -1,0 +1,84 @@
+"""One engine, its transactions, and the translation of drivers' errors."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, create_engine, event, make_url, text
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from service.errors import UnavailableError
+
+
+class Database:
+    """Opens transactions; a driver's failure to reach or to write becomes UnavailableError."""
+
+    def __init__(self, url: str) -> None:
+        self._url = make_url(url)
+        self.is_sqlite = self._url.get_backend_name() == "sqlite"
+        if self.is_sqlite and self._url.database:
+            Path(self._url.database).parent.mkdir(parents=True, exist_ok=True)
+        connect = {"timeout": 10} if self.is_sqlite else {"connect_timeout": 5}
+        self.engine = create_engine(self._url, connect_args=connect, pool_pre_ping=not self.is_sqlite)
+        if self.is_sqlite:
+            event.listen(self.engine, "connect", _prepare_sqlite)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A transaction that writes nothing."""
+        with self._translated(), self.engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A transaction that is committed at the end of the block."""
+        with self._translated(), self.engine.connect() as connection:
+            if self.is_sqlite:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            yield connection
+            connection.commit()
+
+    def now(self, connection: Connection) -> datetime:
+        """The database's clock, which all hosts share; SQLite's is that of this host."""
+        if self.is_sqlite:
+            return datetime.now(UTC)
+        found: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
+        return found
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (OperationalError, InterfaceError) as error:
+            raise UnavailableError(self._sentence(error)) from error
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                raise UnavailableError(self._sentence(error)) from error
+            raise
+
+    def _sentence(self, error: DBAPIError) -> str:
+        shown = self._url.render_as_string(hide_password=True)
+        cause = str(error.orig).strip().splitlines() or ["no answer"]
+        return f"found the registry at {shown} unavailable: {cause[0]}; check it with `headrace doctor`"
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, entry: ConnectionPoolEntry) -> None:
+    del entry
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def row(found: Any) -> dict[str, Any]:
+    """A result row as a dictionary."""
+    return dict(found._mapping)

@@ -1,0 +1,66 @@
+"""Who holds a lease, precisely enough to know when that process is gone."""
+
+import os
+import secrets
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A process: host, boot, process-id space, process id, its start time, and its supervisor's mark."""
+
+    host: str
+    boot: str
+    space: str
+    pid: int
+    started: str
+    nonce: str
+
+    @classmethod
+    def current(cls, *, nonce: str | None = None) -> Self:
+        """This process; children of one supervisor share its nonce."""
+        pid = os.getpid()
+        boot = _read(Path("/proc/sys/kernel/random/boot_id")) or "unknown"
+        return cls(socket.gethostname(), boot, _space(), pid, _started(pid), nonce or secrets.token_hex(6))
+
+    @classmethod
+    def parse(cls, text: str) -> Self | None:
+        """The inverse of `str`; None for anything else."""
+        parts = text.split("/")
+        if len(parts) != 6 or not parts[3].isdigit():
+            return None
+        host, boot, space, pid, started, nonce = parts
+        return cls(host, boot, space, int(pid), started, nonce)
+
+    def is_dead_here(self) -> bool:
+        """Whether it ran where this process could see it, and does not run any more."""
+        here = Holder.current()
+        same_place = (self.host, self.boot, self.space) == (here.host, here.boot, here.space)
+        return same_place and _started(self.pid) != self.started
+
+    def __str__(self) -> str:
+        """As a lease stores it."""
+        return "/".join((self.host, self.boot, self.space, str(self.pid), self.started, self.nonce))
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+def _space() -> str:
+    try:
+        return str(Path("/proc/self/ns/pid").stat().st_ino)
+    except OSError:
+        return "unknown"
+
+
+def _started(pid: int) -> str:
+    """Field 22 of the process's status; a zombie counts as gone."""
+    fields = _read(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
+    return fields[19] if len(fields) > 19 and fields[0] != "Z" else ""

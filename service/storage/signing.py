@@ -1,0 +1,94 @@
+"""Sealed states: compressed, and covered by an HMAC with their model, lineage and position."""
+
+import hashlib
+import hmac
+import os
+import secrets
+import stat
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from service.domain.position import Position
+from service.errors import ConfigurationError, TamperedError, UnsignedError
+
+MAGIC = b"HRA1"
+MAC_BYTES = 32
+HELP = "run `headrace registry verify`; a version whose artifact is lost can be rolled back to another"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedArtifact:
+    """What a good signature covers."""
+
+    header: dict[str, Any]
+    payload: bytes
+
+
+class Signer:
+    """Seals with a key and opens only what that key has sealed."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def seal(self, payload: bytes, *, model: str, lineage: str, position: Position) -> bytes:
+        """Magic, MAC, header length, header, compressed payload."""
+        header = msgspec.msgpack.encode({"model": model, "lineage": lineage, "position": position.to_json()})
+        body = len(header).to_bytes(4, "big") + header + zlib.compress(payload, 1)
+        return MAGIC + self._mac(body) + body
+
+    def open(self, sealed: bytes) -> OpenedArtifact:
+        """UnsignedError or TamperedError; nothing is decoded before the signature holds."""
+        if not sealed.startswith(MAGIC) or len(sealed) < len(MAGIC) + MAC_BYTES + 4:
+            msg = f"found an artifact of {len(sealed)} bytes without a signature, expected one sealed here; {HELP}"
+            raise UnsignedError(msg)
+        mac, body = sealed[len(MAGIC) : len(MAGIC) + MAC_BYTES], sealed[len(MAGIC) + MAC_BYTES :]
+        if not hmac.compare_digest(mac, self._mac(body)):
+            msg = (
+                "found an artifact whose signature does not hold: it was altered, or sealed with another key than "
+                f"storage.key_file; {HELP}"
+            )
+            raise TamperedError(msg)
+        length = int.from_bytes(body[:4], "big")
+        header = msgspec.msgpack.decode(body[4 : 4 + length])
+        return OpenedArtifact(header, zlib.decompress(body[4 + length :]))
+
+    def digest(self, sealed: bytes) -> str:
+        """SHA-256, in hexadecimal."""
+        return hashlib.sha256(sealed).hexdigest()
+
+    def _mac(self, body: bytes) -> bytes:
+        return hmac.digest(self._key, body, "sha256")
+
+
+def create_key(path: Path) -> None:
+    """A new random key that only its owner can read; an existing one is kept."""
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write(secrets.token_hex(32) + "\n")
+
+
+def load_key(path: Path) -> bytes:
+    """ConfigurationError where the key is missing, readable by others, or no key."""
+    if not path.exists():
+        msg = f"found no key at {path} (storage.key_file), expected one; run `headrace init --keep` to make it"
+        raise ConfigurationError(msg)
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o077:
+        msg = f"found the key {path} readable by others (mode {mode:o}), expected 600; run `chmod 600 {path}`"
+        raise ConfigurationError(msg)
+    try:
+        key = bytes.fromhex(path.read_text(encoding="ascii").strip())
+    except ValueError as error:
+        msg = f"found no hexadecimal key in {path} (storage.key_file); restore it from a backup"
+        raise ConfigurationError(msg) from error
+    if len(key) < MAC_BYTES:
+        msg = f"found a key of {len(key)} bytes in {path}, expected at least {MAC_BYTES}"
+        raise ConfigurationError(msg)
+    return key

@@ -1,0 +1,199 @@
+"""The registry's tables; the constraint names follow one convention, so that migrations can name them."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+class Moment(TypeDecorator[datetime]):
+    """A time with its zone, which SQLite would forget."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Store UTC."""
+        del dialect
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:
+        """Read UTC."""
+        del dialect
+        return None if value is None else (value if value.tzinfo else value.replace(tzinfo=UTC))
+
+
+def _key() -> "Column[int]":
+    return Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True)
+
+
+def _of_model(**options: Any) -> "Column[str]":
+    return Column("model", String(64), ForeignKey("models.name", ondelete="CASCADE"), nullable=False, **options)
+
+
+def _of_lineage(**options: Any) -> "Column[int]":
+    return Column("lineage", BigInteger, ForeignKey("lineages.id", ondelete="CASCADE"), nullable=False, **options)
+
+
+models = Table(
+    "models",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("spec", JSON, nullable=False),
+    Column("spec_digest", String(64), nullable=False),
+    Column("champion", BigInteger, nullable=True),
+    Column("frozen", Boolean, nullable=False),
+    Column("created_at", Moment, nullable=False),
+)
+
+lineages = Table(
+    "lineages",
+    metadata,
+    _key(),
+    _of_model(index=True),
+    Column("role", String(16), nullable=False),
+    Column("origin", Integer, nullable=False),
+    Column("starts", Integer, nullable=False, default=0),
+    Column("started_at", JSON, nullable=True),
+    Column("created_at", Moment, nullable=False),
+)
+
+versions = Table(
+    "versions",
+    metadata,
+    _key(),
+    _of_model(),
+    Column("number", Integer, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("parent", Integer, nullable=True),
+    _of_lineage(),
+    Column("digest", String(64), nullable=False),
+    Column("spec", JSON, nullable=False),
+    Column("position", JSON, nullable=False),
+    Column("learned", JSON, nullable=False),
+    Column("metrics", JSON, nullable=False),
+    Column("environment", JSON, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("created_by", String(128), nullable=False),
+    Column("reason", Text, nullable=False),
+    UniqueConstraint("model", "number"),
+)
+
+artifacts = Table(
+    "artifacts",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    Column("content", LargeBinary, nullable=True),
+    Column("created_at", Moment, nullable=False),
+)
+
+checkpoints = Table(
+    "checkpoints",
+    metadata,
+    _key(),
+    _of_lineage(),
+    Column("sequence", BigInteger, nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("position", JSON, nullable=False),
+    Column("learned", BigInteger, nullable=False),
+    Column("metrics", JSON, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    UniqueConstraint("lineage", "sequence"),
+)
+
+journals = Table(
+    "journals",
+    metadata,
+    _key(),
+    _of_lineage(),
+    Column("sequence", BigInteger, nullable=False),
+    Column("runs", LargeBinary, nullable=False),
+    Column("scores", LargeBinary, nullable=False),
+    Column("scored", BigInteger, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    UniqueConstraint("lineage", "sequence"),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    _of_lineage(primary_key=True, autoincrement=False),
+    Column("holder", String(256), nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("expires_at", Moment, nullable=False),
+)
+
+commands = Table(
+    "commands",
+    metadata,
+    _key(),
+    _of_model(),
+    Column("kind", String(32), nullable=False),
+    Column("arguments", JSON, nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("requested_by", String(128), nullable=False),
+    Column("requested_at", Moment, nullable=False),
+    Column("settled_at", Moment, nullable=True),
+    Column("outcome", Text, nullable=False),
+    Index("ix_commands_model_status", "model", "status"),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    _key(),
+    Column("model", String(64), nullable=False, index=True),
+    Column("at", Moment, nullable=False),
+    Column("actor", String(128), nullable=False),
+    Column("action", String(32), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("from_version", Integer, nullable=True),
+    Column("to_version", Integer, nullable=True),
+    Column("evidence", JSON, nullable=False),
+)
+
+dead_letters = Table(
+    "dead_letters",
+    metadata,
+    _key(),
+    _of_model(),
+    Column("topic", String(249), nullable=False),
+    Column("partition", Integer, nullable=False),
+    Column("position", BigInteger, nullable=False),
+    Column("reason", String(32), nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("replayed_at", Moment, nullable=True),
+    UniqueConstraint("model", "topic", "partition", "position"),
+)

@@ -1,0 +1,130 @@
+"""Rows that several repositories write, within a transaction of theirs."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, delete, func, insert, select, update
+
+from service.domain.position import Position, Run
+from service.domain.registry import AuditEntry, CommandStatus, DeadLetter, LineageId, Origin, SealedState
+from service.storage.tables import artifacts, audit, checkpoints, commands, dead_letters, versions
+
+INLINE_BYTES = 256 * 1024
+
+
+def artifact(connection: Connection, digest: str, data: bytes, *, now: datetime) -> None:
+    """The artifact's row, with its bytes where they are few."""
+    known = connection.execute(select(artifacts.c.digest).where(artifacts.c.digest == digest)).first()
+    if known is None:
+        content = data if len(data) <= INLINE_BYTES else None
+        connection.execute(
+            insert(artifacts).values(digest=digest, size=len(data), content=content, created_at=now)
+        )
+
+
+def checkpoint(
+    connection: Connection, lineage: LineageId, sequence: int, *, state: SealedState, now: datetime
+) -> int:
+    """A checkpoint's row and its artifact's."""
+    artifact(connection, state.digest, state.artifact, now=now)
+    done = connection.execute(
+        insert(checkpoints).values(
+            lineage=lineage,
+            sequence=sequence,
+            digest=state.digest,
+            size=len(state.artifact),
+            position=state.position.to_json(),
+            learned=state.learned,
+            metrics=state.metrics,
+            created_at=now,
+        )
+    )
+    return int(done.inserted_primary_key[0])
+
+
+def entry(connection: Connection, written: AuditEntry, *, now: datetime) -> None:
+    """A line of the audit."""
+    connection.execute(
+        insert(audit).values(
+            model=written.model,
+            at=now,
+            actor=written.actor,
+            action=written.action,
+            reason=written.reason,
+            from_version=written.from_version,
+            to_version=written.to_version,
+            evidence=written.evidence,
+        )
+    )
+
+
+def settled(connection: Connection, origin: Origin, outcome: str, *, now: datetime) -> None:
+    """The command that asked for this is done."""
+    if origin.command is not None:
+        connection.execute(
+            update(commands)
+            .where(commands.c.id == origin.command, commands.c.status == CommandStatus.PENDING)
+            .values(status=CommandStatus.DONE, settled_at=now, outcome=outcome)
+        )
+
+
+def version(connection: Connection, values: dict[str, Any], *, now: datetime) -> int:
+    """The model's next version; its number."""
+    model = values["model"]
+    newest = connection.execute(select(func.max(versions.c.number)).where(versions.c.model == model)).scalar()
+    number = (newest or 0) + 1
+    connection.execute(insert(versions).values(**values, number=number, created_at=now))
+    return number
+
+
+def letters(
+    connection: Connection, model: str, found: Sequence[DeadLetter], *, most: int, now: datetime
+) -> None:
+    """Dead letters, each once, and no more than `most`; the oldest go."""
+    for letter in found:
+        where = (
+            dead_letters.c.model == model,
+            dead_letters.c.topic == letter.at.topic,
+            dead_letters.c.partition == letter.at.partition,
+            dead_letters.c.position == letter.offset,
+        )
+        if connection.execute(select(dead_letters.c.id).where(*where)).first() is None:
+            connection.execute(insert(dead_letters).values(**_letter_values(model, letter), created_at=now))
+    if found:
+        newest = select(dead_letters.c.id).where(dead_letters.c.model == model)
+        border = connection.execute(newest.order_by(dead_letters.c.id.desc()).offset(most).limit(1)).scalar()
+        if border is not None:
+            connection.execute(
+                delete(dead_letters).where(dead_letters.c.model == model, dead_letters.c.id <= border)
+            )
+
+
+def ranges(runs: Sequence[Run]) -> list[list[Any]]:
+    """The union of what was learned, a range a line: topic, partition, from, to."""
+    found: list[list[Any]] = []
+    for run in sorted(runs, key=lambda one: (one.topic, one.partition, one.first)):
+        top = found[-1] if found else None
+        if top and top[:2] == [run.topic, run.partition] and run.first <= top[3]:
+            top[3] = max(top[3], run.last)
+        else:
+            found.append([run.topic, run.partition, run.first, run.last])
+    return found
+
+
+def position(found: Position) -> dict[str, dict[str, int]]:
+    """A position's column."""
+    return found.to_json()
+
+
+def _letter_values(model: str, letter: DeadLetter) -> dict[str, Any]:
+    return {
+        "model": model,
+        "topic": letter.at.topic,
+        "partition": letter.at.partition,
+        "position": letter.offset,
+        "reason": letter.reason,
+        "detail": letter.detail[:2000].replace("\x00", " "),
+        "payload": letter.payload,
+        "size": letter.size,
+    }
