@@ -303,3 +303,31 @@ class Footprint(Protocol):
     def clear(self) -> None:
         """Forget; the lineage has got past."""
         ...
+
+
+class Telemetry(Protocol):
+    """What is told to the outside, a batch or a checkpoint at a time."""
+
+    def batch(self, model: str, counts: Mapping[str, int], seconds: float) -> None:
+        """One batch was learned."""
+        ...
+
+    def refused(self, model: str, reasons: Mapping[str, int]) -> None:
+        """Events became dead letters."""
+        ...
+
+    def checkpoint(self, model: str, seconds: float, *, size: int) -> None:
+        """A commit is durable."""
+        ...
+
+    def gauges(self, model: str, metrics: Json, *, lag: Mapping[TopicPartition, int]) -> None:
+        """What a checkpoint says of the model."""
+        ...
+
+    def failure(self, service: str) -> None:
+        """A service could not be reached."""
+        ...
+
+    def rolled_back(self, model: str, version: int) -> None:
+        """A rollback was carried out."""
+        ...

@@ -101,6 +101,7 @@ class Decoded:
     events: Sequence[Event]
     refusals: Sequence[Refusal]
     next_offset: int
+    first_offset: int
     payloads: dict[int, bytes]
 
     def payload(self, offset: int) -> bytes:

@@ -28,4 +28,5 @@ def one_by_one(records: Records, read: Read, *, max_event_bytes: int) -> Decoded
 def decoded(records: Records, events: list[Event], refusals: list[Refusal]) -> Decoded:
     """The outcome of a run, with the bytes that later refusals need."""
     payloads = dict(zip(records.offsets, records.values, strict=True))
-    return Decoded(records.at, events, refusals, records.next_offset, payloads)
+    first = records.offsets[0] if len(records.offsets) else records.next_offset
+    return Decoded(records.at, events, refusals, records.next_offset, first, payloads)

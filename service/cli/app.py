@@ -1,0 +1,29 @@
+"""`headrace`: the commands, put together."""
+
+import typer
+
+from service.cli import deadletter, model, registry, run, setup, stream
+from service.cli.demo import demo
+
+app = typer.Typer(
+    name="headrace",
+    help="Keeps machine-learning models fresh on a stream.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("run")(run.run)
+app.command("learn")(run.learn)
+app.command("init")(setup.init)
+app.command("check")(setup.check)
+app.command("doctor")(setup.doctor)
+app.command("demo")(demo)
+app.add_typer(stream.app, name="stream", help="Publish to and look at a model's stream.")
+app.add_typer(model.app, name="model", help="Show, roll back, freeze and delete models.")
+app.add_typer(deadletter.app, name="deadletter", help="Refused events.")
+app.add_typer(registry.app, name="registry", help="The registry's tables and artifacts.")
+
+
+def main() -> None:
+    """The entry point of the installed command."""
+    app()

@@ -1,0 +1,121 @@
+"""What every command needs: the configuration, the exit codes, the two ways of printing."""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
+from datetime import datetime
+from enum import IntEnum
+from getpass import getuser
+from pathlib import Path
+from typing import Annotated, Any
+
+import structlog
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from service.bootstrap import App, open_app
+from service.config import Settings, load
+from service.domain.position import Position
+from service.errors import HeadraceError, RefusedError
+
+ConfigOption = Annotated[Path | None, typer.Option("--config", help="The configuration file.", show_default=False)]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+out = Console()
+err = Console(stderr=True)
+
+
+class Exit(IntEnum):
+    """Exit codes."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    REFUSED = 3
+
+
+@contextmanager
+def reported() -> Iterator[None]:
+    """Errors of ours become a sentence and an exit code, without a traceback."""
+    try:
+        yield
+    except RefusedError as error:
+        err.print(f"refused: {error}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(Exit.REFUSED) from error
+    except HeadraceError as error:
+        err.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(Exit.FAILED) from error
+
+
+@contextmanager
+def opened(config: Path | None) -> Iterator[App]:
+    """The object graph for a command that runs once."""
+    with reported():
+        settings = load(config)
+        set_up_logging(settings, level="warning")
+        with open_app(settings) as app:
+            yield app
+
+
+def actor() -> str:
+    """Who asks, for the audit."""
+    try:
+        return f"cli:{getuser()}"
+    except (OSError, KeyError):
+        return "cli"
+
+
+def set_up_logging(settings: Settings, *, level: str | None = None) -> None:
+    """Constant messages with fields, to standard error."""
+    renderer: Any = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    if settings.log.format == "json":
+        renderer = structlog.processors.JSONRenderer()
+    levels = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(levels[level or settings.log.level]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+def show(value: Any, *, as_json: bool, columns: Sequence[str] = ()) -> None:
+    """Rows as a table, a mapping as lines, or either as JSON."""
+    if as_json:
+        sys.stdout.write(json.dumps(plain(value), indent=2, default=str) + "\n")
+    elif isinstance(value, Mapping):
+        for key, one in value.items():
+            out.print(f"{key:12} {_line(one)}", markup=False, highlight=False, soft_wrap=True)
+    else:
+        table = Table(*columns)
+        for row in plain(value):
+            table.add_row(*(_line(row.get(column, "")) for column in columns))
+        out.print(table)
+
+
+def plain(value: Any) -> Any:
+    """Values as JSON has them."""
+    if isinstance(value, Position):
+        return value.to_json()
+    if is_dataclass(value) and not isinstance(value, type):
+        return {key: plain(getattr(value, key)) for key in asdict(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(one) for key, one in value.items()}
+    if isinstance(value, bytes):
+        return value.decode("utf-8", errors="backslashreplace")
+    if isinstance(value, list | tuple):
+        return [plain(one) for one in value]
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+def _line(value: Any) -> str:
+    if isinstance(value, dict | list):
+        return json.dumps(plain(value), default=str)
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,47 @@
+"""`headrace deadletter`."""
+
+from typing import Annotated
+
+import typer
+
+from service.cli.common import ConfigOption, JsonOption, actor, opened, out, show
+from service.domain.events import Reason
+from service.domain.registry import CommandKind
+
+app = typer.Typer(no_args_is_help=True)
+Model = Annotated[str, typer.Argument(help="The model's name.")]
+Letter = Annotated[int, typer.Argument(help="The dead letter's number.")]
+
+
+@app.command("list")
+def list_(
+    model: Model,
+    config: ConfigOption = None,
+    reason: Annotated[Reason | None, typer.Option(help="Only this reason.")] = None,
+    limit: Annotated[int, typer.Option(help="At most so many, newest first.")] = 50,
+    as_json: JsonOption = False,
+) -> None:
+    """Refused events, newest first."""
+    with opened(config) as app_:
+        app_.registry.models.get(model)
+        letters = app_.registry.dead_letters.list(model, limit=limit, reason=reason)
+        show(letters, as_json=as_json, columns=("id", "reason", "at", "offset", "detail"))
+
+
+@app.command("show")
+def show_(model: Model, letter: Letter, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """One refused event, with its bytes."""
+    with opened(config) as app_:
+        found = app_.registry.dead_letters.get(model, letter)
+        show(found if as_json else _fields(found), as_json=as_json)
+
+
+@app.command()
+def replay(model: Model, letter: Letter, config: ConfigOption = None) -> None:
+    """Have the learner learn a refused event after all, once."""
+    with opened(config) as app_:
+        out.print(app_.act(model, CommandKind.REPLAY_DEAD_LETTER, {"id": letter}, actor=actor()))
+
+
+def _fields(letter: object) -> dict[str, object]:
+    return {name: getattr(letter, name) for name in type(letter).__dataclass_fields__}  # type: ignore[attr-defined]

@@ -1,0 +1,73 @@
+"""`headrace run` and `headrace learn`: the daemon and its role."""
+
+import os
+import secrets
+import threading
+from typing import Annotated
+
+import structlog
+import typer
+from prometheus_client import CollectorRegistry
+
+from service.bootstrap import open_app
+from service.cli.common import ConfigOption, Exit, reported, set_up_logging
+from service.cli.signals import stopping
+from service.cli.supervise import Supervisor
+from service.config import Settings, load
+from service.metrics import PrometheusTelemetry
+from service.operations.host import LearnOptions
+from service.serving.health import health_server
+
+_log = structlog.get_logger(__name__)
+
+
+def learn(
+    models: Annotated[list[str] | None, typer.Argument(help="Which models; all of the file if none.")] = None,
+    config: ConfigOption = None,
+    until_end: Annotated[bool, typer.Option(help="Drain what is in the stream now, then exit.")] = False,
+    accept_gap: Annotated[bool, typer.Option(help="Go on where retention has deleted what comes next.")] = False,
+    fresh: Annotated[bool, typer.Option(help="Forget the models and begin anew.")] = False,
+    wait_for_lease: Annotated[bool, typer.Option(help="Stand by until another writer is gone.")] = False,
+) -> None:
+    """Learn from the stream until stopped."""
+    options = LearnOptions(
+        until_end=until_end, accept_gap=accept_gap, fresh=fresh, wait_for_lease=wait_for_lease
+    )
+    with reported():
+        learn_here(load(config), models or [], options, nonce=secrets.token_hex(6))
+
+
+def run(config: ConfigOption = None) -> None:
+    """Run every role under one supervisor."""
+    with reported():
+        settings = load(config)
+        set_up_logging(settings)
+        nonce = secrets.token_hex(6)
+        supervisor = Supervisor({"learner": lambda: _child(settings, nonce)})
+        raise typer.Exit(supervisor.run())
+
+
+def learn_here(settings: Settings, models: list[str], options: LearnOptions, *, nonce: str) -> None:
+    """The learner, in this process."""
+    set_up_logging(settings)
+    registry = CollectorRegistry()
+    stop = threading.Event()
+    address = (settings.learner.host, settings.learner.port)
+    with stopping(stop), open_app(settings, telemetry=PrometheusTelemetry(registry)) as app:
+        host = app.host(models, options, stop=stop, nonce=nonce)
+        with health_server(address, registry=registry, not_ready=host.not_ready) as port:
+            _log.info("learner_started", pid=os.getpid(), port=port)
+            host.run()
+    _log.info("learner_stopped")
+
+
+def _child(settings: Settings, nonce: str) -> int:
+    try:
+        with reported():
+            learn_here(settings, [], LearnOptions(), nonce=nonce)
+    except typer.Exit as done:
+        return done.exit_code
+    except Exception:
+        _log.exception("learner_failed")
+        return Exit.FAILED
+    return Exit.DONE

@@ -1,0 +1,120 @@
+"""`headrace init`, `check` and `doctor`."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from service.bootstrap import environment, open_app, open_source
+from service.cli.common import ConfigOption, Exit, JsonOption, out, reported, show
+from service.config import Settings, load
+from service.errors import ConfigurationError, HeadraceError
+from service.storage import upgrade
+from service.storage.signing import create_key, load_key
+
+EXAMPLE = """\
+storage:
+  url: sqlite:///var/headrace.db
+  key_file: var/headrace.key
+models:
+  - name: phishing
+    task: binary
+    events: phishing.events
+    estimator:
+      - preprocessing.StandardScaler
+      - linear_model.LogisticRegression: {optimizer: {optim.SGD: {lr: 0.005}}}
+"""
+
+
+def init(
+    config: ConfigOption = None,
+    keep: Annotated[bool, typer.Option(help="Keep a configuration that is there.")] = False,
+) -> None:
+    """Write a configuration, make the key, and set up the registry."""
+    path = config or Path("headrace.yaml")
+    with reported():
+        if path.exists() and not keep:
+            msg = f"found {path} already; use --keep to make only what is missing"
+            raise ConfigurationError(msg)
+        if not path.exists():
+            path.write_text(EXAMPLE, encoding="utf-8")
+        settings = load(path)
+        create_key(settings.storage.key_file)
+        upgrade.upgrade(settings.storage.url)
+        out.print(f"ready: {path}; next, `headrace stream publish phishing river:Phishing` and `headrace run`")
+
+
+def check(config: ConfigOption = None) -> None:
+    """Say what is wrong with the configuration, with line and key."""
+    with reported():
+        settings = load(config)
+        names = ", ".join(model.name for model in settings.models) or "none"
+        out.print(f"good: models {names}", markup=False)
+
+
+def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Try everything a learner needs, and say what is missing."""
+    with reported():
+        settings = load(config)
+    findings = [_tried(name, lambda act=act: act(settings)) for name, act in _checks(settings).items()]
+    show(findings, as_json=as_json, columns=("check", "result", "detail"))
+    if any(finding["result"] == "bad" for finding in findings):
+        raise typer.Exit(Exit.FAILED)
+
+
+def _checks(settings: Settings) -> dict[str, Callable[[Settings], str]]:
+    checks: dict[str, Callable[[Settings], str]] = {
+        "key": _key,
+        "registry": _registry,
+        "disk": _disk,
+    }
+    for model in settings.models:
+        checks[f"stream of {model.name}"] = lambda found, topic=model.events: _topic(found, topic)
+        checks[f"model {model.name}"] = lambda found, name=model.name: _model(found, name)
+    return checks
+
+
+def _tried(name: str, act: Callable[[], str]) -> dict[str, Any]:
+    try:
+        return {"check": name, "result": "good", "detail": act()}
+    except HeadraceError as error:
+        return {"check": name, "result": "bad", "detail": str(error)}
+
+
+def _key(settings: Settings) -> str:
+    load_key(settings.storage.key_file)
+    return str(settings.storage.key_file)
+
+
+def _registry(settings: Settings) -> str:
+    upgrade.require_current(settings.storage.url)
+    return f"revision {upgrade.current(settings.storage.url)}"
+
+
+def _disk(settings: Settings) -> str:
+    free = shutil.disk_usage(settings.storage.key_file.parent).free
+    if free < 10**9:
+        msg = f"found {free / 1e6:.0f} MB free, expected at least 1 GB"
+        raise HeadraceError(msg)
+    return f"{free / 1e9:.0f} GB free"
+
+
+def _topic(settings: Settings, topic: str) -> str:
+    source = open_source(settings, "doctor")
+    try:
+        bounds = source.bounds([topic])
+    finally:
+        source.close()
+    return ", ".join(f"{at.topic}[{at.partition}] {found.start}..{found.end}" for at, found in bounds.items())
+
+
+def _model(settings: Settings, name: str) -> str:
+    with open_app(settings) as app:
+        if name not in {model.name for model in app.registry.models.list()}:
+            return "not registered yet; `headrace learn` registers it"
+        version = app.registry.history.versions(name)[-1]
+        here = environment()
+        differ = [f"{key} {version.environment.get(key)} -> {here[key]}" for key in here if version.environment.get(key) != here[key]]
+        return f"version {version.number}; " + (f"made elsewhere: {', '.join(differ)}" if differ else "made with these packages")

@@ -1,0 +1,82 @@
+"""`headrace stream`."""
+
+import sys
+from typing import Annotated
+
+import typer
+from rich.progress import Progress
+
+from service.cli.common import ConfigOption, opened, out
+from service.domain.events import Records, TopicPartition
+from service.domain.position import Position
+from service.errors import RefusedError
+from service.ports import Decoder
+from service.stream.publish import publish as publish_events
+from service.stream.publish import read_events
+
+app = typer.Typer(no_args_is_help=True)
+Model = Annotated[str, typer.Argument(help="The model's name.")]
+
+
+@app.command()
+def publish(
+    model: Model,
+    source: Annotated[str, typer.Argument(metavar="FILE", help="JSONL, CSV or Parquet, - for stdin, or river:Phishing.")],
+    config: ConfigOption = None,
+    rate: Annotated[float | None, typer.Option(help="Events a second.")] = None,
+    repeat: Annotated[int, typer.Option(min=1, help="How often.")] = 1,
+    partitions: Annotated[int, typer.Option(min=1, help="For a topic that is made now.")] = 1,
+    check: Annotated[bool, typer.Option(help="Send nothing if any event would be refused.")] = False,
+) -> None:
+    """Append events to the model's topic."""
+    with opened(config) as app_:
+        spec = app_.spec(model)
+        if check:
+            _require_valid(app_.decoder(spec), list(read_events(source)))
+        sink = app_.sink()
+        sink.create(spec.events, partitions=partitions)
+        with Progress(disable=not sys.stderr.isatty()) as progress:
+            task = progress.add_task(f"to {spec.events}", total=None)
+            count = publish_events(
+                sink,
+                spec.events,
+                read_events(source),
+                rate=rate,
+                repeat=repeat,
+                on_progress=lambda sent: progress.update(task, completed=sent),
+            )
+        sink.close()
+        out.print(f"{count} events are in {spec.events}")
+
+
+@app.command()
+def tail(
+    model: Model,
+    config: ConfigOption = None,
+    count: Annotated[int, typer.Option("-n", help="So many of the newest, then what comes.")] = 10,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for more.")] = False,
+) -> None:
+    """The newest events of the model's topic, as they are."""
+    with opened(config) as app_:
+        spec = app_.spec(model)
+        reader = app_.source(f"{model}-tail")
+        bounds = reader.bounds([spec.events])
+        reader.assign(Position({at: max(found.end - count, found.start) for at, found in bounds.items()}))
+        missing = sum(min(count, found.end - found.start) for found in bounds.values())
+        while missing > 0 or follow:
+            for run in reader.poll(timeout_s=1.0, limit=500):
+                missing -= len(run.offsets)
+                for offset, value in zip(run.offsets, run.values, strict=True):
+                    sys.stdout.write(f"{run.at.partition}:{offset} {value.decode(errors='backslashreplace')}\n")
+        reader.close()
+
+
+def _require_valid(decoder: Decoder, values: list[bytes]) -> None:
+    run = Records(TopicPartition("check", 0), range(len(values)), [2**45] * len(values), values, len(values))
+    refusals = decoder.decode(run).refusals
+    if refusals:
+        first = refusals[0]
+        msg = f"found {len(refusals)} of {len(values)} events refused, the first at line {first.offset + 1}: {first.reason}: {first.detail}"
+        raise RefusedError(msg)
+
+

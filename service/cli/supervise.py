@@ -1,0 +1,109 @@
+"""Keeps the roles alive: imports once, forks a child a role, and restarts the ones that die."""
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import structlog
+
+from service.cli.common import Exit
+from service.cli.signals import stopping
+
+_log = structlog.get_logger(__name__)
+
+RESTART_S = 0.1
+LONGEST_S = 5.0
+SOUND_S = 10.0
+MOST_QUICK_DEATHS = 12
+GRACE_S = 10.0
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass
+class Child:
+    """One role's process."""
+
+    role: str
+    pid: int
+    started: float
+
+
+@dataclass
+class Supervisor:
+    """Roles by name, each with what its child runs; `run` returns the exit code."""
+
+    roles: Mapping[str, Callable[[], int]]
+    stop: threading.Event = field(default_factory=threading.Event)
+    _children: dict[int, Child] = field(default_factory=dict)
+    _quick: dict[str, int] = field(default_factory=dict)
+
+    def run(self) -> int:
+        """Until stopped, or until a role refuses to run or dies too quickly too often."""
+        with stopping(self.stop):
+            for role in self.roles:
+                self._fork(role)
+            code = self._watch()
+            self._end()
+        return code
+
+    def _watch(self) -> int:
+        while not self.stop.is_set():
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                self.stop.wait(0.05)
+                continue
+            child = self._children.pop(pid)
+            code = os.waitstatus_to_exitcode(status)
+            if code in (Exit.DONE, Exit.REFUSED):
+                return code
+            if not self._restart(child, code):
+                return Exit.FAILED
+        return Exit.DONE
+
+    def _restart(self, child: Child, code: int) -> bool:
+        quick = time.monotonic() - child.started < SOUND_S
+        deaths = self._quick.get(child.role, 0) + 1 if quick else 1
+        self._quick[child.role] = deaths
+        if deaths > MOST_QUICK_DEATHS:
+            _log.error("role_gives_up", role=child.role, deaths=deaths)
+            return False
+        wait_s = min(RESTART_S * 2 ** max(deaths - 4, 0), LONGEST_S)
+        _log.warning("role_restarts", role=child.role, exit_code=code, wait_s=wait_s)
+        if not self.stop.wait(wait_s):
+            self._fork(child.role)
+        return True
+
+    def _fork(self, role: str) -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        parent = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            self._be(role, parent)
+        self._children[pid] = Child(role, pid, time.monotonic())
+
+    def _be(self, role: str, parent: int) -> None:
+        """In the child: die with the parent, run the role, and leave."""
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        code = Exit.FAILED if os.getppid() != parent else self.roles[role]()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+    def _end(self) -> None:
+        for pid in self._children:
+            os.kill(pid, signal.SIGTERM)
+        until = time.monotonic() + GRACE_S
+        while self._children and time.monotonic() < until:
+            pid, _ = os.waitpid(-1, os.WNOHANG)
+            self._children.pop(pid, None)
+            time.sleep(0.02)
+        for pid in self._children:
+            os.kill(pid, signal.SIGKILL)

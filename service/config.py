@@ -1,0 +1,238 @@
+"""Settings: one YAML file and the environment; the only reader of either."""
+
+import difflib
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+
+from service.domain.specification import Duration, ModelSpec
+from service.errors import ConfigurationError, SpecificationError
+from service.learning import estimators
+
+PREFIX = "HEADRACE_"
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+RESERVED = {"HEADRACE_CONFIG", "HEADRACE_FAILPOINT"}
+
+
+class Section(BaseModel):
+    """Closed against keys it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Storage(Section):
+    """Where the registry and the artifacts are."""
+
+    url: str = "sqlite:///var/headrace.db"
+    artifacts: str = "var/artifacts"
+    key_file: Path = Path("var/headrace.key")
+
+
+class Log(Section):
+    """The embedded log."""
+
+    path: Path = Path("var/log.db")
+    retention: Duration = 30 * 86400.0
+
+
+class Kafka(Section):
+    """A Kafka cluster and how to authenticate to it."""
+
+    bootstrap_servers: str = "127.0.0.1:9092"
+    driver: Literal["kafka-python", "librdkafka"] = "kafka-python"
+    security_protocol: str = "PLAINTEXT"
+    sasl_mechanism: str | None = None
+    sasl_username: str | None = None
+    sasl_password: SecretStr | None = None
+    ssl_cafile: str | None = None
+    ssl_certfile: str | None = None
+    ssl_keyfile: str | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class Stream(Section):
+    """Which stream, and where."""
+
+    kind: Literal["log", "kafka"] = "log"
+    log: Log = Log()
+    kafka: Kafka = Kafka()
+
+
+class Learner(Section):
+    """The learner's own port for `/metrics`, `/healthz`, `/readyz`; 0 chooses a free one."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=9464, ge=0, le=65535)
+
+    @model_validator(mode="after")
+    def _loopback(self) -> "Learner":
+        if self.host not in LOOPBACK:
+            msg = f"found host {self.host!r}, expected a loopback address: no authentication is built yet"
+            raise ValueError(msg)
+        return self
+
+
+class LeaseSettings(Section):
+    """How long a silent process keeps its right to write."""
+
+    ttl: Duration = 10.0
+
+
+class Logging(Section):
+    """What is printed."""
+
+    format: Literal["json", "console"] = "console"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Settings(Section):
+    """The whole file."""
+
+    storage: Storage = Storage()
+    stream: Stream = Stream()
+    learner: Learner = Learner()
+    lease: LeaseSettings = LeaseSettings()
+    log: Logging = Logging()
+    models: tuple[ModelSpec, ...] = ()
+    failpoint: str | None = Field(default=None, exclude=True)
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> "Settings":
+        names = [model.name for model in self.models]
+        twice = {name for name in names if names.count(name) > 1}
+        if twice:
+            msg = f"found two models named {', '.join(sorted(twice))}, expected different names"
+            raise ValueError(msg)
+        return self
+
+
+def find(path: Path | None) -> Path:
+    """The file: as given, else HEADRACE_CONFIG, else ./headrace.yaml."""
+    found = path or Path(os.environ.get("HEADRACE_CONFIG", "headrace.yaml"))
+    if not found.exists():
+        msg = f"found no file {found}, expected the configuration; run `headrace init` to write one"
+        raise ConfigurationError(msg)
+    return found
+
+
+def load(path: Path | None = None) -> Settings:
+    """The settings; ConfigurationError lists every problem with file and line."""
+    file = find(path)
+    text = file.read_text(encoding="utf-8")
+    try:
+        data = yaml.safe_load(text) or {}
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        msg = f"{file}: {error}"
+        raise ConfigurationError(msg) from error
+    if not isinstance(data, dict):
+        msg = f"{file}: found {type(data).__name__}, expected keys such as storage, stream and models"
+        raise ConfigurationError(msg)
+    _override(data)
+    try:
+        settings = Settings.model_validate({**data, "failpoint": os.environ.get("HEADRACE_FAILPOINT")})
+    except ValidationError as error:
+        lines = [_sentence(file, node, one) for one in error.errors()]
+        raise ConfigurationError("\n".join(lines)) from error
+    _check_estimators(file, node, settings)
+    return _anchored(settings, file.parent)
+
+
+def json_schema() -> dict[str, Any]:
+    """The published schema of the file."""
+    return Settings.model_json_schema()
+
+
+def _override(data: dict[str, Any]) -> None:
+    """`HEADRACE_STORAGE__URL` sets `storage: {url: ...}`."""
+    for name, value in os.environ.items():
+        if not name.startswith(PREFIX) or name in RESERVED:
+            continue
+        *parents, leaf = name.removeprefix(PREFIX).lower().split("__")
+        place = data
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[leaf] = yaml.safe_load(value) if value else value
+
+
+def _anchored(settings: Settings, folder: Path) -> Settings:
+    """Relative paths are relative to the file."""
+    storage, log = settings.storage, settings.stream.log
+    url = re.sub(r"^(sqlite:///)(?!/)", lambda found: f"{found[1]}{folder.resolve()}/", storage.url)
+    artifacts = storage.artifacts if "://" in storage.artifacts else str(folder.resolve() / storage.artifacts)
+    return settings.model_copy(
+        update={
+            "storage": storage.model_copy(
+                update={"url": url, "artifacts": artifacts, "key_file": folder.resolve() / storage.key_file}
+            ),
+            "stream": settings.stream.model_copy(
+                update={"log": log.model_copy(update={"path": folder.resolve() / log.path})}
+            ),
+        }
+    )
+
+
+def _check_estimators(file: Path, node: Any, settings: Settings) -> None:
+    problems = []
+    for index, model in enumerate(settings.models):
+        place = ("models", index, "estimator")
+        try:
+            if model.factory is None:
+                estimators.build(model.estimator, task=model.task, seed=model.seed, path=f"models[{index}].estimator")
+        except SpecificationError as error:
+            problems.append(f"{file}:{_line(node, place)}: {error}")
+    if problems:
+        raise ConfigurationError("\n".join(problems))
+
+
+def _sentence(file: Path, node: Any, error: Any) -> str:
+    place = tuple(error["loc"])
+    name = ".".join(str(part) for part in place)
+    if error["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(str(place[-1]), _known_keys(place[:-1]), n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(_known_keys(place[:-1]))}"
+        return f"{file}:{_line(node, place)}: {name}: found an unknown key; {hint}"
+    found = str(error.get("input"))[:80]
+    if "password" in name:
+        found = "a secret"
+    return f"{file}:{_line(node, place)}: {name}: found {found}, {error['msg'][:1].lower()}{error['msg'][1:]}"
+
+
+def _known_keys(place: tuple[str | int, ...]) -> list[str]:
+    kind: Any = Settings
+    for part in place:
+        if isinstance(part, int):
+            continue
+        field = kind.model_fields.get(part)
+        kind = next(_models_in(field.annotation), None) if field else None
+        if kind is None:
+            return []
+    return [name for name in kind.model_fields if name != "failpoint"]
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in getattr(annotation, "__args__", ()):
+        yield from _models_in(argument)
+
+
+def _line(node: Any, place: tuple[str | int, ...]) -> int:
+    """The line of the deepest part of the place that the file has."""
+    line = 1
+    for part in place:
+        children = {}
+        if isinstance(node, yaml.MappingNode):
+            children = {key.value: (key, value) for key, value in node.value}
+        elif isinstance(node, yaml.SequenceNode):
+            children = {index: (value, value) for index, value in enumerate(node.value)}
+        if part not in children:
+            break
+        key, node = children[part]
+        line = key.start_mark.line + 1
+    return line

@@ -1,0 +1,84 @@
+"""Every name that a specification may use, and what it stands for: river's public classes, no more."""
+
+import difflib
+import functools
+import importlib
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from service.errors import SpecificationError
+
+RIVER = (
+    *("active", "anomaly", "base", "cluster", "compat", "compose", "drift", "drift.binary", "dummy", "ensemble"),
+    *("facto", "feature_extraction", "feature_selection", "forest", "imblearn", "linear_model", "metrics"),
+    *("misc", "model_selection", "multiclass", "naive_bayes", "neighbors", "optim", "optim.initializers"),
+    *("optim.losses", "optim.schedulers", "preprocessing", "proba", "rules", "stats", "time_series", "tree"),
+    *("tree.splitter", "utils", "rolling"),
+)
+
+SKLEARN = (
+    "linear_model.SGDClassifier",
+    "linear_model.SGDRegressor",
+    "linear_model.Perceptron",
+    "linear_model.PassiveAggressiveClassifier",
+    "linear_model.PassiveAggressiveRegressor",
+    "naive_bayes.GaussianNB",
+    "naive_bayes.BernoulliNB",
+    "naive_bayes.MultinomialNB",
+    "neural_network.MLPClassifier",
+    "neural_network.MLPRegressor",
+)
+
+UNSUPPORTED: Mapping[str, str] = {
+    "rules.AMRules": "its rules hold what cannot be pickled after some hundred events, so it would survive no checkpoint",
+    "tree.iSOUPTreeRegressor": "it predicts several targets at once",
+    "tree.ISOUPTreeRegressor": "it predicts several targets at once",
+}
+
+
+@functools.cache
+def classes() -> Mapping[str, type]:
+    """`linear_model.LogisticRegression` and so on, each with its class."""
+    found: dict[str, type] = {}
+    for module in RIVER:
+        try:
+            loaded = importlib.import_module(f"river.{module}")
+        except ImportError:
+            continue
+        for name in getattr(loaded, "__all__", ()):
+            value = getattr(loaded, name, None)
+            if inspect.isclass(value) and not inspect.isabstract(value):
+                found[f"{module}.{name}"] = value
+    for dotted in SKLEARN:
+        module, name = dotted.rsplit(".", 1)
+        value = getattr(importlib.import_module(f"sklearn.{module}"), name, None)
+        if value is not None:
+            found[f"sklearn.{dotted}"] = value
+    return found
+
+
+def find(name: str, *, path: str) -> type:
+    """The class; SpecificationError names the nearest valid name."""
+    if name in UNSUPPORTED:
+        raise SpecificationError(path, f"found {name}, which is not supported: {UNSUPPORTED[name]}")
+    found = classes().get(name)
+    if found is None:
+        near = difflib.get_close_matches(name, classes(), n=1, cutoff=0.4)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise SpecificationError(path, f"found {name!r}, expected a class of river such as linear_model.PARegressor{hint}")
+    return found
+
+
+def parameters(found: type) -> Mapping[str, inspect.Parameter]:
+    """What its constructor takes."""
+    try:
+        return inspect.signature(found).parameters
+    except (TypeError, ValueError):
+        return {}
+
+
+def nearest(name: str, known: Mapping[str, Any]) -> str:
+    """A hint for a mistyped parameter."""
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    return f"; did you mean {near[0]}?" if near else f"; it takes {', '.join(known) or 'none'}"

@@ -1,0 +1,179 @@
+"""Pickles that may name only what is listed: no module prefixes, no attribute access, no free calls.
+
+A signature says who wrote an artifact; this list says what it may do even so.
+"""
+
+import functools
+import importlib
+import inspect
+import io
+import pickle
+import pkgutil
+from collections.abc import Callable
+from typing import Any
+
+import river
+
+from service.errors import ArtifactError, ForbiddenClassError
+from service.learning import catalogue
+
+_PLAIN = {
+    ("builtins", name)
+    for name in (*("set", "frozenset", "dict", "list", "tuple", "int", "float", "str", "bool", "complex"), "slice", "range")
+} | {
+    ("builtins", "bytearray"),
+    ("builtins", "object"),
+    ("builtins", "NoneType"),
+    ("collections", "deque"),
+    ("collections", "defaultdict"),
+    ("collections", "OrderedDict"),
+    ("collections", "Counter"),
+    ("copyreg", "_reconstructor"),
+    ("datetime", "datetime"),
+    ("datetime", "timedelta"),
+    ("datetime", "timezone"),
+    ("random", "Random"),
+    ("statistics", "NormalDist"),
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+    ("numpy._core.multiarray", "_reconstruct"),
+    ("numpy._core.multiarray", "scalar"),
+    ("numpy._core.numeric", "_frombuffer"),
+    ("numpy.random._pickle", "__randomstate_ctor"),
+    ("numpy.random._pickle", "__generator_ctor"),
+    ("numpy.random._pickle", "__bit_generator_ctor"),
+    ("numpy.random._mt19937", "MT19937"),
+    ("numpy.random._pcg64", "PCG64"),
+    ("numpy.random._mt19937", "__pyx_unpickle_MT19937"),
+    ("numpy.random.bit_generator", "SeedSequence"),
+    ("numpy.random.bit_generator", "__pyx_unpickle_SeedSequence"),
+}
+_SCIKIT = {
+    ("sklearn.neural_network._stochastic_optimizers", "AdamOptimizer"),
+    ("sklearn.neural_network._stochastic_optimizers", "SGDOptimizer"),
+    ("sklearn.preprocessing._label", "LabelBinarizer"),
+    ("sklearn._loss._loss", "CyHalfBinomialLoss"),
+    ("sklearn.linear_model._sgd_fast", "Log"),
+    ("sklearn.linear_model._sgd_fast", "Hinge"),
+    ("sklearn.linear_model._sgd_fast", "SquaredLoss"),
+}
+_METHODS = frozenset(
+    {
+        *(("river.linear_model.pa", f"{kind}._calc_tau_{n}") for kind in ("PAClassifier", "PARegressor", "BasePA") for n in range(3)),
+        ("river.naive_bayes.gaussian", "GaussianNB._make_gaussian"),
+        ("river.tree.splitter.ebst_splitter", "EBSTNode._update_estimator_univariate"),
+        ("river.tree.splitter.ebst_splitter", "EBSTNode._update_estimator_multivariate"),
+        *(("river.forest.online_extra_trees", f"ExtraTrees.{name}") for name in (
+            "_detection_mode_all", "_detection_mode_drop", "_detection_mode_off"
+        )),
+    }
+)
+"""(module, class.method) pairs that river's own objects keep as attributes."""
+_FUNCTIONS = frozenset({("river._river_rust.vectordict", "euclidean_distance_tuple"), ("copy", "deepcopy")})
+_CALLABLE_INSTANCES = "river.optim.initializers"
+_NEVER = frozenset({"eval", "exec", "compile", "open", "getattr", "setattr", "delattr", "__import__", "globals", "vars"})
+
+
+def dumps(value: Any) -> bytes:
+    """The value's pickle, protocol 5."""
+    try:
+        return pickle.dumps(value, protocol=5)
+    except Exception as error:
+        msg = f"found a {type(value).__name__} that cannot be pickled ({error}); choose another estimator"
+        raise ArtifactError(msg) from error
+
+
+def loads(data: bytes, *, extra: frozenset[tuple[str, str]] = frozenset()) -> Any:
+    """The value; ForbiddenClassError for a name that is not listed, before anything of it runs.
+
+    `extra` holds (module, class) pairs that the user has allowed by choosing a factory.
+    """
+    try:
+        return _Reader(io.BytesIO(data), extra).load()
+    except ForbiddenClassError:
+        raise
+    except Exception as error:
+        msg = f"found {len(data)} bytes that are no readable state ({type(error).__name__}: {error}); run `headrace registry verify`"
+        raise ArtifactError(msg) from error
+
+
+@functools.cache
+def allowed() -> frozenset[tuple[str, str]]:
+    """(module, class) of every class that river defines, of scikit-learn's catalogued ones, and plain values."""
+    found = set(_PLAIN | _SCIKIT)
+    for module in _river_modules():
+        for name, value in vars(module).items():
+            if inspect.isclass(value) and value.__module__.startswith("river.") and name not in _NEVER:
+                found.add((value.__module__, value.__qualname__))
+    found |= {(one.__module__, one.__qualname__) for name, one in catalogue.classes().items() if name.startswith("sklearn")}
+    found |= _rust_reconstructors()
+    return frozenset(found)
+
+
+def _river_modules() -> list[Any]:
+    found = []
+    for info in pkgutil.walk_packages(river.__path__, "river."):
+        if ".test" in info.name or info.name.startswith(("river.datasets", "river.checks", "river.bandit.envs")):
+            continue
+        try:
+            found.append(importlib.import_module(info.name))
+        except ImportError:
+            continue
+    return found
+
+
+def _rust_reconstructors() -> set[tuple[str, str]]:
+    """The compiled classes, which name themselves without their package."""
+    found: set[tuple[str, str]] = set()
+    for module in _river_modules():
+        for value in vars(module).values():
+            if inspect.isclass(value) and "_river_rust" in value.__module__:
+                found.add((value.__module__, value.__qualname__))
+    return found
+
+
+class _Reader(pickle.Unpickler):
+    """Finds listed classes only; `getattr` and `partial` come as checked stand-ins."""
+
+    def __init__(self, file: io.BytesIO, extra: frozenset[tuple[str, str]]) -> None:
+        super().__init__(file)
+        self._extra = extra
+
+    def find_class(self, module: str, name: str) -> Any:
+        """The listed object, or ForbiddenClassError."""
+        if (module, name) == ("builtins", "getattr"):
+            return _checked_getattr
+        if (module, name) == ("functools", "partial"):
+            return _checked_partial
+        wanted = (module, name)
+        if wanted in allowed() or wanted in self._extra or wanted in _METHODS or wanted in _FUNCTIONS:
+            return super().find_class(module, name)
+        raise _forbidden(module, name)
+
+    def persistent_load(self, pid: Any) -> Any:
+        """No artifact of ours has any."""
+        raise _forbidden("persistent id", str(pid)[:50])
+
+
+def _checked_partial(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    listed = (getattr(function, "__module__", ""), getattr(function, "__qualname__", ""))
+    if listed in allowed() | _FUNCTIONS or type(function).__module__ == _CALLABLE_INSTANCES:
+        return functools.partial(function, *arguments, **named)
+    raise _forbidden("functools.partial over", listed[1] or type(function).__name__)
+
+
+def _checked_getattr(owner: Any, name: str) -> Any:
+    kind = owner if inspect.isclass(owner) else type(owner)
+    if (kind.__module__, f"{kind.__qualname__}.{name}") in _METHODS:
+        return getattr(owner, name)
+    raise _forbidden("getattr of", f"{kind.__qualname__}.{name}")
+
+
+def _forbidden(module: str, name: str) -> ForbiddenClassError:
+    msg = (
+        f"found an artifact that names {module}.{name}, expected only classes of river and plain values; it is not "
+        "opened. Run `headrace registry verify`; a class of your own is allowed by `factory:` in the specification"
+    )
+    return ForbiddenClassError(msg)
+
+

@@ -1,0 +1,64 @@
+"""River's drift detectors on the prequential error."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+from service.domain.events import Label, Task
+from service.domain.specification import MonitorSpec
+from service.learning import estimators
+
+
+@dataclass(frozen=True, slots=True)
+class DriftSignal:
+    """A monitor saw the error change at the `index`-th scored event of a batch."""
+
+    monitor: str
+    index: int
+    value: float
+
+
+class Monitors:
+    """One detector a monitor, fed with each event's error."""
+
+    def __init__(self, specs: Sequence[MonitorSpec], *, task: Task, seed: int) -> None:
+        self._task = task
+        self._detectors: dict[str, Any] = {
+            spec.name: estimators.build_part(spec.detector, seed=seed, path=f"drift.{spec.name}") for spec in specs
+        }
+
+    @classmethod
+    def restore(
+        cls, specs: Sequence[MonitorSpec], *, task: Task, seed: int, objects: Mapping[str, Any]
+    ) -> Self:
+        """With the detectors as they were."""
+        found = cls(specs, task=task, seed=seed)
+        found._detectors = {name: objects.get(name, new) for name, new in found._detectors.items()}
+        return found
+
+    def objects(self) -> dict[str, Any]:
+        """The detectors."""
+        return dict(self._detectors)
+
+    def values(self) -> list[tuple[str, float]]:
+        """Each detector's estimate of the error, where it has one."""
+        return [(name, float(getattr(one, "estimation", 0.0))) for name, one in self._detectors.items()]
+
+    def update(self, truths: Sequence[Label], labels: Sequence[Label | None]) -> list[DriftSignal]:
+        """Feed a batch; a signal for every change that was detected."""
+        if not self._detectors:
+            return []
+        errors = self._errors(truths, labels)
+        signals: list[DriftSignal] = []
+        for name, detector in self._detectors.items():
+            update = detector.update
+            for index, error in enumerate(errors):
+                update(error)
+                if detector.drift_detected:
+                    signals.append(DriftSignal(name, index, float(getattr(detector, "estimation", error))))
+        return signals
+
+    def _errors(self, truths: Sequence[Label], labels: Sequence[Label | None]) -> list[Any]:
+        if self._task is Task.REGRESSION:
+            return [abs(truth - label) for truth, label in zip(truths, labels, strict=True) if label is not None]  # type: ignore[operator]
+        return [truth != label for truth, label in zip(truths, labels, strict=True) if label is not None]

@@ -1,0 +1,75 @@
+"""Every Prometheus metric, declared once; updated once a batch or checkpoint, never an event."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from service.domain.events import TopicPartition
+
+
+class PrometheusTelemetry:
+    """Implements `ports.Telemetry` over one collector registry."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.events = Counter("headrace_events", "Events by outcome.", ["model", "outcome"], registry=registry)
+        self.lag = Gauge(
+            "headrace_lag_events", "Events not yet learned.", ["model", "topic", "partition"], registry=registry
+        )
+        self.learn_seconds = Histogram("headrace_learn_seconds", "One batch.", ["model"], registry=registry)
+        self.checkpoint_seconds = Histogram(
+            "headrace_checkpoint_seconds", "Signing, storing and committing.", ["model"], registry=registry
+        )
+        self.checkpoint_bytes = Gauge(
+            "headrace_checkpoint_bytes", "The newest artifact.", ["model"], registry=registry
+        )
+        self.checkpoint_age = Gauge(
+            "headrace_checkpoint_age_seconds", "Since the newest commit.", ["model"], registry=registry
+        )
+        self.model_metric = Gauge(
+            "headrace_model_metric", "Prequential.", ["model", "role", "metric", "window"], registry=registry
+        )
+        self.champion = Gauge("headrace_champion_version", "Its number.", ["model"], registry=registry)
+        self.rollbacks = Counter("headrace_rollbacks", "Carried out.", ["model"], registry=registry)
+        self.dead_letters = Counter(
+            "headrace_dead_letters", "Refused events.", ["model", "reason"], registry=registry
+        )
+        self.retries = Counter("headrace_retries", "Unreachable services.", ["service"], registry=registry)
+
+    def batch(self, model: str, counts: Mapping[str, int], seconds: float) -> None:
+        """One batch was learned."""
+        for outcome, count in counts.items():
+            if count:
+                self.events.labels(model, outcome).inc(count)
+        self.learn_seconds.labels(model).observe(seconds)
+
+    def refused(self, model: str, reasons: Mapping[str, int]) -> None:
+        """Events became dead letters."""
+        for reason, count in reasons.items():
+            self.dead_letters.labels(model, reason).inc(count)
+
+    def checkpoint(self, model: str, seconds: float, *, size: int) -> None:
+        """A commit is durable."""
+        committed = time.time()
+        self.checkpoint_seconds.labels(model).observe(seconds)
+        self.checkpoint_bytes.labels(model).set(size)
+        self.checkpoint_age.labels(model).set_function(lambda: time.time() - committed)
+
+    def gauges(self, model: str, metrics: Mapping[str, Any], *, lag: Mapping[TopicPartition, int]) -> None:
+        """What a checkpoint says of the model."""
+        for (topic, partition), events in lag.items():
+            self.lag.labels(model, topic, partition).set(events)
+        for window in ("cumulative", "window"):
+            for role, report in (("champion", metrics), ("baseline", metrics.get("baseline", {}))):
+                for name, value in report.get(window, {}).items():
+                    self.model_metric.labels(model, role, name, window).set(value)
+
+    def failure(self, service: str) -> None:
+        """A service could not be reached."""
+        self.retries.labels(service).inc()
+
+    def rolled_back(self, model: str, version: int) -> None:
+        """A rollback was carried out."""
+        self.rollbacks.labels(model).inc()
+        self.champion.labels(model).set(version)

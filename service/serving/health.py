@@ -1,0 +1,52 @@
+"""`/metrics`, `/healthz` and `/readyz` of a role, on its own port."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+
+@contextmanager
+def health_server(
+    address: tuple[str, int], *, registry: CollectorRegistry, not_ready: Callable[[], Sequence[str]]
+) -> Iterator[int]:
+    """Serves until the end of the block; yields the port."""
+
+    class Handler(BaseHTTPRequestHandler):
+        """Three read-only routes."""
+
+        def do_GET(self) -> None:  # noqa: N802 - the name that http.server calls
+            """Answer or 404."""
+            if self.path == "/metrics":
+                self._answer(200, generate_latest(registry), CONTENT_TYPE_LATEST)
+            elif self.path == "/healthz":
+                self._answer(200, b'{"status": "alive"}', "application/json")
+            elif self.path == "/readyz":
+                reasons = list(not_ready())
+                body = json.dumps({"ready": not reasons, "reasons": reasons}).encode()
+                self._answer(503 if reasons else 200, body, "application/json")
+            else:
+                self._answer(404, b'{"error": "expected /metrics, /healthz or /readyz"}', "application/json")
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the parent's name
+            """Scrapes are not logged."""
+
+        def _answer(self, status: int, body: bytes, kind: str) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    server = ThreadingHTTPServer(address, Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, name="health", daemon=True)
+    thread.start()
+    try:
+        yield int(server.server_address[1])
+    finally:
+        server.shutdown()
+        server.server_close()

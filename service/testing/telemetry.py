@@ -1,0 +1,28 @@
+"""Telemetry that goes nowhere."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from service.domain.events import TopicPartition
+
+
+class NullTelemetry:
+    """Implements `ports.Telemetry`; for commands that run once."""
+
+    def batch(self, model: str, counts: Mapping[str, int], seconds: float) -> None:
+        """Nothing."""
+
+    def refused(self, model: str, reasons: Mapping[str, int]) -> None:
+        """Nothing."""
+
+    def checkpoint(self, model: str, seconds: float, *, size: int) -> None:
+        """Nothing."""
+
+    def gauges(self, model: str, metrics: Mapping[str, Any], *, lag: Mapping[TopicPartition, int]) -> None:
+        """Nothing."""
+
+    def failure(self, service: str) -> None:
+        """Nothing."""
+
+    def rolled_back(self, model: str, version: int) -> None:
+        """Nothing."""
