@@ -1,16 +1,19 @@
 """The composition root: settings in, object graph out; the only place where adapters are built."""
 
+import importlib
 import importlib.metadata
+import os
 import platform
+import signal
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from service.config import Settings
-from service.domain.registry import CommandKind, Json
+from service.domain.registry import CheckpointStep, CommandKind, Json
 from service.domain.specification import ModelSpec
 from service.errors import ConfigurationError, NotFoundError
 from service.learning import estimators
@@ -87,7 +90,8 @@ def open_app(settings: Settings, *, telemetry: Telemetry | None = None) -> Itera
     """Connections are opened here and closed at the end of the block."""
     storage = settings.storage
     key = load_key(storage.key_file)
-    with open_registry(storage.url, artifacts=storage.artifacts, key=key) as registry:
+    reached = _failpoint(settings.failpoint)
+    with open_registry(storage.url, artifacts=storage.artifacts, key=key, reached=reached) as registry:
         services = _services(settings, registry, telemetry or NullTelemetry())
         yield App(settings, registry, services)
 
@@ -106,7 +110,7 @@ def _services(settings: Settings, registry: Registry, telemetry: Telemetry) -> S
         source=lambda group: open_source(settings, group),
         sink=lambda: open_sink(settings),
         decoder=make_decoder,
-        footprint=lambda name: MappedFootprint(Path(settings.storage.artifacts).parent / "run" / f"{name}.mark"),
+        footprint=lambda name: MappedFootprint(Path(settings.storage.key_file).parent / "run" / f"{name}.mark"),
         build=build_estimator,
         environment=environment(),
         holder=str(Holder.current()),
@@ -130,7 +134,8 @@ def open_source(settings: Settings, group: str) -> Source:
         return log.LogSource(stream.log.path)
     kafka = _kafka_settings(settings)
     if stream.kafka.driver == "librdkafka":
-        return _librdkafka().LibrdkafkaSource(kafka, group=f"headrace-{group}")
+        reader: Source = _librdkafka().LibrdkafkaSource(kafka, group=f"headrace-{group}")
+        return reader
     return kafka_python.KafkaPythonSource(kafka, group=f"headrace-{group}")
 
 
@@ -141,7 +146,8 @@ def open_sink(settings: Settings) -> Sink:
         return log.LogSink(stream.log.path)
     kafka = _kafka_settings(settings)
     if stream.kafka.driver == "librdkafka":
-        return _librdkafka().LibrdkafkaSink(kafka)
+        writer: Sink = _librdkafka().LibrdkafkaSink(kafka)
+        return writer
     return kafka_python.KafkaPythonSink(kafka)
 
 
@@ -156,3 +162,43 @@ def _version(package: str) -> str:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return "not installed"
+
+
+def _kafka_settings(settings: Settings) -> KafkaSettings:
+    kafka = settings.stream.kafka
+    password = kafka.sasl_password
+    return KafkaSettings(
+        bootstrap_servers=kafka.bootstrap_servers,
+        security_protocol=kafka.security_protocol,
+        sasl_mechanism=kafka.sasl_mechanism,
+        sasl_username=kafka.sasl_username,
+        sasl_password=password.get_secret_value() if password else None,
+        ssl_cafile=kafka.ssl_cafile,
+        ssl_certfile=kafka.ssl_certfile,
+        ssl_keyfile=kafka.ssl_keyfile,
+        extra=kafka.options,
+    )
+
+
+def _librdkafka() -> Any:
+    try:
+        return importlib.import_module("service.stream.librdkafka")
+    except ImportError as error:
+        msg = "found no confluent-kafka, which driver librdkafka needs; install `headrace[librdkafka]`"
+        raise ConfigurationError(msg) from error
+
+
+def _failpoint(text: str | None) -> Callable[[CheckpointStep], None]:
+    """`lease_proved:2` kills the process when that step is reached for the second time; for tests."""
+    if text is None:
+        return lambda _step: None
+    name, _, count = text.partition(":")
+    left = [int(count or 1)]
+
+    def reached(step: CheckpointStep) -> None:
+        if step == name:
+            left[0] -= 1
+            if left[0] == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    return reached

@@ -15,10 +15,10 @@ from typing import Annotated, Any
 
 import msgspec
 import typer
-from river import datasets
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from river import datasets
 
 from service.bootstrap import App, open_app
 from service.config import load

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -58,7 +59,7 @@ def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Try everything a learner needs, and say what is missing."""
     with reported():
         settings = load(config)
-    findings = [_tried(name, lambda act=act: act(settings)) for name, act in _checks(settings).items()]
+    findings = [_tried(name, partial(act, settings)) for name, act in _checks(settings).items()]
     show(findings, as_json=as_json, columns=("check", "result", "detail"))
     if any(finding["result"] == "bad" for finding in findings):
         raise typer.Exit(Exit.FAILED)
@@ -71,8 +72,8 @@ def _checks(settings: Settings) -> dict[str, Callable[[Settings], str]]:
         "disk": _disk,
     }
     for model in settings.models:
-        checks[f"stream of {model.name}"] = lambda found, topic=model.events: _topic(found, topic)
-        checks[f"model {model.name}"] = lambda found, name=model.name: _model(found, name)
+        checks[f"stream of {model.name}"] = partial(_topic, topic=model.events)
+        checks[f"model {model.name}"] = partial(_model, name=model.name)
     return checks
 
 

@@ -148,17 +148,18 @@ def _as_river(found: Any, *, task: Task) -> Any:
         return found
     if task is Task.REGRESSION:
         return compat.convert_sklearn_to_river(found)
-    classes = [False, True] if task is Task.BINARY else list(range(32))
+    classes: list[bool | str | int] = [False, True] if task is Task.BINARY else list(range(32))
     return compat.convert_sklearn_to_river(found, classes=classes)
 
 
 def _require_task(found: Any, *, task: Task, path: str) -> None:
-    last = list(found.steps.values())[-1] if isinstance(found, compose.Pipeline) else found
+    last: Any = list(found.steps.values())[-1] if isinstance(found, compose.Pipeline) else found
     wanted = base.Regressor if task is Task.REGRESSION else base.Classifier
     if not isinstance(last, wanted):
         name = f"{type(last).__module__.split('.')[1]}.{type(last).__name__}"
         kind = "regressor" if task is Task.REGRESSION else "classifier"
         raise SpecificationError(path, f"found {name} at the end, expected a {kind} for the task {task}")
-    if task is Task.MULTICLASS and not last._multiclass:
+    final: Any = last
+    if task is Task.MULTICLASS and not final._multiclass:
         name = type(last).__name__
         raise SpecificationError(path, f"found {name}, which knows two classes; wrap it in multiclass.OneVsRestClassifier")

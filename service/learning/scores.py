@@ -240,9 +240,12 @@ def _share(metric: Any, matrix: Any) -> None:
             _share(part, matrix)
 
 
+_new_matrix: Any = river_metrics.ConfusionMatrix
+
+
 def _filled(counts: Mapping[tuple[Label, Label], int]) -> Any:
     """River's confusion matrix with these counts."""
-    matrix = river_metrics.ConfusionMatrix()
+    matrix: Any = _new_matrix()
     for (truth, label), count in counts.items():
         if count:
             matrix.update(truth, label, float(count))

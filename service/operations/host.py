@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 import structlog
@@ -190,7 +191,7 @@ class Host:
         for session in self.sessions.values():
             source = self.services.source(session.spec.name)
             try:
-                bounds = self._patiently(lambda one=source, s=session: one.bounds([s.spec.events]))
+                bounds = self._patiently(partial(source.bounds, [session.spec.events]))
             finally:
                 source.close()
             ends[session.lease.lineage] = {at: found.end for at, found in bounds.items()}

@@ -157,7 +157,7 @@ class Session:
             )
             self._letters.append(cut(letter, limit))
         if outcome.refusals:
-            reasons = Counter(refusal.reason for refusal in outcome.refusals)
+            reasons = Counter(str(refusal.reason) for refusal in outcome.refusals)
             self.services.telemetry.refused(self.spec.name, reasons)
         self._pause_if_too_much(outcome)
 

@@ -123,7 +123,7 @@ class SqlChanges:
 
     def _insert(self, connection: Connection, succession: Succession, *, now: datetime) -> tuple[LineageId, int]:
         values = {"model": succession.model, "role": succession.role, "origin": 0, "starts": 0, "created_at": now}
-        lineage = LineageId(connection.execute(insert(lineages).values(**values)).inserted_primary_key[0])
+        lineage = LineageId(writes.new_id(connection.execute(insert(lineages).values(**values))))
         number = writes.version(
             connection,
             {

@@ -6,7 +6,7 @@ from sqlalchemy import insert, select, update
 
 from service.domain.registry import Command, CommandKind, CommandStatus, Json
 from service.errors import NotFoundError
-from service.storage import rows
+from service.storage import rows, writes
 from service.storage.database import Database
 from service.storage.tables import commands
 
@@ -31,7 +31,7 @@ class SqlCommands:
                     outcome="",
                 )
             )
-            number = int(done.inserted_primary_key[0])
+            number = writes.new_id(done)
         return self.get(number)
 
     def pending(self, name: str) -> Sequence[Command]:

@@ -5,7 +5,16 @@ from collections.abc import Sequence
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from service.domain.registry import AuditEntry, Founding, LineageId, Model, ModelName, Role, VersionKind, VersionNumber
+from service.domain.registry import (
+    AuditEntry,
+    Founding,
+    LineageId,
+    Model,
+    ModelName,
+    Role,
+    VersionKind,
+    VersionNumber,
+)
 from service.errors import LeaseHeldError, NotFoundError, RefusedError
 from service.ports import ArtifactStore
 from service.storage import rows, writes
@@ -75,7 +84,7 @@ class SqlModels:
                 )
             )
             values = {"model": founding.name, "role": Role.CHAMPION, "origin": 1, "starts": 0, "created_at": now}
-            lineage = LineageId(connection.execute(insert(lineages).values(**values)).inserted_primary_key[0])
+            lineage = LineageId(writes.new_id(connection.execute(insert(lineages).values(**values))))
             number = writes.version(
                 connection,
                 {

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, CursorResult, delete, func, insert, select, update
 
 from service.domain.position import Position, Run
 from service.domain.registry import AuditEntry, CommandStatus, DeadLetter, LineageId, Origin, SealedState
@@ -40,7 +40,16 @@ def checkpoint(
             created_at=now,
         )
     )
-    return int(done.inserted_primary_key[0])
+    return new_id(done)
+
+
+def new_id(done: CursorResult[Any]) -> int:
+    """The key that the database has given to an inserted row."""
+    key = done.inserted_primary_key
+    if key is None:
+        msg = "found no key of an inserted row"
+        raise RuntimeError(msg)
+    return int(key[0])
 
 
 def entry(connection: Connection, written: AuditEntry, *, now: datetime) -> None:

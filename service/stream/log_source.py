@@ -9,7 +9,14 @@ from typing import TypeAlias
 from service.domain.events import Records, TopicPartition
 from service.domain.holding import require_held
 from service.domain.position import Bounds, Position
-from service.stream.log_schema import CHUNK_RECORDS, connect, decode_payload, topic_id, transaction, translated
+from service.stream.log_schema import (
+    CHUNK_RECORDS,
+    connect,
+    decode_payload,
+    topic_id,
+    transaction,
+    translated,
+)
 
 _PAUSE_S = 0.01
 _BOUNDS = "SELECT number, first_offset, end_offset FROM partitions WHERE topic_id = ?"

@@ -74,7 +74,7 @@ def _integer(value: object) -> int | None:
     return value if abs(value) <= LARGEST_INTEGER else None
 
 
-_LABELS: dict[Task, Any] = {
+_LABELS: dict[Task, Callable[[Any], Label | None]] = {
     Task.BINARY: _binary,
     Task.MULTICLASS: _multiclass,
     Task.REGRESSION: _regression,
