@@ -92,11 +92,13 @@ def open_app(settings: Settings, *, telemetry: Telemetry | None = None) -> Itera
     key = load_key(storage.key_file)
     reached = _failpoint(settings.failpoint)
     with open_registry(storage.url, artifacts=storage.artifacts, key=key, reached=reached) as registry:
-        services = _services(settings, registry, telemetry or NullTelemetry())
+        services = _services(settings, registry, telemetry or NullTelemetry(), reached=reached)
         yield App(settings, registry, services)
 
 
-def _services(settings: Settings, registry: Registry, telemetry: Telemetry) -> Services:
+def _services(
+    settings: Settings, registry: Registry, telemetry: Telemetry, *, reached: Callable[[CheckpointStep], None]
+) -> Services:
     return Services(
         models=registry.models,
         history=registry.history,
@@ -116,6 +118,7 @@ def _services(settings: Settings, registry: Registry, telemetry: Telemetry) -> S
         holder=str(Holder.current()),
         lease_ttl_s=settings.lease.ttl,
         make_topics=settings.stream.kind == "log",
+        reached=reached,
     )
 
 

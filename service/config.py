@@ -19,6 +19,17 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 RESERVED = {"HEADRACE_CONFIG", "HEADRACE_FAILPOINT"}
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML in which only true and false are booleans: `on: error` has the key "on"."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in found if tag != "tag:yaml.org,2002:bool"]
+    for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false|True|False)$"), list("tTfF"))
+
+
 class Section(BaseModel):
     """Closed against keys it does not know."""
 
@@ -125,8 +136,8 @@ def load(path: Path | None = None) -> Settings:
     file = find(path)
     text = file.read_text(encoding="utf-8")
     try:
-        data = yaml.safe_load(text) or {}
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        data = yaml.load(text, Loader=_Loader) or {}  # noqa: S506 - a SafeLoader
+        node = yaml.compose(text, Loader=_Loader)
     except yaml.YAMLError as error:
         msg = f"{file}: {error}"
         raise ConfigurationError(msg) from error

@@ -200,7 +200,7 @@ def _prepared(folder: Path) -> Path:
         old.rmdir() if old.is_dir() else old.unlink()
     state.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "service", "init", "--keep"]
-    subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)  # noqa: S603 - our own program
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)  # noqa: S603 - our own program
     return path
 
 

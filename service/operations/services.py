@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from service.domain.registry import Json
+from service.domain.registry import CheckpointStep, Json
 from service.domain.specification import ModelSpec
 from service.ports import (
     Changes,
@@ -45,3 +45,4 @@ class Services:
     holder: str
     lease_ttl_s: float
     make_topics: bool
+    reached: Callable[[CheckpointStep], None]

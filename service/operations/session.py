@@ -10,7 +10,7 @@ import structlog
 
 from service.domain.events import Event, Reason, Records, Refusal, TopicPartition
 from service.domain.position import Position
-from service.domain.registry import Command, DeadLetter, Lease, Origin
+from service.domain.registry import CheckpointStep, Command, DeadLetter, Lease, Origin
 from service.errors import LeaseLostError
 from service.learning.learner import Outcome
 from service.operations.checkpoint import Committer, Draft, Rhythm, Written, cut
@@ -224,6 +224,7 @@ class Session:
         self._committed_at = time.monotonic()
         self.commands = list(written.commands)
         self.feed.acknowledge(written.checkpoint.position)
+        self.services.reached(CheckpointStep.ACKNOWLEDGED)
         telemetry = self.services.telemetry
         telemetry.checkpoint(self.spec.name, written.seconds, size=written.checkpoint.size)
         telemetry.gauges(self.spec.name, written.checkpoint.metrics, lag=self.lag())

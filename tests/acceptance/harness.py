@@ -1,5 +1,6 @@
 """A whole Headrace in a folder of its own: configuration, stream, learner processes, final state."""
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -136,10 +137,14 @@ class Deployment:
         return [sys.executable, "-m", "service", *arguments]
 
 
-def phishing_events(count: int) -> list[bytes]:
+def phishing_events(count: int, *, long_ids: bool = False) -> list[bytes]:
     """Events with distinct ids, from river's data set over and over."""
     rows = islice(cycle(list(datasets.Phishing())), count)
-    return [msgspec.json.encode({"id": i, "x": x, "y": y}) for i, (x, y) in enumerate(rows)]
+    return [msgspec.json.encode({"id": _id(i, long_ids=long_ids), "x": x, "y": y}) for i, (x, y) in enumerate(rows)]
+
+
+def _id(number: int, *, long_ids: bool) -> int | str:
+    return hashlib.sha256(str(number).encode()).hexdigest() if long_ids else number
 
 
 def kill(process: "subprocess.Popen[bytes]") -> None:

@@ -1,0 +1,91 @@
+"""Scores equal river's own metric objects exactly, whatever the batches."""
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from river import metrics
+
+from service.domain.events import Task
+from service.learning.scores import Scores
+
+BINARY = ("Accuracy", "F1", "ROCAUC", "Precision", "Recall", "MCC", "LogLoss")
+probabilities = st.one_of(st.floats(0, 1), st.sampled_from([0.0, 1.0, 0.5, 1 / 9, 2 / 9, 5 / 9]))
+binary_rows = st.lists(st.tuples(st.booleans(), probabilities), max_size=60)
+
+
+def oracle_binary(rows: list[tuple[bool, float]]) -> dict[str, float]:
+    """River, event by event."""
+    found = {name: getattr(metrics, name)() for name in BINARY}
+    for truth, p in rows:
+        for metric in found.values():
+            metric.update(truth, p > 0.5 if metric.requires_labels else {True: p, False: 1 - p})
+    return {name: metric.get() for name, metric in found.items()}
+
+
+def scored(rows: list[tuple[bool, float]], cuts: list[int]) -> Scores:
+    """Ours, in batches that end at the cuts, saved and restored between them."""
+    scores = Scores(BINARY, task=Task.BINARY, window=20, seed=1)
+    borders = sorted({0, len(rows), *(cut for cut in cuts if cut < len(rows))})
+    for start, end in zip(borders, borders[1:], strict=False):
+        part = rows[start:end]
+        scores.update([t for t, _ in part], [p > 0.5 for _, p in part], [p for _, p in part])
+        state = msgspec.msgpack.decode(msgspec.msgpack.encode(scores.state()))
+        scores = Scores.restore(
+            BINARY, task=Task.BINARY, window=20, seed=1, state=state, objects=scores.objects()
+        )
+    return scores
+
+
+@settings(max_examples=40, deadline=None)
+@given(rows=binary_rows, cuts=st.lists(st.integers(0, 60), max_size=4))
+def test_binary_equals_river(rows: list[tuple[bool, float]], cuts: list[int]) -> None:
+    """Cumulative and windowed values are river's, for any split into batches and through restoring."""
+    report = scored(rows, cuts).report()
+    assert report["cumulative"] == pytest.approx(oracle_binary(rows), rel=0, abs=0, nan_ok=True)
+    assert report["window"] == pytest.approx(oracle_binary(rows[-20:]), rel=0, abs=0, nan_ok=True)
+
+
+@settings(max_examples=40, deadline=None)
+@given(rows=st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("abc")), max_size=60))
+def test_multiclass_equals_river(rows: list[tuple[str, str]]) -> None:
+    """The metrics that share one confusion matrix equal river's."""
+    names = ("Accuracy", "MacroF1", "WeightedRecall", "CohenKappa", "BalancedAccuracy")
+    scores = Scores(names, task=Task.MULTICLASS, window=1000, seed=1)
+    scores.update([t for t, _ in rows], [p for _, p in rows], None)
+    oracle = {name: getattr(metrics, name)() for name in names}
+    for truth, label in rows:
+        for metric in oracle.values():
+            metric.update(truth, label)
+    expected = {name: metric.get() for name, metric in oracle.items()}
+    assert scores.report()["cumulative"] == pytest.approx(expected, abs=1e-12, nan_ok=True)
+
+
+@settings(max_examples=40, deadline=None)
+@given(rows=st.lists(st.tuples(st.floats(-1e6, 1e6), st.floats(-1e6, 1e6)), max_size=40))
+def test_regression_equals_river(rows: list[tuple[float, float]]) -> None:
+    """Regression metrics are river's objects, updated in order."""
+    names = ("MAE", "RMSE", "R2")
+    scores = Scores(names, task=Task.REGRESSION, window=1000, seed=1)
+    scores.update([t for t, _ in rows], [p for _, p in rows], None)
+    oracle: dict[str, Any] = {name: getattr(metrics, name)() for name in names}
+    for truth, value in rows:
+        for metric in oracle.values():
+            metric.update(truth, value)
+    assert scores.report()["cumulative"] == {name: metric.get() for name, metric in oracle.items()}
+
+
+def test_baseline_repeats_the_last_label() -> None:
+    """The no-change baseline predicts the label before; the first event has none."""
+    scores = Scores(("Accuracy",), task=Task.BINARY, window=10, seed=1)
+    scores.update([True, True, False, False], [True] * 4, [1.0] * 4)
+    assert scores.report()["baseline"]["cumulative"]["Accuracy"] == pytest.approx(2 / 3)
+
+
+def test_unpredicted_events_are_not_scored() -> None:
+    """An event for which the model had no prediction counts for no metric."""
+    scores = Scores(("Accuracy",), task=Task.BINARY, window=10, seed=1)
+    scores.update([True, False], [None, False], [0.0, 0.0])
+    assert scores.report()["cumulative"]["Accuracy"] == 1.0
