@@ -21,9 +21,7 @@ class PrometheusTelemetry:
         self.checkpoint_seconds = Histogram(
             "headrace_checkpoint_seconds", "Signing, storing and committing.", ["model"], registry=registry
         )
-        self.checkpoint_bytes = Gauge(
-            "headrace_checkpoint_bytes", "The newest artifact.", ["model"], registry=registry
-        )
+        self.checkpoint_bytes = Gauge("headrace_checkpoint_bytes", "The newest artifact.", ["model"], registry=registry)
         self.checkpoint_age = Gauge(
             "headrace_checkpoint_age_seconds", "Since the newest commit.", ["model"], registry=registry
         )
@@ -32,9 +30,7 @@ class PrometheusTelemetry:
         )
         self.champion = Gauge("headrace_champion_version", "Its number.", ["model"], registry=registry)
         self.rollbacks = Counter("headrace_rollbacks", "Carried out.", ["model"], registry=registry)
-        self.dead_letters = Counter(
-            "headrace_dead_letters", "Refused events.", ["model", "reason"], registry=registry
-        )
+        self.dead_letters = Counter("headrace_dead_letters", "Refused events.", ["model", "reason"], registry=registry)
         self.retries = Counter("headrace_retries", "Unreachable services.", ["service"], registry=registry)
 
     def batch(self, model: str, counts: Mapping[str, int], seconds: float) -> None:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import msgspec
 import typer
@@ -103,7 +103,9 @@ def _play(app: App, daemon: "subprocess.Popen[bytes]", published: "_Publisher", 
     outcome = app.act("phishing", CommandKind.ROLLBACK, {"to": number, "reason": "mislabelled burst"}, actor="demo")
     story.tell(f"[yellow]rollback[/yellow]: {outcome}")
     screen.until(lambda: published.done and screen.learned >= published.sent)
-    story.tell(f"accuracy {screen.accuracy:.3f} again; {screen.learned:,} of {published.sent:,} events learned, once each")
+    story.tell(
+        f"accuracy {screen.accuracy:.3f} again; {screen.learned:,} of {published.sent:,} events learned, once each"
+    )
 
 
 @dataclass
@@ -164,7 +166,7 @@ class _Publisher:
         self.sent = 0
         self.done = False
 
-    def __enter__(self) -> "_Publisher":
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

@@ -21,7 +21,9 @@ def upgrade(config: ConfigOption = None) -> None:
 
 
 @app.command()
-def downgrade(revision: Annotated[str, typer.Argument(help="A revision, or base.")], config: ConfigOption = None) -> None:
+def downgrade(
+    revision: Annotated[str, typer.Argument(help="A revision, or base.")], config: ConfigOption = None
+) -> None:
     """Bring the registry's tables back to an earlier revision."""
     with reported():
         url = load(config).storage.url

@@ -30,9 +30,7 @@ def learn(
     wait_for_lease: Annotated[bool, typer.Option(help="Stand by until another writer is gone.")] = False,
 ) -> None:
     """Learn from the stream until stopped."""
-    options = LearnOptions(
-        until_end=until_end, accept_gap=accept_gap, fresh=fresh, wait_for_lease=wait_for_lease
-    )
+    options = LearnOptions(until_end=until_end, accept_gap=accept_gap, fresh=fresh, wait_for_lease=wait_for_lease)
     with reported():
         learn_here(load(config), models or [], options, nonce=secrets.token_hex(6))
 
@@ -67,7 +65,7 @@ def _child(settings: Settings, nonce: str) -> int:
             learn_here(settings, [], LearnOptions(), nonce=nonce)
     except typer.Exit as done:
         return done.exit_code
-    except Exception:
+    except Exception:  # noqa: BLE001 - the supervisor restarts the child; here the reason is logged
         _log.exception("learner_failed")
         return Exit.FAILED
     return Exit.DONE

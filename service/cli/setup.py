@@ -117,5 +117,11 @@ def _model(settings: Settings, name: str) -> str:
             return "not registered yet; `headrace learn` registers it"
         version = app.registry.history.versions(name)[-1]
         here = environment()
-        differ = [f"{key} {version.environment.get(key)} -> {here[key]}" for key in here if version.environment.get(key) != here[key]]
-        return f"version {version.number}; " + (f"made elsewhere: {', '.join(differ)}" if differ else "made with these packages")
+        differ = [
+            f"{key} {version.environment.get(key)} -> {here[key]}"
+            for key in here
+            if version.environment.get(key) != here[key]
+        ]
+        return f"version {version.number}; " + (
+            f"made elsewhere: {', '.join(differ)}" if differ else "made with these packages"
+        )

@@ -21,7 +21,9 @@ Model = Annotated[str, typer.Argument(help="The model's name.")]
 @app.command()
 def publish(
     model: Model,
-    source: Annotated[str, typer.Argument(metavar="FILE", help="JSONL, CSV or Parquet, - for stdin, or river:Phishing.")],
+    source: Annotated[
+        str, typer.Argument(metavar="FILE", help="JSONL, CSV or Parquet, - for stdin, or river:Phishing.")
+    ],
     config: ConfigOption = None,
     rate: Annotated[float | None, typer.Option(help="Events a second.")] = None,
     repeat: Annotated[int, typer.Option(min=1, help="How often.")] = 1,
@@ -76,7 +78,6 @@ def _require_valid(decoder: Decoder, values: list[bytes]) -> None:
     refusals = decoder.decode(run).refusals
     if refusals:
         first = refusals[0]
-        msg = f"found {len(refusals)} of {len(values)} events refused, the first at line {first.offset + 1}: {first.reason}: {first.detail}"
+        share = f"found {len(refusals)} of {len(values)} events refused"
+        msg = f"{share}, the first at line {first.offset + 1}: {first.reason}: {first.detail}"
         raise RefusedError(msg)
-
-

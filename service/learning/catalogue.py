@@ -31,7 +31,7 @@ SKLEARN = (
 )
 
 UNSUPPORTED: Mapping[str, str] = {
-    "rules.AMRules": "its rules hold what cannot be pickled after some hundred events, so it would survive no checkpoint",
+    "rules.AMRules": "after some hundred events it cannot be pickled, so it would survive no checkpoint",
     "tree.iSOUPTreeRegressor": "it predicts several targets at once",
     "tree.ISOUPTreeRegressor": "it predicts several targets at once",
 }
@@ -66,7 +66,9 @@ def find(name: str, *, path: str) -> type:
     if found is None:
         near = difflib.get_close_matches(name, classes(), n=1, cutoff=0.4)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise SpecificationError(path, f"found {name!r}, expected a class of river such as linear_model.PARegressor{hint}")
+        raise SpecificationError(
+            path, f"found {name!r}, expected a class of river such as linear_model.PARegressor{hint}"
+        )
     return found
 
 

@@ -19,7 +19,11 @@ from service.learning import catalogue
 
 _PLAIN = {
     ("builtins", name)
-    for name in (*("set", "frozenset", "dict", "list", "tuple", "int", "float", "str", "bool", "complex"), "slice", "range")
+    for name in (
+        *("set", "frozenset", "dict", "list", "tuple", "int", "float", "str", "bool", "complex"),
+        "slice",
+        "range",
+    )
 } | {
     ("builtins", "bytearray"),
     ("builtins", "object"),
@@ -59,19 +63,26 @@ _SCIKIT = {
 }
 _METHODS = frozenset(
     {
-        *(("river.linear_model.pa", f"{kind}._calc_tau_{n}") for kind in ("PAClassifier", "PARegressor", "BasePA") for n in range(3)),
+        *(
+            ("river.linear_model.pa", f"{kind}._calc_tau_{n}")
+            for kind in ("PAClassifier", "PARegressor", "BasePA")
+            for n in range(3)
+        ),
         ("river.naive_bayes.gaussian", "GaussianNB._make_gaussian"),
         ("river.tree.splitter.ebst_splitter", "EBSTNode._update_estimator_univariate"),
         ("river.tree.splitter.ebst_splitter", "EBSTNode._update_estimator_multivariate"),
-        *(("river.forest.online_extra_trees", f"ExtraTrees.{name}") for name in (
-            "_detection_mode_all", "_detection_mode_drop", "_detection_mode_off"
-        )),
+        *(
+            ("river.forest.online_extra_trees", f"ExtraTrees.{name}")
+            for name in ("_detection_mode_all", "_detection_mode_drop", "_detection_mode_off")
+        ),
     }
 )
 """(module, class.method) pairs that river's own objects keep as attributes."""
 _FUNCTIONS = frozenset({("river._river_rust.vectordict", "euclidean_distance_tuple"), ("copy", "deepcopy")})
 _CALLABLE_INSTANCES = "river.optim.initializers"
-_NEVER = frozenset({"eval", "exec", "compile", "open", "getattr", "setattr", "delattr", "__import__", "globals", "vars"})
+_NEVER = frozenset(
+    {"eval", "exec", "compile", "open", "getattr", "setattr", "delattr", "__import__", "globals", "vars"}
+)
 
 
 def dumps(value: Any) -> bytes:
@@ -93,7 +104,10 @@ def loads(data: bytes, *, extra: frozenset[tuple[str, str]] = frozenset()) -> An
     except ForbiddenClassError:
         raise
     except Exception as error:
-        msg = f"found {len(data)} bytes that are no readable state ({type(error).__name__}: {error}); run `headrace registry verify`"
+        msg = (
+            f"found {len(data)} bytes that are no readable state ({type(error).__name__}: {error}); "
+            "run `headrace registry verify`"
+        )
         raise ArtifactError(msg) from error
 
 
@@ -105,7 +119,9 @@ def allowed() -> frozenset[tuple[str, str]]:
         for name, value in vars(module).items():
             if inspect.isclass(value) and value.__module__.startswith("river.") and name not in _NEVER:
                 found.add((value.__module__, value.__qualname__))
-    found |= {(one.__module__, one.__qualname__) for name, one in catalogue.classes().items() if name.startswith("sklearn")}
+    found |= {
+        (one.__module__, one.__qualname__) for name, one in catalogue.classes().items() if name.startswith("sklearn")
+    }
     found |= _rust_reconstructors()
     return frozenset(found)
 
@@ -152,21 +168,24 @@ class _Reader(pickle.Unpickler):
 
     def persistent_load(self, pid: Any) -> Any:
         """No artifact of ours has any."""
-        raise _forbidden("persistent id", str(pid)[:50])
+        msg = "persistent id"
+        raise _forbidden(msg, str(pid)[:50])
 
 
 def _checked_partial(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
     listed = (getattr(function, "__module__", ""), getattr(function, "__qualname__", ""))
     if listed in allowed() | _FUNCTIONS or type(function).__module__ == _CALLABLE_INSTANCES:
         return functools.partial(function, *arguments, **named)
-    raise _forbidden("functools.partial over", listed[1] or type(function).__name__)
+    msg = "functools.partial over"
+    raise _forbidden(msg, listed[1] or type(function).__name__)
 
 
 def _checked_getattr(owner: Any, name: str) -> Any:
     kind = owner if inspect.isclass(owner) else type(owner)
     if (kind.__module__, f"{kind.__qualname__}.{name}") in _METHODS:
         return getattr(owner, name)
-    raise _forbidden("getattr of", f"{kind.__qualname__}.{name}")
+    msg = "getattr of"
+    raise _forbidden(msg, f"{kind.__qualname__}.{name}")
 
 
 def _forbidden(module: str, name: str) -> ForbiddenClassError:
@@ -175,5 +194,3 @@ def _forbidden(module: str, name: str) -> ForbiddenClassError:
         "opened. Run `headrace registry verify`; a class of your own is allowed by `factory:` in the specification"
     )
     return ForbiddenClassError(msg)
-
-

@@ -28,9 +28,7 @@ class Monitors:
         }
 
     @classmethod
-    def restore(
-        cls, specs: Sequence[MonitorSpec], *, task: Task, seed: int, objects: Mapping[str, Any]
-    ) -> Self:
+    def restore(cls, specs: Sequence[MonitorSpec], *, task: Task, seed: int, objects: Mapping[str, Any]) -> Self:
         """With the detectors as they were."""
         found = cls(specs, task=task, seed=seed)
         found._detectors = {name: objects.get(name, new) for name, new in found._detectors.items()}

@@ -39,10 +39,12 @@ def load_factory(reference: str) -> Any:
     try:
         made = getattr(importlib.import_module(module), name)()
     except (ImportError, AttributeError) as error:
-        raise SpecificationError("factory", f"found {reference!r}, which cannot be imported: {error}") from error
+        msg = "factory"
+        raise SpecificationError(msg, f"found {reference!r}, which cannot be imported: {error}") from error
     missing = [method for method in ("predict_one", "learn_one") if not callable(getattr(made, method, None))]
     if missing:
-        raise SpecificationError("factory", f"found a {type(made).__name__} without {', '.join(missing)}")
+        msg = "factory"
+        raise SpecificationError(msg, f"found a {type(made).__name__} without {', '.join(missing)}")
     return made
 
 
@@ -79,7 +81,9 @@ def _build(expression: Any, *, seed: int, path: str) -> Any:
     if isinstance(expression, Mapping) and len(expression) == 1 and _is_name(next(iter(expression))):
         name, arguments = next(iter(expression.items()))
         return _made(name, arguments, seed=seed, path=path)
-    raise SpecificationError(path, f"found {expression!r:.80}, expected a name, {{name: parameters}} or a list of steps")
+    raise SpecificationError(
+        path, f"found {expression!r:.80}, expected a name, {{name: parameters}} or a list of steps"
+    )
 
 
 def _is_name(text: object) -> bool:
@@ -96,9 +100,11 @@ def _made(name: str, arguments: Any, *, seed: int, path: str) -> Any:
     place = f"{path}.{name}"
     found = catalogue.find(name, path=place)
     known = catalogue.parameters(found)
-    positional = [_value(v, seed=seed, path=f"{place}[{i}]") for i, v in enumerate(arguments)] if isinstance(
-        arguments, list
-    ) else []
+    positional = (
+        [_value(v, seed=seed, path=f"{place}[{i}]") for i, v in enumerate(arguments)]
+        if isinstance(arguments, list)
+        else []
+    )
     named = _named(arguments, known, seed=seed, path=place)
     for key in SEEDS:
         if key in known and key not in named:
@@ -117,7 +123,8 @@ def _named(arguments: Any, known: Mapping[str, Any], *, seed: int, path: str) ->
     open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
     for key in arguments:
         if key not in known and not open_ended:
-            raise SpecificationError(f"{path}.{key}", f"found no such parameter{catalogue.nearest(str(key), known)}")
+            msg = f"{path}.{key}"
+            raise SpecificationError(msg, f"found no such parameter{catalogue.nearest(str(key), known)}")
     return {str(key): _value(value, seed=seed, path=f"{path}.{key}") for key, value in arguments.items()}
 
 
@@ -162,4 +169,6 @@ def _require_task(found: Any, *, task: Task, path: str) -> None:
     final: Any = last
     if task is Task.MULTICLASS and not final._multiclass:
         name = type(last).__name__
-        raise SpecificationError(path, f"found {name}, which knows two classes; wrap it in multiclass.OneVsRestClassifier")
+        raise SpecificationError(
+            path, f"found {name}, which knows two classes; wrap it in multiclass.OneVsRestClassifier"
+        )

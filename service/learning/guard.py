@@ -156,9 +156,7 @@ class Guard:
 
     def _range_fault(self, event: Event) -> _Fault | None:
         faults = [
-            fault
-            for name, value in event.x.items()
-            if (fault := self._outside(name, value, self._features.get(name)))
+            fault for name, value in event.x.items() if (fault := self._outside(name, value, self._features.get(name)))
         ]
         label_fault = self._outside("y", event.y, self._label)
         return faults[0] if faults else label_fault

@@ -44,9 +44,7 @@ class MicroBatch:
         waiting = [*self._waiting.get(at, ()), *events]
         whole = len(waiting) - len(waiting) % self._size
         self._waiting[at] = waiting[whole:]
-        return _joined(
-            [self._learn_one_batch(waiting[i : i + self._size]) for i in range(0, whole, self._size)]
-        )
+        return _joined([self._learn_one_batch(waiting[i : i + self._size]) for i in range(0, whole, self._size)])
 
     def flush(self, at: TopicPartition) -> Learned:
         """Learn what waits of the partition, full or not."""

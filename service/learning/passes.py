@@ -100,9 +100,7 @@ def _whole_step(estimator: Any, predict: Predict) -> Step:
     return step
 
 
-def _chained_predict(
-    transformers: list[Any], predict: Predict
-) -> Predict:
+def _chained_predict(transformers: list[Any], predict: Predict) -> Predict:
     transforms = tuple(transformer.transform_one for transformer in transformers)
 
     def chained(x: Features) -> Prediction:
@@ -129,9 +127,7 @@ def _chained_step(transformers: list[Any], model: Any, predict: Predict) -> Step
     return step
 
 
-def _scaled_step(
-    transformers: list[Any], model: Any, predict: Predict
-) -> Step | None:
+def _scaled_step(transformers: list[Any], model: Any, predict: Predict) -> Step | None:
     if len(transformers) != 1 or type(transformers[0]) is not preprocessing.StandardScaler:
         return None
     scaler: Any = transformers[0]

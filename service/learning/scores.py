@@ -41,7 +41,9 @@ class Family:
     @property
     def needs_probabilities(self) -> bool:
         """Whether labels alone are not enough."""
-        return bool(self._curves) or any(not one.requires_labels for one in self.others.values() if _is_classifying(one))
+        return bool(self._curves) or any(
+            not one.requires_labels for one in self.others.values() if _is_classifying(one)
+        )
 
     def update(self, truths: _Column, labels: _Column, probabilities: _Column | None) -> None:
         """Columns of one length, without entries that were not predicted."""
@@ -50,10 +52,17 @@ class Family:
         for name, one in self._curves.items():
             self._count_curve(name, one, truths, probabilities if probabilities is not None else labels)
         for one in self.others.values():
-            given = labels if not _is_classifying(one) or one.requires_labels or probabilities is None else probabilities
+            given = (
+                labels if not _is_classifying(one) or one.requires_labels or probabilities is None else probabilities
+            )
             update = one.update
             for truth, prediction in zip(truths, given, strict=True):
-                update(truth, {True: prediction, False: 1 - prediction} if isinstance(prediction, float) and given is probabilities else prediction)
+                update(
+                    truth,
+                    {True: prediction, False: 1 - prediction}
+                    if isinstance(prediction, float) and given is probabilities
+                    else prediction,
+                )
 
     def report(self) -> dict[str, float]:
         """Each metric's value, by river's own formula."""
@@ -94,9 +103,7 @@ class Family:
 class Scores:
     """Cumulative and windowed metrics of a model, and of the no-change baseline beside it."""
 
-    def __init__(
-        self, metrics: Sequence[str | dict[str, Any]], *, task: Task, window: int, seed: int
-    ) -> None:
+    def __init__(self, metrics: Sequence[str | dict[str, Any]], *, task: Task, window: int, seed: int) -> None:
         self._names = tuple(metrics) or DEFAULTS[task]
         self._task = task
         self._seed = seed

@@ -62,9 +62,7 @@ def carry_out(services: Services, command: Command, lease: Lease, *, session: "S
     return after
 
 
-def chosen(
-    services: Services, model: str, *, to: int | None, at: str | None
-) -> tuple[str, VersionNumber | None, str]:
+def chosen(services: Services, model: str, *, to: int | None, at: str | None) -> tuple[str, VersionNumber | None, str]:
     """The artifact a rollback goes back to: its digest, its version if it is one, and a name for it."""
     versions = services.history.versions(model)
     if to is not None:
@@ -147,9 +145,7 @@ def _apply(services: Services, command: Command, lease: Lease) -> tuple[str, Lea
     raise RefusedError(msg)
 
 
-def _replay(
-    services: Services, command: Command, lease: Lease, *, session: "Session | None"
-) -> tuple[str, Lease]:
+def _replay(services: Services, command: Command, lease: Lease, *, session: "Session | None") -> tuple[str, Lease]:
     if session is None:
         msg = f"dead letters are replayed by a learner; start `headrace learn {command.model}` first"
         raise RefusedError(msg)
@@ -179,9 +175,7 @@ class _Change:
     evidence: Json
 
 
-def _succeed(
-    services: Services, command: Command, lease: Lease, *, change: _Change
-) -> tuple[Version, Lease]:
+def _succeed(services: Services, command: Command, lease: Lease, *, change: _Change) -> tuple[Version, Lease]:
     return services.changes.succeed(
         Succession(
             lease=lease,
@@ -214,13 +208,9 @@ def _opened(services: Services, digest: str) -> bytes:
 
 def _present_version(services: Services, model: str, lease: Lease) -> Version:
     """The newest version of the lineage that is written now."""
-    return next(
-        version for version in reversed(services.history.versions(model)) if version.lineage == lease.lineage
-    )
+    return next(version for version in reversed(services.history.versions(model)) if version.lineage == lease.lineage)
 
 
 def _sealed(services: Services, model: str, state: bytes, current: Checkpoint) -> SealedState:
     sealed = services.sealer.seal(state, model=model, lineage="new", position=current.position)
-    return SealedState(
-        services.sealer.digest(sealed), sealed, current.position, current.learned, current.metrics
-    )
+    return SealedState(services.sealer.digest(sealed), sealed, current.position, current.learned, current.metrics)

@@ -46,6 +46,6 @@ def _wait(services: Services, command: Command, *, wait_s: float) -> Command:
         time.sleep(POLL_S)
     msg = (
         f"command {command.id} ({command.kind}) still waits for the process that writes {command.model} "
-        f"after {wait_s:.0f} s; it will be carried out at its next checkpoint, see `headrace model show {command.model}`"
+        f"after {wait_s:.0f} s; it is carried out at its next checkpoint, see `headrace model show {command.model}`"
     )
     raise RefusedError(msg)

@@ -80,9 +80,7 @@ class Committer:
 
     def _sealed(self, draft: Draft) -> Commit:
         sealer = self._services.sealer
-        sealed = sealer.seal(
-            draft.state, model=draft.model, lineage=str(draft.lease.lineage), position=draft.position
-        )
+        sealed = sealer.seal(draft.state, model=draft.model, lineage=str(draft.lease.lineage), position=draft.position)
         return Commit(
             lease=draft.lease,
             sequence=draft.sequence,

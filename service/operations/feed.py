@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import structlog
 
@@ -48,7 +49,7 @@ class Feed:
         self.down_since: float | None = None
         self._thread = threading.Thread(target=self._read, name="feed", daemon=True)
 
-    def __enter__(self) -> "Feed":
+    def __enter__(self) -> Self:
         """Start reading."""
         self._thread.start()
         return self
@@ -101,6 +102,7 @@ class Feed:
                 return self._runs.put(run, timeout=0.2)
             except queue.Full:
                 continue
+        return None
 
     def _tell(self) -> None:
         position, self._acknowledged = self._acknowledged, None
@@ -128,6 +130,7 @@ class Feed:
                 self._note_down(error)
                 self._stop.wait(wait_s)
                 wait_s = min(wait_s * 2, 5.0)
+        return None
 
     def _assign(self) -> None:
         self.bounds = self._source.bounds(self._start.topics)

@@ -68,9 +68,7 @@ class Host:
             self._feeds: dict[LineageId, Feed] = {}
             stack.callback(self._close_all)
             stack.enter_context(
-                LeaseKeeper(
-                    self.services.leases, lambda: list(self.sessions.values()), ttl_s=self.services.lease_ttl_s
-                )
+                LeaseKeeper(self.services.leases, lambda: list(self.sessions.values()), ttl_s=self.services.lease_ttl_s)
             )
             for spec in self.specs:
                 self._open_model(spec)

@@ -52,9 +52,7 @@ def recover(services: Services, lineage: Lineage, *, lease: Lease) -> Recovered:
             continue
         if bad:
             reason = f"checkpoints after {checkpoint.sequence} cannot be read: {bad[0]}"
-            services.changes.fall_back(
-                lease, to_sequence=checkpoint.sequence, origin=Origin("learner", reason=reason)
-            )
+            services.changes.fall_back(lease, to_sequence=checkpoint.sequence, origin=Origin("learner", reason=reason))
         starts = services.checkpoints.note_start(lineage.id, checkpoint.position)
         return Recovered(lineage, spec, learner, checkpoint.position, checkpoint.sequence, starts)
     msg = (

@@ -18,7 +18,7 @@ def health_server(
     class Handler(BaseHTTPRequestHandler):
         """Three read-only routes."""
 
-        def do_GET(self) -> None:  # noqa: N802 - the name that http.server calls
+        def do_GET(self) -> None:
             """Answer or 404."""
             if self.path == "/metrics":
                 self._answer(200, generate_latest(registry), CONTENT_TYPE_LATEST)

@@ -161,9 +161,7 @@ class SqlChanges:
     def _learned(self, connection: Connection, lineage: LineageId) -> list[list[object]]:
         """What the lineage began with, and its journal."""
         origin = connection.execute(select(lineages).where(lineages.c.id == lineage)).one()
-        first = select(versions.c.learned).where(
-            versions.c.model == origin.model, versions.c.number == origin.origin
-        )
+        first = select(versions.c.learned).where(versions.c.model == origin.model, versions.c.number == origin.origin)
         inherited = [Run(*run) for run in connection.execute(first).scalar_one()]
         segments = connection.execute(select(journals.c.runs).where(journals.c.lineage == lineage)).scalars()
         return writes.ranges([*inherited, *(run for data in segments for run in rows.decode_runs(data))])

@@ -60,9 +60,7 @@ class SqlCheckpoints:
 
     def newest_first(self, lineage: LineageId) -> Sequence[Checkpoint]:
         """What the retention ladder has kept."""
-        statement = (
-            select(checkpoints).where(checkpoints.c.lineage == lineage).order_by(checkpoints.c.sequence.desc())
-        )
+        statement = select(checkpoints).where(checkpoints.c.lineage == lineage).order_by(checkpoints.c.sequence.desc())
         with self._database.reading() as connection:
             return [rows.checkpoint(found) for found in connection.execute(statement)]
 
@@ -90,9 +88,7 @@ class SqlCheckpoints:
             same = found.started_at == position.to_json()
             starts = found.starts + 1 if same else 1
             connection.execute(
-                update(lineages)
-                .where(lineages.c.id == lineage)
-                .values(starts=starts, started_at=position.to_json())
+                update(lineages).where(lineages.c.id == lineage).values(starts=starts, started_at=position.to_json())
             )
         return starts
 

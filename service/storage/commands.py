@@ -36,9 +36,7 @@ class SqlCommands:
 
     def pending(self, name: str) -> Sequence[Command]:
         """Oldest first."""
-        statement = select(commands).where(
-            commands.c.model == name, commands.c.status == CommandStatus.PENDING
-        )
+        statement = select(commands).where(commands.c.model == name, commands.c.status == CommandStatus.PENDING)
         with self._database.reading() as connection:
             return [rows.command(found) for found in connection.execute(statement.order_by(commands.c.id))]
 

@@ -67,9 +67,7 @@ class SqlModels:
                     msg = f"found {name} being written by {lease.holder}, expected it stopped; stop the learner first"
                     raise LeaseHeldError(msg)
             connection.execute(delete(models).where(models.c.name == name))
-            writes.entry(
-                connection, AuditEntry(ModelName(name), actor, "delete", reason), now=now
-            )
+            writes.entry(connection, AuditEntry(ModelName(name), actor, "delete", reason), now=now)
 
     def _register(self, founding: Founding) -> Model:
         with self._database.writing() as connection:

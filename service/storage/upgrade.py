@@ -71,5 +71,3 @@ def _with_connection(url: str, act: Callable[[Config], None]) -> None:
             act(config)
     finally:
         database.close()
-
-

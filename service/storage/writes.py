@@ -18,14 +18,10 @@ def artifact(connection: Connection, digest: str, data: bytes, *, now: datetime)
     known = connection.execute(select(artifacts.c.digest).where(artifacts.c.digest == digest)).first()
     if known is None:
         content = data if len(data) <= INLINE_BYTES else None
-        connection.execute(
-            insert(artifacts).values(digest=digest, size=len(data), content=content, created_at=now)
-        )
+        connection.execute(insert(artifacts).values(digest=digest, size=len(data), content=content, created_at=now))
 
 
-def checkpoint(
-    connection: Connection, lineage: LineageId, sequence: int, *, state: SealedState, now: datetime
-) -> int:
+def checkpoint(connection: Connection, lineage: LineageId, sequence: int, *, state: SealedState, now: datetime) -> int:
     """A checkpoint's row and its artifact's."""
     artifact(connection, state.digest, state.artifact, now=now)
     done = connection.execute(
@@ -87,9 +83,7 @@ def version(connection: Connection, values: dict[str, Any], *, now: datetime) ->
     return number
 
 
-def letters(
-    connection: Connection, model: str, found: Sequence[DeadLetter], *, most: int, now: datetime
-) -> None:
+def letters(connection: Connection, model: str, found: Sequence[DeadLetter], *, most: int, now: datetime) -> None:
     """Dead letters, each once, and no more than `most`; the oldest go."""
     for letter in found:
         where = (
@@ -104,9 +98,7 @@ def letters(
         newest = select(dead_letters.c.id).where(dead_letters.c.model == model)
         border = connection.execute(newest.order_by(dead_letters.c.id.desc()).offset(most).limit(1)).scalar()
         if border is not None:
-            connection.execute(
-                delete(dead_letters).where(dead_letters.c.model == model, dead_letters.c.id <= border)
-            )
+            connection.execute(delete(dead_letters).where(dead_letters.c.model == model, dead_letters.c.id <= border))
 
 
 def ranges(runs: Sequence[Run]) -> list[list[Any]]:

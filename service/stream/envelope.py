@@ -35,9 +35,7 @@ class Envelope(msgspec.Struct, gc=False):
 class EnvelopeDecoder:
     """Decodes whole runs into typed values, and looks closer only where that leaves a doubt."""
 
-    def __init__(
-        self, task: Task, *, max_event_bytes: int = 1_000_000, max_future_skew: float = 3600.0
-    ) -> None:
+    def __init__(self, task: Task, *, max_event_bytes: int = 1_000_000, max_future_skew: float = 3600.0) -> None:
         self._task = task
         self._limit = max_event_bytes
         self._skew_ms = max_future_skew * 1000

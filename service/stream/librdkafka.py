@@ -168,4 +168,6 @@ class LibrdkafkaSink:
             self._failures.append(error)
 
     def _unavailable(self, topic: str, error: object) -> UnavailableError:
-        return UnavailableError(f"found the append to {topic} not acknowledged: {error}; publish again, ids make it safe")
+        return UnavailableError(
+            f"found the append to {topic} not acknowledged: {error}; publish again, ids make it safe"
+        )

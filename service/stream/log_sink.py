@@ -121,15 +121,12 @@ class LogSink:
     def _append_to(self, topic_key: int, number: int, columns: Payload) -> None:
         if not columns.values:
             return
-        where = "WHERE topic_id = ? AND number = ?"
-        (end,) = self._connection.execute(
-            f"SELECT end_offset FROM partitions {where}", (topic_key, number)
-        ).fetchone()
+        select = "SELECT end_offset FROM partitions WHERE topic_id = ? AND number = ?"
+        (end,) = self._connection.execute(select, (topic_key, number)).fetchone()
         for base, part in _chunks(columns):
             self._insert(topic_key, number, base=end + base, part=part)
-        self._connection.execute(
-            f"UPDATE partitions SET end_offset = ? {where}", (end + len(columns.values), topic_key, number)
-        )
+        update = "UPDATE partitions SET end_offset = ? WHERE topic_id = ? AND number = ?"
+        self._connection.execute(update, (end + len(columns.values), topic_key, number))
 
     def _insert(self, topic_key: int, number: int, *, base: int, part: Payload) -> sqlite3.Cursor:
         stamps, payload = part.timestamps, encode_payload(part)

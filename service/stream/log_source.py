@@ -143,4 +143,3 @@ class LogSource:
             (cursor.topic, cursor.at.partition),
         ).fetchone()
         return Bounds(*row) if row else None
-

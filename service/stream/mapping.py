@@ -31,9 +31,7 @@ class MappedDecoder:
         self._task = task
         self._limit = max_event_bytes
         self._skew_ms = max_future_skew * 1000
-        self._paths = {
-            name: path_of(getattr(fields, name) or name) for name in ("id", "ts", "y", "group", "weight")
-        }
+        self._paths = {name: path_of(getattr(fields, name) or name) for name in ("id", "ts", "y", "group", "weight")}
         self._features = named_paths(fields.x)
         self._root = path_of(fields.x or "x") if isinstance(fields.x, str | None) else ()
         self._excluded = {

@@ -16,13 +16,16 @@ def one_by_one(records: Records, read: Read, *, max_event_bytes: int) -> Decoded
     refusals: list[Refusal] = []
     for offset, recorded, raw in zip(records.offsets, records.timestamps, records.values, strict=True):
         try:
-            if len(raw) > max_event_bytes:
-                detail = f"found {len(raw)} bytes, expected at most {max_event_bytes} (guard.max_event_bytes)"
-                raise PartError(Reason.TOO_LARGE, detail)
+            _require_small(raw, max_event_bytes)
             events.append(read(raw, offset, recorded))
         except PartError as error:
             refusals.append(Refusal(offset, error.reason, error.detail, raw))
     return decoded(records, events, refusals)
+
+
+def _require_small(raw: bytes, limit: int) -> None:
+    if len(raw) > limit:
+        raise PartError(Reason.TOO_LARGE, f"found {len(raw)} bytes, expected at most {limit} (guard.max_event_bytes)")
 
 
 def decoded(records: Records, events: list[Event], refusals: list[Refusal]) -> Decoded:

@@ -27,8 +27,10 @@ MODELS = {
     "union": (
         Task.BINARY,
         datasets.Phishing,
-        lambda: compose.TransformerUnion(preprocessing.StandardScaler(), preprocessing.MaxAbsScaler())
-        | linear_model.LogisticRegression(),
+        lambda: (
+            compose.TransformerUnion(preprocessing.StandardScaler(), preprocessing.MaxAbsScaler())
+            | linear_model.LogisticRegression()
+        ),
     ),
     "passive-aggressive, no probabilities": (
         Task.BINARY,

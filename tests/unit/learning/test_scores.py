@@ -1,5 +1,6 @@
 """Scores equal river's own metric objects exactly, whatever the batches."""
 
+import itertools
 from typing import Any
 
 import msgspec
@@ -29,13 +30,11 @@ def scored(rows: list[tuple[bool, float]], cuts: list[int]) -> Scores:
     """Ours, in batches that end at the cuts, saved and restored between them."""
     scores = Scores(BINARY, task=Task.BINARY, window=20, seed=1)
     borders = sorted({0, len(rows), *(cut for cut in cuts if cut < len(rows))})
-    for start, end in zip(borders, borders[1:], strict=False):
+    for start, end in itertools.pairwise(borders):
         part = rows[start:end]
         scores.update([t for t, _ in part], [p > 0.5 for _, p in part], [p for _, p in part])
         state = msgspec.msgpack.decode(msgspec.msgpack.encode(scores.state()))
-        scores = Scores.restore(
-            BINARY, task=Task.BINARY, window=20, seed=1, state=state, objects=scores.objects()
-        )
+        scores = Scores.restore(BINARY, task=Task.BINARY, window=20, seed=1, state=state, objects=scores.objects())
     return scores
 
 
