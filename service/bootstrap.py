@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -118,8 +119,17 @@ def _services(
         holder=str(Holder.current()),
         lease_ttl_s=settings.lease.ttl,
         make_topics=settings.stream.kind == "log",
+        tidy=partial(_tidy, settings),
         reached=reached,
     )
+
+
+def _tidy(settings: Settings) -> None:
+    """Apply the embedded log's retention; a broker looks after its own."""
+    if settings.stream.kind == "log":
+        sink = log.LogSink(settings.stream.log.path)
+        sink.prune(retention_s=settings.stream.log.retention)
+        sink.close()
 
 
 def build_estimator(spec: ModelSpec) -> tuple[Any, frozenset[tuple[str, str]]]:

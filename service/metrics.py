@@ -13,6 +13,7 @@ class PrometheusTelemetry:
     """Implements `ports.Telemetry` over one collector registry."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        self._signals: dict[tuple[str, str], int] = {}
         self.events = Counter("headrace_events", "Events by outcome.", ["model", "outcome"], registry=registry)
         self.lag = Gauge(
             "headrace_lag_events", "Events not yet learned.", ["model", "topic", "partition"], registry=registry
@@ -28,7 +29,11 @@ class PrometheusTelemetry:
         self.model_metric = Gauge(
             "headrace_model_metric", "Prequential.", ["model", "role", "metric", "window"], registry=registry
         )
-        self.champion = Gauge("headrace_champion_version", "Its number.", ["model"], registry=registry)
+        self.champion_version = Gauge("headrace_champion_version", "Its number.", ["model"], registry=registry)
+        self.drift_value = Gauge("headrace_drift_value", "A monitor's value.", ["model", "monitor"], registry=registry)
+        self.drift_signals = Counter(
+            "headrace_drift_signals", "Changes that a monitor saw.", ["model", "monitor"], registry=registry
+        )
         self.rollbacks = Counter("headrace_rollbacks", "Carried out.", ["model"], registry=registry)
         self.dead_letters = Counter("headrace_dead_letters", "Refused events.", ["model", "reason"], registry=registry)
         self.retries = Counter("headrace_retries", "Unreachable services.", ["service"], registry=registry)
@@ -60,12 +65,24 @@ class PrometheusTelemetry:
             for role, report in (("champion", metrics), ("baseline", metrics.get("baseline", {}))):
                 for name, value in report.get(window, {}).items():
                     self.model_metric.labels(model, role, name, window).set(value)
+        for monitor in metrics.get("drift", ()):
+            name = monitor["name"]
+            self.drift_value.labels(model, name).set(monitor["value"])
+            self._signalled(model, name, monitor["signals"])
+
+    def champion(self, model: str, version: int) -> None:
+        """Which version serves."""
+        self.champion_version.labels(model).set(version)
 
     def failure(self, service: str) -> None:
         """A service could not be reached."""
         self.retries.labels(service).inc()
 
-    def rolled_back(self, model: str, version: int) -> None:
+    def _signalled(self, model: str, monitor: str, total: int) -> None:
+        """Raise the counter to the lineage's total; it never falls, whatever a rollback restores."""
+        before, self._signals[model, monitor] = self._signals.get((model, monitor), total), total
+        self.drift_signals.labels(model, monitor).inc(max(total - before, 0))
+
+    def rolled_back(self, model: str) -> None:
         """A rollback was carried out."""
         self.rollbacks.labels(model).inc()
-        self.champion.labels(model).set(version)

@@ -112,8 +112,8 @@ class ArtifactStore(Protocol):
         """The bytes; NotFoundError where there are none."""
         ...
 
-    def digests(self) -> Sequence[str]:
-        """Everything that is stored."""
+    def digests(self, *, older_than_s: float = 0.0) -> Sequence[str]:
+        """Everything that was stored so long ago."""
         ...
 
     def delete(self, digest: str) -> None:
@@ -199,8 +199,11 @@ class Checkpoints(Protocol):
         """Order and score journal, one segment a commit, oldest first."""
         ...
 
-    def thin(self, lease: Lease) -> int:
-        """Apply the retention ladder and collect orphans; how many checkpoints went."""
+    def thin(self, lease: Lease, *, keep_scores_s: float) -> int:
+        """Apply the retention ladder and collect orphans; how many checkpoints went.
+
+        The order journal is kept whole, in fewer rows; scores older than `keep_scores_s` go.
+        """
         ...
 
     def note_start(self, lineage: LineageId, position: Position) -> int:
@@ -324,10 +327,14 @@ class Telemetry(Protocol):
         """What a checkpoint says of the model."""
         ...
 
+    def champion(self, model: str, version: int) -> None:
+        """Which version serves."""
+        ...
+
     def failure(self, service: str) -> None:
         """A service could not be reached."""
         ...
 
-    def rolled_back(self, model: str, version: int) -> None:
+    def rolled_back(self, model: str) -> None:
         """A rollback was carried out."""
         ...

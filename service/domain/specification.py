@@ -78,6 +78,12 @@ class CheckpointSpec(Frozen):
     max_share: float = Field(default=0.05, gt=0, le=1)
 
 
+class ScoresSpec(Frozen):
+    """How long the score journal is kept."""
+
+    keep: Duration = 7 * 86400.0
+
+
 class LearnSpec(Frozen):
     """`batch: 1` learns event by event, more uses `learn_many`."""
 
@@ -112,6 +118,7 @@ class ModelSpec(Frozen):
     factory: str | None = None
     metrics: tuple[str | dict[str, Any], ...] = ()
     window: int = Field(default=1000, gt=0)
+    scores: ScoresSpec = ScoresSpec()
     checkpoint: CheckpointSpec = CheckpointSpec()
     guard: GuardSpec = GuardSpec()
     dedupe: DedupeSpec = DedupeSpec()

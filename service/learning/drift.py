@@ -1,5 +1,6 @@
 """River's drift detectors on the prequential error."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -26,21 +27,27 @@ class Monitors:
         self._detectors: dict[str, Any] = {
             spec.name: estimators.build_part(spec.detector, seed=seed, path=f"drift.{spec.name}") for spec in specs
         }
+        self._signals: Counter[str] = Counter()
 
     @classmethod
     def restore(cls, specs: Sequence[MonitorSpec], *, task: Task, seed: int, objects: Mapping[str, Any]) -> Self:
         """With the detectors as they were."""
         found = cls(specs, task=task, seed=seed)
-        found._detectors = {name: objects.get(name, new) for name, new in found._detectors.items()}
+        kept = objects["detectors"]
+        found._detectors = {name: kept.get(name, new) for name, new in found._detectors.items()}
+        found._signals.update({name: n for name, n in objects["signals"].items() if name in found._detectors})
         return found
 
     def objects(self) -> dict[str, Any]:
-        """The detectors."""
-        return dict(self._detectors)
+        """The detectors, and how often each has signalled."""
+        return {"detectors": dict(self._detectors), "signals": dict(self._signals)}
 
-    def values(self) -> list[tuple[str, float]]:
-        """Each detector's estimate of the error, where it has one."""
-        return [(name, float(getattr(one, "estimation", 0.0))) for name, one in self._detectors.items()]
+    def report(self) -> list[dict[str, Any]]:
+        """Each detector's estimate of the error, 0 where it has none, and its count of signals."""
+        return [
+            {"name": name, "value": float(getattr(one, "estimation", 0.0)), "signals": self._signals[name]}
+            for name, one in self._detectors.items()
+        ]
 
     def update(self, truths: Sequence[Label], labels: Sequence[Label | None]) -> list[DriftSignal]:
         """Feed a batch; a signal for every change that was detected."""
@@ -54,9 +61,11 @@ class Monitors:
                 update(error)
                 if detector.drift_detected:
                     signals.append(DriftSignal(name, index, float(getattr(detector, "estimation", error))))
+        self._signals.update(signal.monitor for signal in signals)
         return signals
 
     def _errors(self, truths: Sequence[Label], labels: Sequence[Label | None]) -> list[Any]:
+        pairs = [(truth, label) for truth, label in zip(truths, labels, strict=True) if label is not None]
         if self._task is Task.REGRESSION:
-            return [abs(truth - label) for truth, label in zip(truths, labels, strict=True) if label is not None]  # type: ignore[operator]
-        return [truth != label for truth, label in zip(truths, labels, strict=True) if label is not None]
+            return [abs(float(truth) - float(label)) for truth, label in pairs]
+        return [truth != label for truth, label in pairs]

@@ -26,7 +26,7 @@ from service.learning.drift import DriftSignal, Monitors
 from service.learning.guard import Guard
 from service.learning.microbatch import MicroBatch
 from service.learning.passes import Prediction
-from service.learning.score_journal import ScoreJournal
+from service.learning.score_journal import Part, ScoreJournal
 from service.learning.scores import Scores
 from service.learning.stepper import Learned, Stepper, without_non_finite
 
@@ -47,7 +47,7 @@ class Pending:
     """What has been learned since the last commit and not yet been committed."""
 
     order: Sequence[Run]
-    scores: bytes
+    scores: Sequence[Part]
     scored: int
 
 
@@ -138,9 +138,9 @@ class Learner:
         """Metrics: cumulative, windowed, and those of the no-change baseline."""
         return self._scores.report()
 
-    def drift(self) -> Sequence[tuple[str, float]]:
-        """Each monitor's present value."""
-        return self._monitors.values()
+    def drift(self) -> Sequence[dict[str, Any]]:
+        """Each monitor's name, present value and how often it has signalled."""
+        return self._monitors.report()
 
     def state(self) -> bytes:
         """All of it, as a checkpoint keeps it; the only serialization in the computing thread."""

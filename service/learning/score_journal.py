@@ -1,14 +1,15 @@
 """What was predicted for each event before it was learned, in columns.
 
-A segment is a list of parts, one for each run of one partition: topic, partition, offsets as
-differences, truths, predictions. Numbers are packed as numpy arrays; a binary prediction is
-P(True), a regression its value, a multiclass one a label.
+A segment is compressed MessagePack: one part for each run of one partition. Offsets are kept as
+their differences, booleans as bits, probabilities as 32-bit floats (losses and curves need no
+more; the label is kept beside them), values of a regression as 64-bit floats.
 """
 
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from enum import StrEnum
+from typing import Any, TypeAlias
 
 import msgspec
 import numpy as np
@@ -16,14 +17,50 @@ import numpy as np
 from service.domain.events import Label, Task, TopicPartition
 
 
+class Form(StrEnum):
+    """How a column is packed."""
+
+    BITS = "bits"
+    FLOAT32 = "f4"
+    FLOAT64 = "f8"
+    PLAIN = "plain"
+
+
+Column: TypeAlias = tuple[Form, Any]
+
+
+class Part(msgspec.Struct, array_like=True):
+    """The columns of one run, packed; `steps` are offset differences."""
+
+    topic: str
+    partition: int
+    count: int
+    steps: bytes
+    truths: Column
+    labels: Column
+    probabilities: Column | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class ScoredRun:
-    """Columns of one length; `predictions` are P(True), values or labels, by task."""
+    """Columns of one length; a label is None where nothing was predicted.
+
+    `probabilities` are P(True) of a binary task, None where the model gives none.
+    """
 
     at: TopicPartition
     offsets: Sequence[int]
     truths: Sequence[Label]
-    predictions: Sequence[Any]
+    labels: Sequence[Label | None]
+    probabilities: Sequence[float] | None
+
+
+@dataclass(slots=True)
+class _Columns:
+    offsets: list[int] = field(default_factory=list)
+    truths: list[Any] = field(default_factory=list)
+    labels: list[Any] = field(default_factory=list)
+    probabilities: list[float] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -32,7 +69,7 @@ class ScoreJournal:
 
     task: Task
     count: int = 0
-    _parts: list[tuple[TopicPartition, list[int], list[Any], list[Any]]] = field(default_factory=list)
+    _runs: list[tuple[TopicPartition, _Columns]] = field(default_factory=list)
 
     def append(
         self,
@@ -44,55 +81,72 @@ class ScoreJournal:
         probabilities: Sequence[Any] | None,
     ) -> None:
         """One batch of scored events of one partition."""
-        predictions = probabilities if self.task is Task.BINARY and probabilities is not None else labels
-        if self._parts and self._parts[-1][0] == at:
-            _, known, before, predicted = self._parts[-1]
-            known.extend(offsets)
-            before.extend(truths)
-            predicted.extend(predictions)
-        else:
-            self._parts.append((at, list(offsets), list(truths), list(predictions)))
+        if not self._runs or self._runs[-1][0] != at:
+            self._runs.append((at, _Columns()))
+        columns = self._runs[-1][1]
+        columns.offsets.extend(offsets)
+        columns.truths.extend(truths)
+        columns.labels.extend(labels)
+        if self.task is Task.BINARY and probabilities is not None:
+            columns.probabilities.extend(probabilities)
         self.count += len(offsets)
 
-    def take(self) -> bytes:
-        """The encoded segment; the journal is empty afterwards."""
-        parts = [_packed(self.task, *part) for part in self._parts]
-        self._parts, self.count = [], 0
-        return msgspec.msgpack.encode(parts)
+    def take(self) -> Sequence[Part]:
+        """What was collected, packed; the journal is empty afterwards."""
+        parts = [_packed(self.task, at, columns) for at, columns in self._runs]
+        self._runs, self.count = [], 0
+        return parts
+
+
+def encode(parts: Sequence[Part]) -> bytes:
+    """A segment; compressing it is work for another thread than the computing one."""
+    return zlib.compress(msgspec.msgpack.encode(parts), 1)
 
 
 def decode(segment: bytes) -> list[ScoredRun]:
-    """The inverse of `ScoreJournal.take`, of a compressed segment as well."""
-    data = zlib.decompress(segment) if segment[:1] == b"\x78" else segment
-    return [_unpacked(*part) for part in msgspec.msgpack.decode(data)]
+    """The inverse of `take` and `encode`; empty where retention has emptied the segment."""
+    if not segment:
+        return []
+    return [_unpacked(part) for part in msgspec.msgpack.decode(zlib.decompress(segment), type=list[Part])]
 
 
-def _packed(task: Task, at: TopicPartition, offsets: list[int], truths: list[Any], predictions: list[Any]) -> list[Any]:
-    steps = np.diff(np.asarray(offsets, dtype=np.int64), prepend=0)
-    packed_truths: Any = truths
-    packed_predictions: Any = predictions
-    if task is Task.BINARY and not any(isinstance(one, bool) or one is None for one in predictions[:1]):
-        packed_predictions = np.asarray(predictions, dtype=np.float64).tobytes()
+def _packed(task: Task, at: TopicPartition, columns: _Columns) -> Part:
+    steps = np.diff(np.asarray(columns.offsets, dtype=np.int64), prepend=0).tobytes()
+    kept = columns.probabilities
+    return Part(
+        at.topic,
+        at.partition,
+        len(columns.offsets),
+        steps,
+        _column(task, columns.truths),
+        _column(task, columns.labels),
+        (Form.FLOAT32, np.asarray(kept, dtype=np.float32).tobytes()) if kept else None,
+    )
+
+
+def _column(task: Task, values: Sequence[Any]) -> Column:
+    if task is Task.MULTICLASS or None in values:
+        return Form.PLAIN, list(values)
     if task is Task.BINARY:
-        packed_truths = np.packbits(np.asarray(truths, dtype=bool)).tobytes()
-    if task is Task.REGRESSION:
-        packed_truths = np.asarray(truths, dtype=np.float64).tobytes()
-        packed_predictions = np.asarray(
-            [np.nan if one is None else one for one in predictions], dtype=np.float64
-        ).tobytes()
-    return [at.topic, at.partition, steps.tobytes(), packed_truths, packed_predictions]
+        return Form.BITS, np.packbits(np.asarray(values, dtype=bool)).tobytes()
+    return Form.FLOAT64, np.asarray(values, dtype=np.float64).tobytes()
 
 
-def _unpacked(topic: str, partition: int, steps: bytes, truths: Any, predictions: Any) -> ScoredRun:
-    offsets = np.cumsum(np.frombuffer(steps, dtype=np.int64)).tolist()
-    if isinstance(truths, bytes):
-        wide = len(truths) == 8 * len(offsets) and isinstance(predictions, bytes) and len(offsets) != 0
-        bits = not wide or len(truths) == (len(offsets) + 7) // 8
-        truths = (
-            np.unpackbits(np.frombuffer(truths, dtype=np.uint8))[: len(offsets)].astype(bool).tolist()
-            if bits
-            else np.frombuffer(truths, dtype=np.float64).tolist()
-        )
-    if isinstance(predictions, bytes):
-        predictions = np.frombuffer(predictions, dtype=np.float64).tolist()
-    return ScoredRun(TopicPartition(topic, partition), offsets, truths, predictions)
+def _unpacked(part: Part) -> ScoredRun:
+    return ScoredRun(
+        TopicPartition(part.topic, part.partition),
+        np.cumsum(np.frombuffer(part.steps, dtype=np.int64)).tolist(),
+        _values(part.truths, part.count),
+        _values(part.labels, part.count),
+        None if part.probabilities is None else _values(part.probabilities, part.count),
+    )
+
+
+def _values(column: Column, count: int) -> list[Any]:
+    form, packed = column
+    if form == Form.PLAIN:
+        return list(packed)
+    if form == Form.BITS:
+        bits = np.unpackbits(np.frombuffer(packed, dtype=np.uint8), count=count)
+        return [bool(bit) for bit in bits.tolist()]
+    return list(np.frombuffer(packed, dtype=np.float32 if form == Form.FLOAT32 else np.float64).tolist())

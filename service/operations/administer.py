@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger(__name__)
 
-CARRIED_OVER = frozenset({"checkpoint", "guard", "dedupe", "dead_letters"})
+CARRIED_OVER = frozenset({"checkpoint", "guard", "dedupe", "dead_letters", "scores"})
 """Keys of a specification that may change without a new model."""
 
 
@@ -105,7 +105,7 @@ def _rollback(services: Services, command: Command, lease: Lease) -> tuple[str, 
         evidence={"mode": "restore", "to": name, "position": current.position.to_json()},
     )
     version, after = _succeed(services, command, lease, change=change)
-    services.telemetry.rolled_back(command.model, version.number)
+    services.telemetry.rolled_back(command.model)
     return f"version {version.number} restores {name} at {current.position}", after
 
 

@@ -21,9 +21,12 @@ from service.domain.position import Position, Run
 from service.domain.registry import Checkpoint, Command, Commit, DeadLetter, Lease
 from service.domain.specification import CheckpointSpec
 from service.errors import UnavailableError
+from service.learning.score_journal import Part, encode
 from service.operations.services import Services
 
 _log = structlog.get_logger(__name__)
+
+THIN_EVERY_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +50,12 @@ class Draft:
     learned: int
     metrics: dict[str, object]
     order: Sequence[Run]
-    scores: bytes
+    scores: Sequence[Part]
     scored: int
     dead_letters: Sequence[DeadLetter]
     replayed: Sequence[int]
     max_dead_letters: int
+    keep_scores_s: float
 
 
 class Committer:
@@ -61,6 +65,7 @@ class Committer:
         self._services = services
         self._pool = pool
         self._stop = stop
+        self._thinned = time.monotonic()
         self.down_since: float | None = None
 
     def submit(self, draft: Draft) -> "Future[Written]":
@@ -75,6 +80,7 @@ class Committer:
         began = time.monotonic()
         commit = self._sealed(draft)
         checkpoint = self._commit_patiently(commit)
+        self._thin(draft)
         commands = self._services.commands.pending(draft.model)
         return Written(checkpoint, commands, time.monotonic() - began)
 
@@ -90,7 +96,7 @@ class Committer:
             learned=draft.learned,
             metrics=draft.metrics,
             order=draft.order,
-            scores=draft.scores,
+            scores=encode(draft.scores) if draft.scored else b"",
             scored=draft.scored,
             dead_letters=draft.dead_letters,
             replayed=draft.replayed,
@@ -111,6 +117,19 @@ class Committer:
             else:
                 self.down_since = None
                 return checkpoint
+
+    def _thin(self, draft: Draft) -> None:
+        """Once a minute; what fails now is done the next time."""
+        if time.monotonic() - self._thinned < THIN_EVERY_S:
+            return
+        self._thinned = time.monotonic()
+        try:
+            gone = self._services.checkpoints.thin(draft.lease, keep_scores_s=draft.keep_scores_s)
+            self._services.tidy()
+        except UnavailableError as error:
+            _log.info("not_thinned", model=draft.model, error=str(error))
+        else:
+            _log.debug("thinned", model=draft.model, checkpoints=gone)
 
     def _already(self, commit: Commit) -> Checkpoint | None:
         """The checkpoint of an earlier try whose acknowledgement was lost on the way."""

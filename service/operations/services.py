@@ -45,4 +45,5 @@ class Services:
     holder: str
     lease_ttl_s: float
     make_topics: bool
+    tidy: Callable[[], None]
     reached: Callable[[CheckpointStep], None]

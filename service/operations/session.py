@@ -201,13 +201,14 @@ class Session:
                 state=state,
                 position=self.position,
                 learned=self.learner.counts["learned"],
-                metrics={**self.learner.report(), "counts": dict(self.learner.counts)},
+                metrics=self._report(),
                 order=pending.order,
                 scores=pending.scores,
                 scored=pending.scored,
                 dead_letters=letters,
                 replayed=replayed,
                 max_dead_letters=self.spec.dead_letters.max_count,
+                keep_scores_s=self.spec.scores.keep,
             )
         )
 
@@ -231,6 +232,10 @@ class Session:
         if self._suspicious and self._past_convicts():
             self._footprint.clear()
             self._suspicious = False
+
+    def _report(self) -> dict[str, object]:
+        learner = self.learner
+        return {**learner.report(), "counts": dict(learner.counts), "drift": learner.drift()}
 
     def lag(self) -> dict[TopicPartition, int]:
         """Events not yet learned, a partition at a time."""

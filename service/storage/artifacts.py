@@ -1,7 +1,9 @@
 """Content-addressed bytes in a folder, or anywhere that fsspec reaches."""
 
 import os
+import time
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +46,11 @@ class DirectoryArtifacts:
             msg = f"found no artifact {digest[:12]} in {self._folder}; run `headrace registry verify`"
             raise NotFoundError(msg) from error
 
-    def digests(self) -> Sequence[str]:
-        """What is stored, without unfinished files."""
-        return [path.name for path in self._folder.glob("??/*") if "." not in path.name]
+    def digests(self, *, older_than_s: float = 0.0) -> Sequence[str]:
+        """What is stored; unfinished files of the dead count as such."""
+        border = time.time() - older_than_s
+        found = [path for path in self._folder.glob("??/*") if older_than_s or "." not in path.name]
+        return [path.name for path in found if path.stat().st_mtime <= border]
 
     def delete(self, digest: str) -> None:
         """Missing is fine."""
@@ -91,9 +95,13 @@ class FsspecArtifacts:
             raise NotFoundError(msg) from error
         return data
 
-    def digests(self) -> Sequence[str]:
+    def digests(self, *, older_than_s: float = 0.0) -> Sequence[str]:
         """What is stored."""
-        return [path.rsplit("/", 1)[-1] for path in self._files.find(self._root)]
+        paths = self._files.find(self._root)
+        if older_than_s:
+            border = datetime.now(UTC) - timedelta(seconds=older_than_s)
+            paths = [path for path in paths if self._files.modified(path) <= border]
+        return [path.rsplit("/", 1)[-1] for path in paths]
 
     def delete(self, digest: str) -> None:
         """Missing is fine."""

@@ -5,16 +5,17 @@
 and dead letters, 7. commits; 8. only then is anything acknowledged to the stream.
 """
 
+import time
 from collections.abc import Sequence
 from datetime import timedelta
 
 from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from service.domain.ladder import kept
 from service.domain.position import Position
 from service.domain.registry import (
     Checkpoint,
+    CheckpointId,
     CheckpointStep,
     Commit,
     JournalSegment,
@@ -24,13 +25,13 @@ from service.domain.registry import (
 )
 from service.errors import LeaseLostError
 from service.ports import ArtifactStore
-from service.storage import rows, writes
+from service.storage import retention, rows, writes
 from service.storage.artifacts import Reached
 from service.storage.database import Database
 from service.storage.leases import prove
-from service.storage.tables import artifacts, checkpoints, dead_letters, journals, lineages, versions
+from service.storage.tables import artifacts, checkpoints, dead_letters, journals, lineages
 
-ORPHAN_GRACE = timedelta(minutes=10)
+SWEEP_EVERY_S = 3600.0
 
 
 class SqlCheckpoints:
@@ -40,6 +41,7 @@ class SqlCheckpoints:
         self._database = database
         self._store = store
         self._reached = reached
+        self._swept = 0.0
 
     def commit(self, commit: Commit) -> Checkpoint:
         """Artifact first, then everything else in one transaction."""
@@ -50,13 +52,13 @@ class SqlCheckpoints:
                 self._reached(CheckpointStep.TRANSACTION_BEGUN)
                 prove(connection, commit.lease)
                 self._reached(CheckpointStep.LEASE_PROVED)
-                self._write(connection, commit)
+                written = self._write(connection, commit)
                 self._reached(CheckpointStep.ROWS_WRITTEN)
         except IntegrityError as error:
             msg = f"found checkpoint {commit.sequence} of lineage {commit.lease.lineage} written by another process"
             raise LeaseLostError(msg) from error
         self._reached(CheckpointStep.COMMITTED)
-        return self.newest_first(commit.lease.lineage)[0]
+        return written
 
     def newest_first(self, lineage: LineageId) -> Sequence[Checkpoint]:
         """What the retention ladder has kept."""
@@ -70,14 +72,15 @@ class SqlCheckpoints:
         with self._database.reading() as connection:
             return [rows.segment(found) for found in connection.execute(statement)]
 
-    def thin(self, lease: Lease) -> int:
+    def thin(self, lease: Lease, *, keep_scores_s: float) -> int:
         """Apply the retention ladder and collect orphans; how many checkpoints went."""
         with self._database.writing() as connection:
             prove(connection, lease)
-            gone = self._thin_lineage(connection, lease.lineage)
-            orphans = self._orphans(connection)
+            now = self._database.now(connection)
+            gone = retention.thin(connection, lease.lineage, now=now, keep_scores=timedelta(seconds=keep_scores_s))
+            orphans = retention.orphans(connection, now=now)
             connection.execute(delete(artifacts).where(artifacts.c.digest.in_(orphans)))
-        for digest in orphans:
+        for digest in [*orphans, *self._strays()]:
             self._store.delete(digest)
         return gone
 
@@ -92,11 +95,11 @@ class SqlCheckpoints:
             )
         return starts
 
-    def _write(self, connection: Connection, commit: Commit) -> None:
+    def _write(self, connection: Connection, commit: Commit) -> Checkpoint:
         now = self._database.now(connection)
         lineage = commit.lease.lineage
         state = SealedState(commit.digest, commit.artifact, commit.position, commit.learned, commit.metrics)
-        writes.checkpoint(connection, lineage, commit.sequence, state=state, now=now)
+        number = CheckpointId(writes.checkpoint(connection, lineage, commit.sequence, state=state, now=now))
         connection.execute(
             insert(journals).values(
                 lineage=lineage,
@@ -113,20 +116,23 @@ class SqlCheckpoints:
             connection.execute(
                 update(dead_letters).where(dead_letters.c.id.in_(commit.replayed)).values(replayed_at=now)
             )
-
-    def _thin_lineage(self, connection: Connection, lineage: LineageId) -> int:
-        statement = select(checkpoints.c.id, checkpoints.c.created_at).where(checkpoints.c.lineage == lineage)
-        found = connection.execute(statement.order_by(checkpoints.c.sequence.desc())).all()
-        keep = kept([row.created_at for row in found], now=self._database.now(connection))
-        gone = [row.id for row in found if row.created_at not in keep]
-        connection.execute(delete(checkpoints).where(checkpoints.c.id.in_(gone)))
-        return len(gone)
-
-    def _orphans(self, connection: Connection) -> list[str]:
-        old = self._database.now(connection) - ORPHAN_GRACE
-        statement = select(artifacts.c.digest).where(
-            artifacts.c.created_at < old,
-            artifacts.c.digest.not_in(select(checkpoints.c.digest)),
-            artifacts.c.digest.not_in(select(versions.c.digest)),
+        return Checkpoint(
+            number,
+            lineage,
+            commit.sequence,
+            commit.digest,
+            len(commit.artifact),
+            commit.position,
+            commit.learned,
+            commit.metrics,
+            now,
         )
-        return list(connection.execute(statement).scalars())
+
+    def _strays(self) -> Sequence[str]:
+        """Stored bytes whose process died before its commit; looked for once in a while."""
+        if time.monotonic() - self._swept < SWEEP_EVERY_S:
+            return ()
+        self._swept = time.monotonic()
+        old = self._store.digests(older_than_s=retention.ORPHAN_GRACE.total_seconds())
+        with self._database.reading() as connection:
+            return retention.unknown(connection, old)

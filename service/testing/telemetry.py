@@ -21,8 +21,11 @@ class NullTelemetry:
     def gauges(self, model: str, metrics: Mapping[str, Any], *, lag: Mapping[TopicPartition, int]) -> None:
         """Nothing."""
 
+    def champion(self, model: str, version: int) -> None:
+        """Nothing."""
+
     def failure(self, service: str) -> None:
         """Nothing."""
 
-    def rolled_back(self, model: str, version: int) -> None:
+    def rolled_back(self, model: str) -> None:
         """Nothing."""
