@@ -92,7 +92,9 @@ def open_app(settings: Settings, *, telemetry: Telemetry | None = None) -> Itera
     storage = settings.storage
     key = load_key(storage.key_file)
     reached = _failpoint(settings.failpoint)
-    with open_registry(storage.url, artifacts=storage.artifacts, key=key, reached=reached) as registry:
+    with open_registry(
+        storage.url, artifacts=storage.artifacts, key=key, environment=environment(), reached=reached
+    ) as registry:
         services = _services(settings, registry, telemetry or NullTelemetry(), reached=reached)
         yield App(settings, registry, services)
 

@@ -7,6 +7,7 @@ HeadraceError
 │   ├── LeaseHeldError      another process writes this lineage
 │   ├── LeaseLostError      this process no longer writes this lineage
 │   ├── SpecificationChangedError
+│   ├── EnvironmentChangedError
 │   └── PositionError       the stream no longer, or not yet, holds the position
 │       ├── BelowStartError
 │       └── PastEndError
@@ -51,6 +52,10 @@ class LeaseLostError(RefusedError):
 
 class SpecificationChangedError(RefusedError):
     """The file's specification differs from the registered one."""
+
+
+class EnvironmentChangedError(RefusedError):
+    """A state was pickled by another release of river than is installed."""
 
 
 class PositionError(RefusedError):

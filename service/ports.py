@@ -275,6 +275,11 @@ class Opened(Protocol):
         """What was sealed."""
         ...
 
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """Package versions where it was sealed."""
+        ...
+
 
 class Sealer(Protocol):
     """Signs states and opens what it has signed."""

@@ -257,6 +257,7 @@ class Succession:
     environment: Json
     origin: Origin
     evidence: Json = field(default_factory=dict)
+    lease_ttl_s: float = 10.0
 
 
 class CheckpointStep(StrEnum):

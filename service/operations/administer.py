@@ -27,6 +27,7 @@ from service.domain.specification import ModelSpec
 from service.errors import HeadraceError, NotFoundError, RefusedError, UnavailableError
 from service.learning.learner import restored
 from service.operations.enrol import differences
+from service.operations.recover import require_environment
 from service.operations.services import Services
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ def carry_out(services: Services, command: Command, lease: Lease, *, session: "S
         CommandKind.APPLY: lambda: _apply(services, command, lease),
         CommandKind.REPLAY_DEAD_LETTER: lambda: _replay(services, command, lease, session=session),
     }
+    if services.commands.get(command.id).status is not CommandStatus.PENDING:
+        return lease
     try:
         outcome, after = acts[command.kind]()
     except UnavailableError:
@@ -59,6 +62,7 @@ def carry_out(services: Services, command: Command, lease: Lease, *, session: "S
     _log.info("command_done", model=command.model, kind=command.kind, outcome=outcome)
     if session is not None and command.kind in {CommandKind.FREEZE, CommandKind.UNFREEZE}:
         session.frozen = command.kind is CommandKind.FREEZE
+        session.paused_because = str(command.arguments.get("reason", ""))
     return after
 
 
@@ -93,7 +97,7 @@ def _rollback(services: Services, command: Command, lease: Lease) -> tuple[str, 
     arguments = command.arguments
     digest, number, name = chosen(services, command.model, to=arguments.get("to"), at=arguments.get("at"))
     current = _newest(services, lease)
-    state = restored(_opened(services, current.digest), _opened(services, digest))
+    state = restored(*(_opened(services, command.model, one) for one in (current.digest, digest)))
     parent = number or _present_version(services, command.model, lease).number
     source = next(v for v in services.history.versions(command.model) if v.number == parent)
     present = _present_version(services, command.model, lease).spec
@@ -132,7 +136,7 @@ def _apply(services: Services, command: Command, lease: Lease) -> tuple[str, Lea
         change = _Change(
             kind=VersionKind.SNAPSHOT,
             parent=present,
-            state=_sealed(services, command.model, _opened(services, current.digest), current),
+            state=_sealed(services, command.model, _opened(services, command.model, current.digest), current),
             spec=spec.model_dump(mode="json"),
             evidence={"changed": changed},
         )
@@ -190,6 +194,7 @@ def _succeed(services: Services, command: Command, lease: Lease, *, change: _Cha
             environment=services.environment,
             origin=_origin(command),
             evidence=change.evidence,
+            lease_ttl_s=services.lease_ttl_s,
         )
     )
 
@@ -202,8 +207,10 @@ def _newest(services: Services, lease: Lease) -> Checkpoint:
     return services.checkpoints.newest_first(lease.lineage)[0]
 
 
-def _opened(services: Services, digest: str) -> bytes:
-    return services.sealer.open(services.history.artifact(digest)).payload
+def _opened(services: Services, model: str, digest: str) -> bytes:
+    opened = services.sealer.open(services.history.artifact(digest))
+    require_environment(services, model, made=opened.environment)
+    return opened.payload
 
 
 def _present_version(services: Services, model: str, lease: Lease) -> Version:

@@ -18,9 +18,9 @@ from dataclasses import dataclass, replace
 import structlog
 
 from service.domain.position import Position, Run
-from service.domain.registry import Checkpoint, Command, Commit, DeadLetter, Lease
+from service.domain.registry import Checkpoint, Command, Commit, DeadLetter, Lease, Origin
 from service.domain.specification import CheckpointSpec
-from service.errors import UnavailableError
+from service.errors import HeadraceError, UnavailableError
 from service.learning.score_journal import Part, encode
 from service.operations.services import Services
 
@@ -73,16 +73,34 @@ class Committer:
         return self._pool.submit(self._write, draft)
 
     def poll(self, model: str) -> "Future[Sequence[Command]]":
-        """Look for commands while there is nothing to write."""
-        return self._pool.submit(self._services.commands.pending, model)
+        """Look for commands while there is nothing to write; none where the database is away."""
+        return self._pool.submit(self._pending, model)
+
+    def pause(self, lease: Lease, *, reason: str) -> None:
+        """Have the model recorded as frozen."""
+        self._pool.submit(self._freeze, lease, reason)
+
+    def _freeze(self, lease: Lease, reason: str) -> None:
+        try:
+            self._services.changes.set_frozen(lease, frozen=True, origin=Origin("learner", reason=reason))
+        except HeadraceError as error:
+            _log.warning("pause_not_recorded", lineage=lease.lineage, error=str(error))
+
+    def _pending(self, model: str) -> Sequence[Command]:
+        try:
+            found = self._services.commands.pending(model)
+        except UnavailableError as error:
+            self._note_down(error)
+            return ()
+        self.down_since = None
+        return found
 
     def _write(self, draft: Draft) -> Written:
         began = time.monotonic()
         commit = self._sealed(draft)
         checkpoint = self._commit_patiently(commit)
         self._thin(draft)
-        commands = self._services.commands.pending(draft.model)
-        return Written(checkpoint, commands, time.monotonic() - began)
+        return Written(checkpoint, self._pending(draft.model), time.monotonic() - began)
 
     def _sealed(self, draft: Draft) -> Commit:
         sealer = self._services.sealer

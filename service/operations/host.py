@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -35,6 +35,7 @@ _log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 WRITERS = 4
+HANDS = 2
 HAND_OVER_S = 2.0
 IDLE_S = 0.01
 
@@ -65,7 +66,9 @@ class Host:
         """Until `stop` is set, or the stream's end was reached where that was asked for."""
         with ExitStack() as stack:
             self._pool = stack.enter_context(ThreadPoolExecutor(WRITERS, thread_name_prefix="writer"))
+            self._hands = stack.enter_context(ThreadPoolExecutor(HANDS, thread_name_prefix="commands"))
             self._feeds: dict[LineageId, Feed] = {}
+            self._acting: dict[LineageId, Future[Lease]] = {}
             stack.callback(self._close_all)
             stack.enter_context(
                 LeaseKeeper(self.services.leases, lambda: list(self.sessions.values()), ttl_s=self.services.lease_ttl_s)
@@ -87,7 +90,7 @@ class Host:
             if session.committer.down_since is not None:
                 reasons.append(f"{name}: the database has been unreachable for {_since(session.committer.down_since)}")
             if session.frozen:
-                reasons.append(f"{name}: frozen")
+                reasons.append(f"{name}: frozen; {session.paused_because or 'see `headrace model history`'}")
         return reasons
 
     def _loop(self) -> None:
@@ -100,38 +103,61 @@ class Host:
 
     def _step(self, session: Session) -> bool:
         try:
+            acting = self._acting.get(session.lease.lineage)
+            if acting is not None:
+                return self._acted(session, acting)
             busy = session.step()
-            if session.commands:
-                self._carry_out(session)
         except RefusedError as error:
             _log.warning("session_refused", model=session.spec.name, error=str(error))
             self.refused.append(error)
             self._discard(session)
             return True
+        if session.commands:
+            self._acting[session.lease.lineage] = self._hands.submit(self._carry_out, session)
         return busy
 
-    def _carry_out(self, session: Session) -> None:
-        session.commit_now()
+    def _acted(self, session: Session, acting: "Future[Lease]") -> bool:
+        """Whether the session's commands are done; until then another thread has it."""
+        if not acting.done():
+            return False
+        del self._acting[session.lease.lineage]
+        try:
+            lease = acting.result()
+        except UnavailableError as error:
+            _log.info("command_interrupted", model=session.spec.name, error=str(error))
+            self._discard(session)
+            self._open_lineages(session.spec.name)
+            return True
+        if lease.lineage != session.lease.lineage:
+            self._discard(session)
+            self._open(session.spec.name, lease)
+        return True
+
+    def _carry_out(self, session: Session) -> Lease:
+        """The commands that wait for this session; the lease to go on with."""
         commands, session.commands = session.commands, []
         for command in commands:
             session.commit_now()
             lease = carry_out(self.services, command, session.lease, session=session)
             session.commit_now()
             if lease.lineage != session.lease.lineage:
-                self._follow(session, lease)
-                return
-
-    def _follow(self, session: Session, lease: Lease) -> None:
-        """The model has a new champion: go on with it where the old one stood."""
-        self._discard(session)
-        self._open(session.spec.name, lease)
+                return lease
+        return session.lease
 
     def _open_model(self, spec: ModelSpec) -> None:
         enlist = begin_anew if self.options.fresh else enrol
         model = self._patiently(lambda: enlist(self.services, spec, actor=self.options.actor))
-        for lineage in self.services.history.lineages(model.name):
-            if lineage.role is not Role.RETIRED:
-                self._open(model.name, self._acquire(lineage.id))
+        self._open_lineages(model.name)
+
+    def _open_lineages(self, name: str) -> None:
+        """A session for each lineage that learns and has none yet; waits for the database if it must."""
+
+        def attempt() -> None:
+            for lineage in self.services.history.lineages(name):
+                if lineage.role is not Role.RETIRED and lineage.id not in self.sessions:
+                    self._open(name, self._acquire(lineage.id))
+
+        self._patiently(attempt)
 
     def _acquire(self, lineage: LineageId) -> Lease:
         """The lease; a CLI that is just carrying out a command hands it over within a moment."""
@@ -179,6 +205,10 @@ class Host:
 
     def _close_all(self) -> None:
         """Commit what was learned, hand back the leases."""
+        wait(self._acting.values())
+        for session in [one for one in self.sessions.values() if one.lease.lineage in self._acting]:
+            with _logged(session):
+                self._acted(session, self._acting[session.lease.lineage])
         for session in list(self.sessions.values()):
             with _logged(session):
                 session.commit_now()
@@ -198,6 +228,8 @@ class Host:
         return ends
 
     def _drain(self) -> bool:
+        if self._acting:
+            return False
         ends = self._ends or {}
         done = all(s.frozen or s.drained(ends.get(s.lease.lineage, {})) for s in self.sessions.values())
         if done:

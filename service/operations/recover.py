@@ -1,5 +1,6 @@
 """From the registry back to a learner: the newest checkpoint that can be trusted."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -7,7 +8,7 @@ import structlog
 from service.domain.position import Position
 from service.domain.registry import Lease, Lineage, LineageId, Origin, Version
 from service.domain.specification import ModelSpec
-from service.errors import ArtifactError, NotFoundError
+from service.errors import ArtifactError, EnvironmentChangedError, NotFoundError
 from service.learning.learner import Learner
 from service.operations.services import Services
 
@@ -37,6 +38,18 @@ def origin_of(services: Services, lineage: Lineage) -> Version:
     return next(version for version in versions if version.number == lineage.origin)
 
 
+def require_environment(services: Services, model: str, *, made: Mapping[str, str]) -> None:
+    """EnvironmentChangedError unless the installed river is of the release that pickled the state."""
+    here = services.environment.get("river", "")
+    there = made.get("river", here)
+    if here.split(".")[:2] != there.split(".")[:2]:
+        msg = (
+            f"found the state of {model} made with river {there}, and river {here} installed: pickles do not survive "
+            f"that. Install river=={there} again, or begin anew with `headrace learn {model} --fresh`"
+        )
+        raise EnvironmentChangedError(msg)
+
+
 def recover(services: Services, lineage: Lineage, *, lease: Lease) -> Recovered:
     """Open checkpoints newest first; a bad one is reported, and learning goes back to the one before."""
     spec = ModelSpec.model_validate(origin_of(services, lineage).spec)
@@ -44,8 +57,9 @@ def recover(services: Services, lineage: Lineage, *, lease: Lease) -> Recovered:
     bad: list[str] = []
     for checkpoint in services.checkpoints.newest_first(lineage.id):
         try:
-            state = services.sealer.open(services.history.artifact(checkpoint.digest)).payload
-            learner = Learner(spec, state, allowed=allowed)
+            opened = services.sealer.open(services.history.artifact(checkpoint.digest))
+            require_environment(services, spec.name, made=opened.environment)
+            learner = Learner(spec, opened.payload, allowed=allowed)
         except (ArtifactError, NotFoundError) as error:
             _log.warning("checkpoint_unreadable", model=spec.name, sequence=checkpoint.sequence, error=str(error))
             bad.append(str(error))

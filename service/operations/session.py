@@ -10,7 +10,7 @@ import structlog
 
 from service.domain.events import Event, Reason, Records, Refusal, TopicPartition
 from service.domain.position import Position
-from service.domain.registry import CheckpointStep, Command, DeadLetter, Lease, Origin
+from service.domain.registry import CheckpointStep, Command, DeadLetter, Lease
 from service.errors import LeaseLostError
 from service.learning.learner import Outcome
 from service.operations.checkpoint import Committer, Draft, Rhythm, Written, cut
@@ -64,6 +64,7 @@ class Session:
         self.learner = self.recovered.learner
         self.position: Position = self.recovered.position
         self.lease_lost = False
+        self.paused_because = ""
         self._sequence = self.recovered.sequence
         self._decoder = self.services.decoder(spec)
         self._rhythm = Rhythm(spec.checkpoint)
@@ -171,8 +172,9 @@ class Session:
             f"then `headrace model unfreeze {self.spec.name}`"
         )
         _log.warning("model_paused", model=self.spec.name, reason=reason)
-        self.services.changes.set_frozen(self.lease, frozen=True, origin=Origin("learner", reason=reason))
+        self.committer.pause(self.lease, reason=reason)
         self.frozen = True
+        self.paused_because = reason
 
     def _see_to_checkpoint(self) -> None:
         self._land(wait=False)

@@ -49,7 +49,7 @@ class SqlChanges:
             prove(connection, succession.lease)
             before = self._newest_version(connection, succession.lease.lineage)
             lineage, number = self._insert(connection, succession, now=now)
-            lease = Lease(lineage, succession.lease.holder, 1, now + timedelta(seconds=10))
+            lease = Lease(lineage, succession.lease.holder, 1, now + timedelta(seconds=succession.lease_ttl_s))
             connection.execute(insert(leases).values(**lease_values(lease)))
             if succession.role is Role.CHAMPION:
                 self._crown(connection, succession, lineage)

@@ -1,6 +1,6 @@
 """The registry's repositories as one object, and the check of everything it holds."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -68,7 +68,12 @@ class Finding:
 
 @contextmanager
 def open_registry(
-    url: str, *, artifacts: str, key: bytes, reached: Callable[[CheckpointStep], None] = lambda _step: None
+    url: str,
+    *,
+    artifacts: str,
+    key: bytes,
+    environment: Mapping[str, str] | None = None,
+    reached: Callable[[CheckpointStep], None] = lambda _step: None,
 ) -> Iterator[Registry]:
     """Connections are closed at the end of the block; a registry of another revision is refused."""
     upgrade.require_current(url)
@@ -77,7 +82,7 @@ def open_registry(
     try:
         yield Registry(
             database=database,
-            signer=Signer(key),
+            signer=Signer(key, environment=environment),
             models=SqlModels(database, store),
             history=SqlHistory(database, store),
             leases=SqlLeases(database),

@@ -6,6 +6,7 @@ import os
 import secrets
 import stat
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,16 +28,25 @@ class OpenedArtifact:
     header: dict[str, Any]
     payload: bytes
 
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """Package versions where it was sealed."""
+        found: Mapping[str, str] = self.header.get("environment", {})
+        return found
+
 
 class Signer:
-    """Seals with a key and opens only what that key has sealed."""
+    """Seals with a key and opens only what that key has sealed; notes where it was made."""
 
-    def __init__(self, key: bytes) -> None:
+    def __init__(self, key: bytes, *, environment: Mapping[str, str] | None = None) -> None:
         self._key = key
+        self._environment = dict(environment or {})
 
     def seal(self, payload: bytes, *, model: str, lineage: str, position: Position) -> bytes:
         """Magic, MAC, header length, header, compressed payload."""
-        header = msgspec.msgpack.encode({"model": model, "lineage": lineage, "position": position.to_json()})
+        header = msgspec.msgpack.encode(
+            {"model": model, "lineage": lineage, "position": position.to_json(), "environment": self._environment}
+        )
         body = len(header).to_bytes(4, "big") + header + zlib.compress(payload, 1)
         return MAGIC + self._mac(body) + body
 
