@@ -1,7 +1,9 @@
 """A whole Headrace in a folder of its own: configuration, stream, learner processes, final state."""
 
 import hashlib
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,17 +11,20 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http.client import HTTPConnection
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import yaml
+from prometheus_client.parser import text_string_to_metric_families
 from river import datasets
 
 from service import config
 from service.bootstrap import App, open_app
 from service.domain.position import PositionJson, Run
+from service.domain.registry import Checkpoint, ModelName
 from service.domain.specification import ModelSpec
 from service.learning.learner import Learner
 
@@ -55,10 +60,17 @@ class Deployment:
     model: dict[str, Any] = field(default_factory=lambda: dict(PHISHING))
     registry_url: str | None = None
     kafka: Mapping[str, Any] | None = None
+    others: Sequence[Mapping[str, Any]] = ()
+    lease_ttl: str = "5s"
 
     def __post_init__(self) -> None:
         """Write the configuration and make the key and the registry."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.configure()
+        self.command("init", "--keep")
+
+    def configure(self) -> None:
+        """Write the configuration as the fields have it now."""
         stream: dict[str, Any] = {"kind": "log", "log": {"path": "var/log.db"}}
         if self.kafka is not None:
             stream = {"kind": "kafka", "kafka": dict(self.kafka)}
@@ -70,11 +82,10 @@ class Deployment:
             },
             "stream": stream,
             "learner": {"port": 0},
-            "lease": {"ttl": "5s"},
-            "models": [self.model],
+            "lease": {"ttl": self.lease_ttl},
+            "models": [self.model, *map(dict, self.others)],
         }
         (self.folder / "headrace.yaml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
-        self.command("init", "--keep")
 
     @contextmanager
     def app(self) -> Iterator[App]:
@@ -115,6 +126,26 @@ class Deployment:
         """What the background processes have printed."""
         return (self.folder / "learner.log").read_text(encoding="utf-8", errors="replace")
 
+    def port(self, pid: int | None = None) -> int:
+        """Where the learner answers, of that process or the newest; waits until it has said so."""
+        pattern = re.compile(rf"learner_started +pid={pid or '[0-9]+'} +port=([0-9]+)")
+        wait_until(lambda: pattern.search(self.log()))
+        return int(pattern.findall(self.log())[-1])
+
+    def newest(self) -> Checkpoint | None:
+        """The champion's newest checkpoint; None before the model is registered."""
+        with self.app() as app:
+            known = {model.name: model for model in app.registry.models.list()}
+            model = known.get(ModelName(self.model["name"]))
+            if model is None or model.champion is None:
+                return None
+            return app.registry.checkpoints.newest_first(model.champion)[0]
+
+    def learned(self) -> int:
+        """How many events the newest checkpoint has learned."""
+        newest = self.newest()
+        return newest.learned if newest else 0
+
     def state(self) -> State:
         """The champion's newest checkpoint, opened."""
         with self.app() as app:
@@ -145,6 +176,42 @@ def phishing_events(count: int, *, long_ids: bool = False) -> list[bytes]:
 
 def _id(number: int, *, long_ids: bool) -> int | str:
     return hashlib.sha256(str(number).encode()).hexdigest() if long_ids else number
+
+
+def fetch(port: int, path: str) -> tuple[int, str]:
+    """Status and body of a route of the learner."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+    finally:
+        connection.close()
+
+
+def not_ready(port: int) -> str:
+    """Why the learner says it is not ready; empty when it is."""
+    status, body = fetch(port, "/readyz")
+    reasons = json.loads(body)["reasons"]
+    assert (status == 503) == bool(reasons)
+    return "; ".join(reasons)
+
+
+def metric(port: int, name: str, **labels: str) -> float | None:
+    """The sum of a metric's samples that have these labels; None where there is none."""
+    found = [
+        sample.value
+        for family in text_string_to_metric_families(fetch(port, "/metrics")[1])
+        for sample in family.samples
+        if sample.name == name and labels.items() <= sample.labels.items()
+    ]
+    return sum(found) if found else None
+
+
+def terminate(process: "subprocess.Popen[bytes]", *, timeout_s: float = 30.0) -> int:
+    """SIGTERM, and the exit code."""
+    process.send_signal(signal.SIGTERM)
+    return process.wait(timeout=timeout_s)
 
 
 def kill(process: "subprocess.Popen[bytes]") -> None:
