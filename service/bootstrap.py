@@ -78,8 +78,8 @@ class App:
 
     def preview_rollback(self, model: str, to: int | None, at: str | None) -> dict[str, Any]:
         """What a rollback would do."""
-        _, number, name = chosen(self.services, model, to=to, at=at)
-        return {"model": model, "mode": "restore", "to": name, "version": number}
+        goal = chosen(self.services, model, to=to, at=at)
+        return {"model": model, "mode": "restore", "to": goal.name, "version": goal.version.number}
 
     def diff(self, model: str, one: int, other: int) -> dict[str, Any]:
         """What sets two versions apart."""

@@ -4,6 +4,7 @@ import os
 import re
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,47 +21,62 @@ def _need(reason: str | None) -> None:
     pytest.skip(reason)
 
 
+@contextmanager
+def _started(server: kafka.Broker | postgres.Postgres) -> Iterator[None]:
+    """Started for the block; stopped even where starting failed half-way."""
+    try:
+        server.start()
+        yield
+    finally:
+        server.stop()
+
+
+@contextmanager
+def _broker(folder: Path) -> Iterator[kafka.Broker]:
+    _need(kafka.why_not())
+    folder.mkdir(exist_ok=True)
+    found = kafka.Broker(folder)
+    with _started(found):
+        yield found
+
+
+@contextmanager
+def _postgres() -> Iterator[postgres.Postgres]:
+    _need(postgres.why_not())
+    found = postgres.Postgres()
+    try:
+        with _started(found):
+            yield found
+    finally:
+        found.remove()
+
+
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kafka.Broker]:
     """A Kafka broker for the whole run."""
-    _need(kafka.why_not())
-    found = kafka.Broker(tmp_path_factory.mktemp("kafka"))
-    found.start()
-    yield found
-    found.stop()
+    with _broker(tmp_path_factory.mktemp("kafka")) as found:
+        yield found
 
 
 @pytest.fixture
 def private_broker(tmp_path: Path) -> Iterator[kafka.Broker]:
     """A Kafka broker that the test may stop."""
-    _need(kafka.why_not())
-    (tmp_path / "kafka").mkdir()
-    found = kafka.Broker(tmp_path / "kafka")
-    found.start()
-    yield found
-    found.stop()
+    with _broker(tmp_path / "kafka") as found:
+        yield found
 
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[postgres.Postgres]:
     """A PostgreSQL server for the whole run."""
-    _need(postgres.why_not())
-    found = postgres.Postgres()
-    found.start()
-    yield found
-    found.stop()
-    found.remove()
+    with _postgres() as found:
+        yield found
 
 
 @pytest.fixture
 def private_postgres() -> Iterator[postgres.Postgres]:
     """A PostgreSQL server that the test may stop."""
-    _need(postgres.why_not())
-    found = postgres.Postgres()
-    found.start()
-    yield found
-    found.stop()
-    found.remove()
+    with _postgres() as found:
+        yield found
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli.common import ConfigOption, JsonOption, actor, opened, out, show
+from service.cli.common import ConfigOption, JsonOption, actor, opened, out, plain, show
 from service.domain.events import Reason
 from service.domain.registry import CommandKind
 
@@ -33,7 +33,7 @@ def show_(model: Model, letter: Letter, config: ConfigOption = None, as_json: Js
     """One refused event, with its bytes."""
     with opened(config) as app_:
         found = app_.registry.dead_letters.get(model, letter)
-        show(found if as_json else _fields(found), as_json=as_json)
+        show(plain(found), as_json=as_json)
 
 
 @app.command()
@@ -41,7 +41,3 @@ def replay(model: Model, letter: Letter, config: ConfigOption = None) -> None:
     """Have the learner learn a refused event after all, once."""
     with opened(config) as app_:
         out.print(app_.act(model, CommandKind.REPLAY_DEAD_LETTER, {"id": letter}, actor=actor()))
-
-
-def _fields(letter: object) -> dict[str, object]:
-    return {name: getattr(letter, name) for name in type(letter).__dataclass_fields__}  # type: ignore[attr-defined]

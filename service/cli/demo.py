@@ -15,7 +15,7 @@ from typing import Annotated, Any, Self
 
 import msgspec
 import typer
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from river import datasets
@@ -118,6 +118,9 @@ class _Screen:
     published: "_Publisher"
     learned: int = 0
     accuracy: float = 0.0
+    rate: float = 0.0
+    checkpoint: int = 0
+    at: float = 0.0
 
     def until(self, reached: Any, *, timeout_s: float = 60.0) -> None:
         """Redraw until `reached()`; HeadraceError when that takes too long."""
@@ -133,27 +136,28 @@ class _Screen:
 
     def _draw(self) -> None:
         newest = _newest(self.app)
-        rate = (newest.learned - self.learned) / 0.25 if newest.learned > self.learned else 0.0
-        self.learned = newest.learned
-        window = newest.metrics.get("window", {})
-        baseline = newest.metrics.get("baseline", {}).get("window", {})
-        self.accuracy = window.get("Accuracy", 0.0)
+        if newest.id != self.checkpoint:
+            if self.checkpoint:
+                self.rate = (newest.learned - self.learned) / (newest.created_at.timestamp() - self.at)
+            self.checkpoint, self.at, self.learned = newest.id, newest.created_at.timestamp(), newest.learned
+        self.accuracy = newest.metrics.get("window", {}).get("Accuracy", 0.0)
+        self.live.update(Group(self._table(newest), *self.story.lines))
+
+    def _table(self, newest: Checkpoint) -> Table:
         table = Table(title="phishing: StandardScaler | LogisticRegression", title_justify="left")
         for column in ("learned", "events/s", "accuracy", "no-change baseline", "checkpoint age", "versions"):
-            table.add_column(column, justify="right")
+            table.add_column(column, justify="right", no_wrap=True)
         versions = self.app.registry.history.versions("phishing")
-        age = time.time() - newest.created_at.timestamp()
+        baseline = newest.metrics.get("baseline", {}).get("window", {})
         table.add_row(
             f"{newest.learned:,}",
-            f"{rate:,.0f}",
+            f"{self.rate:,.0f}",
             f"{self.accuracy:.3f}",
             f"{baseline.get('Accuracy', 0.0):.3f}",
-            f"{age:.1f} s",
-            ", ".join(f"{version.number} {version.kind}" for version in versions),
+            f"{time.time() - self.at:.1f} s",
+            str(len(versions)),
         )
-        table.caption = "\n".join(self.story.lines)
-        table.caption_justify = "left"
-        self.live.update(table)
+        return table
 
 
 class _Publisher:

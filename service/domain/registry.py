@@ -257,6 +257,7 @@ class Succession:
     environment: Json
     origin: Origin
     evidence: Json = field(default_factory=dict)
+    outcome: str = ""
     lease_ttl_s: float = 10.0
 
 

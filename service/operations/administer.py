@@ -1,8 +1,8 @@
 """Carrying out a command on a lineage whose lease this process holds."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import structlog
@@ -21,10 +21,9 @@ from service.domain.registry import (
     Succession,
     Version,
     VersionKind,
-    VersionNumber,
 )
 from service.domain.specification import ModelSpec
-from service.errors import HeadraceError, NotFoundError, RefusedError, UnavailableError
+from service.errors import ConfigurationError, HeadraceError, NotFoundError, RefusedError, UnavailableError
 from service.learning.learner import restored
 from service.operations.enrol import differences
 from service.operations.recover import require_environment
@@ -66,51 +65,71 @@ def carry_out(services: Services, command: Command, lease: Lease, *, session: "S
     return after
 
 
-def chosen(services: Services, model: str, *, to: int | None, at: str | None) -> tuple[str, VersionNumber | None, str]:
-    """The artifact a rollback goes back to: its digest, its version if it is one, and a name for it."""
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A state to go back to: its artifact, the version it is or came from, and a name for it."""
+
+    digest: str
+    version: Version
+    name: str
+
+
+def chosen(services: Services, model: str, *, to: int | None, at: str | None) -> Chosen:
+    """The version of that number, or the newest version or checkpoint at that time."""
     versions = services.history.versions(model)
-    if to is not None:
-        found = next((version for version in versions if version.number == to), None)
-        if found is None:
-            known = ", ".join(str(version.number) for version in versions)
-            msg = f"found no version {to} of {model}, expected one of {known}; see `headrace model history {model}`"
-            raise NotFoundError(msg)
-        return found.digest, found.number, f"version {found.number}"
-    moment = datetime.fromisoformat(at or "")
-    states: list[tuple[datetime, str, VersionNumber | None, str]] = [
-        (version.created_at, version.digest, version.number, f"version {version.number}") for version in versions
-    ]
-    states += [
-        (one.created_at, one.digest, None, f"checkpoint {one.sequence} of {one.created_at:%Y-%m-%d %H:%M:%S}")
-        for lineage in services.history.lineages(model)
-        for one in services.checkpoints.newest_first(lineage.id)
-    ]
+    if to is None:
+        return _newest_at(services, model, versions, moment=_moment(at))
+    found = next((version for version in versions if version.number == to), None)
+    if found is None:
+        known = ", ".join(str(version.number) for version in versions)
+        msg = f"found no version {to} of {model}, expected one of {known}; see `headrace model history {model}`"
+        raise NotFoundError(msg)
+    return Chosen(found.digest, found, f"version {found.number}")
+
+
+def _moment(text: str | None) -> datetime:
+    try:
+        found = datetime.fromisoformat(text or "")
+    except ValueError as error:
+        msg = f"found --at {text!r}, expected an RFC 3339 time such as 2026-01-31T12:00:00Z"
+        raise ConfigurationError(msg) from error
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def _newest_at(services: Services, model: str, versions: Sequence[Version], *, moment: datetime) -> Chosen:
+    states = [(one.created_at, Chosen(one.digest, one, f"version {one.number}")) for one in versions]
+    by_number = {one.number: one for one in versions}
+    for lineage in services.history.lineages(model):
+        for one in services.checkpoints.newest_first(lineage.id):
+            name = f"checkpoint {one.sequence} of {one.created_at:%Y-%m-%d %H:%M:%S} UTC"
+            states.append((one.created_at, Chosen(one.digest, by_number[lineage.origin], name)))
     before = [state for state in states if state[0] <= moment]
     if not before:
-        msg = f"found no version or checkpoint of {model} at or before {at}; see `headrace model history {model}`"
+        msg = (
+            f"found no version or checkpoint of {model} at or before {moment:%Y-%m-%d %H:%M:%S %Z}; "
+            f"see `headrace model history {model}`"
+        )
         raise NotFoundError(msg)
-    _, digest, number, name = max(before, key=lambda state: state[0])
-    return digest, number, name
+    return max(before, key=lambda state: state[0])[1]
 
 
 def _rollback(services: Services, command: Command, lease: Lease) -> tuple[str, Lease]:
     arguments = command.arguments
-    digest, number, name = chosen(services, command.model, to=arguments.get("to"), at=arguments.get("at"))
+    goal = chosen(services, command.model, to=arguments.get("to"), at=arguments.get("at"))
     current = _newest(services, lease)
-    state = restored(*(_opened(services, command.model, one) for one in (current.digest, digest)))
-    parent = number or _present_version(services, command.model, lease).number
-    source = next(v for v in services.history.versions(command.model) if v.number == parent)
+    state = restored(*(_opened(services, command.model, one) for one in (current.digest, goal.digest)))
     present = _present_version(services, command.model, lease).spec
     change = _Change(
         kind=VersionKind.ROLLBACK,
-        parent=source,
+        parent=goal.version,
         state=_sealed(services, command.model, state, current),
-        spec={**source.spec, **{key: present[key] for key in CARRIED_OVER}},
-        evidence={"mode": "restore", "to": name, "position": current.position.to_json()},
+        spec={**goal.version.spec, **{key: present[key] for key in CARRIED_OVER}},
+        evidence={"mode": "restore", "to": goal.name, "position": current.position.to_json()},
+        outcome=f"restores {goal.name} at {current.position}",
     )
     version, after = _succeed(services, command, lease, change=change)
     services.telemetry.rolled_back(command.model)
-    return f"version {version.number} restores {name} at {current.position}", after
+    return f"version {version.number} {change.outcome}", after
 
 
 def _snapshot(services: Services, command: Command, lease: Lease) -> tuple[str, Lease]:
@@ -139,9 +158,10 @@ def _apply(services: Services, command: Command, lease: Lease) -> tuple[str, Lea
             state=_sealed(services, command.model, _opened(services, command.model, current.digest), current),
             spec=spec.model_dump(mode="json"),
             evidence={"changed": changed},
+            outcome=f"goes on with new {', '.join(changed)}",
         )
         version, after = _succeed(services, command, lease, change=change)
-        return f"version {version.number} goes on with new {', '.join(changed)}", after
+        return f"version {version.number} {change.outcome}", after
     msg = (
         f"found changes in {', '.join(changed)}, which need a new model; challengers are not built yet, "
         f"so begin anew with `headrace learn --fresh` (only {', '.join(sorted(CARRIED_OVER))} carry over)"
@@ -177,6 +197,7 @@ class _Change:
     state: SealedState
     spec: Json
     evidence: Json
+    outcome: str
 
 
 def _succeed(services: Services, command: Command, lease: Lease, *, change: _Change) -> tuple[Version, Lease]:
@@ -194,6 +215,7 @@ def _succeed(services: Services, command: Command, lease: Lease, *, change: _Cha
             environment=services.environment,
             origin=_origin(command),
             evidence=change.evidence,
+            outcome=change.outcome,
             lease_ttl_s=services.lease_ttl_s,
         )
     )

@@ -63,7 +63,7 @@ class SqlChanges:
                 succession.evidence,
             )
             writes.entry(connection, written, now=now)
-            writes.settled(connection, succession.origin, f"version {number}", now=now)
+            writes.settled(connection, succession.origin, f"version {number} {succession.outcome}".strip(), now=now)
             return self._version(connection, succession.model, number), lease
 
     def snapshot(self, snapshot: Snapshot) -> Version:

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import uuid
 from base64 import urlsafe_b64encode
+from contextlib import closing
 from pathlib import Path
 
 from tests.services.process import Server, free_port
@@ -42,7 +43,7 @@ def why_not() -> str | None:
     """Why no broker can be started here; None when one can."""
     if shutil.which("java") is None:
         return "java is not installed"
-    return None if JARS.exists() else "the broker's jars are missing; run `make kafka`"
+    return None if (JARS.parent / "fetched").exists() else "the broker's jars are missing; run `make kafka`"
 
 
 class Broker:
@@ -87,9 +88,8 @@ class Broker:
             if probe.connect_ex(("127.0.0.1", self.port)) != 0:
                 return False
         try:
-            admin = KafkaAdminClient(bootstrap_servers=self.bootstrap, request_timeout_ms=3000)
-            admin.list_topics()
-            admin.close()
+            with closing(KafkaAdminClient(bootstrap_servers=self.bootstrap, request_timeout_ms=3000)) as admin:
+                admin.list_topics()
         except KafkaError:
             return False
         return True

@@ -10,6 +10,7 @@ import uuid
 from pathlib import Path
 
 import psycopg
+from psycopg import sql
 
 from tests.services.process import Server, free_port
 
@@ -68,7 +69,7 @@ class Postgres:
         """A fresh database's address."""
         name = f"t{uuid.uuid4().hex[:12]}"
         with psycopg.connect(self._address("postgres"), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}")  # type: ignore[arg-type]
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         return f"postgresql+psycopg://headrace@127.0.0.1:{self.port}/{name}"
 
     def remove(self) -> None:
