@@ -28,10 +28,15 @@ from service.storage.footprint import MappedFootprint
 from service.storage.holder import Holder
 from service.storage.registry import Registry, open_registry
 from service.storage.signing import load_key
-from service.stream import kafka_python, log
+from service.stream import log
 from service.stream.decoders import make_decoder
 from service.stream.kafka_settings import KafkaSettings
 from service.testing.telemetry import NullTelemetry
+
+DRIVERS = {
+    "kafka-python": ("service.stream.kafka_python", "KafkaPython"),
+    "librdkafka": ("service.stream.librdkafka", "Librdkafka"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,11 +152,8 @@ def open_source(settings: Settings, group: str) -> Source:
     stream = settings.stream
     if stream.kind == "log":
         return log.LogSource(stream.log.path)
-    kafka = _kafka_settings(settings)
-    if stream.kafka.driver == "librdkafka":
-        reader: Source = _librdkafka().LibrdkafkaSource(kafka, group=f"headrace-{group}")
-        return reader
-    return kafka_python.KafkaPythonSource(kafka, group=f"headrace-{group}")
+    reader: Source = _driver(settings, "Source")(_kafka_settings(settings), group=f"headrace-{group}")
+    return reader
 
 
 def open_sink(settings: Settings) -> Sink:
@@ -159,11 +161,8 @@ def open_sink(settings: Settings) -> Sink:
     stream = settings.stream
     if stream.kind == "log":
         return log.LogSink(stream.log.path)
-    kafka = _kafka_settings(settings)
-    if stream.kafka.driver == "librdkafka":
-        writer: Sink = _librdkafka().LibrdkafkaSink(kafka)
-        return writer
-    return kafka_python.KafkaPythonSink(kafka)
+    writer: Sink = _driver(settings, "Sink")(_kafka_settings(settings))
+    return writer
 
 
 def environment() -> Mapping[str, str]:
@@ -195,11 +194,14 @@ def _kafka_settings(settings: Settings) -> KafkaSettings:
     )
 
 
-def _librdkafka() -> Any:
+def _driver(settings: Settings, what: str) -> Any:
+    """The chosen driver's class; loaded here, because importing a driver takes a third of a second."""
+    driver = settings.stream.kafka.driver
+    module, prefix = DRIVERS[driver]
     try:
-        return importlib.import_module("service.stream.librdkafka")
+        return getattr(importlib.import_module(module), f"{prefix}{what}")
     except ImportError as error:
-        msg = "found no confluent-kafka, which driver librdkafka needs; install `headrace[librdkafka]`"
+        msg = f"found no {error.name}, which driver {driver} needs; install `headrace[librdkafka]`"
         raise ConfigurationError(msg) from error
 
 
