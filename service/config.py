@@ -3,7 +3,8 @@
 import difflib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, m
 from service.domain.specification import Duration, ModelSpec
 from service.errors import ConfigurationError, SpecificationError
 from service.learning import estimators
+from service.learning.drift import Monitors
+from service.learning.scores import Scores
 
 PREFIX = "HEADRACE_"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -150,13 +153,15 @@ def load(path: Path | None = None) -> Settings:
     except ValidationError as error:
         lines = [_sentence(file, node, one) for one in error.errors()]
         raise ConfigurationError("\n".join(lines)) from error
-    _check_estimators(file, node, settings)
+    _check_expressions(file, node, settings)
     return _anchored(settings, file.parent)
 
 
 def json_schema() -> dict[str, Any]:
     """The published schema of the file."""
-    return Settings.model_json_schema()
+    found = Settings.model_json_schema()
+    del found["properties"]["failpoint"]
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **found, "title": "headrace.yaml"}
 
 
 def _override(data: dict[str, Any]) -> None:
@@ -165,10 +170,24 @@ def _override(data: dict[str, Any]) -> None:
         if not name.startswith(PREFIX) or name in RESERVED:
             continue
         *parents, leaf = name.removeprefix(PREFIX).lower().split("__")
-        place = data
+        place: Any = data
         for parent in parents:
             place = place.setdefault(parent, {})
-        place[leaf] = yaml.safe_load(value) if value else value
+            if not isinstance(place, dict):
+                msg = (
+                    f"{name}: found that {parent} is no section, expected HEADRACE_ and keys joined by two underscores"
+                )
+                raise ConfigurationError(msg)
+        place[leaf] = _structured(value)
+
+
+def _structured(text: str) -> Any:
+    """A list or a mapping where the text is one; anything else stays text, a password of digits too."""
+    try:
+        found = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+    except yaml.YAMLError:
+        return text
+    return found if isinstance(found, dict | list) else text
 
 
 def _anchored(settings: Settings, folder: Path) -> Settings:
@@ -188,17 +207,28 @@ def _anchored(settings: Settings, folder: Path) -> Settings:
     )
 
 
-def _check_estimators(file: Path, node: Any, settings: Settings) -> None:
+def _check_expressions(file: Path, node: Any, settings: Settings) -> None:
     problems = []
     for index, model in enumerate(settings.models):
-        place = ("models", index, "estimator")
-        try:
-            if model.factory is None:
-                estimators.build(model.estimator, task=model.task, seed=model.seed, path=f"models[{index}].estimator")
-        except SpecificationError as error:
-            problems.append(f"{file}:{_line(node, place)}: {error}")
+        for key, build in _expressions(model, path=f"models[{index}].estimator").items():
+            try:
+                build()
+            except SpecificationError as error:
+                problems.append(f"{file}:{_line(node, ('models', index, key))}: {error}")
     if problems:
         raise ConfigurationError("\n".join(problems))
+
+
+def _expressions(model: ModelSpec, *, path: str) -> dict[str, Callable[[], object]]:
+    """What a model's specification has built of river's objects, by key."""
+    task, seed = model.task, model.seed
+    found: dict[str, Callable[[], object]] = {
+        "metrics": partial(Scores, model.metrics, task=task, window=model.window, seed=seed),
+        "drift": partial(Monitors, model.drift, task=task, seed=seed),
+    }
+    if model.factory is None:
+        found["estimator"] = partial(estimators.build, model.estimator, task=task, seed=seed, path=path)
+    return found
 
 
 def _sentence(file: Path, node: Any, error: Any) -> str:

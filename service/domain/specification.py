@@ -17,19 +17,21 @@ def _with_unit(units: dict[str, Any], example: str) -> BeforeValidator:
     def parse(value: object) -> object:
         if not isinstance(value, str):
             return value
-        found = re.fullmatch(r"\s*([0-9.]+)\s*([A-Za-z]+)\s*", value)
-        if not found or found[2] not in units:
+        found = re.fullmatch(r"\s*([0-9.]+)\s*([A-Za-z]*)\s*", value)
+        if not found or found[2] not in {"", *units}:
             msg = f"found {value!r}, expected a number with one of {', '.join(units)}, like {example}"
             raise ValueError(msg)
-        return float(found[1]) * units[found[2]]
+        return float(found[1]) * units.get(found[2], 1)
 
-    return BeforeValidator(parse, json_schema_input_type=float | str)
+    written = rf"^\s*[0-9.]+\s*({'|'.join(units)})?\s*$"
+    schema = Annotated[float, Field(gt=0)] | Annotated[str, Field(pattern=written)]
+    return BeforeValidator(parse, json_schema_input_type=schema)
 
 
-Duration = Annotated[float, _with_unit(_SECONDS, "1s"), Field(gt=0)]
+Duration = Annotated[float, Field(gt=0), _with_unit(_SECONDS, "1s")]
 """Seconds; written as a number or with a unit (`500ms`, `1s`, `7d`)."""
 
-Size = Annotated[int, _with_unit(_BYTES, "1MB"), Field(gt=0)]
+Size = Annotated[int, Field(gt=0), _with_unit(_BYTES, "1MB")]
 """Bytes; written as a number or with a unit (`1MB`)."""
 
 
@@ -112,7 +114,7 @@ class ModelSpec(Frozen):
     task: Task
     events: str
     fields: FieldsSpec | None = None
-    start: str = "earliest"
+    start: Literal["earliest", "latest"] = "earliest"
     seed: int = 42
     estimator: str | list[Any] | dict[str, Any] | None = None
     factory: str | None = None
