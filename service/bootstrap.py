@@ -18,16 +18,18 @@ from service.domain.registry import CheckpointStep, CommandKind, Json
 from service.domain.specification import ModelSpec
 from service.errors import ConfigurationError, NotFoundError
 from service.learning import estimators
+from service.operations import transfer
 from service.operations.administer import chosen
 from service.operations.ask import ask
 from service.operations.diff import difference
 from service.operations.host import Host, LearnOptions
+from service.operations.prune import prune
 from service.operations.services import Services
 from service.ports import Decoder, Sink, Source, Telemetry
 from service.storage.footprint import MappedFootprint
 from service.storage.holder import Holder
 from service.storage.registry import Registry, open_registry
-from service.storage.signing import load_key
+from service.storage.signing import Signer, load_key
 from service.stream import log
 from service.stream.decoders import make_decoder
 from service.stream.kafka_settings import KafkaSettings
@@ -85,6 +87,24 @@ class App:
         """What a rollback would do."""
         goal = chosen(self.services, model, to=to, at=at)
         return {"model": model, "mode": "restore", "to": goal.name, "version": goal.version.number}
+
+    def export(self, model: str, number: int) -> bytes:
+        """A version as the bytes of a file."""
+        return transfer.pack(self.services, model, number)
+
+    def import_(
+        self, data: bytes, *, name: str | None, key_file: Path | None, keep_position: bool, actor: str
+    ) -> ModelSpec:
+        """The specification of the new model that the file's version has founded."""
+        parcel = transfer.unpack(data)
+        opener = Signer(load_key(key_file)) if key_file else self.services.sealer
+        return transfer.adopt(
+            self.services, parcel, name=name or parcel.model, opener=opener, keep_position=keep_position, actor=actor
+        )[1]
+
+    def prune(self) -> dict[str, str]:
+        """Apply retention now; what became of each model."""
+        return {model.name: prune(self.services, model) for model in self.registry.models.list()}
 
     def diff(self, model: str, one: int, other: int) -> dict[str, Any]:
         """What sets two versions apart."""

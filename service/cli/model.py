@@ -1,5 +1,6 @@
 """`headrace model`."""
 
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -84,6 +85,7 @@ def rollback(
     at: Annotated[str | None, typer.Option(help="The newest state at this time (RFC 3339).")] = None,
     reason: Reason = "",
     dry_run: Annotated[bool, typer.Option(help="Say what would happen.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait as long as it takes, not half a minute.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Go back to an earlier state; the position in the stream stays."""
@@ -95,7 +97,8 @@ def rollback(
             show(app_.preview_rollback(name, to, at), as_json=as_json)
             return
         arguments = {"to": to, "at": at, "reason": reason}
-        out.print(app_.act(name, CommandKind.ROLLBACK, arguments, actor=actor()))
+        wait_s = math.inf if wait else 30.0
+        out.print(app_.act(name, CommandKind.ROLLBACK, arguments, actor=actor(), wait_s=wait_s), markup=False)
 
 
 @app.command()

@@ -1,11 +1,15 @@
 """`headrace registry`."""
 
+import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
+import yaml
 
-from service.cli.common import ConfigOption, Exit, JsonOption, opened, out, reported, show
+from service.cli.common import ConfigOption, Exit, JsonOption, actor, opened, out, reported, show
 from service.config import load
+from service.errors import RefusedError
 from service.storage import upgrade as revisions
 
 app = typer.Typer(no_args_is_help=True)
@@ -29,6 +33,46 @@ def downgrade(
         url = load(config).storage.url
         revisions.downgrade(url, revision)
         out.print(f"the registry is at revision {revisions.current(url)}")
+
+
+@app.command()
+def prune(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Apply the retention of checkpoints, scores and the embedded log now; learners do it by themselves."""
+    with opened(config) as app_:
+        show(app_.prune(), as_json=as_json)
+
+
+@app.command()
+def export(
+    model: Annotated[str, typer.Argument(help="The model's name.")],
+    version: Annotated[int, typer.Argument(help="A version's number.")],
+    file: Annotated[Path, typer.Argument(help="Where to write it.", dir_okay=False)],
+    config: ConfigOption = None,
+) -> None:
+    """Write a version, signed as it is, to a file."""
+    with opened(config) as app_:
+        data = app_.export(model, version)
+        if file.exists():
+            msg = f"found {file} already, expected a new file; nothing was written"
+            raise RefusedError(msg)
+        file.write_bytes(data)
+        out.print(f"version {version} of {model} is in {file}, {len(data)} bytes", markup=False)
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="What `registry export` wrote.", exists=True, dir_okay=False)],
+    config: ConfigOption = None,
+    name: Annotated[str | None, typer.Option("--as", help="Another name for the model.")] = None,
+    key_file: Annotated[Path | None, typer.Option(help="The key of the registry it came from.")] = None,
+    keep_position: Annotated[bool, typer.Option(help="Read on where it stood: only on the same stream.")] = False,
+) -> None:
+    """Found a new model on a version from another registry."""
+    with opened(config) as app_:
+        spec = app_.import_(file.read_bytes(), name=name, key_file=key_file, keep_position=keep_position, actor=actor())
+        given = spec.model_dump(mode="json", exclude_defaults=True)
+        out.print(f"{spec.name} is registered; its entry under `models:` in the configuration must be:", markup=False)
+        sys.stdout.write(yaml.safe_dump([given], sort_keys=False))
 
 
 @app.command()

@@ -1,19 +1,23 @@
 """`headrace run` and `headrace learn`: the daemon and its role."""
 
 import os
+import random
 import secrets
 import threading
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Annotated
 
 import structlog
 import typer
 from prometheus_client import CollectorRegistry
 
-from service.bootstrap import open_app
+from service.bootstrap import App, open_app
 from service.cli.common import ConfigOption, Exit, reported, set_up_logging
 from service.cli.signals import stopping
 from service.cli.supervise import Supervisor
 from service.config import Settings, load
+from service.errors import UnavailableError
 from service.metrics import PrometheusTelemetry
 from service.operations.host import LearnOptions
 from service.serving.health import health_server
@@ -46,17 +50,49 @@ def run(config: ConfigOption = None) -> None:
 
 
 def learn_here(settings: Settings, models: list[str], options: LearnOptions, *, nonce: str) -> None:
-    """The learner, in this process."""
+    """The learner, in this process; it answers on its port before the registry does."""
     set_up_logging(settings)
     registry = CollectorRegistry()
     stop = threading.Event()
+    start = _Start(settings, PrometheusTelemetry(registry), stop)
     address = (settings.learner.host, settings.learner.port)
-    with stopping(stop), open_app(settings, telemetry=PrometheusTelemetry(registry)) as app:
-        host = app.host(models, options, stop=stop, nonce=nonce)
-        with health_server(address, registry=registry, not_ready=host.not_ready) as port:
-            _log.info("learner_started", pid=os.getpid(), port=port)
+    with (
+        stopping(stop),
+        health_server(address, registry=registry, not_ready=lambda: start.not_ready()) as port,
+        ExitStack() as stack,
+    ):
+        _log.info("learner_started", pid=os.getpid(), port=port)
+        app = start.opened(stack)
+        if app is not None:
+            host = app.host(models, options, stop=stop, nonce=nonce)
+            start.not_ready = host.not_ready
             host.run()
     _log.info("learner_stopped")
+
+
+class _Start:
+    """Waits for the registry, and says so."""
+
+    def __init__(self, settings: Settings, telemetry: PrometheusTelemetry, stop: threading.Event) -> None:
+        self._settings = settings
+        self._telemetry = telemetry
+        self._stop = stop
+        self._why = "the registry is not opened yet"
+        self.not_ready: Callable[[], Sequence[str]] = lambda: [self._why]
+
+    def opened(self, stack: ExitStack) -> App | None:
+        """The object graph; None when asked to stop before there was one."""
+        wait_s = 0.2
+        while not self._stop.is_set():
+            try:
+                return stack.enter_context(open_app(self._settings, telemetry=self._telemetry))
+            except UnavailableError as error:
+                self._why = str(error)
+                self._telemetry.failure("database")
+                _log.info("waiting", reason=self._why)
+            self._stop.wait(wait_s * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
+            wait_s = min(wait_s * 2, 5.0)
+        return None
 
 
 def _child(settings: Settings, nonce: str) -> int:

@@ -228,6 +228,7 @@ class Founding:
     state: SealedState
     environment: Json
     origin: Origin
+    kind: VersionKind = VersionKind.INITIAL
 
 
 @dataclass(frozen=True, slots=True)

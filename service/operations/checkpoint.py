@@ -22,6 +22,7 @@ from service.domain.registry import Checkpoint, Command, Commit, DeadLetter, Lea
 from service.domain.specification import CheckpointSpec
 from service.errors import HeadraceError, UnavailableError
 from service.learning.score_journal import Part, encode
+from service.operations.outage import Outage
 from service.operations.services import Services
 
 _log = structlog.get_logger(__name__)
@@ -66,7 +67,7 @@ class Committer:
         self._pool = pool
         self._stop = stop
         self._thinned = time.monotonic()
-        self.down_since: float | None = None
+        self.outage: Outage | None = None
 
     def submit(self, draft: Draft) -> "Future[Written]":
         """Begin to write; the future raises what the writing raised."""
@@ -92,7 +93,7 @@ class Committer:
         except UnavailableError as error:
             self._note_down(error)
             return ()
-        self.down_since = None
+        self.outage = None
         return found
 
     def _write(self, draft: Draft) -> Written:
@@ -125,7 +126,7 @@ class Committer:
         wait_s = 0.1
         while True:
             try:
-                done = self._already(commit) if self.down_since is not None else None
+                done = self._already(commit) if self.outage is not None else None
                 checkpoint = done or self._services.checkpoints.commit(commit)
             except UnavailableError as error:
                 self._note_down(error)
@@ -133,7 +134,7 @@ class Committer:
                     raise
                 wait_s = min(wait_s * 2, 5.0)
             else:
-                self.down_since = None
+                self.outage = None
                 return checkpoint
 
     def _thin(self, draft: Draft) -> None:
@@ -157,9 +158,9 @@ class Committer:
 
     def _note_down(self, error: UnavailableError) -> None:
         self._services.telemetry.failure("database")
-        if self.down_since is None:
-            self.down_since = time.monotonic()
+        if self.outage is None:
             _log.info("database_unavailable", error=str(error))
+        self.outage = Outage.noted(self.outage, error)
 
 
 class Rhythm:

@@ -51,13 +51,14 @@ def _founding(services: Services, spec: ModelSpec, *, actor: str) -> Founding:
         name=ModelName(spec.name),
         spec=spec.model_dump(mode="json"),
         spec_digest=spec.digest(),
-        state=new_state(services, spec, position=_first_position(services, spec)),
+        state=new_state(services, spec, position=first_position(services, spec)),
         environment=services.environment,
         origin=Origin(actor, reason="registered"),
     )
 
 
-def _first_position(services: Services, spec: ModelSpec) -> Position:
+def first_position(services: Services, spec: ModelSpec) -> Position:
+    """Where a new model begins to read; an embedded log's topic is made where it is missing."""
     source = services.source(spec.name)
     try:
         bounds = source.bounds([spec.events])

@@ -3,7 +3,7 @@
 import queue
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -12,6 +12,7 @@ import structlog
 from service.domain.events import Records, TopicPartition
 from service.domain.position import Bounds, Position
 from service.errors import HeadraceError, UnavailableError
+from service.operations.outage import Outage
 from service.ports import Source
 
 _log = structlog.get_logger(__name__)
@@ -36,8 +37,9 @@ class Feed:
     One thread owns the source: it assigns, polls, acknowledges and measures.
     """
 
-    def __init__(self, source: Source, start: Start) -> None:
+    def __init__(self, source: Source, start: Start, *, failed: Callable[[], None]) -> None:
         self._source = source
+        self._failed = failed
         self._start = start
         self._runs: queue.Queue[Records] = queue.Queue(QUEUED_RUNS)
         self._acknowledged: Position | None = None
@@ -46,7 +48,8 @@ class Feed:
         self._refreshed = 0.0
         self.bounds: Mapping[TopicPartition, Bounds] = {}
         self.failure: Exception | None = None
-        self.down_since: float | None = None
+        self.outage: Outage | None = None
+        self._lost_place = False
         self._thread = threading.Thread(target=self._read, name="feed", daemon=True)
 
     def __enter__(self) -> Self:
@@ -85,6 +88,7 @@ class Feed:
 
     def _turn(self) -> None:
         try:
+            self._return_to_place()
             self._refresh()
             for run in self._source.poll(timeout_s=0.1, limit=POLL_LIMIT):
                 self._reading = self._reading.advanced({run.at: run.next_offset})
@@ -92,9 +96,16 @@ class Feed:
             self._tell()
         except UnavailableError as error:
             self._note_down(error)
+            self._lost_place = True
             self._stop.wait(0.5)
         else:
-            self.down_since = None
+            self.outage = None
+
+    def _return_to_place(self) -> None:
+        """A source that failed may have read, and dropped, what it had not handed over yet."""
+        if self._lost_place:
+            self._source.assign(self._reading)
+            self._lost_place = False
 
     def _put(self, run: Records) -> None:
         while not self._stop.is_set():
@@ -141,9 +152,10 @@ class Feed:
             offsets = {at: max(offset, self.bounds[at].start) for at, offset in offsets.items()}
         self._reading = Position(offsets)
         self._source.assign(self._reading)
-        self.down_since = None
+        self.outage = None
 
     def _note_down(self, error: HeadraceError) -> None:
-        if self.down_since is None:
-            self.down_since = time.monotonic()
+        self._failed()
+        if self.outage is None:
             _log.info("stream_unavailable", error=str(error))
+        self.outage = Outage.noted(self.outage, error)

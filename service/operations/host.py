@@ -12,7 +12,7 @@ from typing import TypeVar
 import structlog
 
 from service.domain.events import TopicPartition
-from service.domain.registry import Lease, LineageId, Role
+from service.domain.registry import Lease, Lineage, LineageId, Role
 from service.domain.specification import ModelSpec
 from service.errors import (
     HeadraceError,
@@ -37,6 +37,7 @@ T = TypeVar("T")
 WRITERS = 4
 HANDS = 2
 HAND_OVER_S = 2.0
+LOOK_AGAIN_S = 0.5
 IDLE_S = 0.01
 
 
@@ -61,6 +62,7 @@ class Host:
     stop: threading.Event
     sessions: dict[LineageId, Session] = field(default_factory=dict)
     refused: list[RefusedError] = field(default_factory=list)
+    waits_for: str = ""
 
     def run(self) -> None:
         """Until `stop` is set, or the stream's end was reached where that was asked for."""
@@ -73,25 +75,34 @@ class Host:
             stack.enter_context(
                 LeaseKeeper(self.services.leases, lambda: list(self.sessions.values()), ttl_s=self.services.lease_ttl_s)
             )
-            for spec in self.specs:
-                self._open_model(spec)
-            self._ends = self._stream_ends() if self.options.until_end else None
-            self._loop()
+            try:
+                self._learn()
+            except UnavailableError as error:
+                if not self.stop.is_set():
+                    raise
+                _log.warning("stopped_while_waiting", error=str(error))
         if self.refused:
             raise self.refused[0]
 
     def not_ready(self) -> list[str]:
         """Why the learner is not ready; empty when it is."""
-        reasons = [] if self.sessions else ["no model is being learned yet"]
+        reasons = [] if self.sessions or self.waits_for else ["no model is being learned yet"]
+        reasons += [self.waits_for] if self.waits_for else []
         for session in list(self.sessions.values()):
             name = session.spec.name
-            if session.feed.down_since is not None:
-                reasons.append(f"{name}: the stream has been unreachable for {_since(session.feed.down_since)}")
-            if session.committer.down_since is not None:
-                reasons.append(f"{name}: the database has been unreachable for {_since(session.committer.down_since)}")
+            if session.feed.outage is not None:
+                reasons.append(f"{name}: the stream cannot be read {session.feed.outage}")
+            if session.committer.outage is not None:
+                reasons.append(f"{name}: nothing has become durable {session.committer.outage}")
             if session.frozen:
                 reasons.append(f"{name}: frozen; {session.paused_because or 'see `headrace model history`'}")
         return reasons
+
+    def _learn(self) -> None:
+        for spec in self.specs:
+            self._open_model(spec)
+        self._ends = self._stream_ends() if self.options.until_end else None
+        self._loop()
 
     def _loop(self) -> None:
         while self.sessions and not self.stop.is_set():
@@ -130,7 +141,7 @@ class Host:
             return True
         if lease.lineage != session.lease.lineage:
             self._discard(session)
-            self._open(session.spec.name, lease)
+            self._open_lineages(session.spec.name)
         return True
 
     def _carry_out(self, session: Session) -> Lease:
@@ -151,35 +162,38 @@ class Host:
 
     def _open_lineages(self, name: str) -> None:
         """A session for each lineage that learns and has none yet; waits for the database if it must."""
+        while self._patiently(partial(self._open_one, name)):
+            self.waits_for = ""
 
-        def attempt() -> None:
-            for lineage in self.services.history.lineages(name):
-                if lineage.role is not Role.RETIRED and lineage.id not in self.sessions:
-                    self._open(name, self._acquire(lineage.id))
-
-        self._patiently(attempt)
-
-    def _acquire(self, lineage: LineageId) -> Lease:
-        """The lease; a CLI that is just carrying out a command hands it over within a moment."""
+    def _open_one(self, name: str) -> bool:
+        """Whether there was a lineage to open; another process may retire the one that is waited for."""
         patience = time.monotonic() + HAND_OVER_S
-        while True:
+        while not self.stop.is_set() and (lineage := self._without_session(name)) is not None:
             try:
-                return self.services.leases.acquire(
-                    lineage, holder=self.services.holder, ttl_s=self.services.lease_ttl_s
+                lease = self.services.leases.acquire(
+                    lineage.id, holder=self.services.holder, ttl_s=self.services.lease_ttl_s
                 )
             except LeaseHeldError as error:
                 if not self.options.wait_for_lease and time.monotonic() > patience:
                     raise
-                _log.info("waiting_for_lease", error=str(error))
-                if self.stop.wait(0.5):
-                    raise
+                self._wait(f"{name}: {error}", seconds=LOOK_AGAIN_S)
+                continue
+            self._open(name, lease)
+            return True
+        return False
+
+    def _without_session(self, name: str) -> Lineage | None:
+        lineages = self.services.history.lineages(name)
+        return next((one for one in lineages if one.role is not Role.RETIRED and one.id not in self.sessions), None)
 
     def _open(self, name: str, lease: Lease) -> None:
         lineage = find_lineage(self.services, name, lease.lineage)
+        if lineage.role is Role.RETIRED:
+            return self.services.leases.release(lease)
         recovered = recover(self.services, lineage, lease=lease)
         spec = recovered.spec
         start = Start([spec.events], recovered.position, accept_gap=self.options.accept_gap)
-        feed = Feed(self.services.source(spec.name), start)
+        feed = Feed(self.services.source(spec.name), start, failed=partial(self.services.telemetry.failure, "stream"))
         committer = Committer(self.services, self._pool, self.stop)
         if lineage.role is Role.CHAMPION:
             self.services.telemetry.champion(name, origin_of(self.services, lineage).number)
@@ -196,6 +210,7 @@ class Host:
             learned=recovered.learner.counts["learned"],
             epoch=lease.epoch,
         )
+        return None
 
     def _discard(self, session: Session) -> None:
         self.sessions.pop(session.lease.lineage, None)
@@ -216,22 +231,23 @@ class Host:
                 self.services.leases.release(session.lease)
             self._discard(session)
 
-    def _stream_ends(self) -> dict[LineageId, dict[TopicPartition, int]]:
-        ends: dict[LineageId, dict[TopicPartition, int]] = {}
+    def _stream_ends(self) -> dict[str, dict[TopicPartition, int]]:
+        """By model, because a rollback goes on in another lineage."""
+        ends: dict[str, dict[TopicPartition, int]] = {}
         for session in self.sessions.values():
             source = self.services.source(session.spec.name)
             try:
                 bounds = self._patiently(partial(source.bounds, [session.spec.events]))
             finally:
                 source.close()
-            ends[session.lease.lineage] = {at: found.end for at, found in bounds.items()}
+            ends[session.spec.name] = {at: found.end for at, found in bounds.items()}
         return ends
 
     def _drain(self) -> bool:
         if self._acting:
             return False
         ends = self._ends or {}
-        done = all(s.frozen or s.drained(ends.get(s.lease.lineage, {})) for s in self.sessions.values())
+        done = all(s.frozen or s.drained(ends.get(s.spec.name, {})) for s in self.sessions.values())
         if done:
             for session in self.sessions.values():
                 session.flush_partial()
@@ -241,13 +257,22 @@ class Host:
         wait_s = 0.2
         while True:
             try:
-                return act()
+                found = act()
             except UnavailableError as error:
                 self.services.telemetry.failure("start")
-                _log.info("waiting_for_service", error=str(error))
-                if self.stop.wait(wait_s):
+                self._wait(str(error), seconds=wait_s)
+                if self.stop.is_set():
                     raise
                 wait_s = min(wait_s * 2, 5.0)
+            else:
+                self.waits_for = ""
+                return found
+
+    def _wait(self, reason: str, *, seconds: float) -> None:
+        if not self.waits_for:
+            _log.info("waiting", reason=reason)
+        self.waits_for = reason
+        self.stop.wait(seconds)
 
 
 @contextmanager
@@ -258,7 +283,3 @@ def _logged(session: Session) -> Iterator[None]:
         _log.warning("not_committed_at_stop", model=session.spec.name, error=str(error))
     except HeadraceError as error:
         _log.exception("close_failed", model=session.spec.name, error=str(error))
-
-
-def _since(moment: float) -> str:
-    return f"{time.monotonic() - moment:.0f} s"

@@ -5,6 +5,7 @@
 and dead letters, 7. commits; 8. only then is anything acknowledged to the stream.
 """
 
+import math
 import time
 from collections.abc import Sequence
 from datetime import timedelta
@@ -41,7 +42,7 @@ class SqlCheckpoints:
         self._database = database
         self._store = store
         self._reached = reached
-        self._swept = 0.0
+        self._swept = -math.inf
 
     def commit(self, commit: Commit) -> Checkpoint:
         """Artifact first, then everything else in one transaction."""
@@ -77,7 +78,11 @@ class SqlCheckpoints:
         with self._database.writing() as connection:
             prove(connection, lease)
             now = self._database.now(connection)
-            gone = retention.thin(connection, lease.lineage, now=now, keep_scores=timedelta(seconds=keep_scores_s))
+            keep_scores = timedelta(seconds=keep_scores_s)
+            gone = sum(
+                retention.thin(connection, lineage, now=now, keep_scores=keep_scores)
+                for lineage in retention.in_charge_of(connection, lease.lineage)
+            )
             orphans = retention.orphans(connection, now=now)
             connection.execute(delete(artifacts).where(artifacts.c.digest.in_(orphans)))
         for digest in [*orphans, *self._strays()]:

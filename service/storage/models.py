@@ -12,7 +12,6 @@ from service.domain.registry import (
     Model,
     ModelName,
     Role,
-    VersionKind,
     VersionNumber,
 )
 from service.errors import LeaseHeldError, NotFoundError, RefusedError
@@ -87,7 +86,7 @@ class SqlModels:
                 connection,
                 {
                     "model": founding.name,
-                    "kind": VersionKind.INITIAL,
+                    "kind": founding.kind,
                     "lineage": lineage,
                     "digest": founding.state.digest,
                     "spec": founding.spec,

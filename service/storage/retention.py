@@ -7,9 +7,9 @@ from sqlalchemy import Connection, delete, select, update
 
 from service.domain.ladder import kept
 from service.domain.position import merged
-from service.domain.registry import LineageId
+from service.domain.registry import LineageId, Role
 from service.storage import rows
-from service.storage.tables import artifacts, checkpoints, journals, versions
+from service.storage.tables import artifacts, checkpoints, journals, lineages, versions
 
 ORPHAN_GRACE = timedelta(minutes=10)
 MOST_ORPHANS = 1000
@@ -25,6 +25,13 @@ def thin(connection: Connection, lineage: LineageId, *, now: datetime, keep_scor
     connection.execute(update(journals).where(*old).values(scores=b""))
     connection.execute(delete(journals).where(of_lineage, journals.c.runs == _NOTHING, journals.c.scores == b""))
     return gone
+
+
+def in_charge_of(connection: Connection, lineage: LineageId) -> Sequence[LineageId]:
+    """The lineage itself, and the retired ones of its model, which nobody writes any more."""
+    model = select(lineages.c.model).where(lineages.c.id == lineage).scalar_subquery()
+    retired = select(lineages.c.id).where(lineages.c.model == model, lineages.c.role == Role.RETIRED)
+    return [lineage, *connection.execute(retired).scalars()]
 
 
 def orphans(connection: Connection, *, now: datetime) -> Sequence[str]:

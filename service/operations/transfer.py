@@ -1,0 +1,79 @@
+"""A version in a file: out of one registry, into another."""
+
+import msgspec
+
+from service.domain.position import Position, PositionJson
+from service.domain.registry import Founding, Json, Model, ModelName, Origin, SealedState, VersionKind
+from service.domain.specification import ModelSpec
+from service.errors import ArtifactError
+from service.operations.diff import version_of
+from service.operations.enrol import first_position
+from service.operations.recover import require_environment
+from service.operations.services import Services
+from service.ports import Sealer
+
+MAGIC = b"HRX1"
+
+
+class Parcel(msgspec.Struct, frozen=True):
+    """A version and its artifact, sealed by the registry it came from."""
+
+    model: str
+    number: int
+    spec: dict[str, object]
+    position: PositionJson
+    learned: int
+    metrics: dict[str, object]
+    artifact: bytes
+
+
+def pack(services: Services, model: str, number: int) -> bytes:
+    """The file's bytes; NotFoundError where there is no such version."""
+    version = version_of(services, model, number)
+    counts: Json = version.metrics.get("counts", {})
+    parcel = Parcel(
+        model,
+        number,
+        dict(version.spec),
+        version.position.to_json(),
+        counts.get("learned", 0),
+        dict(version.metrics),
+        services.history.artifact(version.digest),
+    )
+    return MAGIC + msgspec.msgpack.encode(parcel)
+
+
+def unpack(data: bytes) -> Parcel:
+    """ArtifactError where the bytes are none of ours; nothing of the artifact is opened yet."""
+    try:
+        if data.startswith(MAGIC):
+            return msgspec.msgpack.decode(data[len(MAGIC) :], type=Parcel)
+        cause = "another beginning"
+    except msgspec.DecodeError as error:
+        cause = str(error)
+    msg = f"found a file of {len(data)} bytes with {cause}, expected one that `headrace registry export` wrote"
+    raise ArtifactError(msg)
+
+
+def adopt(
+    services: Services, parcel: Parcel, *, name: str, opener: Sealer, keep_position: bool, actor: str
+) -> tuple[Model, ModelSpec]:
+    """Register the version as the first of a new model; it is sealed anew with this registry's key.
+
+    Its position holds only for the stream it came from, so another one begins where the specification says.
+    """
+    opened = opener.open(parcel.artifact)
+    require_environment(services, name, made=opened.environment)
+    spec = ModelSpec.model_validate({**parcel.spec, "name": name})
+    position = Position.from_json(parcel.position) if keep_position else first_position(services, spec)
+    sealed = services.sealer.seal(opened.payload, model=name, lineage="new", position=position)
+    founding = Founding(
+        name=ModelName(name),
+        spec=spec.model_dump(mode="json"),
+        spec_digest=spec.digest(),
+        state=SealedState(services.sealer.digest(sealed), sealed, position, parcel.learned, parcel.metrics),
+        environment=services.environment,
+        origin=Origin(actor, reason=f"from version {parcel.number} of {parcel.model}"),
+        kind=VersionKind.IMPORT,
+    )
+    return services.models.register(founding), spec
