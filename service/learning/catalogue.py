@@ -10,7 +10,7 @@ from typing import Any
 from service.errors import SpecificationError
 
 RIVER = (
-    *("active", "anomaly", "base", "cluster", "compat", "compose", "drift", "drift.binary", "dummy", "ensemble"),
+    *("anomaly", "bandit", "cluster", "compat", "compose", "conf", "drift", "drift.binary", "dummy", "ensemble"),
     *("facto", "feature_extraction", "feature_selection", "forest", "imblearn", "linear_model", "metrics"),
     *("misc", "model_selection", "multiclass", "naive_bayes", "neighbors", "optim", "optim.initializers"),
     *("optim.losses", "optim.schedulers", "preprocessing", "proba", "rules", "stats", "time_series", "tree"),
@@ -30,11 +30,24 @@ SKLEARN = (
     "neural_network.MLPRegressor",
 )
 
+_FUNCTION = "it takes functions, which a file cannot hold; build it in Python and name it by `factory:`"
 UNSUPPORTED: Mapping[str, str] = {
-    "rules.AMRules": "after some hundred events it cannot be pickled, so it would survive no checkpoint",
-    "tree.iSOUPTreeRegressor": "it predicts several targets at once",
+    "active.EntropySampler": "it answers whether to ask for a label instead of predicting one",
+    "compose.FuncTransformer": _FUNCTION,
+    "compose.TargetTransformRegressor": _FUNCTION,
+    "misc.ZstdClassifier": "it needs the zstd module of Python 3.14",
+    "neighbors.SWINN": "its graph keeps state outside of the object and predicts with chance, so that a restored "
+    "model would go on differently; use neighbors.LazySearch",
+    "preprocessing.LDA": "its state names functions of numpy, which no artifact may",
     "tree.ISOUPTreeRegressor": "it predicts several targets at once",
 }
+"""Names that are refused, each with the reason."""
+
+NEEDED: Mapping[str, Mapping[str, str]] = {
+    "neighbors.KNNClassifier": {"engine": "neighbors.LazySearch"},
+    "neighbors.KNNRegressor": {"engine": "neighbors.LazySearch"},
+}
+"""Parameters whose default in river is not supported, with a value that is."""
 
 
 @functools.cache

@@ -3,6 +3,7 @@
 A signature says who wrote an artifact; this list says what it may do even so.
 """
 
+import copyreg
 import functools
 import importlib
 import inspect
@@ -16,6 +17,7 @@ import river
 
 from service.errors import ArtifactError, ForbiddenClassError
 from service.learning import catalogue
+from service.learning.search_trees import NODES, flattened
 
 _PLAIN = {
     ("builtins", name)
@@ -75,10 +77,43 @@ _METHODS = frozenset(
             ("river.forest.online_extra_trees", f"ExtraTrees.{name}")
             for name in ("_detection_mode_all", "_detection_mode_drop", "_detection_mode_off")
         ),
+        *(
+            ("river.ensemble.bagging", f"LeveragingBaggingClassifier._leveraging_{name}")
+            for name in ("bag", "bag_me", "bag_half", "bag_wt", "subag")
+        ),
+        *(
+            (f"river.tree.splitter.{module}", f"{name}._update_estimator_{kind}variate")
+            for module, name in (("qo_splitter", "Slot"), ("nominal_splitter_reg", "NominalSplitterReg"))
+            for kind in ("uni", "multi")
+        ),
+        *(
+            ("river.preprocessing.scale_target", f"{kind}.{name}")
+            for kind in ("TargetStandardScaler", "TargetMinMaxScaler")
+            for name in ("_scale", "_unscale")
+        ),
+        *(("river.drift.page_hinkley", f"PageHinkley._test_{name}") for name in ("increase", "decrease", "both")),
+        *(("river.drift.dummy", f"DummyDriftDetector._{name}_trigger") for name in ("fixed", "random")),
+        ("river.multiclass.occ", "OutputCodeClassifier._next_code"),
+        ("builtins", "str.lower"),
+        ("river.bandit.thompson", "ThompsonSampling._clone_reward_obj_with_seed"),
+        ("river.feature_extraction.kernel_approx", "RBFSampler._random_weights"),
+        ("river.preprocessing.random_projection", "GaussianRandomProjector._rand_gauss"),
+        ("river.preprocessing.random_projection", "SparseRandomProjector._rand_weights_for_feature"),
     }
 )
 """(module, class.method) pairs that river's own objects keep as attributes."""
-_FUNCTIONS = frozenset({("river._river_rust.vectordict", "euclidean_distance_tuple"), ("copy", "deepcopy")})
+_FUNCTIONS = frozenset(
+    {
+        ("river._river_rust.vectordict", "euclidean_distance_tuple"),
+        ("river._river_rust.vectordict", "euclidean_distance_dict"),
+        ("river.feature_extraction.vectorize", "strip_accents_unicode"),
+        ("river.feature_extraction.vectorize", "tokenize_using_regex_pattern"),
+        ("re", "_compile"),
+        ("service.learning.search_trees", "grown"),
+        ("river.metrics.mutual_info", "_average_arithmetic"),
+        ("copy", "deepcopy"),
+    }
+)
 _CALLABLE_INSTANCES = "river.optim.initializers"
 _NEVER = frozenset(
     {"eval", "exec", "compile", "open", "getattr", "setattr", "delattr", "__import__", "globals", "vars"}
@@ -87,8 +122,10 @@ _NEVER = frozenset(
 
 def dumps(value: Any) -> bytes:
     """The value's pickle, protocol 5."""
+    target = io.BytesIO()
     try:
-        return pickle.dumps(value, protocol=5)
+        _Writer(target).dump(value)
+        return target.getvalue()
     except Exception as error:
         msg = f"found a {type(value).__name__} that cannot be pickled ({error}); choose another estimator"
         raise ArtifactError(msg) from error
@@ -141,11 +178,20 @@ def _river_modules() -> list[Any]:
 def _rust_reconstructors() -> set[tuple[str, str]]:
     """The compiled classes, which name themselves without their package."""
     found: set[tuple[str, str]] = set()
-    for module in _river_modules():
+    compiled = [one for one in vars(river._river_rust).values() if inspect.ismodule(one)]
+    for module in [*_river_modules(), *compiled]:
         for value in vars(module).values():
             if inspect.isclass(value) and "_river_rust" in value.__module__:
                 found.add((value.__module__, value.__qualname__))
     return found
+
+
+class _Writer(pickle.Pickler):
+    """Writes search trees of any depth."""
+
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file, protocol=5)
+        self.dispatch_table = {**copyreg.dispatch_table, **dict.fromkeys(NODES, flattened)}
 
 
 class _Reader(pickle.Unpickler):
