@@ -8,6 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
+from service.errors import ConfigurationError
+
 
 @contextmanager
 def health_server(
@@ -41,7 +43,14 @@ def health_server(
             self.end_headers()
             self.wfile.write(body)
 
-    server = ThreadingHTTPServer(address, Handler)
+    try:
+        server = ThreadingHTTPServer(address, Handler)
+    except OSError as error:
+        msg = (
+            f"found {address[0]}:{address[1]} not free for /metrics ({error.strerror}), expected a free port: "
+            "another learner may run here; set learner.port, or 0 to have one chosen"
+        )
+        raise ConfigurationError(msg) from error
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, name="health", daemon=True)
     thread.start()

@@ -1,0 +1,74 @@
+"""The score journal gives back what it was given, in few bytes."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.domain.events import Task, TopicPartition
+from service.learning.score_journal import ScoreJournal, decode, encode
+
+AT, OTHER = TopicPartition("events", 0), TopicPartition("events", 1)
+
+
+def offsets(count: int) -> st.SearchStrategy[list[int]]:
+    """Ascending offsets with gaps."""
+    return st.lists(st.integers(1, 5), min_size=count, max_size=count).map(lambda gaps: np.cumsum(gaps).tolist())
+
+
+@given(st.data(), st.integers(1, 60))
+def test_binary_columns_come_back(data: st.DataObject, count: int) -> None:
+    """Offsets and labels exactly, probabilities to 32 bits, whatever was not predicted as None."""
+    where = data.draw(offsets(count))
+    truths = data.draw(st.lists(st.booleans(), min_size=count, max_size=count))
+    labels = data.draw(st.lists(st.none() | st.booleans(), min_size=count, max_size=count))
+    chances = data.draw(st.lists(st.floats(0, 1), min_size=count, max_size=count))
+    journal = ScoreJournal(Task.BINARY)
+    journal.append(AT, where, truths=truths, labels=labels, probabilities=chances)
+    assert journal.count == count
+    (run,) = decode(encode(journal.take()))
+    assert (run.at, list(run.offsets), list(run.truths), list(run.labels)) == (AT, where, truths, labels)
+    assert run.probabilities == np.asarray(chances, dtype=np.float32).tolist()
+
+
+@given(st.lists(st.floats(-1e9, 1e9), min_size=8, max_size=8), st.lists(st.floats(-1e9, 1e9), min_size=8, max_size=8))
+def test_regression_values_come_back_exactly(truths: list[float], values: list[float]) -> None:
+    """Truths and predictions of a regression keep all 64 bits, for any count of events."""
+    journal = ScoreJournal(Task.REGRESSION)
+    journal.append(AT, range(8), truths=truths, labels=values, probabilities=None)
+    (run,) = decode(encode(journal.take()))
+    assert (list(run.truths), list(run.labels), run.probabilities) == (truths, values, None)
+
+
+def test_labels_of_many_classes_come_back() -> None:
+    """Strings and integers stay what they are."""
+    journal = ScoreJournal(Task.MULTICLASS)
+    journal.append(AT, [3, 4], truths=["cat", 2], labels=["dog", None], probabilities=[{"dog": 1.0}, {}])
+    (run,) = decode(encode(journal.take()))
+    assert (list(run.truths), list(run.labels), run.probabilities) == (["cat", 2], ["dog", None], None)
+
+
+def test_a_run_for_each_stretch_of_one_partition() -> None:
+    """Batches of one partition in a row are one run; taking empties the journal."""
+    journal = ScoreJournal(Task.BINARY)
+    for at, where in ((AT, [0]), (AT, [1]), (OTHER, [0]), (AT, [2])):
+        journal.append(at, where, truths=[True], labels=[True], probabilities=None)
+    runs = decode(encode(journal.take()))
+    assert [(run.at, list(run.offsets)) for run in runs] == [(AT, [0, 1]), (OTHER, [0]), (AT, [2])]
+    assert journal.count == 0
+    assert decode(encode(journal.take())) == []
+
+
+def test_segments_are_compact() -> None:
+    """An event of a binary task takes less than six bytes."""
+    chance = np.random.default_rng(1)
+    journal = ScoreJournal(Task.BINARY)
+    truths = chance.random(10_000) > 0.5
+    journal.append(
+        AT, range(10_000), truths=truths.tolist(), labels=truths.tolist(), probabilities=chance.random(10_000).tolist()
+    )
+    assert len(encode(journal.take())) < 6 * 10_000
+
+
+def test_an_emptied_segment_holds_nothing() -> None:
+    """What retention has emptied reads as no runs."""
+    assert decode(b"") == []
