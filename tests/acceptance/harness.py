@@ -27,6 +27,8 @@ from service.domain.position import PositionJson, Run
 from service.domain.registry import Checkpoint, ModelName
 from service.domain.specification import ModelSpec
 from service.learning.learner import Learner
+from service.storage import upgrade
+from service.storage.signing import create_key
 
 PHISHING: dict[str, Any] = {
     "name": "phishing",
@@ -67,7 +69,9 @@ class Deployment:
         """Write the configuration and make the key and the registry."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.configure()
-        self.command("init", "--keep")
+        settings = config.load(self.folder / "headrace.yaml")
+        create_key(settings.storage.key_file)
+        upgrade.upgrade(settings.storage.url)
 
     def configure(self) -> None:
         """Write the configuration as the fields have it now."""
