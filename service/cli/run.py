@@ -58,7 +58,7 @@ def learn_here(settings: Settings, models: list[str], options: LearnOptions, *, 
     address = (settings.learner.host, settings.learner.port)
     with (
         stopping(stop),
-        health_server(address, registry=registry, not_ready=lambda: start.not_ready()) as port,
+        health_server(address, registry=registry, not_ready=start.reasons) as port,
         ExitStack() as stack,
     ):
         _log.info("learner_started", pid=os.getpid(), port=port)
@@ -79,6 +79,10 @@ class _Start:
         self._stop = stop
         self._why = "the registry is not opened yet"
         self.not_ready: Callable[[], Sequence[str]] = lambda: [self._why]
+
+    def reasons(self) -> Sequence[str]:
+        """Why the learner is not ready, as the present stage of its start has it."""
+        return self.not_ready()
 
     def opened(self, stack: ExitStack) -> App | None:
         """The object graph; None when asked to stop before there was one."""
