@@ -86,7 +86,8 @@ def test_an_export_never_overwrites(origin: Deployment, tmp_path: Path) -> None:
 def test_prune_keeps_the_newest_and_every_version(tmp_path: Path) -> None:
     """Of many checkpoints ten remain and the order of learning is whole; versions can still be opened."""
     deployment = Deployment(tmp_path / "many", {**PHISHING, "checkpoint": {"every": "1h", "events": 100}})
-    deployment.publish(EVENTS)
+    events = phishing_events(40_000)
+    deployment.publish(events)
     deployment.command("learn", "--until-end")
     with deployment.app() as app_:
         lineage = app_.registry.models.get("phishing").champion
@@ -103,8 +104,8 @@ def test_prune_keeps_the_newest_and_every_version(tmp_path: Path) -> None:
         runs = [run for segment in segments for run in segment.order]
         assert runs[0].first == 0
         assert all(one.last == two.first for one, two in pairwise(runs))
-        assert runs[-1].last == len(EVENTS)
-        assert sum(segment.scored for segment in segments) == len(EVENTS)
+        assert runs[-1].last == len(events)
+        assert sum(segment.scored for segment in segments) == len(events)
     after = deployment.state()
     assert (after.probes, after.counts) == (before.probes, before.counts)
     assert headrace(deployment, "registry", "verify")[0] == 0
