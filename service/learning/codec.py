@@ -10,14 +10,17 @@ import inspect
 import io
 import pickle
 import pkgutil
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Self
 
 import river
+from river.optim import initializers
 
 from service.errors import ArtifactError, ForbiddenClassError
 from service.learning import catalogue
+from service.learning.arrays import REDUCERS
 from service.learning.search_trees import NODES, flattened
+from service.learning.untouched import Untouched
 
 _PLAIN = {
     ("builtins", name)
@@ -40,21 +43,11 @@ _PLAIN = {
     ("datetime", "timezone"),
     ("random", "Random"),
     ("statistics", "NormalDist"),
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    ("numpy._core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "scalar"),
-    ("numpy._core.numeric", "_frombuffer"),
-    ("numpy.random._pickle", "__randomstate_ctor"),
-    ("numpy.random._pickle", "__generator_ctor"),
-    ("numpy.random._pickle", "__bit_generator_ctor"),
-    ("numpy.random._mt19937", "MT19937"),
-    ("numpy.random._pcg64", "PCG64"),
-    ("numpy.random._mt19937", "__pyx_unpickle_MT19937"),
-    ("numpy.random.bit_generator", "SeedSequence"),
-    ("numpy.random.bit_generator", "__pyx_unpickle_SeedSequence"),
+    *(("service.learning.arrays", name) for name in ("array", "scalar", "random_state", "generator")),
 }
 _SCIKIT = {
+    ("service.learning.scikit", "ScikitClassifier"),
+    ("service.learning.scikit", "ScikitRegressor"),
     ("sklearn.neural_network._stochastic_optimizers", "AdamOptimizer"),
     ("sklearn.neural_network._stochastic_optimizers", "SGDOptimizer"),
     ("sklearn.preprocessing._label", "LabelBinarizer"),
@@ -114,10 +107,12 @@ _FUNCTIONS = frozenset(
         ("copy", "deepcopy"),
     }
 )
-_CALLABLE_INSTANCES = "river.optim.initializers"
-_NEVER = frozenset(
-    {"eval", "exec", "compile", "open", "getattr", "setattr", "delattr", "__import__", "globals", "vars"}
+_CALLABLE_INSTANCES = (initializers.Constant, initializers.Normal, initializers.Zeros)
+_SKIPPED = (
+    *("river.checks", "river.compat.river_to_sklearn", "river.evaluate", "river.stream", "river.datasets"),
+    *("river.bandit.datasets", "river.bandit.envs", "river.drift.datasets"),
 )
+"""They open files and connections, or unpickle files, or make a benchmark of what does."""
 
 
 def dumps(value: Any) -> bytes:
@@ -136,8 +131,9 @@ def loads(data: bytes, *, extra: frozenset[tuple[str, str]] = frozenset()) -> An
 
     `extra` holds (module, class) pairs that the user has allowed by choosing a factory.
     """
+    untouched = Untouched()
     try:
-        return _Reader(io.BytesIO(data), extra).load()
+        return _Reader(io.BytesIO(data), extra, untouched).load()
     except ForbiddenClassError:
         raise
     except Exception as error:
@@ -146,6 +142,11 @@ def loads(data: bytes, *, extra: frozenset[tuple[str, str]] = frozenset()) -> An
             "run `headrace registry verify`"
         )
         raise ArtifactError(msg) from error
+    finally:
+        changed = untouched.put_back()
+        if changed is not None:
+            msg = f"a change of {changed}"
+            raise _forbidden(msg)
 
 
 @functools.cache
@@ -153,8 +154,8 @@ def allowed() -> frozenset[tuple[str, str]]:
     """(module, class) of every class that river defines, of scikit-learn's catalogued ones, and plain values."""
     found = set(_PLAIN | _SCIKIT)
     for module in _river_modules():
-        for name, value in vars(module).items():
-            if inspect.isclass(value) and value.__module__.startswith("river.") and name not in _NEVER:
+        for value in vars(module).values():
+            if _is_plain_class(value) and value.__module__.startswith("river.") and not _is_skipped(value.__module__):
                 found.add((value.__module__, value.__qualname__))
     found |= {
         (one.__module__, one.__qualname__) for name, one in catalogue.classes().items() if name.startswith("sklearn")
@@ -163,10 +164,19 @@ def allowed() -> frozenset[tuple[str, str]]:
     return frozenset(found)
 
 
+def _is_plain_class(value: Any) -> bool:
+    """No metaclass, which would make classes with methods of the artifact's choice."""
+    return inspect.isclass(value) and not issubclass(value, type)
+
+
+def _is_skipped(module: str) -> bool:
+    return module.startswith(_SKIPPED)
+
+
 def _river_modules() -> list[Any]:
     found = []
     for info in pkgutil.walk_packages(river.__path__, "river."):
-        if ".test" in info.name or info.name.startswith(("river.datasets", "river.checks", "river.bandit.envs")):
+        if ".test" in info.name or _is_skipped(info.name):
             continue
         try:
             found.append(importlib.import_module(info.name))
@@ -191,52 +201,88 @@ class _Writer(pickle.Pickler):
 
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file, protocol=5)
-        self.dispatch_table = {**copyreg.dispatch_table, **dict.fromkeys(NODES, flattened)}
+        self.dispatch_table = {**copyreg.dispatch_table, **dict.fromkeys(NODES, flattened), **REDUCERS}
 
 
 class _Reader(pickle.Unpickler):
-    """Finds listed classes only; `getattr` and `partial` come as checked stand-ins."""
+    """Finds listed names only; `getattr` and `partial` come as checked stand-ins."""
 
-    def __init__(self, file: io.BytesIO, extra: frozenset[tuple[str, str]]) -> None:
+    def __init__(self, file: io.BytesIO, extra: frozenset[tuple[str, str]], untouched: Untouched) -> None:
         super().__init__(file)
         self._extra = extra
+        self._untouched = untouched
 
     def find_class(self, module: str, name: str) -> Any:
         """The listed object, or ForbiddenClassError."""
-        if (module, name) == ("builtins", "getattr"):
-            return _checked_getattr
-        if (module, name) == ("functools", "partial"):
-            return _checked_partial
-        wanted = (module, name)
-        if wanted in allowed() or wanted in self._extra or wanted in _METHODS or wanted in _FUNCTIONS:
-            return super().find_class(module, name)
-        raise _forbidden(module, name)
+        found = self._found((module, name))
+        if (module, name) not in self._extra:
+            self._untouched.note(found)
+        return found
 
     def persistent_load(self, pid: Any) -> Any:
         """No artifact of ours has any."""
-        msg = "persistent id"
-        raise _forbidden(msg, str(pid)[:50])
+        msg = f"a persistent id, {str(pid)[:50]}"
+        raise _forbidden(msg)
+
+    def _found(self, wanted: tuple[str, str]) -> Any:
+        if wanted in _STAND_INS:
+            return _STAND_INS[wanted]
+        if wanted in allowed() or wanted in self._extra or wanted in _METHODS or wanted in _FUNCTIONS:
+            return super().find_class(*wanted)
+        raise _forbidden(".".join(wanted))
 
 
-def _checked_partial(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-    listed = (getattr(function, "__module__", ""), getattr(function, "__qualname__", ""))
-    if listed in allowed() | _FUNCTIONS or type(function).__module__ == _CALLABLE_INSTANCES:
-        return functools.partial(function, *arguments, **named)
-    msg = "functools.partial over"
-    raise _forbidden(msg, listed[1] or type(function).__name__)
+class _Partial(functools.partial[Any]):
+    """A partial over a listed class or function, at birth and after BUILD."""
+
+    def __new__(cls, function: Callable[..., Any], /, *arguments: Any, **named: Any) -> Self:
+        """ForbiddenClassError over anything else."""
+        _require_listed(function)
+        return super().__new__(cls, function, *arguments, **named)
+
+    def __setstate__(self, state: Any) -> None:
+        """As `__new__`."""
+        _require_listed(state[0])
+        plain: Any = super()
+        plain.__setstate__(state)
+
+    def __reduce__(self) -> Any:
+        """As functools writes its own."""
+        return functools.partial, (self.func,), (self.func, self.args, self.keywords, vars(self) or None)
+
+
+def _require_listed(function: Any) -> None:
+    name = (getattr(function, "__module__", None), getattr(function, "__qualname__", None))
+    if type(function) in _CALLABLE_INSTANCES or (name in allowed() | _FUNCTIONS and _named(*name) is function):
+        return
+    msg = f"functools.partial over {name[1] or type(function).__name__!r:.80}"
+    raise _forbidden(msg)
 
 
 def _checked_getattr(owner: Any, name: str) -> Any:
     kind = owner if inspect.isclass(owner) else type(owner)
-    if (kind.__module__, f"{kind.__qualname__}.{name}") in _METHODS:
+    own = {} if owner is kind else getattr(owner, "__dict__", {})
+    listed = (kind.__module__, f"{kind.__qualname__}.{name}") in _METHODS
+    if listed and name not in own and _named(kind.__module__, kind.__qualname__) is kind:
         return getattr(owner, name)
-    msg = "getattr of"
-    raise _forbidden(msg, f"{kind.__qualname__}.{name}")
+    msg = f"getattr of {kind.__qualname__}.{name!s:.80}"
+    raise _forbidden(msg)
 
 
-def _forbidden(module: str, name: str) -> ForbiddenClassError:
+def _named(module: str, name: str) -> Any:
+    """What really has this name, whatever calls itself so."""
+    return functools.reduce(getattr, name.split("."), importlib.import_module(module))
+
+
+_STAND_INS: Mapping[tuple[str, str], Any] = {
+    ("builtins", "getattr"): _checked_getattr,
+    ("functools", "partial"): _Partial,
+}
+
+
+def _forbidden(what: str) -> ForbiddenClassError:
     msg = (
-        f"found an artifact that names {module}.{name}, expected only classes of river and plain values; it is not "
+        f"found an artifact that names {what}, expected only classes of river and plain values; it is not "
         "opened. Run `headrace registry verify`; a class of your own is allowed by `factory:` in the specification"
     )
     return ForbiddenClassError(msg)

@@ -1,0 +1,92 @@
+"""NumPy's values in a pickle: by type code, shape and bytes.
+
+Pickle's own form holds a dtype object whose state may declare any bytes to be pointers to objects.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from service.errors import ArtifactError
+
+_CODE = re.compile(r"[<>|=](?:[biufcSU]\d+|[mM]8(?:\[\w+\])?|O)")
+_BITS: Mapping[str, Callable[[], Any]] = {"MT19937": np.random.MT19937, "PCG64": np.random.PCG64}
+_MT19937_WORDS = 624
+
+
+def array(code: str, shape: Sequence[int], order: str, data: Any) -> npt.NDArray[Any]:
+    """The array with these bytes; with these items where it holds objects."""
+    kind = _kind(code)
+    if kind.hasobject:
+        return np.fromiter(data, dtype=kind, count=len(data)).reshape(shape, order="F" if order == "F" else "C")
+    return np.ndarray(tuple(shape), dtype=kind, buffer=bytearray(data), order="F" if order == "F" else "C")
+
+
+def scalar(code: str, data: bytes) -> Any:
+    """NumPy's own number, string or time."""
+    kind = _kind(code)
+    if kind.hasobject:
+        msg = f"found a scalar of type {code}, expected a number, a string or a time"
+        raise ArtifactError(msg)
+    return np.ndarray((), dtype=kind, buffer=bytearray(data))[()]
+
+
+def random_state(state: Mapping[str, Any]) -> np.random.RandomState:
+    """The old generator of random numbers, as it was."""
+    found = np.random.RandomState(0)
+    found.set_state(_sound(state))
+    return found
+
+
+def generator(state: Mapping[str, Any]) -> np.random.Generator:
+    """The new generator of random numbers, as it was."""
+    bits = _BITS[state["bit_generator"]]()
+    bits.state = _sound(state)
+    return np.random.Generator(bits)
+
+
+def _sound(state: Mapping[str, Any]) -> Any:
+    """NumPy does not look whether the place is inside of the key."""
+    place = state["state"].get("pos", 0)
+    if not 0 <= place <= _MT19937_WORDS:
+        msg = f"found a generator of random numbers at place {place}, expected 0 to {_MT19937_WORDS}"
+        raise ArtifactError(msg)
+    return state
+
+
+def _kind(code: str) -> np.dtype[Any]:
+    if not isinstance(code, str) or not _CODE.fullmatch(code):
+        msg = f"found an array of type {code!r:.80}, expected numbers, strings, times or objects"
+        raise ArtifactError(msg)
+    return np.dtype(code)
+
+
+def _array_parts(value: npt.NDArray[Any]) -> tuple[Any, ...]:
+    _kind(value.dtype.str)
+    order: Literal["F", "C"] = "F" if value.flags.f_contiguous and not value.flags.c_contiguous else "C"
+    data = value.ravel(order).tolist() if value.dtype.hasobject else value.tobytes(order)
+    return array, (value.dtype.str, value.shape, order, data)
+
+
+def _scalar_parts(value: np.generic) -> tuple[Any, ...]:
+    return scalar, (value.dtype.str, value.tobytes())
+
+
+def _generator_parts(value: np.random.Generator) -> tuple[Any, ...]:
+    return generator, (value.bit_generator.state,)
+
+
+def _random_state_parts(value: np.random.RandomState) -> tuple[Any, ...]:
+    return random_state, (value.get_state(legacy=False),)
+
+
+REDUCERS: Mapping[type, Callable[[Any], tuple[Any, ...]]] = {
+    np.ndarray: _array_parts,
+    np.random.Generator: _generator_parts,
+    np.random.RandomState: _random_state_parts,
+    **{kind: _scalar_parts for kind in set(np.sctypeDict.values()) if kind not in {np.object_, np.void}},
+}
+"""How each type is written."""

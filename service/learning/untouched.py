@@ -1,0 +1,62 @@
+"""Notices, and undoes, what a pickle does to classes and functions instead of to its own objects.
+
+Pickle's BUILD sets attributes of whatever it is given: on a class they would stay for the whole process.
+"""
+
+import copyreg
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+_FUNCTION = ("__code__", "__defaults__", "__kwdefaults__", "__module__", "__name__", "__qualname__", "__doc__")
+_CLASS = ("__bases__", "__name__", "__qualname__")
+_MUTABLE, _HEAP = 1 << 8, 1 << 9
+
+
+class Untouched:
+    """What classes and functions were like before."""
+
+    def __init__(self) -> None:
+        self._before: dict[Any, Mapping[str, Any]] = {}
+
+    def note(self, found: Any) -> None:
+        """Remember the class or function as it is now."""
+        if found in self._before or not (_is_open_class(found) or inspect.isfunction(found)):
+            return
+        if inspect.isclass(found):
+            _fill_caches(found)
+        self._before[found] = _seen(found)
+
+    def put_back(self) -> str | None:
+        """Undo every change; the name of something that had been changed."""
+        changed = None
+        for found, before in self._before.items():
+            now = _seen(found)
+            differing = [name for name in {**before, **now} if before.get(name, self) is not now.get(name, self)]
+            for name in differing:
+                _reset(found, name, before)
+                changed = f"{before['__module__']}.{before['__qualname__']}.{name}"
+        return changed
+
+
+def _is_open_class(found: Any) -> bool:
+    return inspect.isclass(found) and bool(found.__flags__ & _HEAP) and not found.__flags__ & _MUTABLE
+
+
+def _fill_caches(found: type) -> None:
+    """Python fills these when they are first asked for; that must not look like a change."""
+    slots: Any = vars(copyreg)["_slotnames"]
+    slots(found)
+    inspect.get_annotations(found)
+
+
+def _seen(found: Any) -> dict[str, Any]:
+    names = _CLASS if inspect.isclass(found) else _FUNCTION
+    return {**vars(found), **{name: getattr(found, name) for name in names}}
+
+
+def _reset(found: Any, name: str, before: Mapping[str, Any]) -> None:
+    if name in before:
+        setattr(found, name, before[name])
+    else:
+        delattr(found, name)
