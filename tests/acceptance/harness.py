@@ -22,7 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from river import datasets
 
 from service import config
-from service.bootstrap import App, open_app
+from service.bootstrap import App, open_app, open_sink
 from service.domain.position import PositionJson, Run
 from service.domain.registry import Checkpoint, ModelName
 from service.domain.specification import ModelSpec
@@ -41,6 +41,8 @@ PHISHING: dict[str, Any] = {
     "metrics": ["Accuracy", "F1", "ROCAUC"],
     "checkpoint": {"every": "100ms"},
 }
+
+STARTED: "list[subprocess.Popen[bytes]]" = []
 
 
 @dataclass(frozen=True)
@@ -99,11 +101,10 @@ class Deployment:
 
     def publish(self, values: Sequence[bytes], *, partitions: int = 1, keys: Sequence[bytes] | None = None) -> None:
         """Append to the model's topic."""
-        with self.app() as app:
-            sink = app.sink()
-            sink.create(self.model["events"], partitions=partitions)
-            sink.append(self.model["events"], values, keys=keys)
-            sink.close()
+        sink = open_sink(config.load(self.folder / "headrace.yaml"))
+        sink.create(self.model["events"], partitions=partitions)
+        sink.append(self.model["events"], values, keys=keys)
+        sink.close()
 
     def command(self, *arguments: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
         """Run the CLI to its end."""
@@ -118,13 +119,15 @@ class Deployment:
     def start(self, *arguments: str, environment: Mapping[str, str] | None = None) -> "subprocess.Popen[bytes]":
         """Run the CLI in the background; its output goes to a file in the folder."""
         with (self.folder / "learner.log").open("ab") as log:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 self._command_line(arguments),
                 cwd=self.folder,
                 stdout=log,
                 stderr=log,
                 env={**os.environ, **(environment or {})},
             )
+        STARTED.append(process)
+        return process
 
     def log(self) -> str:
         """What the background processes have printed."""
