@@ -1,6 +1,7 @@
 """Decodes records that are CSV lines; the columns are known by configuration."""
 
 import csv
+import io
 import re
 
 from service.domain.events import Decoded, Event, Features, Reason, Records, Scalar, Task
@@ -57,7 +58,7 @@ class CsvDecoder:
 
     def _row(self, raw: bytes) -> dict[str, str]:
         try:
-            rows = list(csv.reader(raw.decode().splitlines(keepends=True), strict=True))
+            rows = list(csv.reader(io.StringIO(raw.decode(), newline=""), strict=True))
         except (csv.Error, UnicodeDecodeError) as error:
             raise PartError(Reason.NOT_CSV, f"{error!s:.200}") from error
         cells = rows[0] if len(rows) == 1 else []

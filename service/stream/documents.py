@@ -1,6 +1,8 @@
 """Bytes to a JSON document, or the reason why not; no key may be repeated."""
 
 import json
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -8,19 +10,36 @@ import msgspec
 from service.domain.events import Reason
 from service.stream.parts import PartError
 
+DEEPEST = 100
+_NESTING = frozenset({dict, list})
+
 _parse = msgspec.json.Decoder().decode
 
 
 def document(raw: bytes) -> dict[str, Any]:
-    """The object in these bytes; PartError where there is none or a key is repeated."""
+    """The object in these bytes; PartError where there is none, a key is repeated or it is nested too deep."""
     try:
         found = _parse(raw)
     except (ValueError, RecursionError) as error:
         raise _malformed(raw, error) from error
     if not isinstance(found, dict):
         raise PartError(Reason.NOT_AN_OBJECT, f"found a JSON {type(found).__name__}, expected an object")
-    _refuse_repeats(raw, found)
+    flat = raw.count(b"{") == 1 and b"[" not in raw
+    keys = len(found) if flat else _keys(found)
+    if raw.count(b":") != keys and not colons_explained(raw, keys, _texts(found)):
+        _refuse_repeats(raw)
     return found
+
+
+def colons_explained(raw: bytes, keys: int, texts: Iterable[object]) -> bool:
+    """Whether the keys and the strings among `texts` account for every colon.
+
+    Each key as written brings a colon, so this proves that none is repeated; an escape could hide a colon of a string.
+    """
+    if b"\\" in raw:
+        return False
+    written = "".join([text for text in texts if isinstance(text, str)])
+    return raw.count(b":") == keys + written.count(":")
 
 
 def _malformed(raw: bytes, error: Exception) -> PartError:
@@ -38,28 +57,36 @@ def _malformed(raw: bytes, error: Exception) -> PartError:
     return PartError(Reason.NOT_JSON, f"{error!s:.200}")
 
 
-def _refuse_repeats(raw: bytes, found: dict[str, Any]) -> None:
-    """Each key brings a colon: as many colons as keys and in strings prove that none is repeated."""
-    if b"\\" not in raw and raw.count(b":") == _colons(found):
-        return
+def _refuse_repeats(raw: bytes) -> None:
+    """Look at every pair of the text, as no parsed document can show a repeated key."""
     repeated: list[str] = []
 
     def pairs(members: list[tuple[str, Any]]) -> None:
-        names = [name for name, _ in members]
-        repeated.extend(name for name in set(names) if names.count(name) > 1)
+        counts = Counter(name for name, _ in members)
+        if len(counts) < len(members):
+            repeated.append(counts.most_common(1)[0][0])
 
-    try:
-        json.loads(raw, object_pairs_hook=pairs, parse_int=len)
-    except (ValueError, RecursionError) as error:
-        raise PartError(Reason.NOT_JSON, f"{error!s:.200}") from error
+    json.loads(raw, object_pairs_hook=pairs, parse_int=len)
     if repeated:
         raise PartError(Reason.REPEATED_KEY, f"found the key {repeated[0]!r:.80} more than once in one object")
 
 
-def _colons(found: Any) -> int:
-    """The colons that writing this value takes, if every key stands once."""
-    if isinstance(found, dict):
-        return sum(1 + name.count(":") + _colons(value) for name, value in found.items())
-    if isinstance(found, list):
-        return sum(map(_colons, found))
-    return found.count(":") if isinstance(found, str) else 0
+def _keys(found: Any, depth: int = 1) -> int:
+    """How many keys there are, at any depth; PartError past a depth that no stack minds."""
+    if depth > DEEPEST:
+        raise PartError(Reason.NOT_JSON, f"found objects or arrays nested more than {DEEPEST} deep")
+    values, keys = (found.values(), len(found)) if type(found) is dict else (found, 0)
+    if _NESTING.isdisjoint(map(type, values)):
+        return keys
+    return keys + sum([_keys(value, depth + 1) for value in values if type(value) in _NESTING])
+
+
+def _texts(found: Any) -> list[object]:
+    """Every key and every value that holds no others, at any depth."""
+    values: Iterable[object] = found.values() if type(found) is dict else found
+    texts = [*found, *values] if type(found) is dict else [*values]
+    if not _NESTING.isdisjoint(map(type, values)):
+        for value in values:
+            if type(value) in _NESTING:
+                texts += _texts(value)
+    return texts

@@ -1,17 +1,20 @@
 """Decodes the native envelope: `{id, ts?, x, y?, group?, weight?}` as JSON."""
 
-from collections.abc import Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable, Sequence
+from itertools import repeat
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
 from msgspec import UNSET
 
-from service.domain.events import Decoded, Event, Features, Label, Records, Task
+from service.domain.events import Decoded, Event, Label, Records, Refusal, Task
 from service.stream import parts
-from service.stream.documents import document
-from service.stream.reading import decoded, one_by_one
+from service.stream.documents import colons_explained, document
+from service.stream.parts import PartError
+from service.stream.reading import decoded, read_each
 
 Member: TypeAlias = int | float | str | bool | msgspec.UnsetType | None
+Integer: TypeAlias = Annotated[int, msgspec.Meta(ge=-parts.LARGEST_INTEGER, le=parts.LARGEST_INTEGER - 1)]
 
 _STEADY_LABELS: dict[Task, tuple[set[type], ...]] = {
     Task.BINARY: ({bool},),
@@ -19,13 +22,14 @@ _STEADY_LABELS: dict[Task, tuple[set[type], ...]] = {
     Task.REGRESSION: ({float},),
 }
 _SHORT = 32
+_BLOCK = 64
 
 
 class Envelope(msgspec.Struct, gc=False):
     """An event as it is written; `parts` checks what the types leave open."""
 
-    id: str | int
-    x: Features
+    id: str | Integer
+    x: dict[str, float | Integer | str | bool | None]
     ts: Member = UNSET
     y: Member = UNSET
     group: Member = UNSET
@@ -33,7 +37,7 @@ class Envelope(msgspec.Struct, gc=False):
 
 
 class EnvelopeDecoder:
-    """Decodes whole runs into typed values, and looks closer only where that leaves a doubt."""
+    """Judges runs column by column, and looks closer only where that leaves a doubt."""
 
     def __init__(self, task: Task, *, max_event_bytes: int = 1_000_000, max_future_skew: float = 3600.0) -> None:
         self._task = task
@@ -43,79 +47,127 @@ class EnvelopeDecoder:
 
     def decode(self, records: Records) -> Decoded:
         """Every record becomes exactly one event or one refusal."""
-        events = self._all_at_once(records)
+        count = len(records.values)
+        found = self._parsed(records.values)
+        events = self._together(records, found, slice(0, count))
         if events is not None:
             return decoded(records, events, [])
-        return one_by_one(records, self._read, max_event_bytes=self._limit)
+        into: tuple[list[Event], list[Refusal]] = ([], [])
+        for start in range(0, count, _BLOCK):
+            self._block(records, found, slice(start, min(start + _BLOCK, count)), into=into)
+        return decoded(records, *into)
 
-    def _all_at_once(self, records: Records) -> list[Event] | None:
-        """The events of a run in which nothing at all is in doubt."""
-        values = records.values
-        if not values or max(map(len, values)) > self._limit:
+    def _parsed(self, values: Sequence[bytes]) -> list[Envelope | None]:
+        """Each record in its type; None where it does not fit, and so is looked at by itself."""
+        if values and max(map(len, values)) > self._limit:
+            values = [raw if len(raw) <= self._limit else b"" for raw in values]
+        found: list[Envelope | None] = []
+        rest = iter(values)
+        while len(found) < len(values):
+            try:
+                found.extend(map(self._typed, rest))
+            except (ValueError, RecursionError):
+                found.append(None)
+        return found
+
+    def _block(
+        self,
+        records: Records,
+        found: Sequence[Envelope | None],
+        at: slice,
+        *,
+        into: tuple[list[Event], list[Refusal]],
+    ) -> None:
+        events = self._together(records, found, at)
+        if events is not None:
+            into[0].extend(events)
+            return
+        reads = zip(found[at], records.values[at], records.offsets[at], records.timestamps[at], strict=True)
+        read_each(reads, self._read, max_event_bytes=self._limit, into=into)
+
+    def _together(self, records: Records, found: Sequence[Envelope | None], at: slice) -> list[Event] | None:
+        """The events of a block in which nothing at all is in doubt."""
+        whole = [one for one in found[at] if one is not None]
+        if not whole or len(whole) < at.stop - at.start:
+            return None
+        xs = [one.x for one in whole]
+        ts, ys = [one.ts for one in whole], [one.y for one in whole]
+        groups, weights = [one.group for one in whole], [one.weight for one in whole]
+        if not _all_keys_once(records.values[at], whole, optional=(ts, ys, groups, weights)):
             return None
         try:
-            found = [*map(self._typed, values)]
-        except (ValueError, RecursionError):
+            ids = _ids([one.id for one in whole])
+            columns: list[Any] = [ids, self._times(ts, records.timestamps[at]), xs, self._labels(ys)]
+            if not _absent(groups) or not _absent(weights):
+                columns += [map(parts.group, groups), map(parts.weight, weights)]
+            return [*map(Event, records.offsets[at], *columns)]
+        except PartError:
             return None
-        times = self._times([one.ts for one in found], records.timestamps)
-        labels = self._labels([one.y for one in found])
-        if times is None or labels is None or not _plain_ids([one.id for one in found]):
-            return None
-        if any(one.group is not UNSET or one.weight is not UNSET for one in found):
-            return None
-        names = 2 + (found[0].ts is not UNSET) + (found[0].y is not UNSET)
-        xs = [one.x for one in found]
-        if [raw.count(b":") for raw in values] != [names + len(x) for x in xs]:
-            return None
-        return [*map(Event, records.offsets, [one.id for one in found], times, xs, labels)]
 
-    def _times(self, given: Sequence[Member], recorded: Sequence[int]) -> Sequence[int] | None:
-        """All absent, or all milliseconds no later than the skew allows."""
-        if given.count(UNSET) == len(given):
+    def _times(self, given: Sequence[Member], recorded: Sequence[int]) -> Sequence[int]:
+        """The records' own, or milliseconds no later than the skew allows."""
+        if _absent(given):
             return recorded
         times = [ts for ts in given if type(ts) is int]
         steady = len(times) == len(given) and min(times) >= 0 <= min(recorded)
-        return times if steady and max(times) <= min(recorded) + self._skew_ms else None
+        if steady and max(times) <= min(min(recorded) + self._skew_ms, parts.LAST_MS):
+            return times
+        return [parts.time(ts, recorded=own, skew_ms=self._skew_ms) for ts, own in zip(given, recorded, strict=True)]
 
-    def _labels(self, given: Sequence[Member]) -> Sequence[Label | None] | None:
-        """All absent, or all of the type that the task knows best."""
+    def _labels(self, given: Sequence[Member]) -> Sequence[Label | None]:
+        """None where absent, else as the task needs them."""
         types = set(map(type, given))
         if types == {msgspec.UnsetType}:
             return [None] * len(given)
-        steady = types in _STEADY_LABELS[self._task]
-        return [y for y in given if not isinstance(y, msgspec.UnsetType)] if steady else None
+        if types in _STEADY_LABELS[self._task]:
+            return [y for y in given if not isinstance(y, msgspec.UnsetType)]
+        return [*map(parts.label, given, repeat(self._task))]
 
-    def _read(self, raw: bytes, offset: int, recorded: int) -> Event:
-        try:
-            found = self._typed(raw)
-        except (ValueError, RecursionError):
-            return self._event(document(raw), offset, recorded)
-        if raw.count(b":") != _keys(found):
-            return self._event(document(raw), offset, recorded)
-        return self._event(msgspec.structs.asdict(found), offset, recorded)
-
-    def _event(self, found: dict[str, Any], offset: int, recorded: int) -> Event:
+    def _read(self, found: Envelope | None, raw: bytes, offset: int, recorded: int) -> Event:
+        """One record; what does not fit its type, or may repeat a key, is parsed once more as plain JSON."""
+        typed = found is not None and _keys_once(raw, found)
+        part: Callable[[str], Any] = found.__getattribute__ if typed else document(raw).get
         return Event(
             offset,
-            parts.event_id(found.get("id")),
-            parts.time(found.get("ts"), recorded=recorded, skew_ms=self._skew_ms),
-            parts.features(found.get("x")),
-            parts.label(found.get("y"), self._task),
-            parts.group(found.get("group")),
-            parts.weight(found.get("weight")),
+            parts.event_id(part("id")),
+            parts.time(part("ts"), recorded=recorded, skew_ms=self._skew_ms),
+            part("x") if typed else parts.features(part("x")),
+            parts.label(part("y"), self._task),
+            parts.group(part("group")),
+            parts.weight(part("weight")),
         )
 
 
-def _plain_ids(ids: Sequence[str | int]) -> bool:
-    """Whether these are certainly good: 64-bit integers, or strings short in any encoding."""
-    numbers = [one for one in ids if isinstance(one, int)]
-    if not numbers:
-        lengths = {len(one) for one in ids if isinstance(one, str)}
-        return min(lengths) > 0 and max(lengths) <= _SHORT
-    bound = parts.LARGEST_INTEGER
-    return len(numbers) == len(ids) and -bound <= min(numbers) and max(numbers) < bound
+def _absent(column: Sequence[Member]) -> bool:
+    return column.count(UNSET) == len(column)
+
+
+def _ids(ids: Sequence[str | int]) -> Sequence[str | int]:
+    """The same; integers are good by their type, strings if they are short in any encoding."""
+    lengths = {len(one) for one in ids if isinstance(one, str)}
+    if lengths and not 0 < min(lengths) <= max(lengths) <= _SHORT:
+        return [*map(parts.event_id, ids)]
+    return ids
 
 
 def _keys(found: Envelope) -> int:
     optional = (found.ts, found.y, found.group, found.weight)
     return 2 + len(found.x) + sum(part is not UNSET for part in optional)
+
+
+def _keys_once(raw: bytes, found: Envelope) -> bool:
+    keys = _keys(found)
+    if raw.count(b":") == keys:
+        return True
+    texts = (found.id, found.ts, found.y, found.group, *found.x, *found.x.values())
+    return colons_explained(raw, keys, texts)
+
+
+def _all_keys_once(values: Sequence[bytes], found: Sequence[Envelope], *, optional: Sequence[Sequence[Member]]) -> bool:
+    """Counts keys by column where every event has the same parts."""
+    present = [len(column) - column.count(UNSET) for column in optional]
+    if set(present) <= {0, len(found)}:
+        names = 2 + sum(count > 0 for count in present)
+        if [raw.count(b":") for raw in values] == [names + len(one.x) for one in found]:
+            return True
+    return all(map(_keys_once, values, found))

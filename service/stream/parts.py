@@ -1,7 +1,6 @@
 """The parts of an event, each checked for what it may be."""
 
 import math
-import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,11 +10,12 @@ import msgspec
 from service.domain.events import EventId, Features, Label, Reason, Task
 
 LARGEST_INTEGER = 2**63
+LAST_MS = 253_402_300_799_999
 _ID_BYTES = 128
-_LAST_MS = 253_402_300_799_999
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
-_ZONED = re.compile(r"(?:[zZ]|[+-]\d\d:\d\d)$")
+_SAFE = frozenset({bool, float, str, type(None)})
+_SCALARS = _SAFE | {int}
 
 
 class PartError(Exception):
@@ -92,7 +92,7 @@ def time(value: object, *, recorded: int, skew_ms: float) -> int:
     if value is None or value is msgspec.UNSET:
         return recorded
     found = _parsed_time(value) if isinstance(value, str) else value
-    if type(found) is not int or abs(found) > _LAST_MS:
+    if type(found) is not int or abs(found) > LAST_MS:
         detail = f"found {shown(value)}, expected RFC 3339 with a zone, or epoch milliseconds"
         raise PartError(Reason.BAD_TIME, detail)
     if 0 <= recorded < found - skew_ms:
@@ -102,10 +102,9 @@ def time(value: object, *, recorded: int, skew_ms: float) -> int:
 
 
 def _parsed_time(text: str) -> int | None:
-    if not _ZONED.search(text):
-        return None
     try:
-        return (msgspec.convert(text, datetime) - _EPOCH) // _MILLISECOND
+        moment = msgspec.convert(text, datetime)
+        return None if moment.tzinfo is None else (moment - _EPOCH) // _MILLISECOND
     except (ValueError, OverflowError):
         return None
 
@@ -129,17 +128,32 @@ def weight(value: object) -> float:
 
 
 def features(values: object) -> Features:
-    """Scalars by name."""
-    if values is None or values is msgspec.UNSET:
-        raise PartError(Reason.MISSING_FEATURES, "found no features, expected an object of scalars")
-    if not isinstance(values, dict):
-        raise PartError(Reason.NON_SCALAR_FEATURE, f"found {shown(values)}, expected an object of scalars")
-    for name, value in values.items():
-        if not (value is None or isinstance(value, (bool, int, float, str))):
+    """Scalars by name, whatever parsed them."""
+    found = _named(values)
+    for name, value in found.items():
+        if type(value) not in _SCALARS:
             detail = f"{shown(name)}: found {shown(value)}, expected a number, string, boolean or null"
             raise PartError(Reason.NON_SCALAR_FEATURE, detail)
         if isinstance(value, float) and not math.isfinite(value):
             raise PartError(Reason.NON_FINITE, f"{shown(name)}: found {value}, expected a finite number")
         if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
             raise PartError(Reason.MAGNITUDE, f"{shown(name)}: found {shown(value)}")
+    return found
+
+
+def parsed_features(values: object) -> Features:
+    """`features` of a JSON document, which holds no float that is not finite."""
+    found = _named(values)
+    kinds = set(map(type, found.values()))
+    if int in kinds and kinds - _SAFE == {int}:
+        integers = [value for value in found.values() if type(value) is int]
+        return found if -LARGEST_INTEGER <= min(integers) <= max(integers) <= LARGEST_INTEGER else features(found)
+    return found if kinds <= _SAFE else features(found)
+
+
+def _named(values: object) -> dict[str, Any]:
+    if values is None or values is msgspec.UNSET:
+        raise PartError(Reason.MISSING_FEATURES, "found no features, expected an object of scalars")
+    if not isinstance(values, dict):
+        raise PartError(Reason.NON_SCALAR_FEATURE, f"found {shown(values)}, expected an object of scalars")
     return values

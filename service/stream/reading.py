@@ -1,31 +1,41 @@
 """What every decoder does with a run: one event or one refusal a record."""
 
-from collections.abc import Callable
-from typing import TypeAlias
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias
 
 from service.domain.events import Decoded, Event, Reason, Records, Refusal
 from service.stream.parts import PartError
 
-Read: TypeAlias = Callable[[bytes, int, int], Event]
-"""Value, offset and timestamp of one record to an event; PartError where it is none."""
+Read: TypeAlias = Callable[..., Event]
+"""What is known of one record, its value, offset and timestamp to an event; PartError where it is none."""
 
 
 def one_by_one(records: Records, read: Read, *, max_event_bytes: int) -> Decoded:
     """Read every record by itself."""
     events: list[Event] = []
     refusals: list[Refusal] = []
-    for offset, recorded, raw in zip(records.offsets, records.timestamps, records.values, strict=True):
-        try:
-            _require_small(raw, max_event_bytes)
-            events.append(read(raw, offset, recorded))
-        except PartError as error:
-            refusals.append(Refusal(offset, error.reason, error.detail, raw))
+    rows = zip(records.values, records.offsets, records.timestamps, strict=True)
+    read_each(rows, read, max_event_bytes=max_event_bytes, into=(events, refusals))
     return decoded(records, events, refusals)
 
 
-def _require_small(raw: bytes, limit: int) -> None:
-    if len(raw) > limit:
-        raise PartError(Reason.TOO_LARGE, f"found {len(raw)} bytes, expected at most {limit} (guard.max_event_bytes)")
+def read_each(
+    rows: Iterable[tuple[Any, ...]], read: Read, *, max_event_bytes: int, into: tuple[list[Event], list[Refusal]]
+) -> None:
+    """Add one event or one refusal a row, which ends with value, offset and timestamp."""
+    events, refusals = into
+    for row in rows:
+        raw, offset = row[-3], row[-2]
+        try:
+            if len(raw) > max_event_bytes:
+                raise _too_large(raw, max_event_bytes)
+            events.append(read(*row))
+        except PartError as error:
+            refusals.append(Refusal(offset, error.reason, error.detail, raw))
+
+
+def _too_large(raw: bytes, limit: int) -> PartError:
+    return PartError(Reason.TOO_LARGE, f"found {len(raw)} bytes, expected at most {limit} (guard.max_event_bytes)")
 
 
 def decoded(records: Records, events: list[Event], refusals: list[Refusal]) -> Decoded:
