@@ -227,7 +227,10 @@ def _expressions(model: ModelSpec, *, path: str) -> dict[str, Callable[[], objec
         "drift": partial(Monitors, model.drift, task=task, seed=seed),
     }
     if model.factory is None:
-        found["estimator"] = partial(estimators.build, model.estimator, task=task, seed=seed, path=path)
+        build = partial(estimators.build, model.estimator, task=task, seed=seed, path=path)
+        where = path.replace(".estimator", ".learn.batch")
+        found["estimator"] = build
+        found["learn"] = lambda: estimators.require_batch(build(), batch=model.learn.batch, path=where)
     return found
 
 

@@ -10,13 +10,14 @@ from typing import Any
 from service.errors import SpecificationError
 
 RIVER = (
-    *("anomaly", "bandit", "cluster", "compat", "compose", "conf", "drift", "drift.binary", "dummy", "ensemble"),
+    *("anomaly", "bandit", "cluster", "compose", "conf", "drift", "drift.binary", "dummy", "ensemble"),
     *("facto", "feature_extraction", "feature_selection", "forest", "imblearn", "linear_model", "metrics"),
     *("misc", "model_selection", "multiclass", "naive_bayes", "neighbors", "optim", "optim.initializers"),
     *("optim.losses", "optim.schedulers", "preprocessing", "proba", "rules", "stats", "time_series", "tree"),
     *("tree.splitter", "utils", "rolling"),
 )
 
+SKLEARN_PREFIX = "sklearn."
 SKLEARN = (
     "linear_model.SGDClassifier",
     "linear_model.SGDRegressor",
@@ -26,6 +27,7 @@ SKLEARN = (
     "naive_bayes.GaussianNB",
     "naive_bayes.BernoulliNB",
     "naive_bayes.MultinomialNB",
+    "naive_bayes.ComplementNB",
     "neural_network.MLPClassifier",
     "neural_network.MLPRegressor",
 )
@@ -33,6 +35,8 @@ SKLEARN = (
 _FUNCTION = "it takes functions, which a file cannot hold; build it in Python and name it by `factory:`"
 UNSUPPORTED: Mapping[str, str] = {
     "active.EntropySampler": "it answers whether to ask for a label instead of predicting one",
+    "compat.SKL2RiverClassifier": "name the scikit-learn classifier itself, as in sklearn.linear_model.SGDClassifier",
+    "compat.SKL2RiverRegressor": "name the scikit-learn regressor itself, as in sklearn.linear_model.SGDRegressor",
     "compose.FuncTransformer": _FUNCTION,
     "compose.TargetTransformRegressor": _FUNCTION,
     "misc.ZstdClassifier": "it needs the zstd module of Python 3.14",
@@ -83,6 +87,11 @@ def find(name: str, *, path: str) -> type:
             path, f"found {name!r}, expected a class of river such as linear_model.PARegressor{hint}"
         )
     return found
+
+
+def is_module(dotted: str) -> bool:
+    """Whether it is one of those whose classes a specification may name."""
+    return dotted in RIVER or dotted.removeprefix(SKLEARN_PREFIX) in {one.rsplit(".", 1)[0] for one in SKLEARN}
 
 
 def parameters(found: type) -> Mapping[str, inspect.Parameter]:

@@ -51,10 +51,11 @@ _SCIKIT = {
     ("sklearn.neural_network._stochastic_optimizers", "AdamOptimizer"),
     ("sklearn.neural_network._stochastic_optimizers", "SGDOptimizer"),
     ("sklearn.preprocessing._label", "LabelBinarizer"),
-    ("sklearn._loss._loss", "CyHalfBinomialLoss"),
-    ("sklearn.linear_model._sgd_fast", "Log"),
-    ("sklearn.linear_model._sgd_fast", "Hinge"),
-    ("sklearn.linear_model._sgd_fast", "SquaredLoss"),
+    *(("sklearn._loss._loss", name) for name in ("CyHalfBinomialLoss", "CyHalfSquaredError", "CyHuberLoss")),
+    *(
+        ("sklearn.linear_model._sgd_fast", name)
+        for name in ("Hinge", "SquaredHinge", "ModifiedHuber", "EpsilonInsensitive", "SquaredEpsilonInsensitive")
+    ),
 }
 _METHODS = frozenset(
     {
@@ -107,6 +108,8 @@ _FUNCTIONS = frozenset(
         ("copy", "deepcopy"),
     }
 )
+_CLONED = ("river.metrics.", "river.stats.", "river.proba.")
+"""Bandits keep the method `clone` of their reward."""
 _CALLABLE_INSTANCES = (initializers.Constant, initializers.Normal, initializers.Zeros)
 _SKIPPED = (
     *("river.checks", "river.compat.river_to_sklearn", "river.evaluate", "river.stream", "river.datasets"),
@@ -134,9 +137,9 @@ def loads(data: bytes, *, extra: frozenset[tuple[str, str]] = frozenset()) -> An
     untouched = Untouched()
     try:
         return _Reader(io.BytesIO(data), extra, untouched).load()
-    except ForbiddenClassError:
+    except (ForbiddenClassError, KeyboardInterrupt, SystemExit):
         raise
-    except Exception as error:
+    except BaseException as error:  # a panic of compiled code is no Exception
         msg = (
             f"found {len(data)} bytes that are no readable state ({type(error).__name__}: {error}); "
             "run `headrace registry verify`"
@@ -262,7 +265,9 @@ def _require_listed(function: Any) -> None:
 def _checked_getattr(owner: Any, name: str) -> Any:
     kind = owner if inspect.isclass(owner) else type(owner)
     own = {} if owner is kind else getattr(owner, "__dict__", {})
-    listed = (kind.__module__, f"{kind.__qualname__}.{name}") in _METHODS
+    listed = (kind.__module__, f"{kind.__qualname__}.{name}") in _METHODS or (
+        name == "clone" and kind.__module__.startswith(_CLONED)
+    )
     if listed and name not in own and _named(kind.__module__, kind.__qualname__) is kind:
         return getattr(owner, name)
     msg = f"getattr of {kind.__qualname__}.{name!s:.80}"

@@ -6,18 +6,21 @@ After a failure a new snapshot is taken, so that relearning never costs more tha
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from service.domain.events import Event, Reason, Task
 from service.learning import codec
+from service.learning.abilities import takes_weights
 from service.learning.passes import Prediction, make_pass
 
 SNAPSHOT_EVERY = 8192
+_PYTHONS = {bool, int, float, str, dict, type(None)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +46,7 @@ class Stepper:
         """Predict, then learn, event by event; `before` is told of each event first."""
         learned: list[Event] = []
         predictions: list[Prediction] = []
-        failed: list[tuple[Event, Reason, str]] = []
-        todo = list(events)
+        todo, failed = self._weighable(events)
         while todo:
             done, error = self._attempt(todo, predictions, before)
             learned += todo[:done]
@@ -54,7 +56,7 @@ class Stepper:
             todo = todo[done + 1 :]
         if len(self._tail) >= SNAPSHOT_EVERY:
             self.snapshot()
-        return Learned(learned, predictions, failed)
+        return Learned(learned, plain(predictions), failed)
 
     def learn_many(self, events: Sequence[Event], frame: pl.DataFrame) -> Learned:
         """Predict the whole batch, then learn it at once; event by event if it breaks the model.
@@ -64,18 +66,18 @@ class Stepper:
         try:
             predictions = self._predict_many(frame)
             self.estimator.learn_many(frame, pl.Series("y", [event.y for event in events]))
-            broken = not math.isfinite(_total([*predictions, self._pass.predict(events[-1].x)]))
+            broken = not math.isfinite(_total(predictions)) or not self._is_sound(events)
         except Exception:  # noqa: BLE001 - the events are tried one by one, and the culprit reported
             broken = True
         if broken:
             self._restore([])
             return self.learn(events)
         self.snapshot()
-        return Learned(events, predictions)
+        return Learned(events, plain(predictions))
 
     def predict(self, x: dict[str, Any]) -> Prediction:
         """What the estimator says now; learns nothing."""
-        return self._pass.predict(x)
+        return plain([self._pass.predict(x)])[0]
 
     def snapshot(self) -> bytes:
         """The estimator's state; the point to which a failure goes back."""
@@ -102,6 +104,7 @@ class Stepper:
     def _load(self) -> None:
         self.estimator: Any = codec.loads(self._snapshot, extra=self._extra)
         self._pass = make_pass(self.estimator, task=self._task)
+        self._takes_weights = takes_weights(self.estimator)
 
     def _attempt(
         self, todo: Sequence[Event], predictions: list[Prediction], before: Callable[[Event], None] | None
@@ -110,19 +113,32 @@ class Stepper:
         start = len(predictions)
         try:
             self._run(todo, predictions, before)
-            held = self._finite_until(todo, predictions[start:])
+            sound = self._is_sound(todo)
         except Exception as error:  # noqa: BLE001 - a user's estimator may throw anything
             held = len(predictions) - start
             fault = (Reason.ESTIMATOR_FAILED, f"{type(error).__name__}: {error}")
         else:
-            if held == len(todo):
+            if sound:
                 self._tail += todo
-                return held, None
+                return len(todo), None
+            held = self._spoilt_after(todo)
             fault = (Reason.NON_FINITE_PREDICTION, "after learning it the model predicts what is not finite")
         held = min(held, len(todo) - 1)
         del predictions[start + held :]
         self._restore(todo[:held])
         return held, fault
+
+    def _weighable(self, events: Sequence[Event]) -> tuple[list[Event], list[tuple[Event, Reason, str]]]:
+        """The events whose weight the estimator heeds, and the others."""
+        if self._takes_weights:
+            return list(events), []
+        good = [event for event in events if event.weight == 1.0]
+        detail = f"{type(self.estimator).__name__} learns no weights, expected 1 or none"
+        return good, [
+            (event, Reason.BAD_WEIGHT, f"found {event.weight:g}, but {detail}")
+            for event in events
+            if event.weight != 1.0
+        ]
 
     def _run(
         self, todo: Sequence[Event], predictions: list[Prediction], before: Callable[[Event], None] | None
@@ -159,19 +175,34 @@ class Stepper:
         self._run([*self._tail, *relearn], [], None)
         self.snapshot()
 
-    def _finite_until(self, todo: Sequence[Event], predictions: Sequence[Prediction]) -> int:
-        """How many events could be learned before the state was spoilt for good.
+    def _is_sound(self, learned: Sequence[Event]) -> bool:
+        """Whether the state predicts what is finite for every feature of the events.
 
-        The last event is predicted once more: if that is finite, the state is sound, and a
-        prediction that was not (a scaler's first sight of a feature) was only of the moment.
+        A prediction that was not finite before learning (a scaler's first sight of a feature) is
+        only of the moment.
         """
-        seen = [*predictions, self._pass.predict(todo[-1].x)]
-        if math.isfinite(_total(seen)) or math.isfinite(_total(seen[-1:])):
-            return len(todo)
-        spoilt = len(seen)
-        while spoilt and not math.isfinite(_total(seen[spoilt - 1 : spoilt])):
-            spoilt -= 1
-        return max(spoilt - 1, 0)
+        return math.isfinite(_total([self._pass.predict(event.x) for event in _witnesses(learned)]))
+
+    def _spoilt_after(self, todo: Sequence[Event]) -> int:
+        """How many events can be learned before the state is spoilt for good."""
+        self._load()
+        self._run(self._tail, [], None)
+        for count, event in enumerate(todo):
+            self._run([event], [], None)
+            if not self._is_sound(todo[: count + 1]):
+                return count
+        return len(todo) - 1
+
+
+def _witnesses(events: Sequence[Event]) -> list[Event]:
+    """The latest events, as few as carry every feature."""
+    seen: set[str] = set()
+    found: list[Event] = []
+    for event in reversed(events):
+        if not found or not seen.issuperset(event.x):
+            seen.update(event.x)
+            found.append(event)
+    return found
 
 
 def without_non_finite(predictions: Sequence[Prediction]) -> list[Prediction]:
@@ -179,6 +210,29 @@ def without_non_finite(predictions: Sequence[Prediction]) -> list[Prediction]:
     if math.isfinite(_total(predictions)):
         return list(predictions)
     return [one if math.isfinite(_total([one])) else None for one in predictions]
+
+
+def plain(predictions: Sequence[Prediction]) -> list[Prediction]:
+    """The predictions with Python's own numbers and labels: a checkpoint holds no others."""
+    parts: Iterable[Any] = predictions
+    if predictions and isinstance(predictions[0], tuple):
+        parts = chain.from_iterable(predictions)
+    kinds = set(map(type, parts))
+    if dict in kinds:
+        kinds |= set(map(type, chain.from_iterable(part.values() for part in _dicts(predictions))))
+    return list(predictions) if kinds <= _PYTHONS else [_plain(one) for one in predictions]
+
+
+def _dicts(predictions: Sequence[Prediction]) -> Iterable[dict[Any, Any]]:
+    return (part for one in predictions for part in (one if isinstance(one, tuple) else (one,)) if type(part) is dict)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(map(_plain, value))
+    if isinstance(value, dict):
+        return {_plain(key): _plain(one) for key, one in value.items()}
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _total(predictions: Sequence[Prediction]) -> float:
@@ -190,4 +244,4 @@ def _total(predictions: Sequence[Prediction]) -> float:
         shown = [probabilities for _, probabilities in shown]
     if isinstance(shown[0], dict):
         return float(sum(chain.from_iterable(map(dict.values, shown))))
-    return float(sum(p for p in shown if isinstance(p, int | float)))
+    return float(sum(p for p in shown if isinstance(p, int | float | np.floating)))

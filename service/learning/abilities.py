@@ -1,0 +1,38 @@
+"""What an estimator can do beyond learning one event: take weights, learn a batch."""
+
+import inspect
+from typing import Any
+
+from river import compose, multiclass
+
+
+def takes_weights(estimator: Any) -> bool:
+    """Whether `learn_one` names the parameter `w`.
+
+    A pipeline drops what its last step does not name, and an ensemble that takes any keyword need not heed it.
+    """
+    final = estimator._last_step if isinstance(estimator, compose.Pipeline) else estimator
+    try:
+        return "w" in inspect.signature(final.learn_one).parameters
+    except (TypeError, ValueError):
+        return False
+
+
+def without_batches(estimator: Any) -> str | None:
+    """The part that cannot learn a batch; None where all can."""
+    return next((type(part).__name__ for part in _parts(estimator) if not _learns_batches(part)), None)
+
+
+def _parts(estimator: Any) -> list[Any]:
+    if isinstance(estimator, compose.Pipeline):
+        return [part for step in estimator.steps.values() for part in _parts(step)]
+    if isinstance(estimator, compose.TransformerUnion):
+        return [part for step in estimator.transformers.values() for part in _parts(step)]
+    if isinstance(estimator, multiclass.OneVsRestClassifier):
+        return [estimator, *_parts(estimator.classifier)]
+    return [estimator]
+
+
+def _learns_batches(part: Any) -> bool:
+    answers = any(hasattr(part, name) for name in ("predict_many", "predict_proba_many", "transform_many"))
+    return answers and hasattr(part, "learn_many")

@@ -1,0 +1,39 @@
+"""Scikit-learn's estimators in river's dress, with plain Python values for labels and predictions."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from river import compat
+from sklearn.base import clone
+
+
+class ScikitClassifier(compat.SKL2RiverClassifier):
+    """A classifier that has learned nothing; scikit-learn gives probabilities in the order of sorted classes."""
+
+    def __init__(self, estimator: Any, classes: Sequence[str | int]) -> None:
+        super().__init__(clone(estimator), sorted(classes))
+
+    def predict_one(self, x: dict[Any, Any], **named: Any) -> Any:
+        """The label; the first class before anything was learned."""
+        return _plain(super().predict_one(x, **named))
+
+    def predict_proba_one(self, x: dict[Any, Any], **named: Any) -> Any:
+        """All classes and their probabilities; NotImplementedError where the estimator has none."""
+        if not hasattr(self.estimator, "predict_proba"):
+            raise NotImplementedError
+        return super().predict_proba_one(x, **named)
+
+
+class ScikitRegressor(compat.SKL2RiverRegressor):
+    """A regressor that has learned nothing."""
+
+    def __init__(self, estimator: Any) -> None:
+        super().__init__(clone(estimator))
+
+    def predict_one(self, x: dict[Any, Any]) -> Any:
+        """The value; 0 before anything was learned."""
+        return _plain(super().predict_one(x))
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else value
