@@ -9,7 +9,6 @@ import typer
 from service.bootstrap import App
 from service.cli.common import ConfigOption, JsonOption, actor, opened, out, show
 from service.domain.registry import CommandKind, Model
-from service.errors import ConfigurationError
 
 app = typer.Typer(no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="The model's name.")]
@@ -92,9 +91,10 @@ def rollback(
     with opened(config) as app_:
         if (to is None) == (at is None):
             msg = "found neither or both of --to VERSION and --at TIME, expected one of them"
-            raise ConfigurationError(msg)
+            raise typer.BadParameter(msg)
+        preview = app_.preview_rollback(name, to, at)
         if dry_run:
-            show(app_.preview_rollback(name, to, at), as_json=as_json)
+            show(preview, as_json=as_json)
             return
         arguments = {"to": to, "at": at, "reason": reason}
         wait_s = math.inf if wait else 30.0

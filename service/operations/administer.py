@@ -23,7 +23,14 @@ from service.domain.registry import (
     VersionKind,
 )
 from service.domain.specification import ModelSpec
-from service.errors import ConfigurationError, HeadraceError, NotFoundError, RefusedError, UnavailableError
+from service.errors import (
+    ConfigurationError,
+    HeadraceError,
+    LeaseLostError,
+    NotFoundError,
+    RefusedError,
+    UnavailableError,
+)
 from service.learning.learner import restored
 from service.operations.enrol import differences
 from service.operations.recover import require_environment
@@ -52,7 +59,7 @@ def carry_out(services: Services, command: Command, lease: Lease, *, session: "S
         return lease
     try:
         outcome, after = acts[command.kind]()
-    except UnavailableError:
+    except (UnavailableError, LeaseLostError):
         raise
     except HeadraceError as error:
         services.commands.settle(command.id, status=CommandStatus.REFUSED, outcome=str(error))
