@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli.common import ConfigOption, JsonOption, actor, opened, out, plain, show
+from service.cli.context import ConfigOption, JsonOption, actor, opened, out, plain, show
 from service.domain.events import Reason
 from service.domain.registry import CommandKind
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from service.bootstrap import App
-from service.cli.common import ConfigOption, JsonOption, actor, opened, out, show
+from service.cli.context import ConfigOption, JsonOption, actor, opened, out, show
 from service.domain.registry import CommandKind, Model
 
 app = typer.Typer(no_args_is_help=True)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 import yaml
 
-from service.cli.common import ConfigOption, Exit, JsonOption, actor, opened, out, reported, show
+from service.cli.context import ConfigOption, Exit, JsonOption, actor, opened, out, reported, show
 from service.config import load
 from service.errors import RefusedError
 from service.storage import upgrade as revisions

@@ -13,7 +13,7 @@ import typer
 from prometheus_client import CollectorRegistry
 
 from service.bootstrap import App, open_app
-from service.cli.common import ConfigOption, Exit, reported, set_up_logging
+from service.cli.context import ConfigOption, Exit, reported, set_up_logging
 from service.cli.signals import stopping
 from service.cli.supervise import Supervisor
 from service.config import Settings, load

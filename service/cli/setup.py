@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from service.bootstrap import environment, open_app, open_source
-from service.cli.common import ConfigOption, Exit, JsonOption, out, reported, show
+from service.cli.context import ConfigOption, Exit, JsonOption, out, reported, show
 from service.config import Settings, load
 from service.errors import ConfigurationError, HeadraceError
 from service.storage import upgrade

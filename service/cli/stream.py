@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.progress import Progress
 
-from service.cli.common import ConfigOption, opened, out
+from service.cli.context import ConfigOption, opened, out
 from service.domain.events import Records, TopicPartition
 from service.domain.position import Position
 from service.errors import RefusedError

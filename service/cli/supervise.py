@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from service.cli.common import Exit
+from service.cli.context import Exit
 from service.cli.signals import stopping
 
 _log = structlog.get_logger(__name__)
