@@ -23,7 +23,7 @@ RESERVED = {"HEADRACE_CONFIG", "HEADRACE_FAILPOINT"}
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which only true and false are booleans: `on: error` has the key "on"."""
+    """YAML in which only true and false are booleans (`on: error` has the key "on") and 1e-3 is a number."""
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -31,6 +31,8 @@ _Loader.yaml_implicit_resolvers = {
     for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false|True|False)$"), list("tTfF"))
+_EXPONENT = re.compile(r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)[eE][-+]?[0-9]+$")
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+.0123456789"))
 
 
 class Section(BaseModel):
