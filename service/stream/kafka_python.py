@@ -1,30 +1,42 @@
 """Kafka through kafka-python: assigned partitions, committed records, no automatic reset."""
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import structlog
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka import KafkaConsumer
 from kafka import TopicPartition as KafkaPartition
-from kafka.admin import NewTopic
-from kafka.errors import KafkaError, OffsetOutOfRangeError, TopicAlreadyExistsError
+from kafka.errors import KafkaError, OffsetOutOfRangeError
 from kafka.structs import OffsetAndMetadata
 
 from service.domain.events import Records, TopicPartition
 from service.domain.holding import require_held
 from service.domain.position import Bounds, Position
-from service.errors import NotFoundError, UnavailableError
+from service.errors import HeadraceError
+from service.stream import kafka_python_seams as seams
+from service.stream.kafka_errors import PATIENCE_S, SILENCE_S, no_topic, require_name
+from service.stream.kafka_python_client import opened, translated
+from service.stream.kafka_python_sink import KafkaPythonSink
 from service.stream.kafka_settings import KafkaSettings
+
+__all__ = ["KafkaPythonSink", "KafkaPythonSource"]
 
 _log = structlog.get_logger(__name__)
 
+_TUNING = {
+    "fetch_min_bytes": 1,
+    "fetch_max_wait_ms": 100,
+    "max_partition_fetch_bytes": 4 * 1024 * 1024,
+    "reconnect_backoff_max_ms": 2000,
+    "bootstrap_timeout_ms": PATIENCE_S * 1000,
+}
 _READING = {
     "isolation_level": "read_committed",
     "enable_auto_commit": False,
     "auto_offset_reset": "none",
-    "fetch_min_bytes": 1,
-    "fetch_max_wait_ms": 100,
-    "max_partition_fetch_bytes": 4 * 1024 * 1024,
+    "allow_auto_create_topics": False,
+    "metrics_enabled": False,
 }
 
 
@@ -35,141 +47,101 @@ class KafkaPythonSource:
         self._settings = settings
         self._group = group
         self._consumer: Any = None
+        self._position: dict[Any, int] = {}
+        self._heard = 0.0
 
     def bounds(self, topics: Sequence[str]) -> Mapping[TopicPartition, Bounds]:
-        """Start and end of every partition; NotFoundError for an unknown topic."""
-        consumer = self._connected()
-        try:
-            found = [KafkaPartition(topic, number) for topic in topics for number in self._partitions(topic)]
-            starts, ends = consumer.beginning_offsets(found), consumer.end_offsets(found)
-        except KafkaError as error:
-            raise self._unavailable(error) from error
+        """Start and end of every partition, the end where committed records end; NotFoundError."""
+        with translated(self._settings):
+            consumer = self._connected()
+            found = self._partitions(topics)
+            starts = consumer.beginning_offsets(found, timeout_ms=PATIENCE_S * 1000)
+            ends = consumer.end_offsets(found, timeout_ms=PATIENCE_S * 1000)
+        self._heard = time.monotonic()
         return {TopicPartition(at.topic, at.partition): Bounds(starts[at], ends[at]) for at in found}
 
     def assign(self, position: Position) -> None:
         """Seek every partition of the position."""
-        topics = sorted({at.topic for at in position.offsets})
-        require_held(position, self.bounds(topics))
-        self._consumer.assign([KafkaPartition(*at) for at in position.offsets])
-        for at, offset in position.offsets.items():
-            self._consumer.seek(KafkaPartition(*at), offset)
+        require_held(position, self.bounds(sorted({at.topic for at in position.offsets})))
+        self._position = {KafkaPartition(*at): offset for at, offset in position.offsets.items()}
+        with translated(self._settings):
+            self._consumer.assign(list(self._position))
+            for at, offset in self._position.items():
+                self._consumer.seek(at, offset)
 
     def poll(self, *, timeout_s: float, limit: int) -> Sequence[Records]:
         """Runs of records; an offset that the log does not hold any more is raised, never skipped."""
-        before = {at: self._consumer.position(at) for at in self._consumer.assignment()}
-        try:
-            polled = self._consumer.poll(timeout_ms=int(timeout_s * 1000), max_records=limit)
-        except OffsetOutOfRangeError:
-            self._raise_out_of_range(before)
-            raise
-        except KafkaError as error:
-            raise self._unavailable(error) from error
-        runs = [self._run(at, records) for at, records in polled.items()]
-        seen = set(polled)
-        for at in before.keys() - seen:
-            moved = self._consumer.position(at)
-            if moved is not None and moved != before[at]:
-                runs.append(Records(TopicPartition(at.topic, at.partition), [], [], [], moved))
-        return runs
+        if not self._position:
+            time.sleep(timeout_s)
+            return []
+        with translated(self._settings):
+            try:
+                polled = self._consumer.poll(timeout_ms=int(timeout_s * 1000), max_records=limit)
+            except OffsetOutOfRangeError:
+                self._require_held()
+                raise
+            moved = {
+                at: now for at, was in self._position.items() if (now := seams.position(self._consumer, at)) != was
+            }
+        self._position.update(moved)
+        if not moved:
+            self._listen()
+            return []
+        self._heard = time.monotonic()
+        return [_run(at, polled.get(at, ()), after) for at, after in moved.items()]
 
     def acknowledge(self, position: Position) -> None:
         """Commit group offsets, so that lag tools work; a failure is only logged."""
         offsets = {KafkaPartition(*at): OffsetAndMetadata(offset, "", -1) for at, offset in position.offsets.items()}
         try:
-            self._consumer.commit(offsets)
-        except KafkaError as error:
+            with translated(self._settings):
+                self._connected().commit(offsets, timeout_ms=SILENCE_S * 1000)
+        except HeadraceError as error:
             _log.info("group_offsets_not_committed", group=self._group, error=str(error))
 
     def close(self) -> None:
         """Leave."""
-        if self._consumer is not None:
-            self._consumer.close()
-            self._consumer = None
+        consumer, self._consumer = self._consumer, None
+        if consumer is None:
+            return
+        try:
+            consumer.close(autocommit=False, timeout_ms=1000)
+        except KafkaError as error:
+            _log.info("consumer_not_closed", group=self._group, error=str(error))
 
     def _connected(self) -> Any:
         if self._consumer is None:
-            try:
-                self._consumer = KafkaConsumer(**self._settings.for_kafka_python(), **_READING, group_id=self._group)
-            except KafkaError as error:
-                raise self._unavailable(error) from error
+            given = {**_TUNING, **self._settings.for_kafka_python(), **_READING, "group_id": self._group}
+            self._consumer = opened(KafkaConsumer, self._settings, **given)
+            seams.decode_rows(self._consumer)
         return self._consumer
 
-    def _partitions(self, topic: str) -> list[int]:
-        found = self._consumer.partitions_for_topic(topic)
-        if not found:
-            msg = f"found no topic {topic} at {self._settings.bootstrap_servers}; create it, or check `events:`"
-            raise NotFoundError(msg)
-        return sorted(found)
+    def _partitions(self, topics: Sequence[str]) -> list[Any]:
+        """Of the metadata as it is now, so that partitions are seen that were added."""
+        for topic in topics:
+            require_name(self._settings, topic)
+        for _ in range(2):
+            seams.refresh(self._consumer, topics, timeout_s=PATIENCE_S)
+            numbers = {topic: seams.partitions(self._consumer, topic) for topic in topics}
+            if all(numbers.values()):
+                return [KafkaPartition(topic, number) for topic in topics for number in numbers[topic]]
+        raise no_topic(self._settings, next(topic for topic in topics if not numbers[topic]))
 
-    def _run(self, at: Any, records: Sequence[Any]) -> Records:
-        following = self._consumer.position(at)
-        last = records[-1].offset + 1
-        return Records(
-            TopicPartition(at.topic, at.partition),
-            [record.offset for record in records],
-            [record.timestamp for record in records],
-            [record.value or b"" for record in records],
-            last if following is None else max(following, last),
-        )
+    def _listen(self) -> None:
+        """Ask the broker whether it is there where nothing was heard of it for long; UnavailableError."""
+        if time.monotonic() - self._heard > SILENCE_S:
+            with translated(self._settings):
+                self._consumer.end_offsets([next(iter(self._position))], timeout_ms=SILENCE_S * 1000)
+            self._heard = time.monotonic()
 
-    def _raise_out_of_range(self, before: Mapping[Any, int]) -> None:
-        position = Position({TopicPartition(at.topic, at.partition): offset for at, offset in before.items()})
-        require_held(position, self.bounds(sorted({at.topic for at in before})))
-
-    def _unavailable(self, error: Exception) -> UnavailableError:
-        shown = self._settings.bootstrap_servers
-        return UnavailableError(f"found no Kafka at {shown}: {error}; check it with `headrace doctor`")
+    def _require_held(self) -> None:
+        position = Position({TopicPartition(at.topic, at.partition): offset for at, offset in self._position.items()})
+        require_held(position, self.bounds(sorted({at.topic for at in self._position})))
 
 
-class KafkaPythonSink:
-    """Implements `ports.Sink`."""
-
-    def __init__(self, settings: KafkaSettings) -> None:
-        self._settings = settings
-        try:
-            self._producer: Any = KafkaProducer(
-                **settings.for_kafka_python(), acks="all", enable_idempotence=True, linger_ms=5
-            )
-        except KafkaError as error:
-            msg = f"found no Kafka at {settings.bootstrap_servers}: {error}; check it with `headrace doctor`"
-            raise UnavailableError(msg) from error
-
-    def create(self, topic: str, *, partitions: int) -> None:
-        """Make the topic unless it exists."""
-        admin = KafkaAdminClient(**self._settings.for_kafka_python())
-        try:
-            admin.create_topics([NewTopic(topic, partitions, 1)])
-        except TopicAlreadyExistsError:
-            _log.debug("topic_exists", topic=topic)
-        finally:
-            admin.close()
-
-    def append(
-        self,
-        topic: str,
-        values: Sequence[bytes],
-        *,
-        keys: Sequence[bytes] | None = None,
-        timestamps: Sequence[int] | None = None,
-    ) -> None:
-        """Durable at all replicas when it returns."""
-        try:
-            futures = [
-                self._producer.send(
-                    topic,
-                    value,
-                    key=keys[i] if keys else None,
-                    timestamp_ms=timestamps[i] if timestamps else None,
-                )
-                for i, value in enumerate(values)
-            ]
-            self._producer.flush()
-            for future in futures:
-                future.get(timeout=30)
-        except KafkaError as error:
-            msg = f"found the append to {topic} not acknowledged: {error}; publish again, ids make it safe"
-            raise UnavailableError(msg) from error
-
-    def close(self) -> None:
-        """Flush and leave."""
-        self._producer.close()
+def _run(at: Any, rows: Sequence[seams.Row], after: int) -> Records:
+    where = TopicPartition(at.topic, at.partition)
+    if not rows:
+        return Records(where, (), (), (), after)
+    offsets, timestamps, values = zip(*rows, strict=True)
+    return Records(where, offsets, timestamps, values, after)

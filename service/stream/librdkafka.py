@@ -1,33 +1,45 @@
 """Kafka through confluent-kafka, the optional extra `librdkafka`: the same events, decoded faster."""
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import groupby
 from typing import Any
 
 import structlog
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
 
 from service.domain.events import Records, TopicPartition
 from service.domain.holding import require_held
 from service.domain.position import Bounds, Position
-from service.errors import NotFoundError, UnavailableError
+from service.errors import HeadraceError
+from service.stream.kafka_errors import PATIENCE_S, SILENCE_S, diverged, no_topic, require_name
 from service.stream.kafka_settings import KafkaSettings
+from service.stream.librdkafka_client import Faults, opened
+from service.stream.librdkafka_sink import LibrdkafkaSink
+
+__all__ = ["LibrdkafkaSink", "LibrdkafkaSource"]
 
 _log = structlog.get_logger(__name__)
 
-TIMEOUT_S = 10.0
+_TUNING = {
+    "fetch.wait.max.ms": 50,
+    "fetch.queue.backoff.ms": 10,
+    "queued.min.messages": 20_000,
+    "queued.max.messages.kbytes": 32_768,
+    "reconnect.backoff.max.ms": 2000,
+}
 _READING = {
     "isolation.level": "read_committed",
     "enable.auto.commit": False,
     "enable.auto.offset.store": False,
     "auto.offset.reset": "error",
     "enable.partition.eof": True,
-    "fetch.wait.max.ms": 50,
-    "queued.min.messages": 20_000,
-    "queued.max.messages.kbytes": 32_768,
+    "allow.auto.create.topics": False,
 }
+_NO_TOPIC = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_EXCEPTION, KafkaError._UNKNOWN_TOPIC})
+_NOT_HELD = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})
 
 
 class LibrdkafkaSource:
@@ -36,138 +48,139 @@ class LibrdkafkaSource:
     def __init__(self, settings: KafkaSettings, group: str) -> None:
         self._settings = settings
         self._group = group
-        self._consumer: Any = Consumer({**settings.for_librdkafka(), **_READING, "group.id": group})
+        self._faults = Faults()
+        given = {**_TUNING, **settings.for_librdkafka(), **_READING, "group.id": group}
+        self._consumer: Any = opened(Consumer, settings, {**given, "error_cb": self._faults.note})
         self._position: dict[TopicPartition, int] = {}
+        self._failed: KafkaError | None = None
+        self._heard = 0.0
 
     def bounds(self, topics: Sequence[str]) -> Mapping[TopicPartition, Bounds]:
-        """Start and end of every partition; NotFoundError for an unknown topic."""
-        try:
-            return {at: self._bounds_of(at) for topic in topics for at in self._partitions(topic)}
-        except KafkaException as error:
-            raise self._unavailable(error) from error
+        """Start and end of every partition, the end where committed records end; NotFoundError."""
+        with self._translated():
+            found = [at for topic in topics for at in self._partitions(topic)]
+            starts, ends = self._offsets(found, OFFSET_BEGINNING), self._offsets(found, OFFSET_END)
+        self._answered()
+        return {at: Bounds(starts[at], ends[at]) for at in found}
 
     def assign(self, position: Position) -> None:
         """Begin at every offset of the position."""
         require_held(position, self.bounds(sorted({at.topic for at in position.offsets})))
         self._position = dict(position.offsets)
-        self._consumer.assign([KafkaPartition(*at, offset) for at, offset in position.offsets.items()])
+        self._failed = None
+        self._begin()
 
     def poll(self, *, timeout_s: float, limit: int) -> Sequence[Records]:
         """Runs of records; the end of a partition moves the position past markers."""
-        messages = self._consumer.consume(limit, timeout_s)
-        runs: dict[TopicPartition, tuple[list[int], list[int], list[bytes]]] = {}
+        if self._failed is not None:
+            self._recover(self._failed)
+        with self._translated():
+            messages = self._consumer.consume(limit, timeout_s)
+        errors = [message for message in messages if message.error() is not None]
         ends: dict[TopicPartition, int] = {}
-        for message in messages:
-            error = message.error()
-            if error is None:
-                at = TopicPartition(message.topic(), message.partition())
-                columns = runs.get(at)
-                if columns is None:
-                    columns = runs[at] = ([], [], [])
-                columns[0].append(message.offset())
-                columns[1].append(message.timestamp()[1])
-                columns[2].append(message.value() or b"")
-            elif error.code() == KafkaError._PARTITION_EOF:
-                ends[TopicPartition(message.topic(), message.partition())] = message.offset()
-            else:
-                self._raise(error)
-        found = [self._run(at, columns, ends.pop(at, None)) for at, columns in runs.items()]
-        found += [Records(at, [], [], [], end) for at, end in ends.items() if end > self._position.get(at, 0)]
+        if errors:
+            messages = [message for message in messages if message.error() is None]
+            ends = self._sorted_out(errors)
+        found = _runs(messages, ends)
+        found += [Records(at, (), (), (), end) for at, end in ends.items() if end > self._position.get(at, end)]
         self._position.update({run.at: run.next_offset for run in found})
+        if found:
+            self._heard = time.monotonic()
+        else:
+            self._listen()
         return found
 
     def acknowledge(self, position: Position) -> None:
         """Commit group offsets, so that lag tools work; a failure is only logged."""
         offsets = [KafkaPartition(*at, offset) for at, offset in position.offsets.items()]
         try:
-            self._consumer.commit(offsets=offsets, asynchronous=True)
-        except KafkaException as error:
+            with self._translated():
+                self._consumer.commit(offsets=offsets, asynchronous=True)
+        except HeadraceError as error:
             _log.info("group_offsets_not_committed", group=self._group, error=str(error))
 
     def close(self) -> None:
         """Leave."""
         self._consumer.close()
 
+    def _begin(self) -> None:
+        with self._translated():
+            self._consumer.assign([KafkaPartition(*at, offset) for at, offset in self._position.items()])
+
     def _partitions(self, topic: str) -> list[TopicPartition]:
-        found = self._consumer.list_topics(topic, timeout=TIMEOUT_S).topics[topic]
-        if found.error is not None or not found.partitions:
-            msg = f"found no topic {topic} at {self._settings.bootstrap_servers}; create it, or check `events:`"
-            raise NotFoundError(msg)
+        require_name(self._settings, topic)
+        found = self._consumer.list_topics(topic, timeout=PATIENCE_S).topics[topic]
+        if found.error is not None and found.error.code() not in _NO_TOPIC:
+            raise KafkaException(found.error)
+        if not found.partitions:
+            raise no_topic(self._settings, topic)
         return [TopicPartition(topic, number) for number in sorted(found.partitions)]
 
-    def _bounds_of(self, at: TopicPartition) -> Bounds:
-        start, end = self._consumer.get_watermark_offsets(KafkaPartition(*at), timeout=TIMEOUT_S, cached=False)
-        return Bounds(start, end)
+    def _offsets(self, partitions: Sequence[TopicPartition], which: int) -> dict[TopicPartition, int]:
+        """Of all partitions by one request to each broker."""
+        if not partitions:
+            return {}
+        asked = [KafkaPartition(*at, which) for at in partitions]
+        answered = self._consumer.offsets_for_times(asked, timeout=PATIENCE_S)
+        for one in answered:
+            if one.error is not None:
+                raise KafkaException(one.error)
+        return {TopicPartition(one.topic, one.partition): one.offset for one in answered}
 
-    def _run(self, at: TopicPartition, columns: tuple[list[int], list[int], list[bytes]], end: int | None) -> Records:
-        offsets, timestamps, values = columns
-        following = offsets[-1] + 1
-        return Records(at, offsets, timestamps, values, max(following, end or 0))
+    def _sorted_out(self, messages: Sequence[Any]) -> dict[TopicPartition, int]:
+        """The ends that were reached; what else went wrong is raised by the next poll, after these records."""
+        ends: dict[TopicPartition, int] = {}
+        for message in messages:
+            error = message.error()
+            if error.code() == KafkaError._PARTITION_EOF:
+                ends[TopicPartition(message.topic(), message.partition())] = message.offset()
+            else:
+                self._failed = error
+        return ends
 
-    def _raise(self, error: Any) -> None:
-        if error.code() in {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}:
+    def _recover(self, error: KafkaError) -> None:
+        """Begin again where the records that were handed out end, since the driver may have stopped there."""
+        self._heard = 0.0
+        if error.code() == KafkaError._LOG_TRUNCATION:
+            raise diverged(error)
+        if error.code() in _NOT_HELD:
             require_held(Position(self._position), self.bounds(sorted({at.topic for at in self._position})))
-        if error.fatal() or not error.retriable():
-            _log.info("kafka_error", group=self._group, error=str(error))
-        raise self._unavailable(error)
+        self._failed = None
+        self._begin()
+        with self._translated():
+            raise KafkaException(error)
 
-    def _unavailable(self, error: object) -> UnavailableError:
-        shown = self._settings.bootstrap_servers
-        return UnavailableError(f"found no Kafka at {shown}: {error}; check it with `headrace doctor`")
+    def _listen(self) -> None:
+        """Ask the broker whether it is there where nothing was heard of it for long; UnavailableError."""
+        if self._position and time.monotonic() - self._heard > SILENCE_S:
+            with self._translated():
+                self._offsets([next(iter(self._position))], OFFSET_END)
+            self._answered()
+
+    def _answered(self) -> None:
+        self._heard = time.monotonic()
+        self._faults.clear()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except KafkaException as error:
+            if not self._position:
+                self._consumer.consume(1, 0)  # nothing is assigned: this only lets the driver tell its faults
+            raise self._faults.translated(self._settings, error) from error
 
 
-class LibrdkafkaSink:
-    """Implements `ports.Sink`."""
+def _runs(messages: Sequence[Any], ends: dict[TopicPartition, int]) -> list[Records]:
+    """The messages by partition, column by column; ends that belong to a run are used up."""
+    parts: dict[TopicPartition, list[Any]] = {}
+    for at, run in groupby(messages, key=lambda one: (one.topic(), one.partition())):
+        parts.setdefault(TopicPartition(*at), []).extend(run)
+    return [_run(at, part, ends.pop(at, 0)) for at, part in parts.items()]
 
-    def __init__(self, settings: KafkaSettings) -> None:
-        self._settings = settings
-        options = {"enable.idempotence": True, "acks": "all", "linger.ms": 5, "partitioner": "murmur2_random"}
-        self._producer: Any = Producer({**settings.for_librdkafka(), **options})
-        self._failures: list[Any] = []
 
-    def create(self, topic: str, *, partitions: int) -> None:
-        """Make the topic unless it exists."""
-        admin = AdminClient(self._settings.for_librdkafka())
-        for future in admin.create_topics([NewTopic(topic, partitions, 1)]).values():
-            try:
-                future.result(TIMEOUT_S)
-            except KafkaException as error:
-                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                    raise self._unavailable(topic, error) from error
-
-    def append(
-        self,
-        topic: str,
-        values: Sequence[bytes],
-        *,
-        keys: Sequence[bytes] | None = None,
-        timestamps: Sequence[int] | None = None,
-    ) -> None:
-        """Durable at all replicas when it returns."""
-        self._failures.clear()
-        for i, value in enumerate(values):
-            extra: dict[str, Any] = {"timestamp": timestamps[i]} if timestamps else {}
-            while True:
-                try:
-                    self._producer.produce(
-                        topic, value, key=keys[i] if keys else None, on_delivery=self._delivered, **extra
-                    )
-                    break
-                except BufferError:
-                    self._producer.poll(0.1)
-        if self._producer.flush(60) or self._failures:
-            raise self._unavailable(topic, self._failures[:1])
-
-    def close(self) -> None:
-        """Flush."""
-        self._producer.flush(10)
-
-    def _delivered(self, error: Any, message: Any) -> None:
-        del message
-        if error is not None:
-            self._failures.append(error)
-
-    def _unavailable(self, topic: str, error: object) -> UnavailableError:
-        return UnavailableError(
-            f"found the append to {topic} not acknowledged: {error}; publish again, ids make it safe"
-        )
+def _run(at: TopicPartition, messages: Sequence[Any], end: int) -> Records:
+    offsets = [one.offset() for one in messages]
+    timestamps = [one.timestamp()[1] for one in messages]
+    values = [one.value() or b"" for one in messages]
+    return Records(at, offsets, timestamps, values, max(offsets[-1] + 1, end))

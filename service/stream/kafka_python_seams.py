@@ -1,0 +1,163 @@
+"""Where kafka-python's public interface is too slow or waits without end: its inner parts, in one place."""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias
+
+from kafka.errors import CorruptRecordError
+
+Row: TypeAlias = tuple[int, int, bytes]
+"""Offset, timestamp, value."""
+
+
+def refresh(consumer: Any, topics: Iterable[str], *, timeout_s: float) -> None:
+    """Ask for the topics' partitions now; KafkaTimeoutError, where `partitions_for_topic` would wait for ever."""
+    cluster = consumer._cluster
+    for topic in topics:
+        cluster.add_topic(topic)
+    consumer._net.run(consumer._manager.wait_for, cluster.request_update(), timeout_s * 1000)
+
+
+def partitions(consumer: Any, topic: str) -> list[int]:
+    """Of the newest metadata; empty for a topic that is not there."""
+    return sorted(consumer._cluster.partitions_for_topic(topic) or ())
+
+
+def position(consumer: Any, at: Any) -> int:
+    """The next offset to fetch; unlike `position()`, without a word to the broker."""
+    offset: int = consumer._subscription.assignment[at].position.offset
+    return offset
+
+
+def decode_rows(consumer: Any) -> None:
+    """Have `poll` return rows instead of records, which takes a part of the time."""
+    consumer._fetcher.PartitionRecords = FetchedRows
+
+
+class FetchedRows:
+    """One partition's part of a fetch, decoded a batch at a time; the fetcher uses it as its own class."""
+
+    def __init__(self, fetch_offset: int, tp: Any, records: Any, **options: Any) -> None:
+        self.topic_partition = tp
+        self.leader_epoch = -1
+        self.bytes_read = records.size_in_bytes()
+        self._fetched = fetch_offset
+        self._batches = records
+        self._check_crcs: bool = options["check_crcs"]
+        self._on_drain: Callable[[Any], None] = options["on_drain"]
+        self._aborted = deque(sorted(options["aborted_transactions"] or (), key=lambda one: one.first_offset))
+        self._aborting: set[int] = set()
+        self._rows: list[Row] = []
+        self._taken = 0
+        self._after = fetch_offset
+        self._failure: Exception | None = None
+        self._open = True
+
+    def __bool__(self) -> bool:
+        """Whether there may be more."""
+        return self._open
+
+    @property
+    def next_fetch_offset(self) -> int:
+        """Where the partition stands, past markers, aborted and compacted records."""
+        return self._rows[self._taken][0] if self._taken < len(self._rows) else self._after
+
+    def drain(self) -> None:
+        """Forget the rest."""
+        if self._open:
+            self._open = False
+            self._on_drain(self)
+
+    def take(self, limit: int) -> list[Row]:
+        """At most `limit` rows; what is wrong with a batch is raised once the rows before it are taken."""
+        found: list[Row] = []
+        while len(found) < limit and self._ready(found):
+            part = self._rows[self._taken : self._taken + limit - len(found)]
+            self._taken += len(part)
+            found += part
+        return found
+
+    def _ready(self, found: list[Row]) -> bool:
+        """Whether decoded rows wait; the fetch is over after the last batch, or at one that cannot be read."""
+        if self._failure is None:
+            try:
+                self._advance()
+            except Exception as error:  # noqa: BLE001 - as the fetcher itself does, whatever it is
+                self._failure = error
+        if self._failure is not None and not found:
+            self.drain()
+            raise self._failure
+        return self._failure is None and self._open
+
+    def _advance(self) -> None:
+        while self._open and self._taken == len(self._rows):
+            batch = self._batches.next_batch()
+            if batch is None:
+                self.drain()
+            else:
+                self._decode(batch)
+
+    def _decode(self, batch: Any) -> None:
+        if self._check_crcs and not batch.validate_crc():
+            msg = f"{self.topic_partition}: the batch at offset {batch.base_offset} does not fit its checksum"
+            raise CorruptRecordError(msg)
+        if batch.magic < 2:
+            rows = [(one.offset, one.timestamp, one.value or b"") for one in batch]
+            after = rows[-1][0] + 1
+        else:
+            self.leader_epoch = batch.leader_epoch
+            rows = [] if self._hidden(batch) else _rows(batch)
+            after = batch.next_offset
+        if rows and rows[0][0] < self._fetched:
+            rows = [row for row in rows if row[0] >= self._fetched]
+        self._rows, self._taken, self._after = rows, 0, max(after, self._after)
+
+    def _hidden(self, batch: Any) -> bool:
+        """Whether the batch is a marker, or of a transaction that was aborted."""
+        while self._aborted and self._aborted[0].first_offset <= batch.last_offset:
+            self._aborting.add(self._aborted.popleft().producer_id)
+        if not batch.is_control_batch:
+            return batch.is_transactional and batch.producer_id in self._aborting
+        if next(batch).abort:
+            self._aborting.discard(batch.producer_id)
+        return True
+
+
+def _rows(batch: Any) -> list[Row]:
+    """Every record of a batch of format 2; headers are skipped, and keys, which nothing reads."""
+    batch._maybe_uncompress()
+    data, at = bytes(batch._buffer), batch._pos
+    base, first = batch.base_offset, batch.first_timestamp
+    rows: list[Row] = []
+    add = rows.append
+    try:
+        for _ in range(batch.records_count):
+            length, at = _varint(data, at)
+            end = at + length
+            since, at = _varint(data, at + 1)
+            delta, at = _varint(data, at)
+            size, at = _varint(data, at)
+            size, at = _varint(data, at + max(size, 0))
+            add((base + delta, first + since, data[at : at + max(size, 0)]))
+            at = end
+    except IndexError as error:
+        msg = f"the batch at offset {base} ends in the middle of a record"
+        raise CorruptRecordError(msg) from error
+    if batch.timestamp_type == batch.LOG_APPEND_TIME:
+        return [(offset, batch.max_timestamp, value) for offset, _, value in rows]
+    return rows
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    """A zigzag number, and where it ends."""
+    value = data[at]
+    if value < 128:
+        return (value >> 1) ^ -(value & 1), at + 1
+    value &= 127
+    for shift in range(7, 70, 7):
+        at += 1
+        byte = data[at]
+        value |= (byte & 127) << shift
+        if byte < 128:
+            break
+    return (value >> 1) ^ -(value & 1), at + 1

@@ -1,0 +1,111 @@
+"""Appending to Kafka through librdkafka."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from service.domain.partitioning import require_same_length
+from service.stream.kafka_errors import PATIENCE_S, no_topic, not_acknowledged, require_name
+from service.stream.kafka_settings import KafkaSettings
+from service.stream.librdkafka_client import Faults, opened
+
+_DELIVERY_S = 30.0
+_TUNING = {"linger.ms": 5, "reconnect.backoff.max.ms": 2000}
+_APPENDING = {
+    "acks": "all",
+    "enable.idempotence": True,
+    "partitioner": "murmur2_random",
+    "delivery.timeout.ms": int(_DELIVERY_S * 1000),
+}
+_BROKERS_DEFAULT = -1
+
+
+class LibrdkafkaSink:
+    """Implements `ports.Sink`."""
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._settings = settings
+        self._faults = Faults()
+        self._partitions: dict[str, int] = {}
+        self._turns: dict[str, int] = {}
+        self._failures: list[KafkaError] = []
+        given = {**_TUNING, **settings.for_librdkafka(), **_APPENDING, "error_cb": self._faults.note}
+        self._producer: Any = opened(Producer, settings, given)
+
+    def create(self, topic: str, *, partitions: int) -> None:
+        """Make the topic unless it exists."""
+        require_name(self._settings, topic)
+        admin = opened(AdminClient, self._settings, {**self._settings.for_librdkafka(), "error_cb": self._faults.note})
+        made = admin.create_topics([NewTopic(topic, partitions, _BROKERS_DEFAULT)], request_timeout=PATIENCE_S)
+        with self._translated():
+            try:
+                made[topic].result()
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise
+
+    def append(
+        self,
+        topic: str,
+        values: Sequence[bytes],
+        *,
+        keys: Sequence[bytes] | None = None,
+        timestamps: Sequence[int] | None = None,
+    ) -> None:
+        """Durable at all replicas when it returns; NotFoundError for an unknown topic."""
+        require_same_length(values, keys, timestamps)
+        self._failures.clear()
+        count = self._known(topic)
+        turn = self._turns.get(topic, 0)
+        with self._translated():
+            for i, value in enumerate(values):
+                where: dict[str, Any] = {"key": keys[i]} if keys else {"partition": (turn + i) % count}
+                when = {"timestamp": timestamps[i]} if timestamps else {}
+                self._produce(topic, value, **where, **when)
+            unsent = self._producer.flush(_DELIVERY_S + 5)
+        self._turns[topic] = turn if keys else turn + len(values)
+        if unsent or self._failures:
+            cause = self._failures[0].str() if self._failures else f"{unsent} records wait after {_DELIVERY_S:.0f} s"
+            raise not_acknowledged(topic, cause)
+        self._faults.clear()
+
+    def close(self) -> None:
+        """Flush."""
+        self._producer.flush(_DELIVERY_S)
+
+    def _produce(self, topic: str, value: bytes, **place: Any) -> None:
+        while True:
+            try:
+                self._producer.produce(topic, value, on_delivery=self._delivered, **place)
+            except BufferError:
+                self._producer.poll(0.1)
+            else:
+                return
+
+    def _known(self, topic: str) -> int:
+        """The topic's number of partitions; asked of the whole list, since asking by name may create it."""
+        require_name(self._settings, topic)
+        if topic not in self._partitions:
+            with self._translated():
+                found = self._producer.list_topics(timeout=PATIENCE_S).topics
+            if topic not in found:
+                raise no_topic(self._settings, topic)
+            self._partitions[topic] = len(found[topic].partitions)
+        return self._partitions[topic]
+
+    def _delivered(self, error: KafkaError | None, message: object) -> None:
+        del message
+        if error is not None:
+            self._failures.append(error)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except KafkaException as error:
+            self._producer.poll(0)
+            raise self._faults.translated(self._settings, error) from error
