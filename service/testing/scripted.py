@@ -1,0 +1,101 @@
+"""A source that follows a script, with an end of input and a crash in it: resumption without a broker."""
+
+import time
+from collections.abc import Mapping, Sequence
+from enum import Enum
+
+from service.domain.events import Records, TopicPartition
+from service.domain.holding import require_held
+from service.domain.position import Bounds, Position
+from service.errors import NotFoundError
+
+
+class Cue(Enum):
+    """What a script says besides records; each takes an offset that holds no record, and happens once."""
+
+    END = "end"
+    CRASH = "crash"
+
+
+END = Cue.END
+"""The input ends here; a source that is assigned this offset goes on behind it."""
+CRASH = Cue.CRASH
+"""The poll that comes here raises CrashError."""
+
+
+class CrashError(Exception):
+    """The script's crash; no error of Headrace's own, so that nothing handles it."""
+
+
+class Script:
+    """One partition's items, read by one source after the other."""
+
+    def __init__(self, items: Sequence[bytes | Cue], *, topic: str = "scripted") -> None:
+        self.at = TopicPartition(topic, 0)
+        self.acknowledged: Position | None = None
+        self._items = list(items)
+        self._happened: set[int] = set()
+
+    def source(self) -> "ScriptedSource":
+        """A reader; cues that have happened to another are gaps to it."""
+        return ScriptedSource(self)
+
+    def _cue(self, start: int, kinds: frozenset[Cue]) -> int:
+        """The first offset from `start` on with such a cue still to come; else where the script is over."""
+        for offset in range(start, len(self._items)):
+            if self._items[offset] in kinds and offset not in self._happened:
+                return offset
+        return len(self._items)
+
+    def _pass(self, offset: int, kind: Cue) -> bool:
+        """Whether this cue happens now."""
+        happens = self._cue(offset, frozenset({kind})) == offset < len(self._items)
+        if happens:
+            self._happened.add(offset)
+        return happens
+
+    def _records(self, start: int, stop: int) -> Records:
+        found = [(i, item) for i, item in enumerate(self._items[start:stop], start) if isinstance(item, bytes)]
+        offsets = [i for i, _ in found]
+        return Records(self.at, offsets, offsets, [item for _, item in found], stop)
+
+
+class ScriptedSource:
+    """Implements `ports.Source`; a record's timestamp is its offset."""
+
+    def __init__(self, script: Script) -> None:
+        self._script = script
+        self._offset = 0
+
+    def bounds(self, topics: Sequence[str]) -> Mapping[TopicPartition, Bounds]:
+        """Up to the next END; NotFoundError for an unknown topic."""
+        for topic in topics:
+            if topic != self._script.at.topic:
+                msg = f"topic {topic!r} is not in this script; found {self._script.at.topic}"
+                raise NotFoundError(msg)
+        return {self._script.at: Bounds(0, self._script._cue(0, frozenset({END})))}
+
+    def assign(self, position: Position) -> None:
+        """Read from here; behind an END where it is one."""
+        require_held(position, self.bounds([self._script.at.topic]))
+        self._offset = position.offsets[self._script.at]
+        self._script._pass(self._offset, END)
+
+    def poll(self, *, timeout_s: float, limit: int) -> Sequence[Records]:
+        """The records before the next cue; CrashError at a CRASH, and nothing at an END."""
+        stop = min(self._script._cue(self._offset, frozenset(Cue)), self._offset + limit)
+        if stop > self._offset:
+            start, self._offset = self._offset, stop
+            return [self._script._records(start, stop)]
+        if self._script._pass(self._offset, CRASH):
+            msg = f"the script crashes at offset {self._offset}"
+            raise CrashError(msg)
+        time.sleep(timeout_s)
+        return ()
+
+    def acknowledge(self, position: Position) -> None:
+        """Kept in the script's `acknowledged`."""
+        self._script.acknowledged = position
+
+    def close(self) -> None:
+        """Nothing to release."""

@@ -1,0 +1,197 @@
+"""A stream in memory: topics, partitions, offsets, gaps and retention as a broker has them."""
+
+import threading
+import time
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from service.domain.events import Records, TopicPartition
+from service.domain.holding import require_held
+from service.domain.partitioning import require_same_length, spread
+from service.domain.position import Bounds, Position
+from service.errors import NotFoundError
+
+
+@dataclass(slots=True)
+class _Partition:
+    """Records by offset; `end` may lie past the last, and offsets in between may hold none."""
+
+    start: int = 0
+    end: int = 0
+    offsets: list[int] = field(default_factory=list)
+    timestamps: list[int] = field(default_factory=list)
+    values: list[bytes] = field(default_factory=list)
+
+    def append(self, value: bytes, timestamp: int) -> None:
+        self.offsets.append(self.end)
+        self.timestamps.append(timestamp)
+        self.values.append(value)
+        self.end += 1
+
+    def keep(self, places: Sequence[int]) -> None:
+        self.offsets = [self.offsets[i] for i in places]
+        self.timestamps = [self.timestamps[i] for i in places]
+        self.values = [self.values[i] for i in places]
+
+    def read(self, at: TopicPartition, offset: int, limit: int) -> Records:
+        first = bisect_left(self.offsets, offset)
+        last = min(first + limit, len(self.offsets))
+        after = self.end if last == len(self.offsets) else self.offsets[last - 1] + 1
+        part = slice(first, last)
+        return Records(at, self.offsets[part], self.timestamps[part], self.values[part], after)
+
+
+class MemoryStream:
+    """Any number of sources and sinks over one log; threads may share it."""
+
+    def __init__(self) -> None:
+        self.acknowledged: dict[TopicPartition, int] = {}
+        self._topics: dict[str, list[_Partition]] = {}
+        self._turns: dict[str, int] = {}
+        self._changed = threading.Condition()
+
+    def source(self) -> "MemorySource":
+        """A reader of its own position."""
+        return MemorySource(self)
+
+    def sink(self) -> "MemorySink":
+        """A writer."""
+        return MemorySink(self)
+
+    def truncate(self, at: TopicPartition, *, before: int) -> None:
+        """Forget the records below the offset, as retention does."""
+        with self._changed:
+            part = self._partition(at)
+            part.start = max(part.start, min(before, part.end))
+            part.keep(range(bisect_left(part.offsets, part.start), len(part.offsets)))
+
+    def marker(self, at: TopicPartition) -> int:
+        """The next offset, which from now on holds no record, as a transaction's end does not."""
+        with self._changed:
+            part = self._partition(at)
+            part.end += 1
+            self._changed.notify_all()
+            return part.end - 1
+
+    def compact(self, at: TopicPartition, *, without: Sequence[int]) -> None:
+        """Remove single records, as compaction does; the offsets stay."""
+        gone = set(without)
+        with self._changed:
+            part = self._partition(at)
+            part.keep([i for i, offset in enumerate(part.offsets) if offset not in gone])
+
+    def _create(self, topic: str, partitions: int) -> None:
+        with self._changed:
+            self._topics.setdefault(topic, [_Partition() for _ in range(partitions)])
+
+    def _append(
+        self, topic: str, values: Sequence[bytes], keys: Sequence[bytes] | None, timestamps: Sequence[int]
+    ) -> None:
+        with self._changed:
+            parts = self._topic(topic)
+            turn = self._turns.get(topic, 0)
+            for part, indices in zip(
+                parts, spread(len(values), partitions=len(parts), keys=keys, turn=turn), strict=True
+            ):
+                for i in indices:
+                    part.append(values[i], timestamps[i])
+            self._turns[topic] = turn if keys is not None else (turn + len(values)) % len(parts)
+            self._changed.notify_all()
+
+    def _bounds(self, topics: Sequence[str]) -> dict[TopicPartition, Bounds]:
+        with self._changed:
+            return {
+                TopicPartition(topic, number): Bounds(part.start, part.end)
+                for topic in topics
+                for number, part in enumerate(self._topic(topic))
+            }
+
+    def _poll(self, position: dict[TopicPartition, int], timeout_s: float, limit: int) -> Sequence[Records]:
+        """What is there, or comes in time, and the position moved past it."""
+        deadline = time.monotonic() + timeout_s
+        with self._changed:
+            while not (found := list(self._runs(position, limit))):
+                if not self._changed.wait(max(deadline - time.monotonic(), 0)) and time.monotonic() >= deadline:
+                    break
+            return found
+
+    def _runs(self, position: dict[TopicPartition, int], limit: int) -> Iterator[Records]:
+        for place, (at, offset) in enumerate(list(position.items())):
+            part = self._partition(at)
+            require_held(Position({at: offset}), {at: Bounds(part.start, part.end)})
+            if limit <= 0 or offset == part.end:
+                continue
+            found = part.read(at, offset, max(1, limit // (len(position) - place)))
+            limit -= len(found.offsets)
+            position[at] = found.next_offset
+            yield found
+
+    def _partition(self, at: TopicPartition) -> _Partition:
+        return self._topic(at.topic)[at.partition]
+
+    def _topic(self, topic: str) -> list[_Partition]:
+        try:
+            return self._topics[topic]
+        except KeyError:
+            names = ", ".join(sorted(self._topics)) or "no topics"
+            msg = f"topic {topic!r} does not exist in this stream; found {names}. A sink's `create` makes it"
+            raise NotFoundError(msg) from None
+
+
+class MemorySource:
+    """Implements `ports.Source`."""
+
+    def __init__(self, stream: MemoryStream) -> None:
+        self._stream = stream
+        self._position: dict[TopicPartition, int] = {}
+
+    def bounds(self, topics: Sequence[str]) -> Mapping[TopicPartition, Bounds]:
+        """The readable offsets of every partition; NotFoundError for an unknown topic."""
+        return self._stream._bounds(topics)
+
+    def assign(self, position: Position) -> None:
+        """Read from here; BelowStartError or PastEndError where the log does not hold it."""
+        require_held(position, self.bounds(sorted({at.topic for at in position.offsets})))
+        self._position = dict(sorted(position.offsets.items()))
+
+    def poll(self, *, timeout_s: float, limit: int) -> Sequence[Records]:
+        """At most about `limit` records; empty after `timeout_s` without any."""
+        return self._stream._poll(self._position, timeout_s, limit)
+
+    def acknowledge(self, position: Position) -> None:
+        """Kept in the stream's `acknowledged`."""
+        self._stream.acknowledged.update(position.offsets)
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+class MemorySink:
+    """Implements `ports.Sink`."""
+
+    def __init__(self, stream: MemoryStream) -> None:
+        self._stream = stream
+
+    def create(self, topic: str, *, partitions: int) -> None:
+        """Make the topic unless it exists."""
+        if partitions < 1:
+            msg = f"topic {topic!r}: found {partitions} partitions, expected at least 1"
+            raise ValueError(msg)
+        self._stream._create(topic, partitions)
+
+    def append(
+        self,
+        topic: str,
+        values: Sequence[bytes],
+        *,
+        keys: Sequence[bytes] | None = None,
+        timestamps: Sequence[int] | None = None,
+    ) -> None:
+        """Append in order; equal keys go to one partition, keyless records in turn."""
+        require_same_length(values, keys, timestamps)
+        stamps = timestamps if timestamps is not None else [time.time_ns() // 1_000_000] * len(values)
+        self._stream._append(topic, values, keys, stamps)
+
+    def close(self) -> None:
+        """Nothing to flush."""
