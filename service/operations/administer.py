@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from service.domain.events import Reason
 from service.domain.registry import (
     Checkpoint,
     Command,
@@ -186,6 +187,9 @@ def _replay(services: Services, command: Command, lease: Lease, *, session: "Ses
         raise RefusedError(msg)
     if letter.size > len(letter.payload):
         msg = f"dead letter {letter.id} keeps {len(letter.payload)} of its {letter.size} bytes, so it cannot be learned"
+        raise RefusedError(msg)
+    if letter.reason is Reason.KILLED_PROCESS:
+        msg = f"dead letter {letter.id} killed the process that learned it, and would kill this one; publish it anew"
         raise RefusedError(msg)
     outcome = session.replay(letter)
     session.commit_now()

@@ -24,6 +24,8 @@ SLICE_S = 0.2
 SMALLEST_SLICE, LARGEST_SLICE = 16, 2048
 MOST_HELD_BACK = 500_000
 SUSPICIOUS_STARTS = 3
+CLEARED_AFTER = 100_000
+NOWHERE = -1
 SHARE_OVER = 1000
 
 
@@ -77,8 +79,10 @@ class Session:
         self._slice = SMALLEST_SLICE * 16
         self._dirty = False
         self._footprint = self.services.footprint(f"{spec.name}-{self.lease.lineage}")
-        self._suspicious = self.recovered.starts > SUSPICIOUS_STARTS
-        self._isolated = self._convicts() if self._suspicious else set()
+        suspects = self._suspects(self.position)
+        self._suspicious = self.recovered.starts > SUSPICIOUS_STARTS or bool(suspects)
+        self._isolated = {where for where, deaths in suspects.items() if deaths > 1}
+        self._judged = 0
 
     def step(self) -> bool:
         """Learn one slice if there is one, and see to the checkpoint; whether anything was learned."""
@@ -109,7 +113,8 @@ class Session:
 
     def replay(self, letter: DeadLetter) -> Outcome:
         """Learn a dead letter again; marked as replayed with the next commit."""
-        records = Records(letter.at, [letter.offset], [0], [letter.payload], letter.offset + 1)
+        made_at = int(letter.created_at.timestamp() * 1000) if letter.created_at else NOWHERE
+        records = Records(letter.at, [letter.offset], [made_at], [letter.payload], letter.offset + 1)
         outcome = self.learner.learn(self._decoder.decode(records))
         if not outcome.refusals:
             self._replayed.append(letter.id)
@@ -141,6 +146,9 @@ class Session:
         decoded = self._decoder.decode(run)
         before = self._mark(run.at) if self._suspicious else None
         outcome = self.learner.learn(decoded, before=before)
+        if self._suspicious:
+            self._footprint.mark(run.at, NOWHERE)
+            self._judged += len(run.offsets)
         self.position = self.position.advanced({run.at: run.next_offset})
         seconds = time.perf_counter() - began
         if len(run.offsets):
@@ -178,7 +186,7 @@ class Session:
 
     def _see_to_checkpoint(self) -> None:
         self._land(wait=False)
-        if self._flight is not None or not (self._suspicious or self._rhythm.due()):
+        if self._flight is not None or not (self._rhythm.due() or (self._suspicious and self._dirty)):
             return
         if self._dirty:
             self._launch()
@@ -231,7 +239,7 @@ class Session:
         telemetry = self.services.telemetry
         telemetry.checkpoint(self.spec.name, written.seconds, size=written.checkpoint.size)
         telemetry.gauges(self.spec.name, written.checkpoint.metrics, lag=self.lag())
-        if self._suspicious and self._past_convicts():
+        if self._suspicious and self._judged >= CLEARED_AFTER and not self._suspects(written.checkpoint.position):
             self._footprint.clear()
             self._suspicious = False
 
@@ -247,13 +255,11 @@ class Session:
     def _mark(self, at: TopicPartition) -> Callable[[Event], None]:
         return lambda event: self._footprint.mark(at, event.offset)
 
-    def _convicts(self) -> set[tuple[TopicPartition, int]]:
-        suspects = self._footprint.suspects()
-        return {where for where, deaths in suspects.items() if deaths > 1}
-
-    def _past_convicts(self) -> bool:
-        suspects = self._footprint.suspects()
-        return all(self.position.offsets.get(at, 0) > offset for at, offset in suspects)
+    def _suspects(self, position: Position) -> dict[tuple[TopicPartition, int], int]:
+        """Events during which the process died, but for those behind the position."""
+        offsets = position.offsets
+        found = self._footprint.suspects().items()
+        return {(at, offset): deaths for (at, offset), deaths in found if offset >= offsets.get(at, 0)}
 
     def _convict_in(self, run: Records) -> int | None:
         return next((i for i, offset in enumerate(run.offsets) if (run.at, offset) in self._isolated), None)
