@@ -5,7 +5,6 @@ the last snapshot, taught again what it had learned since, and the event at faul
 After a failure a new snapshot is taken, so that relearning never costs more than the learning did.
 """
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -20,6 +19,8 @@ from service.learning.abilities import takes_weights
 from service.learning.passes import Prediction, make_pass
 
 SNAPSHOT_EVERY = 8192
+LARGEST = 1e150
+_SPOILT = (Reason.NON_FINITE_PREDICTION, "after learning it the model predicts what is not finite")
 _PYTHONS = {bool, int, float, str, dict, type(None)}
 
 
@@ -66,7 +67,7 @@ class Stepper:
         try:
             predictions = self._predict_many(frame)
             self.estimator.learn_many(frame, pl.Series("y", [event.y for event in events]))
-            broken = not math.isfinite(_total(predictions)) or not self._is_sound(events)
+            broken = not _finite(predictions) or not self._is_sound(events)
         except Exception:  # noqa: BLE001 - the events are tried one by one, and the culprit reported
             broken = True
         if broken:
@@ -117,12 +118,13 @@ class Stepper:
         except Exception as error:  # noqa: BLE001 - a user's estimator may throw anything
             held = len(predictions) - start
             fault = (Reason.ESTIMATOR_FAILED, f"{type(error).__name__}: {error}")
+            if self._spoil(todo[:held]):
+                held, fault = self._spoilt_after(todo[:held]), _SPOILT
         else:
             if sound:
                 self._tail += todo
                 return len(todo), None
-            held = self._spoilt_after(todo)
-            fault = (Reason.NON_FINITE_PREDICTION, "after learning it the model predicts what is not finite")
+            held, fault = self._spoilt_after(todo), _SPOILT
         held = min(held, len(todo) - 1)
         del predictions[start + held :]
         self._restore(todo[:held])
@@ -181,7 +183,16 @@ class Stepper:
         A prediction that was not finite before learning (a scaler's first sight of a feature) is
         only of the moment.
         """
-        return math.isfinite(_total([self._pass.predict(event.x) for event in _witnesses(learned)]))
+        try:
+            return _finite([self._pass.predict(event.x) for event in _witnesses(learned)])
+        except Exception:  # noqa: BLE001 - it could predict them before it learned them
+            return False
+
+    def _spoil(self, events: Sequence[Event]) -> bool:
+        """Whether these, which an exception cut short, had spoilt the state before it came."""
+        self._load()
+        self._run([*self._tail, *events], [], None)
+        return bool(events) and not self._is_sound(events)
 
     def _spoilt_after(self, todo: Sequence[Event]) -> int:
         """How many events can be learned before the state is spoilt for good."""
@@ -207,9 +218,9 @@ def _witnesses(events: Sequence[Event]) -> list[Event]:
 
 def without_non_finite(predictions: Sequence[Prediction]) -> list[Prediction]:
     """The predictions, with None for any that is not finite: it cannot be scored."""
-    if math.isfinite(_total(predictions)):
+    if _finite(predictions):
         return list(predictions)
-    return [one if math.isfinite(_total([one])) else None for one in predictions]
+    return [one if _finite([one]) else None for one in predictions]
 
 
 def plain(predictions: Sequence[Prediction]) -> list[Prediction]:
@@ -233,6 +244,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {_plain(key): _plain(one) for key, one in value.items()}
     return value.item() if isinstance(value, np.generic) else value
+
+
+def _finite(predictions: Sequence[Prediction]) -> bool:
+    """Whether all are numbers that a metric can square."""
+    return abs(_total(predictions)) < LARGEST
 
 
 def _total(predictions: Sequence[Prediction]) -> float:
