@@ -4,7 +4,7 @@ import difflib
 import functools
 import importlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from service.errors import SpecificationError
@@ -56,30 +56,37 @@ NEEDED: Mapping[str, Mapping[str, str]] = {
 
 @functools.cache
 def classes() -> Mapping[str, type]:
-    """`linear_model.LogisticRegression` and so on, each with its class."""
-    found: dict[str, type] = {}
-    for module in RIVER:
-        try:
-            loaded = importlib.import_module(f"river.{module}")
-        except ImportError:
-            continue
-        for name in getattr(loaded, "__all__", ()):
-            value = getattr(loaded, name, None)
-            if inspect.isclass(value) and not inspect.isabstract(value):
-                found[f"{module}.{name}"] = value
-    for dotted in SKLEARN:
-        module, name = dotted.rsplit(".", 1)
-        value = getattr(importlib.import_module(f"sklearn.{module}"), name, None)
-        if value is not None:
-            found[f"sklearn.{dotted}"] = value
-    return found
+    """`linear_model.LogisticRegression` and so on, each with its class; loads all of river and scikit-learn."""
+    names = [f"{module}.{name}" for module in RIVER for name in _exported(module)]
+    names += [f"{SKLEARN_PREFIX}{dotted}" for dotted in SKLEARN]
+    return {name: found for name in names if (found := get(name)) is not None}
+
+
+@functools.cache
+def get(name: str) -> type | None:
+    """The class of this name, its module alone loaded; None where there is none."""
+    module, _, leaf = name.rpartition(".")
+    if module in RIVER and leaf in _exported(module):
+        found = getattr(importlib.import_module(f"river.{module}"), leaf, None)
+    elif name.removeprefix(SKLEARN_PREFIX) in SKLEARN and name.startswith(SKLEARN_PREFIX):
+        found = getattr(importlib.import_module(module), leaf, None)
+    else:
+        return None
+    return found if inspect.isclass(found) and not inspect.isabstract(found) else None
+
+
+def _exported(module: str) -> Sequence[str]:
+    try:
+        return list(getattr(importlib.import_module(f"river.{module}"), "__all__", ()))
+    except ImportError:
+        return ()
 
 
 def find(name: str, *, path: str) -> type:
     """The class; SpecificationError names the nearest valid name."""
     if name in UNSUPPORTED:
         raise SpecificationError(path, f"found {name}, which is not supported: {UNSUPPORTED[name]}")
-    found = classes().get(name)
+    found = get(name)
     if found is None:
         near = difflib.get_close_matches(name, classes(), n=1, cutoff=0.4)
         hint = f"; did you mean {near[0]}?" if near else ""

@@ -9,7 +9,6 @@ import importlib
 import inspect
 import io
 import pickle
-import pkgutil
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
@@ -153,18 +152,32 @@ def loads(data: bytes, *, extra: frozenset[tuple[str, str]] = frozenset()) -> An
 
 
 @functools.cache
-def allowed() -> frozenset[tuple[str, str]]:
-    """(module, class) of every class that river defines, of scikit-learn's catalogued ones, and plain values."""
-    found = set(_PLAIN | _SCIKIT)
-    for module in _river_modules():
-        for value in vars(module).values():
-            if _is_plain_class(value) and value.__module__.startswith("river.") and not _is_skipped(value.__module__):
-                found.add((value.__module__, value.__qualname__))
-    found |= {
-        (one.__module__, one.__qualname__) for name, one in catalogue.classes().items() if name.startswith("sklearn")
-    }
-    found |= _rust_reconstructors()
-    return frozenset(found)
+def is_allowed(module: str, name: str) -> bool:
+    """Whether it is a class that river defines, one of scikit-learn's catalogued ones, or a plain value.
+
+    Only the module in question is loaded, so that an artifact opens without all of river.
+    """
+    wanted = (module, name)
+    if wanted in _PLAIN or wanted in _SCIKIT:
+        return True
+    if module.startswith(catalogue.SKLEARN_PREFIX):
+        return wanted in {(one.__module__, one.__qualname__) for one in _scikit_classes()}
+    return wanted in _compiled() or (module.startswith("river.") and _is_river_class(module, name))
+
+
+def _scikit_classes() -> list[type]:
+    found = [catalogue.get(f"{catalogue.SKLEARN_PREFIX}{dotted}") for dotted in catalogue.SKLEARN]
+    return [one for one in found if one is not None]
+
+
+def _is_river_class(module: str, name: str) -> bool:
+    if _is_skipped(module) or ".test" in module:
+        return False
+    try:
+        found = vars(importlib.import_module(module)).get(name)
+    except ImportError:
+        return False
+    return found is not None and _is_plain_class(found) and (found.__module__, found.__qualname__) == (module, name)
 
 
 def _is_plain_class(value: Any) -> bool:
@@ -176,27 +189,16 @@ def _is_skipped(module: str) -> bool:
     return module.startswith(_SKIPPED)
 
 
-def _river_modules() -> list[Any]:
-    found = []
-    for info in pkgutil.walk_packages(river.__path__, "river."):
-        if ".test" in info.name or _is_skipped(info.name):
-            continue
-        try:
-            found.append(importlib.import_module(info.name))
-        except ImportError:
-            continue
-    return found
-
-
-def _rust_reconstructors() -> set[tuple[str, str]]:
+@functools.cache
+def _compiled() -> frozenset[tuple[str, str]]:
     """The compiled classes, which name themselves without their package."""
-    found: set[tuple[str, str]] = set()
-    compiled = [one for one in vars(river._river_rust).values() if inspect.ismodule(one)]
-    for module in [*_river_modules(), *compiled]:
-        for value in vars(module).values():
-            if inspect.isclass(value) and "_river_rust" in value.__module__:
-                found.add((value.__module__, value.__qualname__))
-    return found
+    modules = [one for one in vars(river._river_rust).values() if inspect.ismodule(one)]
+    return frozenset(
+        (value.__module__, value.__qualname__)
+        for module in modules
+        for value in vars(module).values()
+        if inspect.isclass(value) and "_river_rust" in value.__module__
+    )
 
 
 class _Writer(pickle.Pickler):
@@ -230,7 +232,7 @@ class _Reader(pickle.Unpickler):
     def _found(self, wanted: tuple[str, str]) -> Any:
         if wanted in _STAND_INS:
             return _STAND_INS[wanted]
-        if wanted in allowed() or wanted in self._extra or wanted in _METHODS or wanted in _FUNCTIONS:
+        if is_allowed(*wanted) or wanted in self._extra or wanted in _METHODS or wanted in _FUNCTIONS:
             return super().find_class(*wanted)
         raise _forbidden(".".join(wanted))
 
@@ -256,7 +258,9 @@ class _Partial(functools.partial[Any]):
 
 def _require_listed(function: Any) -> None:
     name = (getattr(function, "__module__", None), getattr(function, "__qualname__", None))
-    if type(function) in _CALLABLE_INSTANCES or (name in allowed() | _FUNCTIONS and _named(*name) is function):
+    module, qualified = str(name[0]), str(name[1])
+    listed = (module, qualified) in _FUNCTIONS or is_allowed(module, qualified)
+    if type(function) in _CALLABLE_INSTANCES or (listed and _named(module, qualified) is function):
         return
     msg = f"functools.partial over {name[1] or type(function).__name__!r:.80}"
     raise _forbidden(msg)

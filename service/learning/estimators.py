@@ -6,17 +6,17 @@ a union. A scikit-learn classifier takes `classes` beside its own parameters.
 """
 
 import hashlib
+import importlib
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from river import base, compose
-from sklearn.base import is_regressor
 
 from service.domain.events import Task
 from service.errors import ArtifactError, SpecificationError
-from service.learning import abilities, catalogue, codec, parameters, scikit
+from service.learning import abilities, catalogue, codec, parameters
 from service.learning.factories import allowed_classes_of, load_factory
 
 __all__ = ["allowed_classes_of", "build", "build_part", "load_factory", "require_batch"]
@@ -148,7 +148,7 @@ def _positional(name: str, arguments: Sequence[Any], place: _Place) -> list[Any]
         return list(arguments)
     if name == "compose.SelectType":
         return [_type(one, place.at(f"[{i}]")) for i, one in enumerate(arguments)]
-    known = list(catalogue.parameters(catalogue.classes()[name]).values())
+    known = list(catalogue.parameters(catalogue.find(name, path=place.path)).values())
     given = zip(arguments, [*known, *[None] * len(arguments)], strict=False)
     return [_value(one, place.at(f"[{i}]"), parameter) for i, (one, parameter) in enumerate(given)]
 
@@ -164,7 +164,7 @@ def _named(name: str, arguments: Any, place: _Place) -> dict[str, Any]:
         return {}
     if not isinstance(arguments, Mapping):
         raise SpecificationError(place.path, f"found {arguments!r:.80}, expected its parameters by name")
-    known: Mapping[str, Any] = catalogue.parameters(catalogue.classes()[name])
+    known: Mapping[str, Any] = catalogue.parameters(catalogue.find(name, path=place.path))
     if name.startswith(catalogue.SKLEARN_PREFIX):
         known = {**known, "classes": None}
     open_ended = any(one is not None and one.kind is one.VAR_KEYWORD for one in known.values())
@@ -222,7 +222,8 @@ def _in_rivers_dress(made: Any, classes: Any, place: _Place) -> Any:
         raise SpecificationError(place.path, str(error)) from error
     if not hasattr(made, "partial_fit"):
         raise SpecificationError(place.path, "cannot learn event by event with these parameters: it has no partial_fit")
-    if is_regressor(made):
+    scikit = _scikit()
+    if scikit.is_regressor(made):
         if classes is not None:
             raise SpecificationError(place.at(".classes").path, "found classes for a regressor, expected none")
         return scikit.ScikitRegressor(made)
@@ -230,6 +231,11 @@ def _in_rivers_dress(made: Any, classes: Any, place: _Place) -> Any:
         classes = [False, True]
     _require_classes(classes, place.at(".classes"))
     return scikit.ScikitClassifier(made, classes)
+
+
+def _scikit() -> Any:
+    """Loaded only where it is named: scikit-learn takes longer to import than all else together."""
+    return importlib.import_module("service.learning.scikit")
 
 
 def _require_classes(classes: Any, place: _Place) -> None:
@@ -258,6 +264,6 @@ def _require_task(found: Any, *, task: Task, path: str) -> None:
 
 def _shown(one: Any) -> str:
     home = type(one).__module__.split(".")
-    if isinstance(one, scikit.ScikitClassifier | scikit.ScikitRegressor):
+    if home[0] == "service":
         return type(one.estimator).__name__
     return f"{home[1] if home[0] == 'river' else home[0]}.{type(one).__name__}"

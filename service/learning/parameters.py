@@ -1,10 +1,10 @@
 """Judges a parameter by what river's constructor says of it, where river itself would fail only while learning."""
 
+import importlib
 import inspect
 import re
 from typing import Any
 
-import river
 from river import compose
 
 _PLAIN: dict[str, tuple[type, ...]] = {
@@ -60,7 +60,11 @@ def _is_object(kind: str) -> bool:
 
 
 def _resolved(kind: str) -> type | None:
-    found: Any = river
-    for step in kind.split("."):
+    module, *steps = kind.split(".")
+    try:
+        found: Any = importlib.import_module(f"river.{module}")
+    except ImportError:
+        return None
+    for step in steps:
         found = getattr(found, step, None)
     return found if inspect.isclass(found) else None

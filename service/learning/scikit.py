@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from river import compat
-from sklearn.base import clone
+from sklearn.base import clone, is_regressor
+
+__all__ = ["ScikitClassifier", "ScikitRegressor", "is_regressor"]
 
 
 class ScikitClassifier(compat.SKL2RiverClassifier):
