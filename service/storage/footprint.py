@@ -50,15 +50,16 @@ class MappedFootprint:
             return mmap.mmap(file.fileno(), _SLOT.size)
 
     def _count_death(self) -> dict[tuple[TopicPartition, int], int]:
+        """Writes nothing where no process left a mark: the folder of a mounted key may be read-only."""
         deaths = self._read_tally()
-        if self._path.exists():
-            offset, partition, length, topic = _SLOT.unpack(self._path.read_bytes())
-            self._path.unlink()
-            if offset >= 0:
-                where = (TopicPartition(topic[:length].decode(), partition), offset)
-                deaths[where] = deaths.get(where, 0) + 1
+        if not self._path.exists():
+            return deaths
+        offset, partition, length, topic = _SLOT.unpack(self._path.read_bytes())
+        self._path.unlink()
+        if offset >= 0:
+            where = (TopicPartition(topic[:length].decode(), partition), offset)
+            deaths[where] = deaths.get(where, 0) + 1
         rows = [[at.topic, at.partition, offset, count] for (at, offset), count in deaths.items()]
-        self._tally.parent.mkdir(parents=True, exist_ok=True)
         self._tally.write_text(json.dumps(rows))
         return deaths
 
