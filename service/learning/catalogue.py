@@ -24,7 +24,6 @@ SKLEARN = (
     "linear_model.Perceptron",
     "linear_model.PassiveAggressiveClassifier",
     "linear_model.PassiveAggressiveRegressor",
-    "naive_bayes.GaussianNB",
     "naive_bayes.BernoulliNB",
     "naive_bayes.MultinomialNB",
     "naive_bayes.ComplementNB",
@@ -43,6 +42,7 @@ UNSUPPORTED: Mapping[str, str] = {
     "neighbors.SWINN": "its graph keeps state outside of the object and predicts with chance, so that a restored "
     "model would go on differently; use neighbors.LazySearch",
     "preprocessing.LDA": "its state names functions of numpy, which no artifact may",
+    "sklearn.naive_bayes.GaussianNB": "it predicts NaN until it has seen every class; use naive_bayes.GaussianNB",
     "tree.ISOUPTreeRegressor": "it predicts several targets at once",
 }
 """Names that are refused, each with the reason."""

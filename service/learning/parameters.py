@@ -27,7 +27,9 @@ def takes_name(parameter: inspect.Parameter | None) -> bool:
 def fault(value: Any, parameter: inspect.Parameter | None) -> str | None:
     """What is wrong with a value; None where nothing certainly is."""
     kinds = _kinds(parameter)
-    if parameter is None or not kinds:
+    if parameter is None or (isinstance(value, str) and type(parameter.default) in {int, float, bool} and not kinds):
+        return None if parameter is None else f"found {value!r:.80}, expected a value such as {parameter.default}"
+    if not kinds:
         return None
     expected = f"expected {parameter.annotation}"
     if isinstance(value, str | int | float | None):

@@ -15,6 +15,22 @@ class ScikitClassifier(compat.SKL2RiverClassifier):
     def __init__(self, estimator: Any, classes: Sequence[str | int]) -> None:
         super().__init__(clone(estimator), sorted(classes))
 
+    def learn_one(self, x: dict[Any, Any], y: Any) -> None:
+        """Learn one event; ValueError for a label that is no class, which some estimators would overlook."""
+        self._require_known({y})
+        super().learn_one(x, y)
+
+    def learn_many(self, X: Any, y: Any) -> None:  # noqa: N803 - river's name
+        """Learn a batch; ValueError as `learn_one`."""
+        self._require_known(set(y))
+        super().learn_many(X, y)
+
+    def _require_known(self, labels: set[Any]) -> None:
+        unknown = labels - set(self.classes)
+        if unknown:
+            msg = f"found the label {next(iter(unknown))!r:.80}, expected one of the classes {self.classes!r:.200}"
+            raise ValueError(msg)
+
     def predict_one(self, x: dict[Any, Any], **named: Any) -> Any:
         """The label; the first class before anything was learned."""
         return _plain(super().predict_one(x, **named))
