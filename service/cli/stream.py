@@ -1,6 +1,8 @@
 """`headrace stream`."""
 
 import sys
+import time
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
@@ -12,7 +14,7 @@ from service.domain.position import Position
 from service.errors import RefusedError
 from service.ports import Decoder
 from service.stream.publish import publish as publish_events
-from service.stream.publish import read_events
+from service.stream.publish import read_events, repeated
 
 app = typer.Typer(no_args_is_help=True)
 Model = Annotated[str, typer.Argument(help="The model's name.")]
@@ -33,8 +35,9 @@ def publish(
     """Append events to the model's topic."""
     with opened(config) as app_:
         spec = app_.spec(model)
+        events = read_events(source, fields=spec.fields)
         if check:
-            _require_valid(app_.decoder(spec), list(read_events(source)))
+            events = _valid(app_.decoder(spec), list(events))
         sink = app_.sink()
         sink.create(spec.events, partitions=partitions)
         with Progress(disable=not sys.stderr.isatty()) as progress:
@@ -42,9 +45,8 @@ def publish(
             count = publish_events(
                 sink,
                 spec.events,
-                read_events(source),
+                repeated(events, repeat, id_path=(spec.fields and spec.fields.id) or "id"),
                 rate=rate,
-                repeat=repeat,
                 on_progress=lambda sent: progress.update(task, completed=sent),
             )
         sink.close()
@@ -73,11 +75,14 @@ def tail(
         reader.close()
 
 
-def _require_valid(decoder: Decoder, values: list[bytes]) -> None:
-    run = Records(TopicPartition("check", 0), range(len(values)), [2**45] * len(values), values, len(values))
+def _valid(decoder: Decoder, values: list[bytes]) -> Iterator[bytes]:
+    """The events, if a learner would accept their form."""
+    now = time.time_ns() // 1_000_000
+    run = Records(TopicPartition("check", 0), range(len(values)), [now] * len(values), values, len(values))
     refusals = decoder.decode(run).refusals
     if refusals:
         first = refusals[0]
         share = f"found {len(refusals)} of {len(values)} events refused"
         msg = f"{share}, the first at line {first.offset + 1}: {first.reason}: {first.detail}"
         raise RefusedError(msg)
+    return iter(values)

@@ -1,48 +1,67 @@
 """Reading events from files and river's data sets, and appending them to a stream."""
 
 import csv
+import difflib
+import math
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
 from itertools import islice
-from pathlib import Path
+from pathlib import Path as FilePath
 from typing import Any
 
 import msgspec
 import pyarrow.parquet as pq
 from river import datasets
 
+from service.domain.specification import FieldsSpec
 from service.errors import ConfigurationError, NotFoundError
 from service.ports import Sink
+from service.stream.csv_lines import scalar
+from service.stream.documents import document
+from service.stream.mapping import Path, at, path_of
+from service.stream.parts import PartError
 
 CHUNK = 1000
 ENVELOPE = ("ts", "y", "group", "weight")
 INSIDE_RIVER = (
-    *("AirlinePassengers", "Bananas", "ChickWeights", "ImageSegments", "Phishing", "SMSSpam", "TrumpApproval"),
-    *("WaterFlow", "WebTraffic"),
+    *("AirlinePassengers", "Bananas", "ChickWeights", "ImageSegments", "Phishing", "SP500Stocks", "Shuttle"),
+    *("TrumpApproval", "WaterFlow"),
 )
 EPOCH_MS = 1_700_000_000_000
 
 
-def read_events(source: str, *, format: str | None = None) -> Iterator[bytes]:  # noqa: A002 - as the option
-    """Events as they are sent: JSON lines unchanged, other rows as envelopes."""
+def read_events(source: str, *, fields: FieldsSpec | None = None) -> Iterator[bytes]:
+    """Events as they are sent: lines of JSON, and of CSV where the model reads CSV, unchanged.
+
+    Rows of other files become envelopes, or one flat object each where `fields` maps the model's layout.
+    """
     if source.startswith("river:"):
         return _river(source.removeprefix("river:"))
     if source == "-":
         return _lines(sys.stdin.buffer)
-    path = Path(source)
-    if not path.exists():
-        msg = f"found no file {source}; expected JSONL, CSV or Parquet, - for stdin, or river:Phishing"
+    path = FilePath(source)
+    if not path.is_file():
+        near = _nearest(path.name, [one.name for one in path.parent.iterdir()] if path.parent.is_dir() else [])
+        msg = f"found no file {source}{near}; expected JSONL, CSV or Parquet, - for stdin, or river:Phishing"
         raise NotFoundError(msg)
-    kind = format or path.suffix.removeprefix(".").lower()
+    kind = path.suffix.removeprefix(".").lower()
     if kind in {"jsonl", "json", "ndjson"}:
         return _file_lines(path)
     if kind == "csv":
-        return _csv(path)
+        lines = fields is not None and fields.format == "csv"
+        return _csv_lines(path, (fields and fields.columns) or ()) if lines else _rows(_csv(path), path, fields)
     if kind in {"parquet", "pq"}:
-        return _parquet(path)
+        return _rows(_parquet(path), path, fields)
     msg = f"found {path.name}, expected a file that ends in .jsonl, .csv or .parquet"
     raise ConfigurationError(msg)
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f" (did you mean {near[0]}?)" if near else ""
 
 
 def publish(
@@ -51,11 +70,10 @@ def publish(
     events: Iterable[bytes],
     *,
     rate: float | None = None,
-    repeat: int = 1,
     on_progress: Callable[[int], None] = lambda _sent: None,
 ) -> int:
-    """Append in batches; with `repeat`, later rounds get ids of their own. How many were sent."""
-    source = iter(events) if repeat == 1 else _repeated(list(events), repeat)
+    """Append in batches; how many were sent."""
+    source = iter(events)
     size = CHUNK if rate is None else max(1, min(CHUNK, int(rate / 10)))
     began, sent = time.monotonic(), 0
     while chunk := list(islice(source, size)):
@@ -67,49 +85,73 @@ def publish(
     return sent
 
 
-def _repeated(events: list[bytes], repeat: int) -> Iterator[bytes]:
-    for number in range(repeat):
-        for event in events:
-            yield event if number == 0 else _renamed(event, number)
+def repeated(events: Iterable[bytes], times: int, *, id_path: str = "id") -> Iterator[bytes]:
+    """The events, then again and again; ids of later rounds end in `#` and the round's number.
+
+    So no round is a duplicate of another. CSV lines are the exception: they stay as they are.
+    """
+    kept: list[bytes] = []
+    for event in events:
+        if times > 1:
+            kept.append(event)
+        yield event
+    path = path_of(id_path)
+    for number in range(1, times):
+        yield from (_renamed(event, number, path) for event in kept)
 
 
-def _renamed(event: bytes, number: int) -> bytes:
+def _renamed(event: bytes, number: int, id_path: Path) -> bytes:
+    """With an id of its own; what is no document or has none is sent as it is, and refused once more."""
     try:
-        data = msgspec.json.decode(event)
-    except msgspec.DecodeError:
+        data = document(event)
+    except PartError:
         return event
-    if isinstance(data, dict) and "id" in data:
-        data["id"] = f"{data['id']}#{number}"
-        return msgspec.json.encode(data)
-    return event
+    holder = at(data, id_path[:-1])
+    if not isinstance(holder, dict) or holder.get(id_path[-1]) is None:
+        return event
+    holder[id_path[-1]] = f"{holder[id_path[-1]]}#{number}"
+    return msgspec.json.encode(data)
 
 
 def _lines(file: Iterable[bytes]) -> Iterator[bytes]:
     return (line.rstrip(b"\r\n") for line in file if line.strip())
 
 
-def _file_lines(path: Path) -> Iterator[bytes]:
+def _file_lines(path: FilePath) -> Iterator[bytes]:
     with path.open("rb") as file:
         yield from _lines(file)
 
 
-def _csv(path: Path) -> Iterator[bytes]:
-    with path.open(newline="", encoding="utf-8") as file:
-        for number, row in enumerate(csv.DictReader(file)):
-            yield _envelope({name: _scalar(value) for name, value in row.items()}, f"{path.stem}-{number}")
+def _csv_lines(path: FilePath, columns: Sequence[str]) -> Iterator[bytes]:
+    """The lines without their header."""
+    lines = _file_lines(path)
+    first = next(lines, None)
+    if first is not None and next(csv.reader([first.decode(errors="replace")]), []) != list(columns):
+        yield first
+    yield from lines
 
 
-def _parquet(path: Path) -> Iterator[bytes]:
-    number = 0
+def _csv(path: FilePath) -> Iterator[dict[str, Any]]:
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        for row in csv.DictReader(file, restkey="", restval=""):
+            yield {name: _cell(name, text) for name, text in row.items() if isinstance(text, str)}
+
+
+def _parquet(path: FilePath) -> Iterator[dict[str, Any]]:
     for batch in pq.ParquetFile(path).iter_batches(CHUNK):
         for row in batch.to_pylist():
-            yield _envelope(row, f"{path.stem}-{number}")
-            number += 1
+            yield {name: _value(value) for name, value in row.items()}
+
+
+def _rows(rows: Iterator[dict[str, Any]], path: FilePath, fields: FieldsSpec | None) -> Iterator[bytes]:
+    for number, row in enumerate(rows):
+        yield msgspec.json.encode(row) if fields is not None else _envelope(row, f"{path.stem}-{number}")
 
 
 def _river(name: str) -> Iterator[bytes]:
     if name not in INSIDE_RIVER:
-        msg = f"found river:{name}, expected one of the data sets that river ships: {', '.join(INSIDE_RIVER)}"
+        known = ", ".join(INSIDE_RIVER)
+        msg = f"found river:{name}{_nearest(name, INSIDE_RIVER)}, expected one that river ships: {known}"
         raise NotFoundError(msg)
     return _river_rows(name)
 
@@ -128,16 +170,18 @@ def _envelope(row: Mapping[str, Any], name: str) -> bytes:
     return msgspec.json.encode(event)
 
 
-def _scalar(text: str | None) -> Any:
-    if text is None or text == "":
-        return None
-    if text in {"true", "True"}:
-        return True
-    if text in {"false", "False"}:
-        return False
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
+def _cell(name: str, text: str) -> Any:
+    """A number, true or false, null, or the text; infinity stays text, for the learner to refuse."""
+    try:
+        return _value(scalar(name, text))
+    except PartError:
+        return None if text.strip().lower().endswith("nan") else text
+
+
+def _value(value: Any) -> Any:
+    """As JSON has it: NaN is how tables write null, and a time without a zone is meant in UTC."""
+    if isinstance(value, datetime) and value.tzinfo is None:
+        return value.replace(tzinfo=UTC)
+    if isinstance(value, float | Decimal) and not math.isfinite(value):
+        return None if math.isnan(value) else str(value)
+    return float(value) if isinstance(value, Decimal) else value
