@@ -24,7 +24,10 @@ from service.errors import HeadraceError, RefusedError
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="The configuration file.", show_default=False)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
-out = Console()
+WIDE = 200
+"""Columns of a table that no terminal limits."""
+
+out = Console(width=None if sys.stdout.isatty() else WIDE)
 err = Console(stderr=True)
 
 
@@ -95,8 +98,9 @@ def show(value: Any, *, as_json: bool, columns: Sequence[str] = ()) -> None:
             out.print(f"{key:12} {_line(one)}", markup=False, highlight=False, soft_wrap=True)
     else:
         table = Table(*columns)
-        for row in plain(value):
-            table.add_row(*(_line(row.get(column, "")) for column in columns))
+        for row in value:
+            cells = [row[column] if isinstance(row, Mapping) else getattr(row, column) for column in columns]
+            table.add_row(*map(_cell, cells))
         out.print(table)
 
 
@@ -113,6 +117,13 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain(one) for one in value]
     return value.isoformat() if isinstance(value, datetime) else value
+
+
+def _cell(value: Any) -> str:
+    """A table's cell, short enough to leave room for the others."""
+    if value is None:
+        return ""
+    return f"{value:%Y-%m-%d %H:%M:%S}" if isinstance(value, datetime) else _line(plain(value))
 
 
 def _line(value: Any) -> str:

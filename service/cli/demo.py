@@ -106,6 +106,7 @@ def _play(app: App, daemon: "subprocess.Popen[bytes]", published: "_Publisher", 
     story.tell(
         f"accuracy {screen.accuracy:.3f} again; {screen.learned:,} of {published.sent:,} events learned, once each"
     )
+    screen.until(lambda: True)
 
 
 @dataclass
@@ -145,7 +146,7 @@ class _Screen:
 
     def _table(self, newest: Checkpoint) -> Table:
         table = Table(title="phishing: StandardScaler | LogisticRegression", title_justify="left")
-        for column in ("learned", "events/s", "accuracy", "no-change baseline", "checkpoint age", "versions"):
+        for column in ("learned", "events/s", "accuracy", "no change", "checkpoint age", "versions"):
             table.add_column(column, justify="right", no_wrap=True)
         versions = self.app.registry.history.versions("phishing")
         baseline = newest.metrics.get("baseline", {}).get("window", {})

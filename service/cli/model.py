@@ -163,5 +163,5 @@ def _details(app_: App, model: Model) -> dict[str, Any]:
         "drift": checkpoint.metrics.get("drift", []),
         "dead_letters": dict(registry.dead_letters.counts(model.name)),
         "checkpoint": {"id": checkpoint.id, "at": checkpoint.created_at, "bytes": checkpoint.size},
-        "writer": {"holder": lease.holder, "epoch": lease.epoch} if lease else None,
+        "writer": {"holder": lease.holder, "epoch": lease.epoch, "until": lease.expires_at} if lease else None,
     }

@@ -205,7 +205,7 @@ class Learner:
 def restored(current: bytes, chosen: bytes) -> bytes:
     """The chosen model and what guards it, with the ids and counts of the present.
 
-    Position, ids seen, counts and metrics go on; estimator, guard ranges and detectors go back.
+    Position, ids seen, counts, metrics and counted signals go on; estimator, guard ranges and detectors go back.
     """
     now, then = _decoded(current), _decoded(chosen)
     objects_now, objects_then = codec.loads(now["objects"]), codec.loads(then["objects"])
@@ -215,7 +215,10 @@ def restored(current: bytes, chosen: bytes) -> bytes:
         dedupe=now["dedupe"],
         batch=now["batch"],
         scores=now["scores"],
-        objects={"scores": objects_now["scores"], "monitors": objects_then["monitors"]},
+        objects={
+            "scores": objects_now["scores"],
+            "monitors": {**objects_then["monitors"], "signals": objects_now["monitors"]["signals"]},
+        },
         counts=now["counts"],
     )
 
