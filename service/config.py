@@ -210,15 +210,15 @@ def _anchored(settings: Settings, folder: Path) -> Settings:
 
 
 def _check_expressions(file: Path, node: Any, settings: Settings) -> None:
-    problems = []
+    problems: dict[str, int] = {}
     for index, model in enumerate(settings.models):
         for key, build in _expressions(model, path=f"models[{index}].estimator").items():
             try:
                 build()
             except SpecificationError as error:
-                problems.append(f"{file}:{_line(node, ('models', index, key))}: {error}")
+                problems.setdefault(str(error), _line(node, ("models", index, key)))
     if problems:
-        raise ConfigurationError("\n".join(problems))
+        raise ConfigurationError("\n".join(f"{file}:{line}: {problem}" for problem, line in problems.items()))
 
 
 def _expressions(model: ModelSpec, *, path: str) -> dict[str, Callable[[], object]]:

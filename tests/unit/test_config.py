@@ -1,0 +1,121 @@
+"""The settings: one file, the environment over it, and every problem with its line."""
+
+from pathlib import Path
+
+import pytest
+
+from service import config
+from service.errors import ConfigurationError
+
+MODEL = """\
+models:
+  - name: m
+    task: binary
+    events: m.events
+    estimator:
+      linear_model.LogisticRegression: {optimizer: {optim.SGD: {lr: 1e-3}}}
+"""
+
+
+def written(folder: Path, text: str = MODEL) -> Path:
+    """The file with this text."""
+    path = folder / "headrace.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_an_exponent_is_a_number(tmp_path: Path) -> None:
+    """A learning rate of 1e-3 is a number, also without a point."""
+    spec = config.load(written(tmp_path)).models[0]
+    assert spec.estimator == {"linear_model.LogisticRegression": {"optimizer": {"optim.SGD": {"lr": 0.001}}}}
+
+
+@pytest.mark.parametrize("text", ["on", "off", "yes", "no", "y", "1e", "0:30x"])
+def test_words_stay_text(tmp_path: Path, text: str) -> None:
+    """Only true and false are booleans; a topic may be called no."""
+    found = config.load(written(tmp_path, MODEL.replace("m.events", text)))
+    assert found.models[0].events == text
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "place", "expected"),
+    [
+        ("HEADRACE_STORAGE__URL", "postgresql+psycopg://h/d", "storage.url", "postgresql+psycopg://h/d"),
+        ("HEADRACE_LEARNER__PORT", "0", "learner.port", 0),
+        ("HEADRACE_LEASE__TTL", "20s", "lease.ttl", 20.0),
+        ("HEADRACE_LEASE__TTL", "7", "lease.ttl", 7.0),
+        ("HEADRACE_STREAM__KAFKA__SASL_USERNAME", "on", "stream.kafka.sasl_username", "on"),
+        ("HEADRACE_STREAM__KAFKA__OPTIONS", "{a: 1}", "stream.kafka.options", {"a": 1}),
+    ],
+)
+def test_the_environment_replaces_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, place: str, expected: object
+) -> None:
+    """A variable sets the key that its name spells, whether the file has it or not."""
+    monkeypatch.setenv(name, value)
+    found: object = config.load(written(tmp_path))
+    for part in place.split("."):
+        found = getattr(found, part)
+    assert found == expected
+
+
+def test_a_password_of_digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A secret from the environment is text, whatever it looks like, and is not shown."""
+    monkeypatch.setenv("HEADRACE_STREAM__KAFKA__SASL_PASSWORD", "0123")
+    found = config.load(written(tmp_path))
+    assert found.stream.kafka.sasl_password is not None
+    assert found.stream.kafka.sasl_password.get_secret_value() == "0123"
+    assert "0123" not in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("change", "line", "message"),
+    [
+        (("task: binary", "taks: binary"), 3, "did you mean task?"),
+        (("lr: 1e-3", "rl: 1e-3"), 5, "found no such parameter; did you mean lr?"),
+        (("LogisticRegression", "LogisticRegresion"), 5, "did you mean linear_model.LogisticRegression?"),
+        (("estimator:", "metrics: [Acuracy]\n    estimator:"), 5, "did you mean metrics.Accuracy?"),
+        (("estimator:", "drift: [{name: e, detector: drift.ADWINN}]\n    estimator:"), 5, "did you mean drift.ADWIN?"),
+        (("estimator:", "start: lates\n    estimator:"), 5, "input should be 'earliest' or 'latest'"),
+        (("estimator:", "window: 0\n    estimator:"), 5, "found 0, input should be greater than 0"),
+        (("estimator:", "checkpoint: {every: 5 parsecs}\n    estimator:"), 5, "like 1s"),
+    ],
+)
+def test_a_mistake_is_named_with_its_line(tmp_path: Path, change: tuple[str, str], line: int, message: str) -> None:
+    """The message has file, line, what was found, and what may have been meant."""
+    path = written(tmp_path, MODEL.replace(*change))
+    with pytest.raises(ConfigurationError) as caught:
+        config.load(path)
+    assert message in str(caught.value)
+    assert f"{path}:{line}: " in str(caught.value)
+
+
+def test_every_mistake_is_named_at_once(tmp_path: Path) -> None:
+    """Two wrong expressions are two lines."""
+    text = MODEL.replace("lr:", "rl:").replace("estimator:", "metrics: [Acuracy]\n    estimator:")
+    with pytest.raises(ConfigurationError) as caught:
+        config.load(written(tmp_path, text))
+    assert len(str(caught.value).splitlines()) == 2
+
+
+@pytest.mark.parametrize("name", ["HEADRACE_FOO", "HEADRACE_MODELS__0__SEED", "HEADRACE_STORAGE__URL__X"])
+def test_a_variable_that_sets_nothing_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """A mistyped variable is not ignored."""
+    monkeypatch.setenv(name, "7")
+    with pytest.raises(ConfigurationError):
+        config.load(written(tmp_path, f"storage: {{url: 'sqlite:///x.db'}}\n{MODEL}"))
+
+
+def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
+    """Registry, artifacts, key and log stand beside the file, wherever the program was started."""
+    found = config.load(written(tmp_path))
+    assert found.storage.url == f"sqlite:///{tmp_path}/var/headrace.db"
+    assert Path(found.storage.artifacts) == tmp_path / "var/artifacts"
+    assert found.storage.key_file == tmp_path / "var/headrace.key"
+    assert found.stream.log.path == tmp_path / "var/log.db"
+
+
+def test_another_address_than_loopback_is_refused(tmp_path: Path) -> None:
+    """Without authentication the health routes are not opened to the network."""
+    with pytest.raises(ConfigurationError, match="loopback"):
+        config.load(written(tmp_path, f"learner: {{host: 0.0.0.0}}\n{MODEL}"))
