@@ -34,6 +34,8 @@ lock: $(VENV)/dev.stamp
 	$(BIN)/uv pip compile --generate-hashes --no-header --no-annotate --no-emit-index-url --universal \
 	  --python-version 3.11 pyproject.toml -o requirements/runtime.txt
 	$(BIN)/uv pip compile --generate-hashes --no-header --no-annotate --no-emit-index-url --universal \
+	  --python-version 3.11 --all-extras pyproject.toml -o requirements/image.txt
+	$(BIN)/uv pip compile --generate-hashes --no-header --no-annotate --no-emit-index-url --universal \
 	  --python-version 3.11 --all-extras --group dev pyproject.toml -o requirements/dev.txt
 
 $(VENV)/bin/python:

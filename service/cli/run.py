@@ -10,7 +10,7 @@ from typing import Annotated
 
 import structlog
 import typer
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, ProcessCollector
 
 from service.bootstrap import App, open_app
 from service.cli.context import ConfigOption, Exit, reported, set_up_logging
@@ -53,6 +53,7 @@ def learn_here(settings: Settings, models: list[str], options: LearnOptions, *, 
     """The learner, in this process; it answers on its port before the registry does."""
     set_up_logging(settings)
     registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
     stop = threading.Event()
     start = _Start(settings, PrometheusTelemetry(registry), stop)
     address = (settings.learner.host, settings.learner.port)
