@@ -14,11 +14,12 @@ INLINE_BYTES = 256 * 1024
 
 
 def artifact(connection: Connection, digest: str, data: bytes, *, now: datetime) -> None:
-    """The artifact's row, with its bytes where they are few."""
-    known = connection.execute(select(artifacts.c.digest).where(artifacts.c.digest == digest)).first()
-    if known is None:
-        content = data if len(data) <= INLINE_BYTES else None
-        connection.execute(insert(artifacts).values(digest=digest, size=len(data), content=content, created_at=now))
+    """The artifact's row, with its bytes where they are few; a row that is there is made good and young again."""
+    content = data if len(data) <= INLINE_BYTES else None
+    values = {"size": len(data), "content": content, "created_at": now}
+    known = connection.execute(update(artifacts).where(artifacts.c.digest == digest).values(values))
+    if known.rowcount == 0:
+        connection.execute(insert(artifacts).values(digest=digest, **values))
 
 
 def checkpoint(connection: Connection, lineage: LineageId, sequence: int, *, state: SealedState, now: datetime) -> int:

@@ -1,0 +1,129 @@
+"""Values that the registry's tests write."""
+
+import hashlib
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import func, select, update
+
+from service.domain.events import Reason, TopicPartition
+from service.domain.position import Position, Run
+from service.domain.registry import (
+    Commit,
+    DeadLetter,
+    Founding,
+    Lease,
+    LineageId,
+    ModelName,
+    Origin,
+    Role,
+    SealedState,
+    Snapshot,
+    Succession,
+    VersionKind,
+    VersionNumber,
+)
+from service.storage import tables
+from service.storage.registry import Registry
+
+AT = TopicPartition("events", 0)
+NAME = ModelName("phishing")
+
+
+def digest(data: bytes) -> str:
+    """SHA-256, in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def state(data: bytes, *, offset: int = 0) -> SealedState:
+    """A state with these bytes."""
+    return SealedState(digest(data), data, Position({AT: offset}), offset, {"Accuracy": 0.5})
+
+
+def founding(name: str = NAME, *, data: bytes = b"first") -> Founding:
+    """A model's first version."""
+    environment = {"river": "0.26.1"}
+    return Founding(ModelName(name), {"name": name}, "spec-1", state(data), environment, Origin("ann", "begun"))
+
+
+def founded(registry: Registry, name: str = NAME, *, data: bytes = b"first") -> LineageId:
+    """A registered model's lineage."""
+    champion = registry.models.register(founding(name, data=data)).champion
+    assert champion is not None
+    return champion
+
+
+def leased(registry: Registry, *, holder: str = "here", ttl_s: float = 60.0) -> Lease:
+    """The lease of a new model."""
+    return registry.leases.acquire(founded(registry), holder=holder, ttl_s=ttl_s)
+
+
+def commit(lease: Lease, sequence: int = 1, **changes: Any) -> Commit:
+    """A checkpoint of ten events."""
+    data = changes.pop("data", f"state {lease.lineage}-{sequence}".encode())
+    plain = Commit(
+        lease=lease,
+        sequence=sequence,
+        digest=digest(data),
+        artifact=data,
+        position=Position({AT: sequence * 10}),
+        learned=sequence * 10,
+        metrics={"Accuracy": 0.9},
+        order=[Run("events", 0, sequence * 10 - 10, sequence * 10)],
+        scores=b"scores",
+        scored=10,
+        dead_letters=(),
+    )
+    return replace(plain, **changes)
+
+
+def letter(offset: int, reason: Reason = Reason.NOT_JSON) -> DeadLetter:
+    """An event that was refused."""
+    return DeadLetter(AT, offset, reason, "found {", b"{", 1)
+
+
+def succession(lease: Lease, **changes: Any) -> Succession:
+    """A rollback to version 1."""
+    plain = Succession(
+        lease=lease,
+        model=NAME,
+        kind=VersionKind.ROLLBACK,
+        role=Role.CHAMPION,
+        parent=VersionNumber(1),
+        state=state(b"rolled back", offset=70),
+        spec={"name": NAME, "changed": True},
+        spec_digest="spec-2",
+        learned=[Run("events", 0, 0, 5), Run("events", 0, 5, 9)],
+        environment={"river": "0.26.1"},
+        origin=Origin("bob", "it got worse"),
+        evidence={"to": "version 1"},
+    )
+    return replace(plain, **changes)
+
+
+def snapshot(lease: Lease, **changes: Any) -> Snapshot:
+    """A version of what is now."""
+    return replace(Snapshot(lease, NAME, VersionKind.SNAPSHOT, {"river": "0.26.1"}, Origin("cy", "keep")), **changes)
+
+
+def count(registry: Registry, name: str) -> int:
+    """How many rows a table has."""
+    table = tables.metadata.tables[name]
+    with registry.database.reading() as connection:
+        return int(connection.execute(select(func.count()).select_from(table)).scalar_one())
+
+
+def totals(registry: Registry) -> dict[str, int]:
+    """How many rows each table has."""
+    return {name: count(registry, name) for name in tables.metadata.tables}
+
+
+def aged(registry: Registry, name: str, by: timedelta) -> None:
+    """Make all rows of a table older than they are."""
+    table = tables.metadata.tables[name]
+    key = next(iter(table.primary_key.columns))
+    with registry.database.writing() as connection:
+        for row in connection.execute(select(table)).all():
+            at = {"created_at": row.created_at - by}
+            connection.execute(update(table).where(key == row._mapping[key.name]).values(at))
