@@ -210,15 +210,15 @@ def _anchored(settings: Settings, folder: Path) -> Settings:
 
 
 def _check_expressions(file: Path, node: Any, settings: Settings) -> None:
-    problems: dict[str, int] = {}
+    problems: dict[tuple[int, str], int] = {}
     for index, model in enumerate(settings.models):
         for key, build in _expressions(model, path=f"models[{index}].estimator").items():
             try:
                 build()
             except SpecificationError as error:
-                problems.setdefault(str(error), _line(node, ("models", index, key)))
+                problems.setdefault((index, str(error)), _line(node, ("models", index, key)))
     if problems:
-        raise ConfigurationError("\n".join(f"{file}:{line}: {problem}" for problem, line in problems.items()))
+        raise ConfigurationError("\n".join(f"{file}:{line}: {problem}" for (_, problem), line in problems.items()))
 
 
 def _expressions(model: ModelSpec, *, path: str) -> dict[str, Callable[[], object]]:
