@@ -1,8 +1,10 @@
 """Content-addressed bytes in a folder, or anywhere that fsspec reaches."""
 
+import math
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -33,7 +35,8 @@ class DirectoryArtifacts:
             aside.rename(path)
             _sync_folder(path.parent)
         except OSError as error:
-            aside.unlink(missing_ok=True)
+            with suppress(OSError):
+                aside.unlink()
             msg = f"found the artifacts at {self._folder} not writable: {error.strerror}; make room or check its rights"
             raise UnavailableError(msg) from error
         self._reached(CheckpointStep.ARTIFACT_RENAMED)
@@ -50,7 +53,7 @@ class DirectoryArtifacts:
         """What is stored; unfinished files of the dead count as such."""
         border = time.time() - older_than_s
         found = [path for path in self._folder.glob("??/*") if older_than_s or "." not in path.name]
-        return [path.name for path in found if path.stat().st_mtime <= border]
+        return [path.name for path in found if _written(path) <= border]
 
     def delete(self, digest: str) -> None:
         """Missing is fine."""
@@ -117,6 +120,14 @@ def open_artifacts(url: str, *, reached: Reached) -> ArtifactStore:
     if "://" in url and not url.startswith("file://"):
         return FsspecArtifacts(url, reached=reached)
     return DirectoryArtifacts(Path(url.removeprefix("file://")), reached=reached)
+
+
+def _written(path: Path) -> float:
+    """When; never, for what another process has renamed or deleted since it was listed."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return math.inf
 
 
 def _sync_folder(folder: Path) -> None:

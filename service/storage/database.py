@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, create_engine, event, make_url, text
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DatabaseError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from service.errors import UnavailableError
@@ -60,7 +60,7 @@ class Database:
         except (OperationalError, InterfaceError) as error:
             raise UnavailableError(self._sentence(error)) from error
         except DBAPIError as error:
-            if error.connection_invalidated:
+            if error.connection_invalidated or type(error) is DatabaseError:
                 raise UnavailableError(self._sentence(error)) from error
             raise
 

@@ -1,14 +1,16 @@
 """The event being learned, in a small memory-mapped file that outlives the process."""
 
-import json
 import mmap
 import struct
 from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
+
 from service.domain.events import TopicPartition
 
-_SLOT = struct.Struct("<qqH200s")
+_LONGEST_TOPIC = 255
+_SLOT = struct.Struct(f"<qqH{_LONGEST_TOPIC}s")
 
 
 class MappedFootprint:
@@ -22,7 +24,7 @@ class MappedFootprint:
 
     def mark(self, at: TopicPartition, offset: int) -> None:
         """Costs a memory write; durable against the death of the process, not of the host."""
-        topic = at.topic.encode()[:200]
+        topic = at.topic.encode()[:_LONGEST_TOPIC]
         if self._map is None:
             self._map = self._opened()
         _SLOT.pack_into(self._map, 0, offset, at.partition, len(topic), topic)
@@ -50,21 +52,32 @@ class MappedFootprint:
             return mmap.mmap(file.fileno(), _SLOT.size)
 
     def _count_death(self) -> dict[tuple[TopicPartition, int], int]:
-        """Writes nothing where no process left a mark: the folder of a mounted key may be read-only."""
         deaths = self._read_tally()
-        if not self._path.exists():
-            return deaths
-        offset, partition, length, topic = _SLOT.unpack(self._path.read_bytes())
-        self._path.unlink()
-        if offset >= 0:
-            where = (TopicPartition(topic[:length].decode(), partition), offset)
+        where = self._read_mark()
+        self._path.unlink(missing_ok=True)
+        if where is not None:
             deaths[where] = deaths.get(where, 0) + 1
-        rows = [[at.topic, at.partition, offset, count] for (at, offset), count in deaths.items()]
-        self._tally.write_text(json.dumps(rows))
+        rows = [(at.topic, at.partition, offset, count) for (at, offset), count in deaths.items()]
+        aside = self._tally.with_suffix(".part")
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        aside.write_bytes(msgspec.json.encode(rows))
+        aside.replace(self._tally)
         return deaths
 
+    def _read_mark(self) -> tuple[TopicPartition, int] | None:
+        """What the last process marked; None where it died before its first mark was whole."""
+        data = self._path.read_bytes() if self._path.exists() else b""
+        if len(data) != _SLOT.size:
+            return None
+        offset, partition, length, topic = _SLOT.unpack(data)
+        if offset < 0:
+            return None
+        return TopicPartition(topic[:length].decode(errors="replace"), partition), offset
+
     def _read_tally(self) -> dict[tuple[TopicPartition, int], int]:
-        if not self._tally.exists():
+        data = self._tally.read_bytes() if self._tally.exists() else b"[]"
+        try:
+            rows = msgspec.json.decode(data, type=list[tuple[str, int, int, int]])
+        except msgspec.DecodeError:
             return {}
-        rows = json.loads(self._tally.read_text())
         return {(TopicPartition(topic, partition), offset): count for topic, partition, offset, count in rows}
