@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from itertools import cycle, islice
@@ -66,6 +66,8 @@ class Deployment:
     kafka: Mapping[str, Any] | None = None
     others: Sequence[Mapping[str, Any]] = ()
     lease_ttl: str = "5s"
+    _open: ExitStack = field(default_factory=ExitStack)
+    _watching: App | None = None
 
     def __post_init__(self) -> None:
         """Write the configuration and make the key and the registry."""
@@ -99,11 +101,18 @@ class Deployment:
         with open_app(config.load(self.folder / "headrace.yaml")) as app:
             yield app
 
-    def publish(self, values: Sequence[bytes], *, partitions: int = 1, keys: Sequence[bytes] | None = None) -> None:
-        """Append to the model's topic."""
+    def publish(
+        self,
+        values: Sequence[bytes],
+        *,
+        topic: str | None = None,
+        partitions: int = 1,
+        keys: Sequence[bytes] | None = None,
+    ) -> None:
+        """Append to the model's topic, or to another."""
         sink = open_sink(config.load(self.folder / "headrace.yaml"))
-        sink.create(self.model["events"], partitions=partitions)
-        sink.append(self.model["events"], values, keys=keys)
+        sink.create(topic or self.model["events"], partitions=partitions)
+        sink.append(topic or self.model["events"], values, keys=keys)
         sink.close()
 
     def command(self, *arguments: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
@@ -141,12 +150,12 @@ class Deployment:
 
     def newest(self) -> Checkpoint | None:
         """The champion's newest checkpoint; None before the model is registered."""
-        with self.app() as app:
-            known = {model.name: model for model in app.registry.models.list()}
-            model = known.get(ModelName(self.model["name"]))
-            if model is None or model.champion is None:
-                return None
-            return app.registry.checkpoints.newest_first(model.champion)[0]
+        registry = self._watched().registry
+        known = {model.name: model for model in registry.models.list()}
+        model = known.get(ModelName(self.model["name"]))
+        if model is None or model.champion is None:
+            return None
+        return registry.checkpoints.newest_first(model.champion)[0]
 
     def learned(self) -> int:
         """How many events the newest checkpoint has learned."""
@@ -170,6 +179,12 @@ class Deployment:
                 position=checkpoint.position.to_json(),
                 order=order,
             )
+
+    def _watched(self) -> App:
+        """The object graph, opened once: what is asked twenty times a second must cost little."""
+        if self._watching is None:
+            self._watching = self._open.enter_context(self.app())
+        return self._watching
 
     def _command_line(self, arguments: Sequence[str]) -> list[str]:
         return [sys.executable, "-m", "service", *arguments]
