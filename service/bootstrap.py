@@ -159,6 +159,17 @@ def _tidy(settings: Settings) -> None:
         sink.close()
 
 
+def rehearse(settings: Settings) -> None:
+    """Build what every model needs; ConfigurationError names the first that cannot be built."""
+    for spec in settings.models:
+        try:
+            make_decoder(spec)
+            build_estimator(spec)
+        except ConfigurationError as error:
+            msg = f"model {spec.name}: {error}"
+            raise ConfigurationError(msg) from error
+
+
 def build_estimator(spec: ModelSpec) -> tuple[Any, frozenset[tuple[str, str]]]:
     """A new estimator, and the classes of the user's own that its artifacts may name."""
     if spec.factory is not None:

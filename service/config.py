@@ -20,6 +20,7 @@ from service.learning.scores import Scores
 PREFIX = "HEADRACE_"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 RESERVED = {"HEADRACE_CONFIG", "HEADRACE_FAILPOINT"}
+_SSL_FILES = ("ssl_cafile", "ssl_certfile", "ssl_keyfile")
 
 
 class _Loader(yaml.SafeLoader):
@@ -194,7 +195,8 @@ def _structured(text: str) -> Any:
 
 def _anchored(settings: Settings, folder: Path) -> Settings:
     """Relative paths are relative to the file."""
-    storage, log = settings.storage, settings.stream.log
+    storage, log, kafka = settings.storage, settings.stream.log, settings.stream.kafka
+    files = {name: str(folder.resolve() / path) for name in _SSL_FILES if (path := getattr(kafka, name)) is not None}
     url = re.sub(r"^(sqlite:///)(?!/)", lambda found: f"{found[1]}{folder.resolve()}/", storage.url)
     artifacts = storage.artifacts if "://" in storage.artifacts else str(folder.resolve() / storage.artifacts)
     return settings.model_copy(
@@ -203,7 +205,10 @@ def _anchored(settings: Settings, folder: Path) -> Settings:
                 update={"url": url, "artifacts": artifacts, "key_file": folder.resolve() / storage.key_file}
             ),
             "stream": settings.stream.model_copy(
-                update={"log": log.model_copy(update={"path": folder.resolve() / log.path})}
+                update={
+                    "log": log.model_copy(update={"path": folder.resolve() / log.path}),
+                    "kafka": kafka.model_copy(update=files),
+                }
             ),
         }
     )

@@ -15,7 +15,7 @@ class PrometheusTelemetry:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._signals: dict[tuple[str, str], int] = {}
         self.events = Counter("headrace_events", "Events by outcome.", ["model", "outcome"], registry=registry)
-        self.lag = Gauge(
+        self.lag_events = Gauge(
             "headrace_lag_events", "Events not yet learned.", ["model", "topic", "partition"], registry=registry
         )
         self.learn_seconds = Histogram("headrace_learn_seconds", "One batch.", ["model"], registry=registry)
@@ -57,10 +57,13 @@ class PrometheusTelemetry:
         self.checkpoint_bytes.labels(model).set(size)
         self.checkpoint_age.labels(model).set_function(lambda: time.time() - committed)
 
-    def gauges(self, model: str, metrics: Mapping[str, Any], *, lag: Mapping[TopicPartition, int]) -> None:
+    def lag(self, model: str, events: Mapping[TopicPartition, int]) -> None:
+        """Events not yet learned."""
+        for (topic, partition), count in events.items():
+            self.lag_events.labels(model, topic, partition).set(count)
+
+    def gauges(self, model: str, metrics: Mapping[str, Any]) -> None:
         """What a checkpoint says of the model."""
-        for (topic, partition), events in lag.items():
-            self.lag.labels(model, topic, partition).set(events)
         for window in ("cumulative", "window"):
             for role, report in (("champion", metrics), ("baseline", metrics.get("baseline", {}))):
                 for name, value in report.get(window, {}).items():

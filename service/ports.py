@@ -328,8 +328,12 @@ class Telemetry(Protocol):
         """A commit is durable."""
         ...
 
-    def gauges(self, model: str, metrics: Json, *, lag: Mapping[TopicPartition, int]) -> None:
+    def gauges(self, model: str, metrics: Json) -> None:
         """What a checkpoint says of the model."""
+        ...
+
+    def lag(self, model: str, events: Mapping[TopicPartition, int]) -> None:
+        """Events not yet learned, once a checkpoint interval, also where nothing is learned."""
         ...
 
     def champion(self, model: str, version: int) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from service.bootstrap import environment, open_app, open_source
+from service.bootstrap import environment, open_app, open_source, rehearse
 from service.cli.context import ConfigOption, Exit, JsonOption, out, reported, show
 from service.config import Settings, load
 from service.errors import ConfigurationError, HeadraceError
@@ -51,6 +51,7 @@ def check(config: ConfigOption = None) -> None:
     """Say what is wrong with the configuration, with line and key."""
     with reported():
         settings = load(config)
+        rehearse(settings)
         names = ", ".join(model.name for model in settings.models) or "none"
         out.print(f"good: models {names}", markup=False)
 

@@ -65,6 +65,10 @@ def carry_out(services: Services, command: Command, lease: Lease, *, session: "S
     except HeadraceError as error:
         services.commands.settle(command.id, status=CommandStatus.REFUSED, outcome=str(error))
         return lease
+    except Exception as error:
+        outcome = f"failed with {type(error).__name__}: {error}; the log of the process that tried has more"
+        services.commands.settle(command.id, status=CommandStatus.REFUSED, outcome=outcome)
+        raise
     services.commands.settle(command.id, status=CommandStatus.DONE, outcome=outcome)
     _log.info("command_done", model=command.model, kind=command.kind, outcome=outcome)
     if session is not None and command.kind in {CommandKind.FREEZE, CommandKind.UNFREEZE}:

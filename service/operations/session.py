@@ -144,11 +144,11 @@ class Session:
         while self._isolated and (hit := self._convict_in(run)) is not None:
             run = self._pass_over(run, hit)
         decoded = self._decoder.decode(run)
+        self._footprint.mark(run.at, decoded.first_offset)
         before = self._mark(run.at) if self._suspicious else None
         outcome = self.learner.learn(decoded, before=before)
-        if self._suspicious:
-            self._footprint.mark(run.at, NOWHERE)
-            self._judged += len(run.offsets)
+        self._footprint.mark(run.at, NOWHERE)
+        self._judged += len(run.offsets)
         self.position = self.position.advanced({run.at: run.next_offset})
         seconds = time.perf_counter() - began
         if len(run.offsets):
@@ -186,8 +186,9 @@ class Session:
 
     def _see_to_checkpoint(self) -> None:
         self._land(wait=False)
-        if self._flight is not None or not (self._rhythm.due() or (self._suspicious and self._dirty)):
+        if self._flight is not None or not self._rhythm.due():
             return
+        self.services.telemetry.lag(self.spec.name, self.lag())
         if self._dirty:
             self._launch()
         elif self._asking is None:
@@ -238,7 +239,7 @@ class Session:
         self.services.reached(CheckpointStep.ACKNOWLEDGED)
         telemetry = self.services.telemetry
         telemetry.checkpoint(self.spec.name, written.seconds, size=written.checkpoint.size)
-        telemetry.gauges(self.spec.name, written.checkpoint.metrics, lag=self.lag())
+        telemetry.gauges(self.spec.name, written.checkpoint.metrics)
         if self._suspicious and self._judged >= CLEARED_AFTER and not self._suspects(written.checkpoint.position):
             self._footprint.clear()
             self._suspicious = False

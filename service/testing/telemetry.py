@@ -18,7 +18,10 @@ class NullTelemetry:
     def checkpoint(self, model: str, seconds: float, *, size: int) -> None:
         """Nothing."""
 
-    def gauges(self, model: str, metrics: Mapping[str, Any], *, lag: Mapping[TopicPartition, int]) -> None:
+    def gauges(self, model: str, metrics: Mapping[str, Any]) -> None:
+        """Nothing."""
+
+    def lag(self, model: str, events: Mapping[TopicPartition, int]) -> None:
         """Nothing."""
 
     def champion(self, model: str, version: int) -> None:
