@@ -1,0 +1,257 @@
+"""The alerts and the dashboard are true of the program, and work in a real Prometheus."""
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+import yaml
+from prometheus_client import CollectorRegistry, ProcessCollector
+from river import metrics as river_metrics
+
+from service.domain.registry import CommandKind
+from service.metrics import PrometheusTelemetry
+from tests.acceptance.harness import PHISHING, Deployment, phishing_events, terminate, wait_until
+from tests.conftest import _need
+from tests.services.process import free_port
+
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
+RULES = DEPLOY / "prometheus" / "rules.yml"
+DASHBOARD = DEPLOY / "grafana" / "dashboards" / "headrace.json"
+GIVEN_BY_PROMETHEUS = {"job", "instance", "le", "__name__"}
+ONLY_AFTER_AN_OUTAGE = {"headrace_retries_total"}
+
+
+def rules() -> list[dict[str, Any]]:
+    """The alerts."""
+    found: list[dict[str, Any]] = yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"][0]["rules"]
+    return found
+
+
+def panels() -> list[dict[str, Any]]:
+    """The dashboard's panels."""
+    found: list[dict[str, Any]] = json.loads(DASHBOARD.read_text(encoding="utf-8"))["panels"]
+    return found
+
+
+def expressions() -> dict[str, str]:
+    """Every query of the alerts and of the dashboard, by where it stands."""
+    found = {f"alert {rule['alert']}": rule["expr"] for rule in rules()}
+    for panel in panels():
+        for target in panel["targets"]:
+            expr = target["expr"].replace("$__rate_interval", "1m").replace("$model", ".*")
+            found[f"panel {panel['title']} {target['refId']}"] = expr
+    return found
+
+
+def exported() -> dict[str, set[str]]:
+    """Every sample that a learner exports, with its labels."""
+    registry = CollectorRegistry()
+    telemetry = PrometheusTelemetry(registry)
+    found: dict[str, set[str]] = {"up": set()}
+    for one in vars(telemetry).values():
+        if hasattr(one, "_labelnames"):
+            endings = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}.get(one._type, [""])
+            found |= {one._name + ending: set(one._labelnames) for ending in endings}
+    process = CollectorRegistry()
+    ProcessCollector(registry=process)
+    return found | {sample.name: set() for family in process.collect() for sample in family.samples}
+
+
+def named_metrics(expr: str) -> set[str]:
+    """The metrics that a query names."""
+    return set(re.findall(r"\b(?:headrace_|process_)\w+|\bup\b", re.sub(r'"[^"]*"', '""', expr)))
+
+
+def named_labels(expr: str) -> set[str]:
+    """The labels by which a query chooses, groups and joins."""
+    bare = re.sub(r'"[^"]*"', '""', expr)
+    chosen = re.findall(r"(\w+)\s*(?:=~|!~|!=|=)\s*\"\"", bare)
+    grouped = re.findall(r"\b(?:by|on|without|ignoring)\s*\(([^)]*)\)", bare)
+    return set(chosen) | {name.strip() for names in grouped for name in names.split(",")}
+
+
+def promtool(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+    """Prometheus's own checker."""
+    found = shutil.which("promtool")
+    _need(None if found else "promtool is not installed; it comes with the package prometheus")
+    return subprocess.run([found or "", *map(str, arguments)], capture_output=True, text=True, check=False)
+
+
+def test_prometheus_accepts_its_configuration() -> None:
+    """The configuration, and the rules that it names, are good."""
+    done = promtool("check", "config", DEPLOY / "prometheus" / "prometheus.yml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{len(rules())} rules found" in promtool("check", "rules", RULES).stdout
+
+
+def test_alerts_fire_when_they_must_and_not_otherwise() -> None:
+    """Every alert's own test holds."""
+    done = promtool("test", "rules", DEPLOY / "prometheus" / "rules.test.yml")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_alert_is_tested_both_ways() -> None:
+    """Each alert has a case in which it fires and one in which it is silent."""
+    cases = yaml.safe_load((DEPLOY / "prometheus" / "rules.test.yml").read_text(encoding="utf-8"))["tests"]
+    checks = [check for case in cases for check in case["alert_rule_test"]]
+    names = {rule["alert"] for rule in rules()}
+    assert {check["alertname"] for check in checks if check.get("exp_alerts")} == names
+    assert {check["alertname"] for check in checks if not check.get("exp_alerts")} == names
+
+
+def test_a_wrong_rule_is_noticed(tmp_path: Path) -> None:
+    """The tests of the alerts fail when a threshold is moved."""
+    folder = tmp_path / "prometheus"
+    shutil.copytree(DEPLOY / "prometheus", folder)
+    text = (folder / "rules.yml").read_text(encoding="utf-8")
+    assert "> 0.05" in text
+    (folder / "rules.yml").write_text(text.replace("> 0.05", "> 0.5"), encoding="utf-8")
+    done = promtool("test", "rules", folder / "rules.test.yml")
+    assert done.returncode == 1
+    assert "HeadraceRefusedShare" in done.stdout + done.stderr
+
+
+def test_every_query_parses(tmp_path: Path) -> None:
+    """Prometheus understands every query of the dashboard."""
+    found = [{"record": f"query:{at}", "expr": expr} for at, expr in enumerate(expressions().values())]
+    path = tmp_path / "queries.yml"
+    path.write_text(yaml.safe_dump({"groups": [{"name": "queries", "rules": found}]}), encoding="utf-8")
+    done = promtool("check", "rules", path)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("where", expressions())
+def test_queries_name_what_the_program_exports(where: str) -> None:
+    """A query names only metrics that a learner has, and only labels that these have."""
+    expr = expressions()[where]
+    names = named_metrics(expr)
+    assert names
+    assert names <= exported().keys()
+    assert named_labels(expr) <= set().union(GIVEN_BY_PROMETHEUS, *(exported()[name] for name in names))
+
+
+def test_legends_and_messages_name_labels_that_are_left() -> None:
+    """What a legend or an alert's text shows is a label by which its query still groups."""
+    shown = [(t["expr"], t["legendFormat"], r"{{(\w+)}}") for panel in panels() for t in panel["targets"]]
+    shown += [(r["expr"], str(r["annotations"]), r"\$labels\.(\w+)") for r in rules()]
+    for expr, text, pattern in shown:
+        kept = set().union(*(exported()[name] for name in named_metrics(expr)), {"instance"})
+        grouped = re.findall(r"\bby \(([^)]*)\)", expr)
+        if grouped:
+            kept = {name.strip() for name in grouped[0].split(",")}
+        assert set(re.findall(pattern, text)) <= kept, text
+
+
+def test_every_metric_is_shown() -> None:
+    """The dashboard or an alert has each metric that the learner exports, so that none is exported for nothing."""
+    shown = {name for expr in expressions().values() for name in named_metrics(expr)}
+    bases = {re.sub(r"_(?:bucket|sum|count)$", "", name) for name in shown}
+    ours = {re.sub(r"_(?:bucket|sum|count)$", "", name) for name in exported() if name.startswith("headrace_")}
+    assert ours <= bases
+
+
+def test_the_dashboard_finds_its_data_source() -> None:
+    """Every panel and variable asks the data source that is provisioned, and each has a place of its own."""
+    source = yaml.safe_load((DEPLOY / "grafana/provisioning/datasources/prometheus.yml").read_text(encoding="utf-8"))
+    board = json.loads(DASHBOARD.read_text(encoding="utf-8"))
+    uids = {one["datasource"]["uid"] for one in [*board["panels"], *board["templating"]["list"]]}
+    assert uids == {source["datasources"][0]["uid"]}
+    places = [panel["gridPos"] for panel in panels()]
+    cells = [
+        (x, y) for at in places for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])
+    ]
+    assert len(cells) == len(set(cells))
+    assert len({panel["id"] for panel in panels()}) == len(panels())
+
+
+def test_the_alert_knows_in_which_direction_each_metric_is_better() -> None:
+    """River's metrics of which less is better, and no others, are in the half of the rule that expects less."""
+    expr = next(rule["expr"] for rule in rules() if rule["alert"] == "HeadraceWorseThanBaseline")
+    less = re.search(r'metric=~"([^"]+)"', expr)
+    assert less
+    assert f'metric!~"{less[1]}"' in expr
+    kinds = (river_metrics.base.ClassificationMetric, river_metrics.base.RegressionMetric)
+    known = [one for one in vars(river_metrics).values() if isinstance(one, type) and issubclass(one, kinds)]
+    known.remove(river_metrics.ConfusionMatrix)
+    better = {one.__name__: one.__new__(one).bigger_is_better for one in known}
+    assert len(better) > 20
+    assert set(less[1].split("|")) == {name for name, bigger in better.items() if not bigger}
+
+
+@contextmanager
+def prometheus(folder: Path, port: int) -> Iterator[int]:
+    """A real Prometheus with the configuration of deploy/, but for the learner's port and the pace."""
+    program = shutil.which("prometheus")
+    _need(None if program else "prometheus is not installed")
+    shutil.copytree(DEPLOY / "prometheus", folder)
+    configuration = folder / "prometheus.yml"
+    text = configuration.read_text(encoding="utf-8").replace(":9464", f":{port}").replace("10s", "1s")
+    configuration.write_text(text, encoding="utf-8")
+    listen = free_port()
+    command = [program or "", f"--config.file={configuration}", f"--storage.tsdb.path={folder / 'data'}"]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen([*command, f"--web.listen-address=127.0.0.1:{listen}"], stdout=log, stderr=log)
+    try:
+        yield listen
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=20)
+
+
+def asked(port: int, path: str) -> Any:
+    """What Prometheus answers; None while it does not."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request("GET", f"/api/v1/{path}")
+        return json.loads(connection.getresponse().read())["data"]
+    except (OSError, json.JSONDecodeError):
+        return None
+    finally:
+        connection.close()
+
+
+def series(port: int, expr: str) -> list[Any]:
+    """What a query finds."""
+    found = asked(port, f"query?query={quote(expr)}")
+    return found["result"] if found else []
+
+
+@contextmanager
+def busy_learner(folder: Path) -> Iterator[int]:
+    """A learner that has learned, refused an event and rolled back; yields its port."""
+    deployment = Deployment(folder, model={**PHISHING, "drift": [{"name": "errors", "detector": "drift.ADWIN"}]})
+    deployment.publish([*phishing_events(3000), b"not json"])
+    process = deployment.start("learn")
+    try:
+        wait_until(lambda: deployment.learned() >= 3000)
+        with deployment.app() as app:
+            app.act("phishing", CommandKind.SNAPSHOT, {"reason": "test"}, actor="test")
+            app.act("phishing", CommandKind.ROLLBACK, {"to": 1, "reason": "test"}, actor="test")
+        yield deployment.port()
+    finally:
+        terminate(process)
+
+
+@pytest.mark.slow
+def test_every_panel_shows_a_real_learner(tmp_path: Path) -> None:
+    """A real Prometheus, scraping a real learner, answers every query of the dashboard with data."""
+    panels_only = {where: expr for where, expr in expressions().items() if where.startswith("panel")}
+    with busy_learner(tmp_path / "headrace") as port, prometheus(tmp_path / "prometheus", port) as at:
+        wait_until(lambda: series(at, "count_over_time(up[1m]) > 3"))
+        for where, expr in panels_only.items():
+            if not named_metrics(expr) & ONLY_AFTER_AN_OUTAGE:
+                assert series(at, expr), f"{where} shows nothing"
+        alerts = [rule for group in asked(at, "rules")["groups"] for rule in group["rules"]]
+    assert {rule["name"] for rule in alerts} == {rule["alert"] for rule in rules()}
+    assert {rule["health"] for rule in alerts} == {"ok"}
+    assert [rule["name"] for rule in alerts if rule["state"] == "firing"] == []
