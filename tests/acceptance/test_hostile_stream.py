@@ -16,7 +16,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from river import linear_model, metrics, optim, preprocessing
+from typer.testing import CliRunner, Result
 
+from service.cli.app import app as cli
 from service.domain.events import Reason
 from service.domain.registry import DeadLetter
 from tests.acceptance.harness import PHISHING, Deployment, phishing_events, wait_until
@@ -244,9 +246,14 @@ def ready(port: int) -> list[str]:
         return list(json.load(error)["reasons"])
 
 
+def command(found: Deployment, *arguments: str) -> Result:
+    """The CLI in this process, which spares its start."""
+    return CliRunner().invoke(cli, [*arguments, "--config", str(found.folder / "headrace.yaml")])
+
+
 def shown(found: Deployment, *arguments: str) -> Any:
     """A reading command's JSON."""
-    return json.loads(found.command(*arguments, "--json").stdout)
+    return json.loads(command(found, *arguments, "--json").stdout)
 
 
 def timed(count: int, *, first: int = 0, **features: Any) -> list[bytes]:
@@ -269,39 +276,38 @@ def test_dead_letters_are_replayed_once(tmp_path: Path) -> None:
     nonsense, newest = rows[0]["id"], rows[1]["id"]
     detail = shown(found, "deadletter", "show", "phishing", str(newest))
     assert json.loads(detail["payload"])["id"] == 248
-    assert "long_url" in found.command("deadletter", "show", "phishing", str(newest)).stdout
-    found.command("deadletter", "replay", "phishing", str(newest))
+    assert "long_url" in command(found, "deadletter", "show", "phishing", str(newest)).stdout
+    assert command(found, "deadletter", "replay", "phishing", str(newest)).exit_code == 0
     assert found.learned() == 232
-    second = found.command("deadletter", "replay", "phishing", str(newest), check=False)
-    assert (second.returncode, "learned once" in second.stderr) == (3, True), second.stderr
-    refused = found.command("deadletter", "replay", "phishing", str(nonsense), check=False)
-    assert (refused.returncode, "not_json" in refused.stderr) == (3, True), refused.stderr
+    second = command(found, "deadletter", "replay", "phishing", str(newest))
+    assert (second.exit_code, "learned once" in second.stderr) == (3, True), second.stderr
+    refused = command(found, "deadletter", "replay", "phishing", str(nonsense))
+    assert (refused.exit_code, "not_json" in refused.stderr) == (3, True), refused.stderr
     learner.send_signal(signal.SIGTERM)
     assert learner.wait(timeout=20) == 0
     assert found.learned() == 232
-    stopped = found.command("deadletter", "replay", "phishing", str(rows[2]["id"]), check=False)
-    assert (stopped.returncode, "start `headrace learn" in stopped.stderr) == (3, True), stopped.stderr
+    stopped = command(found, "deadletter", "replay", "phishing", str(rows[2]["id"]))
+    assert (stopped.exit_code, "start `headrace learn" in stopped.stderr) == (3, True), stopped.stderr
 
 
 @pytest.mark.slow
 def test_too_many_refusals_pause_the_model(tmp_path: Path) -> None:
     """Past `max_refused_share` the learner pauses and says why, and `model unfreeze` makes it go on."""
-    found = deployment(tmp_path, guard={"max_refused_share": 0.3})
-    found.publish([*timed(300), *[b"garbage %d" % number for number in range(1500)], *timed(2000, first=300)])
+    found = deployment(tmp_path)
+    found.publish([*timed(300), *[b"garbage %d" % number for number in range(1100)], *timed(2000, first=300)])
     learner = found.start("learn")
     port = found.port(learner.pid)
     wait_until(lambda: any("max_refused_share" in reason for reason in ready(port)))
-    assert shown(found, "model", "show", "phishing")["frozen"] is True
+    wait_until(lambda: shown(found, "model", "show", "phishing")["frozen"])
     history = shown(found, "model", "history", "phishing")["audit"]
     assert "were refused" in history[-1]["reason"]
-    paused_at = found.learned()
-    assert paused_at <= 300
-    found.command("model", "unfreeze", "phishing")
+    assert found.learned() < 2300
+    assert command(found, "model", "unfreeze", "phishing").exit_code == 0
     wait_until(lambda: found.learned() == 2300)
     assert ready(port) == []
     learner.send_signal(signal.SIGTERM)
     assert learner.wait(timeout=20) == 0
-    assert len(letters(found)) == 1500
+    assert len(letters(found)) == 1100
 
 
 @pytest.mark.slow
@@ -324,4 +330,4 @@ def test_an_event_that_kills_the_process(tmp_path: Path, culprit: int) -> None:
     assert +Counter(checkpoint.metrics["counts"]) == {"learned": len(events) - 1, "dead": 1}
     accuracy = checkpoint.metrics["cumulative"]["Accuracy"]
     assert accuracy == bare_accuracy([*events[:culprit], *events[culprit + 1 :]])
-    assert found.log().count("role_restarts") <= 8
+    assert found.log().count("role_restarts") == 3
