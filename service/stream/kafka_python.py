@@ -29,7 +29,7 @@ _TUNING = {
     "fetch_max_wait_ms": 100,
     "max_partition_fetch_bytes": 4 * 1024 * 1024,
     "reconnect_backoff_max_ms": 2000,
-    "bootstrap_timeout_ms": PATIENCE_S * 1000,
+    "bootstrap_timeout_ms": int(PATIENCE_S * 1000),
 }
 _READING = {
     "isolation_level": "read_committed",
@@ -55,8 +55,8 @@ class KafkaPythonSource:
         with translated(self._settings):
             consumer = self._connected()
             found = self._partitions(topics)
-            starts = consumer.beginning_offsets(found, timeout_ms=PATIENCE_S * 1000)
-            ends = consumer.end_offsets(found, timeout_ms=PATIENCE_S * 1000)
+            starts = consumer.beginning_offsets(found, timeout_ms=int(PATIENCE_S * 1000))
+            ends = consumer.end_offsets(found, timeout_ms=int(PATIENCE_S * 1000))
         self._heard = time.monotonic()
         return {TopicPartition(at.topic, at.partition): Bounds(starts[at], ends[at]) for at in found}
 
@@ -95,7 +95,7 @@ class KafkaPythonSource:
         offsets = {KafkaPartition(*at): OffsetAndMetadata(offset, "", -1) for at, offset in position.offsets.items()}
         try:
             with translated(self._settings):
-                self._connected().commit(offsets, timeout_ms=SILENCE_S * 1000)
+                self._connected().commit(offsets, timeout_ms=int(SILENCE_S * 1000))
         except HeadraceError as error:
             _log.info("group_offsets_not_committed", group=self._group, error=str(error))
 
@@ -131,7 +131,7 @@ class KafkaPythonSource:
         """Ask the broker whether it is there where nothing was heard of it for long; UnavailableError."""
         if time.monotonic() - self._heard > SILENCE_S:
             with translated(self._settings):
-                self._consumer.end_offsets([next(iter(self._position))], timeout_ms=SILENCE_S * 1000)
+                self._consumer.end_offsets([next(iter(self._position))], timeout_ms=int(SILENCE_S * 1000))
             self._heard = time.monotonic()
 
     def _require_held(self) -> None:

@@ -1,21 +1,24 @@
 """Where kafka-python's public interface is too slow or waits without end: its inner parts, in one place."""
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
-from kafka.errors import CorruptRecordError
+from kafka.errors import CorruptRecordError, UnknownTopicOrPartitionError
 
 Row: TypeAlias = tuple[int, int, bytes]
 """Offset, timestamp, value."""
 
 
-def refresh(consumer: Any, topics: Iterable[str], *, timeout_s: float) -> None:
+def refresh(consumer: Any, topics: Sequence[str], *, timeout_s: float) -> None:
     """Ask for the topics' partitions now; KafkaTimeoutError, where `partitions_for_topic` would wait for ever."""
     cluster = consumer._cluster
     for topic in topics:
         cluster.add_topic(topic)
-    consumer._net.run(consumer._manager.wait_for, cluster.request_update(), timeout_s * 1000)
+    try:
+        consumer._net.run(consumer._manager.wait_for, cluster.request_update(), timeout_s * 1000)
+    except UnknownTopicOrPartitionError:
+        cluster._topics -= {topic for topic in topics if not cluster.partitions_for_topic(topic)}
 
 
 def partitions(consumer: Any, topic: str) -> list[int]:

@@ -18,14 +18,14 @@ _log = structlog.get_logger(__name__)
 
 _DELIVERY_S = 30.0
 _BROKERS_DEFAULT = -1
-_TUNING = {"linger_ms": 5, "bootstrap_timeout_ms": PATIENCE_S * 1000, "reconnect_backoff_max_ms": 2000}
+_TUNING = {"linger_ms": 5, "bootstrap_timeout_ms": int(PATIENCE_S * 1000), "reconnect_backoff_max_ms": 2000}
 _APPENDING = {
     "acks": "all",
     "enable_idempotence": True,
     "allow_auto_create_topics": False,
-    "max_block_ms": PATIENCE_S * 1000,
-    "request_timeout_ms": PATIENCE_S * 1000,
-    "delivery_timeout_ms": _DELIVERY_S * 1000,
+    "max_block_ms": int(PATIENCE_S * 1000),
+    "request_timeout_ms": int(PATIENCE_S * 1000),
+    "delivery_timeout_ms": int(_DELIVERY_S * 1000),
 }
 
 
@@ -43,7 +43,7 @@ class KafkaPythonSink:
         """Make the topic unless it exists."""
         require_name(self._settings, topic)
         with translated(self._settings), self._admin() as admin, suppress(TopicAlreadyExistsError):
-            admin.create_topics([NewTopic(topic, partitions, _BROKERS_DEFAULT)])
+            admin.create_topics([NewTopic(topic, partitions, _BROKERS_DEFAULT)], wait_for_metadata=True)
 
     def append(
         self,
@@ -94,6 +94,6 @@ class KafkaPythonSink:
 
     @contextmanager
     def _admin(self) -> Iterator[Any]:
-        given = {"bootstrap_timeout_ms": PATIENCE_S * 1000, **self._settings.for_kafka_python()}
+        given = {"bootstrap_timeout_ms": int(PATIENCE_S * 1000), **self._settings.for_kafka_python()}
         with closing(opened(KafkaAdminClient, self._settings, **given)) as admin:
             yield admin

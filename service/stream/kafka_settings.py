@@ -1,10 +1,17 @@
 """How to reach a Kafka cluster, whichever driver does it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeAlias
 
+from service.errors import ConfigurationError
+
 Setting: TypeAlias = str | int | float | bool
+
+PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "GSSAPI", "OAUTHBEARER")
+_BY_PASSWORD = frozenset({"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +30,24 @@ class KafkaSettings:
     ssl_certfile: str | None = None
     ssl_keyfile: str | None = None
     extra: Mapping[str, Setting] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        """ConfigurationError for what a driver would take as another setting, or only report as silence."""
+        for key, found, expected in self._wrong():
+            msg = f"stream.kafka.{key}: found {found}, expected {expected}"
+            raise ConfigurationError(msg)
+
+    def _wrong(self) -> Iterator[tuple[str, object, str]]:
+        if self.security_protocol not in PROTOCOLS:
+            yield "security_protocol", self.security_protocol, f"one of {', '.join(PROTOCOLS)}"
+        if self.security_protocol.startswith("SASL_") and self.sasl_mechanism not in MECHANISMS:
+            yield "sasl_mechanism", self.sasl_mechanism, f"one of {', '.join(MECHANISMS)}"
+        if self.sasl_mechanism in _BY_PASSWORD and not (self.sasl_username and self.sasl_password):
+            yield "sasl_username or sasl_password", "nothing", f"both, for {self.sasl_mechanism}"
+        for name in ("ssl_cafile", "ssl_certfile", "ssl_keyfile"):
+            path = getattr(self, name)
+            if path is not None and not Path(path).is_file():
+                yield name, path, "a file that exists"
 
     def for_kafka_python(self) -> dict[str, Setting]:
         """Under kafka-python's names."""

@@ -1,7 +1,7 @@
 """Kafka through confluent-kafka, the optional extra `librdkafka`: the same events, decoded faster."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from typing import Any
@@ -39,6 +39,9 @@ _READING = {
     "allow.auto.create.topics": False,
 }
 _NO_TOPIC = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_EXCEPTION, KafkaError._UNKNOWN_TOPIC})
+_NO_LEADER = frozenset(
+    {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_LEADER_EPOCH}
+)
 _NOT_HELD = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})
 
 
@@ -121,11 +124,22 @@ class LibrdkafkaSource:
         if not partitions:
             return {}
         asked = [KafkaPartition(*at, which) for at in partitions]
-        answered = self._consumer.offsets_for_times(asked, timeout=PATIENCE_S)
+        answered = self._patiently(lambda: self._consumer.offsets_for_times(asked, timeout=PATIENCE_S))
         for one in answered:
             if one.error is not None:
                 raise KafkaException(one.error)
         return {TopicPartition(one.topic, one.partition): one.offset for one in answered}
+
+    def _patiently(self, ask: Callable[[], Any]) -> Any:
+        """Ask again while a new partition's leader is being chosen."""
+        deadline = time.monotonic() + SILENCE_S
+        while True:
+            try:
+                return ask()
+            except KafkaException as error:
+                if error.args[0].code() not in _NO_LEADER or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
 
     def _sorted_out(self, messages: Sequence[Any]) -> dict[TopicPartition, int]:
         """The ends that were reached; what else went wrong is raised by the next poll, after these records."""

@@ -1,5 +1,6 @@
 """Appending to Kafka through librdkafka."""
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -47,6 +48,7 @@ class LibrdkafkaSink:
             except KafkaException as error:
                 if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                     raise
+            self._await(topic)
 
     def append(
         self,
@@ -76,6 +78,12 @@ class LibrdkafkaSink:
     def close(self) -> None:
         """Flush."""
         self._producer.flush(_DELIVERY_S)
+
+    def _await(self, topic: str) -> None:
+        """A topic is made some time before the brokers tell of it."""
+        deadline = time.monotonic() + PATIENCE_S
+        while topic not in self._producer.list_topics(timeout=PATIENCE_S).topics and time.monotonic() < deadline:
+            time.sleep(0.05)
 
     def _produce(self, topic: str, value: bytes, **place: Any) -> None:
         while True:
