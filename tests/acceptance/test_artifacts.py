@@ -1,0 +1,194 @@
+"""Promise 5: what was altered, is unsigned, or names what is not allowed is never opened, and costs no event."""
+
+import hashlib
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from sqlalchemy import insert, select, update
+
+from service.bootstrap import App
+from service.domain.position import merged
+from service.domain.registry import Checkpoint
+from service.storage.signing import Signer
+from service.storage.tables import artifacts, checkpoints
+from tests.acceptance.harness import PHISHING, Deployment, State, phishing_events
+
+EVENTS = 9000
+OFTEN = {**PHISHING, "checkpoint": {"every": "1h", "events": 2000}}
+Forge = Callable[[App, Checkpoint], bytes]
+
+
+class Attack:
+    """Runs a command when it is unpickled."""
+
+    def __init__(self, marker: Path) -> None:
+        self._marker = marker
+
+    def __reduce__(self) -> Any:
+        """The call that pickle would make."""
+        return __import__("os").system, (f"touch {self._marker}",)
+
+
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory: pytest.TempPathFactory) -> Deployment:
+    """A model that has learned the events, in several checkpoints."""
+    deployment = Deployment(tmp_path_factory.mktemp("untouched"), OFTEN)
+    deployment.publish(phishing_events(EVENTS))
+    deployment.command("learn", "--until-end")
+    return deployment
+
+
+@pytest.fixture(scope="module")
+def calm(untouched: Deployment) -> State:
+    """What a learner makes of the events whose registry nobody touches."""
+    return untouched.state()
+
+
+@pytest.fixture
+def learned(untouched: Deployment, tmp_path: Path) -> Deployment:
+    """A copy of that model, to be tampered with."""
+    shutil.copytree(untouched.folder, tmp_path / "headrace")
+    return Deployment(tmp_path / "headrace", OFTEN)
+
+
+def newest(app: App) -> Checkpoint:
+    """The champion's newest checkpoint."""
+    champion = app.registry.models.get("phishing").champion
+    assert champion is not None
+    return app.registry.checkpoints.newest_first(champion)[0]
+
+
+def flip_a_byte(deployment: Deployment) -> str:
+    """Alter the newest checkpoint's stored bytes; its name in `registry verify`."""
+    with deployment.app() as app:
+        checkpoint = newest(app)
+        data = bytearray(app.registry.history.artifact(checkpoint.digest))
+        data[len(data) // 2] ^= 1
+        with app.registry.database.writing() as connection:
+            where = artifacts.c.digest == checkpoint.digest
+            assert connection.execute(select(artifacts.c.content).where(where)).scalar_one() is not None
+            connection.execute(update(artifacts).where(where).values(content=bytes(data)))
+    return f"phishing checkpoint {checkpoint.sequence}"
+
+
+def put_in_place(deployment: Deployment, forge: Forge) -> str:
+    """Let the newest checkpoint name a forged artifact, under its right digest; its name in `registry verify`."""
+    with deployment.app() as app:
+        checkpoint = newest(app)
+        data = forge(app, checkpoint)
+        digest = hashlib.sha256(data).hexdigest()
+        with app.registry.database.writing() as connection:
+            connection.execute(
+                insert(artifacts).values(
+                    digest=digest, size=len(data), content=data, created_at=app.registry.database.now(connection)
+                )
+            )
+            connection.execute(update(checkpoints).where(checkpoints.c.id == checkpoint.id).values(digest=digest))
+    return f"phishing checkpoint {checkpoint.sequence}"
+
+
+def hostile_state(app: App, checkpoint: Checkpoint, marker: Path) -> bytes:
+    """The checkpoint's state with an estimator that runs a command."""
+    payload = app.registry.signer.open(app.registry.history.artifact(checkpoint.digest)).payload
+    state = msgspec.msgpack.decode(payload)
+    state["estimator"] = pickle.dumps(Attack(marker))
+    return msgspec.msgpack.encode(state)
+
+
+def require_as_calm(deployment: Deployment, calm: State) -> None:
+    """Counts, metrics, predictions, position and order are those of a calm run."""
+    found = deployment.state()
+    assert found.counts == calm.counts == {"learned": EVENTS}
+    assert found.report == calm.report
+    assert found.probes == calm.probes
+    assert found.position == calm.position
+    assert merged(found.order) == merged(calm.order)
+
+
+@pytest.mark.slow
+def test_a_tampered_checkpoint(learned: Deployment, calm: State) -> None:
+    """It is named by `registry verify`, the newest good one is used, and the events since are learned again."""
+    name = flip_a_byte(learned)
+    verified = learned.command("registry", "verify", "--json", check=False)
+    assert verified.returncode == 1
+    bad = [finding for finding in msgspec.json.decode(verified.stdout) if finding["problem"]]
+    assert [finding["name"] for finding in bad] == [name]
+    assert "altered" in bad[0]["problem"]
+    done = learned.command("learn", "--until-end")
+    assert "checkpoint_unreadable" in done.stderr
+    require_as_calm(learned, calm)
+    learned.command("registry", "verify")
+    with learned.app() as app:
+        entry = app.registry.history.audit("phishing")[-1]
+    assert (entry.action, entry.actor) == ("fall_back", "learner")
+    assert "cannot be read" in entry.reason
+
+
+def unsigned(marker: Path) -> Forge:
+    """The bare state, without a seal."""
+    return lambda app, checkpoint: hostile_state(app, checkpoint, marker)
+
+
+def of_another_key(marker: Path) -> Forge:
+    """Sealed, but not by this deployment."""
+
+    def forge(app: App, checkpoint: Checkpoint) -> bytes:
+        state = hostile_state(app, checkpoint, marker)
+        return Signer(b"o" * 32).seal(state, model="phishing", lineage="1", position=checkpoint.position)
+
+    return forge
+
+
+def correctly_sealed(marker: Path) -> Forge:
+    """Sealed with the deployment's own key."""
+
+    def forge(app: App, checkpoint: Checkpoint) -> bytes:
+        state = hostile_state(app, checkpoint, marker)
+        return app.registry.signer.seal(state, model="phishing", lineage="1", position=checkpoint.position)
+
+    return forge
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("forged", "says"),
+    [(unsigned, "without a signature"), (of_another_key, "another key"), (correctly_sealed, "posix.system")],
+)
+def test_a_forged_checkpoint(
+    learned: Deployment, calm: State, tmp_path: Path, forged: Callable[[Path], Forge], says: str
+) -> None:
+    """It is refused with what to do, nothing of it runs, and the learner goes on from the one before."""
+    marker = tmp_path / "ran"
+    name = put_in_place(learned, forged(marker))
+    if forged is not correctly_sealed:
+        verified = learned.command("registry", "verify", check=False)
+        assert verified.returncode == 1
+        assert name in verified.stdout
+    done = learned.command("learn", "--until-end")
+    assert says in done.stderr
+    assert "headrace registry verify" in done.stderr
+    assert not marker.exists()
+    require_as_calm(learned, calm)
+
+
+def test_the_attack_is_one(tmp_path: Path) -> None:
+    """The command of the forged states runs where pickles are trusted."""
+    pickle.loads(pickle.dumps(Attack(tmp_path / "ran")))
+    assert (tmp_path / "ran").exists()
+
+
+def test_no_checkpoint_is_left(learned: Deployment) -> None:
+    """Where every checkpoint is bad the learner ends with what to do, and overwrites nothing."""
+    with learned.app() as app, app.registry.database.writing() as connection:
+        connection.execute(update(artifacts).values(content=b"gone"))
+    done = learned.command("learn", "--until-end", check=False)
+    assert done.returncode == 1
+    assert "headrace registry verify" in done.stderr
+    assert "--fresh" in done.stderr
+    with learned.app() as app:
+        assert newest(app).learned == EVENTS
