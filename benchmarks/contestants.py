@@ -1,0 +1,205 @@
+"""What is compared: each runs alone in a process of its own, a lap at a time, and prints the lap as JSON."""
+
+import gc
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, replace
+from itertools import count
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import msgspec
+from prometheus_client import CollectorRegistry
+from river import drift, metrics
+
+from benchmarks.endless import EndlessSource
+from benchmarks.events import CHUNK, TOPIC, encoded_events, model, river_model
+from benchmarks.laps import Lap, Stopwatch
+from benchmarks.machine import resident_bytes
+from service.bootstrap import build_estimator, open_app
+from service.cli.context import set_up_logging
+from service.config import load
+from service.domain.events import Records, TopicPartition
+from service.domain.position import Position
+from service.domain.specification import ModelSpec
+from service.learning.learner import Learner
+from service.metrics import PrometheusTelemetry
+from service.operations.host import LearnOptions
+from service.ports import Source
+from service.stream.decoders import make_decoder
+
+
+def bare(*, events: int) -> Iterator[Lap]:
+    """River by itself: predict, accuracy, ADWIN, learn, on dictionaries decoded before the clock starts."""
+    estimator, accuracy, adwin = river_model(), metrics.Accuracy(), drift.ADWIN()
+    for number in count():
+        found = map(msgspec.json.decode, encoded_events(events, first=number * events))
+        rows = [(event["x"], event["y"]) for event in found]
+        gc.collect()
+        watch = Stopwatch()
+        for x, y in rows:
+            prediction = estimator.predict_one(x)
+            accuracy.update(y, prediction)
+            adwin.update(prediction != y)
+            estimator.learn_one(x, y)
+        watch.stop()
+        yield watch.lap(events, accuracy=accuracy.get())
+
+
+def in_memory(*, events: int, metrics: list[str]) -> Iterator[Lap]:
+    """The learner's path without stream or registry: decode, guard, dedupe, learn; serialize once a lap."""
+    spec = ModelSpec.model_validate(model(metrics=tuple(metrics)))
+    learner = Learner(spec, Learner.new(spec, build_estimator(spec)[0]))
+    decoder, at = make_decoder(spec), TopicPartition(TOPIC, 0)
+    for number in count():
+        first, now_ms = number * events, int(time.time() * 1000)
+        values = list(encoded_events(events, first=first))
+        gc.collect()
+        before, watch = learner.counts["learned"], Stopwatch()
+        for start in range(0, events, CHUNK):
+            run = values[start : start + CHUNK]
+            offsets = range(first + start, first + start + len(run))
+            learner.learn(decoder.decode(Records(at, offsets, [now_ms] * len(run), run, offsets.stop)))
+        learner.state()
+        learner.take_pending()
+        report = learner.report()
+        watch.stop()
+        yield watch.lap(learner.counts["learned"] - before, accuracy=report["cumulative"]["Accuracy"])
+
+
+class _TimedSource:
+    """A source that starts the watch when it is told where to read."""
+
+    def __init__(self, source: Source, watch: Stopwatch) -> None:
+        self._source = source
+        self._watch = watch
+
+    def assign(self, position: Position) -> None:
+        """As the source, after starting the watch."""
+        self._watch.start()
+        self._source.assign(position)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._source, name)
+
+
+class _Finish(PrometheusTelemetry):
+    """Ends the learning after so many events, and the watch with the last commit."""
+
+    def __init__(self, events: int, watch: Stopwatch, stop: threading.Event) -> None:
+        super().__init__(CollectorRegistry())
+        self.learned = 0
+        self.accuracy = 0.0
+        self._left, self._watch, self._stop = events, watch, stop
+
+    def batch(self, model: str, counts: Mapping[str, int], seconds: float) -> None:
+        """Counts what was seen; what waits for a micro-batch to fill is seen, and not yet learned."""
+        super().batch(model, counts, seconds)
+        self.learned += counts["learned"]
+        if self.learned >= self._left:
+            self._stop.set()
+
+    def checkpoint(self, model: str, seconds: float, *, size: int) -> None:
+        """The last of these is the end."""
+        super().checkpoint(model, seconds, size=size)
+        self._watch.stop()
+
+    def gauges(self, model: str, metrics: Mapping[str, Any], **others: Any) -> None:
+        """Keeps the accuracy."""
+        super().gauges(model, metrics, **others)
+        self.accuracy = metrics["cumulative"]["Accuracy"]
+
+
+class _Weigh(_Finish):
+    """Samples the resident size a batch at a time."""
+
+    def __init__(self, marks: list[int], watch: Stopwatch, stop: threading.Event) -> None:
+        super().__init__(marks[-1], watch, stop)
+        self._samples: dict[int, list[int]] = {mark: [] for mark in marks}
+
+    def batch(self, model: str, counts: Mapping[str, int], seconds: float) -> None:
+        """Keeps those of the last tenth of an early mark's events before each mark."""
+        super().batch(model, counts, seconds)
+        width = min(self._samples) // 10
+        for mark, samples in self._samples.items():
+            if mark - width < self.learned <= mark:
+                samples.append(resident_bytes())
+
+    def resident(self) -> list[float]:
+        """The median for each mark."""
+        return [median(samples) for samples in self._samples.values()]
+
+
+def headrace(*, events: int, folder: str) -> Iterator[Lap]:
+    """The whole learner, from its first look at the stream to its last durable commit."""
+    settings = load(Path(folder) / "headrace.yaml")
+    set_up_logging(settings, level="warning")
+    batch = settings.models[0].learn.batch
+    watch, stop = Stopwatch(), threading.Event()
+    telemetry = _Finish(events - events % batch, watch, stop)
+    with open_app(settings, telemetry=telemetry) as app:
+        host = app.host([], LearnOptions(), stop=stop, nonce="benchmark")
+        host.services = replace(host.services, source=lambda group: _TimedSource(app.source(group), watch))
+        host.run()
+    yield watch.lap(telemetry.learned, accuracy=telemetry.accuracy)
+
+
+def endless(*, folder: str, marks: list[int]) -> Iterator[Lap]:
+    """The whole learner on events made in memory; its resident size when it has learned as many as each mark."""
+    settings = load(Path(folder) / "headrace.yaml")
+    set_up_logging(settings, level="warning")
+    watch, stop = Stopwatch(), threading.Event()
+    telemetry = _Weigh(marks, watch, stop)
+    with open_app(settings, telemetry=telemetry) as app:
+        host = app.host([], LearnOptions(), stop=stop, nonce="benchmark")
+        host.services = replace(host.services, source=lambda _group: EndlessSource(TOPIC))
+        host.run()
+    yield replace(watch.lap(telemetry.learned, accuracy=telemetry.accuracy), resident=telemetry.resident())
+
+
+def naive(*, events: int, bootstrap: str, topic: str) -> Iterator[Lap]:
+    """What is written first: kafka-python without its extra, `json`, river; nothing survives a crash."""
+    sys.modules["crc32c"] = None  # without its extra, kafka-python computes checksums in Python
+    from kafka import KafkaConsumer  # noqa: PLC0415 - after the extra was hidden from it
+    from kafka.record import util  # noqa: PLC0415 - as above
+
+    if util.crc32c_c is not None:
+        msg = "kafka-python found its extra in spite of all; the naive loop would not be what a default install is"
+        raise RuntimeError(msg)
+    estimator, accuracy = river_model(), metrics.Accuracy()
+    consumer = KafkaConsumer(topic, bootstrap_servers=bootstrap, auto_offset_reset="earliest")
+    watch = Stopwatch()
+    for learned, record in enumerate(consumer, start=1):
+        event = json.loads(record.value)
+        accuracy.update(event["y"], estimator.predict_one(event["x"]))
+        estimator.learn_one(event["x"], event["y"])
+        if learned == events:
+            break
+    watch.stop()
+    consumer.close()
+    yield watch.lap(events, accuracy=accuracy.get())
+
+
+CONTESTANTS: Mapping[str, Callable[..., Iterator[Lap]]] = {
+    "bare": bare,
+    "in_memory": in_memory,
+    "headrace": headrace,
+    "naive": naive,
+    "endless": endless,
+}
+
+
+def main(name: str, arguments: str) -> None:
+    """One lap for each line of standard input; logs go to the standard error."""
+    answers, sys.stdout = sys.stdout, sys.stderr
+    laps = CONTESTANTS[name](**json.loads(arguments))
+    for _ in sys.stdin:
+        print(json.dumps(asdict(next(laps))), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2])

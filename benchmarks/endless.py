@@ -1,0 +1,41 @@
+"""A stream that is made while it is read, so that memory can be measured over millions of events."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+
+from benchmarks.events import encoded_events
+from service.domain.events import Records, TopicPartition
+from service.domain.position import Bounds, Position
+
+END = 10**12
+
+
+class EndlessSource:
+    """Implements `ports.Source` for one partition; the id of an event is its offset."""
+
+    def __init__(self, topic: str) -> None:
+        self._at = TopicPartition(topic, 0)
+        self._offset = 0
+        self._events: Iterator[bytes] = iter(())
+
+    def bounds(self, topics: Sequence[str]) -> Mapping[TopicPartition, Bounds]:
+        """From the beginning, further than anybody reads."""
+        return {self._at: Bounds(0, END)} if self._at.topic in topics else {}
+
+    def assign(self, position: Position) -> None:
+        """Begin there."""
+        self._offset = position.offsets[self._at]
+        self._events = encoded_events(END, first=self._offset)
+
+    def poll(self, *, timeout_s: float, limit: int) -> Sequence[Records]:
+        """As many as are asked for, at once."""
+        del timeout_s
+        first, self._offset = self._offset, self._offset + limit
+        values = [next(self._events) for _ in range(limit)]
+        return [Records(self._at, range(first, self._offset), [int(time.time() * 1000)] * limit, values, self._offset)]
+
+    def acknowledge(self, position: Position) -> None:
+        """Nobody asks."""
+
+    def close(self) -> None:
+        """Nothing is open."""

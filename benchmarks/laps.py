@@ -1,0 +1,74 @@
+"""Laps: how they are timed, and how contestants take turns at them."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Lap:
+    """Events learned in so much wall-clock and processor time, the accuracy reached, resident sizes in bytes."""
+
+    events: int
+    seconds: float
+    cpu_seconds: float
+    accuracy: float
+    resident: Sequence[float] = ()
+
+    @property
+    def rate(self) -> float:
+        """Events a second."""
+        return self.events / self.seconds
+
+
+class Stopwatch:
+    """Wall-clock and processor time of this process since it was made, or started again."""
+
+    def __init__(self) -> None:
+        self.start()
+
+    def start(self) -> None:
+        """From now on."""
+        self._began = (time.perf_counter(), time.process_time())
+        self.stop()
+
+    def stop(self) -> None:
+        """Until now; a later call moves the end."""
+        self._ended = (time.perf_counter(), time.process_time())
+
+    def lap(self, events: int, *, accuracy: float) -> Lap:
+        """What was done between start and stop."""
+        seconds, cpu_seconds = (end - begin for begin, end in zip(self._began, self._ended, strict=True))
+        return Lap(events, seconds, cpu_seconds, accuracy)
+
+
+@dataclass
+class Contestant:
+    """A process that stands still except during its laps."""
+
+    name: str
+    process: "subprocess.Popen[str]"
+
+    def lap(self) -> Lap:
+        """Have it run one, and wait for it."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        if not line.startswith("{"):
+            msg = f"{self.name} ended with {self.process.wait()} and printed {line!r}; its errors are above"
+            raise RuntimeError(msg)
+        return Lap(**json.loads(line))
+
+
+@contextmanager
+def contestant(name: str, **arguments: object) -> Iterator[Contestant]:
+    """Started for the block; it leaves when nobody can ask it for another lap."""
+    command = [sys.executable, "-m", "benchmarks.contestants", name, json.dumps(arguments)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield Contestant(name, process)
