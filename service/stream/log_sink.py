@@ -104,7 +104,7 @@ class LogSink:
                     self._connection.execute(_OVER_SIZE, (max_bytes,))
                 removed = self._connection.execute(_DELETE).rowcount
             if removed:
-                self._connection.execute("PRAGMA incremental_vacuum").fetchall()
+                self._connection.executescript("PRAGMA incremental_vacuum")  # `execute` would free one page
         return removed
 
     def close(self) -> None:
