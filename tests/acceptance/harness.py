@@ -242,7 +242,7 @@ def kill(process: "subprocess.Popen[bytes]") -> None:
     process.wait(timeout=10)
 
 
-def wait_until(reached: Any, *, timeout_s: float = 30.0) -> None:
+def wait_until(reached: Any, *, timeout_s: float = 120.0) -> None:
     """Poll until `reached()`."""
     end = time.monotonic() + timeout_s
     while not reached():

@@ -1,0 +1,90 @@
+"""Looking into versions, and learning a lineage again from its artifact and its order journal."""
+
+from bisect import bisect_left
+from collections import defaultdict
+from itertools import islice
+from typing import Any
+
+import msgspec
+from river import datasets
+
+from service.bootstrap import App
+from service.domain.events import Records, TopicPartition
+from service.domain.position import Position
+from service.domain.registry import Version
+from service.domain.specification import ModelSpec
+from service.learning.learner import Learner
+from tests.acceptance.harness import Deployment, State
+
+
+def misled(values: list[bytes]) -> list[bytes]:
+    """The same events with the opposite labels."""
+    events = [msgspec.json.decode(value) for value in values]
+    return [msgspec.json.encode({**event, "y": not event["y"]}) for event in events]
+
+
+def versions(deployment: Deployment) -> list[Version]:
+    """Oldest first."""
+    with deployment.app() as app:
+        return list(app.registry.history.versions("phishing"))
+
+
+def probes(deployment: Deployment, digest: str) -> list[Any]:
+    """The predictions of an artifact on a probe set."""
+    with deployment.app() as app:
+        learner = opened(app, digest)
+        return [learner.predict(x) for x, _ in islice(datasets.Phishing(), 100)]
+
+
+def opened(app: App, digest: str) -> Learner:
+    """The learner that an artifact holds."""
+    return Learner(app.spec("phishing"), payload(app, digest))
+
+
+def payload(app: App, digest: str) -> bytes:
+    """The state in an artifact."""
+    return bytes(app.services.sealer.open(app.registry.history.artifact(digest)).payload)
+
+
+class Rederived:
+    """A lineage learned again in this process: its version's artifact, its order journal, the same stream."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._spec = ModelSpec.model_validate(app.registry.models.get("phishing").spec)
+        self._stream = self._read()
+
+    def lineage(self, origin: Version) -> bytes:
+        """Learn what the lineage that began with this version learned; its state."""
+        self.learner = Learner(self._spec, payload(self._app, origin.digest))
+        decoder = self._app.decoder(self._spec)
+        for segment in self._app.registry.checkpoints.journal(origin.lineage):
+            for run in segment.order:
+                at = TopicPartition(run.topic, run.partition)
+                stream = self._stream[at]
+                first, last = (bisect_left(stream, (offset,)) for offset in (run.first, run.last))
+                rows = stream[first:last]
+                columns = zip(*rows, strict=True) if rows else ([], [], [])
+                self.learner.learn(decoder.decode(Records(at, *map(list, columns), run.last)))
+        return self.learner.state()
+
+    def same_as(self, state: State) -> bool:
+        """Whether counts, metrics and predictions are exactly those."""
+        found = [self.learner.predict(x) for x, _ in islice(datasets.Phishing(), 100)]
+        assert dict(+self.learner.counts) == state.counts
+        assert self.learner.report() == state.report
+        assert found == state.probes
+        return True
+
+    def _read(self) -> dict[TopicPartition, list[tuple[int, int, bytes]]]:
+        source = self._app.source("again")
+        bounds = source.bounds([self._spec.events])
+        source.assign(Position({at: found.start for at, found in bounds.items()}))
+        rows: dict[TopicPartition, list[tuple[int, int, bytes]]] = defaultdict(list)
+        left = {at for at, found in bounds.items() if found.end > found.start}
+        while left:
+            for run in source.poll(timeout_s=1, limit=5000):
+                rows[run.at] += zip(run.offsets, run.timestamps, run.values, strict=True)
+                left -= {run.at} if run.next_offset >= bounds[run.at].end else set()
+        source.close()
+        return rows

@@ -1,0 +1,137 @@
+"""`headrace run`: signals, restarts, the death of the supervisor, health and metrics."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.harness import PHISHING, Deployment, fetch, metric, not_ready, phishing_events, wait_until
+
+EVENTS = 3000
+
+
+@pytest.fixture
+def deployment(tmp_path: Path) -> Deployment:
+    """Two models on two topics."""
+    other = {**PHISHING, "name": "second", "events": "second.events", "metrics": ["Accuracy"]}
+    found = Deployment(tmp_path / "daemon", others=[other])
+    found.publish(phishing_events(EVENTS))
+    found.publish(phishing_events(500), topic="second.events")
+    return found
+
+
+@pytest.fixture
+def daemon(deployment: Deployment) -> "subprocess.Popen[bytes]":
+    """The supervisor, when its learner has learned everything."""
+    process = deployment.start("run")
+    wait_until(lambda: deployment.learned() == EVENTS)
+    return process
+
+
+def children(process: "subprocess.Popen[bytes]") -> list[int]:
+    """The ids of its children."""
+    text = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="ascii")
+    return [int(pid) for pid in text.split()]
+
+
+def is_gone(pid: int) -> bool:
+    """Whether the process has ended, reaped or not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def test_health_and_metrics(deployment: Deployment, daemon: "subprocess.Popen[bytes]") -> None:
+    """The learner's port answers, and its metrics count events, lag, the checkpoint's age and quality of both models."""
+    port = deployment.port()
+    assert fetch(port, "/healthz")[0] == 200
+    wait_until(lambda: metric(port, "headrace_events_total", model="second", outcome="learned") == 500)
+    wait_until(lambda: not not_ready(port))
+    assert metric(port, "headrace_events_total", model="phishing", outcome="learned") == EVENTS
+    wait_until(lambda: metric(port, "headrace_lag_events", model="phishing", topic="phishing.events") == 0)
+    report = deployment.state().report
+    for role, expected in (("champion", report), ("baseline", report["baseline"])):
+        for window in ("cumulative", "window"):
+            found = metric(port, "headrace_model_metric", model="phishing", role=role, metric="Accuracy", window=window)
+            assert found == pytest.approx(expected[window]["Accuracy"], abs=1e-12)
+    age = metric(port, "headrace_checkpoint_age_seconds", model="phishing")
+    time.sleep(0.2)
+    later = metric(port, "headrace_checkpoint_age_seconds", model="phishing")
+    assert age is not None
+    assert later is not None
+    assert 0 < age < later
+    deployment.publish([b"not json"])
+    wait_until(lambda: metric(port, "headrace_events_total", model="phishing", outcome="dead") == 1)
+    assert metric(port, "headrace_dead_letters_total", model="phishing", reason="not_json") == 1
+    assert metric(port, "headrace_champion_version", model="second") == 1
+    assert fetch(port, "/nothing")[0] == 404
+
+
+@pytest.mark.parametrize("role", ["run", "learn"])
+def test_sigterm_checkpoints_and_exits(deployment: Deployment, role: str) -> None:
+    """SIGTERM in the middle of learning ends within five seconds with exit code 0, and nothing read is repeated."""
+    process = deployment.start(role)
+    wait_until(lambda: deployment.learned() > 0)
+    deployment.publish(phishing_events(60_000))
+    wait_until(lambda: deployment.learned() > EVENTS)
+    began = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=30) == 0
+    assert time.monotonic() - began < 5
+    assert "learner_stopped" in deployment.log()
+    stopped_at = deployment.state()
+    deployment.command("learn", "phishing", "--until-end")
+    found = deployment.state()
+    assert sum(found.counts.values()) == EVENTS + 60_000
+    assert found.order[: len(stopped_at.order)] == stopped_at.order
+
+
+def test_second_signal_kills(deployment: Deployment, daemon: "subprocess.Popen[bytes]") -> None:
+    """Where the first SIGTERM cannot end the work, a second one ends the process, and its child with it."""
+    (child,) = children(daemon)
+    os.kill(child, signal.SIGSTOP)
+    daemon.send_signal(signal.SIGTERM)
+    time.sleep(0.5)
+    assert daemon.poll() is None
+    daemon.send_signal(signal.SIGTERM)
+    assert daemon.wait(timeout=5) == -signal.SIGTERM
+    os.kill(child, signal.SIGCONT)
+    wait_until(lambda: is_gone(child))
+    assert deployment.state().counts == {"learned": EVENTS}
+
+
+def test_killed_learner_is_restarted(deployment: Deployment, daemon: "subprocess.Popen[bytes]") -> None:
+    """The supervisor puts another learner in the place of one that died, which goes on where that stood."""
+    (first,) = children(daemon)
+    os.kill(first, signal.SIGKILL)
+    deployment.publish(phishing_events(EVENTS + 500)[EVENTS:])
+    wait_until(lambda: deployment.learned() == EVENTS + 500)
+    (second,) = children(daemon)
+    assert second != first
+    assert "role_restarts" in deployment.log()
+    daemon.send_signal(signal.SIGTERM)
+    assert daemon.wait(timeout=30) == 0
+    assert deployment.state().counts == {"learned": EVENTS + 500}
+
+
+def test_no_child_outlives_its_supervisor(deployment: Deployment, daemon: "subprocess.Popen[bytes]") -> None:
+    """When the supervisor is killed, its learner commits what it has learned and ends."""
+    (child,) = children(daemon)
+    daemon.send_signal(signal.SIGKILL)
+    daemon.wait(timeout=5)
+    wait_until(lambda: is_gone(child))
+    assert deployment.state().counts == {"learned": EVENTS}
+
+
+def test_refusal_does_not_loop(deployment: Deployment, daemon: "subprocess.Popen[bytes]") -> None:
+    """A daemon whose learner is refused exits 3 at once, with the reason, instead of starting it over and over."""
+    refused = deployment.command("run", check=False)
+    assert refused.returncode == 3
+    assert refused.stderr.count("learner_started") == 1
+    assert "role_restarts" not in refused.stderr
+    assert "--wait-for-lease" in refused.stderr
+    assert daemon.poll() is None
