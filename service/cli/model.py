@@ -1,6 +1,7 @@
 """`headrace model`."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -133,13 +134,19 @@ def _summary(app_: App, model: Model) -> dict[str, Any]:
     }
 
 
+def _events(counts: Mapping[str, int]) -> dict[str, int]:
+    return {
+        **{outcome: counts.get(outcome, 0) for outcome in ("learned", "predicted", "dead", "duplicate")},
+        "pending": 0,
+    }
+
+
 def _details(app_: App, model: Model) -> dict[str, Any]:
     registry = app_.registry
     versions = [one for one in registry.history.versions(model.name) if one.lineage == model.champion]
     assert model.champion is not None
     checkpoint = registry.checkpoints.newest_first(model.champion)[0]
     lease = registry.leases.find(model.champion)
-    counts = checkpoint.metrics.get("counts", {})
     newest = versions[-1]
     return {
         "name": model.name,
@@ -151,13 +158,7 @@ def _details(app_: App, model: Model) -> dict[str, Any]:
             "since": newest.created_at,
         },
         "position": checkpoint.position.to_json(),
-        "events": {
-            "learned": counts.get("learned", 0),
-            "predicted": counts.get("predicted", 0),
-            "dead": counts.get("dead", 0),
-            "duplicate": counts.get("duplicate", 0),
-            "pending": 0,
-        },
+        "events": _events(checkpoint.metrics.get("counts", {})),
         "metrics": {key: checkpoint.metrics.get(key, {}) for key in ("cumulative", "window", "baseline")},
         "challengers": [],
         "drift": checkpoint.metrics.get("drift", []),

@@ -16,7 +16,25 @@ def health_server(
     address: tuple[str, int], *, registry: CollectorRegistry, not_ready: Callable[[], Sequence[str]]
 ) -> Iterator[int]:
     """Serves until the end of the block; yields the port."""
+    try:
+        server = ThreadingHTTPServer(address, _handler(registry, not_ready))
+    except OSError as error:
+        msg = (
+            f"found {address[0]}:{address[1]} not free for /metrics ({error.strerror}), expected a free port: "
+            "another learner may run here; set learner.port, or 0 to have one chosen"
+        )
+        raise ConfigurationError(msg) from error
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, name="health", daemon=True)
+    thread.start()
+    try:
+        yield int(server.server_address[1])
+    finally:
+        server.shutdown()
+        server.server_close()
 
+
+def _handler(registry: CollectorRegistry, not_ready: Callable[[], Sequence[str]]) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         """Three read-only routes."""
 
@@ -43,19 +61,4 @@ def health_server(
             self.end_headers()
             self.wfile.write(body)
 
-    try:
-        server = ThreadingHTTPServer(address, Handler)
-    except OSError as error:
-        msg = (
-            f"found {address[0]}:{address[1]} not free for /metrics ({error.strerror}), expected a free port: "
-            "another learner may run here; set learner.port, or 0 to have one chosen"
-        )
-        raise ConfigurationError(msg) from error
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, name="health", daemon=True)
-    thread.start()
-    try:
-        yield int(server.server_address[1])
-    finally:
-        server.shutdown()
-        server.server_close()
+    return Handler

@@ -8,7 +8,7 @@ and dead letters, 7. commits; 8. only then is anything acknowledged to the strea
 import math
 import time
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
@@ -116,11 +116,7 @@ class SqlCheckpoints:
             )
         )
         if commit.dead_letters or commit.replayed:
-            model = connection.execute(select(lineages.c.model).where(lineages.c.id == lineage)).scalar_one()
-            writes.letters(connection, model, commit.dead_letters, most=commit.max_dead_letters, now=now)
-            connection.execute(
-                update(dead_letters).where(dead_letters.c.id.in_(commit.replayed)).values(replayed_at=now)
-            )
+            self._write_letters(connection, commit, now=now)
         return Checkpoint(
             number,
             lineage,
@@ -132,6 +128,12 @@ class SqlCheckpoints:
             commit.metrics,
             now,
         )
+
+    def _write_letters(self, connection: Connection, commit: Commit, *, now: datetime) -> None:
+        of_lineage = select(lineages.c.model).where(lineages.c.id == commit.lease.lineage)
+        model = connection.execute(of_lineage).scalar_one()
+        writes.letters(connection, model, commit.dead_letters, most=commit.max_dead_letters, now=now)
+        connection.execute(update(dead_letters).where(dead_letters.c.id.in_(commit.replayed)).values(replayed_at=now))
 
     def _strays(self) -> Sequence[str]:
         """Stored bytes whose process died before its commit; looked for once in a while."""
