@@ -52,6 +52,7 @@ def opened(make: Callable[..., Any], settings: KafkaSettings, **given: Any) -> A
 
     def start(**options: Any) -> Any:
         started.append(KafkaNetClient(**options))
+        started[-1].cluster.config["allow_auto_create_topics"] = False  # kafka-python 3.0 drops the option
         return started[-1]
 
     try:
