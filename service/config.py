@@ -128,9 +128,14 @@ class Settings(Section):
         return self
 
 
+def place(path: Path | None) -> Path:
+    """Where the file belongs: as given, else HEADRACE_CONFIG, else ./headrace.yaml."""
+    return path or Path(os.environ.get("HEADRACE_CONFIG", "headrace.yaml"))
+
+
 def find(path: Path | None) -> Path:
-    """The file: as given, else HEADRACE_CONFIG, else ./headrace.yaml."""
-    found = path or Path(os.environ.get("HEADRACE_CONFIG", "headrace.yaml"))
+    """The file in its place; ConfigurationError where there is none."""
+    found = place(path)
     if not found.exists():
         msg = f"found no file {found}, expected the configuration; run `headrace init` to write one"
         raise ConfigurationError(msg)

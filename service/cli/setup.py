@@ -3,14 +3,13 @@
 import shutil
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from service.bootstrap import environment, open_app, open_source, rehearse
 from service.cli.context import ConfigOption, Exit, JsonOption, out, reported, show
-from service.config import Settings, load
+from service.config import Settings, load, place
 from service.errors import ConfigurationError, HeadraceError
 from service.storage import upgrade
 from service.storage.signing import create_key, load_key
@@ -34,7 +33,7 @@ def init(
     keep: Annotated[bool, typer.Option(help="Keep a configuration that is there.")] = False,
 ) -> None:
     """Write a configuration, make the key, and set up the registry."""
-    path = config or Path("headrace.yaml")
+    path = place(config)
     with reported():
         if path.exists() and not keep:
             msg = f"found {path} already; use --keep to make only what is missing"

@@ -15,7 +15,9 @@ import yaml
 from river import datasets
 
 from service import config
+from service.bootstrap import open_app
 from service.cli.app import app
+from service.domain.registry import ModelName
 from tests.conftest import _need
 from tests.services import kafka
 
@@ -257,3 +259,40 @@ def test_the_images_version_is_the_programs() -> None:
     version = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
     assert version
     assert {SERVICES[name]["image"] for name in [*HEADRACE, "pod"]} == {f"headrace:{version[1]}"}
+
+
+def run(service: str, folder: Path, *, drop: tuple[str, ...] = (), add: tuple[str, ...] = ()) -> str:
+    """What a service's command prints, with the folder's configuration in the place of the mounted one."""
+    words = [word for word in SERVICES[service]["command"] if word not in drop]
+    variables = {"HEADRACE_CONFIG": str(folder / "headrace.yaml"), "HEADRACE_LEARNER__PORT": "0"}
+    done = subprocess.run(
+        [sys.executable, "-m", "service", *words, *add],
+        cwd=folder,
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_the_containers_commands_work_together(
+    broker: kafka.Broker, postgres_url: str, topic: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The commands of the containers, in their order, on a real broker and database, end in a model that has learned."""
+    text = CONFIGURATION.read_text(encoding="utf-8").replace("/var/lib/headrace", str(tmp_path))
+    (tmp_path / "headrace.yaml").write_text(text.replace("phishing.events", topic), encoding="utf-8")
+    monkeypatch.setenv("HEADRACE_STORAGE__URL", postgres_url)
+    monkeypatch.setenv("HEADRACE_STREAM__KAFKA__BOOTSTRAP_SERVERS", broker.bootstrap)
+    run("init", tmp_path)
+    run("init", tmp_path)
+    run("publish", tmp_path, drop=("--rate", "200", "--repeat", "100"))
+    run("learner", tmp_path, add=("--until-end",))
+    with open_app(config.load(tmp_path / "headrace.yaml")) as found:
+        champion = found.registry.models.get(ModelName("phishing")).champion
+        assert champion is not None
+        newest = found.registry.checkpoints.newest_first(champion)[0]
+    assert newest.learned == len(list(datasets.Phishing()))
