@@ -25,6 +25,7 @@ from service.operations.diff import difference
 from service.operations.host import Host, LearnOptions
 from service.operations.prune import prune
 from service.operations.services import Services
+from service.operations.verify import Finding, verify
 from service.ports import Decoder, Sink, Source, Telemetry
 from service.storage.footprint import MappedFootprint
 from service.storage.holder import Holder
@@ -101,6 +102,10 @@ class App:
         return transfer.adopt(
             self.services, parcel, name=name or parcel.model, opener=opener, keep_position=keep_position, actor=actor
         )[1]
+
+    def verify(self) -> Sequence[Finding]:
+        """What is wrong with any artifact, and what is good."""
+        return verify(self.services)
 
     def prune(self) -> dict[str, str]:
         """Apply retention now; what became of each model."""

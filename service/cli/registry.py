@@ -77,9 +77,9 @@ def import_(
 
 @app.command()
 def verify(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Check every artifact: is it there, whole, and signed?"""
+    """Check every artifact: is it there, whole, signed, and does it open?"""
     with opened(config) as app_:
-        findings = app_.registry.verify()
+        findings = app_.verify()
     bad = [finding for finding in findings if finding.problem]
     if as_json:
         show(list(findings), as_json=True)

@@ -136,7 +136,7 @@ def loads(data: bytes, *, extra: frozenset[tuple[str, str]] = frozenset()) -> An
     untouched = Untouched()
     try:
         return _Reader(io.BytesIO(data), extra, untouched).load()
-    except (ForbiddenClassError, KeyboardInterrupt, SystemExit):
+    except (ForbiddenClassError, KeyboardInterrupt, SystemExit, MemoryError):
         raise
     except BaseException as error:  # a panic of compiled code is no Exception
         msg = (

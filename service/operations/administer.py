@@ -34,7 +34,7 @@ from service.errors import (
 )
 from service.learning.learner import restored
 from service.operations.enrol import differences
-from service.operations.recover import require_environment
+from service.operations.recover import require_environment, require_readable
 from service.operations.services import Services
 
 if TYPE_CHECKING:
@@ -131,11 +131,13 @@ def _rollback(services: Services, command: Command, lease: Lease) -> tuple[str, 
     current = _newest(services, lease)
     state = restored(*(_opened(services, command.model, one) for one in (current.digest, goal.digest)))
     present = _present_version(services, command.model, lease).spec
+    spec = {**goal.version.spec, **{key: present[key] for key in CARRIED_OVER}}
+    require_readable(services, spec, state)
     change = _Change(
         kind=VersionKind.ROLLBACK,
         parent=goal.version,
         state=_sealed(services, command.model, state, current),
-        spec={**goal.version.spec, **{key: present[key] for key in CARRIED_OVER}},
+        spec=spec,
         evidence={"mode": "restore", "to": goal.name, "position": current.position.to_json()},
         outcome=f"restores {goal.name} at {current.position}",
     )

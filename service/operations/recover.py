@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import structlog
 
 from service.domain.position import Position
-from service.domain.registry import Lease, Lineage, LineageId, Origin, Version
+from service.domain.registry import Json, Lease, Lineage, LineageId, Origin, Version
 from service.domain.specification import ModelSpec
 from service.errors import ArtifactError, EnvironmentChangedError, NotFoundError
 from service.learning.learner import Learner
@@ -48,6 +48,12 @@ def require_environment(services: Services, model: str, *, made: Mapping[str, st
             f"that. Install river=={there} again, or begin anew with `headrace learn {model} --fresh`"
         )
         raise EnvironmentChangedError(msg)
+
+
+def require_readable(services: Services, spec: Json, state: bytes) -> None:
+    """ArtifactError unless a learner can be made of the state."""
+    parsed = ModelSpec.model_validate(spec)
+    Learner(parsed, state, allowed=services.build(parsed)[1])
 
 
 def recover(services: Services, lineage: Lineage, *, lease: Lease) -> Recovered:

@@ -45,8 +45,8 @@ class SqlChanges:
         if len(succession.state.artifact) > writes.INLINE_BYTES:
             self._store.put(succession.state.digest, succession.state.artifact)
         with self._database.writing() as connection:
-            now = self._database.now(connection)
             prove(connection, succession.lease)
+            now = self._database.now(connection)
             before = self._newest_version(connection, succession.lease.lineage)
             lineage, number = self._insert(connection, succession, now=now)
             lease = Lease(lineage, succession.lease.holder, 1, now + timedelta(seconds=succession.lease_ttl_s))
@@ -69,9 +69,9 @@ class SqlChanges:
     def snapshot(self, snapshot: Snapshot) -> Version:
         """The newest checkpoint's state becomes a version of the same lineage."""
         with self._database.writing() as connection:
-            now = self._database.now(connection)
             lineage = snapshot.lease.lineage
             prove(connection, snapshot.lease)
+            now = self._database.now(connection)
             newest = select(checkpoints).where(checkpoints.c.lineage == lineage)
             state = connection.execute(newest.order_by(checkpoints.c.sequence.desc()).limit(1)).one()
             parent = self._newest_version(connection, lineage)

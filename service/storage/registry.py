@@ -1,13 +1,10 @@
 """The registry's repositories as one object, and the check of everything it holds."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from sqlalchemy import select
-
 from service.domain.registry import CheckpointStep
-from service.errors import ArtifactError, NotFoundError
 from service.storage import upgrade
 from service.storage.artifacts import open_artifacts
 from service.storage.changes import SqlChanges
@@ -19,7 +16,6 @@ from service.storage.history import SqlHistory
 from service.storage.leases import SqlLeases
 from service.storage.models import SqlModels
 from service.storage.signing import Signer
-from service.storage.tables import checkpoints, lineages, versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,35 +31,6 @@ class Registry:
     changes: SqlChanges
     commands: SqlCommands
     dead_letters: SqlDeadLetters
-
-    def verify(self) -> Sequence["Finding"]:
-        """Every artifact that a version or checkpoint names: is it there, whole, and signed?"""
-        return [self._examined(name, digest) for name, digest in self._named()]
-
-    def _named(self) -> list[tuple[str, str]]:
-        of_version = select(versions.c.model, versions.c.number, versions.c.digest)
-        of_checkpoint = select(lineages.c.model, checkpoints.c.sequence, checkpoints.c.digest)
-        joined = of_checkpoint.join(lineages, lineages.c.id == checkpoints.c.lineage)
-        with self.database.reading() as connection:
-            found = [(f"{m} version {n}", d) for m, n, d in connection.execute(of_version)]
-            found += [(f"{m} checkpoint {n}", d) for m, n, d in connection.execute(joined)]
-        return found
-
-    def _examined(self, name: str, digest: str) -> "Finding":
-        try:
-            self.signer.open(self.history.artifact(digest))
-        except (ArtifactError, NotFoundError) as error:
-            return Finding(name, digest, str(error))
-        return Finding(name, digest, "")
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One artifact; `problem` is empty where it is good."""
-
-    name: str
-    digest: str
-    problem: str
 
 
 @contextmanager

@@ -1,0 +1,53 @@
+"""Whether everything the registry names can be trusted and opened."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from service.domain.registry import Json, Model
+from service.errors import HeadraceError, UnavailableError
+from service.operations.recover import require_environment, require_readable
+from service.operations.services import Services
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One artifact; `problem` is empty where it is good."""
+
+    name: str
+    digest: str
+    problem: str
+
+
+def verify(services: Services) -> Sequence[Finding]:
+    """Every artifact that a version or checkpoint names: there, whole, signed, and naming only what is allowed."""
+    problems: dict[str, str] = {}
+    found: list[Finding] = []
+    for model in services.models.list():
+        for name, digest, spec in _named(services, model):
+            if digest not in problems:
+                problems[digest] = _problem(services, model.name, digest, spec=spec)
+            found.append(Finding(name, digest, problems[digest]))
+    return found
+
+
+def _named(services: Services, model: Model) -> Iterator[tuple[str, str, Json]]:
+    versions = services.history.versions(model.name)
+    specs = {version.number: version.spec for version in versions}
+    for version in versions:
+        yield f"{model.name} version {version.number}", version.digest, version.spec
+    for lineage in services.history.lineages(model.name):
+        for checkpoint in services.checkpoints.newest_first(lineage.id):
+            name = f"{model.name} checkpoint {checkpoint.sequence} of version {lineage.origin}"
+            yield name, checkpoint.digest, specs[lineage.origin]
+
+
+def _problem(services: Services, model: str, digest: str, *, spec: Json) -> str:
+    try:
+        opened = services.sealer.open(services.history.artifact(digest))
+        require_environment(services, model, made=opened.environment)
+        require_readable(services, spec, opened.payload)
+    except UnavailableError:
+        raise
+    except HeadraceError as error:
+        return str(error)
+    return ""
