@@ -73,7 +73,7 @@ def flip_a_byte(deployment: Deployment) -> str:
             where = artifacts.c.digest == checkpoint.digest
             assert connection.execute(select(artifacts.c.content).where(where)).scalar_one() is not None
             connection.execute(update(artifacts).where(where).values(content=bytes(data)))
-    return f"phishing checkpoint {checkpoint.sequence}"
+    return f"phishing checkpoint {checkpoint.sequence} of version 1"
 
 
 def put_in_place(deployment: Deployment, forge: Forge) -> str:
@@ -89,7 +89,7 @@ def put_in_place(deployment: Deployment, forge: Forge) -> str:
                 )
             )
             connection.execute(update(checkpoints).where(checkpoints.c.id == checkpoint.id).values(digest=digest))
-    return f"phishing checkpoint {checkpoint.sequence}"
+    return f"phishing checkpoint {checkpoint.sequence} of version 1"
 
 
 def hostile_state(app: App, checkpoint: Checkpoint, marker: Path) -> bytes:
