@@ -127,6 +127,7 @@ def test_both_drivers_hash_keys_alike(broker: Broker, topic: str) -> None:
     assert len(set(found[0].values())) == 5
 
 
+@pytest.mark.slow
 @BOTH
 def test_no_broker_is_said_in_time(driver: str) -> None:
     """Where nobody listens, source and sink say UnavailableError within a bounded time and leave no thread."""
