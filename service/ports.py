@@ -37,8 +37,8 @@ from service.domain.registry import (
 class Source(Protocol):
     """Reads assigned partitions in offset order; one thread uses it."""
 
-    def bounds(self, topics: Sequence[str]) -> Mapping[TopicPartition, Bounds]:
-        """The readable offsets of every partition; NotFoundError for an unknown topic."""
+    def bounds(self, topics: Sequence[str], *, since_ms: int | None = None) -> Mapping[TopicPartition, Bounds]:
+        """The readable offsets of every partition, from the first record of `since_ms` or later; NotFoundError."""
         ...
 
     def assign(self, position: Position) -> None:

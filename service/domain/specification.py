@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
@@ -33,6 +34,23 @@ Duration = Annotated[float, Field(gt=0), _with_unit(_SECONDS, "1s")]
 
 Size = Annotated[int, Field(gt=0), _with_unit(_BYTES, "1MB")]
 """Bytes; written as a number or with a unit (`1MB`)."""
+
+
+def _beginning(value: object) -> object:
+    if value in {"earliest", "latest"}:
+        return value
+    try:
+        found = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+    except ValueError:
+        found = None
+    if found is None or found.tzinfo is None:
+        msg = f"found {value}, expected earliest, latest or a time with its zone, like 2026-01-31T12:00:00Z"
+        raise ValueError(msg)
+    return found
+
+
+Beginning = Annotated[Literal["earliest", "latest"] | datetime, BeforeValidator(_beginning, json_schema_input_type=str)]
+"""Where a new model begins to read: the stream's ends, or a time with its zone."""
 
 
 class Frozen(BaseModel):
@@ -114,7 +132,7 @@ class ModelSpec(Frozen):
     task: Task
     events: str
     fields: FieldsSpec | None = None
-    start: Literal["earliest", "latest"] = "earliest"
+    start: Beginning = "earliest"
     seed: int = 42
     estimator: str | list[Any] | dict[str, Any] | None = None
     factory: str | None = None

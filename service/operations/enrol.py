@@ -1,5 +1,7 @@
 """Making a model known to the registry, and holding it to what was registered."""
 
+from datetime import datetime
+
 from service.domain.position import Position
 from service.domain.registry import Founding, Model, ModelName, Origin, SealedState
 from service.domain.specification import ModelSpec
@@ -59,9 +61,10 @@ def _founding(services: Services, spec: ModelSpec, *, actor: str) -> Founding:
 
 def first_position(services: Services, spec: ModelSpec) -> Position:
     """Where a new model begins to read; an embedded log's topic is made where it is missing."""
+    since_ms = int(spec.start.timestamp() * 1000) if isinstance(spec.start, datetime) else None
     source = services.source(spec.name)
     try:
-        bounds = source.bounds([spec.events])
+        bounds = source.bounds([spec.events], since_ms=since_ms)
     except NotFoundError:
         if not services.make_topics:
             raise

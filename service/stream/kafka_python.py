@@ -29,6 +29,7 @@ _TUNING = {
     "fetch_max_wait_ms": 100,
     "max_partition_fetch_bytes": 4 * 1024 * 1024,
     "reconnect_backoff_max_ms": 2000,
+    "retry_backoff_ms": 20,
     "bootstrap_timeout_ms": int(PATIENCE_S * 1000),
 }
 _READING = {
@@ -50,13 +51,17 @@ class KafkaPythonSource:
         self._position: dict[Any, int] = {}
         self._heard = 0.0
 
-    def bounds(self, topics: Sequence[str]) -> Mapping[TopicPartition, Bounds]:
-        """Start and end of every partition, the end where committed records end; NotFoundError."""
+    def bounds(self, topics: Sequence[str], *, since_ms: int | None = None) -> Mapping[TopicPartition, Bounds]:
+        """Start, or the first record since then, and end, where committed records end; NotFoundError."""
         with translated(self._settings):
             consumer = self._connected()
             found = self._partitions(topics)
             starts = consumer.beginning_offsets(found, timeout_ms=int(PATIENCE_S * 1000))
             ends = consumer.end_offsets(found, timeout_ms=int(PATIENCE_S * 1000))
+            if since_ms is not None:
+                asked = dict.fromkeys(found, since_ms)
+                later = consumer.offsets_for_times(asked, timeout_ms=int(PATIENCE_S * 1000))
+                starts = {at: ends[at] if later.get(at) is None else later[at].offset for at in found}
         self._heard = time.monotonic()
         return {TopicPartition(at.topic, at.partition): Bounds(starts[at], ends[at]) for at in found}
 

@@ -58,13 +58,14 @@ class LibrdkafkaSource:
         self._failed: KafkaError | None = None
         self._heard = 0.0
 
-    def bounds(self, topics: Sequence[str]) -> Mapping[TopicPartition, Bounds]:
-        """Start and end of every partition, the end where committed records end; NotFoundError."""
+    def bounds(self, topics: Sequence[str], *, since_ms: int | None = None) -> Mapping[TopicPartition, Bounds]:
+        """Start, or the first record since then, and end, where committed records end; NotFoundError."""
         with self._translated():
             found = [at for topic in topics for at in self._partitions(topic)]
-            starts, ends = self._offsets(found, OFFSET_BEGINNING), self._offsets(found, OFFSET_END)
+            starts = self._offsets(found, OFFSET_BEGINNING if since_ms is None else since_ms)
+            ends = self._offsets(found, OFFSET_END)
         self._answered()
-        return {at: Bounds(starts[at], ends[at]) for at in found}
+        return {at: Bounds(starts[at] if starts[at] >= 0 else ends[at], ends[at]) for at in found}
 
     def assign(self, position: Position) -> None:
         """Begin at every offset of the position."""

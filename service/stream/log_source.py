@@ -24,6 +24,10 @@ _CHUNKS = """
 SELECT base_offset, payload FROM chunks
 WHERE topic_id = ? AND number = ? AND base_offset > ? AND base_offset < ? ORDER BY base_offset
 """
+_FIRST_SINCE = """
+SELECT base_offset, payload FROM chunks
+WHERE topic_id = ? AND number = ? AND last_ts >= ? ORDER BY base_offset LIMIT 1
+"""
 _Columns: TypeAlias = tuple[list[int], list[bytes]]
 
 
@@ -45,16 +49,19 @@ class LogSource:
         self._connection = connect(self._path)
         self._cursors: list[_Cursor] = []
 
-    def bounds(self, topics: Sequence[str]) -> Mapping[TopicPartition, Bounds]:
-        """The readable offsets of every partition; NotFoundError for an unknown topic."""
+    def bounds(self, topics: Sequence[str], *, since_ms: int | None = None) -> Mapping[TopicPartition, Bounds]:
+        """The readable offsets of every partition, from the first record since then; NotFoundError."""
         with translated(self._path), transaction(self._connection, "DEFERRED"):
-            return {
+            found = {
                 TopicPartition(topic, number): Bounds(start, end)
                 for topic in topics
                 for number, start, end in self._connection.execute(
                     _BOUNDS, (topic_id(self._connection, topic),)
                 ).fetchall()
             }
+            if since_ms is None:
+                return found
+            return {at: Bounds(self._first_since(at, held, since_ms), held.end) for at, held in found.items()}
 
     def assign(self, position: Position) -> None:
         """Read from here; BelowStartError or PastEndError where the log does not hold it."""
@@ -83,6 +90,14 @@ class LogSource:
     def close(self) -> None:
         """Release the file."""
         self._connection.close()
+
+    def _first_since(self, at: TopicPartition, held: Bounds, since_ms: int) -> int:
+        key = (topic_id(self._connection, at.topic), at.partition, since_ms)
+        row = self._connection.execute(_FIRST_SINCE, key).fetchone()
+        if row is None:
+            return held.end
+        stamps = decode_payload(row[1]).timestamps
+        return max(held.start, int(row[0]) + next(i for i, stamp in enumerate(stamps) if stamp >= since_ms))
 
     def _data_version(self) -> int:
         return int(self._connection.execute("PRAGMA data_version").fetchone()[0])

@@ -67,13 +67,14 @@ class ScriptedSource:
         self._script = script
         self._offset = 0
 
-    def bounds(self, topics: Sequence[str]) -> Mapping[TopicPartition, Bounds]:
-        """Up to the next END; NotFoundError for an unknown topic."""
+    def bounds(self, topics: Sequence[str], *, since_ms: int | None = None) -> Mapping[TopicPartition, Bounds]:
+        """Up to the next END, a time being an offset; NotFoundError for an unknown topic."""
         for topic in topics:
             if topic != self._script.at.topic:
                 msg = f"topic {topic!r} is not in this script; found {self._script.at.topic}"
                 raise NotFoundError(msg)
-        return {self._script.at: Bounds(0, self._script._cue(0, frozenset({END})))}
+        end = self._script._cue(0, frozenset({END}))
+        return {self._script.at: Bounds(min(since_ms or 0, end), end)}
 
     def assign(self, position: Position) -> None:
         """Read from here; behind an END where it is one."""

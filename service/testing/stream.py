@@ -34,6 +34,9 @@ class _Partition:
         self.timestamps = [self.timestamps[i] for i in places]
         self.values = [self.values[i] for i in places]
 
+    def since(self, timestamp: int) -> int:
+        return next((o for o, t in zip(self.offsets, self.timestamps, strict=True) if t >= timestamp), self.end)
+
     def read(self, at: TopicPartition, offset: int, limit: int) -> Records:
         first = bisect_left(self.offsets, offset)
         last = min(first + limit, len(self.offsets))
@@ -99,10 +102,12 @@ class MemoryStream:
             self._turns[topic] = turn if keys is not None else (turn + len(values)) % len(parts)
             self._changed.notify_all()
 
-    def _bounds(self, topics: Sequence[str]) -> dict[TopicPartition, Bounds]:
+    def _bounds(self, topics: Sequence[str], since_ms: int | None) -> dict[TopicPartition, Bounds]:
         with self._changed:
             return {
-                TopicPartition(topic, number): Bounds(part.start, part.end)
+                TopicPartition(topic, number): Bounds(
+                    part.start if since_ms is None else part.since(since_ms), part.end
+                )
                 for topic in topics
                 for number, part in enumerate(self._topic(topic))
             }
@@ -146,9 +151,9 @@ class MemorySource:
         self._stream = stream
         self._position: dict[TopicPartition, int] = {}
 
-    def bounds(self, topics: Sequence[str]) -> Mapping[TopicPartition, Bounds]:
-        """The readable offsets of every partition; NotFoundError for an unknown topic."""
-        return self._stream._bounds(topics)
+    def bounds(self, topics: Sequence[str], *, since_ms: int | None = None) -> Mapping[TopicPartition, Bounds]:
+        """The readable offsets of every partition, from the first record since then; NotFoundError."""
+        return self._stream._bounds(topics, since_ms)
 
     def assign(self, position: Position) -> None:
         """Read from here; BelowStartError or PastEndError where the log does not hold it."""

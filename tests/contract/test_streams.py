@@ -57,6 +57,15 @@ def test_creating_a_topic_twice_leaves_it(rig: Rig, topic: str) -> None:
     assert rig.source().bounds([topic]) == {TopicPartition(topic, 0): Bounds(0, 2)}
 
 
+def test_bounds_since_a_time(rig: Rig, topic: str) -> None:
+    """Reading can begin at the first record of a time or later, and at the end where there is none."""
+    filled(rig, topic, 10)
+    at, source = TopicPartition(topic, 0), rig.source()
+    assert source.bounds([topic], since_ms=EPOCH_MS + 4) == {at: Bounds(4, 10)}
+    assert source.bounds([topic], since_ms=EPOCH_MS - 1000) == {at: Bounds(0, 10)}
+    assert source.bounds([topic], since_ms=EPOCH_MS + 50_000) == {at: Bounds(10, 10)}
+
+
 def test_an_unknown_topic_is_named(rig: Rig, topic: str) -> None:
     """Measuring an unknown topic says which one, and what helps."""
     with pytest.raises(NotFoundError, match=topic) as caught:
