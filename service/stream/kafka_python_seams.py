@@ -1,5 +1,6 @@
 """Where kafka-python's public interface is too slow or waits without end: its inner parts, in one place."""
 
+import re
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
@@ -126,26 +127,45 @@ class FetchedRows:
         return True
 
 
+class _Numbers(dict[bytes, int]):
+    """What zigzag numbers stand for; the short ones are remembered."""
+
+    def __missing__(self, raw: bytes) -> int:
+        number = _varint(raw, 0)[0]
+        if len(raw) < 3:
+            self[raw] = number
+        return number
+
+
+_VARINT = rb"([\x80-\xff]{0,9}[\x00-\x7f])"
+_NO_KEY = rb"\x01"
+_HEAD = re.compile(_VARINT + b"." + _VARINT + _VARINT + b"(?:" + _NO_KEY + _VARINT + b")?", re.DOTALL)
+"""Length, attributes, time since the batch's first, offset; and where there is no key, the value's size."""
+
+_NUMBERS = _Numbers()
+
+
 def _rows(batch: Any) -> list[Row]:
     """Every record of a batch of format 2; headers are skipped, and keys, which nothing reads."""
     batch._maybe_uncompress()
     data, at = bytes(batch._buffer), batch._pos
     base, first = batch.base_offset, batch.first_timestamp
     rows: list[Row] = []
-    add = rows.append
-    try:
-        for _ in range(batch.records_count):
-            length, at = _varint(data, at)
-            end = at + length
-            since, at = _varint(data, at + 1)
-            delta, at = _varint(data, at)
-            size, at = _varint(data, at)
-            size, at = _varint(data, at + max(size, 0))
-            add((base + delta, first + since, data[at : at + max(size, 0)]))
-            at = end
-    except IndexError as error:
-        msg = f"the batch at offset {base} ends in the middle of a record"
-        raise CorruptRecordError(msg) from error
+    add, head, numbers = rows.append, _HEAD.match, _NUMBERS
+    for _ in range(batch.records_count):
+        found = head(data, at)
+        if found is None:
+            msg = f"the batch at offset {base} ends in the middle of a record"
+            raise CorruptRecordError(msg)
+        length, since, delta, size = found.groups()
+        at = found.end()
+        count = numbers[size] if size is not None else None
+        if count is None:
+            key, at = _varint(data, at)
+            count, at = _varint(data, at + max(key, 0))
+        value = data[at : at + count] if count > 0 else b""
+        add((base + numbers[delta], first + numbers[since], value))
+        at = found.end(1) + numbers[length]
     if batch.timestamp_type == batch.LOG_APPEND_TIME:
         return [(offset, batch.max_timestamp, value) for offset, _, value in rows]
     return rows
