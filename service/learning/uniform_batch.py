@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from service.domain.events import Event
+from service.domain.events import Event, Features
 from service.domain.specification import GuardSpec
 from service.learning.feature_range import FeatureRange, Kind
 
@@ -41,10 +41,13 @@ class UniformBatch:
         if not names or not features.keys() >= set(names):
             return None
         xs = [event.x for event in events]
-        if list(map(tuple, xs)).count(names) != len(xs):
+        # No mapping can hold a name twice, so the joined names are equal only if each layout is.
+        if list(chain.from_iterable(xs)) != list(names) * len(xs):
             return None
-        columns: list[Sequence[Any]] = list(zip(*map(dict.values, xs), strict=True))
         ranges = [features[name] for name in names]
+        if label is None and all(known.kind is Kind.NUMBER and known.warm for known in ranges):
+            return _all_numbers(names, xs, ranges)
+        columns: list[Sequence[Any]] = list(zip(*map(dict.values, xs), strict=True))
         labels = [] if label is None else [event.y for event in events]
         if label is not None and labels.count(None) != len(labels):
             columns.append(labels)
@@ -83,6 +86,18 @@ def _fits(column: Sequence[Any], known: FeatureRange) -> bool:
     if known.kind is Kind.STRING:
         return types == {str} and max(map(len, column)) <= LONGEST_STRING
     return known.kind is Kind.BOOLEAN and types == {bool}
+
+
+def _all_numbers(names: tuple[str, ...], xs: Sequence[Features], ranges: Sequence[FeatureRange]) -> UniformBatch | None:
+    """The commonest case, at the cost of three passes over the values."""
+    values = list(chain.from_iterable(map(dict.values, xs)))
+    if not set(map(type, values)) <= _NUMBERS:
+        return None
+    try:
+        rows = np.fromiter(values, np.float64, len(values))
+    except OverflowError:
+        return None
+    return UniformBatch(names, ranges, rows.reshape(len(xs), len(names)).T)
 
 
 def _numeric(

@@ -93,6 +93,18 @@ def test_the_table_is_bounded() -> None:
     assert [(one.event.offset, one.reason) for one in refused] == [(1, Reason.TOO_MANY_FEATURES)]
 
 
+@pytest.mark.parametrize(
+    "odd", [[{"a": 1.0}, {"b": 1.0}], [{"a": 1.0}, {"b": 1.0, "a": 1.0}, {"b": 1.0}], [{"b": 1.0, "a": 1.0}]]
+)
+def test_other_layouts_are_not_taken_for_the_usual_one(odd: list[Features]) -> None:
+    """A batch counts as uniform only if every event has the same names in the same order."""
+    guard = Guard(GuardSpec())
+    usual: list[Features] = [{"a": float(at % 7), "b": 1.0} for at in range(100)]
+    guard.admit(_events(usual))
+    assert guard.admit(_events(usual)).matrix is not None
+    assert guard.admit(_events([*usual, *odd, *usual])).matrix is None
+
+
 def test_regression_labels_obey_the_range() -> None:
     """A label far outside is refused for regression, and not looked at for classes."""
     for task, expected in ((Task.REGRESSION, [Reason.OUT_OF_RANGE]), (Task.MULTICLASS, [])):
