@@ -265,3 +265,14 @@ def values(runs: Sequence[Records]) -> list[bytes]:
 def numbered(count: int, *, start: int = 0) -> list[bytes]:
     """Values that name themselves."""
     return [str(i).encode() for i in range(start, start + count)]
+
+
+def stamps(start: int, count: int) -> list[int]:
+    """Timestamps that count with the offsets."""
+    return [EPOCH_MS + i for i in range(start, start + count)]
+
+
+def follow(source: Source, read: list[int]) -> None:
+    """Note the offsets that 40 short polls bring."""
+    for _ in range(40):
+        read += [offset for run in source.poll(timeout_s=0.2, limit=5) for offset in run.offsets]

@@ -11,8 +11,20 @@ import pytest
 from service.domain.events import TopicPartition
 from service.domain.position import Bounds, Position
 from service.errors import BelowStartError, NotFoundError, PastEndError
-from service.ports import Source
-from tests.contract.streams import EPOCH_MS, KafkaRig, LogRig, MemoryRig, Rig, begin, drain, numbered, read_to, values
+from tests.contract.streams import (
+    EPOCH_MS,
+    KafkaRig,
+    LogRig,
+    MemoryRig,
+    Rig,
+    begin,
+    drain,
+    follow,
+    numbered,
+    read_to,
+    stamps,
+    values,
+)
 
 STREAMS = ("memory", "log", "kafka-python", "librdkafka")
 WITH_GAPS = ("memory", "kafka-python", "librdkafka")
@@ -27,11 +39,6 @@ def rig(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Rig]:
         found = KafkaRig(bootstrap=request.getfixturevalue("broker").bootstrap, driver=request.param)
     yield found
     found.close()
-
-
-def stamps(start: int, count: int) -> list[int]:
-    """Timestamps that count with the offsets."""
-    return [EPOCH_MS + i for i in range(start, start + count)]
 
 
 def filled(rig: Rig, topic: str, count: int, *, partitions: int = 1, appends: int = 1) -> list[bytes]:
@@ -226,12 +233,6 @@ def test_following_a_writer_loses_nothing(rig: Rig, topic: str) -> None:
         assert source.bounds([topic])[TopicPartition(topic, 0)].start == 0
     writer.join()
     assert found == numbered(600)
-
-
-def follow(source: Source, read: list[int]) -> None:
-    """Note the offsets that 40 short polls bring."""
-    for _ in range(40):
-        read += [offset for run in source.poll(timeout_s=0.2, limit=5) for offset in run.offsets]
 
 
 @pytest.mark.parametrize("rig", WITH_GAPS, indirect=True)
