@@ -276,3 +276,20 @@ def follow(source: Source, read: list[int]) -> None:
     """Note the offsets that 40 short polls bring."""
     for _ in range(40):
         read += [offset for run in source.poll(timeout_s=0.2, limit=5) for offset in run.offsets]
+
+
+def filled(rig: Rig, topic: str, count: int, *, partitions: int = 1, appends: int = 1) -> list[bytes]:
+    """A topic with records whose timestamps are their numbers."""
+    sink = rig.sink()
+    sink.create(topic, partitions=partitions)
+    share = count // appends
+    for start in range(0, count, share):
+        sink.append(topic, numbered(share, start=start), timestamps=stamps(start, share))
+    return numbered(count)
+
+
+def rig_of(kind: str, path: Path, *, bootstrap: str) -> Rig:
+    """By the stream's name."""
+    if kind in DRIVERS:
+        return KafkaRig(bootstrap=bootstrap, driver=kind)
+    return MemoryRig() if kind == "memory" else LogRig(path=path)

@@ -12,16 +12,16 @@ from service.domain.events import TopicPartition
 from service.domain.position import Bounds, Position
 from service.errors import BelowStartError, NotFoundError, PastEndError
 from tests.contract.streams import (
+    DRIVERS,
     EPOCH_MS,
-    KafkaRig,
-    LogRig,
-    MemoryRig,
     Rig,
     begin,
     drain,
+    filled,
     follow,
     numbered,
     read_to,
+    rig_of,
     stamps,
     values,
 )
@@ -33,22 +33,10 @@ WITH_GAPS = ("memory", "kafka-python", "librdkafka")
 @pytest.fixture(params=STREAMS)
 def rig(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Rig]:
     """One of the streams."""
-    kinds: dict[str, Rig] = {"memory": MemoryRig(), "log": LogRig(path=tmp_path / "log.db")}
-    found = kinds.get(request.param)
-    if found is None:
-        found = KafkaRig(bootstrap=request.getfixturevalue("broker").bootstrap, driver=request.param)
+    bootstrap = request.getfixturevalue("broker").bootstrap if request.param in DRIVERS else ""
+    found = rig_of(request.param, tmp_path / "log.db", bootstrap=bootstrap)
     yield found
     found.close()
-
-
-def filled(rig: Rig, topic: str, count: int, *, partitions: int = 1, appends: int = 1) -> list[bytes]:
-    """A topic with records whose timestamps are their numbers."""
-    sink = rig.sink()
-    sink.create(topic, partitions=partitions)
-    share = count // appends
-    for start in range(0, count, share):
-        sink.append(topic, numbered(share, start=start), timestamps=stamps(start, share))
-    return numbered(count)
 
 
 def test_a_new_topic_is_empty(rig: Rig, topic: str) -> None:
