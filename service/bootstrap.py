@@ -19,8 +19,8 @@ from service.domain.specification import ModelSpec
 from service.errors import ConfigurationError, NotFoundError
 from service.learning import estimators
 from service.operations import transfer
-from service.operations.administer import chosen
 from service.operations.ask import ask
+from service.operations.choose import chosen
 from service.operations.diff import difference
 from service.operations.host import Host, LearnOptions
 from service.operations.prune import prune
@@ -64,12 +64,7 @@ class App:
 
     def spec(self, model: str) -> ModelSpec:
         """The file's specification; NotFoundError names those there are."""
-        for spec in self.settings.models:
-            if spec.name == model:
-                return spec
-        known = ", ".join(spec.name for spec in self.settings.models) or "none"
-        msg = f"found no model {model!r} in the configuration, expected one of: {known}"
-        raise NotFoundError(msg)
+        return spec_of(self.settings, model)
 
     def host(self, models: Sequence[str], options: LearnOptions, *, stop: threading.Event, nonce: str) -> Host:
         """A learner of these models, or of all; `run()` returns when it is done."""
@@ -114,6 +109,16 @@ class App:
     def diff(self, model: str, one: int, other: int) -> dict[str, Any]:
         """What sets two versions apart."""
         return difference(self.services, model, (one, other))
+
+
+def spec_of(settings: Settings, model: str) -> ModelSpec:
+    """The file's specification; NotFoundError names those there are."""
+    for spec in settings.models:
+        if spec.name == model:
+            return spec
+    known = ", ".join(spec.name for spec in settings.models) or "none"
+    msg = f"found no model {model!r} in the configuration, expected one of: {known}"
+    raise NotFoundError(msg)
 
 
 @contextmanager

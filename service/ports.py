@@ -206,7 +206,7 @@ class Checkpoints(Protocol):
         """
         ...
 
-    def note_start(self, lineage: LineageId, position: Position) -> int:
+    def note_start(self, lease: Lease, position: Position) -> int:
         """How many starts in a row, this one included, began at the same position without a commit."""
         ...
 

@@ -1,6 +1,5 @@
 """Services shared by a test run; each test has a topic and a database of its own."""
 
-import os
 import re
 import uuid
 from collections.abc import Iterator
@@ -10,15 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.services import kafka, postgres
-
-
-def _need(reason: str | None) -> None:
-    """Skip where a service cannot run, saying why; fail in CI."""
-    if reason is None:
-        return
-    if os.environ.get("CI"):
-        pytest.fail(f"CI must run this test, but {reason}")
-    pytest.skip(reason)
+from tests.services.presence import need
 
 
 @contextmanager
@@ -33,7 +24,7 @@ def _started(server: kafka.Broker | postgres.Postgres) -> Iterator[None]:
 
 @contextmanager
 def _broker(folder: Path) -> Iterator[kafka.Broker]:
-    _need(kafka.why_not())
+    need(kafka.why_not())
     folder.mkdir(exist_ok=True)
     found = kafka.Broker(folder)
     with _started(found):
@@ -42,7 +33,7 @@ def _broker(folder: Path) -> Iterator[kafka.Broker]:
 
 @contextmanager
 def _postgres() -> Iterator[postgres.Postgres]:
-    _need(postgres.why_not())
+    need(postgres.why_not())
     found = postgres.Postgres()
     try:
         with _started(found):

@@ -54,13 +54,19 @@ def reported() -> Iterator[None]:
 
 
 @contextmanager
-def opened(config: Path | None) -> Iterator[App]:
-    """The object graph for a command that runs once."""
+def configured(config: Path | None) -> Iterator[Settings]:
+    """The settings for a command that runs once and needs no registry."""
     with reported():
         settings = load(config)
         set_up_logging(settings, level="warning")
-        with open_app(settings) as app:
-            yield app
+        yield settings
+
+
+@contextmanager
+def opened(config: Path | None) -> Iterator[App]:
+    """The object graph for a command that runs once."""
+    with configured(config) as settings, open_app(settings) as app:
+        yield app
 
 
 def actor() -> str:

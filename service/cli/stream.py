@@ -8,11 +8,13 @@ from typing import Annotated
 import typer
 from rich.progress import Progress
 
-from service.cli.context import ConfigOption, opened, out
+from service.bootstrap import open_sink, open_source, spec_of
+from service.cli.context import ConfigOption, configured, out
 from service.domain.events import Records, TopicPartition
 from service.domain.position import Position
 from service.errors import RefusedError
 from service.ports import Decoder
+from service.stream.decoders import make_decoder
 from service.stream.publish import publish as publish_events
 from service.stream.publish import read_events, repeated
 
@@ -33,12 +35,12 @@ def publish(
     check: Annotated[bool, typer.Option(help="Send nothing if any event would be refused.")] = False,
 ) -> None:
     """Append events to the model's topic."""
-    with opened(config) as app_:
-        spec = app_.spec(model)
+    with configured(config) as settings:
+        spec = spec_of(settings, model)
         events = read_events(source, fields=spec.fields)
         if check:
-            events = _valid(app_.decoder(spec), list(events))
-        sink = app_.sink()
+            events = _valid(make_decoder(spec), list(events))
+        sink = open_sink(settings)
         sink.create(spec.events, partitions=partitions)
         with Progress(disable=not sys.stderr.isatty()) as progress:
             task = progress.add_task(f"to {spec.events}", total=None)
@@ -61,9 +63,9 @@ def tail(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for more.")] = False,
 ) -> None:
     """The newest events of the model's topic, as they are."""
-    with opened(config) as app_:
-        spec = app_.spec(model)
-        reader = app_.source(f"{model}-tail")
+    with configured(config) as settings:
+        spec = spec_of(settings, model)
+        reader = open_source(settings, f"{model}-tail")
         bounds = reader.bounds([spec.events])
         reader.assign(Position({at: max(found.end - count, found.start) for at, found in bounds.items()}))
         missing = sum(min(count, found.end - found.start) for found in bounds.values())

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import structlog
 
 from service.domain.events import Reason
+from service.domain.position import Run
 from service.domain.registry import (
     Checkpoint,
     Command,
@@ -25,14 +25,13 @@ from service.domain.registry import (
 )
 from service.domain.specification import ModelSpec
 from service.errors import (
-    ConfigurationError,
     HeadraceError,
     LeaseLostError,
-    NotFoundError,
     RefusedError,
     UnavailableError,
 )
 from service.learning.learner import restored
+from service.operations.choose import chosen, learned_until
 from service.operations.enrol import differences
 from service.operations.recover import require_environment, require_readable
 from service.operations.services import Services
@@ -77,54 +76,6 @@ def carry_out(services: Services, command: Command, lease: Lease, *, session: "S
     return after
 
 
-@dataclass(frozen=True, slots=True)
-class Chosen:
-    """A state to go back to: its artifact, the version it is or came from, and a name for it."""
-
-    digest: str
-    version: Version
-    name: str
-
-
-def chosen(services: Services, model: str, *, to: int | None, at: str | None) -> Chosen:
-    """The version of that number, or the newest version or checkpoint at that time."""
-    versions = services.history.versions(model)
-    if to is None:
-        return _newest_at(services, model, versions, moment=_moment(at))
-    found = next((version for version in versions if version.number == to), None)
-    if found is None:
-        known = ", ".join(str(version.number) for version in versions)
-        msg = f"found no version {to} of {model}, expected one of {known}; see `headrace model history {model}`"
-        raise NotFoundError(msg)
-    return Chosen(found.digest, found, f"version {found.number}")
-
-
-def _moment(text: str | None) -> datetime:
-    try:
-        found = datetime.fromisoformat(text or "")
-    except ValueError as error:
-        msg = f"found --at {text!r}, expected an RFC 3339 time such as 2026-01-31T12:00:00Z"
-        raise ConfigurationError(msg) from error
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
-
-
-def _newest_at(services: Services, model: str, versions: Sequence[Version], *, moment: datetime) -> Chosen:
-    states = [(one.created_at, Chosen(one.digest, one, f"version {one.number}")) for one in versions]
-    by_number = {one.number: one for one in versions}
-    for lineage in services.history.lineages(model):
-        for one in services.checkpoints.newest_first(lineage.id):
-            name = f"checkpoint {one.sequence} of {one.created_at:%Y-%m-%d %H:%M:%S} UTC"
-            states.append((one.created_at, Chosen(one.digest, by_number[lineage.origin], name)))
-    before = [state for state in states if state[0] <= moment]
-    if not before:
-        msg = (
-            f"found no version or checkpoint of {model} at or before {moment:%Y-%m-%d %H:%M:%S %Z}; "
-            f"see `headrace model history {model}`"
-        )
-        raise NotFoundError(msg)
-    return max(before, key=lambda state: state[0])[1]
-
-
 def _rollback(services: Services, command: Command, lease: Lease) -> tuple[str, Lease]:
     arguments = command.arguments
     goal = chosen(services, command.model, to=arguments.get("to"), at=arguments.get("at"))
@@ -137,6 +88,7 @@ def _rollback(services: Services, command: Command, lease: Lease) -> tuple[str, 
         kind=VersionKind.ROLLBACK,
         parent=goal.version,
         state=_sealed(services, command.model, state, current),
+        learned=goal.learned,
         spec=spec,
         evidence={"mode": "restore", "to": goal.name, "position": current.position.to_json()},
         outcome=f"restores {goal.name} at {current.position}",
@@ -170,6 +122,7 @@ def _apply(services: Services, command: Command, lease: Lease) -> tuple[str, Lea
             kind=VersionKind.SNAPSHOT,
             parent=present,
             state=_sealed(services, command.model, _opened(services, command.model, current.digest), current),
+            learned=learned_until(services, present, lease.lineage, sequence=current.sequence),
             spec=spec.model_dump(mode="json"),
             evidence={"changed": changed},
             outcome=f"goes on with new {', '.join(changed)}",
@@ -212,6 +165,7 @@ class _Change:
     kind: VersionKind
     parent: Version
     state: SealedState
+    learned: Sequence[Run]
     spec: Json
     evidence: Json
     outcome: str
@@ -228,7 +182,7 @@ def _succeed(services: Services, command: Command, lease: Lease, *, change: _Cha
             state=change.state,
             spec=change.spec,
             spec_digest=ModelSpec.model_validate(change.spec).digest(),
-            learned=change.parent.learned,
+            learned=change.learned,
             environment=services.environment,
             origin=_origin(command),
             evidence=change.evidence,

@@ -8,6 +8,7 @@ from service.operations.administer import carry_out
 from service.operations.services import Services
 
 POLL_S = 0.05
+TAKE_OVER_S = 1.0
 
 
 def ask(services: Services, model: str, *, kind: CommandKind, arguments: Json, actor: str, wait_s: float) -> str:
@@ -24,26 +25,36 @@ def ask(services: Services, model: str, *, kind: CommandKind, arguments: Json, a
 
 
 def _carry_out_here(services: Services, command: Command, lineage: LineageId) -> Command | None:
-    """Do it under the lease, if nobody else holds that."""
+    """Do all that waits under the lease, oldest first, if nobody else holds that."""
     try:
         lease = services.leases.acquire(lineage, holder=services.holder, ttl_s=services.lease_ttl_s)
     except LeaseHeldError:
         return None
     try:
-        after = carry_out(services, command, lease)
+        for waiting in services.commands.pending(command.model):
+            after = carry_out(services, waiting, lease)
+            if after.lineage != lease.lineage:
+                services.leases.release(lease)
+                lease = after
     finally:
         services.leases.release(lease)
-    services.leases.release(after)
     return services.commands.get(command.id)
 
 
 def _wait(services: Services, command: Command, *, wait_s: float) -> Command:
-    until = time.monotonic() + wait_s
+    """Until the owner has done it, or is gone and this process can."""
+    until, tried = time.monotonic() + wait_s, time.monotonic()
     while time.monotonic() < until:
         found = services.commands.get(command.id)
         if found.status is not CommandStatus.PENDING:
             return found
         time.sleep(POLL_S)
+        champion = services.models.get(command.model).champion
+        if champion is not None and time.monotonic() - tried > TAKE_OVER_S:
+            tried = time.monotonic()
+            found_here = _carry_out_here(services, command, champion)
+            if found_here is not None:
+                return found_here
     msg = (
         f"command {command.id} ({command.kind}) still waits for the process that writes {command.model} "
         f"after {wait_s:.0f} s; it is carried out at its next checkpoint, see `headrace model show {command.model}`"

@@ -11,7 +11,7 @@ import structlog
 
 from service.domain.events import Records, TopicPartition
 from service.domain.position import Bounds, Position
-from service.errors import HeadraceError, UnavailableError
+from service.errors import HeadraceError, NotFoundError, UnavailableError
 from service.operations.outage import Outage
 from service.ports import Source
 
@@ -94,7 +94,7 @@ class Feed:
                 self._reading = self._reading.advanced({run.at: run.next_offset})
                 self._put(run)
             self._tell()
-        except UnavailableError as error:
+        except (UnavailableError, NotFoundError) as error:  # a broker that comes up may not know its topics yet
             self._note_down(error)
             self._lost_place = True
             self._stop.wait(0.5)

@@ -73,7 +73,7 @@ def recover(services: Services, lineage: Lineage, *, lease: Lease) -> Recovered:
         if bad:
             reason = f"checkpoints after {checkpoint.sequence} cannot be read: {bad[0]}"
             services.changes.fall_back(lease, to_sequence=checkpoint.sequence, origin=Origin("learner", reason=reason))
-        starts = services.checkpoints.note_start(lineage.id, checkpoint.position)
+        starts = services.checkpoints.note_start(lease, checkpoint.position)
         return Recovered(lineage, spec, learner, checkpoint.position, checkpoint.sequence, starts)
     msg = (
         f"found no readable checkpoint of {spec.name} (lineage {lineage.id}): {'; '.join(bad) or 'there is none'}; "

@@ -89,9 +89,11 @@ class SqlCheckpoints:
             self._store.delete(digest)
         return gone
 
-    def note_start(self, lineage: LineageId, position: Position) -> int:
+    def note_start(self, lease: Lease, position: Position) -> int:
         """How many starts in a row, this one included, began here without a commit."""
+        lineage = lease.lineage
         with self._database.writing() as connection:
+            prove(connection, lease)
             found = connection.execute(select(lineages).where(lineages.c.id == lineage)).one()
             same = found.started_at == position.to_json()
             starts = found.starts + 1 if same else 1

@@ -13,6 +13,9 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from service.errors import UnavailableError
 
+_PATIENCE = "-c lock_timeout=5s -c idle_in_transaction_session_timeout=15s"
+"""A process that was paused or cut off in a transaction must not keep a lease's row locked for ever."""
+
 
 class Database:
     """Opens transactions; a driver's failure to reach or to write becomes UnavailableError."""
@@ -22,7 +25,7 @@ class Database:
         self.is_sqlite = self._url.get_backend_name() == "sqlite"
         if self.is_sqlite and self._url.database:
             Path(self._url.database).parent.mkdir(parents=True, exist_ok=True)
-        connect = {"timeout": 10} if self.is_sqlite else {"connect_timeout": 5}
+        connect: dict[str, Any] = {"timeout": 10} if self.is_sqlite else {"connect_timeout": 5, "options": _PATIENCE}
         self.engine = create_engine(self._url, connect_args=connect, pool_pre_ping=not self.is_sqlite)
         if self.is_sqlite:
             event.listen(self.engine, "connect", _prepare_sqlite)

@@ -12,6 +12,7 @@ import pytest
 
 from tests.acceptance.harness import PHISHING, Deployment, phishing_events
 from tests.services import kafka
+from tests.services.presence import need
 
 EVENTS = 20_000
 OFFSET_COMMIT = 8
@@ -32,12 +33,10 @@ class Call:
 @pytest.fixture
 def strace() -> str:
     """The tracer, where it may trace."""
-    found = shutil.which("strace")
-    if found is None:
-        pytest.skip("strace is not installed")
+    found = shutil.which("strace") or ""
+    need(None if found else "strace is not installed")
     tried = subprocess.run([found, "-f", "-o", os.devnull, "true"], capture_output=True, text=True, check=False)
-    if tried.returncode != 0:
-        pytest.skip(f"strace may not trace here: {tried.stderr.strip()[:200]}")
+    need(None if tried.returncode == 0 else f"strace may not trace here: {tried.stderr.strip()[:200]}")
     return found
 
 

@@ -163,7 +163,8 @@ class TestCommits:
         """Starts at one position add up until the position changes."""
         lineage = founded(registry)
         here, there = Position({AT: 5}), Position({AT: 6})
-        assert [registry.checkpoints.note_start(lineage, at) for at in (here, here, here, there, here)] == [
+        lease = registry.leases.acquire(lineage, holder="here", ttl_s=60)
+        assert [registry.checkpoints.note_start(lease, at) for at in (here, here, here, there, here)] == [
             1,
             2,
             3,

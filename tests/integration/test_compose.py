@@ -18,8 +18,8 @@ from service import config
 from service.bootstrap import open_app
 from service.cli.app import app
 from service.domain.registry import ModelName
-from tests.conftest import _need
 from tests.services import kafka
+from tests.services.presence import need
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "docker-compose.yml"
@@ -199,7 +199,7 @@ def test_kafka_is_where_its_clients_look(settings: config.Settings) -> None:
 
 def test_the_broker_accepts_its_settings(tmp_path: Path) -> None:
     """A real Kafka of this release reads the variables as its properties and formats its storage with them."""
-    _need(kafka.why_not())
+    need(kafka.why_not())
     given = {key: str(value) for key, value in SERVICES["kafka"]["environment"].items()}
     assert SERVICES["kafka"]["image"].split(":")[1] in (ROOT / "tests/services/pom.xml").read_text(encoding="utf-8")
     lines = {key.removeprefix("KAFKA_").lower().replace("_", "."): value for key, value in given.items()}

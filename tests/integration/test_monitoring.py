@@ -20,7 +20,7 @@ from river import metrics as river_metrics
 from service.domain.registry import CommandKind
 from service.metrics import PrometheusTelemetry
 from tests.acceptance.harness import PHISHING, Deployment, phishing_events, terminate, wait_until
-from tests.conftest import _need
+from tests.services.presence import need
 from tests.services.process import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -83,7 +83,7 @@ def named_labels(expr: str) -> set[str]:
 def promtool(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
     """Prometheus's own checker."""
     found = shutil.which("promtool")
-    _need(None if found else "promtool is not installed; it comes with the package prometheus")
+    need(None if found else "promtool is not installed; it comes with the package prometheus")
     return subprocess.run([found or "", *map(str, arguments)], capture_output=True, text=True, check=False)
 
 
@@ -192,7 +192,7 @@ def test_the_alert_knows_in_which_direction_each_metric_is_better() -> None:
 def prometheus(folder: Path, port: int) -> Iterator[int]:
     """A real Prometheus with the configuration of deploy/, but for the learner's port and the pace."""
     program = shutil.which("prometheus")
-    _need(None if program else "prometheus is not installed")
+    need(None if program else "prometheus is not installed")
     shutil.copytree(DEPLOY / "prometheus", folder)
     configuration = folder / "prometheus.yml"
     text = configuration.read_text(encoding="utf-8").replace(":9464", f":{port}").replace("10s", "1s")

@@ -1,0 +1,76 @@
+"""The state a rollback goes back to: a version, or the newest state at a time."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from service.domain.position import Run
+from service.domain.registry import LineageId, Version
+from service.errors import ConfigurationError, NotFoundError
+from service.operations.services import Services
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Its artifact, the version it is or came from, a name for it, and what it had learned."""
+
+    digest: str
+    version: Version
+    name: str
+    learned: Sequence[Run]
+
+
+def chosen(services: Services, model: str, *, to: int | None, at: str | None) -> Chosen:
+    """The version of that number, or the newest version or checkpoint at that time."""
+    versions = services.history.versions(model)
+    if to is None:
+        return _newest_at(services, model, versions, moment=_moment(at))
+    found = next((version for version in versions if version.number == to), None)
+    if found is None:
+        known = ", ".join(str(version.number) for version in versions)
+        msg = f"found no version {to} of {model}, expected one of {known}; see `headrace model history {model}`"
+        raise NotFoundError(msg)
+    return _as_it_is(found)
+
+
+def learned_until(services: Services, origin: Version, lineage: LineageId, *, sequence: int) -> Sequence[Run]:
+    """What a lineage had learned by that commit: what it began with, and its journal."""
+    journal = services.checkpoints.journal(lineage)
+    return [*origin.learned, *(run for part in journal if part.sequence <= sequence for run in part.order)]
+
+
+def _as_it_is(version: Version) -> Chosen:
+    return Chosen(version.digest, version, f"version {version.number}", version.learned)
+
+
+def _moment(text: str | None) -> datetime:
+    try:
+        found = datetime.fromisoformat(text or "")
+    except ValueError as error:
+        msg = f"found --at {text!r}, expected an RFC 3339 time such as 2026-01-31T12:00:00Z"
+        raise ConfigurationError(msg) from error
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def _newest_at(services: Services, model: str, versions: Sequence[Version], *, moment: datetime) -> Chosen:
+    before = [one for one in versions if one.created_at <= moment]
+    checkpoints = [
+        (one, lineage)
+        for lineage in services.history.lineages(model)
+        for one in services.checkpoints.newest_first(lineage.id)
+        if one.created_at <= moment
+    ]
+    if not before:
+        msg = (
+            f"found no version or checkpoint of {model} at or before {moment:%Y-%m-%d %H:%M:%S %Z}; "
+            f"see `headrace model history {model}`"
+        )
+        raise NotFoundError(msg)
+    newest = max(before, key=lambda one: one.created_at)
+    checkpoint, lineage = max(checkpoints, key=lambda pair: pair[0].created_at, default=(None, None))
+    if checkpoint is None or lineage is None or checkpoint.created_at <= newest.created_at:
+        return _as_it_is(newest)
+    origin = next(one for one in versions if one.number == lineage.origin)
+    name = f"checkpoint {checkpoint.sequence} of {checkpoint.created_at:%Y-%m-%d %H:%M:%S} UTC"
+    learned = learned_until(services, origin, lineage.id, sequence=checkpoint.sequence)
+    return Chosen(checkpoint.digest, origin, name, learned)
