@@ -9,7 +9,7 @@ demo: $(VENV)/runtime.stamp
 	$(BIN)/headrace demo
 
 test: $(VENV)/dev.stamp kafka
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

@@ -60,7 +60,7 @@ class Broker:
         cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         java = shutil.which("java") or "java"
         subprocess.run(
-            [java, *classes, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties)],
+            [java, *classes, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", str(properties)],
             check=True,
             capture_output=True,
             env={**os.environ},
