@@ -1,13 +1,16 @@
 """River's drift detectors on the prequential error."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 from service.domain.events import Label, Task
 from service.domain.specification import MonitorSpec
 from service.learning import estimators
+
+_ADWIN = ("river.drift.adwin", "ADWIN")
+"""By name, because importing it loads all of river's detectors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +59,10 @@ class Monitors:
         errors = self._errors(truths, labels)
         signals: list[DriftSignal] = []
         for name, detector in self._detectors.items():
-            update = detector.update
-            for index, error in enumerate(errors):
-                update(error)
-                if detector.drift_detected:
-                    signals.append(DriftSignal(name, index, float(getattr(detector, "estimation", error))))
+            signals += [
+                DriftSignal(name, index, float(getattr(detector, "estimation", errors[index])))
+                for index in _detected(detector, errors)
+            ]
         self._signals.update(signal.monitor for signal in signals)
         return signals
 
@@ -69,3 +71,30 @@ class Monitors:
         if self._task is Task.REGRESSION:
             return [abs(float(truth) - float(label)) for truth, label in pairs]
         return [truth != label for truth, label in pairs]
+
+
+def _detected(detector: Any, errors: Sequence[Any]) -> Iterator[int]:
+    """Where a change is detected while the errors are fed one after another."""
+    if (type(detector).__module__, type(detector).__name__) == _ADWIN:
+        yield from _detected_by_adwin(detector, errors)
+        return
+    update = detector.update
+    for index, error in enumerate(errors):
+        update(error)
+        if detector.drift_detected:
+            yield index
+
+
+def _detected_by_adwin(detector: Any, errors: Sequence[Any]) -> Iterator[int]:
+    """What `ADWIN.update` does, event by event, without its wrapper around the window."""
+    start = 0
+    while start < len(errors):
+        if detector.drift_detected:
+            detector._reset()
+        update = detector._helper.update
+        hit = next((index for index in range(start, len(errors)) if update(errors[index])), None)
+        detector._drift_detected = hit is not None
+        if hit is None:
+            return
+        yield hit
+        start = hit + 1

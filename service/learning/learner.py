@@ -21,6 +21,7 @@ from service.domain.position import Position, Run, merged
 from service.domain.specification import ModelSpec
 from service.errors import ArtifactError
 from service.learning import codec
+from service.learning.binary_probabilities import BinaryProbabilities
 from service.learning.dedupe import Dedupe
 from service.learning.drift import DriftSignal, Monitors
 from service.learning.guard import Guard
@@ -184,6 +185,8 @@ class Learner:
 
     def _columns(self, predictions: Sequence[Prediction]) -> tuple[list[Label | None], list[Any] | None]:
         """Labels, and what else a prediction carries: P(True) for a binary task, or all probabilities."""
+        if isinstance(predictions, BinaryProbabilities):
+            return predictions.labels(), predictions.positive()
         found = without_non_finite(predictions)
         if not self._stepper.gives_probabilities:
             return found, None

@@ -66,16 +66,19 @@ def _frame(events: Sequence[Event]) -> pl.DataFrame | None:
     """The features as columns, where all events have the same numeric ones."""
     columns = tuple(events[0].x)
     rows = [event.x for event in events]
-    if any(map(columns.__ne__, map(tuple, rows))):
+    # No mapping can hold a name twice, so the joined names are equal only if each layout is.
+    if list(chain.from_iterable(rows)) != list(columns) * len(rows):
         return None
-    try:
-        flat = np.fromiter(chain.from_iterable(map(dict.values, rows)), float, len(rows) * len(columns))
-    except (TypeError, ValueError):
+    values = np.array(list(chain.from_iterable(map(dict.values, rows))))
+    if values.dtype.kind not in "biuf":
         return None
-    return pl.DataFrame(flat.reshape(len(rows), len(columns)), schema=list(columns), orient="row")
+    table = values.astype(np.float64, copy=False).reshape(len(rows), len(columns))
+    return pl.DataFrame(table, schema=list(columns), orient="row")
 
 
 def _joined(parts: Sequence[Learned]) -> Learned:
+    if len(parts) == 1:
+        return parts[0]
     return Learned(
         [event for part in parts for event in part.events],
         [prediction for part in parts for prediction in part.predictions],

@@ -16,6 +16,7 @@ import polars as pl
 from service.domain.events import Event, Reason, Task
 from service.learning import codec
 from service.learning.abilities import takes_weights
+from service.learning.binary_probabilities import BinaryProbabilities
 from service.learning.passes import Prediction, make_pass
 
 SNAPSHOT_EVERY = 8192
@@ -62,12 +63,12 @@ class Stepper:
     def learn_many(self, events: Sequence[Event], frame: pl.DataFrame) -> Learned:
         """Predict the whole batch, then learn it at once; event by event if it breaks the model.
 
-        `frame` has a row an event and a column a feature.
+        `frame` has a row an event and a column a feature, so that any event is a witness for all.
         """
         try:
             predictions = self._predict_many(frame)
             self.estimator.learn_many(frame, pl.Series("y", [event.y for event in events]))
-            broken = not _finite(predictions) or not self._is_sound(events)
+            broken = not _finite(predictions) or not self._is_sound(events[-1:])
         except Exception:  # noqa: BLE001 - the events are tried one by one, and the culprit reported
             broken = True
         if broken:
@@ -154,11 +155,13 @@ class Stepper:
             else:
                 keep(self._weighted(event))
 
-    def _predict_many(self, frame: pl.DataFrame) -> list[Prediction]:
+    def _predict_many(self, frame: pl.DataFrame) -> Sequence[Prediction]:
         if not self.gives_probabilities:
             return list(self.estimator.predict_many(frame).to_list())
         found = self.estimator.predict_proba_many(frame)
         labels = self._classes(found.columns)
+        if labels == [False, True]:
+            return BinaryProbabilities(*(column.to_numpy() for column in found.get_columns()))
         rows = found.rows()
         return [dict(zip(labels, row, strict=True)) for row in rows]
 
@@ -223,8 +226,10 @@ def without_non_finite(predictions: Sequence[Prediction]) -> list[Prediction]:
     return [one if _finite([one]) else None for one in predictions]
 
 
-def plain(predictions: Sequence[Prediction]) -> list[Prediction]:
+def plain(predictions: Sequence[Prediction]) -> Sequence[Prediction]:
     """The predictions with Python's own numbers and labels: a checkpoint holds no others."""
+    if isinstance(predictions, BinaryProbabilities):
+        return predictions
     parts: Iterable[Any] = predictions
     if predictions and isinstance(predictions[0], tuple):
         parts = chain.from_iterable(predictions)
@@ -253,6 +258,8 @@ def _finite(predictions: Sequence[Prediction]) -> bool:
 
 def _total(predictions: Sequence[Prediction]) -> float:
     """A sum in which anything that is not finite shows."""
+    if isinstance(predictions, BinaryProbabilities):
+        return predictions.total()
     shown = [p for p in predictions if p is not None]
     if not shown:
         return 0.0
