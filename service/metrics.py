@@ -15,7 +15,8 @@ class PrometheusTelemetry:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._signals: dict[tuple[str, str], int] = {}
         self.events = Counter("headrace_events", "Events by outcome.", ["model", "outcome"], registry=registry)
-        self.lag_events = Gauge(
+        self.frozen = Gauge("headrace_model_frozen", "1 where nothing is learned.", ["model"], registry=registry)
+        self.lag = Gauge(
             "headrace_lag_events", "Events not yet learned.", ["model", "topic", "partition"], registry=registry
         )
         self.learn_seconds = Histogram("headrace_learn_seconds", "One batch.", ["model"], registry=registry)
@@ -57,10 +58,11 @@ class PrometheusTelemetry:
         self.checkpoint_bytes.labels(model).set(size)
         self.checkpoint_age.labels(model).set_function(lambda: time.time() - committed)
 
-    def lag(self, model: str, events: Mapping[TopicPartition, int]) -> None:
-        """Events not yet learned."""
-        for (topic, partition), count in events.items():
-            self.lag_events.labels(model, topic, partition).set(count)
+    def standing(self, model: str, *, lag: Mapping[TopicPartition, int], frozen: bool) -> None:
+        """Events not yet learned, and whether any are."""
+        for (topic, partition), count in lag.items():
+            self.lag.labels(model, topic, partition).set(count)
+        self.frozen.labels(model).set(frozen)
 
     def gauges(self, model: str, metrics: Mapping[str, Any]) -> None:
         """What a checkpoint says of the model."""

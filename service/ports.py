@@ -332,8 +332,8 @@ class Telemetry(Protocol):
         """What a checkpoint says of the model."""
         ...
 
-    def lag(self, model: str, events: Mapping[TopicPartition, int]) -> None:
-        """Events not yet learned, once a checkpoint interval, also where nothing is learned."""
+    def standing(self, model: str, *, lag: Mapping[TopicPartition, int], frozen: bool) -> None:
+        """Events not yet learned, and whether any are; once a checkpoint interval, also where nothing is learned."""
         ...
 
     def champion(self, model: str, version: int) -> None:

@@ -188,7 +188,7 @@ class Session:
         self._land(wait=False)
         if self._flight is not None or not self._rhythm.due():
             return
-        self.services.telemetry.lag(self.spec.name, self.lag())
+        self.services.telemetry.standing(self.spec.name, lag=self.lag(), frozen=self.frozen)
         if self._dirty:
             self._launch()
         elif self._asking is None:

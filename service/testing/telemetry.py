@@ -21,7 +21,7 @@ class NullTelemetry:
     def gauges(self, model: str, metrics: Mapping[str, Any]) -> None:
         """Nothing."""
 
-    def lag(self, model: str, events: Mapping[TopicPartition, int]) -> None:
+    def standing(self, model: str, *, lag: Mapping[TopicPartition, int], frozen: bool) -> None:
         """Nothing."""
 
     def champion(self, model: str, version: int) -> None:
