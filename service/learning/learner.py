@@ -24,8 +24,8 @@ from service.learning import codec
 from service.learning.binary_probabilities import BinaryProbabilities
 from service.learning.dedupe import Dedupe
 from service.learning.drift import DriftSignal, Monitors
-from service.learning.guard import Guard
-from service.learning.microbatch import MicroBatch
+from service.learning.guard import Admitted, Guard
+from service.learning.microbatch import MicroBatch, Table
 from service.learning.passes import Prediction
 from service.learning.score_journal import Part, ScoreJournal
 from service.learning.scores import Scores
@@ -96,7 +96,8 @@ class Learner:
         admitted = self._guard.admit(decoded.events)
         fresh = self._fresh(admitted.events)
         labelled = [event for event in fresh if event.y is not None]
-        learned = self._batch.learn(decoded.at, labelled, before=before)
+        table = _table(admitted) if len(labelled) == len(admitted.events) else None
+        learned = self._batch.learn(decoded.at, labelled, table=table, before=before)
         signals = self._score(decoded.at, learned)
         refusals = [
             *decoded.refusals,
@@ -224,6 +225,12 @@ def restored(current: bytes, chosen: bytes) -> bytes:
         },
         counts=now["counts"],
     )
+
+
+def _table(admitted: Admitted) -> Table | None:
+    if admitted.matrix is None or admitted.columns is None:
+        return None
+    return Table(admitted.columns, admitted.matrix)
 
 
 def _refusal(refused: tuple[Event, Reason, str], payload: bytes) -> Refusal:

@@ -6,14 +6,22 @@ checkpoint. Predictions of a batch are made before any of it is learned.
 
 from collections.abc import Callable, Sequence
 from itertools import chain
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from service.domain.events import Event, TopicPartition
 from service.learning.stepper import Learned, Stepper
+
+
+class Table(NamedTuple):
+    """Features as numbers: a row an event."""
+
+    columns: tuple[str, ...]
+    rows: npt.NDArray[np.float64]
 
 
 class MicroBatch:
@@ -23,6 +31,7 @@ class MicroBatch:
         self._stepper = stepper
         self._size = size
         self._waiting: dict[TopicPartition, list[Event]] = {}
+        self._tables: dict[TopicPartition, Table | None] = {}
 
     @classmethod
     def restore(cls, stepper: Stepper, *, size: int, state: Sequence[Any]) -> Self:
@@ -36,30 +45,53 @@ class MicroBatch:
         return [[list(at), msgspec.to_builtins(events)] for at, events in self._waiting.items() if events]
 
     def learn(
-        self, at: TopicPartition, events: Sequence[Event], *, before: Callable[[Event], None] | None = None
+        self,
+        at: TopicPartition,
+        events: Sequence[Event],
+        *,
+        table: Table | None = None,
+        before: Callable[[Event], None] | None = None,
     ) -> Learned:
-        """Learn every batch of the partition that is full."""
+        """Learn every batch of the partition that is full; `table` is what the events say, where it is known."""
         if self._size == 1:
             return self._stepper.learn(events, before=before)
-        waiting = [*self._waiting.get(at, ()), *events]
+        kept = self._waiting.get(at, [])
+        waiting = [*kept, *events]
+        known = _joined_tables(self._tables.get(at), table) if kept else table
         whole = len(waiting) - len(waiting) % self._size
         self._waiting[at] = waiting[whole:]
-        return _joined([self._learn_one_batch(waiting[i : i + self._size]) for i in range(0, whole, self._size)])
+        self._tables[at] = _last_rows(known or table, len(waiting) - whole)
+        borders = range(0, whole, self._size)
+        return _joined([self._learn_one_batch(waiting[i : i + self._size], known, i) for i in borders])
 
     def flush(self, at: TopicPartition) -> Learned:
         """Learn what waits of the partition, full or not."""
         ready = self._waiting.pop(at, [])
+        self._tables.pop(at, None)
         return self._learn_one_batch(ready) if ready else Learned([], [])
 
     def partitions(self) -> Sequence[TopicPartition]:
         """The partitions of which events wait."""
         return [at for at, events in self._waiting.items() if events]
 
-    def _learn_one_batch(self, events: Sequence[Event]) -> Learned:
-        frame = _frame(events)
+    def _learn_one_batch(self, events: Sequence[Event], table: Table | None = None, first: int = 0) -> Learned:
+        frame = _frame(events) if table is None else _framed(table.columns, table.rows[first : first + len(events)])
         if frame is None or any(event.weight != 1.0 for event in events):
             return self._stepper.learn(events)
         return self._stepper.learn_many(events, frame)
+
+
+def _joined_tables(first: Table | None, second: Table | None) -> Table | None:
+    if first is None or second is None or first.columns != second.columns:
+        return None
+    return Table(first.columns, np.concatenate((first.rows, second.rows)))
+
+
+def _last_rows(table: Table | None, count: int) -> Table | None:
+    """None where the table does not reach back so far."""
+    if table is None or len(table.rows) < count:
+        return None
+    return Table(table.columns, table.rows[len(table.rows) - count :])
 
 
 def _frame(events: Sequence[Event]) -> pl.DataFrame | None:
@@ -73,7 +105,11 @@ def _frame(events: Sequence[Event]) -> pl.DataFrame | None:
     if values.dtype.kind not in "biuf":
         return None
     table = values.astype(np.float64, copy=False).reshape(len(rows), len(columns))
-    return pl.DataFrame(table, schema=list(columns), orient="row")
+    return _framed(columns, table)
+
+
+def _framed(columns: Sequence[str], rows: npt.NDArray[np.float64]) -> pl.DataFrame:
+    return pl.DataFrame(rows, schema=list(columns), orient="row")
 
 
 def _joined(parts: Sequence[Learned]) -> Learned:

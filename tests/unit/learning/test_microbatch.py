@@ -1,6 +1,7 @@
 """Micro-batches predict and learn what river's `learn_many` does."""
 
 from itertools import islice
+from random import Random
 
 import numpy as np
 import polars as pl
@@ -10,7 +11,7 @@ from river import datasets, linear_model, preprocessing
 from service.domain.events import Event, Task, TopicPartition
 from service.learning import codec
 from service.learning.binary_probabilities import BinaryProbabilities
-from service.learning.microbatch import MicroBatch
+from service.learning.microbatch import MicroBatch, Table
 from service.learning.stepper import Stepper
 
 AT = TopicPartition("events", 0)
@@ -22,15 +23,23 @@ def _model() -> object:
     return preprocessing.StandardScaler() | linear_model.LogisticRegression()
 
 
-@pytest.mark.parametrize("polled", [1, 50, 64, 640])
-def test_batches_are_rivers_whatever_was_polled(polled: int) -> None:
-    """Predictions equal those of `predict_proba_many` before `learn_many`, to the bit, in batches of the size given."""
-    batches = MicroBatch(Stepper(codec.dumps(_model()), task=Task.BINARY), size=SIZE)
-    found = [
-        prediction
-        for start in range(0, len(EVENTS), polled)
-        for prediction in batches.learn(AT, EVENTS[start : start + polled]).predictions
-    ]
+def _table(events: list[Event]) -> Table:
+    return Table(tuple(events[0].x), np.array([list(event.x.values()) for event in events], dtype=np.float64))
+
+
+@pytest.mark.parametrize("polled", [1, 50, 64, 150, 640])
+@pytest.mark.parametrize("tabled", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("restarted", [False, True])
+def test_batches_are_rivers_whatever_was_polled(polled: int, tabled: float, restarted: bool) -> None:
+    """Predictions equal those of `predict_proba_many` before `learn_many`, to the bit, with and without tables."""
+    stepper, chance = Stepper(codec.dumps(_model()), task=Task.BINARY), Random(42)
+    batches, found = MicroBatch(stepper, size=SIZE), []
+    for start in range(0, len(EVENTS), polled):
+        events = EVENTS[start : start + polled]
+        table = _table(events) if chance.random() < tabled else None
+        found += batches.learn(AT, events, table=table).predictions
+        if restarted and start == 300:
+            batches = MicroBatch.restore(stepper, size=SIZE, state=batches.state())
     model = _model()
     expected = []
     for start in range(0, len(EVENTS), SIZE):
