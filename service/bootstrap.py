@@ -79,7 +79,7 @@ class App:
         """Have a command carried out; what became of it, or RefusedError."""
         return ask(self.services, model, kind=kind, arguments=arguments, actor=actor, wait_s=wait_s)
 
-    def preview_rollback(self, model: str, to: int | None, at: str | None) -> dict[str, Any]:
+    def preview_rollback(self, model: str, to: str | None, at: str | None) -> dict[str, Any]:
         """What a rollback would do."""
         goal = chosen(self.services, model, to=to, at=at)
         return {"model": model, "mode": "restore", "to": goal.name, "version": goal.version.number}

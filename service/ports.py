@@ -31,6 +31,7 @@ from service.domain.registry import (
     Snapshot,
     Succession,
     Version,
+    VersionNumber,
 )
 
 
@@ -150,6 +151,10 @@ class History(Protocol):
 
     def versions(self, name: str) -> Sequence[Version]:
         """Oldest first."""
+        ...
+
+    def aliases(self, name: str) -> Mapping[str, VersionNumber]:
+        """The versions that have a name."""
         ...
 
     def audit(self, name: str) -> Sequence[AuditEntry]:

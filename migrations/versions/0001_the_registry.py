@@ -102,6 +102,13 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('id', name=op.f('pk_checkpoints')),
     sa.UniqueConstraint('lineage', 'sequence', name=op.f('uq_checkpoints_lineage_sequence'))
     )
+    op.create_table('aliases',
+    sa.Column('model', sa.String(length=64), nullable=False),
+    sa.Column('alias', sa.String(length=64), nullable=False),
+    sa.Column('version', sa.Integer(), nullable=False),
+    sa.ForeignKeyConstraint(['model'], ['models.name'], name=op.f('fk_aliases_model_models'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('model', 'alias', name=op.f('pk_aliases'))
+    )
     op.create_table('journals',
     sa.Column('id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
     sa.Column('lineage', sa.BigInteger(), nullable=False),
@@ -151,6 +158,7 @@ def downgrade() -> None:
     op.drop_table('versions')
     op.drop_table('leases')
     op.drop_table('journals')
+    op.drop_table('aliases')
     op.drop_table('checkpoints')
     with op.batch_alter_table('lineages', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_lineages_model'))

@@ -1,6 +1,7 @@
 """`headrace model`."""
 
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,7 +10,9 @@ import typer
 
 from service.bootstrap import App
 from service.cli.context import ConfigOption, JsonOption, actor, opened, out, show
-from service.domain.registry import CommandKind, Model
+from service.domain.registry import CommandKind, Model, Version
+
+ALIAS = r"[A-Za-z][\w.-]{0,62}"
 
 app = typer.Typer(no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="The model's name.")]
@@ -36,11 +39,13 @@ def history(name: Name, config: ConfigOption = None, as_json: JsonOption = False
     """Versions, and every change with who and why."""
     with opened(config) as app_:
         app_.registry.models.get(name)
-        versions, audit = app_.registry.history.versions(name), app_.registry.history.audit(name)
+        history_ = app_.registry.history
+        versions, audit, aliases = history_.versions(name), history_.audit(name), history_.aliases(name)
         if as_json:
-            show({"versions": versions, "audit": audit}, as_json=True)
+            show({"versions": versions, "audit": audit, "aliases": aliases}, as_json=True)
             return
-        show(versions, as_json=False, columns=("number", "kind", "parent", "created_at", "created_by", "reason"))
+        rows = [_row(version, aliases) for version in versions]
+        show(rows, as_json=False, columns=("number", "alias", "kind", "parent", "created_at", "created_by", "reason"))
         show(audit, as_json=False, columns=("at", "actor", "action", "from_version", "to_version", "reason"))
 
 
@@ -52,9 +57,17 @@ def diff(name: Name, one: int, other: int, config: ConfigOption = None, as_json:
 
 
 @app.command()
-def snapshot(name: Name, config: ConfigOption = None, reason: Reason = "") -> None:
+def snapshot(
+    name: Name,
+    config: ConfigOption = None,
+    alias: Annotated[str | None, typer.Option("--as", help="A name for it; moved here if there is one.")] = None,
+    reason: Reason = "",
+) -> None:
     """Make a version of the present state."""
-    _act(config, name, CommandKind.SNAPSHOT, {"reason": reason})
+    if alias is not None and not re.fullmatch(ALIAS, alias):
+        msg = f"found --as {alias!r}, expected a name like before-sale: a letter, then letters, digits, - . or _"
+        raise typer.BadParameter(msg)
+    _act(config, name, CommandKind.SNAPSHOT, {"reason": reason, "alias": alias})
 
 
 @app.command()
@@ -81,7 +94,7 @@ def apply(name: Name, config: ConfigOption = None, reason: Reason = "") -> None:
 def rollback(
     name: Name,
     config: ConfigOption = None,
-    to: Annotated[int | None, typer.Option(help="A version's number.")] = None,
+    to: Annotated[str | None, typer.Option(help="A version's number or alias.")] = None,
     at: Annotated[str | None, typer.Option(help="The newest state at this time (RFC 3339).")] = None,
     reason: Reason = "",
     dry_run: Annotated[bool, typer.Option(help="Say what would happen.")] = False,
@@ -121,6 +134,12 @@ def delete(
 def _act(config: Path | None, name: str, kind: CommandKind, arguments: dict[str, Any]) -> None:
     with opened(config) as app_:
         out.print(app_.act(name, kind, arguments, actor=actor()))
+
+
+def _row(version: Version, aliases: Mapping[str, int]) -> dict[str, Any]:
+    names = ", ".join(alias for alias, number in aliases.items() if number == version.number)
+    fields = ("number", "kind", "parent", "created_at", "created_by", "reason")
+    return {**{field: getattr(version, field) for field in fields}, "alias": names}
 
 
 def _summary(app_: App, model: Model) -> dict[str, Any]:

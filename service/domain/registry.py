@@ -233,13 +233,14 @@ class Founding:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A version made of a lineage's newest committed state."""
+    """A version made of a lineage's newest committed state; an alias moves to it."""
 
     lease: Lease
     model: ModelName
     kind: VersionKind
     environment: Json
     origin: Origin
+    alias: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

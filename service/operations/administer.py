@@ -100,8 +100,16 @@ def _rollback(services: Services, command: Command, lease: Lease) -> tuple[str, 
 
 def _snapshot(services: Services, command: Command, lease: Lease) -> tuple[str, Lease]:
     version = services.changes.snapshot(
-        Snapshot(lease, command.model, VersionKind.SNAPSHOT, services.environment, _origin(command))
+        Snapshot(
+            lease,
+            command.model,
+            VersionKind.SNAPSHOT,
+            services.environment,
+            _origin(command),
+            alias=command.arguments.get("alias"),
+        )
     )
+    services.telemetry.champion(command.model, version.number)
     return f"version {version.number}", lease
 
 

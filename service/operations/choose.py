@@ -20,14 +20,16 @@ class Chosen:
     learned: Sequence[Run]
 
 
-def chosen(services: Services, model: str, *, to: int | None, at: str | None) -> Chosen:
-    """The version of that number, or the newest version or checkpoint at that time."""
+def chosen(services: Services, model: str, *, to: int | str | None, at: str | None) -> Chosen:
+    """The version of that number or alias, or the newest version or checkpoint at that time."""
     versions = services.history.versions(model)
     if to is None:
         return _newest_at(services, model, versions, moment=_moment(at))
-    found = next((version for version in versions if version.number == to), None)
+    aliases = services.history.aliases(model)
+    number = aliases.get(str(to), to)
+    found = next((version for version in versions if str(version.number) == str(number)), None)
     if found is None:
-        known = ", ".join(str(version.number) for version in versions)
+        known = ", ".join([*(str(version.number) for version in versions), *aliases])
         msg = f"found no version {to} of {model}, expected one of {known}; see `headrace model history {model}`"
         raise NotFoundError(msg)
     return _as_it_is(found)

@@ -26,7 +26,7 @@ from service.operations.checkpoint import Committer
 from service.operations.enrol import begin_anew, enrol
 from service.operations.feed import Feed, Start
 from service.operations.keep_leases import LeaseKeeper
-from service.operations.recover import find_lineage, origin_of, recover
+from service.operations.recover import find_lineage, newest_version, recover
 from service.operations.services import Services
 from service.operations.session import Session
 
@@ -196,7 +196,7 @@ class Host:
         feed = Feed(self.services.source(spec.name), start, failed=partial(self.services.telemetry.failure, "stream"))
         committer = Committer(self.services, self._pool, self.stop)
         if lineage.role is Role.CHAMPION:
-            self.services.telemetry.champion(name, origin_of(self.services, lineage).number)
+            self.services.telemetry.champion(name, newest_version(self.services, lineage).number)
         frozen = self.services.models.get(name).frozen
         session = Session(self.services, recovered, lease, feed, committer, frozen=frozen)
         feed.__enter__()

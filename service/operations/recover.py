@@ -38,6 +38,12 @@ def origin_of(services: Services, lineage: Lineage) -> Version:
     return next(version for version in versions if version.number == lineage.origin)
 
 
+def newest_version(services: Services, lineage: Lineage) -> Version:
+    """The latest version made of a lineage."""
+    versions = services.history.versions(lineage.model)
+    return next(version for version in reversed(versions) if version.lineage == lineage.id)
+
+
 def require_environment(services: Services, model: str, *, made: Mapping[str, str]) -> None:
     """EnvironmentChangedError unless the installed river is of the release that pickled the state."""
     here = services.environment.get("river", "")

@@ -96,6 +96,8 @@ class SqlChanges:
                 },
                 now=now,
             )
+            if snapshot.alias is not None:
+                writes.alias(connection, snapshot.model, snapshot.alias, version=number)
             self._note(connection, snapshot.lease, snapshot.origin, action="snapshot", now=now)
             writes.settled(connection, snapshot.origin, f"version {number}", now=now)
             return self._version(connection, snapshot.model, number)

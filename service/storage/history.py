@@ -1,16 +1,16 @@
 """Lineages, versions, audit, artifacts: what has been, to be read."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy import select
 
-from service.domain.registry import AuditEntry, Lineage, Version
+from service.domain.registry import AuditEntry, Lineage, Version, VersionNumber
 from service.errors import NotFoundError, TamperedError
 from service.ports import ArtifactStore
 from service.storage import rows
 from service.storage.database import Database
-from service.storage.tables import artifacts, audit, lineages, versions
+from service.storage.tables import aliases, artifacts, audit, lineages, versions
 
 
 class SqlHistory:
@@ -31,6 +31,12 @@ class SqlHistory:
         statement = select(versions).where(versions.c.model == name).order_by(versions.c.number)
         with self._database.reading() as connection:
             return [rows.version(found) for found in connection.execute(statement)]
+
+    def aliases(self, name: str) -> Mapping[str, VersionNumber]:
+        """The versions that have a name."""
+        statement = select(aliases.c.alias, aliases.c.version).where(aliases.c.model == name).order_by(aliases.c.alias)
+        with self._database.reading() as connection:
+            return {found.alias: VersionNumber(found.version) for found in connection.execute(statement)}
 
     def audit(self, name: str) -> Sequence[AuditEntry]:
         """Oldest first."""

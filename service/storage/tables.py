@@ -106,6 +106,14 @@ versions = Table(
     UniqueConstraint("model", "number"),
 )
 
+aliases = Table(
+    "aliases",
+    metadata,
+    _of_model(primary_key=True),
+    Column("alias", String(64), primary_key=True),
+    Column("version", Integer, nullable=False),
+)
+
 artifacts = Table(
     "artifacts",
     metadata,

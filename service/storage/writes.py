@@ -8,7 +8,7 @@ from sqlalchemy import Connection, CursorResult, delete, func, insert, select, u
 
 from service.domain.position import Position, Run
 from service.domain.registry import AuditEntry, CommandStatus, DeadLetter, LineageId, Origin, SealedState
-from service.storage.tables import artifacts, audit, checkpoints, commands, dead_letters, versions
+from service.storage.tables import aliases, artifacts, audit, checkpoints, commands, dead_letters, versions
 
 INLINE_BYTES = 256 * 1024
 
@@ -82,6 +82,12 @@ def version(connection: Connection, values: dict[str, Any], *, now: datetime) ->
     number = (newest or 0) + 1
     connection.execute(insert(versions).values(**values, number=number, created_at=now))
     return number
+
+
+def alias(connection: Connection, model: str, name: str, *, version: int) -> None:
+    """The name stands for this version from now on."""
+    connection.execute(delete(aliases).where(aliases.c.model == model, aliases.c.alias == name))
+    connection.execute(insert(aliases).values(model=model, alias=name, version=version))
 
 
 def letters(connection: Connection, model: str, found: Sequence[DeadLetter], *, most: int, now: datetime) -> None:
