@@ -184,6 +184,7 @@ def build_estimator(spec: ModelSpec) -> tuple[Any, frozenset[tuple[str, str]]]:
     """A new estimator, and the classes of the user's own that its artifacts may name."""
     if spec.factory is not None:
         estimator = estimators.load_factory(spec.factory)
+        estimators.require_batch(estimator, batch=spec.learn.batch)
         return estimator, estimators.allowed_classes_of(estimator)
     return estimators.build(spec.estimator, task=spec.task, seed=spec.seed), frozenset()
 
