@@ -97,9 +97,12 @@ class _Finish(PrometheusTelemetry):
         self._left, self._watch, self._stop = events, watch, stop
 
     def batch(self, model: str, counts: Mapping[str, int], seconds: float) -> None:
-        """Counts what was seen; what waits for a micro-batch to fill is seen, and not yet learned."""
+        """Counts what was learned."""
         super().batch(model, counts, seconds)
         self.learned += counts["learned"]
+        if counts["dead"] or counts["duplicate"]:
+            msg = f"every event of the work is good and new, found {dict(counts)}"
+            raise RuntimeError(msg)
         if self.learned >= self._left:
             self._stop.set()
 

@@ -27,14 +27,12 @@ def chunks(events: Iterator[bytes], *, size: int = CHUNK) -> Iterator[list[bytes
         yield chunk
 
 
-def model(
-    name: str = "phishing", *, metrics: tuple[str, ...] = ("Accuracy",), batch: int = 1, topic: str = TOPIC
-) -> dict[str, Any]:
+def model(name: str = "phishing", *, metrics: tuple[str, ...] = ("Accuracy",), batch: int = 1) -> dict[str, Any]:
     """What the configuration says of the model: windowed metrics, baseline, ADWIN, checkpoints every second."""
     return {
         "name": name,
         "task": "binary",
-        "events": topic,
+        "events": TOPIC,
         "estimator": _ESTIMATOR,
         "metrics": list(metrics),
         "checkpoint": {"every": "1s"},

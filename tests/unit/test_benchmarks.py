@@ -12,6 +12,7 @@ from benchmarks.claims import Claim, of_largest, of_medians
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_throughput_prints_its_ratios_beside_their_targets(tmp_path: Path) -> None:
     """A quick run names the machine, both ratios and their targets, and says by its exit code whether they hold."""
     command = [sys.executable, "-m", "benchmarks", "--quick", "--only", "throughput", "--json", str(tmp_path / "out")]
