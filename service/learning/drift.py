@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import ne
 from typing import Any, Self
 
 from service.domain.events import Label, Task
@@ -67,6 +68,8 @@ class Monitors:
         return signals
 
     def _errors(self, truths: Sequence[Label], labels: Sequence[Label | None]) -> list[Any]:
+        if None not in labels and self._task is not Task.REGRESSION:
+            return list(map(ne, truths, labels))
         pairs = [(truth, label) for truth, label in zip(truths, labels, strict=True) if label is not None]
         if self._task is Task.REGRESSION:
             return [abs(float(truth) - float(label)) for truth, label in pairs]
@@ -92,7 +95,7 @@ def _detected_by_adwin(detector: Any, errors: Sequence[Any]) -> Iterator[int]:
         if detector.drift_detected:
             detector._reset()
         update = detector._helper.update
-        hit = next((index for index in range(start, len(errors)) if update(errors[index])), None)
+        hit = next((index for index, found in enumerate(map(update, errors[start:]), start) if found), None)
         detector._drift_detected = hit is not None
         if hit is None:
             return

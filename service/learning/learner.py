@@ -21,11 +21,12 @@ from service.domain.position import Position, Run, merged
 from service.domain.specification import ModelSpec
 from service.errors import ArtifactError
 from service.learning import codec
+from service.learning.batch_passes import Table
 from service.learning.binary_probabilities import BinaryProbabilities
 from service.learning.dedupe import Dedupe
 from service.learning.drift import DriftSignal, Monitors
 from service.learning.guard import Admitted, Guard
-from service.learning.microbatch import MicroBatch, Table
+from service.learning.microbatch import MicroBatch
 from service.learning.passes import Prediction
 from service.learning.score_journal import Part, ScoreJournal
 from service.learning.scores import Scores

@@ -6,22 +6,14 @@ checkpoint. Predictions of a batch are made before any of it is learned.
 
 from collections.abc import Callable, Sequence
 from itertools import chain
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
-import polars as pl
 
 from service.domain.events import Event, TopicPartition
+from service.learning.batch_passes import Table
 from service.learning.stepper import Learned, Stepper
-
-
-class Table(NamedTuple):
-    """Features as numbers: a row an event."""
-
-    columns: tuple[str, ...]
-    rows: npt.NDArray[np.float64]
 
 
 class MicroBatch:
@@ -75,10 +67,10 @@ class MicroBatch:
         return [at for at, events in self._waiting.items() if events]
 
     def _learn_one_batch(self, events: Sequence[Event], table: Table | None = None, first: int = 0) -> Learned:
-        frame = _frame(events) if table is None else _framed(table.columns, table.rows[first : first + len(events)])
-        if frame is None or any(event.weight != 1.0 for event in events):
+        known = _table(events) if table is None else Table(table.columns, table.rows[first : first + len(events)])
+        if known is None or {event.weight for event in events} != {1.0}:
             return self._stepper.learn(events)
-        return self._stepper.learn_many(events, frame)
+        return self._stepper.learn_many(events, known)
 
 
 def _joined_tables(first: Table | None, second: Table | None) -> Table | None:
@@ -94,7 +86,7 @@ def _last_rows(table: Table | None, count: int) -> Table | None:
     return Table(table.columns, table.rows[len(table.rows) - count :])
 
 
-def _frame(events: Sequence[Event]) -> pl.DataFrame | None:
+def _table(events: Sequence[Event]) -> Table | None:
     """The features as columns, where all events have the same numeric ones."""
     columns = tuple(events[0].x)
     rows = [event.x for event in events]
@@ -104,12 +96,7 @@ def _frame(events: Sequence[Event]) -> pl.DataFrame | None:
     values = np.array(list(chain.from_iterable(map(dict.values, rows))))
     if values.dtype.kind not in "biuf":
         return None
-    table = values.astype(np.float64, copy=False).reshape(len(rows), len(columns))
-    return _framed(columns, table)
-
-
-def _framed(columns: Sequence[str], rows: npt.NDArray[np.float64]) -> pl.DataFrame:
-    return pl.DataFrame(rows, schema=list(columns), orient="row")
+    return Table(columns, values.astype(np.float64, copy=False).reshape(len(rows), len(columns)))
 
 
 def _joined(parts: Sequence[Learned]) -> Learned:

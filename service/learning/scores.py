@@ -6,7 +6,8 @@ no-change baseline come from the same code. Nothing depends on where batches beg
 """
 
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from operator import and_
 from typing import Any, Self
 
 import numpy as np
@@ -48,7 +49,7 @@ class Family:
     def update(self, truths: _Column, labels: _Column, probabilities: _Column | None) -> None:
         """Columns of one length, without entries that were not predicted."""
         if self._matrix:
-            self.counts.update(zip(truths, labels, strict=True))
+            self.counts.update(_tally(truths, labels))
         for name, one in self._curves.items():
             self._count_curve(name, one, truths, probabilities if probabilities is not None else labels)
         for one in self.others.values():
@@ -107,6 +108,7 @@ class Scores:
         self._names = tuple(metrics) or DEFAULTS[task]
         self._task = task
         self._seed = seed
+        self._window = window
         self._model = Family(self._names, seed=seed)
         self._baseline = Family(self._names, seed=seed)
         self._recent: deque[tuple[Any, Any, Any]] = deque(maxlen=window)
@@ -172,7 +174,7 @@ class Scores:
         if truths:
             self._model.update(truths, labels, probabilities)
             third = probabilities if probabilities is not None else [None] * len(truths)
-            self._recent.extend(zip(truths, labels, third, strict=True))
+            self._recent.extend(zip(*(_last(one, self._window) for one in (truths, labels, third)), strict=True))
 
     def report(self) -> dict[str, Any]:
         """`cumulative`, `window`, `baseline` {cumulative, window}, `n` events with a truth."""
@@ -191,7 +193,7 @@ class Scores:
             truths, before = truths[1:], before[1:]
         if truths:
             self._baseline.update(truths, before, _certain(before) if self._binary else None)
-            self._recent_baseline.extend(zip(truths, before, strict=True))
+            self._recent_baseline.extend(zip(*(_last(one, self._window) for one in (truths, before)), strict=True))
 
     def _windowed(self, rows: Sequence[tuple[Any, Any, Any]]) -> dict[str, float]:
         family = Family(self._names, seed=self._seed)
@@ -206,6 +208,21 @@ class Scores:
     @property
     def _binary(self) -> bool:
         return self._task is Task.BINARY
+
+
+def _last(column: _Column, count: int) -> _Column:
+    return column[-count:]
+
+
+def _tally(truths: _Column, labels: _Column) -> Mapping[Any, int] | Iterable[Any]:
+    """How often each truth met each label; of booleans in three quick passes."""
+    if set(map(type, truths)) != {bool} or set(map(type, labels)) != {bool}:
+        return zip(truths, labels, strict=True)
+    both = list(map(and_, truths, labels)).count(True)
+    true, labelled = truths.count(True), labels.count(True)
+    neither = len(truths) - true - labelled + both
+    found = {(True, True): both, (True, False): true - both, (False, True): labelled - both, (False, False): neither}
+    return {pair: count for pair, count in found.items() if count}
 
 
 def _certain(labels: _Column) -> list[float]:

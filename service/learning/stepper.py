@@ -11,11 +11,11 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
-import polars as pl
 
 from service.domain.events import Event, Reason, Task
 from service.learning import codec
 from service.learning.abilities import takes_weights
+from service.learning.batch_passes import Table, make_batch_pass
 from service.learning.binary_probabilities import BinaryProbabilities
 from service.learning.passes import Prediction, make_pass
 
@@ -60,14 +60,14 @@ class Stepper:
             self.snapshot()
         return Learned(learned, plain(predictions), failed)
 
-    def learn_many(self, events: Sequence[Event], frame: pl.DataFrame) -> Learned:
+    def learn_many(self, events: Sequence[Event], table: Table) -> Learned:
         """Predict the whole batch, then learn it at once; event by event if it breaks the model.
 
-        `frame` has a row an event and a column a feature, so that any event is a witness for all.
+        All events have all of the table's features, so that any event is a witness for all.
         """
         try:
-            predictions = self._predict_many(frame)
-            self.estimator.learn_many(frame, pl.Series("y", [event.y for event in events]))
+            predictions = self._batch.predict(table)
+            self._batch.learn(table, [event.y for event in events])
             broken = not _finite(predictions) or not self._is_sound(events[-1:])
         except Exception:  # noqa: BLE001 - the events are tried one by one, and the culprit reported
             broken = True
@@ -106,6 +106,7 @@ class Stepper:
     def _load(self) -> None:
         self.estimator: Any = codec.loads(self._snapshot, extra=self._extra)
         self._pass = make_pass(self.estimator, task=self._task)
+        self._batch = make_batch_pass(self.estimator, task=self._task, probabilities=self._pass.gives_probabilities)
         self._takes_weights = takes_weights(self.estimator)
 
     def _attempt(
@@ -154,21 +155,6 @@ class Stepper:
                 keep(step(event.x, event.y))
             else:
                 keep(self._weighted(event))
-
-    def _predict_many(self, frame: pl.DataFrame) -> Sequence[Prediction]:
-        if not self.gives_probabilities:
-            return list(self.estimator.predict_many(frame).to_list())
-        found = self.estimator.predict_proba_many(frame)
-        labels = self._classes(found.columns)
-        if labels == [False, True]:
-            return BinaryProbabilities(*(column.to_numpy() for column in found.get_columns()))
-        rows = found.rows()
-        return [dict(zip(labels, row, strict=True)) for row in rows]
-
-    def _classes(self, columns: Sequence[str]) -> list[Any]:
-        if self._task is not Task.BINARY:
-            return list(columns)
-        return [{"True": True, "False": False, "true": True, "false": False}.get(str(c), c) for c in columns]
 
     def _weighted(self, event: Event) -> Prediction:
         prediction = self._pass.predict(event.x)

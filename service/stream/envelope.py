@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from itertools import repeat
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, TypeAlias, cast
 
 import msgspec
 from msgspec import UNSET
@@ -87,9 +87,10 @@ class EnvelopeDecoder:
 
     def _together(self, records: Records, found: Sequence[Envelope | None], at: slice) -> list[Event] | None:
         """The events of a block in which nothing at all is in doubt."""
-        whole = [one for one in found[at] if one is not None]
-        if not whole or len(whole) < at.stop - at.start:
+        block = found[at]
+        if not block or None in block:
             return None
+        whole = cast("Sequence[Envelope]", block)
         xs = [one.x for one in whole]
         ts, ys = [one.ts for one in whole], [one.y for one in whole]
         groups, weights = [one.group for one in whole], [one.weight for one in whole]
@@ -120,7 +121,7 @@ class EnvelopeDecoder:
         if types == {msgspec.UnsetType}:
             return [None] * len(given)
         if types in _STEADY_LABELS[self._task]:
-            return [y for y in given if not isinstance(y, msgspec.UnsetType)]
+            return cast("Sequence[Label]", given)
         return [*map(parts.label, given, repeat(self._task))]
 
     def _read(self, found: Envelope | None, raw: bytes, offset: int, recorded: int) -> Event:
@@ -144,6 +145,9 @@ def _absent(column: Sequence[Member]) -> bool:
 
 def _ids(ids: Sequence[str | int]) -> Sequence[str | int]:
     """The same; integers are good by their type, strings if they are short in any encoding."""
+    kinds = set(map(type, ids))
+    if kinds == {int}:
+        return ids
     lengths = {len(one) for one in ids if isinstance(one, str)}
     if lengths and not 0 < min(lengths) <= max(lengths) <= _SHORT:
         return [*map(parts.event_id, ids)]
@@ -168,6 +172,7 @@ def _all_keys_once(values: Sequence[bytes], found: Sequence[Envelope], *, option
     present = [len(column) - column.count(UNSET) for column in optional]
     if set(present) <= {0, len(found)}:
         names = 2 + sum(count > 0 for count in present)
-        if [raw.count(b":") for raw in values] == [names + len(one.x) for one in found]:
+        # No record has fewer colons than keys, so that the sums are equal only if all are.
+        if b"".join(values).count(b":") == names * len(found) + sum([len(one.x) for one in found]):
             return True
     return all(map(_keys_once, values, found))

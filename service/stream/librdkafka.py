@@ -85,7 +85,8 @@ class LibrdkafkaSource:
         if errors:
             messages = [message for message in messages if message.error() is None]
             ends = self._sorted_out(errors)
-        found = _runs(messages, ends)
+        only = next(iter(self._position)) if len(self._position) == 1 else None
+        found = _runs(messages, ends, only=only)
         found += [Records(at, (), (), (), end) for at, end in ends.items() if end > self._position.get(at, end)]
         self._position.update({run.at: run.next_offset for run in found})
         if found:
@@ -186,8 +187,12 @@ class LibrdkafkaSource:
             raise self._faults.translated(self._settings, error) from error
 
 
-def _runs(messages: Sequence[Any], ends: dict[TopicPartition, int]) -> list[Records]:
+def _runs(messages: Sequence[Any], ends: dict[TopicPartition, int], *, only: TopicPartition | None) -> list[Records]:
     """The messages by partition, column by column; ends that belong to a run are used up."""
+    if not messages:
+        return []
+    if only is not None:
+        return [_run(only, messages, ends.pop(only, 0))]
     parts: dict[TopicPartition, list[Any]] = {}
     for at, run in groupby(messages, key=lambda one: (one.topic(), one.partition())):
         parts.setdefault(TopicPartition(*at), []).extend(run)
@@ -195,7 +200,12 @@ def _runs(messages: Sequence[Any], ends: dict[TopicPartition, int]) -> list[Reco
 
 
 def _run(at: TopicPartition, messages: Sequence[Any], end: int) -> Records:
-    offsets = [one.offset() for one in messages]
+    first, last = messages[0].offset(), messages[-1].offset()
+    offsets: Sequence[int] = range(first, last + 1)
+    if len(offsets) != len(messages):  # offsets only rise, so that as many as fit between two are all of them
+        offsets = [one.offset() for one in messages]
     timestamps = [one.timestamp()[1] for one in messages]
-    values = [one.value() or b"" for one in messages]
-    return Records(at, offsets, timestamps, values, max(offsets[-1] + 1, end))
+    values = [one.value() for one in messages]
+    if None in values:
+        values = [value or b"" for value in values]
+    return Records(at, offsets, timestamps, values, max(last + 1, end))

@@ -10,8 +10,9 @@ from river import datasets, linear_model, preprocessing
 
 from service.domain.events import Event, Task, TopicPartition
 from service.learning import codec
+from service.learning.batch_passes import Table
 from service.learning.binary_probabilities import BinaryProbabilities
-from service.learning.microbatch import MicroBatch, Table
+from service.learning.microbatch import MicroBatch
 from service.learning.stepper import Stepper
 
 AT = TopicPartition("events", 0)
