@@ -84,6 +84,15 @@ class Event(msgspec.Struct, gc=False):
     weight: float = 1.0
 
 
+class Truth(msgspec.Struct, gc=False):
+    """A label that came as a record of its own; `ts` in epoch milliseconds."""
+
+    offset: int
+    id: EventId
+    ts: int
+    y: Label
+
+
 class Refusal(msgspec.Struct, frozen=True):
     """A record that is not learned, and why; `payload` is the record's value, whole."""
 
@@ -95,7 +104,7 @@ class Refusal(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """The events and refusals of one run of records, each in offset order."""
+    """The events, labels and refusals of one run of records, each in offset order."""
 
     at: TopicPartition
     events: Sequence[Event]
@@ -103,6 +112,7 @@ class Decoded:
     next_offset: int
     first_offset: int
     payloads: dict[int, bytes]
+    truths: Sequence[Truth] = ()
 
     def payload(self, offset: int) -> bytes:
         """The record's value, whole; empty where this run does not hold it."""

@@ -32,6 +32,7 @@ class Role(StrEnum):
 
     CHAMPION = "champion"
     CHALLENGER = "challenger"
+    REPLAYING = "replaying"
     RETIRED = "retired"
 
 

@@ -72,6 +72,16 @@ class FieldsSpec(Frozen):
     weight: str | None = None
 
 
+class LabelFieldsSpec(Frozen):
+    """Where id, time and label stand in the records of a labels topic of its own."""
+
+    format: Literal["json", "csv"] = "json"
+    columns: tuple[str, ...] | None = None
+    id: str | None = None
+    ts: str | None = None
+    y: str | None = None
+
+
 class GuardSpec(Frozen):
     """What a value may be before the model sees it."""
 
@@ -131,7 +141,11 @@ class ModelSpec(Frozen):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,62}$")
     task: Task
     events: str
+    labels: str | None = None
+    predictions: str | None = None
     fields: FieldsSpec | None = None
+    label_fields: LabelFieldsSpec | None = None
+    label_ttl: Duration = 7 * 86400.0
     start: Beginning = "earliest"
     seed: int = 42
     estimator: str | list[Any] | dict[str, Any] | None = None

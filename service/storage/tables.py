@@ -15,11 +15,13 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    SmallInteger,
     String,
     Table,
     Text,
     TypeDecorator,
     UniqueConstraint,
+    text,
 )
 
 metadata = MetaData(
@@ -82,6 +84,8 @@ lineages = Table(
     Column("origin", Integer, nullable=False),
     Column("starts", Integer, nullable=False, default=0),
     Column("started_at", JSON, nullable=True),
+    Column("pool", BigInteger, nullable=True),
+    Column("plan", JSON, nullable=True),
     Column("created_at", Moment, nullable=False),
 )
 
@@ -204,4 +208,69 @@ dead_letters = Table(
     Column("created_at", Moment, nullable=False),
     Column("replayed_at", Moment, nullable=True),
     UniqueConstraint("model", "topic", "partition", "position"),
+)
+
+pending = Table(
+    "pending",
+    metadata,
+    Column("pool", BigInteger, primary_key=True, autoincrement=False),
+    Column("key", String(140), primary_key=True),
+    Column("kind", SmallInteger, nullable=False),
+    Column("lineage", BigInteger, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Column("resolved", BigInteger, nullable=True),
+    Column("ts", BigInteger, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Index(
+        "ix_pending_pool_resolved",
+        "pool",
+        "resolved",
+        sqlite_where=text("resolved IS NOT NULL"),
+        postgresql_where=text("resolved IS NOT NULL"),
+    ),
+    Index("ix_pending_pool_ts", "pool", "ts"),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    _key(),
+    _of_lineage(index=True),
+    Column("sequence", BigInteger, nullable=False),
+    Column("topic", String(249), nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("created_at", Moment, nullable=False),
+)
+
+exclusions = Table(
+    "exclusions",
+    metadata,
+    _key(),
+    _of_model(index=True),
+    Column("topic", String(249), nullable=True),
+    Column("partition", Integer, nullable=True),
+    Column("first", BigInteger, nullable=True),
+    Column("last", BigInteger, nullable=True),
+    Column("since", Moment, nullable=True),
+    Column("until", Moment, nullable=True),
+    Column("reason", Text, nullable=False),
+    Column("created_by", String(128), nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("removed_by", String(128), nullable=True),
+    Column("removed_at", Moment, nullable=True),
+)
+
+archives = Table(
+    "archives",
+    metadata,
+    Column("topic", String(249), primary_key=True),
+    Column("partition", Integer, primary_key=True, autoincrement=False),
+    Column("first", BigInteger, nullable=False),
+    Column("next", BigInteger, nullable=False),
+    Column("records", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("holder", String(256), nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("expires_at", Moment, nullable=False),
+    Column("updated_at", Moment, nullable=False),
 )
