@@ -1,6 +1,7 @@
 """What travels on the stream: records, events, refusals."""
 
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, TypeAlias
@@ -33,6 +34,7 @@ class Reason(StrEnum):
     BAD_TIME = "bad_time"
     FUTURE_TIME = "future_time"
     MISSING_FEATURES = "missing_features"
+    MISSING_LABEL = "missing_label"
     NON_SCALAR_FEATURE = "non_scalar_feature"
     NON_FINITE = "non_finite"
     MAGNITUDE = "magnitude"
@@ -102,6 +104,29 @@ class Refusal(msgspec.Struct, frozen=True):
     payload: bytes
 
 
+class Payloads(Mapping[int, bytes]):
+    """Values by offset, without a dictionary that hardly any run needs; offsets rise."""
+
+    def __init__(self, offsets: Sequence[int], values: Sequence[bytes]) -> None:
+        self._offsets = offsets
+        self._values = values
+
+    def __getitem__(self, offset: int) -> bytes:
+        """KeyError for an offset that is not there."""
+        index = bisect_left(self._offsets, offset)
+        if index < len(self._offsets) and self._offsets[index] == offset:
+            return self._values[index]
+        raise KeyError(offset)
+
+    def __iter__(self) -> Iterator[int]:
+        """The offsets."""
+        return iter(self._offsets)
+
+    def __len__(self) -> int:
+        """How many records."""
+        return len(self._offsets)
+
+
 @dataclass(frozen=True, slots=True)
 class Decoded:
     """The events, labels and refusals of one run of records, each in offset order."""
@@ -111,7 +136,7 @@ class Decoded:
     refusals: Sequence[Refusal]
     next_offset: int
     first_offset: int
-    payloads: dict[int, bytes]
+    payloads: Mapping[int, bytes]
     truths: Sequence[Truth] = ()
 
     def payload(self, offset: int) -> bytes:

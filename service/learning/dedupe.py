@@ -1,6 +1,5 @@
 """Which ids were learned lately; independent of where batches begin and end."""
 
-from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
@@ -12,7 +11,7 @@ class Dedupe:
 
     def __init__(self, window: int) -> None:
         self._window = window
-        self._order: deque[EventId] = deque()
+        self._order: list[EventId] = []
         self._seen: set[EventId] = set()
 
     @classmethod
@@ -24,7 +23,7 @@ class Dedupe:
 
     def state(self) -> dict[str, Any]:
         """Plain values, oldest id first."""
-        return {"ids": list(self._order)}
+        return {"ids": self._order.copy()}
 
     def fresh(self, ids: Sequence[EventId]) -> list[bool] | None:
         """Whether each id is new, and remember the new ones; None when all are."""
@@ -47,4 +46,5 @@ class Dedupe:
         self._seen.update(ids)
         excess = len(self._order) - self._window
         if excess > 0:
-            self._seen.difference_update([self._order.popleft() for _ in range(excess)])
+            self._seen.difference_update(self._order[:excess])
+            del self._order[:excess]

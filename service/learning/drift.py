@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from operator import ne
+from operator import length_hint, ne
 from typing import Any, Self
 
 from service.domain.events import Label, Task
@@ -94,10 +94,9 @@ def _detected_by_adwin(detector: Any, errors: Sequence[Any]) -> Iterator[int]:
     while start < len(errors):
         if detector.drift_detected:
             detector._reset()
-        update = detector._helper.update
-        hit = next((index for index, found in enumerate(map(update, errors[start:]), start) if found), None)
-        detector._drift_detected = hit is not None
-        if hit is None:
+        rest = iter(errors[start:])
+        detector._drift_detected = True in map(detector._helper.update, rest)
+        if not detector._drift_detected:
             return
-        yield hit
-        start = hit + 1
+        start = len(errors) - length_hint(rest)
+        yield start - 1

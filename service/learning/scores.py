@@ -218,7 +218,7 @@ def _tally(truths: _Column, labels: _Column) -> Mapping[Any, int] | Iterable[Any
     """How often each truth met each label; of booleans in three quick passes."""
     if set(map(type, truths)) != {bool} or set(map(type, labels)) != {bool}:
         return zip(truths, labels, strict=True)
-    both = list(map(and_, truths, labels)).count(True)
+    both = sum(map(and_, truths, labels))
     true, labelled = truths.count(True), labels.count(True)
     neither = len(truths) - true - labelled + both
     found = {(True, True): both, (True, False): true - both, (False, True): labelled - both, (False, False): neither}

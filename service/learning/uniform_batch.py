@@ -27,6 +27,8 @@ class UniformBatch:
     names: tuple[str, ...]
     ranges: Sequence[FeatureRange]
     numbers: npt.NDArray[np.float64]
+    lowest: Sequence[float]
+    highest: Sequence[float]
 
     @classmethod
     def of(
@@ -62,21 +64,18 @@ class UniformBatch:
         largest = min(spec.max_magnitude, LARGEST_INTEGER)
         return all(
             -largest <= lo and hi <= largest and low <= lo and hi <= high
-            for lo, hi, (low, high) in zip(*self._extremes(), limits, strict=True)
+            for lo, hi, (low, high) in zip(self.lowest, self.highest, limits, strict=True)
         )
 
     def learn(self) -> None:
         """Widen every range by its column."""
         count = self.numbers.shape[1]
-        for known, lo, hi in zip(self.ranges, *self._extremes(), strict=True):
+        for known, lo, hi in zip(self.ranges, self.lowest, self.highest, strict=True):
             known.widen(lo, hi, count)
 
     def matrix(self) -> npt.NDArray[np.float64] | None:
         """Events by features, where every feature is a number; then `names` says which."""
         return self.numbers[: len(self.names)].T if self.names else None
-
-    def _extremes(self) -> tuple[list[float], list[float]]:
-        return self.numbers.min(axis=1).tolist(), self.numbers.max(axis=1).tolist()
 
 
 def _fits(column: Sequence[Any], known: FeatureRange) -> bool:
@@ -97,7 +96,7 @@ def _all_numbers(names: tuple[str, ...], xs: Sequence[Features], ranges: Sequenc
         rows = np.fromiter(values, np.float64, len(values))
     except OverflowError:
         return None
-    return UniformBatch(names, ranges, rows.reshape(len(xs), len(names)).T)
+    return _batch(names, ranges, rows.reshape(len(xs), len(names)).T)
 
 
 def _numeric(
@@ -112,4 +111,8 @@ def _numeric(
         numbers = np.fromiter(values, np.float64, shape[0] * shape[1]).reshape(shape)
     except OverflowError:
         return None
-    return UniformBatch(names, [ranges[at] for at in chosen], numbers)
+    return _batch(names, [ranges[at] for at in chosen], numbers)
+
+
+def _batch(names: tuple[str, ...], ranges: Sequence[FeatureRange], numbers: npt.NDArray[np.float64]) -> UniformBatch:
+    return UniformBatch(names, ranges, numbers, numbers.min(axis=1).tolist(), numbers.max(axis=1).tolist())

@@ -4,10 +4,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
-from typing import Any
+from typing import Any, TypeAlias
 
 import structlog
-from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from service.domain.events import Records, TopicPartition
@@ -43,6 +43,12 @@ _NO_LEADER = frozenset(
     {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_LEADER_EPOCH}
 )
 _NOT_HELD = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})
+
+_Read: TypeAlias = Callable[[Any], Any]
+_error: _Read = Message.error
+_offset: _Read = Message.offset
+_timestamp: _Read = Message.timestamp
+_value: _Read = Message.value
 
 
 class LibrdkafkaSource:
@@ -80,9 +86,9 @@ class LibrdkafkaSource:
             self._recover(self._failed)
         with self._translated():
             messages = self._consumer.consume(limit, timeout_s)
-        errors = [message for message in messages if message.error() is not None]
         ends: dict[TopicPartition, int] = {}
-        if errors:
+        if set(map(_error, messages)) - {None}:
+            errors = [message for message in messages if message.error() is not None]
             messages = [message for message in messages if message.error() is None]
             ends = self._sorted_out(errors)
         only = next(iter(self._position)) if len(self._position) == 1 else None
@@ -203,9 +209,9 @@ def _run(at: TopicPartition, messages: Sequence[Any], end: int) -> Records:
     first, last = messages[0].offset(), messages[-1].offset()
     offsets: Sequence[int] = range(first, last + 1)
     if len(offsets) != len(messages):  # offsets only rise, so that as many as fit between two are all of them
-        offsets = [one.offset() for one in messages]
-    timestamps = [one.timestamp()[1] for one in messages]
-    values = [one.value() for one in messages]
+        offsets = [*map(_offset, messages)]
+    timestamps = [stamp for _, stamp in map(_timestamp, messages)]
+    values = [*map(_value, messages)]
     if None in values:
         values = [value or b"" for value in values]
     return Records(at, offsets, timestamps, values, max(last + 1, end))

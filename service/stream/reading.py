@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
-from service.domain.events import Decoded, Event, Reason, Records, Refusal
+from service.domain.events import Decoded, Event, Payloads, Reason, Records, Refusal
 from service.stream.parts import PartError
 
 Read: TypeAlias = Callable[..., Event]
@@ -40,6 +40,6 @@ def _too_large(raw: bytes, limit: int) -> PartError:
 
 def decoded(records: Records, events: list[Event], refusals: list[Refusal]) -> Decoded:
     """The outcome of a run, with the bytes that later refusals need."""
-    payloads = dict(zip(records.offsets, records.values, strict=True))
+    payloads = Payloads(records.offsets, records.values)
     first = records.offsets[0] if len(records.offsets) else records.next_offset
     return Decoded(records.at, events, refusals, records.next_offset, first, payloads)
