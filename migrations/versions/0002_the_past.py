@@ -25,7 +25,7 @@ def upgrade() -> None:
     )
     op.create_table('pending',
     sa.Column('pool', sa.BigInteger(), autoincrement=False, nullable=False),
-    sa.Column('key', sa.String(length=140), nullable=False),
+    sa.Column('key', sa.LargeBinary(length=140), nullable=False),
     sa.Column('kind', sa.SmallInteger(), nullable=False),
     sa.Column('lineage', sa.BigInteger(), nullable=False),
     sa.Column('created', sa.BigInteger(), nullable=False),

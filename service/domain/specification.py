@@ -100,6 +100,12 @@ class DedupeSpec(Frozen):
     events: int = Field(default=10_000, ge=0)
 
 
+class PendingSpec(Frozen):
+    """How many events may wait for their labels, and labels for their events; past it the oldest expire."""
+
+    events: int = Field(default=10_000_000, gt=0)
+
+
 class CheckpointSpec(Frozen):
     """When state becomes durable, and how much of it is kept."""
 
@@ -146,6 +152,7 @@ class ModelSpec(Frozen):
     fields: FieldsSpec | None = None
     label_fields: LabelFieldsSpec | None = None
     label_ttl: Duration = 7 * 86400.0
+    pending: PendingSpec = PendingSpec()
     start: Beginning = "earliest"
     seed: int = 42
     estimator: str | list[Any] | dict[str, Any] | None = None
@@ -167,6 +174,11 @@ class ModelSpec(Frozen):
             msg = f"found {value!r}, expected package.module:function"
             raise ValueError(msg)
         return value
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """What a lineage reads: events, and labels where they have a topic of their own."""
+        return (self.events,) if self.labels in {None, self.events} else (self.events, str(self.labels))
 
     def digest(self) -> str:
         """Equal for equal specifications, whatever the order of keys in the file."""

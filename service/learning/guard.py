@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-from service.domain.events import Event, Reason, Scalar, Task
+from service.domain.events import Event, Reason, Scalar, Task, Truth
 from service.domain.specification import GuardSpec
 from service.learning.feature_range import KINDS, FeatureRange, Kind
 from service.learning.uniform_batch import LARGEST_INTEGER, LONGEST_STRING, UniformBatch
@@ -81,6 +81,27 @@ class Guard:
             else:
                 self._one_by_one(chunk, admitted, refused)
         return Admitted(admitted, refused)
+
+    @property
+    def judges_labels(self) -> bool:
+        """Whether labels are numbers that have a range."""
+        return self._label is not None
+
+    def admit_truths(self, truths: Sequence[Truth]) -> tuple[list[Truth], list[tuple[Truth, Reason, str]]]:
+        """Judge labels that came by themselves, in order, and learn from those that pass."""
+        if self._label is None:
+            return list(truths), []
+        admitted: list[Truth] = []
+        refused: list[tuple[Truth, Reason, str]] = []
+        for truth in truths:
+            fault = self._size_fault("y", truth.y) or self._outside("y", truth.y, self._label)
+            if fault is None:
+                self._label.kind = Kind.NUMBER
+                _widen(self._label, truth.y)
+                admitted.append(truth)
+            else:
+                refused.append((truth, fault.reason, fault.detail))
+        return admitted, refused
 
     def _uniform(self, events: Sequence[Event]) -> UniformBatch | None:
         """The batch, learned whole, where it passes at the limits of its beginning.

@@ -5,56 +5,59 @@ checkpoint. Predictions of a batch are made before any of it is learned.
 """
 
 from collections.abc import Callable, Sequence
-from itertools import chain
-from typing import Any, Self
+from itertools import chain, groupby
+from typing import Any, Self, cast
 
 import msgspec
 import numpy as np
 
-from service.domain.events import Event, TopicPartition
+from service.domain.events import Event, TopicPartition, Truth
 from service.learning.batch_passes import Table
 from service.learning.stepper import Learned, Stepper
+from service.learning.waiters import Answer, Item, Question, taught
 
 
 class MicroBatch:
-    """Collects the events of each partition for `learn_many`; with a size of 1 it is the stepper itself."""
+    """Collects what is learned of each partition for `learn_many`; with a size of 1 it is the stepper itself."""
 
     def __init__(self, stepper: Stepper, *, size: int) -> None:
         self._stepper = stepper
         self._size = size
-        self._waiting: dict[TopicPartition, list[Event]] = {}
+        self._waiting: dict[TopicPartition, list[Item]] = {}
         self._tables: dict[TopicPartition, Table | None] = {}
 
     @classmethod
     def restore(cls, stepper: Stepper, *, size: int, state: Sequence[Any]) -> Self:
-        """With the events that waited when `state` was taken."""
+        """With what waited when `state` was taken."""
         found = cls(stepper, size=size)
-        found._waiting = {TopicPartition(*at): msgspec.convert(events, list[Event]) for at, events in state}
+        found._waiting = {TopicPartition(*at): [_unpacked(one) for one in items] for at, items in state}
         return found
 
     def state(self) -> list[Any]:
-        """The events that wait, a partition at a time."""
-        return [[list(at), msgspec.to_builtins(events)] for at, events in self._waiting.items() if events]
+        """What waits, a partition at a time."""
+        return [[list(at), [_packed(item) for item in items]] for at, items in self._waiting.items() if items]
 
     def learn(
         self,
         at: TopicPartition,
-        events: Sequence[Event],
+        items: Sequence[Item],
         *,
         table: Table | None = None,
-        before: Callable[[Event], None] | None = None,
+        before: Callable[[Item], None] | None = None,
     ) -> Learned:
-        """Learn every batch of the partition that is full; `table` is what the events say, where it is known."""
+        """Learn every batch of the partition that is full; `table` is what all items say, where it is known.
+
+        Questions are predicted at once, by what was learned before them.
+        """
         if self._size == 1:
-            return self._stepper.learn(events, before=before)
-        kept = self._waiting.get(at, [])
-        waiting = [*kept, *events]
-        known = _joined_tables(self._tables.get(at), table) if kept else table
-        whole = len(waiting) - len(waiting) % self._size
-        self._waiting[at] = waiting[whole:]
-        self._tables[at] = _last_rows(known or table, len(waiting) - whole)
-        borders = range(0, whole, self._size)
-        return _joined([self._learn_one_batch(waiting[i : i + self._size], known, i) for i in borders])
+            return self._stepper.learn(items, before=before)
+        if not any(isinstance(item, Question) for item in items):
+            return self._collect(at, items, table=table)
+        parts: list[Learned] = []
+        for asks, group in groupby(items, key=lambda item: isinstance(item, Question)):
+            run = list(group)
+            parts.append(self._stepper.learn(run) if asks else self._collect(at, run))
+        return _joined(parts)
 
     def flush(self, at: TopicPartition) -> Learned:
         """Learn what waits of the partition, full or not."""
@@ -63,14 +66,67 @@ class MicroBatch:
         return self._learn_one_batch(ready) if ready else Learned([], [])
 
     def partitions(self) -> Sequence[TopicPartition]:
-        """The partitions of which events wait."""
-        return [at for at, events in self._waiting.items() if events]
+        """The partitions of which something waits."""
+        return [at for at, items in self._waiting.items() if items]
 
-    def _learn_one_batch(self, events: Sequence[Event], table: Table | None = None, first: int = 0) -> Learned:
+    def _collect(self, at: TopicPartition, items: Sequence[Item], *, table: Table | None = None) -> Learned:
+        kept = self._waiting.get(at, [])
+        waiting = [*kept, *items]
+        known = _joined_tables(self._tables.get(at), table) if kept else table
+        whole = len(waiting) - len(waiting) % self._size
+        self._waiting[at] = waiting[whole:]
+        self._tables[at] = _last_rows(known or table, len(waiting) - whole)
+        borders = range(0, whole, self._size)
+        return _joined([self._learn_one_batch(waiting[i : i + self._size], known, i) for i in borders])
+
+    def _learn_one_batch(self, items: Sequence[Item], table: Table | None = None, first: int = 0) -> Learned:
+        answers = [item for item in items if isinstance(item, Answer)]
+        events = [item if isinstance(item, Event) else taught(cast("Answer", item)) for item in items]
+        learned = self._learn_events(events if answers else cast("Sequence[Event]", items), table, first)
+        if not answers:
+            return learned
+        return _as_answered(learned, dict(zip(map(id, events), items, strict=True)))
+
+    def _learn_events(self, events: Sequence[Event], table: Table | None, first: int) -> Learned:
         known = _table(events) if table is None else Table(table.columns, table.rows[first : first + len(events)])
         if known is None or {event.weight for event in events} != {1.0}:
             return self._stepper.learn(events)
         return self._stepper.learn_many(events, known)
+
+
+def _as_answered(learned: Learned, items: dict[int, Item]) -> Learned:
+    """The batch in terms of its items; what was predicted before stands for what the batch predicted."""
+    done = [items[id(event)] for event in learned.items]
+    predictions = [
+        item.question.prediction if isinstance(item, Answer) else prediction
+        for item, prediction in zip(done, learned.predictions, strict=True)
+    ]
+    return Learned(done, predictions, [(items[id(event)], reason, why) for event, reason, why in learned.failed])
+
+
+def _packed(item: Item) -> dict[str, Any]:
+    """An event as it is; an answer with what was predicted."""
+    if isinstance(item, Event):
+        found: dict[str, Any] = msgspec.to_builtins(item)
+        return found
+    answer = cast("Answer", item)
+    question, truth = answer.question, answer.truth
+    return {
+        **msgspec.to_builtins(question.event),
+        "question": list(question.at),
+        "prediction": question.prediction,
+        "truth": [truth.offset, truth.ts, truth.y],
+    }
+
+
+def _unpacked(found: dict[str, Any]) -> Item:
+    event = msgspec.convert(found, Event)
+    if "truth" not in found:
+        return event
+    offset, ts, y = found["truth"]
+    prediction = found["prediction"]
+    given = tuple(prediction) if isinstance(prediction, list) else prediction
+    return Answer(Question(TopicPartition(*found["question"]), event, given), Truth(offset, event.id, ts, y))
 
 
 def _joined_tables(first: Table | None, second: Table | None) -> Table | None:
@@ -103,7 +159,7 @@ def _joined(parts: Sequence[Learned]) -> Learned:
     if len(parts) == 1:
         return parts[0]
     return Learned(
-        [event for part in parts for event in part.events],
+        [item for part in parts for item in part.items],
         [prediction for part in parts for prediction in part.predictions],
         [failure for part in parts for failure in part.failed],
     )

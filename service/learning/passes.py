@@ -17,11 +17,14 @@ from service.domain.events import Features, Label, Task
 Prediction: TypeAlias = Any
 Predict: TypeAlias = Callable[[Features], Prediction]
 Step: TypeAlias = Callable[[Features, Label | None], Prediction]
+Learn: TypeAlias = Callable[[Features, Label | None], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Pass:
     """`step` predicts, learns, and returns the prediction; the flags say what a prediction is.
+
+    `learn` learns what was predicted before.
 
     `gives_probabilities`: `{label: probability}`, else the label or value itself.
     `pairs`: the model's own label need not be its most probable class, so a prediction is
@@ -30,6 +33,7 @@ class Pass:
 
     step: Step
     predict: Predict
+    learn: Learn
     gives_probabilities: bool
     pairs: bool
 
@@ -44,9 +48,10 @@ def make_pass(estimator: Any, *, task: Task) -> Pass:
         transformers, model = chain
         predict = model.predict_proba_one if probabilities else model.predict_one
         step = _scaled_step(transformers, model, predict) or _chained_step(transformers, model, predict)
-        return Pass(step, _chained_predict(transformers, predict), probabilities, pairs=False)
+        learn = _scaled_learn(transformers, model) or _chained_learn(transformers, model)
+        return Pass(step, _chained_predict(transformers, predict), learn, probabilities, pairs=False)
     predict = _whole_predict(estimator, probabilities=probabilities, pairs=pairs)
-    return Pass(_whole_step(estimator, predict), predict, probabilities, pairs)
+    return Pass(_whole_step(estimator, predict), predict, estimator.learn_one, probabilities, pairs)
 
 
 def _has_probabilities(final: Any) -> bool:
@@ -113,25 +118,32 @@ def _chained_predict(transformers: list[Any], predict: Predict) -> Predict:
 
 def _chained_step(transformers: list[Any], model: Any, predict: Predict) -> Step:
     chained = _chained_predict(transformers, predict)
-    steps = tuple((transformer.learn_one, transformer.transform_one) for transformer in transformers)
-    learn = model.learn_one
+    learn = _chained_learn(transformers, model)
 
     def step(x: Features, y: Label | None) -> Prediction:
         prediction = chained(x)
-        for learn_features, transform in steps:
-            learn_features(x)
-            x = transform(x)
         learn(x, y)
         return prediction
 
     return step
 
 
+def _chained_learn(transformers: list[Any], model: Any) -> Learn:
+    steps = tuple((transformer.learn_one, transformer.transform_one) for transformer in transformers)
+    learn = model.learn_one
+
+    def chained(x: Features, y: Label | None) -> None:
+        for learn_features, transform in steps:
+            learn_features(x)
+            x = transform(x)
+        learn(x, y)
+
+    return chained
+
+
 def _scaled_step(transformers: list[Any], model: Any, predict: Predict) -> Step | None:
-    if len(transformers) != 1 or type(transformers[0]) is not preprocessing.StandardScaler:
-        return None
-    scaler: Any = transformers[0]
-    if not scaler.with_std or scaler.window_size is not None:
+    scaler = _plain_scaler(transformers)
+    if scaler is None:
         return None
     counts, means, variances = scaler.counts, scaler.means, scaler.vars
     learn = model.learn_one
@@ -157,3 +169,38 @@ def _scaled_step(transformers: list[Any], model: Any, predict: Predict) -> Step 
         return prediction
 
     return step
+
+
+def _scaled_learn(transformers: list[Any], model: Any) -> Learn | None:
+    """The second half of `_scaled_step`, for events that were predicted before."""
+    scaler = _plain_scaler(transformers)
+    if scaler is None:
+        return None
+    counts, means, variances = scaler.counts, scaler.means, scaler.vars
+    learn_model = model.learn_one
+
+    def learn(x: Features, y: Label | None) -> None:
+        after: Features = {}
+        for name, value in x.items():
+            mean = means[name]
+            variance = variances[name]
+            distance = value - mean
+            count = counts[name] + 1
+            counts[name] = count
+            mean += distance / count
+            means[name] = mean
+            left = value - mean
+            variance += (distance * left - variance) / count
+            variances[name] = variance
+            after[name] = left / variance**0.5 if variance else 0.0
+        learn_model(after, y)
+
+    return learn
+
+
+def _plain_scaler(transformers: list[Any]) -> Any | None:
+    """The only transformer, where it is a `StandardScaler` whose sums are plain."""
+    if len(transformers) != 1 or type(transformers[0]) is not preprocessing.StandardScaler:
+        return None
+    scaler: Any = transformers[0]
+    return scaler if scaler.with_std and scaler.window_size is None else None

@@ -8,7 +8,7 @@ After a failure a new snapshot is taken, so that relearning never costs more tha
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from service.learning.abilities import takes_weights
 from service.learning.batch_passes import Table, make_batch_pass
 from service.learning.binary_probabilities import BinaryProbabilities
 from service.learning.passes import Prediction, make_pass
+from service.learning.waiters import Answer, Item, Question, event_of
 
 SNAPSHOT_EVERY = 8192
 LARGEST = 1e150
@@ -27,11 +28,11 @@ _PYTHONS = {bool, int, float, str, dict, type(None)}
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """What became of a batch: the events learned, what was predicted for each, those left out."""
+    """What became of a batch: what was done, what was predicted for each, what was left out."""
 
-    events: Sequence[Event]
+    items: Sequence[Item]
     predictions: Sequence[Prediction]
-    failed: Sequence[tuple[Event, Reason, str]] = field(default=())
+    failed: Sequence[tuple[Item, Reason, str]] = field(default=())
 
 
 class Stepper:
@@ -41,24 +42,33 @@ class Stepper:
         self._task = task
         self._extra = extra
         self._snapshot = snapshot
-        self._tail: list[Event] = []
+        self._tail: list[Item] = []
         self._load()
 
-    def learn(self, events: Sequence[Event], *, before: Callable[[Event], None] | None = None) -> Learned:
-        """Predict, then learn, event by event; `before` is told of each event first."""
-        learned: list[Event] = []
+    def learn(self, items: Sequence[Item], *, before: Callable[[Item], None] | None = None) -> Learned:
+        """Predict, then learn, event by event; `before` is told of each first.
+
+        A question is only predicted, an answer only learned: it was predicted before.
+        """
+        done: list[Item] = []
         predictions: list[Prediction] = []
-        todo, failed = self._weighable(events)
+        todo: Sequence[Item]
+        todo, failed = self._weighable(items)
         while todo:
-            done, error = self._attempt(todo, predictions, before)
-            learned += todo[:done]
+            held, error = self._attempt(todo, predictions, before)
+            done += todo[:held]
             if error is None:
                 break
-            failed.append((todo[done], *error))
-            todo = todo[done + 1 :]
+            failed.append((todo[held], *error))
+            todo, lost = _without_answers_to(todo[held], todo[held + 1 :])
+            failed += lost
         if len(self._tail) >= SNAPSHOT_EVERY:
             self.snapshot()
-        return Learned(learned, plain(predictions), failed)
+        found = plain(predictions)
+        for item, prediction in zip(done, found, strict=True):
+            if type(item) is Question:
+                item.prediction = prediction
+        return Learned(done, found, failed)
 
     def learn_many(self, events: Sequence[Event], table: Table) -> Learned:
         """Predict the whole batch, then learn it at once; event by event if it breaks the model.
@@ -110,7 +120,7 @@ class Stepper:
         self._takes_weights = takes_weights(self.estimator)
 
     def _attempt(
-        self, todo: Sequence[Event], predictions: list[Prediction], before: Callable[[Event], None] | None
+        self, todo: Sequence[Item], predictions: list[Prediction], before: Callable[[Item], None] | None
     ) -> tuple[int, tuple[Reason, str] | None]:
         """Learn until something breaks: how many events held, and what the next one did."""
         start = len(predictions)
@@ -124,7 +134,7 @@ class Stepper:
                 held, fault = self._spoilt_after(todo[:held]), _SPOILT
         else:
             if sound:
-                self._tail += todo
+                self._tail += [item for item in todo if type(item) is not Question]
                 return len(todo), None
             held, fault = self._spoilt_after(todo), _SPOILT
         held = min(held, len(todo) - 1)
@@ -132,41 +142,51 @@ class Stepper:
         self._restore(todo[:held])
         return held, fault
 
-    def _weighable(self, events: Sequence[Event]) -> tuple[list[Event], list[tuple[Event, Reason, str]]]:
+    def _weighable(self, items: Sequence[Item]) -> tuple[list[Item], list[tuple[Item, Reason, str]]]:
         """The events whose weight the estimator heeds, and the others."""
         if self._takes_weights:
-            return list(events), []
-        good = [event for event in events if event.weight == 1.0]
+            return list(items), []
         detail = f"{type(self.estimator).__name__} learns no weights, expected 1 or none"
-        return good, [
-            (event, Reason.BAD_WEIGHT, f"found {event.weight:g}, but {detail}")
-            for event in events
-            if event.weight != 1.0
-        ]
+        heavy = [(item, event_of(item).weight) for item in items if event_of(item).weight != 1.0]
+        good = [item for item in items if event_of(item).weight == 1.0] if heavy else list(items)
+        return good, [(item, Reason.BAD_WEIGHT, f"found {weight:g}, but {detail}") for item, weight in heavy]
 
-    def _run(
-        self, todo: Sequence[Event], predictions: list[Prediction], before: Callable[[Event], None] | None
-    ) -> None:
+    def _run(self, todo: Sequence[Item], predictions: list[Prediction], before: Callable[[Item], None] | None) -> None:
         step, keep = self._pass.step, predictions.append
-        for event in todo:
+        for item in todo:
             if before is not None:
-                before(event)
-            if event.weight == 1.0:
-                keep(step(event.x, event.y))
+                before(item)
+            if type(item) is not Event:
+                keep(self._half(item))
+            elif item.weight == 1.0:
+                keep(step(item.x, item.y))
             else:
-                keep(self._weighted(event))
+                keep(self._weighted(item))
+
+    def _half(self, item: Item) -> Prediction:
+        """Only predict a question; only learn an answer."""
+        if isinstance(item, Answer):
+            event, y = item.question.event, item.truth.y
+            if event.weight == 1.0:
+                self._pass.learn(event.x, y)
+            else:
+                self.estimator.learn_one(event.x, y, w=event.weight)
+            return item.question.prediction
+        question = cast("Question", item)
+        question.prediction = self._pass.predict(question.event.x)
+        return question.prediction
 
     def _weighted(self, event: Event) -> Prediction:
         prediction = self._pass.predict(event.x)
         self.estimator.learn_one(event.x, event.y, w=event.weight)
         return prediction
 
-    def _restore(self, relearn: Sequence[Event]) -> None:
+    def _restore(self, relearn: Sequence[Item]) -> None:
         self._load()
         self._run([*self._tail, *relearn], [], None)
         self.snapshot()
 
-    def _is_sound(self, learned: Sequence[Event]) -> bool:
+    def _is_sound(self, learned: Sequence[Item]) -> bool:
         """Whether the state predicts what is finite for every feature of the events.
 
         A prediction that was not finite before learning (a scaler's first sight of a feature) is
@@ -177,28 +197,39 @@ class Stepper:
         except Exception:  # noqa: BLE001 - it could predict them before it learned them
             return False
 
-    def _spoil(self, events: Sequence[Event]) -> bool:
+    def _spoil(self, items: Sequence[Item]) -> bool:
         """Whether these, which an exception cut short, had spoilt the state before it came."""
         self._load()
-        self._run([*self._tail, *events], [], None)
-        return bool(events) and not self._is_sound(events)
+        self._run([*self._tail, *items], [], None)
+        return bool(items) and not self._is_sound(items)
 
-    def _spoilt_after(self, todo: Sequence[Event]) -> int:
-        """How many events can be learned before the state is spoilt for good."""
+    def _spoilt_after(self, todo: Sequence[Item]) -> int:
+        """How many can be learned before the state is spoilt for good."""
         self._load()
         self._run(self._tail, [], None)
-        for count, event in enumerate(todo):
-            self._run([event], [], None)
+        for count, item in enumerate(todo):
+            self._run([item], [], None)
             if not self._is_sound(todo[: count + 1]):
                 return count
         return len(todo) - 1
 
 
-def _witnesses(events: Sequence[Event]) -> list[Event]:
-    """The latest events, as few as carry every feature."""
+def _without_answers_to(failed: Item, rest: Sequence[Item]) -> tuple[Sequence[Item], list[tuple[Item, Reason, str]]]:
+    """What can still be done where a question could not be predicted: its answer cannot be learned either."""
+    lost = [item for item in rest if isinstance(item, Answer) and item.question is failed]
+    detail = "the label of an event that was refused"
+    kept = [item for item in rest if item not in lost] if lost else rest
+    return kept, [(item, Reason.ESTIMATOR_FAILED, detail) for item in lost]
+
+
+def _witnesses(items: Sequence[Item]) -> list[Event]:
+    """The latest events that were learned, as few as carry every feature."""
     seen: set[str] = set()
     found: list[Event] = []
-    for event in reversed(events):
+    for item in reversed(items):
+        if type(item) is Question:
+            continue
+        event = event_of(item)
         if not found or not seen.issuperset(event.x):
             seen.update(event.x)
             found.append(event)

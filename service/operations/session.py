@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from service.domain.events import Event, Reason, Records, Refusal, TopicPartition
+from service.domain.events import Reason, Records, Refusal, TopicPartition
 from service.domain.position import Position
 from service.domain.registry import CheckpointStep, Command, DeadLetter, Lease
 from service.errors import LeaseLostError
 from service.learning.learner import Outcome
+from service.learning.waiters import Item
 from service.operations.checkpoint import Committer, Draft, Rhythm, Written, cut
 from service.operations.feed import Feed
 from service.operations.recover import Recovered
@@ -253,8 +254,8 @@ class Session:
         offsets = self.position.offsets
         return {at: max(bounds.end - offsets.get(at, 0), 0) for at, bounds in self.feed.bounds.items()}
 
-    def _mark(self, at: TopicPartition) -> Callable[[Event], None]:
-        return lambda event: self._footprint.mark(at, event.offset)
+    def _mark(self, at: TopicPartition) -> Callable[[Item], None]:
+        return lambda item: self._footprint.mark(at, item.offset)
 
     def _suspects(self, position: Position) -> dict[tuple[TopicPartition, int], int]:
         """Events during which the process died, but for those behind the position."""

@@ -214,7 +214,7 @@ pending = Table(
     "pending",
     metadata,
     Column("pool", BigInteger, primary_key=True, autoincrement=False),
-    Column("key", String(140), primary_key=True),
+    Column("key", LargeBinary(140), primary_key=True),
     Column("kind", SmallInteger, nullable=False),
     Column("lineage", BigInteger, nullable=False),
     Column("created", BigInteger, nullable=False),

@@ -44,28 +44,17 @@ class CsvDecoder:
         return one_by_one(records, self._read, max_event_bytes=self._limit)
 
     def _read(self, raw: bytes, offset: int, recorded: int) -> Event:
-        row = self._row(raw)
+        row = csv_row(raw, self._columns)
         text = {name: row.get(column) or None for name, column in self._parts.items()}
         return Event(
             offset,
             parts.event_id(text["id"]),
-            parts.time(_whole(text["ts"]), recorded=recorded, skew_ms=self._skew_ms),
+            parts.time(whole(text["ts"]), recorded=recorded, skew_ms=self._skew_ms),
             self._values(row),
             parts.label(self._label(text["y"]), self._task),
             parts.group(text["group"]),
             parts.weight(None if text["weight"] is None else scalar("weight", text["weight"])),
         )
-
-    def _row(self, raw: bytes) -> dict[str, str]:
-        try:
-            rows = list(csv.reader(io.StringIO(raw.decode(), newline=""), strict=True))
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise PartError(Reason.NOT_CSV, f"{error!s:.200}") from error
-        cells = rows[0] if len(rows) == 1 else []
-        if len(cells) != len(self._columns) or tuple(cells) == self._columns:
-            detail = f"found {len(rows)} lines, {len(cells)} cells, expected one of {len(self._columns)} values"
-            raise PartError(Reason.NOT_CSV, detail)
-        return dict(zip(self._columns, cells, strict=True))
 
     def _values(self, row: dict[str, str]) -> Features:
         return parts.features({name: scalar(name, row[column]) for name, column in self._features.items()})
@@ -87,7 +76,21 @@ def _feature_columns(fields: FieldsSpec, *, taken: set[str]) -> dict[str, str]:
     return found
 
 
-def _whole(text: str | None) -> str | int | None:
+def csv_row(raw: bytes, columns: tuple[str, ...]) -> dict[str, str]:
+    """The cells of one line by column; PartError where there are more or fewer, or it is the header."""
+    try:
+        rows = list(csv.reader(io.StringIO(raw.decode(), newline=""), strict=True))
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise PartError(Reason.NOT_CSV, f"{error!s:.200}") from error
+    cells = rows[0] if len(rows) == 1 else []
+    if len(cells) != len(columns) or tuple(cells) == columns:
+        detail = f"found {len(rows)} lines, {len(cells)} cells, expected one of {len(columns)} values"
+        raise PartError(Reason.NOT_CSV, detail)
+    return dict(zip(columns, cells, strict=True))
+
+
+def whole(text: str | None) -> str | int | None:
+    """An integer where the cell is one."""
     return int(text) if text is not None and _INTEGER.fullmatch(text) else text
 
 

@@ -4,11 +4,25 @@ from service.domain.specification import ModelSpec
 from service.ports import Decoder
 from service.stream.csv_lines import CsvDecoder
 from service.stream.envelope import EnvelopeDecoder
+from service.stream.labels import ByTopic, LabelDecoder, MixedDecoder, label_layout
 from service.stream.mapping import MappedDecoder
 
 
 def make_decoder(spec: ModelSpec) -> Decoder:
-    """The envelope's where `fields` is left out; ConfigurationError where `fields` cannot be followed."""
+    """Of events, and of labels where they are records of their own; ConfigurationError where no layout fits."""
+    events = _of_events(spec)
+    if spec.labels is None:
+        return events
+    layout = label_layout(spec.fields, spec.label_fields)
+    limit, skew = spec.guard.max_event_bytes, spec.guard.max_future_skew
+    labels = LabelDecoder(layout, spec.task, max_event_bytes=limit, max_future_skew=skew)
+    if spec.labels == spec.events:
+        return MixedDecoder(events, labels, plain=spec.fields is None and spec.label_fields is None)
+    return ByTopic(events, labels, topic=spec.labels)
+
+
+def _of_events(spec: ModelSpec) -> Decoder:
+    """The envelope's where `fields` is left out."""
     limit, skew = spec.guard.max_event_bytes, spec.guard.max_future_skew
     if spec.fields is None:
         return EnvelopeDecoder(spec.task, max_event_bytes=limit, max_future_skew=skew)

@@ -1,16 +1,17 @@
 """What every decoder does with a run: one event or one refusal a record."""
 
 from collections.abc import Callable, Iterable
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from service.domain.events import Decoded, Event, Payloads, Reason, Records, Refusal
 from service.stream.parts import PartError
 
-Read: TypeAlias = Callable[..., Event]
-"""What is known of one record, its value, offset and timestamp to an event; PartError where it is none."""
+Found = TypeVar("Found")
+Read: TypeAlias = Callable[..., Found]
+"""What is known of one record, its value, offset and timestamp to an event or label; PartError where it is none."""
 
 
-def one_by_one(records: Records, read: Read, *, max_event_bytes: int) -> Decoded:
+def one_by_one(records: Records, read: Read[Event], *, max_event_bytes: int) -> Decoded:
     """Read every record by itself."""
     events: list[Event] = []
     refusals: list[Refusal] = []
@@ -20,9 +21,9 @@ def one_by_one(records: Records, read: Read, *, max_event_bytes: int) -> Decoded
 
 
 def read_each(
-    rows: Iterable[tuple[Any, ...]], read: Read, *, max_event_bytes: int, into: tuple[list[Event], list[Refusal]]
+    rows: Iterable[tuple[Any, ...]], read: Read[Found], *, max_event_bytes: int, into: tuple[list[Found], list[Refusal]]
 ) -> None:
-    """Add one event or one refusal a row, which ends with value, offset and timestamp."""
+    """Add one event (or label) or one refusal a row, which ends with value, offset and timestamp."""
     events, refusals = into
     for row in rows:
         raw, offset = row[-3], row[-2]

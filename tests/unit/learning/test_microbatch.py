@@ -70,5 +70,5 @@ def test_a_batch_of_several_layouts_is_learned_event_by_event(odd: dict[str, flo
     xs[SIZE // 2] = odd
     batches = MicroBatch(Stepper(codec.dumps(_model()), task=Task.BINARY), size=SIZE)
     learned = batches.learn(AT, [Event(i, i, i, x, i % 2 == 0) for i, x in enumerate(xs)])
-    assert len(learned.events) + len(learned.failed) == SIZE
+    assert len(learned.items) + len(learned.failed) == SIZE
     assert len(learned.failed) == isinstance(odd.get("a"), str)

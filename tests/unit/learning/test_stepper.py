@@ -41,7 +41,7 @@ def test_a_throwing_event_is_left_out() -> None:
         (41, Reason.ESTIMATOR_FAILED),
     ]
     oracle = taught({20, 41}, given)
-    assert len(learned.events) == len(learned.predictions) == 58
+    assert len(learned.items) == len(learned.predictions) == 58
     assert all(stepper.predict(event.x) == oracle.predict_proba_one(event.x) for event in given[:10])
 
 
@@ -72,4 +72,4 @@ def test_a_passing_non_finite_prediction_harms_nothing() -> None:
     stepper = Stepper(codec.dumps(scaled), task=Task.BINARY)
     learned = stepper.learn(events(20))
     assert not learned.failed
-    assert len(learned.events) == 20
+    assert len(learned.items) == 20
