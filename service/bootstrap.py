@@ -34,6 +34,7 @@ from service.storage.signing import Signer, load_key
 from service.stream import log
 from service.stream.decoders import make_decoder
 from service.stream.kafka_settings import KafkaSettings
+from service.testing.archive import NoArchive
 from service.testing.telemetry import NullTelemetry
 
 DRIVERS = {
@@ -145,9 +146,12 @@ def _services(
         changes=registry.changes,
         commands=registry.commands,
         dead_letters=registry.dead_letters,
+        exclusions=registry.exclusions,
+        replays=registry.replays,
         sealer=registry.signer,
         telemetry=telemetry,
         source=lambda group: open_source(settings, group),
+        archive=lambda _spec: NoArchive(),
         sink=lambda: open_sink(settings),
         decoder=make_decoder,
         footprint=lambda name: MappedFootprint(Path(settings.storage.key_file).parent / "run" / f"{name}.mark"),

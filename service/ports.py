@@ -1,6 +1,6 @@
 """The narrow interfaces between the core and the world; `service.testing` has a twin of each."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from service.domain.events import (
@@ -11,7 +11,8 @@ from service.domain.events import (
     Records,
     TopicPartition,
 )
-from service.domain.position import Bounds, Position
+from service.domain.exclusion import Exclusion
+from service.domain.position import Bounds, Position, Run
 from service.domain.registry import (
     AuditEntry,
     Checkpoint,
@@ -33,6 +34,7 @@ from service.domain.registry import (
     Version,
     VersionNumber,
 )
+from service.domain.replaying import Beginning, Promotion
 
 
 class Source(Protocol):
@@ -56,6 +58,22 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Release connections; the source cannot be used afterwards."""
+        ...
+
+
+class Archive(Protocol):
+    """A model's history where the stream's retention does not reach, already decoded."""
+
+    def bounds(self, topics: Sequence[str]) -> Mapping[TopicPartition, Bounds]:
+        """What is archived and durable; no entry where there is nothing."""
+        ...
+
+    def read(self, at: TopicPartition, first: int, last: int) -> Iterator[Decoded]:
+        """In offset order, contiguous from `first` to `last`; BelowStartError names what is missing."""
+        ...
+
+    def within(self, at: TopicPartition, held: Bounds, *, since_ms: int, until_ms: int) -> Sequence[Run]:
+        """The offsets in `held` of records whose own timestamps are in the range, as few runs as can be."""
         ...
 
 
@@ -200,8 +218,8 @@ class Checkpoints(Protocol):
         """What the retention ladder has kept."""
         ...
 
-    def journal(self, lineage: LineageId) -> Sequence[JournalSegment]:
-        """Order and score journal, one segment a commit, oldest first."""
+    def journal(self, lineage: LineageId, *, scores: bool = True) -> Sequence[JournalSegment]:
+        """Order and score journal, one segment a commit, oldest first; without `scores` only the order."""
         ...
 
     def thin(self, lease: Lease, *, keep_scores_s: float) -> int:
@@ -233,6 +251,42 @@ class Changes(Protocol):
 
     def fall_back(self, lease: Lease, *, to_sequence: int, origin: Origin) -> None:
         """Forget the lineage's checkpoints and journal past `to_sequence`; they will be learned again."""
+        ...
+
+
+class Exclusions(Protocol):
+    """Parts of a model's stream that are not to be learned."""
+
+    def add(self, name: str, exclusion: Exclusion) -> Exclusion:
+        """In force and in the audit when it returns; one that is in force already stays the only one."""
+        ...
+
+    def list(self, name: str, *, removed: bool = False) -> Sequence[Exclusion]:
+        """Those in force, oldest first, or all that ever were."""
+        ...
+
+    def remove(self, name: str, exclusion: int, *, actor: str, reason: str) -> Exclusion:
+        """No longer in force; NotFoundError."""
+        ...
+
+
+class Replays(Protocol):
+    """Lineages that learn a model's history again."""
+
+    def begin(self, beginning: Beginning) -> Lineage:
+        """Lineage, first checkpoint, exclusions and audit in one transaction; compare-and-set on the champion."""
+        ...
+
+    def promote(self, promotion: Promotion) -> tuple[Version, Lease]:
+        """The lineage's newest checkpoint becomes a version and its lineage champion; other replays are retired."""
+        ...
+
+    def cancel(self, lineage: LineageId, *, origin: Origin) -> None:
+        """Retire it, unless it has taken over."""
+        ...
+
+    def unfinished(self) -> Sequence[Lineage]:
+        """Of every model, oldest first."""
         ...
 
 

@@ -74,6 +74,15 @@ class Records:
     next_offset: int
 
 
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """Offsets `first` up to but not including `next_offset` that are passed over, and not learned."""
+
+    at: TopicPartition
+    first: int
+    next_offset: int
+
+
 class Event(msgspec.Struct, gc=False):
     """One decoded record; `ts` in epoch milliseconds."""
 

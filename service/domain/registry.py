@@ -45,6 +45,7 @@ class CommandKind(StrEnum):
     UNFREEZE = "unfreeze"
     APPLY = "apply"
     REPLAY_DEAD_LETTER = "replay_dead_letter"
+    PROMOTE = "promote"
 
 
 class CommandStatus(StrEnum):
@@ -76,6 +77,7 @@ class Lineage:
     role: Role
     origin: VersionNumber
     created_at: datetime
+    plan: Json | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
+from service.domain.exclusion import Stretch
 from service.domain.position import Position, Run
 from service.domain.registry import Checkpoint, Command, Commit, DeadLetter, Lease, Origin
 from service.domain.specification import CheckpointSpec
@@ -62,10 +63,13 @@ class Draft:
 class Committer:
     """The writer thread's side; retries while the database cannot be reached."""
 
-    def __init__(self, services: Services, pool: Executor, stop: threading.Event) -> None:
+    def __init__(
+        self, services: Services, pool: Executor, stop: threading.Event, *, exclusions: Sequence[Stretch] = ()
+    ) -> None:
         self._services = services
         self._pool = pool
         self._stop = stop
+        self.exclusions = exclusions
         self._thinned = time.monotonic()
         self.outage: Outage | None = None
 
@@ -90,10 +94,13 @@ class Committer:
     def _pending(self, model: str) -> Sequence[Command]:
         try:
             found = self._services.commands.pending(model)
+            stretches = [one.stretch for one in self._services.exclusions.list(model)]
         except UnavailableError as error:
             self._note_down(error)
             return ()
         self.outage = None
+        if stretches != self.exclusions:
+            self.exclusions = stretches
         return found
 
     def _write(self, draft: Draft) -> Written:
@@ -189,6 +196,6 @@ class Rhythm:
         self._interval_s = max(self._spec.every, seconds / self._spec.max_share)
 
 
-def cut(letter: DeadLetter, limit: int) -> DeadLetter:
+def trimmed(letter: DeadLetter, limit: int) -> DeadLetter:
     """The dead letter with no more of its payload than is kept."""
     return letter if len(letter.payload) <= limit else replace(letter, payload=letter.payload[:limit])

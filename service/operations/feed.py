@@ -5,15 +5,18 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Protocol, Self
 
 import structlog
 
-from service.domain.events import Records, TopicPartition
-from service.domain.position import Bounds, Position
-from service.errors import HeadraceError, NotFoundError, UnavailableError
+from service.domain.events import TopicPartition
+from service.domain.exclusion import Stretch
+from service.domain.position import Bounds, Position, Run
+from service.errors import BelowStartError, HeadraceError, NotFoundError, UnavailableError
+from service.operations.archived import archived, gap, lacking
 from service.operations.outage import Outage
-from service.ports import Source
+from service.operations.slices import FeedItem
+from service.ports import Archive, Source
 
 _log = structlog.get_logger(__name__)
 
@@ -24,11 +27,35 @@ REFRESH_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Where reading begins, and where in a partition that appears later."""
+    """Where reading begins, and where in a partition that appears later; what retention has deleted is archived."""
 
     topics: Sequence[str]
     position: Position
+    archive: Archive
+    exclusions: Sequence[Stretch] = ()
     accept_gap: bool = False
+
+
+class Supply(Protocol):
+    """What a session reads from."""
+
+    @property
+    def bounds(self) -> Mapping[TopicPartition, Bounds]:
+        """What the stream holds, as it was measured last."""
+        ...
+
+    @property
+    def outage(self) -> Outage | None:
+        """Since when the stream cannot be read."""
+        ...
+
+    def take(self, *, timeout_s: float) -> FeedItem | None:
+        """The next item; None when nothing came. What stopped the reader is raised here."""
+        ...
+
+    def acknowledge(self, position: Position) -> None:
+        """Have the reader tell the broker."""
+        ...
 
 
 class Feed:
@@ -41,7 +68,7 @@ class Feed:
         self._source = source
         self._failed = failed
         self._start = start
-        self._runs: queue.Queue[Records] = queue.Queue(QUEUED_RUNS)
+        self._runs: queue.Queue[FeedItem] = queue.Queue(QUEUED_RUNS)
         self._acknowledged: Position | None = None
         self._stop = threading.Event()
         self._reading = start.position
@@ -62,7 +89,7 @@ class Feed:
         self._stop.set()
         self._thread.join(timeout=5)
 
-    def take(self, *, timeout_s: float) -> Records | None:
+    def take(self, *, timeout_s: float) -> FeedItem | None:
         """The next run; None when nothing came. What stopped the reader is raised here."""
         try:
             return self._runs.get(timeout=timeout_s) if timeout_s > 0 else self._runs.get_nowait()
@@ -98,6 +125,8 @@ class Feed:
             self._note_down(error)
             self._lost_place = True
             self._stop.wait(0.5)
+        except BelowStartError:
+            self._assign()
         else:
             self.outage = None
 
@@ -107,7 +136,7 @@ class Feed:
             self._source.assign(self._reading)
             self._lost_place = False
 
-    def _put(self, run: Records) -> None:
+    def _put(self, run: FeedItem) -> None:
         while not self._stop.is_set():
             try:
                 return self._runs.put(run, timeout=0.2)
@@ -144,15 +173,38 @@ class Feed:
         return None
 
     def _assign(self) -> None:
+        """Read on where reading has come; what the stream no longer holds is read from the archive first."""
         self.bounds = self._source.bounds(self._start.topics)
         self._refreshed = time.monotonic()
         offsets = {at: bounds.start for at, bounds in self.bounds.items()}
-        offsets.update(self._start.position.offsets)
-        if self._start.accept_gap:
-            offsets = {at: max(offset, self.bounds[at].start) for at, offset in offsets.items()}
-        self._reading = Position(offsets)
-        self._source.assign(self._reading)
+        self._reading = Position({**offsets, **self._reading.offsets})
+        behind = [
+            Run(at.topic, at.partition, offset, self.bounds[at].start)
+            for at, offset in sorted(self._reading.offsets.items())
+            if at in self.bounds and offset < self.bounds[at].start
+        ]
+        self._fill(behind)
+        try:
+            self._source.assign(self._reading)
+        except BelowStartError:
+            if not behind:
+                raise
+            return self._assign()
         self.outage = None
+        return None
+
+    def _fill(self, behind: Sequence[Run]) -> None:
+        missing = lacking(behind, self._start.archive)
+        if missing and not self._start.accept_gap:
+            raise gap(missing, self._start.archive)
+        for run in behind:
+            if run not in missing:
+                _log.info("gap_filled_from_archive", topic=run.topic, first=run.first, last=run.last)
+                for item in archived(run, self._start.archive, exclusions=self._start.exclusions):
+                    self._put(item)
+                    if self._stop.is_set():
+                        return
+            self._reading = self._reading.advanced({TopicPartition(run.topic, run.partition): run.last})
 
     def _note_down(self, error: HeadraceError) -> None:
         self._failed()

@@ -41,6 +41,8 @@ HAND_OVER_S = 2.0
 LOOK_AGAIN_S = 0.5
 IDLE_S = 0.01
 COLLECT_AFTER = (50_000, 20, 50)
+LEARNING = {Role.CHAMPION, Role.CHALLENGER}
+"""Lineages that follow the stream; one that replays has a process of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,17 +189,19 @@ class Host:
 
     def _without_session(self, name: str) -> Lineage | None:
         lineages = self.services.history.lineages(name)
-        return next((one for one in lineages if one.role is not Role.RETIRED and one.id not in self.sessions), None)
+        return next((one for one in lineages if one.role in LEARNING and one.id not in self.sessions), None)
 
     def _open(self, name: str, lease: Lease) -> None:
         lineage = find_lineage(self.services, name, lease.lineage)
-        if lineage.role is Role.RETIRED:
+        if lineage.role not in LEARNING:
             return self.services.leases.release(lease)
         recovered = recover(self.services, lineage, lease=lease)
         spec = recovered.spec
-        start = Start([spec.events], recovered.position, accept_gap=self.options.accept_gap)
+        exclusions = [one.stretch for one in self.services.exclusions.list(name)]
+        archive, accept_gap = self.services.archive(spec), self.options.accept_gap
+        start = Start([spec.events], recovered.position, archive, exclusions, accept_gap=accept_gap)
         feed = Feed(self.services.source(spec.name), start, failed=partial(self.services.telemetry.failure, "stream"))
-        committer = Committer(self.services, self._pool, self.stop)
+        committer = Committer(self.services, self._pool, self.stop, exclusions=exclusions)
         if lineage.role is Role.CHAMPION:
             self.services.telemetry.champion(name, newest_version(self.services, lineage).number)
         frozen = self.services.models.get(name).frozen

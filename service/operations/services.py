@@ -7,15 +7,18 @@ from typing import Any
 from service.domain.registry import CheckpointStep, Json
 from service.domain.specification import ModelSpec
 from service.ports import (
+    Archive,
     Changes,
     Checkpoints,
     Commands,
     DeadLetters,
     Decoder,
+    Exclusions,
     Footprint,
     History,
     Leases,
     Models,
+    Replays,
     Sealer,
     Sink,
     Source,
@@ -34,9 +37,12 @@ class Services:
     changes: Changes
     commands: Commands
     dead_letters: DeadLetters
+    exclusions: Exclusions
+    replays: Replays
     sealer: Sealer
     telemetry: Telemetry
     source: Callable[[str], Source]
+    archive: Callable[[ModelSpec], Archive]
     sink: Callable[[], Sink]
     decoder: Callable[[ModelSpec], Decoder]
     footprint: Callable[[str], Footprint]

@@ -1,23 +1,27 @@
 """One lineage being learned by this process: from the feed to the next checkpoint."""
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 import structlog
 
-from service.domain.events import Reason, Records, Refusal, TopicPartition
+from service.domain.events import Decoded, Reason, Records, Refusal, Skipped, TopicPartition
+from service.domain.exclusion import Stretch
 from service.domain.position import Position
 from service.domain.registry import CheckpointStep, Command, DeadLetter, Lease
 from service.errors import LeaseLostError
 from service.learning.learner import Outcome
 from service.learning.waiters import Item
-from service.operations.checkpoint import Committer, Draft, Rhythm, Written, cut
-from service.operations.feed import Feed
+from service.operations.checkpoint import Committer, Draft, Rhythm, Written, trimmed
+from service.operations.feed import Supply
 from service.operations.recover import Recovered
 from service.operations.services import Services
+from service.operations.share import SHARE_OVER, Share
+from service.operations.sieve import Sieve
+from service.operations.slices import FeedItem, count_of, cut, first_of, offsets_of, payload_of, shortened
 
 _log = structlog.get_logger(__name__)
 
@@ -27,38 +31,23 @@ MOST_HELD_BACK = 500_000
 SUSPICIOUS_STARTS = 3
 CLEARED_AFTER = 100_000
 NOWHERE = -1
-SHARE_OVER = 1000
-
-
-@dataclass
-class Share:
-    """How much of what came lately was refused."""
-
-    seen: int = 0
-    refused: int = 0
-
-    def passed(self, outcome: Outcome, limit: float) -> float | None:
-        """The share, if at least `SHARE_OVER` records say it is past the limit."""
-        self.seen += sum(outcome.counts.values())
-        self.refused += outcome.counts["dead"]
-        if self.seen < SHARE_OVER:
-            return None
-        share = self.refused / self.seen
-        self.seen = self.refused = 0
-        return share if share > limit else None
 
 
 @dataclass
 class Session:
-    """Reads, learns and checkpoints one lineage; one thread calls it."""
+    """Reads, learns and checkpoints one lineage; one thread calls it.
+
+    `condemned` are records that killed a process before, which a replay passes over too.
+    """
 
     services: Services
     recovered: Recovered
     lease: Lease
-    feed: Feed
+    feed: Supply
     committer: Committer
     frozen: bool = False
     commands: list[Command] = field(default_factory=list)
+    condemned: frozenset[tuple[TopicPartition, int]] = frozenset()
 
     def __post_init__(self) -> None:
         """Begin where the checkpoint ends."""
@@ -76,13 +65,15 @@ class Session:
         self._replayed: list[int] = []
         self._flight: Future[Written] | None = None
         self._asking: Future[Sequence[Command]] | None = None
-        self._rest: Records | None = None
+        self._pieces: deque[FeedItem] = deque()
+        self._exclusions: Sequence[Stretch] | None = None
+        self._obey()
         self._slice = SMALLEST_SLICE * 16
         self._dirty = False
         self._footprint = self.services.footprint(f"{spec.name}-{self.lease.lineage}")
         suspects = self._suspects(self.position)
         self._suspicious = self.recovered.starts > SUSPICIOUS_STARTS or bool(suspects)
-        self._isolated = {where for where, deaths in suspects.items() if deaths > 1}
+        self._isolated = {where for where, deaths in suspects.items() if deaths > 1} | self.condemned
         self._judged = 0
 
     def step(self) -> bool:
@@ -90,11 +81,14 @@ class Session:
         if self.lease_lost:
             msg = f"the lease of {self.spec.name} was taken by another process; nothing more is written here"
             raise LeaseLostError(msg)
-        run = None if self.frozen or self._held_back() else self._next_run()
-        if run is not None:
-            self._learn(run)
+        item = None if self.frozen or self._held_back() else self._next()
+        if isinstance(item, Skipped):
+            self._move(item.at, item.next_offset)
+            self._dirty = True
+        elif item is not None:
+            self._learn(item)
         self._see_to_checkpoint()
-        return run is not None
+        return item is not None
 
     def drained(self, ends: dict[TopicPartition, int]) -> bool:
         """Whether everything before `ends` has been learned."""
@@ -133,29 +127,43 @@ class Session:
         """Whether so much waits for its commit that learning must wait too."""
         return self.learner.scored_since_commit > MOST_HELD_BACK or len(self._letters) > SHARE_OVER * 10
 
-    def _next_run(self) -> Records | None:
-        run = self._rest or self.feed.take(timeout_s=0)
-        self._rest = None
-        if run is not None and len(run.offsets) > self._slice:
-            run, self._rest = _split(run, self._slice)
-        return run
+    def _next(self) -> FeedItem | None:
+        if not self._pieces and (item := self.feed.take(timeout_s=0)) is not None:
+            self._pieces.extend(self._sieve.pieces(item))
+        if not self._pieces:
+            return None
+        first, rest = shortened(self._pieces.popleft(), self._slice)
+        if rest is not None:
+            self._pieces.appendleft(rest)
+        return first
 
-    def _learn(self, run: Records) -> None:
+    def _learn(self, run: Records | Decoded) -> None:
         began = time.perf_counter()
         while self._isolated and (hit := self._convict_in(run)) is not None:
             run = self._pass_over(run, hit)
-        decoded = self._decoder.decode(run)
+        decoded = self._decoder.decode(run) if isinstance(run, Records) else run
         self._footprint.mark(run.at, decoded.first_offset)
         before = self._mark(run.at) if self._suspicious else None
         outcome = self.learner.learn(decoded, before=before)
         self._footprint.mark(run.at, NOWHERE)
-        self._judged += len(run.offsets)
-        self.position = self.position.advanced({run.at: run.next_offset})
+        count = count_of(run)
+        self._judged += count
+        self._move(run.at, run.next_offset)
         seconds = time.perf_counter() - began
-        if len(run.offsets):
-            self._slice = int(min(max(len(run.offsets) / seconds * SLICE_S, SMALLEST_SLICE), LARGEST_SLICE))
+        if count:
+            self._slice = int(min(max(count / seconds * SLICE_S, SMALLEST_SLICE), LARGEST_SLICE))
         self.services.telemetry.batch(self.spec.name, outcome.counts, seconds)
         self._take(run.at, outcome)
+
+    def _move(self, at: TopicPartition, offset: int) -> None:
+        """Go on behind what was learned; a dead letter that a replay learns again lies behind already."""
+        self.position = self.position.advanced({at: max(offset, self.position.offsets.get(at, 0))})
+
+    def _obey(self) -> None:
+        """The exclusions as the committer has seen them last."""
+        if self.committer.exclusions is not self._exclusions:
+            self._exclusions = self.committer.exclusions
+            self._sieve = Sieve(self._exclusions)
 
     def _take(self, at: TopicPartition, outcome: Outcome) -> None:
         self._dirty = True
@@ -165,7 +173,7 @@ class Session:
             letter = DeadLetter(
                 at, refusal.offset, refusal.reason, refusal.detail, refusal.payload, len(refusal.payload)
             )
-            self._letters.append(cut(letter, limit))
+            self._letters.append(trimmed(letter, limit))
         if outcome.refusals:
             reasons = Counter(str(refusal.reason) for refusal in outcome.refusals)
             self.services.telemetry.refused(self.spec.name, reasons)
@@ -232,10 +240,12 @@ class Session:
         if self._asking is not None and (wait or self._asking.done()):
             self.commands = list(self._asking.result())
             self._asking = None
+            self._obey()
 
     def _landed(self, written: Written) -> None:
         self._committed_at = time.monotonic()
         self.commands = list(written.commands)
+        self._obey()
         self.feed.acknowledge(written.checkpoint.position)
         self.services.reached(CheckpointStep.ACKNOWLEDGED)
         telemetry = self.services.telemetry
@@ -263,26 +273,17 @@ class Session:
         found = self._footprint.suspects().items()
         return {(at, offset): deaths for (at, offset), deaths in found if offset >= offsets.get(at, 0)}
 
-    def _convict_in(self, run: Records) -> int | None:
-        return next((i for i, offset in enumerate(run.offsets) if (run.at, offset) in self._isolated), None)
+    def _convict_in(self, run: Records | Decoded) -> int | None:
+        near = [offset for at, offset in self._isolated if at == run.at and first_of(run) <= offset < run.next_offset]
+        return min(set(near).intersection(offsets_of(run)), default=None) if near else None
 
-    def _pass_over(self, run: Records, index: int) -> Records:
+    def _pass_over(self, run: Records | Decoded, offset: int) -> Records | Decoded:
         """Learn what stands before the culprit, refuse it, and return what stands behind."""
-        before, tail = _split(run, index) if index else (None, run)
-        culprit, rest = _split(tail, 1)
-        if before is not None:
+        before, tail = cut(run, offset)
+        if count_of(before):
             self._learn(before)
-        refusal = Refusal(
-            culprit.offsets[0], Reason.KILLED_PROCESS, "the process died twice while learning it", culprit.values[0]
-        )
+        detail = "the process died twice while learning it"
+        refusal = Refusal(offset, Reason.KILLED_PROCESS, detail, payload_of(run, offset))
         self._take(run.at, self.learner.skip(run.at, refusal))
-        self.position = self.position.advanced({run.at: culprit.next_offset})
-        return rest
-
-
-def _split(run: Records, count: int) -> tuple[Records, Records]:
-    """The first `count` records, and the rest."""
-    border = run.offsets[count] if count < len(run.offsets) else run.next_offset
-    first = Records(run.at, run.offsets[:count], run.timestamps[:count], run.values[:count], border)
-    rest = Records(run.at, run.offsets[count:], run.timestamps[count:], run.values[count:], run.next_offset)
-    return first, rest
+        self._move(run.at, offset + 1)
+        return cut(tail, offset + 1)[1]

@@ -17,7 +17,6 @@ from service.domain.registry import (
     VersionKind,
     VersionNumber,
 )
-from service.errors import RefusedError
 from service.ports import ArtifactStore
 from service.storage import rows, writes
 from service.storage.database import Database
@@ -47,19 +46,20 @@ class SqlChanges:
         with self._database.writing() as connection:
             prove(connection, succession.lease)
             now = self._database.now(connection)
-            before = self._newest_version(connection, succession.lease.lineage)
+            before = writes.newest_version(connection, succession.lease.lineage)
             lineage, number = self._insert(connection, succession, now=now)
             lease = Lease(lineage, succession.lease.holder, 1, now + timedelta(seconds=succession.lease_ttl_s))
             connection.execute(insert(leases).values(**lease_values(lease)))
             if succession.role is Role.CHAMPION:
-                self._crown(connection, succession, lineage)
+                ends = (succession.lease.lineage, lineage)
+                writes.crown(connection, succession.model, ends, spec=succession.spec, digest=succession.spec_digest)
             written = AuditEntry(
                 succession.model,
                 succession.origin.actor,
                 ACTIONS[succession.kind],
                 succession.origin.reason,
-                VersionNumber(before),
-                VersionNumber(number),
+                before,
+                number,
                 succession.evidence,
             )
             writes.entry(connection, written, now=now)
@@ -74,7 +74,7 @@ class SqlChanges:
             now = self._database.now(connection)
             newest = select(checkpoints).where(checkpoints.c.lineage == lineage)
             state = connection.execute(newest.order_by(checkpoints.c.sequence.desc()).limit(1)).one()
-            parent = self._newest_version(connection, lineage)
+            parent = writes.newest_version(connection, lineage)
             origin = connection.execute(
                 select(versions).where(versions.c.model == snapshot.model, versions.c.number == parent)
             ).one()
@@ -123,7 +123,9 @@ class SqlChanges:
             now = self._database.now(connection)
             self._note(connection, lease, origin, action="fall_back", now=now)
 
-    def _insert(self, connection: Connection, succession: Succession, *, now: datetime) -> tuple[LineageId, int]:
+    def _insert(
+        self, connection: Connection, succession: Succession, *, now: datetime
+    ) -> tuple[LineageId, VersionNumber]:
         values = {"model": succession.model, "role": succession.role, "origin": 0, "starts": 0, "created_at": now}
         lineage = LineageId(writes.new_id(connection.execute(insert(lineages).values(**values))))
         number = writes.version(
@@ -148,18 +150,6 @@ class SqlChanges:
         writes.checkpoint(connection, lineage, 0, state=succession.state, now=now)
         return lineage, number
 
-    def _crown(self, connection: Connection, succession: Succession, lineage: LineageId) -> None:
-        old = succession.lease.lineage
-        done = connection.execute(
-            update(models)
-            .where(models.c.name == succession.model, models.c.champion == old)
-            .values(champion=lineage, spec=succession.spec, spec_digest=succession.spec_digest)
-        )
-        if done.rowcount != 1:
-            msg = f"found another champion of {succession.model} than lineage {old}; see `headrace model history`"
-            raise RefusedError(msg)
-        connection.execute(update(lineages).where(lineages.c.id == old).values(role=Role.RETIRED))
-
     def _learned(self, connection: Connection, lineage: LineageId) -> list[list[object]]:
         """What the lineage began with, and its journal."""
         origin = connection.execute(select(lineages).where(lineages.c.id == lineage)).one()
@@ -170,13 +160,9 @@ class SqlChanges:
 
     def _note(self, connection: Connection, lease: Lease, origin: Origin, *, action: str, now: datetime) -> None:
         name = connection.execute(select(lineages.c.model).where(lineages.c.id == lease.lineage)).scalar_one()
-        number = VersionNumber(self._newest_version(connection, lease.lineage))
+        number = writes.newest_version(connection, lease.lineage)
         written = AuditEntry(name, origin.actor, action, origin.reason, number, number)
         writes.entry(connection, written, now=now)
-
-    def _newest_version(self, connection: Connection, lineage: LineageId) -> int:
-        statement = select(versions.c.number).where(versions.c.lineage == lineage)
-        return int(connection.execute(statement.order_by(versions.c.number.desc()).limit(1)).scalar_one())
 
     def _version(self, connection: Connection, model: str, number: int) -> Version:
         statement = select(versions).where(versions.c.model == model, versions.c.number == number)

@@ -9,8 +9,9 @@ import math
 import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, literal, select, update
 from sqlalchemy.exc import IntegrityError
 
 from service.domain.position import Position
@@ -67,9 +68,11 @@ class SqlCheckpoints:
         with self._database.reading() as connection:
             return [rows.checkpoint(found) for found in connection.execute(statement)]
 
-    def journal(self, lineage: LineageId) -> Sequence[JournalSegment]:
-        """One segment a commit, oldest first."""
-        statement = select(journals).where(journals.c.lineage == lineage).order_by(journals.c.sequence)
+    def journal(self, lineage: LineageId, *, scores: bool = True) -> Sequence[JournalSegment]:
+        """One segment a commit, oldest first; scores are many times the bytes of the order."""
+        held = journals.c.scores if scores else literal(b"").label("scores")
+        columns: list[Any] = [journals.c.sequence, journals.c.runs, held, journals.c.scored]
+        statement = select(*columns).where(journals.c.lineage == lineage).order_by(journals.c.sequence)
         with self._database.reading() as connection:
             return [rows.segment(found) for found in connection.execute(statement)]
 

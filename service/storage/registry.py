@@ -12,9 +12,11 @@ from service.storage.checkpoints import SqlCheckpoints
 from service.storage.commands import SqlCommands
 from service.storage.database import Database
 from service.storage.dead_letters import SqlDeadLetters
+from service.storage.exclusions import SqlExclusions
 from service.storage.history import SqlHistory
 from service.storage.leases import SqlLeases
 from service.storage.models import SqlModels
+from service.storage.replays import SqlReplays
 from service.storage.signing import Signer
 
 
@@ -31,6 +33,8 @@ class Registry:
     changes: SqlChanges
     commands: SqlCommands
     dead_letters: SqlDeadLetters
+    exclusions: SqlExclusions
+    replays: SqlReplays
 
 
 @contextmanager
@@ -57,6 +61,8 @@ def open_registry(
             changes=SqlChanges(database, store),
             commands=SqlCommands(database),
             dead_letters=SqlDeadLetters(database),
+            exclusions=SqlExclusions(database),
+            replays=SqlReplays(database, store),
         )
     finally:
         database.close()

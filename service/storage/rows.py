@@ -30,7 +30,7 @@ def model(row: Row[Any]) -> Model:
 
 def lineage(row: Row[Any]) -> Lineage:
     """A row of `lineages`."""
-    return Lineage(row.id, row.model, Role(row.role), row.origin, row.created_at)
+    return Lineage(row.id, row.model, Role(row.role), row.origin, row.created_at, row.plan)
 
 
 def version(row: Row[Any]) -> Version:

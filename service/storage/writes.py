@@ -7,8 +7,29 @@ from typing import Any
 from sqlalchemy import Connection, CursorResult, delete, func, insert, select, update
 
 from service.domain.position import Position, Run
-from service.domain.registry import AuditEntry, CommandStatus, DeadLetter, LineageId, Origin, SealedState
-from service.storage.tables import aliases, artifacts, audit, checkpoints, commands, dead_letters, versions
+from service.domain.registry import (
+    AuditEntry,
+    CommandStatus,
+    DeadLetter,
+    Json,
+    LineageId,
+    Origin,
+    Role,
+    SealedState,
+    VersionNumber,
+)
+from service.errors import RefusedError
+from service.storage.tables import (
+    aliases,
+    artifacts,
+    audit,
+    checkpoints,
+    commands,
+    dead_letters,
+    lineages,
+    models,
+    versions,
+)
 
 INLINE_BYTES = 256 * 1024
 
@@ -75,13 +96,35 @@ def settled(connection: Connection, origin: Origin, outcome: str, *, now: dateti
         )
 
 
-def version(connection: Connection, values: dict[str, Any], *, now: datetime) -> int:
+def version(connection: Connection, values: dict[str, Any], *, now: datetime) -> VersionNumber:
     """The model's next version; its number."""
     model = values["model"]
     newest = connection.execute(select(func.max(versions.c.number)).where(versions.c.model == model)).scalar()
-    number = (newest or 0) + 1
+    number = VersionNumber((newest or 0) + 1)
     connection.execute(insert(versions).values(**values, number=number, created_at=now))
     return number
+
+
+def newest_version(connection: Connection, lineage: LineageId) -> VersionNumber:
+    """The number of the latest version made of a lineage."""
+    statement = select(versions.c.number).where(versions.c.lineage == lineage)
+    return VersionNumber(connection.execute(statement.order_by(versions.c.number.desc()).limit(1)).scalar_one())
+
+
+def crown(connection: Connection, model: str, ends: tuple[LineageId, LineageId], *, spec: Json, digest: str) -> None:
+    """From the old champion to the new one, if the old one still is it; replays of the old line are given up."""
+    old, new = ends
+    done = connection.execute(
+        update(models)
+        .where(models.c.name == model, models.c.champion == old)
+        .values(champion=new, spec=spec, spec_digest=digest)
+    )
+    if done.rowcount != 1:
+        msg = f"found another champion of {model} than lineage {old}; see `headrace model history {model}`"
+        raise RefusedError(msg)
+    replaying = (lineages.c.model == model, lineages.c.role == Role.REPLAYING, lineages.c.id != new)
+    connection.execute(update(lineages).where(lineages.c.id == old).values(role=Role.RETIRED))
+    connection.execute(update(lineages).where(*replaying).values(role=Role.RETIRED))
 
 
 def alias(connection: Connection, model: str, name: str, *, version: int) -> None:

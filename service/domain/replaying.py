@@ -1,0 +1,75 @@
+"""A lineage that learns a model's history again: what it was told to do, and how that is stored."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+from service.domain.exclusion import Exclusion
+from service.domain.position import Run
+from service.domain.registry import Json, Lease, LineageId, ModelName, Origin, SealedState, VersionNumber
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a replaying lineage follows; it is kept for good with its lineage.
+
+    It began with the state `ancestor` of lineage `source`, which had learned `learned`, and follows what
+    the champion `follow` learned, without the exclusions of these numbers and those that come to be. What
+    left a trace in the state besides is that of `source`, if the state is one of `source`.
+    """
+
+    follow: LineageId
+    source: LineageId
+    ancestor: str
+    learned: Sequence[Run]
+    spec: Json
+    exclusions: Sequence[int] = ()
+    freeze: bool = False
+    actor: str = ""
+    reason: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        runs = [[run.topic, run.partition, run.first, run.last] for run in self.learned]
+        return {
+            "follow": self.follow,
+            "source": self.source,
+            "ancestor": self.ancestor,
+            "learned": runs,
+            "spec": dict(self.spec),
+            "exclusions": list(self.exclusions),
+            "freeze": self.freeze,
+            "actor": self.actor,
+            "reason": self.reason,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """The inverse of `to_json`."""
+        return cls(**{**data, "learned": [Run(*run) for run in data["learned"]]})
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """A replaying lineage to be made, with the exclusions that it is made for."""
+
+    model: ModelName
+    plan: Plan
+    version: VersionNumber
+    state: SealedState
+    exclusions: Sequence[Exclusion]
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Promotion:
+    """A replaying lineage takes over from the champion of the lease; compare-and-set on both."""
+
+    lease: Lease
+    model: ModelName
+    lineage: LineageId
+    environment: Json
+    origin: Origin
+    evidence: Json
+    spec_digest: str
+    lease_ttl_s: float = 10.0

@@ -1,0 +1,174 @@
+"""Lineages that learn a model's history again: made, promoted or given up, each in one transaction."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, insert, select, update
+
+from service.domain.exclusion import shown
+from service.domain.registry import (
+    AuditEntry,
+    Lease,
+    Lineage,
+    LineageId,
+    Origin,
+    Role,
+    Version,
+    VersionKind,
+    VersionNumber,
+)
+from service.domain.replaying import Beginning, Plan, Promotion
+from service.errors import RefusedError
+from service.ports import ArtifactStore
+from service.storage import rows, writes
+from service.storage.database import Database
+from service.storage.exclusions import added
+from service.storage.leases import prove
+from service.storage.tables import checkpoints, journals, leases, lineages, models, versions
+
+
+class SqlReplays:
+    """Implements `ports.Replays`."""
+
+    def __init__(self, database: Database, store: ArtifactStore) -> None:
+        self._database = database
+        self._store = store
+
+    def begin(self, beginning: Beginning) -> Lineage:
+        """Lineage, first checkpoint, exclusions and audit; compare-and-set on the champion."""
+        if len(beginning.state.artifact) > writes.INLINE_BYTES:
+            self._store.put(beginning.state.digest, beginning.state.artifact)
+        with self._database.writing() as connection:
+            _require_champion(connection, beginning)
+            now = self._database.now(connection)
+            new = [added(connection, beginning.model, one, now=now) for one in beginning.exclusions]
+            numbers = sorted({*beginning.plan.exclusions, *(one.id for one in new)})
+            plan = replace(beginning.plan, exclusions=numbers)
+            lineage = _inserted(connection, beginning, plan, now=now)
+            writes.checkpoint(connection, lineage, 0, state=beginning.state, now=now)
+            before = writes.newest_version(connection, plan.follow)
+            evidence = {
+                "from": plan.ancestor,
+                "exclusions": [shown(one.stretch) for one in new],
+                "freeze": plan.freeze,
+                "lineage": lineage,
+            }
+            origin = beginning.origin
+            entry = AuditEntry(beginning.model, origin.actor, "replay", origin.reason, before, None, evidence)
+            writes.entry(connection, entry, now=now)
+            found = connection.execute(select(lineages).where(lineages.c.id == lineage)).one()
+            return rows.lineage(found)
+
+    def promote(self, promotion: Promotion) -> tuple[Version, Lease]:
+        """A version of the newest checkpoint takes over; every other replay of the model is retired."""
+        with self._database.writing() as connection:
+            prove(connection, promotion.lease)
+            now = self._database.now(connection)
+            old, new = promotion.lease.lineage, promotion.lineage
+            plan = _required_plan(connection, promotion)
+            lease = _fenced(connection, promotion, now=now)
+            before = writes.newest_version(connection, old)
+            number = _version(connection, promotion, plan, now=now)
+            writes.crown(connection, promotion.model, (old, new), spec=plan.spec, digest=promotion.spec_digest)
+            connection.execute(update(lineages).where(lineages.c.id == new).values(role=Role.CHAMPION, origin=number))
+            if plan.freeze:
+                connection.execute(update(models).where(models.c.name == promotion.model).values(frozen=False))
+            origin = promotion.origin
+            entry = AuditEntry(
+                promotion.model, origin.actor, "rollback", origin.reason, before, number, promotion.evidence
+            )
+            writes.entry(connection, entry, now=now)
+            writes.settled(connection, origin, f"version {number} takes over", now=now)
+            where = (versions.c.model == promotion.model, versions.c.number == number)
+            return rows.version(connection.execute(select(versions).where(*where)).one()), lease
+
+    def cancel(self, lineage: LineageId, *, origin: Origin) -> None:
+        """Retire it, unless it has taken over."""
+        with self._database.writing() as connection:
+            now = self._database.now(connection)
+            where = (lineages.c.id == lineage, lineages.c.role == Role.REPLAYING)
+            name = connection.execute(select(lineages.c.model).where(*where)).scalar()
+            if name is not None:
+                connection.execute(update(lineages).where(*where).values(role=Role.RETIRED))
+                evidence = {"lineage": lineage}
+                entry = AuditEntry(name, origin.actor, "cancel_replay", origin.reason, evidence=evidence)
+                writes.entry(connection, entry, now=now)
+
+    def unfinished(self) -> Sequence[Lineage]:
+        """Of every model, oldest first."""
+        statement = select(lineages).where(lineages.c.role == Role.REPLAYING).order_by(lineages.c.id)
+        with self._database.reading() as connection:
+            return [rows.lineage(found) for found in connection.execute(statement)]
+
+
+def _require_champion(connection: Connection, beginning: Beginning) -> None:
+    follow = beginning.plan.follow
+    where = (models.c.name == beginning.model, models.c.champion == follow)
+    if connection.execute(update(models).where(*where).values(champion=follow)).rowcount != 1:
+        msg = (
+            f"found another champion of {beginning.model} than lineage {follow}, which this replay was planned for; "
+            f"ask again, and see `headrace model history {beginning.model}`"
+        )
+        raise RefusedError(msg)
+
+
+def _inserted(connection: Connection, beginning: Beginning, plan: Plan, *, now: datetime) -> LineageId:
+    values = {
+        "model": beginning.model,
+        "role": Role.REPLAYING,
+        "origin": beginning.version,
+        "starts": 0,
+        "plan": plan.to_json(),
+        "created_at": now,
+    }
+    return LineageId(writes.new_id(connection.execute(insert(lineages).values(**values))))
+
+
+def _required_plan(connection: Connection, promotion: Promotion) -> Plan:
+    found = connection.execute(select(lineages).where(lineages.c.id == promotion.lineage)).one_or_none()
+    if found is None or found.model != promotion.model or found.role != Role.REPLAYING:
+        role = "no such lineage" if found is None else f"it {found.role}"
+        msg = (
+            f"found {role}, expected lineage {promotion.lineage} of {promotion.model} replaying; another rollback "
+            f"cancels a replay, see `headrace model history {promotion.model}`"
+        )
+        raise RefusedError(msg)
+    return Plan.from_json(found.plan)
+
+
+def _fenced(connection: Connection, promotion: Promotion, *, now: datetime) -> Lease:
+    """The replaying lineage's lease under a new epoch: whoever has replayed it writes no more."""
+    held = promotion.lease
+    of_lineage = leases.c.lineage == promotion.lineage
+    epoch = connection.execute(select(leases.c.epoch).where(of_lineage).with_for_update()).scalar()
+    lease = Lease(promotion.lineage, held.holder, (epoch or 0) + 1, now + timedelta(seconds=promotion.lease_ttl_s))
+    values = {"holder": lease.holder, "epoch": lease.epoch, "expires_at": lease.expires_at}
+    if epoch is None:
+        connection.execute(insert(leases).values(lineage=promotion.lineage, **values))
+    else:
+        connection.execute(update(leases).where(of_lineage).values(**values))
+    return lease
+
+
+def _version(connection: Connection, promotion: Promotion, plan: Plan, *, now: datetime) -> VersionNumber:
+    lineage = promotion.lineage
+    newest = select(checkpoints).where(checkpoints.c.lineage == lineage).order_by(checkpoints.c.sequence.desc())
+    state = connection.execute(newest.limit(1)).one()
+    segments = connection.execute(select(journals.c.runs).where(journals.c.lineage == lineage)).scalars()
+    learned = [*plan.learned, *(run for data in segments for run in rows.decode_runs(data))]
+    values = {
+        "model": promotion.model,
+        "kind": VersionKind.ROLLBACK,
+        "parent": writes.newest_version(connection, promotion.lease.lineage),
+        "lineage": lineage,
+        "digest": state.digest,
+        "spec": plan.spec,
+        "position": state.position,
+        "learned": writes.ranges(learned),
+        "metrics": state.metrics,
+        "environment": promotion.environment,
+        "created_by": promotion.origin.actor,
+        "reason": promotion.origin.reason,
+    }
+    return writes.version(connection, values, now=now)
