@@ -146,6 +146,8 @@ def _services(
         changes=registry.changes,
         commands=registry.commands,
         dead_letters=registry.dead_letters,
+        pending=registry.pending,
+        outbox=registry.outbox,
         exclusions=registry.exclusions,
         replays=registry.replays,
         sealer=registry.signer,

@@ -1,12 +1,44 @@
 """Every Prometheus metric, declared once; updated once a batch or checkpoint, never an event."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+import numpy as np
+import numpy.typing as npt
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
+from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.registry import Collector
 
 from service.domain.events import TopicPartition
+
+DELAY_BOUNDS_S = (0.1, 1.0, 10.0, 60.0, 600.0, 3600.0, 21600.0, 86400.0, 604800.0, 2592000.0)
+
+
+class LabelDelay(Collector):
+    """`headrace_label_delay_seconds`: a histogram that takes a batch at once."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, npt.NDArray[np.int64]] = {}
+        self._sums: dict[str, float] = {}
+
+    def observe(self, model: str, delays_ms: Sequence[int]) -> None:
+        """The delays of one batch."""
+        if not delays_ms:
+            return
+        seconds = np.asarray(delays_ms) / 1000
+        found = np.bincount(np.searchsorted(DELAY_BOUNDS_S, seconds), minlength=len(DELAY_BOUNDS_S) + 1)
+        self._counts[model] = self._counts.get(model, np.zeros_like(found)) + found
+        self._sums[model] = self._sums.get(model, 0.0) + float(seconds.sum())
+
+    def collect(self) -> Iterator[Metric]:
+        """What Prometheus asks for."""
+        family = HistogramMetricFamily("headrace_label_delay_seconds", "From event to label.", labels=["model"])
+        names = [*map(str, DELAY_BOUNDS_S), "+Inf"]
+        for model, counts in list(self._counts.items()):
+            totals = np.cumsum(counts).tolist()
+            family.add_metric([model], [*zip(names, totals, strict=True)], self._sums[model])
+        yield family
 
 
 class PrometheusTelemetry:
@@ -37,6 +69,13 @@ class PrometheusTelemetry:
         )
         self.rollbacks = Counter("headrace_rollbacks", "Carried out.", ["model"], registry=registry)
         self.dead_letters = Counter("headrace_dead_letters", "Refused events.", ["model", "reason"], registry=registry)
+        self.label_outcomes = Counter("headrace_labels", "Labels by outcome.", ["model", "outcome"], registry=registry)
+        self.label_delay = LabelDelay()
+        registry.register(self.label_delay)
+        self.pending = Gauge("headrace_pending_labels", "Events that wait for one.", ["model"], registry=registry)
+        self.labelled = Gauge(
+            "headrace_labelled_share", "Of the events with a fate, those labelled.", ["model"], registry=registry
+        )
         self.retries = Counter("headrace_retries", "Unreachable services.", ["service"], registry=registry)
 
     def batch(self, model: str, counts: Mapping[str, int], seconds: float) -> None:
@@ -45,6 +84,13 @@ class PrometheusTelemetry:
             if count:
                 self.events.labels(model, outcome).inc(count)
         self.learn_seconds.labels(model).observe(seconds)
+
+    def labels(self, model: str, outcomes: Mapping[str, int], delays_ms: Sequence[int]) -> None:
+        """Labels came."""
+        for outcome, count in outcomes.items():
+            if count:
+                self.label_outcomes.labels(model, outcome).inc(count)
+        self.label_delay.observe(model, delays_ms)
 
     def refused(self, model: str, reasons: Mapping[str, int]) -> None:
         """Events became dead letters."""
@@ -70,6 +116,9 @@ class PrometheusTelemetry:
             for role, report in (("champion", metrics), ("baseline", metrics.get("baseline", {}))):
                 for name, value in report.get(window, {}).items():
                     self.model_metric.labels(model, role, name, window).set(value)
+        if labels := metrics.get("labels"):
+            self.pending.labels(model).set(labels["pending"])
+            self.labelled.labels(model).set(labels["share"])
         for monitor in metrics.get("drift", ()):
             name = monitor["name"]
             self.drift_value.labels(model, name).set(monitor["value"])

@@ -12,6 +12,7 @@ from service.domain.events import (
     TopicPartition,
 )
 from service.domain.exclusion import Exclusion
+from service.domain.pending import Outgoing, WaitingRow
 from service.domain.position import Bounds, Position, Run
 from service.domain.registry import (
     AuditEntry,
@@ -310,6 +311,30 @@ class Commands(Protocol):
         ...
 
 
+class Pending(Protocol):
+    """Events that wait for labels, and labels for events; written by commits."""
+
+    def find(self, lineage: LineageId, keys: Sequence[bytes]) -> Sequence[WaitingRow]:
+        """Those of the keys that wait."""
+        ...
+
+    def count(self, lineage: LineageId) -> int:
+        """How many wait."""
+        ...
+
+
+class Outbox(Protocol):
+    """Predictions that are durable and still to be sent; written by commits."""
+
+    def waiting(self, name: str, *, limit: int) -> Sequence[Outgoing]:
+        """Of every lineage of the model, oldest first."""
+        ...
+
+    def sent(self, numbers: Sequence[int]) -> None:
+        """Forget them."""
+        ...
+
+
 class DeadLetters(Protocol):
     """Refused events; written by commits, read and marked here."""
 
@@ -377,6 +402,10 @@ class Telemetry(Protocol):
 
     def batch(self, model: str, counts: Mapping[str, int], seconds: float) -> None:
         """One batch was learned."""
+        ...
+
+    def labels(self, model: str, outcomes: Mapping[str, int], delays_ms: Sequence[int]) -> None:
+        """Labels came: how many met which fate, and how long after their events those that joined."""
         ...
 
     def refused(self, model: str, reasons: Mapping[str, int]) -> None:

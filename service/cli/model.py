@@ -153,10 +153,10 @@ def _summary(app_: App, model: Model) -> dict[str, Any]:
     }
 
 
-def _events(counts: Mapping[str, int]) -> dict[str, int]:
+def _events(counts: Mapping[str, int], labels: Mapping[str, int]) -> dict[str, int]:
     return {
         **{outcome: counts.get(outcome, 0) for outcome in ("learned", "predicted", "dead", "duplicate")},
-        "pending": 0,
+        "pending": labels.get("pending", 0),
     }
 
 
@@ -177,7 +177,8 @@ def _details(app_: App, model: Model) -> dict[str, Any]:
             "since": newest.created_at,
         },
         "position": checkpoint.position.to_json(),
-        "events": _events(checkpoint.metrics.get("counts", {})),
+        "events": _events(checkpoint.metrics.get("counts", {}), checkpoint.metrics.get("labels", {})),
+        "labels": checkpoint.metrics.get("labels", {}),
         "metrics": {key: checkpoint.metrics.get(key, {}) for key in ("cumulative", "window", "baseline")},
         "challengers": [],
         "drift": checkpoint.metrics.get("drift", []),

@@ -12,7 +12,8 @@ from service.bootstrap import open_sink, open_source, spec_of
 from service.cli.context import ConfigOption, configured, out
 from service.domain.events import Records, TopicPartition
 from service.domain.position import Position
-from service.errors import RefusedError
+from service.domain.specification import ModelSpec
+from service.errors import ConfigurationError, RefusedError
 from service.ports import Decoder
 from service.stream.decoders import make_decoder
 from service.stream.publish import publish as publish_events
@@ -33,26 +34,30 @@ def publish(
     repeat: Annotated[int, typer.Option(min=1, help="How often.")] = 1,
     partitions: Annotated[int, typer.Option(min=1, help="For a topic that is made now.")] = 1,
     check: Annotated[bool, typer.Option(help="Send nothing if any event would be refused.")] = False,
+    labels: Annotated[
+        bool, typer.Option("--labels", help="Lines are labels, for the model's topic of labels.")
+    ] = False,
 ) -> None:
     """Append events to the model's topic."""
     with configured(config) as settings:
         spec = spec_of(settings, model)
+        topic = _topic(spec, labels=labels)
         events = read_events(source, fields=spec.fields)
         if check:
             events = _valid(make_decoder(spec), list(events))
         sink = open_sink(settings)
-        sink.create(spec.events, partitions=partitions)
+        sink.create(topic, partitions=partitions)
         with Progress(disable=not sys.stderr.isatty()) as progress:
-            task = progress.add_task(f"to {spec.events}", total=None)
+            task = progress.add_task(f"to {topic}", total=None)
             count = publish_events(
                 sink,
-                spec.events,
+                topic,
                 repeated(events, repeat, id_path=(spec.fields and spec.fields.id) or "id"),
                 rate=rate,
                 on_progress=lambda sent: progress.update(task, completed=sent),
             )
         sink.close()
-        out.print(f"{count} events are in {spec.events}")
+        out.print(f"{count} events are in {topic}")
 
 
 @app.command()
@@ -75,6 +80,15 @@ def tail(
                 for offset, value in zip(run.offsets, run.values, strict=True):
                     sys.stdout.write(f"{run.at.partition}:{offset} {value.decode(errors='backslashreplace')}\n")
         reader.close()
+
+
+def _topic(spec: ModelSpec, *, labels: bool) -> str:
+    if not labels:
+        return spec.events
+    if spec.labels is None:
+        msg = f"found no `labels:` for {spec.name} in the configuration, expected the name of its topic of labels"
+        raise ConfigurationError(msg)
+    return spec.labels
 
 
 def _valid(decoder: Decoder, values: list[bytes]) -> Iterator[bytes]:

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any, NewType, TypeAlias
 
 from service.domain.events import Reason, TopicPartition
+from service.domain.pending import Outgoing, WaitingRows
 from service.domain.position import Position, Run
 
 ModelName = NewType("ModelName", str)
@@ -189,6 +190,8 @@ class Commit:
     dead_letters: Sequence[DeadLetter]
     replayed: Sequence[int] = ()
     max_dead_letters: int = 10_000
+    waiting: WaitingRows | None = None
+    outgoing: Outgoing | None = None
 
 
 @dataclass(frozen=True, slots=True)

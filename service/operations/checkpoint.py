@@ -11,24 +11,33 @@ At most one checkpoint of a lineage is in flight.
 import random
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import structlog
 
+from service.domain.events import EventId
 from service.domain.exclusion import Stretch
+from service.domain.pending import Outgoing, WaitingRow, WaitingRows
 from service.domain.position import Position, Run
-from service.domain.registry import Checkpoint, Command, Commit, DeadLetter, Lease, Origin
+from service.domain.registry import Checkpoint, Command, Commit, DeadLetter, Lease, LineageId, Origin
 from service.domain.specification import CheckpointSpec
 from service.errors import HeadraceError, UnavailableError
+from service.learning.learner import Said
 from service.learning.score_journal import Part, encode
+from service.learning.waiters import Waiter, id_of, key_of, packed, unpacked
+from service.learning.waiting import Changes
 from service.operations.outage import Outage
+from service.operations.predictions import MOST_UNSENT, Sender, outgoing
 from service.operations.services import Services
 
 _log = structlog.get_logger(__name__)
 
 THIN_EVERY_S = 60.0
+
+Answered = TypeVar("Answered")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +67,10 @@ class Draft:
     replayed: Sequence[int]
     max_dead_letters: int
     keep_scores_s: float
+    waiting: Changes | None = None
+    said: Sequence[Said] = ()
+    predictions: str | None = None
+    version: int = 0
 
 
 class Committer:
@@ -71,7 +84,29 @@ class Committer:
         self._stop = stop
         self.exclusions = exclusions
         self._thinned = time.monotonic()
+        self._sender: Sender | None = None
+        self._sending: Future[None] | None = None
         self.outage: Outage | None = None
+
+    @property
+    def backlogged(self) -> bool:
+        """Whether so many predictions wait to be sent that learning must wait too."""
+        return self._sender is not None and self._sender.unsent > MOST_UNSENT
+
+    def send_predictions(self, model: str) -> None:
+        """Begin to send what commits have left to be sent, unless that is under way."""
+        self._sender = self._sender or Sender(self._services, model)
+        if self._sending is None or self._sending.done():
+            self._sending = self._pool.submit(self._sender.send)
+
+    def find(self, lineage: LineageId, keys: Sequence[EventId]) -> "Future[Mapping[EventId, Waiter]]":
+        """Begin to look up who waits under these ids; patient while the database is away."""
+        return self._pool.submit(self._find, lineage, keys)
+
+    def _find(self, lineage: LineageId, keys: Sequence[EventId]) -> Mapping[EventId, Waiter]:
+        packed_keys = [key_of(key) for key in keys]
+        rows = self._patiently(lambda: self._services.pending.find(lineage, packed_keys))
+        return {id_of(row.key): unpacked(row.key, row.kind, row.ts, row.payload) for row in rows}
 
     def submit(self, draft: Draft) -> "Future[Written]":
         """Begin to write; the future raises what the writing raised."""
@@ -127,14 +162,22 @@ class Committer:
             dead_letters=draft.dead_letters,
             replayed=draft.replayed,
             max_dead_letters=draft.max_dead_letters,
+            waiting=_waiting_rows(draft.waiting) if draft.waiting else None,
+            outgoing=_outgoing(draft),
         )
 
     def _commit_patiently(self, commit: Commit) -> Checkpoint:
+        def attempt() -> Checkpoint:
+            done = self._already(commit) if self.outage is not None else None
+            return done or self._services.checkpoints.commit(commit)
+
+        return self._patiently(attempt)
+
+    def _patiently(self, attempt: Callable[[], Answered]) -> Answered:
         wait_s = 0.1
         while True:
             try:
-                done = self._already(commit) if self.outage is not None else None
-                checkpoint = done or self._services.checkpoints.commit(commit)
+                answered = attempt()
             except UnavailableError as error:
                 self._note_down(error)
                 if self._stop.wait(wait_s * random.uniform(0.5, 1.5)):  # noqa: S311 - jitter, not a secret
@@ -142,7 +185,7 @@ class Committer:
                 wait_s = min(wait_s * 2, 5.0)
             else:
                 self.outage = None
-                return checkpoint
+                return answered
 
     def _thin(self, draft: Draft) -> None:
         """Once a minute; what fails now is done the next time."""
@@ -168,6 +211,17 @@ class Committer:
         if self.outage is None:
             _log.info("database_unavailable", error=str(error))
         self.outage = Outage.noted(self.outage, error)
+
+
+def _waiting_rows(changes: Changes) -> WaitingRows:
+    created = [WaitingRow(key_of(key), *packed(waiter)) for key, waiter in changes.created.items()]
+    return WaitingRows(created, [key_of(key) for key in changes.resolved], changes.border_ms)
+
+
+def _outgoing(draft: Draft) -> Outgoing | None:
+    if draft.predictions is None or not draft.said:
+        return None
+    return outgoing(draft.said, topic=draft.predictions, model=draft.model, version=draft.version)
 
 
 class Rhythm:

@@ -64,14 +64,15 @@ def first_position(services: Services, spec: ModelSpec) -> Position:
     since_ms = int(spec.start.timestamp() * 1000) if isinstance(spec.start, datetime) else None
     source = services.source(spec.name)
     try:
-        bounds = source.bounds([spec.events], since_ms=since_ms)
+        bounds = source.bounds(spec.topics, since_ms=since_ms)
     except NotFoundError:
         if not services.make_topics:
             raise
         sink = services.sink()
-        sink.create(spec.events, partitions=1)
+        for topic in spec.topics:
+            sink.create(topic, partitions=1)
         sink.close()
-        bounds = source.bounds([spec.events])
+        bounds = source.bounds(spec.topics, since_ms=since_ms)
     finally:
         source.close()
     at_end = spec.start == "latest"

@@ -199,7 +199,7 @@ class Host:
         spec = recovered.spec
         exclusions = [one.stretch for one in self.services.exclusions.list(name)]
         archive, accept_gap = self.services.archive(spec), self.options.accept_gap
-        start = Start([spec.events], recovered.position, archive, exclusions, accept_gap=accept_gap)
+        start = Start(spec.topics, recovered.position, archive, exclusions, accept_gap=accept_gap)
         feed = Feed(self.services.source(spec.name), start, failed=partial(self.services.telemetry.failure, "stream"))
         committer = Committer(self.services, self._pool, self.stop, exclusions=exclusions)
         if lineage.role is Role.CHAMPION:
@@ -244,7 +244,7 @@ class Host:
         for session in self.sessions.values():
             source = self.services.source(session.spec.name)
             try:
-                bounds = self._patiently(partial(source.bounds, [session.spec.events]))
+                bounds = self._patiently(partial(source.bounds, session.spec.topics))
             finally:
                 source.close()
             ends[session.spec.name] = {at: found.end for at, found in bounds.items()}

@@ -18,6 +18,8 @@ from service.ports import (
     History,
     Leases,
     Models,
+    Outbox,
+    Pending,
     Replays,
     Sealer,
     Sink,
@@ -37,6 +39,8 @@ class Services:
     changes: Changes
     commands: Commands
     dead_letters: DeadLetters
+    pending: Pending
+    outbox: Outbox
     exclusions: Exclusions
     replays: Replays
     sealer: Sealer

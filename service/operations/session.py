@@ -5,18 +5,20 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 
 import structlog
 
 from service.domain.events import Decoded, Reason, Records, Refusal, Skipped, TopicPartition
 from service.domain.exclusion import Stretch
 from service.domain.position import Position
-from service.domain.registry import CheckpointStep, Command, DeadLetter, Lease
+from service.domain.registry import CheckpointStep, Command, DeadLetter, Lease, Role
 from service.errors import LeaseLostError
 from service.learning.learner import Outcome
 from service.learning.waiters import Item
 from service.operations.checkpoint import Committer, Draft, Rhythm, Written, trimmed
 from service.operations.feed import Supply
+from service.operations.lookahead import NOTHING, Found, Lookahead
 from service.operations.recover import Recovered
 from service.operations.services import Services
 from service.operations.share import SHARE_OVER, Share
@@ -68,6 +70,7 @@ class Session:
         self._pieces: deque[FeedItem] = deque()
         self._exclusions: Sequence[Stretch] | None = None
         self._obey()
+        self._ahead = self._lookahead()
         self._slice = SMALLEST_SLICE * 16
         self._dirty = False
         self._footprint = self.services.footprint(f"{spec.name}-{self.lease.lineage}")
@@ -75,20 +78,25 @@ class Session:
         self._suspicious = self.recovered.starts > SUSPICIOUS_STARTS or bool(suspects)
         self._isolated = {where for where, deaths in suspects.items() if deaths > 1} | self.condemned
         self._judged = 0
+        self._predictions = spec.predictions if self.recovered.lineage.role is Role.CHAMPION else None
+        if self._predictions is not None:
+            self.committer.send_predictions(spec.name)
 
     def step(self) -> bool:
         """Learn one slice if there is one, and see to the checkpoint; whether anything was learned."""
         if self.lease_lost:
             msg = f"the lease of {self.spec.name} was taken by another process; nothing more is written here"
             raise LeaseLostError(msg)
-        item = None if self.frozen or self._held_back() else self._next()
-        if isinstance(item, Skipped):
-            self._move(item.at, item.next_offset)
-            self._dirty = True
-        elif item is not None:
-            self._learn(item)
+        taken = None if self.frozen or self._held_back() else self._take_next()
+        if taken is not None:
+            item, found = taken
+            if isinstance(item, Skipped):
+                self._move(item.at, item.next_offset)
+                self._dirty = True
+            else:
+                self._learn(item, found)
         self._see_to_checkpoint()
-        return item is not None
+        return taken is not None
 
     def drained(self, ends: dict[TopicPartition, int]) -> bool:
         """Whether everything before `ends` has been learned."""
@@ -125,7 +133,22 @@ class Session:
 
     def _held_back(self) -> bool:
         """Whether so much waits for its commit that learning must wait too."""
-        return self.learner.scored_since_commit > MOST_HELD_BACK or len(self._letters) > SHARE_OVER * 10
+        much = self.learner.scored_since_commit > MOST_HELD_BACK or len(self._letters) > SHARE_OVER * 10
+        return much or self.committer.backlogged
+
+    def _lookahead(self) -> Lookahead | None:
+        """What looks up labels' events; None where labels come with their events."""
+        if self.learner.waiting is None:
+            return None
+        find = partial(self.committer.find, self.lease.lineage)
+        return Lookahead(self.learner.waiting, decode=self._decoder.decode, find=find)
+
+    def _take_next(self) -> tuple[FeedItem, Found] | None:
+        if self._ahead is None:
+            item = self._next()
+            return None if item is None else (item, NOTHING)
+        self._ahead.fill(self._next)
+        return self._ahead.next()
 
     def _next(self) -> FeedItem | None:
         if not self._pieces and (item := self.feed.take(timeout_s=0)) is not None:
@@ -137,14 +160,14 @@ class Session:
             self._pieces.appendleft(rest)
         return first
 
-    def _learn(self, run: Records | Decoded) -> None:
+    def _learn(self, run: Records | Decoded, found: Found = NOTHING) -> None:
         began = time.perf_counter()
         while self._isolated and (hit := self._convict_in(run)) is not None:
-            run = self._pass_over(run, hit)
+            run = self._pass_over(run, hit, found)
         decoded = self._decoder.decode(run) if isinstance(run, Records) else run
         self._footprint.mark(run.at, decoded.first_offset)
         before = self._mark(run.at) if self._suspicious else None
-        outcome = self.learner.learn(decoded, before=before)
+        outcome = self.learner.learn(decoded, supplied=found, before=before)
         self._footprint.mark(run.at, NOWHERE)
         count = count_of(run)
         self._judged += count
@@ -153,6 +176,8 @@ class Session:
         if count:
             self._slice = int(min(max(count / seconds * SLICE_S, SMALLEST_SLICE), LARGEST_SLICE))
         self.services.telemetry.batch(self.spec.name, outcome.counts, seconds)
+        if outcome.labels:
+            self.services.telemetry.labels(self.spec.name, outcome.labels, outcome.delays_ms)
         self._take(run.at, outcome)
 
     def _move(self, at: TopicPartition, offset: int) -> None:
@@ -229,6 +254,10 @@ class Session:
                 replayed=replayed,
                 max_dead_letters=self.spec.dead_letters.max_count,
                 keep_scores_s=self.spec.scores.keep,
+                waiting=pending.waiting,
+                said=pending.said,
+                predictions=self._predictions,
+                version=self.recovered.lineage.origin,
             )
         )
 
@@ -246,6 +275,10 @@ class Session:
         self._committed_at = time.monotonic()
         self.commands = list(written.commands)
         self._obey()
+        if self.learner.waiting is not None:
+            self.learner.waiting.landed()
+        if self._predictions is not None:
+            self.committer.send_predictions(self.spec.name)
         self.feed.acknowledge(written.checkpoint.position)
         self.services.reached(CheckpointStep.ACKNOWLEDGED)
         telemetry = self.services.telemetry
@@ -257,7 +290,8 @@ class Session:
 
     def _report(self) -> dict[str, object]:
         learner = self.learner
-        return {**learner.report(), "counts": dict(learner.counts), "drift": learner.drift()}
+        labels = {"labels": found} if (found := learner.labels()) else {}
+        return {**learner.report(), **labels, "counts": dict(learner.counts), "drift": learner.drift()}
 
     def lag(self) -> dict[TopicPartition, int]:
         """Events not yet learned, a partition at a time."""
@@ -277,11 +311,11 @@ class Session:
         near = [offset for at, offset in self._isolated if at == run.at and first_of(run) <= offset < run.next_offset]
         return min(set(near).intersection(offsets_of(run)), default=None) if near else None
 
-    def _pass_over(self, run: Records | Decoded, offset: int) -> Records | Decoded:
+    def _pass_over(self, run: Records | Decoded, offset: int, found: Found) -> Records | Decoded:
         """Learn what stands before the culprit, refuse it, and return what stands behind."""
         before, tail = cut(run, offset)
         if count_of(before):
-            self._learn(before)
+            self._learn(before, found)
         detail = "the process died twice while learning it"
         refusal = Refusal(offset, Reason.KILLED_PROCESS, detail, payload_of(run, offset))
         self._take(run.at, self.learner.skip(run.at, refusal))

@@ -18,7 +18,7 @@ from service.domain.registry import (
     VersionNumber,
 )
 from service.ports import ArtifactStore
-from service.storage import rows, writes
+from service.storage import pending, rows, writes
 from service.storage.database import Database
 from service.storage.leases import lease_values, prove
 from service.storage.tables import checkpoints, journals, leases, lineages, models, versions
@@ -120,6 +120,7 @@ class SqlChanges:
                 connection.execute(
                     delete(table).where(table.c.lineage == lease.lineage, table.c.sequence > to_sequence)
                 )
+            pending.fall_back(connection, lease.lineage, to_sequence=to_sequence)
             now = self._database.now(connection)
             self._note(connection, lease, origin, action="fall_back", now=now)
 
@@ -147,6 +148,8 @@ class SqlChanges:
             now=now,
         )
         connection.execute(update(lineages).where(lineages.c.id == lineage).values(origin=number))
+        if succession.role is Role.CHAMPION:
+            pending.inherit(connection, lineage, of=succession.lease.lineage)
         writes.checkpoint(connection, lineage, 0, state=succession.state, now=now)
         return lineage, number
 

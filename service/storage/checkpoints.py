@@ -27,7 +27,7 @@ from service.domain.registry import (
 )
 from service.errors import LeaseLostError
 from service.ports import ArtifactStore
-from service.storage import retention, rows, writes
+from service.storage import outbox, pending, retention, rows, writes
 from service.storage.artifacts import Reached
 from service.storage.database import Database
 from service.storage.leases import prove
@@ -122,6 +122,10 @@ class SqlCheckpoints:
         )
         if commit.dead_letters or commit.replayed:
             self._write_letters(connection, commit, now=now)
+        if commit.waiting is not None:
+            pending.write(connection, lineage, commit.sequence, commit.waiting)
+        if commit.outgoing is not None:
+            outbox.write(connection, lineage, commit.sequence, outgoing=commit.outgoing, now=now)
         return Checkpoint(
             number,
             lineage,

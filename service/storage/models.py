@@ -16,7 +16,7 @@ from service.domain.registry import (
 )
 from service.errors import LeaseHeldError, NotFoundError, RefusedError
 from service.ports import ArtifactStore
-from service.storage import rows, writes
+from service.storage import pending, rows, writes
 from service.storage.database import Database
 from service.storage.holder import Holder
 from service.storage.tables import leases, lineages, models
@@ -65,6 +65,7 @@ class SqlModels:
                 if lease.expires_at > now and not (holder and holder.is_dead_here()):
                     msg = f"found {name} being written by {lease.holder}, expected it stopped; stop the learner first"
                     raise LeaseHeldError(msg)
+            pending.forget(connection, name)
             connection.execute(delete(models).where(models.c.name == name))
             writes.entry(connection, AuditEntry(ModelName(name), actor, "delete", reason), now=now)
 

@@ -16,6 +16,8 @@ from service.storage.exclusions import SqlExclusions
 from service.storage.history import SqlHistory
 from service.storage.leases import SqlLeases
 from service.storage.models import SqlModels
+from service.storage.outbox import SqlOutbox
+from service.storage.pending import SqlPending
 from service.storage.replays import SqlReplays
 from service.storage.signing import Signer
 
@@ -33,6 +35,8 @@ class Registry:
     changes: SqlChanges
     commands: SqlCommands
     dead_letters: SqlDeadLetters
+    pending: SqlPending
+    outbox: SqlOutbox
     exclusions: SqlExclusions
     replays: SqlReplays
 
@@ -61,6 +65,8 @@ def open_registry(
             changes=SqlChanges(database, store),
             commands=SqlCommands(database),
             dead_letters=SqlDeadLetters(database),
+            pending=SqlPending(database),
+            outbox=SqlOutbox(database),
             exclusions=SqlExclusions(database),
             replays=SqlReplays(database, store),
         )

@@ -1,6 +1,6 @@
 """Telemetry that goes nowhere."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from service.domain.events import TopicPartition
@@ -10,6 +10,9 @@ class NullTelemetry:
     """Implements `ports.Telemetry`; for commands that run once."""
 
     def batch(self, model: str, counts: Mapping[str, int], seconds: float) -> None:
+        """Nothing."""
+
+    def labels(self, model: str, outcomes: Mapping[str, int], delays_ms: Sequence[int]) -> None:
         """Nothing."""
 
     def refused(self, model: str, reasons: Mapping[str, int]) -> None:

@@ -1,0 +1,32 @@
+"""What waits for a label, or for its event, as the registry keeps it; and predictions that are to be sent."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingRow:
+    """An event, or a label, under the key of its id; `ts` in epoch milliseconds."""
+
+    key: bytes
+    kind: int
+    ts: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingRows:
+    """What one commit changes: new rows, keys that wait no more, and the time before which all is forgotten."""
+
+    created: Sequence[WaitingRow]
+    resolved: Sequence[bytes]
+    border_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """Records for a topic of predictions: (key, value) each."""
+
+    topic: str
+    records: Sequence[tuple[bytes, bytes]]
+    id: int = 0

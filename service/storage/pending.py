@@ -1,0 +1,136 @@
+"""Events that wait for labels, and labels for events, by the set (pool) that a lineage works with.
+
+A row that was resolved stays for a few commits: whoever falls back to a checkpoint before that needs it again.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, delete, func, select, text, update
+
+from service.domain.pending import WaitingRow, WaitingRows
+from service.domain.registry import LineageId
+from service.storage.database import Database
+from service.storage.tables import lineages, pending
+
+COMMITS_KEPT = 10
+MOST_KEYS = 1000
+
+_INSERT_POSTGRES = text(
+    """
+    INSERT INTO pending (pool, key, kind, lineage, created, resolved, ts, payload)
+    SELECT :pool, t.key, t.kind, :lineage, :created, NULL, t.ts, t.payload
+    FROM unnest(
+        CAST(:keys AS bytea[]), CAST(:kinds AS smallint[]), CAST(:times AS bigint[]), CAST(:payloads AS bytea[])
+    ) AS t (key, kind, ts, payload)
+    ON CONFLICT (pool, key) DO UPDATE SET kind = excluded.kind, lineage = excluded.lineage,
+        created = excluded.created, resolved = NULL, ts = excluded.ts, payload = excluded.payload
+    """
+)
+_RESOLVE_POSTGRES = text(
+    "UPDATE pending SET resolved = :resolved WHERE pool = :pool AND key = ANY(CAST(:keys AS bytea[]))"
+)
+_FIND_POSTGRES = text(
+    "SELECT key, kind, ts, payload FROM pending "
+    "WHERE pool = :pool AND key = ANY(CAST(:keys AS bytea[])) AND resolved IS NULL"
+)
+
+
+class SqlPending:
+    """Implements `ports.Pending`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def find(self, lineage: LineageId, keys: Sequence[bytes]) -> Sequence[WaitingRow]:
+        """Those of the keys that wait."""
+        with self._database.reading() as connection:
+            pool = pool_of(connection, lineage)
+            if not self._database.is_sqlite:
+                found: Any = connection.execute(_FIND_POSTGRES, {"pool": pool, "keys": list(keys)})
+                return [WaitingRow(bytes(row.key), row.kind, row.ts, bytes(row.payload)) for row in found]
+            return [
+                row
+                for start in range(0, len(keys), MOST_KEYS)
+                for row in _some(connection, pool, keys[start : start + MOST_KEYS])
+            ]
+
+    def count(self, lineage: LineageId) -> int:
+        """How many wait."""
+        with self._database.reading() as connection:
+            where = (pending.c.pool == pool_of(connection, lineage), pending.c.resolved.is_(None))
+            return int(connection.execute(select(func.count()).select_from(pending).where(*where)).scalar_one())
+
+
+def pool_of(connection: Connection, lineage: LineageId) -> int:
+    """The set of waiting rows that the lineage works with: its own, or its predecessor's."""
+    statement = select(func.coalesce(lineages.c.pool, lineages.c.id)).where(lineages.c.id == lineage)
+    return int(connection.execute(statement).scalar_one())
+
+
+def write(connection: Connection, lineage: LineageId, sequence: int, rows: WaitingRows) -> None:
+    """What one commit changes."""
+    pool = pool_of(connection, lineage)
+    if connection.dialect.name == "sqlite":
+        _write_sqlite(connection, (pool, lineage, sequence), rows)
+    else:
+        _write_postgres(connection, (pool, lineage, sequence), rows)
+    settled = pending.c.resolved <= sequence - COMMITS_KEPT
+    connection.execute(delete(pending).where(pending.c.pool == pool, settled))
+    connection.execute(delete(pending).where(pending.c.pool == pool, pending.c.ts < rows.border_ms))
+
+
+def fall_back(connection: Connection, lineage: LineageId, *, to_sequence: int) -> None:
+    """As it was at that commit; what was resolved more than a few commits after it is gone."""
+    pool = pool_of(connection, lineage)
+    of_pool = pending.c.pool == pool
+    connection.execute(delete(pending).where(of_pool, pending.c.lineage == lineage, pending.c.created > to_sequence))
+    connection.execute(update(pending).where(of_pool, pending.c.resolved > to_sequence).values(resolved=None))
+
+
+def inherit(connection: Connection, lineage: LineageId, *, of: LineageId) -> None:
+    """The new lineage works with its predecessor's rows; those already resolved are no longer needed."""
+    pool = pool_of(connection, of)
+    connection.execute(delete(pending).where(pending.c.pool == pool, pending.c.resolved.is_not(None)))
+    connection.execute(update(lineages).where(lineages.c.id == lineage).values(pool=pool))
+
+
+def forget(connection: Connection, model: str) -> None:
+    """All that waits for any lineage of the model."""
+    pools = select(lineages.c.id).where(lineages.c.model == model)
+    connection.execute(delete(pending).where(pending.c.pool.in_(pools)))
+
+
+def _some(connection: Connection, pool: int, keys: Sequence[bytes]) -> list[WaitingRow]:
+    where = (pending.c.pool == pool, pending.c.key.in_(keys), pending.c.resolved.is_(None))
+    found = connection.execute(select(pending.c.key, pending.c.kind, pending.c.ts, pending.c.payload).where(*where))
+    return [WaitingRow(row.key, row.kind, row.ts, row.payload) for row in found]
+
+
+def _write_sqlite(connection: Connection, where: tuple[int, int, int], rows: WaitingRows) -> None:
+    pool, lineage, sequence = where
+    if rows.created:
+        values = [(pool, row.key, row.kind, lineage, sequence, row.ts, row.payload) for row in rows.created]
+        connection.exec_driver_sql(
+            "INSERT OR REPLACE INTO pending (pool, key, kind, lineage, created, resolved, ts, payload) "
+            "VALUES (?, ?, ?, ?, ?, NULL, ?, ?)",
+            values,
+        )
+    if rows.resolved:
+        gone = [(sequence, pool, key) for key in rows.resolved]
+        connection.exec_driver_sql("UPDATE pending SET resolved = ? WHERE pool = ? AND key = ?", gone)
+
+
+def _write_postgres(connection: Connection, where: tuple[int, int, int], rows: WaitingRows) -> None:
+    pool, lineage, sequence = where
+    if rows.created:
+        columns = {
+            "keys": [row.key for row in rows.created],
+            "kinds": [row.kind for row in rows.created],
+            "times": [row.ts for row in rows.created],
+            "payloads": [row.payload for row in rows.created],
+        }
+        connection.execute(_INSERT_POSTGRES, {"pool": pool, "lineage": lineage, "created": sequence, **columns})
+    if rows.resolved:
+        gone = {"resolved": sequence, "pool": pool, "keys": list(rows.resolved)}
+        connection.execute(_RESOLVE_POSTGRES, gone)

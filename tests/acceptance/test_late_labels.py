@@ -1,0 +1,196 @@
+"""Labels that come later, through the whole service: equal to river, exactly once, whatever dies."""
+
+import random
+import time
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from river import datasets, evaluate, metrics, stream
+
+from service.bootstrap import build_estimator
+from service.domain.position import Position
+from service.domain.specification import ModelSpec
+from tests.acceptance.harness import PHISHING, Deployment, kill, metric, terminate, wait_until
+
+EVENTS = 1250
+REPEATS = 12
+
+
+@pytest.fixture(params=["log", "kafka-python", "librdkafka"])
+def kafka(request: pytest.FixtureRequest) -> dict[str, Any] | None:
+    """The stream's settings; None for the embedded log."""
+    if request.param == "log":
+        return None
+    broker = request.getfixturevalue("broker")
+    return {"bootstrap_servers": broker.bootstrap, "driver": request.param}
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def registry_url(request: pytest.FixtureRequest) -> str | None:
+    """The registry's address; None for the folder's own SQLite file."""
+    return None if request.param == "sqlite" else str(request.getfixturevalue("postgres_url"))
+
+
+def model(topic: str, **changes: Any) -> dict[str, Any]:
+    """Phishing with labels between the events."""
+    return {**PHISHING, "events": topic, "labels": topic, **changes}
+
+
+def interleaved(delay: int, *, rounds: int = 1) -> list[bytes]:
+    """River's interleaving of Phishing's events and their labels, `rounds` times over with ids of their own."""
+    rows = list(datasets.Phishing()) * rounds
+    found = []
+    for number, x, y in stream.simulate_qa(rows, moment=None, delay=delay):
+        found.append({"id": number, "x": x} if y is None else {"id": number, "y": y})
+    return [msgspec.json.encode(one) for one in found]
+
+
+def oracle(delay: int, *, rounds: int = 1) -> dict[str, float]:
+    """What river's delayed progressive validation says."""
+    accuracy, curve = metrics.Accuracy(), metrics.ROCAUC()
+    for one in (accuracy, curve):
+        spec = ModelSpec.model_validate(PHISHING)
+        evaluate.progressive_val_score(list(datasets.Phishing()) * rounds, build_estimator(spec)[0], one, delay=delay)
+    return {"Accuracy": accuracy.get(), "ROCAUC": curve.get()}
+
+
+def scores(deployment: Deployment) -> dict[str, float]:
+    """The same metrics, as the service has them."""
+    found = deployment.state().report["cumulative"]
+    return {name: found[name] for name in ("Accuracy", "ROCAUC")}
+
+
+@pytest.mark.parametrize("delay", [10, 400])
+def test_equals_rivers_delayed_validation(tmp_path: Path, kafka: dict[str, Any] | None, topic: str, delay: int) -> None:
+    """The same interleaving in one topic gives river's own metric, through the log and through Kafka."""
+    deployment = Deployment(tmp_path, model(topic), kafka=kafka)
+    deployment.publish(interleaved(delay))
+    deployment.command("learn", "--until-end")
+    assert scores(deployment) == oracle(delay)
+    assert deployment.state().counts == {"learned": EVENTS, "predicted": EVENTS}
+
+
+def test_sigkill_at_random_moments(
+    tmp_path: Path, kafka: dict[str, Any] | None, registry_url: str | None, topic: str
+) -> None:
+    """Killed again and again with thousands of events waiting, the metric is still river's, each label used once."""
+    deployment = Deployment(tmp_path, model(topic), kafka=kafka, registry_url=registry_url)
+    deployment.publish(interleaved(3000, rounds=REPEATS))
+    chance = random.Random(3)
+    for _ in range(3):
+        process = deployment.start("learn", "--until-end")
+        time.sleep(chance.uniform(0.8, 1.8))
+        kill(process)
+    deployment.command("learn", "--until-end")
+    assert scores(deployment) == oracle(3000, rounds=REPEATS)
+    assert deployment.state().counts == {"learned": EVENTS * REPEATS, "predicted": EVENTS * REPEATS}
+
+
+def test_every_outcome_is_counted(tmp_path: Path) -> None:
+    """Labels before their events, twice, contradicting, of unknown ids, too late, and of labelled events."""
+    deployment = Deployment(tmp_path, model("events", label_ttl="10s", dedupe={"events": 100}))
+    x = next(iter(datasets.Phishing()))[0]
+    start = 1_700_000_000_000
+
+    def event(number: int | str, ts: int, **more: Any) -> dict[str, Any]:
+        return {"id": number, "ts": start + ts, "x": x, **more}
+
+    def label(number: int | str, ts: int, *, y: bool = True) -> dict[str, Any]:
+        return {"id": number, "ts": start + ts, "y": y}
+
+    records = [
+        event("joined", 0),
+        label("joined", 500),
+        label("joined", 600),
+        label("joined", 700, y=False),
+        label("early", 700),
+        event("early", 800),
+        event("inline", 900, y=True),
+        label("inline", 950),
+        label("unknown", 1000),
+        event("late", 1000),
+        event("waits", 12_000),
+        *(event(number, 12_500) for number in range(200)),
+        label("late", 12_900),
+    ]
+    deployment.publish([msgspec.json.encode(one) for one in records])
+    deployment.command("learn", "--until-end")
+    shown = msgspec.json.decode(deployment.command("model", "show", "phishing", "--json").stdout)
+    found = shown["labels"]
+    assert {name: found[name] for name in ("joined", "early", "duplicate", "contradicting", "late")} == {
+        "joined": 2,
+        "early": 2,
+        "duplicate": 2,
+        "contradicting": 1,
+        "late": 1,
+    }
+    assert found["unmatched"] == 1
+    assert found["expired"] == 1
+    assert shown["events"] == {"learned": 3, "predicted": 203, "dead": 0, "duplicate": 0, "pending": 201}
+    assert found["share"] == pytest.approx(3 / 205)
+
+
+def test_a_year_9999_event_expires_nothing(tmp_path: Path) -> None:
+    """Nor do thirty of them in a row; and a pause of the stream, however long, expires nothing either."""
+    deployment = Deployment(tmp_path, model("events", label_ttl="1s", guard={"max_future_skew": "999999d"}))
+    rows = list(islice(datasets.Phishing(), 300))
+    day = 86_400_000
+    far = 253_000_000_000_000
+    events = [{"id": n, "ts": 1_000_000, "x": x} for n, (x, _) in enumerate(rows)]
+    events[100:100] = [{"id": f"far{n}", "ts": far, "x": rows[0][0]} for n in range(30)]
+    labels = [{"id": n, "ts": 1_000_000 + 400 * day, "y": y} for n, (_, y) in enumerate(rows)]
+    deployment.publish([msgspec.json.encode(one) for one in events])
+    deployment.command("learn", "--until-end")
+    time.sleep(1.5)
+    deployment.publish([msgspec.json.encode(one) for one in labels])
+    deployment.command("learn", "--until-end")
+    shown = msgspec.json.decode(deployment.command("model", "show", "phishing", "--json").stdout)
+    assert shown["labels"]["joined"] == 300
+    assert shown["labels"]["expired"] == 0
+
+
+def test_predictions_are_sent_once_durable(tmp_path: Path, kafka: dict[str, Any] | None, topic: str) -> None:
+    """Through deaths every event's prediction arrives, equal repeats under one key, none before its commit."""
+    told = f"{topic}.predictions"
+    deployment = Deployment(tmp_path, model(topic, predictions=told), kafka=kafka)
+    deployment.publish([], topic=told)
+    deployment.publish(interleaved(50))
+    for _ in range(2):
+        process = deployment.start("learn", "--until-end")
+        time.sleep(1.0)
+        kill(process)
+    process = deployment.start("learn")
+    wait_until(lambda: deployment.learned() >= EVENTS)
+    wait_until(lambda: len(predictions(deployment, told)) >= EVENTS)
+    assert metric(deployment.port(), "headrace_labels_total", outcome="joined") is not None
+    terminate(process)
+    found = predictions(deployment, told)
+    assert sorted(one["id"] for one in found.values()) == list(range(EVENTS))
+    some = found[min(found, key=lambda key: found[key]["position"]["offset"])]
+    assert some["prediction"] in (True, False)
+    assert sum(some["probabilities"].values()) == pytest.approx(1.0)
+    assert (some["model"], some["version"]) == ("phishing", 1)
+
+
+def predictions(deployment: Deployment, topic: str) -> dict[str, dict[str, Any]]:
+    """What the topic holds, by key; equal keys have equal records."""
+    found: dict[str, dict[str, Any]] = {}
+    with deployment.app() as app:
+        source = app.source("look")
+        bounds = source.bounds([topic])
+        source.assign(Position({at: held.start for at, held in bounds.items()}))
+        left = sum(held.end - held.start for held in bounds.values())
+        while left > 0:
+            runs = source.poll(timeout_s=1.0, limit=5000)
+            if not runs:
+                break
+            for run in runs:
+                left -= len(run.values)
+                for value in run.values:
+                    one = msgspec.json.decode(value)
+                    assert found.setdefault(one["key"], one) == one
+        source.close()
+    return found
