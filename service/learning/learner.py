@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import compress, groupby
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any, cast
 
 import msgspec
@@ -298,7 +298,7 @@ class Learner:
         first = 0
         for where, group in _by_partition(at, items):
             part = slice(first, first + len(group))
-            offsets = [event_of(item).offset for item in group] if self.waiting else [item.offset for item in group]
+            offsets = [item.question.event.offset if type(item) is Answer else item.offset for item in group]
             self._journal.append(
                 where,
                 offsets,
@@ -368,11 +368,12 @@ def _waiting(spec: ModelSpec, state: Mapping[str, Any] | None) -> Waiting | None
 
 def _by_partition(at: TopicPartition, items: Sequence[Item]) -> Iterator[tuple[TopicPartition, Sequence[Item]]]:
     """Items whose events stand in one partition, in order."""
-    if not any(isinstance(item, Answer) for item in items):
-        yield at, items
+    places = [item.question.at if type(item) is Answer else at for item in items]
+    if places.count(places[0]) == len(places):
+        yield places[0], items
         return
-    for where, group in groupby(items, key=lambda item: item.question.at if isinstance(item, Answer) else at):
-        yield where, list(group)
+    for where, group in groupby(zip(places, items, strict=True), key=itemgetter(0)):
+        yield where, [item for _, item in group]
 
 
 def _table(admitted: Admitted) -> Table | None:

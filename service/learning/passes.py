@@ -49,7 +49,8 @@ def make_pass(estimator: Any, *, task: Task) -> Pass:
         predict = model.predict_proba_one if probabilities else model.predict_one
         step = _scaled_step(transformers, model, predict) or _chained_step(transformers, model, predict)
         learn = _scaled_learn(transformers, model) or _chained_learn(transformers, model)
-        return Pass(step, _chained_predict(transformers, predict), learn, probabilities, pairs=False)
+        predict = _scaled_predict(transformers, predict) or _chained_predict(transformers, predict)
+        return Pass(step, predict, learn, probabilities, pairs=False)
     predict = _whole_predict(estimator, probabilities=probabilities, pairs=pairs)
     return Pass(_whole_step(estimator, predict), predict, estimator.learn_one, probabilities, pairs)
 
@@ -169,6 +170,23 @@ def _scaled_step(transformers: list[Any], model: Any, predict: Predict) -> Step 
         return prediction
 
     return step
+
+
+def _scaled_predict(transformers: list[Any], predict: Predict) -> Predict | None:
+    """The first half of `_scaled_step`, for events whose labels come later."""
+    scaler = _plain_scaler(transformers)
+    if scaler is None:
+        return None
+    means, variances = scaler.means, scaler.vars
+
+    def scaled(x: Features) -> Prediction:
+        before: Features = {}
+        for name, value in x.items():
+            variance = variances[name]
+            before[name] = (value - means[name]) / variance**0.5 if variance else 0.0
+        return predict(before)
+
+    return scaled
 
 
 def _scaled_learn(transformers: list[Any], model: Any) -> Learn | None:

@@ -8,7 +8,7 @@ After a failure a new snapshot is taken, so that relearning never costs more tha
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -152,29 +152,25 @@ class Stepper:
         return good, [(item, Reason.BAD_WEIGHT, f"found {weight:g}, but {detail}") for item, weight in heavy]
 
     def _run(self, todo: Sequence[Item], predictions: list[Prediction], before: Callable[[Item], None] | None) -> None:
-        step, keep = self._pass.step, predictions.append
+        step, predict, keep = self._pass.step, self._pass.predict, predictions.append
         for item in todo:
             if before is not None:
                 before(item)
-            if type(item) is not Event:
-                keep(self._half(item))
-            elif item.weight == 1.0:
-                keep(step(item.x, item.y))
-            else:
-                keep(self._weighted(item))
+            if type(item) is Event:
+                keep(step(item.x, item.y) if item.weight == 1.0 else self._weighted(item))
+            elif type(item) is Question:
+                item.prediction = prediction = predict(item.event.x)
+                keep(prediction)
+            elif isinstance(item, Answer):
+                self._learn_answer(item)
+                keep(item.question.prediction)
 
-    def _half(self, item: Item) -> Prediction:
-        """Only predict a question; only learn an answer."""
-        if isinstance(item, Answer):
-            event, y = item.question.event, item.truth.y
-            if event.weight == 1.0:
-                self._pass.learn(event.x, y)
-            else:
-                self.estimator.learn_one(event.x, y, w=event.weight)
-            return item.question.prediction
-        question = cast("Question", item)
-        question.prediction = self._pass.predict(question.event.x)
-        return question.prediction
+    def _learn_answer(self, answer: Answer) -> None:
+        event = answer.question.event
+        if event.weight == 1.0:
+            self._pass.learn(event.x, answer.truth.y)
+        else:
+            self.estimator.learn_one(event.x, answer.truth.y, w=event.weight)
 
     def _weighted(self, event: Event) -> Prediction:
         prediction = self._pass.predict(event.x)

@@ -7,12 +7,12 @@ Event time moves a block of events at a time, to the median of the block: no sin
 far in the future, makes another expire, and a stream that pauses makes none.
 """
 
-from collections import Counter, OrderedDict, deque
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from statistics import median_low
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from service.domain.events import Event, EventId, Label, TopicPartition, Truth
 from service.learning.waiters import Answer, Early, Item, Question, Waiter, time_of
@@ -43,10 +43,23 @@ class Arranged:
     delays_ms: list[int] = field(default_factory=list)
 
 
+@dataclass(slots=True)
+class _Run:
+    """One run being arranged: what the registry holds of it, and the times of those that began or ceased to wait."""
+
+    at: TopicPartition
+    before: dict[EventId, Waiter]
+    into: Arranged = field(default_factory=Arranged)
+    asked: list[int] = field(default_factory=list)
+    answered: list[int] = field(default_factory=list)
+
+
 def in_order(events: Sequence[Event], truths: Sequence[Truth]) -> list[Event | Truth]:
     """Both as they stand in their partition."""
     both: list[Event | Truth] = [*events, *truths]
-    return sorted(both, key=attrgetter("offset"))
+    if events and truths:
+        both.sort(key=attrgetter("offset"))
+    return both
 
 
 class Waiting:
@@ -62,7 +75,8 @@ class Waiting:
         self._resolved: dict[EventId, None] = {}
         self._gone: set[EventId] = set()
         self._flights: deque[tuple[Mapping[EventId, Waiter], Sequence[EventId]]] = deque()
-        self._settled: OrderedDict[EventId, Label] = OrderedDict()
+        self._settled: dict[EventId, tuple[int, Label]] = {}
+        self._serial = 0
         self._block: list[int] = []
         self._border_ms = NEVER
         self._counts: dict[str, Counter[int]] = {"events": Counter(), "labels": Counter()}
@@ -73,7 +87,8 @@ class Waiting:
         """The inverse of `state`, with nothing held: it lies in the registry."""
         found = cls(ttl_s=ttl_s, remember=remember, most=most)
         if state:
-            found._settled = OrderedDict((key, y) for key, y in state["settled"])
+            for key, y in state["settled"]:
+                found._settle(key, y)
             found._block = list(state["block"])
             found._border_ms = state["border"]
             found._counts = {kind: Counter(dict(pairs)) for kind, pairs in state["counts"].items()}
@@ -82,7 +97,7 @@ class Waiting:
     def state(self) -> dict[str, Any]:
         """Plain values for msgpack."""
         return {
-            "settled": list(self._settled.items()),
+            "settled": self._remembered(),
             "block": self._block.copy(),
             "border": self._border_ms,
             "counts": {kind: list(counts.items()) for kind, counts in self._counts.items()},
@@ -120,21 +135,19 @@ class Waiting:
         supplied: Mapping[EventId, Waiter],
     ) -> Arranged:
         """The events and labels of one run, each in offset order, as what is to be predicted and learned."""
-        into = Arranged()
-        before = {key: one for key, one in supplied.items() if key not in self._gone and key not in self._held}
-        if not truths:
-            for event in events:
-                self._event(at, event, before, into)
-        elif not events:
-            for truth in truths:
-                self._truth(at, truth, before, into)
+        run = _Run(at, {key: one for key, one in supplied.items() if key not in self._gone and key not in self._held})
+        if self._stands_still([event.ts for event in events]):
+            self._arrange_quickly(events, truths, run)
         else:
             for one in in_order(events, truths):
                 if isinstance(one, Event):
-                    self._event(at, one, before, into)
+                    self._pass_time(one.ts, run.into)
+                    self._event(one, run)
                 else:
-                    self._truth(at, one, before, into)
-        return into
+                    self._truth(one, run)
+        for kind, times, sign in (("events", run.asked, 1), ("events", run.answered, -1)):
+            self._count_all(kind, times, sign)
+        return run.into
 
     def withdraw(self, question: Question) -> None:
         """The event was refused after all."""
@@ -161,63 +174,113 @@ class Waiting:
                 del self._held[key]
         self._gone.difference_update(resolved)
 
+    def _remembered(self) -> list[tuple[EventId, Label]]:
+        """Oldest first."""
+        kept = [(serial, key, y) for key, (serial, y) in self._settled.items() if self._is_remembered((serial, y))]
+        return [(key, y) for _, key, y in sorted(kept, key=itemgetter(0))]
+
     def _known(self, key: EventId, before: Mapping[EventId, Waiter]) -> Waiter | None:
         """Who waits under this id; twice the TTL after its time it is forgotten, wherever it may still lie."""
         found = self._held.get(key) or before.get(key)
         return None if found is None or time_of(found) < self._border_ms - self._ttl_ms else found
 
-    def _event(self, at: TopicPartition, event: Event, before: dict[EventId, Waiter], into: Arranged) -> None:
-        self._pass_time(event.ts, into)
-        known = self._known(event.id, before)
+    def _stands_still(self, times: Sequence[int]) -> bool:
+        """Whether no block of these events can move the border of event time; if so, they are noted here."""
+        if times:
+            furthest = max(times) - self._ttl_ms
+            if furthest >= self._border_ms + self._width_ms or min(times) < self._border_ms:
+                return False
+        if self.pending + self.early + len(times) > self._most:
+            return False
+        block = [*self._block, *times]
+        self._block = block[len(block) - len(block) % BLOCK :]
+        return True
+
+    def _arrange_quickly(self, events: Sequence[Event], truths: Sequence[Truth], run: "_Run") -> None:
+        """The common cases without a call each: an event that nobody waits for, a label whose event waits."""
+        held, created, items, before, at = self._held, self._created, run.into.items, run.before, run.at
+        border = self._border_ms
+        simple = not before and not self.early
+        for one in in_order(events, truths):
+            if type(one) is Event:
+                key = one.id
+                if simple and one.y is None and key not in held:
+                    held[key] = created[key] = question = Question(at, one)
+                    if key in self._resolved:
+                        self._keep(key, question)
+                    items.append(question)
+                    run.asked.append(one.ts)
+                else:
+                    self._event(one, run)
+                    simple = simple and not self.early
+                continue
+            truth = cast("Truth", one)
+            known = held.get(truth.id)
+            if type(known) is Question and known.event.ts >= border and created.get(truth.id) is known:
+                del held[truth.id], created[truth.id]
+                self._settle(truth.id, truth.y)
+                items.append(Answer(known, truth))
+                run.answered.append(known.event.ts)
+                self._joined(known.event, truth, run.into)
+            else:
+                self._truth(truth, run)
+                simple = simple and not self.early
+
+    def _event(self, event: Event, run: "_Run") -> None:
+        known = self._known(event.id, run.before)
         early = known if isinstance(known, Early) else None
         if early is not None:
             self._resolve(event.id, early)
-            before.pop(event.id, None)
+            run.before.pop(event.id, None)
             self._count("labels", early.truth.ts, -1)
         if event.y is not None:
             if early is not None:
-                into.outcomes["duplicate" if early.truth.y == event.y else "contradicting"] += 1
+                run.into.outcomes["duplicate" if early.truth.y == event.y else "contradicting"] += 1
             self._settle(event.id, event.y)
-            into.items.append(event)
+            run.into.items.append(event)
         elif early is not None and early.truth.ts >= self._border_ms:
             event.y = early.truth.y
             self._settle(event.id, early.truth.y)
-            self._joined(event, early.truth, into)
-            into.items.append(event)
+            self._joined(event, early.truth, run.into)
+            run.into.items.append(event)
         else:
-            self._wait_for_label(at, event, into)
+            self._wait_for_label(event, run)
 
-    def _wait_for_label(self, at: TopicPartition, event: Event, into: Arranged) -> None:
-        question = Question(at, event)
-        into.items.append(question)
+    def _wait_for_label(self, event: Event, run: "_Run") -> None:
+        question = Question(run.at, event)
+        run.into.items.append(question)
         if event.ts < self._border_ms:
-            into.outcomes["expired"] += 1
+            run.into.outcomes["expired"] += 1
             return
         self._keep(event.id, question)
         self._count("events", event.ts, 1)
 
-    def _truth(self, at: TopicPartition, truth: Truth, before: dict[EventId, Waiter], into: Arranged) -> None:
-        known = self._known(truth.id, before)
+    def _truth(self, truth: Truth, run: "_Run") -> None:
+        known = self._known(truth.id, run.before)
         if isinstance(known, Question):
-            self._resolve(truth.id, known)
-            before.pop(truth.id, None)
-            if known.event.ts < self._border_ms:
-                into.outcomes["late"] += 1
-                return
-            self._count("events", known.event.ts, -1)
-            self._settle(truth.id, truth.y)
-            self._joined(known.event, truth, into)
-            into.items.append(Answer(known, truth))
+            self._answer(truth, known, run)
             return
-        earlier = known.truth.y if known is not None else self._settled.get(truth.id)
+        earlier = known.truth.y if known is not None else self._settled_as(truth.id)
+        outcomes = run.into.outcomes
         if earlier is not None:
-            into.outcomes["duplicate" if earlier == truth.y else "contradicting"] += 1
+            outcomes["duplicate" if earlier == truth.y else "contradicting"] += 1
         elif truth.ts < self._border_ms:
-            into.outcomes["unmatched"] += 1
+            outcomes["unmatched"] += 1
         else:
-            into.outcomes["early"] += 1
-            self._keep(truth.id, Early(at, truth))
+            outcomes["early"] += 1
+            self._keep(truth.id, Early(run.at, truth))
             self._count("labels", truth.ts, 1)
+
+    def _answer(self, truth: Truth, known: Question, run: "_Run") -> None:
+        self._resolve(truth.id, known)
+        run.before.pop(truth.id, None)
+        if known.event.ts < self._border_ms:
+            run.into.outcomes["late"] += 1
+            return
+        self._count("events", known.event.ts, -1)
+        self._settle(truth.id, truth.y)
+        self._joined(known.event, truth, run.into)
+        run.into.items.append(Answer(known, truth))
 
     def _joined(self, event: Event, truth: Truth, into: Arranged) -> None:
         into.outcomes["joined"] += 1
@@ -235,9 +298,30 @@ class Waiting:
             self._gone.add(key)
 
     def _settle(self, key: EventId, y: Label) -> None:
-        self._settled[key] = y
-        if len(self._settled) > self._remember:
-            self._settled.popitem(last=False)
+        self._serial += 1
+        self._settled[key] = (self._serial, y)
+        if len(self._settled) > 2 * self._remember + BLOCK:
+            self._settled = {one: kept for one, kept in self._settled.items() if self._is_remembered(kept)}
+
+    def _settled_as(self, key: EventId) -> Label | None:
+        """The label that was learned for it, if it is among the last that are remembered."""
+        found = self._settled.get(key)
+        return None if found is None or not self._is_remembered(found) else found[1]
+
+    def _is_remembered(self, settled: tuple[int, Label]) -> bool:
+        return settled[0] > self._serial - self._remember
+
+    def _count_all(self, kind: str, times: Sequence[int], sign: int) -> None:
+        """`_count` of many, none of them past the border."""
+        if not times:
+            return
+        first, last = min(times) // self._width_ms, max(times) // self._width_ms
+        shares = Counter({first: len(times)}) if first == last else Counter(ts // self._width_ms for ts in times)
+        counts = self._counts[kind]
+        for share, count in shares.items():
+            counts[share] += sign * count
+            if not counts[share]:
+                del counts[share]
 
     def _count(self, kind: str, ts: int, change: int) -> None:
         counts = self._counts[kind]
