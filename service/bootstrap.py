@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from service.config import Settings
-from service.domain.registry import CheckpointStep, CommandKind, Json
+from service.domain.metric_history import HistoryQuery, MetricHistory
+from service.domain.position import Run
+from service.domain.registry import CheckpointStep, CommandKind, Json, Model
 from service.domain.specification import ModelSpec
 from service.errors import ConfigurationError, NotFoundError
 from service.learning import estimators
@@ -22,11 +24,14 @@ from service.operations import transfer
 from service.operations.ask import ask
 from service.operations.choose import chosen
 from service.operations.diff import difference
+from service.operations.excluded_offsets import as_offsets
 from service.operations.host import Host, LearnOptions
+from service.operations.metric_history import metric_history
 from service.operations.prune import prune
 from service.operations.services import Services
 from service.operations.verify import Finding, verify
 from service.ports import Decoder, Sink, Source, Telemetry
+from service.storage.excluded import excluded
 from service.storage.footprint import MappedFootprint
 from service.storage.holder import Holder
 from service.storage.registry import Registry, open_registry
@@ -106,6 +111,23 @@ class App:
     def prune(self) -> dict[str, str]:
         """Apply retention now; what became of each model."""
         return {model.name: prune(self.services, model) for model in self.registry.models.list()}
+
+    def metric_history(self, model: str, query: HistoryQuery) -> MetricHistory:
+        """What the model's metrics were, with what happened to it."""
+        registry, found = self.registry, self.registry.models.get(model)
+        return metric_history(
+            registry.history, registry.checkpoints, model=found, query=query, excluded=self._excluded(found)
+        )
+
+    def _excluded(self, model: Model) -> Sequence[Run]:
+        offsets, times = excluded(self.registry.database, model.name)
+        if not times:
+            return offsets
+        spec, source = ModelSpec.model_validate(model.spec), self.source(f"{model.name}-history")
+        try:
+            return [*offsets, *as_offsets(source, sorted({spec.events, spec.labels or spec.events}), times)]
+        finally:
+            source.close()
 
     def diff(self, model: str, one: int, other: int) -> dict[str, Any]:
         """What sets two versions apart."""

@@ -1,4 +1,4 @@
-"""`headrace demo`: a model learns, is killed, comes back, is misled, and is rolled back; in a minute."""
+"""`headrace demo`: a model learns, is killed, comes back, is misled, is rolled back, and shows its curve."""
 
 import os
 import signal
@@ -21,13 +21,16 @@ from rich.table import Table
 from river import datasets
 
 from service.bootstrap import App, open_app
+from service.cli import curve
 from service.config import load
+from service.domain.metric_history import HistoryQuery
 from service.domain.registry import Checkpoint, CommandKind
-from service.errors import HeadraceError
+from service.errors import ConfigurationError, HeadraceError
 
 RATE = 3000
 CHUNK = 150
-SOUND, MISLED, SOUND_AGAIN = 45_000, 15_000, 45_000
+SOUND, MISLED, SOUND_AGAIN = 45_000, 15_000, 30_000
+WRONG_IN_TEN = 7
 
 CONFIGURATION = """\
 # The configuration of the demonstration; change it and run `headrace run` in this folder.
@@ -94,19 +97,25 @@ def _play(app: App, daemon: "subprocess.Popen[bytes]", published: "_Publisher", 
     story.tell(f"[red]SIGKILL[/red] to the learner after {before:,} durable events")
     screen.until(lambda: screen.learned > before)
     story.tell(f"[green]learning again[/green] {time.monotonic() - killed:.1f} s later, nothing lost or repeated")
+    screen.until(lambda: screen.learned > SOUND * 0.95)
+    sound = screen.accuracy
     screen.until(lambda: screen.learned > SOUND)
-    story.tell("the labels turn into their opposite: a mislabelled burst")
-    screen.until(lambda: screen.learned > SOUND + MISLED * 0.97)
-    story.tell(f"accuracy {screen.accuracy:.3f}: the model has learned the lie")
-    screen.until(lambda: screen.learned > SOUND + MISLED)
-    number = int(version.split()[1])
-    outcome = app.act("phishing", CommandKind.ROLLBACK, {"to": number, "reason": "mislabelled burst"}, actor="demo")
-    story.tell(f"[yellow]rollback[/yellow]: {outcome}")
+    story.tell(f"[red]a burst of wrong labels[/red]: {WRONG_IN_TEN} of 10 say the opposite")
+    screen.until(lambda: screen.learned >= SOUND + MISLED)
+    story.tell(f"accuracy {screen.accuracy:.3f}, it was {sound:.3f}: the model has learned the lie")
+    story.tell(f"[yellow]rollback[/yellow]: {_rolled_back(app, to=int(version.split()[1]))}")
+    published.go_on()
     screen.until(lambda: published.done and screen.learned >= published.sent)
     story.tell(
         f"accuracy {screen.accuracy:.3f} again; {screen.learned:,} of {published.sent:,} events learned, once each"
     )
     screen.until(lambda: True)
+
+
+def _rolled_back(app: App, *, to: int) -> str:
+    """What undoes the burst, while nothing else is published."""
+    arguments = {"to": to, "reason": "burst of wrong labels"}
+    return app.act("phishing", CommandKind.ROLLBACK, arguments, actor="demo")
 
 
 @dataclass
@@ -162,11 +171,12 @@ class _Screen:
 
 
 class _Publisher:
-    """A thread that appends the data set, with the burst in its middle, at `RATE` events a second."""
+    """A thread that appends the data set at `RATE` events a second; after the burst it waits for `go_on`."""
 
     def __init__(self, app: App) -> None:
         self._app = app
         self._stop = threading.Event()
+        self._healed = threading.Event()
         self._thread = threading.Thread(target=self._publish, daemon=True)
         self.sent = 0
         self.done = False
@@ -177,7 +187,12 @@ class _Publisher:
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
+        self._healed.set()
         self._thread.join(timeout=5)
+
+    def go_on(self) -> None:
+        """The labels are sound again."""
+        self._healed.set()
 
     def _publish(self) -> None:
         sink = self._app.sink()
@@ -186,6 +201,8 @@ class _Publisher:
             sink.append("phishing.events", chunk)
             self.sent += len(chunk)
             self._stop.wait(CHUNK / RATE)
+            if self.sent >= SOUND + MISLED:
+                self._healed.wait()
         self.done = True
         sink.close()
 
@@ -193,7 +210,7 @@ class _Publisher:
 def _events() -> Iterator[bytes]:
     rows = cycle(list(datasets.Phishing()))
     for number, (x, y) in enumerate(islice(rows, SOUND + MISLED + SOUND_AGAIN)):
-        misled = SOUND <= number < SOUND + MISLED
+        misled = SOUND <= number < SOUND + MISLED and number % 10 < WRONG_IN_TEN
         yield msgspec.json.encode({"id": number, "x": x, "y": bool(y) ^ misled})
 
 
@@ -253,4 +270,12 @@ def _conclude(app: App, console: Console, folder: Path) -> None:
     console.print()
     for entry in app.registry.history.audit("phishing"):
         console.print(f"  {entry.at:%H:%M:%S}  {entry.actor:8} {entry.action:12} {entry.reason}")
-    console.print(f"\nThe configuration is {folder / 'headrace.yaml'}: change it, then `cd {folder} && headrace run`.")
+    history = app.metric_history("phishing", HistoryQuery(["Accuracy"]))
+    console.print()
+    console.print(curve.chart(history, "Accuracy", width=console.width))
+    try:
+        curve.write_png(history, folder / "accuracy.png")
+        console.print(f"\nThe same as a picture: {folder / 'accuracy.png'}")
+    except ConfigurationError:
+        console.print("\nWith `pip install headrace\\[plot]` it is a picture as well.")
+    console.print(f"The configuration is {folder / 'headrace.yaml'}: change it, then `cd {folder} && headrace run`.")

@@ -2,15 +2,17 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from service.bootstrap import App
+from service.cli import curve
 from service.cli.context import ConfigOption, JsonOption, actor, opened, out, show
-from service.domain.registry import CommandKind, Model, Version
+from service.domain.metric_history import HistoryQuery, MetricHistory
+from service.domain.registry import AuditEntry, CommandKind, Model, Version
 
 ALIAS = r"[A-Za-z][\w.-]{0,62}"
 
@@ -35,18 +37,32 @@ def show_(name: Name, config: ConfigOption = None, as_json: JsonOption = False) 
 
 
 @app.command()
-def history(name: Name, config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Versions, and every change with who and why."""
+def history(
+    name: Name,
+    config: ConfigOption = None,
+    plot: Annotated[bool, typer.Option("--plot", help="Draw a metric's curve in the terminal.")] = False,
+    png: Annotated[Path | None, typer.Option(help="Draw it into this file.")] = None,
+    metric: Annotated[list[str] | None, typer.Option(help="A metric of river; several times for several.")] = None,
+    window: Annotated[int | None, typer.Option(min=1, help="Over how many scored events.")] = None,
+    since: Annotated[str | None, typer.Option("--from", help="From this time, or event's number.")] = None,
+    until: Annotated[str | None, typer.Option("--to", help="Before this time, or event's number.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Versions, and every change with who and why; or any metric as a curve."""
     with opened(config) as app_:
         app_.registry.models.get(name)
-        history_ = app_.registry.history
-        versions, audit, aliases = history_.versions(name), history_.audit(name), history_.aliases(name)
+        found = None
+        if plot or any((png, metric, window, since, until)):
+            query = HistoryQuery(curve.parsed(metric or ()), window, since, until)
+            found = app_.metric_history(name, query)
+        if found is not None and png is not None:
+            curve.write_png(found, png)
         if as_json:
-            show({"versions": versions, "audit": audit, "aliases": aliases}, as_json=True)
-            return
-        rows = [_row(version, aliases) for version in versions]
-        show(rows, as_json=False, columns=("number", "alias", "kind", "parent", "created_at", "created_by", "reason"))
-        show(audit, as_json=False, columns=("at", "actor", "action", "from_version", "to_version", "reason"))
+            show({**_past(app_, name), **({"curve": found} if found else {})}, as_json=True)
+        elif found is not None:
+            _draw(found, png if not plot else None)
+        else:
+            _tell(**_past(app_, name))
 
 
 @app.command()
@@ -134,6 +150,30 @@ def delete(
 def _act(config: Path | None, name: str, kind: CommandKind, arguments: dict[str, Any]) -> None:
     with opened(config) as app_:
         out.print(app_.act(name, kind, arguments, actor=actor()))
+
+
+def _past(app_: App, name: str) -> dict[str, Any]:
+    history_ = app_.registry.history
+    return {
+        "versions": history_.versions(name),
+        "audit": history_.audit(name),
+        "aliases": history_.aliases(name),
+    }
+
+
+def _tell(*, versions: Sequence[Version], audit: Sequence[AuditEntry], aliases: Mapping[str, int]) -> None:
+    rows = [_row(version, aliases) for version in versions]
+    show(rows, as_json=False, columns=("number", "alias", "kind", "parent", "created_at", "created_by", "reason"))
+    show(audit, as_json=False, columns=("at", "actor", "action", "from_version", "to_version", "reason"))
+
+
+def _draw(found: MetricHistory, instead: Path | None) -> None:
+    """In the terminal, unless a picture alone was asked for."""
+    if instead is not None:
+        out.print(f"the curve is in {instead}", markup=False)
+        return
+    for metric in found.metrics:
+        out.print(curve.chart(found, metric, width=out.width))
 
 
 def _row(version: Version, aliases: Mapping[str, int]) -> dict[str, Any]:

@@ -202,6 +202,7 @@ class JournalSegment:
     order: Sequence[Run]
     scores: bytes
     scored: int
+    created_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,9 @@
 """What was predicted for each event before it was learned, in columns.
 
 A segment is compressed MessagePack: one part for each run of one partition. Offsets are kept as
-their differences, booleans as bits, probabilities as 32-bit floats (losses and curves need no
-more; the label is kept beside them), values of a regression as 64-bit floats.
+their differences, booleans as bits, probabilities and values of a regression as 64-bit floats:
+a replay is held against exactly what was predicted. Segments of the first release have 32-bit
+probabilities, and are read as they are.
 """
 
 import zlib
@@ -55,6 +56,17 @@ class ScoredRun:
     probabilities: Sequence[float] | None
 
 
+@dataclass(frozen=True, slots=True)
+class RunArrays:
+    """A `ScoredRun` with arrays; a column of many classes, or with a label missing, is a list."""
+
+    at: TopicPartition
+    offsets: Any
+    truths: Any
+    labels: Any
+    probabilities: Any | None
+
+
 @dataclass(slots=True)
 class _Columns:
     offsets: list[int] = field(default_factory=list)
@@ -103,11 +115,25 @@ def encode(parts: Sequence[Part]) -> bytes:
     return zlib.compress(msgspec.msgpack.encode(parts), 1)
 
 
-def decode(segment: bytes) -> list[ScoredRun]:
+def arrays(segment: bytes) -> list[RunArrays]:
     """The inverse of `take` and `encode`; empty where retention has emptied the segment."""
     if not segment:
         return []
     return [_unpacked(part) for part in msgspec.msgpack.decode(zlib.decompress(segment), type=list[Part])]
+
+
+def decode(segment: bytes) -> list[ScoredRun]:
+    """As `arrays`, in values of Python."""
+    return [
+        ScoredRun(
+            run.at,
+            run.offsets.tolist(),
+            _plain(run.truths),
+            _plain(run.labels),
+            None if run.probabilities is None else _plain(run.probabilities),
+        )
+        for run in arrays(segment)
+    ]
 
 
 def _packed(task: Task, at: TopicPartition, columns: _Columns) -> Part:
@@ -120,7 +146,7 @@ def _packed(task: Task, at: TopicPartition, columns: _Columns) -> Part:
         steps,
         _column(task, columns.truths),
         _column(task, columns.labels),
-        (Form.FLOAT32, np.asarray(kept, dtype=np.float32).tobytes()) if kept else None,
+        (Form.FLOAT64, np.asarray(kept, dtype=np.float64).tobytes()) if kept else None,
     )
 
 
@@ -132,21 +158,24 @@ def _column(task: Task, values: Sequence[Any]) -> Column:
     return Form.FLOAT64, np.asarray(values, dtype=np.float64).tobytes()
 
 
-def _unpacked(part: Part) -> ScoredRun:
-    return ScoredRun(
+def _unpacked(part: Part) -> RunArrays:
+    return RunArrays(
         TopicPartition(part.topic, part.partition),
-        np.cumsum(np.frombuffer(part.steps, dtype=np.int64)).tolist(),
+        np.cumsum(np.frombuffer(part.steps, dtype=np.int64)),
         _values(part.truths, part.count),
         _values(part.labels, part.count),
         None if part.probabilities is None else _values(part.probabilities, part.count),
     )
 
 
-def _values(column: Column, count: int) -> list[Any]:
+def _values(column: Column, count: int) -> Any:
     form, packed = column
     if form == Form.PLAIN:
         return list(packed)
     if form == Form.BITS:
-        bits = np.unpackbits(np.frombuffer(packed, dtype=np.uint8), count=count)
-        return [bool(bit) for bit in bits.tolist()]
-    return list(np.frombuffer(packed, dtype=np.float32 if form == Form.FLOAT32 else np.float64).tolist())
+        return np.unpackbits(np.frombuffer(packed, dtype=np.uint8), count=count).view(bool)
+    return np.frombuffer(packed, dtype=np.float32 if form == Form.FLOAT32 else np.float64)
+
+
+def _plain(values: Any) -> list[Any]:
+    return values if isinstance(values, list) else list(values.tolist())

@@ -32,26 +32,28 @@ class Family:
         built = {_name(one): estimators.build_part(_dotted(one), seed=seed, path="metrics") for one in names}
         self._order = list(built)
         self._matrix = {name: one for name, one in built.items() if _from_matrix(one)}
-        self._curves = {name: one for name, one in built.items() if type(one) is river_metrics.ROCAUC}
-        self.others = {n: one for n, one in built.items() if n not in self._matrix and n not in self._curves}
+        self.curves = {name: one for name, one in built.items() if type(one) is river_metrics.ROCAUC}
+        self.others = {n: one for n, one in built.items() if n not in self._matrix and n not in self.curves}
         self.counts: Counter[tuple[Label, Label]] = Counter()
         self.above: dict[str, list[list[int]]] = {
-            name: [[0] * (one.n_thresholds + 1) for _ in range(2)] for name, one in self._curves.items()
+            name: [[0] * (one.n_thresholds + 1) for _ in range(2)] for name, one in self.curves.items()
         }
 
     @property
     def needs_probabilities(self) -> bool:
         """Whether labels alone are not enough."""
-        return bool(self._curves) or any(
-            not one.requires_labels for one in self.others.values() if _is_classifying(one)
-        )
+        return bool(self.curves) or any(not one.requires_labels for one in self.others.values() if _is_classifying(one))
 
     def update(self, truths: _Column, labels: _Column, probabilities: _Column | None) -> None:
         """Columns of one length, without entries that were not predicted."""
         if self._matrix:
             self.counts.update(_tally(truths, labels))
-        for name, one in self._curves.items():
+        for name, one in self.curves.items():
             self._count_curve(name, one, truths, probabilities if probabilities is not None else labels)
+        self.update_others(truths, labels, probabilities)
+
+    def update_others(self, truths: _Column, labels: _Column, probabilities: _Column | None) -> None:
+        """Update only what follows from no counts; `counts` and `above` may be set by whoever has counted."""
         for one in self.others.values():
             given = (
                 labels if not _is_classifying(one) or one.requires_labels or probabilities is None else probabilities
@@ -72,7 +74,7 @@ class Family:
         for name, one in self._matrix.items():
             _share(one, shared)
             values[name] = float(one.get())
-        values |= {name: self._area(name, one) for name, one in self._curves.items()}
+        values |= {name: self._area(name, one) for name, one in self.curves.items()}
         values |= {name: float(one.get()) for name, one in self.others.items()}
         return {name: values[name] for name in self._order}
 

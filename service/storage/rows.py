@@ -70,7 +70,7 @@ def checkpoint(row: Row[Any]) -> Checkpoint:
 
 def segment(row: Row[Any]) -> JournalSegment:
     """A row of `journals`."""
-    return JournalSegment(row.sequence, decode_runs(row.runs), row.scores, row.scored)
+    return JournalSegment(row.sequence, decode_runs(row.runs), row.scores, row.scored, row.created_at)
 
 
 def command(row: Row[Any]) -> Command:

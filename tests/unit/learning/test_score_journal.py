@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.domain.events import Task, TopicPartition
-from service.learning.score_journal import ScoreJournal, decode, encode
+from service.learning.score_journal import Form, Part, ScoreJournal, arrays, decode, encode
 
 AT, OTHER = TopicPartition("events", 0), TopicPartition("events", 1)
 
@@ -17,7 +17,7 @@ def offsets(count: int) -> st.SearchStrategy[list[int]]:
 
 @given(st.data(), st.integers(1, 60))
 def test_binary_columns_come_back(data: st.DataObject, count: int) -> None:
-    """Offsets and labels exactly, probabilities to 32 bits, whatever was not predicted as None."""
+    """Offsets, labels and probabilities exactly, whatever was not predicted as None."""
     where = data.draw(offsets(count))
     truths = data.draw(st.lists(st.booleans(), min_size=count, max_size=count))
     labels = data.draw(st.lists(st.none() | st.booleans(), min_size=count, max_size=count))
@@ -27,7 +27,7 @@ def test_binary_columns_come_back(data: st.DataObject, count: int) -> None:
     assert journal.count == count
     (run,) = decode(encode(journal.take()))
     assert (run.at, list(run.offsets), list(run.truths), list(run.labels)) == (AT, where, truths, labels)
-    assert run.probabilities == np.asarray(chances, dtype=np.float32).tolist()
+    assert run.probabilities == chances
 
 
 @given(st.lists(st.floats(-1e9, 1e9), min_size=8, max_size=8), st.lists(st.floats(-1e9, 1e9), min_size=8, max_size=8))
@@ -59,16 +59,42 @@ def test_a_run_for_each_stretch_of_one_partition() -> None:
 
 
 def test_segments_are_compact() -> None:
-    """An event of a binary task takes less than six bytes."""
+    """An event of a binary task takes less than ten bytes."""
     chance = np.random.default_rng(1)
     journal = ScoreJournal(Task.BINARY)
     truths = chance.random(10_000) > 0.5
     journal.append(
         AT, range(10_000), truths=truths.tolist(), labels=truths.tolist(), probabilities=chance.random(10_000).tolist()
     )
-    assert len(encode(journal.take())) < 6 * 10_000
+    assert len(encode(journal.take())) < 10 * 10_000
 
 
 def test_an_emptied_segment_holds_nothing() -> None:
     """What retention has emptied reads as no runs."""
     assert decode(b"") == []
+
+
+def test_segments_of_the_first_release_are_read() -> None:
+    """Probabilities that were kept as 32-bit floats come back as those."""
+    chances = np.asarray([0.1, 0.9], dtype=np.float32)
+    bits = (Form.BITS, np.packbits([False, True]).tobytes())
+    part = Part(
+        "events", 0, 2, np.asarray([4, 1], dtype=np.int64).tobytes(), bits, bits, (Form.FLOAT32, chances.tobytes())
+    )
+    (run,) = decode(encode([part]))
+    assert (list(run.offsets), list(run.labels), run.probabilities) == ([4, 5], [False, True], chances.tolist())
+
+
+def test_arrays_say_what_values_say() -> None:
+    """The two ways of reading a segment give the same columns."""
+    journal = ScoreJournal(Task.BINARY)
+    journal.append(AT, [3, 7, 8], truths=[True, False, True], labels=[True, True, None], probabilities=[0.75, 0.5, 0.0])
+    segment = encode(journal.take())
+    (one,), (other,) = arrays(segment), decode(segment)
+    assert one.truths.dtype == bool
+    assert [one.offsets.tolist(), one.truths.tolist(), one.labels, one.probabilities.tolist()] == [
+        other.offsets,
+        other.truths,
+        other.labels,
+        other.probabilities,
+    ]

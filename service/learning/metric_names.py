@@ -1,0 +1,73 @@
+"""Which of river's metrics can be computed from a model's score journal."""
+
+import difflib
+import inspect
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+from river import metrics as river_metrics
+
+from service.domain.events import Task
+from service.domain.specification import ModelSpec
+from service.errors import ConfigurationError, SpecificationError
+from service.learning.scores import DEFAULTS, Family
+
+Metric: TypeAlias = str | dict[str, Any]
+
+NO_NUMBER = frozenset({"ClassificationReport", "ConfusionMatrix"})
+"""Metrics that are a table."""
+
+
+def fitting(task: Task) -> Sequence[str]:
+    """The names of river's metrics for a task."""
+    base = river_metrics.base
+    kinds = {
+        Task.BINARY: base.ClassificationMetric,
+        Task.MULTICLASS: base.MultiClassMetric,
+        Task.REGRESSION: base.RegressionMetric,
+    }
+    found = {name: getattr(river_metrics, name, None) for name in river_metrics.__all__ if name not in NO_NUMBER}
+    return [name for name, one in found.items() if inspect.isclass(one) and issubclass(one, kinds[task])]
+
+
+def chosen(spec: ModelSpec, wanted: Sequence[Metric]) -> tuple[Metric, ...]:
+    """The wanted metrics, with the specification's parameters where it has the metric; without any, its first."""
+    own: Sequence[Metric] = spec.metrics or DEFAULTS[spec.task]
+    if not wanted:
+        return (own[0],)
+    configured = {name_of(one): one for one in own}
+    known = fitting(spec.task)
+    found = [configured.get(one, one) if isinstance(one, str) else one for one in map(_leaf, wanted)]
+    for one in found:
+        _require_fitting(name_of(one), known, spec.task)
+        try:
+            Family([one], seed=spec.seed)
+        except SpecificationError as error:
+            msg = f"metric {name_of(one)}: {error.message}; give it as `--metric '{{{name_of(one)}: {{name: value}}}}'`"
+            raise ConfigurationError(msg) from error
+    return tuple({name_of(one): one for one in found}.values())
+
+
+def needing_probabilities(names: Sequence[Metric], *, seed: int) -> Sequence[str]:
+    """Those of a classification for which labels are not enough."""
+    return [name_of(one) for one in names if Family([one], seed=seed).needs_probabilities]
+
+
+def name_of(metric: Metric) -> str:
+    """As it is shown: `Accuracy`."""
+    dotted = metric if isinstance(metric, str) else next(iter(metric))
+    return dotted.rsplit(".", 1)[-1]
+
+
+def _leaf(metric: Metric) -> Metric:
+    return name_of(metric) if isinstance(metric, str) else metric
+
+
+def _require_fitting(name: str, known: Sequence[str], task: Task) -> None:
+    if name in known:
+        return
+    lower = {one.lower(): one for one in known}
+    near = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.6)
+    hint = f"; did you mean {lower[near[0]]}?" if near else f", such as {', '.join(DEFAULTS[task])}"
+    msg = f"found metric {name!r}, expected one of river.metrics that fits a {task} task{hint}"
+    raise ConfigurationError(msg)
