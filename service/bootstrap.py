@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from service.config import Settings
+from service.domain.exclusion import offsets, times
 from service.domain.metric_history import HistoryQuery, MetricHistory
 from service.domain.position import Run
 from service.domain.registry import CheckpointStep, CommandKind, Json, Model
@@ -31,7 +32,6 @@ from service.operations.prune import prune
 from service.operations.services import Services
 from service.operations.verify import Finding, verify
 from service.ports import Decoder, Sink, Source, Telemetry
-from service.storage.excluded import excluded
 from service.storage.footprint import MappedFootprint
 from service.storage.holder import Holder
 from service.storage.registry import Registry, open_registry
@@ -120,12 +120,13 @@ class App:
         )
 
     def _excluded(self, model: Model) -> Sequence[Run]:
-        offsets, times = excluded(self.registry.database, model.name)
-        if not times:
-            return offsets
+        stretches = [one.stretch for one in self.registry.exclusions.list(model.name)]
+        if not times(stretches):
+            return offsets(stretches)
         spec, source = ModelSpec.model_validate(model.spec), self.source(f"{model.name}-history")
         try:
-            return [*offsets, *as_offsets(source, sorted({spec.events, spec.labels or spec.events}), times)]
+            topics = sorted({spec.events, spec.labels or spec.events})
+            return [*offsets(stretches), *as_offsets(source, topics, times(stretches))]
         finally:
             source.close()
 

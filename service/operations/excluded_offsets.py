@@ -1,17 +1,17 @@
 """Excluded times as offsets, which is what the score journal knows."""
 
 from collections.abc import Sequence
-from datetime import datetime
 
+from service.domain.exclusion import TimeRange
 from service.domain.position import Run
 from service.ports import Source
 
 
-def as_offsets(source: Source, topics: Sequence[str], times: Sequence[tuple[datetime, datetime]]) -> Sequence[Run]:
+def as_offsets(source: Source, topics: Sequence[str], times: Sequence[TimeRange]) -> Sequence[Run]:
     """The records of these topics with these times, the end not included, as far as the stream still holds them."""
     found = []
-    for since, until in times:
-        first, last = (source.bounds(topics, since_ms=int(moment.timestamp() * 1000)) for moment in (since, until))
+    for time in times:
+        first, last = (source.bounds(topics, since_ms=ms) for ms in time.ms)
         found += [
             Run(at.topic, at.partition, bounds.start, last[at].start)
             for at, bounds in first.items()

@@ -71,7 +71,7 @@ class SqlCheckpoints:
     def journal(self, lineage: LineageId, *, scores: bool = True) -> Sequence[JournalSegment]:
         """One segment a commit, oldest first; scores are many times the bytes of the order."""
         held = journals.c.scores if scores else literal(b"").label("scores")
-        columns: list[Any] = [journals.c.sequence, journals.c.runs, held, journals.c.scored]
+        columns: list[Any] = [journals.c.sequence, journals.c.runs, held, journals.c.scored, journals.c.created_at]
         statement = select(*columns).where(journals.c.lineage == lineage).order_by(journals.c.sequence)
         with self._database.reading() as connection:
             return [rows.segment(found) for found in connection.execute(statement)]

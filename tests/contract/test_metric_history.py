@@ -3,7 +3,6 @@
 import random
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -20,7 +19,6 @@ from service.learning.score_journal import ScoreJournal, encode
 from service.learning.scores import Scores
 from service.operations.metric_history import metric_history
 from service.storage import tables
-from service.storage.excluded import excluded
 from service.storage.registry import Registry
 from tests.contract.registry_values import AT, NAME, commit, founding, state, succession
 
@@ -210,18 +208,6 @@ def test_excluded_offsets_are_marked(writer: Writer) -> None:
         writer.learn(rows(10, i))
     runs = [Run("events", 0, 5, 12), Run("events", 0, 12, 15), Run("events", 0, 30, 99), Run("events", 1, 0, 9)]
     assert writer.history(excluded=runs).exclusions == [ExclusionMark(6, 15), ExclusionMark(31, 40)]
-
-
-def test_exclusions_that_stand_are_read(writer: Writer, registry: Registry) -> None:
-    """By offsets and by times, without those that were removed."""
-    since = datetime(2026, 1, 31, 12, tzinfo=UTC)
-    common = {"model": NAME, "reason": "", "created_by": "ann", "created_at": since}
-    at = {"topic": "events", "partition": 0, "first": 3, "last": 9}
-    times = {"since": since, "until": since + timedelta(hours=1)}
-    with registry.database.writing() as connection:
-        for values in (at, times, {**at, "removed_by": "bob", "removed_at": since}):
-            connection.execute(insert(tables.exclusions).values(**common, **values))
-    assert excluded(registry.database, NAME) == ([Run("events", 0, 3, 9)], [(since, since + timedelta(hours=1))])
 
 
 def test_a_range_is_of_times_or_of_events(writer: Writer) -> None:

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+from service.domain.exclusion import TimeRange
 from service.domain.position import Run
 from service.operations.excluded_offsets import as_offsets
 from service.testing.stream import MemoryStream
@@ -18,9 +19,9 @@ def test_times_become_offsets_of_every_partition() -> None:
     at = [int((BEGAN + timedelta(minutes=i)).timestamp() * 1000) for i in range(10)]
     sink.append("events", [b"{}"] * 10, timestamps=at)
     times = [
-        (BEGAN + timedelta(minutes=2), BEGAN + timedelta(minutes=5)),
-        (BEGAN + timedelta(minutes=8), BEGAN + timedelta(hours=1)),
-        (BEGAN + timedelta(hours=2), BEGAN + timedelta(hours=3)),
+        TimeRange(BEGAN + timedelta(minutes=2), BEGAN + timedelta(minutes=5)),
+        TimeRange(BEGAN + timedelta(minutes=8), BEGAN + timedelta(hours=1)),
+        TimeRange(BEGAN + timedelta(hours=2), BEGAN + timedelta(hours=3)),
     ]
     found = as_offsets(stream.source(), ["events", "labels"], times)
     assert found == [Run("events", 0, 2, 5), Run("events", 0, 8, 10)]
