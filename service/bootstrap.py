@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from service.config import Settings
+from service.domain.exclusion import Exclusion
 from service.domain.registry import CheckpointStep, CommandKind, Json
 from service.domain.specification import ModelSpec
 from service.errors import ConfigurationError, NotFoundError
@@ -22,6 +23,7 @@ from service.operations import transfer
 from service.operations.ask import ask
 from service.operations.choose import chosen
 from service.operations.diff import difference
+from service.operations.exclude import excluded
 from service.operations.host import Host, LearnOptions
 from service.operations.prune import prune
 from service.operations.services import Services
@@ -84,6 +86,10 @@ class App:
         """What a rollback would do."""
         goal = chosen(self.services, model, to=to, at=at)
         return {"model": model, "mode": "restore", "to": goal.name, "version": goal.version.number}
+
+    def excluded(self, model: str, stretches: Sequence[str]) -> list[Exclusion]:
+        """FROM..TO as they are written; ConfigurationError."""
+        return excluded(self.services, model, stretches)
 
     def export(self, model: str, number: int) -> bytes:
         """A version as the bytes of a file."""

@@ -36,7 +36,8 @@ NOWHERE = -1
 class Session:
     """Reads, learns and checkpoints one lineage; one thread calls it.
 
-    `condemned` are records that killed a process before, which a replay passes over too.
+    `condemned` are records that killed a process before, which a replay passes over too; `pauses` is whether
+    too many refusals freeze the model.
     """
 
     services: Services
@@ -47,6 +48,7 @@ class Session:
     frozen: bool = False
     commands: list[Command] = field(default_factory=list)
     condemned: frozenset[tuple[TopicPartition, int]] = frozenset()
+    pauses: bool = True
 
     def __post_init__(self) -> None:
         """Begin where the checkpoint ends."""
@@ -73,7 +75,7 @@ class Session:
         suspects = self._suspects(self.position)
         self._suspicious = self.recovered.starts > SUSPICIOUS_STARTS or bool(suspects)
         self._isolated = {where for where, deaths in suspects.items() if deaths > 1} | self.condemned
-        self._judged = 0
+        self.judged = 0
 
     def step(self) -> bool:
         """Learn one slice if there is one, and see to the checkpoint; whether anything was learned."""
@@ -88,6 +90,11 @@ class Session:
             self._learn(item)
         self._see_to_checkpoint()
         return item is not None
+
+    @property
+    def behind(self) -> bool:
+        """Whether something that was taken from the feed is not learned yet."""
+        return bool(self._pieces)
 
     def drained(self, ends: dict[TopicPartition, int]) -> bool:
         """Whether everything before `ends` has been learned."""
@@ -146,7 +153,7 @@ class Session:
         outcome = self.learner.learn(decoded, before=before)
         self._footprint.mark(run.at, NOWHERE)
         count = count_of(run)
-        self._judged += count
+        self.judged += count
         self._move(run.at, run.next_offset)
         seconds = time.perf_counter() - began
         if count:
@@ -180,7 +187,7 @@ class Session:
 
     def _pause_if_too_much(self, outcome: Outcome) -> None:
         share = self._share.passed(outcome, self.spec.guard.max_refused_share)
-        if share is None:
+        if share is None or not self.pauses:
             return
         reason = (
             f"{share:.0%} of the last events were refused, more than max_refused_share "
@@ -250,7 +257,7 @@ class Session:
         telemetry = self.services.telemetry
         telemetry.checkpoint(self.spec.name, written.seconds, size=written.checkpoint.size)
         telemetry.gauges(self.spec.name, written.checkpoint.metrics)
-        if self._suspicious and self._judged >= CLEARED_AFTER and not self._suspects(written.checkpoint.position):
+        if self._suspicious and self.judged >= CLEARED_AFTER and not self._suspects(written.checkpoint.position):
             self._footprint.clear()
             self._suspicious = False
 
