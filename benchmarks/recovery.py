@@ -34,8 +34,7 @@ class Daemon:
 
     def learner(self) -> int:
         """The process that learns."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text(encoding="utf-8")
-        return int(children.split()[0])
+        return int(re.findall(r"learner_started +pid=([0-9]+)", self.deployment.log())[-1])
 
     def durable_at_start(self) -> int:
         """How many events the newest learner found learned."""

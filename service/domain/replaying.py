@@ -73,6 +73,7 @@ class Promotion:
     origin: Origin
     evidence: Json
     spec_digest: str
+    outcome: str = "takes over"
     lease_ttl_s: float = 10.0
 
 

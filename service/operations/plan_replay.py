@@ -105,7 +105,7 @@ def summary(services: Services, found: Outlook) -> dict[str, Any]:
         "left_out": found.left_out,
         "records": found.records,
         "rate": round(rate),
-        "seconds": round(found.records / rate, 1) if rate else 0.0,
+        "seconds": round(found.records / rate, 3) if rate else 0.0,
         "missing": [shown(run) for run in found.missing],
         "freeze": found.wish.freeze,
     }

@@ -1,7 +1,9 @@
 """A lineage that has replayed takes over, by whoever writes the champion."""
 
+from collections.abc import Sequence
+
 from service.domain.exclusion import shown
-from service.domain.registry import Command, Json, Lease, LineageId, Origin
+from service.domain.registry import Checkpoint, Command, Json, Lease, LineageId, Origin
 from service.domain.replaying import Plan, Promotion
 from service.domain.specification import ModelSpec
 from service.errors import NotFoundError
@@ -16,21 +18,22 @@ def origin_of(command: Command) -> Origin:
 def promote(services: Services, command: Command, lease: Lease) -> tuple[str, Lease]:
     """What became of it, and the lease to go on with: that of the lineage that has taken over."""
     lineage, plan = _planned(services, command)
-    version, after = services.replays.promote(
-        Promotion(
-            lease=lease,
-            model=command.model,
-            lineage=lineage,
-            environment=services.environment,
-            origin=origin_of(command),
-            evidence=_evidence(services, command, plan),
-            spec_digest=ModelSpec.model_validate(plan.spec).digest(),
-            lease_ttl_s=services.lease_ttl_s,
-        )
+    newest = services.checkpoints.newest_first(lineage)[0]
+    left_out = _left_out(services, command.model, plan)
+    promotion = Promotion(
+        lease=lease,
+        model=command.model,
+        lineage=lineage,
+        environment=services.environment,
+        origin=origin_of(command),
+        evidence=_evidence(plan, newest, left_out=left_out),
+        spec_digest=ModelSpec.model_validate(plan.spec).digest(),
+        outcome=f"replays from {plan.ancestor} to {newest.position}, without {', '.join(left_out) or 'nothing'}",
+        lease_ttl_s=services.lease_ttl_s,
     )
+    version, after = services.replays.promote(promotion)
     services.telemetry.rolled_back(command.model)
-    left_out = ", ".join(_left_out(services, command.model, plan)) or "nothing"
-    return f"version {version.number} replays from {plan.ancestor} to {version.position}, without {left_out}", after
+    return f"version {version.number} {promotion.outcome}", after
 
 
 def _planned(services: Services, command: Command) -> tuple[LineageId, Plan]:
@@ -42,12 +45,11 @@ def _planned(services: Services, command: Command) -> tuple[LineageId, Plan]:
     return number, Plan.from_json(found.plan)
 
 
-def _evidence(services: Services, command: Command, plan: Plan) -> Json:
-    newest = services.checkpoints.newest_first(LineageId(int(command.arguments["lineage"])))[0]
+def _evidence(plan: Plan, newest: Checkpoint, *, left_out: Sequence[str]) -> Json:
     return {
         "mode": "replay",
         "from": plan.ancestor,
-        "exclusions": _left_out(services, command.model, plan),
+        "exclusions": left_out,
         "gaps": [shown(run) for run in plan.gaps],
         "position": newest.position.to_json(),
         "learned": newest.learned,
