@@ -11,7 +11,7 @@ import typer
 
 from service.bootstrap import App
 from service.cli.context import ConfigOption, JsonOption, actor, opened, out, show
-from service.cli.replaying import roll_back, wished
+from service.cli.replaying import ask_what_if, roll_back, wished
 from service.domain.exclusion import FORMS
 from service.domain.registry import CommandKind, Model, Version
 from service.operations.choose import chosen
@@ -145,6 +145,20 @@ def _require_restorable(*, goal: str | None, others: bool) -> None:
     if others:
         msg = "found --exclude, --freeze or --accept-gap with --mode restore, expected them with --mode replay"
         raise typer.BadParameter(msg)
+
+
+@app.command()
+def replay(
+    name: Name,
+    spec: Annotated[Path, typer.Option(help="A configuration with the model as it might be.", exists=True)],
+    config: ConfigOption = None,
+    begin: Annotated[str | None, typer.Option("--from", help="A version, or a time (RFC 3339).")] = None,
+    end: Annotated[str | None, typer.Option("--to", help="A version, or a time (RFC 3339).")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask how another specification would have done on the same history; nothing is changed."""
+    with opened(config) as app_:
+        ask_what_if(app_, name, spec, (begin, end), as_json=as_json)
 
 
 @app.command()

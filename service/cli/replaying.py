@@ -1,30 +1,33 @@
 """A rollback in replay mode on the command line, and the role that finishes what was begun."""
 
+import re
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import structlog
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from service.bootstrap import App, open_app
+from service.bootstrap import App, open_app, spec_of
 from service.cli.context import ConfigOption, actor, out, reported, set_up_logging, show
 from service.cli.signals import stopping
 from service.config import Settings, load
 from service.domain.exclusion import shown
 from service.domain.registry import CommandKind, Lineage, Origin, Role
 from service.errors import HeadraceError, LeaseHeldError, RefusedError, UnavailableError
-from service.operations.choose import Chosen
+from service.operations.choose import Chosen, chosen
 from service.operations.plan_replay import Outlook, Wish, begin, outlook, summary
 from service.operations.recover import find_lineage
 from service.operations.replay import Progress, replay
 from service.operations.services import Services
+from service.operations.what_if import Question, what_if
 from service.storage.holder import Holder
 
 _log = structlog.get_logger(__name__)
@@ -77,6 +80,34 @@ def roll_back(app: App, name: str, wish: Wish, *, reason: str, dry_run: bool, as
 def wished(app: App, name: str, exclude: Sequence[str], goal: Chosen | None, *, freeze: bool, accept_gap: bool) -> Wish:
     """What was asked for, with FROM..TO understood."""
     return Wish(app.excluded(name, exclude), goal, freeze, accept_gap)
+
+
+def ask_what_if(app: App, name: str, file: Path, ends: tuple[str | None, str | None], *, as_json: bool) -> None:
+    """Score another specification on the same history and print both."""
+    spec = spec_of(load(file), name)
+    begin_with, end_with = (None if end is None else _state(app, name, end) for end in ends)
+    with _shown() as tell:
+        found = what_if(app.services, name, Question(spec, begin_with, end_with), tell=tell)
+    if as_json:
+        show(found, as_json=True)
+        return
+    _say(f"{found['records']:,} records from {found['from']} to {found['to']}")
+    show(_side_by_side(found), as_json=False, columns=("metric", "window", "present", "other"))
+
+
+def _state(app: App, name: str, text: str) -> Chosen:
+    """A time where it looks like one, else a version's number or alias."""
+    by_time = re.match(r"\d{4}-", text) is not None
+    return chosen(app.services, name, to=None if by_time else text, at=text if by_time else None)
+
+
+def _side_by_side(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    present, other = found["present"], found["other"]
+    return [
+        {"metric": metric, "window": window, "present": present[window].get(metric), "other": other[window].get(metric)}
+        for window in ("cumulative", "window")
+        for metric in {**present[window], **other[window]}
+    ]
 
 
 def _announced(found: Outlook) -> str:

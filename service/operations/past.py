@@ -1,7 +1,7 @@
 """A model's past as its registry tells it: what each lineage learned, in which order, and what became of it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from service.domain.ancestry import Ancestor
 from service.domain.order import until
@@ -73,6 +73,11 @@ def candidates(services: Services, past: Past) -> list[Ancestor]:
             state = Ancestor(name, one.digest, lineage.id, lineage.origin, one.position, order, line.seen)
             found.append((one.created_at, state))
     return [state for _, state in sorted(found, key=lambda pair: pair[0])]
+
+
+def stood(known: Sequence[Ancestor], digest: str, *, name: str) -> Ancestor:
+    """The newest state of that digest, by the name under which it was asked for."""
+    return replace(next(one for one in reversed(known) if one.digest == digest), name=name)
 
 
 def has_served(lineage: Lineage, versions: Sequence[Version]) -> bool:

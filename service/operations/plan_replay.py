@@ -17,7 +17,7 @@ from service.errors import ArtifactError, EnvironmentChangedError, NotFoundError
 from service.learning.learner import Learner
 from service.operations.choose import Chosen
 from service.operations.history import History, gone
-from service.operations.past import Past, candidates, past_of
+from service.operations.past import Past, candidates, past_of, stood
 from service.operations.recover import require_environment
 from service.operations.services import Services
 
@@ -166,7 +166,7 @@ def _chosen(
 
 def _required(model: str, goal: Chosen, known: Sequence[Ancestor], *, holes: Sequence[Run]) -> Ancestor:
     """The state that was named, if nothing that is excluded is in it."""
-    found = next(one for one in known if one.digest == goal.digest)
+    found = stood(known, goal.digest, name=goal.name)
     if not found.is_clean(holes):
         hit = next(hole for hole in holes if touches([*found.order, *found.seen], [hole]))
         msg = (
