@@ -74,7 +74,7 @@ def measure(events: int) -> list[Claim]:
     chance = Random(42)
     with TemporaryDirectory() as name:
         deployment = Deployment(Path(name), model=model())
-        with _publishing(deployment), _daemon(deployment) as daemon:
+        with publishing(deployment), running_daemon(deployment) as daemon:
             learner = [_recovered(daemon, daemon.kill_learner, chance) for _ in range(rounds)]
             whole = [_recovered(daemon, daemon.kill_all, chance) for _ in range(rounds)]
     return [
@@ -126,7 +126,8 @@ def _longest_commit_s(daemon: Daemon) -> float:
 
 
 @contextmanager
-def _daemon(deployment: Deployment) -> Iterator[Daemon]:
+def running_daemon(deployment: Deployment) -> Iterator[Daemon]:
+    """`headrace run` for as long as the block lasts."""
     daemon = Daemon(deployment, deployment.start("run"))
     try:
         yield daemon
@@ -136,7 +137,7 @@ def _daemon(deployment: Deployment) -> Iterator[Daemon]:
 
 
 @contextmanager
-def _publishing(deployment: Deployment) -> Iterator[None]:
+def publishing(deployment: Deployment) -> Iterator[None]:
     """A thread appends `RATE` events a second for as long as the block lasts."""
     stop = Event()
 

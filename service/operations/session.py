@@ -75,7 +75,7 @@ class Session:
         suspects = self._suspects(self.position)
         self._suspicious = self.recovered.starts > SUSPICIOUS_STARTS or bool(suspects)
         self._isolated = {where for where, deaths in suspects.items() if deaths > 1} | self.condemned
-        self.judged = 0
+        self._judged = 0
 
     def step(self) -> bool:
         """Learn one slice if there is one, and see to the checkpoint; whether anything was learned."""
@@ -95,6 +95,11 @@ class Session:
     def behind(self) -> bool:
         """Whether something that was taken from the feed is not learned yet."""
         return bool(self._pieces)
+
+    @property
+    def judged(self) -> int:
+        """How many records it has been through."""
+        return self._judged
 
     def drained(self, ends: dict[TopicPartition, int]) -> bool:
         """Whether everything before `ends` has been learned."""
@@ -153,7 +158,7 @@ class Session:
         outcome = self.learner.learn(decoded, before=before)
         self._footprint.mark(run.at, NOWHERE)
         count = count_of(run)
-        self.judged += count
+        self._judged += count
         self._move(run.at, run.next_offset)
         seconds = time.perf_counter() - began
         if count:
@@ -257,7 +262,7 @@ class Session:
         telemetry = self.services.telemetry
         telemetry.checkpoint(self.spec.name, written.seconds, size=written.checkpoint.size)
         telemetry.gauges(self.spec.name, written.checkpoint.metrics)
-        if self._suspicious and self.judged >= CLEARED_AFTER and not self._suspects(written.checkpoint.position):
+        if self._suspicious and self._judged >= CLEARED_AFTER and not self._suspects(written.checkpoint.position):
             self._footprint.clear()
             self._suspicious = False
 
