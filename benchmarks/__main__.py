@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from benchmarks import kafka, memory, recovery, throughput
+from benchmarks import kafka, memory, recovery, replay, throughput
 from benchmarks.claims import Claim
 from benchmarks.machine import description
 from benchmarks.report import listed, page, table
@@ -17,6 +17,7 @@ BENCHMARKS: Mapping[str, Callable[[int], list[Claim]]] = {
     "throughput": throughput.measure,
     "kafka": kafka.measure,
     "recovery": recovery.measure,
+    "replay": replay.measure,
     "memory": memory.measure,
 }
 

@@ -25,10 +25,14 @@ from service.cli.context import set_up_logging
 from service.config import load
 from service.domain.events import Records, TopicPartition
 from service.domain.position import Position
+from service.domain.registry import Origin
 from service.domain.specification import ModelSpec
 from service.learning.learner import Learner
 from service.metrics import PrometheusTelemetry
+from service.operations.choose import chosen
 from service.operations.host import LearnOptions
+from service.operations.plan_replay import Wish, begin, outlook
+from service.operations.replay import replay
 from service.ports import Source
 from service.stream.decoders import make_decoder
 
@@ -164,6 +168,26 @@ def endless(*, folder: str, marks: list[int]) -> Iterator[Lap]:
     yield replace(watch.lap(telemetry.learned, accuracy=telemetry.accuracy), resident=telemetry.resident())
 
 
+def replayed(*, events: int, folder: str) -> Iterator[Lap]:
+    """A whole model learned again from its first version, journal and checkpoints included, up to its take-over."""
+    settings = load(Path(folder) / "headrace.yaml")
+    set_up_logging(settings, level="warning")
+    with open_app(settings) as app:
+        services = replace(app.services, holder=f"{app.services.holder}-replaying")
+        while True:
+            first = chosen(services, "phishing", to=1, at=None)
+            lineage = begin(services, outlook(services, "phishing", Wish(begin_with=first)), origin=Origin("benchmark"))
+            gc.collect()
+            watch = Stopwatch()
+            replay(services, lineage, stop=threading.Event())
+            watch.stop()
+            newest = services.checkpoints.newest_first(lineage.id)[0]
+            if newest.learned != events:
+                msg = f"a replay learns all {events} events, found {newest.learned}"
+                raise RuntimeError(msg)
+            yield watch.lap(events, accuracy=newest.metrics["cumulative"]["Accuracy"])
+
+
 def naive(*, events: int, bootstrap: str, topic: str) -> Iterator[Lap]:
     """What is written first: kafka-python without its extra, `json`, river; nothing survives a crash."""
     sys.modules["crc32c"] = None  # without its extra, kafka-python computes checksums in Python
@@ -193,6 +217,7 @@ CONTESTANTS: Mapping[str, Callable[..., Iterator[Lap]]] = {
     "headrace": headrace,
     "naive": naive,
     "endless": endless,
+    "replayed": replayed,
 }
 
 

@@ -34,8 +34,7 @@ class Daemon:
 
     def learner(self) -> int:
         """The process that learns."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text(encoding="utf-8")
-        return int(children.split()[0])
+        return int(re.findall(r"learner_started +pid=([0-9]+)", self.deployment.log())[-1])
 
     def durable_at_start(self) -> int:
         """How many events the newest learner found learned."""
@@ -75,7 +74,7 @@ def measure(events: int) -> list[Claim]:
     chance = Random(42)
     with TemporaryDirectory() as name:
         deployment = Deployment(Path(name), model=model())
-        with _publishing(deployment), _daemon(deployment) as daemon:
+        with publishing(deployment), running_daemon(deployment) as daemon:
             learner = [_recovered(daemon, daemon.kill_learner, chance) for _ in range(rounds)]
             whole = [_recovered(daemon, daemon.kill_all, chance) for _ in range(rounds)]
     return [
@@ -127,7 +126,8 @@ def _longest_commit_s(daemon: Daemon) -> float:
 
 
 @contextmanager
-def _daemon(deployment: Deployment) -> Iterator[Daemon]:
+def running_daemon(deployment: Deployment) -> Iterator[Daemon]:
+    """`headrace run` for as long as the block lasts."""
     daemon = Daemon(deployment, deployment.start("run"))
     try:
         yield daemon
@@ -137,7 +137,7 @@ def _daemon(deployment: Deployment) -> Iterator[Daemon]:
 
 
 @contextmanager
-def _publishing(deployment: Deployment) -> Iterator[None]:
+def publishing(deployment: Deployment) -> Iterator[None]:
     """A thread appends `RATE` events a second for as long as the block lasts."""
     stop = Event()
 

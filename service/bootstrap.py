@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from service.config import Settings
-from service.domain.exclusion import offsets, times
+from service.domain.exclusion import Exclusion, offsets, times
 from service.domain.metric_history import HistoryQuery, MetricHistory
 from service.domain.position import Run
 from service.domain.registry import CheckpointStep, CommandKind, Json, Model
@@ -25,6 +25,7 @@ from service.operations import transfer
 from service.operations.ask import ask
 from service.operations.choose import chosen
 from service.operations.diff import difference
+from service.operations.exclude import excluded
 from service.operations.excluded_offsets import as_offsets
 from service.operations.host import Host, LearnOptions
 from service.operations.metric_history import metric_history
@@ -89,6 +90,10 @@ class App:
         """What a rollback would do."""
         goal = chosen(self.services, model, to=to, at=at)
         return {"model": model, "mode": "restore", "to": goal.name, "version": goal.version.number}
+
+    def excluded(self, model: str, stretches: Sequence[str]) -> list[Exclusion]:
+        """FROM..TO as they are written; ConfigurationError."""
+        return excluded(self.services, model, stretches)
 
     def export(self, model: str, number: int) -> bytes:
         """A version as the bytes of a file."""

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,12 +12,24 @@ import typer
 from service.bootstrap import App
 from service.cli import curve
 from service.cli.context import ConfigOption, JsonOption, actor, opened, out, show
+from service.cli.replaying import ask_what_if, roll_back, wished
+from service.domain.exclusion import FORMS
 from service.domain.metric_history import HistoryQuery, MetricHistory
 from service.domain.registry import AuditEntry, CommandKind, Model, Version
+from service.operations.choose import chosen
 
 ALIAS = r"[A-Za-z][\w.-]{0,62}"
 
 app = typer.Typer(no_args_is_help=True)
+
+
+class Mode(StrEnum):
+    """How a rollback goes back."""
+
+    RESTORE = "restore"
+    REPLAY = "replay"
+
+
 Name = Annotated[str, typer.Argument(help="The model's name.")]
 Reason = Annotated[str, typer.Option(help="Why, for the audit.")]
 
@@ -112,16 +125,26 @@ def rollback(
     config: ConfigOption = None,
     to: Annotated[str | None, typer.Option(help="A version's number or alias.")] = None,
     at: Annotated[str | None, typer.Option(help="The newest state at this time (RFC 3339).")] = None,
+    mode: Annotated[Mode | None, typer.Option(help="Restore a state, or learn again from it.")] = None,
+    exclude: Annotated[list[str] | None, typer.Option(metavar="FROM..TO", help=f"Leave out: {FORMS}.")] = None,
+    freeze: Annotated[bool, typer.Option("--freeze", help="Have the champion stand still meanwhile.")] = False,
+    accept_gap: Annotated[bool, typer.Option("--accept-gap", help="Go on without what nothing holds.")] = False,
     reason: Reason = "",
     dry_run: Annotated[bool, typer.Option(help="Say what would happen.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait as long as it takes, not half a minute.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Go back to an earlier state; the position in the stream stays."""
+    """Go back to an earlier state, or learn again without what is excluded."""
     with opened(config) as app_:
-        if (to is None) == (at is None):
-            msg = "found neither or both of --to VERSION and --at TIME, expected one of them"
+        if to is not None and at is not None:
+            msg = "found both --to VERSION and --at TIME, expected one of them"
             raise typer.BadParameter(msg)
+        if (mode or (Mode.REPLAY if exclude else Mode.RESTORE)) is Mode.REPLAY:
+            goal = None if to is at is None else chosen(app_.services, name, to=to, at=at)
+            wish = wished(app_, name, exclude or [], goal, freeze=freeze, accept_gap=accept_gap)
+            roll_back(app_, name, wish, reason=reason, dry_run=dry_run, as_json=as_json)
+            return
+        _require_restorable(goal=to or at, others=bool(exclude) or freeze or accept_gap)
         preview = app_.preview_rollback(name, to, at)
         if dry_run:
             show(preview, as_json=as_json)
@@ -129,6 +152,29 @@ def rollback(
         arguments = {"to": to, "at": at, "reason": reason}
         wait_s = math.inf if wait else 30.0
         out.print(app_.act(name, CommandKind.ROLLBACK, arguments, actor=actor(), wait_s=wait_s), markup=False)
+
+
+def _require_restorable(*, goal: str | None, others: bool) -> None:
+    if goal is None:
+        msg = "found neither --to VERSION nor --at TIME, expected one of them, or --mode replay"
+        raise typer.BadParameter(msg)
+    if others:
+        msg = "found --exclude, --freeze or --accept-gap with --mode restore, expected them with --mode replay"
+        raise typer.BadParameter(msg)
+
+
+@app.command()
+def replay(
+    name: Name,
+    spec: Annotated[Path, typer.Option(help="A configuration with the model as it might be.", exists=True)],
+    config: ConfigOption = None,
+    begin: Annotated[str | None, typer.Option("--from", help="A version, or a time (RFC 3339).")] = None,
+    end: Annotated[str | None, typer.Option("--to", help="A version, or a time (RFC 3339).")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask how another specification would have done on the same history; nothing is changed."""
+    with opened(config) as app_:
+        ask_what_if(app_, name, spec, (begin, end), as_json=as_json)
 
 
 @app.command()

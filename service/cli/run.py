@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 
 from service.bootstrap import App, open_app
 from service.cli.context import ConfigOption, Exit, reported, set_up_logging
+from service.cli.replaying import replay_here
 from service.cli.signals import stopping
 from service.cli.supervise import Supervisor
 from service.config import Settings, load
@@ -45,7 +46,13 @@ def run(config: ConfigOption = None) -> None:
         settings = load(config)
         set_up_logging(settings)
         nonce = secrets.token_hex(6)
-        supervisor = Supervisor({"learner": lambda: _child(settings, nonce)})
+        others = secrets.token_hex(6)
+        supervisor = Supervisor(
+            {
+                "learner": lambda: _child(lambda: learn_here(settings, [], LearnOptions(), nonce=nonce)),
+                "replayer": lambda: _child(lambda: replay_here(settings, nonce=others)),
+            }
+        )
         raise typer.Exit(supervisor.run())
 
 
@@ -100,13 +107,13 @@ class _Start:
         return None
 
 
-def _child(settings: Settings, nonce: str) -> int:
+def _child(role: Callable[[], None]) -> int:
     try:
         with reported():
-            learn_here(settings, [], LearnOptions(), nonce=nonce)
+            role()
     except typer.Exit as done:
         return done.exit_code
     except Exception:  # noqa: BLE001 - the supervisor restarts the child; here the reason is logged
-        _log.exception("learner_failed")
+        _log.exception("role_failed")
         return Exit.FAILED
     return Exit.DONE

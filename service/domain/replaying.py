@@ -14,8 +14,8 @@ class Plan:
     """What a replaying lineage follows; it is kept for good with its lineage.
 
     It began with the state `ancestor` of lineage `source`, which had learned `learned`, and follows what
-    the champion `follow` learned, without the exclusions of these numbers and those that come to be. What
-    left a trace in the state besides is that of `source`, if the state is one of `source`.
+    the champion `follow` learned, without the exclusions of these numbers and those that come to be, and
+    without `gaps`, which nothing holds any more.
     """
 
     follow: LineageId
@@ -24,20 +24,21 @@ class Plan:
     learned: Sequence[Run]
     spec: Json
     exclusions: Sequence[int] = ()
+    gaps: Sequence[Run] = ()
     freeze: bool = False
     actor: str = ""
     reason: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        runs = [[run.topic, run.partition, run.first, run.last] for run in self.learned]
         return {
             "follow": self.follow,
             "source": self.source,
             "ancestor": self.ancestor,
-            "learned": runs,
+            "learned": _listed(self.learned),
             "spec": dict(self.spec),
             "exclusions": list(self.exclusions),
+            "gaps": _listed(self.gaps),
             "freeze": self.freeze,
             "actor": self.actor,
             "reason": self.reason,
@@ -46,7 +47,7 @@ class Plan:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """The inverse of `to_json`."""
-        return cls(**{**data, "learned": [Run(*run) for run in data["learned"]]})
+        return cls(**{**data, **{key: [Run(*run) for run in data[key]] for key in ("learned", "gaps")}})
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,4 +73,9 @@ class Promotion:
     origin: Origin
     evidence: Json
     spec_digest: str
+    outcome: str = "takes over"
     lease_ttl_s: float = 10.0
+
+
+def _listed(runs: Sequence[Run]) -> list[list[Any]]:
+    return [[run.topic, run.partition, run.first, run.last] for run in runs]

@@ -15,7 +15,6 @@ from service.domain.registry import (
     CommandStatus,
     Json,
     Lease,
-    Origin,
     Role,
     SealedState,
     Snapshot,
@@ -33,6 +32,7 @@ from service.errors import (
 from service.learning.learner import restored
 from service.operations.choose import chosen, learned_until
 from service.operations.enrol import differences
+from service.operations.promote import origin_of, promote
 from service.operations.recover import require_environment, require_readable
 from service.operations.services import Services
 
@@ -53,6 +53,7 @@ def carry_out(services: Services, command: Command, lease: Lease, *, session: "S
         CommandKind.FREEZE: lambda: _freeze(services, command, lease, frozen=True),
         CommandKind.UNFREEZE: lambda: _freeze(services, command, lease, frozen=False),
         CommandKind.APPLY: lambda: _apply(services, command, lease),
+        CommandKind.PROMOTE: lambda: promote(services, command, lease),
         CommandKind.REPLAY_DEAD_LETTER: lambda: _replay(services, command, lease, session=session),
     }
     if services.commands.get(command.id).status is not CommandStatus.PENDING:
@@ -105,7 +106,7 @@ def _snapshot(services: Services, command: Command, lease: Lease) -> tuple[str, 
             command.model,
             VersionKind.SNAPSHOT,
             services.environment,
-            _origin(command),
+            origin_of(command),
             alias=command.arguments.get("alias"),
         )
     )
@@ -114,7 +115,7 @@ def _snapshot(services: Services, command: Command, lease: Lease) -> tuple[str, 
 
 
 def _freeze(services: Services, command: Command, lease: Lease, *, frozen: bool) -> tuple[str, Lease]:
-    services.changes.set_frozen(lease, frozen=frozen, origin=_origin(command))
+    services.changes.set_frozen(lease, frozen=frozen, origin=origin_of(command))
     return ("frozen" if frozen else "learning"), lease
 
 
@@ -192,16 +193,12 @@ def _succeed(services: Services, command: Command, lease: Lease, *, change: _Cha
             spec_digest=ModelSpec.model_validate(change.spec).digest(),
             learned=change.learned,
             environment=services.environment,
-            origin=_origin(command),
+            origin=origin_of(command),
             evidence=change.evidence,
             outcome=change.outcome,
             lease_ttl_s=services.lease_ttl_s,
         )
     )
-
-
-def _origin(command: Command) -> Origin:
-    return Origin(command.requested_by, reason=str(command.arguments.get("reason", "")), command=command.id)
 
 
 def _newest(services: Services, lease: Lease) -> Checkpoint:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from service.domain.position import Run
 from service.domain.registry import LineageId, Version
 from service.errors import ConfigurationError, NotFoundError
+from service.operations.past import has_served
 from service.operations.services import Services
 
 
@@ -56,11 +57,13 @@ def _moment(text: str | None) -> datetime:
 
 def _newest_at(services: Services, model: str, versions: Sequence[Version], *, moment: datetime) -> Chosen:
     before = [one for one in versions if one.created_at <= moment]
+    since = {version.number: version.created_at for version in versions}
     checkpoints = [
         (one, lineage)
         for lineage in services.history.lineages(model)
+        if has_served(lineage, versions)
         for one in services.checkpoints.newest_first(lineage.id)
-        if one.created_at <= moment
+        if since[lineage.origin] <= one.created_at <= moment
     ]
     if not before:
         msg = (

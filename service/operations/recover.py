@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import structlog
 
 from service.domain.position import Position
-from service.domain.registry import Json, Lease, Lineage, LineageId, Origin, Version
+from service.domain.registry import Json, Lease, Lineage, LineageId, Origin, Role, Version
 from service.domain.specification import ModelSpec
 from service.errors import ArtifactError, EnvironmentChangedError, NotFoundError
 from service.learning.learner import Learner
@@ -38,6 +38,13 @@ def origin_of(services: Services, lineage: Lineage) -> Version:
     return next(version for version in versions if version.number == lineage.origin)
 
 
+def spec_of(services: Services, lineage: Lineage) -> ModelSpec:
+    """Its version's, or until it has one its plan's."""
+    if lineage.role is Role.REPLAYING and lineage.plan is not None:
+        return ModelSpec.model_validate(lineage.plan["spec"])
+    return ModelSpec.model_validate(origin_of(services, lineage).spec)
+
+
 def newest_version(services: Services, lineage: Lineage) -> Version:
     """The latest version made of a lineage."""
     versions = services.history.versions(lineage.model)
@@ -51,7 +58,8 @@ def require_environment(services: Services, model: str, *, made: Mapping[str, st
     if here.split(".")[:2] != there.split(".")[:2]:
         msg = (
             f"found the state of {model} made with river {there}, and river {here} installed: pickles do not survive "
-            f"that. Install river=={there} again, or begin anew with `headrace learn {model} --fresh`"
+            f"that. `headrace model rollback {model} --mode replay` rebuilds it from its specification and its "
+            f"history with river {here}; or install river=={there} again"
         )
         raise EnvironmentChangedError(msg)
 
@@ -64,7 +72,7 @@ def require_readable(services: Services, spec: Json, state: bytes) -> None:
 
 def recover(services: Services, lineage: Lineage, *, lease: Lease) -> Recovered:
     """Open checkpoints newest first; a bad one is reported, and learning goes back to the one before."""
-    spec = ModelSpec.model_validate(origin_of(services, lineage).spec)
+    spec = spec_of(services, lineage)
     allowed = services.build(spec)[1]
     bad: list[str] = []
     for checkpoint in services.checkpoints.newest_first(lineage.id):

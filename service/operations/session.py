@@ -39,7 +39,8 @@ NOWHERE = -1
 class Session:
     """Reads, learns and checkpoints one lineage; one thread calls it.
 
-    `condemned` are records that killed a process before, which a replay passes over too.
+    `condemned` are records that killed a process before, which a replay passes over too; `pauses` is whether
+    too many refusals freeze the model.
     """
 
     services: Services
@@ -50,6 +51,7 @@ class Session:
     frozen: bool = False
     commands: list[Command] = field(default_factory=list)
     condemned: frozenset[tuple[TopicPartition, int]] = frozenset()
+    pauses: bool = True
 
     def __post_init__(self) -> None:
         """Begin where the checkpoint ends."""
@@ -97,6 +99,16 @@ class Session:
                 self._learn(item, found)
         self._see_to_checkpoint()
         return taken is not None
+
+    @property
+    def behind(self) -> bool:
+        """Whether something that was taken from the feed is not learned yet."""
+        return bool(self._pieces)
+
+    @property
+    def judged(self) -> int:
+        """How many records it has been through."""
+        return self._judged
 
     def drained(self, ends: dict[TopicPartition, int]) -> bool:
         """Whether everything before `ends` has been learned."""
@@ -206,7 +218,7 @@ class Session:
 
     def _pause_if_too_much(self, outcome: Outcome) -> None:
         share = self._share.passed(outcome, self.spec.guard.max_refused_share)
-        if share is None:
+        if share is None or not self.pauses:
             return
         reason = (
             f"{share:.0%} of the last events were refused, more than max_refused_share "

@@ -45,14 +45,14 @@ def first_of(item: Records | Decoded) -> int:
 def cut(item: Records | Decoded, offset: int) -> tuple[Records | Decoded, Records | Decoded]:
     """What lies before the offset, and what lies at it or behind."""
     if isinstance(item, Records):
-        return _cut_records(item, offset)
+        return cut_records(item, offset)
     return _part(item, item.first_offset, offset), _part(item, offset, item.next_offset)
 
 
 def between(item: Records | Decoded, first: int, last: int) -> Records | Decoded:
     """The item's part from `first` up to but not including `last`."""
     if isinstance(item, Records):
-        return _cut_records(_cut_records(item, last)[0], first)[1]
+        return cut_records(cut_records(item, last)[0], first)[1]
     return _part(item, max(first, item.first_offset), min(last, item.next_offset))
 
 
@@ -64,7 +64,8 @@ def payload_of(item: Records | Decoded, offset: int) -> bytes:
     return item.payload(offset) or (msgspec.json.encode(event) if event else b"")
 
 
-def _cut_records(run: Records, offset: int) -> tuple[Records, Records]:
+def cut_records(run: Records, offset: int) -> tuple[Records, Records]:
+    """What lies before the offset, and what lies at it or behind."""
     at = bisect_left(run.offsets, offset)
     border = min(offset, run.next_offset)
     first = Records(run.at, run.offsets[:at], run.timestamps[:at], run.values[:at], border)

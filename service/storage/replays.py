@@ -79,7 +79,7 @@ class SqlReplays:
                 promotion.model, origin.actor, "rollback", origin.reason, before, number, promotion.evidence
             )
             writes.entry(connection, entry, now=now)
-            writes.settled(connection, origin, f"version {number} takes over", now=now)
+            writes.settled(connection, origin, f"version {number} {promotion.outcome}", now=now)
             where = (versions.c.model == promotion.model, versions.c.number == number)
             return rows.version(connection.execute(select(versions).where(*where)).one()), lease
 

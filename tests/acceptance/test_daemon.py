@@ -1,6 +1,7 @@
 """`headrace run`: signals, restarts, the death of the supervisor, health and metrics."""
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -35,6 +36,11 @@ def children(process: "subprocess.Popen[bytes]") -> list[int]:
     """The ids of its children."""
     text = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="ascii")
     return [int(pid) for pid in text.split()]
+
+
+def learner_of(deployment: Deployment) -> int:
+    """The id of the newest learner."""
+    return int(re.findall(r"learner_started +pid=([0-9]+)", deployment.log())[-1])
 
 
 def is_gone(pid: int) -> bool:
@@ -92,7 +98,7 @@ def test_sigterm_checkpoints_and_exits(deployment: Deployment, role: str) -> Non
 
 def test_second_signal_kills(deployment: Deployment, daemon: "subprocess.Popen[bytes]") -> None:
     """Where the first SIGTERM cannot end the work, a second one ends the process, and its child with it."""
-    (child,) = children(daemon)
+    child = learner_of(deployment)
     os.kill(child, signal.SIGSTOP)
     daemon.send_signal(signal.SIGTERM)
     time.sleep(0.5)
@@ -106,11 +112,11 @@ def test_second_signal_kills(deployment: Deployment, daemon: "subprocess.Popen[b
 
 def test_killed_learner_is_restarted(deployment: Deployment, daemon: "subprocess.Popen[bytes]") -> None:
     """The supervisor puts another learner in the place of one that died, which goes on where that stood."""
-    (first,) = children(daemon)
+    first = learner_of(deployment)
     os.kill(first, signal.SIGKILL)
     deployment.publish(phishing_events(EVENTS + 500)[EVENTS:])
     wait_until(lambda: deployment.learned() == EVENTS + 500)
-    (second,) = children(daemon)
+    second = learner_of(deployment)
     assert second != first
     assert "role_restarts" in deployment.log()
     daemon.send_signal(signal.SIGTERM)
@@ -120,10 +126,10 @@ def test_killed_learner_is_restarted(deployment: Deployment, daemon: "subprocess
 
 def test_no_child_outlives_its_supervisor(deployment: Deployment, daemon: "subprocess.Popen[bytes]") -> None:
     """When the supervisor is killed, its learner commits what it has learned and ends."""
-    (child,) = children(daemon)
+    roles = children(daemon)
     daemon.send_signal(signal.SIGKILL)
     daemon.wait(timeout=5)
-    wait_until(lambda: is_gone(child))
+    wait_until(lambda: all(map(is_gone, roles)))
     assert deployment.state().counts == {"learned": EVENTS}
 
 

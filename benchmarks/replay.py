@@ -1,0 +1,96 @@
+"""Learning a model's history again beside learning from memory; and what a rollback in restore mode costs a learner."""
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from benchmarks.claims import Claim, of_largest, of_medians
+from benchmarks.events import chunks, encoded_events, model
+from benchmarks.laps import contestant
+from benchmarks.recovery import RATE, Daemon, publishing, running_daemon
+from tests.acceptance.harness import Deployment, wait_until
+
+LAP = 100_000
+ROUNDS = 5
+AROUND_S = 3.0
+
+
+def measure(events: int) -> list[Claim]:
+    """Replays and laps from memory in turn; then rollbacks while events arrive at a steady rate."""
+    rounds = ROUNDS if events > LAP else 1
+    return [*_rates(min(LAP, events), rounds), *_rollbacks(rounds)]
+
+
+def _rates(lap: int, rounds: int) -> list[Claim]:
+    with TemporaryDirectory() as name, ExitStack() as stack:
+        deployment = Deployment(Path(name), model=model())
+        for chunk in chunks(encoded_events(lap)):
+            deployment.publish(chunk)
+        deployment.command("learn", "--until-end")
+        memory = stack.enter_context(contestant("in_memory", events=lap, metrics=["Accuracy"]))
+        again = stack.enter_context(contestant("replayed", events=lap, folder=name))
+        laps = [(memory.lap(), again.lap()) for _ in range(rounds)]
+    return [
+        of_medians("replay from the embedded log", [found.rate for _, found in laps], unit="events/s"),
+        of_medians(
+            "replay / the learner's path in memory",
+            [found.rate / base.rate for base, found in laps],
+            at_least=0.9,
+            note=f"{lap:,} events from the first version on, order journal, checkpoints and take-over included",
+        ),
+    ]
+
+
+def _rollbacks(rounds: int) -> list[Claim]:
+    with TemporaryDirectory() as name:
+        deployment = Deployment(Path(name), model=model())
+        with publishing(deployment), running_daemon(deployment) as daemon:
+            wait_until(lambda: daemon.learned() > 2 * RATE, timeout_s=60)
+            deployment.command("model", "snapshot", "phishing")
+            found = [_rolled_back(daemon) for _ in range(rounds)]
+    return [
+        of_largest("restoring rollback, command given to new champion", [one for one, _ in found], unit="s", at_most=2),
+        of_largest(
+            "longest time without learning around it",
+            [stood for _, stood in found],
+            unit="s",
+            at_most=1.0,
+            note=f"{RATE:,} events arrive a second; the command's own start is part of the first figure",
+        ),
+    ]
+
+
+def _rolled_back(daemon: Daemon) -> tuple[float, float]:
+    """Seconds from the command to the new champion, and the longest time around it in which nothing was learned."""
+    deployment = daemon.deployment
+    with deployment.app() as app:
+        before = app.registry.models.get("phishing").champion
+        began = time.monotonic()
+        asking = deployment.start("model", "rollback", "phishing", "--to", "2")
+        seconds: list[float] = []
+
+        def looked() -> bool:
+            if not seconds and app.registry.models.get("phishing").champion != before:
+                seconds.append(time.monotonic() - began)
+            return bool(seconds)
+
+        stood = _longest_stand(daemon, looked)
+    if asking.wait(timeout=30) != 0:
+        msg = f"the rollback failed: {deployment.log()[-1000:]}"
+        raise RuntimeError(msg)
+    return seconds[0], stood
+
+
+def _longest_stand(daemon: Daemon, looked: Callable[[], bool]) -> float:
+    """Until the change and some time after it, sampled as often as the learner answers."""
+    learned, since, longest, end = daemon.learned(), time.monotonic(), 0.0, None
+    while end is None or time.monotonic() < end:
+        now, found = time.monotonic(), daemon.learned()
+        if found != learned:
+            learned, since = found, now
+        longest = max(longest, now - since)
+        if end is None and looked():
+            end = time.monotonic() + AROUND_S
+    return longest

@@ -1,0 +1,64 @@
+"""`headrace exclusion`."""
+
+from typing import Annotated, Any
+
+import typer
+
+from service.cli.context import ConfigOption, JsonOption, actor, opened, out, show
+from service.domain.exclusion import FORMS, Exclusion, shown
+
+app = typer.Typer(no_args_is_help=True)
+Name = Annotated[str, typer.Argument(help="The model's name.")]
+Reason = Annotated[str, typer.Option(help="Why, for the audit.")]
+
+
+@app.command()
+def add(
+    name: Name,
+    stretch: Annotated[str, typer.Argument(metavar="FROM..TO", help=FORMS)],
+    config: ConfigOption = None,
+    reason: Reason = "",
+) -> None:
+    """Have no lineage of the model learn these records from now on."""
+    with opened(config) as app_:
+        (wanted,) = app_.excluded(name, [stretch])
+        found = app_.registry.exclusions.add(name, Exclusion(wanted.stretch, reason, actor()))
+        out.print(f"exclusion {found.id} of {name}: {shown(found.stretch)}", markup=False, highlight=False)
+        out.print(
+            f"what has been learned of it stays learned until `headrace model rollback {name} --mode replay`",
+            markup=False,
+            highlight=False,
+        )
+
+
+@app.command("list")
+def list_(
+    name: Name,
+    config: ConfigOption = None,
+    every: Annotated[bool, typer.Option("--all", help="Those that were removed, too.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """What no lineage of the model may learn."""
+    with opened(config) as app_:
+        app_.registry.models.get(name)
+        rows = [_row(one) for one in app_.registry.exclusions.list(name, removed=every)]
+        show(rows, as_json=as_json, columns=("id", "stretch", "created_at", "created_by", "reason", "removed_at"))
+
+
+@app.command()
+def remove(
+    name: Name,
+    number: Annotated[int, typer.Argument(help="The exclusion's number.")],
+    config: ConfigOption = None,
+    reason: Reason = "",
+) -> None:
+    """Allow the records again; what was passed over is not learned by that."""
+    with opened(config) as app_:
+        app_.registry.models.get(name)
+        found = app_.registry.exclusions.remove(name, number, actor=actor(), reason=reason)
+        out.print(f"{shown(found.stretch)} of {name} is excluded no more", markup=False, highlight=False)
+
+
+def _row(one: Exclusion) -> dict[str, Any]:
+    fields = ("id", "reason", "created_by", "created_at", "removed_by", "removed_at")
+    return {**{field: getattr(one, field) for field in fields}, "stretch": shown(one.stretch)}

@@ -1,0 +1,21 @@
+"""What a user wants left out, in the terms of the model's stream."""
+
+from collections.abc import Sequence
+
+from service.domain.exclusion import Exclusion, parsed
+from service.domain.specification import ModelSpec
+from service.operations.services import Services
+
+
+def excluded(services: Services, model: str, stretches: Sequence[str]) -> list[Exclusion]:
+    """FROM..TO as they are written; ConfigurationError."""
+    if not stretches:
+        return []
+    spec = ModelSpec.model_validate(services.models.get(model).spec)
+    topics = [spec.events, *([spec.labels] if spec.labels not in (None, spec.events) else [])]
+    source = services.source(f"{spec.name}-replay")
+    try:
+        partitions = list(source.bounds([topic for topic in topics if topic]))
+    finally:
+        source.close()
+    return [Exclusion(parsed(text, partitions, events=spec.events)) for text in stretches]

@@ -1,0 +1,54 @@
+"""What a replay is still to learn: the champion's order without what is excluded, behind what it has learned."""
+
+from collections.abc import Sequence
+
+from service.domain.exclusion import Stretch, offsets, shown
+from service.domain.order import beyond, minus, touches
+from service.domain.position import Run
+from service.domain.registry import LineageId
+from service.domain.replaying import Plan
+from service.errors import RefusedError
+from service.operations.history_feed import Leg
+from service.operations.past import Past, past_of
+from service.operations.services import Services
+
+
+class Itinerary:
+    """The way of one replaying lineage; asked again, it knows what the champion has learned since."""
+
+    def __init__(self, services: Services, model: str, lineage: LineageId, *, plan: Plan) -> None:
+        self._services = services
+        self._model = model
+        self._plan = plan
+        line = past_of(services, model).lines[lineage]
+        self.done = line.order
+
+    def leg(self, read: Sequence[Run]) -> Leg:
+        """What is left behind what had been learned at the start and was read since."""
+        position = self._services.checkpoints.newest_first(self._plan.follow)[0].position
+        past = past_of(self._services, self._model)
+        stretches = self._stretches()
+        self._require_clean(past, stretches, learned=[*self.done, *read])
+        goal = minus(past.lines[self._plan.follow].order, offsets(stretches))
+        rest = minus(beyond(goal, [*self.done, *read]), self._plan.gaps)
+        return Leg(rest, position, stretches)
+
+    def _stretches(self) -> list[Stretch]:
+        """What it was planned without, even if that has been allowed again since, and what was excluded since."""
+        known = self._services.exclusions.list(self._model, removed=True)
+        return [one.stretch for one in known if one.removed_at is None or one.id in self._plan.exclusions]
+
+    def _require_clean(self, past: Past, stretches: Sequence[Stretch], *, learned: Sequence[Run]) -> None:
+        if past.champion != self._plan.follow:
+            msg = (
+                f"found another champion of {self._model} than lineage {self._plan.follow}, which this replay follows; "
+                f"ask for the rollback again, and see `headrace model history {self._model}`"
+            )
+            raise RefusedError(msg)
+        hit = next((one for one in offsets(stretches) if touches(learned, [one])), None)
+        if hit is not None:
+            msg = (
+                f"found {shown(hit)} excluded after this replay of {self._model} had learned it; "
+                "ask for the rollback again"
+            )
+            raise RefusedError(msg)

@@ -1,0 +1,120 @@
+"""A model's past as its registry tells it: what each lineage learned, in which order, and what became of it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from service.domain.ancestry import Ancestor
+from service.domain.order import until
+from service.domain.position import Run, merged
+from service.domain.registry import JournalSegment, Lineage, LineageId, Version, VersionKind
+from service.domain.replaying import Plan
+from service.errors import NotFoundError
+from service.operations.services import Services
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One lineage: what its state began with, its journal, and what else left a trace in its state."""
+
+    lineage: Lineage
+    base: Sequence[Run]
+    journal: Sequence[JournalSegment]
+    seen: Sequence[Run]
+
+    @property
+    def order(self) -> list[Run]:
+        """All that it has learned."""
+        return merged([*self.base, *(run for segment in self.journal for run in segment.order)])
+
+    def order_at(self, sequence: int) -> list[Run]:
+        """What it had learned by that commit."""
+        runs = (run for segment in self.journal if segment.sequence <= sequence for run in segment.order)
+        return merged([*self.base, *runs])
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """Every lineage of a model, and its versions."""
+
+    model: str
+    champion: LineageId
+    lines: Mapping[LineageId, Line]
+    versions: Sequence[Version]
+
+    @property
+    def order(self) -> list[Run]:
+        """What the champion has learned."""
+        return self.lines[self.champion].order
+
+
+def past_of(services: Services, model: str) -> Past:
+    """Read it all; lineages come after those they began from."""
+    champion = services.models.get(model).champion
+    if champion is None:
+        msg = f"found no champion of {model}; start `headrace learn {model}` first"
+        raise NotFoundError(msg)
+    versions = services.history.versions(model)
+    predecessors = _predecessors(services, model, versions)
+    lines: dict[LineageId, Line] = {}
+    for lineage in services.history.lineages(model):
+        journal = services.checkpoints.journal(lineage.id, scores=False)
+        base, seen = _inherited(lineage, versions, lines, predecessor=predecessors.get(lineage.origin))
+        lines[lineage.id] = Line(lineage, base, journal, seen)
+    return Past(model, champion, lines, versions)
+
+
+def candidates(services: Services, past: Past) -> list[Ancestor]:
+    """Every version, and every checkpoint that is kept, oldest first."""
+    found = [(version.created_at, _of_version(version, past.lines[version.lineage])) for version in past.versions]
+    for line in past.lines.values():
+        for one in services.checkpoints.newest_first(line.lineage.id):
+            name = f"checkpoint {one.sequence} of {one.created_at:%Y-%m-%d %H:%M:%S} UTC"
+            order, lineage = line.order_at(one.sequence), line.lineage
+            state = Ancestor(name, one.digest, lineage.id, lineage.origin, one.position, order, line.seen)
+            found.append((one.created_at, state))
+    return [state for _, state in sorted(found, key=lambda pair: pair[0])]
+
+
+def stood(known: Sequence[Ancestor], digest: str, *, name: str) -> Ancestor:
+    """The newest state of that digest, by the name under which it was asked for."""
+    return replace(next(one for one in reversed(known) if one.digest == digest), name=name)
+
+
+def has_served(lineage: Lineage, versions: Sequence[Version]) -> bool:
+    """Whether it ever was champion: one that replays becomes the origin of a version only with its take-over."""
+    return any(one.number == lineage.origin and one.lineage == lineage.id for one in versions)
+
+
+def _of_version(version: Version, line: Line) -> Ancestor:
+    order = until(line.order, version.learned)
+    name = f"version {version.number}"
+    return Ancestor(name, version.digest, version.lineage, version.number, version.position, order, line.seen)
+
+
+def _inherited(
+    lineage: Lineage, versions: Sequence[Version], lines: Mapping[LineageId, Line], *, predecessor: LineageId | None
+) -> tuple[Sequence[Run], Sequence[Run]]:
+    """What a lineage began with, and what had left a trace by then."""
+    if lineage.plan is not None:
+        plan = Plan.from_json(lineage.plan)
+        source = lines[plan.source]
+        return until(source.order, plan.learned), source.seen
+    origin = next(version for version in versions if version.number == lineage.origin)
+    parent = next((version for version in versions if version.number == origin.parent), None)
+    if parent is None:
+        return (), ()
+    source = lines[parent.lineage]
+    if origin.kind is VersionKind.ROLLBACK and predecessor is not None:
+        before = lines[predecessor]
+        return until(source.order, origin.learned), [*before.order, *before.seen]
+    return until(source.order, origin.learned), source.seen
+
+
+def _predecessors(services: Services, model: str, versions: Sequence[Version]) -> Mapping[int, LineageId]:
+    """Whose metrics, counts and ids a restoring rollback took over, by the version it made."""
+    lineages: dict[int | None, LineageId] = {version.number: version.lineage for version in versions}
+    return {
+        entry.to_version: lineages[entry.from_version]
+        for entry in services.history.audit(model)
+        if entry.action == "rollback" and entry.to_version is not None and entry.from_version in lineages
+    }

@@ -1,0 +1,210 @@
+"""What a rollback in replay mode would do: from which state, over what, how long; and its beginning."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from service.domain.ancestry import Ancestor, Route, routes
+from service.domain.events import Records, Skipped
+from service.domain.exclusion import Exclusion, Stretch, offsets, shown, times
+from service.domain.order import highest, minus, size, touches, union
+from service.domain.position import Run
+from service.domain.registry import Lineage, Model, Origin, SealedState, VersionKind
+from service.domain.replaying import Beginning, Plan
+from service.domain.specification import ModelSpec
+from service.errors import ArtifactError, EnvironmentChangedError, NotFoundError, RefusedError
+from service.learning.learner import Learner
+from service.operations.choose import Chosen
+from service.operations.history import History, gone
+from service.operations.past import Past, candidates, past_of, stood
+from service.operations.recover import require_environment
+from service.operations.services import Services
+
+SAMPLE_EVENTS, SAMPLE_S = 2000, 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is asked for: what to leave out, and where to begin if not at the newest clean state."""
+
+    exclusions: Sequence[Exclusion] = ()
+    begin_with: Chosen | None = None
+    freeze: bool = False
+    accept_gap: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """A replay that can be begun; `state` is the ancestor's, `missing` what nothing holds any more."""
+
+    model: Model
+    wish: Wish
+    route: Route
+    state: bytes
+    spec: ModelSpec
+    left_out: int
+    missing: Sequence[Run]
+
+    @property
+    def records(self) -> int:
+        """How many offsets there are to learn."""
+        return size(self.route.runs) - size(self.missing)
+
+
+def outlook(services: Services, name: str, wish: Wish) -> Outlook:
+    """RefusedError where nothing has to be replayed, BelowStartError where history is missing."""
+    model, past = services.models.get(name), past_of(services, name)
+    spec = ModelSpec.model_validate(model.spec)
+    history = History(services, spec)
+    try:
+        in_force = [one.stretch for one in services.exclusions.list(name)]
+        stretches = [*in_force, *(one.stretch for one in wish.exclusions)]
+        holes = _holes(history, past, stretches)
+        route, state = _chosen(services, past, holes, wish=wish, spec=spec)
+        missing = [] if not route.runs else history.missing(route.runs)
+        if missing and not wish.accept_gap:
+            raise gone(missing, model=name)
+    finally:
+        history.close()
+    left_out = size(past.order) - size(minus(past.order, holes))
+    return Outlook(model, wish, route, state, spec, left_out, missing)
+
+
+def begin(services: Services, found: Outlook, *, origin: Origin) -> Lineage:
+    """The replaying lineage, with what it leaves out, in the registry."""
+    ancestor = found.route.ancestor
+    in_force = [one.id for one in services.exclusions.list(found.model.name)]
+    assert found.model.champion is not None
+    plan = Plan(
+        follow=found.model.champion,
+        source=ancestor.lineage,
+        ancestor=ancestor.name,
+        learned=union(ancestor.order),
+        spec=found.model.spec,
+        exclusions=in_force,
+        gaps=found.missing,
+        freeze=found.wish.freeze,
+        actor=origin.actor,
+        reason=origin.reason,
+    )
+    said = [replace(one, reason=origin.reason, created_by=origin.actor) for one in found.wish.exclusions]
+    state = _sealed(services, found)
+    return services.replays.begin(Beginning(found.model.name, plan, ancestor.version, state, said, origin))
+
+
+def summary(services: Services, found: Outlook) -> dict[str, Any]:
+    """What a dry run says."""
+    rate = measured_rate(services, found)
+    return {
+        "model": found.model.name,
+        "mode": "replay",
+        "from": found.route.ancestor.name,
+        "position": found.route.ancestor.position.to_json(),
+        "excluded": [shown(one.stretch) for one in found.wish.exclusions],
+        "left_out": found.left_out,
+        "records": found.records,
+        "rate": round(rate),
+        "seconds": round(found.records / rate, 3) if rate else 0.0,
+        "missing": [shown(run) for run in found.missing],
+        "freeze": found.wish.freeze,
+    }
+
+
+def measured_rate(services: Services, found: Outlook) -> float:
+    """Records a second, of the first that would be learned; by a learner that is thrown away."""
+    spec = found.spec
+    learner = Learner(spec, found.state, allowed=services.build(spec)[1])
+    decoder, history = services.decoder(spec), History(services, spec)
+    count, began = 0, time.perf_counter()
+    try:
+        for run in minus(found.route.runs, found.missing):
+            for item in history.read(run):
+                if isinstance(item, Skipped):
+                    continue
+                decoded = decoder.decode(item) if isinstance(item, Records) else item
+                learner.learn(decoded)
+                count += decoded.next_offset - decoded.first_offset
+                if count >= SAMPLE_EVENTS or time.perf_counter() - began > SAMPLE_S:
+                    return count / (time.perf_counter() - began)
+    finally:
+        history.close()
+    return count / (time.perf_counter() - began)
+
+
+def _holes(history: History, past: Past, stretches: Sequence[Stretch]) -> list[Run]:
+    """What is excluded, by offset: times are looked up in all that any state may have learned or seen."""
+    if not times(stretches):
+        return union(offsets(stretches))
+    known = union(run for line in past.lines.values() for run in line.order)
+    return union([*offsets(stretches), *history.excluded(known, stretches=stretches)])
+
+
+def _chosen(
+    services: Services, past: Past, holes: Sequence[Run], *, wish: Wish, spec: ModelSpec
+) -> tuple[Route, bytes]:
+    known = candidates(services, past)
+    if wish.begin_with is not None:
+        known = [_required(past.model, wish.begin_with, known, holes=holes)]
+    problems: list[str] = []
+    for route in routes(known, past.order, holes=holes):
+        try:
+            state = _opened(services, past, route.ancestor, spec=spec)
+        except (ArtifactError, NotFoundError, EnvironmentChangedError) as error:
+            problems.append(f"{route.ancestor.name}: {error}")
+            continue
+        if wish.begin_with is None and route.ancestor.lineage == past.champion and not route.runs:
+            _refuse_idle(past)
+        return route, state
+    problem = problems[0] if problems else "none is a beginning of what the champion has learned"
+    msg = (
+        f"found no state of {past.model} from which the rest can be learned again: {problem}; "
+        f"see `headrace registry verify` and `headrace model history {past.model}`"
+    )
+    raise RefusedError(msg)
+
+
+def _required(model: str, goal: Chosen, known: Sequence[Ancestor], *, holes: Sequence[Run]) -> Ancestor:
+    """The state that was named, if nothing that is excluded is in it."""
+    found = stood(known, goal.digest, name=goal.name)
+    if not found.is_clean(holes):
+        hit = next(hole for hole in holes if touches([*found.order, *found.seen], [hole]))
+        msg = (
+            f"found {shown(hit)} excluded, which {goal.name} of {model} has learned or seen; leave out --to and --at, "
+            "and the newest state without it is found"
+        )
+        raise RefusedError(msg)
+    return found
+
+
+def _refuse_idle(past: Past) -> None:
+    position = ", ".join(f"{t}[{p}]@{o}" for (t, p), o in sorted(highest(past.order).items())) or "nothing"
+    msg = (
+        f"found nothing excluded among what the champion of {past.model} has learned ({position}), so that there is "
+        f"nothing to replay; `headrace exclusion add {past.model} FROM..TO` keeps out what is still to come"
+    )
+    raise RefusedError(msg)
+
+
+def _opened(services: Services, past: Past, ancestor: Ancestor, *, spec: ModelSpec) -> bytes:
+    """The ancestor's state; one that has learned nothing is made anew where its pickle cannot be read."""
+    allowed = services.build(spec)[1]
+    try:
+        opened = services.sealer.open(services.history.artifact(ancestor.digest))
+        require_environment(services, past.model, made=opened.environment)
+        Learner(spec, opened.payload, allowed=allowed)
+    except (ArtifactError, NotFoundError, EnvironmentChangedError):
+        version = next(one for one in past.versions if one.number == ancestor.version)
+        if ancestor.order or version.kind is not VersionKind.INITIAL:
+            raise
+        return Learner.new(spec, services.build(spec)[0])
+    return opened.payload
+
+
+def _sealed(services: Services, found: Outlook) -> SealedState:
+    position = found.route.ancestor.position
+    learner = Learner(found.spec, found.state, allowed=services.build(found.spec)[1])
+    metrics: Mapping[str, Any] = {**learner.report(), "counts": dict(learner.counts), "drift": learner.drift()}
+    sealed = services.sealer.seal(found.state, model=found.model.name, lineage="new", position=position)
+    digest = services.sealer.digest(sealed)
+    return SealedState(digest, sealed, position, learner.counts["learned"], metrics)

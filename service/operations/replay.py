@@ -1,0 +1,152 @@
+"""Learning a model's history again in a lineage of its own, until it takes over from the champion."""
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+
+import structlog
+
+from service.domain.events import Reason, TopicPartition
+from service.domain.registry import CommandKind, Lease, Lineage, Origin, Role
+from service.domain.replaying import Plan
+from service.errors import LeaseLostError, RefusedError
+from service.operations.ask import ask
+from service.operations.checkpoint import Committer
+from service.operations.history import History
+from service.operations.history_feed import HistoryFeed
+from service.operations.itinerary import Itinerary
+from service.operations.keep_leases import LeaseKeeper
+from service.operations.recover import Recovered, recover
+from service.operations.services import Services
+from service.operations.session import Session
+
+_log = structlog.get_logger(__name__)
+
+MOST_LETTERS = 1_000_000
+COMMIT_EVERY_S = 2.0
+IDLE_S = 0.005
+TELL_EVERY_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How many offsets of those known so far are learned, by this process in so many seconds."""
+
+    done: int
+    total: int
+    seconds: float
+
+    @property
+    def left_s(self) -> float | None:
+        """How long it takes at the present rate; None before there is one."""
+        return (self.total - self.done) * self.seconds / self.done if self.done else None
+
+
+def replay(
+    services: Services,
+    lineage: Lineage,
+    *,
+    stop: threading.Event,
+    tell: Callable[[Progress], None] = lambda _progress: None,
+) -> str | None:
+    """Learn to the end and take over; what became of it, or None when told to stop before.
+
+    LeaseHeldError where another process is at it; RefusedError where it has become pointless, which ends it.
+    """
+    lease = services.leases.acquire(lineage.id, holder=services.holder, ttl_s=services.lease_ttl_s)
+    try:
+        return _learn_all(services, lineage, lease, stop=stop, tell=tell)
+    except LeaseLostError:
+        raise
+    except RefusedError as error:
+        services.replays.cancel(lineage.id, origin=Origin("replay", reason=str(error)))
+        raise
+    finally:
+        services.leases.release(lease)
+
+
+def taken_over(services: Services, lineage: Lineage) -> bool:
+    """Whether the lineage has become champion."""
+    return services.models.get(lineage.model).champion == lineage.id
+
+
+def _learn_all(
+    services: Services, lineage: Lineage, lease: Lease, *, stop: threading.Event, tell: Callable[[Progress], None]
+) -> str | None:
+    with ExitStack() as stack:
+        session, feed = _opened(services, lineage, lease, stack=stack, stop=stop)
+        began, told = time.monotonic(), 0.0
+        while not stop.is_set():
+            exhausted = feed.exhausted
+            if not session.step():
+                if exhausted and not session.behind:
+                    break
+                stop.wait(IDLE_S)
+            if time.monotonic() - told > TELL_EVERY_S:
+                told = time.monotonic()
+                tell(Progress(min(session.judged, feed.total), feed.total, told - began))
+        session.commit_now()
+        if stop.is_set():
+            return None
+        tell(Progress(feed.total, feed.total, time.monotonic() - began))
+        return _take_over(services, lineage)
+
+
+def _opened(
+    services: Services, lineage: Lineage, lease: Lease, *, stack: ExitStack, stop: threading.Event
+) -> tuple[Session, HistoryFeed]:
+    plan = _plan_of(lineage)
+    recovered = _patient(recover(services, lineage, lease=lease))
+    itinerary = Itinerary(services, lineage.model, lineage.id, plan=plan)
+    pool = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="writer"))
+    history = History(services, recovered.spec)
+    feed = stack.enter_context(HistoryFeed(history, itinerary.leg, start=recovered.position))
+    exclusions = [one.stretch for one in services.exclusions.list(lineage.model)]
+    committer = Committer(services, pool, stop, exclusions=exclusions)
+    condemned = _condemned(services, lineage.model)
+    session = Session(services, recovered, lease, feed, committer, condemned=condemned, pauses=False)
+    stack.enter_context(LeaseKeeper(services.leases, lambda: [session], ttl_s=services.lease_ttl_s))
+    _log.info("replay_opened", model=lineage.model, lineage=lineage.id, position=str(recovered.position))
+    return session, feed
+
+
+def _take_over(services: Services, lineage: Lineage) -> str:
+    """Have the champion's holder promote this lineage; whoever that is may have done so for an earlier process."""
+    plan = _plan_of(lineage)
+    arguments = {"lineage": lineage.id, "reason": plan.reason}
+    try:
+        return ask(
+            services,
+            lineage.model,
+            kind=CommandKind.PROMOTE,
+            arguments=arguments,
+            actor=plan.actor,
+            wait_s=float("inf"),
+        )
+    except RefusedError:
+        if taken_over(services, lineage):
+            return f"lineage {lineage.id} has taken over"
+        raise
+
+
+def _plan_of(lineage: Lineage) -> Plan:
+    if lineage.plan is None or lineage.role is not Role.REPLAYING:
+        msg = f"found lineage {lineage.id} of {lineage.model} {lineage.role}, expected one that replays"
+        raise RefusedError(msg)
+    return Plan.from_json(lineage.plan)
+
+
+def _patient(recovered: Recovered) -> Recovered:
+    """With commits less often: nobody serves from them, and what a crash loses is learned again."""
+    spec = recovered.spec
+    checkpoint = spec.checkpoint.model_copy(update={"every": max(spec.checkpoint.every, COMMIT_EVERY_S)})
+    return replace(recovered, spec=spec.model_copy(update={"checkpoint": checkpoint}))
+
+
+def _condemned(services: Services, model: str) -> frozenset[tuple[TopicPartition, int]]:
+    """Records that killed a process: they would kill this one."""
+    letters = services.dead_letters.list(model, limit=MOST_LETTERS, reason=Reason.KILLED_PROCESS)
+    return frozenset((letter.at, letter.offset) for letter in letters)
