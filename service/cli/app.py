@@ -3,6 +3,7 @@
 import typer
 
 from service.cli import deadletter, model, registry, run, setup, stream
+from service.cli.archive import archive
 from service.cli.demo import demo
 
 app = typer.Typer(
@@ -14,6 +15,7 @@ app = typer.Typer(
 )
 app.command("run")(run.run)
 app.command("learn")(run.learn)
+app.command("archive")(archive)
 app.command("init")(setup.init)
 app.command("check")(setup.check)
 app.command("doctor")(setup.doctor)

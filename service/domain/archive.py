@@ -2,13 +2,14 @@
 
 import hashlib
 import json
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
-from service.domain.events import TopicPartition
+from service.domain.events import Records, TopicPartition
 from service.domain.specification import ModelSpec
 
 BACKFILL = "@backfill"
@@ -86,6 +87,24 @@ class FileFacts:
         return self.next >= self.end
 
 
+@dataclass(frozen=True, slots=True)
+class FileContents:
+    """A file's facts, and offset and timestamp of each of its records."""
+
+    facts: FileFacts
+    offsets: Sequence[int]
+    timestamps: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """What came in from a file of the user's: records, those of them that the decoder refuses, bytes written."""
+
+    records: int
+    refused: int
+    bytes: int
+
+
 def mapping_of(spec: ModelSpec, topic: str) -> str:
     """Equal for specifications that make the same columns of the topic; limits of the guard do not count.
 
@@ -128,6 +147,26 @@ def origin_topic(topic: str) -> str:
     return topic.removesuffix(BACKFILL)
 
 
+def range_end(first: int, size: int) -> int:
+    """The next multiple of the size: ranges are aligned, whatever offset the first begins at."""
+    return first - first % size + size
+
+
+def split_at(run: Records, end: int) -> tuple[Records, Records | None]:
+    """What lies before the offset, and the rest."""
+    if run.next_offset <= end:
+        return run, None
+    cut = bisect_left(run.offsets, end)
+    parts = [(run.offsets[part], run.timestamps[part], run.values[part]) for part in (slice(cut), slice(cut, None))]
+    return Records(run.at, *parts[0], end), Records(run.at, *parts[1], run.next_offset)
+
+
+def as_original(records: Records) -> Records:
+    """As a record of the topic itself, by whose name decoders tell events from labels."""
+    topic = origin_topic(records.at.topic)
+    return records if topic == records.at.topic else replace(records, at=TopicPartition(topic, records.at.partition))
+
+
 def joined(spans: Iterable[Span]) -> list[Span]:
     """The same cover with neighbours of one mapping joined."""
     found: list[Span] = []
@@ -155,35 +194,31 @@ def missing(spans: Iterable[Span], first: int, last: int) -> list[tuple[int, int
 
 
 def deletable(
-    files: Sequence[FileFacts],
+    files: Mapping[TopicPartition, Iterator[FileFacts]],
     sizes: Mapping[tuple[TopicPartition, int], int],
     *,
     floors: Mapping[TopicPartition, int],
     oldest_ms: int | None,
     max_bytes: int | None,
 ) -> list[FileFacts]:
-    """The full files past the age, then the oldest past the size, as far as no floor needs them.
+    """Files past the age, then the oldest past the size, from each partition's beginning as far as no floor needs them.
 
-    Of each partition they are the first ones without a gap, oldest first.
+    Oldest first; of two partitions, the one whose file has the older newest record goes first. No file is looked at
+    past the first that stays.
     """
     total = sum(sizes.values())
-    blocked: set[TopicPartition] = set()
     gone: list[FileFacts] = []
-    for newest_ms, file in sorted(_aged(files), key=lambda one: (one[0], one[1].at, one[1].first)):
+    heads = [(one.newest_ms, one) for rest in files.values() if (one := next(rest, None)) is not None]
+    while heads:
+        newest_ms, file = min(heads, key=lambda head: (head[0], head[1].at))
+        heads.remove((newest_ms, file))
         too_old = oldest_ms is not None and newest_ms < oldest_ms
         too_much = max_bytes is not None and total > max_bytes
-        needed = file.end > floors.get(file.at, file.end)
-        if file.at in blocked or needed or not file.full or not (too_old or too_much):
-            blocked.add(file.at)
+        if file.end > floors.get(file.at, file.end) or not (too_old or too_much):
             continue
         total -= sizes.get((file.at, file.first), 0)
         gone.append(file)
+        following = next(files[file.at], None)
+        if following is not None:  # timestamps may go back, and a partition is cut at its beginning
+            heads.append((max(newest_ms, following.newest_ms), following))
     return gone
-
-
-def _aged(files: Sequence[FileFacts]) -> Iterator[tuple[int, FileFacts]]:
-    """Each file with the newest timestamp up to it: timestamps may go back, and a partition is cut at its beginning."""
-    newest: dict[TopicPartition, int] = {}
-    for file in sorted(files, key=lambda one: (one.at, one.first)):
-        newest[file.at] = max(file.newest_ms, newest.get(file.at, file.newest_ms))
-        yield newest[file.at], file

@@ -4,9 +4,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from service.domain.archive import ArchiveStep
 from service.domain.registry import CheckpointStep, Json
 from service.domain.specification import ModelSpec
 from service.ports import (
+    Archive,
+    ArchiveFiles,
+    ArchiveLeases,
+    ArchiveRanges,
+    Archives,
+    ArchiveTelemetry,
     Changes,
     Checkpoints,
     Commands,
@@ -21,6 +28,18 @@ from service.ports import (
     Source,
     Telemetry,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Archiving:
+    """What writing the archive needs beside the rest."""
+
+    files: ArchiveFiles
+    ranges: ArchiveRanges
+    rows: Archives
+    leases: ArchiveLeases
+    telemetry: ArchiveTelemetry
+    reached: Callable[[ArchiveStep], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +66,5 @@ class Services:
     make_topics: bool
     tidy: Callable[[], None]
     reached: Callable[[CheckpointStep], None]
+    archive: Callable[[ModelSpec], Archive]
+    archiving: Archiving | None

@@ -153,9 +153,7 @@ def _all_fit(column: Sequence[Any], fits: Callable[[Any], bool]) -> bool:
     return all(fits(next(value for value in column if type(value) is kind)) for kind in kinds)
 
 
-def _features(
-    found: Mapping[str, Sequence[Any]], layout: Layout, *, marks: tuple[Marks, Marks]
-) -> dict[str, Any]:
+def _features(found: Mapping[str, Sequence[Any]], layout: Layout, *, marks: tuple[Marks, Marks]) -> dict[str, Any]:
     places = {name: number for number, name in enumerate(layout.kinds, start=LABEL_BIT + 1)}
     return {
         name: _feature(column, layout.kinds[name], places[name], integers=marks[0], nulls=marks[1])
@@ -195,4 +193,3 @@ def _bits(marks: Marks, rows: int) -> Any:
     width = packed.shape[1]
     offsets = pa.py_buffer(np.arange(0, (rows + 1) * width, width, dtype=np.int32))
     return pa.BinaryArray.from_buffers(pa.binary(), rows, [None, offsets, pa.py_buffer(packed.tobytes())])
-

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from service.domain.archive import ArchivedTopic, FileFacts, Span, joined
+from service.domain.archive import ArchivedTopic, FileFacts, Span, as_original, joined
 from service.domain.events import Decoded, Records
 from service.ports import Decoder
 from service.stream.archive_columns import (
@@ -44,11 +44,6 @@ class OpenRange:
         label = kind_of(held.schema.field("y").type) if held is not None else None
         self._layout = Layout(topic.spec.task, kinds=kinds, label=label)
 
-    @property
-    def room(self) -> int:
-        """The offset at which the range ends."""
-        return self.facts.end
-
     def skip(self, to: int) -> None:
         """Go on at a later offset; what lies before it is gone from the stream and stays uncovered."""
         self._encode()
@@ -67,6 +62,12 @@ class OpenRange:
         self.facts = replace(self.facts, spans=spans, records=count, newest_ms=newest)
         if sum(len(one.offsets) for one in self._waiting) >= BATCH:
             self._encode()
+
+    def count_from(self, offset: int) -> int:
+        """How many records of the file that was taken up lie at the offset or past it."""
+        if self._table is None:
+            return 0
+        return int(np.count_nonzero(self._table.column("offset").to_numpy() >= offset))
 
     def to_bytes(self) -> bytes:
         """The file as it stands; the rows stay, as one table."""
@@ -88,6 +89,7 @@ class OpenRange:
         self._waiting.clear()
         if runs:
             records = runs[0] if len(runs) == 1 else _one_run(runs)
+            records = as_original(records)
             self._parts.append(self._columns(records, self._decoder.decode(records)))
 
     def _columns(self, records: Records, decoded: Decoded) -> Columns:

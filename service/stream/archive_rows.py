@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from service.domain.archive import FileFacts
-from service.domain.events import Decoded, Event, Features, Records, Refusal, Truth
+from service.domain.archive import FileFacts, as_original
+from service.domain.events import Decoded, Event, Features, Records, Truth
 from service.ports import Decoder
 from service.stream.archive_schema import LABEL_BIT
 
@@ -61,8 +61,9 @@ def decode(chunk: Any, facts: FileFacts, *, cover: tuple[int, int], decoder: Dec
 
 
 def _from_bytes(rows: Any, facts: FileFacts, *, decoder: Decoder) -> Decoded:
-    offsets, stamps = rows.column("offset").to_pylist(), _milliseconds(rows.column("timestamp"))
-    return decoder.decode(Records(facts.at, offsets, stamps, rows.column("raw").to_pylist(), offsets[-1] + 1))
+    offsets, stamps = rows.column("offset").to_pylist(), milliseconds(rows.column("timestamp"))
+    records = Records(facts.at, offsets, stamps, rows.column("raw").to_pylist(), offsets[-1] + 1)
+    return replace(decoder.decode(as_original(records)), at=facts.at)
 
 
 def _told(rows: Any) -> tuple[Sequence[Event], Sequence[Truth]]:
@@ -81,7 +82,7 @@ def _events(rows: Any, x: Any) -> list[Event]:
     integers, nulls = _Bits(rows.column("integers")), _Bits(rows.column("nulls"))
     columns: list[Sequence[Any]] = [
         _ids(rows, "id"),
-        _milliseconds(rows.column("ts")),
+        milliseconds(rows.column("ts")),
         _features(x, integers=integers, nulls=nulls),
         _whole(_values(rows.column("y")), LABEL_BIT, integers),
     ]
@@ -96,7 +97,7 @@ def _events(rows: Any, x: Any) -> list[Event]:
 def _truths(rows: Any) -> list[Truth]:
     integers = _Bits(rows.column("integers"))
     ys = _whole(_values(rows.column("y")), LABEL_BIT, integers)
-    offsets, stamps = rows.column("offset").to_pylist(), _milliseconds(rows.column("ts"))
+    offsets, stamps = rows.column("offset").to_pylist(), milliseconds(rows.column("ts"))
     return [*map(Truth, offsets, _ids(rows, "id"), stamps, ys)]
 
 
@@ -117,7 +118,7 @@ def _features(x: Any, *, integers: "_Bits", nulls: "_Bits") -> list[Features]:
         columns.append(values)
     rows = zip(*columns, strict=True)
     if not sparse:
-        return [dict(zip(names, row)) for row in rows]  # noqa: B905 - `strict` costs a tenth, and lengths are equal
+        return [dict(zip(names, row)) for row in rows]  # noqa: B905 - equal lengths, and `strict` costs a tenth
     return [{name: one for name, one in zip(names, row, strict=True) if one is not _ABSENT} for row in rows]
 
 
@@ -131,7 +132,8 @@ def _ids(rows: Any, name: str) -> list[Any]:
     return [text if number is None else number for number, text in pairs]
 
 
-def _milliseconds(column: Any) -> list[int]:
+def milliseconds(column: Any) -> list[int]:
+    """A column of times since the epoch."""
     found: list[int] = column.cast(pa.int64()).to_numpy().tolist()
     return found
 
@@ -167,7 +169,10 @@ class _Bits:
         self._known = [b"" if value is None else value for value in values.dictionary.to_pylist()]
         self._which = values.indices.fill_null(len(self._known)).to_numpy(zero_copy_only=False)
         self._known.append(b"")
-        self.constant = len(self._known) == 1 + (values.null_count < self._rows) and values.null_count in (0, self._rows)
+        self.constant = len(self._known) == 1 + (values.null_count < self._rows) and values.null_count in (
+            0,
+            self._rows,
+        )
 
     def at(self, place: int) -> Any:
         """Which rows have the bit."""
@@ -177,4 +182,3 @@ class _Bits:
 
 def _bit(value: bytes, place: int) -> bool:
     return place >> 3 < len(value) and bool(value[place >> 3] >> (place & 7) & 1)
-

@@ -80,7 +80,7 @@ def with_facts(table: Any, facts: FileFacts) -> Any:
         *facts.at,
         facts.first,
         facts.end,
-        [tuple(span) for span in facts.spans],
+        [(span.first, span.next, span.mapping) for span in facts.spans],
         facts.records,
         facts.newest_ms,
         facts.source,

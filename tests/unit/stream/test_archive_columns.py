@@ -1,6 +1,7 @@
 """What the archive gives back is exactly what decoding the stream's records gives."""
 
 import json
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -21,11 +22,22 @@ NOW = 1_700_000_000_000
 END = 65_536
 
 names = st.sampled_from(["a", "b", "c", "d.e", "", "é", "x" * 300, "n\0l"]) | st.text(max_size=3)
-numbers = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**64), 2**64) | st.sampled_from([2**53, 0.0, -0.0])
+numbers = (
+    st.floats(allow_nan=False, allow_infinity=False)
+    | st.integers(-(2**64), 2**64)
+    | st.sampled_from([2**53, 0.0, -0.0])
+)
 scalars = numbers | st.text(max_size=4) | st.booleans() | st.none()
 steady = st.fixed_dictionaries({"a": st.floats(-9, 9), "b": st.integers(-9, 9), "c": st.text(max_size=2)})
 ids = st.integers(-(2**64), 2**64) | st.text(max_size=5) | st.booleans() | st.none()
-labels = st.booleans() | st.integers(-1, 2) | st.floats(-2, 2) | st.text(max_size=2) | st.none() | st.integers(2**63 - 1, 2**63)
+labels = (
+    st.booleans()
+    | st.integers(-1, 2)
+    | st.floats(-2, 2)
+    | st.text(max_size=2)
+    | st.none()
+    | st.integers(2**63 - 1, 2**63)
+)
 
 
 @st.composite
@@ -92,7 +104,7 @@ def runs_of(values: list[bytes], cuts: list[int]) -> list[Records]:
     stamps = [NOW + n % 7 for n in range(len(values))]
     borders = sorted({0, len(values), *[cut % (len(values) + 1) for cut in cuts]})
     found = []
-    for a, b in zip(borders, borders[1:], strict=False):
+    for a, b in pairwise(borders):
         after = offsets[b] if b < len(values) else offsets[-1] + 3
         found.append(Records(AT, offsets[a:b], stamps[a:b], values[a:b], after))
     return found
