@@ -77,6 +77,18 @@ class PrometheusTelemetry:
             "headrace_labelled_share", "Of the events with a fate, those labelled.", ["model"], registry=registry
         )
         self.retries = Counter("headrace_retries", "Unreachable services.", ["service"], registry=registry)
+        self._declare_archive(registry)
+
+    def _declare_archive(self, registry: CollectorRegistry) -> None:
+        where = ["topic", "partition"]
+        self.archive_lag_events = Gauge(
+            "headrace_archive_lag_events", "Records not yet durable in the archive.", where, registry=registry
+        )
+        self.archive_bytes = Gauge("headrace_archive_bytes", "The archive's files.", where, registry=registry)
+        self.archive_records = Counter("headrace_archive_records", "Made durable.", where, registry=registry)
+        self.archive_seconds = Histogram(
+            "headrace_archive_seconds", "Writing a file and committing its row.", ["topic"], registry=registry
+        )
 
     def batch(self, model: str, counts: Mapping[str, int], seconds: float) -> None:
         """One batch was learned."""
@@ -140,3 +152,14 @@ class PrometheusTelemetry:
     def rolled_back(self, model: str) -> None:
         """A rollback was carried out."""
         self.rollbacks.labels(model).inc()
+
+    def archived(self, at: TopicPartition, *, records: int, size: int, seconds: float) -> None:
+        """Records became durable in the archive."""
+        self.archive_records.labels(*at).inc(max(records, 0))
+        self.archive_bytes.labels(*at).set(size)
+        self.archive_seconds.labels(at.topic).observe(seconds)
+
+    def archive_lag(self, lag: Mapping[TopicPartition, int]) -> None:
+        """Records not yet durable in the archive."""
+        for at, count in lag.items():
+            self.archive_lag_events.labels(*at).set(count)

@@ -3,6 +3,7 @@
 import typer
 
 from service.cli import deadletter, exclusion, model, registry, run, setup, stream
+from service.cli.archive import archive
 from service.cli.demo import demo
 from service.cli.replaying import replay_role
 
@@ -16,6 +17,7 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("learn")(run.learn)
 app.command("replay")(replay_role)
+app.command("archive")(archive)
 app.command("init")(setup.init)
 app.command("check")(setup.check)
 app.command("doctor")(setup.doctor)

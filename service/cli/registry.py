@@ -76,8 +76,28 @@ def import_(
 
 
 @app.command()
+def backfill(
+    model: Annotated[str, typer.Argument(help="The model's name.")],
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="Parquet, CSV or JSONL.", exists=True, dir_okay=False)
+    ],
+    config: ConfigOption = None,
+) -> None:
+    """Bring older history from files of your own into the archive; a file that is there already is left alone."""
+    with opened(config) as app_:
+        for file in files:
+            brought = app_.backfill(model, file)
+            told = (
+                "is there already"
+                if brought is None
+                else f"{brought.records} records, {brought.refused} of them refused"
+            )
+            out.print(f"{file}: {told}", markup=False, soft_wrap=True)
+
+
+@app.command()
 def verify(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Check every artifact: is it there, whole, signed, and does it open?"""
+    """Check every artifact and every file of the archive: is it there, whole, and what it should be?"""
     with opened(config) as app_:
         findings = app_.verify()
     bad = [finding for finding in findings if finding.problem]

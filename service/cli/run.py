@@ -1,10 +1,9 @@
 """`headrace run` and `headrace learn`: the daemon and its role."""
 
 import os
-import random
 import secrets
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Annotated
 
@@ -12,13 +11,13 @@ import structlog
 import typer
 from prometheus_client import CollectorRegistry, ProcessCollector
 
-from service.bootstrap import App, open_app
+from service.cli.archive import archiver_child
 from service.cli.context import ConfigOption, Exit, reported, set_up_logging
+from service.cli.patience import Start
 from service.cli.replaying import replay_here
 from service.cli.signals import stopping
 from service.cli.supervise import Supervisor
 from service.config import Settings, load
-from service.errors import UnavailableError
 from service.metrics import PrometheusTelemetry
 from service.operations.host import LearnOptions
 from service.serving.health import health_server
@@ -47,13 +46,11 @@ def run(config: ConfigOption = None) -> None:
         set_up_logging(settings)
         nonce = secrets.token_hex(6)
         others = secrets.token_hex(6)
-        supervisor = Supervisor(
-            {
-                "learner": lambda: _child(lambda: learn_here(settings, [], LearnOptions(), nonce=nonce)),
-                "replayer": lambda: _child(lambda: replay_here(settings, nonce=others)),
-            }
-        )
-        raise typer.Exit(supervisor.run())
+        roles = {"learner": lambda: _child(lambda: learn_here(settings, [], LearnOptions(), nonce=nonce))}
+        beside = {"replayer": lambda: _child(lambda: replay_here(settings, nonce=others))}
+        if settings.storage.archive is not None and settings.models:
+            beside["archiver"] = lambda: archiver_child(settings, nonce)
+        raise typer.Exit(Supervisor(roles, beside).run())
 
 
 def learn_here(settings: Settings, models: list[str], options: LearnOptions, *, nonce: str) -> None:
@@ -62,7 +59,7 @@ def learn_here(settings: Settings, models: list[str], options: LearnOptions, *, 
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     stop = threading.Event()
-    start = _Start(settings, PrometheusTelemetry(registry), stop)
+    start = Start(settings, PrometheusTelemetry(registry), stop)
     address = (settings.learner.host, settings.learner.port)
     with (
         stopping(stop),
@@ -76,35 +73,6 @@ def learn_here(settings: Settings, models: list[str], options: LearnOptions, *, 
             start.not_ready = host.not_ready
             host.run()
     _log.info("learner_stopped")
-
-
-class _Start:
-    """Waits for the registry, and says so."""
-
-    def __init__(self, settings: Settings, telemetry: PrometheusTelemetry, stop: threading.Event) -> None:
-        self._settings = settings
-        self._telemetry = telemetry
-        self._stop = stop
-        self._why = "the registry is not opened yet"
-        self.not_ready: Callable[[], Sequence[str]] = lambda: [self._why]
-
-    def reasons(self) -> Sequence[str]:
-        """Why the learner is not ready, as the present stage of its start has it."""
-        return self.not_ready()
-
-    def opened(self, stack: ExitStack) -> App | None:
-        """The object graph; None when asked to stop before there was one."""
-        wait_s = 0.2
-        while not self._stop.is_set():
-            try:
-                return stack.enter_context(open_app(self._settings, telemetry=self._telemetry))
-            except UnavailableError as error:
-                self._why = str(error)
-                self._telemetry.failure("database")
-                _log.info("waiting", reason=self._why)
-            self._stop.wait(wait_s * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
-            wait_s = min(wait_s * 2, 5.0)
-        return None
 
 
 def _child(role: Callable[[], None]) -> int:

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from service.bootstrap import environment, open_app, open_source, rehearse
+from service.bootstrap import environment, open_app, rehearse
+from service.bootstrap.streams import open_source
 from service.cli.context import ConfigOption, Exit, JsonOption, out, reported, show
 from service.config import Settings, load, place
 from service.errors import ConfigurationError, HeadraceError

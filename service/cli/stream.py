@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 from rich.progress import Progress
 
-from service.bootstrap import open_sink, open_source, spec_of
+from service.bootstrap import spec_of
+from service.bootstrap.streams import open_sink, open_source
 from service.cli.context import ConfigOption, configured, out
 from service.domain.events import Records, TopicPartition
 from service.domain.position import Position

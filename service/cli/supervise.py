@@ -35,17 +35,22 @@ class Child:
 
 @dataclass
 class Supervisor:
-    """Roles by name, each with what its child runs; `run` returns the exit code."""
+    """Roles by name, each with what its child runs; `run` returns the exit code.
+
+    Those in `beside` end nothing but themselves: they are started again for ever, at last every few seconds.
+    """
 
     roles: Mapping[str, Callable[[], int]]
+    beside: Mapping[str, Callable[[], int]] = field(default_factory=dict)
     stop: threading.Event = field(default_factory=threading.Event)
     _children: dict[int, Child] = field(default_factory=dict)
     _quick: dict[str, int] = field(default_factory=dict)
+    _due: dict[str, float] = field(default_factory=dict)
 
     def run(self) -> int:
         """Until stopped, or until a role refuses to run or dies too quickly too often."""
         with stopping(self.stop):
-            for role in self.roles:
+            for role in (*self.roles, *self.beside):
                 self._fork(role)
             code = self._watch()
             self._end()
@@ -53,26 +58,45 @@ class Supervisor:
 
     def _watch(self) -> int:
         while not self.stop.is_set():
+            self._start_again()
             pid, status = os.waitpid(-1, os.WNOHANG)
             if pid == 0:
                 self.stop.wait(0.05)
                 continue
             child = self._children.pop(pid)
             code = os.waitstatus_to_exitcode(status)
+            if child.role in self.beside:
+                self._put_off(child, code)
+                continue
             if code in (Exit.DONE, Exit.REFUSED):
                 return code
             if not self._restart(child, code):
                 return Exit.FAILED
         return Exit.DONE
 
-    def _restart(self, child: Child, code: int) -> bool:
+    def _put_off(self, child: Child, code: int) -> None:
+        """A role beside the others comes back later, and nobody waits for it."""
+        wait_s = LONGEST_S if code in (Exit.DONE, Exit.REFUSED) else min(self._pause(child), LONGEST_S)
+        _log.warning("role_restarts", role=child.role, exit_code=code, wait_s=wait_s)
+        self._due[child.role] = time.monotonic() + wait_s
+
+    def _start_again(self) -> None:
+        for role in [role for role, due in self._due.items() if time.monotonic() >= due]:
+            del self._due[role]
+            self._fork(role)
+
+    def _pause(self, child: Child) -> float:
+        """Longer the more often the role has died quickly."""
         quick = time.monotonic() - child.started < SOUND_S
-        deaths = self._quick.get(child.role, 0) + 1 if quick else 1
-        self._quick[child.role] = deaths
+        deaths = self._quick[child.role] = self._quick.get(child.role, 0) + 1 if quick else 1
+        return float(RESTART_S * 2 ** min(max(deaths - 4, 0), 10))
+
+    def _restart(self, child: Child, code: int) -> bool:
+        wait_s = min(self._pause(child), LONGEST_S)
+        deaths = self._quick[child.role]
         if deaths > MOST_QUICK_DEATHS:
             _log.error("role_gives_up", role=child.role, deaths=deaths)
             return False
-        wait_s = min(RESTART_S * 2 ** max(deaths - 4, 0), LONGEST_S)
         _log.warning("role_restarts", role=child.role, exit_code=code, wait_s=wait_s)
         if not self.stop.wait(wait_s):
             self._fork(child.role)
@@ -92,7 +116,7 @@ class Supervisor:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
-        code = Exit.FAILED if os.getppid() != parent else self.roles[role]()
+        code = Exit.FAILED if os.getppid() != parent else {**self.roles, **self.beside}[role]()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

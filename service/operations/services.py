@@ -4,10 +4,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from service.domain.archive import ArchiveStep
 from service.domain.registry import CheckpointStep, Json
 from service.domain.specification import ModelSpec
 from service.ports import (
     Archive,
+    ArchiveFiles,
+    ArchiveLeases,
+    ArchiveRanges,
+    Archives,
+    ArchiveTelemetry,
     Changes,
     Checkpoints,
     Commands,
@@ -29,6 +35,18 @@ from service.ports import (
 
 
 @dataclass(frozen=True, slots=True)
+class Archiving:
+    """What writing the archive needs beside the rest."""
+
+    files: ArchiveFiles
+    ranges: ArchiveRanges
+    rows: Archives
+    leases: ArchiveLeases
+    telemetry: ArchiveTelemetry
+    reached: Callable[[ArchiveStep], None]
+
+
+@dataclass(frozen=True, slots=True)
 class Services:
     """The registry's ports, the stream's factories, and who this process is."""
 
@@ -46,7 +64,6 @@ class Services:
     sealer: Sealer
     telemetry: Telemetry
     source: Callable[[str], Source]
-    archive: Callable[[ModelSpec], Archive]
     sink: Callable[[], Sink]
     decoder: Callable[[ModelSpec], Decoder]
     footprint: Callable[[str], Footprint]
@@ -57,3 +74,5 @@ class Services:
     make_topics: bool
     tidy: Callable[[], None]
     reached: Callable[[CheckpointStep], None]
+    archive: Callable[[ModelSpec], Archive]
+    archiving: Archiving | None

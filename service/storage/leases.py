@@ -27,7 +27,7 @@ class SqlLeases:
             expires = now + timedelta(seconds=ttl_s)
             if found is None:
                 return self._first(connection, Lease(lineage, holder, 1, expires))
-            if found.expires_at > now and not _yields(found.holder, holder):
+            if found.expires_at > now and not yields(found.holder, holder):
                 name = connection.execute(select(lineages.c.model).where(lineages.c.id == lineage)).scalar_one()
                 msg = (
                     f"found {name} being written by {found.holder} until {found.expires_at:%H:%M:%S} UTC (epoch "
@@ -98,7 +98,7 @@ def lease_values(lease: Lease) -> dict[str, object]:
     }
 
 
-def _yields(held_by: str, wanted_by: str) -> bool:
+def yields(held_by: str, wanted_by: str) -> bool:
     """Whether the present holder is dead here, or a sibling under the same supervisor."""
     present, next_one = Holder.parse(held_by), Holder.parse(wanted_by)
     if present is None or next_one is None:

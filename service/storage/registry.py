@@ -4,8 +4,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from service.domain.archive import ArchiveStep
 from service.domain.registry import CheckpointStep
 from service.storage import upgrade
+from service.storage.archives import SqlArchives
 from service.storage.artifacts import open_artifacts
 from service.storage.changes import SqlChanges
 from service.storage.checkpoints import SqlCheckpoints
@@ -39,6 +41,7 @@ class Registry:
     outbox: SqlOutbox
     exclusions: SqlExclusions
     replays: SqlReplays
+    archives: SqlArchives
 
 
 @contextmanager
@@ -48,7 +51,7 @@ def open_registry(
     artifacts: str,
     key: bytes,
     environment: Mapping[str, str] | None = None,
-    reached: Callable[[CheckpointStep], None] = lambda _step: None,
+    reached: Callable[[CheckpointStep | ArchiveStep], None] = lambda _step: None,
 ) -> Iterator[Registry]:
     """Connections are closed at the end of the block; a registry of another revision is refused."""
     upgrade.require_current(url)
@@ -69,6 +72,7 @@ def open_registry(
             outbox=SqlOutbox(database),
             exclusions=SqlExclusions(database),
             replays=SqlReplays(database, store),
+            archives=SqlArchives(database, reached=reached),
         )
     finally:
         database.close()

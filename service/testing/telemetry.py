@@ -35,3 +35,9 @@ class NullTelemetry:
 
     def rolled_back(self, model: str) -> None:
         """Nothing."""
+
+    def archived(self, at: TopicPartition, *, records: int, size: int, seconds: float) -> None:
+        """Nothing."""
+
+    def archive_lag(self, lag: Mapping[TopicPartition, int]) -> None:
+        """Nothing."""

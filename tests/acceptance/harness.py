@@ -22,7 +22,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from river import datasets
 
 from service import config
-from service.bootstrap import App, open_app, open_sink
+from service.bootstrap import App, open_app
+from service.bootstrap.streams import open_sink
 from service.domain.position import PositionJson, Run
 from service.domain.registry import Checkpoint, ModelName
 from service.domain.specification import ModelSpec
@@ -66,6 +67,8 @@ class Deployment:
     kafka: Mapping[str, Any] | None = None
     others: Sequence[Mapping[str, Any]] = ()
     lease_ttl: str = "5s"
+    archive: Mapping[str, Any] = field(default_factory=dict)
+    archive_url: str = "var/archive"
     _open: ExitStack = field(default_factory=ExitStack)
     _watching: App | None = None
 
@@ -86,10 +89,12 @@ class Deployment:
             "storage": {
                 "url": self.registry_url or "sqlite:///var/headrace.db",
                 "artifacts": "var/artifacts",
+                "archive": self.archive_url,
                 "key_file": "var/headrace.key",
             },
             "stream": stream,
             "learner": {"port": 0},
+            "archive": {"port": 0, **self.archive},
             "lease": {"ttl": self.lease_ttl},
             "models": [self.model, *map(dict, self.others)],
         }

@@ -227,7 +227,9 @@ def settings_keys(kind: type[BaseModel] = config.Settings, prefix: str = "") -> 
             continue
         inner = next(config._models_in(field.annotation), None)
         key = f"{prefix}{name}" + ("[]" if inner and "tuple" in str(field.annotation) else "")
-        if inner is None or not (key in {"storage", "stream", "learner", "lease", "log"} or key.startswith("stream.")):
+        if inner is None or not (
+            key in {"storage", "stream", "learner", "archive", "lease", "log"} or key.startswith("stream.")
+        ):
             yield key.removesuffix("[]")
         if inner is not None:
             yield from settings_keys(inner, f"{key}.")

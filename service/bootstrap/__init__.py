@@ -1,6 +1,5 @@
 """The composition root: settings in, object graph out; the only place where adapters are built."""
 
-import importlib
 import importlib.metadata
 import os
 import platform
@@ -13,7 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from service.bootstrap import archive
+from service.bootstrap.streams import open_sink, open_source
 from service.config import Settings
+from service.domain.archive import ArchivedTopic, ArchiveStep, Brought
 from service.domain.exclusion import Exclusion, offsets, times
 from service.domain.metric_history import HistoryQuery, MetricHistory
 from service.domain.position import Run
@@ -22,7 +24,11 @@ from service.domain.specification import ModelSpec
 from service.errors import ConfigurationError, NotFoundError
 from service.learning import estimators
 from service.operations import transfer
+from service.operations.archive import Archiver
+from service.operations.archive_retention import apply_retention
+from service.operations.archive_verify import verify_archive
 from service.operations.ask import ask
+from service.operations.backfill import bring_in
 from service.operations.choose import chosen
 from service.operations.diff import difference
 from service.operations.exclude import excluded
@@ -30,23 +36,17 @@ from service.operations.excluded_offsets import as_offsets
 from service.operations.host import Host, LearnOptions
 from service.operations.metric_history import metric_history
 from service.operations.prune import prune
-from service.operations.services import Services
+from service.operations.services import Archiving, Services
 from service.operations.verify import Finding, verify
-from service.ports import Decoder, Sink, Source, Telemetry
+from service.ports import Decoder, Sink, Source, Telemetries
 from service.storage.footprint import MappedFootprint
 from service.storage.holder import Holder
 from service.storage.registry import Registry, open_registry
 from service.storage.signing import Signer, load_key
 from service.stream import log
+from service.stream.archive_backfill import HistoryFile
 from service.stream.decoders import make_decoder
-from service.stream.kafka_settings import KafkaSettings
-from service.testing.archive import NoArchive
 from service.testing.telemetry import NullTelemetry
-
-DRIVERS = {
-    "kafka-python": ("service.stream.kafka_python", "KafkaPython"),
-    "librdkafka": ("service.stream.librdkafka", "Librdkafka"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +82,24 @@ class App:
         services = replace(self.services, holder=str(Holder.current(nonce=nonce)))
         return Host(services, specs, options, stop)
 
+    def archiver(self, *, stop: threading.Event, nonce: str, until_end: bool, wait_for_lease: bool) -> Archiver:
+        """An archiver of every model's topics; `run()` returns when it is done."""
+        services = replace(self.services, holder=str(Holder.current(nonce=nonce)))
+        options = archive.options(self.settings, until_end=until_end, wait_for_lease=wait_for_lease)
+        return Archiver(services, self._archiving(), options, stop)
+
+    def backfill(self, model: str, file: Path) -> Brought | None:
+        """Bring in older history of a model; None where the file is in the archive already."""
+        parts, topic = self._archiving(), ArchivedTopic(self.spec(model).events, self.spec(model), raw=False)
+        source = HistoryFile(file, topic, self.decoder(topic.spec), parts.files, size=self.settings.archive.range)
+        return bring_in(self.services, parts, topic, source)
+
+    def _archiving(self) -> Archiving:
+        if self.services.archiving is None or not self.settings.models:
+            msg = "found no storage.archive or no model in the configuration, expected both; see `headrace init`"
+            raise ConfigurationError(msg)
+        return self.services.archiving
+
     def act(self, model: str, kind: CommandKind, arguments: Json, *, actor: str, wait_s: float = 30.0) -> str:
         """Have a command carried out; what became of it, or RefusedError."""
         return ask(self.services, model, kind=kind, arguments=arguments, actor=actor, wait_s=wait_s)
@@ -110,12 +128,20 @@ class App:
         )[1]
 
     def verify(self) -> Sequence[Finding]:
-        """What is wrong with any artifact, and what is good."""
-        return verify(self.services)
+        """What is wrong with any artifact or file of the archive, and what is good."""
+        parts = self.services.archiving
+        return [
+            *verify(self.services),
+            *(verify_archive(self.services, parts, archive.topics(self.settings)) if parts else ()),
+        ]
 
     def prune(self) -> dict[str, str]:
-        """Apply retention now; what became of each model."""
-        return {model.name: prune(self.services, model) for model in self.registry.models.list()}
+        """Apply retention now; what became of each model and of each archived partition."""
+        found = {str(model.name): prune(self.services, model) for model in self.registry.models.list()}
+        parts, given = self.services.archiving, self.settings.archive
+        if parts is not None:
+            found |= apply_retention(self.services, parts, keep_s=given.keep, max_bytes=given.max_bytes)
+        return found
 
     def metric_history(self, model: str, query: HistoryQuery) -> MetricHistory:
         """What the model's metrics were, with what happened to it."""
@@ -151,7 +177,7 @@ def spec_of(settings: Settings, model: str) -> ModelSpec:
 
 
 @contextmanager
-def open_app(settings: Settings, *, telemetry: Telemetry | None = None) -> Iterator[App]:
+def open_app(settings: Settings, *, telemetry: Telemetries | None = None) -> Iterator[App]:
     """Connections are opened here and closed at the end of the block."""
     storage = settings.storage
     key = load_key(storage.key_file)
@@ -164,8 +190,13 @@ def open_app(settings: Settings, *, telemetry: Telemetry | None = None) -> Itera
 
 
 def _services(
-    settings: Settings, registry: Registry, telemetry: Telemetry, *, reached: Callable[[CheckpointStep], None]
+    settings: Settings,
+    registry: Registry,
+    telemetry: Telemetries,
+    *,
+    reached: Callable[[CheckpointStep | ArchiveStep], None],
 ) -> Services:
+    parts = archive.archiving(settings, registry, telemetry, reached=reached)
     return Services(
         models=registry.models,
         history=registry.history,
@@ -181,7 +212,6 @@ def _services(
         sealer=registry.signer,
         telemetry=telemetry,
         source=lambda group: open_source(settings, group),
-        archive=lambda _spec: NoArchive(),
         sink=lambda: open_sink(settings),
         decoder=make_decoder,
         footprint=lambda name: MappedFootprint(Path(settings.storage.key_file).parent / "run" / f"{name}.mark"),
@@ -192,6 +222,8 @@ def _services(
         make_topics=settings.stream.kind == "log",
         tidy=partial(_tidy, settings),
         reached=reached,
+        archive=partial(archive.archive_of, parts),
+        archiving=parts,
     )
 
 
@@ -223,24 +255,6 @@ def build_estimator(spec: ModelSpec) -> tuple[Any, frozenset[tuple[str, str]]]:
     return estimators.build(spec.estimator, task=spec.task, seed=spec.seed), frozenset()
 
 
-def open_source(settings: Settings, group: str) -> Source:
-    """The configured stream's reader."""
-    stream = settings.stream
-    if stream.kind == "log":
-        return log.LogSource(stream.log.path)
-    reader: Source = _driver(settings, "Source")(_kafka_settings(settings), group=f"headrace-{group}")
-    return reader
-
-
-def open_sink(settings: Settings) -> Sink:
-    """The configured stream's writer."""
-    stream = settings.stream
-    if stream.kind == "log":
-        return log.LogSink(stream.log.path)
-    writer: Sink = _driver(settings, "Sink")(_kafka_settings(settings))
-    return writer
-
-
 def environment() -> Mapping[str, str]:
     """What a version records of where it was made."""
     packages = ("headrace", "river", "numpy", "scikit-learn")
@@ -254,41 +268,14 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def _kafka_settings(settings: Settings) -> KafkaSettings:
-    kafka = settings.stream.kafka
-    password = kafka.sasl_password
-    return KafkaSettings(
-        bootstrap_servers=kafka.bootstrap_servers,
-        security_protocol=kafka.security_protocol,
-        sasl_mechanism=kafka.sasl_mechanism,
-        sasl_username=kafka.sasl_username,
-        sasl_password=password.get_secret_value() if password else None,
-        ssl_cafile=kafka.ssl_cafile,
-        ssl_certfile=kafka.ssl_certfile,
-        ssl_keyfile=kafka.ssl_keyfile,
-        extra=kafka.options,
-    )
-
-
-def _driver(settings: Settings, what: str) -> Any:
-    """The chosen driver's class; loaded here, because importing a driver takes a third of a second."""
-    driver = settings.stream.kafka.driver
-    module, prefix = DRIVERS[driver]
-    try:
-        return getattr(importlib.import_module(module), f"{prefix}{what}")
-    except ImportError as error:
-        msg = f"found no {error.name}, which driver {driver} needs; install `headrace[librdkafka]`"
-        raise ConfigurationError(msg) from error
-
-
-def _failpoint(text: str | None) -> Callable[[CheckpointStep], None]:
+def _failpoint(text: str | None) -> Callable[[CheckpointStep | ArchiveStep], None]:
     """`lease_proved:2` kills the process when that step is reached for the second time; for tests."""
     if text is None:
         return lambda _step: None
     name, _, count = text.partition(":")
     left = [int(count or 1)]
 
-    def reached(step: CheckpointStep) -> None:
+    def reached(step: CheckpointStep | ArchiveStep) -> None:
         if step == name:
             left[0] -= 1
             if left[0] == 0:

@@ -6,19 +6,27 @@ import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from service.domain.specification import Duration, ModelSpec
+from service.config.sections import (
+    Archive,
+    Learner,
+    LeaseSettings,
+    Logging,
+    Section,
+    Storage,
+    Stream,
+)
+from service.domain.specification import ModelSpec
 from service.errors import ConfigurationError, SpecificationError
 from service.learning import estimators
 from service.learning.drift import Monitors
 from service.learning.scores import Scores
 
 PREFIX = "HEADRACE_"
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 RESERVED = {"HEADRACE_CONFIG", "HEADRACE_FAILPOINT"}
 _SSL_FILES = ("ssl_cafile", "ssl_certfile", "ssl_keyfile")
 
@@ -36,83 +44,13 @@ _EXPONENT = re.compile(r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)[eE][-+]?[0-9]+$"
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+.0123456789"))
 
 
-class Section(BaseModel):
-    """Closed against keys it does not know."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Storage(Section):
-    """Where the registry and the artifacts are."""
-
-    url: str = "sqlite:///var/headrace.db"
-    artifacts: str = "var/artifacts"
-    key_file: Path = Path("var/headrace.key")
-
-
-class Log(Section):
-    """The embedded log."""
-
-    path: Path = Path("var/log.db")
-    retention: Duration = 30 * 86400.0
-
-
-class Kafka(Section):
-    """A Kafka cluster and how to authenticate to it."""
-
-    bootstrap_servers: str = "127.0.0.1:9092"
-    driver: Literal["kafka-python", "librdkafka"] = "kafka-python"
-    security_protocol: str = "PLAINTEXT"
-    sasl_mechanism: str | None = None
-    sasl_username: str | None = None
-    sasl_password: SecretStr | None = None
-    ssl_cafile: str | None = None
-    ssl_certfile: str | None = None
-    ssl_keyfile: str | None = None
-    options: dict[str, Any] = Field(default_factory=dict)
-
-
-class Stream(Section):
-    """Which stream, and where."""
-
-    kind: Literal["log", "kafka"] = "log"
-    log: Log = Log()
-    kafka: Kafka = Kafka()
-
-
-class Learner(Section):
-    """The learner's own port for `/metrics`, `/healthz`, `/readyz`; 0 chooses a free one."""
-
-    host: str = "127.0.0.1"
-    port: int = Field(default=9464, ge=0, le=65535)
-
-    @model_validator(mode="after")
-    def _loopback(self) -> "Learner":
-        if self.host not in LOOPBACK:
-            msg = f"found host {self.host!r}, expected a loopback address: no authentication is built yet"
-            raise ValueError(msg)
-        return self
-
-
-class LeaseSettings(Section):
-    """How long a silent process keeps its right to write."""
-
-    ttl: Duration = 10.0
-
-
-class Logging(Section):
-    """What is printed."""
-
-    format: Literal["json", "console"] = "console"
-    level: Literal["debug", "info", "warning", "error"] = "info"
-
-
 class Settings(Section):
     """The whole file."""
 
     storage: Storage = Storage()
     stream: Stream = Stream()
     learner: Learner = Learner()
+    archive: Archive = Archive()
     lease: LeaseSettings = LeaseSettings()
     log: Logging = Logging()
     models: tuple[ModelSpec, ...] = ()
@@ -203,11 +141,17 @@ def _anchored(settings: Settings, folder: Path) -> Settings:
     storage, log, kafka = settings.storage, settings.stream.log, settings.stream.kafka
     files = {name: str(folder.resolve() / path) for name in _SSL_FILES if (path := getattr(kafka, name)) is not None}
     url = re.sub(r"^(sqlite:///)(?!/)", lambda found: f"{found[1]}{folder.resolve()}/", storage.url)
-    artifacts = storage.artifacts if "://" in storage.artifacts else str(folder.resolve() / storage.artifacts)
+    artifacts = _placed(storage.artifacts, folder)
+    archive = None if storage.archive is None else _placed(storage.archive, folder)
     return settings.model_copy(
         update={
             "storage": storage.model_copy(
-                update={"url": url, "artifacts": artifacts, "key_file": folder.resolve() / storage.key_file}
+                update={
+                    "url": url,
+                    "artifacts": artifacts,
+                    "archive": archive,
+                    "key_file": folder.resolve() / storage.key_file,
+                }
             ),
             "stream": settings.stream.model_copy(
                 update={
@@ -217,6 +161,11 @@ def _anchored(settings: Settings, folder: Path) -> Settings:
             ),
         }
     )
+
+
+def _placed(address: str, folder: Path) -> str:
+    """A folder beside the file, or an address with a scheme."""
+    return address if "://" in address else str(folder.resolve() / address)
 
 
 def _check_expressions(file: Path, node: Any, settings: Settings) -> None:

@@ -1,0 +1,79 @@
+"""`headrace archive`: the archiver, alone or as a role of `headrace run`."""
+
+import os
+import secrets
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Annotated
+
+import structlog
+import typer
+from prometheus_client import CollectorRegistry, ProcessCollector
+
+from service.cli.context import ConfigOption, Exit, reported, set_up_logging
+from service.cli.patience import Start
+from service.cli.signals import stopping
+from service.config import Settings, load
+from service.config.sections import LOOPBACK
+from service.errors import ConfigurationError
+from service.metrics import PrometheusTelemetry
+from service.serving.health import health_server
+
+_log = structlog.get_logger(__name__)
+
+
+def archive(
+    config: ConfigOption = None,
+    until_end: Annotated[bool, typer.Option(help="Archive what is in the stream now, then exit.")] = False,
+    wait_for_lease: Annotated[bool, typer.Option(help="Stand by until another archiver is gone.")] = False,
+) -> None:
+    """Copy every model's topics into Parquet files until stopped."""
+    with reported():
+        settings = load(config)
+        archive_here(settings, nonce=secrets.token_hex(6), until_end=until_end, wait_for_lease=wait_for_lease)
+
+
+def archive_here(settings: Settings, *, nonce: str, until_end: bool = False, wait_for_lease: bool = False) -> None:
+    """The archiver, in this process."""
+    set_up_logging(settings)
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    stop = threading.Event()
+    start = Start(settings, PrometheusTelemetry(registry), stop)
+    with stopping(stop), _answering(settings, registry, start.reasons) as port, ExitStack() as stack:
+        _log.info("archiver_started", pid=os.getpid(), port=port)
+        app = start.opened(stack)
+        if app is not None:
+            archiver = app.archiver(stop=stop, nonce=nonce, until_end=until_end, wait_for_lease=wait_for_lease)
+            start.not_ready = archiver.not_ready
+            archiver.run()
+    _log.info("archiver_stopped")
+
+
+@contextmanager
+def _answering(
+    settings: Settings, registry: CollectorRegistry, not_ready: Callable[[], Sequence[str]]
+) -> Iterator[int | None]:
+    """On a port of its own; where that is taken it goes without, since copying matters more than telling of it."""
+    with ExitStack() as stack:
+        port = None
+        try:
+            address = (LOOPBACK[0], settings.archive.port)
+            port = stack.enter_context(health_server(address, registry=registry, not_ready=not_ready))
+        except ConfigurationError as error:
+            _log.warning("archiver_without_metrics", error=str(error))
+        yield port
+
+
+def archiver_child(settings: Settings, nonce: str) -> int:
+    """The role's exit code under the supervisor."""
+    try:
+        with reported():
+            archive_here(settings, nonce=nonce)
+    except typer.Exit as done:
+        return done.exit_code
+    except Exception:  # noqa: BLE001 - the supervisor restarts the child; here the reason is logged
+        _log.exception("archiver_failed")
+        return Exit.FAILED
+    return Exit.DONE

@@ -1,0 +1,93 @@
+"""The sections of the file, models aside."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+from service.domain.specification import Duration, Size
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+class Section(BaseModel):
+    """Closed against keys it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Storage(Section):
+    """Where the registry and the artifacts are."""
+
+    url: str = "sqlite:///var/headrace.db"
+    artifacts: str = "var/artifacts"
+    archive: str | None = "var/archive"
+    key_file: Path = Path("var/headrace.key")
+
+
+class Log(Section):
+    """The embedded log."""
+
+    path: Path = Path("var/log.db")
+    retention: Duration = 30 * 86400.0
+
+
+class Kafka(Section):
+    """A Kafka cluster and how to authenticate to it."""
+
+    bootstrap_servers: str = "127.0.0.1:9092"
+    driver: Literal["kafka-python", "librdkafka"] = "kafka-python"
+    security_protocol: str = "PLAINTEXT"
+    sasl_mechanism: str | None = None
+    sasl_username: str | None = None
+    sasl_password: SecretStr | None = None
+    ssl_cafile: str | None = None
+    ssl_certfile: str | None = None
+    ssl_keyfile: str | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class Stream(Section):
+    """Which stream, and where."""
+
+    kind: Literal["log", "kafka"] = "log"
+    log: Log = Log()
+    kafka: Kafka = Kafka()
+
+
+class Learner(Section):
+    """The learner's own port for `/metrics`, `/healthz`, `/readyz`; 0 chooses a free one."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=9464, ge=0, le=65535)
+
+    @model_validator(mode="after")
+    def _loopback(self) -> "Learner":
+        if self.host not in LOOPBACK:
+            msg = f"found host {self.host!r}, expected a loopback address: no authentication is built yet"
+            raise ValueError(msg)
+        return self
+
+
+class Archive(Section):
+    """How topics are archived, for how long, and the archiver's own port; 0 chooses a free one."""
+
+    range: int = Field(default=65_536, ge=1, le=10_000_000)
+    every: Duration = 10.0
+    raw: Literal["unfit", "always"] = "unfit"
+    keep: Duration | None = None
+    max_bytes: Size | None = None
+    port: int = Field(default=9465, ge=0, le=65535)
+
+
+class LeaseSettings(Section):
+    """How long a silent process keeps its right to write."""
+
+    ttl: Duration = 10.0
+
+
+class Logging(Section):
+    """What is printed."""
+
+    format: Literal["json", "console"] = "console"
+    level: Literal["debug", "info", "warning", "error"] = "info"

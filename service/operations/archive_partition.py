@@ -1,0 +1,112 @@
+"""One partition being archived: its open range, its row, and the order in which both become durable."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import structlog
+
+from service.domain.archive import Archived, ArchivedTopic, split_at
+from service.domain.events import Records
+from service.domain.position import Bounds
+from service.operations.services import Archiving
+from service.ports import OpenRange
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass
+class Partition:
+    """Takes runs of records, and makes them durable:
+
+    1. the range's file is written aside, 2. fsynced, 3. renamed over the one before;
+    4. a transaction begins, 5. proves the lease, 6. moves the position and commits.
+
+    After a death in between the file is ahead of the row, and its own facts say how far; it is taken up there.
+    """
+
+    parts: Archiving
+    topic: ArchivedTopic
+    held: Archived
+    size: int
+    open: OpenRange = field(init=False)
+    since: float | None = None
+
+    def __post_init__(self) -> None:
+        """Take up the range of the row's position, with what its file has."""
+        at, ranges = self.held.at, self.parts.ranges
+        self.open = ranges.resume(self.topic, at, offset=self.held.next, size=self.size)
+        sizes = self.parts.files.sizes(at)
+        self._tail_bytes = sizes.get(self.open.facts.first, 0)
+        self._unsaid_bytes = sum(sizes.values()) - self.held.bytes
+        self._said_records = self.open.facts.records - self.open.count_from(self.held.next)
+        if self.position > self.held.next:
+            self.since = time.monotonic()
+
+    @property
+    def position(self) -> int:
+        """The next offset to read."""
+        return self.open.facts.next
+
+    @property
+    def full(self) -> bool:
+        """Whether the open range takes nothing more."""
+        return self.open.facts.full
+
+    def begin(self, bounds: Bounds) -> None:
+        """Pass over what the stream has deleted before it was archived; a new archive begins where the stream does."""
+        if self.position >= bounds.start:
+            return
+        new = self.held.records == 0 and not self.open.facts.spans
+        if not new:
+            _log.error(
+                "archive_gap",
+                topic=self.held.at.topic,
+                partition=self.held.at.partition,
+                first=self.position,
+                next=bounds.start,
+            )
+        if bounds.start >= self.open.facts.end:
+            self.flush()
+            offset = max(bounds.start - bounds.start % self.size, self.open.facts.end)
+            self._turn_to(offset)
+        self.open.skip(bounds.start)
+
+    def take(self, run: Records) -> Iterator[None]:
+        """Add what is new of the run; yields when the range is full, and goes on in the next one once it is flushed."""
+        rest: Records | None = split_at(run, self.position)[1] if _begins(run) < self.position else run
+        while rest is not None:
+            part, rest = split_at(rest, self.open.facts.end)
+            if part.next_offset > self.position:
+                self.open.add(part)
+                self.since = time.monotonic() if self.since is None else self.since
+            if self.full:
+                yield
+            if self.full:
+                return
+
+    def flush(self) -> None:
+        """Make durable what was taken; UnavailableError leaves everything as it was, to be tried again."""
+        if self.since is None:
+            return
+        began = time.perf_counter()
+        at, facts = self.held.at, self.open.facts
+        data = self.open.to_bytes()
+        self.parts.files.write(at, facts.first, data)
+        grown = len(data) - self._tail_bytes + self._unsaid_bytes
+        records = facts.records - self._said_records
+        self.held = self.parts.rows.advance(self.held, to=facts.next, records=records, size=grown)
+        self._tail_bytes, self._unsaid_bytes, self._said_records = len(data), 0, facts.records
+        self.since = None
+        seconds = time.perf_counter() - began
+        self.parts.telemetry.archived(at, records=records, size=self.held.bytes, seconds=seconds)
+        if self.full:
+            self._turn_to(facts.end)
+
+    def _turn_to(self, offset: int) -> None:
+        self.open = self.parts.ranges.follow(self.topic, self.held.at, offset=offset, size=self.size)
+        self._tail_bytes = self._said_records = 0
+
+
+def _begins(run: Records) -> int:
+    return run.offsets[0] if len(run.offsets) else run.next_offset

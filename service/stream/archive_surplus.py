@@ -1,0 +1,43 @@
+"""What a record of the envelope holds beside the event: its bytes are kept then, because no column has it."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from service.domain.events import Decoded, Records
+from service.domain.specification import ModelSpec
+
+ENVELOPE = ("id", "x", "ts", "y", "group", "weight")
+_OPTIONAL = (b'"ts":', b'"y":', b'"group":', b'"weight":')
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+def surplus(records: Records, decoded: Decoded, spec: ModelSpec) -> Sequence[bytes | None] | None:
+    """The bytes of records with members that the envelope does not know; None where there is none.
+
+    Where `fields` maps the layout, it says what an event is, and other members are no part of it.
+    """
+    if spec.fields is not None or records.at.topic != spec.events or _all_known(records, decoded):
+        return None
+    known = set(ENVELOPE)
+    events = {event.offset for event in decoded.events}
+    kept = [
+        value if offset in events and not known.issuperset(_members(value)) else None
+        for offset, value in zip(records.offsets, records.values, strict=True)
+    ]
+    return kept if any(one is not None for one in kept) else None
+
+
+def _all_known(records: Records, decoded: Decoded) -> bool:
+    """Whether the envelope's members and the features account for every colon."""
+    if len(decoded.events) != len(records.values):
+        return False
+    names = decoded.events[0].x if decoded.events else ()
+    text = b"".join(records.values)
+    if not _ENVELOPE_SET.isdisjoint(names):
+        return False
+    told = 2 * len(decoded.events) + sum([len(event.x) for event in decoded.events])
+    return text.count(b":") == told + sum(map(text.count, _OPTIONAL))
+
+
+_ENVELOPE_SET = frozenset(ENVELOPE)
