@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from service.bootstrap import App
-from service.cli.context import ConfigOption, JsonOption, actor, opened, out, show
+from service.cli.context import ConfigOption, JsonOption, actor, opened, say, show
 from service.domain.registry import CommandKind, Model, Version
 
 ALIAS = r"[A-Za-z][\w.-]{0,62}"
@@ -87,7 +87,7 @@ def apply(name: Name, config: ConfigOption = None, reason: Reason = "") -> None:
     """Adopt what has changed in the file's specification."""
     with opened(config) as app_:
         spec = app_.spec(name).model_dump(mode="json")
-        out.print(app_.act(name, CommandKind.APPLY, {"spec": spec, "reason": reason}, actor=actor()))
+        say(app_.act(name, CommandKind.APPLY, {"spec": spec, "reason": reason}, actor=actor()))
 
 
 @app.command()
@@ -112,7 +112,7 @@ def rollback(
             return
         arguments = {"to": to, "at": at, "reason": reason}
         wait_s = math.inf if wait else 30.0
-        out.print(app_.act(name, CommandKind.ROLLBACK, arguments, actor=actor(), wait_s=wait_s), markup=False)
+        say(app_.act(name, CommandKind.ROLLBACK, arguments, actor=actor(), wait_s=wait_s))
 
 
 @app.command()
@@ -128,12 +128,12 @@ def delete(
         if not yes:
             typer.confirm(f"Delete {name} with all its versions?", abort=True)
         app_.registry.models.delete(name, actor=actor(), reason=reason)
-        out.print(f"{name} is deleted")
+        say(f"{name} is deleted")
 
 
 def _act(config: Path | None, name: str, kind: CommandKind, arguments: dict[str, Any]) -> None:
     with opened(config) as app_:
-        out.print(app_.act(name, kind, arguments, actor=actor()))
+        say(app_.act(name, kind, arguments, actor=actor()))
 
 
 def _row(version: Version, aliases: Mapping[str, int]) -> dict[str, Any]:
