@@ -1,6 +1,7 @@
 """`headrace demo`: a model learns, is killed, comes back, is misled, and is rolled back; in a minute."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -253,4 +254,6 @@ def _conclude(app: App, console: Console, folder: Path) -> None:
     console.print()
     for entry in app.registry.history.audit("phishing"):
         console.print(f"  {entry.at:%H:%M:%S}  {entry.actor:8} {entry.action:12} {entry.reason}")
-    console.print(f"\nThe configuration is {folder / 'headrace.yaml'}: change it, then `cd {folder} && headrace run`.")
+    program = shutil.which("headrace") or Path(sys.executable).with_name("headrace")
+    console.print(f"\nThe configuration is {folder / 'headrace.yaml'}: change it, then", soft_wrap=True)
+    console.print(f"  cd {folder} && {program} run", markup=False, highlight=False, soft_wrap=True)

@@ -1,7 +1,6 @@
 """`headrace run` and `headrace learn`: the daemon and its role."""
 
 import os
-import random
 import secrets
 import threading
 from collections.abc import Callable, Sequence
@@ -17,9 +16,10 @@ from service.cli.context import ConfigOption, Exit, reported, set_up_logging
 from service.cli.signals import stopping
 from service.cli.supervise import Supervisor
 from service.config import Settings, load
-from service.errors import UnavailableError
+from service.errors import ConfigurationError, UnavailableError
 from service.metrics import PrometheusTelemetry
 from service.operations.host import LearnOptions
+from service.operations.outage import Backoff
 from service.serving.health import health_server
 
 _log = structlog.get_logger(__name__)
@@ -46,7 +46,8 @@ def run(config: ConfigOption = None) -> None:
         set_up_logging(settings)
         nonce = secrets.token_hex(6)
         supervisor = Supervisor({"learner": lambda: _child(settings, nonce)})
-        raise typer.Exit(supervisor.run())
+        code = supervisor.run()
+        raise typer.Exit(Exit.FAILED if code == Exit.USAGE else code)
 
 
 def learn_here(settings: Settings, models: list[str], options: LearnOptions, *, nonce: str) -> None:
@@ -87,7 +88,7 @@ class _Start:
 
     def opened(self, stack: ExitStack) -> App | None:
         """The object graph; None when asked to stop before there was one."""
-        wait_s = 0.2
+        backoff = Backoff(0.2)
         while not self._stop.is_set():
             try:
                 return stack.enter_context(open_app(self._settings, telemetry=self._telemetry))
@@ -95,8 +96,7 @@ class _Start:
                 self._why = str(error)
                 self._telemetry.failure("database")
                 _log.info("waiting", reason=self._why)
-            self._stop.wait(wait_s * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
-            wait_s = min(wait_s * 2, 5.0)
+            self._stop.wait(backoff.next_s())
         return None
 
 
@@ -105,7 +105,7 @@ def _child(settings: Settings, nonce: str) -> int:
         with reported():
             learn_here(settings, [], LearnOptions(), nonce=nonce)
     except typer.Exit as done:
-        return done.exit_code
+        return Exit.USAGE if isinstance(done.__cause__, ConfigurationError) else done.exit_code
     except Exception:  # noqa: BLE001 - the supervisor restarts the child; here the reason is logged
         _log.exception("learner_failed")
         return Exit.FAILED

@@ -35,7 +35,10 @@ class Child:
 
 @dataclass
 class Supervisor:
-    """Roles by name, each with what its child runs; `run` returns the exit code."""
+    """Roles by name, each with what its child runs; `run` returns the exit code.
+
+    A child that finds its configuration wrong at the first start (Exit.USAGE) will find it wrong at the next one too.
+    """
 
     roles: Mapping[str, Callable[[], int]]
     stop: threading.Event = field(default_factory=threading.Event)
@@ -59,7 +62,7 @@ class Supervisor:
                 continue
             child = self._children.pop(pid)
             code = os.waitstatus_to_exitcode(status)
-            if code in (Exit.DONE, Exit.REFUSED):
+            if code in (Exit.DONE, Exit.REFUSED) or (code == Exit.USAGE and child.role not in self._quick):
                 return code
             if not self._restart(child, code):
                 return Exit.FAILED

@@ -2,13 +2,13 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 import structlog
 
-from service.domain.events import Event, Reason, Records, Refusal, TopicPartition
+from service.domain.events import Reason, Records, Refusal, TopicPartition
 from service.domain.position import Position
 from service.domain.registry import CheckpointStep, Command, DeadLetter, Lease
 from service.errors import LeaseLostError
@@ -17,16 +17,16 @@ from service.operations.checkpoint import Committer, Draft, Rhythm, Written, cut
 from service.operations.feed import Feed
 from service.operations.recover import Recovered
 from service.operations.services import Services
+from service.operations.suspicion import Suspicion
 
 _log = structlog.get_logger(__name__)
 
 SLICE_S = 0.2
 SMALLEST_SLICE, LARGEST_SLICE = 16, 2048
 MOST_HELD_BACK = 500_000
-SUSPICIOUS_STARTS = 3
-CLEARED_AFTER = 100_000
 NOWHERE = -1
 SHARE_OVER = 1000
+STANDING_S = 0.5
 
 
 @dataclass
@@ -78,18 +78,16 @@ class Session:
         self._rest: Records | None = None
         self._slice = SMALLEST_SLICE * 16
         self._dirty = False
-        self._footprint = self.services.footprint(f"{spec.name}-{self.lease.lineage}")
-        suspects = self._suspects(self.position)
-        self._suspicious = self.recovered.starts > SUSPICIOUS_STARTS or bool(suspects)
-        self._isolated = {where for where, deaths in suspects.items() if deaths > 1}
-        self._judged = 0
+        footprint = self.services.footprint(f"{spec.name}-{self.lease.lineage}")
+        self._suspicion = Suspicion(footprint, self.position, starts=self.recovered.starts)
+        self._told_at = 0.0
 
     def step(self) -> bool:
         """Learn one slice if there is one, and see to the checkpoint; whether anything was learned."""
         if self.lease_lost:
             msg = f"the lease of {self.spec.name} was taken by another process; nothing more is written here"
             raise LeaseLostError(msg)
-        run = None if self.frozen or self._held_back() else self._next_run()
+        run = None if self.frozen or self.held_back else self._next_run()
         if run is not None:
             self._learn(run)
         self._see_to_checkpoint()
@@ -128,33 +126,34 @@ class Session:
 
     _committed_at: float = field(default_factory=time.monotonic)
 
-    def _held_back(self) -> bool:
+    @property
+    def held_back(self) -> bool:
         """Whether so much waits for its commit that learning must wait too."""
         return self.learner.scored_since_commit > MOST_HELD_BACK or len(self._letters) > SHARE_OVER * 10
 
     def _next_run(self) -> Records | None:
         run = self._rest or self.feed.take(timeout_s=0)
         self._rest = None
-        if run is not None and len(run.offsets) > self._slice:
-            run, self._rest = _split(run, self._slice)
+        if run is None:
+            return None
+        count = self._suspicion.at_once(run.at, run.offsets, self._slice)
+        if len(run.offsets) > count:
+            run, self._rest = _split(run, count)
         return run
 
     def _learn(self, run: Records) -> None:
         began = time.perf_counter()
-        while self._isolated and (hit := self._convict_in(run)) is not None:
-            run = self._pass_over(run, hit)
-        decoded = self._decoder.decode(run)
-        self._footprint.mark(run.at, decoded.first_offset)
-        before = self._mark(run.at) if self._suspicious else None
-        outcome = self.learner.learn(decoded, before=before)
-        self._footprint.mark(run.at, NOWHERE)
-        self._judged += len(run.offsets)
+        if self._suspicion.convicts(run) and self.spec.learn.batch == 1:
+            return self._pass_over(run)
+        self._suspicion.begin(run)
+        outcome = self.learner.learn(self._decoder.decode(run))
+        self._suspicion.end()
         self.position = self.position.advanced({run.at: run.next_offset})
         seconds = time.perf_counter() - began
         if len(run.offsets):
             self._slice = int(min(max(len(run.offsets) / seconds * SLICE_S, SMALLEST_SLICE), LARGEST_SLICE))
         self.services.telemetry.batch(self.spec.name, outcome.counts, seconds)
-        self._take(run.at, outcome)
+        return self._take(run.at, outcome)
 
     def _take(self, at: TopicPartition, outcome: Outcome) -> None:
         self._dirty = True
@@ -186,14 +185,21 @@ class Session:
 
     def _see_to_checkpoint(self) -> None:
         self._land(wait=False)
+        self._tell_standing()
         if self._flight is not None or not self._rhythm.due():
             return
-        self.services.telemetry.standing(self.spec.name, lag=self.lag(), frozen=self.frozen)
         if self._dirty:
             self._launch()
         elif self._asking is None:
             self._rhythm.took(0.0)
             self._asking = self.committer.poll(self.spec.name)
+
+    def _tell_standing(self) -> None:
+        """Also where commits wait for the database: that is when the lag grows."""
+        now = time.monotonic()
+        if now - self._told_at >= STANDING_S:
+            self._told_at = now
+            self.services.telemetry.standing(self.spec.name, lag=self.lag(), frozen=self.frozen)
 
     def _launch(self) -> None:
         began = time.perf_counter()
@@ -240,9 +246,7 @@ class Session:
         telemetry = self.services.telemetry
         telemetry.checkpoint(self.spec.name, written.seconds, size=written.checkpoint.size)
         telemetry.gauges(self.spec.name, written.checkpoint.metrics)
-        if self._suspicious and self._judged >= CLEARED_AFTER and not self._suspects(written.checkpoint.position):
-            self._footprint.clear()
-            self._suspicious = False
+        self._suspicion.committed(written.checkpoint.position)
 
     def _report(self) -> dict[str, object]:
         learner = self.learner
@@ -253,30 +257,12 @@ class Session:
         offsets = self.position.offsets
         return {at: max(bounds.end - offsets.get(at, 0), 0) for at, bounds in self.feed.bounds.items()}
 
-    def _mark(self, at: TopicPartition) -> Callable[[Event], None]:
-        return lambda event: self._footprint.mark(at, event.offset)
-
-    def _suspects(self, position: Position) -> dict[tuple[TopicPartition, int], int]:
-        """Events during which the process died, but for those behind the position."""
-        offsets = position.offsets
-        found = self._footprint.suspects().items()
-        return {(at, offset): deaths for (at, offset), deaths in found if offset >= offsets.get(at, 0)}
-
-    def _convict_in(self, run: Records) -> int | None:
-        return next((i for i, offset in enumerate(run.offsets) if (run.at, offset) in self._isolated), None)
-
-    def _pass_over(self, run: Records, index: int) -> Records:
-        """Learn what stands before the culprit, refuse it, and return what stands behind."""
-        before, tail = _split(run, index) if index else (None, run)
-        culprit, rest = _split(tail, 1)
-        if before is not None:
-            self._learn(before)
-        refusal = Refusal(
-            culprit.offsets[0], Reason.KILLED_PROCESS, "the process died twice while learning it", culprit.values[0]
-        )
+    def _pass_over(self, run: Records) -> None:
+        """Refuse the one record of this run."""
+        detail = "the process died twice while learning it"
+        refusal = Refusal(run.offsets[0], Reason.KILLED_PROCESS, detail, run.values[0])
+        self.position = self.position.advanced({run.at: run.next_offset})
         self._take(run.at, self.learner.skip(run.at, refusal))
-        self.position = self.position.advanced({run.at: culprit.next_offset})
-        return rest
 
 
 def _split(run: Records, count: int) -> tuple[Records, Records]:

@@ -61,6 +61,7 @@ def learn_through_deaths(deployment: Deployment, events: list[bytes], *, partiti
     """Thirty times: publish some events, SIGKILL the daemon's learner at a random moment; let the last one finish."""
     chance = random.Random(seed)
     unlearned = 0
+    deployment.publish([], partitions=partitions)
     for first in range(0, DEATHS, DEATHS_OF_A_DAEMON):
         daemon = deployment.start("run")
         last = None
