@@ -500,14 +500,18 @@ class Sealer(Protocol):
 
 
 class Footprint(Protocol):
-    """The event being learned, written where it outlives the process; used only in suspicion."""
+    """The records being learned, written where it outlives the process."""
 
-    def mark(self, at: TopicPartition, offset: int) -> None:
+    def mark(self, run: Run) -> None:
         """Costs next to nothing; durable against the death of the process, not of the host."""
         ...
 
-    def suspects(self) -> Mapping[tuple[TopicPartition, int], int]:
-        """Events during which the process died, and how often."""
+    def unmark(self) -> None:
+        """They are learned."""
+        ...
+
+    def suspects(self) -> Mapping[Run, int]:
+        """Records during which the process died, as they were marked, and how often."""
         ...
 
     def clear(self) -> None:
@@ -539,7 +543,7 @@ class Telemetry(Protocol):
         ...
 
     def standing(self, model: str, *, lag: Mapping[TopicPartition, int], frozen: bool) -> None:
-        """Events not yet learned, and whether any are; once a checkpoint interval, also where nothing is learned."""
+        """Events not yet learned, and whether any are; twice a second, also where nothing is learned."""
         ...
 
     def champion(self, model: str, version: int) -> None:

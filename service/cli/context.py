@@ -15,6 +15,7 @@ import structlog
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from service.bootstrap import App, open_app
 from service.config import Settings, load
@@ -95,6 +96,11 @@ def set_up_logging(settings: Settings, *, level: str | None = None) -> None:
     )
 
 
+def say(text: str) -> None:
+    """A sentence as it is: what users wrote may stand in it, and is no markup."""
+    out.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
 def show(value: Any, *, as_json: bool, columns: Sequence[str] = ()) -> None:
     """Rows as a table, a mapping as lines, or either as JSON."""
     if as_json:
@@ -106,7 +112,7 @@ def show(value: Any, *, as_json: bool, columns: Sequence[str] = ()) -> None:
         table = Table(*columns)
         for row in value:
             cells = [row[column] if isinstance(row, Mapping) else getattr(row, column) for column in columns]
-            table.add_row(*map(_cell, cells))
+            table.add_row(*(Text(_cell(cell)) for cell in cells))
         out.print(table)
 
 

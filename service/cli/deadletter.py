@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli.context import ConfigOption, JsonOption, actor, opened, out, plain, show
+from service.cli.context import ConfigOption, JsonOption, actor, opened, plain, say, show
 from service.domain.events import Reason
 from service.domain.registry import CommandKind
 
@@ -40,4 +40,4 @@ def show_(model: Model, letter: Letter, config: ConfigOption = None, as_json: Js
 def replay(model: Model, letter: Letter, config: ConfigOption = None) -> None:
     """Have the learner learn a refused event after all, once."""
     with opened(config) as app_:
-        out.print(app_.act(model, CommandKind.REPLAY_DEAD_LETTER, {"id": letter}, actor=actor()))
+        say(app_.act(model, CommandKind.REPLAY_DEAD_LETTER, {"id": letter}, actor=actor()))

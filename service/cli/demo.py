@@ -1,6 +1,7 @@
 """`headrace demo`: a model learns, is killed, comes back, is misled, is rolled back, and shows its curve."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -278,4 +279,6 @@ def _conclude(app: App, console: Console, folder: Path) -> None:
         console.print(f"\nThe same as a picture: {folder / 'accuracy.png'}")
     except ConfigurationError:
         console.print("\nWith `pip install headrace\\[plot]` it is a picture as well.")
-    console.print(f"The configuration is {folder / 'headrace.yaml'}: change it, then `cd {folder} && headrace run`.")
+    program = shutil.which("headrace") or Path(sys.executable).with_name("headrace")
+    console.print(f"\nThe configuration is {folder / 'headrace.yaml'}: change it, then", soft_wrap=True)
+    console.print(f"  cd {folder} && {program} run", markup=False, highlight=False, soft_wrap=True)

@@ -11,7 +11,7 @@ import typer
 
 from service.bootstrap import App
 from service.cli import curve
-from service.cli.context import ConfigOption, JsonOption, actor, opened, out, show
+from service.cli.context import ConfigOption, JsonOption, actor, opened, out, say, show
 from service.cli.replaying import ask_what_if, roll_back, wished
 from service.domain.exclusion import FORMS
 from service.domain.metric_history import HistoryQuery, MetricHistory
@@ -116,7 +116,7 @@ def apply(name: Name, config: ConfigOption = None, reason: Reason = "") -> None:
     """Adopt what has changed in the file's specification."""
     with opened(config) as app_:
         spec = app_.spec(name).model_dump(mode="json")
-        out.print(app_.act(name, CommandKind.APPLY, {"spec": spec, "reason": reason}, actor=actor()))
+        say(app_.act(name, CommandKind.APPLY, {"spec": spec, "reason": reason}, actor=actor()))
 
 
 @app.command()
@@ -151,7 +151,7 @@ def rollback(
             return
         arguments = {"to": to, "at": at, "reason": reason}
         wait_s = math.inf if wait else 30.0
-        out.print(app_.act(name, CommandKind.ROLLBACK, arguments, actor=actor(), wait_s=wait_s), markup=False)
+        say(app_.act(name, CommandKind.ROLLBACK, arguments, actor=actor(), wait_s=wait_s))
 
 
 def _require_restorable(*, goal: str | None, others: bool) -> None:
@@ -190,12 +190,12 @@ def delete(
         if not yes:
             typer.confirm(f"Delete {name} with all its versions?", abort=True)
         app_.registry.models.delete(name, actor=actor(), reason=reason)
-        out.print(f"{name} is deleted")
+        say(f"{name} is deleted")
 
 
 def _act(config: Path | None, name: str, kind: CommandKind, arguments: dict[str, Any]) -> None:
     with opened(config) as app_:
-        out.print(app_.act(name, kind, arguments, actor=actor()))
+        say(app_.act(name, kind, arguments, actor=actor()))
 
 
 def _past(app_: App, name: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 import yaml
 
-from service.cli.context import ConfigOption, Exit, JsonOption, actor, opened, out, reported, show
+from service.cli.context import ConfigOption, Exit, JsonOption, actor, opened, reported, say, show
 from service.config import load
 from service.errors import RefusedError
 from service.storage import upgrade as revisions
@@ -21,18 +21,22 @@ def upgrade(config: ConfigOption = None) -> None:
     with reported():
         url = load(config).storage.url
         revisions.upgrade(url)
-        out.print(f"the registry is at revision {revisions.current(url)}")
+        say(f"the registry is at revision {revisions.current(url)}")
 
 
 @app.command()
 def downgrade(
-    revision: Annotated[str, typer.Argument(help="A revision, or base.")], config: ConfigOption = None
+    revision: Annotated[str, typer.Argument(help="A revision, or base.")],
+    config: ConfigOption = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Bring the registry's tables back to an earlier revision."""
+    """Bring the registry's tables back to an earlier revision; what only the later one holds is lost."""
     with reported():
         url = load(config).storage.url
+        if not yes:
+            typer.confirm(f"Bring the tables back to {revision}, and lose what only later ones hold?", abort=True)
         revisions.downgrade(url, revision)
-        out.print(f"the registry is at revision {revisions.current(url)}")
+        say(f"the registry is at revision {revisions.current(url)}")
 
 
 @app.command()
@@ -56,7 +60,7 @@ def export(
             msg = f"found {file} already, expected a new file; nothing was written"
             raise RefusedError(msg)
         file.write_bytes(data)
-        out.print(f"version {version} of {model} is in {file}, {len(data)} bytes", markup=False)
+        say(f"version {version} of {model} is in {file}, {len(data)} bytes")
 
 
 @app.command("import")
@@ -71,7 +75,7 @@ def import_(
     with opened(config) as app_:
         spec = app_.import_(file.read_bytes(), name=name, key_file=key_file, keep_position=keep_position, actor=actor())
         given = spec.model_dump(mode="json", exclude_defaults=True)
-        out.print(f"{spec.name} is registered; its entry under `models:` in the configuration must be:", markup=False)
+        say(f"{spec.name} is registered; its entry under `models:` in the configuration must be:")
         sys.stdout.write(yaml.safe_dump([given], sort_keys=False))
 
 
@@ -92,7 +96,7 @@ def backfill(
                 if brought is None
                 else f"{brought.records} records, {brought.refused} of them refused"
             )
-            out.print(f"{file}: {told}", markup=False, soft_wrap=True)
+            say(f"{file}: {told}")
 
 
 @app.command()
@@ -105,6 +109,6 @@ def verify(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         show(list(findings), as_json=True)
     else:
         show(bad, as_json=False, columns=("name", "digest", "problem"))
-        out.print(f"{len(findings) - len(bad)} of {len(findings)} artifacts are good")
+        say(f"{len(findings) - len(bad)} of {len(findings)} artifacts are good")
     if bad:
         raise typer.Exit(Exit.FAILED)

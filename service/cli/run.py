@@ -18,6 +18,7 @@ from service.cli.replaying import replay_here
 from service.cli.signals import stopping
 from service.cli.supervise import Supervisor
 from service.config import Settings, load
+from service.errors import ConfigurationError
 from service.metrics import PrometheusTelemetry
 from service.operations.host import LearnOptions
 from service.serving.health import health_server
@@ -50,7 +51,8 @@ def run(config: ConfigOption = None) -> None:
         beside = {"replayer": lambda: _child(lambda: replay_here(settings, nonce=others))}
         if settings.storage.archive is not None and settings.models:
             beside["archiver"] = lambda: archiver_child(settings, nonce)
-        raise typer.Exit(Supervisor(roles, beside).run())
+        code = Supervisor(roles, beside).run()
+        raise typer.Exit(Exit.FAILED if code == Exit.USAGE else code)
 
 
 def learn_here(settings: Settings, models: list[str], options: LearnOptions, *, nonce: str) -> None:
@@ -80,7 +82,7 @@ def _child(role: Callable[[], None]) -> int:
         with reported():
             role()
     except typer.Exit as done:
-        return done.exit_code
+        return Exit.USAGE if isinstance(done.__cause__, ConfigurationError) else done.exit_code
     except Exception:  # noqa: BLE001 - the supervisor restarts the child; here the reason is logged
         _log.exception("role_failed")
         return Exit.FAILED

@@ -9,7 +9,7 @@ import typer
 
 from service.bootstrap import environment, open_app, rehearse
 from service.bootstrap.streams import open_source
-from service.cli.context import ConfigOption, Exit, JsonOption, out, reported, show
+from service.cli.context import ConfigOption, Exit, JsonOption, reported, say, show
 from service.config import Settings, load, place
 from service.errors import ConfigurationError, HeadraceError
 from service.storage import upgrade
@@ -44,7 +44,7 @@ def init(
         settings = load(path)
         create_key(settings.storage.key_file)
         upgrade.upgrade(settings.storage.url)
-        out.print(f"ready: {path}; next, `headrace stream publish phishing river:Phishing` and `headrace run`")
+        say(f"ready: {path}; next, `headrace stream publish phishing river:Phishing` and `headrace run`")
 
 
 def check(config: ConfigOption = None) -> None:
@@ -53,7 +53,7 @@ def check(config: ConfigOption = None) -> None:
         settings = load(config)
         rehearse(settings)
         names = ", ".join(model.name for model in settings.models) or "none"
-        out.print(f"good: models {names}", markup=False)
+        say(f"good: models {names}")
 
 
 def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:

@@ -1,8 +1,10 @@
 """`headrace stream`."""
 
+import json
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Annotated
 
 import typer
@@ -10,7 +12,7 @@ from rich.progress import Progress
 
 from service.bootstrap import spec_of
 from service.bootstrap.streams import open_sink, open_source
-from service.cli.context import ConfigOption, configured, out
+from service.cli.context import ConfigOption, configured, say
 from service.domain.events import Records, TopicPartition
 from service.domain.position import Position
 from service.domain.specification import ModelSpec
@@ -31,7 +33,7 @@ def publish(
         str, typer.Argument(metavar="FILE", help="JSONL, CSV or Parquet, - for stdin, or river:Phishing.")
     ],
     config: ConfigOption = None,
-    rate: Annotated[float | None, typer.Option(help="Events a second.")] = None,
+    rate: Annotated[float | None, typer.Option(min=0.001, help="Events a second.")] = None,
     repeat: Annotated[int, typer.Option(min=1, help="How often.")] = 1,
     partitions: Annotated[int, typer.Option(min=1, help="For a topic that is made now.")] = 1,
     check: Annotated[bool, typer.Option(help="Send nothing if any event would be refused.")] = False,
@@ -58,29 +60,40 @@ def publish(
                 on_progress=lambda sent: progress.update(task, completed=sent),
             )
         sink.close()
-        out.print(f"{count} events are in {topic}")
+        say(f"{count} events are in {topic}")
 
 
 @app.command()
 def tail(
     model: Model,
     config: ConfigOption = None,
-    count: Annotated[int, typer.Option("-n", help="So many of the newest, then what comes.")] = 10,
+    count: Annotated[int, typer.Option("-n", min=0, help="So many of each partition's newest.")] = 10,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for more.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line.")] = False,
 ) -> None:
     """The newest events of the model's topic, as they are."""
     with configured(config) as settings:
         spec = spec_of(settings, model)
-        reader = open_source(settings, f"{model}-tail")
-        bounds = reader.bounds([spec.events])
-        reader.assign(Position({at: max(found.end - count, found.start) for at, found in bounds.items()}))
-        missing = sum(min(count, found.end - found.start) for found in bounds.values())
-        while missing > 0 or follow:
-            for run in reader.poll(timeout_s=1.0, limit=500):
-                missing -= len(run.offsets)
-                for offset, value in zip(run.offsets, run.values, strict=True):
-                    sys.stdout.write(f"{run.at.partition}:{offset} {value.decode(errors='backslashreplace')}\n")
-        reader.close()
+        with closing(open_source(settings, f"{model}-tail")) as reader:
+            bounds = reader.bounds([spec.events])
+            reader.assign(Position({at: max(found.end - count, found.start) for at, found in bounds.items()}))
+            behind = {at for at, found in bounds.items() if count and found.end > found.start}
+            while behind or follow:
+                for run in reader.poll(timeout_s=1.0, limit=500):
+                    _print(run, as_json=as_json)
+                    if run.next_offset >= bounds[run.at].end:
+                        behind.discard(run.at)
+
+
+def _print(run: Records, *, as_json: bool) -> None:
+    """A line a record, at once, whoever reads it."""
+    for offset, ts, raw in zip(run.offsets, run.timestamps, run.values, strict=True):
+        value, partition = raw.decode(errors="backslashreplace"), run.at.partition
+        line = f"{partition}:{offset} {value}"
+        if as_json:
+            line = json.dumps({"partition": partition, "offset": offset, "ts": ts, "value": value})
+        sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def _topic(spec: ModelSpec, *, labels: bool) -> str:

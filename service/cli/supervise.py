@@ -38,6 +38,7 @@ class Supervisor:
     """Roles by name, each with what its child runs; `run` returns the exit code.
 
     Those in `beside` end nothing but themselves: they are started again for ever, at last every few seconds.
+    A child that finds its configuration wrong at the first start (Exit.USAGE) will find it wrong at the next one too.
     """
 
     roles: Mapping[str, Callable[[], int]]
@@ -68,7 +69,7 @@ class Supervisor:
             if child.role in self.beside:
                 self._put_off(child, code)
                 continue
-            if code in (Exit.DONE, Exit.REFUSED):
+            if code in (Exit.DONE, Exit.REFUSED) or (code == Exit.USAGE and child.role not in self._quick):
                 return code
             if not self._restart(child, code):
                 return Exit.FAILED

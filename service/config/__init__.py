@@ -97,8 +97,7 @@ def load(path: Path | None = None) -> Settings:
     try:
         settings = Settings.model_validate({**data, "failpoint": os.environ.get("HEADRACE_FAILPOINT")})
     except ValidationError as error:
-        lines = [_sentence(file, node, one) for one in error.errors()]
-        raise ConfigurationError("\n".join(lines)) from error
+        raise ConfigurationError("\n".join(_sentence(file, node, one) for one in error.errors())) from error
     _check_expressions(file, node, settings)
     return _anchored(settings, file.parent)
 
@@ -120,9 +119,7 @@ def _override(data: dict[str, Any]) -> None:
         for parent in parents:
             place = place.setdefault(parent, {})
             if not isinstance(place, dict):
-                msg = (
-                    f"{name}: found that {parent} is no section, expected HEADRACE_ and keys joined by two underscores"
-                )
+                msg = f"{name}: found that {parent} is no section, expected HEADRACE_ and keys joined by `__`"
                 raise ConfigurationError(msg)
         place[leaf] = _structured(value)
 
@@ -197,14 +194,14 @@ def _expressions(model: ModelSpec, *, path: str) -> dict[str, Callable[[], objec
 
 def _sentence(file: Path, node: Any, error: Any) -> str:
     place = tuple(error["loc"])
-    name = ".".join(str(part) for part in place)
+    name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).removeprefix(".")
     if error["type"] == "extra_forbidden":
         near = difflib.get_close_matches(str(place[-1]), _known_keys(place[:-1]), n=1, cutoff=0.4)
         hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(_known_keys(place[:-1]))}"
         return f"{file}:{_line(node, place)}: {name}: found an unknown key; {hint}"
-    found = str(error.get("input"))[:80]
-    if "password" in name:
-        found = "a secret"
+    if error["type"] == "value_error":
+        return f"{file}:{_line(node, place)}: {name + ': ' if name else ''}{error['ctx']['error']}"
+    found = "a secret" if "password" in name else str(error.get("input"))[:80]
     return f"{file}:{_line(node, place)}: {name}: found {found}, {error['msg'][:1].lower()}{error['msg'][1:]}"
 
 

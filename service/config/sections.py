@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from service.domain.specification import Duration, Size
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+DATABASES = ("sqlite:///", "postgresql+psycopg://")
 
 
 class Section(BaseModel):
@@ -23,6 +24,14 @@ class Storage(Section):
     artifacts: str = "var/artifacts"
     archive: str | None = "var/archive"
     key_file: Path = Path("var/headrace.key")
+
+    @field_validator("url")
+    @classmethod
+    def _names_a_database(cls, value: str) -> str:
+        if not value.startswith(DATABASES):
+            msg = f"found an address that begins {value.partition('/')[0]!r}, expected {' or '.join(DATABASES)}"
+            raise ValueError(msg)
+        return value
 
 
 class Log(Section):

@@ -9,6 +9,7 @@ from typing import Any
 from service.errors import SpecificationError
 
 PATH = "factory"
+HELP = "install its package beside headrace, or name its folder in PYTHONPATH"
 
 
 def load_factory(reference: str) -> Any:
@@ -17,7 +18,7 @@ def load_factory(reference: str) -> Any:
     try:
         function = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise SpecificationError(PATH, f"found {reference!r}, which cannot be imported: {error}") from error
+        raise SpecificationError(PATH, f"found {reference!r}, which cannot be imported: {error}; {HELP}") from error
     try:
         made = function()
     except Exception as error:

@@ -8,7 +8,6 @@ The order, once:
 At most one checkpoint of a lineage is in flight.
 """
 
-import random
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +28,7 @@ from service.learning.learner import Said
 from service.learning.score_journal import Part, encode
 from service.learning.waiters import Waiter, id_of, key_of, packed, unpacked
 from service.learning.waiting import Changes
-from service.operations.outage import Outage
+from service.operations.outage import Backoff, Outage
 from service.operations.predictions import MOST_UNSENT, Sender, outgoing
 from service.operations.services import Services
 
@@ -174,15 +173,14 @@ class Committer:
         return self._patiently(attempt)
 
     def _patiently(self, attempt: Callable[[], Answered]) -> Answered:
-        wait_s = 0.1
+        backoff = Backoff(0.1)
         while True:
             try:
                 answered = attempt()
             except UnavailableError as error:
                 self._note_down(error)
-                if self._stop.wait(wait_s * random.uniform(0.5, 1.5)):  # noqa: S311 - jitter, not a secret
+                if self._stop.wait(backoff.next_s()):
                     raise
-                wait_s = min(wait_s * 2, 5.0)
             else:
                 self.outage = None
                 return answered
@@ -229,7 +227,7 @@ class Rhythm:
 
     def __init__(self, spec: CheckpointSpec) -> None:
         self._spec = spec
-        self._interval_s = spec.every
+        self._least_s = 0.0
         self._last = time.monotonic()
         self._events = 0
 
@@ -239,15 +237,16 @@ class Rhythm:
 
     def due(self) -> bool:
         """Whether the interval has passed or enough has been learned."""
+        passed_s = time.monotonic() - self._last
         if self._spec.events is not None and self._events >= self._spec.events:
-            return True
-        return time.monotonic() - self._last >= self._interval_s
+            return passed_s >= self._least_s
+        return passed_s >= max(self._spec.every, self._least_s)
 
     def took(self, seconds: float) -> None:
-        """Stretch the interval so that serializing stays under its share of the time."""
+        """Stretch what comes next so that serializing stays under its share of the time."""
         self._last = time.monotonic()
         self._events = 0
-        self._interval_s = max(self._spec.every, seconds / self._spec.max_share)
+        self._least_s = seconds / self._spec.max_share
 
 
 def trimmed(letter: DeadLetter, limit: int) -> DeadLetter:

@@ -23,7 +23,7 @@ class Chosen:
 
 def chosen(services: Services, model: str, *, to: int | str | None, at: str | None) -> Chosen:
     """The version of that number or alias, or the newest version or checkpoint at that time."""
-    versions = services.history.versions(model)
+    versions = services.history.versions(services.models.get(model).name)
     if to is None:
         return _newest_at(services, model, versions, moment=_moment(at))
     aliases = services.history.aliases(model)

@@ -16,7 +16,7 @@ PROBES = 200
 
 def version_of(services: Services, model: str, number: int) -> Version:
     """NotFoundError names the versions there are."""
-    versions = services.history.versions(model)
+    versions = services.history.versions(services.models.get(model).name)
     found = next((version for version in versions if version.number == number), None)
     if found is None:
         known = ", ".join(str(version.number) for version in versions)

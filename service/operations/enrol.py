@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from service.domain.events import TopicPartition
 from service.domain.position import Position
 from service.domain.registry import Founding, Model, ModelName, Origin, SealedState
 from service.domain.specification import ModelSpec
@@ -57,6 +58,15 @@ def _founding(services: Services, spec: ModelSpec, *, actor: str) -> Founding:
         environment=services.environment,
         origin=Origin(actor, reason="registered"),
     )
+
+
+def stream_end(services: Services, spec: ModelSpec) -> dict[TopicPartition, int]:
+    """Where each partition of the model's topics ends now."""
+    source = services.source(spec.name)
+    try:
+        return {at: found.end for at, found in source.bounds(spec.topics).items()}
+    finally:
+        source.close()
 
 
 def first_position(services: Services, spec: ModelSpec) -> Position:

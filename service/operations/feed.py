@@ -14,7 +14,7 @@ from service.domain.exclusion import Stretch
 from service.domain.position import Bounds, Position, Run
 from service.errors import BelowStartError, HeadraceError, NotFoundError, UnavailableError
 from service.operations.archived import archived, gap, lacking
-from service.operations.outage import Outage
+from service.operations.outage import Backoff, Outage
 from service.operations.slices import FeedItem
 from service.ports import Archive, Source
 
@@ -23,6 +23,8 @@ _log = structlog.get_logger(__name__)
 QUEUED_RUNS = 8
 POLL_LIMIT = 2000
 REFRESH_S = 5.0
+LEAVE_S = 2.0
+"""A driver that waits for its broker longer is left behind: a learner ends within five seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,7 @@ class Feed:
         self.failure: Exception | None = None
         self.outage: Outage | None = None
         self._lost_place = False
+        self._backoff = Backoff(0.2)
         self._thread = threading.Thread(target=self._read, name="feed", daemon=True)
 
     def __enter__(self) -> Self:
@@ -87,7 +90,7 @@ class Feed:
     def __exit__(self, *_: object) -> None:
         """Stop reading and close the source."""
         self._stop.set()
-        self._thread.join(timeout=5)
+        self._thread.join(timeout=LEAVE_S)
 
     def take(self, *, timeout_s: float) -> FeedItem | None:
         """The next run; None when nothing came. What stopped the reader is raised here."""
@@ -124,11 +127,12 @@ class Feed:
         except (UnavailableError, NotFoundError) as error:  # a broker that comes up may not know its topics yet
             self._note_down(error)
             self._lost_place = True
-            self._stop.wait(0.5)
+            self._stop.wait(self._backoff.next_s())
         except BelowStartError:
             self._assign()
         else:
             self.outage = None
+            self._backoff.reset()
 
     def _return_to_place(self) -> None:
         """A source that failed may have read, and dropped, what it had not handed over yet."""
@@ -162,14 +166,12 @@ class Feed:
             self._source.assign(self._reading)
 
     def _assign_patiently(self) -> None:
-        wait_s = 0.2
         while not self._stop.is_set():
             try:
                 return self._assign()
             except UnavailableError as error:
                 self._note_down(error)
-                self._stop.wait(wait_s)
-                wait_s = min(wait_s * 2, 5.0)
+                self._stop.wait(self._backoff.next_s())
         return None
 
     def _assign(self) -> None:

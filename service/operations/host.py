@@ -18,15 +18,17 @@ from service.domain.specification import ModelSpec
 from service.errors import (
     HeadraceError,
     LeaseHeldError,
-    LeaseLostError,
     RefusedError,
     UnavailableError,
 )
 from service.operations.administer import carry_out
+from service.operations.aside import aside
 from service.operations.checkpoint import Committer
-from service.operations.enrol import begin_anew, enrol
+from service.operations.enrol import begin_anew, enrol, stream_end
 from service.operations.feed import Feed, Start
 from service.operations.keep_leases import LeaseKeeper
+from service.operations.outage import Backoff
+from service.operations.readiness import reasons
 from service.operations.recover import find_lineage, newest_version, recover
 from service.operations.services import Services
 from service.operations.session import Session
@@ -65,7 +67,7 @@ class Host:
     options: LearnOptions
     stop: threading.Event
     sessions: dict[LineageId, Session] = field(default_factory=dict)
-    refused: list[RefusedError] = field(default_factory=list)
+    failures: list[HeadraceError] = field(default_factory=list)
     waits_for: str = ""
 
     def run(self) -> None:
@@ -85,22 +87,12 @@ class Host:
                 if not self.stop.is_set():
                     raise
                 _log.warning("stopped_while_waiting", error=str(error))
-        if self.refused:
-            raise self.refused[0]
+        if self.failures:
+            raise self.failures[0]
 
     def not_ready(self) -> list[str]:
         """Why the learner is not ready; empty when it is."""
-        reasons = [] if self.sessions or self.waits_for else ["no model is being learned yet"]
-        reasons += [self.waits_for] if self.waits_for else []
-        for session in list(self.sessions.values()):
-            name = session.spec.name
-            if session.feed.outage is not None:
-                reasons.append(f"{name}: the stream cannot be read {session.feed.outage}")
-            if session.committer.outage is not None:
-                reasons.append(f"{name}: nothing has become durable {session.committer.outage}")
-            if session.frozen:
-                reasons.append(f"{name}: frozen; {session.paused_because or 'see `headrace model history`'}")
-        return reasons
+        return reasons(list(self.sessions.values()), waits_for=self.waits_for)
 
     def _learn(self) -> None:
         for spec in self.specs:
@@ -125,7 +117,7 @@ class Host:
             busy = session.step()
         except RefusedError as error:
             _log.warning("session_refused", model=session.spec.name, error=str(error))
-            self.refused.append(error)
+            self.failures.append(error)
             self._discard(session)
             return True
         if session.commands:
@@ -162,7 +154,7 @@ class Host:
 
     def _open_model(self, spec: ModelSpec) -> None:
         enlist = begin_anew if self.options.fresh else enrol
-        model = self._patiently(lambda: enlist(self.services, spec, actor=self.options.actor))
+        model = self._patiently(self._aside(partial(enlist, self.services, spec, actor=self.options.actor)))
         self._open_lineages(model.name)
 
     def _open_lineages(self, name: str) -> None:
@@ -209,6 +201,8 @@ class Host:
         feed.__enter__()
         self._feeds[lease.lineage] = feed
         self.sessions[lease.lineage] = session
+        if frozen:
+            _log.warning("model_frozen", model=name, repair=f"headrace model unfreeze {name}")
         _log.info(
             "session_opened",
             model=name,
@@ -229,26 +223,29 @@ class Host:
         """Commit what was learned, hand back the leases."""
         wait(self._acting.values())
         for session in [one for one in self.sessions.values() if one.lease.lineage in self._acting]:
-            with _logged(session):
+            with self._closing(session):
                 self._acted(session, self._acting[session.lease.lineage])
         for session in list(self.sessions.values()):
-            with _logged(session):
+            with self._closing(session):
                 session.commit_now()
                 self._discard(session)
                 self.services.leases.release(session.lease)
             self._discard(session)
 
+    @contextmanager
+    def _closing(self, session: Session) -> Iterator[None]:
+        """What could not be committed is learned again by the next start; why is raised when all are closed."""
+        try:
+            yield
+        except HeadraceError as error:
+            _log.warning("not_committed_at_stop", model=session.spec.name, error=str(error))
+            if not isinstance(error, UnavailableError):
+                self.failures.append(error)
+
     def _stream_ends(self) -> dict[str, dict[TopicPartition, int]]:
         """By model, because a rollback goes on in another lineage."""
-        ends: dict[str, dict[TopicPartition, int]] = {}
-        for session in self.sessions.values():
-            source = self.services.source(session.spec.name)
-            try:
-                bounds = self._patiently(partial(source.bounds, session.spec.topics))
-            finally:
-                source.close()
-            ends[session.spec.name] = {at: found.end for at, found in bounds.items()}
-        return ends
+        specs = [session.spec for session in self.sessions.values()]
+        return {spec.name: self._patiently(self._aside(partial(stream_end, self.services, spec))) for spec in specs}
 
     def _drain(self) -> bool:
         if self._acting:
@@ -261,19 +258,22 @@ class Host:
         return done
 
     def _patiently(self, act: Callable[[], T]) -> T:
-        wait_s = 0.2
+        backoff = Backoff(0.2)
         while True:
             try:
                 found = act()
             except UnavailableError as error:
                 self.services.telemetry.failure("start")
-                self._wait(str(error), seconds=wait_s)
+                self._wait(str(error), seconds=backoff.next_s())
                 if self.stop.is_set():
                     raise
-                wait_s = min(wait_s * 2, 5.0)
             else:
                 self.waits_for = ""
                 return found
+
+    def _aside(self, act: Callable[[], T]) -> Callable[[], T]:
+        """The same, but not waited for any longer when this process is to stop."""
+        return partial(aside, act, stop=self.stop)
 
     def _wait(self, reason: str, *, seconds: float) -> None:
         if not self.waits_for:
@@ -287,13 +287,3 @@ def _spare_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*COLLECT_AFTER)
-
-
-@contextmanager
-def _logged(session: Session) -> Iterator[None]:
-    try:
-        yield
-    except (LeaseLostError, UnavailableError) as error:
-        _log.warning("not_committed_at_stop", model=session.spec.name, error=str(error))
-    except HeadraceError as error:
-        _log.exception("close_failed", model=session.spec.name, error=str(error))

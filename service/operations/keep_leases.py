@@ -31,7 +31,7 @@ class LeaseKeeper:
     def __exit__(self, *_: object) -> None:
         """Stop renewing."""
         self._stop.set()
-        self._thread.join(timeout=5)
+        self._thread.join(timeout=2)
 
     def _run(self) -> None:
         while not self._stop.wait(self._ttl_s / 3):

@@ -1,5 +1,6 @@
-"""Since when a service has been away, and what it says."""
+"""Since when a service has been away, what it says, and when to ask it again."""
 
+import random
 import time
 from dataclasses import dataclass
 from typing import Self
@@ -20,3 +21,22 @@ class Outage:
     def __str__(self) -> str:
         """How long, and why."""
         return f"for {time.monotonic() - self.since:.0f} s: {self.error}"
+
+
+class Backoff:
+    """Waits that double up to five seconds, each by chance up to a half shorter or longer."""
+
+    LONGEST_S = 5.0
+
+    def __init__(self, first_s: float) -> None:
+        self._first_s = first_s
+        self._wait_s = first_s
+
+    def next_s(self) -> float:
+        """How long to wait before the next attempt."""
+        wait_s, self._wait_s = self._wait_s, min(self._wait_s * 2, self.LONGEST_S)
+        return wait_s * random.uniform(0.5, 1.5)  # noqa: S311 - jitter, not a secret
+
+    def reset(self) -> None:
+        """The service has answered."""
+        self._wait_s = self._first_s

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,7 +15,6 @@ from service.domain.position import Position
 from service.domain.registry import CheckpointStep, Command, DeadLetter, Lease, Role
 from service.errors import LeaseLostError
 from service.learning.learner import Outcome
-from service.learning.waiters import Item
 from service.operations.checkpoint import Committer, Draft, Rhythm, Written, trimmed
 from service.operations.feed import Supply
 from service.operations.lookahead import NOTHING, Found, Lookahead
@@ -23,16 +22,16 @@ from service.operations.recover import Recovered
 from service.operations.services import Services
 from service.operations.share import SHARE_OVER, Share
 from service.operations.sieve import Sieve
-from service.operations.slices import FeedItem, count_of, cut, first_of, offsets_of, payload_of, shortened
+from service.operations.slices import FeedItem, count_of, first_of, payload_of, shortened
+from service.operations.suspicion import Suspicion
 
 _log = structlog.get_logger(__name__)
 
 SLICE_S = 0.2
 SMALLEST_SLICE, LARGEST_SLICE = 16, 2048
 MOST_HELD_BACK = 500_000
-SUSPICIOUS_STARTS = 3
-CLEARED_AFTER = 100_000
 NOWHERE = -1
+STANDING_S = 0.5
 
 
 @dataclass
@@ -75,10 +74,9 @@ class Session:
         self._ahead = self._lookahead()
         self._slice = SMALLEST_SLICE * 16
         self._dirty = False
-        self._footprint = self.services.footprint(f"{spec.name}-{self.lease.lineage}")
-        suspects = self._suspects(self.position)
-        self._suspicious = self.recovered.starts > SUSPICIOUS_STARTS or bool(suspects)
-        self._isolated = {where for where, deaths in suspects.items() if deaths > 1} | self.condemned
+        footprint = self.services.footprint(f"{spec.name}-{self.lease.lineage}")
+        self._suspicion = Suspicion(footprint, self.position, starts=self.recovered.starts, condemned=self.condemned)
+        self._told_at = 0.0
         self._judged = 0
         self._predictions = spec.predictions if self.recovered.lineage.role is Role.CHAMPION else None
         if self._predictions is not None:
@@ -89,7 +87,7 @@ class Session:
         if self.lease_lost:
             msg = f"the lease of {self.spec.name} was taken by another process; nothing more is written here"
             raise LeaseLostError(msg)
-        taken = None if self.frozen or self._held_back() else self._take_next()
+        taken = None if self.frozen or self.held_back else self._take_next()
         if taken is not None:
             item, found = taken
             if isinstance(item, Skipped):
@@ -143,7 +141,8 @@ class Session:
 
     _committed_at: float = field(default_factory=time.monotonic)
 
-    def _held_back(self) -> bool:
+    @property
+    def held_back(self) -> bool:
         """Whether so much waits for its commit that learning must wait too."""
         much = self.learner.scored_since_commit > MOST_HELD_BACK or len(self._letters) > SHARE_OVER * 10
         return much or self.committer.backlogged
@@ -167,20 +166,20 @@ class Session:
             self._pieces.extend(self._sieve.pieces(item))
         if not self._pieces:
             return None
-        first, rest = shortened(self._pieces.popleft(), self._slice)
+        piece = self._pieces.popleft()
+        first, rest = shortened(piece, self._suspicion.at_once(piece, self._slice))
         if rest is not None:
             self._pieces.appendleft(rest)
         return first
 
     def _learn(self, run: Records | Decoded, found: Found = NOTHING) -> None:
         began = time.perf_counter()
-        while self._isolated and (hit := self._convict_in(run)) is not None:
-            run = self._pass_over(run, hit, found)
+        if self._suspicion.convicts(run) and self.spec.learn.batch == 1:
+            return self._pass_over(run)
+        self._suspicion.begin(run)
         decoded = self._decoder.decode(run) if isinstance(run, Records) else run
-        self._footprint.mark(run.at, decoded.first_offset)
-        before = self._mark(run.at) if self._suspicious else None
-        outcome = self.learner.learn(decoded, supplied=found, before=before)
-        self._footprint.mark(run.at, NOWHERE)
+        outcome = self.learner.learn(decoded, supplied=found)
+        self._suspicion.end()
         count = count_of(run)
         self._judged += count
         self._move(run.at, run.next_offset)
@@ -190,7 +189,7 @@ class Session:
         self.services.telemetry.batch(self.spec.name, outcome.counts, seconds)
         if outcome.labels:
             self.services.telemetry.labels(self.spec.name, outcome.labels, outcome.delays_ms)
-        self._take(run.at, outcome)
+        return self._take(run.at, outcome)
 
     def _move(self, at: TopicPartition, offset: int) -> None:
         """Go on behind what was learned; a dead letter that a replay learns again lies behind already."""
@@ -232,14 +231,21 @@ class Session:
 
     def _see_to_checkpoint(self) -> None:
         self._land(wait=False)
+        self._tell_standing()
         if self._flight is not None or not self._rhythm.due():
             return
-        self.services.telemetry.standing(self.spec.name, lag=self.lag(), frozen=self.frozen)
         if self._dirty:
             self._launch()
         elif self._asking is None:
             self._rhythm.took(0.0)
             self._asking = self.committer.poll(self.spec.name)
+
+    def _tell_standing(self) -> None:
+        """Also where commits wait for the database: that is when the lag grows."""
+        now = time.monotonic()
+        if now - self._told_at >= STANDING_S:
+            self._told_at = now
+            self.services.telemetry.standing(self.spec.name, lag=self.lag(), frozen=self.frozen)
 
     def _launch(self) -> None:
         began = time.perf_counter()
@@ -296,9 +302,7 @@ class Session:
         telemetry = self.services.telemetry
         telemetry.checkpoint(self.spec.name, written.seconds, size=written.checkpoint.size)
         telemetry.gauges(self.spec.name, written.checkpoint.metrics)
-        if self._suspicious and self._judged >= CLEARED_AFTER and not self._suspects(written.checkpoint.position):
-            self._footprint.clear()
-            self._suspicious = False
+        self._suspicion.committed(written.checkpoint.position)
 
     def _report(self) -> dict[str, object]:
         learner = self.learner
@@ -310,26 +314,10 @@ class Session:
         offsets = self.position.offsets
         return {at: max(bounds.end - offsets.get(at, 0), 0) for at, bounds in self.feed.bounds.items()}
 
-    def _mark(self, at: TopicPartition) -> Callable[[Item], None]:
-        return lambda item: self._footprint.mark(at, item.offset)
-
-    def _suspects(self, position: Position) -> dict[tuple[TopicPartition, int], int]:
-        """Events during which the process died, but for those behind the position."""
-        offsets = position.offsets
-        found = self._footprint.suspects().items()
-        return {(at, offset): deaths for (at, offset), deaths in found if offset >= offsets.get(at, 0)}
-
-    def _convict_in(self, run: Records | Decoded) -> int | None:
-        near = [offset for at, offset in self._isolated if at == run.at and first_of(run) <= offset < run.next_offset]
-        return min(set(near).intersection(offsets_of(run)), default=None) if near else None
-
-    def _pass_over(self, run: Records | Decoded, offset: int, found: Found) -> Records | Decoded:
-        """Learn what stands before the culprit, refuse it, and return what stands behind."""
-        before, tail = cut(run, offset)
-        if count_of(before):
-            self._learn(before, found)
+    def _pass_over(self, run: Records | Decoded) -> None:
+        """Refuse the one record of this run."""
         detail = "the process died twice while learning it"
+        offset = first_of(run)
         refusal = Refusal(offset, Reason.KILLED_PROCESS, detail, payload_of(run, offset))
+        self._move(run.at, run.next_offset)
         self._take(run.at, self.learner.skip(run.at, refusal))
-        self._move(run.at, offset + 1)
-        return cut(tail, offset + 1)[1]

@@ -1,4 +1,4 @@
-"""The event being learned, in a small memory-mapped file that outlives the process."""
+"""The records being learned, in a small memory-mapped file that outlives the process."""
 
 import mmap
 import struct
@@ -7,10 +7,11 @@ from pathlib import Path
 
 import msgspec
 
-from service.domain.events import TopicPartition
+from service.domain.position import Run
 
 _LONGEST_TOPIC = 255
-_SLOT = struct.Struct(f"<qqH{_LONGEST_TOPIC}s")
+_SLOT = struct.Struct(f"<qqqH{_LONGEST_TOPIC}s")
+_NOTHING = _SLOT.pack(-1, -1, 0, 0, b"")
 
 
 class MappedFootprint:
@@ -20,17 +21,22 @@ class MappedFootprint:
         self._path = path
         self._tally = path.with_suffix(".deaths")
         self._map: mmap.mmap | None = None
-        self._counted: dict[tuple[TopicPartition, int], int] | None = None
+        self._counted: dict[Run, int] | None = None
 
-    def mark(self, at: TopicPartition, offset: int) -> None:
+    def mark(self, run: Run) -> None:
         """Costs a memory write; durable against the death of the process, not of the host."""
-        topic = at.topic.encode()[:_LONGEST_TOPIC]
+        topic = run.topic.encode()[:_LONGEST_TOPIC]
         if self._map is None:
             self._map = self._opened()
-        _SLOT.pack_into(self._map, 0, offset, at.partition, len(topic), topic)
+        _SLOT.pack_into(self._map, 0, run.first, run.last, run.partition, len(topic), topic)
 
-    def suspects(self) -> Mapping[tuple[TopicPartition, int], int]:
-        """Events during which the process died, and how often; counts the newest death once."""
+    def unmark(self) -> None:
+        """They are learned; a death from here on is none of theirs."""
+        if self._map is not None:
+            self._map[:] = _NOTHING
+
+    def suspects(self) -> Mapping[Run, int]:
+        """Records during which the process died, and how often; counts the newest death once."""
         if self._counted is None:
             self._counted = self._count_death()
         return self._counted
@@ -47,37 +53,35 @@ class MappedFootprint:
     def _opened(self) -> mmap.mmap:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("w+b") as file:
-            file.write(_SLOT.pack(-1, 0, 0, b""))
+            file.write(_NOTHING)
             file.flush()
             return mmap.mmap(file.fileno(), _SLOT.size)
 
-    def _count_death(self) -> dict[tuple[TopicPartition, int], int]:
+    def _count_death(self) -> dict[Run, int]:
         deaths = self._read_tally()
         where = self._read_mark()
         self._path.unlink(missing_ok=True)
         if where is not None:
             deaths[where] = deaths.get(where, 0) + 1
-        rows = [(at.topic, at.partition, offset, count) for (at, offset), count in deaths.items()]
+        rows = [(run.topic, run.partition, run.first, run.last, count) for run, count in deaths.items()]
         aside = self._tally.with_suffix(".part")
         aside.parent.mkdir(parents=True, exist_ok=True)
         aside.write_bytes(msgspec.json.encode(rows))
         aside.replace(self._tally)
         return deaths
 
-    def _read_mark(self) -> tuple[TopicPartition, int] | None:
+    def _read_mark(self) -> Run | None:
         """What the last process marked; None where it died before its first mark was whole."""
         data = self._path.read_bytes() if self._path.exists() else b""
         if len(data) != _SLOT.size:
             return None
-        offset, partition, length, topic = _SLOT.unpack(data)
-        if offset < 0:
-            return None
-        return TopicPartition(topic[:length].decode(errors="replace"), partition), offset
+        first, last, partition, length, topic = _SLOT.unpack(data)
+        return None if first < 0 else Run(topic[:length].decode(errors="replace"), partition, first, last)
 
-    def _read_tally(self) -> dict[tuple[TopicPartition, int], int]:
+    def _read_tally(self) -> dict[Run, int]:
         data = self._tally.read_bytes() if self._tally.exists() else b"[]"
         try:
-            rows = msgspec.json.decode(data, type=list[tuple[str, int, int, int]])
+            rows = msgspec.json.decode(data, type=list[tuple[str, int, int, int, int]])
         except msgspec.DecodeError:
             return {}
-        return {(TopicPartition(topic, partition), offset): count for topic, partition, offset, count in rows}
+        return {Run(topic, partition, first, last): count for topic, partition, first, last, count in rows}

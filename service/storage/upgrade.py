@@ -7,8 +7,9 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 
-from service.errors import RefusedError
+from service.errors import NotFoundError, RefusedError
 from service.storage.database import Database
 
 
@@ -18,8 +19,12 @@ def upgrade(url: str, revision: str = "head") -> None:
 
 
 def downgrade(url: str, revision: str) -> None:
-    """Down to the revision, or to `base`."""
-    _with_connection(url, lambda config: command.downgrade(config, revision))
+    """Down to the revision, or to `base`; NotFoundError for one that there is not."""
+    try:
+        _with_connection(url, lambda config: command.downgrade(config, revision))
+    except CommandError as error:
+        msg = f"found no revision {revision!r} below {current(url)}, expected an earlier one or base: {error}"
+        raise NotFoundError(msg) from error
 
 
 def current(url: str) -> str | None:

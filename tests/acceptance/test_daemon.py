@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -131,6 +132,54 @@ def test_no_child_outlives_its_supervisor(deployment: Deployment, daemon: "subpr
     daemon.wait(timeout=5)
     wait_until(lambda: all(map(is_gone, roles)))
     assert deployment.state().counts == {"learned": EVENTS}
+
+
+def test_a_wrong_configuration_does_not_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A daemon without its key, or without a free port, exits 1 at once, with the reason."""
+    deployment = Deployment(tmp_path / "daemon")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        monkeypatch.setenv("HEADRACE_LEARNER__PORT", str(taken.getsockname()[1]))
+        refused = deployment.command("run", check=False)
+        monkeypatch.delenv("HEADRACE_LEARNER__PORT")
+    assert (refused.returncode, refused.stderr.count("not free")) == (1, 1)
+    (deployment.folder / "var" / "headrace.key").unlink()
+    refused = deployment.command("run", check=False)
+    assert (refused.returncode, refused.stderr.count("headrace init")) == (1, 1)
+    assert "role_restarts" not in refused.stderr
+
+
+FICKLE = """
+from river import base
+
+
+class Fickle(base.Classifier):
+    def __init__(self):
+        self.seen, self.kept = 0, None
+
+    def predict_one(self, x):
+        return True
+
+    def learn_one(self, x, y):
+        self.seen += 1
+        if self.seen > 300:
+            self.kept = lambda: None
+"""
+
+
+def test_what_cannot_be_committed_is_no_success(tmp_path: Path) -> None:
+    """An estimator that no checkpoint can hold any more ends the learner with exit code 1 and what to do."""
+    (tmp_path / "fickle.py").write_text(FICKLE, encoding="utf-8")
+    model = {**PHISHING, "factory": "fickle:Fickle", "checkpoint": {"every": "1h"}}
+    deployment = Deployment(tmp_path, model)
+    deployment.publish(phishing_events(1000))
+    done = deployment.command("learn", "--until-end", check=False)
+    assert done.returncode == 1
+    assert "Fickle that cannot be pickled" in done.stderr
+    assert "choose another estimator" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert deployment.learned() == 0
 
 
 def test_refusal_does_not_loop(deployment: Deployment, daemon: "subprocess.Popen[bytes]") -> None:

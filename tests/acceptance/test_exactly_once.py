@@ -1,6 +1,8 @@
 """Promise 1: every valid event changes a lineage exactly once, through any death."""
 
+import os
 import random
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -9,9 +11,14 @@ import pytest
 
 from service.domain.position import merged
 from service.domain.registry import CheckpointStep
-from tests.acceptance.harness import PHISHING, Deployment, State, kill, phishing_events
+from tests.acceptance.harness import PHISHING, Deployment, State, phishing_events, terminate, wait_until
+from tests.acceptance.rederived import Rederived
 
-EVENTS = 40_000
+DEATHS = 30
+BETWEEN_DEATHS = 2500
+EVENTS = DEATHS * BETWEEN_DEATHS
+DEATHS_OF_A_DAEMON = 5
+"""More, and its supervisor would wait longer and longer before it starts another learner."""
 
 
 @pytest.fixture(params=["log", "kafka-python", "librdkafka"])
@@ -44,41 +51,69 @@ def calm_large(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[bytes], S
     return events, calm.state()
 
 
-def learn_through_deaths(deployment: Deployment, *, deaths: int, seed: int) -> int:
-    """Kill the learner at random moments, then let it finish; how often it was alive when killed."""
+def learner_of(daemon: int) -> int | None:
+    """The process that learns, while there is one."""
+    children = Path(f"/proc/{daemon}/task/{daemon}/children").read_text(encoding="ascii").split()
+    return int(children[0]) if children else None
+
+
+def learn_through_deaths(deployment: Deployment, events: list[bytes], *, partitions: int = 1, seed: int) -> None:
+    """Thirty times: publish some events, SIGKILL the daemon's learner at a random moment; let the last one finish."""
     chance = random.Random(seed)
-    killed = 0
-    for _ in range(deaths):
-        process = deployment.start("learn", "--until-end")
-        time.sleep(chance.uniform(0.3, 1.6))
-        killed += process.poll() is None
-        kill(process)
+    unlearned = 0
+    deployment.publish([], partitions=partitions)
+    for first in range(0, DEATHS, DEATHS_OF_A_DAEMON):
+        daemon = deployment.start("run")
+        last = None
+        for number in range(first, first + DEATHS_OF_A_DAEMON):
+            wait_until(lambda last=last, pid=daemon.pid: learner_of(pid) not in {None, last})
+            last = learner_of(daemon.pid)
+            chunk = range(number * BETWEEN_DEATHS, (number + 1) * BETWEEN_DEATHS)
+            keys = [str(i).encode() for i in chunk] if partitions > 1 else None
+            deployment.publish([events[i] for i in chunk], partitions=partitions, keys=keys)
+            time.sleep(chance.uniform(0.0, 0.5))
+            unlearned += deployment.learned() < chunk.stop
+            assert last is not None, deployment.log()[-3000:]
+            os.kill(last, signal.SIGKILL)
+        assert terminate(daemon) == 0, deployment.log()[-3000:]
+    assert unlearned >= DEATHS // 2, "the learner had nothing left to learn when it was killed"
     deployment.command("learn", "--until-end")
-    return killed
 
 
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory: pytest.TempPathFactory) -> State:
+    """What a learner that is left alone makes of the events."""
+    deployment = Deployment(tmp_path_factory.mktemp("calm"))
+    deployment.publish(phishing_events(EVENTS))
+    deployment.command("learn", "--until-end")
+    return deployment.state()
+
+
+@pytest.mark.slow
 def test_sigkill_at_random_moments(
-    tmp_path: Path, kafka: dict[str, Any] | None, registry_url: str | None, topic: str
+    tmp_path: Path, kafka: dict[str, Any] | None, registry_url: str | None, topic: str, calm: State
 ) -> None:
-    """Counts, metrics, predictions, position and order equal those of a learner that was left alone."""
-    events = phishing_events(EVENTS)
-    calm = Deployment(tmp_path / "calm", model(topic))
-    calm.publish(events)
-    calm.command("learn", "--until-end")
+    """After thirty deaths counts, metrics, predictions, position and order equal those of a learner left alone."""
     stormy = Deployment(tmp_path / "stormy", model(topic), registry_url=registry_url, kafka=kafka)
-    stormy.publish(events)
-    assert learn_through_deaths(stormy, deaths=4, seed=7) > 0
-    expected, found = calm.state(), stormy.state()
-    assert found.counts == expected.counts == {"learned": EVENTS}
-    assert found.report == expected.report
-    assert found.probes == expected.probes
-    assert found.position == expected.position
-    assert merged(found.order) == merged(expected.order)
+    learn_through_deaths(stormy, phishing_events(EVENTS), seed=7)
+    found = stormy.state()
+    assert found.counts == calm.counts == {"learned": EVENTS}
+    assert found.report == calm.report
+    assert found.probes == calm.probes
+    assert list(found.position.values()) == list(calm.position.values())
+    assert [(run.first, run.last) for run in merged(found.order)] == [(0, EVENTS)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", list(CheckpointStep))
+@pytest.mark.parametrize("services", [False, True], ids=["embedded", "services"])
 def test_death_at_every_step_of_a_commit(
-    tmp_path: Path, step: CheckpointStep, topic: str, calm_large: tuple[list[bytes], State]
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    step: CheckpointStep,
+    topic: str,
+    calm_large: tuple[list[bytes], State],
+    services: bool,
 ) -> None:
     """Whatever step of a later commit kills the process, the result is that of a calm run.
 
@@ -86,7 +121,12 @@ def test_death_at_every_step_of_a_commit(
     """
     events = calm_large[0]
     often = {"every": "1h", "events": 10_000}
-    stormy = Deployment(tmp_path / "stormy", model(topic, checkpoint=often, dedupe={"events": 25_000}))
+    kafka = url = None
+    if services:
+        kafka = {"bootstrap_servers": request.getfixturevalue("broker").bootstrap}
+        url = request.getfixturevalue("postgres_url")
+    remembering = model(topic, checkpoint=often, dedupe={"events": 25_000})
+    stormy = Deployment(tmp_path / "stormy", remembering, registry_url=url, kafka=kafka)
     stormy.publish(events)
     process = stormy.start("learn", "--until-end", environment={"HEADRACE_FAILPOINT": f"{step}:2"})
     process.wait(timeout=30)
@@ -98,16 +138,25 @@ def test_death_at_every_step_of_a_commit(
     assert found.probes == expected.probes
 
 
-def test_four_partitions(tmp_path: Path, topic: str) -> None:
-    """With four partitions, every event is learned once through deaths, and counts agree."""
-    events = phishing_events(EVENTS)
-    deployment = Deployment(tmp_path / "four", model(topic))
-    deployment.publish(events, partitions=4, keys=[str(i).encode() for i in range(EVENTS)])
-    learn_through_deaths(deployment, deaths=3, seed=11)
+@pytest.mark.slow
+@pytest.mark.parametrize("services", [False, True], ids=["embedded", "services"])
+def test_four_partitions(request: pytest.FixtureRequest, tmp_path: Path, topic: str, services: bool) -> None:
+    """With four partitions and thirty deaths every event is learned once; replaying the journal gives the same model."""
+    kafka = url = None
+    if services:
+        kafka = {"bootstrap_servers": request.getfixturevalue("broker").bootstrap, "driver": "librdkafka"}
+        url = request.getfixturevalue("postgres_url")
+    deployment = Deployment(tmp_path / "four", model(topic), registry_url=url, kafka=kafka)
+    learn_through_deaths(deployment, phishing_events(EVENTS), partitions=4, seed=11)
     found = deployment.state()
     assert found.counts == {"learned": EVENTS}
     spans: dict[int, int] = {}
     for run in found.order:
         assert run.first == spans.get(run.partition, 0), "the journal repeats or skips offsets"
         spans[run.partition] = run.last
+    assert len(spans) == 4
     assert sum(spans.values()) == EVENTS
+    with deployment.app() as app:
+        again = Rederived(app)
+        again.lineage(app.registry.history.versions("phishing")[0])
+        assert again.same_as(found)

@@ -92,6 +92,48 @@ def test_broker_restarts_in_the_middle(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("driver", ["kafka-python", "librdkafka"])
+def test_sigterm_while_the_broker_is_away(tmp_path: Path, private_broker: kafka.Broker, driver: str) -> None:
+    """A learner whose broker is silent, in the middle or from the start, ends within five seconds with exit code 0."""
+    deployment = Deployment(tmp_path / "known", kafka={"bootstrap_servers": private_broker.bootstrap, "driver": driver})
+    deployment.publish(phishing_events(1000))
+    learner = deployment.start("learn")
+    wait_until(lambda: deployment.learned() == 1000)
+    private_broker.kill()
+    port = deployment.port(learner.pid)
+    wait_until(lambda: "stream" in not_ready(port), timeout_s=PATIENCE_S)
+    require_quick_end(learner)
+    new = Deployment(tmp_path / "new", kafka={"bootstrap_servers": private_broker.bootstrap, "driver": driver})
+    learner = new.start("learn")
+    new.port(learner.pid)
+    time.sleep(1)
+    require_quick_end(learner)
+
+
+def require_quick_end(learner: "subprocess.Popen[bytes]") -> None:
+    """SIGTERM is obeyed in time."""
+    began = time.monotonic()
+    assert terminate(learner) == 0
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.slow
+def test_what_is_shown_while_the_database_is_away(tmp_path: Path, private_postgres: postgres.Postgres) -> None:
+    """Lag and a pause are told by the metrics also while no commit comes back."""
+    deployment = Deployment(tmp_path / "outage", registry_url=private_postgres.database())
+    deployment.publish(phishing_events(1000))
+    learner = deployment.start("learn")
+    wait_until(lambda: deployment.learned() == 1000)
+    port = deployment.port(learner.pid)
+    private_postgres.stop()
+    deployment.publish([b"garbage"] * 2000)
+    wait_until(lambda: metric(port, "headrace_model_frozen", model="phishing") == 1)
+    deployment.publish(phishing_events(1500)[1000:])
+    wait_until(lambda: (metric(port, "headrace_lag_events", model="phishing") or 0) >= 500)
+    assert "registry" in not_ready(port)
+
+
+@pytest.mark.slow
 def test_database_restarts_in_the_middle(
     tmp_path: Path, private_postgres: postgres.Postgres, events: list[bytes], calm: State
 ) -> None:

@@ -1,0 +1,85 @@
+"""Finding the record that kills the process: where it died before, records are taken one by one."""
+
+from bisect import bisect_left
+from collections.abc import Collection
+from typing import TypeAlias
+
+from service.domain.events import Decoded, Records, Skipped, TopicPartition
+from service.domain.position import Position, Run
+from service.operations.slices import FeedItem, count_of, offsets_of
+from service.ports import Footprint
+
+Place: TypeAlias = tuple[TopicPartition, int]
+"""A partition and an offset."""
+
+SUSPICIOUS_STARTS = 3
+REACH = 2048
+"""Offsets that are suspected where all that is known is the position at which starts failed."""
+
+
+class Suspicion:
+    """A death within many records makes all of them suspects; two within one record convict it.
+
+    A process that is killed for reasons of its own dies in another record each time.
+    """
+
+    def __init__(
+        self, footprint: Footprint, position: Position, *, starts: int, condemned: Collection[Place] = ()
+    ) -> None:
+        self._footprint = footprint
+        deaths = footprint.suspects()
+        self._suspects = [run for run in deaths if _ahead(run, position)]
+        self._convicted = {run for run in self._suspects if run.last - run.first == 1 and deaths[run] > 1}
+        known = [Run(at.topic, at.partition, offset, offset + 1) for at, offset in condemned]
+        self._suspects += known
+        self._convicted.update(known)
+        self._noted = bool(deaths)
+        if starts > SUSPICIOUS_STARTS:
+            here = position.offsets.items()
+            self._suspects += [Run(at.topic, at.partition, first, first + REACH) for at, first in here]
+
+    def at_once(self, item: FeedItem, limit: int) -> int:
+        """How many of these records may be learned together: one where the process has died."""
+        if not self._suspects or isinstance(item, Skipped):
+            return limit
+        offsets = offsets_of(item)
+        spans = [run for run in self._suspects if (run.topic, run.partition) == item.at]
+        if not spans or not offsets:
+            return limit
+        if any(run.first <= offsets[0] < run.last for run in spans):
+            return 1
+        nearest = min((run.first for run in spans if run.first > offsets[0]), default=offsets[-1] + 1)
+        return max(min(limit, bisect_left(offsets, nearest)), 1)
+
+    def convicts(self, item: Records | Decoded) -> bool:
+        """Whether this is one record, and it has killed the process."""
+        return bool(self._convicted) and count_of(item) == 1 and _run(item) in self._convicted
+
+    def begin(self, item: Records | Decoded) -> None:
+        """These are being learned."""
+        if count_of(item):
+            self._footprint.mark(_run(item))
+
+    def end(self) -> None:
+        """They are."""
+        self._footprint.unmark()
+
+    def committed(self, position: Position) -> None:
+        """What is behind a durable position is suspected no longer."""
+        if self._noted or self._suspects:
+            self._suspects = [run for run in self._suspects if _ahead(run, position)]
+        if self._noted and not self._suspects:
+            self._footprint.clear()
+            self._noted = False
+
+
+def _run(item: Records | Decoded) -> Run:
+    """From the first record to the last."""
+    if isinstance(item, Records):
+        return Run(item.at.topic, item.at.partition, item.offsets[0], item.offsets[-1] + 1)
+    ends = [(rows[0].offset, rows[-1].offset) for rows in (item.events, item.refusals, item.truths) if rows]
+    return Run(item.at.topic, item.at.partition, min(first for first, _ in ends), max(last for _, last in ends) + 1)
+
+
+def _ahead(run: Run, position: Position) -> bool:
+    return run.last > position.offsets.get(TopicPartition(run.topic, run.partition), 0)

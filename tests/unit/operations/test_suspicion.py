@@ -1,0 +1,89 @@
+"""Which records are taken one by one, and which one is blamed."""
+
+from pathlib import Path
+
+import pytest
+
+from service.domain.events import Records, TopicPartition
+from service.domain.position import Position
+from service.operations.suspicion import REACH, Suspicion
+from service.storage.footprint import MappedFootprint
+
+AT = TopicPartition("events", 0)
+LIMIT = 50
+
+
+def records(first: int, last: int) -> Records:
+    """Records of these offsets, without one that is missing."""
+    offsets = list(range(first, last))
+    return Records(AT, offsets, offsets, [b""] * len(offsets), last)
+
+
+def started(folder: Path, position: int = 0, *, starts: int = 1) -> Suspicion:
+    """What a learner that starts at this position suspects."""
+    return Suspicion(MappedFootprint(folder / "m.mark"), Position({AT: position}), starts=starts)
+
+
+def die(folder: Path, *, within: Records) -> None:
+    """A learner starts, and dies while it learns these."""
+    started(folder).begin(within)
+
+
+def at_once(suspicion: Suspicion, first: int, last: int) -> int:
+    """How many of these are learned together."""
+    return suspicion.at_once(AT, range(first, last), LIMIT)
+
+
+def test_nothing_is_suspected_at_first(tmp_path: Path) -> None:
+    """Without a death everything is learned in slices, and nothing is convicted."""
+    found = started(tmp_path)
+    assert at_once(found, 0, 1000) == LIMIT
+    assert not found.convicts(records(5, 6))
+
+
+def test_records_of_a_slice_are_taken_one_by_one(tmp_path: Path) -> None:
+    """After a death within a slice its records are single, those before and behind it are not."""
+    die(tmp_path, within=records(20, 30))
+    found = started(tmp_path)
+    assert [at_once(found, first, 1000) for first in (0, 19, 20, 29, 30)] == [20, 1, 1, 1, LIMIT]
+    assert found.at_once(TopicPartition("events", 1), range(20, 30), LIMIT) == LIMIT
+
+
+def test_two_deaths_within_one_record_convict_it(tmp_path: Path) -> None:
+    """The record is convicted, alone, and no other one."""
+    die(tmp_path, within=records(20, 30))
+    for _ in range(2):
+        assert not started(tmp_path).convicts(records(23, 24))
+        die(tmp_path, within=records(23, 24))
+    found = started(tmp_path)
+    assert found.convicts(records(23, 24))
+    assert not found.convicts(records(24, 25))
+    assert not found.convicts(records(20, 30))
+
+
+@pytest.mark.parametrize("deaths", [2, 5])
+def test_deaths_of_other_causes_convict_nothing(tmp_path: Path, deaths: int) -> None:
+    """A process that is killed again and again within the same slice, or in other records, blames none of them."""
+    for number in range(deaths):
+        die(tmp_path, within=records(20, 30))
+        die(tmp_path, within=records(20 + number, 21 + number))
+    found = started(tmp_path)
+    assert not any(found.convicts(records(offset, offset + 1)) for offset in range(40))
+
+
+def test_a_durable_position_ends_the_suspicion(tmp_path: Path) -> None:
+    """What lies behind a commit is forgotten, also by the next start."""
+    die(tmp_path, within=records(20, 30))
+    found = started(tmp_path)
+    found.committed(Position({AT: 25}))
+    assert at_once(found, 25, 1000) == 1
+    found.committed(Position({AT: 30}))
+    assert at_once(found, 20, 1000) == LIMIT
+    assert at_once(started(tmp_path), 20, 1000) == LIMIT
+
+
+def test_starts_that_come_to_nothing_are_suspicious(tmp_path: Path) -> None:
+    """Where no mark was left, the fourth start at one position takes what comes next one by one."""
+    assert at_once(started(tmp_path, 100, starts=3), 100, 9000) == LIMIT
+    found = started(tmp_path, 100, starts=4)
+    assert [at_once(found, first, 9000) for first in (100, 99 + REACH, 100 + REACH)] == [1, 1, LIMIT]
