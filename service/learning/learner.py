@@ -363,7 +363,7 @@ def restored(current: bytes, chosen: bytes) -> bytes:
 def _waiting(spec: ModelSpec, state: Mapping[str, Any] | None) -> Waiting | None:
     if spec.labels is None:
         return None
-    return Waiting.restore(state or {}, ttl_s=spec.label_ttl, remember=spec.dedupe.events, most=spec.pending.events)
+    return Waiting(ttl_s=spec.label_ttl, remember=spec.dedupe.events, most=spec.pending.events, state=state)
 
 
 def _by_partition(at: TopicPartition, items: Sequence[Item]) -> Iterator[tuple[TopicPartition, Sequence[Item]]]:

@@ -3,23 +3,18 @@
 Only what came since the last two commits is held here: the rest lies in the registry, and what of it
 a run needs is supplied with the run. Which outcome a label has depends on neither.
 
-Event time moves a block of events at a time, to the median of the block: no single event, however
-far in the future, makes another expire, and a stream that pauses makes none.
 """
 
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import attrgetter, itemgetter
-from statistics import median_low
-from typing import Any, Self, cast
+from operator import attrgetter
+from typing import Any, cast
 
-from service.domain.events import Event, EventId, Label, TopicPartition, Truth
+from service.domain.events import Event, EventId, TopicPartition, Truth
+from service.learning.event_time import EventTime, Kind
+from service.learning.settled import Settled
 from service.learning.waiters import Answer, Early, Item, Question, Waiter, time_of
-
-BLOCK = 64
-SHARES = 256
-NEVER = -(2**62)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,55 +58,31 @@ def in_order(events: Sequence[Event], truths: Sequence[Truth]) -> list[Event | T
 
 
 class Waiting:
-    """Joins labels with events; `settled` ids have been labelled lately and are not labelled again."""
+    """Joins labels with events; ids that were labelled lately are not labelled again."""
 
-    def __init__(self, *, ttl_s: float, remember: int, most: int) -> None:
-        self._ttl_ms = max(int(ttl_s * 1000), SHARES)
-        self._width_ms = self._ttl_ms // SHARES
-        self._remember = remember
-        self._most = most
+    def __init__(self, *, ttl_s: float, remember: int, most: int, state: Mapping[str, Any] | None = None) -> None:
+        self._time = EventTime(ttl_s=ttl_s, most=most, state=state and state["time"])
+        self._settled = Settled(remember, state["settled"] if state else ())
         self._held: dict[EventId, Waiter] = {}
         self._created: dict[EventId, Waiter] = {}
         self._resolved: dict[EventId, None] = {}
         self._gone: set[EventId] = set()
         self._flights: deque[tuple[Mapping[EventId, Waiter], Sequence[EventId]]] = deque()
-        self._settled: dict[EventId, tuple[int, Label]] = {}
-        self._serial = 0
-        self._block: list[int] = []
-        self._border_ms = NEVER
-        self._counts: dict[str, Counter[int]] = {"events": Counter(), "labels": Counter()}
         self.landings = 0
 
-    @classmethod
-    def restore(cls, state: Mapping[str, Any], *, ttl_s: float, remember: int, most: int) -> Self:
-        """The inverse of `state`, with nothing held: it lies in the registry."""
-        found = cls(ttl_s=ttl_s, remember=remember, most=most)
-        if state:
-            for key, y in state["settled"]:
-                found._settle(key, y)
-            found._block = list(state["block"])
-            found._border_ms = state["border"]
-            found._counts = {kind: Counter(dict(pairs)) for kind, pairs in state["counts"].items()}
-        return found
-
     def state(self) -> dict[str, Any]:
-        """Plain values for msgpack."""
-        return {
-            "settled": self._remembered(),
-            "block": self._block.copy(),
-            "border": self._border_ms,
-            "counts": {kind: list(counts.items()) for kind, counts in self._counts.items()},
-        }
+        """Plain values for msgpack; what is held lies in the registry."""
+        return {"time": self._time.state(), "settled": self._settled.state()}
 
     @property
     def pending(self) -> int:
         """Events that wait for a label."""
-        return self._counts["events"].total()
+        return self._time.waiting(Kind.EVENTS)
 
     @property
     def early(self) -> int:
         """Labels that wait for an event."""
-        return self._counts["labels"].total()
+        return self._time.waiting(Kind.LABELS)
 
     @property
     def created(self) -> int:
@@ -136,17 +107,17 @@ class Waiting:
     ) -> Arranged:
         """The events and labels of one run, each in offset order, as what is to be predicted and learned."""
         run = _Run(at, {key: one for key, one in supplied.items() if key not in self._gone and key not in self._held})
-        if self._stands_still([event.ts for event in events]):
+        if self._time.stands_still([event.ts for event in events]):
             self._arrange_quickly(events, truths, run)
         else:
             for one in in_order(events, truths):
                 if isinstance(one, Event):
-                    self._pass_time(one.ts, run.into)
+                    self._expire(self._time.pass_by(one.ts), run.into)
                     self._event(one, run)
                 else:
                     self._truth(one, run)
-        for kind, times, sign in (("events", run.asked, 1), ("events", run.answered, -1)):
-            self._count_all(kind, times, sign)
+        self._time.count(Kind.EVENTS, run.asked)
+        self._time.count(Kind.EVENTS, run.answered, -1)
         return run.into
 
     def withdraw(self, question: Question) -> None:
@@ -154,14 +125,14 @@ class Waiting:
         event = question.event
         if self._held.get(event.id) is question:
             self._resolve(event.id, question)
-            self._count("events", event.ts, -1)
+            self._time.count(Kind.EVENTS, (event.ts,), -1)
 
     def take(self) -> Changes:
         """What a commit writes; until it has landed, and one more, all of it stays known here."""
         created, resolved = self._created, list(self._resolved)
         self._created, self._resolved = {}, {}
         self._flights.append((created, resolved))
-        return Changes(created, resolved, self._border_ms - self._ttl_ms)
+        return Changes(created, resolved, self._time.border_ms - self._time.ttl_ms)
 
     def landed(self) -> None:
         """The oldest commit under way is durable: what the one before it wrote need not be held any more."""
@@ -174,32 +145,15 @@ class Waiting:
                 del self._held[key]
         self._gone.difference_update(resolved)
 
-    def _remembered(self) -> list[tuple[EventId, Label]]:
-        """Oldest first."""
-        kept = [(serial, key, y) for key, (serial, y) in self._settled.items() if self._is_remembered((serial, y))]
-        return [(key, y) for _, key, y in sorted(kept, key=itemgetter(0))]
-
     def _known(self, key: EventId, before: Mapping[EventId, Waiter]) -> Waiter | None:
         """Who waits under this id; twice the TTL after its time it is forgotten, wherever it may still lie."""
         found = self._held.get(key) or before.get(key)
-        return None if found is None or time_of(found) < self._border_ms - self._ttl_ms else found
-
-    def _stands_still(self, times: Sequence[int]) -> bool:
-        """Whether no block of these events can move the border of event time; if so, they are noted here."""
-        if times:
-            furthest = max(times) - self._ttl_ms
-            if furthest >= self._border_ms + self._width_ms or min(times) < self._border_ms:
-                return False
-        if self.pending + self.early + len(times) > self._most:
-            return False
-        block = [*self._block, *times]
-        self._block = block[len(block) - len(block) % BLOCK :]
-        return True
+        return None if found is None or time_of(found) < self._time.border_ms - self._time.ttl_ms else found
 
     def _arrange_quickly(self, events: Sequence[Event], truths: Sequence[Truth], run: "_Run") -> None:
         """The common cases without a call each: an event that nobody waits for, a label whose event waits."""
         held, created, items, before, at = self._held, self._created, run.into.items, run.before, run.at
-        border = self._border_ms
+        border = self._time.border_ms
         simple = not before and not self.early
         for one in in_order(events, truths):
             if type(one) is Event:
@@ -218,7 +172,7 @@ class Waiting:
             known = held.get(truth.id)
             if type(known) is Question and known.event.ts >= border and created.get(truth.id) is known:
                 del held[truth.id], created[truth.id]
-                self._settle(truth.id, truth.y)
+                self._settled.add(truth.id, truth.y)
                 items.append(Answer(known, truth))
                 run.answered.append(known.event.ts)
                 self._joined(known.event, truth, run.into)
@@ -232,15 +186,15 @@ class Waiting:
         if early is not None:
             self._resolve(event.id, early)
             run.before.pop(event.id, None)
-            self._count("labels", early.truth.ts, -1)
+            self._time.count(Kind.LABELS, (early.truth.ts,), -1)
         if event.y is not None:
             if early is not None:
                 run.into.outcomes["duplicate" if early.truth.y == event.y else "contradicting"] += 1
-            self._settle(event.id, event.y)
+            self._settled.add(event.id, event.y)
             run.into.items.append(event)
-        elif early is not None and early.truth.ts >= self._border_ms:
+        elif early is not None and early.truth.ts >= self._time.border_ms:
             event.y = early.truth.y
-            self._settle(event.id, early.truth.y)
+            self._settled.add(event.id, early.truth.y)
             self._joined(event, early.truth, run.into)
             run.into.items.append(event)
         else:
@@ -249,36 +203,36 @@ class Waiting:
     def _wait_for_label(self, event: Event, run: "_Run") -> None:
         question = Question(run.at, event)
         run.into.items.append(question)
-        if event.ts < self._border_ms:
+        if event.ts < self._time.border_ms:
             run.into.outcomes["expired"] += 1
             return
         self._keep(event.id, question)
-        self._count("events", event.ts, 1)
+        self._time.count(Kind.EVENTS, (event.ts,))
 
     def _truth(self, truth: Truth, run: "_Run") -> None:
         known = self._known(truth.id, run.before)
         if isinstance(known, Question):
             self._answer(truth, known, run)
             return
-        earlier = known.truth.y if known is not None else self._settled_as(truth.id)
+        earlier = known.truth.y if known is not None else self._settled.get(truth.id)
         outcomes = run.into.outcomes
         if earlier is not None:
             outcomes["duplicate" if earlier == truth.y else "contradicting"] += 1
-        elif truth.ts < self._border_ms:
+        elif truth.ts < self._time.border_ms:
             outcomes["unmatched"] += 1
         else:
             outcomes["early"] += 1
             self._keep(truth.id, Early(run.at, truth))
-            self._count("labels", truth.ts, 1)
+            self._time.count(Kind.LABELS, (truth.ts,))
 
     def _answer(self, truth: Truth, known: Question, run: "_Run") -> None:
         self._resolve(truth.id, known)
         run.before.pop(truth.id, None)
-        if known.event.ts < self._border_ms:
+        if known.event.ts < self._time.border_ms:
             run.into.outcomes["late"] += 1
             return
-        self._count("events", known.event.ts, -1)
-        self._settle(truth.id, truth.y)
+        self._time.count(Kind.EVENTS, (known.event.ts,), -1)
+        self._settled.add(truth.id, truth.y)
         self._joined(known.event, truth, run.into)
         run.into.items.append(Answer(known, truth))
 
@@ -297,68 +251,6 @@ class Waiting:
             self._resolved[key] = None
             self._gone.add(key)
 
-    def _settle(self, key: EventId, y: Label) -> None:
-        self._serial += 1
-        self._settled[key] = (self._serial, y)
-        if len(self._settled) > 2 * self._remember + BLOCK:
-            self._settled = {one: kept for one, kept in self._settled.items() if self._is_remembered(kept)}
-
-    def _settled_as(self, key: EventId) -> Label | None:
-        """The label that was learned for it, if it is among the last that are remembered."""
-        found = self._settled.get(key)
-        return None if found is None or not self._is_remembered(found) else found[1]
-
-    def _is_remembered(self, settled: tuple[int, Label]) -> bool:
-        return settled[0] > self._serial - self._remember
-
-    def _count_all(self, kind: str, times: Sequence[int], sign: int) -> None:
-        """`_count` of many, none of them past the border."""
-        if not times:
-            return
-        first, last = min(times) // self._width_ms, max(times) // self._width_ms
-        shares = Counter({first: len(times)}) if first == last else Counter(ts // self._width_ms for ts in times)
-        counts = self._counts[kind]
-        for share, count in shares.items():
-            counts[share] += sign * count
-            if not counts[share]:
-                del counts[share]
-
-    def _count(self, kind: str, ts: int, change: int) -> None:
-        counts = self._counts[kind]
-        if ts < self._border_ms:
-            return
-        share = ts // self._width_ms
-        counts[share] += change
-        if not counts[share]:
-            del counts[share]
-
-    def _pass_time(self, ts: int, into: Arranged) -> None:
-        self._block.append(ts)
-        if len(self._block) < BLOCK:
-            return
-        now = median_low(self._block)
-        self._block = []
-        self._advance(now - self._ttl_ms, into)
-        excess = self.pending + self.early - self._most
-        if excess > 0:
-            self._expire_oldest(excess, into)
-
-    def _advance(self, border_ms: int, into: Arranged) -> None:
-        """Event time has come so far that what is older has waited in vain; borders are whole shares of the TTL."""
-        border_ms = border_ms // self._width_ms * self._width_ms
-        if border_ms <= self._border_ms:
-            return
-        self._border_ms = border_ms
-        for kind, outcome in (("events", "expired"), ("labels", "unmatched")):
-            counts = self._counts[kind]
-            past = [share for share in counts if share * self._width_ms < border_ms]
-            into.outcomes[outcome] += sum(counts.pop(share) for share in past)
-
-    def _expire_oldest(self, excess: int, into: Arranged) -> None:
-        """More wait than may: the oldest shares go before their time."""
-        both = self._counts["events"] + self._counts["labels"]
-        for share in sorted(both):
-            self._advance((share + 1) * self._width_ms, into)
-            excess -= both[share]
-            if excess <= 0:
-                return
+    def _expire(self, expired: Mapping[Kind, int], into: Arranged) -> None:
+        for kind, count in expired.items():
+            into.outcomes["expired" if kind is Kind.EVENTS else "unmatched"] += count
