@@ -69,6 +69,11 @@ class PrometheusTelemetry:
         )
         self.rollbacks = Counter("headrace_rollbacks", "Carried out.", ["model"], registry=registry)
         self.dead_letters = Counter("headrace_dead_letters", "Refused events.", ["model", "reason"], registry=registry)
+        self.retries = Counter("headrace_retries", "Unreachable services.", ["service"], registry=registry)
+        self._declare_labels(registry)
+        self._declare_archive(registry)
+
+    def _declare_labels(self, registry: CollectorRegistry) -> None:
         self.label_outcomes = Counter("headrace_labels", "Labels by outcome.", ["model", "outcome"], registry=registry)
         self.label_delay = LabelDelay()
         registry.register(self.label_delay)
@@ -76,8 +81,6 @@ class PrometheusTelemetry:
         self.labelled = Gauge(
             "headrace_labelled_share", "Of the events with a fate, those labelled.", ["model"], registry=registry
         )
-        self.retries = Counter("headrace_retries", "Unreachable services.", ["service"], registry=registry)
-        self._declare_archive(registry)
 
     def _declare_archive(self, registry: CollectorRegistry) -> None:
         where = ["topic", "partition"]

@@ -1,10 +1,9 @@
 """One lineage's state and what a run of decoded records does to it. Pure: no clock, no IO."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import compress, groupby
-from operator import attrgetter, itemgetter
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
+from operator import attrgetter
 from typing import Any, cast
 
 import msgspec
@@ -13,10 +12,8 @@ from service.domain.events import (
     Decoded,
     Event,
     EventId,
-    Label,
     Reason,
     Refusal,
-    Task,
     TopicPartition,
     Truth,
 )
@@ -25,54 +22,20 @@ from service.domain.specification import ModelSpec
 from service.errors import ArtifactError
 from service.learning import codec
 from service.learning.batch_passes import Table
-from service.learning.binary_probabilities import BinaryProbabilities
 from service.learning.dedupe import Dedupe
-from service.learning.drift import DriftSignal, Monitors
+from service.learning.drift import DriftSignal
 from service.learning.guard import Admitted, Guard
 from service.learning.microbatch import MicroBatch
+from service.learning.outcomes import LABEL_OUTCOMES, Outcome, Pending
 from service.learning.passes import Prediction
-from service.learning.score_journal import Part, ScoreJournal
-from service.learning.scores import Scores
-from service.learning.stepper import Learned, Stepper, without_non_finite
-from service.learning.waiters import Answer, Item, Question, Waiter, event_of, labels_of
-from service.learning.waiting import Arranged, Changes, Waiting, in_order
+from service.learning.scoring import Scoring
+from service.learning.stepper import Stepper
+from service.learning.waiters import Item, Question, Waiter
+from service.learning.waiting import Arranged, Waiting, in_order
 
 FORMAT = 1
-LABEL_OUTCOMES = ("joined", "early", "duplicate", "contradicting", "late", "unmatched", "expired")
-"""What becomes of a label (or, `expired`, of an event that waited for one in vain)."""
 
 _NOTHING: Mapping[EventId, Waiter] = {}
-
-
-class Said(msgspec.Struct, frozen=True, gc=False):
-    """What was predicted for an event when it came."""
-
-    id: EventId
-    at: TopicPartition
-    offset: int
-    prediction: Prediction
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What one run of records did: counts by outcome, and the records that were refused."""
-
-    counts: Counter[str]
-    refusals: Sequence[Refusal]
-    signals: Sequence[DriftSignal]
-    labels: Counter[str] = field(default_factory=Counter)
-    delays_ms: Sequence[int] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Pending:
-    """What has been learned since the last commit and not yet been committed."""
-
-    order: Sequence[Run]
-    scores: Sequence[Part]
-    scored: int
-    waiting: Changes | None
-    said: Sequence[Said]
 
 
 class Learner:
@@ -86,34 +49,23 @@ class Learner:
         self._dedupe = Dedupe.restore(spec.dedupe.events, data["dedupe"])
         self._stepper = Stepper(data["estimator"], task=spec.task, extra=allowed)
         self._batch = MicroBatch.restore(self._stepper, size=spec.learn.batch, state=data["batch"])
-        self._scores = Scores.restore(
-            spec.metrics,
-            task=spec.task,
-            window=spec.window,
-            seed=spec.seed,
-            state=data["scores"],
-            objects=objects["scores"],
-        )
-        self._monitors = Monitors.restore(spec.drift, task=spec.task, seed=spec.seed, objects=objects["monitors"])
+        self._scoring = Scoring(spec, self._stepper, state=data["scores"], objects=objects)
         self.counts: Counter[str] = Counter(data["counts"])
         self.waiting = _waiting(spec, data.get("waiting"))
         self._labels: Counter[str] = Counter(data.get("labels", {}))
         self._order: list[Run] = []
-        self._said: list[Said] = []
-        self._journal = ScoreJournal(spec.task)
 
     @classmethod
     def new(cls, spec: ModelSpec, estimator: Any) -> bytes:
         """The state of a lineage that has learned nothing."""
-        scores = Scores(spec.metrics, task=spec.task, window=spec.window, seed=spec.seed)
-        monitors = Monitors(spec.drift, task=spec.task, seed=spec.seed)
+        scores, objects = Scoring.new(spec)
         return _encoded(
             estimator=codec.dumps(estimator),
             guard=Guard(spec.guard, spec.task).state(),
             dedupe=Dedupe(spec.dedupe.events).state(),
             batch=[],
-            scores=scores.state(),
-            objects={"scores": scores.objects(), "monitors": monitors.objects()},
+            scores=scores,
+            objects=objects,
             counts={},
             waiting=None,
             labels={},
@@ -139,7 +91,7 @@ class Learner:
         )
         refused: list[tuple[Event | Truth, Reason, str]] = [*admitted.refused, *untrue]
         refused += map(self._failure, learned.failed)
-        signals = self._score(decoded.at, learned)
+        signals = self._scoring.score(decoded.at, learned)
         refusals = [*decoded.refusals, *(_refusal(one, decoded.payload(one[0].offset)) for one in refused)]
         asked = [type(item) for item in learned.items].count(Question)
         counts = Counter(
@@ -160,7 +112,7 @@ class Learner:
         signals: list[DriftSignal] = []
         for at in self._batch.partitions():
             learned = self._batch.flush(at)
-            signals += self._score(at, learned)
+            signals += self._scoring.score(at, learned)
             counts.update(learned=len(learned.items), dead=len(learned.failed))
             refusals += [_refusal(self._failure(one), b"") for one in learned.failed]
         self.counts.update(counts)
@@ -179,11 +131,11 @@ class Learner:
 
     def report(self) -> dict[str, Any]:
         """Metrics: cumulative, windowed, and those of the no-change baseline."""
-        return self._scores.report()
+        return self._scoring.report()
 
     def drift(self) -> Sequence[dict[str, Any]]:
         """Each monitor's name, present value and how often it has signalled."""
-        return self._monitors.report()
+        return self._scoring.drift()
 
     def labels(self) -> dict[str, Any]:
         """What became of labels, how many events wait for one, and the share of events that has one; {} without."""
@@ -205,8 +157,8 @@ class Learner:
             guard=self._guard.state(),
             dedupe=self._dedupe.state(),
             batch=self._batch.state(),
-            scores=self._scores.state(),
-            objects={"scores": self._scores.objects(), "monitors": self._monitors.objects()},
+            scores=self._scoring.state(),
+            objects=self._scoring.objects(),
             counts=dict(self.counts),
             waiting=self.waiting.state() if self.waiting else None,
             labels=dict(self._labels),
@@ -215,14 +167,13 @@ class Learner:
     def take_pending(self) -> Pending:
         """The journals since the last call; the caller commits them or dies."""
         order, self._order = merged(self._order), []
-        said, self._said = self._said, []
-        scored = self._journal.count
-        return Pending(order, self._journal.take(), scored, self.waiting.take() if self.waiting else None, said)
+        scores, scored, said = self._scoring.take()
+        return Pending(order, scores, scored, self.waiting.take() if self.waiting else None, said)
 
     @property
     def scored_since_commit(self) -> int:
         """How much a commit would write to the journals; bounds what may be held back."""
-        return self._journal.count + (self.waiting.created if self.waiting else 0) + len(self._said)
+        return self._scoring.kept + (self.waiting.created if self.waiting else 0)
 
     def _fresh(self, events: Sequence[Event]) -> Sequence[Event]:
         ids: list[EventId] = [event.id for event in events]
@@ -270,67 +221,6 @@ class Learner:
             return item.event, reason, detail
         return (item if isinstance(item, Event) else item.truth), reason, detail
 
-    def _score(self, at: TopicPartition, learned: Learned) -> Sequence[DriftSignal]:
-        items, predictions = learned.items, learned.predictions
-        if self._spec.predictions is not None:
-            self._say(at, items, predictions)
-        if self.waiting is not None:
-            told = [type(item) is not Question for item in items]
-            items, predictions = [*compress(items, told)], [*compress(predictions, told)]
-        if not items:
-            return []
-        labels, probabilities = self._columns(predictions)
-        truths = labels_of(items)
-        self._scores.update(truths, labels, probabilities)
-        self._note(at, items, truths=truths, labels=labels, probabilities=probabilities)
-        return self._monitors.update(truths, labels)
-
-    def _note(
-        self,
-        at: TopicPartition,
-        items: Sequence[Item],
-        *,
-        truths: Sequence[Label],
-        labels: Sequence[Label | None],
-        probabilities: Sequence[Any] | None,
-    ) -> None:
-        """Write the score journal under the events' own positions, wherever their labels stood."""
-        first = 0
-        for where, group in _by_partition(at, items):
-            part = slice(first, first + len(group))
-            offsets = [item.question.event.offset if type(item) is Answer else item.offset for item in group]
-            self._journal.append(
-                where,
-                offsets,
-                truths=truths[part],
-                labels=labels[part],
-                probabilities=None if probabilities is None else probabilities[part],
-            )
-            first = part.stop
-
-    def _say(self, at: TopicPartition, items: Sequence[Item], predictions: Sequence[Prediction]) -> None:
-        """Keep what was predicted now for the topic of predictions."""
-        for item, prediction in zip(items, predictions, strict=True):
-            if type(item) is not Answer:
-                event = event_of(item)
-                self._said.append(Said(event.id, at, event.offset, prediction))
-
-    def _columns(self, predictions: Sequence[Prediction]) -> tuple[list[Label | None], list[Any] | None]:
-        """Labels, and what else a prediction carries: P(True) for a binary task, or all probabilities."""
-        if isinstance(predictions, BinaryProbabilities):
-            return predictions.labels(), predictions.positive()
-        found = without_non_finite(predictions)
-        if not self._stepper.gives_probabilities:
-            return found, None
-        if self._stepper.pairs:
-            labels = [pair[0] if pair else None for pair in found]
-            found = [pair[1] if pair else None for pair in found]
-        else:
-            labels = [max(p, key=p.__getitem__) if p else None for p in found]
-        if self._spec.task is Task.BINARY:
-            return labels, [p.get(True, 0.0) if p else 0.0 for p in found]
-        return labels, [p or {} for p in found]
-
     def _advance(self, decoded: Decoded, counts: Counter[str]) -> None:
         self.counts.update(counts)
         first = decoded.first_offset
@@ -364,16 +254,6 @@ def _waiting(spec: ModelSpec, state: Mapping[str, Any] | None) -> Waiting | None
     if spec.labels is None:
         return None
     return Waiting(ttl_s=spec.label_ttl, remember=spec.dedupe.events, most=spec.pending.events, state=state)
-
-
-def _by_partition(at: TopicPartition, items: Sequence[Item]) -> Iterator[tuple[TopicPartition, Sequence[Item]]]:
-    """Items whose events stand in one partition, in order."""
-    places = [item.question.at if type(item) is Answer else at for item in items]
-    if places.count(places[0]) == len(places):
-        yield places[0], items
-        return
-    for where, group in groupby(zip(places, items, strict=True), key=itemgetter(0)):
-        yield where, [item for _, item in group]
 
 
 def _table(admitted: Admitted) -> Table | None:

@@ -24,7 +24,7 @@ from service.domain.position import Position, Run
 from service.domain.registry import Checkpoint, Command, Commit, DeadLetter, Lease, LineageId, Origin
 from service.domain.specification import CheckpointSpec
 from service.errors import HeadraceError, UnavailableError
-from service.learning.learner import Said
+from service.learning.outcomes import Said
 from service.learning.score_journal import Part, encode
 from service.learning.waiters import Waiter, id_of, key_of, packed, unpacked
 from service.learning.waiting import Changes

@@ -42,6 +42,11 @@ class Lookahead:
         self._find = find
         self._ready: deque[_Prepared] = deque()
 
+    @property
+    def busy(self) -> bool:
+        """Whether a run is in the queue."""
+        return bool(self._ready)
+
     def fill(self, take: Callable[[], FeedItem | None]) -> None:
         """Make ready what there is, up to a few runs."""
         while len(self._ready) < DEPTH and (item := take()) is not None:

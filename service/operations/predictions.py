@@ -8,7 +8,7 @@ import structlog
 
 from service.domain.pending import Outgoing
 from service.errors import UnavailableError
-from service.learning.learner import Said
+from service.learning.outcomes import Said
 from service.operations.services import Services
 
 _log = structlog.get_logger(__name__)

@@ -28,6 +28,8 @@ _log = structlog.get_logger(__name__)
 MOST_LETTERS = 1_000_000
 COMMIT_EVERY_S = 2.0
 IDLE_S = 0.005
+WRITERS = 2
+"""One commits, one looks up."""
 TELL_EVERY_S = 0.2
 
 
@@ -101,7 +103,7 @@ def _opened(
     plan = _plan_of(lineage)
     recovered = _patient(recover(services, lineage, lease=lease))
     itinerary = Itinerary(services, lineage.model, lineage.id, plan=plan)
-    pool = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="writer"))
+    pool = stack.enter_context(ThreadPoolExecutor(WRITERS, thread_name_prefix="writer"))
     history = History(services, recovered.spec)
     feed = stack.enter_context(HistoryFeed(history, itinerary.leg, start=recovered.position))
     exclusions = [one.stretch for one in services.exclusions.list(lineage.model)]

@@ -1,7 +1,6 @@
 """One lineage being learned by this process: from the feed to the next checkpoint."""
 
 import time
-from collections import Counter, deque
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -10,19 +9,19 @@ from functools import partial
 import structlog
 
 from service.domain.events import Decoded, Reason, Records, Refusal, Skipped, TopicPartition
-from service.domain.exclusion import Stretch
 from service.domain.position import Position
 from service.domain.registry import CheckpointStep, Command, DeadLetter, Lease, Role
 from service.errors import LeaseLostError
-from service.learning.learner import Outcome
-from service.operations.checkpoint import Committer, Draft, Rhythm, Written, trimmed
+from service.learning.outcomes import Outcome
+from service.operations.checkpoint import Committer, Draft, Rhythm, Written
 from service.operations.feed import Supply
+from service.operations.intake import Intake
+from service.operations.letters import Letters
 from service.operations.lookahead import NOTHING, Found, Lookahead
 from service.operations.recover import Recovered
 from service.operations.services import Services
-from service.operations.share import SHARE_OVER, Share
-from service.operations.sieve import Sieve
-from service.operations.slices import FeedItem, count_of, first_of, payload_of, shortened
+from service.operations.share import Share
+from service.operations.slices import count_of, first_of, payload_of
 from service.operations.suspicion import Suspicion
 
 _log = structlog.get_logger(__name__)
@@ -64,18 +63,14 @@ class Session:
         self._decoder = self.services.decoder(spec)
         self._rhythm = Rhythm(spec.checkpoint)
         self._share = Share()
-        self._letters: list[DeadLetter] = []
-        self._replayed: list[int] = []
+        self._letters = Letters(spec.dead_letters)
         self._flight: Future[Written] | None = None
         self._asking: Future[Sequence[Command]] | None = None
-        self._pieces: deque[FeedItem] = deque()
-        self._exclusions: Sequence[Stretch] | None = None
-        self._obey()
-        self._ahead = self._lookahead()
         self._slice = SMALLEST_SLICE * 16
         self._dirty = False
         footprint = self.services.footprint(f"{spec.name}-{self.lease.lineage}")
         self._suspicion = Suspicion(footprint, self.position, starts=self.recovered.starts, condemned=self.condemned)
+        self._intake = self._opened_intake()
         self._told_at = 0.0
         self._judged = 0
         self._predictions = spec.predictions if self.recovered.lineage.role is Role.CHAMPION else None
@@ -87,7 +82,7 @@ class Session:
         if self.lease_lost:
             msg = f"the lease of {self.spec.name} was taken by another process; nothing more is written here"
             raise LeaseLostError(msg)
-        taken = None if self.frozen or self.held_back else self._take_next()
+        taken = None if self.frozen or self.held_back else self._intake.next(self._slice)
         if taken is not None:
             item, found = taken
             if isinstance(item, Skipped):
@@ -101,7 +96,7 @@ class Session:
     @property
     def behind(self) -> bool:
         """Whether something that was taken from the feed is not learned yet."""
-        return bool(self._pieces)
+        return self._intake.busy
 
     @property
     def judged(self) -> int:
@@ -130,7 +125,7 @@ class Session:
         records = Records(letter.at, [letter.offset], [made_at], [letter.payload], letter.offset + 1)
         outcome = self.learner.learn(self._decoder.decode(records))
         if not outcome.refusals:
-            self._replayed.append(letter.id)
+            self._letters.learned(letter)
         self._dirty = True
         return outcome
 
@@ -144,33 +139,18 @@ class Session:
     @property
     def held_back(self) -> bool:
         """Whether so much waits for its commit that learning must wait too."""
-        much = self.learner.scored_since_commit > MOST_HELD_BACK or len(self._letters) > SHARE_OVER * 10
+        much = self.learner.scored_since_commit > MOST_HELD_BACK or self._letters.many
         return much or self.committer.backlogged
 
-    def _lookahead(self) -> Lookahead | None:
-        """What looks up labels' events; None where labels come with their events."""
-        if self.learner.waiting is None:
-            return None
-        find = partial(self.committer.find, self.lease.lineage)
-        return Lookahead(self.learner.waiting, decode=self._decoder.decode, find=find)
-
-    def _take_next(self) -> tuple[FeedItem, Found] | None:
-        if self._ahead is None:
-            item = self._next()
-            return None if item is None else (item, NOTHING)
-        self._ahead.fill(self._next)
-        return self._ahead.next()
-
-    def _next(self) -> FeedItem | None:
-        if not self._pieces and (item := self.feed.take(timeout_s=0)) is not None:
-            self._pieces.extend(self._sieve.pieces(item))
-        if not self._pieces:
-            return None
-        piece = self._pieces.popleft()
-        first, rest = shortened(piece, self._suspicion.at_once(piece, self._slice))
-        if rest is not None:
-            self._pieces.appendleft(rest)
-        return first
+    def _opened_intake(self) -> Intake:
+        """What hands over runs; it looks up labels' events where labels do not come with their events."""
+        lookahead = None
+        if self.learner.waiting is not None:
+            find = partial(self.committer.find, self.lease.lineage)
+            lookahead = Lookahead(self.learner.waiting, decode=self._decoder.decode, find=find)
+        intake = Intake(self.feed, self._suspicion, lookahead)
+        intake.obey(self.committer.exclusions)
+        return intake
 
     def _learn(self, run: Records | Decoded, found: Found = NOTHING) -> None:
         began = time.perf_counter()
@@ -195,24 +175,11 @@ class Session:
         """Go on behind what was learned; a dead letter that a replay learns again lies behind already."""
         self.position = self.position.advanced({at: max(offset, self.position.offsets.get(at, 0))})
 
-    def _obey(self) -> None:
-        """The exclusions as the committer has seen them last."""
-        if self.committer.exclusions is not self._exclusions:
-            self._exclusions = self.committer.exclusions
-            self._sieve = Sieve(self._exclusions)
-
     def _take(self, at: TopicPartition, outcome: Outcome) -> None:
         self._dirty = True
         self._rhythm.learned(outcome.counts["learned"])
-        limit = self.spec.dead_letters.max_payload
-        for refusal in outcome.refusals:
-            letter = DeadLetter(
-                at, refusal.offset, refusal.reason, refusal.detail, refusal.payload, len(refusal.payload)
-            )
-            self._letters.append(trimmed(letter, limit))
         if outcome.refusals:
-            reasons = Counter(str(refusal.reason) for refusal in outcome.refusals)
-            self.services.telemetry.refused(self.spec.name, reasons)
+            self.services.telemetry.refused(self.spec.name, self._letters.add(at, outcome.refusals))
         self._pause_if_too_much(outcome)
 
     def _pause_if_too_much(self, outcome: Outcome) -> None:
@@ -252,8 +219,7 @@ class Session:
         state = self.learner.state()
         pending = self.learner.take_pending()
         self._rhythm.took(time.perf_counter() - began)
-        letters, self._letters = self._letters, []
-        replayed, self._replayed = self._replayed, []
+        letters, replayed = self._letters.take()
         self._dirty = False
         self._sequence += 1
         self._flight = self.committer.submit(
@@ -287,12 +253,12 @@ class Session:
         if self._asking is not None and (wait or self._asking.done()):
             self.commands = list(self._asking.result())
             self._asking = None
-            self._obey()
+            self._intake.obey(self.committer.exclusions)
 
     def _landed(self, written: Written) -> None:
         self._committed_at = time.monotonic()
         self.commands = list(written.commands)
-        self._obey()
+        self._intake.obey(self.committer.exclusions)
         if self.learner.waiting is not None:
             self.learner.waiting.landed()
         if self._predictions is not None:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from service.learning.learner import Outcome
+from service.learning.outcomes import Outcome
 
 SHARE_OVER = 1000
 

@@ -120,12 +120,7 @@ class SqlCheckpoints:
                 created_at=now,
             )
         )
-        if commit.dead_letters or commit.replayed:
-            self._write_letters(connection, commit, now=now)
-        if commit.waiting is not None:
-            pending.write(connection, lineage, commit.sequence, commit.waiting)
-        if commit.outgoing is not None:
-            outbox.write(connection, lineage, commit.sequence, outgoing=commit.outgoing, now=now)
+        self._write_rest(connection, commit, now=now)
         return Checkpoint(
             number,
             lineage,
@@ -137,6 +132,16 @@ class SqlCheckpoints:
             commit.metrics,
             now,
         )
+
+    def _write_rest(self, connection: Connection, commit: Commit, *, now: datetime) -> None:
+        """What not every commit has."""
+        lineage, sequence = commit.lease.lineage, commit.sequence
+        if commit.dead_letters or commit.replayed:
+            self._write_letters(connection, commit, now=now)
+        if commit.waiting is not None:
+            pending.write(connection, lineage, sequence, commit.waiting)
+        if commit.outgoing is not None:
+            outbox.write(connection, lineage, sequence, outgoing=commit.outgoing, now=now)
 
     def _write_letters(self, connection: Connection, commit: Commit, *, now: datetime) -> None:
         of_lineage = select(lineages.c.model).where(lineages.c.id == commit.lease.lineage)

@@ -14,7 +14,8 @@ from service.domain.events import Decoded, Event, Reason, Task, TopicPartition
 from service.domain.specification import ModelSpec
 from service.errors import ConfigurationError, ForbiddenClassError, SpecificationError
 from service.learning import abilities, catalogue, codec, estimators
-from service.learning.learner import Learner, Outcome
+from service.learning.learner import Learner
+from service.learning.outcomes import Outcome
 
 AT = TopicPartition("events", 0)
 WORDS = ("low", "mid", "high")

@@ -12,7 +12,8 @@ from river import datasets, evaluate, metrics, stream
 from service.bootstrap import build_estimator
 from service.domain.events import Decoded, Event, EventId, TopicPartition, Truth
 from service.domain.specification import ModelSpec
-from service.learning.learner import Learner, Outcome
+from service.learning.learner import Learner
+from service.learning.outcomes import Outcome
 from service.learning.waiters import Waiter, key_of, packed, unpacked
 
 AT = TopicPartition("stream", 0)

@@ -22,7 +22,8 @@ from threadpoolctl import threadpool_limits
 from service.domain.events import Decoded, Event, Features, Reason, Task, TopicPartition
 from service.domain.specification import ModelSpec
 from service.learning import catalogue, estimators
-from service.learning.learner import Learner, Outcome
+from service.learning.learner import Learner
+from service.learning.outcomes import Outcome
 
 AT = TopicPartition("events", 0)
 MANY = 10_000

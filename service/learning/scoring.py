@@ -1,0 +1,142 @@
+"""Scores what was predicted before it was learned: metrics, score journal, drift monitors."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import compress, groupby
+from operator import itemgetter
+from typing import Any
+
+from service.domain.events import Label, Task, TopicPartition
+from service.domain.specification import ModelSpec
+from service.learning.binary_probabilities import BinaryProbabilities
+from service.learning.drift import DriftSignal, Monitors
+from service.learning.outcomes import Said
+from service.learning.passes import Prediction
+from service.learning.score_journal import Part, ScoreJournal
+from service.learning.scores import Scores
+from service.learning.stepper import Learned, Stepper, without_non_finite
+from service.learning.waiters import Answer, Item, Question, event_of, labels_of
+
+
+class Scoring:
+    """The scores of one lineage; `stepper` says what its predictions are."""
+
+    def __init__(self, spec: ModelSpec, stepper: Stepper, *, state: Any, objects: Mapping[str, Any]) -> None:
+        self._spec = spec
+        self._stepper = stepper
+        self._scores = Scores.restore(
+            spec.metrics,
+            task=spec.task,
+            window=spec.window,
+            seed=spec.seed,
+            state=state,
+            objects=objects["scores"],
+        )
+        self._monitors = Monitors.restore(spec.drift, task=spec.task, seed=spec.seed, objects=objects["monitors"])
+        self._journal = ScoreJournal(spec.task)
+        self._said: list[Said] = []
+
+    @classmethod
+    def new(cls, spec: ModelSpec) -> tuple[Any, dict[str, Any]]:
+        """The state and objects of a lineage that has learned nothing."""
+        scores = Scores(spec.metrics, task=spec.task, window=spec.window, seed=spec.seed)
+        monitors = Monitors(spec.drift, task=spec.task, seed=spec.seed)
+        return scores.state(), {"scores": scores.objects(), "monitors": monitors.objects()}
+
+    def state(self) -> Any:
+        """Plain values for msgpack."""
+        return self._scores.state()
+
+    def objects(self) -> dict[str, Any]:
+        """River's metrics and detectors that hold state of their own."""
+        return {"scores": self._scores.objects(), "monitors": self._monitors.objects()}
+
+    def report(self) -> dict[str, Any]:
+        """Metrics: cumulative, windowed, and those of the no-change baseline."""
+        return self._scores.report()
+
+    def drift(self) -> Sequence[dict[str, Any]]:
+        """Each monitor's name, present value and how often it has signalled."""
+        return self._monitors.report()
+
+    @property
+    def kept(self) -> int:
+        """How much waits to be taken by a commit."""
+        return self._journal.count + len(self._said)
+
+    def take(self) -> tuple[Sequence[Part], int, Sequence[Said]]:
+        """The journal since the last call, how many it scores, and what was predicted."""
+        said, self._said = self._said, []
+        scored = self._journal.count
+        return self._journal.take(), scored, said
+
+    def score(self, at: TopicPartition, learned: Learned) -> Sequence[DriftSignal]:
+        """Score what was learned of one run, in order; questions wait for their labels."""
+        items, predictions = learned.items, learned.predictions
+        if self._spec.predictions is not None:
+            self._say(at, items, predictions)
+        if self._spec.labels is not None:
+            told = [type(item) is not Question for item in items]
+            items, predictions = [*compress(items, told)], [*compress(predictions, told)]
+        if not items:
+            return []
+        labels, probabilities = self._columns(predictions)
+        truths = labels_of(items)
+        self._scores.update(truths, labels, probabilities)
+        self._note(at, items, truths=truths, labels=labels, probabilities=probabilities)
+        return self._monitors.update(truths, labels)
+
+    def _note(
+        self,
+        at: TopicPartition,
+        items: Sequence[Item],
+        *,
+        truths: Sequence[Label],
+        labels: Sequence[Label | None],
+        probabilities: Sequence[Any] | None,
+    ) -> None:
+        """Write the score journal under the events' own positions, wherever their labels stood."""
+        first = 0
+        for where, group in _by_partition(at, items):
+            part = slice(first, first + len(group))
+            offsets = [item.question.event.offset if type(item) is Answer else item.offset for item in group]
+            self._journal.append(
+                where,
+                offsets,
+                truths=truths[part],
+                labels=labels[part],
+                probabilities=None if probabilities is None else probabilities[part],
+            )
+            first = part.stop
+
+    def _say(self, at: TopicPartition, items: Sequence[Item], predictions: Sequence[Prediction]) -> None:
+        """Keep what was predicted now for the topic of predictions."""
+        for item, prediction in zip(items, predictions, strict=True):
+            if type(item) is not Answer:
+                event = event_of(item)
+                self._said.append(Said(event.id, at, event.offset, prediction))
+
+    def _columns(self, predictions: Sequence[Prediction]) -> tuple[list[Label | None], list[Any] | None]:
+        """Labels, and what else a prediction carries: P(True) for a binary task, or all probabilities."""
+        if isinstance(predictions, BinaryProbabilities):
+            return predictions.labels(), predictions.positive()
+        found = without_non_finite(predictions)
+        if not self._stepper.gives_probabilities:
+            return found, None
+        if self._stepper.pairs:
+            labels = [pair[0] if pair else None for pair in found]
+            found = [pair[1] if pair else None for pair in found]
+        else:
+            labels = [max(p, key=p.__getitem__) if p else None for p in found]
+        if self._spec.task is Task.BINARY:
+            return labels, [p.get(True, 0.0) if p else 0.0 for p in found]
+        return labels, [p or {} for p in found]
+
+
+def _by_partition(at: TopicPartition, items: Sequence[Item]) -> Iterator[tuple[TopicPartition, Sequence[Item]]]:
+    """Items whose events stand in one partition, in order."""
+    places = [item.question.at if type(item) is Answer else at for item in items]
+    if places.count(places[0]) == len(places):
+        yield places[0], items
+        return
+    for where, group in groupby(zip(places, items, strict=True), key=itemgetter(0)):
+        yield where, [item for _, item in group]
