@@ -31,7 +31,8 @@ def die(folder: Path, *, within: Records) -> None:
 
 def at_once(suspicion: Suspicion, first: int, last: int) -> int:
     """How many of these are learned together."""
-    return suspicion.at_once(AT, range(first, last), LIMIT)
+    offsets = range(first, last)
+    return suspicion.at_once(Records(AT, offsets, offsets, [b""] * len(offsets), last), LIMIT)
 
 
 def test_nothing_is_suspected_at_first(tmp_path: Path) -> None:
