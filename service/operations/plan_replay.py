@@ -149,11 +149,12 @@ def _chosen(
     problems: list[str] = []
     for route in routes(known, past.order, holes=holes):
         try:
-            state = _opened(services, past, route.ancestor, spec=spec)
+            state, is_as_kept = _opened(services, past, route.ancestor, spec=spec)
         except (ArtifactError, NotFoundError, EnvironmentChangedError) as error:
             problems.append(f"{route.ancestor.name}: {error}")
             continue
-        if wish.begin_with is None and route.ancestor.lineage == past.champion and not route.runs:
+        is_present = route.ancestor.lineage == past.champion and not route.runs
+        if is_present and is_as_kept and wish.begin_with is None:
             _refuse_idle(past)
         return route, state
     problem = problems[0] if problems else "none is a beginning of what the champion has learned"
@@ -186,8 +187,8 @@ def _refuse_idle(past: Past) -> None:
     raise RefusedError(msg)
 
 
-def _opened(services: Services, past: Past, ancestor: Ancestor, *, spec: ModelSpec) -> bytes:
-    """The ancestor's state; one that has learned nothing is made anew where its pickle cannot be read."""
+def _opened(services: Services, past: Past, ancestor: Ancestor, *, spec: ModelSpec) -> tuple[bytes, bool]:
+    """The ancestor's state, and whether it is the kept one: what has learned nothing is made anew if it must."""
     allowed = services.build(spec)[1]
     try:
         opened = services.sealer.open(services.history.artifact(ancestor.digest))
@@ -197,8 +198,8 @@ def _opened(services: Services, past: Past, ancestor: Ancestor, *, spec: ModelSp
         version = next(one for one in past.versions if one.number == ancestor.version)
         if ancestor.order or version.kind is not VersionKind.INITIAL:
             raise
-        return Learner.new(spec, services.build(spec)[0])
-    return opened.payload
+        return Learner.new(spec, services.build(spec)[0]), False
+    return opened.payload, True
 
 
 def _sealed(services: Services, found: Outlook) -> SealedState:
