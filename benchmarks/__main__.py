@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from benchmarks import kafka, memory, recovery, throughput
+from benchmarks import archive, kafka, memory, recovery, throughput
 from benchmarks.claims import Claim
 from benchmarks.machine import description
 from benchmarks.report import listed, page, table
@@ -18,6 +18,7 @@ BENCHMARKS: Mapping[str, Callable[[int], list[Claim]]] = {
     "kafka": kafka.measure,
     "recovery": recovery.measure,
     "memory": memory.measure,
+    "archive": archive.measure,
 }
 
 
