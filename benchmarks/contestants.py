@@ -18,6 +18,7 @@ from river import drift, metrics
 
 from benchmarks.endless import EndlessSource
 from benchmarks.events import CHUNK, TOPIC, encoded_events, model, river_model
+from benchmarks.label_contestants import labelled, sustained
 from benchmarks.laps import Lap, Stopwatch
 from benchmarks.machine import resident_bytes
 from service.bootstrap import build_estimator, open_app
@@ -249,6 +250,8 @@ CONTESTANTS: Mapping[str, Callable[..., Iterator[Lap]]] = {
     "headrace": headrace,
     "naive": naive,
     "endless": endless,
+    "labelled": labelled,
+    "sustained": sustained,
     "replayed": replayed,
     "archiver": archiver,
     "archive_reader": archive_reader,
