@@ -198,13 +198,14 @@ def test_what_killed_a_process_is_passed_over(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", [*range(5), 134])
 def test_any_past(tmp_path: Path, seed: int) -> None:
     """However versions, restores, exclusions and replays follow each other, the model is that of the right events."""
     chance, events = random.Random(seed), phishing_events(2000)
     with world(tmp_path / "any") as found:
         learned: list[int] = []
         gone: set[int] = set()
+        restored: list[int] = []
         versions: dict[int, list[int]] = {1: []}
 
         def learn() -> None:
@@ -221,6 +222,7 @@ def test_any_past(tmp_path: Path, seed: int) -> None:
             goal = chance.choice(list(versions))
             found.app.act("phishing", CommandKind.ROLLBACK, {"to": str(goal)}, actor="test")
             learned[:] = versions[goal]
+            restored.append(goal)
             versions[len(versions) + 1] = list(learned)
 
         def leave_out() -> None:
@@ -241,4 +243,6 @@ def test_any_past(tmp_path: Path, seed: int) -> None:
         state = found.deployment.state()
         assert set(versions) == {one.number for one in found.app.registry.history.versions("phishing")}
         assert state.position == {AT.topic: {"0": len(found.values)}}
-    assert state.probes == taught(tmp_path / "calm", [events[offset] for offset in learned]).probes
+    oracle = taught(tmp_path / "calm", [events[offset] for offset in learned])
+    assert state.probes == oracle.probes
+    assert restored or is_that(state, oracle), "metrics and counts go on through a restore, and only then"
