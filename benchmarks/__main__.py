@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from benchmarks import kafka, memory, recovery, replay, throughput
+from benchmarks import archive, kafka, labels, memory, recovery, replay, throughput
 from benchmarks.claims import Claim
 from benchmarks.machine import description
 from benchmarks.report import listed, page, table
@@ -19,6 +19,8 @@ BENCHMARKS: Mapping[str, Callable[[int], list[Claim]]] = {
     "recovery": recovery.measure,
     "replay": replay.measure,
     "memory": memory.measure,
+    "labels": labels.measure,
+    "archive": archive.measure,
 }
 
 

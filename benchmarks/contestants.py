@@ -18,6 +18,7 @@ from river import drift, metrics
 
 from benchmarks.endless import EndlessSource
 from benchmarks.events import CHUNK, TOPIC, encoded_events, model, river_model
+from benchmarks.label_contestants import labelled, sustained
 from benchmarks.laps import Lap, Stopwatch
 from benchmarks.machine import resident_bytes
 from service.bootstrap import build_estimator, open_app
@@ -188,6 +189,38 @@ def replayed(*, events: int, folder: str) -> Iterator[Lap]:
             yield watch.lap(events, accuracy=newest.metrics["cumulative"]["Accuracy"])
 
 
+def archiver(*, events: int, folder: str) -> Iterator[Lap]:
+    """The whole archiver, from its first look at the stream to its last acknowledgement."""
+    settings = load(Path(folder) / "headrace.yaml")
+    set_up_logging(settings, level="warning")
+    watch, stop = Stopwatch(), threading.Event()
+    with open_app(settings) as app:
+        found = app.archiver(stop=stop, nonce="benchmark", until_end=True, wait_for_lease=False)
+        found.services = replace(found.services, source=lambda group: _TimedSource(app.source(group), watch))
+        found.run()
+        watch.stop()
+        archived = sum(row.records for row in app.registry.archives.list())
+    if archived != events:
+        msg = f"archived {archived} events, expected {events}"
+        raise RuntimeError(msg)
+    yield watch.lap(events, accuracy=0.0)
+
+
+def archive_reader(*, events: int, folder: str) -> Iterator[Lap]:
+    """Every archived event as a replay gets it."""
+    settings = load(Path(folder) / "headrace.yaml")
+    with open_app(settings) as app:
+        archive = app.services.archive(settings.models[0])
+        watch, read = Stopwatch(), 0
+        for at, bounds in archive.bounds([TOPIC]).items():
+            read += sum(len(decoded.events) for decoded in archive.read(at, bounds.start, bounds.end))
+        watch.stop()
+    if read != events:
+        msg = f"read {read} events, expected {events}"
+        raise RuntimeError(msg)
+    yield watch.lap(events, accuracy=0.0)
+
+
 def naive(*, events: int, bootstrap: str, topic: str) -> Iterator[Lap]:
     """What is written first: kafka-python without its extra, `json`, river; nothing survives a crash."""
     sys.modules["crc32c"] = None  # without its extra, kafka-python computes checksums in Python
@@ -217,7 +250,11 @@ CONTESTANTS: Mapping[str, Callable[..., Iterator[Lap]]] = {
     "headrace": headrace,
     "naive": naive,
     "endless": endless,
+    "labelled": labelled,
+    "sustained": sustained,
     "replayed": replayed,
+    "archiver": archiver,
+    "archive_reader": archive_reader,
 }
 
 

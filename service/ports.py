@@ -436,6 +436,10 @@ class Pending(Protocol):
         """Those of the keys that wait."""
         ...
 
+    def after(self, lineage: LineageId, key: bytes, *, limit: int) -> Sequence[WaitingRow]:
+        """Those that wait under greater keys, in the order of keys."""
+        ...
+
     def count(self, lineage: LineageId) -> int:
         """How many wait."""
         ...

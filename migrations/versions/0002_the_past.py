@@ -71,12 +71,18 @@ def upgrade() -> None:
     with op.batch_alter_table('outbox', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_outbox_lineage'), ['lineage'], unique=False)
 
+    with op.batch_alter_table('versions', schema=None) as batch_op:
+        batch_op.add_column(sa.Column('waiting', sa.String(length=64), nullable=True))
+
     with op.batch_alter_table('lineages', schema=None) as batch_op:
         batch_op.add_column(sa.Column('pool', sa.BigInteger(), nullable=True))
         batch_op.add_column(sa.Column('plan', sa.JSON(), nullable=True))
 
 
 def downgrade() -> None:
+    with op.batch_alter_table('versions', schema=None) as batch_op:
+        batch_op.drop_column('waiting')
+
     with op.batch_alter_table('lineages', schema=None) as batch_op:
         batch_op.drop_column('plan')
         batch_op.drop_column('pool')

@@ -111,9 +111,9 @@ def _side_by_side(found: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _announced(found: Outlook) -> str:
-    left_out = ", ".join(shown(one.stretch) for one in found.wish.exclusions) or "nothing new"
-    name, records = found.route.ancestor.name, found.records
-    return f"replaying {found.model.name} from {name}: {records:,} records, without {left_out}"
+    left_out = ", ".join(shown(one.stretch) for one in found.wish.exclusions)
+    line = f"replaying {found.model.name} from {found.route.ancestor.name}: {found.records:,} records"
+    return f"{line}, without {left_out}" if left_out else line
 
 
 def _to_the_end(services: Services, lineage: Lineage) -> str | None:

@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+NEVER_MS = -(2**62)
+"""A time before all others."""
+
 
 @dataclass(frozen=True, slots=True)
 class WaitingRow:

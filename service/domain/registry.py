@@ -99,6 +99,8 @@ class Version:
     created_at: datetime
     created_by: str
     reason: str
+    waiting: str | None = None
+    """Digest of what waited for labels then; None where nothing did, or only checkpoints know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +228,14 @@ class SealedState:
 
 
 @dataclass(frozen=True, slots=True)
+class SealedBytes:
+    """A signed artifact that is no state."""
+
+    digest: str
+    artifact: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Founding:
     """A model's first version."""
 
@@ -248,6 +258,7 @@ class Snapshot:
     environment: Json
     origin: Origin
     alias: str | None = None
+    waiting: SealedBytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

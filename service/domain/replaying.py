@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from service.domain.exclusion import Exclusion
+from service.domain.pending import WaitingRow
 from service.domain.position import Run
 from service.domain.registry import Json, Lease, LineageId, ModelName, Origin, SealedState, VersionNumber
 
@@ -60,6 +61,7 @@ class Beginning:
     state: SealedState
     exclusions: Sequence[Exclusion]
     origin: Origin
+    waiting: Sequence[WaitingRow] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,10 @@ from enum import StrEnum
 from statistics import median_low
 from typing import Any
 
+from service.domain.pending import NEVER_MS
+
 BLOCK = 64
 SHARES = 256
-NEVER = -(2**62)
 
 
 class Kind(StrEnum):
@@ -28,7 +29,7 @@ class EventTime:
 
     def __init__(self, *, ttl_s: float, most: int, state: Mapping[str, Any] | None = None) -> None:
         self.ttl_ms = max(int(ttl_s * 1000), SHARES)
-        self.border_ms: int = NEVER
+        self.border_ms = NEVER_MS
         self._width_ms = self.ttl_ms // SHARES
         self._most = most
         self._block: list[int] = []

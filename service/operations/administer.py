@@ -35,6 +35,7 @@ from service.operations.enrol import differences
 from service.operations.promote import origin_of, promote
 from service.operations.recover import require_environment, require_readable
 from service.operations.services import Services
+from service.operations.waiting_set import sealed_waiting
 
 if TYPE_CHECKING:
     from service.operations.session import Session
@@ -100,6 +101,8 @@ def _rollback(services: Services, command: Command, lease: Lease) -> tuple[str, 
 
 
 def _snapshot(services: Services, command: Command, lease: Lease) -> tuple[str, Lease]:
+    position = _newest(services, lease).position
+    waiting = sealed_waiting(services, command.model, lease, position=position)
     version = services.changes.snapshot(
         Snapshot(
             lease,
@@ -108,6 +111,7 @@ def _snapshot(services: Services, command: Command, lease: Lease) -> tuple[str, 
             services.environment,
             origin_of(command),
             alias=command.arguments.get("alias"),
+            waiting=waiting,
         )
     )
     services.telemetry.champion(command.model, version.number)

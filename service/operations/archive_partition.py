@@ -31,17 +31,15 @@ class Partition:
     size: int
     open: OpenRange = field(init=False)
     since: float | None = None
+    _tail_bytes: int = field(init=False, default=0)
+    _said_records: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
         """Take up the range of the row's position, with what its file has."""
         at, ranges = self.held.at, self.parts.ranges
         self.open = ranges.resume(self.topic, at, offset=self.held.next, size=self.size)
-        sizes = self.parts.files.sizes(at)
-        self._tail_bytes = sizes.get(self.open.facts.first, 0)
-        self._unsaid_bytes = sum(sizes.values()) - self.held.bytes
-        self._said_records = self.open.facts.records - self.open.count_from(self.held.next)
-        if self.position > self.held.next:
-            self.since = time.monotonic()
+        self._unsaid_bytes = sum(self.parts.files.sizes(at).values()) - self.held.bytes
+        self._take_up()
 
     @property
     def position(self) -> int:
@@ -87,8 +85,12 @@ class Partition:
 
     def flush(self) -> None:
         """Make durable what was taken; UnavailableError leaves everything as it was, to be tried again."""
-        if self.since is None:
-            return
+        if self.since is not None:
+            self._write()
+        if self.full:
+            self._turn_to(self.open.facts.end)
+
+    def _write(self) -> None:
         began = time.perf_counter()
         at, facts = self.held.at, self.open.facts
         data = self.open.to_bytes()
@@ -100,12 +102,18 @@ class Partition:
         self.since = None
         seconds = time.perf_counter() - began
         self.parts.telemetry.archived(at, records=records, size=self.held.bytes, seconds=seconds)
-        if self.full:
-            self._turn_to(facts.end)
 
     def _turn_to(self, offset: int) -> None:
         self.open = self.parts.ranges.follow(self.topic, self.held.at, offset=offset, size=self.size)
-        self._tail_bytes = self._said_records = 0
+        self._take_up()
+
+    def _take_up(self) -> None:
+        """A file may be ahead of its row: then it is written once more, so that the row follows."""
+        facts = self.open.facts
+        self._tail_bytes = self.parts.files.sizes(self.held.at).get(facts.first, 0) if facts.records else 0
+        self._said_records = facts.records - self.open.count_from(self.held.next)
+        if self.position > self.held.next:
+            self.since = time.monotonic()
 
 
 def _begins(run: Records) -> int:

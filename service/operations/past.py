@@ -64,10 +64,13 @@ def past_of(services: Services, model: str) -> Past:
 
 
 def candidates(services: Services, past: Past) -> list[Ancestor]:
-    """Every version, and every checkpoint that is kept, oldest first."""
+    """Every version, and every checkpoint that is kept and is no version, oldest first."""
+    named = {version.digest for version in past.versions}
     found = [(version.created_at, _of_version(version, past.lines[version.lineage])) for version in past.versions]
     for line in past.lines.values():
         for one in services.checkpoints.newest_first(line.lineage.id):
+            if one.digest in named:
+                continue
             name = f"checkpoint {one.sequence} of {one.created_at:%Y-%m-%d %H:%M:%S} UTC"
             order, lineage = line.order_at(one.sequence), line.lineage
             state = Ancestor(name, one.digest, lineage.id, lineage.origin, one.position, order, line.seen)

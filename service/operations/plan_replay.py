@@ -10,7 +10,7 @@ from service.domain.events import Records, Skipped
 from service.domain.exclusion import Exclusion, Stretch, offsets, shown, times
 from service.domain.order import highest, minus, size, touches, union
 from service.domain.position import Run
-from service.domain.registry import Lineage, Model, Origin, SealedState, VersionKind
+from service.domain.registry import Lineage, Model, Origin, SealedState, Version, VersionKind
 from service.domain.replaying import Beginning, Plan
 from service.domain.specification import ModelSpec
 from service.errors import ArtifactError, EnvironmentChangedError, NotFoundError, RefusedError
@@ -20,6 +20,7 @@ from service.operations.history import History, gone
 from service.operations.past import Past, candidates, past_of, stood
 from service.operations.recover import require_environment
 from service.operations.services import Services
+from service.operations.waiting_set import opened_waiting
 
 SAMPLE_EVENTS, SAMPLE_S = 2000, 1.0
 
@@ -90,7 +91,9 @@ def begin(services: Services, found: Outlook, *, origin: Origin) -> Lineage:
     )
     said = [replace(one, reason=origin.reason, created_by=origin.actor) for one in found.wish.exclusions]
     state = _sealed(services, found)
-    return services.replays.begin(Beginning(found.model.name, plan, ancestor.version, state, said, origin))
+    digest = _waiting_digest(services.history.versions(found.model.name), ancestor)
+    waiting = opened_waiting(services, digest) if digest else ()
+    return services.replays.begin(Beginning(found.model.name, plan, ancestor.version, state, said, origin, waiting))
 
 
 def summary(services: Services, found: Outlook) -> dict[str, Any]:
@@ -149,11 +152,12 @@ def _chosen(
     problems: list[str] = []
     for route in routes(known, past.order, holes=holes):
         try:
-            state = _opened(services, past, route.ancestor, spec=spec)
+            state, is_as_kept = _opened(services, past, route.ancestor, spec=spec)
         except (ArtifactError, NotFoundError, EnvironmentChangedError) as error:
             problems.append(f"{route.ancestor.name}: {error}")
             continue
-        if wish.begin_with is None and route.ancestor.lineage == past.champion and not route.runs:
+        is_present = route.ancestor.lineage == past.champion and not route.runs
+        if is_present and is_as_kept and wish.begin_with is None:
             _refuse_idle(past)
         return route, state
     problem = problems[0] if problems else "none is a beginning of what the champion has learned"
@@ -186,19 +190,36 @@ def _refuse_idle(past: Past) -> None:
     raise RefusedError(msg)
 
 
-def _opened(services: Services, past: Past, ancestor: Ancestor, *, spec: ModelSpec) -> bytes:
-    """The ancestor's state; one that has learned nothing is made anew where its pickle cannot be read."""
+def _opened(services: Services, past: Past, ancestor: Ancestor, *, spec: ModelSpec) -> tuple[bytes, bool]:
+    """The ancestor's state, and whether it is the kept one: what has learned nothing is made anew if it must."""
     allowed = services.build(spec)[1]
     try:
         opened = services.sealer.open(services.history.artifact(ancestor.digest))
         require_environment(services, past.model, made=opened.environment)
-        Learner(spec, opened.payload, allowed=allowed)
+        _require_waiting(past, ancestor, Learner(spec, opened.payload, allowed=allowed))
     except (ArtifactError, NotFoundError, EnvironmentChangedError):
         version = next(one for one in past.versions if one.number == ancestor.version)
         if ancestor.order or version.kind is not VersionKind.INITIAL:
             raise
-        return Learner.new(spec, services.build(spec)[0])
-    return opened.payload
+        return Learner.new(spec, services.build(spec)[0]), False
+    return opened.payload, True
+
+
+def _require_waiting(past: Past, ancestor: Ancestor, learner: Learner) -> None:
+    """NotFoundError where events waited for labels that only a version would have kept."""
+    waiting = learner.waiting
+    if waiting is None or not (waiting.pending or waiting.early) or _waiting_digest(past.versions, ancestor):
+        return
+    msg = (
+        f"found {waiting.pending} events and {waiting.early} labels waiting there, which only a snapshot keeps; "
+        f"`headrace model snapshot {past.model}` makes a state that a replay can begin with"
+    )
+    raise NotFoundError(msg)
+
+
+def _waiting_digest(versions: Sequence[Version], ancestor: Ancestor) -> str | None:
+    """The artifact of what waited, where the state is a version that has one."""
+    return next((one.waiting for one in versions if one.digest == ancestor.digest and one.waiting), None)
 
 
 def _sealed(services: Services, found: Outlook) -> SealedState:

@@ -28,7 +28,7 @@ def promote(services: Services, command: Command, lease: Lease) -> tuple[str, Le
         origin=origin_of(command),
         evidence=_evidence(plan, newest, left_out=left_out),
         spec_digest=ModelSpec.model_validate(plan.spec).digest(),
-        outcome=f"replays from {plan.ancestor} to {newest.position}, without {', '.join(left_out) or 'nothing'}",
+        outcome=f"replays from {plan.ancestor} to {newest.position}{_without(left_out)}",
         lease_ttl_s=services.lease_ttl_s,
     )
     version, after = services.replays.promote(promotion)
@@ -54,6 +54,10 @@ def _evidence(plan: Plan, newest: Checkpoint, *, left_out: Sequence[str]) -> Jso
         "position": newest.position.to_json(),
         "learned": newest.learned,
     }
+
+
+def _without(left_out: Sequence[str]) -> str:
+    return f", without {', '.join(left_out)}" if left_out else ""
 
 
 def _left_out(services: Services, model: str, plan: Plan) -> list[str]:

@@ -7,6 +7,7 @@ from service.domain.registry import Json, Model
 from service.errors import HeadraceError, UnavailableError
 from service.operations.recover import require_environment, require_readable
 from service.operations.services import Services
+from service.operations.waiting_set import unpack
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,20 +31,25 @@ def verify(services: Services) -> Sequence[Finding]:
     return found
 
 
-def _named(services: Services, model: Model) -> Iterator[tuple[str, str, Json]]:
+def _named(services: Services, model: Model) -> Iterator[tuple[str, str, Json | None]]:
     versions = services.history.versions(model.name)
     specs = {version.number: version.spec for version in versions}
     for version in versions:
         yield f"{model.name} version {version.number}", version.digest, version.spec
+        if version.waiting is not None:
+            yield f"{model.name} version {version.number}, what waited", version.waiting, None
     for lineage in services.history.lineages(model.name):
         for checkpoint in services.checkpoints.newest_first(lineage.id):
             name = f"{model.name} checkpoint {checkpoint.sequence} of version {lineage.origin}"
             yield name, checkpoint.digest, specs[lineage.origin]
 
 
-def _problem(services: Services, model: str, digest: str, *, spec: Json) -> str:
+def _problem(services: Services, model: str, digest: str, *, spec: Json | None) -> str:
     try:
         opened = services.sealer.open(services.history.artifact(digest))
+        if spec is None:
+            unpack(opened.payload)
+            return ""
         require_environment(services, model, made=opened.environment)
         require_readable(services, spec, opened.payload)
     except UnavailableError:

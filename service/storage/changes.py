@@ -68,6 +68,9 @@ class SqlChanges:
 
     def snapshot(self, snapshot: Snapshot) -> Version:
         """The newest checkpoint's state becomes a version of the same lineage."""
+        waiting = snapshot.waiting
+        if waiting is not None and len(waiting.artifact) > writes.INLINE_BYTES:
+            self._store.put(waiting.digest, waiting.artifact)
         with self._database.writing() as connection:
             lineage = snapshot.lease.lineage
             prove(connection, snapshot.lease)
@@ -78,11 +81,14 @@ class SqlChanges:
             origin = connection.execute(
                 select(versions).where(versions.c.model == snapshot.model, versions.c.number == parent)
             ).one()
+            if waiting is not None:
+                writes.artifact(connection, waiting.digest, waiting.artifact, now=now)
             number = writes.version(
                 connection,
                 {
                     "model": snapshot.model,
                     "kind": snapshot.kind,
+                    "waiting": waiting.digest if waiting else None,
                     "parent": parent,
                     "lineage": lineage,
                     "digest": state.digest,

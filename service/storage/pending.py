@@ -55,6 +55,14 @@ class SqlPending:
                 for row in _some(connection, pool, keys[start : start + MOST_KEYS])
             ]
 
+    def after(self, lineage: LineageId, key: bytes, *, limit: int) -> Sequence[WaitingRow]:
+        """Those that wait under greater keys, in the order of keys."""
+        columns = (pending.c.key, pending.c.kind, pending.c.ts, pending.c.payload)
+        with self._database.reading() as connection:
+            where = (pending.c.pool == pool_of(connection, lineage), pending.c.key > key, pending.c.resolved.is_(None))
+            found = connection.execute(select(*columns).where(*where).order_by(pending.c.key).limit(limit))
+            return [WaitingRow(bytes(row.key), row.kind, row.ts, bytes(row.payload)) for row in found]
+
     def count(self, lineage: LineageId) -> int:
         """How many wait."""
         with self._database.reading() as connection:

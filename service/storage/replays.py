@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, insert, select, update
 
 from service.domain.exclusion import shown
+from service.domain.pending import NEVER_MS, WaitingRows
 from service.domain.registry import (
     AuditEntry,
     Lease,
@@ -21,7 +22,7 @@ from service.domain.registry import (
 from service.domain.replaying import Beginning, Plan, Promotion
 from service.errors import RefusedError
 from service.ports import ArtifactStore
-from service.storage import rows, writes
+from service.storage import pending, rows, writes
 from service.storage.database import Database
 from service.storage.exclusions import added
 from service.storage.leases import prove
@@ -47,6 +48,7 @@ class SqlReplays:
             plan = replace(beginning.plan, exclusions=numbers)
             lineage = _inserted(connection, beginning, plan, now=now)
             writes.checkpoint(connection, lineage, 0, state=beginning.state, now=now)
+            pending.write(connection, lineage, 0, WaitingRows(beginning.waiting, [], NEVER_MS))
             before = writes.newest_version(connection, plan.follow)
             evidence = {
                 "from": plan.ancestor,

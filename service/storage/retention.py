@@ -40,6 +40,7 @@ def orphans(connection: Connection, *, now: datetime) -> Sequence[str]:
         artifacts.c.created_at < now - ORPHAN_GRACE,
         artifacts.c.digest.not_in(select(checkpoints.c.digest)),
         artifacts.c.digest.not_in(select(versions.c.digest)),
+        artifacts.c.digest.not_in(select(versions.c.waiting).where(versions.c.waiting.is_not(None))),
     )
     return list(connection.execute(statement.limit(MOST_ORPHANS)).scalars())
 

@@ -50,6 +50,7 @@ def version(row: Row[Any]) -> Version:
         created_at=row.created_at,
         created_by=row.created_by,
         reason=row.reason,
+        waiting=row.waiting,
     )
 
 

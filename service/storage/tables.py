@@ -107,6 +107,7 @@ versions = Table(
     Column("created_at", Moment, nullable=False),
     Column("created_by", String(128), nullable=False),
     Column("reason", Text, nullable=False),
+    Column("waiting", String(64), nullable=True),
     UniqueConstraint("model", "number"),
 )
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from service.domain.archive import ArchivedTopic, FileContents, FileFacts, range_end
 from service.domain.events import TopicPartition
 from service.domain.specification import ModelSpec
+from service.errors import NotFoundError
 from service.ports import ArchiveFiles, Decoder
 from service.stream.archive_range import OpenRange, opened
 from service.stream.archive_rows import milliseconds
@@ -32,8 +33,12 @@ class Ranges:
         return OpenRange(topic, self._decoder(topic.spec), facts, held=held)
 
     def follow(self, topic: ArchivedTopic, at: TopicPartition, *, offset: int, size: int) -> OpenRange:
-        """Up to the next multiple of the size."""
-        return self._new(topic, at, first=offset, size=size)
+        """Up to the next multiple of the size; a file that is there already, ahead of its row, is taken up."""
+        try:
+            facts, held = opened(self._files.read(at, offset), f"{at.topic}[{at.partition}] {offset}")
+        except NotFoundError:
+            return self._new(topic, at, first=offset, size=size)
+        return OpenRange(topic, self._decoder(topic.spec), facts, held=held)
 
     def facts(self, at: TopicPartition, first: int) -> FileFacts:
         """Those of a full file are read once, as it never changes."""

@@ -253,3 +253,16 @@ def wait_until(reached: Any, *, timeout_s: float = 120.0) -> None:
     while not reached():
         assert time.monotonic() < end, "it did not happen in time"
         time.sleep(0.05)
+
+
+def fill(disk: Path) -> Path:
+    """Leave no byte free; removing the returned file makes room again."""
+    path = disk / "filler"
+    with path.open("wb", buffering=0) as file:
+        for size in (1 << 20, 1 << 12, 1):
+            try:
+                while True:
+                    file.write(b"\0" * size)
+            except OSError:
+                continue
+    return path

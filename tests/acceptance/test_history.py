@@ -8,9 +8,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import insert
 
 from service.bootstrap import App
-from service.domain.events import Records, TopicPartition
+from service.domain.events import Reason, Records, TopicPartition
 from service.domain.exclusion import Exclusion
 from service.domain.registry import Origin
 from service.errors import BelowStartError
@@ -19,6 +20,7 @@ from service.operations.host import LearnOptions
 from service.operations.plan_replay import Wish, begin, outlook, summary
 from service.operations.replay import Progress, replay
 from service.operations.services import Services
+from service.storage import tables
 from service.testing.archive import MemoryArchive, NoArchive
 from service.testing.stream import MemoryStream
 from tests.acceptance.harness import PHISHING, Deployment, State, phishing_events
@@ -175,3 +177,20 @@ def test_without_the_archive_it_says_what_is_missing(tmp_path: Path) -> None:
         state, last = found.deployment.state(), found.app.registry.history.audit("phishing")[-1]
     assert is_that(state, taught(tmp_path / "calm", events[400:1000] + events[1500:]))
     assert last.evidence["gaps"] == ["phishing.events/0:0..400"]
+
+
+def test_what_killed_a_process_is_passed_over(tmp_path: Path) -> None:
+    """A record that stands in the dead letters as a killer of processes is refused by the replay, and not learned."""
+    events = phishing_events(2000)
+    with world(tmp_path / "killer") as found:
+        found.publish(events)
+        found.learn()
+        letter = {"topic": AT.topic, "partition": 0, "position": 700, "reason": Reason.KILLED_PROCESS, "detail": ""}
+        said = {"model": "phishing", "payload": b"", "size": 0, "created_at": NOON}
+        with found.app.registry.database.writing() as connection:
+            connection.execute(insert(tables.dead_letters).values(**letter, **said))
+        found.roll_back("1000..1200")
+        state = found.deployment.state()
+    oracle = taught(tmp_path / "calm", events[:700] + events[701:1000] + events[1200:])
+    assert state.counts == {"learned": 1799, "dead": 1}
+    assert (state.report, state.probes) == (oracle.report, oracle.probes)

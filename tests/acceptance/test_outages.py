@@ -1,12 +1,9 @@
 """The broker, the database, the disk or the process goes away: nothing is lost, nothing repeated, all explained."""
 
-import os
-import shutil
 import signal
 import sqlite3
 import subprocess
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -17,6 +14,7 @@ from tests.acceptance.harness import (
     PHISHING,
     Deployment,
     State,
+    fill,
     kill,
     metric,
     not_ready,
@@ -172,36 +170,6 @@ def test_database_is_away_at_the_start(
     private_postgres.start()
     found = finish(deployment, learner, 1000)
     assert found.counts == {"learned": 1000}
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A folder whose `var` is a disk of its own, with 96 MB of room."""
-    folder = tmp_path / "small"
-    (folder / "var").mkdir(parents=True)
-    mount = shutil.which("mount")
-    if mount is None or os.geteuid() != 0:
-        pytest.skip("only root can mount a small disk")
-    done = subprocess.run(
-        [mount, "-t", "tmpfs", "-o", "size=96m", "tmpfs", str(folder / "var")], capture_output=True, check=False
-    )
-    if done.returncode != 0:
-        pytest.skip(f"a small disk cannot be mounted here: {done.stderr.decode().strip()}")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder / "var")], check=True)
-
-
-def fill(disk: Path) -> Path:
-    """Leave no byte free; removing the returned file makes room again."""
-    path = disk / "filler"
-    with path.open("wb", buffering=0) as file:
-        for size in (1 << 20, 1 << 12, 1):
-            try:
-                while True:
-                    file.write(b"\0" * size)
-            except OSError:
-                continue
-    return path
 
 
 @pytest.mark.slow

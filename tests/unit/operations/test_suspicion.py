@@ -31,7 +31,8 @@ def die(folder: Path, *, within: Records) -> None:
 
 def at_once(suspicion: Suspicion, first: int, last: int) -> int:
     """How many of these are learned together."""
-    return suspicion.at_once(AT, range(first, last), LIMIT)
+    offsets = range(first, last)
+    return suspicion.at_once(Records(AT, offsets, offsets, [b""] * len(offsets), last), LIMIT)
 
 
 def test_nothing_is_suspected_at_first(tmp_path: Path) -> None:
@@ -46,7 +47,8 @@ def test_records_of_a_slice_are_taken_one_by_one(tmp_path: Path) -> None:
     die(tmp_path, within=records(20, 30))
     found = started(tmp_path)
     assert [at_once(found, first, 1000) for first in (0, 19, 20, 29, 30)] == [20, 1, 1, 1, LIMIT]
-    assert found.at_once(TopicPartition("events", 1), range(20, 30), LIMIT) == LIMIT
+    elsewhere = Records(TopicPartition("events", 1), range(20, 30), range(20, 30), [b""] * 10, 30)
+    assert found.at_once(elsewhere, LIMIT) == LIMIT
 
 
 def test_two_deaths_within_one_record_convict_it(tmp_path: Path) -> None:

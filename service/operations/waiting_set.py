@@ -1,0 +1,65 @@
+"""What waits for labels at the moment a version is made, as an artifact: a replay from the version begins with it."""
+
+import zlib
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from service.domain.pending import WaitingRow
+from service.domain.position import Position
+from service.domain.registry import Lease, SealedBytes
+from service.errors import ArtifactError
+from service.operations.services import Services
+
+MAGIC = b"HRW1"
+AT_ONCE = 20_000
+
+
+def sealed_waiting(services: Services, model: str, lease: Lease, *, position: Position) -> SealedBytes | None:
+    """All that waits for the lineage now, signed; None where nothing does."""
+    packed = pack(_all(services, lease))
+    if packed is None:
+        return None
+    sealed = services.sealer.seal(packed, model=model, lineage=str(lease.lineage), position=position)
+    return SealedBytes(services.sealer.digest(sealed), sealed)
+
+
+def opened_waiting(services: Services, digest: str) -> Sequence[WaitingRow]:
+    """The inverse; ArtifactError where it is not what was sealed."""
+    return unpack(services.sealer.open(services.history.artifact(digest)).payload)
+
+
+def pack(chunks: Iterator[Sequence[WaitingRow]]) -> bytes | None:
+    """Compressed, a chunk at a time; None where there are no rows."""
+    squeeze = zlib.compressobj(1)
+    found = [MAGIC]
+    for chunk in chunks:
+        rows = [(row.key, row.kind, row.ts, row.payload) for row in chunk]
+        data = msgspec.msgpack.encode(rows)
+        found.append(squeeze.compress(len(data).to_bytes(8, "big") + data))
+    if len(found) == 1:
+        return None
+    return b"".join([*found, squeeze.flush()])
+
+
+def unpack(data: bytes) -> Sequence[WaitingRow]:
+    """The rows, in order."""
+    if not data.startswith(MAGIC):
+        msg = f"found {len(data)} bytes that are no set of waiting events; run `headrace registry verify`"
+        raise ArtifactError(msg)
+    whole = memoryview(zlib.decompress(data[len(MAGIC) :]))
+    rows: list[WaitingRow] = []
+    at = 0
+    while at < len(whole):
+        size = int.from_bytes(whole[at : at + 8], "big")
+        chunk = msgspec.msgpack.decode(whole[at + 8 : at + 8 + size], type=list[tuple[bytes, int, int, bytes]])
+        rows += [WaitingRow(*row) for row in chunk]
+        at += 8 + size
+    return rows
+
+
+def _all(services: Services, lease: Lease) -> Iterator[Sequence[WaitingRow]]:
+    after = b""
+    while chunk := services.pending.after(lease.lineage, after, limit=AT_ONCE):
+        yield chunk
+        after = chunk[-1].key
