@@ -9,6 +9,7 @@ import numpy.typing as npt
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 from service.domain.events import TopicPartition
 
@@ -34,7 +35,7 @@ class LabelDelay(Collector):
     def collect(self) -> Iterator[Metric]:
         """What Prometheus asks for."""
         family = HistogramMetricFamily("headrace_label_delay_seconds", "From event to label.", labels=["model"])
-        names = [*map(str, DELAY_BOUNDS_S), "+Inf"]
+        names = [*map(floatToGoString, DELAY_BOUNDS_S), "+Inf"]
         for model, counts in list(self._counts.items()):
             totals = np.cumsum(counts).tolist()
             family.add_metric([model], [*zip(names, totals, strict=True)], self._sums[model])

@@ -15,10 +15,11 @@ from service.bootstrap.streams import open_sink, open_source
 from service.cli.context import ConfigOption, configured, say
 from service.domain.events import Records, TopicPartition
 from service.domain.position import Position
-from service.domain.specification import ModelSpec
+from service.domain.specification import FieldsSpec, ModelSpec
 from service.errors import ConfigurationError, RefusedError
 from service.ports import Decoder
 from service.stream.decoders import make_decoder
+from service.stream.labels import label_layout
 from service.stream.publish import publish as publish_events
 from service.stream.publish import read_events, repeated
 
@@ -44,10 +45,10 @@ def publish(
     """Append events to the model's topic."""
     with configured(config) as settings:
         spec = spec_of(settings, model)
-        topic = _topic(spec, labels=labels)
-        events = read_events(source, fields=spec.fields)
+        topic, fields = _topic(spec, labels=labels), _layout(spec, labels=labels)
+        events = read_events(source, fields=fields)
         if check:
-            events = _valid(make_decoder(spec), list(events))
+            events = _valid(make_decoder(spec), list(events), topic=topic)
         sink = open_sink(settings)
         sink.create(topic, partitions=partitions)
         with Progress(disable=not sys.stderr.isatty()) as progress:
@@ -55,12 +56,12 @@ def publish(
             count = publish_events(
                 sink,
                 topic,
-                repeated(events, repeat, id_path=(spec.fields and spec.fields.id) or "id"),
+                repeated(events, repeat, id_path=(fields and fields.id) or "id"),
                 rate=rate,
                 on_progress=lambda sent: progress.update(task, completed=sent),
             )
         sink.close()
-        say(f"{count} events are in {topic}")
+        say(f"{count} {'labels' if labels else 'events'} are in {topic}")
 
 
 @app.command()
@@ -105,10 +106,18 @@ def _topic(spec: ModelSpec, *, labels: bool) -> str:
     return spec.labels
 
 
-def _valid(decoder: Decoder, values: list[bytes]) -> Iterator[bytes]:
-    """The events, if a learner would accept their form."""
+def _layout(spec: ModelSpec, *, labels: bool) -> FieldsSpec | None:
+    """Of a file's rows: labels lie flat, since features are what makes an event."""
+    if not labels:
+        return spec.fields
+    layout = label_layout(spec.fields, spec.label_fields)
+    return FieldsSpec() if layout is None else FieldsSpec(**layout.model_dump())
+
+
+def _valid(decoder: Decoder, values: list[bytes], *, topic: str) -> Iterator[bytes]:
+    """The events or labels, if a learner would accept their form."""
     now = time.time_ns() // 1_000_000
-    run = Records(TopicPartition("check", 0), range(len(values)), [now] * len(values), values, len(values))
+    run = Records(TopicPartition(topic, 0), range(len(values)), [now] * len(values), values, len(values))
     refusals = decoder.decode(run).refusals
     if refusals:
         first = refusals[0]

@@ -93,9 +93,13 @@ class Committer:
         return self._sender is not None and self._sender.unsent > MOST_UNSENT
 
     def send_predictions(self, model: str) -> None:
-        """Begin to send what commits have left to be sent, unless that is under way."""
+        """Begin to send what commits have left to be sent, this one's too, unless that is under way."""
         self._sender = self._sender or Sender(self._services, model)
-        if self._sending is None or self._sending.done():
+        self._sender.unsent += 1
+        self._send_again()
+
+    def _send_again(self) -> None:
+        if self._sender is not None and self._sender.unsent and (self._sending is None or self._sending.done()):
             self._sending = self._pool.submit(self._sender.send)
 
     def find(self, lineage: LineageId, keys: Sequence[EventId]) -> "Future[Mapping[EventId, Waiter]]":
@@ -112,7 +116,8 @@ class Committer:
         return self._pool.submit(self._write, draft)
 
     def poll(self, model: str) -> "Future[Sequence[Command]]":
-        """Look for commands while there is nothing to write; none where the database is away."""
+        """Look for commands, and send what could not be sent, while there is nothing to write."""
+        self._send_again()
         return self._pool.submit(self._pending, model)
 
     def pause(self, lease: Lease, *, reason: str) -> None:

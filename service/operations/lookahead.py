@@ -18,7 +18,7 @@ from service.operations.slices import FeedItem
 DEPTH = 4
 PATIENCE_S = 0.005
 STALE_AFTER = 1
-"""Commits that may land between a lookup and its use: so long does `Waiting` hold what they wrote."""
+"""Commits that may land between a lookup and its use: so long does `Waiting` remember what they resolved."""
 
 Found: TypeAlias = Mapping[EventId, Waiter]
 Find: TypeAlias = Callable[[Sequence[EventId]], "Future[Found]"]
@@ -57,19 +57,33 @@ class Lookahead:
         if not self._ready:
             return None
         first = self._ready[0]
+        if self._is_stale(first):
+            self._look_up(first)
         if first.lookup is None:
             return self._ready.popleft().item, NOTHING
         if not wait_for([first.lookup], timeout=PATIENCE_S).done:
             return None
-        found = first.lookup.result()
-        if self._waiting.landings > first.landings + STALE_AFTER:
-            first.lookup, first.landings = self._find(first.keys), self._waiting.landings
-            return None
-        return self._ready.popleft().item, found
+        return self._ready.popleft().item, first.lookup.result()
+
+    def _is_stale(self, run: _Prepared) -> bool:
+        """Whether commits have landed that made what was found untrue, or made `Waiting` forget what it knew then."""
+        if isinstance(run.item, Skipped) or self._waiting.landings == run.landings:
+            return False
+        if run.keys and self._waiting.landings > run.landings + STALE_AFTER:
+            return True
+        return not set(self._keys(run.item)) <= set(run.keys)
+
+    def _keys(self, run: Decoded) -> Sequence[EventId]:
+        return self._waiting.unknown(run.events, run.truths)
+
+    def _look_up(self, run: _Prepared) -> None:
+        if isinstance(run.item, Decoded):
+            run.keys = self._keys(run.item)
+        run.lookup, run.landings = self._find(run.keys) if run.keys else None, self._waiting.landings
 
     def _prepared(self, item: FeedItem) -> _Prepared:
         if isinstance(item, Skipped):
             return _Prepared(item, (), None, 0)
-        decoded = self._decode(item) if isinstance(item, Records) else item
-        keys = self._waiting.unknown(decoded.events, decoded.truths)
-        return _Prepared(decoded, keys, self._find(keys) if keys else None, self._waiting.landings)
+        run = _Prepared(self._decode(item) if isinstance(item, Records) else item, (), None, 0)
+        self._look_up(run)
+        return run

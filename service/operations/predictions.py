@@ -7,7 +7,7 @@ import msgspec
 import structlog
 
 from service.domain.pending import Outgoing
-from service.errors import UnavailableError
+from service.errors import HeadraceError
 from service.learning.outcomes import Said
 from service.operations.services import Services
 
@@ -42,19 +42,25 @@ class Sender:
         self._services = services
         self._model = model
         self._known: set[str] = set()
+        self._complaint = ""
         self.unsent = 0
 
     def send(self) -> None:
         """All that waits; what cannot be sent now stays."""
-        self.unsent += 1
         try:
             while batches := self._services.outbox.waiting(self._model, limit=AT_ONCE):
                 self._append(batches)
                 self._services.outbox.sent([batch.id for batch in batches])
-        except UnavailableError as error:
-            _log.info("predictions_not_sent", model=self._model, error=str(error))
+        except HeadraceError as error:
+            self._complain(str(error))
         else:
-            self.unsent = 0
+            self.unsent, self._complaint = 0, ""
+
+    def _complain(self, error: str) -> None:
+        """Once, until something else is wrong."""
+        if error != self._complaint:
+            _log.warning("predictions_not_sent", model=self._model, error=error)
+        self._complaint = error
 
     def _append(self, batches: Sequence[Outgoing]) -> None:
         sink = self._services.sink()

@@ -35,9 +35,7 @@ _BY_KEY = """
 _RESOLVE_POSTGRES = text(
     f"UPDATE pending SET resolved = :resolved WHERE ctid = ANY(ARRAY(SELECT p.ctid {_BY_KEY}))"  # noqa: S608 - constant
 )
-_FIND_POSTGRES = text(
-    f"SELECT p.key, p.kind, p.ts, p.payload {_BY_KEY} WHERE p.resolved IS NULL"
-)
+_FIND_POSTGRES = text(f"SELECT p.key, p.kind, p.ts, p.payload {_BY_KEY} WHERE p.resolved IS NULL")
 
 
 class SqlPending:

@@ -14,6 +14,7 @@ from service.bootstrap import build_estimator
 from service.domain.position import Position
 from service.domain.specification import ModelSpec
 from tests.acceptance.harness import PHISHING, Deployment, kill, metric, terminate, wait_until
+from tests.services.kafka import Broker
 
 EVENTS = 1250
 REPEATS = 12
@@ -173,6 +174,21 @@ def test_predictions_are_sent_once_durable(tmp_path: Path, kafka: dict[str, Any]
     assert some["prediction"] in (True, False)
     assert sum(some["probabilities"].values()) == pytest.approx(1.0)
     assert (some["model"], some["version"]) == ("phishing", 1)
+
+
+@pytest.mark.parametrize("driver", ["kafka-python", "librdkafka"])
+def test_predictions_wait_for_their_topic(tmp_path: Path, broker: Broker, topic: str, driver: str) -> None:
+    """While the topic is missing the log says so and learning goes on; once it is there all arrive, with nothing new."""
+    told = f"{topic}.predictions"
+    settings = {"bootstrap_servers": broker.bootstrap, "driver": driver}
+    deployment = Deployment(tmp_path, model(topic, predictions=told), kafka=settings)
+    deployment.publish(interleaved(50))
+    process = deployment.start("learn")
+    wait_until(lambda: deployment.learned() >= EVENTS)
+    wait_until(lambda: "predictions_not_sent" in deployment.log())
+    deployment.publish([], topic=told)
+    wait_until(lambda: len(predictions(deployment, told)) == EVENTS)
+    terminate(process)
 
 
 def predictions(deployment: Deployment, topic: str) -> dict[str, dict[str, Any]]:

@@ -62,6 +62,8 @@ def exported() -> dict[str, set[str]]:
         if hasattr(one, "_labelnames"):
             endings = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}.get(one._type, [""])
             found |= {one._name + ending: set(one._labelnames) for ending in endings}
+    delay = next(iter(telemetry.label_delay.collect())).name
+    found |= {f"{delay}_{ending}": {"model"} for ending in ("bucket", "sum", "count")}
     process = CollectorRegistry()
     ProcessCollector(registry=process)
     return found | {sample.name: set() for family in process.collect() for sample in family.samples}
@@ -229,8 +231,11 @@ def series(port: int, expr: str) -> list[Any]:
 @contextmanager
 def busy_learner(folder: Path) -> Iterator[int]:
     """A learner that has learned, refused an event and rolled back; yields its port."""
-    deployment = Deployment(folder, model={**PHISHING, "drift": [{"name": "errors", "detector": "drift.ADWIN"}]})
-    deployment.publish([*phishing_events(3000), b"not json"])
+    named = {"labels": PHISHING["events"], "drift": [{"name": "errors", "detector": "drift.ADWIN"}]}
+    deployment = Deployment(folder, model={**PHISHING, **named})
+    asked = [b'{"id": %d, "x": {"age_of_domain": 1}}' % number for number in range(20)]
+    answers = [b'{"id": %d, "y": true}' % number for number in range(10)]
+    deployment.publish([*phishing_events(3000), *asked, *answers, b"not json"])
     process = deployment.start("learn")
     try:
         wait_until(lambda: deployment.learned() >= 3000)

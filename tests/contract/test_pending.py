@@ -1,0 +1,264 @@
+"""What the registry promises of events that wait for labels and of predictions to be sent, on both databases."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from service.domain.pending import Outgoing, WaitingRow, WaitingRows
+from service.domain.registry import Lease, LineageId, Origin, Role
+from service.errors import LeaseLostError
+from service.learning.waiters import EVENT, LABEL
+from service.storage import tables
+from service.storage.pending import COMMITS_KEPT, MOST_KEYS
+from service.storage.registry import Registry
+from tests.contract.registry_values import NAME, commit, count, founded, leased, succession, totals
+
+NEVER = -(2**62)
+PREDICTED = Outgoing("told", [(b"k1", b"v1"), (b"k2", b"\x00\xff")])
+
+
+def row(key: bytes, *, ts: int = 1000, kind: int = EVENT, payload: bytes = b"payload") -> WaitingRow:
+    """Someone who waits under this key."""
+    return WaitingRow(key, kind, ts, payload)
+
+
+def changes(
+    created: Sequence[WaitingRow] = (), resolved: Sequence[bytes] = (), *, border_ms: int = NEVER
+) -> WaitingRows:
+    """What a commit writes."""
+    return WaitingRows(created, resolved, border_ms)
+
+
+def committed(registry: Registry, lease: Lease, sequence: int, rows: WaitingRows | None) -> None:
+    """A checkpoint with these rows."""
+    registry.checkpoints.commit(commit(lease, sequence, waiting=rows))
+
+
+def waiting(registry: Registry, lineage: LineageId, *keys: bytes) -> dict[bytes, WaitingRow]:
+    """Who waits under these keys."""
+    return {found.key: found for found in registry.pending.find(lineage, keys)}
+
+
+def succeeded(registry: Registry, lease: Lease, **changed: Any) -> Lease:
+    """The lease of a lineage that a rollback has made."""
+    return registry.changes.succeed(succession(lease, **changed))[1]
+
+
+class TestRows:
+    """Those that wait, a commit at a time."""
+
+    def test_what_a_commit_created_is_found(self, registry: Registry) -> None:
+        """Kind, time and payload come back as they were, by key and lineage, and nobody else's."""
+        lease = leased(registry)
+        rows = [row(b"sa", ts=-5), row(b"i1", ts=2**60, kind=LABEL, payload=b""), row(b"s\xc3\xa4" + b"x" * 126)]
+        committed(registry, lease, 1, changes(rows))
+        other = founded(registry, "other")
+        assert waiting(registry, lease.lineage, *[one.key for one in rows], b"unknown") == {
+            one.key: one for one in rows
+        }
+        assert waiting(registry, other, b"sa") == {}
+        assert waiting(registry, lease.lineage) == {}
+        assert (registry.pending.count(lease.lineage), registry.pending.count(other)) == (3, 0)
+
+    def test_more_keys_than_one_question_may_hold(self, registry: Registry) -> None:
+        """However many keys are asked for, all that wait are found."""
+        lease = leased(registry)
+        keys = [b"i%d" % number for number in range(2 * MOST_KEYS + 5)]
+        committed(registry, lease, 1, changes([row(key) for key in keys[::2]]))
+        assert waiting(registry, lease.lineage, *keys).keys() == set(keys[::2])
+
+    def test_what_is_resolved_waits_no_more(self, registry: Registry) -> None:
+        """A resolved key is not found and not counted; one that nobody waits under changes nothing."""
+        lease = leased(registry)
+        committed(registry, lease, 1, changes([row(b"sa"), row(b"sb")]))
+        committed(registry, lease, 2, changes((), [b"sa", b"unknown"]))
+        assert waiting(registry, lease.lineage, b"sa", b"sb").keys() == {b"sb"}
+        assert registry.pending.count(lease.lineage) == 1
+
+    def test_resolved_rows_go_after_a_few_commits(self, registry: Registry) -> None:
+        """They are kept for those who fall back, and not longer."""
+        lease = leased(registry)
+        committed(registry, lease, 1, changes([row(b"sa")]))
+        committed(registry, lease, 2, changes((), [b"sa"]))
+        for sequence in range(3, 2 + COMMITS_KEPT):
+            committed(registry, lease, sequence, changes())
+            assert count(registry, "pending") == 1
+        committed(registry, lease, 2 + COMMITS_KEPT, changes())
+        assert count(registry, "pending") == 0
+
+    def test_a_newer_row_replaces_an_older(self, registry: Registry) -> None:
+        """Under one key there is one row: the newest, whether the older one still waits or is resolved."""
+        lease = leased(registry)
+        committed(registry, lease, 1, changes([row(b"sa"), row(b"sb")]))
+        committed(registry, lease, 2, changes([row(b"sa", ts=7, payload=b"new")], [b"sb"]))
+        committed(registry, lease, 3, changes([row(b"sb", kind=LABEL, payload=b"new")]))
+        assert waiting(registry, lease.lineage, b"sa", b"sb") == {
+            b"sa": row(b"sa", ts=7, payload=b"new"),
+            b"sb": row(b"sb", kind=LABEL, payload=b"new"),
+        }
+        assert count(registry, "pending") == 2
+
+    def test_what_is_older_than_the_border_is_forgotten(self, registry: Registry) -> None:
+        """A row whose time lies before the border goes with the commit that says so; one at the border stays."""
+        lease = leased(registry)
+        committed(registry, lease, 1, changes([row(b"sa", ts=999), row(b"sb", ts=1000), row(b"sc", ts=10**13)]))
+        committed(registry, lease, 2, changes((), (), border_ms=1000))
+        assert waiting(registry, lease.lineage, b"sa", b"sb", b"sc").keys() == {b"sb", b"sc"}
+        assert count(registry, "pending") == 2
+
+    def test_a_commit_of_a_model_without_labels_leaves_rows_alone(self, registry: Registry) -> None:
+        """Where a commit says nothing of those that wait, nothing of them changes."""
+        lease = leased(registry)
+        committed(registry, lease, 1, changes([row(b"sa")]))
+        committed(registry, lease, 2, None)
+        assert registry.pending.count(lease.lineage) == 1
+
+    def test_a_stale_epoch_changes_no_row(self, registry: Registry) -> None:
+        """Rows and predictions are part of the commit that the lease must prove."""
+        stale = leased(registry)
+        committed(registry, stale, 1, changes([row(b"sa")]))
+        registry.leases.acquire(stale.lineage, holder="here", ttl_s=60)
+        before = totals(registry)
+        late = commit(stale, 2, waiting=changes([row(b"sb")], [b"sa"], border_ms=10**14), outgoing=PREDICTED)
+        with pytest.raises(LeaseLostError):
+            registry.checkpoints.commit(late)
+        assert totals(registry) == before
+        assert waiting(registry, stale.lineage, b"sa", b"sb").keys() == {b"sa"}
+
+
+class TestFallingBack:
+    """A checkpoint that cannot be read."""
+
+    def test_rows_are_as_they_were(self, registry: Registry) -> None:
+        """What was created since is gone, and what was resolved since waits again."""
+        lease = leased(registry)
+        committed(registry, lease, 1, changes([row(b"sa"), row(b"sb")]))
+        committed(registry, lease, 2, changes([row(b"sc")], [b"sa"]))
+        committed(registry, lease, 3, changes([row(b"sd")], [b"sb", b"sc"]))
+        registry.changes.fall_back(lease, to_sequence=2, origin=Origin("learner"))
+        assert waiting(registry, lease.lineage, b"sa", b"sb", b"sc", b"sd").keys() == {b"sb", b"sc"}
+        registry.changes.fall_back(lease, to_sequence=1, origin=Origin("learner"))
+        assert waiting(registry, lease.lineage, b"sa", b"sb", b"sc", b"sd").keys() == {b"sa", b"sb"}
+
+    def test_commits_go_on_from_there(self, registry: Registry) -> None:
+        """The sequence that was fallen back from is written anew, with other rows."""
+        lease = leased(registry)
+        committed(registry, lease, 1, changes([row(b"sa")]))
+        committed(registry, lease, 2, changes([row(b"sb")], [b"sa"]))
+        registry.changes.fall_back(lease, to_sequence=1, origin=Origin("learner"))
+        registry.checkpoints.commit(commit(lease, 2, data=b"anew", waiting=changes([row(b"sc")])))
+        assert waiting(registry, lease.lineage, b"sa", b"sb", b"sc").keys() == {b"sa", b"sc"}
+
+
+class TestLineages:
+    """Who uses whose rows."""
+
+    def test_a_rollback_inherits(self, registry: Registry) -> None:
+        """The new champion finds, resolves and adds to what waited for its predecessor, over a second one too."""
+        lease = leased(registry)
+        committed(registry, lease, 1, changes([row(b"sa"), row(b"sb"), row(b"sc")]))
+        committed(registry, lease, 2, changes((), [b"sa"]))
+        second = succeeded(registry, lease)
+        assert waiting(registry, second.lineage, b"sa", b"sb", b"sc").keys() == {b"sb", b"sc"}
+        assert count(registry, "pending") == 2
+        committed(registry, second, 1, changes([row(b"sd")], [b"sb"]))
+        third = succeeded(registry, second)
+        assert waiting(registry, third.lineage, b"sb", b"sc", b"sd").keys() == {b"sc", b"sd"}
+        registry.changes.fall_back(third, to_sequence=0, origin=Origin("learner"))
+        assert waiting(registry, third.lineage, b"sc", b"sd").keys() == {b"sc", b"sd"}
+
+    def test_falling_back_after_a_rollback(self, registry: Registry) -> None:
+        """Only what the new lineage itself has written is undone, though sequences begin anew with it."""
+        lease = leased(registry)
+        for sequence in range(1, 6):
+            committed(registry, lease, sequence, changes([row(b"i%d" % sequence)]))
+        second = succeeded(registry, lease)
+        committed(registry, second, 1, changes([row(b"i9")], [b"i4"]))
+        registry.changes.fall_back(second, to_sequence=0, origin=Origin("learner"))
+        assert registry.pending.count(second.lineage) == 5
+        assert waiting(registry, second.lineage, b"i9") == {}
+
+    def test_a_challenger_has_rows_of_its_own(self, registry: Registry) -> None:
+        """A lineage that does not take over begins with nobody waiting, and leaves the champion's rows alone."""
+        lease = leased(registry)
+        committed(registry, lease, 1, changes([row(b"sa")]))
+        other = succeeded(registry, lease, role=Role.CHALLENGER)
+        assert registry.pending.count(other.lineage) == 0
+        committed(registry, other, 1, changes([row(b"sa", payload=b"its own")]))
+        assert waiting(registry, other.lineage, b"sa")[b"sa"].payload == b"its own"
+        assert waiting(registry, lease.lineage, b"sa")[b"sa"].payload == b"payload"
+
+    def test_a_deleted_model_leaves_nothing(self, registry: Registry) -> None:
+        """With the model go the rows of all its lineages and what was to be sent; another model's stay."""
+        lease = leased(registry)
+        registry.checkpoints.commit(commit(lease, 1, waiting=changes([row(b"sa")]), outgoing=PREDICTED))
+        second = succeeded(registry, lease)
+        committed(registry, second, 1, changes([row(b"sb")]))
+        other = registry.leases.acquire(founded(registry, "other"), holder="here", ttl_s=60)
+        registry.checkpoints.commit(commit(other, 1, waiting=changes([row(b"sa")]), outgoing=PREDICTED))
+        registry.leases.release(second)
+        registry.leases.release(lease)
+        registry.models.delete(NAME, actor="ann", reason="gone")
+        assert registry.pending.count(other.lineage) == count(registry, "pending") == 1
+        assert registry.outbox.waiting(NAME, limit=9) == []
+        assert len(registry.outbox.waiting("other", limit=9)) == 1
+
+
+class TestOutbox:
+    """Predictions between their commit and their topic."""
+
+    def test_what_a_commit_left_is_there_until_it_is_sent(
+        self, registry: Registry, open_one: Callable[[], Registry]
+    ) -> None:
+        """Batches come oldest first, whole, to any process, across rollbacks, and go when they are sent."""
+        lease = leased(registry)
+        for sequence in (1, 2):
+            batch = Outgoing("told", [(b"%d" % sequence, b"v")])
+            registry.checkpoints.commit(commit(lease, sequence, outgoing=batch))
+        registry.checkpoints.commit(commit(lease, 3))
+        second = succeeded(registry, lease)
+        registry.checkpoints.commit(commit(second, 1, outgoing=PREDICTED))
+        found = open_one().outbox.waiting(NAME, limit=9)
+        assert [[tuple(pair) for pair in one.records] for one in found] == [
+            [(b"1", b"v")],
+            [(b"2", b"v")],
+            list(PREDICTED.records),
+        ]
+        assert {one.topic for one in found} == {"told"}
+        assert [one.id for one in registry.outbox.waiting(NAME, limit=2)] == [one.id for one in found[:2]]
+        registry.outbox.sent([found[0].id, found[2].id])
+        assert [one.id for one in registry.outbox.waiting(NAME, limit=9)] == [found[1].id]
+        registry.outbox.sent([found[1].id])
+        assert count(registry, "outbox") == 0
+
+    def test_of_one_model_only(self, registry: Registry) -> None:
+        """Another model's predictions are not handed out."""
+        lease = leased(registry)
+        registry.checkpoints.commit(commit(lease, 1, outgoing=PREDICTED))
+        founded(registry, "other")
+        assert registry.outbox.waiting("other", limit=9) == []
+
+    def test_nothing_is_left_by_a_commit_that_fails(self, registry: Registry) -> None:
+        """A second commit of one sequence leaves no prediction."""
+        lease = leased(registry)
+        registry.checkpoints.commit(commit(lease, 1, outgoing=PREDICTED))
+        with pytest.raises(LeaseLostError):
+            registry.checkpoints.commit(commit(lease, 1, data=b"other", outgoing=PREDICTED))
+        assert count(registry, "outbox") == 1
+
+
+def test_rows_name_the_lineage_that_wrote_them(registry: Registry) -> None:
+    """The pool is the first lineage's, and each row says whose commit made it."""
+    lease = leased(registry)
+    committed(registry, lease, 4, changes([row(b"sa")]))
+    second = succeeded(registry, lease)
+    committed(registry, second, 1, changes([row(b"sb")]))
+    with registry.database.reading() as connection:
+        columns = tables.pending.c
+        found = connection.execute(select(columns.key, columns.pool, columns.lineage, columns.created)).all()
+    assert sorted((bytes(one.key), one.pool, one.lineage, one.created) for one in found) == [
+        (b"sa", lease.lineage, lease.lineage, 4),
+        (b"sb", lease.lineage, second.lineage, 1),
+    ]
