@@ -7,9 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.services import kafka, postgres
 from tests.services.presence import need
+
+settings.register_profile("headrace", deadline=None)
+settings.load_profile("headrace")
 
 
 @contextmanager

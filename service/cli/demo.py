@@ -81,12 +81,12 @@ def demo(
         _wait_for_model(app, daemon)
         published = _Publisher(app)
         with Live(console=console, refresh_per_second=4) as live, published:
-            _play(app, daemon, published, screen=_Screen(app, live, story, published))
+            _play(app, daemon, folder, screen=_Screen(app, live, story, published))
         _conclude(app, console, folder)
 
 
-def _play(app: App, daemon: "subprocess.Popen[bytes]", published: "_Publisher", *, screen: "_Screen") -> None:
-    story = screen.story
+def _play(app: App, daemon: "subprocess.Popen[bytes]", folder: Path, *, screen: "_Screen") -> None:
+    story, published = screen.story, screen.published
     story.tell("river's Phishing data set streams into the embedded log; the learner has never seen it")
     screen.until(lambda: screen.learned > SOUND * 0.6)
     version = app.act("phishing", CommandKind.SNAPSHOT, {"reason": "demo"}, actor="demo")
@@ -104,19 +104,29 @@ def _play(app: App, daemon: "subprocess.Popen[bytes]", published: "_Publisher", 
     story.tell(f"[red]a burst of wrong labels[/red]: {WRONG_IN_TEN} of 10 say the opposite")
     screen.until(lambda: screen.learned >= SOUND + MISLED)
     story.tell(f"accuracy {screen.accuracy:.3f}, it was {sound:.3f}: the model has learned the lie")
-    story.tell(f"[yellow]rollback[/yellow]: {_rolled_back(app, to=int(version.split()[1]))}")
+    story.tell(f"[yellow]rollback[/yellow] that leaves out events {SOUND:,} to {SOUND + MISLED:,}: history is replayed")
+    _roll_back(folder, screen)
+    newest = app.registry.history.versions("phishing")[-1].number
+    story.tell(f"version {newest} takes over: it has never seen the burst")
     published.go_on()
-    screen.until(lambda: published.done and screen.learned >= published.sent)
+    screen.until(lambda: published.done and screen.learned >= published.sent - MISLED)
     story.tell(
-        f"accuracy {screen.accuracy:.3f} again; {screen.learned:,} of {published.sent:,} events learned, once each"
+        f"accuracy {screen.accuracy:.3f} again; {screen.learned:,} of {published.sent:,} events learned, once each, "
+        f"and {MISLED:,} left out"
     )
     screen.until(lambda: True)
 
 
-def _rolled_back(app: App, *, to: int) -> str:
+def _roll_back(folder: Path, screen: "_Screen") -> None:
     """What undoes the burst, while nothing else is published."""
-    arguments = {"to": to, "reason": "burst of wrong labels"}
-    return app.act("phishing", CommandKind.ROLLBACK, arguments, actor="demo")
+    asked = ["model", "rollback", "phishing", "--mode", "replay", "--exclude", f"{SOUND}..{SOUND + MISLED}"]
+    command = [sys.executable, "-m", "service", *asked, "--reason", "burst of wrong labels"]
+    with (folder / "rollback.log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)  # noqa: S603 - our own program
+        screen.until(lambda: process.poll() is not None)
+    if process.returncode:
+        msg = f"the rollback exited {process.returncode}; see {folder / 'rollback.log'}"
+        raise HeadraceError(msg)
 
 
 @dataclass

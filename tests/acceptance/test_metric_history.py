@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -54,22 +52,3 @@ def test_the_curve_shows_the_fall_and_the_rollback(tmp_path: Path) -> None:
     whole = json.loads(deployment.command("model", "history", "phishing", "--json", "--metric", "F1").stdout)["curve"]
     assert whole["points"][-1]["metrics"]["F1"] == shown["window"]["F1"]
     assert whole["points"][-1]["baseline"]["F1"] == shown["baseline"]["window"]["F1"]
-
-
-@pytest.mark.slow
-def test_the_demonstration_tells_its_story(tmp_path: Path) -> None:
-    """A burst of wrong labels, the accuracy falling, the rollback, and the curve of it all."""
-    command = [sys.executable, "-m", "service", "demo", "--folder", str(tmp_path / "demo")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    fell = re.search(r"accuracy (0\.\d+), it was (0\.\d+)", done.stdout)
-    ended = re.search(r"accuracy (0\.\d+) again", done.stdout)
-    assert fell
-    assert ended
-    assert float(fell[1]) < 0.7
-    assert float(fell[2]) > 0.85
-    assert float(ended[1]) > 0.85
-    assert "a burst of wrong labels" in done.stdout
-    assert done.stdout.index("rollback") < done.stdout.index("Accuracy of phishing over 1,000 events")
-    assert len(BRAILLE.findall(done.stdout)) > 100
-    assert colours(tmp_path / "demo" / "accuracy.png") > 20
