@@ -40,7 +40,8 @@ def main() -> int:
         results = {name: [claim.to_json() for claim in claims] for name, claims in found.items()}
         given.json.write_text(json.dumps({"machine": machine, "events": events, "results": results}, indent=2))
     if given.write:
-        given.write.write_text(page(machine, found, events=events), encoding="utf-8")
+        before = given.write.read_text(encoding="utf-8") if given.write.exists() else ""
+        given.write.write_text(page(before, machine, found, events=events), encoding="utf-8")
     failed = [claim.name for claims in found.values() for claim in claims if not claim.holds]
     print("every ratio holds" if not failed else f"does not hold: {'; '.join(failed)}")
     return 1 if failed else 0

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,6 +11,8 @@ from benchmarks.claims import Claim, of_largest, of_medians
 from benchmarks.events import chunks, encoded_events, model
 from benchmarks.laps import contestant
 from benchmarks.recovery import RATE, Daemon, publishing, running_daemon
+from service.bootstrap import App
+from service.domain.registry import CommandKind
 from tests.acceptance.harness import Deployment, wait_until
 
 LAP = 100_000
@@ -46,40 +49,47 @@ def _rates(lap: int, rounds: int) -> list[Claim]:
 def _rollbacks(rounds: int) -> list[Claim]:
     with TemporaryDirectory() as name:
         deployment = Deployment(Path(name), model=model())
-        with publishing(deployment), running_daemon(deployment) as daemon:
+        with publishing(deployment), running_daemon(deployment) as daemon, deployment.app() as app:
             wait_until(lambda: daemon.learned() > 2 * RATE, timeout_s=60)
             deployment.command("model", "snapshot", "phishing")
-            found = [_rolled_back(daemon) for _ in range(rounds)]
+            asked = [_rolled_back(daemon, app, lambda: _asked(app)) for _ in range(rounds)]
+            typed = [_rolled_back(daemon, app, lambda: _typed(deployment)) for _ in range(rounds)]
     return [
-        of_largest("restoring rollback, command given to new champion", [one for one, _ in found], unit="s", at_most=2),
+        of_largest("restoring rollback, asked to new champion", [one for one, _ in asked], unit="s", at_most=2.0),
         of_largest(
             "longest time without learning around it",
-            [stood for _, stood in found],
+            [stood for _, stood in (*asked, *typed)],
             unit="s",
             at_most=1.0,
-            note=f"{RATE:,} events arrive a second; the command's own start is part of the first figure",
+            note=f"{RATE:,} events arrive a second",
         ),
+        of_largest("restoring rollback, command line's own start included", [one for one, _ in typed], unit="s"),
     ]
 
 
-def _rolled_back(daemon: Daemon) -> tuple[float, float]:
-    """Seconds from the command to the new champion, and the longest time around it in which nothing was learned."""
-    deployment = daemon.deployment
-    with deployment.app() as app:
-        before = app.registry.models.get("phishing").champion
-        began = time.monotonic()
-        asking = deployment.start("model", "rollback", "phishing", "--to", "2")
-        seconds: list[float] = []
+def _asked(app: App) -> None:
+    app.act("phishing", CommandKind.ROLLBACK, {"to": "2"}, actor="benchmark")
 
-        def looked() -> bool:
-            if not seconds and app.registry.models.get("phishing").champion != before:
-                seconds.append(time.monotonic() - began)
-            return bool(seconds)
 
+def _typed(deployment: Deployment) -> None:
+    deployment.command("model", "rollback", "phishing", "--to", "2")
+
+
+def _rolled_back(daemon: Daemon, app: App, ask: Callable[[], None]) -> tuple[float, float]:
+    """Seconds until the registry has the new champion, and the longest time around it in which nothing was learned."""
+    before = app.registry.models.get("phishing").champion
+    seconds: list[float] = []
+    began = time.monotonic()
+
+    def looked() -> bool:
+        if not seconds and app.registry.models.get("phishing").champion != before:
+            seconds.append(time.monotonic() - began)
+        return bool(seconds)
+
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(ask)
         stood = _longest_stand(daemon, looked)
-    if asking.wait(timeout=30) != 0:
-        msg = f"the rollback failed: {deployment.log()[-1000:]}"
-        raise RuntimeError(msg)
+        asking.result()
     return seconds[0], stood
 
 

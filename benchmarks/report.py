@@ -1,6 +1,8 @@
 """Claims as a terminal and as a page show them."""
 
+import re
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 
 from benchmarks.claims import Claim
 
@@ -9,13 +11,12 @@ HEAD = ["", "measured", "lowest .. highest", "target", ""]
 PAGE = """\
 # Benchmarks
 
-`make bench` measured this. A ratio compares two things measured in turn in the same run, each in a
-process of its own and never two at once; it is the median over the rounds, with the extremes beside
-it. Work: {events:,} events of river's Phishing features as JSON, `StandardScaler | LogisticRegression`.
-The bare loop is `predict_one`, accuracy, ADWIN and `learn_one` on dictionaries that are already
-decoded.
+`make bench` measured this; `python -m benchmarks --only kafka --write docs/benchmarks.md` measures one part anew.
+A ratio compares two things measured in turn in the same run, each in a process of its own and never two
+at once; it is the median over the rounds, with the extremes beside it. Work: river's Phishing features as
+JSON, `StandardScaler | LogisticRegression`. The bare loop is `predict_one`, accuracy, ADWIN and `learn_one`
+on dictionaries that are already decoded.
 
-{machine}
 """
 
 
@@ -33,18 +34,25 @@ def listed(machine: Mapping[str, str]) -> str:
     return "\n".join(f"{name:20} {value}" for name, value in machine.items())
 
 
-def page(machine: Mapping[str, str], found: Mapping[str, Sequence[Claim]], *, events: int) -> str:
-    """A Markdown page."""
-    parts = [
-        PAGE.format(
-            events=events, machine="\n".join(_row(pair) for pair in (("", ""), ("---", "---"), *machine.items()))
-        )
-    ]
+def page(before: str, machine: Mapping[str, str], found: Mapping[str, Sequence[Claim]], *, events: int) -> str:
+    """A Markdown page; what was not measured this time stays as it was `before`."""
+    sections = dict(re.findall(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", before, re.MULTILINE | re.DOTALL))
     for name, claims in found.items():
-        rows = "\n".join(_row(claim.row()) for claim in claims)
-        notes = "".join(f"\n\n{claim.name}: {claim.note}." for claim in claims if claim.note)
-        parts.append(f"## {name.capitalize()}\n\n{_row(HEAD)}\n{_row(['---'] * len(HEAD))}\n{rows}{notes}\n")
-    return "\n".join(parts)
+        sections[name.capitalize()] = _section(claims, events=events)
+    facts = "\n".join(_row(pair) for pair in (("", ""), ("---", "---"), *machine.items()))
+    sections.pop("Machine", None)
+    return (
+        PAGE
+        + "\n".join(f"## {name}\n{text.rstrip()}\n" for name, text in sections.items())
+        + (f"\n## Machine\n\nOf the part that was measured last.\n\n{facts}\n")
+    )
+
+
+def _section(claims: Sequence[Claim], *, events: int) -> str:
+    rows = "\n".join(_row(claim.row()) for claim in claims)
+    notes = "".join(f"\n\n{claim.name}: {claim.note}." for claim in claims if claim.note)
+    when = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {events:,} events."
+    return f"\n{when}\n\n{_row(HEAD)}\n{_row(['---'] * len(HEAD))}\n{rows}{notes}\n"
 
 
 def _row(cells: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ from service.cli.context import ConfigOption, JsonOption, actor, opened, out, sa
 from service.cli.replaying import ask_what_if, roll_back, wished
 from service.domain.exclusion import FORMS
 from service.domain.metric_history import HistoryQuery, MetricHistory
-from service.domain.registry import AuditEntry, CommandKind, Model, Version
+from service.domain.registry import AuditEntry, CommandKind, Lineage, Model, Version
 from service.operations.choose import chosen
 
 ALIAS = r"[A-Za-z][\w.-]{0,62}"
@@ -267,8 +267,24 @@ def _details(app_: App, model: Model) -> dict[str, Any]:
         "labels": checkpoint.metrics.get("labels", {}),
         "metrics": {key: checkpoint.metrics.get(key, {}) for key in ("cumulative", "window", "baseline")},
         "challengers": [],
+        "replays": [_replay(app_, one) for one in registry.replays.unfinished() if one.model == model.name],
         "drift": checkpoint.metrics.get("drift", []),
         "dead_letters": dict(registry.dead_letters.counts(model.name)),
         "checkpoint": {"id": checkpoint.id, "at": checkpoint.created_at, "bytes": checkpoint.size},
         "writer": {"holder": lease.holder, "epoch": lease.epoch, "until": lease.expires_at} if lease else None,
+    }
+
+
+def _replay(app_: App, lineage: Lineage) -> dict[str, Any]:
+    """How far a replay has come, and whose it is."""
+    newest = app_.registry.checkpoints.newest_first(lineage.id)[0]
+    lease = app_.registry.leases.find(lineage.id)
+    plan = lineage.plan or {}
+    return {
+        "lineage": lineage.id,
+        "from": plan.get("ancestor"),
+        "learned": newest.learned,
+        "position": newest.position.to_json(),
+        "reason": plan.get("reason"),
+        "writer": lease.holder if lease else None,
     }

@@ -21,7 +21,7 @@ from service.cli.signals import stopping
 from service.config import Settings, load
 from service.domain.exclusion import shown
 from service.domain.registry import CommandKind, Lineage, Origin, Role
-from service.errors import HeadraceError, LeaseHeldError, RefusedError, UnavailableError
+from service.errors import HeadraceError, LeaseHeldError, LeaseLostError, RefusedError, UnavailableError
 from service.operations.choose import Chosen, chosen
 from service.operations.plan_replay import Outlook, Wish, begin, outlook, summary
 from service.operations.recover import find_lineage
@@ -123,7 +123,7 @@ def _to_the_end(services: Services, lineage: Lineage) -> str | None:
         while not stop.is_set():
             try:
                 return replay(services, lineage, stop=stop, tell=tell)
-            except LeaseHeldError:
+            except (LeaseHeldError, LeaseLostError):
                 outcome = _watched(services, lineage, stop=stop, tell=tell)
                 if outcome is not None:
                     return outcome

@@ -31,8 +31,9 @@ class Partition:
     size: int
     open: OpenRange = field(init=False)
     since: float | None = None
-    _tail_bytes: int = field(init=False, default=0)
-    _said_records: int = field(init=False, default=0)
+    _tail_bytes: int = 0
+    _unsaid_bytes: int = 0
+    _said_records: int = 0
 
     def __post_init__(self) -> None:
         """Take up the range of the row's position, with what its file has."""

@@ -156,7 +156,7 @@ def _chosen(
         except (ArtifactError, NotFoundError, EnvironmentChangedError) as error:
             problems.append(f"{route.ancestor.name}: {error}")
             continue
-        is_present = route.ancestor.lineage == past.champion and not route.runs
+        is_present = route.ancestor.lineage == past.champion and size(route.ancestor.order) == size(past.order)
         if is_present and is_as_kept and wish.begin_with is None:
             _refuse_idle(past)
         return route, state

@@ -109,8 +109,9 @@ class Session:
 
     def flush_partial(self) -> None:
         """Learn what waits for a micro-batch to fill; for a stream that has ended."""
-        self._take(next(iter(self.position.offsets), TopicPartition(self.spec.events, 0)), self.learner.flush())
-        self._dirty = True
+        outcome = self.learner.flush()
+        if outcome.counts:
+            self._take(next(iter(self.position.offsets), TopicPartition(self.spec.events, 0)), outcome)
 
     def commit_now(self) -> None:
         """Make everything learned durable before returning."""

@@ -27,13 +27,15 @@ _INSERT_POSTGRES = text(
         created = excluded.created, resolved = NULL, ts = excluded.ts, payload = excluded.payload
     """
 )
+_BY_KEY = """
+    FROM unnest(CAST(:keys AS bytea[])) AS t (key)
+    CROSS JOIN LATERAL (SELECT ctid, * FROM pending WHERE pool = :pool AND pending.key = t.key OFFSET 0) AS p
+"""
+"""One look into the primary key for each: a planner without statistics would read the whole pool instead."""
 _RESOLVE_POSTGRES = text(
-    "UPDATE pending SET resolved = :resolved WHERE pool = :pool AND key = ANY(CAST(:keys AS bytea[]))"
+    f"UPDATE pending SET resolved = :resolved WHERE ctid = ANY(ARRAY(SELECT p.ctid {_BY_KEY}))"  # noqa: S608 - constant
 )
-_FIND_POSTGRES = text(
-    "SELECT key, kind, ts, payload FROM pending "
-    "WHERE pool = :pool AND key = ANY(CAST(:keys AS bytea[])) AND resolved IS NULL"
-)
+_FIND_POSTGRES = text(f"SELECT p.key, p.kind, p.ts, p.payload {_BY_KEY} WHERE p.resolved IS NULL")
 
 
 class SqlPending:

@@ -36,40 +36,32 @@ def columns_at_once(events: Sequence[Event], layout: Layout) -> Columns | None:
     # No mapping can hold a name twice, so the joined names are equal only if each order is.
     if not layout.places(events[0].x) or list(chain.from_iterable(xs)) != names * len(xs):
         return None
-    if not _all_fit([event.y for event in events], layout.takes_label):
-        return None
-    if not _all_fit([event.group for event in events], is_small):
+    ys, groups = _Column([event.y for event in events]), _Column([event.group for event in events])
+    if not ys.all_fit(layout.takes_label) or not groups.all_fit(is_small):
         return None
     values = list(chain.from_iterable(map(dict.values, xs)))
-    marks: tuple[Marks, Marks] = ({}, {})
-    kinds = [layout.kinds[name] for name in names]
-    if set(map(type, values)) == {float} and set(kinds) == {Kind.NUMBER}:
-        numbers = np.fromiter(values, np.float64, len(values)).reshape(len(xs), len(names))
-        features = {name: pa.array(np.ascontiguousarray(numbers[:, at])) for at, name in enumerate(names)}
-    else:
-        found = {name: values[at :: len(names)] for at, name in enumerate(names)}
-        if not all(_all_fit(found[name], partial(fits, kind=kind)) for name, kind in zip(names, kinds, strict=True)):
-            return None
-        features = _features(found, layout, marks=marks)
-    return _event_columns(events, layout, features, marks=marks)
+    found = {name: _Column(values[at :: len(names)]) for at, name in enumerate(names)}
+    if not all(column.all_fit(partial(fits, kind=layout.kinds[name])) for name, column in found.items()):
+        return None
+    return _event_columns(events, layout, found, labels=(ys, groups))
 
 
 def event_columns(events: Sequence[Event], layout: Layout) -> Columns:
     """Of events that the layout admits one by one."""
     xs = [event.x for event in events]
     seen = set(chain.from_iterable(xs))
-    found = {name: [x.get(name, _ABSENT) for x in xs] for name in layout.kinds if name in seen}
-    marks: tuple[Marks, Marks] = ({}, {})
-    return _event_columns(events, layout, _features(found, layout, marks=marks), marks=marks)
+    found = {name: _Column([x.get(name, _ABSENT) for x in xs]) for name in layout.kinds if name in seen}
+    labels = _Column([event.y for event in events]), _Column([event.group for event in events])
+    return _event_columns(events, layout, found, labels=labels)
 
 
 def truth_columns(truths: Sequence[Truth], layout: Layout) -> Columns:
     """Of labels that the layout admits."""
     integers: Marks = {}
     plain = {
-        **_ids("id", [truth.id for truth in truths]),
+        **_ids("id", _Column([truth.id for truth in truths])),
         "ts": _times([truth.ts for truth in truths]),
-        "y": _labels([truth.y for truth in truths], layout.label, integers=integers),
+        "y": _numbered(_Column([truth.y for truth in truths]), layout.label, LABEL_BIT, integers=integers),
     }
     plain["integers"] = _bits(integers, len(truths))
     return Columns(len(truths), plain, {}, _flags(len(truths), of=False))
@@ -103,17 +95,38 @@ def _struct(part: Columns, fields: Sequence[Any]) -> Any:
     return pa.StructArray.from_arrays(arrays, fields=fields, mask=pc.invert(part.events))
 
 
-def _ids(name: str, ids: Sequence[str | int | None]) -> dict[str, Any]:
-    kinds = set(map(type, ids))
-    if kinds == {type(None)}:
+class _Column:
+    """Values with the types among them."""
+
+    def __init__(self, values: Sequence[Any]) -> None:
+        self.values = values
+        self.types = set(map(type, values))
+
+    def all_fit(self, fits: Callable[[Any], bool]) -> bool:
+        """Asks for one value of each type, and for the smallest and largest integer."""
+        if int in self.types:
+            integers = self.values if len(self.types) == 1 else [one for one in self.values if type(one) is int]
+            if not (fits(min(integers)) and fits(max(integers))):
+                return False
+        return all(fits(next(one for one in self.values if type(one) is kind)) for kind in self.types)
+
+    def where(self, kind: type) -> npt.NDArray[np.bool_]:
+        """Which values are of the type."""
+        if len(self.types) == 1:
+            return np.ones(len(self.values), np.bool_)
+        return np.fromiter((type(one) is kind for one in self.values), np.bool_, len(self.values))
+
+
+def _ids(name: str, ids: _Column) -> dict[str, Any]:
+    if ids.types == {type(None)}:
         return {}
-    if kinds == {int}:
-        return {f"{name}_number": pa.array(ids, pa.int64())}
-    if kinds == {str}:
-        return {f"{name}_text": pa.array(ids, pa.string())}
+    if ids.types == {int}:
+        return {f"{name}_number": pa.array(ids.values, pa.int64())}
+    if ids.types == {str}:
+        return {f"{name}_text": pa.array(ids.values, pa.string())}
     return {
-        f"{name}_number": pa.array([one if type(one) is int else None for one in ids], pa.int64()),
-        f"{name}_text": pa.array([one if type(one) is str else None for one in ids], pa.string()),
+        f"{name}_number": pa.array([one if type(one) is int else None for one in ids.values], pa.int64()),
+        f"{name}_text": pa.array([one if type(one) is str else None for one in ids.values], pa.string()),
     }
 
 
@@ -121,65 +134,44 @@ def _times(values: Sequence[int]) -> Any:
     return pa.array(np.fromiter(values, np.int64, len(values))).cast(TIME)
 
 
-def _labels(ys: Sequence[Any], kind: Kind, *, integers: Marks) -> Any:
-    kinds = set(map(type, ys)) if kind is Kind.NUMBER else set()
-    if int in kinds:
-        integers[LABEL_BIT] = _are_integers(ys, alone=len(kinds) == 1)
-    return pa.array(ys, ARROW[kind])
-
-
 def _event_columns(
-    events: Sequence[Event], layout: Layout, features: Mapping[str, Any], *, marks: tuple[Marks, Marks]
+    events: Sequence[Event], layout: Layout, features: Mapping[str, _Column], *, labels: tuple[_Column, _Column]
 ) -> Columns:
-    integers, nulls = marks
+    integers: Marks = {}
+    nulls: Marks = {}
+    places = {name: number for number, name in enumerate(layout.kinds, start=LABEL_BIT + 1)}
+    arrays = {
+        name: _feature(column, layout.kinds[name], places[name], integers=integers, nulls=nulls)
+        for name, column in features.items()
+    }
     plain = {
-        **_ids("id", [event.id for event in events]),
+        **_ids("id", _Column([event.id for event in events])),
         "ts": _times([event.ts for event in events]),
-        "y": _labels([event.y for event in events], layout.label, integers=integers),
-        **_ids("group", [event.group for event in events]),
+        "y": _numbered(labels[0], layout.label, LABEL_BIT, integers=integers),
+        **_ids("group", labels[1]),
         "weight": pa.array([event.weight for event in events], pa.float64()),
     }
     plain |= {"integers": _bits(integers, len(events)), "nulls": _bits(nulls, len(events))}
-    return Columns(len(events), plain, features, _flags(len(events), of=True))
+    return Columns(len(events), plain, arrays, _flags(len(events), of=True))
 
 
-def _all_fit(column: Sequence[Any], fits: Callable[[Any], bool]) -> bool:
-    """Asks for one value of each type, and for the smallest and largest integer."""
-    kinds = set(map(type, column))
-    if int in kinds:
-        integers = column if len(kinds) == 1 else [value for value in column if type(value) is int]
-        if not (fits(min(integers)) and fits(max(integers))):
-            return False
-    return all(fits(next(value for value in column if type(value) is kind)) for kind in kinds)
+def _feature(column: _Column, kind: Kind, place: int, *, integers: Marks, nulls: Marks) -> Any:
+    if type(None) in column.types:
+        nulls[place] = column.where(type(None))
+    if object in column.types:
+        column = _Column([None if value is _ABSENT else value for value in column.values])
+    return _numbered(column, kind, place, integers=integers)
 
 
-def _features(found: Mapping[str, Sequence[Any]], layout: Layout, *, marks: tuple[Marks, Marks]) -> dict[str, Any]:
-    places = {name: number for number, name in enumerate(layout.kinds, start=LABEL_BIT + 1)}
-    return {
-        name: _feature(column, layout.kinds[name], places[name], integers=marks[0], nulls=marks[1])
-        for name, column in found.items()
-    }
+def _numbered(column: _Column, kind: Kind, place: int, *, integers: Marks) -> Any:
+    """The array, with integers among numbers marked."""
+    if kind is Kind.NUMBER and int in column.types:
+        integers[place] = column.where(int)
+    return pa.array(column.values, ARROW[kind])
 
 
 def _flags(rows: int, *, of: bool) -> Any:
     return pa.repeat(pa.scalar(of), rows)
-
-
-def _feature(column: Sequence[Any], kind: Kind, place: int, *, integers: Marks, nulls: Marks) -> Any:
-    types = set(map(type, column))
-    if type(None) in types:
-        nulls[place] = np.fromiter((value is None for value in column), np.bool_, len(column))
-    if object in types:
-        column = [None if value is _ABSENT else value for value in column]
-    if kind is Kind.NUMBER and int in types:
-        integers[place] = _are_integers(column, alone=len(types) == 1)
-    return pa.array(column, ARROW[kind])
-
-
-def _are_integers(column: Sequence[Any], *, alone: bool) -> npt.NDArray[np.bool_]:
-    if alone:
-        return np.ones(len(column), np.bool_)
-    return np.fromiter((type(value) is int for value in column), np.bool_, len(column))
 
 
 def _bits(marks: Marks, rows: int) -> Any:

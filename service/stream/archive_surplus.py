@@ -1,6 +1,7 @@
 """What a record of the envelope holds beside the event: its bytes are kept then, because no column has it."""
 
 from collections.abc import Sequence
+from itertools import chain
 
 import msgspec
 
@@ -29,15 +30,17 @@ def surplus(records: Records, decoded: Decoded, spec: ModelSpec) -> Sequence[byt
 
 
 def _all_known(records: Records, decoded: Decoded) -> bool:
-    """Whether the envelope's members and the features account for every colon."""
-    if len(decoded.events) != len(records.values):
+    """Whether the envelope's members and the features account for every colon: each member brings one at least."""
+    events = decoded.events
+    if len(events) != len(records.values):
         return False
-    names = decoded.events[0].x if decoded.events else ()
     text = b"".join(records.values)
-    if not _ENVELOPE_SET.isdisjoint(names):
-        return False
-    told = 2 * len(decoded.events) + sum([len(event.x) for event in decoded.events])
-    return text.count(b":") == told + sum(map(text.count, _OPTIONAL))
+    colons, told = text.count(b":"), 2 * len(events) + sum([len(event.x) for event in events])
+    given = [event.y for event in events].count(None) + [event.group for event in events].count(None)
+    if colons == told + 2 * len(events) - given:
+        return True
+    names = chain.from_iterable([event.x for event in events])
+    return _NAMES.isdisjoint(names) and colons == told + sum(map(text.count, _OPTIONAL))
 
 
-_ENVELOPE_SET = frozenset(ENVELOPE)
+_NAMES = frozenset(ENVELOPE)

@@ -31,6 +31,6 @@ def test_the_demonstration(tmp_path: Path) -> None:
     sound, misled, again = (float(one) for one in re.findall(r"accuracy (0\.\d+)", text))
     assert sound > 0.85
     assert again > 0.85
-    assert misled > 0.7
+    assert misled > 0.5
     assert f"cd {tmp_path} &&" in text
     assert config.load(tmp_path / "headrace.yaml").models[0].name == "phishing"

@@ -1,5 +1,6 @@
 """History that the stream no longer holds: read from the archive, and missed where there is none."""
 
+import random
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from sqlalchemy import insert
 from service.bootstrap import App
 from service.domain.events import Reason, Records, TopicPartition
 from service.domain.exclusion import Exclusion
-from service.domain.registry import Origin
+from service.domain.registry import CommandKind, Origin
 from service.errors import BelowStartError
 from service.operations.exclude import excluded
 from service.operations.host import LearnOptions
@@ -194,3 +195,54 @@ def test_what_killed_a_process_is_passed_over(tmp_path: Path) -> None:
     oracle = taught(tmp_path / "calm", events[:700] + events[701:1000] + events[1200:])
     assert state.counts == {"learned": 1799, "dead": 1}
     assert (state.report, state.probes) == (oracle.report, oracle.probes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [*range(5), 134])
+def test_any_past(tmp_path: Path, seed: int) -> None:
+    """However versions, restores, exclusions and replays follow each other, the model is that of the right events."""
+    chance, events = random.Random(seed), phishing_events(2000)
+    with world(tmp_path / "any") as found:
+        learned: list[int] = []
+        gone: set[int] = set()
+        restored: list[int] = []
+        versions: dict[int, list[int]] = {1: []}
+
+        def learn() -> None:
+            first, count = len(found.values), chance.randint(20, 120)
+            found.publish(events[first : first + count])
+            found.learn()
+            learned.extend(offset for offset in range(first, first + count) if offset not in gone)
+
+        def snapshot() -> None:
+            found.app.act("phishing", CommandKind.SNAPSHOT, {}, actor="test")
+            versions[len(versions) + 1] = list(learned)
+
+        def restore() -> None:
+            goal = chance.choice(list(versions))
+            found.app.act("phishing", CommandKind.ROLLBACK, {"to": str(goal)}, actor="test")
+            learned[:] = versions[goal]
+            restored.append(goal)
+            versions[len(versions) + 1] = list(learned)
+
+        def leave_out() -> None:
+            first = chance.randrange(len(found.values))
+            last = first + chance.randint(1, 60)
+            gone.update(range(first, last))
+            if set(learned) & gone:
+                found.roll_back(f"{first}..{last}")
+                learned[:] = [offset for offset in learned if offset not in gone]
+                versions[len(versions) + 1] = list(learned)
+            else:
+                found.app.registry.exclusions.add("phishing", found.excluded(f"{first}..{last}")[0])
+
+        learn()
+        for _ in range(12):
+            chance.choice([learn, learn, snapshot, restore, leave_out, leave_out])()
+        learn()
+        state = found.deployment.state()
+        assert set(versions) == {one.number for one in found.app.registry.history.versions("phishing")}
+        assert state.position == {AT.topic: {"0": len(found.values)}}
+    oracle = taught(tmp_path / "calm", [events[offset] for offset in learned])
+    assert state.probes == oracle.probes
+    assert restored or is_that(state, oracle), "metrics and counts go on through a restore, and only then"

@@ -85,7 +85,9 @@ def test_an_export_never_overwrites(origin: Deployment, tmp_path: Path) -> None:
 
 def test_prune_keeps_the_newest_and_every_version(tmp_path: Path) -> None:
     """Of many checkpoints ten remain and the order of learning is whole; versions can still be opened."""
-    deployment = Deployment(tmp_path / "many", {**PHISHING, "checkpoint": {"every": "1h", "events": 100}})
+    deployment = Deployment(
+        tmp_path / "many", {**PHISHING, "checkpoint": {"every": "1h", "events": 100, "max_share": 1}}
+    )
     events = phishing_events(40_000)
     deployment.publish(events)
     deployment.command("learn", "--until-end")

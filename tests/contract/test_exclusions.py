@@ -25,7 +25,7 @@ TIMES = Exclusion(TimeRange(NOON, NOON + timedelta(hours=1)), "", "bob")
 def beginning(follow: LineageId, **changes: Any) -> Beginning:
     """A replay from version 1 without `OFFSETS`."""
     spec = {"name": NAME, "replayed": True}
-    plan = Plan(follow, follow, "version 1", [Run("events", 0, 0, 5)], spec, actor="ann", reason="poisoned")
+    plan = Plan(follow, follow, "version 1", [Run("events", 0, 0, 5)], spec, gaps=[], actor="ann", reason="poisoned")
     plain = Beginning(NAME, plan, 1, state(b"replaying", offset=5), [OFFSETS], Origin("ann", "poisoned"))
     return replace(plain, **changes)
 
