@@ -233,8 +233,8 @@ def busy_learner(folder: Path) -> Iterator[int]:
     """A learner that has learned, refused an event and rolled back; yields its port."""
     named = {"labels": PHISHING["events"], "drift": [{"name": "errors", "detector": "drift.ADWIN"}]}
     deployment = Deployment(folder, model={**PHISHING, **named})
-    asked = [b'{"id": %d, "x": {"age_of_domain": 1}}' % number for number in range(20)]
-    answers = [b'{"id": %d, "y": true}' % number for number in range(10)]
+    asked = [b'{"id": "asked-%d", "x": {"age_of_domain": 1}}' % number for number in range(20)]
+    answers = [b'{"id": "asked-%d", "y": true}' % number for number in range(10)]
     deployment.publish([*phishing_events(3000), *asked, *answers, b"not json"])
     process = deployment.start("learn")
     try:
