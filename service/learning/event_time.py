@@ -48,13 +48,13 @@ class EventTime:
         """How many wait."""
         return self._counts[kind].total()
 
-    def stands_still(self, times: Sequence[int]) -> bool:
-        """Whether no block of these events can move the border; if so, they are noted here."""
+    def stands_still(self, times: Sequence[int], *, labels: int) -> bool:
+        """Whether no block of these events can move the border, whatever the labels do; if so, they are noted here."""
         if times:
             furthest = max(times) - self.ttl_ms
             if furthest >= self.border_ms + self._width_ms or min(times) < self.border_ms:
                 return False
-        if self._waiting() + len(times) > self._most:
+        if self._waiting() + len(times) + labels > self._most:
             return False
         block = [*self._block, *times]
         self._block = block[len(block) - len(block) % BLOCK :]

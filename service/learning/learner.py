@@ -1,7 +1,7 @@
 """One lineage's state and what a run of decoded records does to it. Pure: no clock, no IO."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from operator import attrgetter
 from typing import Any, cast
@@ -30,7 +30,7 @@ from service.learning.outcomes import LABEL_OUTCOMES, Outcome, Pending
 from service.learning.passes import Prediction
 from service.learning.scoring import Scoring
 from service.learning.stepper import Stepper
-from service.learning.waiters import Item, Question, Waiter
+from service.learning.waiters import Answer, Item, Question, Waiter
 from service.learning.waiting import Arranged, Waiting, in_order
 
 FORMAT = 1
@@ -83,21 +83,21 @@ class Learner:
         `supplied` is what the registry holds of the ids that `waiting` does not know.
         """
         admitted, truths, untrue = self._admitted(decoded)
-        fresh = self._fresh(admitted.events)
+        fresh, heavy = self._stepper.weighable(self._fresh(admitted.events))
         arranged = self._arranged(decoded.at, fresh, truths, supplied)
         whole = len(arranged.items) == len(admitted.events) and not truths
         learned = self._batch.learn(
             decoded.at, arranged.items, table=_table(admitted) if whole else None, before=before
         )
-        refused: list[tuple[Event | Truth, Reason, str]] = [*admitted.refused, *untrue]
-        refused += map(self._failure, learned.failed)
+        refused: list[tuple[Event | Truth, Reason, str]] = [*admitted.refused, *heavy, *untrue]
+        refused += self._failures(decoded.at, learned.failed, arranged)
         signals = self._scoring.score(decoded.at, learned)
         refusals = [*decoded.refusals, *(_refusal(one, decoded.payload(one[0].offset)) for one in refused)]
         asked = [type(item) for item in learned.items].count(Question)
         counts = Counter(
             learned=len(learned.items) - asked,
             predicted=asked if self.waiting else len(fresh) - len(arranged.items),
-            duplicate=len(admitted.events) - len(fresh),
+            duplicate=len(admitted.events) - len(fresh) - len(heavy),
             dead=len(refusals),
         )
         self._advance(decoded, counts)
@@ -114,7 +114,7 @@ class Learner:
             learned = self._batch.flush(at)
             signals += self._scoring.score(at, learned)
             counts.update(learned=len(learned.items), dead=len(learned.failed))
-            refusals += [_refusal(self._failure(one), b"") for one in learned.failed]
+            refusals += [_refusal(one, b"") for one in self._failures(at, learned.failed, Arranged())]
         self.counts.update(counts)
         return Outcome(counts, refusals, signals)
 
@@ -212,14 +212,22 @@ class Learner:
             return Arranged([event for event in events if event.y is not None])
         return self.waiting.arrange(at, events, truths, supplied=supplied)
 
-    def _failure(self, failed: tuple[Item, Reason, str]) -> tuple[Event | Truth, Reason, str]:
-        """What could not be done, as the record that is refused: of an answer, its label."""
-        item, reason, detail = failed
-        if isinstance(item, Question):
-            if self.waiting is not None:
-                self.waiting.withdraw(item)
-            return item.event, reason, detail
-        return (item if isinstance(item, Event) else item.truth), reason, detail
+    def _failures(
+        self, at: TopicPartition, failed: Sequence[tuple[Item, Reason, str]], arranged: Arranged
+    ) -> Iterator[tuple[Event | Truth, Reason, str]]:
+        """What could not be done, as the records that are refused; the label of a refused event waits instead."""
+        questions = {id(item) for item, _, _ in failed if isinstance(item, Question)}
+        for item, reason, detail in failed:
+            if isinstance(item, Answer) and id(item.question) in questions and self.waiting:
+                self.waiting.put_back(item, at, arranged)
+            elif isinstance(item, Answer):
+                yield item.truth, reason, detail
+            elif isinstance(item, Question):
+                if self.waiting is not None:
+                    self.waiting.withdraw(item)
+                yield item.event, reason, detail
+            else:
+                yield item, reason, detail
 
     def _advance(self, decoded: Decoded, counts: Counter[str]) -> None:
         self.counts.update(counts)

@@ -13,7 +13,7 @@ import numpy as np
 
 from service.domain.events import Event, TopicPartition, Truth
 from service.learning.batch_passes import Table
-from service.learning.stepper import Learned, Stepper
+from service.learning.stepper import Learned, Stepper, without_answers_to
 from service.learning.waiters import Answer, Item, Question, taught
 
 
@@ -54,9 +54,12 @@ class MicroBatch:
         if not any(isinstance(item, Question) for item in items):
             return self._collect(at, items, table=table)
         parts: list[Learned] = []
+        refused: list[Item] = []
         for asks, group in groupby(items, key=lambda item: isinstance(item, Question)):
-            run = list(group)
-            parts.append(self._stepper.learn(run) if asks else self._collect(at, run))
+            run, lost = without_answers_to(refused, list(group))
+            learned = self._stepper.learn(run) if asks else self._collect(at, run)
+            refused += [item for item, _, _ in learned.failed if isinstance(item, Question)]
+            parts.append(Learned(learned.items, learned.predictions, [*learned.failed, *lost]))
         return _joined(parts)
 
     def flush(self, at: TopicPartition) -> Learned:

@@ -52,15 +52,15 @@ class Stepper:
         """
         done: list[Item] = []
         predictions: list[Prediction] = []
-        todo: Sequence[Item]
-        todo, failed = self._weighable(items)
+        todo: Sequence[Item] = items
+        failed: list[tuple[Item, Reason, str]] = []
         while todo:
             held, error = self._attempt(todo, predictions, before)
             done += todo[:held]
             if error is None:
                 break
             failed.append((todo[held], *error))
-            todo, lost = _without_answers_to(todo[held], todo[held + 1 :])
+            todo, lost = without_answers_to([todo[held]], todo[held + 1 :])
             failed += lost
         if len(self._tail) >= SNAPSHOT_EVERY:
             self.snapshot()
@@ -142,14 +142,14 @@ class Stepper:
         self._restore(todo[:held])
         return held, fault
 
-    def _weighable(self, items: Sequence[Item]) -> tuple[list[Item], list[tuple[Item, Reason, str]]]:
+    def weighable(self, events: Sequence[Event]) -> tuple[Sequence[Event], list[tuple[Event, Reason, str]]]:
         """The events whose weight the estimator heeds, and the others."""
-        if self._takes_weights:
-            return list(items), []
+        heavy = [] if self._takes_weights else [event for event in events if event.weight != 1.0]
+        if not heavy:
+            return events, []
         detail = f"{type(self.estimator).__name__} learns no weights, expected 1 or none"
-        heavy = [(item, event_of(item).weight) for item in items if event_of(item).weight != 1.0]
-        good = [item for item in items if event_of(item).weight == 1.0] if heavy else list(items)
-        return good, [(item, Reason.BAD_WEIGHT, f"found {weight:g}, but {detail}") for item, weight in heavy]
+        good = [event for event in events if event.weight == 1.0]
+        return good, [(one, Reason.BAD_WEIGHT, f"found {one.weight:g}, but {detail}") for one in heavy]
 
     def _run(self, todo: Sequence[Item], predictions: list[Prediction], before: Callable[[Item], None] | None) -> None:
         step, predict, keep = self._pass.step, self._pass.predict, predictions.append
@@ -210,12 +210,17 @@ class Stepper:
         return len(todo) - 1
 
 
-def _without_answers_to(failed: Item, rest: Sequence[Item]) -> tuple[Sequence[Item], list[tuple[Item, Reason, str]]]:
-    """What can still be done where a question could not be predicted: its answer cannot be learned either."""
-    lost = [item for item in rest if isinstance(item, Answer) and item.question is failed]
-    detail = "the label of an event that was refused"
-    kept = [item for item in rest if item not in lost] if lost else rest
-    return kept, [(item, Reason.ESTIMATOR_FAILED, detail) for item in lost]
+def without_answers_to(
+    failed: Sequence[Item], rest: Sequence[Item]
+) -> tuple[Sequence[Item], list[tuple[Item, Reason, str]]]:
+    """What can still be done where questions could not be predicted: their answers cannot be learned."""
+    refused = {id(item) for item in failed}
+    lost = [item for item in rest if isinstance(item, Answer) and id(item.question) in refused]
+    if not lost:
+        return rest, []
+    gone = set(map(id, lost))
+    kept = [item for item in rest if id(item) not in gone]
+    return kept, [(item, Reason.ESTIMATOR_FAILED, "its event was refused") for item in lost]
 
 
 def _witnesses(items: Sequence[Item]) -> list[Event]:

@@ -62,7 +62,7 @@ class Waiting:
 
     def __init__(self, *, ttl_s: float, remember: int, most: int, state: Mapping[str, Any] | None = None) -> None:
         self._time = EventTime(ttl_s=ttl_s, most=most, state=state and state["time"])
-        self._settled = Settled(remember, state["settled"] if state else ())
+        self._settled = Settled(remember, state["settled"] if state else None)
         self._held: dict[EventId, Waiter] = {}
         self._created: dict[EventId, Waiter] = {}
         self._resolved: dict[EventId, None] = {}
@@ -107,7 +107,7 @@ class Waiting:
     ) -> Arranged:
         """The events and labels of one run, each in offset order, as what is to be predicted and learned."""
         run = _Run(at, {key: one for key, one in supplied.items() if key not in self._gone and key not in self._held})
-        if self._time.stands_still([event.ts for event in events]):
+        if self._time.stands_still([event.ts for event in events], labels=len(truths)):
             self._arrange_quickly(events, truths, run)
         else:
             for one in in_order(events, truths):
@@ -119,6 +119,14 @@ class Waiting:
         self._time.count(Kind.EVENTS, run.asked)
         self._time.count(Kind.EVENTS, run.answered, -1)
         return run.into
+
+    def put_back(self, answer: Answer, at: TopicPartition, into: Arranged) -> None:
+        """Its event was refused after all: the label waits, as if the event had not come."""
+        truth = answer.truth
+        into.outcomes["joined"] -= 1
+        into.outcomes["early"] += 1
+        self._keep(truth.id, Early(at, truth))
+        self._time.count(Kind.LABELS, (truth.ts,))
 
     def withdraw(self, question: Question) -> None:
         """The event was refused after all."""
@@ -147,7 +155,7 @@ class Waiting:
 
     def _known(self, key: EventId, before: Mapping[EventId, Waiter]) -> Waiter | None:
         """Who waits under this id; twice the TTL after its time it is forgotten, wherever it may still lie."""
-        found = self._held.get(key) or before.get(key)
+        found = self._held.get(key) or (before.get(key) if self._settled.get(key) is None else None)
         return None if found is None or time_of(found) < self._time.border_ms - self._time.ttl_ms else found
 
     def _arrange_quickly(self, events: Sequence[Event], truths: Sequence[Truth], run: "_Run") -> None:
@@ -159,9 +167,8 @@ class Waiting:
             if type(one) is Event:
                 key = one.id
                 if simple and one.y is None and key not in held:
-                    held[key] = created[key] = question = Question(at, one)
-                    if key in self._resolved:
-                        self._keep(key, question)
+                    question = Question(at, one)
+                    self._keep(key, question)
                     items.append(question)
                     run.asked.append(one.ts)
                 else:
@@ -242,6 +249,7 @@ class Waiting:
 
     def _keep(self, key: EventId, waiter: Waiter) -> None:
         self._held[key] = self._created[key] = waiter
+        self._settled.discard(key)
         self._resolved.pop(key, None)
         self._gone.discard(key)
 

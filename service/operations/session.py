@@ -124,7 +124,11 @@ class Session:
         """Learn a dead letter again; marked as replayed with the next commit."""
         made_at = int(letter.created_at.timestamp() * 1000) if letter.created_at else NOWHERE
         records = Records(letter.at, [letter.offset], [made_at], [letter.payload], letter.offset + 1)
-        outcome = self.learner.learn(self._decoder.decode(records))
+        decoded = self._decoder.decode(records)
+        waiting = self.learner.waiting
+        keys = waiting.unknown(decoded.events, decoded.truths) if waiting else ()
+        found = self.committer.find(self.lease.lineage, keys).result() if keys else NOTHING
+        outcome = self.learner.learn(decoded, supplied=found)
         if not outcome.refusals:
             self._letters.learned(letter)
         self._dirty = True

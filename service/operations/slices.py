@@ -57,11 +57,12 @@ def between(item: Records | Decoded, first: int, last: int) -> Records | Decoded
 
 
 def payload_of(item: Records | Decoded, offset: int) -> bytes:
-    """The record's value; of a decoded event whose bytes are not kept, the event as JSON."""
+    """The record's value; of a decoded one whose bytes are not kept, what it says as JSON."""
     if isinstance(item, Records):
         return item.values[bisect_left(item.offsets, offset)]
-    event = next((one for one in item.events if one.offset == offset), None)
-    return item.payload(offset) or (msgspec.json.encode(event) if event else b"")
+    held: Sequence[Event | Truth] = [*item.events, *item.truths]
+    record = next((one for one in held if one.offset == offset), None)
+    return item.payload(offset) or (msgspec.json.encode(record) if record else b"")
 
 
 def cut_records(run: Records, offset: int) -> tuple[Records, Records]:

@@ -40,9 +40,9 @@ def model(topic: str, **changes: Any) -> dict[str, Any]:
     return {**PHISHING, "events": topic, "labels": topic, **changes}
 
 
-def interleaved(delay: int, *, rounds: int = 1) -> list[bytes]:
-    """River's interleaving of Phishing's events and their labels, `rounds` times over with ids of their own."""
-    rows = list(datasets.Phishing()) * rounds
+def interleaved(delay: int, *, rounds: int = 1, data: Any = datasets.Phishing) -> list[bytes]:
+    """River's interleaving of a data set's events and their labels, `rounds` times over with ids of their own."""
+    rows = list(data().take(EVENTS)) * rounds
     found = []
     for number, x, y in stream.simulate_qa(rows, moment=None, delay=delay):
         found.append({"id": number, "x": x} if y is None else {"id": number, "y": y})
@@ -72,6 +72,39 @@ def test_equals_rivers_delayed_validation(tmp_path: Path, kafka: dict[str, Any] 
     deployment.command("learn", "--until-end")
     assert scores(deployment) == oracle(delay)
     assert deployment.state().counts == {"learned": EVENTS, "predicted": EVENTS}
+
+
+OTHERS: dict[str, tuple[str, Any, Any, str]] = {
+    "tree": ("binary", "tree.HoeffdingTreeClassifier", datasets.Phishing, "F1"),
+    "forest": ("binary", {"forest.ARFClassifier": {"n_models": 3}}, datasets.Bananas, "Accuracy"),
+    "multiclass": ("multiclass", "naive_bayes.GaussianNB", datasets.ImageSegments, "MacroF1"),
+    "regression": (
+        "regression",
+        ["preprocessing.StandardScaler", "linear_model.LinearRegression"],
+        datasets.TrumpApproval,
+        "MAE",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_other_models_and_tasks_equal_river(
+    tmp_path: Path, kafka: dict[str, Any] | None, topic: str, case: str
+) -> None:
+    """Trees, forests, several classes and numbers, killed in the middle: still river's own metric."""
+    task, estimator, data, name = OTHERS[case]
+    spec = model(topic, task=task, estimator=estimator, metrics=[name], guard={"range_factor": 1e9})
+    deployment = Deployment(tmp_path, spec, kafka=kafka)
+    deployment.publish(interleaved(150, data=data))
+    process = deployment.start("learn", "--until-end")
+    wait_until(lambda: deployment.learned() > 0 or process.poll() is not None)
+    kill(process)
+    deployment.command("learn", "--until-end")
+    expected = getattr(metrics, name)()
+    built = build_estimator(ModelSpec.model_validate(spec))[0]
+    evaluate.progressive_val_score(list(data().take(EVENTS)), built, expected, delay=150)
+    found = msgspec.json.decode(deployment.command("model", "show", "phishing", "--json").stdout)
+    assert found["metrics"]["cumulative"][name] == expected.get()
 
 
 def test_sigkill_at_random_moments(
@@ -210,3 +243,27 @@ def predictions(deployment: Deployment, topic: str) -> dict[str, dict[str, Any]]
                     assert found.setdefault(one["key"], one) == one
         source.close()
     return found
+
+
+def test_a_refused_label_that_is_replayed_finds_its_event(tmp_path: Path) -> None:
+    """A label that was out of range, and is the norm later, joins the event that has waited in the registry."""
+    linear = ["preprocessing.StandardScaler", "linear_model.LinearRegression"]
+    spec = model("events", task="regression", estimator=linear, metrics=[], checkpoint={"every": "50ms"})
+    deployment = Deployment(tmp_path, spec)
+
+    def event(number: int, **others: Any) -> bytes:
+        return msgspec.json.encode({"id": number, "x": {"a": number % 7}, **others})
+
+    deployment.publish([*(event(number, y=number % 5) for number in range(100)), event(1000)])
+    deployment.command("learn", "--until-end")
+    deployment.publish([msgspec.json.encode({"id": 1000, "y": 10**6})])
+    deployment.command("learn", "--until-end")
+    deployment.publish([event(2000 + number, y=10**6 + number) for number in range(60)])
+    process = deployment.start("learn")
+    wait_until(lambda: (deployment.newest() or 0) and deployment.newest().position.to_json()["events"]["0"] >= 162)
+    letters = msgspec.json.decode(deployment.command("deadletter", "list", "phishing", "--json").stdout)
+    mine = next(letter["id"] for letter in letters if letter["offset"] == 101)
+    deployment.command("deadletter", "replay", "phishing", str(mine))
+    shown = msgspec.json.decode(deployment.command("model", "show", "phishing", "--json").stdout)
+    terminate(process)
+    assert shown["labels"]["joined"] == 1
