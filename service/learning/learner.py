@@ -173,7 +173,7 @@ class Learner:
     @property
     def scored_since_commit(self) -> int:
         """How much a commit would write to the journals; bounds what may be held back."""
-        return self._scoring.kept + (self.waiting.created if self.waiting else 0)
+        return self._scoring.kept
 
     def _fresh(self, events: Sequence[Event]) -> Sequence[Event]:
         ids: list[EventId] = [event.id for event in events]

@@ -29,6 +29,8 @@ _log = structlog.get_logger(__name__)
 SLICE_S = 0.2
 SMALLEST_SLICE, LARGEST_SLICE = 16, 2048
 MOST_HELD_BACK = 500_000
+MOST_WAITING = 50_000
+"""Events whose features are held until their commit has landed, and twice as many whose commit is under way."""
 NOWHERE = -1
 STANDING_S = 0.5
 
@@ -144,7 +146,9 @@ class Session:
     @property
     def held_back(self) -> bool:
         """Whether so much waits for its commit that learning must wait too."""
-        much = self.learner.scored_since_commit > MOST_HELD_BACK or self._letters.many
+        learner = self.learner
+        much = learner.scored_since_commit > MOST_HELD_BACK or self._letters.many
+        much = much or (learner.waiting is not None and learner.waiting.created > MOST_WAITING)
         return much or self.committer.backlogged
 
     def _opened_intake(self) -> Intake:
