@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from service.domain.archive import ArchivedTopic, FileFacts, Span, as_original, joined
 from service.domain.events import Decoded, Records
+from service.errors import ArtifactError
 from service.ports import Decoder
 from service.stream.archive_columns import (
     Columns,
@@ -156,6 +157,10 @@ def written(table: Any, facts: FileFacts) -> bytes:
 
 
 def opened(data: bytes, name: str) -> tuple[FileFacts, Any]:
-    """A file's facts and rows."""
-    table = pq.read_table(pa.BufferReader(data), use_threads=False)
+    """A file's facts and rows; ArtifactError where it is no whole file of the archive."""
+    try:
+        table = pq.read_table(pa.BufferReader(data), use_threads=False)
+    except (pa.ArrowException, OSError) as error:
+        msg = f"found {name} not readable as Parquet, expected a whole file: {error!s:.200}"
+        raise ArtifactError(msg) from error
     return facts_of(table.schema, name), table

@@ -72,7 +72,7 @@ class ArchiveReader:
         """The file that has the offset; read anew where its tail has grown, or retention has moved on."""
         name = self._name(at, first)
         held = self._held.get((at, name))
-        if held is None or missing(held.facts.spans, first, min(last, held.facts.end)):
+        if held is None or held.facts.end <= first or missing(held.facts.spans, first, min(last, held.facts.end)):
             self._names.pop(at, None)
             name = self._name(at, first)
             held = Rows.of(*opened(self._files.read(at, name), f"{at.topic}[{at.partition}] {name}"))
