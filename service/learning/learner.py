@@ -8,16 +8,8 @@ from typing import Any, cast
 
 import msgspec
 
-from service.domain.events import (
-    Decoded,
-    Event,
-    EventId,
-    Reason,
-    Refusal,
-    TopicPartition,
-    Truth,
-)
-from service.domain.position import Position, Run, merged
+from service.domain.events import Decoded, Event, EventId, Reason, Refusal, TopicPartition, Truth
+from service.domain.position import Run, merged
 from service.domain.specification import ModelSpec
 from service.errors import ArtifactError
 from service.learning import codec
@@ -28,6 +20,7 @@ from service.learning.guard import Admitted, Guard
 from service.learning.microbatch import MicroBatch
 from service.learning.outcomes import LABEL_OUTCOMES, Outcome, Pending
 from service.learning.passes import Prediction
+from service.learning.rehearsal import Watch
 from service.learning.scoring import Scoring
 from service.learning.stepper import Stepper
 from service.learning.waiters import Answer, Item, Question, Waiter
@@ -77,8 +70,9 @@ class Learner:
         *,
         supplied: Mapping[EventId, Waiter] = _NOTHING,
         before: Callable[[Item], None] | None = None,
+        watch: Watch | None = None,
     ) -> Outcome:
-        """Learn one run of records of one partition; `before` is told of each event first.
+        """Learn one run of records of one partition; `before` is told of each event first, `watch` of micro-batches.
 
         `supplied` is what the registry holds of the ids that `waiting` does not know.
         """
@@ -86,9 +80,8 @@ class Learner:
         fresh, heavy = self._stepper.weighable(self._fresh(admitted.events))
         arranged = self._arranged(decoded.at, fresh, truths, supplied)
         whole = len(arranged.items) == len(admitted.events) and not truths
-        learned = self._batch.learn(
-            decoded.at, arranged.items, table=_table(admitted) if whole else None, before=before
-        )
+        table = _table(admitted) if whole else None
+        learned = self._batch.learn(decoded.at, arranged.items, table=table, before=before, watch=watch)
         refused: list[tuple[Event | Truth, Reason, str]] = [*admitted.refused, *heavy, *untrue]
         refused += self._failures(decoded.at, learned.failed, arranged)
         signals = self._scoring.score(decoded.at, learned)
@@ -105,13 +98,13 @@ class Learner:
         refusals.sort(key=attrgetter("offset"))
         return Outcome(counts, refusals, signals, arranged.outcomes, arranged.delays_ms)
 
-    def flush(self) -> Outcome:
+    def flush(self, *, watch: Watch | None = None) -> Outcome:
         """Learn micro-batches that are not full; only where the stream is known to have ended."""
         counts: Counter[str] = Counter()
         refusals: list[Refusal] = []
         signals: list[DriftSignal] = []
         for at in self._batch.partitions():
-            learned = self._batch.flush(at)
+            learned = self._batch.flush(at, watch=watch)
             signals += self._scoring.score(at, learned)
             counts.update(learned=len(learned.items), dead=len(learned.failed))
             refusals += [_refusal(one, b"") for one in self._failures(at, learned.failed, Arranged())]
@@ -124,6 +117,18 @@ class Learner:
         self.counts.update(counts)
         self._order.append(Run(at.topic, at.partition, refusal.offset, refusal.offset + 1))
         return Outcome(counts, [refusal], [])
+
+    def remove(self, at: TopicPartition, offset: int, *, reason: Reason, detail: str) -> Outcome:
+        """Leave out a record that was taken before and waits for a micro-batch."""
+        failed = (self._batch.remove(at, offset), reason, detail)
+        refusals = [_refusal(one, b"") for one in self._failures(at, [failed], Arranged())]
+        counts = Counter(dead=1)
+        self.counts.update(counts)
+        return Outcome(counts, refusals, [])
+
+    def collected(self) -> Sequence[tuple[TopicPartition, int]]:
+        """The records that wait for a micro-batch: their partitions and offsets."""
+        return self._batch.places()
 
     def predict(self, x: dict[str, Any]) -> Prediction:
         """What the model says now."""
@@ -273,11 +278,6 @@ def _table(admitted: Admitted) -> Table | None:
 def _refusal(refused: tuple[Event | Truth, Reason, str], payload: bytes) -> Refusal:
     record, reason, detail = refused
     return Refusal(record.offset, reason, detail, payload or msgspec.json.encode(record))
-
-
-def advance_position(position: Position, decoded: Decoded) -> Position:
-    """The position after a run of records."""
-    return position.advanced({decoded.at: decoded.next_offset})
 
 
 def _encoded(*, objects: dict[str, Any], **parts: Any) -> bytes:

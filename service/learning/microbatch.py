@@ -5,6 +5,7 @@ checkpoint. Predictions of a batch are made before any of it is learned.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import chain, groupby
 from typing import Any, Self, cast
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from service.domain.events import Event, TopicPartition, Truth
 from service.learning.batch_passes import Table
+from service.learning.rehearsal import Watch, watched
 from service.learning.stepper import Learned, Stepper, without_answers_to
 from service.learning.waiters import Answer, Item, Question, taught
 
@@ -44,57 +46,85 @@ class MicroBatch:
         *,
         table: Table | None = None,
         before: Callable[[Item], None] | None = None,
+        watch: Watch | None = None,
     ) -> Learned:
         """Learn every batch of the partition that is full; `table` is what all items say, where it is known.
 
-        Questions are predicted at once, by what was learned before them.
+        Questions are predicted at once, by what was learned before them. `before` is told of each event that is
+        learned on its own, `watch` of each batch.
         """
         if self._size == 1:
             return self._stepper.learn(items, before=before)
         if not any(isinstance(item, Question) for item in items):
-            return self._collect(at, items, table=table)
+            return self._collect(at, items, table=table, watch=watch)
         parts: list[Learned] = []
         refused: list[Item] = []
         for asks, group in groupby(items, key=lambda item: isinstance(item, Question)):
             run, lost = without_answers_to(refused, list(group))
-            learned = self._stepper.learn(run) if asks else self._collect(at, run)
+            learned = self._stepper.learn(run) if asks else self._collect(at, run, watch=watch)
             refused += [item for item, _, _ in learned.failed if isinstance(item, Question)]
             parts.append(Learned(learned.items, learned.predictions, [*learned.failed, *lost]))
         return _joined(parts)
 
-    def flush(self, at: TopicPartition) -> Learned:
+    def flush(self, at: TopicPartition, *, watch: Watch | None = None) -> Learned:
         """Learn what waits of the partition, full or not."""
         ready = self._waiting.pop(at, [])
         self._tables.pop(at, None)
-        return self._learn_one_batch(ready) if ready else Learned([], [])
+        return self._learn_one_batch(at, ready, watch=watch) if ready else Learned([], [])
+
+    def remove(self, at: TopicPartition, offset: int) -> Item:
+        """Take out what waits from this record, as if it had never come; StopIteration if nothing does."""
+        waiting = self._waiting.get(at, [])
+        index = next(index for index, item in enumerate(waiting) if item.offset == offset)
+        self._tables.pop(at, None)
+        return waiting.pop(index)
+
+    def places(self) -> Sequence[tuple[TopicPartition, int]]:
+        """The records from which something waits: their partitions and offsets."""
+        return [(at, item.offset) for at, items in self._waiting.items() for item in items]
 
     def partitions(self) -> Sequence[TopicPartition]:
         """The partitions of which something waits."""
         return [at for at, items in self._waiting.items() if items]
 
-    def _collect(self, at: TopicPartition, items: Sequence[Item], *, table: Table | None = None) -> Learned:
+    def _collect(
+        self, at: TopicPartition, items: Sequence[Item], *, table: Table | None = None, watch: Watch | None
+    ) -> Learned:
         kept = self._waiting.get(at, [])
         waiting = [*kept, *items]
         known = _joined_tables(self._tables.get(at), table) if kept else table
         whole = len(waiting) - len(waiting) % self._size
         self._waiting[at] = waiting[whole:]
         self._tables[at] = _last_rows(known or table, len(waiting) - whole)
-        borders = range(0, whole, self._size)
-        return _joined([self._learn_one_batch(waiting[i : i + self._size], known, i) for i in borders])
+        batches = [(waiting[i : i + self._size], _rows(known, i, self._size)) for i in range(0, whole, self._size)]
+        return _joined([self._learn_one_batch(at, batch, rows, watch=watch) for batch, rows in batches])
 
-    def _learn_one_batch(self, items: Sequence[Item], table: Table | None = None, first: int = 0) -> Learned:
+    def _learn_one_batch(
+        self, at: TopicPartition, items: Sequence[Item], table: Table | None = None, *, watch: Watch | None
+    ) -> Learned:
         answers = [item for item in items if isinstance(item, Answer)]
         events = [item if isinstance(item, Event) else taught(cast("Answer", item)) for item in items]
-        learned = self._learn_events(events if answers else cast("Sequence[Event]", items), table, first)
+        known = _table(events) if table is None else table
+        whole = known if {event.weight for event in events} == {1.0} else None
+        learn = partial(_learn_first, events if answers else cast("Sequence[Event]", items), whole)
+        if watch is None:
+            learned = learn(self._stepper, len(items))
+        else:
+            learned = watched(watch, self._stepper, learn, at=at, offsets=[item.offset for item in items])
         if not answers:
             return learned
         return _as_answered(learned, dict(zip(map(id, events), items, strict=True)))
 
-    def _learn_events(self, events: Sequence[Event], table: Table | None, first: int) -> Learned:
-        known = _table(events) if table is None else Table(table.columns, table.rows[first : first + len(events)])
-        if known is None or {event.weight for event in events} != {1.0}:
-            return self._stepper.learn(events)
-        return self._stepper.learn_many(events, known)
+
+def _learn_first(events: Sequence[Event], table: Table | None, stepper: Stepper, count: int) -> Learned:
+    """At once where there is a table of all of them, else event by event."""
+    if table is None:
+        return stepper.learn(events[:count])
+    return stepper.learn_many(events[:count], Table(table.columns, table.rows[:count]))
+
+
+def _rows(table: Table | None, first: int, count: int) -> Table | None:
+    return None if table is None else Table(table.columns, table.rows[first : first + count])
 
 
 def _as_answered(learned: Learned, items: dict[int, Item]) -> Learned:

@@ -97,6 +97,10 @@ class Stepper:
         self._tail.clear()
         return self._snapshot
 
+    def copy(self, snapshot: bytes) -> "Stepper":
+        """One of its own that goes on from there."""
+        return Stepper(snapshot, task=self._task, extra=self._extra)
+
     def replace(self, snapshot: bytes) -> None:
         """Go on with another state."""
         self._snapshot = snapshot

@@ -8,7 +8,7 @@ from functools import partial
 
 import structlog
 
-from service.domain.events import Decoded, Reason, Records, Refusal, Skipped, TopicPartition
+from service.domain.events import Decoded, Reason, Records, Skipped, TopicPartition
 from service.domain.position import Position
 from service.domain.registry import CheckpointStep, Command, DeadLetter, Lease, Role
 from service.errors import LeaseLostError
@@ -21,8 +21,8 @@ from service.operations.lookahead import NOTHING, Found, Lookahead
 from service.operations.recover import Recovered
 from service.operations.services import Services
 from service.operations.share import Share
-from service.operations.slices import count_of, first_of, payload_of
-from service.operations.suspicion import Suspicion
+from service.operations.slices import count_of
+from service.operations.suspicion import DETAIL, Suspicion, refusal_of
 
 _log = structlog.get_logger(__name__)
 
@@ -71,13 +71,16 @@ class Session:
         self._slice = SMALLEST_SLICE * 16
         self._dirty = False
         footprint = self.services.footprint(f"{spec.name}-{self.lease.lineage}")
-        self._suspicion = Suspicion(footprint, self.position, starts=self.recovered.starts, condemned=self.condemned)
+        starts, waiting = self.recovered.starts, self.learner.collected()
+        self._suspicion = Suspicion(footprint, self.position, starts=starts, condemned=self.condemned, waiting=waiting)
         self._intake = self._opened_intake()
         self._told_at = 0.0
         self._judged = 0
         self._predictions = spec.predictions if self.recovered.lineage.role is Role.CHAMPION else None
         if self._predictions is not None:
             self.committer.send_predictions(spec.name)
+        for at, offset in self._suspicion.convicted(waiting):
+            self._take(at, self.learner.remove(at, offset, reason=Reason.KILLED_PROCESS, detail=DETAIL))
 
     def step(self) -> bool:
         """Learn one slice if there is one, and see to the checkpoint; whether anything was learned."""
@@ -111,7 +114,8 @@ class Session:
 
     def flush_partial(self) -> None:
         """Learn what waits for a micro-batch to fill; for a stream that has ended."""
-        outcome = self.learner.flush()
+        outcome = self.learner.flush(watch=self._suspicion)
+        self._suspicion.end()
         if outcome.counts:
             self._take(next(iter(self.position.offsets), TopicPartition(self.spec.events, 0)), outcome)
 
@@ -163,11 +167,11 @@ class Session:
 
     def _learn(self, run: Records | Decoded, found: Found = NOTHING) -> None:
         began = time.perf_counter()
-        if self._suspicion.convicts(run) and self.spec.learn.batch == 1:
+        if self._suspicion.convicts(run):
             return self._pass_over(run)
         self._suspicion.begin(run)
         decoded = self._decoder.decode(run) if isinstance(run, Records) else run
-        outcome = self.learner.learn(decoded, supplied=found)
+        outcome = self.learner.learn(decoded, supplied=found, watch=self._suspicion.watch)
         self._suspicion.end()
         count = count_of(run)
         self._judged += count
@@ -277,7 +281,7 @@ class Session:
         telemetry = self.services.telemetry
         telemetry.checkpoint(self.spec.name, written.seconds, size=written.checkpoint.size)
         telemetry.gauges(self.spec.name, written.checkpoint.metrics)
-        self._suspicion.committed(written.checkpoint.position)
+        self._suspicion.committed(written.checkpoint.position, self.learner.collected)
 
     def _report(self) -> dict[str, object]:
         learner = self.learner
@@ -291,8 +295,5 @@ class Session:
 
     def _pass_over(self, run: Records | Decoded) -> None:
         """Refuse the one record of this run."""
-        detail = "the process died twice while learning it"
-        offset = first_of(run)
-        refusal = Refusal(offset, Reason.KILLED_PROCESS, detail, payload_of(run, offset))
         self._move(run.at, run.next_offset)
-        self._take(run.at, self.learner.skip(run.at, refusal))
+        self._take(run.at, self.learner.skip(run.at, refusal_of(run)))

@@ -318,7 +318,7 @@ def test_an_event_that_kills_the_process(tmp_path: Path, culprit: int) -> None:
     bad = changed(json.loads(events[culprit]), x={**json.loads(events[culprit])["x"], "long_url": 0.111})
     found = deployment(tmp_path)
     found.publish([*events[:culprit], bad, *events[culprit + 1 :]])
-    daemon = found.start("run", environment={"PYTHONPATH": str(tmp_path)})
+    daemon = found.start("run")
     wait_until(lambda: found.learned() == len(events) - 1 or daemon.poll() is not None, timeout_s=60)
     daemon.send_signal(signal.SIGTERM)
     assert daemon.wait(timeout=20) == 0, found.log()

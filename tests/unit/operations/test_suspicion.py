@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from service.domain.events import Records, TopicPartition
-from service.domain.position import Position
+from service.domain.position import Position, Run
 from service.operations.suspicion import REACH, Suspicion
 from service.storage.footprint import MappedFootprint
 
@@ -89,3 +89,66 @@ def test_starts_that_come_to_nothing_are_suspicious(tmp_path: Path) -> None:
     assert at_once(started(tmp_path, 100, starts=3), 100, 9000) == LIMIT
     found = started(tmp_path, 100, starts=4)
     assert [at_once(found, first, 9000) for first in (100, 99 + REACH, 100 + REACH)] == [1, 1, LIMIT]
+
+
+BATCH = [16, 18, 20, 23]
+
+
+def waits(folder: Path, *offsets: int, position: int = 100) -> Suspicion:
+    """What a learner suspects that starts behind these records, which wait for a micro-batch."""
+    waiting = [(AT, offset) for offset in offsets]
+    return Suspicion(MappedFootprint(folder / "m.mark"), Position({AT: position}), starts=1, waiting=waiting)
+
+
+def test_what_waits_for_a_micro_batch_stays_suspected(tmp_path: Path) -> None:
+    """A record behind the position that two deaths convict is named while it waits, and forgotten when it does not."""
+    for _ in range(2):
+        found = waits(tmp_path, *BATCH)
+        assert found.convicted([(AT, offset) for offset in BATCH]) == []
+        found.mark(AT, [18])
+    found = waits(tmp_path, *BATCH)
+    assert found.convicted([(AT, offset) for offset in BATCH]) == [(AT, 18)]
+    found.committed(Position({AT: 100}), lambda: [(AT, 18)])
+    assert waits(tmp_path, *BATCH).convicted([(AT, 18)]) == [(AT, 18)]
+    found.committed(Position({AT: 100}), lambda: [(AT, 16), (AT, 20)])
+    assert waits(tmp_path, *BATCH).convicted([(AT, 18)]) == []
+
+
+def test_the_record_that_fills_a_batch_is_not_to_blame(tmp_path: Path) -> None:
+    """Deaths within a micro-batch, or in what follows its learning, convict nothing, however many."""
+    assert started(tmp_path).watch is None
+    die(tmp_path, within=records(23, 24))
+    for _ in range(3):
+        found = waits(tmp_path, 16, 18, 20, position=23)
+        assert found.watch is found
+        found.begin(records(23, 24))
+        found.mark(AT, BATCH)
+    for _ in range(3):
+        found = waits(tmp_path, 16, 18, 20, position=23)
+        found.begin(records(23, 24))
+        found.mark(AT, BATCH)
+        found.learned(AT, BATCH)
+    found = waits(tmp_path, 16, 18, 20, position=23)
+    assert not any(found.convicts(records(offset, offset + 1)) for offset in range(40))
+    assert found.convicted([(AT, offset) for offset in BATCH]) == []
+
+
+def test_a_batch_is_rehearsed_where_a_death_is_all_its_own(tmp_path: Path) -> None:
+    """A death within a slice of many batches is none of a single batch; one within the batch or a part of it is."""
+    die(tmp_path, within=records(20, 30))
+    found = waits(tmp_path, *BATCH)
+    assert not found.died_within(AT, BATCH)
+    die(tmp_path, within=records(18, 20))
+    found = waits(tmp_path, *BATCH)
+    assert found.died_within(AT, BATCH)
+    assert not found.died_within(TopicPartition("events", 1), BATCH)
+    assert not found.died_within(AT, [19, 20])
+
+
+def test_after_a_batch_the_rest_of_the_slice_is_marked(tmp_path: Path) -> None:
+    """Who dies behind a batch within its slice has died within both."""
+    found = started(tmp_path)
+    found.begin(records(20, 30))
+    found.mark(AT, BATCH)
+    found.learned(AT, BATCH)
+    assert list(MappedFootprint(tmp_path / "m.mark").suspects()) == [Run(AT.topic, AT.partition, 16, 30)]
