@@ -1,6 +1,8 @@
 """What labels that come later cost, and whether the learner keeps up with them for long."""
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,7 +21,7 @@ MIB = 2**20
 
 
 def measure(events: int) -> list[Claim]:
-    """Ten minutes a database at the full size; in proportion for fewer events."""
+    """Ten minutes at the full size, a learner a database, both at once; in proportion for fewer events."""
     share = min(events / 1_000_000, 1.0)
     claims = [_within(max(int(100_000 * share), 5 * WITHIN))]
     lead, seconds = int(WAITING * share), max(SECONDS * share, 5.0)
@@ -27,8 +29,10 @@ def measure(events: int) -> list[Claim]:
         postgres = Postgres()
         stack.callback(postgres.stop)
         postgres.start()
-        for name, url in (("SQLite", None), ("PostgreSQL", postgres.database())):
-            claims += _sustained(name, url, lead=lead, seconds=seconds)
+        pool = stack.enter_context(ThreadPoolExecutor(2))
+        at_once = partial(_sustained, lead=lead, seconds=seconds)
+        for found in pool.map(at_once, ("SQLite", "PostgreSQL"), (None, postgres.database())):
+            claims += found
     return claims
 
 
