@@ -1,6 +1,7 @@
 """A model whose labels come later, learned again: exactly, also without a poisoned window."""
 
 import random
+import time
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from river import datasets
 
 from service.domain.registry import CommandKind
+from service.stream.log_sink import LogSink
 from tests.acceptance.harness import PHISHING, Deployment, State
 
 EVENTS = 4000
@@ -89,6 +91,21 @@ def test_replaying_the_journal_gives_the_same_model(
     assert before.counts == {"learned": EVENTS, "predicted": EVENTS}
     replayed_from(deployment, version)
     equal(deployment.state(), before)
+
+
+@pytest.mark.parametrize("version", ["1", "middle"])
+def test_history_comes_from_the_archive(tmp_path: Path, version: str) -> None:
+    """When the stream has forgotten events and labels, both are replayed from the archive, exactly."""
+    deployment = Deployment(tmp_path, model("events"))
+    learn_in_parts(deployment, "events", rows(), snapshot=True)
+    before = deployment.state()
+    deployment.command("archive", "--until-end")
+    sink = LogSink(tmp_path / "var" / "log.db")
+    assert sink.prune(retention_s=0, now_ms=int(time.time() * 1000) + 60_000) > 0
+    sink.close()
+    replayed_from(deployment, version)
+    equal(deployment.state(), before)
+    deployment.command("registry", "verify")
 
 
 def test_a_window_is_left_out(tmp_path: Path) -> None:
