@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger(__name__)
 
-CARRIED_OVER = frozenset({"checkpoint", "guard", "dedupe", "dead_letters", "scores"})
+CARRIED_OVER = frozenset({"checkpoint", "guard", "dedupe", "dead_letters", "pending", "predictions", "scores"})
 """Keys of a specification that may change without a new model."""
 
 
@@ -84,7 +84,7 @@ def _rollback(services: Services, command: Command, lease: Lease) -> tuple[str, 
     current = _newest(services, lease)
     state = restored(*(_opened(services, command.model, one) for one in (current.digest, goal.digest)))
     present = _present_version(services, command.model, lease).spec
-    spec = {**goal.version.spec, **{key: present[key] for key in CARRIED_OVER}}
+    spec = {**goal.version.spec, **{key: present[key] for key in CARRIED_OVER if key in present}}
     require_readable(services, spec, state)
     change = _Change(
         kind=VersionKind.ROLLBACK,

@@ -17,10 +17,11 @@ def enrol(services: Services, spec: ModelSpec, *, actor: str) -> Model:
     model = known.get(ModelName(spec.name))
     if model is None:
         return services.models.register(_founding(services, spec, actor=actor))
-    if model.spec_digest != spec.digest():
+    changed = differences(model.spec, spec) if model.spec_digest != spec.digest() else []
+    if changed:
         msg = (
             f"the file's specification of {spec.name} differs from the registered one in "
-            f"{', '.join(differences(model.spec, spec)) or 'its form'}; run `headrace model apply {spec.name}` "
+            f"{', '.join(changed)}; run `headrace model apply {spec.name}` "
             "to adopt it, or `headrace learn --fresh` to begin anew"
         )
         raise SpecificationChangedError(msg)
