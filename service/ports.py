@@ -181,6 +181,10 @@ class ArchiveFiles(Protocol):
         """Forget it; missing is fine."""
         ...
 
+    def probe(self) -> None:
+        """Write something and take it away again; UnavailableError."""
+        ...
+
 
 class ArchiveLeases(Protocol):
     """The right to write the archive of a partition."""

@@ -16,6 +16,7 @@ from service.bootstrap import archive
 from service.bootstrap.streams import open_sink, open_source
 from service.config import Settings
 from service.domain.archive import ArchivedTopic, ArchiveStep, Brought
+from service.domain.events import TopicPartition
 from service.domain.exclusion import Exclusion, offsets, times
 from service.domain.metric_history import HistoryQuery, MetricHistory
 from service.domain.position import Run
@@ -25,6 +26,7 @@ from service.errors import ConfigurationError, NotFoundError
 from service.learning import estimators
 from service.operations import transfer
 from service.operations.archive import Archiver
+from service.operations.archive_behind import behind
 from service.operations.archive_retention import apply_retention
 from service.operations.archive_verify import verify_archive
 from service.operations.ask import ask
@@ -93,6 +95,15 @@ class App:
         parts, topic = self._archiving(), ArchivedTopic(self.spec(model).events, self.spec(model), raw=False)
         source = HistoryFile(file, topic, self.decoder(topic.spec), parts.files, size=self.settings.archive.range)
         return bring_in(self.services, parts, topic, source)
+
+    def archive_behind(self) -> Mapping[TopicPartition, int]:
+        """Offsets that are not durable in the archive yet; UnavailableError where it cannot be written."""
+        self._archiving().files.probe()
+        source = self.source("doctor")
+        try:
+            return behind(source, archive.topics(self.settings), self.registry.archives.list())
+        finally:
+            source.close()
 
     def _archiving(self) -> Archiving:
         if self.services.archiving is None or not self.settings.models:

@@ -72,6 +72,8 @@ def _checks(settings: Settings) -> dict[str, Callable[[Settings], str]]:
         "registry": _registry,
         "disk": _disk,
     }
+    if settings.storage.archive is not None and settings.models:
+        checks["archive"] = _archive
     for model in settings.models:
         checks[f"stream of {model.name}"] = partial(_topic, topic=model.events)
         checks[f"model {model.name}"] = partial(_model, name=model.name)
@@ -101,6 +103,14 @@ def _disk(settings: Settings) -> str:
         msg = f"found {free / 1e6:.0f} MB free, expected at least 1 GB"
         raise HeadraceError(msg)
     return f"{free / 1e9:.0f} GB free"
+
+
+def _archive(settings: Settings) -> str:
+    upgrade.require_current(settings.storage.url)
+    with open_app(settings) as app:
+        behind = app.archive_behind()
+    told = [f"{at.topic}[{at.partition}] {count} offsets behind" for at, count in sorted(behind.items())]
+    return ", ".join(["writable", *told])
 
 
 def _topic(settings: Settings, topic: str) -> str:

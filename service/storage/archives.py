@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, insert, select, update
+from sqlalchemy.exc import IntegrityError
 
 from service.domain.archive import Archived, ArchiveStep
 from service.domain.events import TopicPartition
@@ -37,7 +38,7 @@ class SqlArchives:
             lease = {"holder": holder, "expires_at": now + timedelta(seconds=ttl_s)}
             if found is None:
                 new = {**at._asdict(), "first": first, "next": first, "records": 0, "bytes": 0, "epoch": 1}
-                connection.execute(insert(archives).values(**new, **lease, updated_at=now))
+                _insert(connection, at, {**new, **lease, "updated_at": now})
             else:
                 connection.execute(update(archives).where(_is(at)).values(**lease, epoch=found.epoch + 1))
             return _archived(connection.execute(select(archives).where(_is(at))).one())
@@ -87,6 +88,18 @@ class SqlArchives:
                 "updated_at": self._database.now(connection),
             }
             connection.execute(update(archives).where(_is(at), archives.c.first < first).values(values))
+
+
+def _insert(connection: Connection, at: TopicPartition, values: dict[str, object]) -> None:
+    """A row that is not there yet cannot be locked, so two may come to this point at once."""
+    try:
+        connection.execute(insert(archives).values(**values))
+    except IntegrityError as error:
+        msg = (
+            f"found the archive of {at.topic}[{at.partition}] taken a moment ago, expected a free lease; stop that "
+            "process, or wait with --wait-for-lease"
+        )
+        raise LeaseHeldError(msg) from error
 
 
 def _prove(connection: Connection, held: Archived, **changes: object) -> None:

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cached_property
@@ -19,6 +20,7 @@ from service.ports import ArchiveFiles
 Reached = Callable[[ArchiveStep], None]
 SUFFIX = ".parquet"
 _LOCK = ".lock"
+_PROBE_BYTES = 4096
 _CONFLICTS = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "412", "409"})
 _CREATED: Mapping[str, str] = {"IfNoneMatch": "*"}
 
@@ -92,6 +94,19 @@ class LocalFiles:
     def delete(self, at: TopicPartition, first: int) -> None:
         """Missing is fine."""
         (self._folder / place(at) / file_name(first)).unlink(missing_ok=True)
+
+    def probe(self) -> None:
+        """UnavailableError where the folder cannot be made or written."""
+        path = self._folder / f".{secrets.token_hex(8)}.probe"
+        with self._writing():
+            self._folder.mkdir(parents=True, exist_ok=True)
+            try:
+                with path.open("wb") as file:
+                    file.write(bytes(_PROBE_BYTES))
+                    file.flush()
+                    os.fsync(file.fileno())
+            finally:
+                path.unlink(missing_ok=True)
 
     def _write(self, path: Path, data: bytes) -> None:
         with path.open("wb") as file:
@@ -170,6 +185,15 @@ class RemoteFiles:
         """Missing is fine."""
         with self._reaching(), suppress(FileNotFoundError):
             self._files.rm_file(self._path(at, first))
+
+    def probe(self) -> None:
+        """UnavailableError where an object cannot be put, or not be deleted."""
+        path = f"{self._root}/.{secrets.token_hex(8)}.probe"
+        with self._reaching():
+            if not self._guarded:
+                self._files.makedirs(self._root, exist_ok=True)
+            self._files.pipe_file(path, bytes(_PROBE_BYTES))
+            self._files.rm_file(path)
 
     def _put_guarded(self, path: str, data: bytes) -> None:
         """One request, whose answer may have been lost before: then the object is already this one."""

@@ -12,14 +12,18 @@ from typing import Any
 import pytest
 import typer
 import yaml
+from prometheus_client import CollectorRegistry
 from river import datasets
 
 from service import config
 from service.bootstrap import open_app
 from service.cli.app import app
+from service.config.sections import LOOPBACK
 from service.domain.registry import ModelName
+from service.serving.health import health_server
 from tests.services import kafka
 from tests.services.presence import need
+from tests.services.process import free_port
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "docker-compose.yml"
@@ -100,10 +104,11 @@ def test_wrong_commands_are_noticed(words: list[str]) -> None:
 
 
 def test_every_role_and_step_is_there() -> None:
-    """The key and the tables are made before the learner runs, and both are commands of the program."""
+    """The key and the tables are made before learner and archiver run, and all are commands of the program."""
     assert SERVICES["init"]["command"][0] == "init"
-    assert SERVICES["learner"]["command"][0] == "learn"
-    assert SERVICES["learner"]["depends_on"]["init"]["condition"] == "service_completed_successfully"
+    for role, command in {"learner": "learn", "archiver": "archive"}.items():
+        assert SERVICES[role]["command"][0] == command
+        assert SERVICES[role]["depends_on"]["init"]["condition"] == "service_completed_successfully"
 
 
 @pytest.mark.parametrize(("service", "name", "value"), program_variables())
@@ -166,12 +171,35 @@ def test_only_loopback_is_published() -> None:
     assert [port for port in ports if not port.startswith("127.0.0.1:")] == []
 
 
-def test_prometheus_reaches_the_learner_on_loopback(settings: config.Settings) -> None:
-    """Both share one network, and the address that is scraped is the one where the learner answers."""
-    assert SERVICES["learner"]["network_mode"] == SERVICES["prometheus"]["network_mode"] == "service:pod"
+def test_prometheus_reaches_both_on_loopback(settings: config.Settings) -> None:
+    """All share one network, and the addresses that are scraped are those where learner and archiver answer."""
+    assert {SERVICES[name]["network_mode"] for name in ("learner", "archiver", "prometheus")} == {"service:pod"}
     scraped = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text(encoding="utf-8"))
     targets = [one for job in scraped["scrape_configs"] for part in job["static_configs"] for one in part["targets"]]
-    assert targets == [f"{settings.learner.host}:{settings.learner.port}"]
+    assert targets == [f"{settings.learner.host}:{settings.learner.port}", f"{LOOPBACK[0]}:{settings.archive.port}"]
+
+
+def test_the_archiver_is_asked_for_its_own_health(settings: config.Settings) -> None:
+    """Its check asks at its port, is 0 while something answers there, and something else when nothing does."""
+    program = SERVICES["archiver"]["healthcheck"]["test"][3]
+    assert program.count(f" {settings.archive.port},") == 1
+
+    def asked(port: int) -> int:
+        words = [sys.executable, "-c", program.replace(str(settings.archive.port), str(port))]
+        return subprocess.run(words, capture_output=True, timeout=20, check=False).returncode
+
+    with health_server((LOOPBACK[0], 0), registry=CollectorRegistry(), not_ready=lambda: ["the broker is away"]) as at:
+        assert asked(at) == 0
+    assert asked(free_port()) == 1
+
+
+def test_the_archive_is_kept(settings: config.Settings) -> None:
+    """It lies in a volume of its own, wherever the program runs, on a folder that the image's user owns."""
+    assert settings.storage.archive is not None
+    for service in HEADRACE:
+        assert mounts(service)[settings.storage.archive] == "archive"
+    image = (ROOT / "deploy" / "Dockerfile").read_text(encoding="utf-8")
+    assert f"install --directory --owner headrace --group headrace {settings.storage.archive}\n" in image
 
 
 def test_grafana_reaches_prometheus() -> None:
@@ -264,7 +292,11 @@ def test_the_images_version_is_the_programs() -> None:
 def run(service: str, folder: Path, *, drop: tuple[str, ...] = (), add: tuple[str, ...] = ()) -> str:
     """What a service's command prints, with the folder's configuration in the place of the mounted one."""
     words = [word for word in SERVICES[service]["command"] if word not in drop]
-    variables = {"HEADRACE_CONFIG": str(folder / "headrace.yaml"), "HEADRACE_LEARNER__PORT": "0"}
+    variables = {
+        "HEADRACE_CONFIG": str(folder / "headrace.yaml"),
+        "HEADRACE_LEARNER__PORT": "0",
+        "HEADRACE_ARCHIVE__PORT": "0",
+    }
     done = subprocess.run(
         [sys.executable, "-m", "service", *words, *add],
         cwd=folder,
@@ -282,7 +314,7 @@ def run(service: str, folder: Path, *, drop: tuple[str, ...] = (), add: tuple[st
 def test_the_containers_commands_work_together(
     broker: kafka.Broker, postgres_url: str, topic: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The commands of the containers, in their order, on a real broker and database, end in a model that has learned."""
+    """The commands of the containers, in their order, on a real broker and database, end in a model that learned what is archived."""
     text = CONFIGURATION.read_text(encoding="utf-8").replace("/var/lib/headrace", str(tmp_path))
     (tmp_path / "headrace.yaml").write_text(text.replace("phishing.events", topic), encoding="utf-8")
     monkeypatch.setenv("HEADRACE_STORAGE__URL", postgres_url)
@@ -291,8 +323,11 @@ def test_the_containers_commands_work_together(
     run("init", tmp_path)
     run("publish", tmp_path, drop=("--rate", "200", "--repeat", "100"))
     run("learner", tmp_path, add=("--until-end",))
+    run("archiver", tmp_path, add=("--until-end",))
     with open_app(config.load(tmp_path / "headrace.yaml")) as found:
         champion = found.registry.models.get(ModelName("phishing")).champion
         assert champion is not None
         newest = found.registry.checkpoints.newest_first(champion)[0]
-    assert newest.learned == len(list(datasets.Phishing()))
+        (archived,) = found.registry.archives.list()
+    assert newest.learned == archived.records == len(list(datasets.Phishing()))
+    assert list((tmp_path / "archive" / topic / "0").glob("*.parquet"))

@@ -5,7 +5,7 @@ import re
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
@@ -17,6 +17,8 @@ import yaml
 from prometheus_client import CollectorRegistry, ProcessCollector
 from river import metrics as river_metrics
 
+from service.config import Learner
+from service.config.sections import Archive
 from service.domain.registry import CommandKind
 from service.metrics import PrometheusTelemetry
 from tests.acceptance.harness import PHISHING, Deployment, phishing_events, terminate, wait_until
@@ -54,7 +56,7 @@ def expressions() -> dict[str, str]:
 
 
 def exported() -> dict[str, set[str]]:
-    """Every sample that a learner exports, with its labels."""
+    """Every sample that a learner or an archiver exports, with its labels."""
     registry = CollectorRegistry()
     telemetry = PrometheusTelemetry(registry)
     found: dict[str, set[str]] = {"up": set()}
@@ -134,7 +136,7 @@ def test_every_query_parses(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("where", expressions())
 def test_queries_name_what_the_program_exports(where: str) -> None:
-    """A query names only metrics that a learner has, and only labels that these have."""
+    """A query names only metrics that a learner or an archiver has, and only labels that these have."""
     expr = expressions()[where]
     names = named_metrics(expr)
     assert names
@@ -155,7 +157,7 @@ def test_legends_and_messages_name_labels_that_are_left() -> None:
 
 
 def test_every_metric_is_shown() -> None:
-    """The dashboard or an alert has each metric that the learner exports, so that none is exported for nothing."""
+    """The dashboard or an alert has each metric that the program exports, so that none is exported for nothing."""
     shown = {name for expr in expressions().values() for name in named_metrics(expr)}
     bases = {re.sub(r"_(?:bucket|sum|count)$", "", name) for name in shown}
     ours = {re.sub(r"_(?:bucket|sum|count)$", "", name) for name in exported() if name.startswith("headrace_")}
@@ -191,13 +193,15 @@ def test_the_alert_knows_in_which_direction_each_metric_is_better() -> None:
 
 
 @contextmanager
-def prometheus(folder: Path, port: int) -> Iterator[int]:
-    """A real Prometheus with the configuration of deploy/, but for the learner's port and the pace."""
+def prometheus(folder: Path, ports: Mapping[int, int]) -> Iterator[int]:
+    """A real Prometheus with the configuration of deploy/, but for the ports where they answer and the pace."""
     program = shutil.which("prometheus")
     need(None if program else "prometheus is not installed")
     shutil.copytree(DEPLOY / "prometheus", folder)
     configuration = folder / "prometheus.yml"
-    text = configuration.read_text(encoding="utf-8").replace(":9464", f":{port}").replace("10s", "1s")
+    text = configuration.read_text(encoding="utf-8").replace("10s", "1s")
+    for usual, port in ports.items():
+        text = text.replace(f":{usual}", f":{port}")
     configuration.write_text(text, encoding="utf-8")
     listen = free_port()
     command = [program or "", f"--config.file={configuration}", f"--storage.tsdb.path={folder / 'data'}"]
@@ -229,30 +233,34 @@ def series(port: int, expr: str) -> list[Any]:
 
 
 @contextmanager
-def busy_learner(folder: Path) -> Iterator[int]:
-    """A learner that has learned, refused an event and rolled back; yields its port."""
+def busy(folder: Path) -> Iterator[dict[int, int]]:
+    """A learner that has learned, refused an event and rolled back, and an archiver; their ports by the usual ones."""
     named = {"labels": PHISHING["events"], "drift": [{"name": "errors", "detector": "drift.ADWIN"}]}
-    deployment = Deployment(folder, model={**PHISHING, **named})
+    deployment = Deployment(folder, model={**PHISHING, **named}, archive={"every": "100ms"})
     asked = [b'{"id": "asked-%d", "x": {"age_of_domain": 1}}' % number for number in range(20)]
     answers = [b'{"id": "asked-%d", "y": true}' % number for number in range(10)]
     deployment.publish([*phishing_events(3000), *asked, *answers, b"not json"])
-    process = deployment.start("learn")
+    processes = [deployment.start("learn"), deployment.start("archive")]
+    answering = re.compile(r"archiver_started +pid=[0-9]+ +port=([0-9]+)")
     try:
         wait_until(lambda: deployment.learned() >= 3000)
         with deployment.app() as app:
             app.act("phishing", CommandKind.SNAPSHOT, {"reason": "test"}, actor="test")
             app.act("phishing", CommandKind.ROLLBACK, {"to": 1, "reason": "test"}, actor="test")
-        yield deployment.port()
+        wait_until(lambda: answering.search(deployment.log()))
+        yield {Learner().port: deployment.port(), Archive().port: int(answering.findall(deployment.log())[0])}
     finally:
-        terminate(process)
+        for process in processes:
+            terminate(process)
 
 
 @pytest.mark.slow
-def test_every_panel_shows_a_real_learner(tmp_path: Path) -> None:
-    """A real Prometheus, scraping a real learner, answers every query of the dashboard with data."""
+def test_every_panel_shows_the_real_program(tmp_path: Path) -> None:
+    """A real Prometheus, scraping a real learner and a real archiver, answers every query of the dashboard with data."""
     panels_only = {where: expr for where, expr in expressions().items() if where.startswith("panel")}
-    with busy_learner(tmp_path / "headrace") as port, prometheus(tmp_path / "prometheus", port) as at:
-        wait_until(lambda: series(at, "count_over_time(up[1m]) > 3"))
+    with busy(tmp_path / "headrace") as ports, prometheus(tmp_path / "prometheus", ports) as at:
+        wait_until(lambda: len(series(at, "count_over_time(up[1m]) > 3")) == len(ports))
+        assert len(series(at, "up == 1")) == len(ports)
         for where, expr in panels_only.items():
             if not named_metrics(expr) & ONLY_AFTER_AN_OUTAGE:
                 assert series(at, expr), f"{where} shows nothing"
