@@ -18,6 +18,7 @@ from service.stream.archive_rows import Rows, decode
 from service.stream.decoders import make_decoder
 
 AT = TopicPartition("events", 0)
+OF_LABELS = TopicPartition("labels", 0)
 NOW = 1_700_000_000_000
 END = 65_536
 
@@ -68,8 +69,8 @@ def model(task: Task = Task.BINARY, **changes: Any) -> ModelSpec:
 
 def archived(spec: ModelSpec, runs: list[Records], *, raw: bool = False, rewrite: bool = False) -> bytes:
     """The file of these runs; rewritten after each where the range grows over restarts."""
-    topic, decoder = ArchivedTopic(spec.events, spec, raw), make_decoder(spec)
-    facts, held, data = FileFacts(AT, 0, END, (), 0, -1), None, b""
+    topic, decoder = ArchivedTopic(runs[0].at.topic, spec, raw), make_decoder(spec)
+    facts, held, data = FileFacts(runs[0].at, 0, END, (), 0, -1), None, b""
     range_ = OpenRange(topic, decoder, facts)
     for run in runs:
         range_.add(run)
@@ -98,7 +99,7 @@ def outcomes(found: list[Decoded]) -> dict[int, str]:
     return outcome
 
 
-def runs_of(values: list[bytes], cuts: list[int]) -> list[Records]:
+def runs_of(values: list[bytes], cuts: list[int], *, at: TopicPartition = AT) -> list[Records]:
     """The values with gaps between their offsets, cut into runs."""
     offsets = [2 * n + n // 5 for n in range(len(values))]
     stamps = [NOW + n % 7 for n in range(len(values))]
@@ -106,7 +107,7 @@ def runs_of(values: list[bytes], cuts: list[int]) -> list[Records]:
     found = []
     for a, b in pairwise(borders):
         after = offsets[b] if b < len(values) else offsets[-1] + 3
-        found.append(Records(AT, offsets[a:b], stamps[a:b], values[a:b], after))
+        found.append(Records(at, offsets[a:b], stamps[a:b], values[a:b], after))
     return found
 
 
@@ -129,6 +130,68 @@ def test_reading_equals_decoding(values: list[bytes], cuts: list[int], task: Tas
     assert all(one.first_offset <= it.offset < one.next_offset for one in found for it in one.events)
     if raw:
         assert outcomes(read(data, decoder, columns=False)) == expected
+
+
+@st.composite
+def told(draw: st.DrawFn) -> bytes:
+    """Labels as records of their own, good and bad, steady and wild, in the envelope and in a layout of the user's."""
+    if draw(st.integers(0, 9)) == 0:
+        return draw(st.binary(max_size=20))
+    wild = draw(st.integers(0, 3)) == 0
+    found: dict[str, Any] = {"id": draw(ids if wild else st.integers(0, 10**6)), "y": draw(labels)}
+    if draw(st.booleans()):
+        found["ts"] = draw(st.integers(0, NOW) | st.just("2023-01-31T12:00:00Z") | st.just("then"))
+    if draw(st.integers(0, 3)) == 0:
+        found["extra"] = {"k": [1, ":"]}
+    if draw(st.integers(0, 9)) == 0:
+        found["x"] = draw(st.just({}) | st.just({"a": 1}) | st.none())
+    if draw(st.integers(0, 3)) == 0:
+        found = {"tx": {"id": found.get("id"), "fraud": found.get("y")}, **found}
+    return json.dumps(found).encode("utf-8", errors="surrogatepass")
+
+
+LAYOUTS: dict[str, dict[str, Any]] = {
+    "a topic of labels": {"labels": "labels"},
+    "a topic of labels in a layout of its own": {
+        "labels": "labels",
+        "label_fields": {"id": "$.tx.id", "y": "$.tx.fraud"},
+    },
+    "a mixed topic": {"labels": "events"},
+    "a mixed topic with mapped fields": {"labels": "events", "fields": {"id": "id", "x": "$.x", "y": "y", "ts": "ts"}},
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@settings(max_examples=100, deadline=None)
+@given(st.data(), st.lists(st.integers(0, 30), max_size=3), st.sampled_from(list(Task)), st.booleans(), st.booleans())
+def test_reading_labels_equals_decoding(
+    layout: str, data: st.DataObject, cuts: list[int], task: Task, raw: bool, rewrite: bool
+) -> None:
+    """Labels that are records of their own come back exactly, as do events between them and refusals of both."""
+    spec = model(task, **LAYOUTS[layout])
+    at = AT if spec.labels == spec.events else OF_LABELS
+    values = data.draw(st.lists(told() | documents() if at == AT else told(), min_size=1, max_size=30))
+    runs, decoder = runs_of(values, cuts, at=at), make_decoder(spec)
+    expected = outcomes([decoder.decode(run) for run in runs])
+    file = archived(spec, runs, raw=raw, rewrite=rewrite)
+    found = read(file, decoder)
+    assert outcomes(found) == expected
+    assert all(one.first_offset <= it.offset < one.next_offset for one in found for it in one.truths)
+    if raw:
+        assert outcomes(read(file, decoder, columns=False)) == expected
+
+
+@pytest.mark.parametrize("layout", ["a topic of labels", "a mixed topic"])
+def test_steady_labels_need_no_bytes(layout: str) -> None:
+    """Good labels lie in the columns alone, and what they are is a label and no event without features."""
+    spec = model(**LAYOUTS[layout])
+    at = AT if spec.labels == spec.events else OF_LABELS
+    values = [msgspec.json.encode({"id": n if n % 2 else f"i{n}", "y": n % 3 == 0, "ts": n}) for n in range(50)]
+    file = archived(spec, runs_of(values, [], at=at))
+    assert opened(file, "file")[1].column("raw").null_count == 50
+    found = read(file, make_decoder(spec))
+    assert sum(len(one.truths) for one in found) == 50
+    assert not any(one.events or one.refusals for one in found)
 
 
 def _event(number: int, **changes: Any) -> bytes:
