@@ -7,10 +7,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import settings
 
 from tests.services import kafka, postgres
 from tests.services.presence import need
+
+
+@pytest.fixture(autouse=True)
+def _log_anew() -> Iterator[None]:
+    """A command that ran in this process leaves its logger's file closed."""
+    yield
+    structlog.reset_defaults()
+
 
 settings.register_profile("headrace", deadline=None)
 settings.load_profile("headrace")

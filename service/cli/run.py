@@ -22,6 +22,7 @@ from service.errors import ConfigurationError
 from service.metrics import PrometheusTelemetry
 from service.operations.host import LearnOptions
 from service.serving.health import health_server
+from service.storage.signing import load_key
 
 _log = structlog.get_logger(__name__)
 
@@ -45,6 +46,7 @@ def run(config: ConfigOption = None) -> None:
     with reported():
         settings = load(config)
         set_up_logging(settings)
+        load_key(settings.storage.key_file)  # said once here, and not by every role
         nonce = secrets.token_hex(6)
         others = secrets.token_hex(6)
         roles = {"learner": lambda: _child(lambda: learn_here(settings, [], LearnOptions(), nonce=nonce))}

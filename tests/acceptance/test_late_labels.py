@@ -74,10 +74,11 @@ def test_equals_rivers_delayed_validation(tmp_path: Path, kafka: dict[str, Any] 
     assert deployment.state().counts == {"learned": EVENTS, "predicted": EVENTS}
 
 
+# River adds up macro averages in the order of a set of texts, which no two processes share: micro ones are exact.
 OTHERS: dict[str, tuple[str, Any, Any, str]] = {
     "tree": ("binary", "tree.HoeffdingTreeClassifier", datasets.Phishing, "F1"),
     "forest": ("binary", {"forest.ARFClassifier": {"n_models": 3}}, datasets.Bananas, "Accuracy"),
-    "multiclass": ("multiclass", "naive_bayes.GaussianNB", datasets.ImageSegments, "MacroF1"),
+    "multiclass": ("multiclass", "naive_bayes.GaussianNB", datasets.ImageSegments, "MicroF1"),
     "regression": (
         "regression",
         ["preprocessing.StandardScaler", "linear_model.LinearRegression"],
