@@ -86,7 +86,7 @@ class Learner:
         refused += self._failures(decoded.at, learned.failed, arranged)
         signals = self._scoring.score(decoded.at, learned)
         refusals = [*decoded.refusals, *(_refusal(one, decoded.payload(one[0].offset)) for one in refused)]
-        asked = [type(item) for item in learned.items].count(Question)
+        asked = list(map(type, learned.items)).count(Question) if self.waiting else 0
         counts = Counter(
             learned=len(learned.items) - asked,
             predicted=asked if self.waiting else len(fresh) - len(arranged.items),

@@ -55,7 +55,7 @@ class MicroBatch:
         """
         if self._size == 1:
             return self._stepper.learn(items, before=before)
-        if not any(isinstance(item, Question) for item in items):
+        if Question not in set(map(type, items)):
             return self._collect(at, items, table=table, watch=watch)
         parts: list[Learned] = []
         refused: list[Item] = []
@@ -102,11 +102,13 @@ class MicroBatch:
     def _learn_one_batch(
         self, at: TopicPartition, items: Sequence[Item], table: Table | None = None, *, watch: Watch | None
     ) -> Learned:
-        answers = [item for item in items if isinstance(item, Answer)]
-        events = [item if isinstance(item, Event) else taught(cast("Answer", item)) for item in items]
+        answers = Answer in set(map(type, items))
+        events: Sequence[Event] = cast("Sequence[Event]", items)
+        if answers:
+            events = [item if isinstance(item, Event) else taught(cast("Answer", item)) for item in items]
         known = _table(events) if table is None else table
         whole = known if {event.weight for event in events} == {1.0} else None
-        learn = partial(_learn_first, events if answers else cast("Sequence[Event]", items), whole)
+        learn = partial(_learn_first, events, whole)
         if watch is None:
             learned = learn(self._stepper, len(items))
         else:

@@ -134,6 +134,9 @@ class Scoring:
 
 def _by_partition(at: TopicPartition, items: Sequence[Item]) -> Iterator[tuple[TopicPartition, Sequence[Item]]]:
     """Items whose events stand in one partition, in order."""
+    if Answer not in set(map(type, items)):
+        yield at, items
+        return
     places = [item.question.at if type(item) is Answer else at for item in items]
     if places.count(places[0]) == len(places):
         yield places[0], items

@@ -54,8 +54,10 @@ def event_of(item: Item) -> Event:
 
 def labels_of(items: Sequence[Item]) -> list[Label]:
     """What is learned, of events and answers."""
-    found = [item.truth.y if type(item) is Answer else cast("Event", item).y for item in items]
-    return cast("list[Label]", found)
+    given = cast("Sequence[Any]", items)
+    if Answer not in set(map(type, given)):
+        return [item.y for item in given]
+    return [item.truth.y if type(item) is Answer else item.y for item in given]
 
 
 def taught(answer: Answer) -> Event:
