@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeAlias, cast
 import msgspec
 from msgspec import UNSET
 
-from service.domain.events import Decoded, Event, Label, Records, Refusal, Task
+from service.domain.events import Decoded, Event, Features, Label, Records, Refusal, Task
 from service.stream import parts
 from service.stream.documents import colons_explained, document
 from service.stream.parts import PartError
@@ -92,6 +92,28 @@ class EnvelopeDecoder:
             return None
         whole = cast("Sequence[Envelope]", block)
         xs = [one.x for one in whole]
+        return self._plain(records, whole, xs, at) or self._columns(records, whole, xs, at)
+
+    def _plain(
+        self, records: Records, whole: Sequence[Envelope], xs: Sequence[Features], at: slice
+    ) -> list[Event] | None:
+        """The commonest form, which has nothing but id, features and a label of the task's own type."""
+        first = whole[0]
+        ys = [one.y for one in whole]
+        if not _absent((first.ts, first.group, first.weight)) or set(map(type, ys)) not in _STEADY_LABELS[self._task]:
+            return None
+        # Each further part, and each repeated key, would bring a colon more.
+        if b"".join(records.values[at]).count(b":") != 3 * len(whole) + sum(map(len, xs)):
+            return None
+        try:
+            ids = _ids([one.id for one in whole])
+        except PartError:
+            return None
+        return [*map(Event, records.offsets[at], ids, records.timestamps[at], xs, cast("Sequence[Label]", ys))]
+
+    def _columns(
+        self, records: Records, whole: Sequence[Envelope], xs: Sequence[Features], at: slice
+    ) -> list[Event] | None:
         ts, ys = [one.ts for one in whole], [one.y for one in whole]
         groups, weights = [one.group for one in whole], [one.weight for one in whole]
         if not _all_keys_once(records.values[at], whole, optional=(ts, ys, groups, weights)):
