@@ -29,9 +29,12 @@ def measure(events: int) -> list[Claim]:
         postgres = Postgres()
         stack.callback(postgres.stop)
         postgres.start()
+        folders = [stack.enter_context(TemporaryDirectory()) for _ in range(2)]
+        for folder, url in zip(folders, (None, postgres.database()), strict=True):
+            Deployment(Path(folder), model={**model(), "events": TOPIC, "labels": LABELS}, registry_url=url)
         pool = stack.enter_context(ThreadPoolExecutor(2))
         at_once = partial(_sustained, lead=lead, seconds=seconds)
-        for found in pool.map(at_once, ("SQLite", "PostgreSQL"), (None, postgres.database())):
+        for found in pool.map(at_once, ("SQLite", "PostgreSQL"), folders):
             claims += found
     return claims
 
@@ -55,11 +58,9 @@ def _lap(events: int, *, labels: bool) -> Lap:
             return found.lap()
 
 
-def _sustained(name: str, url: str | None, *, lead: int, seconds: float) -> list[Claim]:
-    with TemporaryDirectory() as folder:
-        Deployment(Path(folder), model={**model(), "events": TOPIC, "labels": LABELS}, registry_url=url)
-        with contestant("sustained", folder=folder, lead=lead, rate=RATE, seconds=seconds) as found:
-            lap = found.lap()
+def _sustained(name: str, folder: str, *, lead: int, seconds: float) -> list[Claim]:
+    with contestant("sustained", folder=folder, lead=lead, rate=RATE, seconds=seconds) as found:
+        lap = found.lap()
     early, late, behind = lap.resident
     waiting = f"{name}, {lead:,} events waiting"
     return [
