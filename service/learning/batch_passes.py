@@ -7,35 +7,26 @@ equal river's bit for bit. Every other estimator gets a data frame.
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 from river import compose, linear_model, preprocessing
 
 from service.domain.events import Task
 from service.learning.binary_probabilities import BinaryProbabilities
+from service.learning.columns import Columns, Matrix
 from service.learning.passes import Prediction
-
-Matrix = npt.NDArray[np.float64]
-
-
-class Table(NamedTuple):
-    """Features as numbers: a row an event."""
-
-    columns: tuple[str, ...]
-    rows: Matrix
 
 
 class BatchPass(Protocol):
     """What an estimator says of a batch, and how it learns it."""
 
-    def predict(self, table: Table) -> Sequence[Prediction]:
+    def predict(self, events: Columns) -> Sequence[Prediction]:
         """A prediction an event; learns nothing."""
         ...
 
-    def learn(self, table: Table, labels: Sequence[Any]) -> None:
+    def learn(self, events: Columns) -> None:
         """The whole batch at once."""
         ...
 
@@ -54,9 +45,9 @@ class _Framed:
         self._task = task
         self._probabilities = probabilities
 
-    def predict(self, table: Table) -> Sequence[Prediction]:
+    def predict(self, events: Columns) -> Sequence[Prediction]:
         """Values, labels, or probabilities of the classes seen so far."""
-        frame = _frame(table)
+        frame = _frame(events)
         if not self._probabilities:
             return list(self._estimator.predict_many(frame).to_list())
         found = self._estimator.predict_proba_many(frame)
@@ -65,9 +56,9 @@ class _Framed:
             return BinaryProbabilities(*(column.to_numpy() for column in found.get_columns()))
         return [dict(zip(labels, row, strict=True)) for row in found.rows()]
 
-    def learn(self, table: Table, labels: Sequence[Any]) -> None:
+    def learn(self, events: Columns) -> None:
         """As `learn_many`."""
-        self._estimator.learn_many(_frame(table), pl.Series("y", labels))
+        self._estimator.learn_many(_frame(events), pl.Series("y", events.ys))
 
     def _classes(self, columns: Sequence[str]) -> list[Any]:
         if self._task is not Task.BINARY:
@@ -82,21 +73,21 @@ class _ScaledLogistic:
         self._scaler = scaler
         self._model = model
 
-    def predict(self, table: Table) -> Sequence[Prediction]:
+    def predict(self, events: Columns) -> Sequence[Prediction]:
         """Probabilities of both classes."""
-        columns = list(table.columns)
-        linear = self._model._raw_dot_many(self._scaled(columns, np.asfortranarray(table.rows)), columns)
+        columns = list(events.names)
+        linear = self._model._raw_dot_many(self._scaled(columns, _matrix(events)), columns)
         positive: Matrix = self._model.loss.mean_func(linear)
         return BinaryProbabilities(1.0 - positive, positive)
 
-    def learn(self, table: Table, labels: Sequence[Any]) -> None:
+    def learn(self, events: Columns) -> None:
         """The scaler learns first, then the model one step on the mean gradient."""
-        columns, matrix = list(table.columns), np.asfortranarray(table.rows)
+        columns, matrix = list(events.names), _matrix(events)
         self._scaler_learns(columns, matrix)
         model, scaled = self._model, self._scaled(columns, matrix)
         saved = model._enter_learn_mode(set(columns))
         try:
-            model._fit(x=columns, y=np.array(labels), w=1, get_grad=partial(model._eval_gradient_many, scaled))
+            model._fit(x=columns, y=np.array(events.ys), w=1, get_grad=partial(model._eval_gradient_many, scaled))
         finally:
             model._exit_learn_mode(saved)
         model._y_name = "y"
@@ -132,5 +123,10 @@ def _scaled_logistic(estimator: Any) -> tuple[Any, Any] | None:
     return scaler, model
 
 
-def _frame(table: Table) -> pl.DataFrame:
-    return pl.DataFrame(table.rows, schema=list(table.columns), orient="row")
+def _matrix(events: Columns) -> Matrix:
+    """A row an event, as a data frame has it."""
+    return np.asfortranarray(events.numbers.T)
+
+
+def _frame(events: Columns) -> pl.DataFrame:
+    return pl.DataFrame(events.numbers.T, schema=list(events.names), orient="row")

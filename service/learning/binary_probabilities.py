@@ -24,6 +24,13 @@ class BinaryProbabilities(Sequence[dict[bool, float]]):
             return BinaryProbabilities(self._negative[at], self._positive[at])
         return {False: float(self._negative[at]), True: float(self._positive[at])}
 
+    def joined(self, others: Sequence[Any]) -> Sequence[Any]:
+        """These, then the others."""
+        if not isinstance(others, BinaryProbabilities):
+            return [*self, *others]
+        negative = np.concatenate((self._negative, others._negative))
+        return BinaryProbabilities(negative, np.concatenate((self._positive, others._positive)))
+
     def total(self) -> float:
         """A sum in which anything that is not finite shows."""
         return float(self._negative.sum() + self._positive.sum())

@@ -5,9 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
-import numpy as np
-import numpy.typing as npt
-
 from service.domain.events import Event, Reason, Scalar, Task, Truth
 from service.domain.specification import GuardSpec
 from service.learning.feature_range import KINDS, FeatureRange, Kind
@@ -27,12 +24,10 @@ class Refused(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """Both lists in the order given; `matrix` (events by `columns`) where all is numbers of one layout."""
+    """Both in the order given."""
 
-    events: list[Event]
+    events: Sequence[Event]
     refused: list[Refused]
-    matrix: npt.NDArray[np.float64] | None = None
-    columns: tuple[str, ...] | None = None
 
 
 class _Fault(NamedTuple):
@@ -69,14 +64,13 @@ class Guard:
 
     def admit(self, events: Sequence[Event]) -> Admitted:
         """Judge the events in order and learn from those that pass."""
-        batch = self._uniform(events)
-        if batch is not None:
-            return Admitted(list(events), [], batch.matrix(), batch.names or None)
+        if self._uniform(events):
+            return Admitted(events, [])
         admitted: list[Event] = []
         refused: list[Refused] = []
         for start in range(0, len(events), _CHUNK):
             chunk = events[start : start + _CHUNK]
-            if self._uniform(chunk) is not None:
+            if self._uniform(chunk):
                 admitted.extend(chunk)
             else:
                 self._one_by_one(chunk, admitted, refused)
@@ -103,17 +97,17 @@ class Guard:
                 refused.append((truth, fault.reason, fault.detail))
         return admitted, refused
 
-    def _uniform(self, events: Sequence[Event]) -> UniformBatch | None:
-        """The batch, learned whole, where it passes at the limits of its beginning.
+    def _uniform(self, events: Sequence[Event]) -> bool:
+        """Whether the batch passes whole at the limits of its beginning; then it is learned.
 
         Limits only widen while values are accepted, so event by event would admit it as well.
         """
         batch = UniformBatch.of(events, features=self._features, label=self._label)
         if batch is None or not batch.passes(self._spec):
-            return None
+            return False
         batch.learn()
         self._accepted += len(events)
-        return batch
+        return True
 
     def _one_by_one(self, events: Sequence[Event], admitted: list[Event], refused: list[Refused]) -> None:
         for event in events:

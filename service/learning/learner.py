@@ -13,7 +13,7 @@ from service.domain.position import Run, merged
 from service.domain.specification import ModelSpec
 from service.errors import ArtifactError
 from service.learning import codec
-from service.learning.batch_passes import Table
+from service.learning.columns import Columns
 from service.learning.dedupe import Dedupe
 from service.learning.drift import DriftSignal
 from service.learning.guard import Admitted, Guard
@@ -78,10 +78,10 @@ class Learner:
         """
         admitted, truths, untrue = self._admitted(decoded)
         fresh, heavy = self._stepper.weighable(self._fresh(admitted.events))
-        arranged = self._arranged(decoded.at, fresh, truths, supplied)
-        whole = len(arranged.items) == len(admitted.events) and not truths
-        table = _table(admitted) if whole else None
-        learned = self._batch.learn(decoded.at, arranged.items, table=table, before=before, watch=watch)
+        plain = self.waiting is None and isinstance(fresh, Columns)
+        arranged = Arranged() if plain else self._arranged(decoded.at, fresh, truths, supplied)
+        items = fresh if plain else arranged.items
+        learned = self._batch.learn(decoded.at, items, before=before, watch=watch)
         refused: list[tuple[Event | Truth, Reason, str]] = [*admitted.refused, *heavy, *untrue]
         refused += self._failures(decoded.at, learned.failed, arranged)
         signals = self._scoring.score(decoded.at, learned)
@@ -89,7 +89,7 @@ class Learner:
         asked = list(map(type, learned.items)).count(Question) if self.waiting else 0
         counts = Counter(
             learned=len(learned.items) - asked,
-            predicted=asked if self.waiting else len(fresh) - len(arranged.items),
+            predicted=asked if self.waiting else len(fresh) - len(items),
             duplicate=len(admitted.events) - len(fresh) - len(heavy),
             dead=len(refusals),
         )
@@ -181,8 +181,7 @@ class Learner:
         return self._scoring.kept
 
     def _fresh(self, events: Sequence[Event]) -> Sequence[Event]:
-        ids: list[EventId] = [event.id for event in events]
-        fresh = self._dedupe.fresh(ids)
+        fresh = self._dedupe.fresh(events.ids if isinstance(events, Columns) else [event.id for event in events])
         if fresh is None:
             return events
         return [event for event, new in zip(events, fresh, strict=True) if new]
@@ -267,12 +266,6 @@ def _waiting(spec: ModelSpec, state: Mapping[str, Any] | None) -> Waiting | None
     if spec.labels is None:
         return None
     return Waiting(ttl_s=spec.label_ttl, remember=spec.dedupe.events, most=spec.pending.events, state=state)
-
-
-def _table(admitted: Admitted) -> Table | None:
-    if admitted.matrix is None or admitted.columns is None:
-        return None
-    return Table(admitted.columns, admitted.matrix)
 
 
 def _refusal(refused: tuple[Event | Truth, Reason, str], payload: bytes) -> Refusal:

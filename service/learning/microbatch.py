@@ -5,18 +5,18 @@ checkpoint. Predictions of a batch are made before any of it is learned.
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
-from itertools import chain, groupby
+from functools import partial, reduce
+from itertools import groupby
 from typing import Any, Self, cast
 
 import msgspec
-import numpy as np
 
 from service.domain.events import Event, TopicPartition, Truth
-from service.learning.batch_passes import Table
+from service.learning.binary_probabilities import BinaryProbabilities
+from service.learning.columns import Columns, joined, regular
 from service.learning.rehearsal import Watch, watched
 from service.learning.stepper import Learned, Stepper, without_answers_to
-from service.learning.waiters import Answer, Item, Question, taught
+from service.learning.waiters import Answer, Item, Question, offsets_of, taught
 
 
 class MicroBatch:
@@ -25,8 +25,7 @@ class MicroBatch:
     def __init__(self, stepper: Stepper, *, size: int) -> None:
         self._stepper = stepper
         self._size = size
-        self._waiting: dict[TopicPartition, list[Item]] = {}
-        self._tables: dict[TopicPartition, Table | None] = {}
+        self._waiting: dict[TopicPartition, Sequence[Item]] = {}
 
     @classmethod
     def restore(cls, stepper: Stepper, *, size: int, state: Sequence[Any]) -> Self:
@@ -44,19 +43,18 @@ class MicroBatch:
         at: TopicPartition,
         items: Sequence[Item],
         *,
-        table: Table | None = None,
         before: Callable[[Item], None] | None = None,
         watch: Watch | None = None,
     ) -> Learned:
-        """Learn every batch of the partition that is full; `table` is what all items say, where it is known.
+        """Learn every batch of the partition that is full.
 
         Questions are predicted at once, by what was learned before them. `before` is told of each event that is
         learned on its own, `watch` of each batch.
         """
         if self._size == 1:
             return self._stepper.learn(items, before=before)
-        if Question not in set(map(type, items)):
-            return self._collect(at, items, table=table, watch=watch)
+        if isinstance(items, Columns) or Question not in set(map(type, items)):
+            return self._collect(at, items, watch=watch)
         parts: list[Learned] = []
         refused: list[Item] = []
         for asks, group in groupby(items, key=lambda item: isinstance(item, Question)):
@@ -64,85 +62,76 @@ class MicroBatch:
             learned = self._stepper.learn(run) if asks else self._collect(at, run, watch=watch)
             refused += [item for item, _, _ in learned.failed if isinstance(item, Question)]
             parts.append(Learned(learned.items, learned.predictions, [*learned.failed, *lost]))
-        return _joined(parts)
+        return _all(parts)
 
     def flush(self, at: TopicPartition, *, watch: Watch | None = None) -> Learned:
         """Learn what waits of the partition, full or not."""
         ready = self._waiting.pop(at, [])
-        self._tables.pop(at, None)
         return self._learn_one_batch(at, ready, watch=watch) if ready else Learned([], [])
 
     def remove(self, at: TopicPartition, offset: int) -> Item:
         """Take out what waits from this record, as if it had never come; StopIteration if nothing does."""
-        waiting = self._waiting.get(at, [])
+        waiting = list(self._waiting.get(at, []))
         index = next(index for index, item in enumerate(waiting) if item.offset == offset)
-        self._tables.pop(at, None)
-        return waiting.pop(index)
+        found = waiting.pop(index)
+        self._waiting[at] = waiting
+        return found
 
     def places(self) -> Sequence[tuple[TopicPartition, int]]:
         """The records from which something waits: their partitions and offsets."""
-        return [(at, item.offset) for at, items in self._waiting.items() for item in items]
+        return [(at, offset) for at, items in self._waiting.items() for offset in offsets_of(items)]
 
     def partitions(self) -> Sequence[TopicPartition]:
         """The partitions of which something waits."""
         return [at for at, items in self._waiting.items() if items]
 
-    def _collect(
-        self, at: TopicPartition, items: Sequence[Item], *, table: Table | None = None, watch: Watch | None
-    ) -> Learned:
-        kept = self._waiting.get(at, [])
-        waiting = [*kept, *items]
-        known = _joined_tables(self._tables.get(at), table) if kept else table
+    def _collect(self, at: TopicPartition, items: Sequence[Item], *, watch: Watch | None) -> Learned:
+        waiting = joined(self._waiting.get(at, []), items)
         whole = len(waiting) - len(waiting) % self._size
         self._waiting[at] = waiting[whole:]
-        self._tables[at] = _last_rows(known or table, len(waiting) - whole)
-        batches = [(waiting[i : i + self._size], _rows(known, i, self._size)) for i in range(0, whole, self._size)]
-        return _joined([self._learn_one_batch(at, batch, rows, watch=watch) for batch, rows in batches])
+        batches = [waiting[first : first + self._size] for first in range(0, whole, self._size)]
+        return _all([self._learn_one_batch(at, batch, watch=watch) for batch in batches])
 
-    def _learn_one_batch(
-        self, at: TopicPartition, items: Sequence[Item], table: Table | None = None, *, watch: Watch | None
-    ) -> Learned:
-        answers = Answer in set(map(type, items))
-        events: Sequence[Event] = cast("Sequence[Event]", items)
-        if answers:
-            events = [item if isinstance(item, Event) else taught(cast("Answer", item)) for item in items]
-        known = _table(events) if table is None else table
-        whole = known if {event.weight for event in events} == {1.0} else None
-        learn = partial(_learn_first, events, whole)
+    def _learn_one_batch(self, at: TopicPartition, items: Sequence[Item], *, watch: Watch | None) -> Learned:
+        learn = partial(_learn_first, items if isinstance(items, Columns) else _numbered(items))
         if watch is None:
             learned = learn(self._stepper, len(items))
         else:
-            learned = watched(watch, self._stepper, learn, at=at, offsets=[item.offset for item in items])
-        if not answers:
-            return learned
-        return _as_answered(learned, dict(zip(map(id, events), items, strict=True)))
+            learned = watched(watch, self._stepper, learn, at=at, offsets=offsets_of(items))
+        return learned if isinstance(items, Columns) else _as_given(learned, items)
 
 
-def _learn_first(events: Sequence[Event], table: Table | None, stepper: Stepper, count: int) -> Learned:
-    """At once where there is a table of all of them, else event by event."""
-    if table is None:
-        return stepper.learn(events[:count])
-    return stepper.learn_many(events[:count], Table(table.columns, table.rows[:count]))
+def _numbered(items: Sequence[Item]) -> Sequence[Event]:
+    """What is learned, under its place in the batch: in columns if all of it fits, else as columns would give it."""
+    events = [item if isinstance(item, Event) else taught(cast("Answer", item)) for item in items]
+    columns = Columns.of(events)
+    if columns is not None:
+        columns.offsets = range(len(items))
+        return columns
+    return [regular(event, offset=place) for place, event in enumerate(events)]
 
 
-def _rows(table: Table | None, first: int, count: int) -> Table | None:
-    return None if table is None else Table(table.columns, table.rows[first : first + count])
+def _learn_first(events: Sequence[Event], stepper: Stepper, count: int) -> Learned:
+    """At once where they are columns, else event by event."""
+    first = events[:count]
+    return stepper.learn_many(first) if isinstance(first, Columns) else stepper.learn(first)
 
 
-def _as_answered(learned: Learned, items: dict[int, Item]) -> Learned:
+def _as_given(learned: Learned, items: Sequence[Item]) -> Learned:
     """The batch in terms of its items; what was predicted before stands for what the batch predicted."""
-    done = [items[id(event)] for event in learned.items]
-    predictions = [
-        item.question.prediction if isinstance(item, Answer) else prediction
-        for item, prediction in zip(done, learned.predictions, strict=True)
-    ]
-    return Learned(done, predictions, [(items[id(event)], reason, why) for event, reason, why in learned.failed])
+    done = [items[event.offset] for event in learned.items]
+    predictions = learned.predictions
+    if Answer in set(map(type, items)):
+        pairs = zip(done, predictions, strict=True)
+        predictions = [item.question.prediction if isinstance(item, Answer) else given for item, given in pairs]
+    failed = [(items[event.offset], reason, why) for event, reason, why in learned.failed]
+    return Learned(done, predictions, failed)
 
 
 def _packed(item: Item) -> dict[str, Any]:
-    """An event as it is; an answer with what was predicted."""
+    """An event as it is learned; an answer with what was predicted."""
     if isinstance(item, Event):
-        found: dict[str, Any] = msgspec.to_builtins(item)
+        found: dict[str, Any] = msgspec.to_builtins(regular(item, offset=item.offset))
         return found
     answer = cast("Answer", item)
     question, truth = answer.question, answer.truth
@@ -164,37 +153,17 @@ def _unpacked(found: dict[str, Any]) -> Item:
     return Answer(Question(TopicPartition(*found["question"]), event, given), Truth(offset, event.id, ts, y))
 
 
-def _joined_tables(first: Table | None, second: Table | None) -> Table | None:
-    if first is None or second is None or first.columns != second.columns:
-        return None
-    return Table(first.columns, np.concatenate((first.rows, second.rows)))
-
-
-def _last_rows(table: Table | None, count: int) -> Table | None:
-    """None where the table does not reach back so far."""
-    if table is None or len(table.rows) < count:
-        return None
-    return Table(table.columns, table.rows[len(table.rows) - count :])
-
-
-def _table(events: Sequence[Event]) -> Table | None:
-    """The features as columns, where all events have the same numeric ones."""
-    columns = tuple(events[0].x)
-    rows = [event.x for event in events]
-    # No mapping can hold a name twice, so the joined names are equal only if each layout is.
-    if list(chain.from_iterable(rows)) != list(columns) * len(rows):
-        return None
-    values = np.array(list(chain.from_iterable(map(dict.values, rows))))
-    if values.dtype.kind not in "biuf":
-        return None
-    return Table(columns, values.astype(np.float64, copy=False).reshape(len(rows), len(columns)))
-
-
-def _joined(parts: Sequence[Learned]) -> Learned:
+def _all(parts: Sequence[Learned]) -> Learned:
     if len(parts) == 1:
         return parts[0]
     return Learned(
-        [item for part in parts for item in part.items],
-        [prediction for part in parts for prediction in part.predictions],
+        reduce(joined, [part.items for part in parts], []),
+        reduce(_both, [part.predictions for part in parts], []),
         [failure for part in parts for failure in part.failed],
     )
+
+
+def _both(first: Sequence[Any], second: Sequence[Any]) -> Sequence[Any]:
+    if not first:
+        return second
+    return first.joined(second) if isinstance(first, BinaryProbabilities) else [*first, *second]

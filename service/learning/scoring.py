@@ -8,6 +8,7 @@ from typing import Any
 from service.domain.events import Label, Task, TopicPartition
 from service.domain.specification import ModelSpec
 from service.learning.binary_probabilities import BinaryProbabilities
+from service.learning.columns import Columns
 from service.learning.drift import DriftSignal, Monitors
 from service.learning.outcomes import Said
 from service.learning.passes import Prediction
@@ -98,7 +99,7 @@ class Scoring:
         first = 0
         for where, group in _by_partition(at, items):
             part = slice(first, first + len(group))
-            offsets = [item.question.event.offset if type(item) is Answer else item.offset for item in group]
+            offsets = _places(group)
             self._journal.append(
                 where,
                 offsets,
@@ -132,9 +133,16 @@ class Scoring:
         return labels, [p or {} for p in found]
 
 
+def _places(items: Sequence[Item]) -> Sequence[int]:
+    """The offsets of the events themselves."""
+    if isinstance(items, Columns):
+        return items.offsets
+    return [item.question.event.offset if type(item) is Answer else item.offset for item in items]
+
+
 def _by_partition(at: TopicPartition, items: Sequence[Item]) -> Iterator[tuple[TopicPartition, Sequence[Item]]]:
     """Items whose events stand in one partition, in order."""
-    if Answer not in set(map(type, items)):
+    if isinstance(items, Columns) or Answer not in set(map(type, items)):
         yield at, items
         return
     places = [item.question.at if type(item) is Answer else at for item in items]

@@ -15,8 +15,9 @@ import numpy as np
 from service.domain.events import Event, Reason, Task
 from service.learning import codec
 from service.learning.abilities import takes_weights
-from service.learning.batch_passes import Table, make_batch_pass
+from service.learning.batch_passes import make_batch_pass
 from service.learning.binary_probabilities import BinaryProbabilities
+from service.learning.columns import Columns
 from service.learning.passes import Prediction, make_pass
 from service.learning.waiters import Answer, Item, Question, event_of
 
@@ -70,20 +71,20 @@ class Stepper:
                 item.prediction = prediction
         return Learned(done, found, failed)
 
-    def learn_many(self, events: Sequence[Event], table: Table) -> Learned:
+    def learn_many(self, events: Columns) -> Learned:
         """Predict the whole batch, then learn it at once; event by event if it breaks the model.
 
-        All events have all of the table's features, so that any event is a witness for all.
+        All events have the same features, so that any event is a witness for all.
         """
         try:
-            predictions = self._batch.predict(table)
-            self._batch.learn(table, [event.y for event in events])
+            predictions = self._batch.predict(events)
+            self._batch.learn(events)
             broken = not _finite(predictions) or not self._is_sound(events[-1:])
         except Exception:  # noqa: BLE001 - the events are tried one by one, and the culprit reported
             broken = True
         if broken:
             self._restore([])
-            return self.learn(events)
+            return self.learn(list(events))
         self.snapshot()
         return Learned(events, plain(predictions))
 
@@ -148,7 +149,8 @@ class Stepper:
 
     def weighable(self, events: Sequence[Event]) -> tuple[Sequence[Event], list[tuple[Event, Reason, str]]]:
         """The events whose weight the estimator heeds, and the others."""
-        heavy = [] if self._takes_weights else [event for event in events if event.weight != 1.0]
+        weightless = self._takes_weights or isinstance(events, Columns)
+        heavy = [] if weightless else [event for event in events if event.weight != 1.0]
         if not heavy:
             return events, []
         detail = f"{type(self.estimator).__name__} learns no weights, expected 1 or none"

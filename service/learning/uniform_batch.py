@@ -6,10 +6,10 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from service.domain.events import Event, Features
 from service.domain.specification import GuardSpec
+from service.learning.columns import Columns, Matrix
 from service.learning.feature_range import FeatureRange, Kind
 
 LONGEST_STRING = 1024
@@ -19,14 +19,10 @@ _NUMBERS: frozenset[type] = frozenset({float, int})
 
 @dataclass(frozen=True, slots=True)
 class UniformBatch:
-    """Numbers as one matrix, a row for each of `ranges`: the features, then the label if it is judged.
+    """What `count` events say of each of `ranges`: those of their numbers, and of the label if it is judged."""
 
-    `names` is empty where some feature is not a number.
-    """
-
-    names: tuple[str, ...]
+    count: int
     ranges: Sequence[FeatureRange]
-    numbers: npt.NDArray[np.float64]
     lowest: Sequence[float]
     highest: Sequence[float]
 
@@ -39,6 +35,8 @@ class UniformBatch:
         label: FeatureRange | None,
     ) -> "UniformBatch | None":
         """The batch by columns; None where layouts or types vary or a feature is not warm."""
+        if isinstance(events, Columns):
+            return _of_columns(events, features=features, label=label)
         names = tuple(events[0].x) if events else ()
         if not names or not features.keys() >= set(names):
             return None
@@ -48,7 +46,7 @@ class UniformBatch:
             return None
         ranges = [features[name] for name in names]
         if label is None and all(known.kind is Kind.NUMBER and known.warm for known in ranges):
-            return _all_numbers(names, xs, ranges)
+            return _all_numbers(xs, ranges)
         columns: list[Sequence[Any]] = list(zip(*map(dict.values, xs), strict=True))
         labels = [] if label is None else [event.y for event in events]
         if label is not None and labels.count(None) != len(labels):
@@ -56,7 +54,7 @@ class UniformBatch:
             ranges.append(label)
         if not all(map(_fits, columns, ranges)):
             return None
-        return _numeric(names, columns, ranges)
+        return _numeric(columns, ranges)
 
     def passes(self, spec: GuardSpec) -> bool:
         """Whether every number lies within the limits as they stand; NaN never does."""
@@ -69,13 +67,23 @@ class UniformBatch:
 
     def learn(self) -> None:
         """Widen every range by its column."""
-        count = self.numbers.shape[1]
         for known, lo, hi in zip(self.ranges, self.lowest, self.highest, strict=True):
-            known.widen(lo, hi, count)
+            known.widen(lo, hi, self.count)
 
-    def matrix(self) -> npt.NDArray[np.float64] | None:
-        """Events by features, where every feature is a number; then `names` says which."""
-        return self.numbers[: len(self.names)].T if self.names else None
+
+def _of_columns(
+    events: Columns, *, features: Mapping[str, FeatureRange], label: FeatureRange | None
+) -> UniformBatch | None:
+    ranges = [known for name in events.names if (known := features.get(name)) is not None]
+    if len(ranges) != len(events.names):
+        return None
+    numbers = events.numbers
+    if label is not None:
+        ranges.append(label)
+        numbers = np.vstack((numbers, np.asarray(events.ys, dtype=np.float64)))
+    if not all(known.kind is Kind.NUMBER and known.warm for known in ranges):
+        return None
+    return _batch(ranges, numbers)
 
 
 def _fits(column: Sequence[Any], known: FeatureRange) -> bool:
@@ -87,7 +95,7 @@ def _fits(column: Sequence[Any], known: FeatureRange) -> bool:
     return known.kind is Kind.BOOLEAN and types == {bool}
 
 
-def _all_numbers(names: tuple[str, ...], xs: Sequence[Features], ranges: Sequence[FeatureRange]) -> UniformBatch | None:
+def _all_numbers(xs: Sequence[Features], ranges: Sequence[FeatureRange]) -> UniformBatch | None:
     """The commonest case, at the cost of three passes over the values."""
     values = list(chain.from_iterable(map(dict.values, xs)))
     if not set(map(type, values)) <= _NUMBERS:
@@ -96,23 +104,20 @@ def _all_numbers(names: tuple[str, ...], xs: Sequence[Features], ranges: Sequenc
         rows = np.fromiter(values, np.float64, len(values))
     except OverflowError:
         return None
-    return _batch(names, ranges, rows.reshape(len(xs), len(names)).T)
+    return _batch(ranges, rows.reshape(len(xs), len(ranges)).T)
 
 
-def _numeric(
-    names: tuple[str, ...], columns: Sequence[Sequence[Any]], ranges: Sequence[FeatureRange]
-) -> UniformBatch | None:
+def _numeric(columns: Sequence[Sequence[Any]], ranges: Sequence[FeatureRange]) -> UniformBatch | None:
     chosen = [at for at, known in enumerate(ranges) if known.kind is Kind.NUMBER]
-    if len(chosen) != len(ranges):
-        names = ()
     shape = (len(chosen), len(columns[0]))
     values = chain.from_iterable(columns[at] for at in chosen)
     try:
         numbers = np.fromiter(values, np.float64, shape[0] * shape[1]).reshape(shape)
     except OverflowError:
         return None
-    return _batch(names, [ranges[at] for at in chosen], numbers)
+    return _batch([ranges[at] for at in chosen], numbers)
 
 
-def _batch(names: tuple[str, ...], ranges: Sequence[FeatureRange], numbers: npt.NDArray[np.float64]) -> UniformBatch:
-    return UniformBatch(names, ranges, numbers, numbers.min(axis=1).tolist(), numbers.max(axis=1).tolist())
+def _batch(ranges: Sequence[FeatureRange], numbers: Matrix) -> UniformBatch:
+    lowest, highest = numbers.min(axis=1), numbers.max(axis=1)
+    return UniformBatch(numbers.shape[1], ranges, lowest.tolist(), highest.tolist())

@@ -6,6 +6,7 @@ from typing import Any, TypeAlias, cast
 import msgspec
 
 from service.domain.events import Event, EventId, Features, Label, TopicPartition, Truth
+from service.learning.columns import Columns
 
 
 class Question(msgspec.Struct, gc=False):
@@ -52,8 +53,15 @@ def event_of(item: Item) -> Event:
     return item.event if isinstance(item, Question) else item.question.event
 
 
-def labels_of(items: Sequence[Item]) -> list[Label]:
+def offsets_of(items: Sequence[Item]) -> Sequence[int]:
+    """Where each stands."""
+    return items.offsets if isinstance(items, Columns) else [item.offset for item in items]
+
+
+def labels_of(items: Sequence[Item]) -> Sequence[Label]:
     """What is learned, of events and answers."""
+    if isinstance(items, Columns):
+        return items.ys
     given = cast("Sequence[Any]", items)
     if Answer not in set(map(type, given)):
         return [item.y for item in given]

@@ -2,6 +2,7 @@
 
 from service.domain.specification import ModelSpec
 from service.ports import Decoder
+from service.stream.columnar import ColumnarDecoder
 from service.stream.csv_lines import CsvDecoder
 from service.stream.envelope import EnvelopeDecoder
 from service.stream.labels import ByTopic, LabelDecoder, MixedDecoder, label_layout
@@ -25,6 +26,7 @@ def _of_events(spec: ModelSpec) -> Decoder:
     """The envelope's where `fields` is left out."""
     limit, skew = spec.guard.max_event_bytes, spec.guard.max_future_skew
     if spec.fields is None:
-        return EnvelopeDecoder(spec.task, max_event_bytes=limit, max_future_skew=skew)
+        plain = EnvelopeDecoder(spec.task, max_event_bytes=limit, max_future_skew=skew)
+        return ColumnarDecoder(plain, spec.task) if spec.learn.batch > 1 and spec.labels is None else plain
     chosen = CsvDecoder if spec.fields.format == "csv" else MappedDecoder
     return chosen(spec.fields, spec.task, max_event_bytes=limit, max_future_skew=skew)

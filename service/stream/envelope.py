@@ -57,9 +57,13 @@ class EnvelopeDecoder:
             self._block(records, found, slice(start, min(start + _BLOCK, count)), into=into)
         return decoded(records, *into)
 
+    def has_too_large(self, values: Sequence[bytes]) -> bool:
+        """Whether any record is larger than an event may be."""
+        return max(map(len, values)) > self._limit
+
     def _parsed(self, values: Sequence[bytes]) -> list[Envelope | None]:
         """Each record in its type; None where it does not fit, and so is looked at by itself."""
-        if values and max(map(len, values)) > self._limit:
+        if values and self.has_too_large(values):
             values = [raw if len(raw) <= self._limit else b"" for raw in values]
         found: list[Envelope | None] = []
         rest = iter(values)
@@ -106,7 +110,7 @@ class EnvelopeDecoder:
         if b"".join(records.values[at]).count(b":") != 3 * len(whole) + sum(map(len, xs)):
             return None
         try:
-            ids = _ids([one.id for one in whole])
+            ids = ids_of([one.id for one in whole])
         except PartError:
             return None
         return [*map(Event, records.offsets[at], ids, records.timestamps[at], xs, cast("Sequence[Label]", ys))]
@@ -119,15 +123,15 @@ class EnvelopeDecoder:
         if not _all_keys_once(records.values[at], whole, optional=(ts, ys, groups, weights)):
             return None
         try:
-            ids = _ids([one.id for one in whole])
-            columns: list[Any] = [ids, self._times(ts, records.timestamps[at]), xs, self._labels(ys)]
+            ids = ids_of([one.id for one in whole])
+            columns: list[Any] = [ids, self.times(ts, records.timestamps[at]), xs, self._labels(ys)]
             if not _absent(groups) or not _absent(weights):
                 columns += [map(parts.group, groups), map(parts.weight, weights)]
             return [*map(Event, records.offsets[at], *columns)]
         except PartError:
             return None
 
-    def _times(self, given: Sequence[Member], recorded: Sequence[int]) -> Sequence[int]:
+    def times(self, given: Sequence[Member], recorded: Sequence[int]) -> Sequence[int]:
         """The records' own, or milliseconds no later than the skew allows."""
         if _absent(given):
             return recorded
@@ -165,7 +169,7 @@ def _absent(column: Sequence[Member]) -> bool:
     return column.count(UNSET) == len(column)
 
 
-def _ids(ids: Sequence[str | int]) -> Sequence[str | int]:
+def ids_of(ids: Sequence[str | int]) -> Sequence[str | int]:
     """The same; integers are good by their type, strings if they are short in any encoding."""
     kinds = set(map(type, ids))
     if kinds == {int}:

@@ -1,6 +1,6 @@
 """What every decoder does with a run: one event or one refusal a record."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 from service.domain.events import Decoded, Event, Payloads, Reason, Records, Refusal
@@ -39,7 +39,7 @@ def _too_large(raw: bytes, limit: int) -> PartError:
     return PartError(Reason.TOO_LARGE, f"found {len(raw)} bytes, expected at most {limit} (guard.max_event_bytes)")
 
 
-def decoded(records: Records, events: list[Event], refusals: list[Refusal]) -> Decoded:
+def decoded(records: Records, events: Sequence[Event], refusals: Sequence[Refusal]) -> Decoded:
     """The outcome of a run, with the bytes that later refusals need."""
     payloads = Payloads(records.offsets, records.values)
     first = records.offsets[0] if len(records.offsets) else records.next_offset

@@ -75,7 +75,7 @@ def bare(events: Sequence[bytes], *, rest: bool = False) -> dict[str, float]:
     end = len(found) if rest else len(found) - len(found) % BATCH
     for start in range(0, end, BATCH):
         batch = found[start : start + BATCH]
-        frame = pl.DataFrame([event["x"] for event in batch], schema=dict.fromkeys(batch[0]["x"], pl.Float64))
+        frame = pl.DataFrame([event["x"] for event in batch], schema=dict.fromkeys(sorted(batch[0]["x"]), pl.Float64))
         for event, (_, yes) in zip(batch, model.predict_proba_many(frame).rows(), strict=True):
             scores["Accuracy"].update(event["y"], yes > 0.5)
             scores["LogLoss"].update(event["y"], yes)

@@ -4,7 +4,6 @@ import math
 from typing import Any
 
 import msgspec
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -93,18 +92,6 @@ def test_the_table_is_bounded() -> None:
     assert [(one.event.offset, one.reason) for one in refused] == [(1, Reason.TOO_MANY_FEATURES)]
 
 
-@pytest.mark.parametrize(
-    "odd", [[{"a": 1.0}, {"b": 1.0}], [{"a": 1.0}, {"b": 1.0, "a": 1.0}, {"b": 1.0}], [{"b": 1.0, "a": 1.0}]]
-)
-def test_other_layouts_are_not_taken_for_the_usual_one(odd: list[Features]) -> None:
-    """A batch counts as uniform only if every event has the same names in the same order."""
-    guard = Guard(GuardSpec())
-    usual: list[Features] = [{"a": float(at % 7), "b": 1.0} for at in range(100)]
-    guard.admit(_events(usual))
-    assert guard.admit(_events(usual)).matrix is not None
-    assert guard.admit(_events([*usual, *odd, *usual])).matrix is None
-
-
 def test_regression_labels_obey_the_range() -> None:
     """A label far outside is refused for regression, and not looked at for classes."""
     for task, expected in ((Task.REGRESSION, [Reason.OUT_OF_RANGE]), (Task.MULTICLASS, [])):
@@ -112,17 +99,6 @@ def test_regression_labels_obey_the_range() -> None:
         assert not guard.admit(_events([{"a": float(at)} for at in range(64)], y=5)).refused
         guard = Guard.restore(GuardSpec(), guard.state())
         assert [one.reason for one in guard.admit(_events([{"a": 1.0}], y=9e11)).refused] == expected
-
-
-def test_a_uniform_batch_comes_with_its_matrix() -> None:
-    """Once warm, numbers of one layout are given as events by columns."""
-    guard = Guard(GuardSpec())
-    xs: list[Features] = [{"a": at, "b": at / 2} for at in range(40)]
-    guard.admit(_events(xs))
-    admitted = guard.admit(_events(xs))
-    assert admitted.columns == ("a", "b")
-    assert admitted.matrix is not None
-    np.testing.assert_array_equal(admitted.matrix, [[at, at / 2] for at in range(40)])
 
 
 VALUES = st.one_of(

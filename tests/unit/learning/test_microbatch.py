@@ -10,8 +10,8 @@ from river import datasets, linear_model, preprocessing
 
 from service.domain.events import Event, Task, TopicPartition
 from service.learning import codec
-from service.learning.batch_passes import Table
 from service.learning.binary_probabilities import BinaryProbabilities
+from service.learning.columns import Columns
 from service.learning.microbatch import MicroBatch
 from service.learning.stepper import Stepper
 
@@ -24,28 +24,25 @@ def _model() -> object:
     return preprocessing.StandardScaler() | linear_model.LogisticRegression()
 
 
-def _table(events: list[Event]) -> Table:
-    return Table(tuple(events[0].x), np.array([list(event.x.values()) for event in events], dtype=np.float64))
-
-
 @pytest.mark.parametrize("polled", [1, 50, 64, 150, 640])
-@pytest.mark.parametrize("tabled", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("columnar", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("restarted", [False, True])
-def test_batches_are_rivers_whatever_was_polled(polled: int, tabled: float, restarted: bool) -> None:
-    """Predictions equal those of `predict_proba_many` before `learn_many`, to the bit, with and without tables."""
+def test_batches_are_rivers_whatever_was_polled(polled: int, columnar: float, restarted: bool) -> None:
+    """Predictions equal those of `predict_proba_many` before `learn_many`, to the bit, in columns and not."""
     stepper, chance = Stepper(codec.dumps(_model()), task=Task.BINARY), Random(42)
     batches, found = MicroBatch(stepper, size=SIZE), []
     for start in range(0, len(EVENTS), polled):
         events = EVENTS[start : start + polled]
-        table = _table(events) if chance.random() < tabled else None
-        found += batches.learn(AT, events, table=table).predictions
+        items = Columns.of(events) if chance.random() < columnar else events
+        assert items is not None
+        found += batches.learn(AT, items).predictions
         if restarted and start == 300:
             batches = MicroBatch.restore(stepper, size=SIZE, state=batches.state())
     model = _model()
     expected = []
     for start in range(0, len(EVENTS), SIZE):
         batch = EVENTS[start : start + SIZE]
-        frame = pl.DataFrame([event.x for event in batch], schema=dict.fromkeys(batch[0].x, pl.Float64))
+        frame = pl.DataFrame([event.x for event in batch], schema=dict.fromkeys(sorted(batch[0].x), pl.Float64))
         rows = model.predict_proba_many(frame)
         expected += [{False: no, True: yes} for no, yes in zip(rows["False"], rows["True"], strict=True)]
         model.learn_many(frame, pl.Series([event.y for event in batch]))
