@@ -2,7 +2,8 @@
 
 All metrics that follow from a confusion matrix share one count; ROC AUC counts probabilities by
 threshold; any other river metric is updated in one tight loop. Windowed values and those of the
-no-change baseline come from the same code. Nothing depends on where batches begin and end.
+no-change baseline come from the same code. Nothing depends on where batches begin and end, nor on
+the process: what is summed over classes is summed in their order.
 """
 
 from collections import Counter, deque
@@ -15,6 +16,7 @@ from river import metrics as river_metrics
 
 from service.domain.events import Label, Task
 from service.learning import estimators
+from service.learning.confusion import filled
 
 DEFAULTS: Mapping[Task, tuple[str, ...]] = {
     Task.BINARY: ("Accuracy", "F1", "ROCAUC"),
@@ -69,7 +71,7 @@ class Family:
 
     def report(self) -> dict[str, float]:
         """Each metric's value, by river's own formula."""
-        shared = _filled(self.counts)
+        shared = filled(self.counts)
         values: dict[str, float] = {}
         for name, one in self._matrix.items():
             _share(one, shared)
@@ -90,7 +92,7 @@ class Family:
     def _area(self, name: str, one: Any) -> float:
         negatives, positives = (np.asarray(row) for row in self.above[name])
         one.cms = [
-            _filled(
+            filled(
                 {
                     (True, True): int(positives[i + 1 :].sum()),
                     (True, False): int(positives[: i + 1].sum()),
@@ -264,16 +266,3 @@ def _share(metric: Any, matrix: Any) -> None:
     for part in vars(metric).values():
         if _from_matrix(part):
             _share(part, matrix)
-
-
-_new_matrix: Any = river_metrics.ConfusionMatrix
-
-
-def _filled(counts: Mapping[tuple[Label, Label], int]) -> Any:
-    """River's confusion matrix with these counts."""
-    matrix: Any = _new_matrix()
-    for (truth, label), count in counts.items():
-        if count:
-            matrix.update(truth, label, float(count))
-            matrix.n_samples += count - 1
-    return matrix

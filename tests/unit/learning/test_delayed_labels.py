@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from river import datasets, evaluate, metrics, stream
+from river import datasets, evaluate, stream
 
 from service.bootstrap import build_estimator
 from service.domain.events import Decoded, Event, EventId, TopicPartition, Truth
@@ -15,6 +15,7 @@ from service.domain.specification import ModelSpec
 from service.learning.learner import Learner
 from service.learning.outcomes import Outcome
 from service.learning.waiters import Waiter, key_of, packed, unpacked
+from tests.river_metrics import river_metric
 
 AT = TopicPartition("stream", 0)
 LOGISTIC = [
@@ -113,7 +114,7 @@ CASES = [
 def test_equals_rivers_delayed_validation(task: str, estimator: Any, data: Any, metric: str, delay: int) -> None:
     """However runs and commits fall, metric and count equal `evaluate.progressive_val_score(delay=...)`."""
     spec = spec_of(task, estimator, metrics=[metric])
-    expected = getattr(metrics, metric)()
+    expected = river_metric(metric)
     evaluate.progressive_val_score(data().take(1000), build_estimator(spec)[0], expected, delay=delay)
     records = questions_and_answers(data(), delay, 1000)
     learner, _ = learn(spec, copies(records), sizes=[1, 50, 13, 200], commit_every=3)

@@ -23,6 +23,7 @@ from service.domain.events import Decoded, Event, Task, TopicPartition
 from service.domain.specification import ModelSpec
 from service.learning import estimators
 from service.learning.learner import Learner
+from tests.river_metrics import river_metric
 
 AT = TopicPartition("events", 0)
 Make = Callable[[], Any]
@@ -160,7 +161,7 @@ def test_equals_progressive_validation(name: str) -> None:
     _, make, _, model, wanted = CASES[name]
     spec, given = specification(name)
     ours = taught(spec, given, size=97, restart_every=4).report()["cumulative"]
-    oracle = metrics.base.Metrics([getattr(metrics, one)() for one in wanted])
+    oracle = metrics.base.Metrics([river_metric(one) for one in wanted])
     evaluate.progressive_val_score(make(), model(), oracle)
     assert ours == {one: metric.get() for one, metric in zip(wanted, oracle, strict=True)}
 

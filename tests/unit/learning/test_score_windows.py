@@ -52,7 +52,7 @@ def require_equal(task: Task, rows: Sequence[Row], *, cuts: Sequence[int], names
         expected = [(one[key] if key else one)["window"] for one in said]
         ours = list(windowed(forecasts, [int(ranks[end]) for end in ends], window=window, names=names, seed=1))
         for mine, theirs in zip(ours, expected, strict=True):
-            assert mine == pytest.approx(theirs, rel=0, abs=0 if task is not Task.MULTICLASS else 1e-12, nan_ok=True)
+            assert mine == pytest.approx(theirs, rel=0, abs=0, nan_ok=True)
 
 
 @settings(max_examples=30, deadline=None)
