@@ -5,9 +5,10 @@ import json
 import re
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from service.domain.events import Task
+from service.domain.promotion import PromoteSpec
 from service.domain.written import Beginning, Duration, Frozen, Size
 
 
@@ -118,6 +119,12 @@ class ModelSpec(Frozen):
     learn: LearnSpec = LearnSpec()
     dead_letters: DeadLetterSpec = DeadLetterSpec()
     drift: tuple[MonitorSpec, ...] = ()
+    promote: PromoteSpec = PromoteSpec()
+
+    @field_validator("promote")
+    @classmethod
+    def _judges_its_task(cls, value: PromoteSpec, info: ValidationInfo) -> PromoteSpec:
+        return value.require_fitting(info.data["task"]) if "task" in info.data else value
 
     @field_validator("factory")
     @classmethod
