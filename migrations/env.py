@@ -2,11 +2,11 @@
 
 from alembic import context
 
-from service.storage.tables import metadata
+from service.storage import job_tables
 
 context.configure(
     connection=context.config.attributes["connection"],
-    target_metadata=metadata,
+    target_metadata=job_tables.jobs.metadata,
     render_as_batch=True,
     transactional_ddl=False,
 )

@@ -33,6 +33,7 @@ class Role(StrEnum):
 
     CHAMPION = "champion"
     CHALLENGER = "challenger"
+    CANDIDATE = "candidate"
     REPLAYING = "replaying"
     RETIRED = "retired"
 

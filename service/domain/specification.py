@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from service.domain.events import Task
+from service.domain.jobs import RetrainSpec
 from service.domain.written import Beginning, Duration, Frozen, Size
 
 
@@ -118,6 +119,7 @@ class ModelSpec(Frozen):
     learn: LearnSpec = LearnSpec()
     dead_letters: DeadLetterSpec = DeadLetterSpec()
     drift: tuple[MonitorSpec, ...] = ()
+    retrain: RetrainSpec | None = None
 
     @field_validator("factory")
     @classmethod

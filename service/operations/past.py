@@ -66,8 +66,10 @@ def past_of(services: Services, model: str) -> Past:
 def candidates(services: Services, past: Past) -> list[Ancestor]:
     """Every version, and every checkpoint that is kept and is no version, oldest first."""
     named = {version.digest for version in past.versions}
-    found = [(version.created_at, _of_version(version, past.lines[version.lineage])) for version in past.versions]
-    for line in past.lines.values():
+    lines = {key: line for key, line in past.lines.items() if not _stands_apart(line.lineage, past.versions)}
+    of_line = [version for version in past.versions if version.lineage in lines]
+    found = [(version.created_at, _of_version(version, lines[version.lineage])) for version in of_line]
+    for line in lines.values():
         for one in services.checkpoints.newest_first(line.lineage.id):
             if one.digest in named:
                 continue
@@ -86,6 +88,11 @@ def stood(known: Sequence[Ancestor], digest: str, *, name: str) -> Ancestor:
 def has_served(lineage: Lineage, versions: Sequence[Version]) -> bool:
     """Whether it ever was champion: one that replays becomes the origin of a version only with its take-over."""
     return any(one.number == lineage.origin and one.lineage == lineage.id for one in versions)
+
+
+def _stands_apart(lineage: Lineage, versions: Sequence[Version]) -> bool:
+    """Whether it was trained beside the champion's line and has never served: no history leads through it."""
+    return lineage.plan is None and not has_served(lineage, versions)
 
 
 def _of_version(version: Version, line: Line) -> Ancestor:

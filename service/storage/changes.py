@@ -18,7 +18,7 @@ from service.domain.registry import (
     VersionNumber,
 )
 from service.ports import ArtifactStore
-from service.storage import pending, rows, writes
+from service.storage import job_rows, pending, rows, writes
 from service.storage.database import Database
 from service.storage.leases import lease_values, prove
 from service.storage.tables import checkpoints, journals, leases, lineages, models, versions
@@ -53,6 +53,8 @@ class SqlChanges:
             if succession.role is Role.CHAMPION:
                 ends = (succession.lease.lineage, lineage)
                 writes.crown(connection, succession.model, ends, spec=succession.spec, digest=succession.spec_digest)
+            if succession.kind is VersionKind.ROLLBACK:
+                job_rows.stop_open(connection, succession.model, f"rolled back to version {number}", now=now)
             written = AuditEntry(
                 succession.model,
                 succession.origin.actor,

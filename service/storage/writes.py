@@ -112,7 +112,7 @@ def newest_version(connection: Connection, lineage: LineageId) -> VersionNumber:
 
 
 def crown(connection: Connection, model: str, ends: tuple[LineageId, LineageId], *, spec: Json, digest: str) -> None:
-    """From the old champion to the new one, if the old one still is it; replays of the old line are given up."""
+    """From the old champion to the new one, if the old one still is it; what else the old line led to is given up."""
     old, new = ends
     done = connection.execute(
         update(models)
@@ -122,9 +122,10 @@ def crown(connection: Connection, model: str, ends: tuple[LineageId, LineageId],
     if done.rowcount != 1:
         msg = f"found another champion of {model} than lineage {old}; see `headrace model history {model}`"
         raise RefusedError(msg)
-    replaying = (lineages.c.model == model, lineages.c.role == Role.REPLAYING, lineages.c.id != new)
+    waiting = lineages.c.role.in_((Role.REPLAYING, Role.CANDIDATE))
     connection.execute(update(lineages).where(lineages.c.id == old).values(role=Role.RETIRED))
-    connection.execute(update(lineages).where(*replaying).values(role=Role.RETIRED))
+    of_line = (lineages.c.model == model, waiting, lineages.c.id != new)
+    connection.execute(update(lineages).where(*of_line).values(role=Role.RETIRED))
 
 
 def alias(connection: Connection, model: str, name: str, *, version: int) -> None:

@@ -41,3 +41,6 @@ class NullTelemetry:
 
     def archive_lag(self, lag: Mapping[TopicPartition, int]) -> None:
         """Nothing."""
+
+    def job_ended(self, model: str, status: str, *, seconds: float) -> None:
+        """Nothing."""
