@@ -2,11 +2,11 @@
 
 from alembic import context
 
-from service.storage import job_tables
+from service.storage.schema import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],
-    target_metadata=job_tables.jobs.metadata,
+    target_metadata=metadata,
     render_as_batch=True,
     transactional_ddl=False,
 )

@@ -70,6 +70,7 @@ class PrometheusTelemetry:
         self.drift_signals = Counter(
             "headrace_drift_signals", "Changes that a monitor saw.", ["model", "monitor"], registry=registry
         )
+        self.promotions = Counter("headrace_promotions", "Challengers that took over.", ["model"], registry=registry)
         self.rollbacks = Counter("headrace_rollbacks", "Carried out.", ["model"], registry=registry)
         self.dead_letters = Counter("headrace_dead_letters", "Refused events.", ["model", "reason"], registry=registry)
         self.retries = Counter("headrace_retries", "Unreachable services.", ["service"], registry=registry)
@@ -167,6 +168,10 @@ class PrometheusTelemetry:
         """Raise the counter to the lineage's total; it never falls, whatever a rollback restores."""
         before, self._signals[model, monitor] = self._signals.get((model, monitor), total), total
         self.drift_signals.labels(model, monitor).inc(max(total - before, 0))
+
+    def promoted(self, model: str) -> None:
+        """A challenger took over."""
+        self.promotions.labels(model).inc()
 
     def rolled_back(self, model: str) -> None:
         """A rollback was carried out."""

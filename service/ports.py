@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from service.domain.archive import Archived, ArchivedTopic, Brought, FileContents, FileFacts
+from service.domain.challenging import Challenger, Coronation, Note, Stage
 from service.domain.events import (
     Decoded,
     Features,
@@ -354,7 +355,7 @@ class Checkpoints(Protocol):
         """What the retention ladder has kept."""
         ...
 
-    def journal(self, lineage: LineageId, *, scores: bool = True) -> Sequence[JournalSegment]:
+    def journal(self, lineage: LineageId, *, scores: bool = True, after: int = -1) -> Sequence[JournalSegment]:
         """Order and score journal, one segment a commit, oldest first; without `scores` only the order."""
         ...
 
@@ -575,6 +576,10 @@ class Telemetry(Protocol):
         """A service could not be reached."""
         ...
 
+    def promoted(self, model: str) -> None:
+        """A challenger took over."""
+        ...
+
     def rolled_back(self, model: str) -> None:
         """A rollback was carried out."""
         ...
@@ -677,6 +682,26 @@ class Openings(Protocol):
 
     def find(self, job: JobId) -> Opening | None:
         """None where it is still closed."""
+        ...
+
+
+class Challengers(Protocol):
+    """Lineages beside the champion, and which of them takes over."""
+
+    def list(self, name: str, *, finished: bool = False) -> Sequence[Challenger]:
+        """Of one model, oldest first; those that have ended too, if asked for."""
+        ...
+
+    def note(self, held: Trainer, lineage: LineageId, note: Note) -> Challenger:
+        """It goes on; RefusedError where it has ended, LeaseLostError."""
+        ...
+
+    def end(self, held: Trainer, lineage: LineageId, stage: Stage, *, reason: str) -> None:
+        """It has ended, and learns no more; RefusedError where it had before, LeaseLostError."""
+        ...
+
+    def promote(self, coronation: Coronation) -> tuple[Version, Lease]:
+        """It takes over in one transaction; the lease to go on with. RefusedError, LeaseLostError."""
         ...
 
 

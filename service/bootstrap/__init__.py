@@ -236,6 +236,7 @@ def _services(
         archive=partial(archive.archive_of, parts),
         archiving=parts,
         training=Training(registry.jobs, registry.job_runs, registry.openings, registry.trainers, telemetry),
+        challengers=registry.challengers,
     )
 
 

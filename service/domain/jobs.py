@@ -9,6 +9,7 @@ from typing import Literal, NewType
 from pydantic import Field, field_validator
 
 from service.domain import cron
+from service.domain.pending import WaitingRow
 from service.domain.position import Run
 from service.domain.registry import Json, ModelName, SealedBytes, SealedState, VersionNumber
 from service.domain.written import Duration, Frozen, Size
@@ -179,6 +180,8 @@ class Candidate:
     reason: str = ""
     evidence: Json = field(default_factory=dict)
     waiting: SealedBytes | None = None
+    waiting_rows: Sequence[WaitingRow] = ()
+    """The same as `waiting`, with which its lineage begins."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,11 @@ import json
 import re
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from service.domain.events import Task
 from service.domain.jobs import RetrainSpec
+from service.domain.promotion import PromoteSpec
 from service.domain.written import Beginning, Duration, Frozen, Size
 
 
@@ -119,6 +120,13 @@ class ModelSpec(Frozen):
     learn: LearnSpec = LearnSpec()
     dead_letters: DeadLetterSpec = DeadLetterSpec()
     drift: tuple[MonitorSpec, ...] = ()
+    promote: PromoteSpec = PromoteSpec()
+
+    @field_validator("promote")
+    @classmethod
+    def _judges_its_task(cls, value: PromoteSpec, info: ValidationInfo) -> PromoteSpec:
+        return value.require_fitting(info.data["task"]) if "task" in info.data else value
+
     retrain: RetrainSpec | None = None
 
     @field_validator("factory")

@@ -11,6 +11,9 @@ from service.domain.replaying import Plan
 from service.errors import NotFoundError
 from service.operations.services import Services
 
+TRAINED = frozenset({VersionKind.INITIAL, VersionKind.RETRAIN})
+"""Kinds of versions whose state began with nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class Line:
@@ -110,6 +113,8 @@ def _inherited(
         source = lines[plan.source]
         return until(source.order, plan.learned), source.seen
     origin = next(version for version in versions if version.number == lineage.origin)
+    if origin.kind in TRAINED:
+        return origin.learned, ()
     parent = next((version for version in versions if version.number == origin.parent), None)
     if parent is None:
         return (), ()

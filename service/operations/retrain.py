@@ -101,6 +101,7 @@ class _Lesson:
             reason=job.reason,
             evidence={"cause": job.cause, "records": size(self._window.runs), "attempt": job.attempt},
             waiting=self._sealed_waiting(),
+            waiting_rows=list(self._waiting.values()),
         )
 
     def _take(self, pending: Pending) -> None:

@@ -14,6 +14,7 @@ from service.ports import (
     ArchiveRanges,
     Archives,
     ArchiveTelemetry,
+    Challengers,
     Changes,
     Checkpoints,
     Commands,
@@ -93,3 +94,4 @@ class Services:
     archive: Callable[[ModelSpec], Archive]
     archiving: Archiving | None
     training: Training
+    challengers: Challengers

@@ -18,10 +18,11 @@ from service.domain.jobs import (
     Trainer,
     Wanted,
 )
+from service.domain.pending import NEVER_MS, WaitingRows
 from service.domain.registry import AuditEntry, LineageId, Role, Version, VersionKind, VersionNumber
 from service.errors import NotFoundError, RefusedError
 from service.ports import ArtifactStore
-from service.storage import job_rows, rows, writes
+from service.storage import challenger_rows, job_rows, pending, rows, writes
 from service.storage.database import Database
 from service.storage.job_tables import jobs
 from service.storage.tables import leases, lineages, models, versions
@@ -137,9 +138,7 @@ def _insert(
     connection: Connection, job: Job, candidate: Candidate, *, parent: VersionNumber, now: datetime
 ) -> VersionNumber:
     """The lineage names the version it was trained beside as its origin, until it serves."""
-    before = (lineages.c.model == job.model, lineages.c.role == Role.CANDIDATE)
-    connection.execute(update(lineages).where(*before).values(role=Role.RETIRED))
-    lineage_values = {"model": job.model, "role": Role.CANDIDATE, "origin": parent, "starts": 0, "created_at": now}
+    lineage_values = {"model": job.model, "role": Role.CHALLENGER, "origin": parent, "starts": 0, "created_at": now}
     lineage = LineageId(writes.new_id(connection.execute(insert(lineages).values(**lineage_values))))
     if candidate.waiting is not None:
         writes.artifact(connection, candidate.waiting.digest, candidate.waiting.artifact, now=now)
@@ -159,4 +158,8 @@ def _insert(
         "reason": candidate.reason or job.reason,
         "waiting": candidate.waiting.digest if candidate.waiting else None,
     }
-    return writes.version(connection, values, now=now)
+    number = writes.version(connection, values, now=now)
+    pending.write(connection, lineage, 0, WaitingRows(candidate.waiting_rows, [], NEVER_MS))
+    entrance = challenger_rows.Entrance(job.model, lineage, number, f"trained by job {job.id}")
+    challenger_rows.enter(connection, entrance, now=now)
+    return number

@@ -9,6 +9,7 @@ from service.domain.registry import CheckpointStep
 from service.storage import upgrade
 from service.storage.archives import SqlArchives
 from service.storage.artifacts import open_artifacts
+from service.storage.challengers import SqlChallengers
 from service.storage.changes import SqlChanges
 from service.storage.checkpoints import SqlCheckpoints
 from service.storage.commands import SqlCommands
@@ -49,6 +50,7 @@ class Registry:
     job_runs: SqlJobRuns
     openings: SqlOpenings
     trainers: SqlTrainers
+    challengers: SqlChallengers
 
 
 @contextmanager
@@ -84,6 +86,7 @@ def open_registry(
             job_runs=SqlJobRuns(database, store),
             openings=SqlOpenings(database),
             trainers=SqlTrainers(database),
+            challengers=SqlChallengers(database),
         )
     finally:
         database.close()

@@ -111,21 +111,22 @@ def newest_version(connection: Connection, lineage: LineageId) -> VersionNumber:
     return VersionNumber(connection.execute(statement.order_by(versions.c.number.desc()).limit(1)).scalar_one())
 
 
-def crown(connection: Connection, model: str, ends: tuple[LineageId, LineageId], *, spec: Json, digest: str) -> None:
-    """From the old champion to the new one, if the old one still is it; what else the old line led to is given up."""
+def crown(connection: Connection, model: str, ends: tuple[LineageId, LineageId]) -> None:
+    """From the old champion to the new one, if the old one still is it; replays of the old line are given up."""
     old, new = ends
-    done = connection.execute(
-        update(models)
-        .where(models.c.name == model, models.c.champion == old)
-        .values(champion=new, spec=spec, spec_digest=digest)
-    )
+    is_champion = (models.c.name == model, models.c.champion == old)
+    done = connection.execute(update(models).where(*is_champion).values(champion=new))
     if done.rowcount != 1:
         msg = f"found another champion of {model} than lineage {old}; see `headrace model history {model}`"
         raise RefusedError(msg)
-    waiting = lineages.c.role.in_((Role.REPLAYING, Role.CANDIDATE))
     connection.execute(update(lineages).where(lineages.c.id == old).values(role=Role.RETIRED))
-    of_line = (lineages.c.model == model, waiting, lineages.c.id != new)
-    connection.execute(update(lineages).where(*of_line).values(role=Role.RETIRED))
+    replaying = (lineages.c.model == model, lineages.c.role == Role.REPLAYING, lineages.c.id != new)
+    connection.execute(update(lineages).where(*replaying).values(role=Role.RETIRED))
+
+
+def registered(connection: Connection, model: str, *, spec: Json, digest: str) -> None:
+    """What the file says of the model from now on; its champion may have been made of something else."""
+    connection.execute(update(models).where(models.c.name == model).values(spec=spec, spec_digest=digest))
 
 
 def alias(connection: Connection, model: str, name: str, *, version: int) -> None:

@@ -33,6 +33,9 @@ class NullTelemetry:
     def failure(self, service: str) -> None:
         """Nothing."""
 
+    def promoted(self, model: str) -> None:
+        """Nothing."""
+
     def rolled_back(self, model: str) -> None:
         """Nothing."""
 

@@ -5,8 +5,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from service.errors import RefusedError
-from service.storage import job_tables, upgrade
+from service.storage import upgrade
 from service.storage.database import Database
+from service.storage.schema import metadata
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -22,7 +23,7 @@ def differences(url: str) -> list[object]:
     database = Database(url)
     with database.reading() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": False})
-        found = list(compare_metadata(context, job_tables.jobs.metadata))
+        found = list(compare_metadata(context, metadata))
     database.close()
     return found
 
