@@ -26,6 +26,7 @@ class CapturedLog:
         self._pipe = pipe
         self._limit = limit // 2
         self._size = 0
+        self._trouble = False
         self._thread = threading.Thread(target=self._empty, name="job-log", daemon=True)
 
     def start(self) -> None:
@@ -57,7 +58,9 @@ class CapturedLog:
         try:
             act()
         except OSError as error:
-            _log.info("job_log_not_written", path=str(self.path), error=str(error))
+            if not self._trouble:
+                _log.warning("job_log_not_written", path=str(self.path), error=str(error))
+            self._trouble = True
             return False
         return True
 
