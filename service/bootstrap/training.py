@@ -10,6 +10,7 @@ from pathlib import Path
 
 from service.bootstrap import App
 from service.config import Settings
+from service.domain.challenging import Challenger
 from service.domain.jobs import Job, Trainer
 from service.domain.registry import ModelName
 from service.errors import ConfigurationError
@@ -18,10 +19,12 @@ from service.operations.services import Services
 from service.ports import Training
 from service.scheduling.captured_log import contents
 from service.scheduling.crew import Crew, Workplace
+from service.scheduling.runners import Runners, Track
 from service.scheduling.trainer import TrainerLoop, TrainOptions
 from service.storage.holder import Holder
 
 CHILD = "service.cli.training"
+CHALLENGER = "service.cli.challenging"
 
 
 def trainer_loop(app: App, file: Path, *, stop: threading.Event, nonce: str, wait_for_lease: bool) -> TrainerLoop:
@@ -41,7 +44,14 @@ def trainer_loop(app: App, file: Path, *, stop: threading.Event, nonce: str, wai
         log_bytes=given.log_bytes,
         places=given.jobs,
     )
-    return TrainerLoop(services, options, Crew(services.training, place), stop)
+    track = Track(
+        command=lambda challenger, words: _challenge(file, challenger, words),
+        logs=log_folder(settings),
+        log_bytes=given.log_bytes,
+        places=given.challengers,
+        memory=given.challenger_memory,
+    )
+    return TrainerLoop(services, options, Crew(services.training, place), Runners(services, track), stop)
 
 
 def training_of(services: Services) -> Training:
@@ -80,3 +90,8 @@ def surviving_session(process: str) -> int | None:
 def _command(file: Path, job: Job, words: int) -> Sequence[str]:
     given = ("--config", str(file), "--job", str(job.id), "--words", str(words), "--trainer", str(os.getpid()))
     return [sys.executable, "-m", CHILD, *given]
+
+
+def _challenge(file: Path, challenger: Challenger, words: int) -> Sequence[str]:
+    which = ("--config", str(file), "--model", challenger.model, "--lineage", str(challenger.lineage))
+    return [sys.executable, "-m", CHALLENGER, *which, "--words", str(words), "--trainer", str(os.getpid())]

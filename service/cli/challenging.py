@@ -16,7 +16,7 @@ from service.config import load
 from service.domain.jobs import Failure
 from service.domain.registry import LineageId
 from service.errors import UnavailableError
-from service.operations.host import Host, LearnOptions
+from service.operations.host import LearnOptions
 from service.scheduling.job_child import last_words
 
 _log = structlog.get_logger(__name__)
@@ -31,10 +31,9 @@ def main() -> int:
     try:
         settings = load(given.config)
         set_up_logging(settings)
-        with stopping(stop), open_app(settings, nonce=secrets.token_hex(6)) as app:
+        with stopping(stop), open_app(settings) as app:
             options = LearnOptions(actor="trainer", wait_for_lease=True, challenger=LineageId(given.lineage))
-            specs = [spec for spec in settings.models if spec.name == given.model]
-            Host(app.services, specs, options, stop).run()
+            app.host([given.model], options, stop=stop, nonce=secrets.token_hex(6)).run()
     except Exception as error:  # noqa: BLE001 - whatever it is, the trainer is told and the log has the rest
         failure = Failure.INTERRUPTED if isinstance(error, UnavailableError) else Failure.EXCEPTION
         last_words(given.words, sentence(error), failure=failure)

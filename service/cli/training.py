@@ -25,7 +25,7 @@ _PR_SET_PDEATHSIG = 1
 def main() -> int:
     """The exit code; the reason of a failure goes to the trainer."""
     given = _arguments()
-    if not _die_with(given.trainer):
+    if not die_with(given.trainer):
         return Exit.FAILED
     try:
         settings = load(given.config)
@@ -34,7 +34,7 @@ def main() -> int:
             carry_out(app.services, given.job, training_of(app.services))
     except Exception as error:  # noqa: BLE001 - whatever it is, the trainer is told and the log has the rest
         failure = Failure.INTERRUPTED if isinstance(error, UnavailableError) else Failure.EXCEPTION
-        last_words(given.words, _sentence(error), failure=failure)
+        last_words(given.words, sentence(error), failure=failure)
         _log.exception("job_failed", job=given.job)
         return Exit.REFUSED if isinstance(error, RefusedError) else Exit.FAILED
     return Exit.DONE
@@ -48,13 +48,14 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _die_with(trainer: int) -> bool:
+def die_with(trainer: int) -> bool:
     """Be killed when the trainer dies; False where it is dead already."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     return os.getppid() == trainer
 
 
-def _sentence(error: Exception) -> str:
+def sentence(error: Exception) -> str:
+    """What it says, with its type where the message alone may say nothing."""
     return str(error) if isinstance(error, HeadraceError) else f"{type(error).__name__}: {error}"
 
 

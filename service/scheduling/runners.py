@@ -1,4 +1,4 @@
-"""The processes of challengers: one each, within a budget; what dies too often is dropped, and the champion never knows."""
+"""The processes of challengers: one each, within a budget; what dies too often is dropped."""
 
 import json
 import os

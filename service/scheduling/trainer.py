@@ -14,17 +14,19 @@ from service.domain.jobs import Trainer
 from service.domain.registry import ModelName
 from service.domain.specification import ModelSpec
 from service.errors import HeadraceError, LeaseHeldError, LeaseLostError, NotFoundError, UnavailableError
+from service.operations.compare import compare
 from service.operations.consider import consider
 from service.operations.outage import Outage
 from service.operations.services import Services
 from service.scheduling.crew import Crew
+from service.scheduling.runners import Runners
 from service.scheduling.timetable import Due, Timetable
 
 _log = structlog.get_logger(__name__)
 
 TICK_S = 0.1
 LOOK_EVERY_S = 0.5
-LEASES_EVERY_S = 2.0
+COMPARE_EVERY_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ class TrainerLoop:
     services: Services
     options: TrainOptions
     crew: Crew
+    runners: Runners
     stop: threading.Event
     held: dict[ModelName, Trainer] = field(default_factory=dict)
     waits: dict[ModelName, str] = field(default_factory=dict)
@@ -55,6 +58,8 @@ class TrainerLoop:
             self._rounds = [
                 _Round(self._see_to_leases, self.services.lease_ttl_s / 3),
                 _Round(self._look, LOOK_EVERY_S),
+                _Round(self._run_challengers, LOOK_EVERY_S),
+                _Round(self._compare, COMPARE_EVERY_S),
             ]
             while not self.stop.wait(TICK_S):
                 self._tick()
@@ -127,6 +132,17 @@ class TrainerLoop:
         for job in self.services.training.jobs.list(name, limit=1):
             self.crew.see_to(held, job)
 
+    def _run_challengers(self) -> None:
+        try:
+            self.runners.see_to(self.held)
+        except (LeaseLostError, NotFoundError) as error:
+            _log.info("challengers_left_alone", reason=str(error))
+
+    def _compare(self) -> None:
+        """Which challenger is better than its champion, of every model."""
+        for name, held in list(self.held.items()):
+            self._guarded(name, partial(compare, self.services, held))
+
     def _consider(self, due: Due) -> None:
         held = self.held.get(due.model)
         if held is not None:
@@ -150,6 +166,7 @@ class TrainerLoop:
     def _leave(self) -> None:
         """Nothing survives its trainer; what is interrupted is done again by the next one."""
         try:
+            self.runners.close()
             self.crew.close(self.held)
             for held in self.held.values():
                 self.services.training.trainers.release(held)

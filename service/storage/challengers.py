@@ -6,15 +6,16 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
-from service.domain.challenging import Challenger, Coronation, Note, Stage
+from service.domain.challenging import Challenger, Coronation, Live, Note, Stage
 from service.domain.jobs import Trainer
+from service.domain.position import Position
 from service.domain.registry import AuditEntry, Lease, LineageId, Role, Version, VersionNumber
 from service.storage import challenger_rows, leases, rows, trainers, writes
 from service.storage.challenger_tables import challengers
 from service.storage.database import Database
 from service.storage.leases import lease_values
+from service.storage.tables import checkpoints, lineages, versions
 from service.storage.tables import leases as lease_rows
-from service.storage.tables import lineages, versions
 
 ACTIONS = {Stage.REJECTED: "reject", Stage.DROPPED: "drop", Stage.RETIRED: "retire"}
 
@@ -65,6 +66,8 @@ class SqlChallengers:
             before = writes.newest_version(connection, old)
             number = writes.newest_version(connection, new)
             writes.crown(connection, coronation.model, (old, new))
+            ceded = {"epoch": coronation.lease.epoch + 1, "expires_at": now}
+            connection.execute(update(lease_rows).where(lease_rows.c.lineage == old).values(**ceded))
             connection.execute(update(lineages).where(lineages.c.id == new).values(role=Role.CHAMPION, origin=number))
             reason = coronation.origin.reason
             challenger_rows.finish(connection, new, Stage.PROMOTED, reason=reason, now=now)
@@ -72,6 +75,8 @@ class SqlChallengers:
                 why = f"version {number} took over"
                 entrance = challenger_rows.Entrance(coronation.model, old, before, why, Stage.PROBATION)
                 challenger_rows.enter(connection, entrance, now=now)
+                live = _live(connection, champion=new, challenger=old).to_json()
+                connection.execute(update(challengers).where(challengers.c.lineage == old).values(live=live))
             entry = AuditEntry(
                 coronation.model, coronation.origin.actor, "promote", reason, before, number, coronation.evidence
             )
@@ -93,6 +98,14 @@ def _noted(known: Challenger, note: Note, *, now: datetime) -> dict[str, Any]:
     if note.reason is not None:
         values["reason"] = note.reason
     return values
+
+
+def _live(connection: Connection, *, champion: LineageId, challenger: LineageId) -> Live:
+    """From what both have committed."""
+    ends = select(checkpoints.c.sequence, checkpoints.c.position).order_by(checkpoints.c.sequence.desc()).limit(1)
+    served, own = (connection.execute(ends.where(checkpoints.c.lineage == one)).one() for one in (champion, challenger))
+    position = Position.from_json(served.position)
+    return Live(champion, position, champion_sequence=served.sequence, sequence=own.sequence)
 
 
 def _fenced(connection: Connection, coronation: Coronation, *, now: datetime) -> Lease:

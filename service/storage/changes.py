@@ -24,7 +24,6 @@ from service.storage.leases import lease_values, prove
 from service.storage.tables import checkpoints, journals, leases, lineages, models, versions
 
 ACTIONS = {
-    VersionKind.SNAPSHOT: "apply",
     VersionKind.ROLLBACK: "rollback",
     VersionKind.RETRAIN: "retrain",
     VersionKind.IMPORT: "import",
@@ -65,7 +64,7 @@ class SqlChanges:
             written = AuditEntry(
                 succession.model,
                 succession.origin.actor,
-                ACTIONS[succession.kind],
+                "apply" if succession.registers is not None else ACTIONS[succession.kind],
                 succession.origin.reason,
                 before,
                 number,
