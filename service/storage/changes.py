@@ -48,14 +48,15 @@ class SqlChanges:
             before = writes.newest_version(connection, succession.lease.lineage)
             lineage, number = self._insert(connection, succession, now=now)
             lease = succession.lease
-            if succession.role is Role.CHAMPION:
-                lease = Lease(lineage, lease.holder, 1, now + timedelta(seconds=succession.lease_ttl_s))
-                connection.execute(insert(leases).values(**lease_values(lease)))
-                writes.crown(connection, succession.model, (succession.lease.lineage, lineage))
-            else:
+            if succession.role is Role.CHALLENGER:
                 reason = succession.origin.reason
                 entrance = challenger_rows.Entrance(succession.model, lineage, number, reason)
                 challenger_rows.enter(connection, entrance, now=now)
+            else:
+                lease = Lease(lineage, lease.holder, 1, now + timedelta(seconds=succession.lease_ttl_s))
+                connection.execute(insert(leases).values(**lease_values(lease)))
+            if succession.role is Role.CHAMPION:
+                writes.crown(connection, succession.model, (succession.lease.lineage, lineage))
             if succession.registers is not None:
                 writes.registered(connection, succession.model, spec=succession.spec, digest=succession.registers)
             if succession.kind is VersionKind.ROLLBACK:
@@ -161,7 +162,7 @@ class SqlChanges:
             },
             now=now,
         )
-        origin = number if succession.role is Role.CHAMPION else succession.parent
+        origin = succession.parent if succession.role is Role.CHALLENGER else number
         connection.execute(update(lineages).where(lineages.c.id == lineage).values(origin=origin))
         if succession.role is Role.CHAMPION:
             pending.inherit(connection, lineage, of=succession.lease.lineage)

@@ -134,7 +134,7 @@ def test_a_job_makes_a_candidate(deployment: Deployment, monkeypatch: pytest.Mon
     assert "no trainer" not in done.stdout
     app = deployment._watched()
     champion, candidate = app.registry.history.lineages("phishing")
-    assert (champion.role, candidate.role) == (Role.CHAMPION, Role.CANDIDATE)
+    assert (champion.role, candidate.role) == (Role.CHAMPION, Role.CHALLENGER)
     assert app.registry.models.get("phishing").champion == champion.id
     version = app.registry.history.versions("phishing")[1]
     assert (version.kind, version.parent, version.reason) == ("retrain", 1, "to see")

@@ -288,13 +288,17 @@ class TestRegistry(Promises):
         return over(registry)
 
     def test_a_delivery_serves_nobody(self, registry: Registry, training: Training) -> None:
-        """The champion stays; version, lineage, state and audit are there, and an older candidate is given up."""
+        """The champion stays; version, lineage, state and audit are there, and both challenge."""
         champion = registry.models.get(NAME).champion
         first = training.runs.deliver(evaluated(training).id, candidate(b"first try"))
         training.trainers.release(training.trainers.find(NAME) or training.held())
         second = training.runs.deliver(evaluated(training).id, candidate())
         assert registry.models.get(NAME).champion == champion
-        assert [one.role for one in registry.history.lineages(NAME)] == [Role.CHAMPION, Role.RETIRED, Role.CANDIDATE]
+        assert [one.role for one in registry.history.lineages(NAME)] == [
+            Role.CHAMPION,
+            Role.CHALLENGER,
+            Role.CHALLENGER,
+        ]
         assert registry.history.versions(NAME)[1:] == [first, second]
         assert (second.kind, second.parent, second.learned) == (VersionKind.RETRAIN, 1, [Run("events", 0, 0, 30)])
         assert registry.history.artifact(second.digest) == b"trained"
@@ -305,7 +309,7 @@ class TestRegistry(Promises):
         assert (entry.action, entry.to_version, entry.evidence["records"]) == ("retrain", 3, 30)
 
     def test_a_rollback_ends_what_the_old_line_led_to(self, registry: Registry) -> None:
-        """An open job is told to stop and a candidate is retired, in the rollback's own transaction."""
+        """An open job is told to stop and a challenger is retired, in the rollback's own transaction."""
         lease, training = leased(registry), over(registry)
         training.runs.deliver(evaluated(training).id, candidate())
         training.trainers.release(training.trainers.find(NAME) or training.held())
@@ -313,7 +317,7 @@ class TestRegistry(Promises):
         registry.changes.succeed(succession(lease))
         assert training.jobs.get(job.id).state is JobState.STOPPING
         assert training.jobs.transitions(job.id)[-1].reason == "rolled back to version 3"
-        assert Role.CANDIDATE not in {one.role for one in registry.history.lineages(NAME)}
+        assert Role.CHALLENGER not in {one.role for one in registry.history.lineages(NAME)}
         with pytest.raises(RefusedError):
             training.runs.deliver(job.id, candidate())
 
@@ -402,7 +406,7 @@ class TestRegistry(Promises):
         assert numbers == list(range(1, len(numbers) + 1))
         roles = [found.role for found in one.history.lineages(NAME)]
         assert roles.count(Role.CHAMPION) == 1
-        assert (Role.CANDIDATE in roles) is False
+        assert Role.CHALLENGER not in roles
 
     def test_a_sibling_takes_over_at_once(self, registry: Registry, training: Training) -> None:
         """Under one supervisor a trainer that has died is replaced without waiting for its lease."""
