@@ -15,6 +15,8 @@ from service.domain.events import TopicPartition
 
 DELAY_BOUNDS_S = (0.1, 1.0, 10.0, 60.0, 600.0, 3600.0, 21600.0, 86400.0, 604800.0, 2592000.0)
 
+JOB_BOUNDS_S = (1.0, 5.0, 15.0, 60.0, 180.0, 600.0, 1800.0, 3600.0, 10800.0, 36000.0, float("inf"))
+
 
 class LabelDelay(Collector):
     """`headrace_label_delay_seconds`: a histogram that takes a batch at once."""
@@ -68,11 +70,13 @@ class PrometheusTelemetry:
         self.drift_signals = Counter(
             "headrace_drift_signals", "Changes that a monitor saw.", ["model", "monitor"], registry=registry
         )
+        self.promotions = Counter("headrace_promotions", "Challengers that took over.", ["model"], registry=registry)
         self.rollbacks = Counter("headrace_rollbacks", "Carried out.", ["model"], registry=registry)
         self.dead_letters = Counter("headrace_dead_letters", "Refused events.", ["model", "reason"], registry=registry)
         self.retries = Counter("headrace_retries", "Unreachable services.", ["service"], registry=registry)
         self._declare_labels(registry)
         self._declare_archive(registry)
+        self._declare_jobs(registry)
 
     def _declare_labels(self, registry: CollectorRegistry) -> None:
         self.label_outcomes = Counter("headrace_labels", "Labels by outcome.", ["model", "outcome"], registry=registry)
@@ -92,6 +96,18 @@ class PrometheusTelemetry:
         self.archive_records = Counter("headrace_archive_records", "Made durable.", where, registry=registry)
         self.archive_seconds = Histogram(
             "headrace_archive_seconds", "Writing a file and committing its row.", ["topic"], registry=registry
+        )
+
+    def _declare_jobs(self, registry: CollectorRegistry) -> None:
+        self.training_jobs = Counter(
+            "headrace_training_jobs", "Training jobs that have ended.", ["model", "status"], registry=registry
+        )
+        self.training_job_seconds = Histogram(
+            "headrace_training_job_seconds",
+            "From a training job's start to its end.",
+            ["model"],
+            buckets=JOB_BOUNDS_S,
+            registry=registry,
         )
 
     def batch(self, model: str, counts: Mapping[str, int], seconds: float) -> None:
@@ -153,6 +169,10 @@ class PrometheusTelemetry:
         before, self._signals[model, monitor] = self._signals.get((model, monitor), total), total
         self.drift_signals.labels(model, monitor).inc(max(total - before, 0))
 
+    def promoted(self, model: str) -> None:
+        """A challenger took over."""
+        self.promotions.labels(model).inc()
+
     def rolled_back(self, model: str) -> None:
         """A rollback was carried out."""
         self.rollbacks.labels(model).inc()
@@ -167,3 +187,8 @@ class PrometheusTelemetry:
         """Records not yet durable in the archive."""
         for at, count in lag.items():
             self.archive_lag_events.labels(*at).set(count)
+
+    def job_ended(self, model: str, status: str, *, seconds: float) -> None:
+        """A training job has come to an end."""
+        self.training_jobs.labels(model, status).inc()
+        self.training_job_seconds.labels(model).observe(seconds)

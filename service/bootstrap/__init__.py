@@ -39,7 +39,7 @@ from service.operations.excluded_offsets import as_offsets
 from service.operations.host import Host, LearnOptions
 from service.operations.metric_history import metric_history
 from service.operations.prune import prune
-from service.operations.services import Archiving, Services
+from service.operations.services import Archiving, Services, Training
 from service.operations.verify import Finding, verify
 from service.ports import Decoder, Sink, Source, Telemetries
 from service.storage.footprint import MappedFootprint
@@ -236,6 +236,8 @@ def _services(
         reached=reached,
         archive=partial(archive.archive_of, parts),
         archiving=parts,
+        training=Training(registry.jobs, registry.job_runs, registry.openings, registry.trainers, telemetry),
+        challengers=registry.challengers,
     )
 
 

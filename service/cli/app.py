@@ -2,10 +2,11 @@
 
 import typer
 
-from service.cli import deadletter, exclusion, model, registry, run, setup, stream
+from service.cli import deadletter, exclusion, job, model, registry, run, setup, stream
 from service.cli.archive import archive
 from service.cli.demo import demo
 from service.cli.replaying import replay_role
+from service.cli.train import train
 
 app = typer.Typer(
     name="headrace",
@@ -18,12 +19,14 @@ app.command("run")(run.run)
 app.command("learn")(run.learn)
 app.command("replay")(replay_role)
 app.command("archive")(archive)
+app.command("train")(train)
 app.command("init")(setup.init)
 app.command("check")(setup.check)
 app.command("doctor")(setup.doctor)
 app.command("demo")(demo)
 app.add_typer(stream.app, name="stream", help="Publish to and look at a model's stream.")
 app.add_typer(model.app, name="model", help="Show, roll back, freeze and delete models.")
+app.add_typer(job.app, name="job", help="Training jobs.")
 app.add_typer(exclusion.app, name="exclusion", help="What a model must not learn.")
 app.add_typer(deadletter.app, name="deadletter", help="Refused events.")
 app.add_typer(registry.app, name="registry", help="The registry's tables and artifacts.")

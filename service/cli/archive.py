@@ -3,22 +3,19 @@
 import os
 import secrets
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from typing import Annotated
 
 import structlog
 import typer
 from prometheus_client import CollectorRegistry, ProcessCollector
 
+from service.cli.answering import answering
 from service.cli.context import ConfigOption, Exit, reported, set_up_logging
 from service.cli.patience import Start
 from service.cli.signals import stopping
 from service.config import Settings, load
-from service.config.sections import LOOPBACK
-from service.errors import ConfigurationError
 from service.metrics import PrometheusTelemetry
-from service.serving.health import health_server
 
 _log = structlog.get_logger(__name__)
 
@@ -41,7 +38,10 @@ def archive_here(settings: Settings, *, nonce: str, until_end: bool = False, wai
     ProcessCollector(registry=registry)
     stop = threading.Event()
     start = Start(settings, PrometheusTelemetry(registry), stop)
-    with stopping(stop), _answering(settings, registry, start.reasons) as port, ExitStack() as stack:
+    with stopping(stop), answering(settings.archive.port, registry, start.reasons) as found, ExitStack() as stack:
+        port, without = found
+        if without is not None:
+            _log.warning("archiver_without_metrics", error=str(without))
         _log.info("archiver_started", pid=os.getpid(), port=port)
         app = start.opened(stack)
         if app is not None:
@@ -49,21 +49,6 @@ def archive_here(settings: Settings, *, nonce: str, until_end: bool = False, wai
             start.not_ready = archiver.not_ready
             archiver.run()
     _log.info("archiver_stopped")
-
-
-@contextmanager
-def _answering(
-    settings: Settings, registry: CollectorRegistry, not_ready: Callable[[], Sequence[str]]
-) -> Iterator[int | None]:
-    """On a port of its own; where that is taken it goes without, since copying matters more than telling of it."""
-    with ExitStack() as stack:
-        port = None
-        try:
-            address = (LOOPBACK[0], settings.archive.port)
-            port = stack.enter_context(health_server(address, registry=registry, not_ready=not_ready))
-        except ConfigurationError as error:
-            _log.warning("archiver_without_metrics", error=str(error))
-        yield port
 
 
 def archiver_child(settings: Settings, nonce: str) -> int:

@@ -11,6 +11,7 @@ import typer
 
 from service.bootstrap import App
 from service.cli import curve
+from service.cli.challengers import crown, shown
 from service.cli.context import ConfigOption, JsonOption, actor, opened, out, say, show
 from service.cli.replaying import ask_what_if, roll_back, wished
 from service.domain.exclusion import FORMS
@@ -31,6 +32,7 @@ class Mode(StrEnum):
 
 
 Name = Annotated[str, typer.Argument(help="The model's name.")]
+VersionNumber = Annotated[int, typer.Argument(help="The version the challenger began with; see `model show`.")]
 Reason = Annotated[str, typer.Option(help="Why, for the audit.")]
 
 
@@ -117,6 +119,13 @@ def apply(name: Name, config: ConfigOption = None, reason: Reason = "") -> None:
     with opened(config) as app_:
         spec = app_.spec(name).model_dump(mode="json")
         say(app_.act(name, CommandKind.APPLY, {"spec": spec, "reason": reason}, actor=actor()))
+
+
+@app.command()
+def promote(name: Name, version: VersionNumber, config: ConfigOption = None, reason: Reason = "") -> None:
+    """Let a challenger take over, whatever the comparison says."""
+    with opened(config) as app_:
+        say(crown(app_, name, version, reason=reason))
 
 
 @app.command()
@@ -266,7 +275,7 @@ def _details(app_: App, model: Model) -> dict[str, Any]:
         "events": _events(checkpoint.metrics.get("counts", {}), checkpoint.metrics.get("labels", {})),
         "labels": checkpoint.metrics.get("labels", {}),
         "metrics": {key: checkpoint.metrics.get(key, {}) for key in ("cumulative", "window", "baseline")},
-        "challengers": [],
+        "challengers": [shown(one) for one in registry.challengers.list(model.name)],
         "replays": [_replay(app_, one) for one in registry.replays.unfinished() if one.model == model.name],
         "drift": checkpoint.metrics.get("drift", []),
         "dead_letters": dict(registry.dead_letters.counts(model.name)),

@@ -17,7 +17,8 @@ from service.cli.patience import Start
 from service.cli.replaying import replay_here
 from service.cli.signals import stopping
 from service.cli.supervise import Supervisor
-from service.config import Settings, load
+from service.cli.train import trainer_child
+from service.config import Settings, find, load
 from service.errors import ConfigurationError
 from service.metrics import PrometheusTelemetry
 from service.operations.host import LearnOptions
@@ -44,7 +45,8 @@ def learn(
 def run(config: ConfigOption = None) -> None:
     """Run every role under one supervisor."""
     with reported():
-        settings = load(config)
+        file = find(config).resolve()
+        settings = load(file)
         set_up_logging(settings)
         load_key(settings.storage.key_file)  # said once here, and not by every role
         nonce = secrets.token_hex(6)
@@ -53,6 +55,8 @@ def run(config: ConfigOption = None) -> None:
         beside = {"replayer": lambda: _child(lambda: replay_here(settings, nonce=others))}
         if settings.storage.archive is not None and settings.models:
             beside["archiver"] = lambda: archiver_child(settings, nonce)
+        if settings.models:
+            beside["trainer"] = lambda: trainer_child(settings, file, nonce)
         code = Supervisor(roles, beside).run()
         raise typer.Exit(Exit.FAILED if code == Exit.USAGE else code)
 

@@ -4,11 +4,13 @@ import difflib
 import os
 import re
 from collections.abc import Callable, Iterator
+from datetime import UTC
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
+from apscheduler.triggers.cron import CronTrigger
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from service.config.sections import (
@@ -19,7 +21,9 @@ from service.config.sections import (
     Section,
     Storage,
     Stream,
+    TrainerSettings,
 )
+from service.domain import cron
 from service.domain.specification import ModelSpec
 from service.errors import ConfigurationError, SpecificationError
 from service.learning import estimators
@@ -51,6 +55,7 @@ class Settings(Section):
     stream: Stream = Stream()
     learner: Learner = Learner()
     archive: Archive = Archive()
+    trainer: TrainerSettings = TrainerSettings()
     lease: LeaseSettings = LeaseSettings()
     log: Logging = Logging()
     models: tuple[ModelSpec, ...] = ()
@@ -184,12 +189,24 @@ def _expressions(model: ModelSpec, *, path: str) -> dict[str, Callable[[], objec
         "metrics": partial(Scores, model.metrics, task=task, window=model.window, seed=seed),
         "drift": partial(Monitors, model.drift, task=task, seed=seed),
     }
+    if model.retrain is not None and model.retrain.cron is not None:
+        where = path.replace(".estimator", ".retrain.cron")
+        found["retrain"] = partial(_require_cron, model.retrain.cron, path=where)
     if model.factory is None:
         build = partial(estimators.build, model.estimator, task=task, seed=seed, path=path)
         where = path.replace(".estimator", ".learn.batch")
         found["estimator"] = build
         found["learn"] = lambda: estimators.require_batch(build(), batch=model.learn.batch, path=where)
     return found
+
+
+def _require_cron(expression: str, *, path: str) -> None:
+    """SpecificationError unless the scheduler can follow it."""
+    try:
+        CronTrigger(**cron.fields(expression), timezone=UTC)
+    except ValueError as error:
+        message = f"found {expression!r}, expected a cron expression such as 0 3 * * * (UTC): {error}"
+        raise SpecificationError(path, message) from error
 
 
 def _sentence(file: Path, node: Any, error: Any) -> str:

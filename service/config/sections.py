@@ -89,6 +89,16 @@ class Archive(Section):
     port: int = Field(default=9465, ge=0, le=65535)
 
 
+class TrainerSettings(Section):
+    """How many training jobs and challengers run at a time, what is kept of what they print, and the trainer's port."""
+
+    jobs: int = Field(default=1, ge=1, le=64)
+    challengers: int = Field(default=2, ge=0, le=64)
+    challenger_memory: Size = 2_000_000_000
+    log_bytes: Size = 10_000_000
+    port: int = Field(default=9466, ge=0, le=65535)
+
+
 class LeaseSettings(Section):
     """How long a silent process keeps its right to write."""
 

@@ -263,7 +263,10 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Succession:
-    """A new lineage from an older state; compare-and-set on the lease's lineage as champion."""
+    """A new lineage from an older state; compare-and-set on the lease's lineage as champion.
+
+    `registers` is the digest of a specification that comes from the file.
+    """
 
     lease: Lease
     model: ModelName
@@ -272,13 +275,13 @@ class Succession:
     parent: VersionNumber
     state: SealedState
     spec: Json
-    spec_digest: str
     learned: Sequence[Run]
     environment: Json
     origin: Origin
     evidence: Json = field(default_factory=dict)
     outcome: str = ""
     lease_ttl_s: float = 10.0
+    registers: str | None = None
 
 
 class CheckpointStep(StrEnum):

@@ -74,7 +74,6 @@ class Promotion:
     environment: Json
     origin: Origin
     evidence: Json
-    spec_digest: str
     outcome: str = "takes over"
     lease_ttl_s: float = 10.0
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from service.domain.events import Task
+from service.domain.jobs import RetrainSpec
 from service.domain.promotion import PromoteSpec
 from service.domain.written import Beginning, Duration, Frozen, Size
 
@@ -125,6 +126,8 @@ class ModelSpec(Frozen):
     @classmethod
     def _judges_its_task(cls, value: PromoteSpec, info: ValidationInfo) -> PromoteSpec:
         return value.require_fitting(info.data["task"]) if "task" in info.data else value
+
+    retrain: RetrainSpec | None = None
 
     @field_validator("factory")
     @classmethod

@@ -31,7 +31,7 @@ from service.errors import (
 )
 from service.learning.learner import restored
 from service.operations.choose import chosen, learned_until
-from service.operations.enrol import differences
+from service.operations.enrol import differences, new_state
 from service.operations.promote import origin_of, promote
 from service.operations.recover import require_environment, require_readable
 from service.operations.services import Services
@@ -43,9 +43,11 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 
 CARRIED_OVER = frozenset(
-    {"checkpoint", "guard", "dedupe", "dead_letters", "pending", "predictions", "scores", "promote"}
+    {"checkpoint", "guard", "dedupe", "dead_letters", "pending", "predictions", "promote", "retrain", "scores"}
 )
 """Keys of a specification that may change without a new model."""
+INCOMPARABLE = frozenset({"task", "events", "labels", "fields", "label_fields"})
+"""Keys that say what is predicted of what: models that differ in them have no events in common."""
 
 
 def carry_out(services: Services, command: Command, lease: Lease, *, session: "Session | None" = None) -> Lease:
@@ -141,14 +143,43 @@ def _apply(services: Services, command: Command, lease: Lease) -> tuple[str, Lea
             spec=spec.model_dump(mode="json"),
             evidence={"changed": changed},
             outcome=f"goes on with new {', '.join(changed)}",
+            registers=spec.digest(),
         )
         version, after = _succeed(services, command, lease, change=change)
         return f"version {version.number} {change.outcome}", after
-    msg = (
-        f"found changes in {', '.join(changed)}, which need a new model; challengers are not built yet, "
-        f"so begin anew with `headrace learn --fresh` (only {', '.join(sorted(CARRIED_OVER))} carry over)"
+    apart = sorted(set(changed) & INCOMPARABLE)
+    if apart:
+        msg = (
+            f"found changes in {', '.join(apart)}, so that no challenger could be compared with the champion; "
+            f"begin anew with `headrace learn --fresh`"
+        )
+        raise RefusedError(msg)
+    return _challenge(services, command, lease, parent=present, spec=spec, changed=changed), lease
+
+
+def _challenge(
+    services: Services, command: Command, lease: Lease, *, parent: Version, spec: ModelSpec, changed: Sequence[str]
+) -> str:
+    """A model of the new specification begins where this one began, and learns beside it."""
+    first = services.history.versions(command.model)[0]
+    outcome = f"challenges with new {', '.join(changed)}"
+    succession = Succession(
+        lease=lease,
+        model=command.model,
+        kind=VersionKind.INITIAL,
+        role=Role.CHALLENGER,
+        parent=parent.number,
+        state=new_state(services, spec, position=first.position),
+        spec=spec.model_dump(mode="json"),
+        learned=(),
+        environment=services.environment,
+        origin=origin_of(command),
+        evidence={"changed": list(changed)},
+        outcome=outcome,
+        registers=spec.digest(),
     )
-    raise RefusedError(msg)
+    version, _ = services.changes.succeed(succession)
+    return f"version {version.number} {outcome}"
 
 
 def _replay(services: Services, command: Command, lease: Lease, *, session: "Session | None") -> tuple[str, Lease]:
@@ -184,6 +215,7 @@ class _Change:
     spec: Json
     evidence: Json
     outcome: str
+    registers: str | None = None
 
 
 def _succeed(services: Services, command: Command, lease: Lease, *, change: _Change) -> tuple[Version, Lease]:
@@ -196,12 +228,12 @@ def _succeed(services: Services, command: Command, lease: Lease, *, change: _Cha
             parent=change.parent.number,
             state=change.state,
             spec=change.spec,
-            spec_digest=ModelSpec.model_validate(change.spec).digest(),
             learned=change.learned,
             environment=services.environment,
             origin=origin_of(command),
             evidence=change.evidence,
             outcome=change.outcome,
+            registers=change.registers,
             lease_ttl_s=services.lease_ttl_s,
         )
     )

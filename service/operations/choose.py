@@ -56,7 +56,8 @@ def _moment(text: str | None) -> datetime:
 
 
 def _newest_at(services: Services, model: str, versions: Sequence[Version], *, moment: datetime) -> Chosen:
-    before = [one for one in versions if one.created_at <= moment]
+    served = {one.id for one in services.history.lineages(model) if has_served(one, versions)}
+    before = [one for one in versions if one.created_at <= moment and one.lineage in served]
     since = {version.number: version.created_at for version in versions}
     checkpoints = [
         (one, lineage)

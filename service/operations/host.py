@@ -13,6 +13,7 @@ from typing import TypeVar
 import structlog
 
 from service.domain.events import TopicPartition
+from service.domain.exclusion import Stretch
 from service.domain.registry import Lease, Lineage, LineageId, Role
 from service.domain.specification import ModelSpec
 from service.errors import (
@@ -29,7 +30,7 @@ from service.operations.feed import Feed, Start
 from service.operations.keep_leases import LeaseKeeper
 from service.operations.outage import Backoff
 from service.operations.readiness import reasons
-from service.operations.recover import find_lineage, newest_version, recover
+from service.operations.recover import Recovered, find_lineage, newest_version, recover
 from service.operations.services import Services
 from service.operations.session import Session
 
@@ -43,8 +44,6 @@ HAND_OVER_S = 2.0
 LOOK_AGAIN_S = 0.5
 IDLE_S = 0.01
 COLLECT_AFTER = (50_000, 20, 50)
-LEARNING = {Role.CHAMPION, Role.CHALLENGER}
-"""Lineages that follow the stream; one that replays has a process of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +55,8 @@ class LearnOptions:
     fresh: bool = False
     wait_for_lease: bool = False
     actor: str = "learner"
+    challenger: LineageId | None = None
+    """Learn this one instead of the champions; every challenger has a process of its own."""
 
 
 @dataclass
@@ -120,7 +121,7 @@ class Host:
             self.failures.append(error)
             self._discard(session)
             return True
-        if session.commands:
+        if session.commands and self.options.challenger is None:
             self._acting[session.lease.lineage] = self._hands.submit(self._carry_out, session)
         return busy
 
@@ -153,9 +154,11 @@ class Host:
         return session.lease
 
     def _open_model(self, spec: ModelSpec) -> None:
+        if self.options.challenger is not None:
+            return self._open_lineages(spec.name)
         enlist = begin_anew if self.options.fresh else enrol
         model = self._patiently(self._aside(partial(enlist, self.services, spec, actor=self.options.actor)))
-        self._open_lineages(model.name)
+        return self._open_lineages(model.name)
 
     def _open_lineages(self, name: str) -> None:
         """A session for each lineage that learns and has none yet; waits for the database if it must."""
@@ -181,23 +184,26 @@ class Host:
 
     def _without_session(self, name: str) -> Lineage | None:
         lineages = self.services.history.lineages(name)
-        return next((one for one in lineages if one.role in LEARNING and one.id not in self.sessions), None)
+        return next((one for one in lineages if self._is_ours(one) and one.id not in self.sessions), None)
+
+    def _is_ours(self, lineage: Lineage) -> bool:
+        if self.options.challenger is None:
+            return lineage.role is Role.CHAMPION
+        return lineage.role is Role.CHALLENGER and lineage.id == self.options.challenger
 
     def _open(self, name: str, lease: Lease) -> None:
         lineage = find_lineage(self.services, name, lease.lineage)
-        if lineage.role not in LEARNING:
+        if not self._is_ours(lineage):
             return self.services.leases.release(lease)
         recovered = recover(self.services, lineage, lease=lease)
-        spec = recovered.spec
         exclusions = [one.stretch for one in self.services.exclusions.list(name)]
-        archive, accept_gap = self.services.archive(spec), self.options.accept_gap
-        start = Start(spec.topics, recovered.position, archive, exclusions, accept_gap=accept_gap)
-        feed = Feed(self.services.source(spec.name), start, failed=partial(self.services.telemetry.failure, "stream"))
+        feed = self._feed(recovered, exclusions)
         committer = Committer(self.services, self._pool, self.stop, exclusions=exclusions)
-        if lineage.role is Role.CHAMPION:
+        is_champion = lineage.role is Role.CHAMPION
+        if is_champion:
             self.services.telemetry.champion(name, newest_version(self.services, lineage).number)
         frozen = self.services.models.get(name).frozen
-        session = Session(self.services, recovered, lease, feed, committer, frozen=frozen)
+        session = Session(self.services, recovered, lease, feed, committer, frozen=frozen, pauses=is_champion)
         feed.__enter__()
         self._feeds[lease.lineage] = feed
         self.sessions[lease.lineage] = session
@@ -212,6 +218,14 @@ class Host:
             epoch=lease.epoch,
         )
         return None
+
+    def _feed(self, recovered: Recovered, exclusions: Sequence[Stretch]) -> Feed:
+        """From the lineage's position; the broker keeps the champion's under the model's name."""
+        spec, lineage = recovered.spec, recovered.lineage
+        reader = spec.name if lineage.role is Role.CHAMPION else f"{spec.name}.challenger-{lineage.id}"
+        archive, accept_gap = self.services.archive(spec), self.options.accept_gap
+        start = Start(spec.topics, recovered.position, archive, exclusions, accept_gap=accept_gap)
+        return Feed(self.services.source(reader), start, failed=partial(self.services.telemetry.failure, "stream"))
 
     def _discard(self, session: Session) -> None:
         self.sessions.pop(session.lease.lineage, None)

@@ -11,6 +11,9 @@ from service.domain.replaying import Plan
 from service.errors import NotFoundError
 from service.operations.services import Services
 
+TRAINED = frozenset({VersionKind.INITIAL, VersionKind.RETRAIN})
+"""Kinds of versions whose state began with nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class Line:
@@ -66,8 +69,10 @@ def past_of(services: Services, model: str) -> Past:
 def candidates(services: Services, past: Past) -> list[Ancestor]:
     """Every version, and every checkpoint that is kept and is no version, oldest first."""
     named = {version.digest for version in past.versions}
-    found = [(version.created_at, _of_version(version, past.lines[version.lineage])) for version in past.versions]
-    for line in past.lines.values():
+    lines = {key: line for key, line in past.lines.items() if not _stands_apart(line.lineage, past.versions)}
+    of_line = [version for version in past.versions if version.lineage in lines]
+    found = [(version.created_at, _of_version(version, lines[version.lineage])) for version in of_line]
+    for line in lines.values():
         for one in services.checkpoints.newest_first(line.lineage.id):
             if one.digest in named:
                 continue
@@ -88,6 +93,11 @@ def has_served(lineage: Lineage, versions: Sequence[Version]) -> bool:
     return any(one.number == lineage.origin and one.lineage == lineage.id for one in versions)
 
 
+def _stands_apart(lineage: Lineage, versions: Sequence[Version]) -> bool:
+    """Whether it was trained beside the champion's line and has never served: no history leads through it."""
+    return lineage.plan is None and not has_served(lineage, versions)
+
+
 def _of_version(version: Version, line: Line) -> Ancestor:
     order = until(line.order, version.learned)
     name = f"version {version.number}"
@@ -103,6 +113,8 @@ def _inherited(
         source = lines[plan.source]
         return until(source.order, plan.learned), source.seen
     origin = next(version for version in versions if version.number == lineage.origin)
+    if origin.kind in TRAINED:
+        return origin.learned, ()
     parent = next((version for version in versions if version.number == origin.parent), None)
     if parent is None:
         return (), ()

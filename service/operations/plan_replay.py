@@ -18,7 +18,7 @@ from service.learning.learner import Learner
 from service.operations.choose import Chosen
 from service.operations.history import History, gone
 from service.operations.past import Past, candidates, past_of, stood
-from service.operations.recover import require_environment
+from service.operations.recover import require_environment, spec_of
 from service.operations.services import Services
 from service.operations.waiting_set import opened_waiting
 
@@ -56,7 +56,7 @@ class Outlook:
 def outlook(services: Services, name: str, wish: Wish) -> Outlook:
     """RefusedError where nothing has to be replayed, BelowStartError where history is missing."""
     model, past = services.models.get(name), past_of(services, name)
-    spec = ModelSpec.model_validate(model.spec)
+    spec = spec_of(services, past.lines[past.champion].lineage)
     history = History(services, spec)
     try:
         in_force = [one.stretch for one in services.exclusions.list(name)]
@@ -82,7 +82,7 @@ def begin(services: Services, found: Outlook, *, origin: Origin) -> Lineage:
         source=ancestor.lineage,
         ancestor=ancestor.name,
         learned=union(ancestor.order),
-        spec=found.model.spec,
+        spec=found.spec.model_dump(mode="json"),
         exclusions=in_force,
         gaps=found.missing,
         freeze=found.wish.freeze,

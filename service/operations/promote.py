@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
+from service.domain.challenging import Coronation
 from service.domain.exclusion import shown
-from service.domain.registry import Checkpoint, Command, Json, Lease, LineageId, Origin
+from service.domain.registry import Checkpoint, Command, Json, Lease, Lineage, LineageId, Origin, Role
 from service.domain.replaying import Plan, Promotion
-from service.domain.specification import ModelSpec
-from service.errors import NotFoundError
+from service.errors import NotFoundError, RefusedError
 from service.operations.excluded_since import require_unlearned
 from service.operations.past import past_of
 from service.operations.services import Services
@@ -22,18 +22,50 @@ def promote(services: Services, command: Command, lease: Lease) -> tuple[str, Le
 
     RefusedError where it has learned what is excluded by now: nothing that is excluded may begin to serve.
     """
-    lineage, plan = _planned(services, command)
-    require_unlearned(services, command.model, plan, learned=past_of(services, command.model).lines[lineage].order)
-    newest = services.checkpoints.newest_first(lineage)[0]
+    lineage = _lineage(services, command)
+    if lineage.role is Role.REPLAYING:
+        return _promote_replay(services, command, lease, lineage=lineage)
+    return _promote_challenger(services, command, lease, lineage=lineage)
+
+
+def _promote_challenger(services: Services, command: Command, lease: Lease, *, lineage: Lineage) -> tuple[str, Lease]:
+    expected = command.arguments.get("champion", lease.lineage)
+    if expected != lease.lineage:
+        msg = (
+            f"found lineage {lease.lineage} champion of {command.model}, expected {expected}, to which the challenger "
+            "was compared; it is compared anew"
+        )
+        raise RefusedError(msg)
+    newest = services.checkpoints.newest_first(lineage.id)[0]
+    evidence = {"position": newest.position.to_json(), "learned": newest.learned}
+    version, after = services.challengers.promote(
+        Coronation(
+            lease=lease,
+            model=command.model,
+            lineage=lineage.id,
+            origin=origin_of(command),
+            evidence={**evidence, **command.arguments.get("evidence", {})},
+            probation=bool(command.arguments.get("probation", False)),
+            lease_ttl_s=services.lease_ttl_s,
+        )
+    )
+    services.telemetry.promoted(command.model)
+    services.telemetry.champion(command.model, version.number)
+    return f"version {version.number} takes over", after
+
+
+def _promote_replay(services: Services, command: Command, lease: Lease, *, lineage: Lineage) -> tuple[str, Lease]:
+    plan = _plan(lineage)
+    require_unlearned(services, command.model, plan, learned=past_of(services, command.model).lines[lineage.id].order)
+    newest = services.checkpoints.newest_first(lineage.id)[0]
     left_out = _left_out(services, command.model, plan)
     promotion = Promotion(
         lease=lease,
         model=command.model,
-        lineage=lineage,
+        lineage=lineage.id,
         environment=services.environment,
         origin=origin_of(command),
         evidence=_evidence(plan, newest, left_out=left_out),
-        spec_digest=ModelSpec.model_validate(plan.spec).digest(),
         outcome=f"replays from {plan.ancestor} to {newest.position}{_without(left_out)}",
         lease_ttl_s=services.lease_ttl_s,
     )
@@ -42,13 +74,20 @@ def promote(services: Services, command: Command, lease: Lease) -> tuple[str, Le
     return f"version {version.number} {promotion.outcome}", after
 
 
-def _planned(services: Services, command: Command) -> tuple[LineageId, Plan]:
+def _lineage(services: Services, command: Command) -> Lineage:
     number = LineageId(int(command.arguments["lineage"]))
     found = next((one for one in services.history.lineages(command.model) if one.id == number), None)
-    if found is None or found.plan is None:
-        msg = f"found no lineage {number} of {command.model} that replays; see `headrace model history`"
+    if found is None:
+        msg = f"found no lineage {number} of {command.model}; see `headrace model history {command.model}`"
         raise NotFoundError(msg)
-    return number, Plan.from_json(found.plan)
+    return found
+
+
+def _plan(lineage: Lineage) -> Plan:
+    if lineage.plan is None:
+        msg = f"found no plan of lineage {lineage.id} of {lineage.model}; see `headrace model history`"
+        raise NotFoundError(msg)
+    return Plan.from_json(lineage.plan)
 
 
 def _evidence(plan: Plan, newest: Checkpoint, *, left_out: Sequence[str]) -> Json:

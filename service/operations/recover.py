@@ -42,6 +42,8 @@ def spec_of(services: Services, lineage: Lineage) -> ModelSpec:
     """Its version's, or until it has one its plan's."""
     if lineage.role is Role.REPLAYING and lineage.plan is not None:
         return ModelSpec.model_validate(lineage.plan["spec"])
+    if lineage.role is Role.CHALLENGER:
+        return ModelSpec.model_validate(newest_version(services, lineage).spec)
     return ModelSpec.model_validate(origin_of(services, lineage).spec)
 
 

@@ -14,6 +14,7 @@ from service.ports import (
     ArchiveRanges,
     Archives,
     ArchiveTelemetry,
+    Challengers,
     Changes,
     Checkpoints,
     Commands,
@@ -22,8 +23,12 @@ from service.ports import (
     Exclusions,
     Footprint,
     History,
+    JobRuns,
+    Jobs,
+    JobTelemetry,
     Leases,
     Models,
+    Openings,
     Outbox,
     Pending,
     Replays,
@@ -31,6 +36,7 @@ from service.ports import (
     Sink,
     Source,
     Telemetry,
+    Trainers,
 )
 
 
@@ -44,6 +50,17 @@ class Archiving:
     leases: ArchiveLeases
     telemetry: ArchiveTelemetry
     reached: Callable[[ArchiveStep], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """What training jobs need beside the rest."""
+
+    jobs: Jobs
+    runs: JobRuns
+    openings: Openings
+    trainers: Trainers
+    telemetry: JobTelemetry
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,3 +93,5 @@ class Services:
     reached: Callable[[CheckpointStep], None]
     archive: Callable[[ModelSpec], Archive]
     archiving: Archiving | None
+    training: Training
+    challengers: Challengers

@@ -18,13 +18,12 @@ from service.domain.registry import (
     VersionNumber,
 )
 from service.ports import ArtifactStore
-from service.storage import pending, rows, writes
+from service.storage import challenger_rows, job_rows, pending, rows, writes
 from service.storage.database import Database
 from service.storage.leases import lease_values, prove
 from service.storage.tables import checkpoints, journals, leases, lineages, models, versions
 
 ACTIONS = {
-    VersionKind.SNAPSHOT: "apply",
     VersionKind.ROLLBACK: "rollback",
     VersionKind.RETRAIN: "retrain",
     VersionKind.IMPORT: "import",
@@ -40,7 +39,7 @@ class SqlChanges:
         self._store = store
 
     def succeed(self, succession: Succession) -> tuple[Version, Lease]:
-        """A new version in a new lineage; a compare-and-set on the expected champion."""
+        """A new version in a new lineage, which takes over or challenges; compare-and-set on the expected champion."""
         if len(succession.state.artifact) > writes.INLINE_BYTES:
             self._store.put(succession.state.digest, succession.state.artifact)
         with self._database.writing() as connection:
@@ -48,15 +47,25 @@ class SqlChanges:
             now = self._database.now(connection)
             before = writes.newest_version(connection, succession.lease.lineage)
             lineage, number = self._insert(connection, succession, now=now)
-            lease = Lease(lineage, succession.lease.holder, 1, now + timedelta(seconds=succession.lease_ttl_s))
-            connection.execute(insert(leases).values(**lease_values(lease)))
+            lease = succession.lease
+            if succession.role is Role.CHALLENGER:
+                reason = succession.origin.reason
+                entrance = challenger_rows.Entrance(succession.model, lineage, number, reason)
+                challenger_rows.enter(connection, entrance, now=now)
+            else:
+                lease = Lease(lineage, lease.holder, 1, now + timedelta(seconds=succession.lease_ttl_s))
+                connection.execute(insert(leases).values(**lease_values(lease)))
             if succession.role is Role.CHAMPION:
-                ends = (succession.lease.lineage, lineage)
-                writes.crown(connection, succession.model, ends, spec=succession.spec, digest=succession.spec_digest)
+                writes.crown(connection, succession.model, (succession.lease.lineage, lineage))
+            if succession.registers is not None:
+                writes.registered(connection, succession.model, spec=succession.spec, digest=succession.registers)
+            if succession.kind is VersionKind.ROLLBACK:
+                challenger_rows.give_up(connection, succession.model, f"rolled back to version {number}", now=now)
+                job_rows.stop_open(connection, succession.model, f"rolled back to version {number}", now=now)
             written = AuditEntry(
                 succession.model,
                 succession.origin.actor,
-                ACTIONS[succession.kind],
+                "apply" if succession.registers is not None else ACTIONS[succession.kind],
                 succession.origin.reason,
                 before,
                 number,
@@ -153,7 +162,8 @@ class SqlChanges:
             },
             now=now,
         )
-        connection.execute(update(lineages).where(lineages.c.id == lineage).values(origin=number))
+        origin = succession.parent if succession.role is Role.CHALLENGER else number
+        connection.execute(update(lineages).where(lineages.c.id == lineage).values(origin=origin))
         if succession.role is Role.CHAMPION:
             pending.inherit(connection, lineage, of=succession.lease.lineage)
         writes.checkpoint(connection, lineage, 0, state=succession.state, now=now)

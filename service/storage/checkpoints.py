@@ -68,11 +68,12 @@ class SqlCheckpoints:
         with self._database.reading() as connection:
             return [rows.checkpoint(found) for found in connection.execute(statement)]
 
-    def journal(self, lineage: LineageId, *, scores: bool = True) -> Sequence[JournalSegment]:
+    def journal(self, lineage: LineageId, *, scores: bool = True, after: int = -1) -> Sequence[JournalSegment]:
         """One segment a commit, oldest first; scores are many times the bytes of the order."""
         held = journals.c.scores if scores else literal(b"").label("scores")
         columns: list[Any] = [journals.c.sequence, journals.c.runs, held, journals.c.scored, journals.c.created_at]
-        statement = select(*columns).where(journals.c.lineage == lineage).order_by(journals.c.sequence)
+        where = (journals.c.lineage == lineage, journals.c.sequence > after)
+        statement = select(*columns).where(*where).order_by(journals.c.sequence)
         with self._database.reading() as connection:
             return [rows.segment(found) for found in connection.execute(statement)]
 

@@ -10,7 +10,7 @@ from service.domain.exclusion import Exclusion, Stretch, TimeRange, shown
 from service.domain.position import Run
 from service.domain.registry import AuditEntry, ModelName
 from service.errors import NotFoundError
-from service.storage import writes
+from service.storage import job_rows, writes
 from service.storage.database import Database
 from service.storage.tables import exclusions
 
@@ -62,6 +62,7 @@ def added(connection: Connection, name: str, exclusion: Exclusion, *, now: datet
     said = {"reason": exclusion.reason, "created_by": exclusion.created_by, "created_at": now}
     number = writes.new_id(connection.execute(insert(exclusions).values(model=name, **values, **said)))
     found = _exclusion(connection.execute(select(exclusions).where(exclusions.c.id == number)).one())
+    job_rows.stop_open(connection, name, f"{shown(found.stretch)} is excluded now, which it may have read", now=now)
     entry = _entry(name, "exclude", found, actor=found.created_by, reason=found.reason)
     writes.entry(connection, entry, now=now)
     return found

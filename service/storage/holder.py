@@ -3,7 +3,7 @@
 import os
 import secrets
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -27,6 +27,11 @@ class Holder:
         return cls(socket.gethostname(), boot, _space(), pid, _started(pid), nonce or secrets.token_hex(6))
 
     @classmethod
+    def of(cls, pid: int) -> Self:
+        """Another process of this place."""
+        return replace(cls.current(), pid=pid, started=_started(pid))
+
+    @classmethod
     def parse(cls, text: str) -> Self | None:
         """The inverse of `str`; None for anything else."""
         parts = text.split("/")
@@ -37,9 +42,15 @@ class Holder:
 
     def is_dead_here(self) -> bool:
         """Whether it ran where this process could see it, and does not run any more."""
+        return self._was_here() and _started(self.pid) != self.started
+
+    def keeps_number(self) -> bool:
+        """Whether it ran here and no process has come to its number since."""
+        return self._was_here() and _started(self.pid) in {self.started, ""}
+
+    def _was_here(self) -> bool:
         here = Holder.current()
-        same_place = (self.host, self.boot, self.space) == (here.host, here.boot, here.space)
-        return same_place and _started(self.pid) != self.started
+        return (self.host, self.boot, self.space) == (here.host, here.boot, here.space)
 
     def __str__(self) -> str:
         """As a lease stores it."""

@@ -9,6 +9,7 @@ from service.domain.registry import CheckpointStep
 from service.storage import upgrade
 from service.storage.archives import SqlArchives
 from service.storage.artifacts import open_artifacts
+from service.storage.challengers import SqlChallengers
 from service.storage.changes import SqlChanges
 from service.storage.checkpoints import SqlCheckpoints
 from service.storage.commands import SqlCommands
@@ -16,12 +17,15 @@ from service.storage.database import Database
 from service.storage.dead_letters import SqlDeadLetters
 from service.storage.exclusions import SqlExclusions
 from service.storage.history import SqlHistory
+from service.storage.job_runs import SqlJobRuns
+from service.storage.jobs import SqlJobs, SqlOpenings
 from service.storage.leases import SqlLeases
 from service.storage.models import SqlModels
 from service.storage.outbox import SqlOutbox
 from service.storage.pending import SqlPending
 from service.storage.replays import SqlReplays
 from service.storage.signing import Signer
+from service.storage.trainers import SqlTrainers
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,11 @@ class Registry:
     exclusions: SqlExclusions
     replays: SqlReplays
     archives: SqlArchives
+    jobs: SqlJobs
+    job_runs: SqlJobRuns
+    openings: SqlOpenings
+    trainers: SqlTrainers
+    challengers: SqlChallengers
 
 
 @contextmanager
@@ -73,6 +82,11 @@ def open_registry(
             exclusions=SqlExclusions(database),
             replays=SqlReplays(database, store),
             archives=SqlArchives(database, reached=reached),
+            jobs=SqlJobs(database),
+            job_runs=SqlJobRuns(database, store),
+            openings=SqlOpenings(database),
+            trainers=SqlTrainers(database),
+            challengers=SqlChallengers(database),
         )
     finally:
         database.close()

@@ -23,7 +23,7 @@ from service.domain.registry import (
 from service.domain.replaying import Beginning, Plan, Promotion
 from service.errors import RefusedError
 from service.ports import ArtifactStore
-from service.storage import pending, rows, writes
+from service.storage import challenger_rows, job_rows, pending, rows, writes
 from service.storage.database import Database
 from service.storage.exclusions import added
 from service.storage.leases import prove
@@ -73,8 +73,10 @@ class SqlReplays:
             lease = _fenced(connection, promotion, now=now)
             before = writes.newest_version(connection, old)
             number = _version(connection, promotion, plan, now=now)
-            writes.crown(connection, promotion.model, (old, new), spec=plan.spec, digest=promotion.spec_digest)
+            writes.crown(connection, promotion.model, (old, new))
+            challenger_rows.give_up(connection, promotion.model, f"version {number} took over", now=now)
             connection.execute(update(lineages).where(lineages.c.id == new).values(role=Role.CHAMPION, origin=number))
+            job_rows.stop_open(connection, promotion.model, f"version {number} has taken over", now=now)
             if plan.freeze:
                 connection.execute(update(models).where(models.c.name == promotion.model).values(frozen=False))
             origin = promotion.origin

@@ -112,17 +112,14 @@ def newest_version(connection: Connection, lineage: LineageId) -> VersionNumber:
     return VersionNumber(connection.execute(statement.order_by(versions.c.number.desc()).limit(1)).scalar_one())
 
 
-def crown(connection: Connection, model: str, ends: tuple[LineageId, LineageId], *, spec: Json, digest: str) -> None:
+def crown(connection: Connection, model: str, ends: tuple[LineageId, LineageId]) -> None:
     """From the old champion to the new one, if the old one still is it.
 
     Replays of the old line are given up, and a freeze that was for them ends.
     """
     old, new = ends
-    done = connection.execute(
-        update(models)
-        .where(models.c.name == model, models.c.champion == old)
-        .values(champion=new, spec=spec, spec_digest=digest)
-    )
+    is_champion = (models.c.name == model, models.c.champion == old)
+    done = connection.execute(update(models).where(*is_champion).values(champion=new))
     if done.rowcount != 1:
         msg = f"found another champion of {model} than lineage {old}; see `headrace model history {model}`"
         raise RefusedError(msg)
@@ -148,6 +145,11 @@ def command(
         "outcome": "",
     }
     return new_id(connection.execute(insert(commands).values(**values)))
+
+
+def registered(connection: Connection, model: str, *, spec: Json, digest: str) -> None:
+    """What the file says of the model from now on; its champion may have been made of something else."""
+    connection.execute(update(models).where(models.c.name == model).values(spec=spec, spec_digest=digest))
 
 
 def alias(connection: Connection, model: str, name: str, *, version: int) -> None:

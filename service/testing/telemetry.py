@@ -33,6 +33,9 @@ class NullTelemetry:
     def failure(self, service: str) -> None:
         """Nothing."""
 
+    def promoted(self, model: str) -> None:
+        """Nothing."""
+
     def rolled_back(self, model: str) -> None:
         """Nothing."""
 
@@ -40,4 +43,7 @@ class NullTelemetry:
         """Nothing."""
 
     def archive_lag(self, lag: Mapping[TopicPartition, int]) -> None:
+        """Nothing."""
+
+    def job_ended(self, model: str, status: str, *, seconds: float) -> None:
         """Nothing."""

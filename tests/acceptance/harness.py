@@ -95,6 +95,7 @@ class Deployment:
             "stream": stream,
             "learner": {"port": 0},
             "archive": {"port": 0, **self.archive},
+            "trainer": {"port": 0},
             "lease": {"ttl": self.lease_ttl},
             "models": [self.model, *map(dict, self.others)],
         }

@@ -93,7 +93,6 @@ def succession(lease: Lease, **changes: Any) -> Succession:
         parent=VersionNumber(1),
         state=state(b"rolled back", offset=70),
         spec={"name": NAME, "changed": True},
-        spec_digest="spec-2",
         learned=[Run("events", 0, 0, 5), Run("events", 0, 5, 9)],
         environment={"river": "0.26.1"},
         origin=Origin("bob", "it got worse"),

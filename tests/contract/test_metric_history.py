@@ -76,9 +76,7 @@ class Writer:
 
     def roll_back(self) -> None:
         """Restore version 1: a new lineage, whose metrics go on."""
-        change = succession(
-            self.lease, state=self.state(), spec=self.spec.model_dump(mode="json"), spec_digest=self.spec.digest()
-        )
+        change = succession(self.lease, state=self.state(), spec=self.spec.model_dump(mode="json"))
         _, self.lease = self.registry.changes.succeed(change)
 
     def history(self, excluded: Sequence[Run] = (), **query: Any) -> MetricHistory:

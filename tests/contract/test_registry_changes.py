@@ -46,7 +46,7 @@ class TestSuccession:
         assert (version.number, version.kind, version.parent) == (2, VersionKind.ROLLBACK, 1)
         assert version.learned == [Run("events", 0, 0, 9)]
         model = registry.models.get(NAME)
-        assert (model.champion, model.spec_digest, model.spec["changed"]) == (after.lineage, "spec-2", True)
+        assert (model.champion, model.spec_digest, "changed" in model.spec) == (after.lineage, "spec-1", False)
         assert [(one.role, one.origin) for one in registry.history.lineages(NAME)] == [
             (Role.RETIRED, 1),
             (Role.CHAMPION, 2),
@@ -73,6 +73,14 @@ class TestSuccession:
         assert registry.models.get(NAME).champion == lease.lineage
         assert [one.role for one in registry.history.lineages(NAME)] == [Role.CHAMPION, Role.CHALLENGER]
         assert registry.models.get(NAME).spec_digest == "spec-1"
+
+    def test_what_the_file_says_is_registered(self, registry: Registry) -> None:
+        """A specification from the file is the model's from then on, whoever serves."""
+        lease = leased(registry)
+        registry.changes.succeed(succession(lease, role=Role.CHALLENGER, registers="spec-2"))
+        model = registry.models.get(NAME)
+        assert (model.champion, model.spec_digest, model.spec["changed"]) == (lease.lineage, "spec-2", True)
+        assert registry.history.audit(NAME)[-1].action == "apply"
 
     def test_the_champion_is_compared_before_it_is_set(self, registry: Registry) -> None:
         """A lineage that serves no more cannot be succeeded, and nothing of the attempt stays."""

@@ -7,7 +7,7 @@ from alembic.migration import MigrationContext
 from service.errors import RefusedError
 from service.storage import upgrade
 from service.storage.database import Database
-from service.storage.tables import metadata
+from service.storage.schema import metadata
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

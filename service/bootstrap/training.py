@@ -1,0 +1,97 @@
+"""The trainer's parts, from the settings."""
+
+import os
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from service.bootstrap import App
+from service.config import Settings
+from service.domain.challenging import Challenger
+from service.domain.jobs import Job, Trainer
+from service.domain.registry import ModelName
+from service.errors import ConfigurationError
+from service.operations.retrain import PlainRetraining
+from service.operations.services import Services
+from service.ports import Training
+from service.scheduling.captured_log import contents
+from service.scheduling.crew import Crew, Workplace
+from service.scheduling.runners import Runners, Track
+from service.scheduling.trainer import TrainerLoop, TrainOptions
+from service.storage.holder import Holder
+
+CHILD = "service.cli.training"
+CHALLENGER = "service.cli.challenging"
+
+
+def trainer_loop(app: App, file: Path, *, stop: threading.Event, nonce: str, wait_for_lease: bool) -> TrainerLoop:
+    """A trainer of every model; the processes of its jobs read `file`. `run()` returns when it is stopped."""
+    settings = app.settings
+    if not settings.models:
+        msg = "found no models in the configuration, expected at least one under `models:`; see `headrace init`"
+        raise ConfigurationError(msg)
+    services = replace(app.services, holder=str(Holder.current(nonce=nonce)))
+    options = TrainOptions([ModelName(spec.name) for spec in settings.models], wait_for_lease)
+    given = settings.trainer
+    place = Workplace(
+        command=lambda job, words: _command(file, job, words),
+        named=lambda pid: str(Holder.of(pid)),
+        survivor=surviving_session,
+        logs=log_folder(settings),
+        log_bytes=given.log_bytes,
+        places=given.jobs,
+    )
+    track = Track(
+        command=lambda challenger, words: _challenge(file, challenger, words),
+        logs=log_folder(settings),
+        log_bytes=given.log_bytes,
+        places=given.challengers,
+        memory=given.challenger_memory,
+    )
+    return TrainerLoop(services, options, Crew(services.training, place), Runners(services, track), stop)
+
+
+def training_of(services: Services) -> Training:
+    """What a job's process does."""
+    return PlainRetraining(services)
+
+
+def live_trainer(services: Services, model: str) -> Trainer | None:
+    """Who trains for the model now; None where nobody does."""
+    found = services.training.trainers.find(model)
+    if found is None:
+        return None
+    holder = Holder.parse(found.holder)
+    gone = found.expires_at <= datetime.now(UTC) or (holder is not None and holder.is_dead_here())
+    return None if gone else found
+
+
+def log_folder(settings: Settings) -> Path:
+    """Beside the artifacts, or where they are in an object store beside the key."""
+    artifacts = settings.storage.artifacts
+    beside = settings.storage.key_file if "://" in artifacts else Path(artifacts)
+    return beside.parent / "jobs"
+
+
+def log_of(job: Job) -> str:
+    """What its process has printed, as far as this host has it."""
+    return contents(Path(job.log)) if job.log else ""
+
+
+def surviving_session(process: str) -> int | None:
+    """The session of a job's process, if that ran here and nothing else has its number since."""
+    holder = Holder.parse(process)
+    return holder.pid if holder is not None and holder.keeps_number() else None
+
+
+def _command(file: Path, job: Job, words: int) -> Sequence[str]:
+    given = ("--config", str(file), "--job", str(job.id), "--words", str(words), "--trainer", str(os.getpid()))
+    return [sys.executable, "-m", CHILD, *given]
+
+
+def _challenge(file: Path, challenger: Challenger, words: int) -> Sequence[str]:
+    which = ("--config", str(file), "--model", challenger.model, "--lineage", str(challenger.lineage))
+    return [sys.executable, "-m", CHALLENGER, *which, "--words", str(words), "--trainer", str(os.getpid())]

@@ -1,0 +1,128 @@
+"""`headrace job`."""
+
+import time
+from typing import Annotated, Any
+
+import typer
+
+from service.bootstrap import App
+from service.bootstrap.training import live_trainer, log_of
+from service.cli.context import ConfigOption, Exit, JsonOption, actor, opened, plain, say, show
+from service.domain.jobs import FINAL, Job, JobId, JobState
+from service.operations.consider import by_hand
+
+LOOK_EVERY_S = 0.5
+
+app = typer.Typer(no_args_is_help=True)
+Number = Annotated[int, typer.Argument(help="The job's number.")]
+Reason = Annotated[str, typer.Option(help="Why, for the record.")]
+Wait = Annotated[bool, typer.Option("--wait", help="Until it has ended.")]
+
+
+@app.command("list")
+def list_(
+    model: Annotated[str | None, typer.Argument(help="Only those of this model.")] = None,
+    config: ConfigOption = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many, newest first.")] = 50,
+    as_json: JsonOption = False,
+) -> None:
+    """Training jobs, newest first."""
+    with opened(config) as app_:
+        if model is not None:
+            app_.registry.models.get(model)
+        rows = [_row(one) for one in app_.registry.jobs.list(model, limit=limit)]
+        columns = ("id", "model", "state", "cause", "attempt", "progress", "created_at", "finished_at", "version")
+        show(rows, as_json=as_json, columns=columns)
+
+
+@app.command("show")
+def show_(number: Number, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """One job, with every state it was in, when, and why."""
+    with opened(config) as app_:
+        show(_details(app_, app_.registry.jobs.get(JobId(number))), as_json=as_json)
+
+
+@app.command()
+def logs(number: Number, config: ConfigOption = None) -> None:
+    """What the job's process has printed; on the host where it ran."""
+    with opened(config) as app_:
+        job = app_.registry.jobs.get(JobId(number))
+        text = log_of(job)
+        if text:
+            typer.echo(text, nl=False)
+        else:
+            say(f"found nothing at {job.log}" if job.log else f"job {number} has had no process yet")
+
+
+@app.command()
+def start(
+    model: Annotated[str, typer.Argument(help="The model's name.")],
+    config: ConfigOption = None,
+    wait: Wait = False,
+    reason: Reason = "",
+) -> None:
+    """Have the model trained anew on its history; the result is a version that serves nobody yet."""
+    with opened(config) as app_:
+        job = by_hand(app_.services, model, actor=actor(), reason=reason)
+        say(f"job {job.id} of {model} {job.state}")
+        _say_if_alone(app_, model)
+        if wait:
+            _wait(app_, job.id)
+
+
+@app.command()
+def stop(number: Number, config: ConfigOption = None, wait: Wait = False, reason: Reason = "") -> None:
+    """End a job; it is Stopped then, and not Completed."""
+    with opened(config) as app_:
+        job = app_.registry.jobs.stop(JobId(number), actor=actor(), reason=reason)
+        say(f"job {job.id} of {job.model} {job.state}")
+        if job.state not in FINAL:
+            _say_if_alone(app_, job.model)
+        while wait and job.state not in FINAL:
+            time.sleep(LOOK_EVERY_S)
+            job = app_.registry.jobs.get(job.id)
+        if wait:
+            say(_ended(app_, job))
+
+
+def _say_if_alone(app_: App, model: str) -> None:
+    if live_trainer(app_.services, model) is None:
+        say(f"no trainer runs for {model}: the job waits for `headrace train` or `headrace run`")
+
+
+def _wait(app_: App, number: JobId) -> None:
+    """Follow it, and the attempts that come after it; exit 1 unless it completes."""
+    said = None
+    while (job := app_.registry.jobs.get(number)).state not in FINAL:
+        if job.state is not said:
+            said = job.state
+            say(f"job {number} {said}")
+        time.sleep(LOOK_EVERY_S)
+    say(_ended(app_, job))
+    after = [one for one in app_.registry.jobs.list(job.model) if one.retry_of == number]
+    if after:
+        say(f"job {after[0].id} is attempt {after[0].attempt}")
+        _wait(app_, after[0].id)
+    elif job.state is not JobState.COMPLETED:
+        raise typer.Exit(Exit.FAILED)
+
+
+def _ended(app_: App, job: Job) -> str:
+    reason = app_.registry.jobs.transitions(job.id)[-1].reason
+    return f"job {job.id} of {job.model} {job.state}: {reason}"
+
+
+def _row(job: Job) -> dict[str, Any]:
+    progress = job.progress
+    share = f"{progress.done:,} of {progress.total:,}" if progress.total and job.state not in FINAL else ""
+    return {**plain(job), "progress": share, "created_at": job.created_at, "finished_at": job.finished_at}
+
+
+def _details(app_: App, job: Job) -> dict[str, Any]:
+    opening = app_.registry.openings.find(job.id)
+    return {
+        **{key: value for key, value in plain(job).items() if key != "spec"},
+        "spec": job.spec.model_dump(mode="json"),
+        "test_opened": plain(opening) if opening else None,
+        "transitions": [plain(one) for one in app_.registry.jobs.transitions(job.id)],
+    }

@@ -1,0 +1,83 @@
+"""What a job's process prints, in a file that cannot grow past its limit and may lie on a full disk."""
+
+import os
+import threading
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+import structlog
+
+_log = structlog.get_logger(__name__)
+
+CHUNK = 65_536
+
+
+class CapturedLog:
+    """A thread that empties a pipe into a file; past half of the limit the file becomes `.1` and a new one begins.
+
+    What cannot be written is dropped and counted: a job does not fail because its log does.
+    """
+
+    def __init__(self, path: Path, pipe: BinaryIO, *, limit: int) -> None:
+        self.path = path
+        self.dropped = 0
+        self._pipe = pipe
+        self._limit = limit // 2
+        self._size = 0
+        self._trouble = False
+        self._thread = threading.Thread(target=self._empty, name="job-log", daemon=True)
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._tried(lambda: self.path.parent.mkdir(parents=True, exist_ok=True))
+        self._thread.start()
+
+    def close(self) -> None:
+        """Read to the end, which comes when nobody holds the pipe's other end any more."""
+        self._thread.join(timeout=5)
+        if self.dropped:
+            _log.warning("job_log_incomplete", path=str(self.path), dropped=self.dropped)
+
+    def _empty(self) -> None:
+        with self._pipe as pipe:
+            while data := os.read(pipe.fileno(), CHUNK):
+                if not self._tried(partial(self._append, data)):
+                    self.dropped += len(data)
+
+    def _append(self, data: bytes) -> None:
+        if self._size and self._size + len(data) > self._limit:
+            self.path.replace(older(self.path))
+            self._size = 0
+        with self.path.open("ab") as file:
+            file.write(data)
+        self._size += len(data)
+
+    def _tried(self, act: Callable[[], object]) -> bool:
+        try:
+            act()
+        except OSError as error:
+            if not self._trouble:
+                _log.warning("job_log_not_written", path=str(self.path), error=str(error))
+            self._trouble = True
+            return False
+        return True
+
+
+def older(path: Path) -> Path:
+    """Where what was printed before is."""
+    return path.with_name(f"{path.name}.1")
+
+
+def contents(path: Path) -> str:
+    """All that is kept of a log, the older part first."""
+    parts = [one.read_bytes() for one in (older(path), path) if one.exists()]
+    return b"".join(parts).decode("utf-8", errors="replace")
+
+
+def prune(folder: Path, *, keep: int) -> None:
+    """Delete all but the newest logs."""
+    logs = sorted(folder.glob("job-*.log*"), key=lambda one: one.stat().st_mtime, reverse=True)
+    for path in logs[keep:]:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,176 @@
+"""The processes of challengers: one each, within a budget; what dies too often is dropped."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import structlog
+
+from service.domain.challenging import Challenger, Note, Stage
+from service.domain.jobs import Trainer
+from service.domain.registry import LineageId, ModelName
+from service.errors import LeaseLostError, RefusedError
+from service.operations.services import Services
+from service.scheduling import sessions
+from service.scheduling.captured_log import CapturedLog
+from service.scheduling.job_child import GRACE_S, LOWEST_PRIORITY, MOST_WORDS
+
+_log = structlog.get_logger(__name__)
+
+MOST_FAILURES = 3
+RESTART_S = 1.0
+MEMORY_EVERY_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """How challengers are run: the command of a process, where its log goes, how many at a time, of which size."""
+
+    command: Callable[[Challenger, int], Sequence[str]]
+    logs: Path
+    log_bytes: int = 10_000_000
+    places: int = 2
+    memory: int = 2_000_000_000
+
+
+class Runner:
+    """One challenger's process; `poll` says why it has ended."""
+
+    def __init__(self, challenger: Challenger, track: Track) -> None:
+        self.challenger = challenger
+        self.told_to_end = False
+        self._memory = track.memory
+        self._kill_at: float | None = None
+        self._measured_at = 0.0
+        self._because = ""
+        reader, writer = os.pipe()
+        os.set_blocking(reader, False)
+        self._words = reader
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 - this program itself
+                track.command(challenger, writer),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=(writer,),
+            )
+        finally:
+            os.close(writer)
+        os.setpriority(os.PRIO_PROCESS, self._process.pid, LOWEST_PRIORITY // 2)
+        path = track.logs / f"challenger-{challenger.lineage}.log"
+        self._log = CapturedLog(path, cast("BinaryIO", self._process.stdout), limit=track.log_bytes)
+        self._log.start()
+
+    def end(self) -> None:
+        """SIGTERM now, SIGKILL after a grace."""
+        if not self.told_to_end:
+            self.told_to_end = True
+            self._kill_at = time.monotonic() + GRACE_S
+            sessions.signal_all(self._process.pid, signal.SIGTERM)
+
+    def poll(self) -> str | None:
+        """Why it has ended; None while it runs."""
+        code = self._process.poll()
+        if code is None:
+            self._watch()
+            return None
+        sessions.signal_all(self._process.pid, signal.SIGKILL)
+        self._log.close()
+        words = self._last_words()
+        os.close(self._words)
+        if self._because or words:
+            return self._because or words
+        return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+    def _watch(self) -> None:
+        now = time.monotonic()
+        if self._kill_at is not None and now >= self._kill_at:
+            sessions.signal_all(self._process.pid, signal.SIGKILL)
+        elif now - self._measured_at > MEMORY_EVERY_S:
+            self._measured_at = now
+            used = sessions.memory(self._process.pid)
+            if used > self._memory:
+                limit = f"{self._memory / 1e6:,.0f} (trainer.challenger_memory)"
+                self._because = f"found {used / 1e6:,.0f} MB in use, expected at most {limit}"
+                sessions.signal_all(self._process.pid, signal.SIGKILL)
+
+    def _last_words(self) -> str:
+        try:
+            data = os.read(self._words, MOST_WORDS)
+            return str(json.loads(data)["reason"]) if data else ""
+        except (OSError, ValueError):
+            return ""
+
+
+@dataclass
+class Runners:
+    """Starts, watches and ends; one thread calls it."""
+
+    services: Services
+    track: Track
+    running: dict[LineageId, Runner] = field(default_factory=dict)
+    _rest: dict[LineageId, float] = field(default_factory=dict)
+
+    def see_to(self, held: Mapping[ModelName, Trainer]) -> None:
+        """Every open challenger of these models runs, as far as there are places; nothing else does."""
+        wanted = self._wanted(held)
+        for lineage, runner in list(self.running.items()):
+            if lineage not in wanted:
+                runner.end()
+            why = runner.poll()
+            if why is not None:
+                del self.running[lineage]
+                if not runner.told_to_end:
+                    self._died(held, runner.challenger, why)
+        for lineage, challenger in wanted.items():
+            if lineage not in self.running and time.monotonic() >= self._rest.get(lineage, 0.0):
+                self._start(challenger)
+
+    def close(self) -> None:
+        """End every process, and wait for it."""
+        for runner in self.running.values():
+            runner.end()
+        until = time.monotonic() + 2 * GRACE_S
+        while self.running and time.monotonic() < until:
+            self.running = {lineage: one for lineage, one in self.running.items() if one.poll() is None}
+            time.sleep(0.05)
+
+    def _wanted(self, held: Mapping[ModelName, Trainer]) -> dict[LineageId, Challenger]:
+        """The oldest, as many as there are places; none of a model that stands still."""
+        models = [name for name in held if not self.services.models.get(name).frozen]
+        known = [one for name in models for one in self.services.challengers.list(name)]
+        known.sort(key=lambda one: (one.stage is not Stage.PROBATION, one.created_at))
+        return {one.lineage: one for one in known[: self.track.places]}
+
+    def _start(self, challenger: Challenger) -> None:
+        try:
+            self.running[challenger.lineage] = Runner(challenger, self.track)
+        except OSError as error:
+            self._rest[challenger.lineage] = time.monotonic() + RESTART_S
+            _log.warning("challenger_not_started", model=challenger.model, error=str(error))
+        else:
+            _log.info("challenger_started", model=challenger.model, version=challenger.version)
+
+    def _died(self, held: Mapping[ModelName, Trainer], challenger: Challenger, why: str) -> None:
+        """Again after a rest; past a few deaths it is dropped."""
+        trainer, lineage = held.get(challenger.model), challenger.lineage
+        if trainer is None:
+            return
+        self._rest[lineage] = time.monotonic() + RESTART_S
+        _log.warning("challenger_died", model=challenger.model, version=challenger.version, why=why)
+        try:
+            noted = self.services.challengers.note(trainer, lineage, Note(failed=True))
+            if noted.failures >= MOST_FAILURES:
+                reason = f"found its process dead {noted.failures} times, at last: {why}"
+                self.services.challengers.end(trainer, lineage, Stage.DROPPED, reason=reason)
+        except LeaseLostError:
+            raise
+        except RefusedError:
+            _log.info("challenger_ended_meanwhile", model=challenger.model, version=challenger.version)
