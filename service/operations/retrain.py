@@ -1,4 +1,4 @@
-"""The plainest training: the model's own specification taught anew, in the order in which the champion learned."""
+"""The plainest training: the model's own specification taught anew, in the order in which it was learned."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from service.domain.exclusion import Stretch, offsets
 from service.domain.jobs import Candidate, Job, JobState
 from service.domain.order import minus, size
 from service.domain.pending import WaitingRow
-from service.domain.position import Position, Run
+from service.domain.position import Position, Run, merged
 from service.domain.registry import SealedBytes, SealedState
 from service.domain.specification import ModelSpec
 from service.errors import NotFoundError, RefusedError
@@ -36,7 +36,7 @@ class Window:
 
 
 class PlainRetraining:
-    """Implements `ports.Training`: all that the champion has learned and that is not excluded."""
+    """Implements `ports.Training`: all that the champion and those before it have learned and that is not excluded."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -126,13 +126,17 @@ class _Lesson:
 
 
 def _window(services: Services, name: str) -> Window:
-    """What the champion had learned by its newest checkpoint; RefusedError where that is nothing."""
+    """What the champion had learned by its newest checkpoint, and before that whoever it was restored from.
+
+    A rollback without exclusions finds a state bad, not the records. RefusedError where nothing is left.
+    """
     model = services.models.get(name)
     if model.champion is None:
         msg = f"found no champion of {name}; start `headrace learn {name}` first"
         raise NotFoundError(msg)
     newest = services.checkpoints.newest_first(model.champion)[0]
-    order = past_of(services, name).lines[model.champion].order_at(newest.sequence)
+    line = past_of(services, name).lines[model.champion]
+    order = merged([*line.seen, *minus(line.order_at(newest.sequence), line.seen)])
     stretches = [one.stretch for one in services.exclusions.list(name)]
     runs = minus(order, [*offsets(stretches), *_deadly(services, name)])
     if not runs:

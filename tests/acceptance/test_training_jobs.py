@@ -403,6 +403,15 @@ def test_the_daemon_trains(deployment: Deployment) -> None:
     assert is_gone(pid_of(last))
 
 
+def test_a_candidate_after_a_restore(deployment: Deployment) -> None:
+    """What a restored champion has forgotten, and nobody excluded, is learned again, each record once."""
+    deployment.command("model", "rollback", "phishing", "--to", "1")
+    deployment.start("train")
+    deployment.command("job", "start", "phishing", "--wait")
+    version = deployment._watched().registry.history.versions("phishing")[-1]
+    assert (version.kind, version.metrics["counts"]["learned"]) == ("retrain", EVENTS)
+
+
 def test_a_candidate_of_excluded_history(deployment: Deployment) -> None:
     """A job does not see what is excluded, and what came back is a version that never learned it."""
     deployment.command("exclusion", "add", "phishing", "100..200")

@@ -104,9 +104,9 @@ def test_wrong_commands_are_noticed(words: list[str]) -> None:
 
 
 def test_every_role_and_step_is_there() -> None:
-    """The key and the tables are made before learner and archiver run, and all are commands of the program."""
+    """The key and the tables are made before the roles run, and all are commands of the program."""
     assert SERVICES["init"]["command"][0] == "init"
-    for role, command in {"learner": "learn", "archiver": "archive"}.items():
+    for role, command in {"learner": "learn", "archiver": "archive", "trainer": "train"}.items():
         assert SERVICES[role]["command"][0] == command
         assert SERVICES[role]["depends_on"]["init"]["condition"] == "service_completed_successfully"
 
@@ -172,11 +172,14 @@ def test_only_loopback_is_published() -> None:
 
 
 def test_prometheus_reaches_both_on_loopback(settings: config.Settings) -> None:
-    """All share one network, and the addresses that are scraped are those where learner and archiver answer."""
-    assert {SERVICES[name]["network_mode"] for name in ("learner", "archiver", "prometheus")} == {"service:pod"}
+    """All share one network, and the addresses that are scraped are those where the roles answer."""
+    assert {SERVICES[name]["network_mode"] for name in ("learner", "archiver", "trainer", "prometheus")} == {
+        "service:pod"
+    }
     scraped = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text(encoding="utf-8"))
     targets = [one for job in scraped["scrape_configs"] for part in job["static_configs"] for one in part["targets"]]
-    assert targets == [f"{settings.learner.host}:{settings.learner.port}", f"{LOOPBACK[0]}:{settings.archive.port}"]
+    others = [f"{LOOPBACK[0]}:{port}" for port in (settings.archive.port, settings.trainer.port)]
+    assert targets == [f"{settings.learner.host}:{settings.learner.port}", *others]
 
 
 def test_the_archiver_is_asked_for_its_own_health(settings: config.Settings) -> None:

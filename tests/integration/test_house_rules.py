@@ -36,6 +36,7 @@ BOUNDED_LABELS: Mapping[str, str] = {
     "outcome": "learned, predicted, duplicate and dead",
     "reason": "the enumeration of reasons",
     "service": "those of UNREACHABLE",
+    "status": "the ends of a training job",
     "topic": "one a model",
     "partition": "the topic's partitions",
 }

@@ -17,8 +17,7 @@ import yaml
 from prometheus_client import CollectorRegistry, ProcessCollector
 from river import metrics as river_metrics
 
-from service.config import Learner
-from service.config.sections import Archive
+from service.config.sections import Archive, Learner, TrainerSettings
 from service.domain.registry import CommandKind
 from service.metrics import PrometheusTelemetry
 from tests.acceptance.harness import PHISHING, Deployment, phishing_events, terminate, wait_until
@@ -56,7 +55,7 @@ def expressions() -> dict[str, str]:
 
 
 def exported() -> dict[str, set[str]]:
-    """Every sample that a learner or an archiver exports, with its labels."""
+    """Every sample that a role exports, with its labels."""
     registry = CollectorRegistry()
     telemetry = PrometheusTelemetry(registry)
     found: dict[str, set[str]] = {"up": set()}
@@ -136,7 +135,7 @@ def test_every_query_parses(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("where", expressions())
 def test_queries_name_what_the_program_exports(where: str) -> None:
-    """A query names only metrics that a learner or an archiver has, and only labels that these have."""
+    """A query names only metrics that a role has, and only labels that these have."""
     expr = expressions()[where]
     names = named_metrics(expr)
     assert names
@@ -234,21 +233,26 @@ def series(port: int, expr: str) -> list[Any]:
 
 @contextmanager
 def busy(folder: Path) -> Iterator[dict[int, int]]:
-    """A learner that has learned, refused an event and rolled back, and an archiver; their ports by the usual ones."""
+    """A learner that has learned, refused an event and rolled back, an archiver and a trainer; their ports by the usual ones."""
     named = {"labels": PHISHING["events"], "drift": [{"name": "errors", "detector": "drift.ADWIN"}]}
     deployment = Deployment(folder, model={**PHISHING, **named}, archive={"every": "100ms"})
     asked = [b'{"id": "asked-%d", "x": {"age_of_domain": 1}}' % number for number in range(20)]
     answers = [b'{"id": "asked-%d", "y": true}' % number for number in range(10)]
     deployment.publish([*phishing_events(3000), *asked, *answers, b"not json"])
-    processes = [deployment.start("learn"), deployment.start("archive")]
-    answering = re.compile(r"archiver_started +pid=[0-9]+ +port=([0-9]+)")
+    processes = [deployment.start("learn"), deployment.start("archive"), deployment.start("train")]
+    answering = {
+        usual: re.compile(rf"{role}_started +pid=[0-9]+ +port=([0-9]+)")
+        for usual, role in {Archive().port: "archiver", TrainerSettings().port: "trainer"}.items()
+    }
     try:
         wait_until(lambda: deployment.learned() >= 3000)
         with deployment.app() as app:
             app.act("phishing", CommandKind.SNAPSHOT, {"reason": "test"}, actor="test")
             app.act("phishing", CommandKind.ROLLBACK, {"to": 1, "reason": "test"}, actor="test")
-        wait_until(lambda: answering.search(deployment.log()))
-        yield {Learner().port: deployment.port(), Archive().port: int(answering.findall(deployment.log())[0])}
+        deployment.command("job", "start", "phishing", "--wait")
+        wait_until(lambda: all(one.search(deployment.log()) for one in answering.values()))
+        others = {usual: int(one.findall(deployment.log())[0]) for usual, one in answering.items()}
+        yield {Learner().port: deployment.port(), **others}
     finally:
         for process in processes:
             terminate(process)
@@ -256,7 +260,7 @@ def busy(folder: Path) -> Iterator[dict[int, int]]:
 
 @pytest.mark.slow
 def test_every_panel_shows_the_real_program(tmp_path: Path) -> None:
-    """A real Prometheus, scraping a real learner and a real archiver, answers every query of the dashboard with data."""
+    """A real Prometheus, scraping a real learner, archiver and trainer, answers every query of the dashboard with data."""
     panels_only = {where: expr for where, expr in expressions().items() if where.startswith("panel")}
     with busy(tmp_path / "headrace") as ports, prometheus(tmp_path / "prometheus", ports) as at:
         wait_until(lambda: len(series(at, "count_over_time(up[1m]) > 3")) == len(ports))

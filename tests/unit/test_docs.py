@@ -228,7 +228,7 @@ def settings_keys(kind: type[BaseModel] = config.Settings, prefix: str = "") -> 
         inner = next(config._models_in(field.annotation), None)
         key = f"{prefix}{name}" + ("[]" if inner and "tuple" in str(field.annotation) else "")
         if inner is None or not (
-            key in {"storage", "stream", "learner", "archive", "lease", "log"} or key.startswith("stream.")
+            key in {"storage", "stream", "learner", "archive", "trainer", "lease", "log"} or key.startswith("stream.")
         ):
             yield key.removesuffix("[]")
         if inner is not None:
