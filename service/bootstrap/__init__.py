@@ -234,6 +234,7 @@ def _services(
         tidy=partial(_tidy, settings),
         reached=reached,
         archive=partial(archive.archive_of, parts),
+        frames=partial(archive.frames_of, parts),
         archiving=parts,
     )
 

@@ -10,6 +10,7 @@ from service.domain.specification import ModelSpec
 from service.ports import (
     Archive,
     ArchiveFiles,
+    ArchiveFrames,
     ArchiveLeases,
     ArchiveRanges,
     Archives,
@@ -75,4 +76,5 @@ class Services:
     tidy: Callable[[], None]
     reached: Callable[[CheckpointStep], None]
     archive: Callable[[ModelSpec], Archive]
+    frames: Callable[[ModelSpec], ArchiveFrames]
     archiving: Archiving | None
