@@ -82,7 +82,7 @@ def _typed(table: pl.DataFrame) -> pl.DataFrame:
             continue
         chosen += _feature(values, table.get_column(f"{WHOLE}{name}") if values.dtype == pl.Float64 else None)
         if given is not None and given.any():
-            chosen.append(pl.col(f"{NULL}{name}").fill_null(value=False))
+            chosen.append(pl.col(f"{NULL}{name}"))
     return table.select(chosen)
 
 
@@ -93,7 +93,7 @@ def _feature(values: pl.Series, whole: pl.Series | None) -> list[pl.Expr]:
         return [column]
     if count == len(values) - values.null_count():
         return [column.cast(pl.Int64)]
-    return [column, pl.col(f"{WHOLE}{values.name.removeprefix(FEATURE)}").fill_null(value=False)]
+    return [column, pl.col(f"{WHOLE}{values.name.removeprefix(FEATURE)}")]
 
 
 def _distinct(table: pl.DataFrame) -> pl.DataFrame:

@@ -85,16 +85,15 @@ def read_window(frames: ArchiveFrames, spec: ModelSpec, ask: Ask) -> Window:
     held = frames.bounds([backfilled(spec.events), spec.events])
     ends = ends_of(frames, [spec.events], ask)
     backwards = Backwards(frames, {**{at: one.end for at, one in held.items() if at not in ends}, **ends})
-    rows = pl.DataFrame()
-    events: pl.DataFrame | None = None
+    taken: list[Piece] = []
+    rows = events = pl.DataFrame()
     while (border_ms := backwards.border_ms) is not None and not _enough(events, ask.window, border_ms):
-        known = 0 if events is None else events.height
-        since_ms = _since_ms(events, ask.window)
-        taken = backwards.take(rows=max((ask.window.events or 1) - known, 1), since_ms=since_ms)
-        read = frames.read(taken)
-        rows = read if rows.is_empty() else pl.concat([rows, read], how="diagonal")
+        missing = (ask.window.events or 1) - events.height
+        doubled = sum(piece.rows for piece in taken)
+        taken += backwards.take(rows=max(missing, doubled, 1), since_ms=_since_ms(events, ask.window))
+        rows = frames.read(taken)
         events = rows.filter((pl.col("kind") == EVENT) & ~excluded(ask.exclusions)).sort(ORDER)
-    if events is None or events.is_empty():
+    if events.is_empty():
         raise _empty(spec, ask)
     if backwards.border_ms is None:
         _require_reach(spec, ask.window, events, begins={at: one.start for at, one in held.items()})
@@ -127,15 +126,15 @@ def _newest_ms(piece: Piece) -> int:
     return _UNKNOWN_MS if piece.newest_ms is None else piece.newest_ms
 
 
-def _since_ms(events: pl.DataFrame | None, window: WindowSpec) -> int | None:
-    if window.days is None or events is None or events.is_empty():
+def _since_ms(events: pl.DataFrame, window: WindowSpec) -> int | None:
+    if window.days is None or events.is_empty():
         return None
     return int(cast("int", events.item(-1, "ts")) - window.days * DAY_MS)
 
 
-def _enough(events: pl.DataFrame | None, window: WindowSpec, border_ms: int) -> bool:
+def _enough(events: pl.DataFrame, window: WindowSpec, border_ms: int) -> bool:
     """Whether what is not read yet can hold nothing of the window."""
-    if events is None or events.is_empty():
+    if events.is_empty():
         return False
     if window.events is None:
         return border_ms < cast("int", _since_ms(events, window))

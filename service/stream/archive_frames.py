@@ -32,7 +32,7 @@ class _File:
 
 
 class FrameReader:
-    """Implements `ports.ArchiveFrames`; holds the bytes of files between `pieces` and `read`."""
+    """Implements `ports.ArchiveFrames`; holds the bytes of the files that it has opened."""
 
     def __init__(self, spec: ModelSpec, decoder: Decoder, files: ArchiveFiles, archives: Archives) -> None:
         self._spec = spec
@@ -61,8 +61,8 @@ class FrameReader:
                 yield Piece(at, name, first, last, min(metadata.num_rows, last - first), *_times(metadata))
 
     def read(self, pieces: Sequence[Piece]) -> Any:
-        """Their rows in one frame, decoded in parallel; their bytes are let go."""
-        files = [self._held.pop((piece.at, piece.file)) for piece in pieces]
+        """Their rows in one frame, decoded in parallel."""
+        files = [self._held[piece.at, piece.file] for piece in pieces]
         plans = [lazily(file.data, file.schema, piece) for file, piece in zip(files, pieces, strict=True)]
         frames: list[pl.DataFrame] = []
         for piece, file, rows in zip(pieces, files, pl.collect_all(plans), strict=True):

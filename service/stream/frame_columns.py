@@ -101,7 +101,8 @@ def together(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
             fitting.append(frame.with_columns(kind).drop(odd).drop(marks, strict=False))
         else:
             fitting.append(frame)
-    return pl.concat([pl.DataFrame(schema=_BASE), *fitting], how="diagonal")
+    found = pl.concat([pl.DataFrame(schema=_BASE), *fitting], how="diagonal")
+    return found.with_columns(pl.col(r"^[in]\..*$").fill_null(value=False))
 
 
 def _commonest(frames: Sequence[pl.DataFrame]) -> dict[str, Any]:
