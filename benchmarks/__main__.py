@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from benchmarks import archive, kafka, labels, memory, recovery, replay, throughput
+from benchmarks import archive, kafka, labels, memory, recovery, replay, retraining, throughput
 from benchmarks.claims import Claim
 from benchmarks.machine import description
 from benchmarks.report import listed, page, table
@@ -21,6 +21,7 @@ BENCHMARKS: Mapping[str, Callable[[int], list[Claim]]] = {
     "memory": memory.measure,
     "labels": labels.measure,
     "archive": archive.measure,
+    "retraining": retraining.measure,
 }
 
 

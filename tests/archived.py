@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from service.domain.archive import Archived, ArchivedTopic, FileFacts
+from service.domain.archive import Archived, ArchivedTopic, FileFacts, origin_topic
 from service.domain.events import Records, TopicPartition
 from service.domain.specification import ModelSpec
 from service.errors import NotFoundError
@@ -44,7 +44,7 @@ class Kept:
             end = min(begin + self.size, len(values))
             offsets = range(first + begin, first + end)
             range_ = OpenRange(
-                ArchivedTopic(at.topic, spec, raw),
+                ArchivedTopic(origin_topic(at.topic), spec, raw),
                 make_decoder(spec),
                 FileFacts(at, offsets.start, first + begin + self.size, (), 0, -1),
             )
