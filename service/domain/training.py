@@ -7,15 +7,16 @@ from service.domain.events import TopicPartition
 
 
 class Piece(NamedTuple):
-    """Offsets `first` up to but not including `last` of one archived file, with its rows and its event times.
+    """Offsets `first` up to but not including `last` of one archived file, or the `whole` of it; its rows and times.
 
-    Times are epoch milliseconds; None where the file does not tell.
+    Event times are in epoch milliseconds; None where the file does not tell.
     """
 
     at: TopicPartition
     file: int
     first: int
     last: int
+    whole: bool
     rows: int
     oldest_ms: int | None
     newest_ms: int | None

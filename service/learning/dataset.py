@@ -82,6 +82,8 @@ class TrainingData:
 
     def take(self, rows: Indices) -> "TrainingData":
         """These rows only, in the order given; the counts stay those of the whole."""
+        if len(rows) and rows[-1] - rows[0] + 1 == len(rows) and np.all(np.diff(rows) == 1):
+            return self.between(int(rows[0]), int(rows[-1]) + 1)
         return replace(self, table=self.table[rows])
 
     def between(self, first: int, last: int) -> "TrainingData":

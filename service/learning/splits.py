@@ -134,7 +134,7 @@ def _before(border: int, rows: Indices, data: TrainingData, spec: SplitSpec) -> 
         return rows[: max(len(rows) - spec.embargo_events, 0)]
     if not spec.embargo or border >= len(data):
         return rows
-    return rows[data.times[rows] <= data.times[border] - round(spec.embargo * 1000)]
+    return np.asarray(rows[data.times[rows] <= data.times[border] - round(spec.embargo * 1000)])
 
 
 def _grouped(groups: Groups, spec: SplitSpec, *, seed: int) -> Membership:
@@ -146,7 +146,7 @@ def _grouped(groups: Groups, spec: SplitSpec, *, seed: int) -> Membership:
     def draw(rows: Indices, *, test_size: int) -> tuple[Indices, Indices]:
         splitter = GroupShuffleSplit(n_splits=1, test_size=test_size, random_state=seed)
         train, test = next(splitter.split(rows, groups=groups[rows]))
-        return rows[train], rows[test]
+        return np.asarray(rows[train]), np.asarray(rows[test])
 
     return _drawn(len(groups), counts, draw)
 

@@ -42,34 +42,40 @@ def join_labels(events: pl.DataFrame, labels: pl.DataFrame, *, task: Task, ttl_m
     key = key_of(events, labels).alias("key")
     told = labels.select(key, _label(labels, task).alias("told"), pl.col("ts").alias("told_ts"), *ORDER[1:])
     _require_one_kind(own.schema["y"], told.schema["told"])
-    told, again = _first_told(told)
-    both = own.with_columns(key).join(told.drop(ORDER[1:]), on="key", how="left", maintain_order="left")
+    keys = own.select(key, "y", "ts")
+    told = told.filter(pl.col("told").is_not_null()) if told.get_column("told").null_count() else told
+    both, again = _first_told(keys, told)
     late = pl.col("y").is_null() & ((pl.col("told_ts") - pl.col("ts")).abs() > ttl_ms)
-    counts = both.select(late.sum().alias("late"), *_beside(pl.col("y"))).row(0, named=True)
-    repeats = again.join(both, on="key", suffix="_first").select(*_beside(pl.coalesce("y", "told_first")))
-    counted = repeats.row(0, named=True)
     joins = pl.col("y").is_null() & ~late.fill_null(value=True)
-    labelled = both.with_columns(
+    found = both.select(
         pl.when(joins).then("told").otherwise("y").alias("y"),
         pl.when(joins).then("told_ts").alias("label_ts"),
-    ).drop("key", "told", "told_ts")
-    table, missing = _labelled(labelled)
+        late.fill_null(value=False).alias("late"),
+    )
+    counts = both.select(_beside(pl.col("y"))).row(0, named=True)
+    repeats = again.select(_beside(pl.coalesce("y", "first"))).row(0, named=True)
+    table, missing = _labelled(own.with_columns(found.get_column("y"), found.get_column("label_ts")))
+    late_count = int(found.get_column("late").sum())
     return Joined(
         table,
-        missing - counts["late"],
-        late=counts["late"],
-        repeated=counts["repeated"] + counted["repeated"],
-        contradicting=counts["contradicting"] + counted["contradicting"],
+        missing - late_count,
+        late=late_count,
+        repeated=counts["repeated"] + repeats["repeated"],
+        contradicting=counts["contradicting"] + repeats["contradicting"],
     )
 
 
-def _first_told(told: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The first label of each id, and the others."""
-    if told.get_column("key").is_unique().all():
-        return told, told.clear()
+def _first_told(keys: pl.DataFrame, told: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The keys, in their order, each with the first label of its id; and the later labels of the same ids."""
+    columns = ("key", "told", "told_ts")
+    both = keys.join(told.select(columns), on="key", how="left", maintain_order="left")
+    if both.height == keys.height:
+        return both, both.clear().with_columns(pl.col("told").alias("first"))
     ordered = told.sort("told_ts", *ORDER[1:])
     first = ordered.get_column("key").is_first_distinct()
-    return ordered.filter(first), ordered.filter(~first)
+    both = keys.join(ordered.filter(first).select(columns), on="key", how="left", maintain_order="left")
+    again = ordered.filter(~first).select("key", "told")
+    return both, again.join(both.select("key", "y", pl.col("told").alias("first")), on="key")
 
 
 def _beside(known: pl.Expr) -> list[pl.Expr]:

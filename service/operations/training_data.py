@@ -12,7 +12,7 @@ from service.learning.column_guard import guarded
 from service.learning.dataset import FEATURE, GROUPS, IDS, NULL, WHOLE, TrainingData
 from service.operations.join_labels import join_labels, key_of
 from service.operations.services import Services
-from service.operations.window import LABEL, Ask, Backwards, Window, ends_of, excluded, read_window
+from service.operations.window import LABEL, Ask, Backwards, Window, chosen, ends_of, excluded, read_window
 from service.ports import ArchiveFrames
 
 _PLAIN = ("topic", "partition", "offset", "ts", "label_ts", *IDS, *GROUPS, "weight", "y")
@@ -35,7 +35,7 @@ def load(frames: ArchiveFrames, spec: ModelSpec, ask: Ask) -> TrainingData:
     labels, ends = _labels(frames, spec, ask, window)
     joined = join_labels(events, labels, task=spec.task, ttl_ms=int(spec.label_ttl * 1000))
     table = _typed(joined.table)
-    admitted = table.filter(pl.Series(guarded(table, spec.guard, spec.task)))
+    admitted = chosen(table, pl.lit(pl.Series(guarded(table, spec.guard, spec.task))))
     kept = _distinct(admitted) if ask.window.duplicates == "content" else admitted
     counts = RowCounts(
         read=window.events.height + window.excluded + window.undecodable,
@@ -57,8 +57,8 @@ def load(frames: ArchiveFrames, spec: ModelSpec, ask: Ask) -> TrainingData:
 
 def _once(events: pl.DataFrame) -> pl.DataFrame:
     """Each id at its first event."""
-    first = events.select(key_of(events).is_first_distinct()).to_series()
-    return events if first.all() else events.filter(first)
+    keys = events.select(key_of(events)).to_series()
+    return events if keys.n_unique() == events.height else events.filter(keys.is_first_distinct())
 
 
 def _labels(frames: ArchiveFrames, spec: ModelSpec, ask: Ask, window: Window) -> tuple[pl.DataFrame, Position]:
@@ -69,21 +69,21 @@ def _labels(frames: ArchiveFrames, spec: ModelSpec, ask: Ask, window: Window) ->
     oldest_ms = int(window.events.item(0, "ts") - spec.label_ttl * 1000)
     pieces = Backwards(frames, ends).take(rows=0, since_ms=oldest_ms)
     rows = frames.read(pieces)
-    return rows.filter((pl.col("kind") == LABEL) & ~excluded(ask.exclusions)), Position(ends)
+    return chosen(rows, (pl.col("kind") == LABEL) & ~excluded(ask.exclusions)), Position(ends)
 
 
 def _typed(table: pl.DataFrame) -> pl.DataFrame:
     """Only columns that say something; numbers are integers where all of a feature's are."""
-    chosen: list[pl.Expr] = [pl.col(name) for name in _PLAIN]
+    columns: list[pl.Expr] = [pl.col(name) for name in _PLAIN]
     for name in (column.removeprefix(FEATURE) for column in table.columns if column.startswith(FEATURE)):
         values = table.get_column(f"{FEATURE}{name}")
         given = table.get_column(f"{NULL}{name}") if f"{NULL}{name}" in table.columns else None
         if values.null_count() == len(values) and (given is None or not given.any()):
             continue
-        chosen += _feature(values, table.get_column(f"{WHOLE}{name}") if values.dtype == pl.Float64 else None)
+        columns += _feature(values, table.get_column(f"{WHOLE}{name}") if values.dtype == pl.Float64 else None)
         if given is not None and given.any():
-            chosen.append(pl.col(f"{NULL}{name}"))
-    return table.select(chosen)
+            columns.append(pl.col(f"{NULL}{name}"))
+    return table.select(columns)
 
 
 def _feature(values: pl.Series, whole: pl.Series | None) -> list[pl.Expr]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import cast
+from typing import TypeAlias, cast
 
 import polars as pl
 
@@ -20,6 +20,9 @@ from service.ports import ArchiveFrames
 EVENT, LABEL, REFUSED = 0, 1, 2
 DAY_MS = 86_400_000
 _UNKNOWN_MS = 2**62
+
+Border: TypeAlias = tuple[int, str, int]
+"""Event time, topic and partition, by which rows are in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +61,16 @@ class Backwards:
             self._advance(at)
 
     @property
-    def border_ms(self) -> int | None:
-        """What is as new or newer has been taken, as far as files tell; None where nothing is left."""
-        return max(map(_newest_ms, self._heads.values()), default=None)
+    def border(self) -> Border | None:
+        """What comes after it in order has been taken, as far as files tell; None where nothing is left."""
+        return max(map(_border, self._heads.values()), default=None)
 
     def take(self, *, rows: int, since_ms: int | None = None) -> list[Piece]:
         """The next pieces with so many rows in all, or all that have events since then."""
         found: list[Piece] = []
         while self._heads and (since_ms is not None or sum(piece.rows for piece in found) < rows):
-            at = max(self._heads, key=lambda one: (_newest_ms(self._heads[one]), one))
-            if since_ms is not None and _newest_ms(self._heads[at]) < since_ms:
+            at = max(self._heads, key=lambda one: _border(self._heads[one]))
+            if since_ms is not None and _border(self._heads[at])[0] < since_ms:
                 break
             found.append(self._heads[at])
             self._advance(at)
@@ -87,15 +90,15 @@ def read_window(frames: ArchiveFrames, spec: ModelSpec, ask: Ask) -> Window:
     backwards = Backwards(frames, {**{at: one.end for at, one in held.items() if at not in ends}, **ends})
     taken: list[Piece] = []
     rows = events = pl.DataFrame()
-    while (border_ms := backwards.border_ms) is not None and not _enough(events, ask.window, border_ms):
+    while (border := backwards.border) is not None and not _enough(events, ask.window, border):
         missing = (ask.window.events or 1) - events.height
         doubled = sum(piece.rows for piece in taken)
         taken += backwards.take(rows=max(missing, doubled, 1), since_ms=_since_ms(events, ask.window))
-        rows = frames.read(taken)
-        events = rows.filter((pl.col("kind") == EVENT) & ~excluded(ask.exclusions)).sort(ORDER)
+        rows = frames.read(taken[::-1])
+        events = in_order(chosen(rows, (pl.col("kind") == EVENT) & ~excluded(ask.exclusions)))
     if events.is_empty():
         raise _empty(spec, ask)
-    if backwards.border_ms is None:
+    if backwards.border is None:
         _require_reach(spec, ask.window, events, begins={at: one.start for at, one in held.items()})
     return _cut(rows, events, ask, Position(ends))
 
@@ -106,6 +109,19 @@ def ends_of(frames: ArchiveFrames, topics: Sequence[str], ask: Ask) -> dict[Topi
     if ask.until is None:
         return {at: one.end for at, one in held.items()}
     return {at: min(one.end, ask.until.offsets[at]) for at, one in held.items() if at in ask.until.offsets}
+
+
+def chosen(rows: pl.DataFrame, which: pl.Expr) -> pl.DataFrame:
+    """The rows for which it holds; the same ones, without a copy, where it holds for all."""
+    holds = rows.select(which.alias("holds")).to_series()
+    return rows if holds.all() else rows.filter(holds)
+
+
+def in_order(rows: pl.DataFrame) -> pl.DataFrame:
+    """By event time, which one partition mostly has already."""
+    one = all(rows.get_column(name).n_unique() <= 1 for name in ("topic", "partition"))
+    sorted_ = one and rows.get_column("ts").is_sorted() and rows.get_column("offset").is_sorted()
+    return rows if sorted_ else rows.sort(ORDER)
 
 
 def excluded(stretches: Sequence[Stretch]) -> pl.Expr:
@@ -121,9 +137,9 @@ def excluded(stretches: Sequence[Stretch]) -> pl.Expr:
     return found
 
 
-def _newest_ms(piece: Piece) -> int:
-    """Files that do not tell are read."""
-    return _UNKNOWN_MS if piece.newest_ms is None else piece.newest_ms
+def _border(piece: Piece) -> Border:
+    """Its newest time and its place; files that do not tell are read."""
+    return (_UNKNOWN_MS if piece.newest_ms is None else piece.newest_ms, *piece.at)
 
 
 def _since_ms(events: pl.DataFrame, window: WindowSpec) -> int | None:
@@ -132,25 +148,26 @@ def _since_ms(events: pl.DataFrame, window: WindowSpec) -> int | None:
     return int(cast("int", events.item(-1, "ts")) - window.days * DAY_MS)
 
 
-def _enough(events: pl.DataFrame, window: WindowSpec, border_ms: int) -> bool:
+def _enough(events: pl.DataFrame, window: WindowSpec, border: Border) -> bool:
     """Whether what is not read yet can hold nothing of the window."""
     if events.is_empty():
         return False
     if window.events is None:
-        return border_ms < cast("int", _since_ms(events, window))
-    return events.height >= window.events and bool(events.item(-window.events, "ts") >= border_ms)
+        return border[0] < cast("int", _since_ms(events, window))
+    return events.height >= window.events and events.select(ORDER[:3]).row(-window.events) >= border
 
 
 def _cut(rows: pl.DataFrame, events: pl.DataFrame, ask: Ask, end: Position) -> Window:
     since_ms = _since_ms(events, ask.window)
-    chosen = events.tail(ask.window.events) if ask.window.events else events.filter(pl.col("ts") >= since_ms)
-    beginnings = chosen.group_by("topic", "partition").agg(pl.col("offset").min().alias("begin"))
+    inside = events.tail(ask.window.events) if ask.window.events else events.filter(pl.col("ts") >= since_ms)
     marked = rows.with_columns(excluded(ask.exclusions).alias("hidden"))
     others = marked.filter((pl.col("kind") == REFUSED) | (pl.col("hidden") & (pl.col("kind") == EVENT)))
-    since = others.join(beginnings, on=["topic", "partition"]).filter(pl.col("offset") >= pl.col("begin"))
-    hidden = int(since.get_column("hidden").sum())
+    if not others.is_empty():
+        begins = inside.group_by("topic", "partition").agg(pl.col("offset").min().alias("begin"))
+        others = others.join(begins, on=["topic", "partition"]).filter(pl.col("offset") >= pl.col("begin"))
+    hidden = int(others.get_column("hidden").sum())
     labels = marked.filter((pl.col("kind") == LABEL) & ~pl.col("hidden"))
-    return Window(chosen, labels, hidden, since.height - hidden, end)
+    return Window(inside, labels, hidden, others.height - hidden, end)
 
 
 def _require_reach(

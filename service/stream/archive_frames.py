@@ -58,7 +58,8 @@ class FrameReader:
             last = min(facts.next, until)
             if facts.spans and facts.spans[0].first < last:
                 first = facts.spans[0].first
-                yield Piece(at, name, first, last, min(metadata.num_rows, last - first), *_times(metadata))
+                rows = min(metadata.num_rows, last - first)
+                yield Piece(at, name, first, last, last == facts.next, rows, *_times(metadata))
 
     def read(self, pieces: Sequence[Piece]) -> Any:
         """Their rows in one frame, decoded in parallel."""
@@ -66,10 +67,11 @@ class FrameReader:
         plans = [lazily(file.data, file.schema, piece) for file, piece in zip(files, pieces, strict=True)]
         frames: list[pl.DataFrame] = []
         for piece, file, rows in zip(pieces, files, pl.collect_all(plans), strict=True):
-            by_columns = rows.filter(self._is_known(file.facts, piece))
+            known = rows.select(self._is_known(file.facts, piece)).to_series()
+            by_columns = rows if known.all() else rows.filter(known)
             frames.append(from_file(by_columns, kinds_of(file.schema), at=piece.at))
             if by_columns.height < rows.height:
-                left = rows.filter(~self._is_known(file.facts, piece)).select("offset", "timestamp")
+                left = rows.filter(~known).select("offset", "timestamp")
                 for part in self._from_bytes(file, left.get_column("offset"), piece.at):
                     frames += [frame.join(left, on="offset", how="left") for frame in from_decoded(part)]
         return together(frames)

@@ -49,8 +49,10 @@ def lazily(data: bytes, schema: Any, piece: Piece) -> pl.LazyFrame:
         chosen += [pl.col("x").is_null().alias("is_label"), pl.col("x").struct.field("*").name.prefix("x.")]
     else:
         chosen.append(pl.lit(value=True).alias("is_label"))
-    inside = pl.col("offset").is_between(piece.first, piece.last - 1)
-    return pl.scan_parquet(data).filter(inside).select(chosen)
+    found = pl.scan_parquet(data)
+    if piece.whole:
+        return found.select(chosen)
+    return found.filter(pl.col("offset").is_between(piece.first, piece.last - 1)).select(chosen)
 
 
 def from_file(rows: pl.DataFrame, kinds: Mapping[str, Kind], *, at: TopicPartition) -> pl.DataFrame:
@@ -102,7 +104,8 @@ def together(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
         else:
             fitting.append(frame)
     found = pl.concat([pl.DataFrame(schema=_BASE), *fitting], how="diagonal")
-    return found.with_columns(pl.col(r"^[in]\..*$").fill_null(value=False))
+    marks = [name for name in found.columns if name[:2] in {"i.", "n."} and found.get_column(name).null_count()]
+    return found.with_columns(pl.col(marks).fill_null(value=False)) if marks else found
 
 
 def _commonest(frames: Sequence[pl.DataFrame]) -> dict[str, Any]:
