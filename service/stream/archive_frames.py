@@ -2,7 +2,7 @@
 
 import io
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from service.errors import ArtifactError, NotFoundError
 from service.ports import ArchiveFiles, Archives, Decoder
 from service.stream.archive_range import opened
 from service.stream.archive_rows import Rows, decode
-from service.stream.archive_schema import facts_of, kinds_of
+from service.stream.archive_schema import PLAIN, facts_of, kinds_of
 from service.stream.frame_columns import from_decoded, from_file, lazily, together
 
 
@@ -28,6 +28,7 @@ from service.stream.frame_columns import from_decoded, from_file, lazily, togeth
 class _File:
     facts: FileFacts
     schema: Any
+    empty: Collection[str]
     data: bytes
 
 
@@ -54,7 +55,7 @@ class FrameReader:
             metadata = _metadata(data, f"{at.topic}[{at.partition}] {name}")
             schema = metadata.schema.to_arrow_schema()
             facts = facts_of(schema, f"{at.topic}[{at.partition}] {name}")
-            self._held[at, name] = _File(facts, schema, data)
+            self._held[at, name] = _File(facts, schema, _empty(metadata), data)
             last = min(facts.next, until)
             if facts.spans and facts.spans[0].first < last:
                 first = facts.spans[0].first
@@ -64,7 +65,9 @@ class FrameReader:
     def read(self, pieces: Sequence[Piece]) -> Any:
         """Their rows in one frame, decoded in parallel."""
         files = [self._held[piece.at, piece.file] for piece in pieces]
-        plans = [lazily(file.data, file.schema, piece) for file, piece in zip(files, pieces, strict=True)]
+        plans = [
+            lazily(file.data, file.schema, piece, empty=file.empty) for file, piece in zip(files, pieces, strict=True)
+        ]
         frames: list[pl.DataFrame] = []
         for piece, file, rows in zip(pieces, files, pl.collect_all(plans), strict=True):
             known = rows.select(self._is_known(file.facts, piece)).to_series()
@@ -135,6 +138,17 @@ def _times(metadata: Any) -> tuple[int | None, int | None]:
     if len(told) < len(groups) or not told:
         return None, None
     return _ms(min(one.min for one in told)), _ms(max(one.max for one in told))
+
+
+def _empty(metadata: Any) -> Collection[str]:
+    """The columns, features aside, that are null in all rows, as far as the file tells."""
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    found = set()
+    for place, name in enumerate(metadata.schema.names[: len(PLAIN)]):
+        told = [(group.num_rows, group.column(place).statistics) for group in groups]
+        if all(one is not None and one.has_null_count and one.null_count == rows for rows, one in told):
+            found.add(name)
+    return found
 
 
 def _ms(moment: Any) -> int:

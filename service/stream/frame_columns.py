@@ -5,7 +5,7 @@
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -28,6 +28,7 @@ _BASE = {
     "group_text": pl.String,
     "weight": pl.Float64,
 }
+_PLAIN = ("offset", "id_text", "id_number", "group_text", "group_number", "weight")
 _TYPES: Mapping[Kind, Any] = {
     Kind.NUMBER: pl.Float64,
     Kind.INTEGER: pl.Int64,
@@ -38,10 +39,11 @@ _PYTHON: Mapping[type, Kind] = {float: Kind.NUMBER, int: Kind.NUMBER, str: Kind.
 _LABELS: Mapping[type, Kind] = {**_PYTHON, int: Kind.INTEGER}
 
 
-def lazily(data: bytes, schema: Any, piece: Piece) -> pl.LazyFrame:
-    """A file's rows within the piece, features flat; read when collected."""
+def lazily(data: bytes, schema: Any, piece: Piece, *, empty: Collection[str]) -> pl.LazyFrame:
+    """A file's rows within the piece, features flat; read when collected, all but the `empty` columns."""
+    plain: dict[str, Any] = {**{name: _BASE[name] for name in _PLAIN}, "integers": pl.Binary, "nulls": pl.Binary}
     chosen = [
-        *("offset", "id_text", "id_number", "group_text", "group_number", "weight", "integers", "nulls"),
+        *(pl.lit(None, of).alias(name) if name in empty else pl.col(name) for name, of in plain.items()),
         *(pl.col(name).dt.epoch("ms") for name in ("timestamp", "ts")),
         pl.col("y").alias(f"y_{kind_of(schema.field('y').type)}"),
     ]
@@ -57,7 +59,7 @@ def lazily(data: bytes, schema: Any, piece: Piece) -> pl.LazyFrame:
 
 def from_file(rows: pl.DataFrame, kinds: Mapping[str, Kind], *, at: TopicPartition) -> pl.DataFrame:
     """Rows as `lazily` reads them, in the layout that all frames have; features without any value are left out."""
-    integers, nulls = (rows.get_column(name).unique().to_list() for name in ("integers", "nulls"))
+    integers, nulls = (_distinct(rows.get_column(name)) for name in ("integers", "nulls"))
     marks: list[pl.Expr] = []
     dropped = ["integers", "nulls", "is_label"]
     for place, (name, kind) in enumerate(kinds.items(), start=LABEL_BIT + 1):
@@ -144,6 +146,10 @@ def _frame(at: TopicPartition, rows: Sequence[Any], kinds: Sequence[int]) -> pl.
     }
     frame = pl.DataFrame(told, schema={name: of for name, of in _BASE.items() if name != "timestamp"})
     return frame.with_columns(_labels([getattr(row, "y", None) for row in rows]))
+
+
+def _distinct(bits: pl.Series) -> list[bytes | None]:
+    return [None] if bits.null_count() == len(bits) else bits.unique().to_list()
 
 
 def _has_bit(column: str, patterns: Sequence[bytes | None], place: int) -> pl.Expr | None:
