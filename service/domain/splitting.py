@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from service.domain.events import Task
-from service.domain.written import Duration, Frozen
+from service.domain.written import Delay, Frozen
 
 SplitKind = Literal["time", "random", "stratified"]
 CvKind = Literal["kfold", "stratified_kfold", "group_kfold", "stratified_group_kfold", "time_series"]
@@ -46,7 +46,7 @@ class SplitSpec(Frozen):
     train: float = Field(default=0.7, gt=0, lt=1)
     validation: _Share = 0.15
     test: float = Field(default=0.15, gt=0, lt=1)
-    embargo: Duration | Literal[0] = 0
+    embargo: Delay = 0.0
     embargo_events: int = Field(default=0, ge=0)
     seed: int | None = Field(default=None, ge=0, lt=2**32)
 

@@ -20,6 +20,8 @@ from service.domain.splitting import CvSpec, SplitSpec, WindowSpec, unfit
         (SplitSpec, {"train": 0.8, "validation": 0.2, "test": 0.0}, "greater than 0"),
         (SplitSpec, {"kind": "random", "embargo": "1h"}, "found an embargo with kind random"),
         (SplitSpec, {"embargo": "1h", "embargo_events": 5}, "expected one of them"),
+        (SplitSpec, {"embargo": "soon"}, "found 'soon', expected a number with one of ms, s, m, h, d"),
+        (SplitSpec, {"embargo": -1}, "greater than or equal to 0"),
         (SplitSpec, {"kind": "groups"}, "'time', 'random' or 'stratified'"),
         (CvSpec, {"folds": 1}, "greater than or equal to 2"),
         (CvSpec, {"gap": 3}, "found gap with kind stratified_kfold"),

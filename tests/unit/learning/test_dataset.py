@@ -107,7 +107,7 @@ def tables(draw: st.DrawFn) -> pl.DataFrame:
 @settings(max_examples=300, deadline=None)
 @given(tables(), st.sampled_from([Task.REGRESSION, Task.MULTICLASS]), st.sampled_from([2, 3, 10_000]))
 def test_the_guard_judges_columns_as_it_judges_events(table: pl.DataFrame, task: Task, most: int) -> None:
-    """The same rows are refused, and what it has learned of each feature is the same in the end."""
+    """The same rows are refused, whatever stands where."""
     spec = GuardSpec(max_features=most)
     events = events_of(table)
     guard = Guard(spec, task)
