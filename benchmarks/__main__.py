@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from benchmarks import archive, kafka, labels, memory, promotions, recovery, replay, throughput
+from benchmarks import archive, kafka, labels, memory, promotions, recovery, replay, retraining, throughput
 from benchmarks.claims import Claim
 from benchmarks.machine import description
 from benchmarks.report import listed, page, table
@@ -22,6 +22,7 @@ BENCHMARKS: Mapping[str, Callable[[int], list[Claim]]] = {
     "labels": labels.measure,
     "archive": archive.measure,
     "promotions": promotions.measure,
+    "retraining": retraining.measure,
 }
 
 

@@ -21,6 +21,7 @@ from benchmarks.events import CHUNK, TOPIC, encoded_events, model, river_model
 from benchmarks.label_contestants import labelled, sustained
 from benchmarks.laps import Lap, Stopwatch
 from benchmarks.machine import resident_bytes
+from benchmarks.retraining_contestants import polars_alone, retraining
 from service.bootstrap import build_estimator, open_app
 from service.cli.context import set_up_logging
 from service.config import load
@@ -255,6 +256,8 @@ CONTESTANTS: Mapping[str, Callable[..., Iterator[Lap]]] = {
     "replayed": replayed,
     "archiver": archiver,
     "archive_reader": archive_reader,
+    "polars_alone": polars_alone,
+    "retraining": retraining,
 }
 
 

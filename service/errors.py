@@ -16,6 +16,8 @@ HeadraceError
 │   ├── UnsignedError
 │   ├── TamperedError
 │   └── ForbiddenClassError
+├── TrainingDataError       history that cannot be trained on as it was asked for
+│   └── LeakError           the same content or group in two parts that must not share any
 ├── UnavailableError        a broker or database that cannot be reached now; worth a retry
 └── EstimatorError          a model that throws or predicts what is not finite
 """
@@ -88,6 +90,14 @@ class TamperedError(ArtifactError):
 
 class ForbiddenClassError(ArtifactError):
     """The artifact names something that the allow-list does not hold."""
+
+
+class TrainingDataError(HeadraceError):
+    """History that cannot be trained on as it was asked for: none, too little, or not to be divided so."""
+
+
+class LeakError(TrainingDataError):
+    """Parts that must have nothing in common share an id, a content or a group."""
 
 
 class UnavailableError(HeadraceError):

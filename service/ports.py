@@ -1,7 +1,7 @@
 """The narrow interfaces between the core and the world; `service.testing` has a twin of each."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from service.domain.archive import Archived, ArchivedTopic, Brought, FileContents, FileFacts
 from service.domain.challenging import Challenger, Coronation, Note, Stage
@@ -51,6 +51,7 @@ from service.domain.registry import (
     VersionNumber,
 )
 from service.domain.replaying import Beginning, Promotion
+from service.domain.training import Piece
 
 
 class Source(Protocol):
@@ -124,6 +125,22 @@ class Archive(Protocol):
 
     def within(self, at: TopicPartition, held: Bounds, *, since_ms: int, until_ms: int) -> Sequence[Run]:
         """The offsets in `held` of records whose own timestamps are in the range, as few runs as can be."""
+        ...
+
+
+class ArchiveFrames(Protocol):
+    """The same past as columns, for batch jobs."""
+
+    def bounds(self, topics: Sequence[str]) -> Mapping[TopicPartition, Bounds]:
+        """As `Archive.bounds`."""
+        ...
+
+    def pieces(self, at: TopicPartition, *, until: int) -> Iterator[Piece]:
+        """What is archived of a partition before the offset, the newest first, opened one by one."""
+        ...
+
+    def read(self, pieces: Sequence[Piece]) -> Any:
+        """Pieces that were opened, as one polars frame with the columns that `service.stream.frame_columns` names."""
         ...
 
 

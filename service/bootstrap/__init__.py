@@ -235,6 +235,7 @@ def _services(
         tidy=partial(_tidy, settings, Heap()),
         reached=reached,
         archive=partial(archive.archive_of, parts),
+        frames=partial(archive.frames_of, parts),
         archiving=parts,
         training=Training(registry.jobs, registry.job_runs, registry.openings, registry.trainers, telemetry),
         challengers=registry.challengers,

@@ -7,9 +7,10 @@ from service.domain.archive import ArchivedTopic, ArchiveStep, archived_topics
 from service.domain.specification import ModelSpec
 from service.operations.archive import ArchiveOptions
 from service.operations.services import Archiving
-from service.ports import Archive, ArchiveTelemetry
+from service.ports import Archive, ArchiveFrames, ArchiveTelemetry
 from service.storage.registry import Registry
 from service.stream.archive_files import open_files
+from service.stream.archive_frames import FrameReader, NoFrames
 from service.stream.archive_ranges import Ranges
 from service.stream.archive_reader import ArchiveReader, NoArchive
 from service.stream.decoders import make_decoder
@@ -29,6 +30,11 @@ def archiving(
 def archive_of(parts: Archiving | None, spec: ModelSpec) -> Archive:
     """The past of a model's topics; an empty one where nothing is archived."""
     return ArchiveReader(spec, make_decoder(spec), parts.files, parts.rows) if parts else NoArchive()
+
+
+def frames_of(parts: Archiving | None, spec: ModelSpec) -> ArchiveFrames:
+    """The same past as columns."""
+    return FrameReader(spec, make_decoder(spec), parts.files, parts.rows) if parts else NoFrames()
 
 
 def topics(settings: Settings) -> Sequence[ArchivedTopic]:

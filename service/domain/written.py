@@ -10,7 +10,7 @@ _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _BYTES = {"B": 1, "kB": 1000, "KB": 1000, "MB": 1000**2, "GB": 1000**3}
 
 
-def _with_unit(units: dict[str, Any], example: str) -> BeforeValidator:
+def _with_unit(units: dict[str, Any], example: str, *, bound: Any = None) -> BeforeValidator:
     def parse(value: object) -> object:
         if not isinstance(value, str):
             return value
@@ -21,12 +21,15 @@ def _with_unit(units: dict[str, Any], example: str) -> BeforeValidator:
         return float(found[1]) * units.get(found[2], 1)
 
     written = rf"^\s*[0-9.]+\s*({'|'.join(units)})?\s*$"
-    schema = Annotated[float, Field(gt=0)] | Annotated[str, Field(pattern=written)]
+    schema = Annotated[float, bound or Field(gt=0)] | Annotated[str, Field(pattern=written)]
     return BeforeValidator(parse, json_schema_input_type=schema)
 
 
 Duration = Annotated[float, Field(gt=0), _with_unit(_SECONDS, "1s")]
 """Seconds; written as a number or with a unit (`500ms`, `1s`, `7d`)."""
+
+Delay = Annotated[float, Field(ge=0), _with_unit(_SECONDS, "1s", bound=Field(ge=0))]
+"""Seconds as a duration is written, or 0 for none."""
 
 Size = Annotated[int, Field(gt=0), _with_unit(_BYTES, "1MB")]
 """Bytes; written as a number or with a unit (`1MB`)."""

@@ -30,6 +30,17 @@ class Admitted:
     refused: list[Refused]
 
 
+class Column(NamedTuple):
+    """A feature over several events, or the label (None): how often it occurs, its extremes or its longest string."""
+
+    name: str | None
+    kind: Kind
+    occurs: int
+    low: float = 0.0
+    high: float = 0.0
+    longest: int = 0
+
+
 class _Fault(NamedTuple):
     reason: Reason
     detail: str
@@ -96,6 +107,31 @@ class Guard:
             else:
                 refused.append((truth, fault.reason, fault.detail))
         return admitted, refused
+
+    def admit_columns(self, columns: Sequence[Column], *, rows: int) -> bool:
+        """Learn so many events by their columns where all of them pass at the limits of their beginning; else nothing.
+
+        Features may be absent from some of the events; null and absent are one here.
+        """
+        found = [self._label if column.name is None else self._features.get(column.name) for column in columns]
+        known = [one for one in found if one is not None]
+        if len(known) < len(columns) or not all(map(self._holds, columns, known)):
+            return False
+        for column, one in zip(columns, known, strict=True):
+            one.kind = column.kind
+            if column.kind is Kind.NUMBER:
+                one.widen(column.low, column.high, column.occurs)
+        self._accepted += rows
+        return True
+
+    def _holds(self, column: Column, known: FeatureRange) -> bool:
+        if known.kind is not column.kind or column.longest > LONGEST_STRING:
+            return False
+        if column.kind is not Kind.NUMBER:
+            return True
+        largest = min(self._spec.max_magnitude, LARGEST_INTEGER)
+        low, high = known.limits(self._spec.range_factor)
+        return known.warm and max(low, -largest) <= column.low and column.high <= min(high, largest)
 
     def _uniform(self, events: Sequence[Event]) -> bool:
         """Whether the batch passes whole at the limits of its beginning; then it is learned.

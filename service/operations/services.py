@@ -10,6 +10,7 @@ from service.domain.specification import ModelSpec
 from service.ports import (
     Archive,
     ArchiveFiles,
+    ArchiveFrames,
     ArchiveLeases,
     ArchiveRanges,
     Archives,
@@ -92,6 +93,7 @@ class Services:
     tidy: Callable[[], None]
     reached: Callable[[CheckpointStep], None]
     archive: Callable[[ModelSpec], Archive]
+    frames: Callable[[ModelSpec], ArchiveFrames]
     archiving: Archiving | None
     training: Training
     challengers: Challengers

@@ -121,10 +121,17 @@ class Deployment:
         sink.append(topic or self.model["events"], values, keys=keys)
         sink.close()
 
-    def command(self, *arguments: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
+    def command(
+        self, *arguments: str, check: bool = True, timeout_s: float = 120.0
+    ) -> "subprocess.CompletedProcess[str]":
         """Run the CLI to its end."""
         done = subprocess.run(
-            self._command_line(arguments), cwd=self.folder, capture_output=True, text=True, timeout=120, check=False
+            self._command_line(arguments),
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
         )
         if check and done.returncode != 0:
             msg = f"{arguments} exited {done.returncode}:\n{done.stdout}\n{done.stderr}"

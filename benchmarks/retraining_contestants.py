@@ -1,0 +1,49 @@
+"""Contestants that read an archive with labels to join: polars alone, and a retraining up to its first event."""
+
+import gc
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+
+from benchmarks.events import TOPIC, river_model
+from benchmarks.labelled import LABELS
+from benchmarks.laps import Lap, Stopwatch
+from service.bootstrap import open_app
+from service.config import load
+from service.domain.splitting import SplitSpec, WindowSpec
+from service.learning.splits import split
+from service.operations.training_data import training_data
+from service.operations.window import Ask
+
+
+def polars_alone(*, folder: str) -> Iterator[Lap]:
+    """Reads events and labels, joins them by id, and sorts them by time."""
+    archive = Path(folder) / "var" / "archive"
+    while True:
+        gc.collect()
+        watch = Stopwatch()
+        events = pl.scan_parquet(archive / TOPIC / "*" / "*.parquet").select("offset", "id_number", "ts", "weight", "x")
+        labels = pl.scan_parquet(archive / LABELS / "*" / "*.parquet").select("id_number", "y", label_ts="ts")
+        found = events.join(labels, on="id_number").sort("ts", "offset").collect()
+        watch.stop()
+        yield watch.lap(found.height, accuracy=0.0)
+
+
+def retraining(*, folder: str, events: int) -> Iterator[Lap]:
+    """From opening the archive, over window, labels, guard, duplicates and split, to the first `learn_one`."""
+    with open_app(load(Path(folder) / "headrace.yaml")) as app:
+        spec = app.spec("phishing")
+        while True:
+            model = river_model()
+            gc.collect()
+            watch = Stopwatch()
+            data = training_data(app.services, spec, Ask(WindowSpec(events=events)))
+            parts = split(data, SplitSpec(), seed=spec.seed, opened=lambda: None)
+            event = next(parts.train.events())
+            model.learn_one(event.x, event.y)
+            watch.stop()
+            if len(data) != events:
+                msg = f"every event of the work is new and has its label, found {data.counts}"
+                raise RuntimeError(msg)
+            yield watch.lap(len(data), accuracy=0.0)

@@ -1,0 +1,124 @@
+"""Training data from an archive that the program itself has written, held to the events that were published."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from service.domain.exclusion import Exclusion
+from service.domain.position import Position, Run
+from service.domain.splitting import CvSpec, SplitSpec, WindowSpec
+from service.errors import TrainingDataError
+from service.learning.dataset import TrainingData
+from service.learning.folds import folds
+from service.learning.leaks import require_no_leak
+from service.learning.splits import Split, split
+from service.operations.training_data import training_data
+from service.operations.window import Ask
+from tests.acceptance.harness import PHISHING, Deployment, phishing_events
+
+ROOT = Path(__file__).parents[2]
+GROUPS = 60
+ROWS = [
+    {**msgspec.json.decode(event), "group": f"user{number * 7 % GROUPS}"}
+    for number, event in enumerate(phishing_events(1250))
+]
+LABELLED = [row for row in ROWS if row["id"] % 10]
+
+
+@pytest.fixture(scope="module")
+def deployment(tmp_path_factory: pytest.TempPathFactory) -> Deployment:
+    """Events on two partitions, the first hundred sent twice; labels of nine in ten on a topic of their own."""
+    found = Deployment(
+        tmp_path_factory.mktemp("training"), model={**PHISHING, "labels": "phishing.labels"}, archive={"range": 300}
+    )
+    events = [msgspec.json.encode({name: row[name] for name in ("id", "x", "group")}) for row in ROWS]
+    keys = [row["group"].encode() for row in ROWS]
+    found.publish(events, partitions=2, keys=keys)
+    found.publish(events[:100], keys=keys[:100])
+    labels = [msgspec.json.encode({"id": row["id"], "y": row["y"]}) for row in LABELLED]
+    found.publish(labels, topic="phishing.labels")
+    found.command("archive", "--until-end")
+    return found
+
+
+@contextmanager
+def read(deployment: Deployment, window: dict[str, object], **asked: object) -> Iterator[TrainingData]:
+    """The model's data."""
+    with deployment.app() as app:
+        yield training_data(app.services, app.spec("phishing"), Ask(WindowSpec.model_validate(window), **asked))
+
+
+def test_what_was_published_comes_back_once_with_its_label(deployment: Deployment) -> None:
+    """Every labelled event once, equal in id, features, group and label, and all others are counted."""
+    with read(deployment, {"events": 5000, "duplicates": "id"}) as data:
+        found = {event.id: (event.x, event.y, event.group) for event in data.events()}
+    assert found == {row["id"]: (row["x"], row["y"], row["group"]) for row in LABELLED}
+    counts = data.counts
+    assert (counts.read, counts.same_id, counts.missing_labels) == (1350, 100, 125)
+    assert data.end.to_json()["phishing.labels"] == {"0": len(LABELLED)}
+    assert sum(data.end.to_json()["phishing.events"].values()) == 1350
+
+
+def test_equal_contents_are_one_event_unless_it_is_said_otherwise(deployment: Deployment) -> None:
+    """As many are left as there are combinations of features and label."""
+    with read(deployment, {"events": 5000}) as data:
+        pass
+    assert len(data) == len({(tuple(row["x"].items()), row["y"]) for row in LABELLED})
+    assert data.counts.same_content == len(LABELLED) - len(data)
+
+
+@pytest.mark.parametrize("kind", ["time", "random", "stratified"])
+def test_no_split_and_no_fold_of_it_leaks(deployment: Deployment, kind: str) -> None:
+    """Ids, contents and groups are in one part, whatever the kind; groups are in one side of a fold."""
+    opened: list[str] = []
+    with read(deployment, {"events": 5000}) as data:
+        spec = SplitSpec.model_validate({"kind": kind, "train": 0.6, "validation": 0.2, "test": 0.2})
+        if kind == "time":
+            with pytest.raises(TrainingDataError, match="have groups of an earlier part"):
+                split(data, spec, seed=1, opened=lambda: opened.append("x"))
+            return
+        parts: Split = split(data, spec, seed=1, opened=lambda: opened.append("x"))
+        require_no_leak({"train": parts.train, "validation": parts.validation, "test": parts.test.open()})
+        assert opened == ["x"]
+        for fold in folds(parts.train, CvSpec(kind="stratified_group_kfold"), seed=1):
+            require_no_leak({"train": parts.train.take(fold.train), "test": parts.train.take(fold.test)})
+
+
+def test_the_next_retraining_does_not_see_what_was_excluded(deployment: Deployment) -> None:
+    """Exclusions in the registry are obeyed from then on."""
+    with deployment.app() as app:
+        deployment.command("learn", "--until-end")
+        hidden = Run("phishing.events", 0, 100, 300)
+        made = app.registry.exclusions.add("phishing", Exclusion(hidden, "swapped", "test"))
+    with read(deployment, {"events": 5000, "duplicates": "id"}) as data:
+        places = data.table.select("partition", "offset").rows()
+        assert not {(0, offset) for offset in range(100, 300)} & set(places)
+        assert data.counts.excluded == 200
+    with deployment.app() as app:
+        app.registry.exclusions.remove("phishing", made.id, actor="test", reason="")
+
+
+def test_a_window_ends_at_a_position(deployment: Deployment) -> None:
+    """Neither events nor labels from behind it are seen."""
+    with read(deployment, {"events": 5000}) as everything:
+        ends = dict(everything.end.offsets)
+    cut = Position({at: end // 2 for at, end in ends.items()})
+    with read(deployment, {"events": 5000, "duplicates": "id"}, until=cut) as data:
+        assert data.end == cut
+        known = {row["id"] for row in LABELLED[: len(LABELLED) // 2]}
+        assert {event.id for event in data.events()} <= known
+
+
+def test_the_command_line_starts_without_the_batch_libraries() -> None:
+    """Splitters and estimators for batches are imported by training jobs only."""
+    heavy = ["sklearn.model_selection", "lightgbm", "optuna", "service.learning.splits", "service.learning.folds"]
+    code = f"import sys, service.cli.app; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.strip() == "[]"
