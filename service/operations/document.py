@@ -135,7 +135,7 @@ def _markdown(block: Block) -> str:
     if isinstance(block, Paragraph):
         return _plain(block.text)
     if isinstance(block, Figure):
-        return f"*{_plain(block.caption)}*"
+        return f"*{_plain(block.caption)}: drawn in the HTML report.*"
     if isinstance(block, Code):
         ticks = max((len(run) for run in re.findall("`+", block.text)), default=0)
         fence = "`" * max(3, ticks + 1)

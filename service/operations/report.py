@@ -48,7 +48,7 @@ def document(found: RetrainingReport, *, version: int | None = None) -> Document
 
 
 def _summary(found: RetrainingReport) -> Iterator[Block]:
-    yield Paragraph(f"{found.decision.outcome}. {found.decision.reason}")
+    yield Paragraph(f"Decision: {found.decision.outcome}. Reason: {found.decision.reason}.")
     told = {
         "task": found.task,
         "trained because": found.reason,
