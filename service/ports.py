@@ -51,6 +51,7 @@ from service.domain.registry import (
     VersionNumber,
 )
 from service.domain.replaying import Beginning, Promotion
+from service.domain.report import Report, ReportFormat
 from service.domain.training import Piece
 
 
@@ -421,6 +422,22 @@ class Exclusions(Protocol):
 
     def remove(self, name: str, exclusion: int, *, actor: str, reason: str) -> Exclusion:
         """No longer in force; NotFoundError."""
+        ...
+
+
+class Reports(Protocol):
+    """What is told of a version's training."""
+
+    def keep(self, found: Sequence[Report]) -> None:
+        """All at once; what is kept in a format already stays. NotFoundError for a version that there is not."""
+        ...
+
+    def get(self, name: str, version: int, form: ReportFormat) -> Report:
+        """NotFoundError names the versions that have one."""
+        ...
+
+    def list(self, name: str) -> Sequence[VersionNumber]:
+        """The versions that have one, oldest first."""
         ...
 
 

@@ -6,6 +6,7 @@ from service.cli import deadletter, exclusion, job, model, registry, run, setup,
 from service.cli.archive import archive
 from service.cli.demo import demo
 from service.cli.replaying import replay_role
+from service.cli.report import report
 from service.cli.train import train
 
 app = typer.Typer(
@@ -25,6 +26,7 @@ app.command("check")(setup.check)
 app.command("doctor")(setup.doctor)
 app.command("demo")(demo)
 app.add_typer(stream.app, name="stream", help="Publish to and look at a model's stream.")
+model.app.command("report")(report)
 app.add_typer(model.app, name="model", help="Show, roll back, freeze and delete models.")
 app.add_typer(job.app, name="job", help="Training jobs.")
 app.add_typer(exclusion.app, name="exclusion", help="What a model must not learn.")

@@ -105,7 +105,7 @@ def windowed(
     borders = [(max(end - window, 0), end) for end in ends]
     tallies = _tallies(forecasts, borders) if forecasts.classes else None
     above = {
-        name: _sliding(_passed(forecasts, one), 2 * (one.n_thresholds + 1), borders)
+        name: _sliding(passed(forecasts, one), 2 * (one.n_thresholds + 1), borders)
         for name, one in Family(names, seed=seed).curves.items()
     }
     for start, end in borders:
@@ -139,7 +139,7 @@ def _sliding(codes: Any, size: int, borders: Sequence[tuple[int, int]]) -> Itera
         yield counts.tolist()
 
 
-def _passed(forecasts: Forecasts, curve: Any) -> Any:
+def passed(forecasts: Forecasts, curve: Any) -> Any:
     """How many thresholds lie below each probability, those of the positive class in a second half."""
     passed = np.searchsorted(np.asarray(curve.thresholds), forecasts.probabilities, side="left")
     positive = np.asarray([label == curve.pos_val for label in forecasts.classes], dtype=bool)[forecasts.truths]

@@ -5,16 +5,16 @@ from itertools import compress, groupby
 from operator import itemgetter
 from typing import Any
 
-from service.domain.events import Label, Task, TopicPartition
+from service.domain.events import Label, TopicPartition
 from service.domain.specification import ModelSpec
-from service.learning.binary_probabilities import BinaryProbabilities
 from service.learning.columns import Columns
 from service.learning.drift import DriftSignal, Monitors
 from service.learning.outcomes import Said
 from service.learning.passes import Prediction
+from service.learning.predicted import columns_of
 from service.learning.score_journal import Part, ScoreJournal
 from service.learning.scores import Scores
-from service.learning.stepper import Learned, Stepper, without_non_finite
+from service.learning.stepper import Learned, Stepper
 from service.learning.waiters import Answer, Item, Question, event_of, labels_of
 
 
@@ -80,7 +80,7 @@ class Scoring:
             items, predictions = [*compress(items, told)], [*compress(predictions, told)]
         if not items:
             return []
-        labels, probabilities = self._columns(predictions)
+        labels, probabilities = columns_of(predictions, self._stepper, task=self._spec.task)
         truths = labels_of(items)
         self._scores.update(truths, labels, probabilities)
         self._note(at, items, truths=truths, labels=labels, probabilities=probabilities)
@@ -115,22 +115,6 @@ class Scoring:
             if type(item) is not Answer:
                 event = event_of(item)
                 self._said.append(Said(event.id, at, event.offset, prediction))
-
-    def _columns(self, predictions: Sequence[Prediction]) -> tuple[list[Label | None], list[Any] | None]:
-        """Labels, and what else a prediction carries: P(True) for a binary task, or all probabilities."""
-        if isinstance(predictions, BinaryProbabilities):
-            return predictions.labels(), predictions.positive()
-        found = without_non_finite(predictions)
-        if not self._stepper.gives_probabilities:
-            return found, None
-        if self._stepper.pairs:
-            labels = [pair[0] if pair else None for pair in found]
-            found = [pair[1] if pair else None for pair in found]
-        else:
-            labels = [max(p, key=p.__getitem__) if p else None for p in found]
-        if self._spec.task is Task.BINARY:
-            return labels, [p.get(True, 0.0) if p else 0.0 for p in found]
-        return labels, [p or {} for p in found]
 
 
 def _places(items: Sequence[Item]) -> Sequence[int]:

@@ -98,11 +98,13 @@ def _unseen(
     seen: dict[TopicPartition, Any] = {}
     for at in {run.at for _, run in kept}:
         seen[at] = np.concatenate([np.zeros(0, dtype=np.int64), *(run.offsets for _, run in before if run.at == at)])
-    found = ((time, _of_rows(run, ~np.isin(run.offsets, seen[run.at]))) for time, run in kept)
+    found = ((time, of_rows(run, ~np.isin(run.offsets, seen[run.at]))) for time, run in kept)
     return [(time, run) for time, run in found if len(run.offsets)]
 
 
-def _of_rows(run: RunArrays, chosen: Any) -> RunArrays:
+def of_rows(run: RunArrays, chosen: Any) -> RunArrays:
+    """The rows that a mask chooses."""
+
     def of(column: Any) -> Any:
         return list(compress(column, chosen)) if isinstance(column, list) else column[chosen]
 

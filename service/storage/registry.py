@@ -24,6 +24,7 @@ from service.storage.models import SqlModels
 from service.storage.outbox import SqlOutbox
 from service.storage.pending import SqlPending
 from service.storage.replays import SqlReplays
+from service.storage.reports import SqlReports
 from service.storage.signing import Signer
 from service.storage.trainers import SqlTrainers
 
@@ -51,6 +52,7 @@ class Registry:
     openings: SqlOpenings
     trainers: SqlTrainers
     challengers: SqlChallengers
+    reports: SqlReports
 
 
 @contextmanager
@@ -87,6 +89,7 @@ def open_registry(
             openings=SqlOpenings(database),
             trainers=SqlTrainers(database),
             challengers=SqlChallengers(database),
+            reports=SqlReports(database),
         )
     finally:
         database.close()

@@ -1,0 +1,58 @@
+"""`headrace model report`."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markdown import Markdown
+
+from service.bootstrap import App
+from service.cli.context import ConfigOption, JsonOption, opened, out, say
+from service.domain.report import ReportFormat
+from service.errors import ConfigurationError, NotFoundError
+
+
+def report(
+    name: Annotated[str, typer.Argument(help="The model's name.")],
+    version: Annotated[int | None, typer.Argument(help="A version's number; the newest with a report.")] = None,
+    config: ConfigOption = None,
+    html: Annotated[Path | None, typer.Option(help="Write it, with its plots, into this file.")] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print it as Markdown.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """How a version was trained, how well it did beside the champion, and what was decided."""
+    with opened(config) as app_:
+        number = _newest(app_, name) if version is None else version
+        if html is not None:
+            _write(app_.registry.reports.get(name, number, ReportFormat.HTML).text, html)
+            say(f"the report of version {number} of {name} is in {html}")
+        if as_json:
+            kept = app_.registry.reports.get(name, number, ReportFormat.JSON).text
+            sys.stdout.write(json.dumps(json.loads(kept), indent=2) + "\n")
+        elif markdown or html is None:
+            _print(app_.registry.reports.get(name, number, ReportFormat.MARKDOWN).text, raw=markdown)
+
+
+def _newest(app_: App, name: str) -> int:
+    known = app_.registry.reports.list(app_.registry.models.get(name).name)
+    if not known:
+        msg = f"found no report of {name}, expected a version that was trained; see `headrace model history {name}`"
+        raise NotFoundError(msg)
+    return known[-1]
+
+
+def _write(text: str, path: Path) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        msg = f"found {path} not writable: {error.strerror}; expected the name of a file in a folder that is there"
+        raise ConfigurationError(msg) from error
+
+
+def _print(text: str, *, raw: bool) -> None:
+    if raw or not out.is_terminal:
+        sys.stdout.write(text)
+    else:
+        out.print(Markdown(text))

@@ -1,0 +1,42 @@
+"""The twin of the registry's reports."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from service.domain.registry import VersionNumber
+from service.domain.report import Report, ReportFormat
+from service.errors import NotFoundError
+
+
+class MemoryReports:
+    """Implements `ports.Reports` for versions that it is told of."""
+
+    def __init__(self, versions: Sequence[tuple[str, int]]) -> None:
+        self._versions = set(versions)
+        self._kept: dict[tuple[str, int, ReportFormat], Report] = {}
+
+    def keep(self, found: Sequence[Report]) -> None:
+        """All at once; what is kept in a format already stays. NotFoundError for a version that there is not."""
+        unknown = next((one for one in found if (one.model, one.version) not in self._versions), None)
+        if unknown is not None:
+            msg = f"found no version {unknown.version} of {unknown.model} to keep a report with"
+            raise NotFoundError(msg)
+        for one in found:
+            key = (one.model, one.version, one.format)
+            self._kept.setdefault(key, replace(one, created_at=datetime.now(UTC)))
+
+    def get(self, name: str, version: int, form: ReportFormat) -> Report:
+        """NotFoundError names the versions that have one."""
+        found = self._kept.get((name, version, form))
+        if found is None:
+            known = ", ".join(map(str, self.list(name))) or "none"
+            msg = f"found no report of version {version} of {name}, expected one of a version that was trained: {known}"
+            raise NotFoundError(msg)
+        return found
+
+    def list(self, name: str) -> Sequence[VersionNumber]:
+        """The versions that have one, oldest first."""
+        return [
+            VersionNumber(number) for number in sorted({version for model, version, _ in self._kept if model == name})
+        ]

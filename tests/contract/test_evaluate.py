@@ -1,0 +1,124 @@
+"""Candidate and champion on the same test events, the champion's side from the score journals of both databases."""
+
+import pytest
+from river import linear_model, preprocessing
+
+from service.domain.evaluation import Coverage
+from service.domain.events import Event, Task, TopicPartition, Truth
+from service.domain.registry import Model
+from service.domain.specification import ModelSpec
+from service.learning import codec
+from service.learning.evaluation import Terms
+from service.learning.score_journal import ScoreJournal, encode
+from service.learning.scored_events import ScoredEvents
+from service.learning.stepper import Stepper
+from service.learning.waiters import Answer, Item, Question
+from service.operations.evaluate import champion_scores, compare, prequential
+from service.storage.registry import Registry
+from tests.contract.registry_values import AT, NAME, commit, founding
+
+OTHER = TopicPartition("events", 1)
+SPEC = ModelSpec(name=NAME, task=Task.BINARY, events="events", estimator="x", metrics=("Accuracy", "LogLoss"))
+
+
+def events(count: int) -> list[tuple[TopicPartition, Item]]:
+    """Of two partitions in turn."""
+    return [
+        (
+            (AT, OTHER)[i % 2],
+            Event(i // 2, i, i, {"a": float(i % 7), "b": float(i % 3)}, y=i % 7 > 3, group=f"g{i % 3}"),
+        )
+        for i in range(count)
+    ]
+
+
+def stepper() -> Stepper:
+    """Of a new model."""
+    model = preprocessing.StandardScaler() | linear_model.LogisticRegression()
+    return Stepper(codec.dumps(model), task=Task.BINARY)
+
+
+def journalled(registry: Registry, scored: ScoredEvents, *, first: int) -> Model:
+    """A registered model whose champion has scored all of that from the row `first` on, in two commits."""
+    spec = SPEC.model_dump(mode="json")
+    begun = founding()
+    champion = registry.models.register(type(begun)(NAME, spec, SPEC.digest(), begun.state, {}, begun.origin)).champion
+    assert champion is not None
+    lease = registry.leases.acquire(champion, holder="here", ttl_s=60)
+    half = (first + len(scored)) // 2
+    for sequence, rows in ((1, range(first, half)), (2, range(half, len(scored)))):
+        journal = ScoreJournal(Task.BINARY)
+        for row in rows:
+            topic, partition, offset = scored.places[row]
+            journal.append(
+                TopicPartition(topic, partition),
+                [offset],
+                truths=[scored.truths[row]],
+                labels=[scored.labels[row]],
+                probabilities=[(scored.probabilities or ())[row]],
+            )
+        registry.checkpoints.commit(commit(lease, sequence, scores=encode(journal.take()), scored=len(rows)))
+    return registry.models.get(NAME)
+
+
+def test_prequential_is_rivers_own_loop() -> None:
+    """Each event is predicted by a model that has learned those before it, and no other."""
+    found = prequential(stepper(), events(300), task=Task.BINARY)
+    oracle = preprocessing.StandardScaler() | linear_model.LogisticRegression()
+    expected = []
+    for _, event in events(300):
+        assert isinstance(event, Event)
+        expected.append(oracle.predict_proba_one(event.x)[True])
+        oracle.learn_one(event.x, event.y)
+    assert found.probabilities == expected
+    assert found.places[3] == ("events", 1, 1)
+    assert (found.groups or ())[:4] == ["g0", "g1", "g2", "g0"]
+
+
+def test_late_labels_score_what_was_predicted_when_the_event_came() -> None:
+    """An answer counts at its event's place, with the prediction of the time; a question alone counts nothing."""
+    chosen = [item for _, item in events(40) if isinstance(item, Event)]
+    questions = [Question(OTHER, event) for event in chosen]
+    answers = [Answer(q, Truth(900 + i, i, i, bool(q.event.y))) for i, q in enumerate(questions[:30])]
+    items: list[tuple[TopicPartition, Item]] = [*((OTHER, q) for q in questions), *((AT, one) for one in answers)]
+    found = prequential(stepper(), items, task=Task.BINARY)
+    assert list(found.places) == [("events", 1, event.offset) for event in chosen[:30]]
+    assert set(found.probabilities or ()) == {0.5}
+
+
+def test_an_event_that_breaks_the_candidate_is_not_predicted() -> None:
+    """It keeps its place, without a label, and the others go on."""
+    given = events(60)
+    broken = given[20][1]
+    assert isinstance(broken, Event)
+    broken.x["a"] = "text"
+    found = prequential(stepper(), given, task=Task.BINARY)
+    assert [row for row, label in enumerate(found.labels) if label is None] == [20]
+    assert len(found) == 60
+
+
+def test_the_champion_is_judged_by_what_it_predicted_then(registry: Registry) -> None:
+    """Its scores come back from the journal exactly, the compared ones and no others."""
+    scored = prequential(stepper(), events(200), task=Task.BINARY)
+    model = journalled(registry, scored, first=40)
+    wanted = {AT: list(range(10, 60)), OTHER: [99, 5]}
+    found = champion_scores(registry.checkpoints, model, wanted)
+    rows = [i for i in range(40, 200) if i // 2 in wanted[(AT, OTHER)[i % 2]]]
+    assert found == ScoredEvents(*([column[i] for i in rows] for column in _columns(scored)))
+
+
+def test_both_are_compared_on_what_both_have_scored(registry: Registry) -> None:
+    """A candidate that is the champion's twin differs in nothing, and the coverage says what the journal lacks."""
+    scored = prequential(stepper(), events(200), task=Task.BINARY)
+    model = journalled(registry, scored, first=40)
+    found = compare(scored, registry.checkpoints, model=model, terms=Terms(resamples=40))
+    assert found.coverage == Coverage(compared=160, unscored=40)
+    assert found.champion is not None
+    assert found.champion.metrics == found.candidate.metrics
+    assert found.champion.calibration == found.candidate.calibration
+    right = [t == label for t, label in zip(scored.truths[40:], scored.labels[40:], strict=True)]
+    assert found.champion.metrics["Accuracy"].value == pytest.approx(sum(right) / 160)
+
+
+def _columns(scored: ScoredEvents) -> list[list[object]]:
+    return [list(scored.places), list(scored.truths), list(scored.labels), list(scored.probabilities or ())]
