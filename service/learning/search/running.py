@@ -3,12 +3,13 @@
 import math
 from collections.abc import Callable, Sequence
 
+from service.domain.candidates import Recipe
 from service.domain.events import Event
 from service.learning.passes import Prediction
 from service.learning.search.course import Course
 from service.learning.search.prequential import PrequentialScore, Speaks, bigger_is_better
 from service.learning.search.pruning import is_below
-from service.learning.search.training import STEPS, Lesson, Model, chunk_size
+from service.learning.search.training import STEPS, Lesson, Model, Watch, chunk_size
 from service.learning.search.trials import Assignment, Fold, Indices, Outcome, Rows, TrialState
 
 
@@ -53,6 +54,11 @@ class _Run:
         if self._stop():
             raise _Ended(TrialState.STOPPED)
 
+    @property
+    def learned_score(self) -> float:
+        """The prequential score of all that the first fold has learned."""
+        return self._score.value
+
     def finish(self, score: float) -> None:
         """A fold has its score."""
         if not math.isfinite(score):
@@ -86,14 +92,40 @@ def run(assignment: Assignment, course: Course, data: Rows, *, stop: Callable[[]
 
 
 def _score(assignment: Assignment, course: Course, data: Rows, *, fold: Fold, reached: _Run) -> float:
-    """Of one fold: what was predicted for its rows after the training, each learned after it was predicted."""
+    """Of one fold: what was predicted for its rows after the training, each learned after it was predicted.
+
+    Where no rows are there to be scored by, what was predicted while it learned stands for them.
+    """
     train, validation = fold
     recipe = assignment.recipe
     model = course.trainer_of(recipe).fit(recipe, Lesson(data, train, validation), reached)
+    if not len(validation):
+        return reached.learned_score
     return prequential(model, data, validation, score=reached.new_score(), batch=course.ground.batch, watch=reached)
 
 
-def prequential(model: Model, data: Rows, rows: Indices, *, score: PrequentialScore, batch: int, watch: _Run) -> float:
+def refit(
+    recipe: Recipe, course: Course, data: Rows, *, rows: Indices, breathe: Callable[[], None] = lambda: None
+) -> Model:
+    """Train the best recipe on these rows, and on nothing else; `breathe` is called often and may raise."""
+    lesson = Lesson(data, rows, rows[:0])
+    return course.trainer_of(recipe).fit(recipe, lesson, _Unwatched(breathe))
+
+
+class _Unwatched:
+    """Nobody looks at the scores of a training that is not to be compared."""
+
+    def __init__(self, breathe: Callable[[], None]) -> None:
+        self.breathe = breathe
+
+    def scored(self, events: Sequence[Event], predictions: Sequence[Prediction], model: Speaks) -> None:
+        """Nothing is kept."""
+
+    def step(self) -> None:
+        """Nothing is kept."""
+
+
+def prequential(model: Model, data: Rows, rows: Indices, *, score: PrequentialScore, batch: int, watch: Watch) -> float:
     """Predict, score, learn; the score at the end."""
     size = chunk_size(len(rows), batch=batch)
     for first in range(0, len(rows), size):

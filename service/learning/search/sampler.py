@@ -14,12 +14,6 @@ from service.domain.spaces import Choice, Integers, Numbers, Space
 from service.learning.search.trials import Outcome, TrialState
 
 _CANDIDATE = "candidate"
-_STATES = {
-    TrialState.COMPLETE: optuna.trial.TrialState.COMPLETE,
-    TrialState.PRUNED: optuna.trial.TrialState.PRUNED,
-    TrialState.FAILED: optuna.trial.TrialState.FAIL,
-    TrialState.STOPPED: optuna.trial.TrialState.FAIL,
-}
 
 
 class Sampler(Protocol):
@@ -90,13 +84,16 @@ class Parzen:
         return domain.recipe(self._candidates[name], pick)
 
     def tell(self, outcome: Outcome) -> None:
-        """A failed trial teaches nothing but is counted."""
+        """One that failed counts as the poorest, so that what fails is not tried over and over."""
         trial = self._open.pop(outcome.number)
-        for step, score in enumerate(outcome.steps):
-            if math.isfinite(score):
-                trial.report(score, step)
-        values = outcome.value if outcome.state is TrialState.COMPLETE else None
-        self._study.tell(trial, values, state=_STATES[outcome.state])
+        if outcome.state is TrialState.COMPLETE:
+            self._study.tell(trial, outcome.value)
+            return
+        if outcome.state is TrialState.PRUNED:
+            for step, score in enumerate(outcome.steps):
+                if math.isfinite(score):
+                    trial.report(score, step)
+        self._study.tell(trial, state=optuna.trial.TrialState.PRUNED)
 
 
 def suggested(trial: optuna.Trial, name: str, space: Space) -> Any:

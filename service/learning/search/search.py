@@ -166,7 +166,8 @@ def _unwarmed(candidate: CandidateSpec, course: Course) -> str | None:
 
 def _seen(name: str, warm: WarmState, course: Course) -> str | None:
     data = course.load()
-    first = min(min(data.times(rows)) for _, rows in course.folds)
+    scored = [validation if len(validation) else train for train, validation in course.folds]
+    first = min(min(data.times(rows)) for rows in scored)
     if warm.until_ms < first:
         return None
     return (

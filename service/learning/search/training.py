@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import numpy as np
-
 from service.domain.candidates import Recipe, label_text
 from service.domain.events import Event
 from service.errors import EstimatorError
@@ -194,11 +192,6 @@ def weighted(events: Sequence[Event], weights: dict[str, float]) -> Sequence[Eve
         Event(one.offset, one.id, one.ts, one.x, one.y, one.group, one.weight * factor)
         for one, factor in zip(events, factors, strict=True)
     ]
-
-
-def all_rows(data: Rows) -> Indices:
-    """In order."""
-    return np.arange(len(data))
 
 
 def _tell(watch: Watch, told: int, *, done: int, total: int) -> int:

@@ -1,11 +1,15 @@
 """What `headrace check` can say of candidates without training one."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from service.domain.candidates import CandidateSpec
+from service.domain.candidates import CandidateSpec, SearchBudget
 from service.domain.events import Task
+from service.domain.spaces import KINDS
 from service.errors import SpecificationError
 from service.learning.candidates import Ground, complete, require_candidates
 
@@ -125,3 +129,18 @@ def test_a_candidate_without_an_estimator_has_the_champions() -> None:
     made = Ground(Task.BINARY, 42, estimator=MODEL, factory="river.dummy:NoChangeClassifier")
     assert complete([], made)[0].estimator is None
     require(*complete([], made), ground=made)
+
+
+def test_the_example_on_the_page_of_the_search_is_good() -> None:
+    """What docs/search.md shows are candidates and a budget that pass."""
+    page = (Path(__file__).parents[3] / "docs" / "search.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"^```\n(retrain:.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    shown = yaml.safe_load(text)["retrain"]
+    require(*(CandidateSpec(**one) for one in shown["candidates"]), trials=SearchBudget(**shown["budget"]).trials)
+
+
+def test_every_space_is_on_the_page_of_the_search() -> None:
+    """Each kind has a row in its table."""
+    page = (Path(__file__).parents[3] / "docs" / "search.md").read_text(encoding="utf-8")
+    rows = "\n".join(line for line in page.splitlines() if line.startswith("| `{"))
+    assert all(f"{{{kind}: [" in rows for kind in KINDS)

@@ -6,15 +6,19 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from service.domain import spaces
 from service.domain.candidates import CandidateSpec, Recipe, SearchBudget
 from service.domain.events import Task
 from service.errors import EstimatorError, SpecificationError
+from service.learning import estimators
 from service.learning.candidates import Ground
 from service.learning.search.course import Course
 from service.learning.search.pruning import STARTUP, bars, is_below
 from service.learning.search.running import run
-from service.learning.search.sampler import every_recipe
+from service.learning.search.sampler import every_recipe, sampler
 from service.learning.search.search import Plan, search
 from service.learning.search.training import Lesson, Model, OnlineTrainer, Watch
 from service.learning.search.trials import (
@@ -83,6 +87,21 @@ def test_each_candidate_is_tried_and_each_suggestion_lies_in_its_space() -> None
                 assert 0 <= value <= 0.1
             assert ".choice[1]" not in name or {"optim.Adam": {"lr": value}} in one.recipe.params.values()
         assert one.outcome.state in {TrialState.COMPLETE, TrialState.PRUNED}
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=20)
+def test_every_suggestion_can_be_built(seed: int) -> None:
+    """Whatever the sampler draws is an estimator, and holds no space any more."""
+    tried = [CandidateSpec(name="a", estimator=SEARCHED), CandidateSpec(name="b", estimator=CONDITIONAL)]
+    drawn = sampler(tried, trials=4, seed=seed, maximize=True)
+    for number in range(4):
+        recipe = drawn.ask(number)
+        estimators.build(recipe.estimator, task=Task.BINARY, seed=42)
+        assert spaces.size(recipe.estimator, path="") == 1
+        expression = tried[number % 2].estimator if number < 2 else None
+        names = dict(spaces.spaces_in(expression, path="estimator"))
+        assert expression is None or recipe.params.keys() <= names.keys()
 
 
 def test_a_small_space_is_tried_whole_and_once() -> None:

@@ -14,13 +14,14 @@ from service.learning.candidates import Ground
 from service.learning.microbatch import MicroBatch
 from service.learning.prediction_columns import prediction_columns
 from service.learning.scores import Family
-from service.learning.search.running import run
+from service.learning.search.running import refit, run
 from service.learning.search.search import Plan, search
 from service.learning.search.trials import Assignment, EventRows, Outcome, TrialState, WarmState
 from service.learning.stepper import Stepper
 from tests.unit.learning.search.searched import LOGISTIC, RATES, SCALER, alone, course, hold_out, logistic, plan, stream
 
 EVENTS = stream(1200)
+RECIPE = Recipe("c", logistic(0.01))
 
 
 def by_hand(rate: float, metric: Any, events: Sequence[Event] = EVENTS, *, epochs: int = 1) -> float:
@@ -81,7 +82,26 @@ def test_steps_are_the_prequential_score_of_the_training_part() -> None:
         model.learn_one(event.x, event.y)
         if at % (border // 10) == 0:
             reached.append(metric.get())
-    assert list(outcome(Recipe("c", logistic(0.01))).steps) == reached
+    assert list(outcome(RECIPE).steps) == reached
+
+
+def test_without_a_validation_part_the_training_part_decides() -> None:
+    """What was predicted while it learned is the score."""
+    found = outcome(RECIPE, folds=[(np.arange(1200), np.arange(0))])
+    assert found.value == found.steps[-1]
+
+
+def test_the_best_recipe_is_trained_again_on_more() -> None:
+    """A refit learns the rows it is given, as river does, and can be broken off."""
+    given = course(EVENTS)
+    found = refit(Recipe("c", logistic(0.01), epochs=2), given, EventRows(EVENTS), rows=np.arange(1000))
+    model: Any = preprocessing.StandardScaler() | linear_model.LogisticRegression(optimizer=optim.SGD(0.01))
+    for event in [*EVENTS[:1000], *EVENTS[:1000]]:
+        model.learn_one(event.x, event.y)
+    probes = [event.x for event in EVENTS[1000:]]
+    assert [found.estimator.predict_proba_one(x) for x in probes] == [model.predict_proba_one(x) for x in probes]
+    with pytest.raises(StopIteration):
+        refit(RECIPE, given, EventRows(EVENTS), rows=np.arange(1000), breathe=iter([]).__next__)
 
 
 @pytest.mark.parametrize("weights", ["balanced", {"true": 3.0}])
@@ -105,7 +125,7 @@ def test_folds_are_averaged() -> None:
     """With several folds the mean over them counts, and later folds are steps too."""
     rows = np.arange(1200)
     folds = [(rows[rows % 3 != part], rows[rows % 3 == part]) for part in range(3)]
-    found = outcome(Recipe("c", logistic(0.01)), folds=folds)
+    found = outcome(RECIPE, folds=folds)
     parts = []
     for train, test in folds:
         model: Any = preprocessing.StandardScaler() | linear_model.LogisticRegression(optimizer=optim.SGD(0.01))
