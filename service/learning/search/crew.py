@@ -9,6 +9,7 @@ from multiprocessing.context import SpawnProcess
 from types import TracebackType
 from typing import Protocol, Self
 
+from service.errors import ArtifactError
 from service.learning.search.course import Course
 from service.learning.search.running import run
 from service.learning.search.trials import Assignment, Outcome, TrialState
@@ -84,7 +85,7 @@ class _Worker:
 class Processes:
     """A process for each trial that runs at a time; they load the events once, and live for many trials.
 
-    One that dies fails its own trial, and another takes its place.
+    One that dies fails its own trial, and another takes its place. ArtifactError where events cannot be loaded.
     """
 
     def __init__(self, course: Course, *, processes: int) -> None:
@@ -137,9 +138,12 @@ class Processes:
 
     def _ended(self, worker: _Worker) -> Outcome:
         try:
-            found: Outcome = worker.pipe.recv()
+            found: Outcome | str = worker.pipe.recv()
         except (EOFError, OSError):
             return self._died(worker)
+        if isinstance(found, str):
+            msg = f"found events that a trial's process cannot load ({found}), expected them where the search was told"
+            raise ArtifactError(msg)
         worker.at = None
         return found
 
@@ -155,14 +159,18 @@ class Processes:
 
 
 def _work(course: Course, pipe: Connection) -> None:
-    """In a child: trials as they come, until the parent closes the pipe or is gone."""
+    """In a child: trials as they come, or why there can be none, until the parent closes the pipe or is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
 
     def orphaned() -> bool:
         return parent is not None and not parent.is_alive()
 
-    data = course.load()
+    try:
+        data = course.load()
+    except Exception as error:  # noqa: BLE001 - whatever it is, the parent ends the search with it
+        pipe.send(f"{type(error).__name__}: {error}")
+        return
     while True:
         try:
             pipe.send(run(pipe.recv(), course, data, stop=orphaned))

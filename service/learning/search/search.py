@@ -88,9 +88,7 @@ class _Search:
             self._begin(crew)
             for outcome in crew.collect(0.0 if self._next_has_ended else PATIENCE_S):
                 self._ended[outcome.number] = outcome
-            told = len(self.told)
-            self._tell_in_order()
-            if len(self.told) > told:
+            if self._tell_next():
                 self._report(progress)
             reason = Ended.STOPPED if stop() else Ended.TIME if clock() >= until else None
             if reason is not None and len(self.told) < self._sampler.total:
@@ -115,14 +113,15 @@ class _Search:
             else:
                 crew.start(Assignment(number, recipe, () if recipe.warm_start else tuple(bars(self.told))))
 
-    def _tell_in_order(self) -> None:
-        while self._next_has_ended:
-            outcome = self._ended.pop(len(self.told))
-            if outcome.state is TrialState.STOPPED:
-                self._ended[outcome.number] = outcome
-                return
-            self._sampler.tell(outcome)
-            self._note(outcome)
+    def _tell_next(self) -> bool:
+        """Tell of one at most, even where more have ended: the next is asked for before another is told."""
+        outcome = self._ended.get(len(self.told))
+        if outcome is None or outcome.state is TrialState.STOPPED:
+            return False
+        del self._ended[outcome.number]
+        self._sampler.tell(outcome)
+        self._note(outcome)
+        return True
 
     def _break_off(self, reason: Ended) -> None:
         """What has ended is kept, what has not is written down as stopped."""

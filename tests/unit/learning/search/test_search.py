@@ -1,8 +1,12 @@
 """The search: what it tries, what it gives up, what it survives, and that it does the same again."""
 
 import math
+import random
 import time
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,10 +16,11 @@ from hypothesis import strategies as st
 from service.domain import spaces
 from service.domain.candidates import CandidateSpec, Recipe, SearchBudget
 from service.domain.events import Task
-from service.errors import EstimatorError, SpecificationError
+from service.errors import ArtifactError, EstimatorError, SpecificationError
 from service.learning import estimators
 from service.learning.candidates import Ground
 from service.learning.search.course import Course
+from service.learning.search.crew import Alone
 from service.learning.search.pruning import STARTUP, bars, is_below
 from service.learning.search.running import run
 from service.learning.search.sampler import every_recipe, sampler
@@ -64,6 +69,37 @@ def test_equal_seeds_make_equal_trials() -> None:
     assert told(first) == told(again)
     assert told(first) != told(other)
     assert first.to_json()["seed"] == 1
+
+
+class Erratic(Alone):
+    """Runs what was started in no order, and now and then nothing."""
+
+    def __init__(self, given: Course, *, width: int, seed: int) -> None:
+        super().__init__(given)
+        self.width = width
+        self._chance = random.Random(seed)
+        self._open: list[Assignment] = []
+
+    def start(self, assignment: Assignment) -> None:
+        """Remember it."""
+        self._open.append(assignment)
+
+    def collect(self, timeout_s: float) -> list[Outcome]:
+        """Some of them, or none."""
+        self._chance.shuffle(self._open)
+        for one in (self._open.pop() for _ in range(self._chance.randint(0, len(self._open)))):
+            super().start(one)
+        return super().collect(timeout_s)
+
+
+@pytest.mark.parametrize("width", [2, 3])
+def test_no_race_changes_a_trial(width: int) -> None:
+    """In whatever order trials end, the same are tried, with the same limits; another width is another search."""
+    given = plan(SEARCHED, CONDITIONAL, trials=16)
+    found = [search(given, course(EVENTS), crew=partial(Erratic, width=width, seed=seed)) for seed in range(4)]
+    assert all(told(one) == told(found[0]) for one in found)
+    assert TrialState.PRUNED in {one.outcome.state for one in found[0].trials}
+    assert told(found[0]) != told(search(given, course(EVENTS), crew=alone()))
 
 
 @pytest.mark.slow
@@ -191,6 +227,14 @@ def test_a_trial_that_kills_its_process_fails_alone() -> None:
     result = search(Plan(given, SearchBudget(processes=1), 1), course(EVENTS, ground=ground))
     assert [one.outcome.state for one in result.trials] == [TrialState.FAILED, *[TrialState.COMPLETE] * 3]
     assert result.trials[0].outcome.reason == "its process ended with exit code 9"
+
+
+@pytest.mark.slow
+def test_events_that_cannot_be_loaded_end_the_search() -> None:
+    """No trial could go right, and the reason is that of the process that tried."""
+    lost = replace(course(EVENTS), load=partial(Path.open, Path("nowhere.arrow")))
+    with pytest.raises(ArtifactError, match=r"cannot load \(FileNotFoundError"):
+        search(plan(SEARCHED), lost)
 
 
 @pytest.mark.slow
