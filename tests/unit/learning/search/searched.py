@@ -16,7 +16,7 @@ from service.learning.candidates import Ground
 from service.learning.search.course import Course
 from service.learning.search.crew import Alone
 from service.learning.search.search import Plan
-from service.learning.search.trials import EventRows, Fold
+from service.learning.search.trials import EventRows, Fold, SearchResult
 
 SCALER = "preprocessing.StandardScaler"
 LOGISTIC = "linear_model.LogisticRegression"
@@ -62,6 +62,28 @@ def plan(*estimators: Any, trials: int = 12, seed: int = 1, **changes: Any) -> P
 def alone(stop: Callable[[], bool] = lambda: False) -> Callable[[Course], Alone]:
     """Trials in this process."""
     return partial(Alone, stop=stop)
+
+
+SEARCHED = logistic({"log_uniform": [1e-5, 10]}, l2={"uniform": [0, 0.1]})
+CONDITIONAL = [
+    {"choice": [SCALER, "preprocessing.MinMaxScaler"]},
+    {
+        "linear_model.LogisticRegression": {
+            "optimizer": {
+                "choice": [
+                    {"optim.SGD": {"lr": {"log_uniform": [1e-3, 1]}}},
+                    {"optim.Adam": {"lr": {"uniform": [1e-3, 0.1]}}},
+                ]
+            }
+        }
+    },
+]
+HERE = "tests.unit.learning.search.searched"
+
+
+def told(result: SearchResult) -> list[Any]:
+    """Everything of the trials but how long they took."""
+    return [{**one.to_json(), "duration_s": 0} for one in result.trials]
 
 
 class Killer(base.Classifier):

@@ -2,11 +2,8 @@
 
 import math
 import random
-import time
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +13,7 @@ from hypothesis import strategies as st
 from service.domain import spaces
 from service.domain.candidates import CandidateSpec, Recipe, SearchBudget
 from service.domain.events import Task
-from service.errors import ArtifactError, EstimatorError, SpecificationError
+from service.errors import EstimatorError, SpecificationError
 from service.learning import estimators
 from service.learning.candidates import Ground
 from service.learning.search.course import Course
@@ -32,33 +29,22 @@ from service.learning.search.trials import (
     EventRows,
     Outcome,
     SearchProgress,
-    SearchResult,
     Trial,
     TrialState,
 )
-from tests.unit.learning.search.searched import SCALER, alone, course, logistic, plan, stream
+from tests.unit.learning.search.searched import (
+    CONDITIONAL,
+    HERE,
+    SEARCHED,
+    alone,
+    course,
+    logistic,
+    plan,
+    stream,
+    told,
+)
 
 EVENTS = stream(600)
-SEARCHED = logistic({"log_uniform": [1e-5, 10]}, l2={"uniform": [0, 0.1]})
-CONDITIONAL = [
-    {"choice": [SCALER, "preprocessing.MinMaxScaler"]},
-    {
-        "linear_model.LogisticRegression": {
-            "optimizer": {
-                "choice": [
-                    {"optim.SGD": {"lr": {"log_uniform": [1e-3, 1]}}},
-                    {"optim.Adam": {"lr": {"uniform": [1e-3, 0.1]}}},
-                ]
-            }
-        }
-    },
-]
-HERE = "tests.unit.learning.search.searched"
-
-
-def told(result: SearchResult) -> list[Any]:
-    """Everything of the trials but how long they took."""
-    return [{**one.to_json(), "duration_s": 0} for one in result.trials]
 
 
 def test_equal_seeds_make_equal_trials() -> None:
@@ -100,15 +86,6 @@ def test_no_race_changes_a_trial(width: int) -> None:
     assert all(told(one) == told(found[0]) for one in found)
     assert TrialState.PRUNED in {one.outcome.state for one in found[0].trials}
     assert told(found[0]) != told(search(given, course(EVENTS), crew=alone()))
-
-
-@pytest.mark.slow
-def test_processes_make_the_same_trials_whatever_the_race() -> None:
-    """Two runs with two processes are equal, trial by trial, pruned ones included."""
-    given = plan(SEARCHED, CONDITIONAL, trials=16)
-    first, again = (search(given, course(stream(3000))) for _ in range(2))
-    assert told(first) == told(again)
-    assert TrialState.PRUNED in {one.outcome.state for one in first.trials}
 
 
 def test_each_candidate_is_tried_and_each_suggestion_lies_in_its_space() -> None:
@@ -217,47 +194,6 @@ def test_a_trial_that_throws_fails_with_its_reason() -> None:
     assert result.best is None
     with pytest.raises(EstimatorError, match=r"found no candidate with a score after 1 trials .*no more"):
         result.require_best()
-
-
-@pytest.mark.slow
-def test_a_trial_that_kills_its_process_fails_alone() -> None:
-    """The dead process fails its own trial, and the next trial gets another one."""
-    ground = Ground(Task.BINARY, 42, factory=f"{HERE}:Killer")
-    given = [CandidateSpec(name="own"), CandidateSpec(name="sound", estimator=logistic({"choice": [0.1, 0.2, 0.3]}))]
-    result = search(Plan(given, SearchBudget(processes=1), 1), course(EVENTS, ground=ground))
-    assert [one.outcome.state for one in result.trials] == [TrialState.FAILED, *[TrialState.COMPLETE] * 3]
-    assert result.trials[0].outcome.reason == "its process ended with exit code 9"
-
-
-@pytest.mark.slow
-def test_events_that_cannot_be_loaded_end_the_search() -> None:
-    """No trial could go right, and the reason is that of the process that tried."""
-    lost = replace(course(EVENTS), load=partial(Path.open, Path("nowhere.arrow")))
-    with pytest.raises(ArtifactError, match=r"cannot load \(FileNotFoundError"):
-        search(plan(SEARCHED), lost)
-
-
-@pytest.mark.slow
-def test_a_stop_is_heeded_within_a_second() -> None:
-    """Running trials are ended, those that were complete are kept, and the result says that it was stopped."""
-    seen: list[SearchProgress] = []
-    asked: list[float] = []
-
-    def stop() -> bool:
-        if seen[-1].done >= 1 and not asked:
-            asked.append(time.monotonic())
-        return bool(asked)
-
-    slow = {"forest.ARFClassifier": {"n_models": {"int": [20, 40]}, "lambda_value": {"int": [3, 30]}}}
-    given = plan(logistic(0.1), slow, trials=6)
-    result = search(given, course(stream(20_000)), stop=stop, progress=seen.append)
-    assert time.monotonic() - asked[0] < 1
-    assert result.ended is Ended.STOPPED
-    assert result.require_best().recipe.candidate == "c0"
-    assert {one.outcome.state for one in result.trials[1:]} == {TrialState.STOPPED}
-    assert result.trials[1].outcome.reason == "the search was stopped"
-    assert seen[0] == SearchProgress(0, 6)
-    assert seen[-1].done == len(result.trials)
 
 
 def test_a_stop_ends_a_trial_in_this_process_too() -> None:
