@@ -1,0 +1,42 @@
+"""Which trials are not worth finishing: those below the median of the others at the same step (Golovin et al., 2017).
+
+The bars of a trial are fixed when it begins, from the trials that were told before, so that no race between
+processes decides what is pruned.
+"""
+
+import math
+import statistics
+from collections.abc import Sequence
+
+from service.learning.search.trials import Trial, TrialState
+
+STARTUP = 4
+"""So many trials must be complete before any is pruned."""
+WARMUP = 2
+"""Steps at which nobody is pruned: scores of the first events are chance."""
+
+
+def bars(told: Sequence[Trial]) -> list[float]:
+    """What must be reached at each step, NaN where nothing must.
+
+    Warm starts are left out: they know already what the others are still to learn.
+    """
+    steps = [one.outcome.steps for one in told if _counts(one)]
+    if len(steps) < STARTUP:
+        return []
+    count = max(map(len, steps))
+    return [math.nan if at < WARMUP else _median([one[at] for one in steps if at < len(one)]) for at in range(count)]
+
+
+def is_below(score: float, bar: float, *, maximize: bool) -> bool:
+    """Whether a trial with this score ends here; never where either is NaN."""
+    return score < bar if maximize else score > bar
+
+
+def _counts(trial: Trial) -> bool:
+    return trial.outcome.state is TrialState.COMPLETE and not trial.recipe.warm_start and trial.same_as is None
+
+
+def _median(scores: Sequence[float]) -> float:
+    finite = [one for one in scores if math.isfinite(one)]
+    return statistics.median(finite) if finite else math.nan

@@ -1,0 +1,159 @@
+"""What is tried next: all of a small space, else what a tree-structured Parzen estimator (Optuna's) expects most of."""
+
+import json
+import math
+import warnings
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import optuna
+
+from service.domain import candidates as domain
+from service.domain.candidates import CandidateSpec, Recipe
+from service.domain.spaces import Choice, Integers, Numbers, Space
+from service.learning.search.trials import Outcome, TrialState
+
+_CANDIDATE = "candidate"
+
+
+class Sampler(Protocol):
+    """Trials are asked for in the order of their numbers, and told in that order too."""
+
+    total: int
+
+    def ask(self, number: int) -> Recipe:
+        """What this trial tries."""
+        ...
+
+    def tell(self, outcome: Outcome) -> None:
+        """What became of one that was asked for."""
+        ...
+
+
+def sampler(candidates: Sequence[CandidateSpec], *, trials: int, seed: int, maximize: bool) -> Sampler:
+    """The first trials are of each candidate in turn."""
+    if sum(map(domain.size, candidates)) <= trials:
+        return Everything(candidates)
+    return Parzen(candidates, trials=trials, seed=seed, maximize=maximize)
+
+
+def content(recipe: Recipe) -> str:
+    """Equal for recipes that train the same."""
+    parts = [recipe.estimator, recipe.epochs, recipe.class_weights, recipe.warm_start]
+    return json.dumps(parts, sort_keys=True, default=str)
+
+
+class Everything:
+    """Each recipe once."""
+
+    def __init__(self, candidates: Sequence[CandidateSpec]) -> None:
+        self._recipes = [one for candidate in candidates for one in every_recipe(candidate)]
+        self.total = len(self._recipes)
+
+    def ask(self, number: int) -> Recipe:
+        """In the order of the file."""
+        return self._recipes[number]
+
+    def tell(self, outcome: Outcome) -> None:
+        """Nothing follows from it."""
+
+
+class Parzen:
+    """Optuna's sampler, with its own seed; which candidate is one more choice."""
+
+    def __init__(self, candidates: Sequence[CandidateSpec], *, trials: int, seed: int, maximize: bool) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self.total = trials
+        self._candidates = {one.name: one for one in candidates}
+        self._study = optuna.create_study(
+            direction="maximize" if maximize else "minimize", sampler=_parzen(seed, trials=trials)
+        )
+        for name in self._candidates:
+            self._study.enqueue_trial({_CANDIDATE: name})
+        self._open: dict[int, optuna.Trial] = {}
+
+    def ask(self, number: int) -> Recipe:
+        """What promises most by what has been told; trials that have not been told count as poor."""
+        trial = self._study.ask()
+        self._open[number] = trial
+        name = trial.suggest_categorical(_CANDIDATE, list(self._candidates))
+
+        def pick(path: str, space: Space) -> Any:
+            return suggested(trial, f"{name}:{path}", space)
+
+        return domain.recipe(self._candidates[name], pick)
+
+    def tell(self, outcome: Outcome) -> None:
+        """One that failed counts as the poorest, so that what fails is not tried over and over."""
+        trial = self._open.pop(outcome.number)
+        if outcome.state is TrialState.COMPLETE:
+            self._study.tell(trial, outcome.value)
+            return
+        if outcome.state is TrialState.PRUNED:
+            for step, score in enumerate(outcome.steps):
+                if math.isfinite(score):
+                    trial.report(score, step)
+        self._study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+
+
+def suggested(trial: optuna.Trial, name: str, space: Space) -> Any:
+    """A number of the space, or the index of an option."""
+    if isinstance(space, Numbers):
+        return trial.suggest_float(name, space.low, space.high, log=space.log)
+    if isinstance(space, Integers):
+        return trial.suggest_int(name, space.low, space.high, step=space.step, log=space.log)
+    return trial.suggest_categorical(name, list(range(len(space.options))))
+
+
+def every_recipe(candidate: CandidateSpec) -> list[Recipe]:
+    """All recipes of a candidate without ranges of numbers, the last space changing quickest."""
+    found: list[Recipe] = []
+    count = _Count()
+    while not found or count.advance():
+        found.append(domain.recipe(candidate, count.pick))
+    return found
+
+
+class _Count:
+    """Counts through all spaces as through the digits of a number; which digits there are depends on those before."""
+
+    def __init__(self) -> None:
+        self._digits: list[int] = []
+        self._sizes: list[int] = []
+
+    def pick(self, path: str, space: Space) -> int:
+        """The value at this digit."""
+        values = _values(space, path)
+        at = len(self._sizes)
+        self._sizes.append(len(values))
+        self._digits += [0] * (at + 1 - len(self._digits))
+        return values[self._digits[at]]
+
+    def advance(self) -> bool:
+        """To the next number; False after the last."""
+        while self._sizes and self._digits[-1] + 1 == self._sizes[-1]:
+            self._digits.pop()
+            self._sizes.pop()
+        if not self._sizes:
+            return False
+        self._digits[-1] += 1
+        self._sizes.clear()
+        return True
+
+
+def _values(space: Space, path: str) -> Sequence[int]:
+    if isinstance(space, Integers):
+        return range(space.low, space.high + 1, space.step)
+    if isinstance(space, Choice):
+        return range(len(space.options))
+    msg = f"{path}: found a range of numbers, expected integers or a choice: there is no end to it"
+    raise ValueError(msg)
+
+
+def _parzen(seed: int, *, trials: int) -> optuna.samplers.BaseSampler:
+    """Parameters that occur together are sampled together; random trials come first, a third of all at most."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return optuna.samplers.TPESampler(
+            seed=seed, multivariate=True, group=True, constant_liar=True, n_startup_trials=min(10, 1 + trials // 3)
+        )

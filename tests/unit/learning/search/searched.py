@@ -1,0 +1,114 @@
+"""Small streams, courses and candidates for the tests of the search."""
+
+import os
+import random
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+from river import base
+
+from service.domain.candidates import CandidateSpec, SearchBudget
+from service.domain.events import Event, Task
+from service.learning.candidates import Ground
+from service.learning.search.course import Course
+from service.learning.search.crew import Alone
+from service.learning.search.search import Plan
+from service.learning.search.trials import EventRows, Fold, SearchResult
+
+SCALER = "preprocessing.StandardScaler"
+LOGISTIC = "linear_model.LogisticRegression"
+RATES = [0.0001, 0.003, 0.01, 0.1, 1.0]
+
+
+def stream(count: int, *, task: Task = Task.BINARY, seed: int = 7) -> list[Event]:
+    """Three features, and a truth that mostly follows from them."""
+    chance = random.Random(seed)
+    found = []
+    for at in range(count):
+        x: dict[str, Any] = {name: chance.gauss(0, 1) for name in ("a", "b", "c")}
+        total = x["a"] - 2 * x["b"] + 0.5 * x["c"] + chance.gauss(0, 0.7)
+        y: Any = {Task.BINARY: total > 1, Task.REGRESSION: total, Task.MULTICLASS: f"{round(total) % 3}"}[task]
+        found.append(Event(at, at, at * 1000, x, y))
+    return found
+
+
+def hold_out(count: int, share: float = 0.7) -> list[Fold]:
+    """The first part to learn, the rest to be scored by."""
+    border = round(count * share)
+    return [(np.arange(border), np.arange(border, count))]
+
+
+def course(events: list[Event], **changes: Any) -> Course:
+    """A hold-out of these, by accuracy."""
+    ground = Ground(Task.BINARY, 42, estimator=[SCALER, LOGISTIC])
+    given = {"folds": hold_out(len(events)), "ground": ground, "metric": "Accuracy", "clock": time.monotonic, **changes}
+    return Course(load=partial(EventRows, events), **given)
+
+
+def logistic(rate: Any, **parameters: Any) -> list[Any]:
+    """A scaled logistic regression that learns at this rate."""
+    return [SCALER, {LOGISTIC: {"optimizer": {"optim.SGD": {"lr": rate}}, **parameters}}]
+
+
+def plan(*estimators: Any, trials: int = 12, seed: int = 1, **changes: Any) -> Plan:
+    """A candidate for each estimator."""
+    candidates = [CandidateSpec(name=f"c{at}", estimator=one, **changes) for at, one in enumerate(estimators)]
+    return Plan(candidates, SearchBudget(trials=trials, processes=2), seed)
+
+
+def alone(stop: Callable[[], bool] = lambda: False) -> Callable[[Course], Alone]:
+    """Trials in this process."""
+    return partial(Alone, stop=stop)
+
+
+SEARCHED = logistic({"log_uniform": [1e-5, 10]}, l2={"uniform": [0, 0.1]})
+CONDITIONAL = [
+    {"choice": [SCALER, "preprocessing.MinMaxScaler"]},
+    {
+        "linear_model.LogisticRegression": {
+            "optimizer": {
+                "choice": [
+                    {"optim.SGD": {"lr": {"log_uniform": [1e-3, 1]}}},
+                    {"optim.Adam": {"lr": {"uniform": [1e-3, 0.1]}}},
+                ]
+            }
+        }
+    },
+]
+HERE = "tests.unit.learning.search.searched"
+
+
+def told(result: SearchResult) -> list[Any]:
+    """Everything of the trials but how long they took."""
+    return [{**one.to_json(), "duration_s": 0} for one in result.trials]
+
+
+class Killer(base.Classifier):
+    """Ends its process at the hundredth event."""
+
+    def __init__(self) -> None:
+        self.seen = 0
+
+    def learn_one(self, x: dict[str, Any], y: Any) -> None:
+        """Count, and end."""
+        self.seen += 1
+        if self.seen == 100:
+            os._exit(9)
+
+    def predict_one(self, x: dict[str, Any]) -> bool:
+        """Always true."""
+        return True
+
+
+class Thrower(Killer):
+    """Throws at the hundredth event."""
+
+    def learn_one(self, x: dict[str, Any], y: Any) -> None:
+        """Count, and throw."""
+        self.seen += 1
+        if self.seen == 100:
+            msg = "no more"
+            raise ValueError(msg)

@@ -1,0 +1,268 @@
+"""The search: what it tries, what it gives up, what it survives, and that it does the same again."""
+
+import math
+import random
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.domain import spaces
+from service.domain.candidates import CandidateSpec, Recipe, SearchBudget
+from service.domain.events import Task
+from service.errors import EstimatorError, SpecificationError
+from service.learning import estimators
+from service.learning.candidates import Ground
+from service.learning.search.course import Course
+from service.learning.search.crew import Alone
+from service.learning.search.pruning import STARTUP, bars, is_below
+from service.learning.search.running import run
+from service.learning.search.sampler import every_recipe, sampler
+from service.learning.search.search import Plan, search
+from service.learning.search.training import Lesson, Model, OnlineTrainer, Watch
+from service.learning.search.trials import (
+    Assignment,
+    Ended,
+    EventRows,
+    Outcome,
+    SearchProgress,
+    Trial,
+    TrialState,
+)
+from tests.unit.learning.search.searched import (
+    CONDITIONAL,
+    HERE,
+    SEARCHED,
+    alone,
+    course,
+    logistic,
+    plan,
+    stream,
+    told,
+)
+
+EVENTS = stream(600)
+
+
+def test_equal_seeds_make_equal_trials() -> None:
+    """The same seed tries the same and finds the same; another one tries something else."""
+    first, again, other = (
+        search(plan(SEARCHED, CONDITIONAL, seed=seed), course(EVENTS), crew=alone()) for seed in (1, 1, 2)
+    )
+    assert told(first) == told(again)
+    assert told(first) != told(other)
+    assert first.to_json()["seed"] == 1
+
+
+class Erratic(Alone):
+    """Runs what was started in no order, and now and then nothing."""
+
+    def __init__(self, given: Course, *, width: int, seed: int) -> None:
+        super().__init__(given)
+        self.width = width
+        self._chance = random.Random(seed)
+        self._open: list[Assignment] = []
+
+    def start(self, assignment: Assignment) -> None:
+        """Remember it."""
+        self._open.append(assignment)
+
+    def collect(self, timeout_s: float) -> list[Outcome]:
+        """Some of them, or none."""
+        self._chance.shuffle(self._open)
+        for one in (self._open.pop() for _ in range(self._chance.randint(0, len(self._open)))):
+            super().start(one)
+        return super().collect(timeout_s)
+
+
+@pytest.mark.parametrize("width", [2, 3])
+def test_no_race_changes_a_trial(width: int) -> None:
+    """In whatever order trials end, the same are tried, with the same limits; another width is another search."""
+    given = plan(SEARCHED, CONDITIONAL, trials=16)
+    found = [search(given, course(EVENTS), crew=partial(Erratic, width=width, seed=seed)) for seed in range(4)]
+    assert all(told(one) == told(found[0]) for one in found)
+    assert TrialState.PRUNED in {one.outcome.state for one in found[0].trials}
+    assert told(found[0]) != told(search(given, course(EVENTS), crew=alone()))
+
+
+def test_each_candidate_is_tried_and_each_suggestion_lies_in_its_space() -> None:
+    """The first trials are of each candidate in turn; all parameters are within their bounds, and none is left over."""
+    result = search(plan(SEARCHED, CONDITIONAL), course(EVENTS), crew=alone())
+    assert [one.recipe.candidate for one in result.trials[:2]] == ["c0", "c1"]
+    for one in result.trials:
+        for name, value in one.recipe.params.items():
+            if name.endswith(".lr"):
+                assert 1e-5 <= value <= 10
+            if name.endswith(".l2"):
+                assert 0 <= value <= 0.1
+            assert ".choice[1]" not in name or {"optim.Adam": {"lr": value}} in one.recipe.params.values()
+        assert one.outcome.state in {TrialState.COMPLETE, TrialState.PRUNED}
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=20)
+def test_every_suggestion_can_be_built(seed: int) -> None:
+    """Whatever the sampler draws is an estimator, and holds no space any more."""
+    tried = [CandidateSpec(name="a", estimator=SEARCHED), CandidateSpec(name="b", estimator=CONDITIONAL)]
+    drawn = sampler(tried, trials=4, seed=seed, maximize=True)
+    for number in range(4):
+        recipe = drawn.ask(number)
+        estimators.build(recipe.estimator, task=Task.BINARY, seed=42)
+        assert spaces.size(recipe.estimator, path="") == 1
+        expression = tried[number % 2].estimator if number < 2 else None
+        names = dict(spaces.spaces_in(expression, path="estimator"))
+        assert expression is None or recipe.params.keys() <= names.keys()
+
+
+def test_a_small_space_is_tried_whole_and_once() -> None:
+    """Where there are no more recipes than trials, each is tried once, and the budget is not used up."""
+    found = CandidateSpec(
+        name="c",
+        estimator={"choice": [{"a.B": {"n": {"int": [1, 5, 2]}, "m": {"choice": ["x", "y"]}}}, "c.D"]},
+        epochs={"choice": [1, 2]},
+    )
+    recipes = every_recipe(found)
+    assert len(recipes) == (3 * 2 + 1) * 2
+    assert len({repr((one.estimator, one.epochs)) for one in recipes}) == len(recipes)
+    assert len(search(plan(logistic(0.1)), course(EVENTS), crew=alone()).trials) == 1
+
+
+def test_a_repeated_recipe_is_not_trained_again() -> None:
+    """What has been tried is told again, and costs nothing."""
+    estimator = logistic({"choice": [0.01, 0.1]}, l2={"choice": [0.0, 0.001]}, intercept_lr={"choice": [0.01, 0.02]})
+    result = search(plan(estimator, trials=7), course(EVENTS), crew=alone())
+    assert len(result.trials) == 7
+    for one in result.trials:
+        if one.same_as is not None:
+            assert one.outcome.value == result.trials[one.same_as].outcome.value
+            assert one.recipe.estimator == result.trials[one.same_as].recipe.estimator
+
+
+def test_a_poor_trial_is_pruned() -> None:
+    """Below the median of the others at the same step a trial ends there, and is no candidate any more."""
+    good = [0.1, 0.12, 0.14, 0.16]
+    result = search(plan(*map(logistic, [*good, 1e-9])), course(EVENTS, metric="ROCAUC"), crew=alone())
+    assert [one.outcome.state for one in result.trials[:4]] == [TrialState.COMPLETE] * STARTUP
+    given = bars(result.trials[:4])
+    assert all(map(math.isnan, given[:2]))
+    poor = run(
+        Assignment(4, Recipe("poor", "dummy.PriorClassifier"), given),
+        course(EVENTS, metric="ROCAUC"),
+        EventRows(EVENTS),
+    )
+    assert (poor.state, len(poor.steps), poor.folds) == (TrialState.PRUNED, 3, ())
+    assert poor.value == poor.steps[-1]
+
+
+def test_bars_are_medians_of_complete_trials() -> None:
+    """Failed, pruned, repeated and warm ones do not count, nor do scores that are not finite."""
+
+    def trial(*steps: float, state: TrialState = TrialState.COMPLETE, warm: bool = False) -> Trial:
+        return Trial(Recipe("c", "e", warm_start=warm), Outcome(0, state, steps), 1)
+
+    complete = [trial(0, 0, level, math.nan) for level in (0.1, 0.2, 0.3, 0.9)]
+    others = [trial(1, 1, 1, state=TrialState.PRUNED), trial(1, 1, 1, warm=True), trial(state=TrialState.FAILED)]
+    found = bars([*complete, *others])
+    assert found[2] == pytest.approx(0.25)
+    assert math.isnan(found[3])
+    assert bars(complete[:3]) == []
+    assert is_below(0.1, 0.2, maximize=True)
+    assert not is_below(0.1, 0.2, maximize=False)
+    assert not is_below(math.nan, 0.2, maximize=True)
+
+
+def test_a_trial_that_is_spoilt_fails_alone() -> None:
+    """Predictions that are not finite fail a trial with its reason; the search goes on and finds the other."""
+    regression = stream(400, task=Task.REGRESSION)
+    ground = Ground(Task.REGRESSION, 42, estimator="linear_model.LinearRegression")
+    wild = {"linear_model.LinearRegression": {"optimizer": {"optim.SGD": {"lr": {"choice": [1e200, 0.01]}}}}}
+    wild["linear_model.LinearRegression"]["clip_gradient"] = 1e300
+    result = search(plan(wild), course(regression, ground=ground, metric="MAE"), crew=alone())
+    assert [one.outcome.state for one in result.trials] == [TrialState.FAILED, TrialState.COMPLETE]
+    assert "expected" in result.trials[0].outcome.reason
+    assert result.require_best().outcome.number == 1
+
+
+def test_a_trial_that_throws_fails_with_its_reason() -> None:
+    """The exception's type and words are kept; where all fail, asking for the best says them."""
+    ground = Ground(Task.BINARY, 42, factory=f"{HERE}:Thrower")
+    result = search(Plan([], SearchBudget(), 1), course(EVENTS, ground=ground), crew=alone())
+    assert result.trials[0].outcome.reason == "EstimatorError: ValueError: no more"
+    assert result.best is None
+    with pytest.raises(EstimatorError, match=r"found no candidate with a score after 1 trials .*no more"):
+        result.require_best()
+
+
+def test_a_stop_ends_a_trial_in_this_process_too() -> None:
+    """Between two chunks of events."""
+    looks = iter([False] * 6 + [True] * 100)
+    result = search(plan(SEARCHED), course(EVENTS), stop=lambda: True, crew=alone(lambda: next(looks)))
+    assert (result.ended, result.best) == (Ended.STOPPED, None)
+    assert [one.outcome.state for one in result.trials] == [TrialState.STOPPED]
+
+
+def test_time_that_is_over_keeps_what_there_is() -> None:
+    """No trial begins after it, and the best so far stands."""
+    now = iter(range(10**9))
+    given = course(EVENTS, clock=lambda: next(now))
+    found = plan(SEARCHED, trials=50)
+    result = search(Plan(found.candidates, found.budget, 1, timeout_s=20), given, crew=alone())
+    assert result.ended is Ended.TIME
+    assert 1 <= len(result.trials) < 50
+    assert result.best is not None
+
+
+def test_progress_counts_up_to_the_end() -> None:
+    """It tells how many of how many, and the best so far never worsens."""
+    seen: list[SearchProgress] = []
+    result = search(plan(SEARCHED, trials=6), course(EVENTS), progress=seen.append, crew=alone())
+    assert [one.done for one in seen] == list(range(7))
+    best: Sequence[float] = [one.best for one in seen if one.best is not None]
+    assert list(best) == sorted(best)
+    assert best[-1] == result.require_best().outcome.value
+
+
+def test_wrong_candidates_end_a_search_before_it_begins() -> None:
+    """Nothing is trained where a candidate is wrong."""
+    with pytest.raises(SpecificationError, match=r"retrain.candidates\[0\].estimator: found"):
+        search(plan({"optim": 1}), course(EVENTS), crew=alone())
+
+
+def test_a_trainer_of_another_kind_fits_in() -> None:
+    """A course may name who trains a recipe; a trainer that tells no steps is never pruned."""
+    result = search(plan(logistic(0.1)), course(EVENTS, trainer=quiet_trainer), crew=alone())
+    assert all(map(math.isnan, result.trials[0].outcome.steps))
+    assert len(result.trials[0].outcome.steps) == 10
+    assert result.require_best().outcome.value is not None
+
+
+class Silence:
+    """A watch that hears of nothing."""
+
+    def scored(self, events: Any, predictions: Any, model: Any) -> None:
+        """Nothing."""
+
+    def step(self) -> None:
+        """Nothing."""
+
+    def breathe(self) -> None:
+        """Nothing."""
+
+
+class Quiet:
+    """Trains as the others do, and tells nobody."""
+
+    def __init__(self, ground: Ground) -> None:
+        self._inner = OnlineTrainer(ground)
+
+    def fit(self, recipe: Recipe, lesson: Lesson, watch: Watch) -> Model:
+        """Without its watch."""
+        return self._inner.fit(recipe, lesson, Silence())
+
+
+def quiet_trainer(given: Course, _recipe: Recipe) -> Quiet:
+    """Whatever the recipe."""
+    return Quiet(given.ground)

@@ -1,0 +1,196 @@
+"""Held against plain river: what a trial reports is what a loop over the same events computes."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from river import linear_model, metrics, optim, preprocessing
+
+from service.domain.candidates import CandidateSpec, Recipe, SearchBudget
+from service.domain.events import Event, Task, TopicPartition
+from service.learning import codec, estimators
+from service.learning.candidates import Ground
+from service.learning.microbatch import MicroBatch
+from service.learning.prediction_columns import prediction_columns
+from service.learning.scores import Family
+from service.learning.search.running import refit, run
+from service.learning.search.search import Plan, search
+from service.learning.search.trials import Assignment, EventRows, Outcome, TrialState, WarmState
+from service.learning.stepper import Stepper
+from tests.unit.learning.search.searched import LOGISTIC, RATES, SCALER, alone, course, hold_out, logistic, plan, stream
+
+EVENTS = stream(1200)
+RECIPE = Recipe("c", logistic(0.01))
+
+
+def by_hand(rate: float, metric: Any, events: Sequence[Event] = EVENTS, *, epochs: int = 1) -> float:
+    """Learn the first seven tenths, then score each of the others before it is learned."""
+    model: Any = preprocessing.StandardScaler() | linear_model.LogisticRegression(optimizer=optim.SGD(rate))
+    border = round(len(events) * 0.7)
+    for _ in range(epochs):
+        for event in events[:border]:
+            model.learn_one(event.x, event.y)
+    for event in events[border:]:
+        chances = model.predict_proba_one(event.x)
+        metric.update(event.y, max(chances, key=chances.get) if metric.requires_labels else chances)
+        model.learn_one(event.x, event.y)
+    return float(metric.get())
+
+
+def outcome(recipe: Recipe, **changes: Any) -> Outcome:
+    """Of one trial."""
+    return run(Assignment(0, recipe), course(EVENTS, **changes), EventRows(EVENTS))
+
+
+@pytest.mark.parametrize(("name", "metric"), [("Accuracy", metrics.Accuracy), ("ROCAUC", metrics.ROCAUC)])
+def test_the_best_of_a_grid_is_the_best_by_hand(name: str, metric: Any) -> None:
+    """Each value of a searched grid equals brute force with plain river to the last bit; the winner is the same."""
+    found = search(plan(logistic({"choice": RATES})), course(EVENTS, metric=name), crew=alone())
+    expected = {rate: by_hand(rate, metric()) for rate in RATES}
+    place = f"estimator[1].{LOGISTIC}.optimizer.optim.SGD.lr"
+    complete = [one for one in found.trials if one.outcome.state is TrialState.COMPLETE]
+    assert len(complete) >= 4
+    assert {one.outcome.value == expected[one.recipe.params[place]] for one in complete} == {True}
+    assert found.require_best().recipe.params[place] == max(expected, key=lambda rate: expected[rate])
+    assert found.require_best().recipe.estimator == logistic(found.require_best().recipe.params[place])
+
+
+def test_a_loss_is_minimized() -> None:
+    """Where smaller is better, the smallest wins."""
+    found = search(plan(logistic({"choice": RATES})), course(EVENTS, metric="LogLoss"), crew=alone())
+    expected = [by_hand(rate, metrics.LogLoss()) for rate in RATES]
+    assert [one.outcome.value for one in found.trials[:4]] == expected[:4]
+    assert found.require_best().outcome.value == min(expected)
+
+
+def test_epochs_learn_the_training_part_again() -> None:
+    """Two epochs are two passes over what is learned, and one over what is scored."""
+    found = outcome(Recipe("c", logistic(0.01), epochs=2))
+    assert found.value == by_hand(0.01, metrics.Accuracy(), epochs=2)
+    assert len(found.steps) == 10
+
+
+def test_steps_are_the_prequential_score_of_the_training_part() -> None:
+    """The last step is what river's own progressive validation says of all that was learned."""
+    border = round(len(EVENTS) * 0.7)
+    model: Any = preprocessing.StandardScaler() | linear_model.LogisticRegression(optimizer=optim.SGD(0.01))
+    metric = metrics.Accuracy()
+    reached = []
+    for at, event in enumerate(EVENTS[:border], start=1):
+        metric.update(event.y, model.predict_one(event.x))
+        model.learn_one(event.x, event.y)
+        if at % (border // 10) == 0:
+            reached.append(metric.get())
+    assert list(outcome(RECIPE).steps) == reached
+
+
+def test_without_a_validation_part_the_training_part_decides() -> None:
+    """What was predicted while it learned is the score."""
+    found = outcome(RECIPE, folds=[(np.arange(1200), np.arange(0))])
+    assert found.value == found.steps[-1]
+
+
+def test_the_best_recipe_is_trained_again_on_more() -> None:
+    """A refit learns the rows it is given, as river does, and can be broken off."""
+    given = course(EVENTS)
+    found = refit(Recipe("c", logistic(0.01), epochs=2), given, EventRows(EVENTS), rows=np.arange(1000))
+    model: Any = preprocessing.StandardScaler() | linear_model.LogisticRegression(optimizer=optim.SGD(0.01))
+    for event in [*EVENTS[:1000], *EVENTS[:1000]]:
+        model.learn_one(event.x, event.y)
+    probes = [event.x for event in EVENTS[1000:]]
+    assert [found.estimator.predict_proba_one(x) for x in probes] == [model.predict_proba_one(x) for x in probes]
+    with pytest.raises(StopIteration):
+        refit(RECIPE, given, EventRows(EVENTS), rows=np.arange(1000), breathe=iter([]).__next__)
+
+
+@pytest.mark.parametrize("weights", ["balanced", {"true": 3.0}])
+def test_class_weights_weigh_what_is_learned(weights: Any) -> None:
+    """Balanced weights are scikit-learn's; they hold for the training part, not for what is scored."""
+    border = round(len(EVENTS) * 0.7)
+    positive = sum(event.y is True for event in EVENTS[:border])
+    factors = {True: border / 2 / positive, False: border / 2 / (border - positive)}
+    given = factors if weights == "balanced" else {True: 3.0, False: 1.0}
+    model: Any = preprocessing.StandardScaler() | linear_model.LogisticRegression(optimizer=optim.SGD(0.01))
+    metric = metrics.Accuracy()
+    for event in EVENTS[:border]:
+        model.learn_one(event.x, event.y, w=given[bool(event.y)])
+    for event in EVENTS[border:]:
+        metric.update(event.y, model.predict_one(event.x))
+        model.learn_one(event.x, event.y)
+    assert outcome(Recipe("c", logistic(0.01), class_weights=weights)).value == metric.get()
+
+
+def test_folds_are_averaged() -> None:
+    """With several folds the mean over them counts, and later folds are steps too."""
+    rows = np.arange(1200)
+    folds = [(rows[rows % 3 != part], rows[rows % 3 == part]) for part in range(3)]
+    found = outcome(RECIPE, folds=folds)
+    parts = []
+    for train, test in folds:
+        model: Any = preprocessing.StandardScaler() | linear_model.LogisticRegression(optimizer=optim.SGD(0.01))
+        metric = metrics.Accuracy()
+        for at in train:
+            model.learn_one(EVENTS[at].x, EVENTS[at].y)
+        for at in test:
+            metric.update(EVENTS[at].y, model.predict_one(EVENTS[at].x))
+            model.learn_one(EVENTS[at].x, EVENTS[at].y)
+        parts.append(metric.get())
+    assert list(found.folds) == parts
+    assert found.value == pytest.approx(sum(parts) / 3, abs=1e-15)
+    assert len(found.steps) == 12
+
+
+def test_a_warm_start_goes_on_from_the_champion() -> None:
+    """A state that has learned the beginning, taught the rest, is the model that has learned all."""
+    champion = estimators.build(logistic(0.01), task=Task.BINARY, seed=42)
+    for event in EVENTS[:300]:
+        champion.learn_one(event.x, event.y)
+    warm = WarmState(codec.dumps(champion), logistic(0.01), until_ms=EVENTS[299].ts)
+    folds = [(np.arange(300, 840), np.arange(840, 1200))]
+    found = outcome(Recipe("c", logistic(0.01), warm_start=True), folds=folds, warm=warm)
+    assert found.value == by_hand(0.01, metrics.Accuracy())
+
+
+def test_a_warm_start_that_has_seen_the_validation_part_is_left_out() -> None:
+    """A champion that knows the answers is no candidate; the others are tried, and the reason is told."""
+    warm = WarmState(b"", logistic(0.01), until_ms=EVENTS[-1].ts)
+    given = [CandidateSpec(name="warm", estimator=logistic(0.01), warm_start=True), CandidateSpec(name="anew")]
+    found = search(Plan(given, SearchBudget(), 1), course(EVENTS, warm=warm), crew=alone())
+    assert found.require_best().recipe.candidate == "anew"
+    assert "a score on what it has learned would say nothing" in found.refused["warm"]
+
+
+def test_micro_batches_are_those_of_the_learner() -> None:
+    """With `learn.batch` the score is what the learner's own micro-batches give."""
+    ground = Ground(Task.BINARY, 42, batch=64, estimator=[SCALER, LOGISTIC])
+    folds = [(np.arange(768), np.arange(768, 1152))]
+    found = outcome(Recipe("c", logistic(0.1)), ground=ground, folds=folds)
+    stepper = Stepper(codec.dumps(estimators.build(logistic(0.1), task=Task.BINARY, seed=42)), task=Task.BINARY)
+    learned = MicroBatch(stepper, size=64).learn(TopicPartition("events", 0), EVENTS[:1152])
+    labels, chances = prediction_columns(learned.predictions, task=Task.BINARY, probabilities=True, pairs=False)
+    family = Family(["Accuracy"], seed=42)
+    assert chances is not None
+    family.update([event.y for event in EVENTS[768:1152]], labels[768:], chances[768:])
+    assert (found.state, found.value) == (TrialState.COMPLETE, family.report()["Accuracy"])
+
+
+@pytest.mark.parametrize(
+    ("task", "estimator", "metric", "own"),
+    [
+        (Task.MULTICLASS, "naive_bayes.GaussianNB", "MacroF1", metrics.MacroF1),
+        (Task.REGRESSION, "tree.HoeffdingTreeRegressor", "MAE", metrics.MAE),
+    ],
+)
+def test_other_tasks(task: Task, estimator: str, metric: str, own: Any) -> None:
+    """Several classes and numbers are scored as river scores them."""
+    events = stream(600, task=task)
+    ground = Ground(task, 42, estimator=estimator)
+    given = course(events, ground=ground, metric=metric, folds=hold_out(600))
+    found = run(Assignment(0, Recipe("c", estimator)), given, EventRows(events))
+    model, expected = estimators.build(estimator, task=task, seed=42), own()
+    for at, event in enumerate(events):
+        if at >= 420:
+            expected.update(event.y, model.predict_one(event.x))
+        model.learn_one(event.x, event.y)
+    assert found.value == expected.get()

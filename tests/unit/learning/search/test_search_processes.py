@@ -1,0 +1,68 @@
+"""Trials in processes of their own: no race, no death and no stop that the result does not tell."""
+
+import time
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from service.domain.candidates import CandidateSpec, SearchBudget
+from service.domain.events import Task
+from service.errors import ArtifactError
+from service.learning.candidates import Ground
+from service.learning.search.search import Plan, search
+from service.learning.search.trials import Ended, SearchProgress, TrialState
+from tests.unit.learning.search.searched import CONDITIONAL, HERE, SEARCHED, course, logistic, plan, stream, told
+
+EVENTS = stream(600)
+
+
+@pytest.mark.slow
+def test_processes_make_the_same_trials_whatever_the_race() -> None:
+    """Two runs with two processes are equal, trial by trial, pruned ones included."""
+    given = plan(SEARCHED, CONDITIONAL, trials=16)
+    first, again = (search(given, course(stream(3000))) for _ in range(2))
+    assert told(first) == told(again)
+    assert TrialState.PRUNED in {one.outcome.state for one in first.trials}
+
+
+@pytest.mark.slow
+def test_a_trial_that_kills_its_process_fails_alone() -> None:
+    """The dead process fails its own trial, and the next trial gets another one."""
+    ground = Ground(Task.BINARY, 42, factory=f"{HERE}:Killer")
+    given = [CandidateSpec(name="own"), CandidateSpec(name="sound", estimator=logistic({"choice": [0.1, 0.2, 0.3]}))]
+    result = search(Plan(given, SearchBudget(processes=1), 1), course(EVENTS, ground=ground))
+    assert [one.outcome.state for one in result.trials] == [TrialState.FAILED, *[TrialState.COMPLETE] * 3]
+    assert result.trials[0].outcome.reason == "its process ended with exit code 9"
+
+
+@pytest.mark.slow
+def test_events_that_cannot_be_loaded_end_the_search() -> None:
+    """No trial could go right, and the reason is that of the process that tried."""
+    lost = replace(course(EVENTS), load=partial(Path.open, Path("nowhere.arrow")))
+    with pytest.raises(ArtifactError, match=r"cannot load \(FileNotFoundError"):
+        search(plan(SEARCHED), lost)
+
+
+@pytest.mark.slow
+def test_a_stop_is_heeded_within_a_second() -> None:
+    """Running trials are ended, those that were complete are kept, and the result says that it was stopped."""
+    seen: list[SearchProgress] = []
+    asked: list[float] = []
+
+    def stop() -> bool:
+        if seen[-1].done >= 1 and not asked:
+            asked.append(time.monotonic())
+        return bool(asked)
+
+    slow = {"forest.ARFClassifier": {"n_models": {"int": [20, 40]}, "lambda_value": {"int": [3, 30]}}}
+    given = plan(logistic(0.1), slow, trials=6)
+    result = search(given, course(stream(20_000)), stop=stop, progress=seen.append)
+    assert time.monotonic() - asked[0] < 1
+    assert result.ended is Ended.STOPPED
+    assert result.require_best().recipe.candidate == "c0"
+    assert {one.outcome.state for one in result.trials[1:]} == {TrialState.STOPPED}
+    assert result.trials[1].outcome.reason == "the search was stopped"
+    assert seen[0] == SearchProgress(0, 6)
+    assert seen[-1].done == len(result.trials)
