@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from service.domain.events import Task
+from service.domain.monitoring import Monitoring
 from service.domain.written import Beginning, Duration, Frozen, Size
 
 
@@ -85,14 +86,6 @@ class DeadLetterSpec(Frozen):
     max_payload: Size = 64_000
 
 
-class MonitorSpec(Frozen):
-    """A drift monitor on the prequential error."""
-
-    name: str
-    on: Literal["error"] = "error"
-    detector: str | dict[str, Any] = "drift.ADWIN"
-
-
 class ModelSpec(Frozen):
     """One model, as the file describes it."""
 
@@ -117,7 +110,7 @@ class ModelSpec(Frozen):
     dedupe: DedupeSpec = DedupeSpec()
     learn: LearnSpec = LearnSpec()
     dead_letters: DeadLetterSpec = DeadLetterSpec()
-    drift: tuple[MonitorSpec, ...] = ()
+    drift: Monitoring = ()
 
     @field_validator("factory")
     @classmethod
