@@ -28,6 +28,7 @@ from service.ports import (
     Pending,
     Replays,
     Sealer,
+    Signals,
     Sink,
     Source,
     Telemetry,
@@ -61,6 +62,7 @@ class Services:
     outbox: Outbox
     exclusions: Exclusions
     replays: Replays
+    signals: Signals
     sealer: Sealer
     telemetry: Telemetry
     source: Callable[[str], Source]

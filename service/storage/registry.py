@@ -21,6 +21,7 @@ from service.storage.models import SqlModels
 from service.storage.outbox import SqlOutbox
 from service.storage.pending import SqlPending
 from service.storage.replays import SqlReplays
+from service.storage.signals import SqlSignals
 from service.storage.signing import Signer
 
 
@@ -42,6 +43,7 @@ class Registry:
     exclusions: SqlExclusions
     replays: SqlReplays
     archives: SqlArchives
+    signals: SqlSignals
 
 
 @contextmanager
@@ -73,6 +75,7 @@ def open_registry(
             exclusions=SqlExclusions(database),
             replays=SqlReplays(database, store),
             archives=SqlArchives(database, reached=reached),
+            signals=SqlSignals(database),
         )
     finally:
         database.close()
