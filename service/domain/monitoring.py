@@ -93,9 +93,10 @@ class DriftSignal:
 
 
 class ReferenceSpec(Frozen):
-    """The first events that a lineage meets, whatever it was trained on."""
+    """The first events that a lineage meets `after` so many, whatever it was trained on."""
 
     events: int = Field(ge=100, le=100_000)
+    after: int = Field(default=0, ge=0)
 
 
 class MonitorSpec(Frozen):
@@ -151,9 +152,9 @@ class MonitorSpec(Frozen):
         return None
 
     @property
-    def reference_events(self) -> int:
-        """How many events are the reference of a lineage that was given none."""
-        return FIRST_EVENTS if self.reference == "champion" else self.reference.events
+    def own_reference(self) -> ReferenceSpec:
+        """The reference of a lineage that was given none."""
+        return ReferenceSpec(events=FIRST_EVENTS) if self.reference == "champion" else self.reference
 
 
 def _distinct(monitors: Sequence[MonitorSpec]) -> Sequence[MonitorSpec]:

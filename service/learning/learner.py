@@ -18,6 +18,7 @@ from service.learning.columns import Columns
 from service.learning.dedupe import Dedupe
 from service.learning.guard import Admitted, Guard
 from service.learning.microbatch import MicroBatch
+from service.learning.monitors import Batch
 from service.learning.outcomes import LABEL_OUTCOMES, Outcome, Pending
 from service.learning.passes import Prediction
 from service.learning.rehearsal import Watch
@@ -49,9 +50,9 @@ class Learner:
         self._order: list[Run] = []
 
     @classmethod
-    def new(cls, spec: ModelSpec, estimator: Any) -> bytes:
-        """The state of a lineage that has learned nothing."""
-        scores, objects = Scoring.new(spec)
+    def new(cls, spec: ModelSpec, estimator: Any, *, reference: Batch | None = None) -> bytes:
+        """The state of a lineage that has learned nothing of the stream; `reference` is what it was trained on."""
+        scores, objects = Scoring.new(spec, reference=reference)
         return _encoded(
             estimator=codec.dumps(estimator),
             guard=Guard(spec.guard, spec.task).state(),

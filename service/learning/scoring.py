@@ -42,10 +42,12 @@ class Scoring:
         self._signals: list[DriftSignal] = []
 
     @classmethod
-    def new(cls, spec: ModelSpec) -> tuple[Any, dict[str, Any]]:
-        """The state and objects of a lineage that has learned nothing."""
+    def new(cls, spec: ModelSpec, *, reference: Batch | None = None) -> tuple[Any, dict[str, Any]]:
+        """The state and objects of a lineage that has learned nothing of the stream."""
         scores = Scores(spec.metrics, task=spec.task, window=spec.window, seed=spec.seed)
         monitors = Monitors(spec.drift, task=spec.task, seed=spec.seed, metrics=spec.metrics)
+        if reference is not None:
+            monitors.with_reference(reference)
         return scores.state(), {"scores": scores.objects(), "monitors": monitors.objects()}
 
     def state(self) -> Any:

@@ -73,7 +73,8 @@ def feature_of(items: Sequence[Item], name: str) -> Sequence[Any]:
     if isinstance(items, Columns) and name in items.names:
         found: Sequence[Any] = items.numbers[items.names.index(name)]
         return found
-    return [event_of(item).x.get(name) for item in items]
+    events = items if set(map(type, items)) == {Event} else [event_of(item) for item in items]
+    return [event.x.get(name) for event in cast("Sequence[Event]", events)]
 
 
 def taught(answer: Answer) -> Event:

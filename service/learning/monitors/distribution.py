@@ -28,7 +28,8 @@ class Distribution:
         self._metric = metric
         self._column = column_of(spec, task)
         self._numeric = is_numeric(spec, task)
-        self._gathering = self._new_gathering(spec.reference_events)
+        wanted = spec.own_reference
+        self._gathering = self._new_gathering(wanted.events, after=wanted.after)
         self._yardstick: Yardstick | None = None
         self._reference = 0
         self._recent: Places = np.zeros(0)
@@ -67,9 +68,15 @@ class Distribution:
         waits = ""
         if self._yardstick is None and not self._problem:
             waits = f"{self._gathering.count:,} of {self._gathering.wanted:,} events of its reference"
+            waits += f", which begins in {self._gathering.skip:,}" if self._gathering.skip else ""
         elif self._level.value is None and not self._problem:
             waits = f"{self._count:,} of {self._spec.window:,} events of its first window"
         return self._level.standing(waits_for=waits, problem=self._problem)
+
+    def traced(self) -> list[float]:
+        """A list that takes every value from now on."""
+        self._level.trace = []
+        return self._level.trace
 
     def state(self) -> dict[str, Any]:
         """The reference or what there is of it, the window, and the level."""
@@ -96,8 +103,8 @@ class Distribution:
         self._level.take(state["level"])
         self._problem = state["problem"]
 
-    def _new_gathering(self, wanted: int) -> Gathering:
-        return Gathering(self._metric, wanted, numeric=self._numeric)
+    def _new_gathering(self, wanted: int, *, after: int = 0) -> Gathering:
+        return Gathering(self._metric, wanted, numeric=self._numeric, skip=after)
 
     def _fits(self) -> bool:
         if self._metric in NUMERIC and self._gathering.numeric is False:

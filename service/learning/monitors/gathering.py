@@ -20,11 +20,15 @@ MOST_DISTINCT = 10_000
 
 @dataclass(slots=True)
 class Gathering:
-    """The reference so far; `numeric` is None until a value has told, `rest` counts categories without a name."""
+    """The reference so far; `numeric` is None until a value has told, `rest` counts categories without a name.
+
+    The first `skip` values are passed over.
+    """
 
     metric: Distance
     wanted: int
     numeric: bool | None = None
+    skip: int = 0
     count: int = 0
     missing: int = 0
     rest: int = 0
@@ -38,7 +42,8 @@ class Gathering:
 
     def take(self, values: Sequence[Any]) -> int:
         """How many of the values were needed."""
-        start = 0
+        start = min(self.skip, len(values))
+        self.skip -= start
         while start < len(values) and not self.complete:
             lacking = max(self.wanted - self.count, FEWEST - (self.count - self.missing))
             part = values[start : start + lacking]
@@ -59,12 +64,18 @@ class Gathering:
     def state(self) -> dict[str, Any]:
         """Plain values and one array."""
         joined = np.concatenate(self.numbers) if self.numbers else np.zeros(0)
-        kept = {"numeric": self.numeric, "count": self.count, "missing": self.missing, "rest": self.rest}
+        kept = {
+            "numeric": self.numeric,
+            "count": self.count,
+            "missing": self.missing,
+            "rest": self.rest,
+            "skip": self.skip,
+        }
         return {**kept, "numbers": joined, "categories": dict(self.categories)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """The inverse of `state`."""
-        self.numeric, self.rest = state["numeric"], state["rest"]
+        self.numeric, self.rest, self.skip = state["numeric"], state["rest"], state["skip"]
         self.count, self.missing = state["count"], state["missing"]
         self.numbers, self.categories = [state["numbers"]], Counter(state["categories"])
 

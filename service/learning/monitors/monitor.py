@@ -53,14 +53,17 @@ class Monitor(Protocol):
 
 @dataclass(slots=True)
 class Level:
-    """A value against its limits."""
+    """A value against its limits; `trace` takes every value where somebody wants them."""
 
     limits: Limits
     value: float | None = None
     state: MonitorState = MonitorState.QUIET
+    trace: list[float] | None = None
 
     def reach(self, value: float) -> bool:
         """Take the next value; whether that is a signal."""
+        if self.trace is not None:
+            self.trace.append(value)
         before, self.value = self.state, value
         self.state = self.limits.state(before, value)
         return self.state is MonitorState.DRIFT and before is not MonitorState.DRIFT

@@ -39,7 +39,7 @@ class Monitors:
 
     def __init__(self, specs: Sequence[MonitorSpec], *, task: Task, seed: int, metrics: Sequence[Metric] = ()) -> None:
         self._specs = {spec.name: spec for spec in specs}
-        self._monitors = {spec.name: _built(spec, task=task, seed=seed, metrics=metrics) for spec in specs}
+        self._monitors = {spec.name: built(spec, task=task, seed=seed, metrics=metrics) for spec in specs}
         self._signals: Counter[str] = Counter()
 
     @classmethod
@@ -108,11 +108,11 @@ def _watches(spec: MonitorSpec) -> dict[str, Any]:
     return spec.model_dump(mode="json", exclude=_LIMITS)
 
 
-def _built(spec: MonitorSpec, *, task: Task, seed: int, metrics: Sequence[Metric]) -> Monitor:
-    """SpecificationError where it does not fit the task."""
+def built(spec: MonitorSpec, *, task: Task, seed: int, metrics: Sequence[Metric]) -> Monitor:
+    """A new monitor; SpecificationError where it does not fit the task."""
     path, limits = f"drift.{spec.name}", spec.limits
     if limits is None:
-        detector = estimators.build_part(_dotted(spec.detector), seed=seed, path=path)
+        detector = estimators.build_part(dotted(spec.detector), seed=seed, path=path)
         _require_detector(spec, detector, task=task, path=path)
         return Detector(spec, detector, task=task)
     if spec.watched is Watched.METRIC:
@@ -127,7 +127,7 @@ def _built(spec: MonitorSpec, *, task: Task, seed: int, metrics: Sequence[Metric
     return Distribution(spec, spec.metric, limits, task=task)
 
 
-def _dotted(expression: Any) -> Any:
+def dotted(expression: Any) -> Any:
     """With river's own names in place of those of the literature."""
     if isinstance(expression, dict) and len(expression) == 1:
         name, arguments = next(iter(expression.items()))

@@ -4,6 +4,7 @@ What follows from counts is measured after every tenth of a window, by counting 
 out; any other metric of river once a window, over windows that follow each other.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,7 +29,7 @@ class Quality:
         self._seed = seed
         self._task = task
         self._level = Level(limits)
-        self._counted = self._family()
+        self._counted, self._part = self._family(), self._family()
         self._hop = spec.window if self._counted.others else max(spec.window // HOPS, 1)
         self._rows: Rows = ([], [], None)
         self._count = 0
@@ -36,7 +37,7 @@ class Quality:
     def update(self, batch: Batch) -> list[Hit]:
         """Events without a prediction are passed over."""
         told = without_missing(Column(batch.labels))
-        rows = _of(batch, told.places)
+        rows = _of(batch, told.places, chances=self._counted.needs_probabilities)
         hits: list[Hit] = []
         start, length = 0, len(told.values)
         while start < length:
@@ -53,6 +54,11 @@ class Quality:
         if self._level.value is None:
             waits = f"{min(self._count, self._spec.window):,} of {self._spec.window:,} events of its first window"
         return self._level.standing(waits_for=waits)
+
+    def traced(self) -> list[float]:
+        """A list that takes every value from now on."""
+        self._level.trace = []
+        return self._level.trace
 
     def state(self) -> dict[str, Any]:
         """The window's rows and the level; counts follow from the rows."""
@@ -85,7 +91,9 @@ class Quality:
     def _tally(self, rows: Rows, sign: int) -> None:
         if not rows[0]:
             return
-        found, counted = self._family(), self._counted
+        found, counted = self._part, self._counted
+        found.counts = Counter()
+        found.above = {name: [[0] * len(row) for row in kept] for name, kept in counted.above.items()}
         found.update(*rows)
         if sign > 0:
             counted.counts.update(found.counts)
@@ -106,12 +114,13 @@ class Quality:
         return [Hit(place, value, self._level.limits.threshold, evidence)]
 
 
-def _of(batch: Batch, places: Sequence[int] | None) -> Rows:
+def _of(batch: Batch, places: Sequence[int] | None, *, chances: bool) -> Rows:
     labels: Any = batch.labels
+    given = batch.probabilities if chances else None
     if places is None:
-        return list(batch.truths), list(labels), None if batch.probabilities is None else list(batch.probabilities)
-    given = None if batch.probabilities is None else [batch.probabilities[place] for place in places]
-    return [batch.truths[place] for place in places], [labels[place] for place in places], given
+        return list(batch.truths), list(labels), None if given is None else list(given)
+    kept = None if given is None else [given[place] for place in places]
+    return [batch.truths[place] for place in places], [labels[place] for place in places], kept
 
 
 def _part(rows: Rows, start: int, end: int) -> Rows:

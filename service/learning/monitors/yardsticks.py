@@ -144,8 +144,9 @@ class Points:
         found = numbers(values)
         if found is None:
             return None
-        places = np.searchsorted(self.points, found, side="left") + np.searchsorted(self.points, found, side="right")
-        return places.astype(np.int32)
+        left = np.searchsorted(self.points, found)
+        met = self.points[np.minimum(left, len(self.points) - 1)] == found
+        return np.asarray(2 * left + met, dtype=np.int32)
 
     def distance(self, window: Places) -> float:
         """At most 1."""

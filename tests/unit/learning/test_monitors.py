@@ -138,7 +138,14 @@ ALL = [
     MonitorSpec(
         name="new", on="feature:country", metric="new_category_share", threshold=0.2, reference={"events": 300}
     ),
-    MonitorSpec(name="said", on="prediction", metric="ks", threshold=0.2, window=200, reference={"events": 300}),
+    MonitorSpec(
+        name="said",
+        on="prediction",
+        metric="ks",
+        threshold=0.2,
+        window=200,
+        reference={"events": 300, "after": 250},
+    ),
     MonitorSpec(name="labels", on="label", metric="mean_shift", threshold=0.3, window=200, reference={"events": 300}),
     MonitorSpec(name="accuracy", on="metric:Accuracy", below=0.8, window=200),
     MonitorSpec(name="auc", on="metric:ROCAUC", below=0.85, window=200),
