@@ -78,13 +78,25 @@ def _tell_check(found: Mapping[str, Any]) -> None:
 
 
 def _tell_calibration(found: Mapping[str, Any]) -> None:
-    columns = ("name", "on", "parameter", "value", "false alarms", "events", "in 100,000", "suggested", "note")
+    columns = (
+        "name",
+        "on",
+        "parameter",
+        "value",
+        "false alarms",
+        "events",
+        "in 100,000",
+        "in drift",
+        "suggested",
+        "note",
+    )
     rows = [
         {
             **one,
             "value": _short(one["value"]),
             "false alarms": one["alarms"],
             "in 100,000": _short(one["per_100000"]),
+            "in drift": f"{one['in_drift']:.1%}",
             "suggested": _short(one["suggested"]),
             "note": _note(one),
         }

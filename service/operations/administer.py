@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger(__name__)
 
-CARRIED_OVER = frozenset({"checkpoint", "guard", "dedupe", "dead_letters", "pending", "predictions", "scores"})
+CARRIED_OVER = frozenset({"checkpoint", "guard", "dedupe", "dead_letters", "drift", "pending", "predictions", "scores"})
 """Keys of a specification that may change without a new model."""
 
 

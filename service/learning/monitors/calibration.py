@@ -19,7 +19,9 @@ from service.learning.monitors.monitors import built, dotted
 
 PASS_EVENTS = 20_000
 """Watched in one pass, beside its reference."""
-CHUNK = 2000
+CHUNK = 500
+LASTING = 0.1
+"""A detector that is in drift for a larger share of the time is not strict enough, however few its alarms."""
 LADDERS: Mapping[str, tuple[str, Sequence[float]]] = {
     "ADWIN": ("delta", (1, 0.1, 0.01, 1e-3, 1e-4)),
     "DDM": ("drift_threshold", (1, 1.25, 1.5, 2, 3)),
@@ -56,7 +58,10 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """False alarms at the monitor's limit, and the least strict limit of those tried that has few enough of them."""
+    """False alarms at the monitor's limit, and the least strict limit of those tried that has few enough of them.
+
+    `in_drift` is the share of the time that false alarms lasted: a limit that is passed always has one alarm.
+    """
 
     name: str
     on: str
@@ -64,6 +69,7 @@ class Calibration:
     value: float | None
     events: int
     alarms: int
+    in_drift: float = 0.0
     suggested: float | None = None
     problem: str = ""
     note: str = ""
@@ -100,7 +106,7 @@ def calibrated(
         found = _distance(spec, spec.limits, history, subject=subject, trial=trial, tell=tell)
     rate = 100_000 * found.alarms / found.events if found.events else 0.0
     note = "" if found.suggested is not None else _unknown(trial, found)
-    return replace(found, per_100000=round(rate, 3), note=note)
+    return replace(found, per_100000=round(rate, 3), in_drift=round(found.in_drift, 4), note=note)
 
 
 def lead_of(spec: MonitorSpec) -> int:
@@ -118,15 +124,16 @@ def _unknown(trial: Trial, found: Calibration) -> str:
     return f"no {found.parameter} that was tried is strict enough"
 
 
-def alarms(values: Sequence[Sequence[float]], limits: Limits) -> int:
-    """Signals that series of values would give with these limits."""
-    count = 0
+def alarms(values: Sequence[Sequence[float]], limits: Limits) -> tuple[int, float]:
+    """Signals that series of values would give with these limits, and the share of the values in drift."""
+    count = lasting = 0
     for series in values:
         state = MonitorState.QUIET
         for value in series:
             before, state = state, limits.state(state, value)
+            lasting += state is MonitorState.DRIFT
             count += state is MonitorState.DRIFT and before is not MonitorState.DRIFT
-    return count
+    return count, lasting / max(sum(map(len, values)), 1)
 
 
 def _distance(
@@ -152,21 +159,24 @@ def _distance(
         events += watched.length - lead_of(spec)
     parameter = next(name for name in ("threshold", "above", "below") if getattr(spec, name) is not None)
     suggested = _least(series, limits, allowed=events // trial.target)
-    return Calibration(spec.name, spec.on, parameter, limits.threshold, events, alarms(series, limits), suggested)
+    found = alarms(series, limits)
+    return Calibration(spec.name, spec.on, parameter, limits.threshold, events, *found, suggested)
 
 
 def _least(series: Sequence[Sequence[float]], limits: Limits, *, allowed: int) -> float | None:
-    """The limit nearest to no limit that is passed seldom enough; None where too few events were tried to tell."""
+    """From the strictest on, the last limit that is passed seldom enough; None where too few events were tried.
+
+    A limit that is always passed is passed seldom, too: it must not be met from its own side.
+    """
     found = np.unique(np.concatenate([np.asarray(one, dtype=np.float64) for one in series]))
     if not allowed or not len(found):
         return None
-    strict = found[::-1] if limits.falling else found
-    low, high = 0, len(strict) - 1
-    while low < high:
-        middle = (low + high) // 2
-        few = alarms(series, _moved(limits, float(strict[middle]))) <= allowed
-        low, high = (low, middle) if few else (middle + 1, high)
-    return _rounded(float(strict[high]), up=not limits.falling)
+    last = strictest = float(found[0] if limits.falling else found[-1])
+    for value in found if limits.falling else found[::-1]:
+        if alarms(series, _moved(limits, float(value)))[0] > allowed:
+            return _rounded(last, up=not limits.falling)
+        last = float(value)
+    return _rounded(strictest, up=not limits.falling)
 
 
 def _moved(limits: Limits, threshold: float) -> Limits:
@@ -199,7 +209,7 @@ def _detector(
         first = first or replace(found, parameter=parameter, value=value)
         if found.problem or not parameter:
             return first
-        if found.alarms <= trial.allowed:
+        if found.alarms <= trial.allowed and found.in_drift <= max(LASTING, 3 * spec.window / trial.target):
             return replace(first, suggested=value if trial.allowed else None)
     assert first is not None
     return first
@@ -214,17 +224,18 @@ def _with(spec: MonitorSpec, parameter: str, value: float | None) -> Any:
 def _tried(
     spec: MonitorSpec, history: History, subject: Subject, trial: Trial, tell: Callable[[int], None]
 ) -> Calibration:
-    events = count = 0
+    events = count = lasting = 0
     for watched in _passes(spec, history, trial):
         monitor = built(spec, task=subject.task, seed=subject.seed, metrics=())
         for part in _parts(watched):
             count += len(monitor.update(part.batch))
+            lasting += part.length * (monitor.standing().state is MonitorState.DRIFT)
             tell(part.length)
         problem = monitor.standing().problem
         if problem:
             return Calibration(spec.name, spec.on, "", None, 0, 0, problem=problem)
         events += watched.length
-    return Calibration(spec.name, spec.on, "", None, events, count)
+    return Calibration(spec.name, spec.on, "", None, events, count, lasting / max(events, 1))
 
 
 def _passes(spec: MonitorSpec, history: History, trial: Trial) -> Iterator[History]:
