@@ -67,6 +67,9 @@ class PrometheusTelemetry:
         )
         self.champion_version = Gauge("headrace_champion_version", "Its number.", ["model"], registry=registry)
         self.drift_value = Gauge("headrace_drift_value", "A monitor's value.", ["model", "monitor"], registry=registry)
+        self.drift_threshold = Gauge(
+            "headrace_drift_threshold", "Where its value is a drift.", ["model", "monitor"], registry=registry
+        )
         self.drift_signals = Counter(
             "headrace_drift_signals", "Changes that a monitor saw.", ["model", "monitor"], registry=registry
         )
@@ -153,7 +156,9 @@ class PrometheusTelemetry:
             self.labelled.labels(model).set(labels["share"])
         for monitor in metrics.get("drift", ()):
             name = monitor["name"]
-            self.drift_value.labels(model, name).set(monitor["value"])
+            for gauge, known in ((self.drift_value, monitor["value"]), (self.drift_threshold, monitor["threshold"])):
+                if known is not None:
+                    gauge.labels(model, name).set(known)
             self._signalled(model, name, monitor["signals"])
 
     def champion(self, model: str, version: int) -> None:

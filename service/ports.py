@@ -27,6 +27,7 @@ from service.domain.jobs import (
     Transition,
     Wanted,
 )
+from service.domain.monitoring import DriftSignal
 from service.domain.pending import Outgoing, WaitingRow
 from service.domain.position import Bounds, Position, Run
 from service.domain.registry import (
@@ -506,6 +507,18 @@ class Outbox(Protocol):
 
     def sent(self, numbers: Sequence[int]) -> None:
         """Forget them."""
+        ...
+
+
+class Signals(Protocol):
+    """What a model's monitors have found; written by commits, the newest are kept."""
+
+    def newest_first(self, name: str, *, monitor: str | None = None, limit: int) -> Sequence[DriftSignal]:
+        """Of every lineage of the model, of one monitor or of all."""
+        ...
+
+    def after(self, name: str, number: int) -> Sequence[DriftSignal]:
+        """Those with greater ids, oldest first."""
         ...
 
 

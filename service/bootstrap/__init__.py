@@ -221,6 +221,7 @@ def _services(
         outbox=registry.outbox,
         exclusions=registry.exclusions,
         replays=registry.replays,
+        signals=registry.signals,
         sealer=registry.signer,
         telemetry=telemetry,
         source=lambda group: open_source(settings, group),

@@ -2,7 +2,7 @@
 
 import typer
 
-from service.cli import deadletter, exclusion, job, model, registry, run, setup, stream
+from service.cli import deadletter, drift, exclusion, job, model, registry, run, setup, stream
 from service.cli.archive import archive
 from service.cli.demo import demo
 from service.cli.replaying import replay_role
@@ -30,6 +30,7 @@ model.app.command("report")(report)
 app.add_typer(model.app, name="model", help="Show, roll back, freeze and delete models.")
 app.add_typer(job.app, name="job", help="Training jobs.")
 app.add_typer(exclusion.app, name="exclusion", help="What a model must not learn.")
+app.add_typer(drift.app, name="drift", help="What monitors see, and how far they can be trusted.")
 app.add_typer(deadletter.app, name="deadletter", help="Refused events.")
 app.add_typer(registry.app, name="registry", help="The registry's tables and artifacts.")
 

@@ -27,7 +27,7 @@ from service.domain import cron
 from service.domain.specification import ModelSpec
 from service.errors import ConfigurationError, SpecificationError
 from service.learning import estimators
-from service.learning.drift import Monitors
+from service.learning.monitors import Monitors
 from service.learning.scores import Scores
 
 PREFIX = "HEADRACE_"
@@ -187,7 +187,7 @@ def _expressions(model: ModelSpec, *, path: str) -> dict[str, Callable[[], objec
     task, seed = model.task, model.seed
     found: dict[str, Callable[[], object]] = {
         "metrics": partial(Scores, model.metrics, task=task, window=model.window, seed=seed),
-        "drift": partial(Monitors, model.drift, task=task, seed=seed),
+        "drift": partial(Monitors, model.drift, task=task, seed=seed, metrics=model.metrics),
     }
     if model.retrain is not None and model.retrain.cron is not None:
         where = path.replace(".estimator", ".retrain.cron")

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any, NewType, TypeAlias
 
 from service.domain.events import Reason, TopicPartition
+from service.domain.monitoring import DriftSignal
 from service.domain.pending import Outgoing, WaitingRows
 from service.domain.position import Position, Run
 
@@ -194,6 +195,7 @@ class Commit:
     max_dead_letters: int = 10_000
     waiting: WaitingRows | None = None
     outgoing: Outgoing | None = None
+    signals: Sequence[DriftSignal] = ()
 
 
 @dataclass(frozen=True, slots=True)

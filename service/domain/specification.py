@@ -9,6 +9,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from service.domain.events import Task
 from service.domain.jobs import RetrainSpec
+from service.domain.monitoring import Monitoring
 from service.domain.promotion import PromoteSpec
 from service.domain.written import Beginning, Duration, Frozen, Size
 
@@ -87,14 +88,6 @@ class DeadLetterSpec(Frozen):
     max_payload: Size = 64_000
 
 
-class MonitorSpec(Frozen):
-    """A drift monitor on the prequential error."""
-
-    name: str
-    on: Literal["error"] = "error"
-    detector: str | dict[str, Any] = "drift.ADWIN"
-
-
 class ModelSpec(Frozen):
     """One model, as the file describes it."""
 
@@ -119,15 +112,14 @@ class ModelSpec(Frozen):
     dedupe: DedupeSpec = DedupeSpec()
     learn: LearnSpec = LearnSpec()
     dead_letters: DeadLetterSpec = DeadLetterSpec()
-    drift: tuple[MonitorSpec, ...] = ()
+    drift: Monitoring = ()
+    retrain: RetrainSpec | None = None
     promote: PromoteSpec = PromoteSpec()
 
     @field_validator("promote")
     @classmethod
     def _judges_its_task(cls, value: PromoteSpec, info: ValidationInfo) -> PromoteSpec:
         return value.require_fitting(info.data["task"]) if "task" in info.data else value
-
-    retrain: RetrainSpec | None = None
 
     @field_validator("factory")
     @classmethod

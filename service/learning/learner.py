@@ -9,15 +9,16 @@ from typing import Any, cast
 import msgspec
 
 from service.domain.events import Decoded, Event, EventId, Reason, Refusal, TopicPartition, Truth
+from service.domain.monitoring import DriftSignal
 from service.domain.position import Run, merged
 from service.domain.specification import ModelSpec
 from service.errors import ArtifactError
 from service.learning import codec
 from service.learning.columns import Columns
 from service.learning.dedupe import Dedupe
-from service.learning.drift import DriftSignal
 from service.learning.guard import Admitted, Guard
 from service.learning.microbatch import MicroBatch
+from service.learning.monitors import Batch
 from service.learning.outcomes import LABEL_OUTCOMES, Outcome, Pending
 from service.learning.passes import Prediction
 from service.learning.rehearsal import Watch
@@ -49,9 +50,9 @@ class Learner:
         self._order: list[Run] = []
 
     @classmethod
-    def new(cls, spec: ModelSpec, estimator: Any) -> bytes:
-        """The state of a lineage that has learned nothing."""
-        scores, objects = Scoring.new(spec)
+    def new(cls, spec: ModelSpec, estimator: Any, *, reference: Batch | None = None) -> bytes:
+        """The state of a lineage that has learned nothing of the stream; `reference` is what it was trained on."""
+        scores, objects = Scoring.new(spec, reference=reference)
         return _encoded(
             estimator=codec.dumps(estimator),
             guard=Guard(spec.guard, spec.task).state(),
@@ -139,7 +140,7 @@ class Learner:
         return self._scoring.report()
 
     def drift(self) -> Sequence[dict[str, Any]]:
-        """Each monitor's name, present value and how often it has signalled."""
+        """Each monitor's value, limits and state, and how often it has signalled."""
         return self._scoring.drift()
 
     def labels(self) -> dict[str, Any]:
@@ -172,8 +173,8 @@ class Learner:
     def take_pending(self) -> Pending:
         """The journals since the last call; the caller commits them or dies."""
         order, self._order = merged(self._order), []
-        scores, scored, said = self._scoring.take()
-        return Pending(order, scores, scored, self.waiting.take() if self.waiting else None, said)
+        scores, scored, said, signals = self._scoring.take()
+        return Pending(order, scores, scored, self.waiting.take() if self.waiting else None, said, signals)
 
     @property
     def scored_since_commit(self) -> int:

@@ -48,6 +48,13 @@ def chosen(spec: ModelSpec, wanted: Sequence[Metric]) -> tuple[Metric, ...]:
     return tuple({name_of(one): one for one in found}.values())
 
 
+def fitting_one(name: str, task: Task, *, among: Sequence[Metric]) -> Metric:
+    """The metric of this name, with its parameters where `among` has it; ConfigurationError where none fits."""
+    leaf = name_of(name)
+    _require_fitting(leaf, fitting(task), task)
+    return {name_of(one): one for one in among}.get(leaf, leaf)
+
+
 def needing_probabilities(names: Sequence[Metric], *, seed: int) -> Sequence[str]:
     """Those of a classification for which labels are not enough."""
     return [name_of(one) for one in names if Family([one], seed=seed).needs_probabilities]

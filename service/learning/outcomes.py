@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import msgspec
 
 from service.domain.events import EventId, Refusal, TopicPartition
+from service.domain.monitoring import DriftSignal
 from service.domain.position import Run
-from service.learning.drift import DriftSignal
 from service.learning.passes import Prediction
 from service.learning.score_journal import Part
 from service.learning.waiting import Changes
@@ -46,3 +46,4 @@ class Pending:
     scored: int
     waiting: Changes | None
     said: Sequence[Said]
+    signals: Sequence[DriftSignal] = ()

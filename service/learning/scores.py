@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import numpy as np
 from river import metrics as river_metrics
+from scipy import integrate
 
 from service.domain.events import Label, Task
 from service.learning import estimators
@@ -91,6 +92,8 @@ class Family:
 
     def _area(self, name: str, one: Any) -> float:
         negatives, positives = (np.asarray(row) for row in self.above[name])
+        if one.pos_val is True:
+            return _area_under(negatives, positives)
         one.cms = [
             filled(
                 {
@@ -254,6 +257,12 @@ def _dotted(metric: str | Mapping[str, Any]) -> Any:
 
 def _from_matrix(metric: Any) -> bool:
     return isinstance(getattr(metric, "cm", None), river_metrics.ConfusionMatrix)
+
+
+def _area_under(negatives: Any, positives: Any) -> float:
+    """What river's ROC AUC makes of how many of each truth lie above no, one, two, ... thresholds."""
+    falses, trues = ((row.sum() - np.cumsum(row))[:-1] / max(row.sum(), 1) for row in (negatives, positives))
+    return -float(integrate.trapezoid(x=falses, y=trues))
 
 
 def _is_classifying(metric: Any) -> bool:

@@ -1,21 +1,23 @@
 """Scores what was predicted before it was learned: metrics, score journal, drift monitors."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import compress, groupby
 from operator import itemgetter
 from typing import Any
 
 from service.domain.events import Label, TopicPartition
+from service.domain.monitoring import DriftSignal, Watched
 from service.domain.specification import ModelSpec
 from service.learning.columns import Columns
-from service.learning.drift import DriftSignal, Monitors
+from service.learning.monitors import Batch, Hit, Monitors
 from service.learning.outcomes import Said
 from service.learning.passes import Prediction
-from service.learning.predicted import columns_of
+from service.learning.prediction_columns import prediction_columns
 from service.learning.score_journal import Part, ScoreJournal
 from service.learning.scores import Scores
 from service.learning.stepper import Learned, Stepper
-from service.learning.waiters import Answer, Item, Question, event_of, labels_of
+from service.learning.waiters import Answer, Item, Question, event_of, feature_of, labels_of
 
 
 class Scoring:
@@ -32,15 +34,20 @@ class Scoring:
             state=state,
             objects=objects["scores"],
         )
-        self._monitors = Monitors.restore(spec.drift, task=spec.task, seed=spec.seed, objects=objects["monitors"])
+        self._monitors = Monitors.restore(
+            spec.drift, task=spec.task, seed=spec.seed, objects=objects["monitors"], metrics=spec.metrics
+        )
         self._journal = ScoreJournal(spec.task)
         self._said: list[Said] = []
+        self._signals: list[DriftSignal] = []
 
     @classmethod
-    def new(cls, spec: ModelSpec) -> tuple[Any, dict[str, Any]]:
-        """The state and objects of a lineage that has learned nothing."""
+    def new(cls, spec: ModelSpec, *, reference: Batch | None = None) -> tuple[Any, dict[str, Any]]:
+        """The state and objects of a lineage that has learned nothing of the stream."""
         scores = Scores(spec.metrics, task=spec.task, window=spec.window, seed=spec.seed)
-        monitors = Monitors(spec.drift, task=spec.task, seed=spec.seed)
+        monitors = Monitors(spec.drift, task=spec.task, seed=spec.seed, metrics=spec.metrics)
+        if reference is not None:
+            monitors.with_reference(reference)
         return scores.state(), {"scores": scores.objects(), "monitors": monitors.objects()}
 
     def state(self) -> Any:
@@ -56,35 +63,61 @@ class Scoring:
         return self._scores.report()
 
     def drift(self) -> Sequence[dict[str, Any]]:
-        """Each monitor's name, present value and how often it has signalled."""
+        """Each monitor's value, limits and state, and how often it has signalled."""
         return self._monitors.report()
 
     @property
     def kept(self) -> int:
         """How much waits to be taken by a commit."""
-        return self._journal.count + len(self._said)
+        return self._journal.count + len(self._said) + len(self._signals)
 
-    def take(self) -> tuple[Sequence[Part], int, Sequence[Said]]:
-        """The journal since the last call, how many it scores, and what was predicted."""
+    def take(self) -> tuple[Sequence[Part], int, Sequence[Said], Sequence[DriftSignal]]:
+        """The journal since the last call, how many it scores, what was predicted, and what monitors have found."""
         said, self._said = self._said, []
+        signals, self._signals = self._signals, []
         scored = self._journal.count
-        return self._journal.take(), scored, said
+        return self._journal.take(), scored, said, signals
 
     def score(self, at: TopicPartition, learned: Learned) -> Sequence[DriftSignal]:
         """Score what was learned of one run, in order; questions wait for their labels."""
         items, predictions = learned.items, learned.predictions
         if self._spec.predictions is not None:
             self._say(at, items, predictions)
+        signals = self._watched(at, items, predictions)
         if self._spec.labels is not None:
             told = [type(item) is not Question for item in items]
             items, predictions = [*compress(items, told)], [*compress(predictions, told)]
+        if items:
+            labels, probabilities = self._columns(predictions)
+            truths = labels_of(items)
+            self._scores.update(truths, labels, probabilities)
+            self._note(at, items, truths=truths, labels=labels, probabilities=probabilities)
+            hits = self._monitors.update(Batch(truths, labels, probabilities), at_arrival=False)
+            signals += _signals(at, items, hits)
+        self._signals += signals
+        return signals
+
+    def _watched(
+        self, at: TopicPartition, items: Sequence[Item], predictions: Sequence[Prediction]
+    ) -> list[DriftSignal]:
+        """Show events and predictions to the monitors when events come; an answer's event has been seen."""
+        by_prediction = self._monitors.watches(Watched.PREDICTION)
+        if not by_prediction and not self._monitors.watches(Watched.FEATURE):
+            return []
+        if self._spec.labels is not None:
+            new = [type(item) is not Answer for item in items]
+            items, predictions = [*compress(items, new)], [*compress(predictions, new)]
         if not items:
             return []
-        labels, probabilities = columns_of(predictions, self._stepper, task=self._spec.task)
-        truths = labels_of(items)
-        self._scores.update(truths, labels, probabilities)
-        self._note(at, items, truths=truths, labels=labels, probabilities=probabilities)
-        return self._monitors.update(truths, labels)
+        labels, probabilities = self._columns(predictions) if by_prediction else ([], None)
+        seen = Batch(labels=labels, probabilities=probabilities, feature=partial(feature_of, items))
+        return _signals(at, items, self._monitors.update(seen, at_arrival=True))
+
+    def _columns(self, predictions: Sequence[Prediction]) -> tuple[list[Label | None], list[Any] | None]:
+        stepper = self._stepper
+        return prediction_columns(
+            predictions, task=self._spec.task, probabilities=stepper.gives_probabilities, pairs=stepper.pairs
+        )
 
     def _note(
         self,
@@ -122,6 +155,16 @@ def _places(items: Sequence[Item]) -> Sequence[int]:
     if isinstance(items, Columns):
         return items.offsets
     return [item.question.event.offset if type(item) is Answer else item.offset for item in items]
+
+
+def _signals(at: TopicPartition, items: Sequence[Item], hits: Sequence[tuple[str, Hit]]) -> list[DriftSignal]:
+    """With the position and the time of the records that brought them."""
+    found: list[DriftSignal] = []
+    for name, hit in hits:
+        item = items[hit.place]
+        ts = item.truth.ts if isinstance(item, Answer) else event_of(item).ts
+        found.append(DriftSignal(name, at, item.offset, ts, hit.value, hit.threshold, hit.evidence))
+    return found
 
 
 def _by_partition(at: TopicPartition, items: Sequence[Item]) -> Iterator[tuple[TopicPartition, Sequence[Item]]]:

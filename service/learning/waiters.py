@@ -68,6 +68,15 @@ def labels_of(items: Sequence[Item]) -> Sequence[Label]:
     return [item.truth.y if type(item) is Answer else item.y for item in given]
 
 
+def feature_of(items: Sequence[Item], name: str) -> Sequence[Any]:
+    """One feature of all items, None where an event has none; an array where they are columns that have it."""
+    if isinstance(items, Columns) and name in items.names:
+        found: Sequence[Any] = items.numbers[items.names.index(name)]
+        return found
+    events = items if set(map(type, items)) == {Event} else [event_of(item) for item in items]
+    return [event.x.get(name) for event in cast("Sequence[Event]", events)]
+
+
 def taught(answer: Answer) -> Event:
     """The event as it is learned, with its label."""
     event = answer.question.event

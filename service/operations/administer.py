@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 
 CARRIED_OVER = frozenset(
-    {"checkpoint", "guard", "dedupe", "dead_letters", "pending", "predictions", "promote", "retrain", "scores"}
+    {"checkpoint", "guard", "dedupe", "dead_letters", "drift", "pending", "predictions", "promote", "retrain", "scores"}
 )
 """Keys of a specification that may change without a new model."""
 INCOMPARABLE = frozenset({"task", "events", "labels", "fields", "label_fields"})

@@ -19,6 +19,7 @@ import structlog
 
 from service.domain.events import EventId
 from service.domain.exclusion import Stretch
+from service.domain.monitoring import DriftSignal
 from service.domain.pending import Outgoing, WaitingRow, WaitingRows
 from service.domain.position import Position, Run
 from service.domain.registry import Checkpoint, Command, Commit, DeadLetter, Lease, LineageId, Origin
@@ -70,6 +71,7 @@ class Draft:
     said: Sequence[Said] = ()
     predictions: str | None = None
     version: int = 0
+    signals: Sequence[DriftSignal] = ()
 
 
 class Committer:
@@ -168,6 +170,7 @@ class Committer:
             max_dead_letters=draft.max_dead_letters,
             waiting=_waiting_rows(draft.waiting) if draft.waiting else None,
             outgoing=_outgoing(draft),
+            signals=draft.signals,
         )
 
     def _commit_patiently(self, commit: Commit) -> Checkpoint:

@@ -12,7 +12,7 @@ from service.domain.events import Task, TopicPartition
 from service.domain.registry import Model
 from service.domain.specification import ModelSpec
 from service.learning.evaluation import Terms, evaluate
-from service.learning.predicted import columns_of
+from service.learning.prediction_columns import prediction_columns
 from service.learning.score_journal import RunArrays, arrays
 from service.learning.scored_events import Place, ScoredEvents, of_runs
 from service.learning.stepper import Stepper
@@ -72,7 +72,9 @@ def _scored(stepper: Stepper, chunk: Sequence[Placed], *, task: Task) -> ScoredE
     """In the order of the chunk; what failed among it has no label."""
     order = {id(item): row for row, (_, item) in enumerate(chunk)}
     learned = stepper.learn([item for _, item in chunk])
-    labels, given = columns_of(learned.predictions, stepper, task=task)
+    labels, given = prediction_columns(
+        learned.predictions, task=task, probabilities=stepper.gives_probabilities, pairs=stepper.pairs
+    )
     said = [(order[id(item)], label) for item, label in zip(learned.items, labels, strict=True)]
     chances = {row: one for (row, _), one in zip(said, given or (), strict=False)}
     said += [(order[id(item)], None) for item, *_ in learned.failed]

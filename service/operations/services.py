@@ -34,6 +34,7 @@ from service.ports import (
     Pending,
     Replays,
     Sealer,
+    Signals,
     Sink,
     Source,
     Telemetry,
@@ -79,6 +80,7 @@ class Services:
     outbox: Outbox
     exclusions: Exclusions
     replays: Replays
+    signals: Signals
     sealer: Sealer
     telemetry: Telemetry
     source: Callable[[str], Source]

@@ -255,6 +255,7 @@ class Session:
                 said=pending.said,
                 predictions=self._predictions,
                 version=self.recovered.lineage.origin,
+                signals=pending.signals,
             )
         )
 

@@ -21,7 +21,7 @@ from service.ports import ArtifactStore
 from service.storage import challenger_rows, job_rows, pending, rows, writes
 from service.storage.database import Database
 from service.storage.leases import lease_values, prove
-from service.storage.tables import checkpoints, journals, leases, lineages, models, versions
+from service.storage.tables import checkpoints, drift_signals, journals, leases, lineages, models, versions
 
 ACTIONS = {
     VersionKind.ROLLBACK: "rollback",
@@ -131,7 +131,7 @@ class SqlChanges:
         """Forget checkpoints and journal past `to_sequence`."""
         with self._database.writing() as connection:
             prove(connection, lease)
-            for table in (checkpoints, journals):
+            for table in (checkpoints, journals, drift_signals):
                 connection.execute(
                     delete(table).where(table.c.lineage == lease.lineage, table.c.sequence > to_sequence)
                 )

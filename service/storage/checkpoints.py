@@ -27,7 +27,7 @@ from service.domain.registry import (
 )
 from service.errors import LeaseLostError
 from service.ports import ArtifactStore
-from service.storage import outbox, pending, retention, rows, writes
+from service.storage import outbox, pending, retention, rows, signals, writes
 from service.storage.artifacts import Reached
 from service.storage.database import Database
 from service.storage.leases import prove
@@ -143,6 +143,8 @@ class SqlCheckpoints:
             pending.write(connection, lineage, sequence, commit.waiting)
         if commit.outgoing is not None:
             outbox.write(connection, lineage, sequence, outgoing=commit.outgoing, now=now)
+        if commit.signals:
+            signals.write(connection, lineage, sequence, signals=commit.signals, now=now)
 
     def _write_letters(self, connection: Connection, commit: Commit, *, now: datetime) -> None:
         of_lineage = select(lineages.c.model).where(lineages.c.id == commit.lease.lineage)

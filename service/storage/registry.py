@@ -25,6 +25,7 @@ from service.storage.outbox import SqlOutbox
 from service.storage.pending import SqlPending
 from service.storage.replays import SqlReplays
 from service.storage.reports import SqlReports
+from service.storage.signals import SqlSignals
 from service.storage.signing import Signer
 from service.storage.trainers import SqlTrainers
 
@@ -53,6 +54,7 @@ class Registry:
     trainers: SqlTrainers
     challengers: SqlChallengers
     reports: SqlReports
+    signals: SqlSignals
 
 
 @contextmanager
@@ -90,6 +92,7 @@ def open_registry(
             trainers=SqlTrainers(database),
             challengers=SqlChallengers(database),
             reports=SqlReports(database),
+            signals=SqlSignals(database),
         )
     finally:
         database.close()

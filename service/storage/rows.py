@@ -6,6 +6,7 @@ import msgspec
 from sqlalchemy import Row
 
 from service.domain.events import Reason, TopicPartition
+from service.domain.monitoring import DriftSignal
 from service.domain.position import Position, Run
 from service.domain.registry import (
     AuditEntry,
@@ -107,6 +108,22 @@ def dead_letter(row: Row[Any]) -> DeadLetter:
         id=row.id,
         created_at=row.created_at,
         replayed_at=row.replayed_at,
+    )
+
+
+def drift_signal(row: Row[Any]) -> DriftSignal:
+    """A row of `drift_signals`."""
+    return DriftSignal(
+        monitor=row.monitor,
+        at=TopicPartition(row.topic, row.partition),
+        offset=row.position,
+        ts=row.ts,
+        value=row.value,
+        threshold=row.threshold,
+        evidence=row.evidence,
+        id=row.id,
+        lineage=row.lineage,
+        created_at=row.created_at,
     )
 
 

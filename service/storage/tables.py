@@ -10,6 +10,7 @@ from sqlalchemy import (
     Column,
     DateTime,
     Dialect,
+    Double,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
@@ -242,6 +243,26 @@ outbox = Table(
     Column("topic", String(249), nullable=False),
     Column("payload", LargeBinary, nullable=False),
     Column("created_at", Moment, nullable=False),
+)
+
+drift_signals = Table(
+    "drift_signals",
+    metadata,
+    _key(),
+    _of_model(),
+    _of_lineage(),
+    Column("sequence", BigInteger, nullable=False),
+    Column("monitor", String(64), nullable=False),
+    Column("topic", String(249), nullable=False),
+    Column("partition", Integer, nullable=False),
+    Column("position", BigInteger, nullable=False),
+    Column("ts", BigInteger, nullable=False),
+    Column("value", Double, nullable=False),
+    Column("threshold", Double, nullable=True),
+    Column("evidence", JSON, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Index("ix_drift_signals_model", "model", "id"),
+    Index("ix_drift_signals_lineage", "lineage", "sequence"),
 )
 
 exclusions = Table(

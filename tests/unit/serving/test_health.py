@@ -56,6 +56,8 @@ def test_drift_signals_only_rise() -> None:
     registry = CollectorRegistry()
     telemetry = PrometheusTelemetry(registry)
     for signals in (2, 5, 3, 4):
-        telemetry.gauges("phishing", {"drift": [{"name": "errors", "value": 0.1, "signals": signals}]})
+        telemetry.gauges(
+            "phishing", {"drift": [{"name": "errors", "value": 0.1, "threshold": None, "signals": signals}]}
+        )
     found = registry.get_sample_value("headrace_drift_signals_total", {"model": "phishing", "monitor": "errors"})
     assert found == 4.0

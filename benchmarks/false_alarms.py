@@ -1,0 +1,47 @@
+"""`python -m benchmarks.false_alarms`: how often each monitor calls out where nothing changes, as a Markdown table."""
+
+from collections.abc import Mapping
+from random import Random
+from typing import Any
+
+from service.domain.events import Task
+from service.domain.monitoring import MonitorSpec
+from service.learning.monitors import Batch
+from service.learning.monitors.calibration import History, Subject, Trial, calibrated
+
+RECORDED, SEED = 100_000, 42
+WRONG = 0.1
+TRIAL = Trial(events=200_000, target=100_000, seed=SEED)
+MONITORS: Mapping[str, Mapping[str, Any]] = {
+    **{name: {"detector": name} for name in ("ADWIN", "DDM", "EDDM", "HDDM_A", "HDDM_W", "PageHinkley", "KSWIN")},
+    "psi": {"on": "feature:x", "metric": "psi", "threshold": 0.1},
+    "ks": {"on": "feature:x", "metric": "ks", "threshold": 0.05},
+    "mean_shift": {"on": "feature:x", "metric": "mean_shift", "threshold": 0.1},
+    "Accuracy": {"on": "metric:Accuracy", "below": 0.88},
+}
+
+
+def main() -> None:
+    """One row a monitor: river's defaults, or a limit that is rather loose."""
+    history = _history()
+    print("| monitor | limit | false alarms in 100,000 events | share of the time in drift | at most one |")
+    print("|---|---|---|---|---|")
+    for name, given in MONITORS.items():
+        spec = MonitorSpec(name=name, **given)
+        one = calibrated(spec, history, subject=Subject(Task.BINARY, SEED), trial=TRIAL)
+        limit, suggested = (f"`{one.parameter}: {value:g}`" for value in (one.value or 0, one.suggested or 0))
+        shown = suggested if one.suggested is not None else one.note
+        print(f"| {name} | {limit} | {one.per_100000:.4g} | {one.in_drift:.1%} | {shown} |", flush=True)
+
+
+def _history() -> History:
+    """A model that is wrong one time in ten, and a feature that is normally distributed."""
+    rng = Random(SEED)
+    truths = [rng.random() < 0.5 for _ in range(RECORDED)]
+    labels = [truth != (rng.random() < WRONG) for truth in truths]
+    values = {"x": [rng.gauss(0, 1) for _ in range(RECORDED)]}
+    return History(Batch(truths, labels, None, values.__getitem__), RECORDED)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""What monitors have found, written with the commit that covers it."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection, delete, insert, select
+
+from service.domain.monitoring import MOST_SIGNALS, DriftSignal
+from service.domain.registry import LineageId
+from service.storage import rows
+from service.storage.database import Database
+from service.storage.tables import drift_signals, lineages
+
+
+class SqlSignals:
+    """Implements `ports.Signals`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def newest_first(self, name: str, *, monitor: str | None = None, limit: int) -> Sequence[DriftSignal]:
+        """Of every lineage of the model, of one monitor or of all."""
+        wanted = select(drift_signals).where(drift_signals.c.model == name)
+        if monitor is not None:
+            wanted = wanted.where(drift_signals.c.monitor == monitor)
+        with self._database.reading() as connection:
+            found = connection.execute(wanted.order_by(drift_signals.c.id.desc()).limit(limit))
+            return [rows.drift_signal(row) for row in found]
+
+    def after(self, name: str, number: int) -> Sequence[DriftSignal]:
+        """Those with greater ids, oldest first."""
+        wanted = select(drift_signals).where(drift_signals.c.model == name, drift_signals.c.id > number)
+        with self._database.reading() as connection:
+            return [rows.drift_signal(row) for row in connection.execute(wanted.order_by(drift_signals.c.id))]
+
+
+def write(
+    connection: Connection, lineage: LineageId, sequence: int, *, signals: Sequence[DriftSignal], now: datetime
+) -> None:
+    """The newest of them, and no more of the model than are kept."""
+    model = connection.execute(select(lineages.c.model).where(lineages.c.id == lineage)).scalar_one()
+    of_commit = {"model": model, "lineage": lineage, "sequence": sequence, "created_at": now}
+    connection.execute(insert(drift_signals), [{**of_commit, **_values(one)} for one in signals[-MOST_SIGNALS:]])
+    of_model = drift_signals.c.model == model
+    newest = select(drift_signals.c.id).where(of_model).order_by(drift_signals.c.id.desc())
+    border = connection.execute(newest.offset(MOST_SIGNALS).limit(1)).scalar()
+    if border is not None:
+        connection.execute(delete(drift_signals).where(of_model, drift_signals.c.id <= border))
+
+
+def _values(signal: DriftSignal) -> dict[str, object]:
+    return {
+        "monitor": signal.monitor,
+        "topic": signal.at.topic,
+        "partition": signal.at.partition,
+        "position": signal.offset,
+        "ts": signal.ts,
+        "value": signal.value,
+        "threshold": signal.threshold,
+        "evidence": dict(signal.evidence),
+    }

@@ -1,0 +1,35 @@
+"""Drift signals in memory."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from service.domain.monitoring import MOST_SIGNALS, DriftSignal
+from service.domain.registry import Lease
+
+
+class MemorySignals:
+    """Implements `ports.Signals`; what a commit would write is given to `commit`."""
+
+    def __init__(self) -> None:
+        self._rows: list[tuple[str, DriftSignal]] = []
+        self._last = 0
+
+    def commit(self, name: str, lease: Lease, signals: Sequence[DriftSignal]) -> None:
+        """With a number each; the oldest of the model go."""
+        for one in signals:
+            self._last += 1
+            kept = replace(one, id=self._last, lineage=lease.lineage, created_at=lease.expires_at)
+            self._rows.append((name, kept))
+        gone = {one.id for one in self._of(name)[:-MOST_SIGNALS]}
+        self._rows = [(model, one) for model, one in self._rows if one.id not in gone]
+
+    def newest_first(self, name: str, *, monitor: str | None = None, limit: int) -> Sequence[DriftSignal]:
+        """Of every lineage of the model, of one monitor or of all."""
+        return [one for one in reversed(self._of(name)) if monitor in {None, one.monitor}][:limit]
+
+    def after(self, name: str, number: int) -> Sequence[DriftSignal]:
+        """Those with greater ids, oldest first."""
+        return [one for one in self._of(name) if one.id > number]
+
+    def _of(self, name: str) -> list[DriftSignal]:
+        return [one for model, one in self._rows if model == name]

@@ -1,0 +1,119 @@
+"""Drift signals are kept with the commit that covers them, in SQL and in memory alike."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from service.domain import monitoring
+from service.domain.events import TopicPartition
+from service.domain.monitoring import DriftSignal
+from service.domain.registry import Lease, Origin
+from service.errors import LeaseLostError
+from service.ports import Signals
+from service.storage.registry import Registry
+from service.testing.signals import MemorySignals
+from tests.contract.registry_values import AT, NAME, commit, leased
+
+
+def signal(monitor: str, offset: int) -> DriftSignal:
+    """One of some monitor."""
+    evidence = {"metric": "psi", "worst": {"bin": "up to 3", "window": 0.5, "reference": 0.1}}
+    return DriftSignal(monitor, AT, offset, 1000 + offset, 0.3, None if monitor == "adwin" else 0.25, evidence)
+
+
+class Desk:
+    """A registry's signals and their twin, written together."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry, self.memory = registry, MemorySignals()
+        self.lease = leased(registry)
+        self.sequence = 0
+
+    def commit(self, *signals: DriftSignal) -> None:
+        """A checkpoint with these."""
+        self.sequence += 1
+        self.registry.checkpoints.commit(commit(self.lease, self.sequence, signals=signals))
+        self.memory.commit(NAME, self.lease, signals)
+
+    @property
+    def both(self) -> Sequence[Signals]:
+        """What is asked."""
+        return self.registry.signals, self.memory
+
+
+@pytest.fixture
+def desk(registry: Registry) -> Desk:
+    """With a model that has found nothing."""
+    return Desk(registry)
+
+
+def plain(found: Sequence[DriftSignal]) -> list[DriftSignal]:
+    """Without what the registry gives them."""
+    return [replace(one, id=0, lineage=0, created_at=None) for one in found]
+
+
+def test_signals_come_with_their_commit(desk: Desk) -> None:
+    """All of a signal is kept, newest first, and with it when and by which lineage it was committed."""
+    desk.commit(signal("adwin", 3), signal("age", 7))
+    desk.commit()
+    desk.commit(signal("age", 27))
+    for signals in desk.both:
+        found = signals.newest_first(NAME, limit=10)
+        assert plain(found) == [signal("age", 27), signal("age", 7), signal("adwin", 3)]
+        assert {one.lineage for one in found} == {desk.lease.lineage}
+        assert all(one.created_at is not None for one in found)
+
+
+def test_signals_of_one_monitor(desk: Desk) -> None:
+    """By monitor, no more than asked for, and none of another model."""
+    desk.commit(*(signal(name, number) for number, name in enumerate(["a", "b", "a", "a"])))
+    for signals in desk.both:
+        assert [one.offset for one in signals.newest_first(NAME, monitor="a", limit=2)] == [3, 2]
+        assert signals.newest_first("other", limit=5) == []
+
+
+def test_signals_after_one_that_is_known(desk: Desk) -> None:
+    """Whoever remembers the last id gets what came since, oldest first."""
+    desk.commit(signal("a", 1), signal("a", 2))
+    for signals in desk.both:
+        known = signals.newest_first(NAME, limit=1)[0].id
+        assert signals.after(NAME, known) == []
+    desk.commit(signal("a", 3), signal("a", 4))
+    for signals in desk.both:
+        known = signals.newest_first(NAME, limit=3)[-1].id
+        assert [one.offset for one in signals.after(NAME, known)] == [3, 4]
+
+
+def test_the_newest_are_kept(desk: Desk) -> None:
+    """No more of a model than the limit, in one commit or over several."""
+    most = monitoring.MOST_SIGNALS
+    desk.commit(*(signal("a", number) for number in range(most - 1)))
+    desk.commit(*(signal("a", number) for number in range(most - 1, most + 2)))
+    for signals in desk.both:
+        offsets = [one.offset for one in signals.newest_first(NAME, limit=2 * most)]
+        assert offsets == list(range(most + 1, 1, -1))
+
+
+def test_no_signal_without_its_commit(registry: Registry) -> None:
+    """A commit that is refused leaves no signal."""
+    lease = leased(registry)
+    stale = Lease(lease.lineage, lease.holder, lease.epoch + 1, lease.expires_at)
+    with pytest.raises(LeaseLostError):
+        registry.checkpoints.commit(commit(stale, signals=[signal("a", 1)]))
+    assert registry.signals.newest_first(NAME, limit=1) == []
+
+
+def test_signals_fall_back_with_their_checkpoints(desk: Desk) -> None:
+    """What will be learned again will be found again."""
+    desk.commit(signal("a", 1))
+    desk.commit(signal("a", 11))
+    desk.registry.changes.fall_back(desk.lease, to_sequence=1, origin=Origin("learner", reason="unreadable"))
+    assert [one.offset for one in desk.registry.signals.newest_first(NAME, limit=5)] == [1]
+
+
+def test_positions_may_be_on_a_labels_topic(desk: Desk) -> None:
+    """A label that came later has a position of its own."""
+    late = replace(signal("a", 1), at=TopicPartition("labels", 3))
+    desk.commit(late)
+    assert plain(desk.registry.signals.newest_first(NAME, limit=1)) == [late]
