@@ -53,10 +53,10 @@ def train_here(settings: Settings, file: Path, *, nonce: str, wait_for_lease: bo
 
 
 def trainer_child(settings: Settings, file: Path, nonce: str) -> int:
-    """The role's exit code under the supervisor."""
+    """The role's exit code under the supervisor; where another trainer holds a lease it stands by."""
     try:
         with reported():
-            train_here(settings, file, nonce=nonce)
+            train_here(settings, file, nonce=nonce, wait_for_lease=True)
     except typer.Exit as done:
         return done.exit_code
     except Exception:  # noqa: BLE001 - the supervisor restarts the child; here the reason is logged

@@ -123,3 +123,18 @@ def test_another_address_than_loopback_is_refused(tmp_path: Path) -> None:
     """Without authentication the health routes are not opened to the network."""
     with pytest.raises(ConfigurationError, match="loopback"):
         config.load(written(tmp_path, f"learner: {{host: 0.0.0.0}}\n{MODEL}"))
+
+
+@pytest.mark.parametrize(
+    ("cron", "expected"),
+    [
+        ("0 3 * *", "expected five fields"),
+        ("61 3 * * *", "expected a cron expression"),
+        ("0 3 * * mon-xyz", "weekday name"),
+    ],
+)
+def test_a_schedule_that_cannot_be_followed(tmp_path: Path, cron: str, expected: str) -> None:
+    """It is found when the file is read, with its line, and not when the trainer starts."""
+    path = written(tmp_path, MODEL + f'    retrain:\n      cron: "{cron}"\n')
+    with pytest.raises(ConfigurationError, match=rf"headrace.yaml:[78]: models\[0\].retrain.*{expected}"):
+        config.load(path)
