@@ -114,6 +114,27 @@ class Guard:
                 refused.append((truth, fault.reason, fault.detail))
         return admitted, refused
 
+    def _uniform(self, events: Sequence[Event]) -> UniformBatch | None:
+        """The batch, learned whole, where it passes at the limits of its beginning.
+
+        Limits only widen while values are accepted, so event by event would admit it as well.
+        """
+        batch = UniformBatch.of(events, features=self._features, label=self._label)
+        if batch is None or not batch.passes(self._spec):
+            return None
+        batch.learn()
+        self._accepted += len(events)
+        return batch
+
+    def _one_by_one(self, events: Sequence[Event], admitted: list[Event], refused: list[Refused]) -> None:
+        for event in events:
+            fault = self._fault(event)
+            if fault is None:
+                self._learn(event)
+                admitted.append(event)
+            else:
+                refused.append(Refused(event, fault.reason, fault.detail))
+
     def admit_columns(self, columns: Sequence[Column], *, rows: int) -> bool:
         """Learn so many events by their columns where all of them pass at the limits of their beginning; else nothing.
 
@@ -138,27 +159,6 @@ class Guard:
         largest = min(self._spec.max_magnitude, LARGEST_INTEGER)
         low, high = known.limits(self._spec.range_factor)
         return known.warm and max(low, -largest) <= column.low and column.high <= min(high, largest)
-
-    def _uniform(self, events: Sequence[Event]) -> UniformBatch | None:
-        """The batch, learned whole, where it passes at the limits of its beginning.
-
-        Limits only widen while values are accepted, so event by event would admit it as well.
-        """
-        batch = UniformBatch.of(events, features=self._features, label=self._label)
-        if batch is None or not batch.passes(self._spec):
-            return None
-        batch.learn()
-        self._accepted += len(events)
-        return batch
-
-    def _one_by_one(self, events: Sequence[Event], admitted: list[Event], refused: list[Refused]) -> None:
-        for event in events:
-            fault = self._fault(event)
-            if fault is None:
-                self._learn(event)
-                admitted.append(event)
-            else:
-                refused.append(Refused(event, fault.reason, fault.detail))
 
     def _fault(self, event: Event) -> _Fault | None:
         """What is wrong; ranges are judged last, all of them, so that all notice a new norm."""
