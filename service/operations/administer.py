@@ -63,6 +63,7 @@ def carry_out(services: Services, command: Command, lease: Lease, *, session: "S
     }
     if services.commands.get(command.id).status is not CommandStatus.PENDING:
         return lease
+    _log.info("command_begun", model=command.model, kind=command.kind, command=command.id)
     try:
         outcome, after = acts[command.kind]()
     except (UnavailableError, LeaseLostError):
@@ -75,7 +76,7 @@ def carry_out(services: Services, command: Command, lease: Lease, *, session: "S
         services.commands.settle(command.id, status=CommandStatus.REFUSED, outcome=outcome)
         raise
     services.commands.settle(command.id, status=CommandStatus.DONE, outcome=outcome)
-    _log.info("command_done", model=command.model, kind=command.kind, outcome=outcome)
+    _log.info("command_done", model=command.model, kind=command.kind, command=command.id, outcome=outcome)
     if session is not None and command.kind in {CommandKind.FREEZE, CommandKind.UNFREEZE}:
         session.frozen = command.kind is CommandKind.FREEZE
         session.paused_because = str(command.arguments.get("reason", ""))

@@ -12,16 +12,18 @@ from service.ports import Footprint
 Place: TypeAlias = tuple[TopicPartition, int]
 """A partition and an offset."""
 
-DETAIL = "the process died twice while learning it"
+DEATHS_THAT_CONVICT = 3
+"""Two may be chance: few records are learned before a first commit, so that kills meet one of them again."""
+DETAIL = f"the process died {DEATHS_THAT_CONVICT} times while learning it"
 SUSPICIOUS_STARTS = 3
 REACH = 2048
 """Offsets that are suspected where all that is known is the position at which starts failed."""
 
 
 class Suspicion:
-    """A death within many records makes all of them suspects; two within one record convict it.
+    """A death within many records makes all of them suspects; three within one record convict it.
 
-    A process that is killed for reasons of its own dies in another record each time. `waiting` are records that
+    A process that is killed for reasons of its own dies in other records. `waiting` are records that
     lie behind the position and are not learned yet: they wait for a micro-batch to fill.
     """
 
@@ -39,7 +41,8 @@ class Suspicion:
         deaths = footprint.suspects()
         self._died = [run for run in deaths if _ahead(run, position) or _holds(run, waiting)]
         self._suspects = list(self._died)
-        self._convicted = {run for run in self._suspects if run.last - run.first == 1 and deaths[run] > 1}
+        often = {run for run in self._suspects if deaths[run] >= DEATHS_THAT_CONVICT}
+        self._convicted = {run for run in often if run.last - run.first == 1}
         known = [Run(at.topic, at.partition, offset, offset + 1) for at, offset in condemned]
         self._suspects += known
         self._convicted.update(known)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from http.client import HTTPConnection
 from itertools import cycle, islice
 from pathlib import Path
@@ -188,7 +189,7 @@ class Deployment:
             return State(
                 counts=dict(+learner.counts),
                 report=learner.report(),
-                probes=[learner.predict(x) for x, _ in islice(datasets.Phishing(), 100)],
+                probes=probed(learner),
                 position=checkpoint.position.to_json(),
                 order=order,
             )
@@ -203,10 +204,21 @@ class Deployment:
         return [sys.executable, "-m", "service", *arguments]
 
 
-def phishing_events(count: int, *, long_ids: bool = False) -> list[bytes]:
-    """Events with distinct ids, from river's data set over and over."""
-    rows = islice(cycle(list(datasets.Phishing())), count)
-    return [msgspec.json.encode({"id": _id(i, long_ids=long_ids), "x": x, "y": y}) for i, (x, y) in enumerate(rows)]
+def probed(learner: Learner) -> list[Any]:
+    """Its predictions on a probe set."""
+    return [learner.predict(x) for x, _ in _phishing()[:100]]
+
+
+def phishing_events(count: int, *, first: int = 0, long_ids: bool = False) -> list[bytes]:
+    """Events with distinct ids counted from `first`, from river's data set over and over."""
+    rows = islice(cycle(_phishing()), first, first + count)
+    numbered = enumerate(rows, start=first)
+    return [msgspec.json.encode({"id": _id(i, long_ids=long_ids), "x": x, "y": y}) for i, (x, y) in numbered]
+
+
+@cache
+def _phishing() -> list[tuple[dict[str, Any], bool]]:
+    return list(datasets.Phishing())
 
 
 def _id(number: int, *, long_ids: bool) -> int | str:
@@ -255,12 +267,12 @@ def kill(process: "subprocess.Popen[bytes]") -> None:
     process.wait(timeout=10)
 
 
-def wait_until(reached: Any, *, timeout_s: float = 120.0) -> None:
+def wait_until(reached: Any, *, timeout_s: float = 120.0, every_s: float = 0.05) -> None:
     """Poll until `reached()`."""
     end = time.monotonic() + timeout_s
     while not reached():
         assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.05)
+        time.sleep(every_s)
 
 
 def fill(disk: Path) -> Path:

@@ -1,12 +1,11 @@
 """Looking into versions, and learning a lineage again from its artifact and its order journal."""
 
 from bisect import bisect_left
-from collections import defaultdict
-from itertools import islice
+from collections import defaultdict, deque
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
-from river import datasets
 
 from service.bootstrap import App
 from service.domain.events import Records, TopicPartition
@@ -14,7 +13,7 @@ from service.domain.position import Position
 from service.domain.registry import Version
 from service.domain.specification import ModelSpec
 from service.learning.learner import Learner
-from tests.acceptance.harness import Deployment, State
+from tests.acceptance.harness import Deployment, State, probed
 
 
 def misled(values: list[bytes]) -> list[bytes]:
@@ -32,8 +31,7 @@ def versions(deployment: Deployment) -> list[Version]:
 def probes(deployment: Deployment, digest: str) -> list[Any]:
     """The predictions of an artifact on a probe set."""
     with deployment.app() as app:
-        learner = opened(app, digest)
-        return [learner.predict(x) for x, _ in islice(datasets.Phishing(), 100)]
+        return probed(opened(app, digest))
 
 
 def opened(app: App, digest: str) -> Learner:
@@ -56,9 +54,16 @@ class Rederived:
 
     def lineage(self, origin: Version) -> bytes:
         """Learn what the lineage that began with this version learned; its state."""
+        deque(self.commits(origin), maxlen=0)
+        return self.learner.state()
+
+    def commits(self, origin: Version) -> Iterator[Position]:
+        """The same, as it was at the start and after each commit: the positions it stood at then."""
         self.learner = Learner(self._spec, payload(self._app, origin.digest))
+        position = origin.position
+        yield position
         decoder = self._app.decoder(self._spec)
-        for segment in self._app.registry.checkpoints.journal(origin.lineage):
+        for segment in self._app.registry.checkpoints.journal(origin.lineage, scores=False):
             for run in segment.order:
                 at = TopicPartition(run.topic, run.partition)
                 stream = self._stream[at]
@@ -66,14 +71,14 @@ class Rederived:
                 rows = stream[first:last]
                 columns = zip(*rows, strict=True) if rows else ([], [], [])
                 self.learner.learn(decoder.decode(Records(at, *map(list, columns), run.last)))
-        return self.learner.state()
+                position = position.advanced({at: run.last})
+            yield position
 
     def same_as(self, state: State) -> bool:
         """Whether counts, metrics and predictions are exactly those."""
-        found = [self.learner.predict(x) for x, _ in islice(datasets.Phishing(), 100)]
         assert dict(+self.learner.counts) == state.counts
         assert self.learner.report() == state.report
-        assert found == state.probes
+        assert probed(self.learner) == state.probes
         return True
 
     def _read(self) -> dict[TopicPartition, list[tuple[int, int, bytes]]]:

@@ -1,8 +1,6 @@
 """Promise 1: every valid event changes a lineage exactly once, through any death."""
 
-import os
 import random
-import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -11,14 +9,15 @@ import pytest
 
 from service.domain.position import merged
 from service.domain.registry import CheckpointStep
-from tests.acceptance.harness import PHISHING, Deployment, State, phishing_events, terminate, wait_until
+from tests.acceptance.harness import PHISHING, Deployment, State, phishing_events, wait_until
 from tests.acceptance.rederived import Rederived
+from tests.acceptance.storms import SOON_S, Learners
 
 DEATHS = 30
 BETWEEN_DEATHS = 2500
 EVENTS = DEATHS * BETWEEN_DEATHS
-DEATHS_OF_A_DAEMON = 5
-"""More, and its supervisor would wait longer and longer before it starts another learner."""
+STARTING, LONGEST_LIFE_S = 0.3, 0.5
+"""The share of learners that may be killed while they start, and how long the others learn at most."""
 
 
 @pytest.fixture(params=["log", "kafka-python", "librdkafka"])
@@ -51,32 +50,23 @@ def calm_large(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[bytes], S
     return events, calm.state()
 
 
-def learner_of(daemon: int) -> int | None:
-    """The process that learns, while there is one."""
-    children = Path(f"/proc/{daemon}/task/{daemon}/children").read_text(encoding="ascii").split()
-    return int(children[0]) if children else None
-
-
 def learn_through_deaths(deployment: Deployment, events: list[bytes], *, partitions: int = 1, seed: int) -> None:
     """Thirty times: publish some events, SIGKILL the daemon's learner at a random moment; let the last one finish."""
     chance = random.Random(seed)
-    unlearned = 0
+    learners = Learners(deployment)
+    learning = 0
     deployment.publish([], partitions=partitions)
-    for first in range(0, DEATHS, DEATHS_OF_A_DAEMON):
-        daemon = deployment.start("run")
-        last = None
-        for number in range(first, first + DEATHS_OF_A_DAEMON):
-            wait_until(lambda last=last, pid=daemon.pid: learner_of(pid) not in {None, last})
-            last = learner_of(daemon.pid)
-            chunk = range(number * BETWEEN_DEATHS, (number + 1) * BETWEEN_DEATHS)
-            keys = [str(i).encode() for i in chunk] if partitions > 1 else None
-            deployment.publish([events[i] for i in chunk], partitions=partitions, keys=keys)
-            time.sleep(chance.uniform(0.0, 0.5))
-            unlearned += deployment.learned() < chunk.stop
-            assert last is not None, deployment.log()[-3000:]
-            os.kill(last, signal.SIGKILL)
-        assert terminate(daemon) == 0, deployment.log()[-3000:]
-    assert unlearned >= DEATHS // 2, "the learner had nothing left to learn when it was killed"
+    for number in range(DEATHS):
+        learners.living()
+        chunk = range(number * BETWEEN_DEATHS, (number + 1) * BETWEEN_DEATHS)
+        keys = [str(i).encode() for i in chunk] if partitions > 1 else None
+        deployment.publish([events[i] for i in chunk], partitions=partitions, keys=keys)
+        if chance.random() > STARTING:
+            wait_until(lambda: learners.learning, every_s=SOON_S)
+        time.sleep(chance.uniform(0.0, LONGEST_LIFE_S))
+        learning += learners.kill() and deployment.learned() < chunk.stop
+    learners.end()
+    assert learning >= DEATHS // 2, "most learners had nothing to learn when they were killed"
     deployment.command("learn", "--until-end")
 
 

@@ -330,4 +330,4 @@ def test_an_event_that_kills_the_process(tmp_path: Path, culprit: int) -> None:
     assert +Counter(checkpoint.metrics["counts"]) == {"learned": len(events) - 1, "dead": 1}
     accuracy = checkpoint.metrics["cumulative"]["Accuracy"]
     assert accuracy == bare_accuracy([*events[:culprit], *events[culprit + 1 :]])
-    assert found.log().count("role_restarts") == 3
+    assert found.log().count("role_restarts") == 4

@@ -123,7 +123,7 @@ def test_an_event_of_a_batch_that_kills_the_process(tmp_path: Path, culprit: int
     payload = require(found, culprit, events)
     assert payload != bad or not waits
     assert json.loads(payload)["x"] == json.loads(bad)["x"]
-    assert found.log().count("role_restarts") in {3, 4}
+    assert found.log().count("role_restarts") in {4, 5}
 
 
 @pytest.mark.slow
@@ -132,6 +132,6 @@ def test_an_event_of_the_last_batch_kills_the_process(tmp_path: Path) -> None:
     events = phishing_events(100)
     found = deployment(tmp_path)
     found.publish([*events[:98], killer(events[98]), events[99]])
-    codes = [found.command("learn", "--until-end", check=False).returncode for _ in range(4)]
-    assert codes == [9, 9, 9, 0]
+    codes = [found.command("learn", "--until-end", check=False).returncode for _ in range(5)]
+    assert codes == [9, 9, 9, 9, 0]
     assert json.loads(require(found, 98, events, rest=True))["id"] == 98

@@ -1,108 +1,132 @@
-"""SIGKILL around a rollback: it is carried out once, and every event is learned once."""
+"""A storm of SIGKILLs over rollbacks: each is carried out once, and every event is learned once."""
 
 import random
-import time
-from itertools import islice
+from collections.abc import Sequence
+from itertools import groupby, zip_longest
 from pathlib import Path
 
 import pytest
-from river import datasets
 
 from service.bootstrap import App
+from service.domain.events import TopicPartition
+from service.domain.position import Position
 from service.domain.registry import CommandKind, CommandStatus, Role, Version
 from service.learning.learner import Learner, restored
-from tests.acceptance.harness import PHISHING, Deployment, kill, phishing_events, terminate, wait_until
-from tests.acceptance.rederived import Rederived, misled, opened, payload, probes
+from tests.acceptance.harness import PHISHING, Deployment, State, probed
+from tests.acceptance.rederived import Rederived, opened, payload
+from tests.acceptance.rollback_storm import Asked, RollbackStorm
+from tests.acceptance.storms import Supply
 
-
-def spans(app: App, version: Version) -> dict[int, tuple[int, int]]:
-    """What a lineage learned of each partition; no offset may be missing in between, or come twice."""
-    found: dict[int, tuple[int, int]] = {}
-    for segment in app.registry.checkpoints.journal(version.lineage):
-        for run in segment.order:
-            first, last = found.get(run.partition, (run.first, run.first))
-            assert run.first == last, "the journal repeats or skips offsets"
-            found[run.partition] = (first, run.last)
-    return found
-
-
-BEFORE, AFTER = 10_000, 60_000
+ROLLBACKS, DEATHS = 10, 30
+AHEAD = 15_000
 
 
 @pytest.fixture(params=["embedded", "services", "four partitions"])
-def stormy(request: pytest.FixtureRequest, tmp_path: Path, topic: str) -> Deployment:
-    """A model with a snapshot of its first events, and many more to learn."""
+def threatened(request: pytest.FixtureRequest, tmp_path: Path, topic: str) -> tuple[Deployment, int]:
+    """A model that has learned nothing yet, and how many partitions its topic is to have."""
     kafka = url = None
     if request.param == "services":
-        broker = request.getfixturevalue("broker")
-        kafka = {"bootstrap_servers": broker.bootstrap, "driver": "librdkafka"}
+        kafka = {"bootstrap_servers": request.getfixturevalue("broker").bootstrap, "driver": "librdkafka"}
         url = request.getfixturevalue("postgres_url")
     deployment = Deployment(tmp_path / "stormy", {**PHISHING, "events": topic}, registry_url=url, kafka=kafka)
-    many = 4 if request.param == "four partitions" else 1
-    events = phishing_events(BEFORE + AFTER)
-    keys = [str(i).encode() for i in range(len(events))] if many > 1 else None
-    deployment.publish(events[:BEFORE], partitions=many, keys=keys[:BEFORE] if keys else None)
-    deployment.command("learn", "--until-end")
-    with deployment.app() as app:
-        assert app.act("phishing", CommandKind.SNAPSHOT, {}, actor="test") == "version 2"
-    deployment.publish(misled(events[BEFORE:]), partitions=many, keys=keys[BEFORE:] if keys else None)
-    return deployment
-
-
-def kill_around_a_rollback(deployment: Deployment, *, deaths: int, seed: int) -> None:
-    """Ask for a rollback while the learner runs, kill it and its successors about then, and let one finish."""
-    chance = random.Random(seed)
-    learner = deployment.start("learn")
-    wait_until(lambda: deployment.learned() > BEFORE)
-    asking = deployment.start("model", "rollback", "phishing", "--to", "2", "--reason", "misled", "--wait")
-    with deployment.app() as app:
-        registry = app.registry
-        wait_until(lambda: registry.commands.pending("phishing") or len(registry.history.versions("phishing")) > 2)
-    for _ in range(deaths):
-        time.sleep(chance.uniform(0.0, 0.3))
-        kill(learner)
-        learner = deployment.start("learn")
-        opened_before = deployment.log().count("session_opened")
-        wait_until(lambda before=opened_before: deployment.log().count("session_opened") > before)
-    assert asking.wait(timeout=60) == 0, deployment.log()[-3000:]
-    wait_until(lambda: deployment.learned() == BEFORE + AFTER, timeout_s=60)
-    assert terminate(learner) == 0
+    return deployment, 4 if request.param == "four partitions" else 1
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [3])
-def test_sigkill_during_a_rollback(stormy: Deployment, seed: int) -> None:
-    """One rollback, one champion, every event once; learning the journals again gives exactly the same model."""
-    kill_around_a_rollback(stormy, deaths=4, seed=seed)
-    state = stormy.state()
-    assert state.counts == {"learned": BEFORE + AFTER}
-    with stormy.app() as app:
-        registry = app.registry
-        initial, snapshot, rollback = registry.history.versions("phishing")
-        assert [one.kind for one in (initial, snapshot, rollback)] == ["initial", "snapshot", "rollback"]
-        assert rollback.parent == snapshot.number
-        lineages = registry.history.lineages("phishing")
-        assert [one.id for one in lineages if one.role is Role.CHAMPION] == [rollback.lineage]
-        assert registry.models.get("phishing").champion == rollback.lineage
-        assert registry.commands.get(2).status is CommandStatus.DONE
-        assert not registry.commands.pending("phishing")
-        assert [one.action for one in registry.history.audit("phishing")] == ["register", "snapshot", "rollback"]
-        require_each_offset_once(app, initial, rollback)
-        again = Rederived(app)
-        old = again.lineage(initial)
-        assert again.learner.counts == opened(app, rollback.digest).counts
-        combined = Learner(app.spec("phishing"), restored(old, payload(app, snapshot.digest)))
-        restored_here = [combined.predict(x) for x, _ in islice(datasets.Phishing(), 100)]
-        assert restored_here == probes(stormy, rollback.digest) == probes(stormy, snapshot.digest)
-        again.lineage(rollback)
-        assert again.same_as(state)
+def test_sigkill_during_rollbacks(threatened: tuple[Deployment, int], seed: int) -> None:
+    """Thirty deaths, ten rollbacks: one champion, each done once, every event learned once, as the journals tell."""
+    deployment, partitions = threatened
+    with deployment.app() as app:
+        supply = Supply(deployment, app.sink(), partitions=partitions, ahead=AHEAD)
+        storm = RollbackStorm(deployment, app, supply, random.Random(seed))
+        storm.rage(ROLLBACKS)
+        require_a_storm(storm)
+        state = deployment.state()
+        assert state.counts == {"learned": supply.published}
+        require_all_done(app, storm.asked)
+        require_one_champion(app)
+        require_what_journals_tell(app, state)
 
 
-def require_each_offset_once(app: App, initial: Version, rollback: Version) -> None:
-    """The old lineage learned up to the rollback's position, the new one everything after it."""
-    at_rollback = {at.partition: offset for at, offset in rollback.position.offsets.items()}
-    old, new = spans(app, initial), spans(app, rollback)
-    assert {partition: last for partition, (_, last) in old.items()} == at_rollback
-    assert all(first == at_rollback[partition] for partition, (first, _) in new.items())
-    ends = {partition: new.get(partition, old[partition])[1] for partition in old}
-    assert sum(ends.values()) == BEFORE + AFTER
+def require_a_storm(storm: RollbackStorm) -> None:
+    """Most deaths hit a learner that was learning and had more to learn, and some a rollback in the middle."""
+    assert len(storm.deaths) == DEATHS
+    learning = [death for death in storm.deaths if death.learning and death.left]
+    assert len(learning) >= DEATHS * 2 // 3, f"the storm ran dry, or hit learners that only started: {storm.deaths}"
+    assert storm.deaths_within() >= ROLLBACKS // 3, "hardly a rollback was killed while it was carried out"
+
+
+def require_all_done(app: App, asked: Sequence[Asked]) -> None:
+    """Each command was carried out once, in the order of asking, and made the version that it should."""
+    registry = app.registry
+    assert not registry.commands.pending("phishing")
+    assert {registry.commands.get(one.number).status for one in asked} == {CommandStatus.DONE}
+    versions = registry.history.versions("phishing")
+    _, *entries = registry.history.audit("phishing")
+    for one, before, after, entry in zip(asked, versions[:-1], versions[1:], entries, strict=True):
+        assert (after.number, after.kind, after.reason) == (before.number + 1, one.kind, one.reason)
+        assert after.parent == (one.goal or before.number)
+        assert (after.lineage != before.lineage) == (one.kind is CommandKind.ROLLBACK)
+        assert (entry.action, entry.reason, entry.to_version) == (one.kind, one.reason, after.number)
+        assert entry.from_version == (before if one.goal else after).number
+
+
+def require_one_champion(app: App) -> None:
+    """The lineage of the newest version, and all before it are retired."""
+    lineages = app.registry.history.lineages("phishing")
+    champion = app.registry.history.versions("phishing")[-1].lineage
+    assert [one.id for one in lineages if one.role is Role.CHAMPION] == [champion]
+    assert [one.role for one in lineages] == [Role.RETIRED] * ROLLBACKS + [Role.CHAMPION]
+    assert app.registry.models.get("phishing").champion == champion
+
+
+def require_what_journals_tell(app: App, state: State) -> None:
+    """Each lineage goes on where the one before it ended, and learning all of them again gives every version exactly."""
+    versions = app.registry.history.versions("phishing")
+    reigns = [list(made) for _, made in groupby(versions, key=lambda version: version.lineage)]
+    again, changed = Rederived(app), 0
+    for (origin, *snapshots), following in zip_longest(reigns, reigns[1:]):
+        end = following[0].position if following else Position.from_json(state.position)
+        require_no_gap(app, origin, end)
+        require_snapshots(app, again, origin, snapshots)
+        if following:
+            (goal,) = (one for one in versions if one.number == following[0].parent)
+            require_restored(app, again.learner, goal, following[0])
+            changed += probed(again.learner) != probed(opened(app, following[0].digest))
+    assert again.same_as(state)
+    assert changed >= ROLLBACKS // 2, "rollbacks that change nothing prove nothing"
+
+
+def require_no_gap(app: App, origin: Version, end: Position) -> None:
+    """From the position of its first version to `end`, offset by offset."""
+    offsets = dict(origin.position.offsets)
+    for segment in app.registry.checkpoints.journal(origin.lineage, scores=False):
+        for run in segment.order:
+            at = TopicPartition(run.topic, run.partition)
+            assert run.first == offsets[at], "the journal repeats or skips offsets"
+            offsets[at] = run.last
+    assert offsets == end.offsets
+
+
+def require_snapshots(app: App, again: Rederived, origin: Version, snapshots: Sequence[Version]) -> None:
+    """Learned again, the lineage is what its snapshots hold when it comes to their positions."""
+    waiting = list(snapshots)
+    for position in again.commits(origin):
+        while waiting and waiting[0].position == position:
+            require_same(again.learner, opened(app, waiting.pop(0).digest))
+    assert not waiting
+
+
+def require_restored(app: App, old: Learner, goal: Version, rollback: Version) -> None:
+    """What the rollback made is the goal's model, with the counts and metrics of the lineage that gave way."""
+    made = restored(old.state(), payload(app, goal.digest))
+    require_same(Learner(app.spec("phishing"), made), opened(app, rollback.digest))
+    assert probed(opened(app, rollback.digest)) == probed(opened(app, goal.digest))
+
+
+def require_same(one: Learner, other: Learner) -> None:
+    """Equal counts, metrics and predictions."""
+    assert one.counts == other.counts
+    assert one.report() == other.report()
+    assert probed(one) == probed(other)

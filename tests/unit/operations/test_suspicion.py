@@ -51,10 +51,10 @@ def test_records_of_a_slice_are_taken_one_by_one(tmp_path: Path) -> None:
     assert found.at_once(elsewhere, LIMIT) == LIMIT
 
 
-def test_two_deaths_within_one_record_convict_it(tmp_path: Path) -> None:
+def test_three_deaths_within_one_record_convict_it(tmp_path: Path) -> None:
     """The record is convicted, alone, and no other one."""
     die(tmp_path, within=records(20, 30))
-    for _ in range(2):
+    for _ in range(3):
         assert not started(tmp_path).convicts(records(23, 24))
         die(tmp_path, within=records(23, 24))
     found = started(tmp_path)
@@ -65,8 +65,8 @@ def test_two_deaths_within_one_record_convict_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("deaths", [2, 5])
 def test_deaths_of_other_causes_convict_nothing(tmp_path: Path, deaths: int) -> None:
-    """A process that is killed again and again within the same slice, or in other records, blames none of them."""
-    for number in range(deaths):
+    """A process that is killed again and again within the same slice, or in one record by chance twice, blames none."""
+    for number in [*range(deaths), *range(deaths)]:
         die(tmp_path, within=records(20, 30))
         die(tmp_path, within=records(20 + number, 21 + number))
     found = started(tmp_path)
@@ -101,8 +101,8 @@ def waits(folder: Path, *offsets: int, position: int = 100) -> Suspicion:
 
 
 def test_what_waits_for_a_micro_batch_stays_suspected(tmp_path: Path) -> None:
-    """A record behind the position that two deaths convict is named while it waits, and forgotten when it does not."""
-    for _ in range(2):
+    """A record behind the position that three deaths convict is named while it waits, and forgotten when it does not."""
+    for _ in range(3):
         found = waits(tmp_path, *BATCH)
         assert found.convicted([(AT, offset) for offset in BATCH]) == []
         found.mark(AT, [18])
