@@ -3,7 +3,7 @@
 A row that was resolved stays for a few commits: whoever falls back to a checkpoint before that needs it again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, select, text, update
@@ -51,11 +51,7 @@ class SqlPending:
             if not self._database.is_sqlite:
                 found: Any = connection.execute(_FIND_POSTGRES, {"pool": pool, "keys": list(keys)})
                 return [WaitingRow(bytes(row.key), row.kind, row.ts, bytes(row.payload)) for row in found]
-            return [
-                row
-                for start in range(0, len(keys), MOST_KEYS)
-                for row in _some(connection, pool, keys[start : start + MOST_KEYS])
-            ]
+            return [row for some in portions(keys) for row in _some(connection, pool, some)]
 
     def after(self, lineage: LineageId, key: bytes, *, limit: int) -> Sequence[WaitingRow]:
         """Those that wait under greater keys, in the order of keys."""
@@ -70,6 +66,18 @@ class SqlPending:
         with self._database.reading() as connection:
             where = (pending.c.pool == pool_of(connection, lineage), pending.c.resolved.is_(None))
             return int(connection.execute(select(func.count()).select_from(pending).where(*where)).scalar_one())
+
+
+def portions(keys: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    """All of them, in portions of few different lengths: each shorter one is filled up with its last key.
+
+    Every connection keeps the statements that it has prepared, and one of a thousand parameters takes tens of
+    kilobytes: with a text for every length they would pile up.
+    """
+    for start in range(0, len(keys), MOST_KEYS):
+        some = list(keys[start : start + MOST_KEYS])
+        length = min(1 << (len(some) - 1).bit_length(), MOST_KEYS)
+        yield some + [some[-1]] * (length - len(some))
 
 
 def pool_of(connection: Connection, lineage: LineageId) -> int:
