@@ -234,6 +234,13 @@ def test_csv_columns_must_hold_id_and_label() -> None:
         LabelDecoder(LabelFieldsSpec(format="csv", columns=("key", "y"), id="number"), Task.BINARY)
 
 
+@pytest.mark.parametrize("columns", [("id", "y", "y"), ("id", "y", "note", "note")])
+def test_csv_columns_have_names_of_their_own(columns: tuple[str, ...]) -> None:
+    """A name that stands twice is refused when it is configured, whether or not it is that of a part."""
+    with pytest.raises(ConfigurationError, match=rf"label_fields\.columns: found '{columns[-1]}' more than once"):
+        LabelDecoder(LabelFieldsSpec(format="csv", columns=columns), Task.BINARY)
+
+
 def model(**changes: Any) -> ModelSpec:
     """A model whose labels have a topic of their own."""
     named = {"name": "m", "task": "binary", "events": "events", "labels": "labels"}
