@@ -162,8 +162,15 @@ class Archiver:
                 self._wait(str(error), seconds=FIRST_WAIT_S)
 
     def _flush(self, one: Partition) -> None:
-        self._patiently("archive", one.flush)
+        self._patiently("archive", one.flush, meanwhile=self._measure)
         self._acknowledge()
+
+    def _measure(self) -> None:
+        """The lag grows while nothing becomes durable: that is when it is looked at."""
+        try:
+            self._tell_lag(self._bounds())
+        except (UnavailableError, NotFoundError) as error:
+            _log.debug("lag_not_measured", error=str(error))
 
     def _acknowledge(self) -> None:
         self._source.acknowledge(Position({at: one.held.next for at, one in self._partitions.items()}))
@@ -210,8 +217,11 @@ class Archiver:
         except HeadraceError as error:
             _log.warning("archive_not_tidied", error=str(error))
 
-    def _patiently(self, service: str, act: Callable[[], T]) -> None:
-        """Until it is done or the archiver is stopped; what was taken stays, and is never taken twice."""
+    def _patiently(self, service: str, act: Callable[[], T], *, meanwhile: Callable[[], None] | None = None) -> None:
+        """Until it is done or the archiver is stopped; what was taken stays, and is never taken twice.
+
+        After each try in vain comes `meanwhile`.
+        """
         wait_s = FIRST_WAIT_S
         while True:
             if self._keeper.lost is not None:
@@ -220,6 +230,8 @@ class Archiver:
                 act()
             except (UnavailableError, NotFoundError) as error:
                 self._note_down(service, error)
+                if meanwhile is not None:
+                    meanwhile()
                 if self.stop.wait(wait_s):
                     return
                 wait_s = min(wait_s * 2, LONGEST_WAIT_S)

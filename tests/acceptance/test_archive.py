@@ -178,6 +178,26 @@ def test_disk_is_full(small_disk: Path) -> None:
     require_whole(deployment, events)
 
 
+def test_the_lag_grows_while_nothing_can_be_written(tmp_path: Path) -> None:
+    """Where the archive's folder is gone the metric says how far it falls behind, and when it has caught up."""
+    deployment, events = deployed(tmp_path), phishing_events(3000)
+    folder, aside = tmp_path / "var" / "archive", tmp_path / "var" / "aside"
+    deployment.publish(events[:1000])
+    archiver = deployment.start("archive")
+    port = archiver_port(deployment, archiver.pid)
+    wait_until(lambda: archived(deployment) == 1000)
+    folder.rename(aside)
+    folder.touch()
+    for start, end in ((1000, 1500), (1500, 3000)):
+        deployment.publish(events[start:end])
+        wait_until(lambda behind=end - 1000: metric(port, "headrace_archive_lag_events") == behind, timeout_s=15)
+    folder.unlink()
+    aside.rename(folder)
+    wait_until(lambda: metric(port, "headrace_archive_lag_events") == 0, timeout_s=30)
+    assert terminate(archiver) == 0
+    require_whole(deployment, events)
+
+
 def archiver_port(deployment: Deployment, pid: int) -> int:
     """Where the archiver answers."""
     told = f"pid={pid} port="
