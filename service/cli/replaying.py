@@ -68,13 +68,27 @@ def roll_back(app: App, name: str, wish: Wish, *, reason: str, dry_run: bool, as
     if dry_run:
         show(summary(app.services, found), as_json=as_json)
         return
-    if wish.freeze:
-        app.act(name, CommandKind.FREEZE, {"reason": reason or "a rollback replays"}, actor=actor())
-        found = outlook(app.services, name, wish)
-    lineage = begin(app.services, found, origin=Origin(actor(), reason=reason))
+    if wish.freeze and found.model.frozen:
+        _say(f"{name} is frozen already, and stays so until `headrace model unfreeze {name}`")
+        found = replace(found, wish=replace(wish, freeze=False))
+    found, lineage = _begun(app, found, reason=reason)
     _say(_announced(found))
     outcome = _to_the_end(_own(app.services, secrets.token_hex(6)), lineage)
     _say(outcome or f"stopped; `headrace replay` or `headrace run` goes on with the rollback of {name}")
+
+
+def _begun(app: App, found: Outlook, *, reason: str) -> tuple[Outlook, Lineage]:
+    """The replay in the registry; a model that was frozen for one that cannot begin goes on."""
+    origin, name = Origin(actor(), reason=reason), found.model.name
+    if not found.wish.freeze:
+        return found, begin(app.services, found, origin=origin)
+    app.act(name, CommandKind.FREEZE, {"reason": reason or "a rollback replays"}, actor=actor())
+    try:
+        found = outlook(app.services, name, found.wish)
+        return found, begin(app.services, found, origin=origin)
+    except HeadraceError:
+        app.act(name, CommandKind.UNFREEZE, {"reason": "the rollback has not begun"}, actor=actor())
+        raise
 
 
 def wished(app: App, name: str, exclude: Sequence[str], goal: Chosen | None, *, freeze: bool, accept_gap: bool) -> Wish:

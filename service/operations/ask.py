@@ -24,21 +24,26 @@ def ask(services: Services, model: str, *, kind: CommandKind, arguments: Json, a
     return command.outcome
 
 
-def _carry_out_here(services: Services, command: Command, lineage: LineageId) -> Command | None:
-    """Do all that waits under the lease, oldest first, if nobody else holds that."""
+def carry_out_all(services: Services, model: str, champion: LineageId) -> bool:
+    """Do all that waits under the champion's lease, oldest first; False where that is another process's."""
     try:
-        lease = services.leases.acquire(lineage, holder=services.holder, ttl_s=services.lease_ttl_s)
+        lease = services.leases.acquire(champion, holder=services.holder, ttl_s=services.lease_ttl_s)
     except LeaseHeldError:
-        return None
+        return False
     try:
-        for waiting in services.commands.pending(command.model):
+        for waiting in services.commands.pending(model):
             after = carry_out(services, waiting, lease)
             if after.lineage != lease.lineage:
                 services.leases.release(lease)
                 lease = after
     finally:
         services.leases.release(lease)
-    return services.commands.get(command.id)
+    return True
+
+
+def _carry_out_here(services: Services, command: Command, champion: LineageId) -> Command | None:
+    done = carry_out_all(services, command.model, champion)
+    return services.commands.get(command.id) if done else None
 
 
 def _wait(services: Services, command: Command, *, wait_s: float) -> Command:

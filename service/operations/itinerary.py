@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 
-from service.domain.exclusion import Stretch, offsets, shown
-from service.domain.order import beyond, minus, touches
+from service.domain.exclusion import Stretch, offsets
+from service.domain.order import beyond, minus
 from service.domain.position import Run
 from service.domain.registry import LineageId
 from service.domain.replaying import Plan
 from service.errors import RefusedError
+from service.operations.excluded_since import require_unlearned
 from service.operations.history_feed import Leg
 from service.operations.past import Past, past_of
 from service.operations.services import Services
@@ -20,6 +21,7 @@ class Itinerary:
         self._services = services
         self._model = model
         self._plan = plan
+        self._lineage = lineage
         line = past_of(services, model).lines[lineage]
         self.done = line.order
 
@@ -28,7 +30,9 @@ class Itinerary:
         position = self._services.checkpoints.newest_first(self._plan.follow)[0].position
         past = past_of(self._services, self._model)
         stretches = self._stretches()
-        self._require_clean(past, stretches, learned=[*self.done, *read])
+        self._require_followed(past)
+        learned = past.lines[self._lineage].order
+        require_unlearned(self._services, self._model, self._plan, learned=learned, read=[*self.done, *read])
         goal = minus(past.lines[self._plan.follow].order, offsets(stretches))
         rest = minus(beyond(goal, [*self.done, *read]), self._plan.gaps)
         return Leg(rest, position, stretches)
@@ -38,17 +42,10 @@ class Itinerary:
         known = self._services.exclusions.list(self._model, removed=True)
         return [one.stretch for one in known if one.removed_at is None or one.id in self._plan.exclusions]
 
-    def _require_clean(self, past: Past, stretches: Sequence[Stretch], *, learned: Sequence[Run]) -> None:
+    def _require_followed(self, past: Past) -> None:
         if past.champion != self._plan.follow:
             msg = (
                 f"found another champion of {self._model} than lineage {self._plan.follow}, which this replay follows; "
                 f"ask for the rollback again, and see `headrace model history {self._model}`"
-            )
-            raise RefusedError(msg)
-        hit = next((one for one in offsets(stretches) if touches(learned, [one])), None)
-        if hit is not None:
-            msg = (
-                f"found {shown(hit)} excluded after this replay of {self._model} had learned it; "
-                "ask for the rollback again"
             )
             raise RefusedError(msg)

@@ -7,6 +7,8 @@ from service.domain.registry import Checkpoint, Command, Json, Lease, LineageId,
 from service.domain.replaying import Plan, Promotion
 from service.domain.specification import ModelSpec
 from service.errors import NotFoundError
+from service.operations.excluded_since import require_unlearned
+from service.operations.past import past_of
 from service.operations.services import Services
 
 
@@ -16,8 +18,12 @@ def origin_of(command: Command) -> Origin:
 
 
 def promote(services: Services, command: Command, lease: Lease) -> tuple[str, Lease]:
-    """What became of it, and the lease to go on with: that of the lineage that has taken over."""
+    """What became of it, and the lease to go on with: that of the lineage that has taken over.
+
+    RefusedError where it has learned what is excluded by now: nothing that is excluded may begin to serve.
+    """
     lineage, plan = _planned(services, command)
+    require_unlearned(services, command.model, plan, learned=past_of(services, command.model).lines[lineage].order)
     newest = services.checkpoints.newest_first(lineage)[0]
     left_out = _left_out(services, command.model, plan)
     promotion = Promotion(

@@ -13,7 +13,7 @@ from service.domain.events import Reason, TopicPartition
 from service.domain.registry import CommandKind, Lease, Lineage, Origin, Role
 from service.domain.replaying import Plan
 from service.errors import LeaseLostError, RefusedError
-from service.operations.ask import ask
+from service.operations.ask import ask, carry_out_all
 from service.operations.checkpoint import Committer
 from service.operations.history import History
 from service.operations.history_feed import HistoryFeed
@@ -65,6 +65,7 @@ def replay(
         raise
     except RefusedError as error:
         services.replays.cancel(lineage.id, origin=Origin("replay", reason=str(error)))
+        _unfreeze(services, lineage)
         raise
     finally:
         services.leases.release(lease)
@@ -132,6 +133,13 @@ def _take_over(services: Services, lineage: Lineage) -> str:
         if taken_over(services, lineage):
             return f"lineage {lineage.id} has taken over"
         raise
+
+
+def _unfreeze(services: Services, lineage: Lineage) -> None:
+    """Where the champion stood still for this replay, and nobody is there to have it go on."""
+    champion = services.models.get(lineage.model).champion
+    if lineage.plan is not None and lineage.plan.get("freeze") and champion is not None:
+        carry_out_all(services, lineage.model, champion)
 
 
 def _plan_of(lineage: Lineage) -> Plan:

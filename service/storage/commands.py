@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import select, update
 
 from service.domain.registry import Command, CommandKind, CommandStatus, Json
 from service.errors import NotFoundError
@@ -20,18 +20,8 @@ class SqlCommands:
     def request(self, name: str, kind: CommandKind, *, arguments: Json, actor: str) -> Command:
         """A pending row."""
         with self._database.writing() as connection:
-            done = connection.execute(
-                insert(commands).values(
-                    model=name,
-                    kind=kind,
-                    arguments=arguments,
-                    status=CommandStatus.PENDING,
-                    requested_by=actor,
-                    requested_at=self._database.now(connection),
-                    outcome="",
-                )
-            )
-            number = writes.new_id(done)
+            now = self._database.now(connection)
+            number = writes.command(connection, name, kind, arguments=arguments, actor=actor, now=now)
         return self.get(number)
 
     def pending(self, name: str) -> Sequence[Command]:

@@ -10,6 +10,7 @@ from service.domain.exclusion import shown
 from service.domain.pending import NEVER_MS, WaitingRows
 from service.domain.registry import (
     AuditEntry,
+    CommandKind,
     Lease,
     Lineage,
     LineageId,
@@ -86,16 +87,20 @@ class SqlReplays:
             return rows.version(connection.execute(select(versions).where(*where)).one()), lease
 
     def cancel(self, lineage: LineageId, *, origin: Origin) -> None:
-        """Retire it, unless it has taken over."""
+        """Retire it, unless it has taken over; whoever writes the champion is asked to end a freeze that was for it."""
         with self._database.writing() as connection:
             now = self._database.now(connection)
             where = (lineages.c.id == lineage, lineages.c.role == Role.REPLAYING)
-            name = connection.execute(select(lineages.c.model).where(*where)).scalar()
-            if name is not None:
+            found = connection.execute(select(lineages).where(*where)).one_or_none()
+            if found is not None:
                 connection.execute(update(lineages).where(*where).values(role=Role.RETIRED))
                 evidence = {"lineage": lineage}
-                entry = AuditEntry(name, origin.actor, "cancel_replay", origin.reason, evidence=evidence)
+                entry = AuditEntry(found.model, origin.actor, "cancel_replay", origin.reason, evidence=evidence)
                 writes.entry(connection, entry, now=now)
+                if found.plan.get("freeze"):
+                    why = {"reason": f"the replay in lineage {lineage} was given up"}
+                    kind = CommandKind.UNFREEZE
+                    writes.command(connection, found.model, kind, arguments=why, actor=origin.actor, now=now)
 
     def unfinished(self) -> Sequence[Lineage]:
         """Of every model, oldest first."""

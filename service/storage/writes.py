@@ -9,6 +9,7 @@ from sqlalchemy import Connection, CursorResult, delete, func, insert, select, u
 from service.domain.position import Position, Run
 from service.domain.registry import (
     AuditEntry,
+    CommandKind,
     CommandStatus,
     DeadLetter,
     Json,
@@ -112,7 +113,10 @@ def newest_version(connection: Connection, lineage: LineageId) -> VersionNumber:
 
 
 def crown(connection: Connection, model: str, ends: tuple[LineageId, LineageId], *, spec: Json, digest: str) -> None:
-    """From the old champion to the new one, if the old one still is it; replays of the old line are given up."""
+    """From the old champion to the new one, if the old one still is it.
+
+    Replays of the old line are given up, and a freeze that was for them ends.
+    """
     old, new = ends
     done = connection.execute(
         update(models)
@@ -123,8 +127,27 @@ def crown(connection: Connection, model: str, ends: tuple[LineageId, LineageId],
         msg = f"found another champion of {model} than lineage {old}; see `headrace model history {model}`"
         raise RefusedError(msg)
     replaying = (lineages.c.model == model, lineages.c.role == Role.REPLAYING, lineages.c.id != new)
+    given_up = connection.execute(select(lineages.c.plan).where(*replaying)).scalars().all()
     connection.execute(update(lineages).where(lineages.c.id == old).values(role=Role.RETIRED))
     connection.execute(update(lineages).where(*replaying).values(role=Role.RETIRED))
+    if any(plan.get("freeze") for plan in given_up):
+        connection.execute(update(models).where(models.c.name == model).values(frozen=False))
+
+
+def command(
+    connection: Connection, model: str, kind: CommandKind, *, arguments: Json, actor: str, now: datetime
+) -> int:
+    """A pending row; its number."""
+    values = {
+        "model": model,
+        "kind": kind,
+        "arguments": arguments,
+        "status": CommandStatus.PENDING,
+        "requested_by": actor,
+        "requested_at": now,
+        "outcome": "",
+    }
+    return new_id(connection.execute(insert(commands).values(**values)))
 
 
 def alias(connection: Connection, model: str, name: str, *, version: int) -> None:

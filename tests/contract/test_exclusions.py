@@ -222,6 +222,26 @@ class TestReplays:
         assert registry.models.get(NAME).champion == other
         assert registry.history.lineages(NAME)[-1].role is Role.CHAMPION
 
+    def test_giving_up_ends_the_freeze(self, registry: Registry) -> None:
+        """Whoever writes the champion is asked to go on, if it was frozen for the replay that is given up."""
+        lease = leased(registry)
+        plan = beginning(lease.lineage).plan
+        for freeze in (False, True):
+            lineage = registry.replays.begin(beginning(lease.lineage, plan=replace(plan, freeze=freeze))).id
+            registry.replays.cancel(lineage, origin=Origin("bob"))
+            asked = [(one.kind, one.requested_by) for one in registry.commands.pending(NAME)]
+            assert asked == [(CommandKind.UNFREEZE, "bob")] * freeze
+
+    @pytest.mark.parametrize("asked", [True, False])
+    def test_another_champion_ends_the_freeze(self, registry: Registry, asked: bool) -> None:
+        """A rollback that cancels a replay has the model learn again, if it was frozen for the replay."""
+        lease = leased(registry)
+        registry.changes.set_frozen(lease, frozen=True, origin=Origin("ann"))
+        plan = replace(beginning(lease.lineage).plan, freeze=asked)
+        registry.replays.begin(beginning(lease.lineage, plan=plan))
+        registry.changes.succeed(succession(lease))
+        assert registry.models.get(NAME).frozen is not asked
+
     def test_the_order_alone(self, registry: Registry) -> None:
         """The journal can be read without its scores."""
         lease = leased(registry)
