@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from service.bootstrap import archive
+from service.bootstrap.heap import Heap
 from service.bootstrap.streams import open_sink, open_source
 from service.config import Settings
 from service.domain.archive import ArchivedTopic, ArchiveStep, Brought
@@ -231,15 +232,16 @@ def _services(
         holder=str(Holder.current()),
         lease_ttl_s=settings.lease.ttl,
         make_topics=settings.stream.kind == "log",
-        tidy=partial(_tidy, settings),
+        tidy=partial(_tidy, settings, Heap()),
         reached=reached,
         archive=partial(archive.archive_of, parts),
         archiving=parts,
     )
 
 
-def _tidy(settings: Settings) -> None:
-    """Apply the embedded log's retention; a broker looks after its own."""
+def _tidy(settings: Settings, heap: Heap) -> None:
+    """Give memory back, and apply the embedded log's retention; a broker looks after its own."""
+    heap.give_back()
     if settings.stream.kind == "log":
         sink = log.LogSink(settings.stream.log.path)
         sink.prune(retention_s=settings.stream.log.retention)

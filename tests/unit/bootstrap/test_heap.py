@@ -1,0 +1,38 @@
+"""Memory that was freed goes back to the system."""
+
+import subprocess
+import sys
+
+PROGRAM = """
+import sys
+from benchmarks.machine import resident_bytes
+from service.bootstrap.heap import Heap
+
+heap = Heap(every_s=float(sys.argv[1]))
+heap.give_back()
+held = [bytes(20_000) for _ in range(5_000)]
+before = resident_bytes()
+held = held[::2]
+kept = resident_bytes()
+heap.give_back()
+print(before - kept, before - resident_bytes())
+"""
+
+
+def freed(every_s: float) -> tuple[int, int]:
+    """How many of 50 MB that lie between others are given back by freeing them, and by the heap."""
+    done = subprocess.run([sys.executable, "-c", PROGRAM, str(every_s)], capture_output=True, text=True, check=True)
+    by_itself, by_heap = map(int, done.stdout.split())
+    return by_itself, by_heap
+
+
+def test_free_pages_go_back() -> None:
+    """What is freed between other objects stays resident until the heap gives it back."""
+    by_itself, by_heap = freed(0.0)
+    assert by_itself < 5_000_000
+    assert by_heap > 30_000_000
+
+
+def test_not_too_often() -> None:
+    """Asked again soon, it does nothing."""
+    assert freed(60.0)[1] < 5_000_000
