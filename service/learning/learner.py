@@ -9,7 +9,6 @@ from typing import Any, cast
 import msgspec
 
 from service.domain.events import Decoded, Event, EventId, Reason, Refusal, TopicPartition, Truth
-from service.domain.monitoring import DriftSignal
 from service.domain.position import Run, merged
 from service.domain.specification import ModelSpec
 from service.errors import ArtifactError
@@ -99,18 +98,15 @@ class Learner:
         refusals.sort(key=attrgetter("offset"))
         return Outcome(counts, refusals, signals, arranged.outcomes, arranged.delays_ms)
 
-    def flush(self, *, watch: Watch | None = None) -> Outcome:
-        """Learn micro-batches that are not full; only where the stream is known to have ended."""
-        counts: Counter[str] = Counter()
-        refusals: list[Refusal] = []
-        signals: list[DriftSignal] = []
+    def flush(self, *, watch: Watch | None = None) -> Iterator[tuple[TopicPartition, Outcome]]:
+        """Learn what waits, full or not, a partition at a time; only where the stream is known to have ended."""
         for at in self._batch.partitions():
             learned = self._batch.flush(at, watch=watch)
-            signals += self._scoring.score(at, learned)
-            counts.update(learned=len(learned.items), dead=len(learned.failed))
-            refusals += [_refusal(one, b"") for one in self._failures(at, learned.failed, Arranged())]
-        self.counts.update(counts)
-        return Outcome(counts, refusals, signals)
+            signals = self._scoring.score(at, learned)
+            counts = Counter(learned=len(learned.items), dead=len(learned.failed))
+            refusals = [_refusal(one, b"") for one in self._failures(at, learned.failed, Arranged())]
+            self.counts.update(counts)
+            yield at, Outcome(counts, refusals, signals)
 
     def skip(self, at: TopicPartition, refusal: Refusal) -> Outcome:
         """Leave one record out, for a reason found outside of learning."""

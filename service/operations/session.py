@@ -114,10 +114,9 @@ class Session:
 
     def flush_partial(self) -> None:
         """Learn what waits for a micro-batch to fill; for a stream that has ended."""
-        outcome = self.learner.flush(watch=self._suspicion)
-        self._suspicion.end()
-        if outcome.counts:
-            self._take(next(iter(self.position.offsets), TopicPartition(self.spec.events, 0)), outcome)
+        for at, outcome in self.learner.flush(watch=self._suspicion):
+            self._suspicion.end()
+            self._take(at, outcome)
 
     def commit_now(self) -> None:
         """Make everything learned durable before returning."""

@@ -93,7 +93,8 @@ class _Scored:
                 self._advance(run)
         finally:
             history.close()
-        learner.flush()
+        for _ in learner.flush():
+            pass
         return {**learner.report(), "counts": dict(+learner.counts)}
 
     def _advance(self, run: Run) -> None:
