@@ -22,7 +22,8 @@ from benchmarks.label_contestants import labelled, sustained
 from benchmarks.laps import Lap, Stopwatch
 from benchmarks.machine import resident_bytes
 from benchmarks.retraining_contestants import polars_alone, retraining
-from service.bootstrap import build_estimator, open_app
+from service.bootstrap import open_app
+from service.bootstrap.wiring import build_estimator
 from service.cli.context import set_up_logging
 from service.config import load
 from service.domain.events import Records, TopicPartition

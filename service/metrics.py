@@ -66,20 +66,22 @@ class PrometheusTelemetry:
             "headrace_model_metric", "Prequential.", ["model", "role", "metric", "window"], registry=registry
         )
         self.champion_version = Gauge("headrace_champion_version", "Its number.", ["model"], registry=registry)
-        self.drift_value = Gauge("headrace_drift_value", "A monitor's value.", ["model", "monitor"], registry=registry)
-        self.drift_threshold = Gauge(
-            "headrace_drift_threshold", "Where its value is a drift.", ["model", "monitor"], registry=registry
-        )
-        self.drift_signals = Counter(
-            "headrace_drift_signals", "Changes that a monitor saw.", ["model", "monitor"], registry=registry
-        )
         self.promotions = Counter("headrace_promotions", "Challengers that took over.", ["model"], registry=registry)
         self.rollbacks = Counter("headrace_rollbacks", "Carried out.", ["model"], registry=registry)
         self.dead_letters = Counter("headrace_dead_letters", "Refused events.", ["model", "reason"], registry=registry)
         self.retries = Counter("headrace_retries", "Unreachable services.", ["service"], registry=registry)
+        self._declare_drift(registry)
         self._declare_labels(registry)
         self._declare_archive(registry)
         self._declare_jobs(registry)
+
+    def _declare_drift(self, registry: CollectorRegistry) -> None:
+        which = ["model", "monitor"]
+        self.drift_value = Gauge("headrace_drift_value", "A monitor's value.", which, registry=registry)
+        self.drift_threshold = Gauge(
+            "headrace_drift_threshold", "Where its value is a drift.", which, registry=registry
+        )
+        self.drift_signals = Counter("headrace_drift_signals", "Changes that a monitor saw.", which, registry=registry)
 
     def _declare_labels(self, registry: CollectorRegistry) -> None:
         self.label_outcomes = Counter("headrace_labels", "Labels by outcome.", ["model", "outcome"], registry=registry)

@@ -15,6 +15,7 @@ from typing import Any
 from service.bootstrap import archive
 from service.bootstrap.heap import Heap
 from service.bootstrap.streams import open_sink, open_source
+from service.bootstrap.wiring import build_estimator, environment, failpoint, services_of
 from service.config import Settings
 from service.domain.archive import ArchivedTopic, ArchiveStep, Brought
 from service.domain.events import TopicPartition
@@ -193,63 +194,12 @@ def open_app(settings: Settings, *, telemetry: Telemetries | None = None) -> Ite
     """Connections are opened here and closed at the end of the block."""
     storage = settings.storage
     key = load_key(storage.key_file)
-    reached = _failpoint(settings.failpoint)
+    reached = failpoint(settings.failpoint)
     with open_registry(
         storage.url, artifacts=storage.artifacts, key=key, environment=environment(), reached=reached
     ) as registry:
-        services = _services(settings, registry, telemetry or NullTelemetry(), reached=reached)
+        services = services_of(settings, registry, telemetry or NullTelemetry(), reached=reached)
         yield App(settings, registry, services)
-
-
-def _services(
-    settings: Settings,
-    registry: Registry,
-    telemetry: Telemetries,
-    *,
-    reached: Callable[[CheckpointStep | ArchiveStep], None],
-) -> Services:
-    parts = archive.archiving(settings, registry, telemetry, reached=reached)
-    return Services(
-        models=registry.models,
-        history=registry.history,
-        leases=registry.leases,
-        checkpoints=registry.checkpoints,
-        changes=registry.changes,
-        commands=registry.commands,
-        dead_letters=registry.dead_letters,
-        pending=registry.pending,
-        outbox=registry.outbox,
-        exclusions=registry.exclusions,
-        replays=registry.replays,
-        signals=registry.signals,
-        sealer=registry.signer,
-        telemetry=telemetry,
-        source=lambda group: open_source(settings, group),
-        sink=lambda: open_sink(settings),
-        decoder=make_decoder,
-        footprint=lambda name: MappedFootprint(Path(settings.storage.key_file).parent / "run" / f"{name}.mark"),
-        build=build_estimator,
-        environment=environment(),
-        holder=str(Holder.current()),
-        lease_ttl_s=settings.lease.ttl,
-        make_topics=settings.stream.kind == "log",
-        tidy=partial(_tidy, settings, Heap()),
-        reached=reached,
-        archive=partial(archive.archive_of, parts),
-        frames=partial(archive.frames_of, parts),
-        archiving=parts,
-        training=Training(registry.jobs, registry.job_runs, registry.openings, registry.trainers, telemetry),
-        challengers=registry.challengers,
-    )
-
-
-def _tidy(settings: Settings, heap: Heap) -> None:
-    """Give memory back, and apply the embedded log's retention; a broker looks after its own."""
-    heap.give_back()
-    if settings.stream.kind == "log":
-        sink = log.LogSink(settings.stream.log.path)
-        sink.prune(retention_s=settings.stream.log.retention)
-        sink.close()
 
 
 def rehearse(settings: Settings) -> None:
@@ -261,41 +211,3 @@ def rehearse(settings: Settings) -> None:
         except ConfigurationError as error:
             msg = f"model {spec.name}: {error}"
             raise ConfigurationError(msg) from error
-
-
-def build_estimator(spec: ModelSpec) -> tuple[Any, frozenset[tuple[str, str]]]:
-    """A new estimator, and the classes of the user's own that its artifacts may name."""
-    if spec.factory is not None:
-        estimator = estimators.load_factory(spec.factory)
-        estimators.require_batch(estimator, batch=spec.learn.batch)
-        return estimator, estimators.allowed_classes_of(estimator)
-    return estimators.build(spec.estimator, task=spec.task, seed=spec.seed), frozenset()
-
-
-def environment() -> Mapping[str, str]:
-    """What a version records of where it was made."""
-    packages = ("headrace", "river", "numpy", "scikit-learn")
-    return {"python": platform.python_version(), **{name: _version(name) for name in packages}}
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
-
-
-def _failpoint(text: str | None) -> Callable[[CheckpointStep | ArchiveStep], None]:
-    """`lease_proved:2` kills the process when that step is reached for the second time; for tests."""
-    if text is None:
-        return lambda _step: None
-    name, _, count = text.partition(":")
-    left = [int(count or 1)]
-
-    def reached(step: CheckpointStep | ArchiveStep) -> None:
-        if step == name:
-            left[0] -= 1
-            if left[0] == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    return reached

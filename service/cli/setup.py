@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from service.bootstrap import environment, open_app, rehearse
+from service.bootstrap import open_app, rehearse
 from service.bootstrap.streams import open_source
+from service.bootstrap.wiring import environment
 from service.cli.context import ConfigOption, Exit, JsonOption, reported, say, show
 from service.config import Settings, load, place
 from service.errors import ConfigurationError, HeadraceError

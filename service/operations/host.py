@@ -1,6 +1,5 @@
 """One process learning one or several models."""
 
-import gc
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +24,7 @@ from service.errors import (
 from service.operations.administer import carry_out
 from service.operations.aside import aside
 from service.operations.checkpoint import Committer
+from service.operations.collector import spare_the_collector
 from service.operations.enrol import begin_anew, enrol, stream_end
 from service.operations.feed import Feed, Start
 from service.operations.keep_leases import LeaseKeeper
@@ -43,7 +43,6 @@ HANDS = 2
 HAND_OVER_S = 2.0
 LOOK_AGAIN_S = 0.5
 IDLE_S = 0.01
-COLLECT_AFTER = (50_000, 20, 50)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +98,7 @@ class Host:
         for spec in self.specs:
             self._open_model(spec)
         self._ends = self._stream_ends() if self.options.until_end else None
-        _spare_the_collector()
+        spare_the_collector()
         self._loop()
 
     def _loop(self) -> None:
@@ -294,10 +293,3 @@ class Host:
             _log.info("waiting", reason=reason)
         self.waits_for = reason
         self.stop.wait(seconds)
-
-
-def _spare_the_collector() -> None:
-    """What is imported and opened stays, and events are no cycles: looking for garbage among them costs a tenth."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*COLLECT_AFTER)

@@ -62,16 +62,7 @@ class SqlChanges:
             if succession.kind is VersionKind.ROLLBACK:
                 challenger_rows.give_up(connection, succession.model, f"rolled back to version {number}", now=now)
                 job_rows.stop_open(connection, succession.model, f"rolled back to version {number}", now=now)
-            written = AuditEntry(
-                succession.model,
-                succession.origin.actor,
-                "apply" if succession.registers is not None else ACTIONS[succession.kind],
-                succession.origin.reason,
-                before,
-                number,
-                succession.evidence,
-            )
-            writes.entry(connection, written, now=now)
+            writes.entry(connection, _explained(succession, before, number), now=now)
             writes.settled(connection, succession.origin, f"version {number} {succession.outcome}".strip(), now=now)
             return self._version(connection, succession.model, number), lease
 
@@ -186,3 +177,9 @@ class SqlChanges:
     def _version(self, connection: Connection, model: str, number: int) -> Version:
         statement = select(versions).where(versions.c.model == model, versions.c.number == number)
         return rows.version(connection.execute(statement).one())
+
+
+def _explained(succession: Succession, before: VersionNumber, after: VersionNumber) -> AuditEntry:
+    action = "apply" if succession.registers is not None else ACTIONS[succession.kind]
+    origin = succession.origin
+    return AuditEntry(succession.model, origin.actor, action, origin.reason, before, after, succession.evidence)

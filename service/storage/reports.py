@@ -8,7 +8,8 @@ from service.domain.registry import VersionNumber
 from service.domain.report import Report, ReportFormat
 from service.errors import NotFoundError
 from service.storage.database import Database
-from service.storage.tables import reports, versions
+from service.storage.report_tables import reports
+from service.storage.tables import versions
 
 
 class SqlReports:

@@ -12,7 +12,6 @@ from sqlalchemy import (
     Dialect,
     Double,
     ForeignKey,
-    ForeignKeyConstraint,
     Index,
     Integer,
     LargeBinary,
@@ -296,15 +295,4 @@ archives = Table(
     Column("epoch", BigInteger, nullable=False),
     Column("expires_at", Moment, nullable=False),
     Column("updated_at", Moment, nullable=False),
-)
-
-reports = Table(
-    "reports",
-    metadata,
-    Column("model", String(64), primary_key=True),
-    Column("version", Integer, primary_key=True, autoincrement=False),
-    Column("format", String(16), primary_key=True),
-    Column("text", Text, nullable=False),
-    Column("created_at", Moment, nullable=False),
-    ForeignKeyConstraint(["model", "version"], ["versions.model", "versions.number"], ondelete="CASCADE"),
 )

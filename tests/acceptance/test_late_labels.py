@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from river import datasets, evaluate, metrics, stream
 
-from service.bootstrap import build_estimator
+from service.bootstrap.wiring import build_estimator
 from service.domain.position import Position
 from service.domain.specification import ModelSpec
 from tests.acceptance.harness import PHISHING, Deployment, kill, metric, terminate, wait_until

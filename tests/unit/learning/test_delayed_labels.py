@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from river import datasets, evaluate, stream
 
-from service.bootstrap import build_estimator
+from service.bootstrap.wiring import build_estimator
 from service.domain.events import Decoded, Event, EventId, TopicPartition, Truth
 from service.domain.specification import ModelSpec
 from service.learning.learner import Learner

@@ -130,7 +130,7 @@ def test_numbers_of_one_layout_come_in_columns(task: Task, more: dict[str, Any])
 def test_what_is_learned_depends_on_the_events_alone(values: list[bytes], sizes: list[int], columnar: bool) -> None:
     """In columns or not, polled in any runs: the same predictions, counts, guard and metrics, after a restart too."""
     text = {"name": "m", "task": "binary", "events": "t", "estimator": "linear_model.LogisticRegression"}
-    spec = ModelSpec.model_validate({**text, "learn": {"batch": 7}})
+    spec = ModelSpec.model_validate({**text, "learn": {"batch": 7}, "guard": {"max_event_bytes": LIMIT}})
     fresh = Learner.new(spec, preprocessing.StandardScaler() | linear_model.LogisticRegression())
     whole = Learner(spec, fresh)
     whole.learn(make_decoder(spec).decode(run(values)))

@@ -1,0 +1,116 @@
+"""Which adapter stands behind which port."""
+
+import importlib.metadata
+import os
+import platform
+import signal
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from service.bootstrap import archive
+from service.bootstrap.heap import Heap
+from service.bootstrap.streams import open_sink, open_source
+from service.config import Settings
+from service.domain.archive import ArchiveStep
+from service.domain.registry import CheckpointStep
+from service.domain.specification import ModelSpec
+from service.learning import estimators
+from service.operations.services import Services, Training
+from service.ports import Telemetries
+from service.storage.footprint import MappedFootprint
+from service.storage.holder import Holder
+from service.storage.registry import Registry
+from service.stream import log
+from service.stream.decoders import make_decoder
+
+
+def services_of(
+    settings: Settings,
+    registry: Registry,
+    telemetry: Telemetries,
+    *,
+    reached: Callable[[CheckpointStep | ArchiveStep], None],
+) -> Services:
+    """Every port, over this registry and the configured stream."""
+    parts = archive.archiving(settings, registry, telemetry, reached=reached)
+    return Services(
+        models=registry.models,
+        history=registry.history,
+        leases=registry.leases,
+        checkpoints=registry.checkpoints,
+        changes=registry.changes,
+        commands=registry.commands,
+        dead_letters=registry.dead_letters,
+        pending=registry.pending,
+        outbox=registry.outbox,
+        exclusions=registry.exclusions,
+        replays=registry.replays,
+        signals=registry.signals,
+        sealer=registry.signer,
+        telemetry=telemetry,
+        source=lambda group: open_source(settings, group),
+        sink=lambda: open_sink(settings),
+        decoder=make_decoder,
+        footprint=lambda name: MappedFootprint(Path(settings.storage.key_file).parent / "run" / f"{name}.mark"),
+        build=build_estimator,
+        environment=environment(),
+        holder=str(Holder.current()),
+        lease_ttl_s=settings.lease.ttl,
+        make_topics=settings.stream.kind == "log",
+        tidy=partial(_tidy, settings, Heap()),
+        reached=reached,
+        archive=partial(archive.archive_of, parts),
+        frames=partial(archive.frames_of, parts),
+        archiving=parts,
+        training=Training(registry.jobs, registry.job_runs, registry.openings, registry.trainers, telemetry),
+        challengers=registry.challengers,
+    )
+
+
+def _tidy(settings: Settings, heap: Heap) -> None:
+    """Give memory back, and apply the embedded log's retention; a broker looks after its own."""
+    heap.give_back()
+    if settings.stream.kind == "log":
+        sink = log.LogSink(settings.stream.log.path)
+        sink.prune(retention_s=settings.stream.log.retention)
+        sink.close()
+
+
+def build_estimator(spec: ModelSpec) -> tuple[Any, frozenset[tuple[str, str]]]:
+    """A new estimator, and the classes of the user's own that its artifacts may name."""
+    if spec.factory is not None:
+        estimator = estimators.load_factory(spec.factory)
+        estimators.require_batch(estimator, batch=spec.learn.batch)
+        return estimator, estimators.allowed_classes_of(estimator)
+    return estimators.build(spec.estimator, task=spec.task, seed=spec.seed), frozenset()
+
+
+def environment() -> Mapping[str, str]:
+    """What a version records of where it was made."""
+    packages = ("headrace", "river", "numpy", "scikit-learn")
+    return {"python": platform.python_version(), **{name: _version(name) for name in packages}}
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def failpoint(text: str | None) -> Callable[[CheckpointStep | ArchiveStep], None]:
+    """`lease_proved:2` kills the process when that step is reached for the second time; for tests."""
+    if text is None:
+        return lambda _step: None
+    name, _, count = text.partition(":")
+    left = [int(count or 1)]
+
+    def reached(step: CheckpointStep | ArchiveStep) -> None:
+        if step == name:
+            left[0] -= 1
+            if left[0] == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    return reached
