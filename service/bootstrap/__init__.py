@@ -1,31 +1,23 @@
 """The composition root: settings in, object graph out; the only place where adapters are built."""
 
-import importlib.metadata
-import os
-import platform
-import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from service.bootstrap import archive
-from service.bootstrap.heap import Heap
-from service.bootstrap.streams import open_sink, open_source
 from service.bootstrap.wiring import build_estimator, environment, failpoint, services_of
 from service.config import Settings
-from service.domain.archive import ArchivedTopic, ArchiveStep, Brought
+from service.domain.archive import ArchivedTopic, Brought
 from service.domain.events import TopicPartition
 from service.domain.exclusion import Exclusion, offsets, times
 from service.domain.metric_history import HistoryQuery, MetricHistory
 from service.domain.position import Run
-from service.domain.registry import CheckpointStep, CommandKind, Json, Model
+from service.domain.registry import CommandKind, Json, Model
 from service.domain.specification import ModelSpec
 from service.errors import ConfigurationError, NotFoundError
-from service.learning import estimators
 from service.operations import transfer
 from service.operations.archive import Archiver
 from service.operations.archive_behind import behind
@@ -40,14 +32,12 @@ from service.operations.excluded_offsets import as_offsets
 from service.operations.host import Host, LearnOptions
 from service.operations.metric_history import metric_history
 from service.operations.prune import prune
-from service.operations.services import Archiving, Services, Training
+from service.operations.services import Archiving, Services
 from service.operations.verify import Finding, verify
 from service.ports import Decoder, Sink, Source, Telemetries
-from service.storage.footprint import MappedFootprint
 from service.storage.holder import Holder
 from service.storage.registry import Registry, open_registry
 from service.storage.signing import Signer, load_key
-from service.stream import log
 from service.stream.archive_backfill import HistoryFile
 from service.stream.decoders import make_decoder
 from service.testing.telemetry import NullTelemetry
