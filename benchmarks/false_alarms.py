@@ -14,6 +14,7 @@ WRONG = 0.1
 TRIAL = Trial(events=200_000, target=100_000, seed=SEED)
 MONITORS: Mapping[str, Mapping[str, Any]] = {
     **{name: {"detector": name} for name in ("ADWIN", "DDM", "EDDM", "HDDM_A", "HDDM_W", "PageHinkley", "KSWIN")},
+    "KSWIN on numbers": {"on": "feature:x", "detector": "KSWIN"},
     "psi": {"on": "feature:x", "metric": "psi", "threshold": 0.1},
     "ks": {"on": "feature:x", "metric": "ks", "threshold": 0.05},
     "mean_shift": {"on": "feature:x", "metric": "mean_shift", "threshold": 0.1},

@@ -14,7 +14,7 @@ from service.domain.written import Frozen
 DEFAULT_DETECTOR = "drift.ADWIN"
 WARNING_SHARE = 2 / 3
 """A warning's share of the threshold: that of DDM, two standard deviations to three (Gama et al., 2004)."""
-WARNING_MARGIN = 0.05
+WARNING_MARGIN = 0.02
 """A metric's warning: so much of its limit before it is reached."""
 FIRST_EVENTS = 5000
 """The reference of a model that was not trained on anything."""

@@ -21,7 +21,7 @@ PASS_EVENTS = 20_000
 """Watched in one pass, beside its reference."""
 CHUNK = 500
 LASTING = 0.1
-"""A detector that is in drift for a larger share of the time is not strict enough, however few its alarms."""
+"""A limit with which a monitor is in drift for a larger share of the time is not strict enough, however few alarms."""
 LADDERS: Mapping[str, tuple[str, Sequence[float]]] = {
     "ADWIN": ("delta", (1, 0.1, 0.01, 1e-3, 1e-4)),
     "DDM": ("drift_threshold", (1, 1.25, 1.5, 2, 3)),
@@ -46,6 +46,10 @@ class Trial:
     def allowed(self) -> int:
         """False alarms that are few enough."""
         return self.events // self.target
+
+    def lasting(self, window: int) -> float:
+        """A share of the time in drift that is small enough."""
+        return max(LASTING, 3 * window / self.target)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,12 +162,12 @@ def _distance(
             return Calibration(spec.name, spec.on, "", None, 0, 0, problem=problem)
         events += watched.length - lead_of(spec)
     parameter = next(name for name in ("threshold", "above", "below") if getattr(spec, name) is not None)
-    suggested = _least(series, limits, allowed=events // trial.target)
+    suggested = _least(series, limits, allowed=events // trial.target, lasting=trial.lasting(spec.window))
     found = alarms(series, limits)
     return Calibration(spec.name, spec.on, parameter, limits.threshold, events, *found, suggested)
 
 
-def _least(series: Sequence[Sequence[float]], limits: Limits, *, allowed: int) -> float | None:
+def _least(series: Sequence[Sequence[float]], limits: Limits, *, allowed: int, lasting: float) -> float | None:
     """From the strictest on, the last limit that is passed seldom enough; None where too few events were tried.
 
     A limit that is always passed is passed seldom, too: it must not be met from its own side.
@@ -173,7 +177,8 @@ def _least(series: Sequence[Sequence[float]], limits: Limits, *, allowed: int) -
         return None
     last = strictest = float(found[0] if limits.falling else found[-1])
     for value in found if limits.falling else found[::-1]:
-        if alarms(series, _moved(limits, float(value)))[0] > allowed:
+        count, share = alarms(series, _moved(limits, float(value)))
+        if count > allowed or share > lasting:
             return _rounded(last, up=not limits.falling)
         last = float(value)
     return _rounded(strictest, up=not limits.falling)
@@ -209,7 +214,7 @@ def _detector(
         first = first or replace(found, parameter=parameter, value=value)
         if found.problem or not parameter:
             return first
-        if found.alarms <= trial.allowed and found.in_drift <= max(LASTING, 3 * spec.window / trial.target):
+        if found.alarms <= trial.allowed and found.in_drift <= trial.lasting(spec.window):
             return replace(first, suggested=value if trial.allowed else None)
     assert first is not None
     return first

@@ -5,7 +5,7 @@ from operator import length_hint
 from typing import Any
 
 from service.domain.events import Task
-from service.domain.monitoring import MonitorSpec, MonitorState
+from service.domain.monitoring import MonitorSpec, MonitorState, Watched
 from service.learning.monitors.columns import Batch, column_of, without_missing
 from service.learning.monitors.monitor import Hit, Standing
 from service.learning.monitors.readings import reading
@@ -32,7 +32,9 @@ class Detector:
 
     def update(self, batch: Batch) -> list[Hit]:
         """Where the first change of a drift was detected."""
-        column = without_missing(self._column(batch))
+        column = self._column(batch)
+        if self._spec.watched is Watched.FEATURE:
+            column = without_missing(column)
         values = column.values
         if self._problem or not len(values) or self._complains(values):
             return []

@@ -80,8 +80,8 @@ def test_a_drift_lasts_until_the_value_is_quiet(
 
 
 def test_warnings_have_defaults() -> None:
-    """Two thirds of a threshold, or a twentieth of a metric's limit before it."""
+    """Two thirds of a threshold, or a fiftieth of a metric's limit before it."""
     psi = MonitorSpec(name="age", on="feature:age", metric="psi", threshold=0.3)
     low = MonitorSpec(name="quality", on="metric:Accuracy", below=0.8)
     assert psi.limits == Limits(0.3, pytest.approx(0.2))
-    assert low.limits == Limits(0.8, pytest.approx(0.84), falling=True)
+    assert low.limits == Limits(0.8, pytest.approx(0.816), falling=True)
