@@ -15,7 +15,7 @@ from typing import Any, Self
 import river
 from river.optim import initializers
 
-from service.errors import ArtifactError, ForbiddenClassError
+from service.errors import ArtifactError, EnvironmentChangedError, ForbiddenClassError
 from service.learning import catalogue
 from service.learning.arrays import REDUCERS
 from service.learning.search_trees import NODES, flattened
@@ -47,6 +47,8 @@ _PLAIN = {
 _SCIKIT = {
     ("service.learning.scikit", "ScikitClassifier"),
     ("service.learning.scikit", "ScikitRegressor"),
+    ("service.learning.batch_estimators", "BatchClassifier"),
+    ("service.learning.batch_estimators", "BatchRegressor"),
     ("sklearn.neural_network._stochastic_optimizers", "AdamOptimizer"),
     ("sklearn.neural_network._stochastic_optimizers", "SGDOptimizer"),
     ("sklearn.preprocessing._label", "LabelBinarizer"),
@@ -136,7 +138,7 @@ def loads(data: bytes, *, extra: frozenset[tuple[str, str]] = frozenset()) -> An
     untouched = Untouched()
     try:
         return _Reader(io.BytesIO(data), extra, untouched).load()
-    except (ForbiddenClassError, KeyboardInterrupt, SystemExit, MemoryError):
+    except (ForbiddenClassError, EnvironmentChangedError, KeyboardInterrupt, SystemExit, MemoryError):
         raise
     except BaseException as error:  # a panic of compiled code is no Exception
         msg = (

@@ -16,13 +16,14 @@ from river import base, compose
 
 from service.domain.events import Task
 from service.errors import ArtifactError, SpecificationError
-from service.learning import abilities, catalogue, codec, parameters
+from service.learning import abilities, batch_catalogue, catalogue, codec, parameters
 from service.learning.factories import allowed_classes_of, load_factory
 
 __all__ = ["allowed_classes_of", "build", "build_part", "load_factory", "require_batch"]
 
 SEEDS = ("seed", "random_state")
 UNION = "+"
+ALONE = "estimator"
 LISTS = ("models", "transformers")
 """Parameters in which a list of estimators is no pipeline."""
 _TYPES = {"int": int, "float": float, "str": str, "bool": bool}
@@ -51,7 +52,7 @@ def build(expression: Any, *, task: Task, seed: int, path: str = "estimator") ->
     """An estimator for the task; SpecificationError says where the expression is wrong."""
     if expression is None:
         raise SpecificationError(path, "found nothing, expected an estimator such as linear_model.LogisticRegression")
-    found = _build(expression, _Place(path, "estimator", seed, task))
+    found = _build(expression, _Place(path, ALONE, seed, task))
     _require_task(found, task=task, path=path)
     try:
         codec.loads(codec.dumps(found))
@@ -119,6 +120,8 @@ def _composed(kind: Any, parts: Sequence[Any], place: _Place) -> Any:
 
 def _made(name: str, arguments: Any, outer: _Place) -> Any:
     place = outer.at(f".{name}")
+    if batch_catalogue.is_batch(name):
+        return _batch(name, arguments, outer)
     found = catalogue.find(name, path=place.path)
     known = catalogue.parameters(found)
     positional = _positional(name, arguments, place) if isinstance(arguments, list) else []
@@ -133,6 +136,19 @@ def _made(name: str, arguments: Any, outer: _Place) -> Any:
     except Exception as error:
         raise SpecificationError(place.path, f"cannot be built: {type(error).__name__}: {error}") from error
     return _in_rivers_dress(made, classes, place) if name.startswith(catalogue.SKLEARN_PREFIX) else made
+
+
+def _batch(name: str, arguments: Any, outer: _Place) -> Any:
+    """It stands alone: what transforms features before it would go on learning while it is frozen."""
+    place = outer.at(f".{name}")
+    if outer.key != ALONE:
+        raise SpecificationError(
+            place.path, f"found {name} as a part of an estimator, expected it alone; it has `scale` and `categories`"
+        )
+    parameters_, options = batch_catalogue.checked(
+        name, arguments, task=place.task, seed=place.own_seed(), path=place.path
+    )
+    return importlib.import_module("service.learning.batch_estimators").made(name, parameters_, options)
 
 
 def _require_needed(name: str, named: Mapping[str, Any], place: _Place) -> None:

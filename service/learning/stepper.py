@@ -123,6 +123,7 @@ class Stepper:
         self._pass = make_pass(self.estimator, task=self._task)
         self._batch = make_batch_pass(self.estimator, task=self._task, probabilities=self._pass.gives_probabilities)
         self._takes_weights = takes_weights(self.estimator)
+        self._foresee: Callable[[Sequence[Any]], None] | None = getattr(self.estimator, "foresee", None)
 
     def _attempt(
         self, todo: Sequence[Item], predictions: list[Prediction], before: Callable[[Item], None] | None
@@ -159,6 +160,8 @@ class Stepper:
 
     def _run(self, todo: Sequence[Item], predictions: list[Prediction], before: Callable[[Item], None] | None) -> None:
         step, predict, keep = self._pass.step, self._pass.predict, predictions.append
+        if self._foresee is not None:
+            self._foresee([event_of(item).x for item in todo])
         for item in todo:
             if before is not None:
                 before(item)

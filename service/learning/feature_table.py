@@ -1,0 +1,70 @@
+"""Features as the rows of a matrix, in the order that a batch estimator has learned."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+Matrix = npt.NDArray[np.float64]
+
+MOST_CATEGORIES = 100
+"""Of one feature; rarer ones are as if they were missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureTable:
+    """Names in order; texts have a number each. What is missing, unknown or of another type is NaN."""
+
+    names: Sequence[str]
+    categories: Mapping[str, Mapping[str, int]]
+
+    @classmethod
+    def of(cls, frame: pl.DataFrame) -> "FeatureTable":
+        """That of the training data: text columns become categories, the most frequent first."""
+        texts = [column for column in frame.get_columns() if column.dtype in {pl.String, pl.Categorical, pl.Enum}]
+        return cls(sorted(frame.columns), {column.name: _numbered(column.cast(pl.String)) for column in texts})
+
+    @property
+    def categorical(self) -> list[int]:
+        """The places of categories."""
+        return [place for place, name in enumerate(self.names) if name in self.categories]
+
+    def matrix(self, frame: pl.DataFrame) -> Matrix:
+        """A row for each of the frame's."""
+        columns = [self._column(frame, name) for name in self.names]
+        return np.column_stack(columns) if columns else np.zeros((frame.height, 0))
+
+    def rows(self, xs: Sequence[Mapping[str, Any]]) -> Matrix:
+        """A row for each event."""
+        values = [[self._value(name, x.get(name)) for name in self.names] for x in xs]
+        return np.asarray(values, dtype=np.float64).reshape(len(xs), len(self.names))
+
+    def _value(self, name: str, value: Any) -> float:
+        known = self.categories.get(name)
+        if known is not None:
+            return float(known.get(value, math.nan)) if isinstance(value, str) else math.nan
+        return float(value) if isinstance(value, int | float) else math.nan
+
+    def _column(self, frame: pl.DataFrame, name: str) -> Matrix:
+        if name not in frame.columns:
+            return np.full(frame.height, math.nan)
+        column, known = frame.get_column(name), self.categories.get(name)
+        is_text = column.dtype in {pl.String, pl.Categorical, pl.Enum}
+        if is_text != (known is not None):
+            return np.full(frame.height, math.nan)
+        if known is not None:
+            return np.asarray([known.get(value, math.nan) for value in column.cast(pl.String)], dtype=np.float64)
+        return column.cast(pl.Float64).fill_null(math.nan).to_numpy()
+
+
+def _numbered(column: pl.Series) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for value in column:
+        if value is not None:
+            counts[value] = counts.get(value, 0) + 1
+    frequent = sorted(counts, key=lambda value: (-counts[value], value))[:MOST_CATEGORIES]
+    return {value: number for number, value in enumerate(frequent)}

@@ -1,0 +1,58 @@
+"""Probabilities of a frozen classifier, kept honest as labels come in.
+
+Platt scaling (J. Platt, "Probabilistic outputs for support vector machines", Advances in Large Margin Classifiers,
+1999), learned online: a logistic regression of river on the logit, which begins as the identity. Of several classes,
+each has one of its own, and the results are made to sum to 1.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from river import linear_model, optim
+
+CLIP = 1e-6
+RATE = 0.01
+
+
+class OnlineCalibration:
+    """Its models, which are all of its state."""
+
+    def __init__(self, models: Sequence[Any]) -> None:
+        self.models = models
+
+    @classmethod
+    def identity(cls, classes: int) -> "OnlineCalibration":
+        """One that changes nothing yet."""
+        return cls([_identity() for _ in range(1 if classes == 2 else classes)])
+
+    def calibrated(self, given: Sequence[float]) -> list[float]:
+        """Probabilities of the classes in their order."""
+        if len(self.models) == 1:
+            positive = float(self.models[0].predict_proba_one(_logit(given[1]))[True])
+            return [1 - positive, positive]
+        found = [float(model.predict_proba_one(_logit(p))[True]) for model, p in zip(self.models, given, strict=True)]
+        total = sum(found)
+        return [one / total for one in found] if total > 0 else list(given)
+
+    def learn(self, given: Sequence[float], truth: int, *, weight: float) -> None:
+        """That the class with this number was the one."""
+        if len(self.models) == 1:
+            self.models[0].learn_one(_logit(given[1]), truth == 1, w=weight)
+            return
+        for number, (model, p) in enumerate(zip(self.models, given, strict=True)):
+            model.learn_one(_logit(p), number == truth, w=weight)
+
+
+def _identity() -> Any:
+    """River gives a weight its first value when it first learns; of an event without weight it learns nothing else."""
+    found = linear_model.LogisticRegression(
+        optimizer=optim.SGD(RATE), intercept_lr=RATE, initializer=optim.initializers.Constant(1.0)
+    )
+    found.learn_one({"logit": 0.0}, y=True, w=0.0)
+    return found
+
+
+def _logit(p: float) -> dict[str, float]:
+    clipped = min(max(p, CLIP), 1 - CLIP)
+    return {"logit": math.log(clipped / (1 - clipped))}
