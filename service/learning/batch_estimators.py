@@ -19,9 +19,6 @@ from service.learning.batch_models import BatchModel
 from service.learning.feature_table import FeatureTable, Matrix
 from service.learning.online_calibration import OnlineCalibration
 
-EXACT_IN_BATCHES = ("batch.lightgbm.", "batch.sklearn.ensemble.")
-"""A row's prediction is the same to the last bit whatever rows stand beside it; with linear algebra it need not be."""
-
 
 class _Frozen:
     """What both kinds have in common."""
@@ -41,10 +38,10 @@ class _Frozen:
         return self._model is not None
 
     def foresee(self, xs: Sequence[Mapping[str, Any]]) -> None:
-        """Predict these together, because they will be asked for one by one; nothing where that could differ."""
-        if not xs or self._model is None or self._table is None or not self.name.startswith(EXACT_IN_BATCHES):
+        """Predict these together, because they will be asked for one by one; each as if it had come alone."""
+        if not xs or self._model is None or self._table is None:
             return
-        found = self._model.predict(self._table.rows(xs))
+        found = self._model.predict_each(self._table.rows(xs))
         self._ahead = {id(x): (x, one) for x, one in zip(xs, found, strict=True)}
 
     def clone(self, new_params: Any = None, include_attributes: bool = False) -> Self:  # noqa: FBT001, FBT002 - river's

@@ -24,7 +24,10 @@ def fitted(
     rows: Matrix,
     targets: tuple[npt.NDArray[Any], npt.NDArray[np.float64] | None],
 ) -> BatchModel:
-    """`targets` are values or numbers of classes, and weights where there are any."""
+    """`targets` are values or numbers of classes, and weights where there are any.
+
+    Scikit-learn's own loops run on one thread: sums over several depend on how many there are.
+    """
     kind: Any = batch_catalogue.find(name, path="estimator")
     truths, weights = targets
     if name.startswith(f"{batch_catalogue.PREFIX}lightgbm."):
@@ -34,7 +37,8 @@ def fitted(
     made = kind(**parameters)
     pipeline = _pipeline(made, options, table=table)
     weighted = {} if weights is None else {"model__sample_weight": weights}
-    return ScikitModel(pipeline.fit(rows, truths, **weighted))
+    with importlib.import_module("threadpoolctl").threadpool_limits(limits=1):
+        return ScikitModel(pipeline.fit(rows, truths, **weighted))
 
 
 def _pipeline(model: Any, options: Mapping[str, Any], *, table: FeatureTable) -> Any:

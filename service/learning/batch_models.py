@@ -84,6 +84,10 @@ class BatchModel(Protocol):
         """Values, or a column of probabilities for each class."""
         ...
 
+    def predict_each(self, rows: Matrix) -> Sequence[Any]:
+        """The same, to the last bit as if each row had come alone."""
+        ...
+
     def to_bytes(self) -> bytes:
         """The inverse of `opened`."""
         ...
@@ -94,6 +98,7 @@ class ScikitModel:
 
     def __init__(self, pipeline: Any, data: bytes | None = None) -> None:
         self._pipeline = pipeline
+        self._final = pipeline.steps[-1][1]
         self._predict = pipeline.predict_proba if hasattr(pipeline, "predict_proba") else pipeline.predict
         self._data = data
         self._threads = importlib.import_module("threadpoolctl").ThreadpoolController()
@@ -112,6 +117,15 @@ class ScikitModel:
         with self._threads.limit(limits=1):
             found: npt.NDArray[np.float64] = np.asarray(self._predict(rows), dtype=np.float64)
         return found
+
+    def predict_each(self, rows: Matrix) -> Sequence[Any]:
+        """Trees answer row by row anyway; what uses linear algebra is asked so, behind steps that keep rows apart."""
+        if type(self._final).__module__.startswith("sklearn.ensemble."):
+            return list(self.predict(rows))
+        final = self._final.predict_proba if hasattr(self._final, "predict_proba") else self._final.predict
+        with self._threads.limit(limits=1):
+            ready = self._pipeline[:-1].transform(rows) if len(self._pipeline) > 1 else rows
+            return [np.asarray(final(ready[row : row + 1]), dtype=np.float64)[0] for row in range(len(ready))]
 
     def to_bytes(self) -> bytes:
         """A skops file; written once, because what is fitted does not change."""
@@ -142,6 +156,10 @@ class LightgbmModel:
         """Values, or a column of probabilities for each class."""
         found: npt.NDArray[np.float64] = np.asarray(self._booster.predict(rows, num_threads=1), dtype=np.float64)
         return found
+
+    def predict_each(self, rows: Matrix) -> Sequence[Any]:
+        """Trees answer row by row."""
+        return list(self.predict(rows))
 
     def to_bytes(self) -> bytes:
         """Its text, compressed."""

@@ -44,7 +44,6 @@ CASES += [
     if not batch_catalogue.is_regressor(name)
 ]
 every = pytest.mark.parametrize(("name", "task"), CASES)
-TREES = [(name, task) for name, task in CASES if "ensemble" in name or "lightgbm" in name]
 
 
 @pytest.fixture(autouse=True)
@@ -158,10 +157,10 @@ def test_many_at_once_are_the_same(name: str, task: Task) -> None:
     assert model.predict_many(frame(xs)).to_list() == [model.predict_one(x) for x in xs]
 
 
-@pytest.mark.parametrize(("name", "task"), TREES)
+@every
 def test_foreseen_predictions_are_exact(name: str, task: Task) -> None:
-    """Predicted together with others or alone, a tree's answer is the same to the last bit."""
-    model = trained(name, task)
+    """Predicted together with others or alone, an answer is the same to the last bit."""
+    model = trained(name, task, **({"scale": True} if "sklearn" in name else {}))
     xs = features(80, seed=8)
     alone = said(model, xs)
     model.foresee(xs)
