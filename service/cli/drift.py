@@ -38,6 +38,8 @@ def show_(
     show([_monitor(one) for one in found["monitors"]], as_json=False, columns=MONITOR)
     if found["signals"]:
         show([_signal(one) for one in found["signals"]], as_json=False, columns=SIGNAL)
+    if found["decision"]:
+        say(f"retraining: {found['decision']['explanation']}")
 
 
 @app.command("check")

@@ -29,8 +29,17 @@ def drift_of(services: Services, model: str, *, limit: int) -> dict[str, Any]:
         "model": model,
         "monitors": [{**one, "last": _last(services, model, one["name"])} for one in monitors],
         "signals": [shown(one) for one in services.signals.newest_first(model, limit=limit)],
-        "decision": None,
+        "decision": _decision(services, model),
     }
+
+
+def _decision(services: Services, name: str) -> dict[str, Any] | None:
+    """What the trainer decided last: to retrain, or not, and why."""
+    trainer = services.training.trainers.find(name)
+    last = trainer.decision if trainer else None
+    if last is None:
+        return None
+    return {"retrain": last.retrain, "code": last.code, "explanation": last.explanation, "at": last.at}
 
 
 def shown(signal: DriftSignal) -> dict[str, Any]:

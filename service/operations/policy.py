@@ -3,19 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Any
 
 from service.domain.jobs import Cause, Decision, Job, RetrainSpec
+from service.domain.monitoring import MonitorState
 from service.domain.registry import Json, ModelName
-
-
-class MonitorState(StrEnum):
-    """How a monitor finds its stream."""
-
-    QUIET = "quiet"
-    WARNING = "warning"
-    DRIFT = "drift"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from service.domain.jobs import Cause, Job, JobId, JobState, RetrainSpec
+from service.domain.monitoring import MonitorState
 from service.domain.registry import ModelName
-from service.operations.policy import MonitorState, Reading, Situation, decide, events_since, evidence_of, readings_of
+from service.operations.policy import Reading, Situation, decide, events_since, evidence_of, readings_of
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 SPEC = RetrainSpec(cooldown=3600, min_new_events=100)
