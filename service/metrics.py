@@ -164,8 +164,9 @@ class PrometheusTelemetry:
             self._signalled(model, name, monitor["signals"])
 
     def champion(self, model: str, version: int) -> None:
-        """Which version serves."""
+        """Which version serves; promotions are counted from none."""
         self.champion_version.labels(model).set(version)
+        self.promotions.labels(model)
 
     def failure(self, service: str) -> None:
         """A service could not be reached."""

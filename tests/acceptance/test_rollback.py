@@ -158,12 +158,23 @@ def test_changed_specification(tmp_path: Path) -> None:
 
     deployment.model = {**deployment.model, "estimator": ["preprocessing.StandardScaler", "naive_bayes.GaussianNB"]}
     deployment.configure()
+    refused = deployment.command("learn", "--until-end", check=False)
+    assert refused.returncode == 3
+    assert "differs from the registered one in estimator" in refused.stderr
+    assert "version 3 challenges with new estimator" in deployment.command("model", "apply", "phishing").stdout
+    deployment.command("learn", "--until-end")
+    assert deployment.state().counts == {"learned": 1500}
+
+    deployment.model = {**deployment.model, "task": "multiclass", "metrics": ["Accuracy"]}
+    deployment.configure()
     for command in (["learn", "--until-end"], ["model", "apply", "phishing"]):
         refused = deployment.command(*command, check=False)
         assert refused.returncode == 3
-        assert "estimator" in refused.stderr
+        assert "task" in refused.stderr
         assert "--fresh" in refused.stderr
-    assert len(versions(deployment)) == 2
+    assert len(versions(deployment)) == 3
+    deployment.model = {**deployment.model, "task": "binary"}
+    deployment.configure()
     deployment.command("learn", "--until-end", "--fresh")
     assert deployment.state().counts == {"learned": 1500}
     assert [version.number for version in versions(deployment)] == [1]

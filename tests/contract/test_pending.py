@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select
 
 from service.domain.pending import Outgoing, WaitingRow, WaitingRows
-from service.domain.registry import Lease, LineageId, Origin, Role
+from service.domain.registry import Lease, LineageId, Origin, Role, VersionKind
 from service.errors import LeaseLostError
 from service.learning.waiters import EVENT, LABEL
 from service.storage import tables
@@ -184,7 +184,8 @@ class TestLineages:
         """A lineage that does not take over begins with nobody waiting, and leaves the champion's rows alone."""
         lease = leased(registry)
         committed(registry, lease, 1, changes([row(b"sa")]))
-        other = succeeded(registry, lease, role=Role.CHALLENGER)
+        succeeded(registry, lease, role=Role.CHALLENGER, kind=VersionKind.INITIAL)
+        other = registry.leases.acquire(registry.challengers.list(NAME)[0].lineage, holder="runner", ttl_s=60)
         assert registry.pending.count(other.lineage) == 0
         committed(registry, other, 1, changes([row(b"sa", payload=b"its own")]))
         assert waiting(registry, other.lineage, b"sa")[b"sa"].payload == b"its own"
