@@ -1,5 +1,6 @@
 """The first SIGTERM or SIGINT asks to stop; the second kills."""
 
+import _thread
 import signal
 import threading
 from collections.abc import Iterator
@@ -9,14 +10,19 @@ from types import FrameType
 
 @contextmanager
 def stopping(stop: threading.Event) -> Iterator[None]:
-    """Handlers are installed for the block and put back after it."""
+    """Handlers are installed for the block and put back after it.
+
+    A handler runs between any two steps of the main thread, which may hold the event's lock just then, as may another
+    handler: a supervisor that dies sends its children several signals at once. So a thread sets the event, and one that
+    needs no lock to start.
+    """
     numbers = (signal.SIGTERM, signal.SIGINT)
     before = {number: signal.getsignal(number) for number in numbers}
 
     def ask(number: int, frame: FrameType | None) -> None:
         del frame
-        stop.set()
         signal.signal(number, signal.SIG_DFL)
+        _thread.start_new_thread(stop.set, ())
 
     for number in numbers:
         signal.signal(number, ask)

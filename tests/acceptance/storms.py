@@ -1,14 +1,13 @@
 """Learners that are killed again and again, and a stream that does not run dry meanwhile."""
 
 import os
-import re
 import signal
 import subprocess
 import time
-from pathlib import Path
 
 from service.ports import Sink
 from tests.acceptance.harness import Deployment, kill, phishing_events, terminate, wait_until
+from tests.acceptance.processes import children, is_gone, learner_of
 from tests.acceptance.rederived import misled
 
 DEATHS_OF_A_DAEMON = 6
@@ -25,6 +24,7 @@ class Learners:
         self._daemon: subprocess.Popen[bytes] | None = None
         self._deaths = 0
         self._dead = 0
+        self._orphans: list[int] = []
 
     @property
     def learning(self) -> bool:
@@ -36,29 +36,27 @@ class Learners:
         """The process that learns; starts a daemon where there is none, and waits for its learner."""
         if self._daemon is None:
             self._daemon, self._deaths = self._deployment.start("run"), 0
-        wait_until(lambda: self._newest() != self._dead, timeout_s=60, every_s=SOON_S)
-        return self._newest()
+        wait_until(lambda: learner_of(self._deployment) != self._dead, timeout_s=60, every_s=SOON_S)
+        return learner_of(self._deployment)
 
     def kill(self) -> bool:
         """SIGKILL the one that lives, and wait until it is gone; whether it had opened its session."""
         self._dead, learning = self.living(), self.learning
         os.kill(self._dead, signal.SIGKILL)
-        wait_until(lambda: not _runs(self._dead), timeout_s=10, every_s=SOON_S)
+        wait_until(lambda: is_gone(self._dead), timeout_s=10, every_s=SOON_S)
         self._deaths += 1
         if self._deaths == DEATHS_OF_A_DAEMON and self._daemon is not None:
+            self._orphans += children(self._daemon)
             kill(self._daemon)
             self._daemon = None
         return learning
 
     def end(self) -> None:
-        """SIGTERM to the daemon, where there is one."""
+        """SIGTERM to the daemon, where there is one; no role has outlived a daemon that was killed."""
         if self._daemon is not None:
             assert terminate(self._daemon) == 0, self._deployment.log()[-3000:]
             self._daemon = None
-
-    def _newest(self) -> int:
-        started = re.findall(r"learner_started +pid=([0-9]+)", self._deployment.log())
-        return int(started[-1]) if started else 0
+        wait_until(lambda: all(map(is_gone, self._orphans)), timeout_s=30)
 
 
 class Supply:
@@ -95,12 +93,3 @@ class Supply:
             self._sink.append(self._topic, values, keys=keys)
             self.published += self._chunk
         self._looked_at = time.monotonic()
-
-
-def _runs(pid: int) -> bool:
-    """Whether the process is there, and no zombie."""
-    try:
-        status = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return False
-    return status.rpartition(")")[2].split()[0] != "Z"

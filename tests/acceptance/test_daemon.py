@@ -1,7 +1,6 @@
 """`headrace run`: signals, restarts, the death of the supervisor, health and metrics."""
 
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.harness import PHISHING, Deployment, fetch, metric, not_ready, phishing_events, wait_until
+from tests.acceptance.processes import children, is_gone, learner_of
 
 EVENTS = 3000
 
@@ -31,25 +31,6 @@ def daemon(deployment: Deployment) -> "subprocess.Popen[bytes]":
     process = deployment.start("run")
     wait_until(lambda: deployment.learned() == EVENTS)
     return process
-
-
-def children(process: "subprocess.Popen[bytes]") -> list[int]:
-    """The ids of its children."""
-    text = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="ascii")
-    return [int(pid) for pid in text.split()]
-
-
-def learner_of(deployment: Deployment) -> int:
-    """The id of the newest learner."""
-    return int(re.findall(r"learner_started +pid=([0-9]+)", deployment.log())[-1])
-
-
-def is_gone(pid: int) -> bool:
-    """Whether the process has ended, reaped or not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return True
 
 
 def test_health_and_metrics(deployment: Deployment, daemon: "subprocess.Popen[bytes]") -> None:

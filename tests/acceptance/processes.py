@@ -1,0 +1,26 @@
+"""Looking at processes that a test has not started itself: those of a daemon's roles."""
+
+import re
+import subprocess
+from pathlib import Path
+
+from tests.acceptance.harness import Deployment
+
+
+def children(process: "subprocess.Popen[bytes]") -> list[int]:
+    """The ids of its children."""
+    text = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="ascii")
+    return [int(pid) for pid in text.split()]
+
+
+def learner_of(deployment: Deployment) -> int:
+    """The id of the newest learner; 0 before the first one."""
+    return int((re.findall(r"learner_started +pid=([0-9]+)", deployment.log()) or [0])[-1])
+
+
+def is_gone(pid: int) -> bool:
+    """Whether the process has ended, reaped or not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True

@@ -1,0 +1,29 @@
+"""What the first and the second signal do."""
+
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = """
+import signal, threading
+from service.cli.signals import stopping
+
+stop = threading.Event()
+with stopping(stop):
+    with stop._cond:  # as `stop.wait()` holds it for a moment
+        for number in ({}):
+            signal.raise_signal(number)
+    print("asked" if stop.wait(10) else "not asked", flush=True)
+    signal.raise_signal(signal.SIGTERM)
+print("alive")
+"""
+
+
+@pytest.mark.parametrize("signals", ["signal.SIGTERM,", "signal.SIGTERM, signal.SIGINT"])
+def test_a_signal_waits_for_no_lock(signals: str) -> None:
+    """Signals that come while the main thread holds the event's lock are heard; the second of a kind kills."""
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT.format(signals)], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert (done.stdout, done.returncode) == ("asked\n", -15), done.stderr
