@@ -1,6 +1,7 @@
 """`headrace run`: signals, restarts, the death of the supervisor, health and metrics."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
