@@ -1,228 +1,203 @@
-"""`headrace demo`: a model learns, is killed, comes back, is misled, is rolled back, and shows its curve."""
+"""`headrace demo`: a model learns, is killed, left behind by its stream, replaced, misled, and rolled back."""
 
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from itertools import cycle, islice
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated
 
-import msgspec
 import typer
-from rich.console import Console, Group
+from rich.console import Console
 from rich.live import Live
-from rich.table import Table
-from river import datasets
 
 from service.bootstrap import App, open_app
 from service.cli import curve
+from service.cli.demo_screen import MODEL, Screen, Story
+from service.cli.demo_stream import WRONG_IN_TEN, Phase, Publisher
 from service.config import load
+from service.domain.challenging import Stage
+from service.domain.jobs import FINAL, JobState
 from service.domain.metric_history import HistoryQuery
-from service.domain.registry import Checkpoint, CommandKind
+from service.domain.registry import CommandKind
 from service.errors import ConfigurationError, HeadraceError
 
-RATE = 3000
-CHUNK = 150
-SOUND, MISLED, SOUND_AGAIN = 45_000, 15_000, 30_000
-WRONG_IN_TEN = 7
+SNAPSHOT_AT, KILLED_AT, CHANGED_AT = 8_000, 11_000, 18_000
+MISLED, HEALED = 8_000, 8_000
 
 CONFIGURATION = """\
 # The configuration of the demonstration; change it and run `headrace run` in this folder.
 storage:
   url: sqlite:///var/headrace.db
   artifacts: var/artifacts
+  archive: var/archive
   key_file: var/headrace.key
 stream:
   kind: log
   log: {path: var/log.db, retention: 30d}
+archive: {every: 1s}
 models:
   - name: phishing
     task: binary
     events: phishing.events
-    estimator:
-      - preprocessing.StandardScaler
-      - linear_model.LogisticRegression:
-          optimizer: {optim.SGD: {lr: 0.005}}
+    estimator: {tree.HoeffdingTreeClassifier: {}}
     metrics: [Accuracy, F1, ROCAUC]
     checkpoint: {every: 1s}
     drift:
-      - {name: errors, on: error, detector: drift.ADWIN}
+      - {name: quality, on: "metric:Accuracy", window: 1000, below: 0.7}
+    retrain:
+      check: 1s
+      cooldown: 10m
+      window: {events: 3000}
+      split: {kind: time, train: 0.7, validation: 0.15, test: 0.15}
+      candidates:
+        - name: tree
+          estimator: {tree.HoeffdingTreeClassifier: {grace_period: {int: [50, 200]}}}
+        - name: logistic
+          estimator:
+            - preprocessing.StandardScaler
+            - linear_model.LogisticRegression:
+                optimizer: {optim.SGD: {lr: {log_uniform: [0.001, 0.1]}}}
+      budget: {trials: 6, max_runtime: 2m}
+    promote:
+      loss: zero_one
+      shadow: {min_events: 1000, max_events: 40000}
+      probation: {events: 2560}
 """
-
-
-@dataclass
-class Story:
-    """What is shown beneath the table, a line an occurrence."""
-
-    console: Console
-    began: float = field(default_factory=time.monotonic)
-    lines: list[str] = field(default_factory=list)
-
-    def tell(self, text: str) -> None:
-        """Add a line with the time since the beginning."""
-        self.lines.append(f"[dim]{time.monotonic() - self.began:5.1f} s[/dim]  {text}")
 
 
 def demo(
     folder: Annotated[Path, typer.Option(help="Where configuration and state go.")] = Path("demo-output"),
 ) -> None:
-    """Watch a real model learn a real data set, survive SIGKILL, and be rolled back."""
+    """Watch a real model survive SIGKILL, be replaced by a better one when the world changes, and be rolled back."""
     console = Console()
     settings = load(_prepared(folder))
-    story = Story(console)
     with open_app(settings) as app, _daemon(folder) as daemon:
         _wait_for_model(app, daemon)
-        published = _Publisher(app)
-        with Live(console=console, refresh_per_second=4) as live, published:
-            _play(app, daemon, folder, screen=_Screen(app, live, story, published))
+        with Live(console=console, refresh_per_second=4) as live, Publisher(app) as published:
+            play = _Play(app, daemon, folder, Screen(app, live, Story()), published)
+            for act in (
+                play.learn,
+                play.be_killed,
+                play.be_left_behind,
+                play.be_replaced,
+                play.be_misled,
+                play.go_back,
+            ):
+                act()
         _conclude(app, console, folder)
 
 
-def _play(app: App, daemon: "subprocess.Popen[bytes]", folder: Path, *, screen: "_Screen") -> None:
-    story, published = screen.story, screen.published
-    story.tell("river's Phishing data set streams into the embedded log; the learner has never seen it")
-    screen.until(lambda: screen.learned > SOUND * 0.6)
-    version = app.act("phishing", CommandKind.SNAPSHOT, {"reason": "demo"}, actor="demo")
-    story.tell(f"snapshot: {version}, accuracy {screen.accuracy:.3f} over the last 1,000 events")
-    screen.until(lambda: screen.learned > SOUND * 0.75)
-    before = screen.learned
-    _kill_learner(daemon)
-    killed = time.monotonic()
-    story.tell(f"[red]SIGKILL[/red] to the learner after {before:,} durable events")
-    screen.until(lambda: screen.learned > before)
-    story.tell(f"[green]learning again[/green] {time.monotonic() - killed:.1f} s later, nothing lost or repeated")
-    screen.until(lambda: screen.learned > SOUND * 0.95)
-    sound = screen.accuracy
-    screen.until(lambda: screen.learned > SOUND)
-    story.tell(f"[red]a burst of wrong labels[/red]: {WRONG_IN_TEN} of 10 say the opposite")
-    screen.until(lambda: screen.learned >= SOUND + MISLED)
-    story.tell(f"accuracy {screen.accuracy:.3f}, it was {sound:.3f}: the model has learned the lie")
-    story.tell(f"[yellow]rollback[/yellow] that leaves out events {SOUND:,} to {SOUND + MISLED:,}: history is replayed")
-    _roll_back(folder, screen)
-    newest = app.registry.history.versions("phishing")[-1].number
-    story.tell(f"version {newest} takes over: it has never seen the burst")
-    published.go_on()
-    screen.until(lambda: published.done and screen.learned >= published.sent - MISLED)
-    story.tell(
-        f"accuracy {screen.accuracy:.3f} again; {screen.learned:,} of {published.sent:,} events learned, once each, "
-        f"and {MISLED:,} left out"
-    )
-    screen.until(lambda: True)
-
-
-def _roll_back(folder: Path, screen: "_Screen") -> None:
-    """What undoes the burst, while nothing else is published."""
-    asked = ["model", "rollback", "phishing", "--mode", "replay", "--exclude", f"{SOUND}..{SOUND + MISLED}"]
-    command = [sys.executable, "-m", "service", *asked, "--reason", "burst of wrong labels"]
-    with (folder / "rollback.log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)  # noqa: S603 - our own program
-        screen.until(lambda: process.poll() is not None)
-    if process.returncode:
-        msg = f"the rollback exited {process.returncode}; see {folder / 'rollback.log'}"
-        raise HeadraceError(msg)
-
-
 @dataclass
-class _Screen:
-    """The table, redrawn while the story waits for something."""
+class _Play:
+    """One act after the other; each ends when what it tells of is durable."""
 
     app: App
-    live: Live
-    story: Story
-    published: "_Publisher"
-    learned: int = 0
-    accuracy: float = 0.0
-    rate: float = 0.0
-    checkpoint: int = 0
-    at: float = 0.0
+    daemon: "subprocess.Popen[bytes]"
+    folder: Path
+    screen: Screen
+    published: Publisher
+    began: int = 0
 
-    def until(self, reached: Any, *, timeout_s: float = 60.0) -> None:
-        """Redraw until `reached()`; HeadraceError when that takes too long."""
-        end = time.monotonic() + timeout_s
-        while True:
-            self._draw()
-            if reached():
-                return
-            if time.monotonic() > end:
-                msg = f"found {self.learned:,} events learned after {timeout_s:.0f} s; see the daemon's log"
-                raise HeadraceError(msg)
-            time.sleep(0.25)
+    def learn(self) -> None:
+        """From nothing."""
+        self._tell("river's Phishing data set streams into the embedded log; the learner has never seen it")
+        self.screen.until(lambda: self.screen.learned > SNAPSHOT_AT)
+        version = self.app.act(MODEL, CommandKind.SNAPSHOT, {"reason": "demo"}, actor="demo")
+        self._tell(f"snapshot: {version}, accuracy {self.screen.accuracy:.3f} over the last 1,000 events")
 
-    def _draw(self) -> None:
-        newest = _newest(self.app)
-        if newest.id != self.checkpoint:
-            if self.checkpoint:
-                self.rate = (newest.learned - self.learned) / (newest.created_at.timestamp() - self.at)
-            self.checkpoint, self.at, self.learned = newest.id, newest.created_at.timestamp(), newest.learned
-        self.accuracy = newest.metrics.get("window", {}).get("Accuracy", 0.0)
-        self.live.update(Group(self._table(newest), *self.story.lines))
+    def be_killed(self) -> None:
+        """The whole daemon's children, by SIGKILL."""
+        self.screen.until(lambda: self.screen.learned > KILLED_AT)
+        before, killed = self.screen.learned, time.monotonic()
+        _kill_roles(self.daemon)
+        self._tell(f"[red]SIGKILL[/red] to every process after {before:,} durable events")
+        self.screen.until(lambda: self.screen.learned > before)
+        self._tell(f"[green]learning again[/green] {time.monotonic() - killed:.1f} s later, nothing lost or repeated")
 
-    def _table(self, newest: Checkpoint) -> Table:
-        table = Table(title="phishing: StandardScaler | LogisticRegression", title_justify="left")
-        for column in ("learned", "events/s", "accuracy", "no change", "checkpoint age", "versions"):
-            table.add_column(column, justify="right", no_wrap=True)
-        versions = self.app.registry.history.versions("phishing")
-        baseline = newest.metrics.get("baseline", {}).get("window", {})
-        table.add_row(
-            f"{newest.learned:,}",
-            f"{self.rate:,.0f}",
-            f"{self.accuracy:.3f}",
-            f"{baseline.get('Accuracy', 0.0):.3f}",
-            f"{time.time() - self.at:.1f} s",
-            str(len(versions)),
+    def be_left_behind(self) -> None:
+        """The concept changes; a monitor sees it and a job is asked for."""
+        self.screen.until(lambda: self.screen.learned > CHANGED_AT)
+        sound = self.screen.accuracy
+        self.published.turn(Phase.SECOND)
+        self._tell("[red]the world changes[/red]: from now on every label means the opposite")
+        self.screen.until(lambda: self.screen.monitor.get("state") == "drift")
+        value, limit = self.screen.monitor["value"], self.screen.monitor["threshold"]
+        self._tell(f"[yellow]drift[/yellow]: accuracy {value:.3f} crosses {limit:.3f}, it was {sound:.3f}")
+        self.screen.until(lambda: self.screen.job() is not None)
+        job = self.screen.job()
+        assert job is not None
+        self._tell(f"the trainer asks for job {job.id}: {job.reason}")
+
+    def be_replaced(self) -> None:
+        """The job's candidate follows the stream, is judged on live labels, and takes over."""
+        self.screen.until(lambda: (job := self.screen.job()) is not None and job.state in FINAL)
+        job = self.screen.job()
+        assert job is not None
+        if job.state is not JobState.COMPLETED:
+            msg = f"found job {job.id} {job.state}, expected it Completed; see `headrace job logs {job.id}`"
+            raise HeadraceError(msg)
+        self._tell(f"job {job.id} is done: version {job.version} challenges")
+        self.screen.until(self._promoted)
+        won = next(one for one in reversed(self.app.registry.history.audit(MODEL)) if one.action == "promote")
+        found = won.evidence
+        self._tell(
+            f"[green]version {won.to_version} takes over[/green]: over {found['events']:,} live events it was wrong in "
+            f"{found['challenger_loss']:.1%}, the champion in {found['champion_loss']:.1%}"
         )
-        return table
+        self.screen.until(lambda: self.screen.challenger() is None)
+        self._tell(f"the old champion's probation is over; accuracy {self.screen.accuracy:.3f}")
 
+    def be_misled(self) -> None:
+        """A burst of wrong labels."""
+        sound, self.began = self.screen.accuracy, self.published.turn(Phase.MISLED)
+        self._tell(f"[red]a burst of wrong labels[/red]: {WRONG_IN_TEN} of 10 say the opposite")
+        self.screen.until(lambda: self.published.sent >= self.began + MISLED)
+        ended = self.published.pause()
+        self.screen.until(lambda: self.screen.offset == ended)
+        self._tell(f"accuracy {self.screen.accuracy:.3f}, it was {sound:.3f}: the model has learned the lie")
 
-class _Publisher:
-    """A thread that appends the data set at `RATE` events a second; after the burst it waits for `go_on`."""
+    def go_back(self) -> None:
+        """History anew, without the burst."""
+        ended = self.published.sent
+        self._tell(f"[yellow]rollback[/yellow] that leaves out events {self.began:,} to {ended:,}: history is replayed")
+        self._roll_back(f"{self.began}..{ended}")
+        newest = self.app.registry.history.versions(MODEL)[-1].number
+        self._tell(f"version {newest} takes over: it has never seen the burst")
+        self.published.turn(Phase.SECOND)
+        self.screen.until(lambda: self.published.sent >= ended + HEALED)
+        sent = self.published.pause()
+        self.screen.until(lambda: self.screen.offset == sent)
+        self._tell(
+            f"accuracy {self.screen.accuracy:.3f} again after {sent:,} events, {ended - self.began:,} of them left out"
+        )
+        self.screen.until(lambda: True)
 
-    def __init__(self, app: App) -> None:
-        self._app = app
-        self._stop = threading.Event()
-        self._healed = threading.Event()
-        self._thread = threading.Thread(target=self._publish, daemon=True)
-        self.sent = 0
-        self.done = False
+    def _tell(self, text: str) -> None:
+        self.screen.story.tell(text)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
+    def _promoted(self) -> bool:
+        newest = self.screen.challenger(finished=True)
+        if newest is not None and newest.stage in {Stage.REJECTED, Stage.DROPPED}:
+            msg = f"found the challenger {newest.stage}: {newest.reason}; see `headrace model history {MODEL}`"
+            raise HeadraceError(msg)
+        return any(one.action == "promote" for one in self.app.registry.history.audit(MODEL))
 
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._healed.set()
-        self._thread.join(timeout=5)
-
-    def go_on(self) -> None:
-        """The labels are sound again."""
-        self._healed.set()
-
-    def _publish(self) -> None:
-        sink = self._app.sink()
-        events = _events()
-        while not self._stop.is_set() and (chunk := list(islice(events, CHUNK))):
-            sink.append("phishing.events", chunk)
-            self.sent += len(chunk)
-            self._stop.wait(CHUNK / RATE)
-            if self.sent >= SOUND + MISLED:
-                self._healed.wait()
-        self.done = True
-        sink.close()
-
-
-def _events() -> Iterator[bytes]:
-    rows = cycle(list(datasets.Phishing()))
-    for number, (x, y) in enumerate(islice(rows, SOUND + MISLED + SOUND_AGAIN)):
-        misled = SOUND <= number < SOUND + MISLED and number % 10 < WRONG_IN_TEN
-        yield msgspec.json.encode({"id": number, "x": x, "y": bool(y) ^ misled})
+    def _roll_back(self, stretch: str) -> None:
+        """By the command, while nothing is published."""
+        asked = ["model", "rollback", MODEL, "--mode", "replay", "--exclude", stretch]
+        command = [sys.executable, "-m", "service", *asked, "--reason", "burst of wrong labels"]
+        with (self.folder / "rollback.log").open("wb") as log:
+            process = subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log)  # noqa: S603 - our own program
+            self.screen.until(lambda: process.poll() is not None)
+        if process.returncode:
+            msg = f"the rollback exited {process.returncode}; see {self.folder / 'rollback.log'}"
+            raise HeadraceError(msg)
 
 
 def _prepared(folder: Path) -> Path:
@@ -263,25 +238,18 @@ def _wait_for_model(app: App, daemon: "subprocess.Popen[bytes]") -> None:
     raise HeadraceError(msg)
 
 
-def _kill_learner(daemon: "subprocess.Popen[bytes]") -> None:
+def _kill_roles(daemon: "subprocess.Popen[bytes]") -> None:
+    """The learner, the archiver and the trainer, and with the trainer all that it has started."""
     children = Path(f"/proc/{daemon.pid}/task/{daemon.pid}/children").read_text().split()
     for child in children:
         os.kill(int(child), signal.SIGKILL)
 
 
-def _newest(app: App) -> Checkpoint:
-    champion = app.registry.models.get("phishing").champion
-    if champion is None:
-        msg = "found no champion of phishing"
-        raise HeadraceError(msg)
-    return app.registry.checkpoints.newest_first(champion)[0]
-
-
 def _conclude(app: App, console: Console, folder: Path) -> None:
     console.print()
-    for entry in app.registry.history.audit("phishing"):
+    for entry in app.registry.history.audit(MODEL):
         console.print(f"  {entry.at:%H:%M:%S}  {entry.actor:8} {entry.action:12} {entry.reason}")
-    history = app.metric_history("phishing", HistoryQuery(["Accuracy"]))
+    history = app.metric_history(MODEL, HistoryQuery(["Accuracy"]))
     console.print()
     console.print(curve.chart(history, "Accuracy", width=console.width))
     try:
