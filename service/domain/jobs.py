@@ -13,6 +13,7 @@ from service.domain.candidates import CandidateSpec, SearchBudget
 from service.domain.pending import WaitingRow
 from service.domain.position import Run
 from service.domain.registry import Json, ModelName, SealedBytes, SealedState, VersionNumber
+from service.domain.report import ReportFormat
 from service.domain.splitting import CvSpec, SplitSpec, WindowSpec
 from service.domain.written import Duration, Frozen, Size
 
@@ -199,6 +200,8 @@ class Candidate:
     waiting: SealedBytes | None = None
     waiting_rows: Sequence[WaitingRow] = ()
     """The same as `waiting`, with which its lineage begins."""
+    reports: Mapping[ReportFormat, str] = field(default_factory=dict)
+    """How it was trained and how it did, kept with the version."""
 
 
 @dataclass(frozen=True, slots=True)
