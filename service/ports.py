@@ -692,7 +692,7 @@ class JobRuns(Protocol):
         ...
 
     def deliver(self, job: JobId, candidate: Candidate) -> Version:
-        """Completed, with a version in a lineage that serves nobody yet, in one transaction; RefusedError."""
+        """Completed, with a version and its reports in a lineage that serves nobody yet, at once; RefusedError."""
         ...
 
 

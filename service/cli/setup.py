@@ -51,7 +51,7 @@ def init(
 def check(config: ConfigOption = None) -> None:
     """Say what is wrong with the configuration, with line and key."""
     with reported():
-        settings = load(config)
+        settings = load(config, candidates=True)
         rehearse(settings)
         names = ", ".join(model.name for model in settings.models) or "none"
         say(f"good: models {names}")

@@ -27,6 +27,7 @@ from service.domain import cron
 from service.domain.specification import ModelSpec
 from service.errors import ConfigurationError, SpecificationError
 from service.learning import estimators
+from service.learning.candidates import Ground, require_candidates
 from service.learning.monitors import Monitors
 from service.learning.scores import Scores
 
@@ -85,8 +86,11 @@ def find(path: Path | None) -> Path:
     return found
 
 
-def load(path: Path | None = None) -> Settings:
-    """The settings; ConfigurationError lists every problem with file and line."""
+def load(path: Path | None = None, *, candidates: bool = False) -> Settings:
+    """The settings; ConfigurationError lists every problem with file and line.
+
+    With `candidates` all that retraining may try is built too, for which it imports what they need.
+    """
     file = find(path)
     text = file.read_text(encoding="utf-8")
     try:
@@ -103,7 +107,7 @@ def load(path: Path | None = None) -> Settings:
         settings = Settings.model_validate({**data, "failpoint": os.environ.get("HEADRACE_FAILPOINT")})
     except ValidationError as error:
         raise ConfigurationError("\n".join(_sentence(file, node, one) for one in error.errors())) from error
-    _check_expressions(file, node, settings)
+    _check_expressions(file, node, settings, candidates=candidates)
     return _anchored(settings, file.parent)
 
 
@@ -170,14 +174,18 @@ def _placed(address: str, folder: Path) -> str:
     return address if "://" in address else str(folder.resolve() / address)
 
 
-def _check_expressions(file: Path, node: Any, settings: Settings) -> None:
+def _check_expressions(file: Path, node: Any, settings: Settings, *, candidates: bool) -> None:
     problems: dict[tuple[int, str], int] = {}
     for index, model in enumerate(settings.models):
-        for key, build in _expressions(model, path=f"models[{index}].estimator").items():
+        expressions = _expressions(model, path=f"models[{index}].estimator")
+        if candidates:
+            expressions["retrain.candidates"] = partial(_require_candidates, model, path=f"models[{index}].retrain")
+        for key, build in expressions.items():
             try:
                 build()
             except SpecificationError as error:
-                problems.setdefault((index, str(error)), _line(node, ("models", index, key)))
+                place = ("models", index, *key.split("."), *_places(error.path, f"models[{index}].{key}"))
+                problems.setdefault((index, str(error)), _line(node, place))
     if problems:
         raise ConfigurationError("\n".join(f"{file}:{line}: {problem}" for (_, problem), line in problems.items()))
 
@@ -198,6 +206,19 @@ def _expressions(model: ModelSpec, *, path: str) -> dict[str, Callable[[], objec
         found["estimator"] = build
         found["learn"] = lambda: estimators.require_batch(build(), batch=model.learn.batch, path=where)
     return found
+
+
+def _require_candidates(model: ModelSpec, *, path: str) -> None:
+    """SpecificationError unless all that a retraining may try can be built."""
+    if model.retrain is not None:
+        given, trials = model.retrain.candidates, model.retrain.budget.trials
+        require_candidates(given, Ground.of(model), trials=trials, path=f"{path}.candidates")
+
+
+def _places(path: str, prefix: str) -> tuple[str | int, ...]:
+    """The first index of a list below a key, which has a line of its own."""
+    found = re.match(r"\[(\d+)\]", path.removeprefix(prefix))
+    return (int(found[1]),) if found and path.startswith(prefix) else ()
 
 
 def _require_cron(expression: str, *, path: str) -> None:

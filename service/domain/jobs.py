@@ -4,29 +4,34 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal, NewType
+from typing import Literal, NewType, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from service.domain import cron
+from service.domain.candidates import CandidateSpec, SearchBudget
 from service.domain.pending import WaitingRow
 from service.domain.position import Run
 from service.domain.registry import Json, ModelName, SealedBytes, SealedState, VersionNumber
+from service.domain.report import ReportFormat
+from service.domain.splitting import CvSpec, SplitSpec, WindowSpec
 from service.domain.written import Duration, Frozen, Size
 
 JobId = NewType("JobId", int)
 
 
-class BudgetSpec(Frozen):
-    """What one training job may use; past it, it is ended."""
+class BudgetSpec(SearchBudget):
+    """What one training job may use; past its time or memory it is ended."""
 
-    trials: int = Field(default=20, ge=1)
     max_runtime: Duration = 600.0
     memory: Size = 4_000_000_000
 
 
 class RetrainSpec(Frozen):
-    """When a replacement is trained, and on what budget."""
+    """When a replacement is trained, on what, and on what budget.
+
+    Without a window it is the champion's estimator, taught all that the champion has learned.
+    """
 
     check: Duration = 30.0
     when: Literal["any", "all"] = "any"
@@ -34,6 +39,10 @@ class RetrainSpec(Frozen):
     cooldown: Duration = 3600.0
     min_new_events: int = Field(default=1000, ge=0)
     retries: int = Field(default=2, ge=0, le=100)
+    window: WindowSpec | None = None
+    split: SplitSpec = SplitSpec()
+    cv: CvSpec | None = None
+    candidates: tuple[CandidateSpec, ...] = ()
     budget: BudgetSpec = BudgetSpec()
 
     @field_validator("cron")
@@ -42,6 +51,15 @@ class RetrainSpec(Frozen):
         if value is not None:
             cron.fields(value)
         return value
+
+    @model_validator(mode="after")
+    def _has_what_it_divides(self) -> Self:
+        divided = {"split": self.split != SplitSpec(), "cv": self.cv, "candidates": self.candidates}
+        needing = next((name for name, given in divided.items() if given), None)
+        if self.window is None and needing is not None:
+            msg = f"found {needing} and no window, expected one beside it, like `window: {{events: 100000}}`"
+            raise ValueError(msg)
+        return self
 
 
 class JobState(StrEnum):
@@ -182,6 +200,8 @@ class Candidate:
     waiting: SealedBytes | None = None
     waiting_rows: Sequence[WaitingRow] = ()
     """The same as `waiting`, with which its lineage begins."""
+    reports: Mapping[ReportFormat, str] = field(default_factory=dict)
+    """How it was trained and how it did, kept with the version."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from service.domain.events import Task
 from service.domain.jobs import RetrainSpec
 from service.domain.monitoring import Monitoring
 from service.domain.promotion import PromoteSpec
+from service.domain.splitting import unfit
 from service.domain.written import Beginning, Duration, Frozen, Size
 
 
@@ -120,6 +121,15 @@ class ModelSpec(Frozen):
     @classmethod
     def _judges_its_task(cls, value: PromoteSpec, info: ValidationInfo) -> PromoteSpec:
         return value.require_fitting(info.data["task"]) if "task" in info.data else value
+
+    @field_validator("retrain")
+    @classmethod
+    def _divides_its_task(cls, value: RetrainSpec | None, info: ValidationInfo) -> RetrainSpec | None:
+        task = info.data.get("task")
+        problem = None if value is None or task is None else unfit(task, split=value.split, cv=value.cv)
+        if problem is not None:
+            raise ValueError(problem)
+        return value
 
     @field_validator("factory")
     @classmethod

@@ -7,8 +7,9 @@ from typing import Any
 from service.domain import spaces
 from service.domain.candidates import CandidateSpec, Weights, candidates_or_default, inherited, label_text
 from service.domain.events import Task
+from service.domain.specification import ModelSpec
 from service.errors import SpecificationError
-from service.learning import estimators
+from service.learning import batch_catalogue, estimators
 from service.learning.abilities import takes_weights
 
 
@@ -26,6 +27,11 @@ class Ground:
     def own(self) -> Any:
         """The expression that a candidate without one has; None where a factory makes the model."""
         return self.estimator if self.factory is None else None
+
+    @classmethod
+    def of(cls, spec: ModelSpec) -> "Ground":
+        """A model's."""
+        return cls(spec.task, spec.seed, spec.learn.batch, spec.estimator, spec.factory)
 
 
 def require_candidates(
@@ -60,6 +66,8 @@ def require_candidate(candidate: CandidateSpec, ground: Ground, *, path: str) ->
         _require_able(estimators.load_factory(ground.factory), ground, weighs=weighs, path=path)
         return
     for variant in spaces.variants(inherited(candidate, ground.own).estimator, path=place):
+        if is_batch(variant.value):
+            _require_one_pass(candidate, path=path)
         try:
             built = estimators.build(variant.value, task=ground.task, seed=ground.seed, path=place)
         except SpecificationError as error:
@@ -67,9 +75,26 @@ def require_candidate(candidate: CandidateSpec, ground: Ground, *, path: str) ->
         _require_able(built, ground, weighs=weighs, path=path)
 
 
+def is_batch(expression: Any) -> bool:
+    """Whether it names an estimator that is fitted at once, and frozen then."""
+    name = next(iter(expression), "") if isinstance(expression, dict) else expression
+    return isinstance(name, str) and batch_catalogue.is_batch(name)
+
+
 def complete(candidates: Sequence[CandidateSpec], ground: Ground) -> tuple[CandidateSpec, ...]:
     """What is tried: at least the champion's own estimator, learned anew; None is its factory."""
     return tuple(inherited(one, ground.own) for one in candidates_or_default(candidates))
+
+
+def _require_one_pass(candidate: CandidateSpec, *, path: str) -> None:
+    if candidate.epochs != 1:
+        wrong, found = "epochs", f"found {candidate.epochs!r:.80}"
+    elif candidate.warm_start:
+        wrong, found = "warm_start", "found it"
+    else:
+        return
+    place = f"{path}.{wrong}"
+    raise SpecificationError(place, f"{found} for an estimator that is fitted once and then frozen, expected none")
 
 
 def _require_labels(weights: Weights, task: Task, path: str) -> None:

@@ -30,13 +30,15 @@ class TrainingData:
 
     `table` has a row an event: `topic`, `partition`, `offset`, `ts` and `label_ts` (epoch milliseconds), the id in
     `id_number` or `id_text`, the group in `group_number` or `group_text`, `weight`, `y`, features as `x.<name>`.
-    `end` is the position at which reading ended: what came later is not in it.
+    `end` is the position at which reading ended: what came later is not in it. `begin` has the first event of each
+    partition that the window has taken, and the first label that belongs to one.
     """
 
     task: Task
     table: pl.DataFrame
     counts: RowCounts = field(default_factory=RowCounts)
     end: Position = field(default_factory=Position)
+    begin: Position = field(default_factory=Position)
 
     def __len__(self) -> int:
         """How many events."""

@@ -11,11 +11,11 @@ import msgspec
 from service.domain.events import Decoded, Event, EventId, Reason, Refusal, TopicPartition, Truth
 from service.domain.position import Run, merged
 from service.domain.specification import ModelSpec
-from service.errors import ArtifactError
 from service.learning import codec
 from service.learning.columns import Columns
 from service.learning.dedupe import Dedupe
 from service.learning.guard import Admitted, Guard
+from service.learning.lineage_state import encoded, opened
 from service.learning.microbatch import MicroBatch
 from service.learning.monitors import Batch
 from service.learning.outcomes import LABEL_OUTCOMES, Outcome, Pending
@@ -26,8 +26,6 @@ from service.learning.stepper import Stepper
 from service.learning.waiters import Answer, Item, Question, Waiter
 from service.learning.waiting import Arranged, Waiting, in_order
 
-FORMAT = 1
-
 _NOTHING: Mapping[EventId, Waiter] = {}
 
 
@@ -35,7 +33,7 @@ class Learner:
     """Guard, dedupe, predict, score and learn for one lineage."""
 
     def __init__(self, spec: ModelSpec, state: bytes, *, allowed: frozenset[tuple[str, str]] = frozenset()) -> None:
-        data = _decoded(state)
+        data = opened(state)
         objects = codec.loads(data["objects"])
         self._spec = spec
         self._guard = Guard.restore(spec.guard, data["guard"])
@@ -52,7 +50,7 @@ class Learner:
     def new(cls, spec: ModelSpec, estimator: Any, *, reference: Batch | None = None) -> bytes:
         """The state of a lineage that has learned nothing of the stream; `reference` is what it was trained on."""
         scores, objects = Scoring.new(spec, reference=reference)
-        return _encoded(
+        return encoded(
             estimator=codec.dumps(estimator),
             guard=Guard(spec.guard, spec.task).state(),
             dedupe=Dedupe(spec.dedupe.events).state(),
@@ -154,7 +152,7 @@ class Learner:
 
     def state(self) -> bytes:
         """All of it, as a checkpoint keeps it; the only serialization in the computing thread."""
-        return _encoded(
+        return encoded(
             estimator=self._stepper.snapshot(),
             guard=self._guard.state(),
             dedupe=self._dedupe.state(),
@@ -236,29 +234,6 @@ class Learner:
         self._order.append(Run(decoded.at.topic, decoded.at.partition, first, decoded.next_offset))
 
 
-def restored(current: bytes, chosen: bytes) -> bytes:
-    """The chosen model and what guards it, with the ids and counts of the present.
-
-    Position, ids seen, counts, metrics and counted signals go on; estimator, guard ranges and detectors go back.
-    """
-    now, then = _decoded(current), _decoded(chosen)
-    objects_now, objects_then = codec.loads(now["objects"]), codec.loads(then["objects"])
-    return _encoded(
-        estimator=then["estimator"],
-        guard=then["guard"],
-        dedupe=now["dedupe"],
-        batch=now["batch"],
-        scores=now["scores"],
-        objects={
-            "scores": objects_now["scores"],
-            "monitors": {**objects_then["monitors"], "signals": objects_now["monitors"]["signals"]},
-        },
-        counts=now["counts"],
-        waiting=now.get("waiting"),
-        labels=now.get("labels", {}),
-    )
-
-
 def _waiting(spec: ModelSpec, state: Mapping[str, Any] | None) -> Waiting | None:
     if spec.labels is None:
         return None
@@ -268,19 +243,3 @@ def _waiting(spec: ModelSpec, state: Mapping[str, Any] | None) -> Waiting | None
 def _refusal(refused: tuple[Event | Truth, Reason, str], payload: bytes) -> Refusal:
     record, reason, detail = refused
     return Refusal(record.offset, reason, detail, payload or msgspec.json.encode(record))
-
-
-def _encoded(*, objects: dict[str, Any], **parts: Any) -> bytes:
-    return msgspec.msgpack.encode({"format": FORMAT, "objects": codec.dumps(objects), **parts})
-
-
-def _decoded(state: bytes) -> dict[str, Any]:
-    try:
-        data: dict[str, Any] = msgspec.msgpack.decode(state)
-    except msgspec.DecodeError as error:
-        msg = f"found {len(state)} bytes that are no lineage state ({error}); run `headrace registry verify`"
-        raise ArtifactError(msg) from error
-    if data.get("format") != FORMAT:
-        msg = f"found state format {data.get('format')!r}, expected {FORMAT}; upgrade headrace or rebuild the model"
-        raise ArtifactError(msg)
-    return data

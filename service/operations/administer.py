@@ -29,7 +29,7 @@ from service.errors import (
     RefusedError,
     UnavailableError,
 )
-from service.learning.learner import restored
+from service.learning.lineage_state import restored
 from service.operations.choose import chosen, learned_until
 from service.operations.enrol import differences, new_state
 from service.operations.promote import origin_of, promote

@@ -30,14 +30,18 @@ NONE = "\N{EN DASH}"
 
 def reports(found: RetrainingReport, *, version: int) -> Sequence[Report]:
     """In every format, to be kept with the version."""
+    name, number = ModelName(found.model), VersionNumber(version)
+    return [Report(name, number, format_, text) for format_, text in texts(found, version=version).items()]
+
+
+def texts(found: RetrainingReport, *, version: int | None = None) -> Mapping[ReportFormat, str]:
+    """By format; a version that is still to be made has no number."""
     drawn = document(found, version=version)
-    texts = {
+    return {
         ReportFormat.MARKDOWN: to_markdown(drawn),
         ReportFormat.HTML: to_html(drawn),
         ReportFormat.JSON: json.dumps(_storable(found.to_json())),
     }
-    name, number = ModelName(found.model), VersionNumber(version)
-    return [Report(name, number, format_, text) for format_, text in texts.items()]
 
 
 def document(found: RetrainingReport, *, version: int | None = None) -> Document:

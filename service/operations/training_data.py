@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import polars as pl
 
+from service.domain.events import TopicPartition
 from service.domain.position import Position
 from service.domain.specification import ModelSpec
 from service.domain.training import RowCounts
@@ -52,7 +53,22 @@ def load(frames: ArchiveFrames, spec: ModelSpec, ask: Ask) -> TrainingData:
     )
     if kept.is_empty():
         raise _nothing_left(spec, counts)
-    return TrainingData(spec.task, kept, counts, Position({**window.end.offsets, **ends.offsets}))
+    begin = Position({**firsts(window.events), **firsts(_belonging(labels, events))})
+    return TrainingData(spec.task, kept, counts, Position({**window.end.offsets, **ends.offsets}), begin)
+
+
+def firsts(rows: pl.DataFrame) -> dict[TopicPartition, int]:
+    """The first offset of each partition."""
+    least = rows.group_by("topic", "partition").agg(pl.col("offset").min())
+    return {TopicPartition(topic, partition): offset for topic, partition, offset in least.iter_rows()}
+
+
+def _belonging(labels: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
+    """Labels of a topic of their own that name one of these events."""
+    if labels.is_empty() or labels.item(0, "topic") == events.item(0, "topic"):
+        return labels.clear()
+    key = key_of(events, labels)
+    return labels.join(events.select(key.alias("key")).unique(), left_on=key, right_on="key", how="semi")
 
 
 def _once(events: pl.DataFrame) -> pl.DataFrame:

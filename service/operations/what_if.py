@@ -12,7 +12,8 @@ from service.domain.order import begins_with, beyond, minus, size
 from service.domain.position import Run
 from service.domain.specification import ModelSpec
 from service.errors import ConfigurationError, RefusedError
-from service.learning.learner import Learner, restored
+from service.learning.learner import Learner
+from service.learning.lineage_state import restored
 from service.operations.choose import Chosen
 from service.operations.history import History, gone
 from service.operations.past import Past, candidates, past_of, stood

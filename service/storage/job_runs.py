@@ -20,9 +20,10 @@ from service.domain.jobs import (
 )
 from service.domain.pending import NEVER_MS, WaitingRows
 from service.domain.registry import AuditEntry, LineageId, Role, Version, VersionKind, VersionNumber
+from service.domain.report import Report
 from service.errors import NotFoundError, RefusedError
 from service.ports import ArtifactStore
-from service.storage import challenger_rows, job_rows, pending, rows, writes
+from service.storage import challenger_rows, job_rows, pending, reports, rows, writes
 from service.storage.database import Database
 from service.storage.job_tables import jobs
 from service.storage.tables import leases, lineages, models, versions
@@ -87,7 +88,7 @@ class SqlJobRuns:
             return job_rows.insert_job(connection, again, now=now, after=found)
 
     def deliver(self, job: JobId, candidate: Candidate) -> Version:
-        """The candidate's version and lineage, and the job's end."""
+        """The candidate's version, lineage and reports, and the job's end."""
         for sealed in (candidate.state, candidate.waiting):
             if sealed is not None and len(sealed.artifact) > writes.INLINE_BYTES:
                 self._store.put(sealed.digest, sealed.artifact)
@@ -98,6 +99,8 @@ class SqlJobRuns:
             _require(found, JobState.COMPLETED)
             parent = writes.newest_version(connection, champion)
             number = _insert(connection, found, candidate, parent=parent, now=now)
+            for form, text in candidate.reports.items():
+                reports.write(connection, Report(name, number, form, text), now=now)
             ended = {"finished_at": now, "heartbeat_at": now, "version": number}
             reason = f"version {number}"
             job_rows.put(connection, job, JobState.COMPLETED, reason=reason, now=now, **ended)

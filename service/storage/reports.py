@@ -1,6 +1,7 @@
 """Reports, kept with the versions whose training they tell."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from sqlalchemy import Connection, insert, select
 
@@ -23,10 +24,8 @@ class SqlReports:
         with self._database.writing() as connection:
             now = self._database.now(connection)
             for one in found:
-                known = _formats(connection, one)
-                if one.format not in known:
-                    values = {"model": one.model, "version": one.version, "format": one.format, "text": one.text}
-                    connection.execute(insert(reports).values(**values, created_at=now))
+                if one.format not in _formats(connection, one):
+                    write(connection, one, now=now)
 
     def get(self, name: str, version: int, form: ReportFormat) -> Report:
         """NotFoundError names the versions that have one."""
@@ -44,6 +43,12 @@ class SqlReports:
         statement = select(reports.c.version).where(reports.c.model == name).distinct().order_by(reports.c.version)
         with self._database.reading() as connection:
             return [VersionNumber(version) for version in connection.execute(statement).scalars()]
+
+
+def write(connection: Connection, one: Report, *, now: datetime) -> None:
+    """A format that is not kept yet."""
+    values = {"model": one.model, "version": one.version, "format": one.format, "text": one.text}
+    connection.execute(insert(reports).values(**values, created_at=now))
 
 
 def _formats(connection: Connection, wanted: Report) -> Sequence[str]:

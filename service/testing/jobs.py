@@ -20,6 +20,7 @@ from service.domain.jobs import (
     Wanted,
 )
 from service.domain.registry import Json, LineageId, ModelName, Version, VersionKind, VersionNumber
+from service.domain.report import Report
 from service.errors import LeaseHeldError, LeaseLostError, NotFoundError, RefusedError
 
 
@@ -38,6 +39,7 @@ class JobBook:
     openings: dict[JobId, Opening] = field(default_factory=dict)
     trainers: dict[str, Trainer] = field(default_factory=dict)
     versions: list[Version] = field(default_factory=list)
+    reports: list[Report] = field(default_factory=list)
 
     def get(self, job: JobId) -> Job:
         """NotFoundError."""
@@ -182,6 +184,7 @@ class MemoryJobRuns:
         number = VersionNumber(2 + sum(one.model == found.model for one in self._book.versions))
         version = _version(found, candidate, number=number, at=now)
         self._book.versions.append(version)
+        self._book.reports += [Report(found.model, number, form, text) for form, text in candidate.reports.items()]
         self._book.put(replace(found, state=JobState.COMPLETED, finished_at=now, version=number), f"version {number}")
         return version
 

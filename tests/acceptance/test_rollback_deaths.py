@@ -11,7 +11,8 @@ from service.bootstrap import App
 from service.domain.events import TopicPartition
 from service.domain.position import Position
 from service.domain.registry import CommandKind, CommandStatus, Role, Version
-from service.learning.learner import Learner, restored
+from service.learning.learner import Learner
+from service.learning.lineage_state import restored
 from tests.acceptance.harness import PHISHING, Deployment, State, probed
 from tests.acceptance.rederived import Rederived, opened, payload
 from tests.acceptance.rollback_storm import Asked, RollbackStorm

@@ -28,6 +28,7 @@ from service.domain.jobs import (
 )
 from service.domain.position import Run
 from service.domain.registry import Origin, Role, SealedBytes, VersionKind
+from service.domain.report import ReportFormat
 from service.errors import LeaseHeldError, LeaseLostError, NotFoundError, RefusedError
 from service.ports import JobRuns, Jobs, Openings, Trainers
 from service.storage.holder import Holder
@@ -307,6 +308,16 @@ class TestRegistry(Promises):
         assert (checkpoint.sequence, checkpoint.position) == (0, second.position)
         entry = registry.history.audit(NAME)[-1]
         assert (entry.action, entry.to_version, entry.evidence["records"]) == ("retrain", 3, 30)
+
+    def test_a_report_comes_with_its_version_or_not_at_all(self, registry: Registry, training: Training) -> None:
+        """Every format is there when the version is; a delivery that is refused leaves none."""
+        texts = {ReportFormat.MARKDOWN: "# told", ReportFormat.JSON: "{}"}
+        job = evaluated(training)
+        version = training.runs.deliver(job.id, candidate(reports=texts))
+        assert {form: registry.reports.get(NAME, version.number, form).text for form in texts} == texts
+        with pytest.raises(RefusedError):
+            training.runs.deliver(job.id, candidate(b"again", reports=texts))
+        assert registry.reports.list(NAME) == [version.number]
 
     def test_a_rollback_ends_what_the_old_line_led_to(self, registry: Registry) -> None:
         """An open job is told to stop and a challenger is retired, in the rollback's own transaction."""

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
+import polars as pl
 import pytest
 
 from service.domain.exclusion import Exclusion
@@ -61,7 +62,21 @@ def test_what_was_published_comes_back_once_with_its_label(deployment: Deploymen
     counts = data.counts
     assert (counts.read, counts.same_id, counts.missing_labels) == (1350, 100, 125)
     assert data.end.to_json()["phishing.labels"] == {"0": len(LABELLED)}
+    assert data.begin.to_json() == {"phishing.events": {"0": 0, "1": 0}, "phishing.labels": {"0": 0}}
     assert sum(data.end.to_json()["phishing.events"].values()) == 1350
+
+
+def test_a_window_knows_where_its_own_records_begin(deployment: Deployment) -> None:
+    """The first event of each partition, and the first label that belongs to one of the events."""
+    with read(deployment, {"events": 5000}) as everything:
+        cut = Position({at: end // 2 for at, end in everything.end.offsets.items()})
+    with read(deployment, {"events": 200, "duplicates": "id"}, until=cut) as data:
+        ids = {event.id for event in data.events()}
+        first = next(place for place, row in enumerate(LABELLED) if row["id"] in ids)
+    assert data.begin.to_json()["phishing.labels"] == {"0": first}
+    least = data.table.group_by("partition").agg(pl.col("offset").min()).rows()
+    assert all(data.begin.to_json()["phishing.events"][str(one)] <= offset for one, offset in least)
+    assert first > 0
 
 
 def test_equal_contents_are_one_event_unless_it_is_said_otherwise(deployment: Deployment) -> None:

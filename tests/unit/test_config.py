@@ -138,3 +138,49 @@ def test_a_schedule_that_cannot_be_followed(tmp_path: Path, cron: str, expected:
     path = written(tmp_path, MODEL + f'    retrain:\n      cron: "{cron}"\n')
     with pytest.raises(ConfigurationError, match=rf"headrace.yaml:[78]: models\[0\].retrain.*{expected}"):
         config.load(path)
+
+
+RETRAIN = """\
+    retrain:
+      window: {events: 1000}
+      candidates:
+        - name: good
+        - name: other
+          estimator: NAME
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("    retrain: {candidates: [{name: a}]}\n", "found candidates and no window"),
+        ("    retrain: {split: {kind: random}}\n", "found split and no window"),
+        ("    retrain: {cv: {folds: 3}}\n", "found cv and no window"),
+        ("    retrain: {budget: {shares: 1}}\n", "did you mean share?"),
+        (RETRAIN.replace("NAME", "{tree.HoeffdingTreeClassifier: {max_depth: {int: [9, 3]}}}"), "the lower one first"),
+    ],
+)
+def test_what_retraining_says_of_its_data_is_checked(tmp_path: Path, text: str, said: str) -> None:
+    """What is divided needs a window, and spaces are checked wherever they stand."""
+    with pytest.raises(ConfigurationError, match=said.replace("?", r"\?")):
+        config.load(written(tmp_path, MODEL + text), candidates=True)
+
+
+def test_classes_are_not_asked_of_a_regression(tmp_path: Path) -> None:
+    """A kind of split or folds that divides by class is refused where there are none."""
+    text = MODEL.replace("task: binary", "task: regression").replace("LogisticRegression", "LinearRegression")
+    policy = "    retrain: {window: {days: 1}, cv: {kind: stratified_kfold}}\n"
+    with pytest.raises(ConfigurationError, match="found kind stratified_kfold for a regression"):
+        config.load(written(tmp_path, text + policy))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["linear_model.LinearRegression", "tree.HoefdingTree", "batch.sklearn.RandomForest", "{batch.lightgbm.LGBM: {}}"],
+)
+def test_candidates_are_built_when_asked_for(tmp_path: Path, name: str) -> None:
+    """A candidate that cannot be built is named with its line; only `headrace check` takes the time for it."""
+    file = written(tmp_path, MODEL + RETRAIN.replace("NAME", name))
+    assert config.load(file).models[0].retrain is not None
+    with pytest.raises(ConfigurationError, match=rf"{file}:11: models\[0\].retrain.candidates\[1\].estimator"):
+        config.load(file, candidates=True)

@@ -12,7 +12,8 @@ from service.domain.monitoring import DriftSignal, MonitorState
 from service.domain.specification import ModelSpec
 from service.learning import estimators
 from service.learning.columns import Columns
-from service.learning.learner import Learner, restored
+from service.learning.learner import Learner
+from service.learning.lineage_state import restored
 from service.learning.monitors import Batch
 
 AT = TopicPartition("shown", 0)

@@ -1,0 +1,68 @@
+"""The bytes of a lineage's state: its parts, and what becomes of them where a lineage begins from another's."""
+
+from typing import Any
+
+import msgspec
+
+from service.domain.specification import ModelSpec
+from service.errors import ArtifactError
+from service.learning import codec
+from service.learning.monitors import Batch
+from service.learning.scoring import Scoring
+
+FORMAT = 1
+
+
+def restored(current: bytes, chosen: bytes) -> bytes:
+    """The chosen model and what guards it, with the ids and counts of the present.
+
+    Position, ids seen, counts, metrics and counted signals go on; estimator, guard ranges and detectors go back.
+    """
+    now, then = opened(current), opened(chosen)
+    objects_now, objects_then = codec.loads(now["objects"]), codec.loads(then["objects"])
+    return encoded(
+        estimator=then["estimator"],
+        guard=then["guard"],
+        dedupe=now["dedupe"],
+        batch=now["batch"],
+        scores=now["scores"],
+        objects={
+            "scores": objects_now["scores"],
+            "monitors": {**objects_then["monitors"], "signals": objects_now["monitors"]["signals"]},
+        },
+        counts=now["counts"],
+        waiting=now.get("waiting"),
+        labels=now.get("labels", {}),
+    )
+
+
+def begun(state: bytes, spec: ModelSpec, *, reference: Batch, estimator: bytes | None = None) -> bytes:
+    """A state that has been trained, with monitors that begin now and refer to what it was trained on.
+
+    `estimator` replaces the one that it has; it has learned what waits for a micro-batch, too.
+    """
+    now = opened(state)
+    _, fresh = Scoring.new(spec, reference=reference)
+    objects = {**codec.loads(now.pop("objects")), "monitors": fresh["monitors"]}
+    del now["format"]
+    if estimator is not None:
+        now |= {"estimator": estimator, "batch": []}
+    return encoded(objects=objects, **now)
+
+
+def encoded(*, objects: dict[str, Any], **parts: Any) -> bytes:
+    """The inverse of `opened`."""
+    return msgspec.msgpack.encode({"format": FORMAT, "objects": codec.dumps(objects), **parts})
+
+
+def opened(state: bytes) -> dict[str, Any]:
+    """Its parts by name; ArtifactError for what is no state."""
+    try:
+        data: dict[str, Any] = msgspec.msgpack.decode(state)
+    except msgspec.DecodeError as error:
+        msg = f"found {len(state)} bytes that are no lineage state ({error}); run `headrace registry verify`"
+        raise ArtifactError(msg) from error
+    if data.get("format") != FORMAT:
+        msg = f"found state format {data.get('format')!r}, expected {FORMAT}; upgrade headrace or rebuild the model"
+        raise ArtifactError(msg)
+    return data
