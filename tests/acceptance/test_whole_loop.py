@@ -1,0 +1,156 @@
+"""The whole loop, unattended and through deaths: drift, retraining, catch-up, comparison, promotion, probation."""
+
+import random
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from service.bootstrap import App
+from service.domain.challenging import Stage
+from service.domain.jobs import FINAL, Cause, JobState
+from service.domain.registry import Role, VersionKind
+from tests.acceptance.changing_world import (
+    CHANGED_AT,
+    World,
+    is_once,
+    kill_all,
+    model,
+    newest_challenger,
+    newest_job,
+    processes_in,
+    promoted,
+    taught,
+)
+from tests.acceptance.harness import Deployment, terminate, wait_until
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(params=["services", "embedded"])
+def deployment(request: pytest.FixtureRequest, tmp_path: Path, topic: str) -> Deployment:
+    """On Kafka and PostgreSQL, or on files."""
+    kafka = url = None
+    if request.param == "services":
+        kafka = {"bootstrap_servers": request.getfixturevalue("broker").bootstrap, "driver": "librdkafka"}
+        url = str(request.getfixturevalue("postgres_url"))
+    return Deployment(tmp_path / "loop", model(topic), registry_url=url, kafka=kafka, archive={"every": "500ms"})
+
+
+@pytest.fixture
+def world(deployment: Deployment) -> Iterator[World]:
+    """The stream, while the test lasts."""
+    with deployment.app() as app, World(app.sink(), deployment.model["events"]) as found:
+        yield found
+
+
+def require_in_order(deployment: Deployment, app: App, events: int) -> None:
+    """One champion that has learned the stream's newest events once, and nothing open or running beside it."""
+    registry = app.registry
+    lineages = registry.history.lineages("phishing")
+    (champion,) = [one for one in lineages if one.role is Role.CHAMPION]
+    assert registry.models.get("phishing").champion == champion.id
+    assert all(one.role is Role.RETIRED for one in lineages if one.id != champion.id)
+    assert all(is_once(taught(app, one.id)) for one in lineages)
+    newest = registry.checkpoints.newest_first(champion.id)[0]
+    assert newest.position.to_json() == {deployment.model["events"]: {"0": events}}
+    assert all(job.state in FINAL for job in registry.jobs.list("phishing"))
+    assert sum(job.state is JobState.COMPLETED for job in registry.jobs.list("phishing")) == 1
+    assert not registry.challengers.list("phishing")
+    assert not processes_in(deployment.folder)
+
+
+def test_the_loop_closes_by_itself(deployment: Deployment, world: World) -> None:
+    """Nobody does anything: the drift is seen, a better model is trained, proves itself and takes over; all is recorded."""
+    app = deployment._watched()
+    daemon = deployment.start("run")
+    wait_until(lambda: promoted(app))
+    wait_until(lambda: (found := newest_challenger(app)) is not None and found.stage is Stage.RETIRED)
+    events = world.end()
+    wait_until(lambda: sum(deployment.newest().position.offsets.values()) == events)  # type: ignore[union-attr]
+    assert terminate(daemon) == 0
+    require_in_order(deployment, app, events)
+    registry = app.registry
+    assert [(one.action, one.actor) for one in registry.history.audit("phishing")] == [
+        ("register", "learner"),
+        ("promote", "trainer"),
+        ("retire", "trainer"),
+    ]
+    won = registry.history.audit("phishing")[1]
+    assert (won.from_version, won.to_version) == (1, 2)
+    assert (won.evidence["verdict"], won.evidence["lower"] > 0) == ("promote", True)
+    assert won.evidence["champion_loss"] > won.evidence["challenger_loss"]
+    (job,) = registry.jobs.list("phishing")
+    assert (job.cause, job.requested_by, job.version) == (Cause.DRIFT, "trainer", 2)
+    signal = next(iter(registry.signals.list("phishing")))
+    assert signal.monitor == "quality"
+    assert all(offset > CHANGED_AT for offset in signal.position.offsets.values())
+    version = registry.history.versions("phishing")[1]
+    assert (version.kind, version.parent) == (VersionKind.RETRAIN, 1)
+    assert deployment.newest().metrics["window"]["Accuracy"] > 0.85  # type: ignore[union-attr]
+    assert "quicker" in deployment.command("model", "report", "phishing", "2").stdout
+
+
+@dataclass
+class LoopStorm:
+    """Kills now everything, now one process, while the loop goes on."""
+
+    deployment: Deployment
+    app: App
+    chance: random.Random
+    deaths: list[str] = field(default_factory=list)
+    daemon: "subprocess.Popen[bytes] | None" = None
+
+    def kill(self, count: int, *, phase: str, after: Callable[[], object], within_s: float) -> None:
+        """So often: wait for something, and for a random time more, then kill."""
+        for number in range(count):
+            self._living()
+            wait_until(after)
+            time.sleep(self.chance.uniform(0, within_s))
+            found = processes_in(self.deployment.folder)
+            kill_all(found if number % 2 == 0 else [self.chance.choice(found)])
+            self.deaths.append(phase)
+
+    def calm(self, reached: Callable[[], object]) -> None:
+        """Until then nobody is killed."""
+        self._living()
+        wait_until(reached)
+
+    def end(self) -> None:
+        """SIGTERM."""
+        self._living()
+        assert self.daemon is not None
+        assert terminate(self.daemon) == 0
+
+    def _living(self) -> None:
+        """A daemon runs, and the children of one that was killed have died with it."""
+        if self.daemon is None or self.daemon.poll() is not None:
+            wait_until(lambda: not processes_in(self.deployment.folder), timeout_s=30)
+            self.daemon = self.deployment.start("run")
+
+
+def test_twenty_deaths(deployment: Deployment, world: World) -> None:
+    """Whatever is killed at whatever moment of the loop, it ends with one champion, and nothing is learned twice."""
+    app = deployment._watched()
+    storm = LoopStorm(deployment, app, random.Random(3))
+    storm.kill(3, phase="learning", after=lambda: deployment.learned() > 0, within_s=1.0)
+    storm.kill(7, phase="training", after=lambda: is_trained(app), within_s=3.0)
+    storm.calm(lambda: newest_challenger(app) is not None)
+    storm.kill(7, phase="challenging", after=lambda: newest_challenger(app) is not None, within_s=2.0)
+    storm.calm(lambda: promoted(app))
+    storm.kill(3, phase="probation", after=lambda: promoted(app), within_s=1.0)
+    storm.calm(lambda: promoted(app) and not app.registry.challengers.list("phishing"))
+    events = world.end()
+    storm.calm(lambda: sum(deployment.newest().position.offsets.values()) == events)  # type: ignore[union-attr]
+    storm.end()
+    assert len(storm.deaths) == 20
+    require_in_order(deployment, app, events)
+
+
+def is_trained(app: App) -> bool:
+    """Whether a job is open, or was completed before it could be killed."""
+    job = newest_job(app)
+    return job is not None and job.state in {*JobState} - {JobState.FAILED, JobState.STOPPED}
