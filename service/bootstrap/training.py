@@ -14,9 +14,7 @@ from service.domain.challenging import Challenger
 from service.domain.jobs import Job, Trainer
 from service.domain.registry import ModelName
 from service.errors import ConfigurationError
-from service.operations.retrain import PlainRetraining
 from service.operations.services import Services
-from service.ports import Training
 from service.scheduling.captured_log import contents
 from service.scheduling.crew import Crew, Workplace
 from service.scheduling.runners import Runners, Track
@@ -52,11 +50,6 @@ def trainer_loop(app: App, file: Path, *, stop: threading.Event, nonce: str, wai
         memory=given.challenger_memory,
     )
     return TrainerLoop(services, options, Crew(services.training, place), Runners(services, track), stop)
-
-
-def training_of(services: Services) -> Training:
-    """What a job's process does."""
-    return PlainRetraining(services)
 
 
 def live_trainer(services: Services, model: str) -> Trainer | None:

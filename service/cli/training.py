@@ -9,7 +9,7 @@ from pathlib import Path
 import structlog
 
 from service.bootstrap import open_app
-from service.bootstrap.training import training_of
+from service.bootstrap.job import Retraining
 from service.cli.context import Exit, set_up_logging
 from service.cli.leaving import leave
 from service.config import load
@@ -31,7 +31,7 @@ def main() -> int:
         settings = load(given.config)
         set_up_logging(settings)
         with open_app(settings) as app:
-            carry_out(app.services, given.job, training_of(app.services))
+            carry_out(app.services, given.job, Retraining(app.services))
     except Exception as error:  # noqa: BLE001 - whatever it is, the trainer is told and the log has the rest
         failure = Failure.INTERRUPTED if isinstance(error, UnavailableError) else Failure.EXCEPTION
         last_words(given.words, sentence(error), failure=failure)

@@ -48,6 +48,21 @@ def until(runs: Iterable[Run], learned: Iterable[Run]) -> list[Run]:
     return merged(found)
 
 
+def within(runs: Iterable[Run], wanted: Iterable[Run]) -> list[Run]:
+    """All of `wanted`, each offset once, in the order of `runs`, which has none twice.
+
+    What `runs` lacks stands before what follows it in its partition, or at the end.
+    """
+    whole = union(wanted)
+    lacking, found = minus(whole, runs := merged(runs)), list[Run]()
+    for run in runs:
+        for part in _common(run, whole):
+            earlier = [one for one in lacking if _at(one) == _at(part) and one.first < part.first]
+            found += [*earlier, part]
+            lacking = minus(lacking, earlier) if earlier else lacking
+    return merged([*found, *lacking])
+
+
 def begins_with(runs: Sequence[Run], done: Sequence[Run]) -> bool:
     """Whether `runs`, offset by offset, begins with all of `done`."""
     rest = iter(runs)

@@ -1,5 +1,6 @@
 """The bytes of a lineage's state: its parts, and what becomes of them where a lineage begins from another's."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -7,8 +8,7 @@ import msgspec
 from service.domain.specification import ModelSpec
 from service.errors import ArtifactError
 from service.learning import codec
-from service.learning.monitors import Batch
-from service.learning.scoring import Scoring
+from service.learning.monitors import Batch, Monitors
 
 FORMAT = 1
 
@@ -36,18 +36,21 @@ def restored(current: bytes, chosen: bytes) -> bytes:
     )
 
 
-def begun(state: bytes, spec: ModelSpec, *, reference: Batch, estimator: bytes | None = None) -> bytes:
+def begun(state: bytes, spec: ModelSpec, *, references: Sequence[Batch], estimator: bytes | None = None) -> bytes:
     """A state that has been trained, with monitors that begin now and refer to what it was trained on.
 
-    `estimator` replaces the one that it has; it has learned what waits for a micro-batch, too.
+    Where several references have what a monitor looks at, the last counts. `estimator` replaces the one that it has; it
+    has learned what waits for a micro-batch, too.
     """
-    now = opened(state)
-    _, fresh = Scoring.new(spec, reference=reference)
-    objects = {**codec.loads(now.pop("objects")), "monitors": fresh["monitors"]}
-    del now["format"]
+    parts = opened(state)
+    monitors = Monitors(spec.drift, task=spec.task, seed=spec.seed, metrics=spec.metrics)
+    for one in references:
+        monitors.with_reference(one)
+    objects = {**codec.loads(parts.pop("objects")), "monitors": monitors.objects()}
+    del parts["format"]
     if estimator is not None:
-        now |= {"estimator": estimator, "batch": []}
-    return encoded(objects=objects, **now)
+        parts |= {"estimator": estimator, "batch": []}
+    return encoded(objects=objects, **parts)
 
 
 def encoded(*, objects: dict[str, Any], **parts: Any) -> bytes:

@@ -1,0 +1,22 @@
+"""What a job's process does; apart from the trainer, which needs nothing of what a search takes to load."""
+
+import importlib
+
+from service.domain.jobs import Candidate, Job
+from service.operations.retrain import PlainRetraining
+from service.operations.services import Services
+from service.ports import Stages, Training
+
+
+class Retraining:
+    """Implements `ports.Training`: with a window a search, without one the champion's own estimator once more."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def __call__(self, job: Job, stages: Stages) -> Candidate:
+        """As the job's policy says."""
+        if job.spec.window is None:
+            return PlainRetraining(self._services)(job, stages)
+        searched: Training = importlib.import_module("service.operations.searched").SearchedRetraining(self._services)
+        return searched(job, stages)

@@ -1,0 +1,144 @@
+"""Teaching a new learner a part of history, the way in which it will go on learning the stream."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from service.domain.events import Records, Skipped
+from service.domain.exclusion import Stretch
+from service.domain.jobs import Candidate, Job
+from service.domain.order import minus, size
+from service.domain.pending import WaitingRow
+from service.domain.position import Position, Run, merged
+from service.domain.registry import Json, SealedBytes, SealedState
+from service.domain.report import ReportFormat
+from service.domain.specification import ModelSpec
+from service.learning.learner import Learner
+from service.learning.lineage_state import begun
+from service.learning.monitors import Batch
+from service.learning.outcomes import Pending
+from service.learning.waiters import key_of, packed
+from service.operations.history import History
+from service.operations.services import Services
+from service.operations.sieve import Sieve
+from service.operations.waiting_set import pack
+from service.ports import Stages
+
+
+@dataclass(frozen=True, slots=True)
+class Syllabus:
+    """What is learned, in this order; behind it the stream goes on at `position`."""
+
+    spec: ModelSpec
+    runs: Sequence[Run]
+    stretches: Sequence[Stretch]
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """What is kept of a training beside its result."""
+
+    evidence: Json = field(default_factory=dict)
+    reports: Mapping[ReportFormat, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What a candidate has beside its lesson: what its monitors refer to, and an estimator made in another way.
+
+    `estimator` is its snapshot, None where the lesson's own stays; `before` is what it had learned before the lesson.
+    """
+
+    references: Sequence[Batch]
+    estimator: bytes | None = None
+    before: Sequence[Run] = ()
+
+
+class Lesson:
+    """One learner and what waits for its labels."""
+
+    def __init__(self, services: Services, syllabus: Syllabus) -> None:
+        spec = syllabus.spec
+        estimator, allowed = services.build(spec)
+        self._services = services
+        self._syllabus = syllabus
+        self._waiting: dict[bytes, WaitingRow] = {}
+        self._order: list[Run] = []
+        self.learner = Learner(spec, Learner.new(spec, estimator), allowed=allowed)
+
+    def learn(self, history: History, stages: Stages) -> None:
+        """All of it."""
+        runs, stretches = self._syllabus.runs, self._syllabus.stretches
+        done, total = 0, size(runs)
+        decoder, sieve = self._services.decoder(self._syllabus.spec), Sieve(stretches)
+        for run in runs:
+            for found in history.read(run, exclusions=stretches):
+                for item in sieve.pieces(found):
+                    if not isinstance(item, Skipped):
+                        self.learner.learn(decoder.decode(item) if isinstance(item, Records) else item)
+                        self._take(self.learner.take_pending())
+                stages.advance(done + max(found.next_offset - run.first, 0), total)
+            done += run.last - run.first
+
+    def candidate(self, job: Job, telling: Telling, *, trained: Trained | None = None) -> Candidate:
+        """The signed state, with its metrics over the lesson; it has learned exactly what it says."""
+        state = self._state(trained)
+        learner, spec = self.learner, self._syllabus.spec
+        metrics = {
+            **learner.report(),
+            "counts": dict(learner.counts),
+            "drift": learner.drift(),
+            "labels": learner.labels(),
+        }
+        sealed, digest = self._sealed(state)
+        learned = merged(self._order)
+        before = minus(trained.before, learned) if trained else []
+        return Candidate(
+            state=SealedState(digest, sealed, self._syllabus.position, learner.counts["learned"], metrics),
+            spec=spec.model_dump(mode="json"),
+            learned=merged([*before, *learned]),
+            environment=self._services.environment,
+            reason=job.reason,
+            evidence={
+                "cause": job.cause,
+                "records": size(self._syllabus.runs),
+                "attempt": job.attempt,
+                **telling.evidence,
+            },
+            waiting=self._sealed_waiting(),
+            waiting_rows=list(self._waiting.values()),
+            reports=telling.reports,
+        )
+
+    def _state(self, trained: Trained | None) -> bytes:
+        """What waits for a micro-batch stays, unless another estimator has learned it already."""
+        if trained is None:
+            return self.learner.state()
+        if trained.estimator is not None:
+            list(self.learner.flush())
+            self._take(self.learner.take_pending())
+        spec, allowed = self._syllabus.spec, self._services.build(self._syllabus.spec)[1]
+        state = begun(self.learner.state(), spec, references=trained.references, estimator=trained.estimator)
+        self.learner = Learner(spec, state, allowed=allowed)
+        return state
+
+    def _take(self, pending: Pending) -> None:
+        self._order += pending.order
+        if pending.waiting is None:
+            return
+        for key in pending.waiting.resolved:
+            self._waiting.pop(key_of(key), None)
+        for key, waiter in pending.waiting.created.items():
+            self._waiting[key_of(key)] = WaitingRow(key_of(key), *packed(waiter))
+
+    def _sealed_waiting(self) -> SealedBytes | None:
+        data = pack(iter([list(self._waiting.values())])) if self._waiting else None
+        if data is None:
+            return None
+        sealed, digest = self._sealed(data)
+        return SealedBytes(digest, sealed)
+
+    def _sealed(self, payload: bytes) -> tuple[bytes, str]:
+        sealer, syllabus = self._services.sealer, self._syllabus
+        sealed = sealer.seal(payload, model=syllabus.spec.name, lineage="new", position=syllabus.position)
+        return sealed, sealer.digest(sealed)

@@ -1,0 +1,65 @@
+"""What a training job sets out from: the champion, what its line has learned, and what may not be learned again."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from service.domain.events import Reason
+from service.domain.exclusion import Stretch, offsets
+from service.domain.order import minus
+from service.domain.position import Position, Run, merged
+from service.domain.registry import Model, VersionNumber
+from service.domain.specification import ModelSpec
+from service.errors import NotFoundError
+from service.operations.past import Line, past_of
+from service.operations.recover import newest_version, spec_of
+from service.operations.services import Services
+
+MOST_LETTERS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Outset:
+    """`spec` is the registered one with the champion's estimator; `order` ends at the `position` of its newest state.
+
+    `holes` are offsets that are excluded, and records that killed a process; `stretches` are all exclusions.
+    """
+
+    model: Model
+    spec: ModelSpec
+    champion: VersionNumber
+    line: Line
+    order: Sequence[Run]
+    position: Position
+    stretches: Sequence[Stretch]
+    holes: Sequence[Run]
+
+
+def outset(services: Services, name: str) -> Outset:
+    """What the champion had learned by its newest checkpoint, and before that whoever it was restored from.
+
+    A rollback without exclusions finds a state bad, not the records. NotFoundError without a champion.
+    """
+    model = services.models.get(name)
+    if model.champion is None:
+        msg = f"found no champion of {name}; start `headrace learn {name}` first"
+        raise NotFoundError(msg)
+    newest = services.checkpoints.newest_first(model.champion)[0]
+    line = past_of(services, name).lines[model.champion]
+    own = spec_of(services, line.lineage)
+    stretches = [one.stretch for one in services.exclusions.list(name)]
+    return Outset(
+        model,
+        ModelSpec.model_validate({**model.spec, "estimator": own.estimator, "factory": own.factory}),
+        newest_version(services, line.lineage).number,
+        line,
+        merged([*line.seen, *minus(line.order_at(newest.sequence), line.seen)]),
+        newest.position,
+        stretches,
+        [*offsets(stretches), *_deadly(services, name)],
+    )
+
+
+def _deadly(services: Services, name: str) -> Iterator[Run]:
+    """Records that killed a process: they would kill this one."""
+    for letter in services.dead_letters.list(name, limit=MOST_LETTERS, reason=Reason.KILLED_PROCESS):
+        yield Run(letter.at.topic, letter.at.partition, letter.offset, letter.offset + 1)
