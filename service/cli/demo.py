@@ -18,6 +18,7 @@ from rich.live import Live
 
 from service.bootstrap import App, open_app
 from service.cli import curve
+from service.cli.context import reported
 from service.cli.demo_screen import MODEL, Screen, Story
 from service.cli.demo_stream import WRONG_IN_TEN, Phase, Publisher
 from service.config import load
@@ -45,7 +46,10 @@ models:
   - name: phishing
     task: binary
     events: phishing.events
-    estimator: {tree.HoeffdingTreeClassifier: {}}
+    estimator:                      # its steps become smaller and smaller: good as long as the world stands still
+      - preprocessing.StandardScaler
+      - linear_model.LogisticRegression:
+          optimizer: {optim.SGD: {lr: {optim.schedulers.InverseScaling: {learning_rate: 0.1, power: 0.7}}}}
     metrics: [Accuracy, F1, ROCAUC]
     checkpoint: {every: 1s}
     drift:
@@ -62,7 +66,7 @@ models:
           estimator:
             - preprocessing.StandardScaler
             - linear_model.LogisticRegression:
-                optimizer: {optim.SGD: {lr: {log_uniform: [0.001, 0.1]}}}
+                optimizer: {optim.SGD: {lr: {log_uniform: [0.005, 0.1]}}}
       budget: {trials: 6, max_runtime: 2m}
     promote:
       loss: zero_one
@@ -76,8 +80,7 @@ def demo(
 ) -> None:
     """Watch a real model survive SIGKILL, be replaced by a better one when the world changes, and be rolled back."""
     console = Console()
-    settings = load(_prepared(folder))
-    with open_app(settings) as app, _daemon(folder) as daemon:
+    with reported(), open_app(load(_prepared(folder))) as app, _daemon(folder) as daemon:
         _wait_for_model(app, daemon)
         with Live(console=console, refresh_per_second=4) as live, Publisher(app) as published:
             play = _Play(app, daemon, folder, Screen(app, live, Story()), published)

@@ -27,6 +27,9 @@ from service.storage.signing import load_key
 
 _log = structlog.get_logger(__name__)
 
+ROLES = ("learner", "replayer", "archiver", "trainer")
+"""Each has a mark of its own: a role takes over at once from the one before it, and never from another that lives."""
+
 
 def learn(
     models: Annotated[list[str] | None, typer.Argument(help="Which models; all of the file if none.")] = None,
@@ -49,14 +52,13 @@ def run(config: ConfigOption = None) -> None:
         settings = load(file)
         set_up_logging(settings)
         load_key(settings.storage.key_file)  # said once here, and not by every role
-        nonce = secrets.token_hex(6)
-        others = secrets.token_hex(6)
-        roles = {"learner": lambda: _child(lambda: learn_here(settings, [], LearnOptions(), nonce=nonce))}
-        beside = {"replayer": lambda: _child(lambda: replay_here(settings, nonce=others))}
+        own = {role: secrets.token_hex(6) for role in ROLES}
+        roles = {"learner": lambda: _child(lambda: learn_here(settings, [], LearnOptions(), nonce=own["learner"]))}
+        beside = {"replayer": lambda: _child(lambda: replay_here(settings, nonce=own["replayer"]))}
         if settings.storage.archive is not None and settings.models:
-            beside["archiver"] = lambda: archiver_child(settings, nonce)
+            beside["archiver"] = lambda: archiver_child(settings, own["archiver"])
         if settings.models:
-            beside["trainer"] = lambda: trainer_child(settings, file, nonce)
+            beside["trainer"] = lambda: trainer_child(settings, file, own["trainer"])
         code = Supervisor(roles, beside).run()
         raise typer.Exit(Exit.FAILED if code == Exit.USAGE else code)
 

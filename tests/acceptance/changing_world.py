@@ -124,11 +124,8 @@ def is_once(runs: Sequence[Run]) -> bool:
 
 def processes_in(folder: Path) -> list[int]:
     """All that run in a deployment's folder, whoever their parents are; those that are dead already are none."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) != os.getpid() and _runs_in(entry, folder):
-            found.append(int(entry.name))
-    return found
+    others = (one for one in Path("/proc").iterdir() if one.name.isdigit() and int(one.name) != os.getpid())
+    return [int(one.name) for one in others if _runs_in(one, folder)]
 
 
 def kill_all(pids: Sequence[int]) -> None:
