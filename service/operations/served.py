@@ -83,10 +83,13 @@ def _time(segment: JournalSegment) -> float:
 
 
 def _scored(newest_first: Sequence[Checkpoint], reign: Reign, segments: Sequence[JournalSegment]) -> int:
-    """How many events the reign has scored, those that retention has emptied included."""
+    """How many events the reign has scored, those that retention has emptied included.
+
+    What a challenger counted before it took over is none of its reign.
+    """
     of_reign = (one for one in newest_first if reign.until is None or one.created_at <= reign.until)
     newest = next(of_reign, None)
-    if newest is None or "n" not in newest.metrics:
+    if not reign.born or newest is None or "n" not in newest.metrics:
         return sum(segment.scored for segment in segments)
     return int(newest.metrics["n"]) - int(reign.first.metrics.get("n", 0))
 

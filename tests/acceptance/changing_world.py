@@ -24,7 +24,8 @@ from tests.acceptance.harness import PHISHING
 CHANGED_AT = 3000
 CHUNK = 50
 EVERY_S = 0.05
-LAZY = {"linear_model.LogisticRegression": {"optimizer": {"optim.SGD": {"lr": 0.001}}}}
+SLOWING = {"optim.schedulers.InverseScaling": {"learning_rate": 0.1, "power": 0.8}}
+LAZY = {"linear_model.LogisticRegression": {"optimizer": {"optim.SGD": {"lr": SLOWING}}}}
 OPEN = {"linear_model.LogisticRegression": {"optimizer": {"optim.SGD": {"lr": {"log_uniform": [0.005, 0.1]}}}}}
 RETRAIN: dict[str, Any] = {
     "check": "200ms",
@@ -44,12 +45,12 @@ PROMOTE = {
 
 
 def model(topic: str) -> dict[str, Any]:
-    """A champion that is slow to learn, with a monitor, a policy, and candidates that are quicker."""
+    """A champion whose steps become smaller and smaller, with a monitor, a policy, and candidates that are quicker."""
     return {
         **PHISHING,
         "events": topic,
         "estimator": ["preprocessing.StandardScaler", LAZY],
-        "drift": [{"name": "quality", "on": "metric:Accuracy", "window": 500, "below": 0.6}],
+        "drift": [{"name": "quality", "on": "metric:Accuracy", "window": 500, "below": 0.5}],
         "retrain": RETRAIN,
         "promote": PROMOTE,
     }

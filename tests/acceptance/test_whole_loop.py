@@ -3,15 +3,17 @@
 import random
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from service.bootstrap import App
 from service.domain.challenging import Stage
-from service.domain.jobs import FINAL, Cause, JobState
+from service.domain.jobs import FINAL, Cause, Failure, JobState
 from service.domain.registry import Role, VersionKind
 from tests.acceptance.changing_world import (
     CHANGED_AT,
@@ -43,7 +45,7 @@ def deployment(request: pytest.FixtureRequest, tmp_path: Path, topic: str) -> De
 @pytest.fixture
 def world(deployment: Deployment) -> Iterator[World]:
     """The stream, while the test lasts."""
-    with deployment.app() as app, World(app.sink(), deployment.model["events"]) as found:
+    with deployment.app() as app, closing(app.sink()) as sink, World(sink, deployment.model["events"]) as found:
         yield found
 
 
@@ -76,18 +78,19 @@ def test_the_loop_closes_by_itself(deployment: Deployment, world: World) -> None
     registry = app.registry
     assert [(one.action, one.actor) for one in registry.history.audit("phishing")] == [
         ("register", "learner"),
+        ("retrain", "trainer"),
         ("promote", "trainer"),
         ("retire", "trainer"),
     ]
-    won = registry.history.audit("phishing")[1]
+    won = registry.history.audit("phishing")[2]
     assert (won.from_version, won.to_version) == (1, 2)
     assert (won.evidence["verdict"], won.evidence["lower"] > 0) == ("promote", True)
     assert won.evidence["champion_loss"] > won.evidence["challenger_loss"]
     (job,) = registry.jobs.list("phishing")
     assert (job.cause, job.requested_by, job.version) == (Cause.DRIFT, "trainer", 2)
-    signal = next(iter(registry.signals.list("phishing")))
+    signal = registry.signals.newest_first("phishing", limit=100)[-1]
     assert signal.monitor == "quality"
-    assert all(offset > CHANGED_AT for offset in signal.position.offsets.values())
+    assert CHANGED_AT <= signal.offset < CHANGED_AT + 1000
     version = registry.history.versions("phishing")[1]
     assert (version.kind, version.parent) == (VersionKind.RETRAIN, 1)
     newest = deployment.newest()
@@ -119,7 +122,11 @@ class LoopStorm:
             wait_until(after)
             time.sleep(self.chance.uniform(0, within_s))
             found = processes_in(self.deployment.folder)
-            kill_all(found if number % 2 == 0 else [self.chance.choice(found)])
+            chosen = found if number % 2 == 0 else [self.chance.choice(found)]
+            kill_all(chosen)
+            wait_until(partial(self._are_gone, chosen), timeout_s=10)
+            if self.daemon is not None and self.daemon.pid in chosen:
+                self.daemon.wait(timeout=10)
             self.deaths.append(phase)
 
     def calm(self, reached: Callable[[], object]) -> None:
@@ -132,6 +139,9 @@ class LoopStorm:
         self._living()
         assert self.daemon is not None
         assert terminate(self.daemon) == 0
+
+    def _are_gone(self, chosen: Sequence[int]) -> bool:
+        return not {*chosen} & {*processes_in(self.deployment.folder)}
 
     def _living(self) -> None:
         """A daemon runs, and the children of one that was killed have died with it."""
@@ -155,6 +165,7 @@ def test_twenty_deaths(deployment: Deployment, world: World) -> None:
     storm.calm(lambda: behind(deployment, events) == 0)
     storm.end()
     assert len(storm.deaths) == 20
+    assert any(job.failure is Failure.INTERRUPTED for job in app.registry.jobs.list("phishing"))
     require_in_order(deployment, app, events)
 
 
