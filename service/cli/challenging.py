@@ -17,7 +17,7 @@ from service.domain.jobs import Failure
 from service.domain.registry import LineageId
 from service.errors import UnavailableError
 from service.operations.host import LearnOptions
-from service.scheduling.job_child import last_words
+from service.scheduling.child import last_words
 
 _log = structlog.get_logger(__name__)
 

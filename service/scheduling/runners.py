@@ -1,14 +1,11 @@
 """The processes of challengers: one each, within a budget; what dies too often is dropped."""
 
-import json
-import os
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO, cast
 
 import structlog
 
@@ -17,9 +14,7 @@ from service.domain.jobs import Trainer
 from service.domain.registry import LineageId, ModelName
 from service.errors import LeaseLostError, RefusedError
 from service.operations.services import Services
-from service.scheduling import sessions
-from service.scheduling.captured_log import CapturedLog
-from service.scheduling.job_child import GRACE_S, LOWEST_PRIORITY, MOST_WORDS
+from service.scheduling.child import GRACE_S, LOWEST_PRIORITY, Beginning, Child, excess
 
 _log = structlog.get_logger(__name__)
 
@@ -46,67 +41,33 @@ class Runner:
         self.challenger = challenger
         self.told_to_end = False
         self._memory = track.memory
-        self._kill_at: float | None = None
-        self._measured_at = 0.0
         self._because = ""
-        reader, writer = os.pipe()
-        os.set_blocking(reader, False)
-        self._words = reader
-        try:
-            self._process = subprocess.Popen(  # noqa: S603 - this program itself
-                track.command(challenger, writer),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                pass_fds=(writer,),
-            )
-        finally:
-            os.close(writer)
-        os.setpriority(os.PRIO_PROCESS, self._process.pid, LOWEST_PRIORITY // 2)
-        path = track.logs / f"challenger-{challenger.lineage}.log"
-        self._log = CapturedLog(path, cast("BinaryIO", self._process.stdout), limit=track.log_bytes)
-        self._log.start()
+        log = track.logs / f"challenger-{challenger.lineage}.log"
+        command = partial(track.command, challenger)
+        beginning = Beginning(command, log, track.log_bytes, LOWEST_PRIORITY // 2, memory_every_s=MEMORY_EVERY_S)
+        self._child = Child(beginning)
 
     def end(self) -> None:
         """SIGTERM now, SIGKILL after a grace."""
-        if not self.told_to_end:
-            self.told_to_end = True
-            self._kill_at = time.monotonic() + GRACE_S
-            sessions.signal_all(self._process.pid, signal.SIGTERM)
+        self.told_to_end = True
+        self._child.end()
 
     def poll(self) -> str | None:
         """Why it has ended; None while it runs."""
-        code = self._process.poll()
+        code = self._child.poll()
         if code is None:
             self._watch()
             return None
-        sessions.signal_all(self._process.pid, signal.SIGKILL)
-        self._log.close()
-        words = self._last_words()
-        os.close(self._words)
+        words = str(self._child.last_words().get("reason", ""))
+        self._child.close()
         if self._because or words:
             return self._because or words
         return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
     def _watch(self) -> None:
-        now = time.monotonic()
-        if self._kill_at is not None and now >= self._kill_at:
-            sessions.signal_all(self._process.pid, signal.SIGKILL)
-        elif now - self._measured_at > MEMORY_EVERY_S:
-            self._measured_at = now
-            used = sessions.memory(self._process.pid)
-            if used > self._memory:
-                limit = f"{self._memory / 1e6:,.0f} (trainer.challenger_memory)"
-                self._because = f"found {used / 1e6:,.0f} MB in use, expected at most {limit}"
-                sessions.signal_all(self._process.pid, signal.SIGKILL)
-
-    def _last_words(self) -> str:
-        try:
-            data = os.read(self._words, MOST_WORDS)
-            return str(json.loads(data)["reason"]) if data else ""
-        except (OSError, ValueError):
-            return ""
+        if (used := self._child.memory()) > self._memory:
+            self._because = excess(used, self._memory, name="trainer.challenger_memory")
+            self._child.kill()
 
 
 @dataclass
