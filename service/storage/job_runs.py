@@ -22,10 +22,10 @@ from service.domain.pending import NEVER_MS, WaitingRows
 from service.domain.registry import AuditEntry, LineageId, Role, Version, VersionKind, VersionNumber
 from service.errors import NotFoundError, RefusedError
 from service.ports import ArtifactStore
-from service.storage import challenger_rows, job_rows, pending, rows, writes
+from service.storage import challenger_rows, job_rows, pending, writes
 from service.storage.database import Database
 from service.storage.job_tables import jobs
-from service.storage.tables import leases, lineages, models, versions
+from service.storage.tables import leases, lineages, models
 from service.storage.trainers import prove
 
 
@@ -104,8 +104,7 @@ class SqlJobRuns:
             evidence = {**candidate.evidence, "job": job}
             entry = AuditEntry(name, found.requested_by, "retrain", found.reason, parent, number, evidence)
             writes.entry(connection, entry, now=now)
-            where = (versions.c.model == name, versions.c.number == number)
-            return rows.version(connection.execute(select(versions).where(*where)).one())
+            return writes.numbered(connection, name, number)
 
 
 def _require(found: Job, state: JobState) -> None:
