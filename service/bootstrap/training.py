@@ -14,6 +14,8 @@ from service.domain.challenging import Challenger
 from service.domain.jobs import Job, Trainer
 from service.domain.registry import ModelName
 from service.errors import ConfigurationError
+from service.operations.compare import Judge
+from service.operations.loss_journals import LossJournals
 from service.operations.retrain import PlainRetraining
 from service.operations.services import Services
 from service.ports import Training
@@ -51,7 +53,8 @@ def trainer_loop(app: App, file: Path, *, stop: threading.Event, nonce: str, wai
         places=given.challengers,
         memory=given.challenger_memory,
     )
-    return TrainerLoop(services, options, Crew(services.training, place), Runners(services, track), stop)
+    judge = Judge(services, LossJournals(services.checkpoints), given.challenger_patience)
+    return TrainerLoop(services, options, Crew(services.training, place), Runners(services, track), judge, stop)
 
 
 def training_of(services: Services) -> Training:

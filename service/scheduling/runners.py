@@ -40,6 +40,7 @@ class Runner:
     def __init__(self, challenger: Challenger, track: Track) -> None:
         self.challenger = challenger
         self.told_to_end = False
+        self.began = time.monotonic()
         self._memory = track.memory
         self._because = ""
         log = track.logs / f"challenger-{challenger.lineage}.log"
@@ -93,6 +94,11 @@ class Runners:
         for lineage, challenger in wanted.items():
             if lineage not in self.running and time.monotonic() >= self._rest.get(lineage, 0.0):
                 self._start(challenger)
+
+    def ran_s(self) -> Mapping[LineageId, float]:
+        """For how long each process has run."""
+        now = time.monotonic()
+        return {lineage: now - one.began for lineage, one in self.running.items()}
 
     def close(self) -> None:
         """End every process, and wait for it."""
