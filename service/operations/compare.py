@@ -14,7 +14,7 @@ from service.domain.position import Run
 from service.domain.promotion import Evidence, Verdict
 from service.domain.registry import Checkpoint, CommandKind, Json, LineageId, Model, Origin
 from service.domain.specification import ModelSpec
-from service.errors import LeaseLostError, RefusedError
+from service.errors import LeaseLostError, NotFoundError, RefusedError
 from service.learning.comparison import Comparison, Terms
 from service.learning.losses import paired
 from service.operations.ask import ask
@@ -179,4 +179,8 @@ def _learned(services: Services, challenger: Challenger) -> list[Run]:
 
 
 def _newest(services: Services, lineage: LineageId) -> Checkpoint:
-    return services.checkpoints.newest_first(lineage)[0]
+    newest = next(iter(services.checkpoints.newest_first(lineage)), None)
+    if newest is None:
+        msg = f"found no checkpoint of lineage {lineage}: its model has been deleted"
+        raise NotFoundError(msg)
+    return newest

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from service.domain.jobs import Failure
 from service.scheduling import sessions
 from service.scheduling.captured_log import CapturedLog
 
@@ -116,7 +115,7 @@ class Child:
             self._words = -1
 
 
-def last_words(descriptor: int, reason: str, *, failure: Failure) -> None:
+def last_words(descriptor: int, reason: str, *, failure: str) -> None:
     """In the child: why it fails, for whoever started it."""
     text = json.dumps({"failure": failure, "reason": reason[: MOST_WORDS // 8]})
     os.write(descriptor, text.encode())

@@ -38,8 +38,8 @@ class SqlChallengers:
         """It goes on, and this is known of it."""
         with self._database.writing() as connection:
             trainers.prove(connection, held)
-            now, known = self._database.now(connection), challenger_rows.locked(connection, lineage)
-            values = _noted(known, note, now=now)
+            challenger_rows.locked(connection, lineage)
+            values = _noted(note, now=self._database.now(connection))
             connection.execute(update(challengers).where(challengers.c.lineage == lineage).values(**values))
             return challenger_rows.locked(connection, lineage)
 
@@ -85,8 +85,10 @@ class SqlChallengers:
             return writes.numbered(connection, coronation.model, number), lease
 
 
-def _noted(known: Challenger, note: Note, *, now: datetime) -> dict[str, Any]:
-    values: dict[str, Any] = {"updated_at": now, "failures": known.failures + note.failed}
+def _noted(note: Note, *, now: datetime) -> dict[str, Any]:
+    values: dict[str, Any] = {"updated_at": now}
+    if note.failures is not None:
+        values["failures"] = note.failures
     if note.stage is not None:
         values["stage"] = note.stage
     if note.live is not None:
