@@ -6,6 +6,7 @@ HeadraceError
 ├── RefusedError            correct input that must not be carried out now (exit 3)
 │   ├── LeaseHeldError      another process writes this lineage
 │   ├── LeaseLostError      this process no longer writes this lineage
+│   ├── UnfitError           a challenger that would be no better another time
 │   ├── SpecificationChangedError
 │   ├── EnvironmentChangedError
 │   └── PositionError       the stream no longer, or not yet, holds the position
@@ -42,6 +43,10 @@ class SpecificationError(ConfigurationError):
 
 class RefusedError(HeadraceError):
     """Correct input that must not be carried out in the present state."""
+
+
+class UnfitError(RefusedError):
+    """A challenger that refuses more than it may; it would be no better another time."""
 
 
 class LeaseHeldError(RefusedError):

@@ -517,10 +517,6 @@ class Signals(Protocol):
         """Of every lineage of the model, of one monitor or of all."""
         ...
 
-    def after(self, name: str, number: int) -> Sequence[DriftSignal]:
-        """Those with greater ids, oldest first."""
-        ...
-
 
 class DeadLetters(Protocol):
     """Refused events; written by commits, read and marked here."""

@@ -14,6 +14,8 @@ from service.domain.challenging import Challenger
 from service.domain.jobs import Job, Trainer
 from service.domain.registry import ModelName
 from service.errors import ConfigurationError
+from service.operations.compare import Judge
+from service.operations.loss_journals import LossJournals
 from service.operations.services import Services
 from service.scheduling.captured_log import contents
 from service.scheduling.crew import Crew, Workplace
@@ -49,7 +51,8 @@ def trainer_loop(app: App, file: Path, *, stop: threading.Event, nonce: str, wai
         places=given.challengers,
         memory=given.challenger_memory,
     )
-    return TrainerLoop(services, options, Crew(services.training, place), Runners(services, track), stop)
+    judge = Judge(services, LossJournals(services.checkpoints), given.challenger_patience)
+    return TrainerLoop(services, options, Crew(services.training, place), Runners(services, track), judge, stop)
 
 
 def live_trainer(services: Services, model: str) -> Trainer | None:

@@ -13,11 +13,11 @@ from service.cli.leaving import leave
 from service.cli.signals import stopping
 from service.cli.training import die_with, sentence
 from service.config import load
-from service.domain.jobs import Failure
+from service.domain.challenging import Fault
 from service.domain.registry import LineageId
-from service.errors import UnavailableError
+from service.errors import UnfitError
 from service.operations.host import LearnOptions
-from service.scheduling.job_child import last_words
+from service.scheduling.child import last_words
 
 _log = structlog.get_logger(__name__)
 
@@ -35,8 +35,8 @@ def main() -> int:
             options = LearnOptions(actor="trainer", wait_for_lease=True, challenger=LineageId(given.lineage))
             app.host([given.model], options, stop=stop, nonce=secrets.token_hex(6)).run()
     except Exception as error:  # noqa: BLE001 - whatever it is, the trainer is told and the log has the rest
-        failure = Failure.INTERRUPTED if isinstance(error, UnavailableError) else Failure.EXCEPTION
-        last_words(given.words, sentence(error), failure=failure)
+        fault = Fault.UNFIT if isinstance(error, UnfitError) else Fault.CRASH
+        last_words(given.words, sentence(error), failure=fault)
         _log.exception("challenger_failed", lineage=given.lineage)
         return Exit.FAILED
     return Exit.DONE

@@ -16,7 +16,7 @@ from service.config import load
 from service.domain.jobs import Failure
 from service.errors import HeadraceError, RefusedError, UnavailableError
 from service.operations.job_process import carry_out
-from service.scheduling.job_child import last_words
+from service.scheduling.child import last_words
 
 _log = structlog.get_logger(__name__)
 _PR_SET_PDEATHSIG = 1

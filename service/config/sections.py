@@ -95,6 +95,7 @@ class TrainerSettings(Section):
     jobs: int = Field(default=1, ge=1, le=64)
     challengers: int = Field(default=2, ge=0, le=64)
     challenger_memory: Size = 2_000_000_000
+    challenger_patience: Duration = 300.0
     log_bytes: Size = 10_000_000
     port: int = Field(default=9466, ge=0, le=65535)
 

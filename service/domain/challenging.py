@@ -27,6 +27,13 @@ OPEN = frozenset({Stage.CATCHING_UP, Stage.SHADOW, Stage.RECOMMENDED, Stage.PROB
 """Those that learn."""
 
 
+class Fault(StrEnum):
+    """Why a challenger's process ends: it may go better another time, or it would not."""
+
+    CRASH = "crash"
+    UNFIT = "unfit"
+
+
 @dataclass(frozen=True, slots=True)
 class Live:
     """From where challenger and champion are compared: the champion then, its position, and the last commit of both."""
@@ -56,7 +63,7 @@ class Challenger:
     """A lineage beside the champion; `version` is what it began with.
 
     `behind` is how many offsets it was behind the champion when that was last a progress, at `behind_since`;
-    `failures` is how often its process has died.
+    `failures` is how often in a row its process has died without a commit in between.
     """
 
     lineage: LineageId
@@ -82,7 +89,7 @@ class Note:
     live: Live | None = None
     behind: int | None = None
     evidence: Json | None = None
-    failed: bool = False
+    failures: int | None = None
     reason: str | None = None
 
 

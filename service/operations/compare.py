@@ -1,6 +1,7 @@
 """Challengers beside the champion: how near they are, how they compare, and what follows from it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 
 import structlog
@@ -13,33 +14,114 @@ from service.domain.position import Run
 from service.domain.promotion import Evidence, Verdict
 from service.domain.registry import Checkpoint, CommandKind, Json, LineageId, Model, Origin
 from service.domain.specification import ModelSpec
-from service.errors import LeaseLostError, RefusedError
+from service.errors import LeaseLostError, NotFoundError, RefusedError
 from service.learning.comparison import Comparison, Terms
-from service.learning.losses import Losses, losses, paired
-from service.learning.score_journal import arrays
+from service.learning.losses import paired
 from service.operations.ask import ask
 from service.operations.history import History
+from service.operations.loss_journals import LossJournals
 from service.operations.services import Services
 
 _log = structlog.get_logger(__name__)
 
 NEAR = 10_000
 """Offsets behind the champion; as many as a replay may be when it takes over."""
-PATIENCE_S = 300.0
 
 
-def compare(services: Services, held: Trainer) -> None:
-    """Look at every challenger of a model once; LeaseLostError where another trainer does."""
-    model = services.models.get(held.model)
-    if model.champion is None or model.frozen:
-        return
-    for challenger in services.challengers.list(held.model):
-        try:
-            _look_at(services, held, model, challenger)
-        except LeaseLostError:
-            raise
-        except RefusedError as error:
-            _log.info("challenger_left_alone", model=model.name, lineage=challenger.lineage, reason=str(error))
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Looks at challengers; one that has run and come no nearer for `patience_s` is dropped."""
+
+    services: Services
+    journals: LossJournals
+    patience_s: float
+
+    def look(self, held: Trainer, *, ran_s: Mapping[LineageId, float]) -> None:
+        """At every challenger of a model, by how long each has run; LeaseLostError where another trainer does."""
+        model = self.services.models.get(held.model)
+        if model.champion is None or model.frozen:
+            return
+        for challenger in self.services.challengers.list(held.model):
+            try:
+                self._look_at(held, model, challenger, ran_s=ran_s.get(challenger.lineage, 0.0))
+            except LeaseLostError:
+                raise
+            except RefusedError as error:
+                _log.info("challenger_left_alone", model=model.name, lineage=challenger.lineage, reason=str(error))
+
+    def _look_at(self, held: Trainer, model: Model, challenger: Challenger, *, ran_s: float) -> None:
+        assert model.champion is not None
+        spoilt = _spoilt(self.services, challenger)
+        if spoilt:
+            return self._end(held, challenger, Stage.DROPPED, spoilt)
+        champion, own = (_newest(self.services, lineage) for lineage in (model.champion, challenger.lineage))
+        behind = sum(max(end - own.position.offsets.get(at, 0), 0) for at, end in champion.position.offsets.items())
+        if is_progress(challenger, behind):
+            if behind != challenger.behind:
+                self.services.challengers.note(held, challenger.lineage, Note(behind=behind))
+        elif min(self._waited_s(held, challenger), ran_s) > self.patience_s:
+            reason = f"found it {behind:,} offsets behind the champion, no nearer for {self.patience_s:g} s"
+            return self._end(held, challenger, Stage.DROPPED, reason)
+        if challenger.live is not None and challenger.live.champion == model.champion:
+            return self._judge(held, model, challenger, challenger.live)
+        if behind <= NEAR:
+            stage = challenger.stage if challenger.stage is Stage.PROBATION else Stage.SHADOW
+            live = Live(model.champion, champion.position, champion.sequence, own.sequence)
+            self.services.challengers.note(held, challenger.lineage, Note(stage=stage, live=live))
+            _log.info("challenger_live", model=model.name, lineage=challenger.lineage, version=challenger.version)
+        return None
+
+    def _waited_s(self, held: Trainer, challenger: Challenger) -> float:
+        """Since it last came nearer, by the registry's clock as the lease has it."""
+        now = held.expires_at - timedelta(seconds=self.services.lease_ttl_s)
+        return 0.0 if challenger.behind_since is None else (now - challenger.behind_since).total_seconds()
+
+    def _judge(self, held: Trainer, model: Model, challenger: Challenger, live: Live) -> None:
+        if challenger.stage is Stage.RECOMMENDED:
+            return
+        services, spec = self.services, ModelSpec.model_validate(model.spec)
+        found = self.evidence(spec, challenger, live)
+        if found.to_json() != challenger.evidence:
+            services.challengers.note(held, challenger.lineage, Note(evidence=found.to_json()))
+        if found.verdict is Verdict.REJECT:
+            stage = Stage.RETIRED if challenger.stage is Stage.PROBATION else Stage.REJECTED
+            self._end(held, challenger, stage, found.reason)
+        elif found.verdict is Verdict.PROMOTE and spec.promote.mode == "manual":
+            services.challengers.note(held, challenger.lineage, Note(stage=Stage.RECOMMENDED, reason=found.reason))
+            repair = f"headrace model promote {model.name} {challenger.version}"
+            told = {"version": challenger.version, "why": found.reason, "do": repair}
+            _log.info("promotion_recommended", model=model.name, **told)
+        elif found.verdict is Verdict.PROMOTE:
+            self._promote(challenger, found)
+
+    def _promote(self, challenger: Challenger, found: Evidence) -> None:
+        reason = f"{'in probation ' if challenger.stage is Stage.PROBATION else ''}{found.reason}"
+        origin = Origin("trainer", reason)
+        done = request_promotion(self.services, challenger, origin=origin, evidence=found.to_json(), wait_s=0.0)
+        if done is not None:
+            _log.info("challenger_promoted", model=challenger.model, version=challenger.version, outcome=done)
+
+    def evidence(self, spec: ModelSpec, challenger: Challenger, live: Live) -> Evidence:
+        """What the journals of both say since the challenger is live; no sums are kept that could be lost."""
+        if challenger.stage is Stage.PROBATION:
+            terms = Terms.of_probation(spec.promote, spec.task)
+        else:
+            ordinal = _ordinal(self.services, challenger, live)
+            terms = Terms.of_shadow(spec.promote, spec.task, ordinal=ordinal)
+        champion = self.journals.losses(live.champion, terms.loss, after=live.champion_sequence)
+        own = self.journals.losses(challenger.lineage, terms.loss, after=live.sequence)
+        return Comparison(terms).fed(paired(champion, own, since=live.position.offsets)).evidence()
+
+    def _end(self, held: Trainer, challenger: Challenger, stage: Stage, reason: str) -> None:
+        self.services.challengers.end(held, challenger.lineage, stage, reason=reason)
+        told = {"version": challenger.version, "stage": stage, "reason": reason}
+        _log.info("challenger_ended", model=challenger.model, **told)
+
+
+def is_progress(challenger: Challenger, behind: int) -> bool:
+    """Whether it is near, or nearer than it was when that was last noted; one that has been near begins anew."""
+    known = challenger.behind
+    return behind <= NEAR or known is None or known <= NEAR or behind < known
 
 
 def request_promotion(
@@ -60,69 +142,6 @@ def request_promotion(
     if any(one.kind is kind and one.arguments.get("lineage") == challenger.lineage for one in waiting):
         return None
     return ask(services, model.name, kind=kind, arguments=arguments, actor=origin.actor, wait_s=wait_s)
-
-
-def _look_at(services: Services, held: Trainer, model: Model, challenger: Challenger) -> None:
-    spoilt = _spoilt(services, challenger)
-    if spoilt:
-        return _end(services, held, challenger, Stage.DROPPED, spoilt)
-    assert model.champion is not None
-    champion, own = (_newest(services, lineage) for lineage in (model.champion, challenger.lineage))
-    behind = sum(max(end - own.position.offsets.get(at, 0), 0) for at, end in champion.position.offsets.items())
-    is_progress = behind <= NEAR or challenger.behind is None or behind < challenger.behind
-    known = services.challengers.note(held, challenger.lineage, Note(behind=behind if is_progress else None))
-    if known.behind_since is not None and known.updated_at - known.behind_since > timedelta(seconds=PATIENCE_S):
-        reason = f"found it {behind:,} offsets behind the champion, no nearer for {PATIENCE_S:.0f} s"
-        return _end(services, held, challenger, Stage.DROPPED, reason)
-    if known.live is None or known.live.champion != model.champion:
-        if behind <= NEAR:
-            stage = known.stage if known.stage is Stage.PROBATION else Stage.SHADOW
-            live = Live(model.champion, champion.position, champion.sequence, own.sequence)
-            services.challengers.note(held, challenger.lineage, Note(stage=stage, live=live))
-            _log.info("challenger_live", model=model.name, lineage=challenger.lineage, version=challenger.version)
-        return None
-    return _judge(services, held, model, known)
-
-
-def _judge(services: Services, held: Trainer, model: Model, challenger: Challenger) -> None:
-    spec = ModelSpec.model_validate(model.spec)
-    assert challenger.live is not None
-    found = evidence(services, spec, challenger, challenger.live)
-    if found.to_json() != challenger.evidence:
-        services.challengers.note(held, challenger.lineage, Note(evidence=found.to_json()))
-    is_probation = challenger.stage is Stage.PROBATION
-    if found.verdict is Verdict.REJECT:
-        stage = Stage.RETIRED if is_probation else Stage.REJECTED
-        return _end(services, held, challenger, stage, found.reason)
-    if found.verdict is Verdict.WAIT or challenger.stage is Stage.RECOMMENDED:
-        return None
-    if spec.promote.mode == "manual":
-        services.challengers.note(held, challenger.lineage, Note(stage=Stage.RECOMMENDED, reason=found.reason))
-        repair = f"headrace model promote {model.name} {challenger.version}"
-        _log.info("promotion_recommended", model=model.name, version=challenger.version, why=found.reason, do=repair)
-        return None
-    reason = f"{'in probation ' if is_probation else ''}{found.reason}"
-    origin = Origin("trainer", reason)
-    done = request_promotion(services, challenger, origin=origin, evidence=found.to_json(), wait_s=0.0)
-    if done is not None:
-        _log.info("challenger_promoted", model=model.name, version=challenger.version, outcome=done)
-    return None
-
-
-def evidence(services: Services, spec: ModelSpec, challenger: Challenger, live: Live) -> Evidence:
-    """What the journals of both say since the challenger is live; they are read anew, so that nothing is kept twice."""
-    if challenger.stage is Stage.PROBATION:
-        terms = Terms.of_probation(spec.promote, spec.task)
-    else:
-        terms = Terms.of_shadow(spec.promote, spec.task, ordinal=_ordinal(services, challenger, live))
-    champion = _losses(services, live.champion, terms, after=live.champion_sequence)
-    own = _losses(services, challenger.lineage, terms, after=live.sequence)
-    return Comparison(terms).fed(paired(champion, own, since=live.position.offsets)).evidence()
-
-
-def _losses(services: Services, lineage: LineageId, terms: Terms, *, after: int) -> list[Losses]:
-    segments = services.checkpoints.journal(lineage, after=after)
-    return [losses(run, terms.loss) for segment in segments for run in arrays(segment.scores)]
 
 
 def _ordinal(services: Services, challenger: Challenger, live: Live) -> int:
@@ -160,9 +179,8 @@ def _learned(services: Services, challenger: Challenger) -> list[Run]:
 
 
 def _newest(services: Services, lineage: LineageId) -> Checkpoint:
-    return services.checkpoints.newest_first(lineage)[0]
-
-
-def _end(services: Services, held: Trainer, challenger: Challenger, stage: Stage, reason: str) -> None:
-    services.challengers.end(held, challenger.lineage, stage, reason=reason)
-    _log.info("challenger_ended", model=challenger.model, version=challenger.version, stage=stage, reason=reason)
+    newest = next(iter(services.checkpoints.newest_first(lineage)), None)
+    if newest is None:
+        msg = f"found no checkpoint of lineage {lineage}: its model has been deleted"
+        raise NotFoundError(msg)
+    return newest

@@ -109,7 +109,7 @@ def _recorded(
     if features:
         yield features, _some(seen(services, spec, events=events, tell=lambda n: tell("reading", n, events)), spec)
     if others:
-        yield others, _some(scored(services, spec.name, events=events), spec)
+        yield others, _some(scored(services, spec, events=events), spec)
 
 
 def _some(recorded: Recorded, spec: ModelSpec) -> Recorded:

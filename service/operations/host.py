@@ -202,7 +202,7 @@ class Host:
         if is_champion:
             self.services.telemetry.champion(name, newest_version(self.services, lineage).number)
         frozen = self.services.models.get(name).frozen
-        session = Session(self.services, recovered, lease, feed, committer, frozen=frozen, pauses=is_champion)
+        session = Session(self.services, recovered, lease, feed, committer, frozen=frozen)
         feed.__enter__()
         self._feeds[lease.lineage] = feed
         self.sessions[lease.lineage] = session

@@ -11,10 +11,14 @@ from service.operations.share import SHARE_OVER
 
 
 class Letters:
-    """What was refused, and which dead letters were learned after all, since the last commit."""
+    """What was refused, and which dead letters were learned after all, since the last commit.
 
-    def __init__(self, spec: DeadLetterSpec) -> None:
+    They are the model's: what a challenger refuses its champion may have learned, and is not `kept`.
+    """
+
+    def __init__(self, spec: DeadLetterSpec, *, kept: bool) -> None:
         self._spec = spec
+        self._kept = kept
         self._refused: list[DeadLetter] = []
         self._replayed: list[int] = []
 
@@ -25,7 +29,7 @@ class Letters:
 
     def add(self, at: TopicPartition, refusals: Sequence[Refusal]) -> Counter[str]:
         """They become dead letters with the next commit; how many for each reason."""
-        for one in refusals:
+        for one in refusals if self._kept else ():
             letter = DeadLetter(at, one.offset, one.reason, one.detail, one.payload, len(one.payload))
             self._refused.append(trimmed(letter, self._spec.max_payload))
         return Counter(str(one.reason) for one in refusals)

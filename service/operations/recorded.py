@@ -5,17 +5,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from service.domain.events import Event, Records, Skipped, TopicPartition
+from service.domain.exclusion import offsets, times
 from service.domain.monitoring import Watched
 from service.domain.order import minus, size
 from service.domain.position import Run
 from service.domain.specification import ModelSpec
 from service.learning.guard import Guard
 from service.learning.monitors import Batch
+from service.learning.score_journal import RunArrays
 from service.learning.waiters import feature_of
 from service.operations.history import History
 from service.operations.past import past_of
-from service.operations.served import Served, served
+from service.operations.served import inside, of_rows, served
 from service.operations.services import Services
+from service.operations.sieve import Sieve
 
 Place = tuple[TopicPartition, int]
 
@@ -33,15 +36,33 @@ class Recorded:
         return len(self.places)
 
 
-def scored(services: Services, model: str, *, events: int) -> Recorded:
-    """The newest of what champions have scored, as they predicted it when it came."""
-    found = served(services.history, services.checkpoints, services.models.get(model))
-    truths, labels = (_column(found, name)[-events:] for name in ("truths", "labels"))
+def scored(services: Services, spec: ModelSpec, *, events: int) -> Recorded:
+    """The newest of what champions have scored and is not excluded, as they predicted it when it came."""
+    runs = _unexcluded(services, spec)
+    truths, labels = (_column(runs, name)[-events:] for name in ("truths", "labels"))
     given = None
-    if found.runs and all(run.probabilities is not None for run in found.runs):
-        given = _column(found, "probabilities")[-events:]
-    places = [(run.at, int(offset)) for run in found.runs for offset in run.offsets]
+    if runs and all(run.probabilities is not None for run in runs):
+        given = _column(runs, "probabilities")[-events:]
+    places = [(run.at, int(offset)) for run in runs for offset in run.offsets]
     return Recorded(Batch(truths, labels, given), places[-events:])
+
+
+def _unexcluded(services: Services, spec: ModelSpec) -> Sequence[RunArrays]:
+    runs = served(services.history, services.checkpoints, services.models.get(spec.name)).runs
+    stretches = [one.stretch for one in services.exclusions.list(spec.name)]
+    holes = offsets(stretches)
+    if times(stretches):
+        history = History(services, spec)
+        try:
+            holes = [*holes, *history.excluded([_span(run) for run in runs], stretches=stretches)]
+        finally:
+            history.close()
+    return [of_rows(run, ~inside(run, holes)) for run in runs] if holes else runs
+
+
+def _span(run: RunArrays) -> Run:
+    """From its first offset to its last."""
+    return Run(run.at.topic, run.at.partition, int(run.offsets.min()), int(run.offsets.max()) + 1)
 
 
 def seen(
@@ -63,13 +84,14 @@ def _events(services: Services, spec: ModelSpec, *, events: int) -> Iterator[tup
     stretches = [one.stretch for one in services.exclusions.list(spec.name)]
     runs = [run for run in past_of(services, spec.name).order if run.topic == spec.events]
     history, decoder = History(services, spec), services.decoder(spec)
-    guard = Guard(spec.guard, spec.task)
+    guard, sieve = Guard(spec.guard, spec.task), Sieve(stretches)
     try:
-        for run in _newest(minus(runs, history.missing(runs)), events):
+        for run in _newest(minus(runs, [*history.missing(runs), *offsets(stretches)]), events):
             for item in history.read(run, exclusions=stretches):
-                if not isinstance(item, Skipped):
-                    decoded = decoder.decode(item) if isinstance(item, Records) else item
-                    yield decoded.at, guard.admit(decoded.events).events
+                for piece in sieve.pieces(item):
+                    if not isinstance(piece, Skipped):
+                        decoded = decoder.decode(piece) if isinstance(piece, Records) else piece
+                        yield decoded.at, guard.admit(decoded.events).events
     finally:
         history.close()
 
@@ -85,6 +107,6 @@ def _newest(runs: Sequence[Run], events: int) -> list[Run]:
     return found
 
 
-def _column(found: Served, name: str) -> list[Any]:
-    columns = [getattr(run, name) for run in found.runs]
+def _column(runs: Sequence[RunArrays], name: str) -> list[Any]:
+    columns = [getattr(run, name) for run in runs]
     return [value for one in columns for value in (one if isinstance(one, list) else one.tolist())]

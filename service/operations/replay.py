@@ -110,7 +110,7 @@ def _opened(
     exclusions = [one.stretch for one in services.exclusions.list(lineage.model)]
     committer = Committer(services, pool, stop, exclusions=exclusions)
     condemned = _condemned(services, lineage.model)
-    session = Session(services, recovered, lease, feed, committer, condemned=condemned, pauses=False)
+    session = Session(services, recovered, lease, feed, committer, condemned=condemned)
     stack.enter_context(LeaseKeeper(services.leases, lambda: [session], ttl_s=services.lease_ttl_s))
     _log.info("replay_opened", model=lineage.model, lineage=lineage.id, position=str(recovered.position))
     return session, feed

@@ -38,8 +38,8 @@ class Served:
 
     def spans(self, excluded: Sequence[Run], *, gap: int) -> Sequence[tuple[int, int]]:
         """Rows of these runs, as first and last; those with less than `gap` between them are one."""
-        inside = [_inside(run, excluded) for run in self.runs]
-        rows = np.flatnonzero(np.concatenate(inside)) if inside else np.zeros(0, dtype=np.int64)
+        found = [inside(run, excluded) for run in self.runs]
+        rows = np.flatnonzero(np.concatenate(found)) if found else np.zeros(0, dtype=np.int64)
         if not len(rows):
             return []
         cuts = np.flatnonzero(np.diff(rows) > gap) + 1
@@ -115,7 +115,8 @@ def of_rows(run: RunArrays, chosen: Any) -> RunArrays:
     return RunArrays(run.at, run.offsets[chosen], of(run.truths), of(run.labels), given)
 
 
-def _inside(run: RunArrays, excluded: Sequence[Run]) -> Any:
+def inside(run: RunArrays, excluded: Sequence[Run]) -> Any:
+    """Which rows lie in one of these."""
     found = np.zeros(len(run.offsets), dtype=bool)
     for one in excluded:
         if (one.topic, one.partition) == run.at:

@@ -11,7 +11,7 @@ import structlog
 from service.domain.events import Decoded, Reason, Records, Skipped, TopicPartition
 from service.domain.position import Position
 from service.domain.registry import CheckpointStep, Command, DeadLetter, Lease, Role
-from service.errors import LeaseLostError
+from service.errors import LeaseLostError, UnfitError
 from service.learning.outcomes import Outcome
 from service.operations.checkpoint import Committer, Draft, Rhythm, Written
 from service.operations.feed import Supply
@@ -39,8 +39,7 @@ STANDING_S = 0.5
 class Session:
     """Reads, learns and checkpoints one lineage; one thread calls it.
 
-    `condemned` are records that killed a process before, which a replay passes over too; `pauses` is whether
-    too many refusals freeze the model.
+    `condemned` are records that killed a process before, which a replay passes over too.
     """
 
     services: Services
@@ -51,7 +50,6 @@ class Session:
     frozen: bool = False
     commands: list[Command] = field(default_factory=list)
     condemned: frozenset[tuple[TopicPartition, int]] = frozenset()
-    pauses: bool = True
 
     def __post_init__(self) -> None:
         """Begin where the checkpoint ends."""
@@ -64,8 +62,9 @@ class Session:
         self._sequence = self.recovered.sequence
         self._decoder = self.services.decoder(spec)
         self._rhythm = Rhythm(spec.checkpoint)
-        self._share = Share()
-        self._letters = Letters(spec.dead_letters)
+        self._role = self.recovered.lineage.role
+        self._share = Share(spec, self._role)
+        self._letters = Letters(spec.dead_letters, kept=self._role is not Role.CHALLENGER)
         self._flight: Future[Written] | None = None
         self._asking: Future[Sequence[Command]] | None = None
         self._slice = SMALLEST_SLICE * 16
@@ -76,7 +75,7 @@ class Session:
         self._intake = self._opened_intake()
         self._told_at = 0.0
         self._judged = 0
-        self._predictions = spec.predictions if self.recovered.lineage.role is Role.CHAMPION else None
+        self._predictions = spec.predictions if self._role is Role.CHAMPION else None
         if self._predictions is not None:
             self.committer.send_predictions(spec.name)
         for at, offset in self._suspicion.convicted(waiting):
@@ -192,17 +191,14 @@ class Session:
         self._rhythm.learned(outcome.counts["learned"])
         if outcome.refusals:
             self.services.telemetry.refused(self.spec.name, self._letters.add(at, outcome.refusals))
-        self._pause_if_too_much(outcome)
+        reason = self._share.too_much(outcome)
+        if reason is not None:
+            self._stop_because(reason)
 
-    def _pause_if_too_much(self, outcome: Outcome) -> None:
-        share = self._share.passed(outcome, self.spec.guard.max_refused_share)
-        if share is None or not self.pauses:
-            return
-        reason = (
-            f"{share:.0%} of the last events were refused, more than max_refused_share "
-            f"{self.spec.guard.max_refused_share:.0%}; see `headrace deadletter list {self.spec.name}`, "
-            f"then `headrace model unfreeze {self.spec.name}`"
-        )
+    def _stop_because(self, reason: str) -> None:
+        """Too much was refused: the champion waits for somebody to look, a challenger is of no use; UnfitError."""
+        if self._role is Role.CHALLENGER:
+            raise UnfitError(reason)
         _log.warning("model_paused", model=self.spec.name, reason=reason)
         self.committer.pause(self.lease, reason=reason)
         self.frozen = True

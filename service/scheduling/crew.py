@@ -14,7 +14,8 @@ from service.errors import LeaseLostError, NotFoundError, RefusedError, Unavaila
 from service.operations.services import Training
 from service.scheduling import sessions
 from service.scheduling.captured_log import prune
-from service.scheduling.job_child import GRACE_S, JobChild, Start
+from service.scheduling.child import GRACE_S
+from service.scheduling.job_child import JobChild, Start
 
 _log = structlog.get_logger(__name__)
 

@@ -1,25 +1,20 @@
 """The processes of challengers: one each, within a budget; what dies too often is dropped."""
 
-import json
-import os
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO, cast
 
 import structlog
 
-from service.domain.challenging import Challenger, Note, Stage
+from service.domain.challenging import Challenger, Fault, Note, Stage
 from service.domain.jobs import Trainer
 from service.domain.registry import LineageId, ModelName
 from service.errors import LeaseLostError, RefusedError
 from service.operations.services import Services
-from service.scheduling import sessions
-from service.scheduling.captured_log import CapturedLog
-from service.scheduling.job_child import GRACE_S, LOWEST_PRIORITY, MOST_WORDS
+from service.scheduling.child import GRACE_S, LOWEST_PRIORITY, Beginning, Child, excess
 
 _log = structlog.get_logger(__name__)
 
@@ -39,74 +34,50 @@ class Track:
     memory: int = 2_000_000_000
 
 
-class Runner:
-    """One challenger's process; `poll` says why it has ended."""
+@dataclass(frozen=True, slots=True)
+class Death:
+    """Why a process has ended by itself."""
 
-    def __init__(self, challenger: Challenger, track: Track) -> None:
+    reason: str
+    fault: Fault = Fault.CRASH
+
+
+class Runner:
+    """One challenger's process, which began with the checkpoint `sequence`; `poll` says why it has ended."""
+
+    def __init__(self, challenger: Challenger, track: Track, *, sequence: int) -> None:
         self.challenger = challenger
+        self.sequence = sequence
         self.told_to_end = False
+        self.began = time.monotonic()
         self._memory = track.memory
-        self._kill_at: float | None = None
-        self._measured_at = 0.0
-        self._because = ""
-        reader, writer = os.pipe()
-        os.set_blocking(reader, False)
-        self._words = reader
-        try:
-            self._process = subprocess.Popen(  # noqa: S603 - this program itself
-                track.command(challenger, writer),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                pass_fds=(writer,),
-            )
-        finally:
-            os.close(writer)
-        os.setpriority(os.PRIO_PROCESS, self._process.pid, LOWEST_PRIORITY // 2)
-        path = track.logs / f"challenger-{challenger.lineage}.log"
-        self._log = CapturedLog(path, cast("BinaryIO", self._process.stdout), limit=track.log_bytes)
-        self._log.start()
+        self._because: Death | None = None
+        log = track.logs / f"challenger-{challenger.lineage}.log"
+        command = partial(track.command, challenger)
+        beginning = Beginning(command, log, track.log_bytes, LOWEST_PRIORITY // 2, memory_every_s=MEMORY_EVERY_S)
+        self._child = Child(beginning)
 
     def end(self) -> None:
         """SIGTERM now, SIGKILL after a grace."""
-        if not self.told_to_end:
-            self.told_to_end = True
-            self._kill_at = time.monotonic() + GRACE_S
-            sessions.signal_all(self._process.pid, signal.SIGTERM)
+        self.told_to_end = True
+        self._child.end()
 
-    def poll(self) -> str | None:
+    def poll(self) -> Death | None:
         """Why it has ended; None while it runs."""
-        code = self._process.poll()
+        code = self._child.poll()
         if code is None:
             self._watch()
             return None
-        sessions.signal_all(self._process.pid, signal.SIGKILL)
-        self._log.close()
-        words = self._last_words()
-        os.close(self._words)
+        words = self._child.last_words()
+        self._child.close()
         if self._because or words:
-            return self._because or words
-        return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+            return self._because or Death(str(words["reason"]), Fault(words["failure"]))
+        return Death(f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}")
 
     def _watch(self) -> None:
-        now = time.monotonic()
-        if self._kill_at is not None and now >= self._kill_at:
-            sessions.signal_all(self._process.pid, signal.SIGKILL)
-        elif now - self._measured_at > MEMORY_EVERY_S:
-            self._measured_at = now
-            used = sessions.memory(self._process.pid)
-            if used > self._memory:
-                limit = f"{self._memory / 1e6:,.0f} (trainer.challenger_memory)"
-                self._because = f"found {used / 1e6:,.0f} MB in use, expected at most {limit}"
-                sessions.signal_all(self._process.pid, signal.SIGKILL)
-
-    def _last_words(self) -> str:
-        try:
-            data = os.read(self._words, MOST_WORDS)
-            return str(json.loads(data)["reason"]) if data else ""
-        except (OSError, ValueError):
-            return ""
+        if (used := self._child.memory()) > self._memory:
+            self._because = Death(excess(used, self._memory, name="trainer.challenger_memory"), Fault.UNFIT)
+            self._child.kill()
 
 
 @dataclass
@@ -124,14 +95,19 @@ class Runners:
         for lineage, runner in list(self.running.items()):
             if lineage not in wanted:
                 runner.end()
-            why = runner.poll()
-            if why is not None:
+            death = runner.poll()
+            if death is not None:
                 del self.running[lineage]
                 if not runner.told_to_end:
-                    self._died(held, runner.challenger, why)
+                    self._died(held, runner, death)
         for lineage, challenger in wanted.items():
             if lineage not in self.running and time.monotonic() >= self._rest.get(lineage, 0.0):
                 self._start(challenger)
+
+    def ran_s(self) -> Mapping[LineageId, float]:
+        """For how long each process has run."""
+        now = time.monotonic()
+        return {lineage: now - one.began for lineage, one in self.running.items()}
 
     def close(self) -> None:
         """End every process, and wait for it."""
@@ -151,26 +127,40 @@ class Runners:
 
     def _start(self, challenger: Challenger) -> None:
         try:
-            self.running[challenger.lineage] = Runner(challenger, self.track)
+            sequence = self._sequence(challenger.lineage)
+            self.running[challenger.lineage] = Runner(challenger, self.track, sequence=sequence)
         except OSError as error:
             self._rest[challenger.lineage] = time.monotonic() + RESTART_S
             _log.warning("challenger_not_started", model=challenger.model, error=str(error))
         else:
             _log.info("challenger_started", model=challenger.model, version=challenger.version)
 
-    def _died(self, held: Mapping[ModelName, Trainer], challenger: Challenger, why: str) -> None:
-        """Again after a rest; past a few deaths it is dropped."""
+    def _died(self, held: Mapping[ModelName, Trainer], runner: Runner, death: Death) -> None:
+        """Again after a rest; dropped where that would change nothing, or has not."""
+        challenger = runner.challenger
         trainer, lineage = held.get(challenger.model), challenger.lineage
         if trainer is None:
             return
         self._rest[lineage] = time.monotonic() + RESTART_S
-        _log.warning("challenger_died", model=challenger.model, version=challenger.version, why=why)
+        _log.warning("challenger_died", model=challenger.model, version=challenger.version, why=death.reason)
         try:
-            noted = self.services.challengers.note(trainer, lineage, Note(failed=True))
-            if noted.failures >= MOST_FAILURES:
-                reason = f"found its process dead {noted.failures} times, at last: {why}"
-                self.services.challengers.end(trainer, lineage, Stage.DROPPED, reason=reason)
+            failures = 1 if self._sequence(lineage) > runner.sequence else challenger.failures + 1
+            self.services.challengers.note(trainer, lineage, Note(failures=failures))
+            if death.fault is Fault.UNFIT:
+                self._drop(trainer, challenger, death.reason)
+            elif failures >= MOST_FAILURES:
+                why = f"found its process dead {failures} times without a commit in between, at last: {death.reason}"
+                self._drop(trainer, challenger, why)
         except LeaseLostError:
             raise
         except RefusedError:
             _log.info("challenger_ended_meanwhile", model=challenger.model, version=challenger.version)
+
+    def _drop(self, trainer: Trainer, challenger: Challenger, reason: str) -> None:
+        self.services.challengers.end(trainer, challenger.lineage, Stage.DROPPED, reason=reason)
+        told = {"version": challenger.version, "stage": Stage.DROPPED, "reason": reason}
+        _log.info("challenger_ended", model=challenger.model, **told)
+
+    def _sequence(self, lineage: LineageId) -> int:
+        """Of its newest commit; a model that is deleted has none."""
+        return max((one.sequence for one in self.services.checkpoints.newest_first(lineage)), default=0)

@@ -1,7 +1,6 @@
 """The trainer's loop: one lease a model, decisions when they are due, and the processes of jobs."""
 
 import threading
-import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -14,11 +13,12 @@ from service.domain.jobs import Trainer
 from service.domain.registry import ModelName
 from service.domain.specification import ModelSpec
 from service.errors import HeadraceError, LeaseHeldError, LeaseLostError, NotFoundError, UnavailableError
-from service.operations.compare import compare
+from service.operations.compare import Judge
 from service.operations.consider import consider
 from service.operations.outage import Outage
 from service.operations.services import Services
 from service.scheduling.crew import Crew
+from service.scheduling.rounds import Round
 from service.scheduling.runners import Runners
 from service.scheduling.timetable import Due, Timetable
 
@@ -27,6 +27,8 @@ _log = structlog.get_logger(__name__)
 TICK_S = 0.1
 LOOK_EVERY_S = 0.5
 COMPARE_EVERY_S = 2.0
+COMPARE_SHARE = 0.05
+"""Of the trainer's time, so that leases, jobs and decisions never wait long for comparisons."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class TrainerLoop:
     options: TrainOptions
     crew: Crew
     runners: Runners
+    judge: Judge
     stop: threading.Event
     held: dict[ModelName, Trainer] = field(default_factory=dict)
     waits: dict[ModelName, str] = field(default_factory=dict)
@@ -56,10 +59,10 @@ class TrainerLoop:
             self._table = stack.enter_context(Timetable())
             stack.callback(self._leave)
             self._rounds = [
-                _Round(self._see_to_leases, self.services.lease_ttl_s / 3),
-                _Round(self._look, LOOK_EVERY_S),
-                _Round(self._run_challengers, LOOK_EVERY_S),
-                _Round(self._compare, COMPARE_EVERY_S),
+                Round(self._see_to_leases, self.services.lease_ttl_s / 3),
+                Round(self._look, LOOK_EVERY_S),
+                Round(self._run_challengers, LOOK_EVERY_S),
+                Round(self._compare, COMPARE_EVERY_S, share=COMPARE_SHARE),
             ]
             while not self.stop.wait(TICK_S):
                 self._tick()
@@ -140,8 +143,9 @@ class TrainerLoop:
 
     def _compare(self) -> None:
         """Which challenger is better than its champion, of every model."""
+        ran_s = self.runners.ran_s()
         for name, held in list(self.held.items()):
-            self._guarded(name, partial(compare, self.services, held))
+            self._guarded(name, partial(self.judge.look, held, ran_s=ran_s))
 
     def _consider(self, due: Due) -> None:
         held = self.held.get(due.model)
@@ -172,18 +176,3 @@ class TrainerLoop:
                 self.services.training.trainers.release(held)
         except HeadraceError as error:
             _log.warning("trainer_left_in_disorder", error=str(error))
-
-
-class _Round:
-    """Something to do every few seconds, the first time at once."""
-
-    def __init__(self, act: Callable[[], None], every_s: float) -> None:
-        self._act = act
-        self._every_s = every_s
-        self._next = 0.0
-
-    def __call__(self) -> None:
-        """Do it if it is time."""
-        if time.monotonic() >= self._next:
-            self._next = time.monotonic() + self._every_s
-            self._act()

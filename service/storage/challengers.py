@@ -4,17 +4,16 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, select, update
 
 from service.domain.challenging import Challenger, Coronation, Live, Note, Stage
 from service.domain.jobs import Trainer
 from service.domain.position import Position
-from service.domain.registry import AuditEntry, Lease, LineageId, Role, Version, VersionNumber
-from service.storage import challenger_rows, leases, rows, trainers, writes
+from service.domain.registry import AuditEntry, Lease, LineageId, Role, Version
+from service.storage import challenger_rows, leases, trainers, writes
 from service.storage.challenger_tables import challengers
 from service.storage.database import Database
-from service.storage.leases import lease_values
-from service.storage.tables import checkpoints, lineages, versions
+from service.storage.tables import checkpoints, lineages
 from service.storage.tables import leases as lease_rows
 
 ACTIONS = {Stage.REJECTED: "reject", Stage.DROPPED: "drop", Stage.RETIRED: "retire"}
@@ -39,8 +38,8 @@ class SqlChallengers:
         """It goes on, and this is known of it."""
         with self._database.writing() as connection:
             trainers.prove(connection, held)
-            now, known = self._database.now(connection), challenger_rows.locked(connection, lineage)
-            values = _noted(known, note, now=now)
+            challenger_rows.locked(connection, lineage)
+            values = _noted(note, now=self._database.now(connection))
             connection.execute(update(challengers).where(challengers.c.lineage == lineage).values(**values))
             return challenger_rows.locked(connection, lineage)
 
@@ -62,7 +61,8 @@ class SqlChallengers:
             now = self._database.now(connection)
             old, new = coronation.lease.lineage, coronation.lineage
             found = challenger_rows.locked(connection, new)
-            lease = _fenced(connection, coronation, now=now)
+            expires = now + timedelta(seconds=coronation.lease_ttl_s)
+            lease = leases.fenced(connection, new, holder=coronation.lease.holder, expires_at=expires)
             before = writes.newest_version(connection, old)
             number = writes.newest_version(connection, new)
             writes.crown(connection, coronation.model, (old, new))
@@ -82,11 +82,13 @@ class SqlChallengers:
             )
             writes.entry(connection, entry, now=now)
             writes.settled(connection, coronation.origin, f"version {number} takes over", now=now)
-            return _version(connection, coronation.model, number), lease
+            return writes.numbered(connection, coronation.model, number), lease
 
 
-def _noted(known: Challenger, note: Note, *, now: datetime) -> dict[str, Any]:
-    values: dict[str, Any] = {"updated_at": now, "failures": known.failures + note.failed}
+def _noted(note: Note, *, now: datetime) -> dict[str, Any]:
+    values: dict[str, Any] = {"updated_at": now}
+    if note.failures is not None:
+        values["failures"] = note.failures
     if note.stage is not None:
         values["stage"] = note.stage
     if note.live is not None:
@@ -106,22 +108,3 @@ def _live(connection: Connection, *, champion: LineageId, challenger: LineageId)
     served, own = (connection.execute(ends.where(checkpoints.c.lineage == one)).one() for one in (champion, challenger))
     position = Position.from_json(served.position)
     return Live(champion, position, champion_sequence=served.sequence, sequence=own.sequence)
-
-
-def _fenced(connection: Connection, coronation: Coronation, *, now: datetime) -> Lease:
-    """The challenger's lease under a new epoch: whoever has learned it writes no more."""
-    held = coronation.lease
-    of_lineage = lease_rows.c.lineage == coronation.lineage
-    epoch = connection.execute(select(lease_rows.c.epoch).where(of_lineage).with_for_update()).scalar()
-    expires = now + timedelta(seconds=coronation.lease_ttl_s)
-    lease = Lease(coronation.lineage, held.holder, (epoch or 0) + 1, expires)
-    if epoch is None:
-        connection.execute(insert(lease_rows).values(**lease_values(lease)))
-    else:
-        connection.execute(update(lease_rows).where(of_lineage).values(**lease_values(lease)))
-    return lease
-
-
-def _version(connection: Connection, model: str, number: VersionNumber) -> Version:
-    statement = select(versions).where(versions.c.model == model, versions.c.number == number)
-    return rows.version(connection.execute(statement).one())

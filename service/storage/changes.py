@@ -64,7 +64,7 @@ class SqlChanges:
                 job_rows.stop_open(connection, succession.model, f"rolled back to version {number}", now=now)
             writes.entry(connection, _explained(succession, before, number), now=now)
             writes.settled(connection, succession.origin, f"version {number} {succession.outcome}".strip(), now=now)
-            return self._version(connection, succession.model, number), lease
+            return writes.numbered(connection, succession.model, number), lease
 
     def snapshot(self, snapshot: Snapshot) -> Version:
         """The newest checkpoint's state becomes a version of the same lineage."""
@@ -78,9 +78,7 @@ class SqlChanges:
             newest = select(checkpoints).where(checkpoints.c.lineage == lineage)
             state = connection.execute(newest.order_by(checkpoints.c.sequence.desc()).limit(1)).one()
             parent = writes.newest_version(connection, lineage)
-            origin = connection.execute(
-                select(versions).where(versions.c.model == snapshot.model, versions.c.number == parent)
-            ).one()
+            origin = writes.numbered(connection, snapshot.model, parent)
             if waiting is not None:
                 writes.artifact(connection, waiting.digest, waiting.artifact, now=now)
             number = writes.version(
@@ -106,7 +104,7 @@ class SqlChanges:
                 writes.alias(connection, snapshot.model, snapshot.alias, version=number)
             self._note(connection, snapshot.lease, snapshot.origin, action="snapshot", now=now)
             writes.settled(connection, snapshot.origin, f"version {number}", now=now)
-            return self._version(connection, snapshot.model, number)
+            return writes.numbered(connection, snapshot.model, number)
 
     def set_frozen(self, lease: Lease, *, frozen: bool, origin: Origin) -> None:
         """Whether the model learns at all."""
@@ -173,10 +171,6 @@ class SqlChanges:
         number = writes.newest_version(connection, lease.lineage)
         written = AuditEntry(name, origin.actor, action, origin.reason, number, number)
         writes.entry(connection, written, now=now)
-
-    def _version(self, connection: Connection, model: str, number: int) -> Version:
-        statement = select(versions).where(versions.c.model == model, versions.c.number == number)
-        return rows.version(connection.execute(statement).one())
 
 
 def _explained(succession: Succession, before: VersionNumber, after: VersionNumber) -> AuditEntry:

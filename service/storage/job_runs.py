@@ -23,10 +23,10 @@ from service.domain.registry import AuditEntry, LineageId, Role, Version, Versio
 from service.domain.report import Report
 from service.errors import NotFoundError, RefusedError
 from service.ports import ArtifactStore
-from service.storage import challenger_rows, job_rows, pending, reports, rows, writes
+from service.storage import challenger_rows, job_rows, pending, reports, writes
 from service.storage.database import Database
 from service.storage.job_tables import jobs
-from service.storage.tables import leases, lineages, models, versions
+from service.storage.tables import leases, lineages, models
 from service.storage.trainers import prove
 
 
@@ -66,8 +66,7 @@ class SqlJobRuns:
             connection.execute(update(jobs).where(jobs.c.id == job, jobs.c.finished_at.is_(None)).values(values))
             found = connection.execute(select(jobs.c.state).where(jobs.c.id == job)).scalar()
         if found is None:
-            msg = f"found no job {job}: its model has been deleted"
-            raise NotFoundError(msg)
+            raise _deleted(job)
         return JobState(found)
 
     def end(self, held: Trainer, job: JobId, ending: Ending) -> Job | None:
@@ -94,7 +93,7 @@ class SqlJobRuns:
                 self._store.put(sealed.digest, sealed.artifact)
         with self._database.writing() as connection:
             name = _name(connection, job)
-            champion = _fenced(connection, name)
+            champion = _fenced(connection, job, name)
             found, now = job_rows.locked(connection, job), self._database.now(connection)
             _require(found, JobState.COMPLETED)
             parent = writes.newest_version(connection, champion)
@@ -107,8 +106,7 @@ class SqlJobRuns:
             evidence = {**candidate.evidence, "job": job}
             entry = AuditEntry(name, found.requested_by, "retrain", found.reason, parent, number, evidence)
             writes.entry(connection, entry, now=now)
-            where = (versions.c.model == name, versions.c.number == number)
-            return rows.version(connection.execute(select(versions).where(*where)).one())
+            return writes.numbered(connection, name, number)
 
 
 def _require(found: Job, state: JobState) -> None:
@@ -121,17 +119,23 @@ def _require(found: Job, state: JobState) -> None:
 def _name(connection: Connection, job: JobId) -> Any:
     found = connection.execute(select(jobs.c.model).where(jobs.c.id == job)).scalar()
     if found is None:
-        msg = f"found no job {job}: its model has been deleted"
-        raise NotFoundError(msg)
+        raise _deleted(job)
     return found
 
 
-def _fenced(connection: Connection, name: str) -> LineageId:
+def _deleted(job: JobId) -> NotFoundError:
+    return NotFoundError(f"found no job {job}: its model has been deleted")
+
+
+def _fenced(connection: Connection, job: JobId, name: str) -> LineageId:
     """The champion, whose lease's row is locked: versions are numbered under it, and it is not changed meanwhile."""
     of_model = select(models.c.champion).where(models.c.name == name)
-    champion = connection.execute(of_model).scalar_one()
+    champion = connection.execute(of_model).scalar()
     connection.execute(select(leases.c.epoch).where(leases.c.lineage == champion).with_for_update())
-    if connection.execute(of_model).scalar_one() != champion:
+    present = connection.execute(of_model).scalar()
+    if champion is None or present is None:
+        raise _deleted(job)
+    if present != champion:
         msg = f"found another champion of {name} than lineage {champion}: it changed while a candidate was delivered"
         raise RefusedError(msg)
     return LineageId(champion)

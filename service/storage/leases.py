@@ -1,6 +1,6 @@
 """The right to write a lineage: one row, one epoch."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.exc import IntegrityError
@@ -86,6 +86,18 @@ def prove(connection: Connection, lease: Lease, **changes: object) -> None:
             "it; nothing was written, and what was learned here since the last commit is learned again there"
         )
         raise LeaseLostError(msg)
+
+
+def fenced(connection: Connection, lineage: LineageId, *, holder: str, expires_at: datetime) -> Lease:
+    """A lineage's lease under a new epoch, whoever has it: that one writes no more."""
+    of_lineage = leases.c.lineage == lineage
+    epoch = connection.execute(select(leases.c.epoch).where(of_lineage).with_for_update()).scalar()
+    lease = Lease(lineage, holder, (epoch or 0) + 1, expires_at)
+    if epoch is None:
+        connection.execute(insert(leases).values(**lease_values(lease)))
+    else:
+        connection.execute(update(leases).where(of_lineage).values(**lease_values(lease)))
+    return lease
 
 
 def lease_values(lease: Lease) -> dict[str, object]:

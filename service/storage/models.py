@@ -1,8 +1,9 @@
 """The named deployments."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from service.domain.registry import (
@@ -19,6 +20,7 @@ from service.ports import ArtifactStore
 from service.storage import pending, rows, writes
 from service.storage.database import Database
 from service.storage.holder import Holder
+from service.storage.job_tables import trainers
 from service.storage.tables import leases, lineages, models
 
 
@@ -59,12 +61,7 @@ class SqlModels:
         self.get(name)
         with self._database.writing() as connection:
             now = self._database.now(connection)
-            of_model = select(lineages.c.id).where(lineages.c.model == name)
-            for lease in connection.execute(select(leases).where(leases.c.lineage.in_(of_model))):
-                holder = Holder.parse(lease.holder)
-                if lease.expires_at > now and not (holder and holder.is_dead_here()):
-                    msg = f"found {name} being written by {lease.holder}, expected it stopped; stop the learner first"
-                    raise LeaseHeldError(msg)
+            _require_unwritten(connection, name, now=now)
             pending.forget(connection, name)
             connection.execute(delete(models).where(models.c.name == name))
             writes.entry(connection, AuditEntry(ModelName(name), actor, "delete", reason), now=now)
@@ -111,3 +108,20 @@ class SqlModels:
             )
             writes.entry(connection, written, now=now)
         return self.get(founding.name)
+
+
+def _require_unwritten(connection: Connection, name: str, *, now: datetime) -> None:
+    """LeaseHeldError where somebody writes it.
+
+    Rows that others lock first are locked first here too, in their order: the trainer's, then leases.
+    """
+    connection.execute(select(trainers.c.epoch).where(trainers.c.model == name).with_for_update())
+    of_model = leases.c.lineage.in_(select(lineages.c.id).where(lineages.c.model == name))
+    for lease in connection.execute(select(leases).where(of_model).order_by(leases.c.lineage).with_for_update()):
+        holder = Holder.parse(lease.holder)
+        if lease.expires_at > now and not (holder and holder.is_dead_here()):
+            msg = (
+                f"found {name} being written by {lease.holder}, expected it stopped; stop the learner first, and the "
+                "trainer, which runs challengers"
+            )
+            raise LeaseHeldError(msg)

@@ -26,8 +26,8 @@ from service.ports import ArtifactStore
 from service.storage import challenger_rows, job_rows, pending, rows, writes
 from service.storage.database import Database
 from service.storage.exclusions import added
-from service.storage.leases import prove
-from service.storage.tables import checkpoints, journals, leases, lineages, models, versions
+from service.storage.leases import fenced, prove
+from service.storage.tables import checkpoints, journals, lineages, models
 
 
 class SqlReplays:
@@ -70,7 +70,8 @@ class SqlReplays:
             now = self._database.now(connection)
             old, new = promotion.lease.lineage, promotion.lineage
             plan = _required_plan(connection, promotion)
-            lease = _fenced(connection, promotion, now=now)
+            expires = now + timedelta(seconds=promotion.lease_ttl_s)
+            lease = fenced(connection, new, holder=promotion.lease.holder, expires_at=expires)
             before = writes.newest_version(connection, old)
             number = _version(connection, promotion, plan, now=now)
             writes.crown(connection, promotion.model, (old, new))
@@ -85,8 +86,7 @@ class SqlReplays:
             )
             writes.entry(connection, entry, now=now)
             writes.settled(connection, origin, f"version {number} {promotion.outcome}", now=now)
-            where = (versions.c.model == promotion.model, versions.c.number == number)
-            return rows.version(connection.execute(select(versions).where(*where)).one()), lease
+            return writes.numbered(connection, promotion.model, number), lease
 
     def cancel(self, lineage: LineageId, *, origin: Origin) -> None:
         """Retire it, unless it has taken over; whoever writes the champion is asked to end a freeze that was for it."""
@@ -144,20 +144,6 @@ def _required_plan(connection: Connection, promotion: Promotion) -> Plan:
         )
         raise RefusedError(msg)
     return Plan.from_json(found.plan)
-
-
-def _fenced(connection: Connection, promotion: Promotion, *, now: datetime) -> Lease:
-    """The replaying lineage's lease under a new epoch: whoever has replayed it writes no more."""
-    held = promotion.lease
-    of_lineage = leases.c.lineage == promotion.lineage
-    epoch = connection.execute(select(leases.c.epoch).where(of_lineage).with_for_update()).scalar()
-    lease = Lease(promotion.lineage, held.holder, (epoch or 0) + 1, now + timedelta(seconds=promotion.lease_ttl_s))
-    values = {"holder": lease.holder, "epoch": lease.epoch, "expires_at": lease.expires_at}
-    if epoch is None:
-        connection.execute(insert(leases).values(lineage=promotion.lineage, **values))
-    else:
-        connection.execute(update(leases).where(of_lineage).values(**values))
-    return lease
 
 
 def _version(connection: Connection, promotion: Promotion, plan: Plan, *, now: datetime) -> VersionNumber:

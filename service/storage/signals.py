@@ -27,12 +27,6 @@ class SqlSignals:
             found = connection.execute(wanted.order_by(drift_signals.c.id.desc()).limit(limit))
             return [rows.drift_signal(row) for row in found]
 
-    def after(self, name: str, number: int) -> Sequence[DriftSignal]:
-        """Those with greater ids, oldest first."""
-        wanted = select(drift_signals).where(drift_signals.c.model == name, drift_signals.c.id > number)
-        with self._database.reading() as connection:
-            return [rows.drift_signal(row) for row in connection.execute(wanted.order_by(drift_signals.c.id))]
-
 
 def write(
     connection: Connection, lineage: LineageId, sequence: int, *, signals: Sequence[DriftSignal], now: datetime

@@ -17,9 +17,11 @@ from service.domain.registry import (
     Origin,
     Role,
     SealedState,
+    Version,
     VersionNumber,
 )
 from service.errors import RefusedError
+from service.storage import rows
 from service.storage.tables import (
     aliases,
     artifacts,
@@ -104,6 +106,12 @@ def version(connection: Connection, values: dict[str, Any], *, now: datetime) ->
     number = VersionNumber((newest or 0) + 1)
     connection.execute(insert(versions).values(**values, number=number, created_at=now))
     return number
+
+
+def numbered(connection: Connection, model: str, number: int) -> Version:
+    """A version that is there."""
+    where = (versions.c.model == model, versions.c.number == number)
+    return rows.version(connection.execute(select(versions).where(*where)).one())
 
 
 def newest_version(connection: Connection, lineage: LineageId) -> VersionNumber:

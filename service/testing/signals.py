@@ -27,9 +27,5 @@ class MemorySignals:
         """Of every lineage of the model, of one monitor or of all."""
         return [one for one in reversed(self._of(name)) if monitor in {None, one.monitor}][:limit]
 
-    def after(self, name: str, number: int) -> Sequence[DriftSignal]:
-        """Those with greater ids, oldest first."""
-        return [one for one in self._of(name) if one.id > number]
-
     def _of(self, name: str) -> list[DriftSignal]:
         return [one for model, one in self._rows if model == name]

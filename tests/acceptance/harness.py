@@ -70,6 +70,7 @@ class Deployment:
     lease_ttl: str = "5s"
     archive: Mapping[str, Any] = field(default_factory=dict)
     archive_url: str = "var/archive"
+    trainer: Mapping[str, Any] = field(default_factory=dict)
     _open: ExitStack = field(default_factory=ExitStack)
     _watching: App | None = None
 
@@ -96,7 +97,7 @@ class Deployment:
             "stream": stream,
             "learner": {"port": 0},
             "archive": {"port": 0, **self.archive},
-            "trainer": {"port": 0},
+            "trainer": {"port": 0, **self.trainer},
             "lease": {"ttl": self.lease_ttl},
             "models": [self.model, *map(dict, self.others)],
         }

@@ -29,7 +29,10 @@ class Moody:
 
 
 def act(mood: str) -> None:
-    """Hang, eat memory, or start a process and listen to nobody."""
+    """Throw, hang, eat memory, or start a process and listen to nobody."""
+    if mood == "throw":
+        msg = "not this one"
+        raise ArithmeticError(msg)
     if mood == "hang":
         time.sleep(3600)
     if mood == "slow":

@@ -23,9 +23,11 @@ def model(estimator: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def running(tmp_path: Path) -> Iterator[tuple[Deployment, list["subprocess.Popen[bytes]"]]]:
-    """A lazy champion that has learned some events, its learner and its trainer."""
-    found = Deployment(tmp_path / "one", model(LAZY))
+def running(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[tuple[Deployment, list["subprocess.Popen[bytes]"]]]:
+    """A champion, a lazy one where nothing else is asked for, that has learned some events; its learner and its trainer."""
+    found = Deployment(tmp_path / "one", model(getattr(request, "param", LAZY)))
     found.publish(phishing_events(BEFORE))
     processes = [found.start("learn"), found.start("train")]
     wait_until(lambda: found.learned() == BEFORE)
@@ -48,7 +50,10 @@ def stream(found: Deployment, first: int, count: int) -> None:
 def test_the_better_one_takes_over_and_the_old_one_goes_after_its_probation(
     running: tuple[Deployment, list["subprocess.Popen[bytes]"]],
 ) -> None:
-    """A new specification challenges, catches up, wins on live labels, and no event is lost or learned twice."""
+    """A new specification challenges, catches up, wins on live labels, and no event is lost or learned twice.
+
+    The learner that wrote the old champion goes on with the new one.
+    """
     found, _ = running
     found.model = model(EAGER)
     found.configure()
@@ -71,7 +76,38 @@ def test_the_better_one_takes_over_and_the_old_one_goes_after_its_probation(
         assert promoted.evidence["lower"] > 0
         order = [run for one in registry.checkpoints.journal(new.id) for run in one.order]
         assert sum(run.last - run.first for run in order) == BEFORE + 7000
-    assert found.command("learn", "--until-end", check=False).returncode in {0, 3}
+    refused = found.command("learn", "--until-end", check=False)
+    assert (refused.returncode, "found phishing being written by" in refused.stderr) == (3, True)
+
+
+@pytest.mark.parametrize("running", [EAGER], indirect=True)
+def test_a_worse_one_is_rejected_early(running: tuple[Deployment, list["subprocess.Popen[bytes]"]]) -> None:
+    """As soon as that is sure, long before its events are over; the champion has learned every event once."""
+    found, _ = running
+    found.model = model(LAZY)
+    found.configure()
+    found.command("model", "apply", "phishing")
+    wait_until(lambda: stages(found).get(2) is Stage.SHADOW)
+    stream(found, BEFORE, 3000)
+    wait_until(lambda: stages(found).get(2) is Stage.REJECTED)
+    require_unharmed(found, BEFORE + 3000)
+    with found.app() as app:
+        rejected = app.registry.history.audit("phishing")[-1]
+    assert (rejected.action, rejected.evidence["upper"] < 0) == ("reject", True)
+    assert rejected.evidence["events"] < 3000
+    assert rejected.reason.startswith("worse by brier loss, at level")
+    assert "worse by brier loss" in found.command("model", "history", "phishing", "--json").stdout
+
+
+def require_unharmed(found: Deployment, events: int) -> None:
+    """The champion is the first lineage, and has learned every event once."""
+    wait_until(lambda: found.learned() == events)
+    state = found.state()
+    assert state.counts == {"learned": events}
+    assert sum(run.last - run.first for run in state.order) == events
+    with found.app() as app:
+        roles = [one.role for one in app.registry.history.lineages("phishing")]
+    assert roles == [Role.CHAMPION, Role.RETIRED]
 
 
 def test_what_is_not_better_is_rejected(running: tuple[Deployment, list["subprocess.Popen[bytes]"]]) -> None:
@@ -81,8 +117,9 @@ def test_what_is_not_better_is_rejected(running: tuple[Deployment, list["subproc
     wait_until(lambda: stages(found).get(2) is Stage.SHADOW)
     stream(found, BEFORE, 7000)
     wait_until(lambda: stages(found).get(2) is Stage.REJECTED)
+    require_unharmed(found, BEFORE + 7000)
     with found.app() as app:
-        champion, challenger = app.registry.history.lineages("phishing")
-        assert (champion.role, challenger.role) == (Role.CHAMPION, Role.RETIRED)
         rejected = app.registry.history.audit("phishing")[-1]
-        assert (rejected.action, rejected.evidence["events"]) == ("reject", 6000)
+    assert (rejected.action, rejected.evidence["events"]) == ("reject", 6000)
+    assert rejected.reason == "not shown to be better within 6000 events"
+    assert rejected.reason in found.command("model", "history", "phishing", "--json").stdout

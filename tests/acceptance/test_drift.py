@@ -1,6 +1,8 @@
 """Drift from the stream to the registry and the command line, through any death of the learner."""
 
 import json
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -131,3 +133,29 @@ def test_a_monitor_that_does_not_fit_is_refused_when_it_is_checked(tmp_path: Pat
     done = deployment.command("drift", "check", "phishing", check=False)
     assert done.returncode == 1
     assert "drift.wrong: found strings in feature:where, expected numbers" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("by_time", [False, True])
+def test_a_check_leaves_out_what_is_excluded(tmp_path: Path, by_time: bool) -> None:
+    """Of scores as of events: a burst of wrong labels raises no alarm once it is excluded."""
+    rng, moments = Random(11), []
+    deployment = Deployment(tmp_path, model={**MODEL, "drift": [MONITORS[1], MONITORS[4]]})
+    for first, count, is_burst in ((0, 1000, False), (1000, 500, True), (1500, 500, False)):
+        moments.append(datetime.now(UTC).isoformat(timespec="milliseconds"))
+        ages = [rng.gauss(3 if is_burst else 0, 1) for _ in range(count)]
+        rows = [
+            {"id": number, "x": {"age": age, "where": "a"}, "y": (age > 0.5) != is_burst}
+            for number, age in enumerate(ages, start=first)
+        ]
+        deployment.publish([msgspec.json.encode(row) for row in rows])
+        time.sleep(0.01)
+    deployment.command("learn", "--until-end")
+    before = asked(deployment, "check", "phishing")
+    assert [one["events"] for one in before["monitors"]] == [2000, 2000]
+    assert {one["monitor"] for one in before["signals"]} == {"age", "quality"}
+    stretch = f"{moments[1]}..{moments[2]}" if by_time else "1000..1500"
+    deployment.command("exclusion", "add", "phishing", stretch, "--reason", "poison")
+    after = asked(deployment, "check", "phishing")
+    assert [one["events"] for one in after["monitors"]] == [1500, 1500]
+    assert not [one for one in after["signals"] if 1000 <= one["offset"] < 1500]

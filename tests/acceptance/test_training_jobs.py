@@ -129,6 +129,7 @@ def test_a_job_makes_a_candidate(deployment: Deployment, monkeypatch: pytest.Mon
     """Of the same history in the same order it is the champion once more; it serves nobody, and its log and times are kept."""
     monkeypatch.syspath_prepend(deployment.folder)
     trainer = deployment.start("train")
+    wait_until(lambda: "training_opened" in deployment.log())
     done = deployment.command("job", "start", "phishing", "--wait", "--reason", "to see")
     assert "job 1 of phishing Completed: version 2" in done.stdout
     assert "no trainer" not in done.stdout

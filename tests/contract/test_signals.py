@@ -73,18 +73,6 @@ def test_signals_of_one_monitor(desk: Desk) -> None:
         assert signals.newest_first("other", limit=5) == []
 
 
-def test_signals_after_one_that_is_known(desk: Desk) -> None:
-    """Whoever remembers the last id gets what came since, oldest first."""
-    desk.commit(signal("a", 1), signal("a", 2))
-    for signals in desk.both:
-        known = signals.newest_first(NAME, limit=1)[0].id
-        assert signals.after(NAME, known) == []
-    desk.commit(signal("a", 3), signal("a", 4))
-    for signals in desk.both:
-        known = signals.newest_first(NAME, limit=3)[-1].id
-        assert [one.offset for one in signals.after(NAME, known)] == [3, 4]
-
-
 def test_the_newest_are_kept(desk: Desk) -> None:
     """No more of a model than the limit, in one commit or over several."""
     most = monitoring.MOST_SIGNALS

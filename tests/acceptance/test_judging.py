@@ -1,0 +1,94 @@
+"""The trainer's look at challengers, a look at a time."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import update
+
+from service.bootstrap import App
+from service.domain.challenging import Challenger, Note, Stage
+from service.domain.jobs import Trainer
+from service.operations.compare import NEAR, Judge
+from service.operations.loss_journals import LossJournals
+from service.storage import tables
+from tests.acceptance.harness import PHISHING, Deployment, phishing_events
+
+EVENTS = 300
+PATIENCE_S = 60.0
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Iterator[App]:
+    """A champion that has learned some events, and a challenger that has learned none."""
+    found = Deployment(tmp_path / "one")
+    found.publish(phishing_events(EVENTS))
+    found.command("learn", "--until-end")
+    found.model = {**PHISHING, "seed": 7}
+    found.configure()
+    found.command("model", "apply", "phishing")
+    with found.app() as app:
+        yield app
+
+
+@pytest.fixture
+def judge(app: App) -> Judge:
+    """Patient for a minute."""
+    return Judge(app.services, LossJournals(app.registry.checkpoints), PATIENCE_S)
+
+
+@pytest.fixture
+def held(app: App) -> Trainer:
+    """The right to judge, since now."""
+    return app.registry.trainers.acquire("phishing", holder="trainer", ttl_s=app.services.lease_ttl_s)
+
+
+def only(app: App) -> Challenger:
+    """The challenger, open or not."""
+    (found,) = app.registry.challengers.list("phishing", finished=True)
+    return found
+
+
+def later(held: Trainer, seconds: float) -> Trainer:
+    """The same right as it is renewed after a while."""
+    return replace(held, expires_at=held.expires_at + timedelta(seconds=seconds))
+
+
+def test_a_look_that_finds_nothing_new_writes_nothing(app: App, judge: Judge, held: Trainer) -> None:
+    """The first says how far it is, the second what the comparison says, the others nothing."""
+    judge.look(held, ran_s={})
+    assert (only(app).behind, only(app).stage) == (EVENTS, Stage.SHADOW)
+    judge.look(held, ran_s={})
+    assert only(app).evidence["events"] == 0
+    before = only(app)
+    for seconds in range(3):
+        judge.look(later(held, seconds), ran_s={})
+    assert only(app) == before
+
+
+def test_who_comes_no_nearer_is_dropped(app: App, judge: Judge, held: Trainer) -> None:
+    """After it has run that long, and not for time in which it did not run; why is in the audit."""
+    challenger = only(app)
+    app.registry.challengers.note(held, challenger.lineage, Note(behind=NEAR + EVENTS))
+    far_ahead(app)
+    late = later(held, PATIENCE_S + 1)
+    judge.look(later(held, PATIENCE_S - 1), ran_s={challenger.lineage: PATIENCE_S + 1})
+    judge.look(late, ran_s={challenger.lineage: PATIENCE_S - 1})
+    judge.look(late, ran_s={})
+    assert only(app).stage is Stage.CATCHING_UP
+    judge.look(late, ran_s={challenger.lineage: PATIENCE_S + 1})
+    assert only(app).stage is Stage.DROPPED
+    dropped = app.registry.history.audit("phishing")[-1]
+    assert (dropped.action, dropped.actor) == ("drop", "trainer")
+    assert dropped.reason == "found it 20,300 offsets behind the champion, no nearer for 60 s"
+
+
+def far_ahead(app: App) -> None:
+    """The champion has learned 20,000 events more; only its position says so."""
+    with app.registry.database.writing() as connection:
+        table = tables.checkpoints
+        champion = app.registry.models.get("phishing").champion
+        position = {"phishing.events": {"0": 20_000 + EVENTS}}
+        connection.execute(update(table).where(table.c.lineage == champion).values(position=position))

@@ -1,0 +1,104 @@
+"""Losses read piece by piece are those that the whole journal holds, whatever becomes of it meanwhile."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from service.domain.events import Task
+from service.domain.promotion import Loss
+from service.domain.registry import JournalSegment, Lease, LineageId, Origin
+from service.learning.losses import Losses
+from service.learning.score_journal import ScoreJournal, encode
+from service.operations.loss_journals import LossJournals
+from service.ports import Checkpoints
+from service.storage.registry import Registry
+from tests.contract.registry_values import AT, commit, leased
+
+
+class Counting:
+    """The registry's journals, and how many segments with scores were asked for."""
+
+    def __init__(self, checkpoints: Checkpoints) -> None:
+        self._checkpoints = checkpoints
+        self.commit, self.newest_first = checkpoints.commit, checkpoints.newest_first
+        self.thin, self.note_start = checkpoints.thin, checkpoints.note_start
+        self.segments = 0
+
+    def journal(self, lineage: LineageId, *, scores: bool = True, after: int = -1) -> Sequence[JournalSegment]:
+        """As the registry has it."""
+        found = self._checkpoints.journal(lineage, scores=scores, after=after)
+        self.segments += len(found)
+        return found
+
+
+def scored(registry: Registry, lease: Lease, sequence: int, *, right: bool = True) -> None:
+    """A commit of ten scored events."""
+    journal, offsets = ScoreJournal(Task.BINARY), list(range(sequence * 10, sequence * 10 + 10))
+    truths = [offset % 3 == 0 for offset in offsets]
+    labels = truths if right else [not one for one in truths]
+    journal.append(AT, offsets, truths=truths, labels=labels, probabilities=[0.1 + 0.8 * one for one in labels])
+    registry.checkpoints.commit(commit(lease, sequence, scores=encode(journal.take())))
+
+
+def values(found: Sequence[Losses]) -> list[tuple[int, float]]:
+    """Offsets and losses, in order."""
+    return [pair for one in found for pair in zip(one.offsets.tolist(), one.values.tolist(), strict=True)]
+
+
+def anew(registry: Registry, lease: Lease, *, after: int = 1) -> list[tuple[int, float]]:
+    """What a reader without a memory finds."""
+    return values(LossJournals(registry.checkpoints).losses(lease.lineage, Loss.BRIER, after=after))
+
+
+def test_only_what_is_new_is_read(registry: Registry) -> None:
+    """And one segment more, which says that the others are still those that were read."""
+    lease, counting = leased(registry), Counting(registry.checkpoints)
+    journals = LossJournals(counting)
+    assert journals.losses(lease.lineage, Loss.BRIER, after=1) == []
+    for sequence in range(1, 21):
+        scored(registry, lease, sequence)
+    assert values(journals.losses(lease.lineage, Loss.BRIER, after=1)) == anew(registry, lease)
+    assert counting.segments == 19
+    for sequence in range(21, 24):
+        scored(registry, lease, sequence, right=False)
+    assert values(journals.losses(lease.lineage, Loss.BRIER, after=1)) == anew(registry, lease)
+    assert counting.segments == 19 + 1 + 3
+    assert len(anew(registry, lease)) == 220
+    journals.losses(lease.lineage, Loss.BRIER, after=1)
+    assert counting.segments == 19 + 1 + 3 + 1
+
+
+@pytest.mark.parametrize("again", [0, 2, 5])
+def test_a_lineage_that_falls_back(registry: Registry, again: int) -> None:
+    """What was forgotten counts no more, also where other segments have its numbers by then."""
+    lease = leased(registry)
+    journals = LossJournals(registry.checkpoints)
+    for sequence in range(1, 6):
+        scored(registry, lease, sequence)
+    before = journals.losses(lease.lineage, Loss.BRIER, after=1)
+    registry.changes.fall_back(lease, to_sequence=3, origin=Origin("learner", "unreadable"))
+    for sequence in range(4, 4 + again):
+        scored(registry, lease, sequence, right=False)
+    found = journals.losses(lease.lineage, Loss.BRIER, after=1)
+    assert values(found) == anew(registry, lease)
+    assert len(values(found)) == 20 + again * 10
+    assert values(found) != values(before)
+
+
+def test_memory_is_bounded(registry: Registry) -> None:
+    """What does not fit is read again, with the same answer; terms and beginnings are kept apart."""
+    lease, counting = leased(registry), Counting(registry.checkpoints)
+    for sequence in range(1, 6):
+        scored(registry, lease, sequence)
+    journals = LossJournals(counting, most=60)
+    for _ in range(2):
+        assert values(journals.losses(lease.lineage, Loss.BRIER, after=1)) == anew(registry, lease, after=1)
+        assert values(journals.losses(lease.lineage, Loss.BRIER, after=3)) == anew(registry, lease, after=3)
+    assert counting.segments == (4 + 2) + (1 + 1)
+    wrong = journals.losses(lease.lineage, Loss.ZERO_ONE, after=3)
+    assert np.concatenate([one.values for one in wrong]).tolist() == [0.0] * 20
+    small, counting.segments = LossJournals(counting, most=30), 0
+    for _ in range(2):
+        assert values(small.losses(lease.lineage, Loss.BRIER, after=1)) == anew(registry, lease, after=1)
+    assert counting.segments == 4 + 4

@@ -1,0 +1,62 @@
+"""What is done again and again keeps to its pace and to its share of the time."""
+
+import pytest
+
+from service.scheduling.rounds import Round
+
+
+class Clock:
+    """Goes on when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        """Seconds."""
+        return self.now
+
+
+class Work:
+    """Takes a while, and is counted; it may fail."""
+
+    def __init__(self, clock: Clock, *, takes_s: float = 0.0, fails: bool = False) -> None:
+        self.clock, self.takes_s, self.fails, self.done = clock, takes_s, fails, 0
+
+    def __call__(self) -> None:
+        """Once more."""
+        self.done += 1
+        self.clock.now += self.takes_s
+        if self.fails:
+            raise OSError
+
+
+def counted(round_: Round, work: Work, seconds: int) -> int:
+    """How often it is done when it is called ten times a second."""
+    end, before = work.clock.now + seconds, work.done
+    while work.clock.now < end:
+        round_()
+        work.clock.now += 0.1
+    return work.done - before
+
+
+@pytest.mark.parametrize(
+    ("takes_s", "share", "expected"),
+    [(0.0, None, 30), (0.0, 0.05, 30), (0.05, 0.05, 29), (1.0, 0.05, 3), (6.0, 0.05, 1)],
+)
+def test_the_next_time_depends_on_what_the_last_one_took(takes_s: float, share: float | None, expected: int) -> None:
+    """At once, then at its pace, and more slowly where it would take more than its share."""
+    clock = Clock()
+    work = Work(clock, takes_s=takes_s)
+    assert counted(Round(work, 2.0, share=share, clock=clock), work, 60) == pytest.approx(expected, abs=1)
+
+
+@pytest.mark.parametrize("share", [None, 0.05])
+def test_what_fails_waits_too(share: float | None) -> None:
+    """It is not done again at once."""
+    clock = Clock()
+    work = Work(clock, takes_s=1.0, fails=True)
+    round_ = Round(work, 2.0, share=share, clock=clock)
+    with pytest.raises(OSError):  # noqa: PT011 - any of them is passed on
+        round_()
+    round_()
+    assert work.done == 1
