@@ -1,6 +1,7 @@
 """What a candidate and the champion predicted for the test events, each before it had learned them."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from itertools import chain, islice
 from operator import itemgetter
 from typing import Any, TypeAlias
@@ -12,10 +13,11 @@ from service.domain.events import Task, TopicPartition
 from service.domain.registry import Model
 from service.domain.specification import ModelSpec
 from service.learning.evaluation import Terms, evaluate
+from service.learning.microbatch import MicroBatch
 from service.learning.prediction_columns import prediction_columns
 from service.learning.score_journal import RunArrays, arrays
 from service.learning.scored_events import Place, ScoredEvents, of_runs
-from service.learning.stepper import Stepper
+from service.learning.stepper import Learned, Stepper
 from service.learning.waiters import Answer, Item, Question, event_of, labels_of
 from service.operations.served import of_rows
 from service.ports import Checkpoints
@@ -24,6 +26,7 @@ Placed: TypeAlias = tuple[TopicPartition, Item]
 """An event and the partition in which it stands."""
 
 CHUNK = 4096
+_NOWHERE = TopicPartition("", 0)
 
 
 def champion_scores(checkpoints: Checkpoints, model: Model, offsets: Mapping[TopicPartition, Any]) -> ScoredEvents:
@@ -36,16 +39,18 @@ def champion_scores(checkpoints: Checkpoints, model: Model, offsets: Mapping[Top
     return of_runs([run for run in chosen if len(run.offsets)])
 
 
-def prequential(stepper: Stepper, events: Iterable[Placed], *, task: Task) -> ScoredEvents:
-    """Predict each event, then learn it.
+def prequential(stepper: Stepper, events: Iterable[Placed], *, task: Task, batch: int = 1) -> ScoredEvents:
+    """Predict each event, then learn it; in micro-batches of that size where it is more than one.
 
     Where labels come late the items may be questions and answers: an answer is scored by what was predicted then.
     An event that breaks the estimator is learned by nobody and scored as not predicted.
     """
     parts: list[ScoredEvents] = []
     waiting = iter(events)
-    while chunk := list(islice(waiting, CHUNK)):
-        parts.append(_scored(stepper, chunk, task=task))
+    learn = stepper.learn if batch == 1 else partial(_in_batches, MicroBatch(stepper, size=batch))
+    while chunk := list(islice(waiting, batch * max(CHUNK // batch, 1))):
+        learned = learn([item for _, item in chunk])
+        parts.append(_scored(stepper, chunk, learned, task=task))
     return _joined(parts, probabilities=stepper.gives_probabilities)
 
 
@@ -68,10 +73,19 @@ def _among(run: RunArrays, wanted: Any) -> RunArrays:
     return of_rows(run, np.isin(run.offsets, wanted))
 
 
-def _scored(stepper: Stepper, chunk: Sequence[Placed], *, task: Task) -> ScoredEvents:
+def _in_batches(batches: MicroBatch, items: Sequence[Item]) -> Learned:
+    """Whole batches, and what is left at the end as a smaller one."""
+    parts = [batches.learn(_NOWHERE, items), batches.flush(_NOWHERE)]
+    return Learned(
+        [item for part in parts for item in part.items],
+        [prediction for part in parts for prediction in part.predictions],
+        [failure for part in parts for failure in part.failed],
+    )
+
+
+def _scored(stepper: Stepper, chunk: Sequence[Placed], learned: Learned, *, task: Task) -> ScoredEvents:
     """In the order of the chunk; what failed among it has no label."""
     order = {id(item): row for row, (_, item) in enumerate(chunk)}
-    learned = stepper.learn([item for _, item in chunk])
     labels, given = prediction_columns(
         learned.predictions, task=task, probabilities=stepper.gives_probabilities, pairs=stepper.pairs
     )

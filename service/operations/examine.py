@@ -36,7 +36,7 @@ def examine(
     """Predict, score, learn; RefusedError where the test part has been opened before."""
     test = material.parts.test.open()
     stepper = Stepper(codec.dumps(estimator), task=spec.task, extra=services.build(spec)[1])
-    scored = prequential(stepper, placed(test), task=spec.task)
+    scored = prequential(stepper, placed(test), task=spec.task, batch=spec.learn.batch)
     terms = Terms(before=material.before(test))
     return Examination(test, scored, compare(scored, services.checkpoints, model=champion, terms=terms))
 

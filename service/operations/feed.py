@@ -73,7 +73,7 @@ class Feed:
         self._runs: queue.Queue[FeedItem] = queue.Queue(QUEUED_RUNS)
         self._acknowledged: Position | None = None
         self._stop = threading.Event()
-        self._reading = start.position
+        self._reading = Position({at: one for at, one in start.position.offsets.items() if at.topic in start.topics})
         self._refreshed = 0.0
         self.bounds: Mapping[TopicPartition, Bounds] = {}
         self.failure: Exception | None = None

@@ -61,9 +61,10 @@ class History:
             source.close()
 
     def missing(self, runs: Sequence[Run]) -> list[Run]:
-        """What neither the archive nor the stream holds any more."""
+        """What neither the archive nor the stream holds any more; older history is in the archive alone."""
         topics = sorted({run.topic for run in runs})
-        held = [*self.bounds(topics).items(), *((at, held) for t in topics for at, held in self._bounds_of(t).items())]
+        streamed = self.bounds([topic for topic in topics if topic in self._spec.topics])
+        held = [*streamed.items(), *((at, held) for t in topics for at, held in self._bounds_of(t).items())]
         return minus(runs, [Run(at.topic, at.partition, found.start, found.end) for at, found in held])
 
     def excluded(self, runs: Sequence[Run], *, stretches: Sequence[Stretch]) -> list[Run]:
@@ -78,6 +79,8 @@ class History:
         at, held = TopicPartition(run.topic, run.partition), self._archived(TopicPartition(run.topic, run.partition))
         border = run.first if held is None else min(max(run.first, held.end), run.last)
         yield from self._archive.within(at, Bounds(run.first, border), since_ms=since_ms, until_ms=until_ms)
+        if border == run.last:
+            return
         for found in self._from_stream(at, max(border, self._first_since(at, since_ms)), run.last):
             for offset, timestamp in zip(found.offsets, found.timestamps, strict=True):
                 if since_ms <= timestamp < until_ms:

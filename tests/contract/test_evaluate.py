@@ -1,5 +1,6 @@
 """Candidate and champion on the same test events, the champion's side from the score journals of both databases."""
 
+import polars as pl
 import pytest
 from river import linear_model, preprocessing
 
@@ -73,6 +74,21 @@ def test_prequential_is_rivers_own_loop() -> None:
     assert found.probabilities == expected
     assert found.places[3] == ("events", 1, 1)
     assert (found.groups or ())[:4] == ["g0", "g1", "g2", "g0"]
+
+
+def test_micro_batches_are_predicted_before_any_of_them_is_learned() -> None:
+    """As river's mini-batches, the last one smaller; across what is taken at a time."""
+    given = events(5000)
+    found = prequential(stepper(), given, task=Task.BINARY, batch=300)
+    oracle = preprocessing.StandardScaler() | linear_model.LogisticRegression()
+    expected: list[float] = []
+    for first in range(0, len(given), 300):
+        part = [item for _, item in given[first : first + 300] if isinstance(item, Event)]
+        frame = pl.DataFrame([event.x for event in part])
+        expected += oracle.predict_proba_many(frame)[str(True)].to_list() if first else [0.5] * len(part)
+        oracle.learn_many(frame, pl.Series("y", [event.y for event in part]))
+    assert found.probabilities == expected
+    assert found.places == [(at.topic, at.partition, item.offset) for at, item in given]
 
 
 def test_late_labels_score_what_was_predicted_when_the_event_came() -> None:

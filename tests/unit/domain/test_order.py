@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.domain.order import begins_with, beyond, minus, size, touches, union, until
+from service.domain.order import begins_with, beyond, minus, size, touches, union, until, within
 from service.domain.position import Run, merged
 
 Offset = tuple[str, int, int]
@@ -91,3 +91,15 @@ def test_a_dead_letter_learned_later_is_learned_again_at_its_place() -> None:
     assert beyond(order, [Run("a", 0, 0, 100), Run("a", 0, 57, 58)]) == order[2:]
     assert begins_with(order, order[:2])
     assert minus(order, [Run("a", 0, 50, 60)]) == [Run("a", 0, 0, 50), Run("a", 0, 60, 200)]
+
+
+@given(an_order(), st.lists(a_run(), max_size=4))
+def test_what_is_wanted_comes_in_the_order_of_another(order: list[Run], wanted: list[Run]) -> None:
+    """Each wanted offset once; what both have in the order of the first; each partition keeps its own order."""
+    found = listed(within(order, wanted))
+    assert sorted(found) == sorted(set(listed(wanted)))
+    both = [one for one in listed(order) if one in set(found)]
+    assert [one for one in found if one in set(both)] == both
+    for at in {one[:2] for one in found}:
+        mine = [offset for *place, offset in found if tuple(place) == at]
+        assert mine == sorted(mine)
