@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from service.domain.candidates import label_text
+from service.domain.candidates import Recipe, label_text
 from service.domain.evaluation import Evaluation, Performance
 from service.domain.events import Task
 from service.domain.exclusion import shown
@@ -21,6 +21,8 @@ from service.domain.report import (
     TrialResult,
 )
 from service.domain.splitting import CvSpec, SplitSpec, WindowSpec
+from service.learning.batch_models import release_of
+from service.learning.candidates import is_batch
 from service.learning.dataset import TrainingData
 from service.learning.search.prequential import bigger_is_better
 from service.learning.search.trials import Trial
@@ -51,44 +53,39 @@ class Account:
     def report(self) -> RetrainingReport:
         """Everything, in plain values."""
         material, spec, recipe = self.contest.material, self.outset.spec, self.winner.recipe
-        given, data = self.contest.given, material.data
+        given = self.contest.given
         return RetrainingReport(
             model=spec.name,
             task=spec.task.value,
             reason=self.job.reason or f"asked for by {self.job.requested_by} ({self.job.cause})",
-            estimator={
-                "estimator": recipe.estimator if recipe.estimator is not None else spec.factory,
-                "epochs": recipe.epochs,
-                "class_weights": recipe.class_weights,
-                "warm_start": recipe.warm_start,
-            },
+            estimator=_recipe(recipe, factory=spec.factory),
             decision=Decision("it challenges the champion", self._reason(), self._evidence()["test"]),
             job=f"{self.job.id}",
             started_at=self.job.started_at,
             ended_at=datetime.now(UTC),
             champion=f"version {self.outset.champion}",
-            window=DataWindow(
-                _asked(given.window),
-                *_span(data),
-                data.counts.to_json(),
-                tuple(map(shown, self.outset.stretches)),
-            ),
+            window=self._window(),
             split=_split(given.split, given.cv, left_out=(material.parts.embargoed, material.parts.crossing)),
-            parts=tuple(
-                _part(name, part)
-                for name, part in (
-                    ("train", material.parts.train),
-                    ("validation", material.parts.validation),
-                    ("test", self.examination.test),
-                )
-            ),
+            parts=self._parts(),
             folds=tuple(self._folds()),
             search=self._search(),
             evaluation=self.examination.evaluation,
-            environment={name: str(value) for name, value in self.environment.items()},
+            environment={
+                **{name: str(value) for name, value in self.environment.items()},
+                **_releases(recipe, searched=self.winner.found is not None),
+            },
             seeds=_seeds(spec.seed, given, searched=self.winner.found is not None),
             notes=tuple(self.winner.found.refused.values()) if self.winner.found else (),
         )
+
+    def _window(self) -> DataWindow:
+        data, exclusions = self.contest.material.data, tuple(map(shown, self.outset.stretches))
+        return DataWindow(_asked(self.contest.given.window), *_span(data), data.counts.to_json(), exclusions)
+
+    def _parts(self) -> tuple[SplitPart, ...]:
+        parts = self.contest.material.parts
+        named = {"train": parts.train, "validation": parts.validation, "test": self.examination.test}
+        return tuple(_part(name, data) for name, data in named.items())
 
     def _evidence(self) -> dict[str, Any]:
         given, found = self.contest.given, self.winner.found
@@ -137,6 +134,24 @@ class Account:
         maximize = bigger_is_better(self.contest.metric, seed=self.outset.spec.seed)
         trials = tuple(map(_trial, found.trials))
         return SearchResult(found.metric, maximize, trials, found.require_best().outcome.number)
+
+
+def _recipe(recipe: Recipe, *, factory: str | None) -> dict[str, Any]:
+    return {
+        "estimator": recipe.estimator if recipe.estimator is not None else factory,
+        "epochs": recipe.epochs,
+        "class_weights": recipe.class_weights,
+        "warm_start": recipe.warm_start,
+    }
+
+
+def _releases(recipe: Recipe, *, searched: bool) -> Mapping[str, str]:
+    """Of what a job needs and a learner does not."""
+    used = ["optuna"] if searched else []
+    if is_batch(recipe.estimator):
+        name: str = recipe.estimator if isinstance(recipe.estimator, str) else next(iter(recipe.estimator))
+        used.append(name.split(".")[1])
+    return {one: release_of(one) for one in used}
 
 
 def _trial(one: Trial) -> TrialResult:

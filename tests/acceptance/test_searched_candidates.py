@@ -236,6 +236,7 @@ def test_a_batch_estimator_challenges(tmp_path: Path, name: dict[str, Any]) -> N
     deployment = deployed(tmp_path / "one", events(), candidates=[{"name": "trees", "estimator": name}])
     _, version = trained(deployment)
     spec = ModelSpec.model_validate(version.spec)
+    assert {"optuna", next(iter(name)).split(".")[1]} < report(deployment)["environment"].keys()
     before = predictions(deployment, version.digest, spec)
     assert all(set(said) == {False, True} for said in before)
     deployment.publish([json.dumps(row).encode() for row in events(EVENTS + 50)[EVENTS:]])
@@ -275,6 +276,64 @@ def test_what_a_rollback_has_excluded_is_not_seen_again(tmp_path: Path) -> None:
     assert (counts["read"], counts["excluded"], counts["kept"]) == (1000, 100, 900)
     assert told["window"]["exclusions"] == ["phishing.events/0:900..1000"]
     assert [(run.first, run.last) for run in version.learned] == [(250, 900), (1000, EVENTS)]
+
+
+def test_what_was_searched_is_learned_again_without_what_is_excluded(tmp_path: Path) -> None:
+    """After its promotion a rollback teaches the searched estimator anew, and not the one that served before it."""
+    rows = events()
+    deployment = deployed(tmp_path / "one", rows, candidates=[{"name": "bayes", "estimator": "naive_bayes.GaussianNB"}])
+    _, version = trained(deployment)
+    deployment.command("model", "promote", "phishing", str(version.number))
+    deployment.command("model", "rollback", "phishing", "--exclude", "900..1000")
+    model, newest = taught([*rows[250:900], *rows[1000:]]), deployment.newest()
+    assert newest is not None
+    spec = ModelSpec.model_validate(version.spec)
+    assert predictions(deployment, newest.digest, spec) == [model.predict_proba_one(x) for x in PROBES]
+
+
+def test_older_history_is_learned_first(tmp_path: Path) -> None:
+    """What was brought in before the topic is a part of the window, and of a replay after the promotion."""
+    rows = events()
+    deployment = deployed(
+        tmp_path / "one", rows[500:], candidates=[{"name": "bayes", "estimator": "naive_bayes.GaussianNB"}]
+    )
+    (deployment.folder / "older.jsonl").write_text("\n".join(map(json.dumps, rows[:500])), encoding="utf-8")
+    deployment.command("registry", "backfill", "phishing", "older.jsonl")
+    _, version = trained(deployment)
+    spec = ModelSpec.model_validate(version.spec)
+    assert [(run.topic, run.first, run.last) for run in version.learned] == [
+        ("phishing.events", 0, 750),
+        ("phishing.events@backfill", 250, 500),
+    ]
+    model = taught(rows[250:])
+    assert predictions(deployment, version.digest, spec) == [model.predict_proba_one(x) for x in PROBES]
+    deployment.command("model", "promote", "phishing", str(version.number))
+    deployment.command("model", "rollback", "phishing", "--exclude", "400..500")
+    model, newest = taught([*rows[250:900], *rows[1000:]]), deployment.newest()
+    assert newest is not None
+    assert predictions(deployment, newest.digest, spec) == [model.predict_proba_one(x) for x in PROBES]
+    deployment.publish([json.dumps(row).encode() for row in events(EVENTS + 10)[EVENTS:]])
+    deployment.command("learn", "--until-end")
+    assert deployment.learned() == 910
+
+
+def taught(rows: Sequence[Mapping[str, Any]]) -> Any:
+    """The searched estimator, by river alone."""
+    model = estimators.build("naive_bayes.GaussianNB", task=Task.BINARY, seed=42)
+    for row in rows:
+        model.learn_one(row["x"], row["y"])
+    return model
+
+
+def test_a_batch_estimator_is_not_replayed(tmp_path: Path) -> None:
+    """A rollback that would leave it unfitted is refused, and says which commands train it anew."""
+    name = "batch.sklearn.naive_bayes.GaussianNB"
+    deployment = deployed(tmp_path / "one", events(), candidates=[{"name": "frozen", "estimator": name}])
+    _, version = trained(deployment)
+    deployment.command("model", "promote", "phishing", str(version.number))
+    refused = deployment.command("model", "rollback", "phishing", "--exclude", "900..1000", check=False)
+    assert refused.returncode == 3
+    assert "found a batch estimator in the champion of phishing" in refused.stderr
 
 
 def test_candidates_are_chosen_by_cross_validation(tmp_path: Path) -> None:
