@@ -21,8 +21,8 @@ from service.operations.served import served
 from tests.acceptance.harness import Deployment, terminate, wait_until
 
 NAME = "changing"
-RATE = 1500
-CHUNK = 150
+RATE = 1000
+CHUNK = 100
 TRAINING, SCHEDULE, WINDOW = 8, 8, 20
 """Parts of the stream: learned without adaptation, between scheduled retrainings, and in a retraining by drift."""
 SLACK = 0.5

@@ -1,19 +1,21 @@
 """The archive's parts, from the settings."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from service.config import Settings
 from service.domain.archive import ArchivedTopic, ArchiveStep, archived_topics
 from service.domain.specification import ModelSpec
 from service.operations.archive import ArchiveOptions
 from service.operations.services import Archiving
-from service.ports import Archive, ArchiveFrames, ArchiveTelemetry
+from service.ports import Archive, ArchiveFrames, ArchiveTelemetry, Source
 from service.storage.registry import Registry
 from service.stream.archive_files import open_files
 from service.stream.archive_frames import FrameReader, NoFrames
 from service.stream.archive_ranges import Ranges
 from service.stream.archive_reader import ArchiveReader, NoArchive
 from service.stream.decoders import make_decoder
+from service.stream.tail_frames import TailFrames
 
 
 def archiving(
@@ -32,9 +34,11 @@ def archive_of(parts: Archiving | None, spec: ModelSpec) -> Archive:
     return ArchiveReader(spec, make_decoder(spec), parts.files, parts.rows) if parts else NoArchive()
 
 
-def frames_of(parts: Archiving | None, spec: ModelSpec) -> ArchiveFrames:
-    """The same past as columns."""
-    return FrameReader(spec, make_decoder(spec), parts.files, parts.rows) if parts else NoFrames()
+def frames_of(parts: Archiving | None, source: Callable[[str], Source], spec: ModelSpec) -> ArchiveFrames:
+    """The same past as columns, and behind it what only the stream holds yet."""
+    decoder = make_decoder(spec)
+    archived = FrameReader(spec, decoder, parts.files, parts.rows) if parts else NoFrames()
+    return TailFrames(archived, decoder, partial(source, f"{spec.name}-window"), topics=spec.topics)
 
 
 def topics(settings: Settings) -> Sequence[ArchivedTopic]:

@@ -62,7 +62,7 @@ def services_of(
         tidy=partial(_tidy, settings, Heap()),
         reached=reached,
         archive=partial(archive.archive_of, parts),
-        frames=partial(archive.frames_of, parts),
+        frames=partial(archive.frames_of, parts, partial(open_source, settings)),
         archiving=parts,
         training=Training(registry.jobs, registry.job_runs, registry.openings, registry.trainers, telemetry),
         challengers=registry.challengers,

@@ -1,21 +1,18 @@
 """Whether the archive has each record of the stream once, as the stream has it."""
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
 import msgspec
 
 from service.domain.archive import Archived, ArchivedTopic, FileContents, FileFacts, missing
-from service.domain.events import Decoded, Event, Records, Refusal, TopicPartition, Truth
-from service.domain.position import Bounds, Position
+from service.domain.events import Decoded, Event, Refusal, TopicPartition, Truth
+from service.domain.position import Bounds
 from service.errors import HeadraceError, NotFoundError, UnavailableError
 from service.operations.services import Archiving, Services
+from service.operations.streamed import streamed
 from service.operations.verify import Finding
 from service.ports import Source
-
-PATIENCE_S = 30.0
-POLL_LIMIT = 4096
 
 
 def verify_archive(services: Services, parts: Archiving, topics: Sequence[ArchivedTopic]) -> Iterator[Finding]:
@@ -104,7 +101,7 @@ class _Verified:
     def _stream(self, low: int, high: int) -> "_Side":
         assert self._decoder is not None
         side = _Side()
-        for run in _read(self._source, self._row.at, low, high):
+        for run in streamed(self._source, self._row.at, low, high):
             side.stamps |= dict(zip(run.offsets, run.timestamps, strict=True))
             side.add(self._decoder.decode(run))
         return side
@@ -152,19 +149,3 @@ def _differences(stream: _Side, archive: _Side) -> list[str]:
 
 def _at(side: _Side, offset: int) -> tuple[int | None, bytes | None]:
     return side.stamps.get(offset), side.outcomes.get(offset)
-
-
-def _read(source: Source, at: TopicPartition, low: int, high: int) -> Iterator[Records]:
-    """The stream's records from low up to high."""
-    source.assign(Position({at: low}))
-    deadline = time.monotonic() + PATIENCE_S
-    while low < high:
-        for run in source.poll(timeout_s=0.5, limit=POLL_LIMIT):
-            low, deadline = run.next_offset, time.monotonic() + PATIENCE_S
-            count = sum(offset < high for offset in run.offsets)
-            yield Records(at, run.offsets[:count], run.timestamps[:count], run.values[:count], min(low, high))
-            if low >= high:
-                return
-        if time.monotonic() > deadline:
-            msg = f"found no answer from the stream for {PATIENCE_S:g} s at offset {low} of {at.topic}[{at.partition}]"
-            raise UnavailableError(msg)

@@ -66,6 +66,26 @@ def test_what_was_published_comes_back_once_with_its_label(deployment: Deploymen
     assert sum(data.end.to_json()["phishing.events"].values()) == 1350
 
 
+def test_what_is_not_archived_yet_comes_from_the_stream(tmp_path: Path) -> None:
+    """A window reaches the present, and is the same one when all of it has been archived."""
+    found = Deployment(tmp_path / "young", model={**PHISHING, "labels": "phishing.labels"}, archive={"range": 300})
+    events = [msgspec.json.encode({name: row[name] for name in ("id", "x", "group")}) for row in ROWS]
+    labels = [msgspec.json.encode({"id": row["id"], "y": row["y"]}) for row in LABELLED]
+    odd = [b"no JSON", msgspec.json.encode({"id": 9_000, "x": {"a_new_one": "text"}, "y": True})]
+    windows = []
+    for some, told in ((events[:500], labels[:400]), ([*events[500:], *odd], labels[400:])):
+        found.publish(some, partitions=2, keys=[str(number).encode() for number in range(len(some))])
+        found.publish(told, topic="phishing.labels")
+        with read(found, {"events": 1000}) as data:
+            windows.append(data)
+        found.command("archive", "--until-end")
+    with read(found, {"events": 1000}) as data:
+        assert data.table.equals(windows[-1].table.select(data.table.columns))
+        assert (data.counts, data.end, data.begin) == (windows[-1].counts, windows[-1].end, windows[-1].begin)
+        assert data.counts.undecodable == 1
+    assert len(windows[0]) > 300
+
+
 def test_a_window_knows_where_its_own_records_begin(deployment: Deployment) -> None:
     """The first event of each partition, and the first label that belongs to one of the events."""
     with read(deployment, {"events": 5000}) as everything:
