@@ -35,7 +35,7 @@ def main() -> int:
     except HeadraceError as error:
         failure = Failure.INTERRUPTED if isinstance(error, UnavailableError) else Failure.EXCEPTION
         last_words(given.words, str(error), failure=failure)
-        _log.error("job_failed", job=given.job, reason=str(error))
+        _log.error("job_failed", job=given.job, reason=str(error), exc_info=error.__cause__ is not None)
         return Exit.REFUSED if isinstance(error, RefusedError) else Exit.FAILED
     except Exception as error:  # noqa: BLE001 - whatever it is, the trainer is told and the log has the rest
         last_words(given.words, sentence(error), failure=Failure.EXCEPTION)

@@ -218,7 +218,8 @@ def test_a_warm_start_goes_on_from_the_champion(tmp_path: Path) -> None:
 def test_a_warm_start_without_a_state_to_go_on_from(tmp_path: Path) -> None:
     """It is left out with its reason where every state has learned what would score it, and another candidate wins."""
     given = [{"name": "further", "warm_start": True}, {"name": "own"}]
-    deployment = deployed(tmp_path / "one", events(), candidates=given)
+    folds = {"kind": "kfold", "folds": 2}
+    deployment = deployed(tmp_path / "one", events(), window={"events": EVENTS}, cv=folds, candidates=given)
     trained(deployment)
     assert "found warm_start and no state of the champion" in report(deployment)["notes"][0]
 

@@ -137,11 +137,7 @@ def test_an_archive_that_begins_too_late(learned: Path, tmp_path: Path) -> None:
 
 def test_no_trial_that_comes_to_a_score(learned: Path, tmp_path: Path) -> None:
     """The job fails with what the first of them says."""
-    wrong = [
-        {"compose.SelectType": ["str"]},
-        {"feature_extraction.BagOfWords": {"on": "nothing"}},
-        "naive_bayes.MultinomialNB",
-    ]
+    wrong = [{"compose.Select": ["nothing"]}, "naive_bayes.GaussianNB"]
     given = [{"name": "wrong", "estimator": wrong, "epochs": {"int": [1, 3]}}]
     _, reason, states = failed(copied(learned, tmp_path / "copy", window={"events": 200}, candidates=given))
     assert "found no candidate with a score after 3 trials (done); the first says: " in reason
