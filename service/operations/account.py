@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from service.domain.candidates import label_text
+from service.domain.candidates import Recipe, label_text
 from service.domain.evaluation import Evaluation, Performance
 from service.domain.events import Task
 from service.domain.exclusion import shown
@@ -51,37 +51,20 @@ class Account:
     def report(self) -> RetrainingReport:
         """Everything, in plain values."""
         material, spec, recipe = self.contest.material, self.outset.spec, self.winner.recipe
-        given, data = self.contest.given, material.data
+        given = self.contest.given
         return RetrainingReport(
             model=spec.name,
             task=spec.task.value,
             reason=self.job.reason or f"asked for by {self.job.requested_by} ({self.job.cause})",
-            estimator={
-                "estimator": recipe.estimator if recipe.estimator is not None else spec.factory,
-                "epochs": recipe.epochs,
-                "class_weights": recipe.class_weights,
-                "warm_start": recipe.warm_start,
-            },
+            estimator=_recipe(recipe, factory=spec.factory),
             decision=Decision("it challenges the champion", self._reason(), self._evidence()["test"]),
             job=f"{self.job.id}",
             started_at=self.job.started_at,
             ended_at=datetime.now(UTC),
             champion=f"version {self.outset.champion}",
-            window=DataWindow(
-                _asked(given.window),
-                *_span(data),
-                data.counts.to_json(),
-                tuple(map(shown, self.outset.stretches)),
-            ),
+            window=self._window(),
             split=_split(given.split, given.cv, left_out=(material.parts.embargoed, material.parts.crossing)),
-            parts=tuple(
-                _part(name, part)
-                for name, part in (
-                    ("train", material.parts.train),
-                    ("validation", material.parts.validation),
-                    ("test", self.examination.test),
-                )
-            ),
+            parts=self._parts(),
             folds=tuple(self._folds()),
             search=self._search(),
             evaluation=self.examination.evaluation,
@@ -89,6 +72,15 @@ class Account:
             seeds=_seeds(spec.seed, given, searched=self.winner.found is not None),
             notes=tuple(self.winner.found.refused.values()) if self.winner.found else (),
         )
+
+    def _window(self) -> DataWindow:
+        data, exclusions = self.contest.material.data, tuple(map(shown, self.outset.stretches))
+        return DataWindow(_asked(self.contest.given.window), *_span(data), data.counts.to_json(), exclusions)
+
+    def _parts(self) -> tuple[SplitPart, ...]:
+        parts = self.contest.material.parts
+        named = {"train": parts.train, "validation": parts.validation, "test": self.examination.test}
+        return tuple(_part(name, data) for name, data in named.items())
 
     def _evidence(self) -> dict[str, Any]:
         given, found = self.contest.given, self.winner.found
@@ -137,6 +129,15 @@ class Account:
         maximize = bigger_is_better(self.contest.metric, seed=self.outset.spec.seed)
         trials = tuple(map(_trial, found.trials))
         return SearchResult(found.metric, maximize, trials, found.require_best().outcome.number)
+
+
+def _recipe(recipe: Recipe, *, factory: str | None) -> dict[str, Any]:
+    return {
+        "estimator": recipe.estimator if recipe.estimator is not None else factory,
+        "epochs": recipe.epochs,
+        "class_weights": recipe.class_weights,
+        "warm_start": recipe.warm_start,
+    }
 
 
 def _trial(one: Trial) -> TrialResult:

@@ -14,6 +14,7 @@ from service.domain.registry import Lineage, Model, Origin, SealedState, Version
 from service.domain.replaying import Beginning, Plan
 from service.domain.specification import ModelSpec
 from service.errors import ArtifactError, EnvironmentChangedError, NotFoundError, RefusedError
+from service.learning.candidates import is_batch
 from service.learning.learner import Learner
 from service.operations.choose import Chosen
 from service.operations.history import History, gone
@@ -193,16 +194,37 @@ def _refuse_idle(past: Past) -> None:
 def _opened(services: Services, past: Past, ancestor: Ancestor, *, spec: ModelSpec) -> tuple[bytes, bool]:
     """The ancestor's state, and whether it is the kept one: what has learned nothing is made anew if it must."""
     allowed = services.build(spec)[1]
+    version = next(one for one in past.versions if one.number == ancestor.version)
     try:
+        _require_same_estimator(version, ancestor, spec=spec)
         opened = services.sealer.open(services.history.artifact(ancestor.digest))
         require_environment(services, past.model, made=opened.environment)
         _require_waiting(past, ancestor, Learner(spec, opened.payload, allowed=allowed))
     except (ArtifactError, NotFoundError, EnvironmentChangedError):
-        version = next(one for one in past.versions if one.number == ancestor.version)
         if ancestor.order or version.kind is not VersionKind.INITIAL:
             raise
+        _require_learnable(spec)
         return Learner.new(spec, services.build(spec)[0]), False
     return opened.payload, True
+
+
+def _require_same_estimator(version: Version, ancestor: Ancestor, *, spec: ModelSpec) -> None:
+    """NotFoundError for a state of another estimator than the champion's, which has taken over from it."""
+    then = ModelSpec.model_validate(version.spec)
+    if (then.estimator, then.factory) != (spec.estimator, spec.factory):
+        msg = f"found another estimator in {ancestor.name} than the champion of {spec.name} has, expected the same"
+        raise NotFoundError(msg)
+
+
+def _require_learnable(spec: ModelSpec) -> None:
+    """RefusedError for what would stand still: only a training job fits it."""
+    if is_batch(spec.estimator):
+        msg = (
+            f"found a batch estimator in the champion of {spec.name}, fitted on what is excluded, expected one that "
+            f"learns from a stream; `headrace exclusion add {spec.name} FROM..TO` and `headrace job start {spec.name}` "
+            "train it without that, and `--mode restore` goes back to an earlier version"
+        )
+        raise RefusedError(msg)
 
 
 def _require_waiting(past: Past, ancestor: Ancestor, learner: Learner) -> None:

@@ -277,6 +277,33 @@ def test_what_a_rollback_has_excluded_is_not_seen_again(tmp_path: Path) -> None:
     assert [(run.first, run.last) for run in version.learned] == [(250, 900), (1000, EVENTS)]
 
 
+def test_what_was_searched_is_learned_again_without_what_is_excluded(tmp_path: Path) -> None:
+    """After its promotion a rollback teaches the searched estimator anew, and not the one that served before it."""
+    rows = events()
+    deployment = deployed(tmp_path / "one", rows, candidates=[{"name": "bayes", "estimator": "naive_bayes.GaussianNB"}])
+    _, version = trained(deployment)
+    deployment.command("model", "promote", "phishing", str(version.number))
+    deployment.command("model", "rollback", "phishing", "--exclude", "900..1000")
+    model = estimators.build("naive_bayes.GaussianNB", task=Task.BINARY, seed=42)
+    for row in [*rows[250:900], *rows[1000:]]:
+        model.learn_one(row["x"], row["y"])
+    newest = deployment.newest()
+    assert newest is not None
+    spec = ModelSpec.model_validate(version.spec)
+    assert predictions(deployment, newest.digest, spec) == [model.predict_proba_one(x) for x in PROBES]
+
+
+def test_a_batch_estimator_is_not_replayed(tmp_path: Path) -> None:
+    """A rollback that would leave it unfitted is refused, and says which commands train it anew."""
+    name = "batch.sklearn.naive_bayes.GaussianNB"
+    deployment = deployed(tmp_path / "one", events(), candidates=[{"name": "frozen", "estimator": name}])
+    _, version = trained(deployment)
+    deployment.command("model", "promote", "phishing", str(version.number))
+    refused = deployment.command("model", "rollback", "phishing", "--exclude", "900..1000", check=False)
+    assert refused.returncode == 3
+    assert "found a batch estimator in the champion of phishing" in refused.stderr
+
+
 def test_candidates_are_chosen_by_cross_validation(tmp_path: Path) -> None:
     """Each fold's size and score are in the report, and the best trial has their mean."""
     folds = {"kind": "stratified_kfold", "folds": 4}
