@@ -71,6 +71,14 @@ class Settings(Section):
             raise ValueError(msg)
         return self
 
+    @model_validator(mode="after")
+    def _windows_have_an_archive(self) -> "Settings":
+        asking = [one.name for one in self.models if one.retrain is not None and one.retrain.window is not None]
+        if asking and self.storage.archive is None:
+            msg = f"found retrain.window of {asking[0]} and storage.archive null, expected a folder to read it from"
+            raise ValueError(msg)
+        return self
+
 
 def place(path: Path | None) -> Path:
     """Where the file belongs: as given, else HEADRACE_CONFIG, else ./headrace.yaml."""

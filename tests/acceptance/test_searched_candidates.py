@@ -284,13 +284,44 @@ def test_what_was_searched_is_learned_again_without_what_is_excluded(tmp_path: P
     _, version = trained(deployment)
     deployment.command("model", "promote", "phishing", str(version.number))
     deployment.command("model", "rollback", "phishing", "--exclude", "900..1000")
-    model = estimators.build("naive_bayes.GaussianNB", task=Task.BINARY, seed=42)
-    for row in [*rows[250:900], *rows[1000:]]:
-        model.learn_one(row["x"], row["y"])
-    newest = deployment.newest()
+    model, newest = taught([*rows[250:900], *rows[1000:]]), deployment.newest()
     assert newest is not None
     spec = ModelSpec.model_validate(version.spec)
     assert predictions(deployment, newest.digest, spec) == [model.predict_proba_one(x) for x in PROBES]
+
+
+def test_older_history_is_learned_first(tmp_path: Path) -> None:
+    """What was brought in before the topic is a part of the window, and of a replay after the promotion."""
+    rows = events()
+    deployment = deployed(
+        tmp_path / "one", rows[500:], candidates=[{"name": "bayes", "estimator": "naive_bayes.GaussianNB"}]
+    )
+    (deployment.folder / "older.jsonl").write_text("\n".join(map(json.dumps, rows[:500])), encoding="utf-8")
+    deployment.command("registry", "backfill", "phishing", "older.jsonl")
+    _, version = trained(deployment)
+    spec = ModelSpec.model_validate(version.spec)
+    assert [(run.topic, run.first, run.last) for run in version.learned] == [
+        ("phishing.events", 0, 750),
+        ("phishing.events@backfill", 250, 500),
+    ]
+    model = taught(rows[250:])
+    assert predictions(deployment, version.digest, spec) == [model.predict_proba_one(x) for x in PROBES]
+    deployment.command("model", "promote", "phishing", str(version.number))
+    deployment.command("model", "rollback", "phishing", "--exclude", "400..500")
+    model, newest = taught([*rows[250:900], *rows[1000:]]), deployment.newest()
+    assert newest is not None
+    assert predictions(deployment, newest.digest, spec) == [model.predict_proba_one(x) for x in PROBES]
+    deployment.publish([json.dumps(row).encode() for row in events(EVENTS + 10)[EVENTS:]])
+    deployment.command("learn", "--until-end")
+    assert deployment.learned() == 910
+
+
+def taught(rows: Sequence[Mapping[str, Any]]) -> Any:
+    """The searched estimator, by river alone."""
+    model = estimators.build("naive_bayes.GaussianNB", task=Task.BINARY, seed=42)
+    for row in rows:
+        model.learn_one(row["x"], row["y"])
+    return model
 
 
 def test_a_batch_estimator_is_not_replayed(tmp_path: Path) -> None:

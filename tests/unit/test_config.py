@@ -166,6 +166,13 @@ def test_what_retraining_says_of_its_data_is_checked(tmp_path: Path, text: str, 
         config.load(written(tmp_path, MODEL + text), candidates=True)
 
 
+def test_a_window_needs_an_archive(tmp_path: Path) -> None:
+    """Where nothing is archived there is nothing to read a window from."""
+    text = "storage: {archive: null}\n" + MODEL + "    retrain: {window: {days: 1}}\n"
+    with pytest.raises(ConfigurationError, match=r"found retrain\.window of m and storage\.archive null"):
+        config.load(written(tmp_path, text))
+
+
 def test_classes_are_not_asked_of_a_regression(tmp_path: Path) -> None:
     """A kind of split or folds that divides by class is refused where there are none."""
     text = MODEL.replace("task: binary", "task: regression").replace("LogisticRegression", "LinearRegression")
