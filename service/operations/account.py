@@ -21,6 +21,8 @@ from service.domain.report import (
     TrialResult,
 )
 from service.domain.splitting import CvSpec, SplitSpec, WindowSpec
+from service.learning.batch_models import release_of
+from service.learning.candidates import is_batch
 from service.learning.dataset import TrainingData
 from service.learning.search.prequential import bigger_is_better
 from service.learning.search.trials import Trial
@@ -68,7 +70,10 @@ class Account:
             folds=tuple(self._folds()),
             search=self._search(),
             evaluation=self.examination.evaluation,
-            environment={name: str(value) for name, value in self.environment.items()},
+            environment={
+                **{name: str(value) for name, value in self.environment.items()},
+                **_releases(recipe, searched=self.winner.found is not None),
+            },
             seeds=_seeds(spec.seed, given, searched=self.winner.found is not None),
             notes=tuple(self.winner.found.refused.values()) if self.winner.found else (),
         )
@@ -138,6 +143,15 @@ def _recipe(recipe: Recipe, *, factory: str | None) -> dict[str, Any]:
         "class_weights": recipe.class_weights,
         "warm_start": recipe.warm_start,
     }
+
+
+def _releases(recipe: Recipe, *, searched: bool) -> Mapping[str, str]:
+    """Of what a job needs and a learner does not."""
+    used = ["optuna"] if searched else []
+    if is_batch(recipe.estimator):
+        name: str = recipe.estimator if isinstance(recipe.estimator, str) else next(iter(recipe.estimator))
+        used.append(name.split(".")[1])
+    return {one: release_of(one) for one in used}
 
 
 def _trial(one: Trial) -> TrialResult:

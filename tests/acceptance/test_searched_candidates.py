@@ -236,6 +236,7 @@ def test_a_batch_estimator_challenges(tmp_path: Path, name: dict[str, Any]) -> N
     deployment = deployed(tmp_path / "one", events(), candidates=[{"name": "trees", "estimator": name}])
     _, version = trained(deployment)
     spec = ModelSpec.model_validate(version.spec)
+    assert {"optuna", next(iter(name)).split(".")[1]} < report(deployment)["environment"].keys()
     before = predictions(deployment, version.digest, spec)
     assert all(set(said) == {False, True} for said in before)
     deployment.publish([json.dumps(row).encode() for row in events(EVENTS + 50)[EVENTS:]])
