@@ -1,10 +1,14 @@
 """`headrace`: the commands, put together."""
 
+import sys
+from typing import NoReturn
+
 import typer
 
 from service.cli import deadletter, drift, exclusion, job, model, registry, run, setup, stream
 from service.cli.archive import archive
 from service.cli.demo import demo
+from service.cli.leaving import leave
 from service.cli.replaying import replay_role
 from service.cli.report import report
 from service.cli.train import train
@@ -35,6 +39,18 @@ app.add_typer(deadletter.app, name="deadletter", help="Refused events.")
 app.add_typer(registry.app, name="registry", help="The registry's tables and artifacts.")
 
 
-def main() -> None:
+def main() -> NoReturn:
     """The entry point of the installed command."""
-    app()
+    try:
+        app()
+    except SystemExit as stop:
+        leave(_code(stop))
+    leave(0)
+
+
+def _code(stop: SystemExit) -> int:
+    """As the interpreter would read it; what is no number is said."""
+    if stop.code is None or isinstance(stop.code, int):
+        return stop.code or 0
+    sys.stderr.write(f"{stop.code}\n")
+    return 1

@@ -2,7 +2,6 @@
 
 import argparse
 import secrets
-import sys
 import threading
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import structlog
 
 from service.bootstrap import open_app
 from service.cli.context import Exit, set_up_logging
+from service.cli.leaving import leave
 from service.cli.signals import stopping
 from service.cli.training import die_with, sentence
 from service.config import load
@@ -52,4 +52,4 @@ def _arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

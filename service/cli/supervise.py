@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from service.cli.context import Exit
+from service.cli.leaving import leave
 from service.cli.signals import stopping
 
 _log = structlog.get_logger(__name__)
@@ -118,9 +119,7 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
         code = Exit.FAILED if os.getppid() != parent else {**self.roles, **self.beside}[role]()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+        leave(code)
 
     def _end(self) -> None:
         for pid in self._children:

@@ -4,7 +4,6 @@ import argparse
 import ctypes
 import os
 import signal
-import sys
 from pathlib import Path
 
 import structlog
@@ -12,6 +11,7 @@ import structlog
 from service.bootstrap import open_app
 from service.bootstrap.training import training_of
 from service.cli.context import Exit, set_up_logging
+from service.cli.leaving import leave
 from service.config import load
 from service.domain.jobs import Failure
 from service.errors import HeadraceError, RefusedError, UnavailableError
@@ -60,4 +60,4 @@ def sentence(error: Exception) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

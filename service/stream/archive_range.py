@@ -159,7 +159,7 @@ def written(table: Any, facts: FileFacts) -> bytes:
 def opened(data: bytes, name: str) -> tuple[FileFacts, Any]:
     """A file's facts and rows; ArtifactError where it is no whole file of the archive."""
     try:
-        table = pq.read_table(pa.BufferReader(data), use_threads=False)
+        table = pq.read_table(pa.BufferReader(data), use_threads=False, pre_buffer=False)
     except (pa.ArrowException, OSError) as error:
         msg = f"found {name} not readable as Parquet, expected a whole file: {error!s:.200}"
         raise ArtifactError(msg) from error

@@ -1,0 +1,47 @@
+"""Processes end with the code that was promised."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = """
+import atexit, os, threading, time
+from service.cli.leaving import leave
+atexit.register(os.abort)  # as a native library does when the interpreter is taken apart under its threads
+threading.Thread(target=lambda: (time.sleep(0.2), print("the thread is done"))).start()
+print("all is written")
+leave(3)
+"""
+BROKEN = """
+import os, sys
+from service.cli.leaving import leave
+print("nobody reads this")
+os.dup2(os.open("/dev/full", os.O_WRONLY), 1)
+leave({code})
+"""
+
+
+def test_nothing_runs_after_it() -> None:
+    """The output of all threads is there, and nothing at the interpreter's own end changes the code."""
+    ended = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (3, "all is written\nthe thread is done\n", "")
+
+
+@pytest.mark.parametrize(("code", "told"), [(0, 1), (3, 3)])
+def test_output_that_cannot_be_written(code: int, told: int) -> None:
+    """Nobody is told that all went well where the output is lost."""
+    buffered = {**os.environ, "PYTHONUNBUFFERED": ""}
+    ended = subprocess.run(
+        [sys.executable, "-c", BROKEN.format(code=code)], capture_output=True, check=False, env=buffered
+    )
+    assert ended.returncode == told
+
+
+@pytest.mark.parametrize(("arguments", "told"), [(["--help"], 0), (["no-such-command"], 2)])
+def test_the_command_has_the_same_codes(arguments: list[str], told: int) -> None:
+    """Help is no failure, and a wrong command is one of usage."""
+    ended = subprocess.run([sys.executable, "-m", "service", *arguments], capture_output=True, text=True, check=False)
+    assert ended.returncode == told
+    assert "Usage: " in ended.stdout + ended.stderr
