@@ -101,7 +101,7 @@ class Version:
     created_by: str
     reason: str
     waiting: str | None = None
-    """Digest of what waited for labels then; None where nothing did, or only checkpoints know."""
+    """Digest of what waited for labels then; None where nothing did, or that is not kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,7 +267,7 @@ class Snapshot:
 class Succession:
     """A new lineage from an older state; compare-and-set on the lease's lineage as champion.
 
-    `registers` is the digest of a specification that comes from the file.
+    `registers` is the digest of a specification that comes from the file, `waiting` what waits for labels then.
     """
 
     lease: Lease
@@ -284,6 +284,7 @@ class Succession:
     outcome: str = ""
     lease_ttl_s: float = 10.0
     registers: str | None = None
+    waiting: SealedBytes | None = None
 
 
 class CheckpointStep(StrEnum):

@@ -37,7 +37,7 @@ class Learner:
     def __init__(self, spec: ModelSpec, state: bytes, *, allowed: frozenset[tuple[str, str]] = frozenset()) -> None:
         data = _decoded(state)
         objects = codec.loads(data["objects"])
-        self._spec = spec
+        self.spec = spec
         self._guard = Guard.restore(spec.guard, data["guard"])
         self._dedupe = Dedupe.restore(spec.dedupe.events, data["dedupe"])
         self._stepper = Stepper(data["estimator"], task=spec.task, extra=allowed)
@@ -152,6 +152,12 @@ class Learner:
             "share": learned / known if known else 0.0,
         }
 
+    @property
+    def has_kept_none_waiting(self) -> bool:
+        """Whether no event and no label can lie in the registry: none waits, and none has waited in vain."""
+        lapsed = self._labels["expired"] or self._labels["unmatched"]
+        return self.waiting is None or not (self.waiting.pending or self.waiting.early or lapsed)
+
     def state(self) -> bytes:
         """All of it, as a checkpoint keeps it; the only serialization in the computing thread."""
         return _encoded(
@@ -241,22 +247,21 @@ def restored(current: bytes, chosen: bytes) -> bytes:
 
     Position, ids seen, counts, metrics and counted signals go on; estimator, guard ranges and detectors go back.
     """
+    return _joined(current, chosen, back=("estimator", "guard"))
+
+
+def continued(fresh: bytes, chosen: bytes) -> bytes:
+    """The chosen state as it was, with the counts and metrics of one that has learned nothing."""
+    return _joined(fresh, chosen, back=("estimator", "guard", "dedupe", "batch", "waiting"))
+
+
+def _joined(current: bytes, chosen: bytes, *, back: Sequence[str]) -> bytes:
     now, then = _decoded(current), _decoded(chosen)
-    objects_now, objects_then = codec.loads(now["objects"]), codec.loads(then["objects"])
-    return _encoded(
-        estimator=then["estimator"],
-        guard=then["guard"],
-        dedupe=now["dedupe"],
-        batch=now["batch"],
-        scores=now["scores"],
-        objects={
-            "scores": objects_now["scores"],
-            "monitors": {**objects_then["monitors"], "signals": objects_now["monitors"]["signals"]},
-        },
-        counts=now["counts"],
-        waiting=now.get("waiting"),
-        labels=now.get("labels", {}),
-    )
+    objects_now, objects_then = codec.loads(now.pop("objects")), codec.loads(then["objects"])
+    signals = objects_now["monitors"]["signals"]
+    objects = {"scores": objects_now["scores"], "monitors": {**objects_then["monitors"], "signals": signals}}
+    now.pop("format")
+    return _encoded(objects=objects, **{**now, **{key: then.get(key) for key in back}})
 
 
 def _waiting(spec: ModelSpec, state: Mapping[str, Any] | None) -> Waiting | None:

@@ -7,18 +7,16 @@ from service.domain.events import Reason, Records, Skipped
 from service.domain.exclusion import Stretch, offsets
 from service.domain.jobs import Candidate, Job, JobState
 from service.domain.order import minus, size
-from service.domain.pending import WaitingRow
 from service.domain.position import Position, Run, merged
 from service.domain.registry import SealedBytes, SealedState
 from service.domain.specification import ModelSpec
 from service.errors import NotFoundError, RefusedError
 from service.learning.learner import Learner
-from service.learning.outcomes import Pending
-from service.learning.waiters import key_of, packed
 from service.operations.history import History, gone
 from service.operations.past import past_of
 from service.operations.services import Services
 from service.operations.sieve import Sieve
+from service.operations.waiting_here import WaitingHere
 from service.operations.waiting_set import pack
 from service.ports import Stages
 
@@ -67,7 +65,7 @@ class _Lesson:
         estimator, allowed = services.build(spec)
         self._services = services
         self._window = window
-        self._waiting: dict[bytes, WaitingRow] = {}
+        self._waiting = WaitingHere()
         self.learner = Learner(spec, Learner.new(spec, estimator), allowed=allowed)
 
     def learn(self, history: History, stages: Stages) -> None:
@@ -78,8 +76,8 @@ class _Lesson:
             for found in history.read(run, exclusions=self._window.stretches):
                 for item in sieve.pieces(found):
                     if not isinstance(item, Skipped):
-                        self.learner.learn(decoder.decode(item) if isinstance(item, Records) else item)
-                        self._take(self.learner.take_pending())
+                        decoded = decoder.decode(item) if isinstance(item, Records) else item
+                        self._waiting.learn(self.learner, decoded)
                 stages.advance(done + max(found.next_offset - run.first, 0), total)
             done += run.last - run.first
 
@@ -101,22 +99,13 @@ class _Lesson:
             reason=job.reason,
             evidence={"cause": job.cause, "records": size(self._window.runs), "attempt": job.attempt},
             waiting=self._sealed_waiting(),
-            waiting_rows=list(self._waiting.values()),
+            waiting_rows=self._waiting.rows,
         )
 
-    def _take(self, pending: Pending) -> None:
-        if pending.waiting is None:
-            return
-        for key in pending.waiting.resolved:
-            self._waiting.pop(key_of(key), None)
-        for key, waiter in pending.waiting.created.items():
-            self._waiting[key_of(key)] = WaitingRow(key_of(key), *packed(waiter))
-
     def _sealed_waiting(self) -> SealedBytes | None:
-        data = pack(iter([list(self._waiting.values())])) if self._waiting else None
-        if data is None:
+        if not self._waiting.rows:
             return None
-        sealed, digest = self._sealed(data)
+        sealed, digest = self._sealed(pack(iter([self._waiting.rows])))
         return SealedBytes(digest, sealed)
 
     def _sealed(self, payload: bytes) -> tuple[bytes, str]:

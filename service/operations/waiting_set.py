@@ -7,7 +7,7 @@ import msgspec
 
 from service.domain.pending import WaitingRow
 from service.domain.position import Position
-from service.domain.registry import Lease, SealedBytes
+from service.domain.registry import Json, Lease, SealedBytes
 from service.errors import ArtifactError
 from service.operations.services import Services
 
@@ -15,12 +15,12 @@ MAGIC = b"HRW1"
 AT_ONCE = 20_000
 
 
-def sealed_waiting(services: Services, model: str, lease: Lease, *, position: Position) -> SealedBytes | None:
-    """All that waits for the lineage now, signed; None where nothing does."""
-    packed = pack(_all(services, lease))
-    if packed is None:
+def sealed_waiting(services: Services, lease: Lease, spec: Json, *, position: Position) -> SealedBytes | None:
+    """All that waits for the lineage now, signed, be it nothing; None for a model whose labels come with its events."""
+    if spec.get("labels") is None:
         return None
-    sealed = services.sealer.seal(packed, model=model, lineage=str(lease.lineage), position=position)
+    packed = pack(_all(services, lease))
+    sealed = services.sealer.seal(packed, model=spec["name"], lineage=str(lease.lineage), position=position)
     return SealedBytes(services.sealer.digest(sealed), sealed)
 
 
@@ -29,16 +29,14 @@ def opened_waiting(services: Services, digest: str) -> Sequence[WaitingRow]:
     return unpack(services.sealer.open(services.history.artifact(digest)).payload)
 
 
-def pack(chunks: Iterator[Sequence[WaitingRow]]) -> bytes | None:
-    """Compressed, a chunk at a time; None where there are no rows."""
+def pack(chunks: Iterator[Sequence[WaitingRow]]) -> bytes:
+    """Compressed, a chunk at a time."""
     squeeze = zlib.compressobj(1)
     found = [MAGIC]
     for chunk in chunks:
         rows = [(row.key, row.kind, row.ts, row.payload) for row in chunk]
         data = msgspec.msgpack.encode(rows)
         found.append(squeeze.compress(len(data).to_bytes(8, "big") + data))
-    if len(found) == 1:
-        return None
     return b"".join([*found, squeeze.flush()])
 
 
