@@ -84,7 +84,7 @@ class Lineage:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """An immutable registry entry; numbers count from 1 within a model."""
+    """An immutable registry entry, numbered from 1 in its model; `waiting` names what waited for labels, if kept."""
 
     model: ModelName
     number: VersionNumber
@@ -101,12 +101,11 @@ class Version:
     created_by: str
     reason: str
     waiting: str | None = None
-    """Digest of what waited for labels then; None where nothing did, or that is not kept."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A durable state of a lineage, without its bytes."""
+    """A durable state of a lineage, without its bytes; `waiting` as of a version, which few have."""
 
     id: CheckpointId
     lineage: LineageId
@@ -117,6 +116,7 @@ class Checkpoint:
     learned: int
     metrics: Json
     created_at: datetime
+    waiting: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar
 
 import structlog
@@ -29,6 +30,7 @@ from service.learning.outcomes import Said
 from service.learning.score_journal import Part, encode
 from service.learning.waiters import Waiter, id_of, key_of, packed, unpacked
 from service.learning.waiting import Changes
+from service.operations.keep_waiting import WaitingKeeper
 from service.operations.outage import Backoff, Outage
 from service.operations.predictions import MOST_UNSENT, Sender, outgoing
 from service.operations.services import Services
@@ -72,6 +74,7 @@ class Draft:
     predictions: str | None = None
     version: int = 0
     signals: Sequence[DriftSignal] = ()
+    keep_waiting_s: float = 3600.0
 
 
 class Committer:
@@ -87,6 +90,7 @@ class Committer:
         self._thinned = time.monotonic()
         self._sender: Sender | None = None
         self._sending: Future[None] | None = None
+        self._keeper = WaitingKeeper(services)
         self.outage: Outage | None = None
 
     @property
@@ -148,6 +152,7 @@ class Committer:
         began = time.monotonic()
         commit = self._sealed(draft)
         checkpoint = self._commit_patiently(commit)
+        self._keep_waiting(draft, checkpoint)
         self._thin(draft)
         return Written(checkpoint, self._pending(draft.model), time.monotonic() - began)
 
@@ -193,9 +198,15 @@ class Committer:
                 self.outage = None
                 return answered
 
+    def _keep_waiting(self, draft: Draft, checkpoint: Checkpoint) -> None:
+        if draft.waiting is not None:
+            every_s = draft.keep_waiting_s
+            act = partial(self._keeper.committed, checkpoint, draft.lease, model=draft.model, every_s=every_s)
+            self._patiently(act)
+
     def _thin(self, draft: Draft) -> None:
-        """Once a minute; what fails now is done the next time."""
-        if time.monotonic() - self._thinned < THIN_EVERY_S:
+        """Once a minute, not while a checkpoint awaits what belongs to it; what fails now is done the next time."""
+        if time.monotonic() - self._thinned < THIN_EVERY_S or self._keeper.busy:
             return
         self._thinned = time.monotonic()
         try:

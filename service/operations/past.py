@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from service.domain.ancestry import Ancestor
 from service.domain.order import until
 from service.domain.position import Run, merged
-from service.domain.registry import JournalSegment, Lineage, LineageId, Version, VersionKind, VersionNumber
+from service.domain.registry import Checkpoint, JournalSegment, Lineage, LineageId, Version, VersionKind
 from service.domain.replaying import Plan
 from service.errors import NotFoundError
 from service.operations.services import Services
@@ -74,20 +74,15 @@ def past_of(services: Services, model: str) -> Past:
 
 def candidates(services: Services, past: Past) -> list[Ancestor]:
     """Every version, and every checkpoint that is kept and is no version, oldest first."""
-    named = {version.digest for version in past.versions}
     lines = {key: line for key, line in past.lines.items() if not _stands_apart(line.lineage, past.versions)}
-    of_line = [version for version in past.versions if version.lineage in lines]
-    found = [
-        (one.created_at, _of_version(one, lines[one.lineage], first=_first_of(one.lineage, past.versions).number))
-        for one in of_line
-    ]
-    for line in lines.values():
-        for one in services.checkpoints.newest_first(line.lineage.id):
-            if one.digest in named:
-                continue
-            name = f"checkpoint {one.sequence} of {one.created_at:%Y-%m-%d %H:%M:%S} UTC"
-            order, lineage = line.order_at(one.sequence), line.lineage
-            state = Ancestor(name, one.digest, lineage.id, lineage.origin, one.position, order, line.seen)
+    kept = [one for key in lines for one in services.checkpoints.newest_first(key)]
+    sets = {one.digest: one.waiting for one in kept if one.waiting is not None}
+    named = {version.digest for version in past.versions}
+    found = [(one.created_at, _of_checkpoint(one, lines[one.lineage])) for one in kept if one.digest not in named]
+    for one in past.versions:
+        if one.lineage in lines:
+            first = _first_of(one.lineage, past.versions)
+            state = _of_version(one, lines[one.lineage], waiting=one.waiting or sets.get(one.digest), first=first)
             found.append((one.created_at, state))
     return [state for _, state in sorted(found, key=lambda pair: pair[0])]
 
@@ -107,21 +102,32 @@ def _stands_apart(lineage: Lineage, versions: Sequence[Version]) -> bool:
     return lineage.plan is None and not has_served(lineage, versions)
 
 
-def _of_version(version: Version, line: Line, *, first: VersionNumber) -> Ancestor:
-    order = until(line.order, version.learned)
-    name = f"version {version.number}"
-    is_whole = version.waiting is not None or version.kind in BEGINNINGS
-    is_whole = is_whole or (version.kind is VersionKind.SNAPSHOT and version.number != first)
+def _of_version(version: Version, line: Line, *, waiting: str | None, first: Version) -> Ancestor:
+    is_whole = waiting is not None or version.kind in BEGINNINGS
     return Ancestor(
-        name,
+        f"version {version.number}",
         version.digest,
         version.lineage,
         version.number,
         version.position,
-        order,
+        until(line.order, version.learned),
         line.seen,
-        version.waiting,
-        is_whole=is_whole,
+        waiting,
+        is_whole=is_whole or (version.kind is VersionKind.SNAPSHOT and version.number != first.number),
+    )
+
+
+def _of_checkpoint(found: Checkpoint, line: Line) -> Ancestor:
+    return Ancestor(
+        f"checkpoint {found.sequence} of {found.created_at:%Y-%m-%d %H:%M:%S} UTC",
+        found.digest,
+        found.lineage,
+        line.lineage.origin,
+        found.position,
+        line.order_at(found.sequence),
+        line.seen,
+        found.waiting,
+        is_whole=found.waiting is not None,
     )
 
 

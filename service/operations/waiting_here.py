@@ -8,16 +8,19 @@ from service.learning.learner import Learner
 from service.learning.outcomes import Outcome, Pending
 from service.learning.waiters import Waiter, id_of, key_of, packed, unpacked
 
+SWEPT_FIRST = 10_000
+
 
 class WaitingHere:
     """Stands for the table `pending`: a learner is supplied from it, and what it keeps waiting is written to it."""
 
     def __init__(self, rows: Sequence[WaitingRow] = ()) -> None:
         self._rows = {id_of(row.key): row for row in rows}
+        self._swept_at = SWEPT_FIRST
 
     @property
     def rows(self) -> list[WaitingRow]:
-        """All that wait, those past their time too until they are looked up."""
+        """All that wait, and of those whose time is past at most as many again."""
         return list(self._rows.values())
 
     def learn(self, learner: Learner, decoded: Decoded) -> Outcome:
@@ -41,3 +44,6 @@ class WaitingHere:
         for key, waiter in pending.waiting.created.items():
             self._rows[key] = WaitingRow(key_of(key), *packed(waiter))
         learner.waiting.landed()
+        if len(self._rows) > self._swept_at:
+            self._rows = {key: row for key, row in self._rows.items() if row.ts >= pending.waiting.border_ms}
+            self._swept_at = max(2 * len(self._rows), SWEPT_FIRST)
