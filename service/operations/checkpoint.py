@@ -24,7 +24,7 @@ from service.domain.monitoring import DriftSignal
 from service.domain.pending import Outgoing, WaitingRow, WaitingRows
 from service.domain.position import Position, Run
 from service.domain.registry import Checkpoint, Command, Commit, DeadLetter, Lease, LineageId, Origin
-from service.domain.specification import CheckpointSpec
+from service.domain.specification import CheckpointSpec, ModelSpec
 from service.errors import HeadraceError, UnavailableError
 from service.learning.outcomes import Said
 from service.learning.score_journal import Part, encode
@@ -74,14 +74,19 @@ class Draft:
     predictions: str | None = None
     version: int = 0
     signals: Sequence[DriftSignal] = ()
-    keep_waiting_s: float = 3600.0
 
 
 class Committer:
     """The writer thread's side; retries while the database cannot be reached."""
 
     def __init__(
-        self, services: Services, pool: Executor, stop: threading.Event, *, exclusions: Sequence[Stretch] = ()
+        self,
+        services: Services,
+        pool: Executor,
+        stop: threading.Event,
+        *,
+        spec: ModelSpec,
+        exclusions: Sequence[Stretch] = (),
     ) -> None:
         self._services = services
         self._pool = pool
@@ -90,7 +95,7 @@ class Committer:
         self._thinned = time.monotonic()
         self._sender: Sender | None = None
         self._sending: Future[None] | None = None
-        self._keeper = WaitingKeeper(services)
+        self._keeper = WaitingKeeper(services, every_s=spec.pending.keep_every)
         self.outage: Outage | None = None
 
     @property
@@ -200,9 +205,7 @@ class Committer:
 
     def _keep_waiting(self, draft: Draft, checkpoint: Checkpoint) -> None:
         if draft.waiting is not None:
-            every_s = draft.keep_waiting_s
-            act = partial(self._keeper.committed, checkpoint, draft.lease, model=draft.model, every_s=every_s)
-            self._patiently(act)
+            self._patiently(partial(self._keeper.committed, checkpoint, draft.lease, model=draft.model))
 
     def _thin(self, draft: Draft) -> None:
         """Once a minute, not while a checkpoint awaits what belongs to it; what fails now is done the next time."""

@@ -24,8 +24,9 @@ MAX_SHARE = 0.01
 class WaitingKeeper:
     """Of one lineage. The set is fixed before the next commit, and written while learning and commits go on."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, *, every_s: float) -> None:
         self._services = services
+        self._every_s = every_s
         self._last: datetime | None = None
         self._took_s = 0.0
         self._flight: Future[None] | None = None
@@ -38,23 +39,23 @@ class WaitingKeeper:
             flight.result()
         return self._flight is not None
 
-    def committed(self, found: Checkpoint, lease: Lease, *, model: str, every_s: float) -> None:
+    def committed(self, found: Checkpoint, lease: Lease, *, model: str) -> None:
         """Begin to keep what waits by this commit, if it is time; the next commit must come after the return."""
-        if self.busy or not self._is_due(found, every_s=every_s):
+        if self.busy or not self._is_due(found):
             return
         self._last = found.created_at
         begun = threading.Event()
         self._flight = aside_begun(lambda: self._keep(found, lease, model=model, begun=begun))
         begun.wait()
 
-    def _is_due(self, found: Checkpoint, *, every_s: float) -> bool:
+    def _is_due(self, found: Checkpoint) -> bool:
         labels = found.metrics.get("labels", {})
         if labels.get("pending", 0) + labels.get("waiting", 0) > MOST_KEPT:
             return False
         if self._last is None:
             known = self._services.checkpoints.newest_first(found.lineage)
             self._last = next((one.created_at for one in known if one.waiting is not None), None)
-        pause = timedelta(seconds=max(every_s, self._took_s / MAX_SHARE))
+        pause = timedelta(seconds=max(self._every_s, self._took_s / MAX_SHARE))
         return self._last is None or found.created_at - self._last >= pause
 
     def _keep(self, found: Checkpoint, lease: Lease, *, model: str, begun: threading.Event) -> None:

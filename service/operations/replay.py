@@ -112,7 +112,7 @@ def _opened(
     history = History(services, recovered.spec)
     feed = stack.enter_context(HistoryFeed(history, itinerary.leg, start=recovered.position))
     exclusions = [one.stretch for one in services.exclusions.list(lineage.model)]
-    committer = Committer(services, pool, stop, exclusions=exclusions)
+    committer = Committer(services, pool, stop, spec=recovered.spec, exclusions=exclusions)
     condemned = _condemned(services, lineage.model)
     session = Session(services, recovered, lease, feed, committer, condemned=condemned, pauses=False)
     stack.enter_context(LeaseKeeper(services.leases, lambda: [session], ttl_s=services.lease_ttl_s))

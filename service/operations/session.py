@@ -255,7 +255,6 @@ class Session:
                 predictions=self._predictions,
                 version=self.recovered.lineage.origin,
                 signals=pending.signals,
-                keep_waiting_s=self.spec.pending.keep_every,
             )
         )
 
