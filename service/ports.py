@@ -1,6 +1,7 @@
 """The narrow interfaces between the core and the world; `service.testing` has a twin of each."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from service.domain.archive import Archived, ArchivedTopic, Brought, FileContents, FileFacts
@@ -46,6 +47,7 @@ from service.domain.registry import (
     LineageId,
     Model,
     Origin,
+    SealedBytes,
     Snapshot,
     Succession,
     Version,
@@ -489,8 +491,12 @@ class Pending(Protocol):
         """Those of the keys that wait."""
         ...
 
-    def after(self, lineage: LineageId, key: bytes, *, limit: int) -> Sequence[WaitingRow]:
-        """Those that wait under greater keys, in the order of keys."""
+    def whole(self, lineage: LineageId) -> AbstractContextManager[Iterator[Sequence[WaitingRow]]]:
+        """All that wait when it is entered, a chunk at a time, whatever is committed meanwhile."""
+        ...
+
+    def keep(self, lease: Lease, sequence: int, waiting: SealedBytes) -> None:
+        """All that waited by that commit, beside its checkpoint, if that is still there."""
         ...
 
     def count(self, lineage: LineageId) -> int:

@@ -106,6 +106,11 @@ def ask_what_if(app: App, name: str, file: Path, ends: tuple[str | None, str | N
         show(found, as_json=True)
         return
     _say(f"{found['records']:,} records from {found['from']} to {found['to']}")
+    if found["led_up"]:
+        _say(
+            f"the present one was led up to {found['from']} by {found['led_up']['records']:,} records from "
+            f"{found['led_up']['from']}, the nearest state of which it is kept what waited for labels"
+        )
     show(_side_by_side(found), as_json=False, columns=("metric", "window", "present", "other"))
 
 
@@ -126,8 +131,9 @@ def _side_by_side(found: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _announced(found: Outlook) -> str:
     left_out = ", ".join(shown(one.stretch) for one in found.wish.exclusions)
-    line = f"replaying {found.model.name} from {found.route.ancestor.name}: {found.records:,} records"
-    return f"{line}, without {left_out}" if left_out else line
+    line = f"replaying {found.model.name} from {found.begins_with}: {found.records:,} records"
+    line = f"{line}, without {left_out}" if left_out else line
+    return f"{line} ({found.instead})" if found.instead else line
 
 
 def _to_the_end(services: Services, lineage: Lineage) -> str | None:

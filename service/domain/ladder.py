@@ -1,5 +1,6 @@
 """Which checkpoints are kept: all of the last minutes, fewer of the last days."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
@@ -22,3 +23,10 @@ def kept(times: Sequence[datetime], *, now: datetime) -> set[datetime]:
                 seen.add(slot)
                 found.add(time)
     return found
+
+
+def leading(keep: set[datetime], sets: Sequence[datetime]) -> set[datetime]:
+    """Of the times with a set of what waits, those that lead up to one that is kept: the newest not after it."""
+    ordered = sorted(sets)
+    places = (bisect_right(ordered, time) for time in keep)
+    return {ordered[place - 1] for place in places if place}

@@ -84,7 +84,7 @@ class Lineage:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """An immutable registry entry; numbers count from 1 within a model."""
+    """An immutable registry entry, numbered from 1 in its model; `waiting` names what waited for labels, if kept."""
 
     model: ModelName
     number: VersionNumber
@@ -101,12 +101,11 @@ class Version:
     created_by: str
     reason: str
     waiting: str | None = None
-    """Digest of what waited for labels then; None where nothing did, or only checkpoints know."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A durable state of a lineage, without its bytes."""
+    """A durable state of a lineage, without its bytes; `waiting` as of a version, which few have."""
 
     id: CheckpointId
     lineage: LineageId
@@ -117,6 +116,7 @@ class Checkpoint:
     learned: int
     metrics: Json
     created_at: datetime
+    waiting: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,7 +267,7 @@ class Snapshot:
 class Succession:
     """A new lineage from an older state; compare-and-set on the lease's lineage as champion.
 
-    `registers` is the digest of a specification that comes from the file.
+    `registers` is the digest of a specification that comes from the file, `waiting` what waits for labels then.
     """
 
     lease: Lease
@@ -284,6 +284,7 @@ class Succession:
     outcome: str = ""
     lease_ttl_s: float = 10.0
     registers: str | None = None
+    waiting: SealedBytes | None = None
 
 
 class CheckpointStep(StrEnum):

@@ -57,9 +57,13 @@ class DedupeSpec(Frozen):
 
 
 class PendingSpec(Frozen):
-    """How many events may wait for their labels, and labels for their events; past it the oldest expire."""
+    """How many events may wait for their labels, and labels for their events; past it the oldest expire.
+
+    Once in `keep_every` a checkpoint keeps all that waits, so that a replay can begin there.
+    """
 
     events: int = Field(default=10_000_000, gt=0)
+    keep_every: Duration = 3600.0
 
 
 class CheckpointSpec(Frozen):

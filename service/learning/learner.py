@@ -35,7 +35,7 @@ class Learner:
     def __init__(self, spec: ModelSpec, state: bytes, *, allowed: frozenset[tuple[str, str]] = frozenset()) -> None:
         data = opened(state)
         objects = codec.loads(data["objects"])
-        self._spec = spec
+        self.spec = spec
         self._guard = Guard.restore(spec.guard, data["guard"])
         self._dedupe = Dedupe.restore(spec.dedupe.events, data["dedupe"])
         self._stepper = Stepper(data["estimator"], task=spec.task, extra=allowed)
@@ -149,6 +149,12 @@ class Learner:
             "waiting": self.waiting.early,
             "share": learned / known if known else 0.0,
         }
+
+    @property
+    def has_kept_none_waiting(self) -> bool:
+        """Whether no event and no label can lie in the registry: none waits, and none has waited in vain."""
+        lapsed = self._labels["expired"] or self._labels["unmatched"]
+        return self.waiting is None or not (self.waiting.pending or self.waiting.early or lapsed)
 
     def state(self) -> bytes:
         """All of it, as a checkpoint keeps it; the only serialization in the computing thread."""

@@ -18,22 +18,12 @@ def restored(current: bytes, chosen: bytes) -> bytes:
 
     Position, ids seen, counts, metrics and counted signals go on; estimator, guard ranges and detectors go back.
     """
-    now, then = opened(current), opened(chosen)
-    objects_now, objects_then = codec.loads(now["objects"]), codec.loads(then["objects"])
-    return encoded(
-        estimator=then["estimator"],
-        guard=then["guard"],
-        dedupe=now["dedupe"],
-        batch=now["batch"],
-        scores=now["scores"],
-        objects={
-            "scores": objects_now["scores"],
-            "monitors": {**objects_then["monitors"], "signals": objects_now["monitors"]["signals"]},
-        },
-        counts=now["counts"],
-        waiting=now.get("waiting"),
-        labels=now.get("labels", {}),
-    )
+    return _joined(current, chosen, back=("estimator", "guard"))
+
+
+def continued(fresh: bytes, chosen: bytes) -> bytes:
+    """The chosen state as it was, with the counts and metrics of one that has learned nothing."""
+    return _joined(fresh, chosen, back=("estimator", "guard", "dedupe", "batch", "waiting"))
 
 
 def begun(state: bytes, spec: ModelSpec, *, references: Sequence[Batch], estimator: bytes | None = None) -> bytes:
@@ -51,6 +41,15 @@ def begun(state: bytes, spec: ModelSpec, *, references: Sequence[Batch], estimat
     if estimator is not None:
         parts |= {"estimator": estimator, "batch": []}
     return encoded(objects=objects, **parts)
+
+
+def _joined(current: bytes, chosen: bytes, *, back: Sequence[str]) -> bytes:
+    now, then = opened(current), opened(chosen)
+    objects_now, objects_then = codec.loads(now.pop("objects")), codec.loads(then["objects"])
+    signals = objects_now["monitors"]["signals"]
+    objects = {"scores": objects_now["scores"], "monitors": {**objects_then["monitors"], "signals": signals}}
+    now.pop("format")
+    return encoded(objects=objects, **{**now, **{key: then.get(key) for key in back}})
 
 
 def encoded(*, objects: dict[str, Any], **parts: Any) -> bytes:

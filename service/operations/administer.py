@@ -106,8 +106,8 @@ def _rollback(services: Services, command: Command, lease: Lease) -> tuple[str, 
 
 
 def _snapshot(services: Services, command: Command, lease: Lease) -> tuple[str, Lease]:
-    position = _newest(services, lease).position
-    waiting = sealed_waiting(services, command.model, lease, position=position)
+    spec, position = _present_version(services, command.model, lease).spec, _newest(services, lease).position
+    waiting = sealed_waiting(services, lease, spec, position=position)
     version = services.changes.snapshot(
         Snapshot(
             lease,
@@ -220,6 +220,7 @@ class _Change:
 
 
 def _succeed(services: Services, command: Command, lease: Lease, *, change: _Change) -> tuple[Version, Lease]:
+    """It goes on with what waits for the lineage that it follows."""
     return services.changes.succeed(
         Succession(
             lease=lease,
@@ -235,6 +236,7 @@ def _succeed(services: Services, command: Command, lease: Lease, *, change: _Cha
             evidence=change.evidence,
             outcome=change.outcome,
             registers=change.registers,
+            waiting=sealed_waiting(services, lease, change.spec, position=change.state.position),
             lease_ttl_s=services.lease_ttl_s,
         )
     )

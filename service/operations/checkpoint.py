@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar
 
 import structlog
@@ -23,12 +24,13 @@ from service.domain.monitoring import DriftSignal
 from service.domain.pending import Outgoing, WaitingRow, WaitingRows
 from service.domain.position import Position, Run
 from service.domain.registry import Checkpoint, Command, Commit, DeadLetter, Lease, LineageId, Origin
-from service.domain.specification import CheckpointSpec
+from service.domain.specification import CheckpointSpec, ModelSpec
 from service.errors import HeadraceError, UnavailableError
 from service.learning.outcomes import Said
 from service.learning.score_journal import Part, encode
 from service.learning.waiters import Waiter, id_of, key_of, packed, unpacked
 from service.learning.waiting import Changes
+from service.operations.keep_waiting import WaitingKeeper
 from service.operations.outage import Backoff, Outage
 from service.operations.predictions import MOST_UNSENT, Sender, outgoing
 from service.operations.services import Services
@@ -78,7 +80,13 @@ class Committer:
     """The writer thread's side; retries while the database cannot be reached."""
 
     def __init__(
-        self, services: Services, pool: Executor, stop: threading.Event, *, exclusions: Sequence[Stretch] = ()
+        self,
+        services: Services,
+        pool: Executor,
+        stop: threading.Event,
+        *,
+        spec: ModelSpec,
+        exclusions: Sequence[Stretch] = (),
     ) -> None:
         self._services = services
         self._pool = pool
@@ -87,6 +95,7 @@ class Committer:
         self._thinned = time.monotonic()
         self._sender: Sender | None = None
         self._sending: Future[None] | None = None
+        self._keeper = WaitingKeeper(services, every_s=spec.pending.keep_every)
         self.outage: Outage | None = None
 
     @property
@@ -148,6 +157,7 @@ class Committer:
         began = time.monotonic()
         commit = self._sealed(draft)
         checkpoint = self._commit_patiently(commit)
+        self._keep_waiting(draft, checkpoint)
         self._thin(draft)
         return Written(checkpoint, self._pending(draft.model), time.monotonic() - began)
 
@@ -193,9 +203,13 @@ class Committer:
                 self.outage = None
                 return answered
 
+    def _keep_waiting(self, draft: Draft, checkpoint: Checkpoint) -> None:
+        if draft.waiting is not None:
+            self._patiently(partial(self._keeper.committed, checkpoint, draft.lease, model=draft.model))
+
     def _thin(self, draft: Draft) -> None:
-        """Once a minute; what fails now is done the next time."""
-        if time.monotonic() - self._thinned < THIN_EVERY_S:
+        """Once a minute, not while a checkpoint awaits what belongs to it; what fails now is done the next time."""
+        if time.monotonic() - self._thinned < THIN_EVERY_S or self._keeper.busy:
             return
         self._thinned = time.monotonic()
         try:

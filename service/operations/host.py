@@ -197,7 +197,7 @@ class Host:
         recovered = recover(self.services, lineage, lease=lease)
         exclusions = [one.stretch for one in self.services.exclusions.list(name)]
         feed = self._feed(recovered, exclusions)
-        committer = Committer(self.services, self._pool, self.stop, exclusions=exclusions)
+        committer = Committer(self.services, self._pool, self.stop, spec=recovered.spec, exclusions=exclusions)
         is_champion = lineage.role is Role.CHAMPION
         if is_champion:
             self.services.telemetry.champion(name, newest_version(self.services, lineage).number)

@@ -6,23 +6,29 @@ from dataclasses import dataclass, replace
 from service.domain.ancestry import Ancestor
 from service.domain.order import until
 from service.domain.position import Run, merged
-from service.domain.registry import JournalSegment, Lineage, LineageId, Version, VersionKind
+from service.domain.registry import Checkpoint, JournalSegment, Lineage, LineageId, Version, VersionKind
 from service.domain.replaying import Plan
 from service.errors import NotFoundError
 from service.operations.services import Services
 
 TRAINED = frozenset({VersionKind.INITIAL, VersionKind.RETRAIN})
 """Kinds of versions whose state began with nothing."""
+BEGINNINGS = TRAINED | {VersionKind.IMPORT}
+"""Kinds of versions with which a lineage begins, and nothing waits that is not kept with them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One lineage: what its state began with, its journal, and what else left a trace in its state."""
+    """One lineage: what its state began with, its journal, and what else left a trace in its state.
+
+    `flow` are the lineages out of which learning alone has made its state, itself the first.
+    """
 
     lineage: Lineage
     base: Sequence[Run]
     journal: Sequence[JournalSegment]
     seen: Sequence[Run]
+    flow: Sequence[LineageId]
 
     @property
     def order(self) -> list[Run]:
@@ -61,24 +67,22 @@ def past_of(services: Services, model: str) -> Past:
     lines: dict[LineageId, Line] = {}
     for lineage in services.history.lineages(model):
         journal = services.checkpoints.journal(lineage.id, scores=False)
-        base, seen = _inherited(lineage, versions, lines, predecessor=predecessors.get(lineage.origin))
-        lines[lineage.id] = Line(lineage, base, journal, seen)
+        base, seen, flow = _inherited(lineage, versions, lines, predecessors=predecessors)
+        lines[lineage.id] = Line(lineage, base, journal, seen, [lineage.id, *flow])
     return Past(model, champion, lines, versions)
 
 
 def candidates(services: Services, past: Past) -> list[Ancestor]:
     """Every version, and every checkpoint that is kept and is no version, oldest first."""
-    named = {version.digest for version in past.versions}
     lines = {key: line for key, line in past.lines.items() if not _stands_apart(line.lineage, past.versions)}
-    of_line = [version for version in past.versions if version.lineage in lines]
-    found = [(version.created_at, _of_version(version, lines[version.lineage])) for version in of_line]
-    for line in lines.values():
-        for one in services.checkpoints.newest_first(line.lineage.id):
-            if one.digest in named:
-                continue
-            name = f"checkpoint {one.sequence} of {one.created_at:%Y-%m-%d %H:%M:%S} UTC"
-            order, lineage = line.order_at(one.sequence), line.lineage
-            state = Ancestor(name, one.digest, lineage.id, lineage.origin, one.position, order, line.seen)
+    kept = [one for key in lines for one in services.checkpoints.newest_first(key)]
+    sets = {one.digest: one.waiting for one in kept if one.waiting is not None}
+    named = {version.digest for version in past.versions}
+    found = [(one.created_at, _of_checkpoint(one, lines[one.lineage])) for one in kept if one.digest not in named]
+    for one in past.versions:
+        if one.lineage in lines:
+            first = _first_of(one.lineage, past.versions)
+            state = _of_version(one, lines[one.lineage], waiting=one.waiting or sets.get(one.digest), first=first)
             found.append((one.created_at, state))
     return [state for _, state in sorted(found, key=lambda pair: pair[0])]
 
@@ -98,31 +102,67 @@ def _stands_apart(lineage: Lineage, versions: Sequence[Version]) -> bool:
     return lineage.plan is None and not has_served(lineage, versions)
 
 
-def _of_version(version: Version, line: Line) -> Ancestor:
-    order = until(line.order, version.learned)
-    name = f"version {version.number}"
-    return Ancestor(name, version.digest, version.lineage, version.number, version.position, order, line.seen)
+def _of_version(version: Version, line: Line, *, waiting: str | None, first: Version) -> Ancestor:
+    is_whole = waiting is not None or version.kind in BEGINNINGS
+    return Ancestor(
+        f"version {version.number}",
+        version.digest,
+        version.lineage,
+        version.number,
+        version.position,
+        until(line.order, version.learned),
+        line.seen,
+        waiting,
+        is_whole=is_whole or (version.kind is VersionKind.SNAPSHOT and version.number != first.number),
+    )
+
+
+def _of_checkpoint(found: Checkpoint, line: Line) -> Ancestor:
+    return Ancestor(
+        f"checkpoint {found.sequence} of {found.created_at:%Y-%m-%d %H:%M:%S} UTC",
+        found.digest,
+        found.lineage,
+        line.lineage.origin,
+        found.position,
+        line.order_at(found.sequence),
+        line.seen,
+        found.waiting,
+        is_whole=found.waiting is not None,
+    )
+
+
+def _first_of(lineage: LineageId, versions: Sequence[Version]) -> Version:
+    """The version that a lineage began with, or the first that was made of it."""
+    return next(version for version in versions if version.lineage == lineage)
 
 
 def _inherited(
-    lineage: Lineage, versions: Sequence[Version], lines: Mapping[LineageId, Line], *, predecessor: LineageId | None
-) -> tuple[Sequence[Run], Sequence[Run]]:
-    """What a lineage began with, and what had left a trace by then."""
+    lineage: Lineage,
+    versions: Sequence[Version],
+    lines: Mapping[LineageId, Line],
+    *,
+    predecessors: Mapping[int, LineageId],
+) -> tuple[Sequence[Run], Sequence[Run], Sequence[LineageId]]:
+    """What a lineage began with, what had left a trace by then, and the lineages that it only goes on with.
+
+    A restoring rollback goes on with none: its state is of one lineage, its metrics and what waits of another.
+    """
     if lineage.plan is not None:
         plan = Plan.from_json(lineage.plan)
         source = lines[plan.source]
-        return until(source.order, plan.learned), source.seen
-    origin = next(version for version in versions if version.number == lineage.origin)
+        return until(source.order, plan.learned), source.seen, source.flow
+    origin = _first_of(lineage.id, versions)
     if origin.kind in TRAINED:
-        return origin.learned, ()
+        return origin.learned, (), ()
     parent = next((version for version in versions if version.number == origin.parent), None)
     if parent is None:
-        return (), ()
+        return (), (), ()
     source = lines[parent.lineage]
-    if origin.kind is VersionKind.ROLLBACK and predecessor is not None:
-        before = lines[predecessor]
-        return until(source.order, origin.learned), [*before.order, *before.seen]
-    return until(source.order, origin.learned), source.seen
+    if origin.kind is not VersionKind.ROLLBACK:
+        return until(source.order, origin.learned), source.seen, source.flow
+    before = [lines[predecessors[origin.number]]] if origin.number in predecessors else []
+    seen = [run for line in before for run in (*line.order, *line.seen)] if before else source.seen
+    return until(source.order, origin.learned), seen, ()
 
 
 def _predecessors(services: Services, model: str, versions: Sequence[Version]) -> Mapping[int, LineageId]:

@@ -10,18 +10,17 @@ from service.domain.events import Records, Skipped
 from service.domain.exclusion import Exclusion, Stretch, offsets, shown, times
 from service.domain.order import highest, minus, size, touches, union
 from service.domain.position import Run
-from service.domain.registry import Lineage, Model, Origin, SealedState, Version, VersionKind
+from service.domain.registry import Lineage, Model, Origin, SealedState
 from service.domain.replaying import Beginning, Plan
 from service.domain.specification import ModelSpec
-from service.errors import ArtifactError, EnvironmentChangedError, NotFoundError, RefusedError
-from service.learning.candidates import is_batch
+from service.errors import RefusedError
 from service.learning.learner import Learner
 from service.operations.choose import Chosen
+from service.operations.footing import UNUSABLE, Footing, footing, ways_to
 from service.operations.history import History, gone
 from service.operations.past import Past, candidates, past_of, stood
-from service.operations.recover import require_environment, spec_of
+from service.operations.recover import spec_of
 from service.operations.services import Services
-from service.operations.waiting_set import opened_waiting
 
 SAMPLE_EVENTS, SAMPLE_S = 2000, 1.0
 
@@ -38,20 +37,30 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """A replay that can be begun; `state` is the ancestor's, `missing` what nothing holds any more."""
+    """A replay that can be begun; `missing` is what nothing holds any more.
+
+    `instead` says why it begins with another state than the one that was named, and leads up to that first.
+    """
 
     model: Model
     wish: Wish
     route: Route
-    state: bytes
+    footing: Footing
     spec: ModelSpec
     left_out: int
     missing: Sequence[Run]
+    instead: str = ""
 
     @property
     def records(self) -> int:
         """How many offsets there are to learn."""
         return size(self.route.runs) - size(self.missing)
+
+    @property
+    def begins_with(self) -> str:
+        """The state's name, and that of the one that it leads up to first."""
+        named = self.wish.begin_with
+        return f"{self.route.ancestor.name} for {named.name}" if named and self.instead else self.route.ancestor.name
 
 
 def outlook(services: Services, name: str, wish: Wish) -> Outlook:
@@ -63,14 +72,14 @@ def outlook(services: Services, name: str, wish: Wish) -> Outlook:
         in_force = [one.stretch for one in services.exclusions.list(name)]
         stretches = [*in_force, *(one.stretch for one in wish.exclusions)]
         holes = _holes(history, past, stretches)
-        route, state = _chosen(services, past, holes, wish=wish, spec=spec)
+        route, found, instead = _chosen(services, past, holes, wish=wish, spec=spec)
         missing = [] if not route.runs else history.missing(route.runs)
         if missing and not wish.accept_gap:
             raise gone(missing, model=name)
     finally:
         history.close()
     left_out = size(past.order) - size(minus(past.order, holes))
-    return Outlook(model, wish, route, state, spec, left_out, missing)
+    return Outlook(model, wish, route, found, spec, left_out, missing, instead)
 
 
 def begin(services: Services, found: Outlook, *, origin: Origin) -> Lineage:
@@ -81,7 +90,7 @@ def begin(services: Services, found: Outlook, *, origin: Origin) -> Lineage:
     plan = Plan(
         follow=found.model.champion,
         source=ancestor.lineage,
-        ancestor=ancestor.name,
+        ancestor=found.begins_with,
         learned=union(ancestor.order),
         spec=found.spec.model_dump(mode="json"),
         exclusions=in_force,
@@ -92,9 +101,8 @@ def begin(services: Services, found: Outlook, *, origin: Origin) -> Lineage:
     )
     said = [replace(one, reason=origin.reason, created_by=origin.actor) for one in found.wish.exclusions]
     state = _sealed(services, found)
-    digest = _waiting_digest(services.history.versions(found.model.name), ancestor)
-    waiting = opened_waiting(services, digest) if digest else ()
-    return services.replays.begin(Beginning(found.model.name, plan, ancestor.version, state, said, origin, waiting))
+    beginning = Beginning(found.model.name, plan, ancestor.version, state, said, origin, found.footing.waiting)
+    return services.replays.begin(beginning)
 
 
 def summary(services: Services, found: Outlook) -> dict[str, Any]:
@@ -103,7 +111,8 @@ def summary(services: Services, found: Outlook) -> dict[str, Any]:
     return {
         "model": found.model.name,
         "mode": "replay",
-        "from": found.route.ancestor.name,
+        "from": found.begins_with,
+        "instead": found.instead or None,
         "position": found.route.ancestor.position.to_json(),
         "excluded": [shown(one.stretch) for one in found.wish.exclusions],
         "left_out": found.left_out,
@@ -118,7 +127,7 @@ def summary(services: Services, found: Outlook) -> dict[str, Any]:
 def measured_rate(services: Services, found: Outlook) -> float:
     """Records a second, of the first that would be learned; by a learner that is thrown away."""
     spec = found.spec
-    learner = Learner(spec, found.state, allowed=services.build(spec)[1])
+    learner = Learner(spec, found.footing.state, allowed=services.build(spec)[1])
     decoder, history = services.decoder(spec), History(services, spec)
     count, began = 0, time.perf_counter()
     try:
@@ -146,21 +155,23 @@ def _holes(history: History, past: Past, stretches: Sequence[Stretch]) -> list[R
 
 def _chosen(
     services: Services, past: Past, holes: Sequence[Run], *, wish: Wish, spec: ModelSpec
-) -> tuple[Route, bytes]:
+) -> tuple[Route, Footing, str]:
+    """The shortest way, what it begins with, and why that is another state than the one that was named, if it is."""
     known = candidates(services, past)
     if wish.begin_with is not None:
-        known = [_required(past.model, wish.begin_with, known, holes=holes)]
+        wanted = _required(past.model, wish.begin_with, known, holes=holes)
+        known = ways_to(past, wanted, known) if routes([wanted], past.order, holes=holes) else []
     problems: list[str] = []
     for route in routes(known, past.order, holes=holes):
         try:
-            state, is_as_kept = _opened(services, past, route.ancestor, spec=spec)
-        except (ArtifactError, NotFoundError, EnvironmentChangedError) as error:
+            found = footing(services, past, route.ancestor, spec=spec)
+        except UNUSABLE as error:
             problems.append(f"{route.ancestor.name}: {error}")
             continue
         is_present = route.ancestor.lineage == past.champion and size(route.ancestor.order) == size(past.order)
-        if is_present and is_as_kept and wish.begin_with is None:
+        if is_present and found.is_kept and wish.begin_with is None:
             _refuse_idle(past)
-        return route, state
+        return route, found, problems[0] if problems and wish.begin_with else ""
     problem = problems[0] if problems else "none is a beginning of what the champion has learned"
     msg = (
         f"found no state of {past.model} from which the rest can be learned again: {problem}; "
@@ -191,63 +202,10 @@ def _refuse_idle(past: Past) -> None:
     raise RefusedError(msg)
 
 
-def _opened(services: Services, past: Past, ancestor: Ancestor, *, spec: ModelSpec) -> tuple[bytes, bool]:
-    """The ancestor's state, and whether it is the kept one: what has learned nothing is made anew if it must."""
-    allowed = services.build(spec)[1]
-    version = next(one for one in past.versions if one.number == ancestor.version)
-    try:
-        _require_same_estimator(version, ancestor, spec=spec)
-        opened = services.sealer.open(services.history.artifact(ancestor.digest))
-        require_environment(services, past.model, made=opened.environment)
-        _require_waiting(past, ancestor, Learner(spec, opened.payload, allowed=allowed))
-    except (ArtifactError, NotFoundError, EnvironmentChangedError):
-        if ancestor.order or version.kind is not VersionKind.INITIAL:
-            raise
-        _require_learnable(spec)
-        return Learner.new(spec, services.build(spec)[0]), False
-    return opened.payload, True
-
-
-def _require_same_estimator(version: Version, ancestor: Ancestor, *, spec: ModelSpec) -> None:
-    """NotFoundError for a state of another estimator than the champion's, which has taken over from it."""
-    then = ModelSpec.model_validate(version.spec)
-    if (then.estimator, then.factory) != (spec.estimator, spec.factory):
-        msg = f"found another estimator in {ancestor.name} than the champion of {spec.name} has, expected the same"
-        raise NotFoundError(msg)
-
-
-def _require_learnable(spec: ModelSpec) -> None:
-    """RefusedError for what would stand still: only a training job fits it."""
-    if is_batch(spec.estimator):
-        msg = (
-            f"found a batch estimator in the champion of {spec.name}, fitted on what is excluded, expected one that "
-            f"learns from a stream; `headrace exclusion add {spec.name} FROM..TO` and `headrace job start {spec.name}` "
-            "train it without that, and `--mode restore` goes back to an earlier version"
-        )
-        raise RefusedError(msg)
-
-
-def _require_waiting(past: Past, ancestor: Ancestor, learner: Learner) -> None:
-    """NotFoundError where events waited for labels that only a version would have kept."""
-    waiting = learner.waiting
-    if waiting is None or not (waiting.pending or waiting.early) or _waiting_digest(past.versions, ancestor):
-        return
-    msg = (
-        f"found {waiting.pending} events and {waiting.early} labels waiting there, which only a snapshot keeps; "
-        f"`headrace model snapshot {past.model}` makes a state that a replay can begin with"
-    )
-    raise NotFoundError(msg)
-
-
-def _waiting_digest(versions: Sequence[Version], ancestor: Ancestor) -> str | None:
-    """The artifact of what waited, where the state is a version that has one."""
-    return next((one.waiting for one in versions if one.digest == ancestor.digest and one.waiting), None)
-
-
 def _sealed(services: Services, found: Outlook) -> SealedState:
     position = found.route.ancestor.position
-    learner = Learner(found.spec, found.state, allowed=services.build(found.spec)[1])
+    learner = Learner(found.spec, found.footing.state, allowed=services.build(found.spec)[1])
     metrics: Mapping[str, Any] = {**learner.report(), "counts": dict(learner.counts), "drift": learner.drift()}
-    sealed = services.sealer.seal(found.state, model=found.model.name, lineage="new", position=position)
+    sealed = services.sealer.seal(found.footing.state, model=found.model.name, lineage="new", position=position)
     digest = services.sealer.digest(sealed)
     return SealedState(digest, sealed, position, learner.counts["learned"], metrics)

@@ -19,6 +19,7 @@ from service.operations.history import History
 from service.operations.history_feed import HistoryFeed
 from service.operations.itinerary import Itinerary
 from service.operations.keep_leases import LeaseKeeper
+from service.operations.keep_waiting import keep_waiting
 from service.operations.recover import Recovered, recover
 from service.operations.services import Services
 from service.operations.session import Session
@@ -94,6 +95,9 @@ def _learn_all(
         session.commit_now()
         if stop.is_set():
             return None
+        if session.spec.labels is not None:
+            newest = services.checkpoints.newest_first(lineage.id)[0]
+            keep_waiting(services, newest, lease, model=lineage.model)
         tell(Progress(feed.total, feed.total, time.monotonic() - began))
         return _take_over(services, lineage)
 
@@ -108,7 +112,7 @@ def _opened(
     history = History(services, recovered.spec)
     feed = stack.enter_context(HistoryFeed(history, itinerary.leg, start=recovered.position))
     exclusions = [one.stretch for one in services.exclusions.list(lineage.model)]
-    committer = Committer(services, pool, stop, exclusions=exclusions)
+    committer = Committer(services, pool, stop, spec=recovered.spec, exclusions=exclusions)
     condemned = _condemned(services, lineage.model)
     session = Session(services, recovered, lease, feed, committer, condemned=condemned)
     stack.enter_context(LeaseKeeper(services.leases, lambda: [session], ttl_s=services.lease_ttl_s))

@@ -42,6 +42,8 @@ def _named(services: Services, model: Model) -> Iterator[tuple[str, str, Json | 
         for checkpoint in services.checkpoints.newest_first(lineage.id):
             name = f"{model.name} checkpoint {checkpoint.sequence} of version {lineage.origin}"
             yield name, checkpoint.digest, specs[lineage.origin]
+            if checkpoint.waiting is not None:
+                yield f"{name}, what waited", checkpoint.waiting, None
 
 
 def _problem(services: Services, model: str, digest: str, *, spec: Json | None) -> str:

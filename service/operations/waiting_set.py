@@ -1,4 +1,4 @@
-"""What waits for labels at the moment a version is made, as an artifact: a replay from the version begins with it."""
+"""What waits for labels at one moment, as an artifact beside a state: a replay from that state begins with it."""
 
 import zlib
 from collections.abc import Iterator, Sequence
@@ -7,20 +7,26 @@ import msgspec
 
 from service.domain.pending import WaitingRow
 from service.domain.position import Position
-from service.domain.registry import Lease, SealedBytes
+from service.domain.registry import Json, Lease, LineageId, SealedBytes
 from service.errors import ArtifactError
 from service.operations.services import Services
 
 MAGIC = b"HRW1"
-AT_ONCE = 20_000
 
 
-def sealed_waiting(services: Services, model: str, lease: Lease, *, position: Position) -> SealedBytes | None:
-    """All that waits for the lineage now, signed; None where nothing does."""
-    packed = pack(_all(services, lease))
-    if packed is None:
+def sealed_waiting(services: Services, lease: Lease, spec: Json, *, position: Position) -> SealedBytes | None:
+    """All that waits for the lineage now, signed, be it nothing; None for a model whose labels come with its events."""
+    if spec.get("labels") is None:
         return None
-    sealed = services.sealer.seal(packed, model=model, lineage=str(lease.lineage), position=position)
+    with services.pending.whole(lease.lineage) as chunks:
+        return seal_whole(services, chunks, model=spec["name"], lineage=lease.lineage, position=position)
+
+
+def seal_whole(
+    services: Services, chunks: Iterator[Sequence[WaitingRow]], *, model: str, lineage: LineageId, position: Position
+) -> SealedBytes:
+    """The rows as one signed artifact."""
+    sealed = services.sealer.seal(pack(chunks), model=model, lineage=str(lineage), position=position)
     return SealedBytes(services.sealer.digest(sealed), sealed)
 
 
@@ -29,16 +35,14 @@ def opened_waiting(services: Services, digest: str) -> Sequence[WaitingRow]:
     return unpack(services.sealer.open(services.history.artifact(digest)).payload)
 
 
-def pack(chunks: Iterator[Sequence[WaitingRow]]) -> bytes | None:
-    """Compressed, a chunk at a time; None where there are no rows."""
+def pack(chunks: Iterator[Sequence[WaitingRow]]) -> bytes:
+    """Compressed, a chunk at a time."""
     squeeze = zlib.compressobj(1)
     found = [MAGIC]
     for chunk in chunks:
         rows = [(row.key, row.kind, row.ts, row.payload) for row in chunk]
         data = msgspec.msgpack.encode(rows)
         found.append(squeeze.compress(len(data).to_bytes(8, "big") + data))
-    if len(found) == 1:
-        return None
     return b"".join([*found, squeeze.flush()])
 
 
@@ -56,10 +60,3 @@ def unpack(data: bytes) -> Sequence[WaitingRow]:
         rows += [WaitingRow(*row) for row in chunk]
         at += 8 + size
     return rows
-
-
-def _all(services: Services, lease: Lease) -> Iterator[Sequence[WaitingRow]]:
-    after = b""
-    while chunk := services.pending.after(lease.lineage, after, limit=AT_ONCE):
-        yield chunk
-        after = chunk[-1].key

@@ -11,16 +11,17 @@ from service.domain.exclusion import Stretch, offsets
 from service.domain.order import begins_with, beyond, minus, size
 from service.domain.position import Run
 from service.domain.specification import ModelSpec
-from service.errors import ConfigurationError, RefusedError
+from service.errors import ConfigurationError, HeadraceError, RefusedError
 from service.learning.learner import Learner
-from service.learning.lineage_state import restored
+from service.learning.lineage_state import continued
 from service.operations.choose import Chosen
+from service.operations.footing import UNUSABLE, Footing, footing, ways_to
 from service.operations.history import History, gone
 from service.operations.past import Past, candidates, past_of, stood
-from service.operations.recover import require_environment
 from service.operations.replay import TELL_EVERY_S, Progress
 from service.operations.services import Services
 from service.operations.sieve import Sieve
+from service.operations.waiting_here import WaitingHere
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,64 +46,93 @@ def what_if(
         raise ConfigurationError(msg)
     past, stretches = past_of(services, model), [one.stretch for one in services.exclusions.list(model)]
     start, runs = _part(services, past, question)
-    runs = minus(runs, offsets(stretches))
-    scored = _Scored(services, runs, stretches, tell=tell)
-    fresh = Learner.new(present, services.build(present)[0])
-    state = restored(fresh, _payload(services, model, start)) if start and start.order else fresh
+    part = _Part(minus(runs, offsets(stretches)), stretches)
+    begun = _begun(services, past, start, spec=present)
+    led_up = beyond(start.order, begun.ancestor.order) if start and begun else []
+    passes = _Passes(services, size(led_up) + 2 * size(part.runs), tell=tell)
     return {
         "model": model,
         "from": start.name if start else "the beginning",
         "to": question.end_with.name if question.end_with else "the present",
-        "records": size(runs),
-        "present": scored.by(present, state),
-        "other": scored.by(question.spec, Learner.new(question.spec, services.build(question.spec)[0])),
+        "records": size(part.runs),
+        "led_up": {"from": begun.ancestor.name, "records": size(led_up)} if begun and led_up else None,
+        "present": passes.scored(*passes.led_up(present, begun, over=_Part(led_up)), over=part),
+        "other": passes.scored(passes.learner(question.spec), WaitingHere(), over=part),
     }
 
 
-class _Scored:
-    """Runs a learner over the records and reports how it did."""
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Runs in the order of learning, and what of them is left out."""
 
-    def __init__(
-        self,
-        services: Services,
-        runs: Sequence[Run],
-        stretches: Sequence[Stretch],
-        *,
-        tell: Callable[[Progress], None],
-    ) -> None:
+    runs: Sequence[Run]
+    stretches: Sequence[Stretch] = ()
+
+
+class _Passes:
+    """Leads learners over history, and tells how far they are of all that there is to learn."""
+
+    def __init__(self, services: Services, total: int, *, tell: Callable[[Progress], None]) -> None:
         self._services = services
-        self._runs = runs
-        self._stretches = stretches
-        self._sieve = Sieve(stretches)
+        self._total = total
         self._tell = tell
         self._done, self._began, self._told = 0, time.monotonic(), 0.0
 
-    def by(self, spec: ModelSpec, state: bytes) -> Mapping[str, Any]:
+    def learner(self, spec: ModelSpec, state: bytes | None = None) -> Learner:
+        """One with that state, or with none."""
+        estimator, allowed = self._services.build(spec)
+        return Learner(spec, state or Learner.new(spec, estimator), allowed=allowed)
+
+    def led_up(self, spec: ModelSpec, begun: Footing | None, *, over: _Part) -> tuple[Learner, WaitingHere]:
+        """A learner that has gone on from there, with metrics that begin now, and what waits for it."""
+        fresh = self.learner(spec)
+        if begun is None:
+            return fresh, WaitingHere()
+        learner, waiting = self.learner(spec, begun.state), WaitingHere(begun.waiting)
+        self._learn(learner, waiting, over)
+        return self.learner(spec, continued(fresh.state(), learner.state())), waiting
+
+    def scored(self, learner: Learner, waiting: WaitingHere, *, over: _Part) -> Mapping[str, Any]:
         """Metrics and counts of these records alone."""
-        learner = Learner(spec, state, allowed=self._services.build(spec)[1])
-        decoder, history = self._services.decoder(spec), History(self._services, spec)
-        try:
-            missing = history.missing(self._runs) if self._runs else []
-            if missing:
-                raise gone(missing, model=spec.name)
-            for run in self._runs:
-                for found in history.read(run, exclusions=self._stretches):
-                    for item in self._sieve.pieces(found):
-                        if not isinstance(item, Skipped):
-                            learner.learn(decoder.decode(item) if isinstance(item, Records) else item)
-                            learner.take_pending()
-                self._advance(run)
-        finally:
-            history.close()
+        self._learn(learner, waiting, over)
         for _ in learner.flush():
             pass
         return {**learner.report(), "counts": dict(+learner.counts)}
+
+    def _learn(self, learner: Learner, waiting: WaitingHere, over: _Part) -> None:
+        spec, sieve = learner.spec, Sieve(over.stretches)
+        decoder, history = self._services.decoder(spec), History(self._services, spec)
+        try:
+            missing = history.missing(over.runs) if over.runs else []
+            if missing:
+                raise gone(missing, model=spec.name)
+            for run in over.runs:
+                for found in history.read(run, exclusions=over.stretches):
+                    for item in sieve.pieces(found):
+                        if not isinstance(item, Skipped):
+                            waiting.learn(learner, decoder.decode(item) if isinstance(item, Records) else item)
+                self._advance(run)
+        finally:
+            history.close()
 
     def _advance(self, run: Run) -> None:
         self._done += run.last - run.first
         if time.monotonic() - self._told > TELL_EVERY_S:
             self._told = time.monotonic()
-            self._tell(Progress(self._done, 2 * size(self._runs), self._told - self._began))
+            self._tell(Progress(self._done, self._total, self._told - self._began))
+
+
+def _begun(services: Services, past: Past, start: Ancestor | None, *, spec: ModelSpec) -> Footing | None:
+    """The nearest state that leads up to that one and of which all is known; None where nothing was learned by then."""
+    if start is None or not start.order:
+        return None
+    problems: list[HeadraceError] = []
+    for ancestor in reversed(ways_to(past, start, candidates(services, past))):
+        try:
+            return footing(services, past, ancestor, spec=spec)
+        except UNUSABLE as error:
+            problems.append(error)
+    raise problems[0]
 
 
 def _part(services: Services, past: Past, question: Question) -> tuple[Ancestor | None, list[Run]]:
@@ -127,9 +157,3 @@ def _named(past: Past, known: Sequence[Ancestor], goal: Chosen | None) -> Ancest
         )
         raise RefusedError(msg)
     return found
-
-
-def _payload(services: Services, model: str, start: Ancestor) -> bytes:
-    opened = services.sealer.open(services.history.artifact(start.digest))
-    require_environment(services, model, made=opened.environment)
-    return opened.payload

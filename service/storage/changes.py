@@ -11,6 +11,8 @@ from service.domain.registry import (
     LineageId,
     Origin,
     Role,
+    SealedBytes,
+    SealedState,
     Snapshot,
     Succession,
     Version,
@@ -40,8 +42,8 @@ class SqlChanges:
 
     def succeed(self, succession: Succession) -> tuple[Version, Lease]:
         """A new version in a new lineage, which takes over or challenges; compare-and-set on the expected champion."""
-        if len(succession.state.artifact) > writes.INLINE_BYTES:
-            self._store.put(succession.state.digest, succession.state.artifact)
+        self._store_large(succession.state)
+        self._store_large(succession.waiting)
         with self._database.writing() as connection:
             prove(connection, succession.lease)
             now = self._database.now(connection)
@@ -69,8 +71,7 @@ class SqlChanges:
     def snapshot(self, snapshot: Snapshot) -> Version:
         """The newest checkpoint's state becomes a version of the same lineage."""
         waiting = snapshot.waiting
-        if waiting is not None and len(waiting.artifact) > writes.INLINE_BYTES:
-            self._store.put(waiting.digest, waiting.artifact)
+        self._store_large(waiting)
         with self._database.writing() as connection:
             lineage = snapshot.lease.lineage
             prove(connection, snapshot.lease)
@@ -79,14 +80,12 @@ class SqlChanges:
             state = connection.execute(newest.order_by(checkpoints.c.sequence.desc()).limit(1)).one()
             parent = writes.newest_version(connection, lineage)
             origin = writes.numbered(connection, snapshot.model, parent)
-            if waiting is not None:
-                writes.artifact(connection, waiting.digest, waiting.artifact, now=now)
             number = writes.version(
                 connection,
                 {
                     "model": snapshot.model,
                     "kind": snapshot.kind,
-                    "waiting": waiting.digest if waiting else None,
+                    "waiting": _kept(connection, waiting, now=now),
                     "parent": parent,
                     "lineage": lineage,
                     "digest": state.digest,
@@ -128,6 +127,10 @@ class SqlChanges:
             now = self._database.now(connection)
             self._note(connection, lease, origin, action="fall_back", now=now)
 
+    def _store_large(self, sealed: SealedState | SealedBytes | None) -> None:
+        if sealed is not None and len(sealed.artifact) > writes.INLINE_BYTES:
+            self._store.put(sealed.digest, sealed.artifact)
+
     def _insert(
         self, connection: Connection, succession: Succession, *, now: datetime
     ) -> tuple[LineageId, VersionNumber]:
@@ -138,6 +141,7 @@ class SqlChanges:
             {
                 "model": succession.model,
                 "kind": succession.kind,
+                "waiting": _kept(connection, succession.waiting, now=now),
                 "parent": succession.parent,
                 "lineage": lineage,
                 "digest": succession.state.digest,
@@ -171,6 +175,14 @@ class SqlChanges:
         number = writes.newest_version(connection, lease.lineage)
         written = AuditEntry(name, origin.actor, action, origin.reason, number, number)
         writes.entry(connection, written, now=now)
+
+
+def _kept(connection: Connection, waiting: SealedBytes | None, *, now: datetime) -> str | None:
+    """Its digest, once it is among the artifacts."""
+    if waiting is None:
+        return None
+    writes.artifact(connection, waiting.digest, waiting.artifact, now=now)
+    return waiting.digest
 
 
 def _explained(succession: Succession, before: VersionNumber, after: VersionNumber) -> AuditEntry:

@@ -41,6 +41,16 @@ class Database:
             yield connection
 
     @contextmanager
+    def standing(self) -> Iterator[Connection]:
+        """A transaction that writes nothing and sees one moment, whatever is committed meanwhile."""
+        with self._translated(), self.engine.connect() as connection:
+            if self.is_sqlite:
+                connection.exec_driver_sql("BEGIN")
+            else:
+                connection.execution_options(isolation_level="REPEATABLE READ")
+            yield connection
+
+    @contextmanager
     def writing(self) -> Iterator[Connection]:
         """A transaction that is committed at the end of the block."""
         with self._translated(), self.engine.connect() as connection:

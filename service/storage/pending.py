@@ -4,17 +4,22 @@ A row that was resolved stays for a few commits: whoever falls back to a checkpo
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, select, text, update
 
 from service.domain.pending import WaitingRow, WaitingRows
-from service.domain.registry import LineageId
+from service.domain.registry import Lease, LineageId, SealedBytes
+from service.ports import ArtifactStore
+from service.storage import writes
 from service.storage.database import Database
-from service.storage.tables import lineages, pending
+from service.storage.leases import prove
+from service.storage.tables import checkpoints, lineages, pending
 
 COMMITS_KEPT = 10
 MOST_KEYS = 1000
+AT_ONCE = 20_000
 
 _INSERT_POSTGRES = text(
     """
@@ -41,8 +46,9 @@ _FIND_POSTGRES = text(f"SELECT p.key, p.kind, p.ts, p.payload {_BY_KEY} WHERE p.
 class SqlPending:
     """Implements `ports.Pending`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, store: ArtifactStore) -> None:
         self._database = database
+        self._store = store
 
     def find(self, lineage: LineageId, keys: Sequence[bytes]) -> Sequence[WaitingRow]:
         """Those of the keys that wait."""
@@ -53,13 +59,21 @@ class SqlPending:
                 return [WaitingRow(bytes(row.key), row.kind, row.ts, bytes(row.payload)) for row in found]
             return [row for some in portions(keys) for row in _some(connection, pool, some)]
 
-    def after(self, lineage: LineageId, key: bytes, *, limit: int) -> Sequence[WaitingRow]:
-        """Those that wait under greater keys, in the order of keys."""
-        columns = (pending.c.key, pending.c.kind, pending.c.ts, pending.c.payload)
-        with self._database.reading() as connection:
-            where = (pending.c.pool == pool_of(connection, lineage), pending.c.key > key, pending.c.resolved.is_(None))
-            found = connection.execute(select(*columns).where(*where).order_by(pending.c.key).limit(limit))
-            return [WaitingRow(bytes(row.key), row.kind, row.ts, bytes(row.payload)) for row in found]
+    @contextmanager
+    def whole(self, lineage: LineageId) -> Iterator[Iterator[Sequence[WaitingRow]]]:
+        """All that wait at this moment, a chunk at a time in the order of keys, whatever is committed meanwhile."""
+        with self._database.standing() as connection:
+            yield _chunks(connection, pool_of(connection, lineage))
+
+    def keep(self, lease: Lease, sequence: int, waiting: SealedBytes) -> None:
+        """All that waited by that commit, beside its checkpoint, if that is still there."""
+        if len(waiting.artifact) > writes.INLINE_BYTES:
+            self._store.put(waiting.digest, waiting.artifact)
+        with self._database.writing() as connection:
+            prove(connection, lease)
+            writes.artifact(connection, waiting.digest, waiting.artifact, now=self._database.now(connection))
+            of_commit = (checkpoints.c.lineage == lease.lineage, checkpoints.c.sequence == sequence)
+            connection.execute(update(checkpoints).where(*of_commit).values(waiting=waiting.digest))
 
     def count(self, lineage: LineageId) -> int:
         """How many wait."""
@@ -117,6 +131,21 @@ def forget(connection: Connection, model: str) -> None:
     """All that waits for any lineage of the model."""
     pools = select(lineages.c.id).where(lineages.c.model == model)
     connection.execute(delete(pending).where(pending.c.pool.in_(pools)))
+
+
+def _chunks(connection: Connection, pool: int) -> Iterator[Sequence[WaitingRow]]:
+    columns = (pending.c.key, pending.c.kind, pending.c.ts, pending.c.payload)
+    found: Sequence[WaitingRow] = ()
+    while True:
+        last = found[-1].key if found else b""
+        where = (pending.c.pool == pool, pending.c.key > last, pending.c.resolved.is_(None))
+        statement = select(*columns).where(*where).order_by(pending.c.key).limit(AT_ONCE)
+        found = [
+            WaitingRow(bytes(one.key), one.kind, one.ts, bytes(one.payload)) for one in connection.execute(statement)
+        ]
+        if not found:
+            return
+        yield found
 
 
 def _some(connection: Connection, pool: int, keys: Sequence[bytes]) -> list[WaitingRow]:

@@ -81,7 +81,7 @@ def open_registry(
             changes=SqlChanges(database, store),
             commands=SqlCommands(database),
             dead_letters=SqlDeadLetters(database),
-            pending=SqlPending(database),
+            pending=SqlPending(database, store),
             outbox=SqlOutbox(database),
             exclusions=SqlExclusions(database),
             replays=SqlReplays(database, store),

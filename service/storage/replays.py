@@ -163,6 +163,7 @@ def _version(connection: Connection, promotion: Promotion, plan: Plan, *, now: d
         "learned": writes.ranges(learned),
         "metrics": state.metrics,
         "environment": promotion.environment,
+        "waiting": state.waiting,
         "created_by": promotion.origin.actor,
         "reason": promotion.origin.reason,
     }

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, delete, select, update
 
-from service.domain.ladder import kept
+from service.domain.ladder import kept, leading
 from service.domain.position import merged
 from service.domain.registry import LineageId, Role
 from service.storage import rows
@@ -39,6 +39,7 @@ def orphans(connection: Connection, *, now: datetime) -> Sequence[str]:
     statement = select(artifacts.c.digest).where(
         artifacts.c.created_at < now - ORPHAN_GRACE,
         artifacts.c.digest.not_in(select(checkpoints.c.digest)),
+        artifacts.c.digest.not_in(select(checkpoints.c.waiting).where(checkpoints.c.waiting.is_not(None))),
         artifacts.c.digest.not_in(select(versions.c.digest)),
         artifacts.c.digest.not_in(select(versions.c.waiting).where(versions.c.waiting.is_not(None))),
     )
@@ -52,9 +53,11 @@ def unknown(connection: Connection, digests: Sequence[str]) -> Sequence[str]:
 
 
 def _thin_checkpoints(connection: Connection, lineage: LineageId, *, now: datetime) -> int:
-    statement = select(checkpoints.c.id, checkpoints.c.created_at).where(checkpoints.c.lineage == lineage)
+    columns = (checkpoints.c.id, checkpoints.c.created_at, checkpoints.c.waiting)
+    statement = select(*columns).where(checkpoints.c.lineage == lineage)
     found = connection.execute(statement.order_by(checkpoints.c.sequence.desc())).all()
     keep = kept([row.created_at for row in found], now=now)
+    keep |= leading(keep, [row.created_at for row in found if row.waiting])
     gone = [row.id for row in found if row.created_at not in keep]
     for start in range(0, len(gone), MOST_ORPHANS):
         connection.execute(delete(checkpoints).where(checkpoints.c.id.in_(gone[start : start + MOST_ORPHANS])))

@@ -67,6 +67,7 @@ def checkpoint(row: Row[Any]) -> Checkpoint:
         row.learned,
         row.metrics,
         row.created_at,
+        row.waiting,
     )
 
 

@@ -141,6 +141,7 @@ checkpoints = Table(
     Column("learned", BigInteger, nullable=False),
     Column("metrics", JSON, nullable=False),
     Column("created_at", Moment, nullable=False),
+    Column("waiting", String(64), nullable=True),
     UniqueConstraint("lineage", "sequence"),
 )
 

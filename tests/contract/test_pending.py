@@ -1,19 +1,34 @@
 """What the registry promises of events that wait for labels and of predictions to be sent, on both databases."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import select
 
 from service.domain.pending import Outgoing, WaitingRow, WaitingRows
-from service.domain.registry import Lease, LineageId, Origin, Role, VersionKind
-from service.errors import LeaseLostError
+from service.domain.registry import Lease, LineageId, Origin, Role, SealedBytes, VersionKind
+from service.domain.replaying import Beginning, Plan, Promotion
+from service.errors import LeaseLostError, NotFoundError
 from service.learning.waiters import EVENT, LABEL
+from service.storage import pending as storage
 from service.storage import tables
 from service.storage.pending import COMMITS_KEPT, MOST_KEYS
 from service.storage.registry import Registry
-from tests.contract.registry_values import NAME, commit, count, founded, leased, succession, totals
+from tests.contract.registry_values import (
+    NAME,
+    aged,
+    commit,
+    count,
+    digest,
+    founded,
+    leased,
+    state,
+    succession,
+    totals,
+)
 
 NEVER = -(2**62)
 PREDICTED = Outgoing("told", [(b"k1", b"v1"), (b"k2", b"\x00\xff")])
@@ -248,6 +263,74 @@ class TestOutbox:
         with pytest.raises(LeaseLostError):
             registry.checkpoints.commit(commit(lease, 1, data=b"other", outgoing=PREDICTED))
         assert count(registry, "outbox") == 1
+
+
+class TestSets:
+    """All that waits at one moment."""
+
+    def test_it_is_of_the_moment(self, open_one: Callable[[], Registry], monkeypatch: pytest.MonkeyPatch) -> None:
+        """What another connection commits while the set is read is not in it, what waited is, whatever became of it."""
+        monkeypatch.setattr(storage, "AT_ONCE", 3)
+        registry, writer = open_one(), open_one()
+        lease = leased(registry)
+        committed(registry, lease, 1, changes([row(b"i%d" % number) for number in range(8)]))
+        committed(registry, lease, 2, changes([row(b"i8")], [b"i0"]))
+        with registry.pending.whole(lease.lineage) as chunks:
+            committed(writer, lease, 3, changes([row(b"i9"), row(b"i5", payload=b"anew")], [b"i1", b"i7"]))
+            found = [*chunks]
+        assert [len(chunk) for chunk in found] == [3, 3, 2]
+        assert [one for chunk in found for one in chunk] == [row(b"i%d" % number) for number in range(1, 9)]
+        with registry.pending.whole(lease.lineage) as chunks:
+            assert {one.key for chunk in chunks for one in chunk} == {
+                b"i%d" % number for number in (2, 3, 4, 5, 6, 8, 9)
+            }
+
+    @pytest.mark.parametrize("size", [10, 300_000], ids=["in a row", "in a file"])
+    def test_it_is_kept_beside_its_checkpoint(self, registry: Registry, size: int) -> None:
+        """By whoever has the lease, and with the checkpoint; without it, it is collected."""
+        lease = leased(registry)
+        kept, late = (SealedBytes(digest(data * size), data * size) for data in (b"k", b"l"))
+        for sequence in (1, 2):
+            committed(registry, lease, sequence, None)
+        registry.pending.keep(lease, 1, kept)
+        registry.pending.keep(lease, 7, late)
+        found = {one.sequence: one.waiting for one in registry.checkpoints.newest_first(lease.lineage)}
+        assert found == {0: None, 1: kept.digest, 2: None}
+        with pytest.raises(LeaseLostError):
+            registry.pending.keep(replace(lease, epoch=lease.epoch + 1), 2, late)
+        aged(registry, "artifacts", timedelta(hours=1))
+        registry.checkpoints.thin(lease, keep_scores_s=1e9)
+        assert registry.history.artifact(kept.digest) == kept.artifact
+        with pytest.raises(NotFoundError):
+            registry.history.artifact(late.digest)
+
+    def test_it_stays_while_a_checkpoint_needs_it(self, registry: Registry) -> None:
+        """Thinning keeps, for each checkpoint that it keeps, the newest one before it that has a set."""
+        lease = leased(registry)
+        for sequence in range(1, 31):
+            committed(registry, lease, sequence, None)
+            if sequence in (3, 4, 5, 6):
+                registry.pending.keep(lease, sequence, SealedBytes(digest(b"%d" % sequence), b"%d" % sequence))
+            if sequence == 5:
+                aged(registry, "checkpoints", timedelta(hours=7))
+        aged(registry, "checkpoints", timedelta(hours=1, minutes=1))
+        registry.checkpoints.thin(lease, keep_scores_s=1e9)
+        after = registry.checkpoints.newest_first(lease.lineage)
+        assert [one.sequence for one in after if one.waiting] == [6, 5]
+
+    def test_a_version_has_it(self, registry: Registry) -> None:
+        """Of a rollback what its predecessor had left waiting, of a replay what its last checkpoint keeps."""
+        lease = leased(registry)
+        left = SealedBytes(digest(b"left"), b"left")
+        version, after = registry.changes.succeed(succession(lease, waiting=left))
+        assert (version.waiting, registry.history.artifact(digest(b"left"))) == (left.digest, b"left")
+        plan = Plan(after.lineage, after.lineage, "version 2", [], {"name": NAME})
+        beginning = Beginning(NAME, plan, version.number, state(b"again"), (), Origin("test"), [row(b"sa")])
+        lineage = registry.replays.begin(beginning).id
+        held = registry.leases.acquire(lineage, holder="replayer", ttl_s=60)
+        registry.pending.keep(held, 0, SealedBytes(digest(b"then"), b"then"))
+        promoted, _ = registry.replays.promote(Promotion(after, NAME, lineage, {}, Origin("test"), {}))
+        assert promoted.waiting == digest(b"then")
 
 
 def test_rows_name_the_lineage_that_wrote_them(registry: Registry) -> None:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from service.domain.ancestry import Ancestor, routes
+from service.domain.ancestry import Ancestor, footings, routes
 from service.domain.events import TopicPartition
 from service.domain.exclusion import Stretch, TimeRange, parsed, shown
 from service.domain.position import Position, Run
@@ -111,3 +111,20 @@ def test_the_newest_clean_ancestor(
     best = routes(candidates, order, holes=holes)[0]
     assert best.ancestor.name == name
     assert best.runs == rest
+
+
+@pytest.mark.parametrize(
+    ("wanted", "flow", "names"),
+    [
+        (LATE, [1], ["at 0", "at 20", "at 40", "at 60"]),
+        (EARLY, [1], ["at 0", "at 20"]),
+        # A restored line goes on with nothing of the line that it came from, a replayed one with all that it shares.
+        (AFTER, [2], ["restored", "after"]),
+        (REPLAYED, [3, 1], ["at 0", "at 20", "replayed"]),
+        (INITIAL, [1], ["at 0"]),
+    ],
+)
+def test_what_leads_up_to_a_state(wanted: Ancestor, flow: list[int], names: list[str]) -> None:
+    """States of the same flow that are a beginning of it, oldest first; itself the last."""
+    known = [*LINE, RESTORED, AFTER, REPLAYED]
+    assert [one.name for one in footings(wanted, known, flow=[LineageId(one) for one in flow])] == names

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.domain.ladder import NEWEST, RUNGS, kept
+from service.domain.ladder import NEWEST, RUNGS, kept, leading
 
 NOW = datetime(2026, 5, 17, 12, 30, 15, tzinfo=UTC)
 
@@ -60,3 +60,19 @@ def test_a_month_of_checkpoints_a_minute() -> None:
     """A minute apart for a month, they are thinned to some tens."""
     times = [NOW - timedelta(minutes=n) for n in range(45 * 24 * 60)]
     assert 100 < len(kept(times, now=NOW)) < 130
+
+
+@given(AGES, st.sets(st.integers(0, 119)))
+def test_each_that_is_kept_is_led_up_to(ages: list[int], having: set[int]) -> None:
+    """The newest set before each kept moment stays, no other one does, and thinning again changes nothing."""
+    times = moments(ages)
+    sets = [time for place, time in enumerate(times) if place in having]
+    keep = kept(times, now=NOW)
+    found = leading(keep, sets)
+    for time in keep:
+        before = [one for one in sets if one <= time]
+        assert not before or max(before) in found
+    assert len(found) <= len(keep)
+    assert leading(keep | found, [one for one in sets if one in keep | found]) >= found
+    again = kept([time for time in times if time in keep | found], now=NOW)
+    assert leading(again, sets) <= found | keep
