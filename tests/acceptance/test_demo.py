@@ -9,33 +9,50 @@ from pathlib import Path
 import pytest
 
 from service import config
-from service.cli.demo import MISLED, SOUND, SOUND_AGAIN
 from tests.acceptance.test_metric_history import BRAILLE, colours
+
+LONGEST_S = 180
+"""Two minutes, and what a test that runs beside it may take."""
 
 
 @pytest.mark.slow
 def test_the_demonstration(tmp_path: Path) -> None:
-    """Under 90 seconds it learns, is killed, comes back, is misled and rolled back, and leaves its configuration."""
+    """The whole loop within two minutes: killed, left behind, replaced, misled, rolled back; it leaves its configuration."""
     began = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-m", "service", "demo", "--folder", str(tmp_path)],
         capture_output=True,
         text=True,
-        timeout=150,
+        timeout=240,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert time.monotonic() - began < 90
+    assert time.monotonic() - began < LONGEST_S
     text = " ".join(done.stdout.split())
-    for told in ("snapshot: version 2", "SIGKILL", "learning again", "opposite", "version 3 takes over"):
-        assert told in text
-    total, left_out = SOUND + MISLED + SOUND_AGAIN, MISLED
-    assert f"{total - left_out:,} of {total:,} events learned, once each, and {left_out:,} left out" in text
-    sound, misled, again = (float(one) for one in re.findall(r"accuracy (0\.\d+)", text))
-    assert sound > 0.85
-    assert again > 0.85
+    told = (
+        "snapshot: version 2",
+        "SIGKILL",
+        "learning again",
+        "the world changes",
+        "crosses 0.700",
+        "the trainer asks for job 1: drift",
+        "version 3 challenges",
+        "version 3 takes over",
+        "probation is over",
+        "a burst of wrong labels",
+        "has learned the lie",
+        "version 4 takes over: it has never seen the burst",
+    )
+    assert [one for one in told if one not in text] == []
+    assert [text.index(one) for one in told] == sorted(text.index(one) for one in told)
+    fallen, before = (
+        float(one) for one in re.search(r"accuracy (0\.\d+) crosses 0\.700, it was (0\.\d+)", text).groups()
+    )
+    assert fallen < 0.7 < before
+    misled, sound = (float(one) for one in re.search(r"accuracy (0\.\d+), it was (0\.\d+): the model", text).groups())
+    (again,) = (float(one) for one in re.findall(r"accuracy (0\.\d+) again", text))
     assert misled < 0.75
-    assert "a burst of wrong labels" in text
+    assert min(sound, again) > 0.85
     assert len(BRAILLE.findall(done.stdout)) > 100
     assert colours(tmp_path / "accuracy.png") > 20
     assert f"cd {tmp_path} &&" in text

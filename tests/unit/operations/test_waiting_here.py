@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from service.bootstrap.wiring import build_estimator
 from service.domain.events import Event, Truth
-from service.learning.learner import Learner, continued
+from service.learning.learner import Learner
+from service.learning.lineage_state import continued
 from service.operations import waiting_here
 from service.operations.waiting_here import WaitingHere
 from service.operations.waiting_set import pack, unpack
