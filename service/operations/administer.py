@@ -16,6 +16,7 @@ from service.domain.registry import (
     Json,
     Lease,
     Role,
+    SealedBytes,
     SealedState,
     Snapshot,
     Succession,
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger(__name__)
 
+MOST_AT_ONCE = 50_000
+"""So many waiting events are sealed in a fraction of a second."""
 CARRIED_OVER = frozenset(
     {"checkpoint", "guard", "dedupe", "dead_letters", "drift", "pending", "predictions", "promote", "retrain", "scores"}
 )
@@ -236,10 +239,18 @@ def _succeed(services: Services, command: Command, lease: Lease, *, change: _Cha
             evidence=change.evidence,
             outcome=change.outcome,
             registers=change.registers,
-            waiting=sealed_waiting(services, lease, change.spec, position=change.state.position),
+            waiting=_sealed_at_once(services, lease, change),
             lease_ttl_s=services.lease_ttl_s,
         )
     )
+
+
+def _sealed_at_once(services: Services, lease: Lease, change: _Change) -> SealedBytes | None:
+    """What waits, where that is quickly done: learning stands still. Else it is kept beside the first checkpoint."""
+    labels = change.state.metrics.get("labels", {})
+    if labels.get("pending", 0) + labels.get("waiting", 0) > MOST_AT_ONCE:
+        return None
+    return sealed_waiting(services, lease, change.spec, position=change.state.position)
 
 
 def _newest(services: Services, lease: Lease) -> Checkpoint:

@@ -18,6 +18,7 @@ from river import datasets
 
 from service.bootstrap import App
 from service.domain.registry import Checkpoint, CommandKind, Origin, VersionKind
+from service.operations import administer
 from service.operations.choose import Chosen, chosen
 from service.operations.plan_replay import Outlook, Wish, begin, outlook, summary
 from service.operations.replay import replay
@@ -154,8 +155,10 @@ def test_a_window_is_left_out_behind_a_checkpoint(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_from_a_restored_line(tmp_path: Path) -> None:
-    """What a restoring rollback has left waiting belongs to its version, and to all that came of it."""
+@pytest.mark.parametrize("most", [administer.MOST_AT_ONCE, 0], ids=["few wait", "many wait"])
+def test_from_a_restored_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    """What a restoring rollback has left waiting belongs to its version, or to its first checkpoint, and to all after."""
+    monkeypatch.setattr(administer, "MOST_AT_ONCE", most)
     deployment = Deployment(tmp_path, MODEL)
     before_it, *after_it = parts(records())[1:]
     learn(deployment, before_it)
@@ -168,8 +171,11 @@ def test_from_a_restored_line(tmp_path: Path) -> None:
     with deployment.app() as app:
         version = app.registry.history.versions("phishing")[-1]
         assert (version.kind, version.number) == (VersionKind.ROLLBACK, 2)
+        assert (version.waiting is not None) is (most > 0)
         states = kept(app)[:-1]
-        goals = [chosen(app.services, "phishing", to=2, at=None), *(at(app, one.created_at) for one in states[1::3])]
+        named = [chosen(app.services, "phishing", to=2, at=None)] if most else []
+        goals = [*named, *(at(app, one.created_at) for one in states[1::3])]
+        assert len(goals) > 1
         for goal in goals:
             found = replayed(app, Wish(begin_with=goal))
             assert found.route.ancestor.lineage == version.lineage
