@@ -102,7 +102,7 @@ def _asked(found: Situation) -> tuple[Cause | None, tuple[str, str]]:
     if found.cron_due:
         return Cause.CRON, ("cron", f"the schedule {found.spec.cron!r} asks for it")
     drifting = [one for one in found.readings if one.drifts]
-    shown = ", ".join(map(str, found.readings)) or "there is no monitor"
+    shown = ", ".join(map(str, found.readings)) or "none of them has a value yet"
     if not drifting:
         return None, ("quiet", f"no monitor sees drift: {shown}")
     if found.spec.when == "all" and len(drifting) < len(found.readings):

@@ -30,7 +30,7 @@ def job(state: JobState, *, ended_s_ago: float | None = None, learned: int = 0) 
 CASES: list[tuple[str, dict[str, Any], str, str]] = [
     ("a new drift", {}, "drift", "errors drift at 0.4 of 0.3"),
     ("no policy", {"spec": None}, "no_policy", "headrace job start m"),
-    ("no monitor", {"readings": []}, "quiet", "there is no monitor"),
+    ("no monitor", {"readings": []}, "quiet", "none of them has a value yet"),
     ("quiet", {"readings": [QUIET]}, "quiet", "age quiet at 0.1 of 0.25"),
     ("a warning", {"readings": [replace(DRIFT, state=MonitorState.WARNING, signal=2)]}, "quiet", "warning"),
     ("answered", {"readings": [replace(DRIFT, answered=3)]}, "answered", "answered before"),
