@@ -1,6 +1,8 @@
 """Labelled training data from the archive: a window, without exclusions and duplicates, labels joined by id."""
 
+from collections.abc import Iterable
 from dataclasses import replace
+from typing import cast
 
 import polars as pl
 
@@ -16,6 +18,7 @@ from service.operations.services import Services
 from service.operations.window import LABEL, Ask, Backwards, Window, chosen, ends_of, excluded, read_window
 from service.ports import ArchiveFrames
 
+FEW = 4096
 _PLAIN = ("topic", "partition", "offset", "ts", "label_ts", *IDS, *GROUPS, "weight", "y")
 
 
@@ -53,7 +56,7 @@ def load(frames: ArchiveFrames, spec: ModelSpec, ask: Ask) -> TrainingData:
     )
     if kept.is_empty():
         raise _nothing_left(spec, counts)
-    begin = Position({**firsts(window.events), **firsts(_belonging(labels, events))})
+    begin = Position({**_first_events(window), **_first_labels(labels, events, ends.offsets)})
     return TrainingData(spec.task, kept, counts, Position({**window.end.offsets, **ends.offsets}), begin)
 
 
@@ -63,12 +66,34 @@ def firsts(rows: pl.DataFrame) -> dict[TopicPartition, int]:
     return {TopicPartition(topic, partition): offset for topic, partition, offset in least.iter_rows()}
 
 
-def _belonging(labels: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
-    """Labels of a topic of their own that name one of these events."""
-    if labels.is_empty() or labels.item(0, "topic") == events.item(0, "topic"):
-        return labels.clear()
-    key = key_of(events, labels)
-    return labels.join(events.select(key.alias("key")).unique(), left_on=key, right_on="key", how="semi")
+def _first_events(window: Window) -> dict[TopicPartition, int]:
+    """Of each partition; where there is one, nothing needs to be grouped."""
+    if len(window.places) > 1:
+        return firsts(window.events)
+    least = window.events.get_column("offset").min()
+    return dict.fromkeys(window.places, cast("int", least))
+
+
+def _first_labels(
+    labels: pl.DataFrame, events: pl.DataFrame, places: Iterable[TopicPartition]
+) -> dict[TopicPartition, int]:
+    """Of each partition of a topic of labels the first offset that names one of these events."""
+    key = key_of(events, labels).alias("key")
+    known = events.select(key).to_series()
+    found = {at: _first_of(known, chosen(labels, pl.col("partition") == at.partition), key) for at in places}
+    return {at: offset for at, offset in found.items() if offset is not None}
+
+
+def _first_of(known: pl.Series, part: pl.DataFrame, key: pl.Expr) -> int | None:
+    """The first offset with a known key; looks at more and more rows, since mostly the very first have one."""
+    first, count = 0, FEW
+    while first < part.height:
+        some = part.slice(first, count).select("offset", key)
+        named = known.filter(known.is_in(some.get_column("key").implode()))
+        if len(named):
+            return int(some.filter(pl.col("key").is_in(named.implode())).item(0, "offset"))
+        first, count = first + count, count * 4
+    return None
 
 
 def _once(events: pl.DataFrame) -> pl.DataFrame:
@@ -84,7 +109,7 @@ def _labels(frames: ArchiveFrames, spec: ModelSpec, ask: Ask, window: Window) ->
     ends = ends_of(frames, [str(spec.labels)], ask)
     oldest_ms = int(window.events.item(0, "ts") - spec.label_ttl * 1000)
     pieces = Backwards(frames, ends).take(rows=0, since_ms=oldest_ms)
-    rows = frames.read(pieces)
+    rows = frames.read(pieces[::-1])
     return chosen(rows, (pl.col("kind") == LABEL) & ~excluded(ask.exclusions)), Position(ends)
 
 

@@ -43,6 +43,8 @@ class Window:
     excluded: int
     undecodable: int
     end: Position
+    places: frozenset[TopicPartition]
+    """Where its events may stand."""
 
 
 @dataclass
@@ -100,7 +102,7 @@ def read_window(frames: ArchiveFrames, spec: ModelSpec, ask: Ask) -> Window:
         raise _empty(spec, ask)
     if backwards.border is None:
         _require_reach(spec, ask.window, events, begins={at: one.start for at, one in held.items()})
-    return _cut(rows, events, ask, Position(ends))
+    return _cut(rows, events, ask, end=Position(ends), places=frozenset(piece.at for piece in taken))
 
 
 def ends_of(frames: ArchiveFrames, topics: Sequence[str], ask: Ask) -> dict[TopicPartition, int]:
@@ -157,7 +159,9 @@ def _enough(events: pl.DataFrame, window: WindowSpec, border: Border) -> bool:
     return events.height >= window.events and events.select(ORDER[:3]).row(-window.events) >= border
 
 
-def _cut(rows: pl.DataFrame, events: pl.DataFrame, ask: Ask, end: Position) -> Window:
+def _cut(
+    rows: pl.DataFrame, events: pl.DataFrame, ask: Ask, *, end: Position, places: frozenset[TopicPartition]
+) -> Window:
     since_ms = _since_ms(events, ask.window)
     inside = events.tail(ask.window.events) if ask.window.events else events.filter(pl.col("ts") >= since_ms)
     marked = rows.with_columns(excluded(ask.exclusions).alias("hidden"))
@@ -167,7 +171,7 @@ def _cut(rows: pl.DataFrame, events: pl.DataFrame, ask: Ask, end: Position) -> W
         others = others.join(begins, on=["topic", "partition"]).filter(pl.col("offset") >= pl.col("begin"))
     hidden = int(others.get_column("hidden").sum())
     labels = marked.filter((pl.col("kind") == LABEL) & ~pl.col("hidden"))
-    return Window(inside, labels, hidden, others.height - hidden, end)
+    return Window(inside, labels, hidden, others.height - hidden, end, places)
 
 
 def _require_reach(
