@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from service.bootstrap import archive
+from service.bootstrap.heap import settle
 from service.bootstrap.wiring import build_estimator, environment, failpoint, services_of
 from service.config import Settings
 from service.domain.archive import ArchivedTopic, Brought
@@ -73,6 +74,7 @@ class App:
         if not specs:
             msg = "found no models in the configuration, expected at least one under `models:`; see `headrace init`"
             raise ConfigurationError(msg)
+        settle()
         services = replace(self.services, holder=str(Holder.current(nonce=nonce)))
         return Host(services, specs, options, stop)
 

@@ -36,3 +36,30 @@ def test_free_pages_go_back() -> None:
 def test_not_too_often() -> None:
     """Asked again soon, it does nothing."""
     assert freed(60.0)[1] < 5_000_000
+
+
+SETTLED = """
+import ctypes, sys, threading
+from service.bootstrap.heap import settle
+
+class Use(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_size_t) for name in ("arena", "a", "b", "hblks", "hblkhd", "c", "d", "e", "f", "g")]
+
+library = ctypes.CDLL(None)
+library.mallinfo2.restype = Use
+if sys.argv[1] == "settled":
+    settle()
+del (large := [bytearray(20_000_000)])[:]  # what glibc learns its own limit from
+before = library.mallinfo2().hblks
+held = [bytearray(1_000_000) for _ in range(20)]
+print(library.mallinfo2().hblks - before)
+"""
+
+
+def test_large_blocks_stay_by_themselves() -> None:
+    """After a large one was freed, glibc would put others of a megabyte between the small ones."""
+    found = [
+        subprocess.run([sys.executable, "-c", SETTLED, how], capture_output=True, text=True, check=True).stdout
+        for how in ("plain", "settled")
+    ]
+    assert [int(one) for one in found] == [0, 20]
