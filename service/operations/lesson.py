@@ -7,7 +7,6 @@ from service.domain.events import Records, Skipped
 from service.domain.exclusion import Stretch
 from service.domain.jobs import Candidate, Job
 from service.domain.order import minus, size
-from service.domain.pending import WaitingRow
 from service.domain.position import Position, Run, merged
 from service.domain.registry import Json, SealedBytes, SealedState
 from service.domain.report import ReportFormat
@@ -15,11 +14,10 @@ from service.domain.specification import ModelSpec
 from service.learning.learner import Learner
 from service.learning.lineage_state import begun
 from service.learning.monitors import Batch
-from service.learning.outcomes import Pending
-from service.learning.waiters import key_of, packed
 from service.operations.history import History
 from service.operations.services import Services
 from service.operations.sieve import Sieve
+from service.operations.waiting_here import WaitingHere
 from service.operations.waiting_set import pack
 from service.ports import Stages
 
@@ -62,8 +60,7 @@ class Lesson:
         estimator, allowed = services.build(spec)
         self._services = services
         self._syllabus = syllabus
-        self._waiting: dict[bytes, WaitingRow] = {}
-        self._order: list[Run] = []
+        self._waiting = WaitingHere()
         self.learner = Learner(spec, Learner.new(spec, estimator), allowed=allowed)
 
     def learn(self, history: History, stages: Stages) -> None:
@@ -75,8 +72,8 @@ class Lesson:
             for found in history.read(run, exclusions=stretches):
                 for item in sieve.pieces(found):
                     if not isinstance(item, Skipped):
-                        self.learner.learn(decoder.decode(item) if isinstance(item, Records) else item)
-                        self._take(self.learner.take_pending())
+                        decoded = decoder.decode(item) if isinstance(item, Records) else item
+                        self._waiting.learn(self.learner, decoded)
                 stages.advance(done + max(found.next_offset - run.first, 0), total)
             done += run.last - run.first
 
@@ -91,7 +88,7 @@ class Lesson:
             "labels": learner.labels(),
         }
         sealed, digest = self._sealed(state)
-        learned = merged(self._order)
+        learned = merged(self._waiting.order)
         before = minus(trained.before, learned) if trained else []
         return Candidate(
             state=SealedState(digest, sealed, self._syllabus.position, learner.counts["learned"], metrics),
@@ -106,7 +103,7 @@ class Lesson:
                 **telling.evidence,
             },
             waiting=self._sealed_waiting(),
-            waiting_rows=list(self._waiting.values()),
+            waiting_rows=self._waiting.rows,
             reports=telling.reports,
         )
 
@@ -116,26 +113,16 @@ class Lesson:
             return self.learner.state()
         if trained.estimator is not None:
             list(self.learner.flush())
-            self._take(self.learner.take_pending())
+            self._waiting.take(self.learner)
         spec, allowed = self._syllabus.spec, self._services.build(self._syllabus.spec)[1]
         state = begun(self.learner.state(), spec, references=trained.references, estimator=trained.estimator)
         self.learner = Learner(spec, state, allowed=allowed)
         return state
 
-    def _take(self, pending: Pending) -> None:
-        self._order += pending.order
-        if pending.waiting is None:
-            return
-        for key in pending.waiting.resolved:
-            self._waiting.pop(key_of(key), None)
-        for key, waiter in pending.waiting.created.items():
-            self._waiting[key_of(key)] = WaitingRow(key_of(key), *packed(waiter))
-
     def _sealed_waiting(self) -> SealedBytes | None:
-        data = pack(iter([list(self._waiting.values())])) if self._waiting else None
-        if data is None:
+        if not self._waiting.rows:
             return None
-        sealed, digest = self._sealed(data)
+        sealed, digest = self._sealed(pack(iter([self._waiting.rows])))
         return SealedBytes(digest, sealed)
 
     def _sealed(self, payload: bytes) -> tuple[bytes, str]:

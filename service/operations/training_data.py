@@ -18,7 +18,7 @@ from service.operations.services import Services
 from service.operations.window import LABEL, Ask, Backwards, Window, chosen, ends_of, excluded, read_window
 from service.ports import ArchiveFrames
 
-FEW = 4096
+FEW, MORE = 1, 64
 _PLAIN = ("topic", "partition", "offset", "ts", "label_ts", *IDS, *GROUPS, "weight", "y")
 
 
@@ -92,7 +92,7 @@ def _first_of(known: pl.Series, part: pl.DataFrame, key: pl.Expr) -> int | None:
         named = known.filter(known.is_in(some.get_column("key").implode()))
         if len(named):
             return int(some.filter(pl.col("key").is_in(named.implode())).item(0, "offset"))
-        first, count = first + count, count * 4
+        first, count = first + count, count * MORE
     return None
 
 

@@ -1,9 +1,10 @@
-"""What waits for the labels of a learner behind which there is no registry, held in memory."""
+"""What a learner behind which there is no registry has learned, and what waits there for its labels."""
 
 from collections.abc import Mapping, Sequence
 
 from service.domain.events import Decoded, EventId
 from service.domain.pending import WaitingRow
+from service.domain.position import Run
 from service.learning.learner import Learner
 from service.learning.outcomes import Outcome, Pending
 from service.learning.waiters import Waiter, id_of, key_of, packed, unpacked
@@ -17,6 +18,7 @@ class WaitingHere:
     def __init__(self, rows: Sequence[WaitingRow] = ()) -> None:
         self._rows = {id_of(row.key): row for row in rows}
         self._swept_at = SWEPT_FIRST
+        self.order: list[Run] = []
 
     @property
     def rows(self) -> list[WaitingRow]:
@@ -26,8 +28,14 @@ class WaitingHere:
     def learn(self, learner: Learner, decoded: Decoded) -> Outcome:
         """Learn one run as if it were committed at once."""
         outcome = learner.learn(decoded, supplied=self._found(learner, decoded))
-        self._take(learner, learner.take_pending())
+        self.take(learner)
         return outcome
+
+    def take(self, learner: Learner) -> None:
+        """What the learner has learned and keeps waiting since the last time."""
+        pending = learner.take_pending()
+        self.order += pending.order
+        self._take(learner, pending)
 
     def _found(self, learner: Learner, decoded: Decoded) -> Mapping[EventId, Waiter]:
         if learner.waiting is None or not self._rows:
