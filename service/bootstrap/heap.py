@@ -5,7 +5,8 @@ import time
 
 EVERY_S = 30.0
 ARENAS = 2
-LARGE_BYTES = 128 * 1024
+LARGE_BYTES = 4 * 1024 * 1024
+"""Less, and the matrices of micro-batches would be mapped anew for each: a quarter of their rate through Kafka."""
 
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
 

@@ -51,13 +51,13 @@ if sys.argv[1] == "settled":
     settle()
 del (large := [bytearray(20_000_000)])[:]  # what glibc learns its own limit from
 before = library.mallinfo2().hblks
-held = [bytearray(1_000_000) for _ in range(20)]
+held = [bytearray(8_000_000) for _ in range(20)]
 print(library.mallinfo2().hblks - before)
 """
 
 
 def test_large_blocks_stay_by_themselves() -> None:
-    """After a large one was freed, glibc would put others of a megabyte between the small ones."""
+    """After a large one was freed, glibc would put others of eight megabytes between the small ones."""
     found = [
         subprocess.run([sys.executable, "-c", SETTLED, how], capture_output=True, text=True, check=True).stdout
         for how in ("plain", "settled")
