@@ -100,8 +100,9 @@ class RollbackStorm:
     def _kill_around(self, rollback: Asked) -> None:
         """Once while a learner carries it out, unless it is done by then, and once after it."""
         begun = re.compile(rf"command_begun +command={rollback.number} ")
+        living = self._learners.living()
         self._until(lambda: begun.search(self.deployment.log()) or self._done(rollback))
-        self._die(WITHIN_S)
+        self._die(WITHIN_S, living)
         self._until(lambda: self._done(rollback))
         if self.chance.random() > RECOVERING:
             self._until(lambda: self._learners.learning)
@@ -126,10 +127,10 @@ class RollbackStorm:
         self.asked.append(wish)
         return self.deployment.start("model", "rollback", "phishing", *options)
 
-    def _die(self, within_s: float) -> None:
-        self._learners.living()
+    def _die(self, within_s: float, living: int | None = None) -> None:
+        living = living or self._learners.living()
         time.sleep(self.chance.uniform(0, within_s))
-        learning = self._learners.kill()
+        learning = self._learners.kill(living)
         self.deaths.append(Death(self.supply.left, learning))
 
     def _until(self, reached: Callable[[], object]) -> None:

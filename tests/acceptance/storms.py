@@ -39,10 +39,14 @@ class Learners:
         wait_until(lambda: learner_of(self._deployment) != self._dead, timeout_s=60, every_s=SOON_S)
         return learner_of(self._deployment)
 
-    def kill(self) -> bool:
-        """SIGKILL the one that lives, and wait until it is gone; whether it had opened its session."""
-        self._dead, learning = self.living(), self.learning
+    def kill(self, pid: int | None = None) -> bool:
+        """SIGKILL the one that lives, at once where its `pid` is known, and wait until it is gone.
+
+        Whether it had opened its session.
+        """
+        self._dead = pid or self.living()
         os.kill(self._dead, signal.SIGKILL)
+        learning = self.learning
         wait_until(lambda: is_gone(self._dead), timeout_s=10, every_s=SOON_S)
         self._deaths += 1
         if self._deaths == DEATHS_OF_A_DAEMON and self._daemon is not None:
