@@ -12,6 +12,7 @@ HeadraceError
 │   └── PositionError       the stream no longer, or not yet, holds the position
 │       ├── BelowStartError
 │       └── PastEndError
+├── ConflictingKeyError     an idempotency key that was used for another request
 ├── NotFoundError           a model, version, topic or dead letter that does not exist
 ├── ArtifactError           stored bytes that cannot be trusted or read
 │   ├── UnsignedError
@@ -75,6 +76,10 @@ class BelowStartError(PositionError):
 
 class PastEndError(PositionError):
     """The log ends before the position: it was truncated or is another one."""
+
+
+class ConflictingKeyError(HeadraceError):
+    """An idempotency key that was used for another request."""
 
 
 class NotFoundError(HeadraceError):

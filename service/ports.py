@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
+from service.domain.access import Grant, Token
+from service.domain.answered import Answered
 from service.domain.archive import Archived, ArchivedTopic, Brought, FileContents, FileFacts
 from service.domain.challenging import Challenger, Coronation, Note, Stage
 from service.domain.events import (
@@ -751,6 +753,42 @@ class Challengers(Protocol):
 
     def promote(self, coronation: Coronation) -> tuple[Version, Lease]:
         """It takes over in one transaction; the lease to go on with. RefusedError, LeaseLostError."""
+        ...
+
+
+class Tokens(Protocol):
+    """Who may ask over HTTP; the secret of a token is told once and kept nowhere."""
+
+    def create(self, grant: Grant, *, actor: str) -> tuple[Token, str]:
+        """The token and its text; RefusedError where one of that name is in force."""
+        ...
+
+    def verify(self, text: str) -> Token | None:
+        """The token of that text, if it is in force; the same work for every text that looks like one."""
+        ...
+
+    def list(self, *, revoked: bool = False) -> Sequence[Token]:
+        """Those in force and expired, oldest first, or all that ever were."""
+        ...
+
+    def revoke(self, which: str, *, actor: str, reason: str) -> Token:
+        """By name or number; NotFoundError names those there are."""
+        ...
+
+
+class Answers(Protocol):
+    """What writes over HTTP were answered, by their idempotency keys."""
+
+    def claim(self, owner: str, key: str, *, request: str) -> Answered | None:
+        """None where it is this caller's to answer; the answer there is; ConflictingKeyError where it is another's."""
+        ...
+
+    def keep(self, owner: str, key: str, answered: Answered) -> None:
+        """The answer of whoever has claimed it."""
+        ...
+
+    def release(self, owner: str, key: str) -> None:
+        """It was not answered for good; the next may try."""
         ...
 
 

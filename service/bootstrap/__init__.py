@@ -11,6 +11,7 @@ from service.bootstrap import archive
 from service.bootstrap.heap import settle
 from service.bootstrap.wiring import build_estimator, environment, failpoint, services_of
 from service.config import Settings
+from service.domain.access import Grant, Token
 from service.domain.archive import ArchivedTopic, Brought
 from service.domain.events import TopicPartition
 from service.domain.exclusion import Exclusion, offsets, times
@@ -30,6 +31,7 @@ from service.operations.choose import chosen
 from service.operations.diff import difference
 from service.operations.exclude import excluded
 from service.operations.excluded_offsets import as_offsets
+from service.operations.grant import grant_token
 from service.operations.host import Host, LearnOptions
 from service.operations.metric_history import metric_history
 from service.operations.prune import prune
@@ -117,6 +119,10 @@ class App:
     def excluded(self, model: str, stretches: Sequence[str]) -> list[Exclusion]:
         """FROM..TO as they are written; ConfigurationError."""
         return excluded(self.services, model, stretches)
+
+    def create_token(self, grant: Grant, *, actor: str) -> tuple[Token, str]:
+        """The token and its text, which cannot be had again."""
+        return grant_token(self.registry.models, self.registry.tokens, grant, actor=actor)
 
     def export(self, model: str, number: int) -> bytes:
         """A version as the bytes of a file."""

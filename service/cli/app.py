@@ -5,7 +5,7 @@ from typing import NoReturn
 
 import typer
 
-from service.cli import deadletter, drift, exclusion, job, model, registry, run, setup, stream
+from service.cli import deadletter, drift, exclusion, job, model, registry, run, setup, stream, token
 from service.cli.archive import archive
 from service.cli.demo import demo
 from service.cli.leaving import leave
@@ -36,6 +36,7 @@ app.add_typer(job.app, name="job", help="Training jobs.")
 app.add_typer(exclusion.app, name="exclusion", help="What a model must not learn.")
 app.add_typer(drift.app, name="drift", help="What monitors see, and how far they can be trusted.")
 app.add_typer(deadletter.app, name="deadletter", help="Refused events.")
+app.add_typer(token.app, name="token", help="Who may ask over HTTP.")
 app.add_typer(registry.app, name="registry", help="The registry's tables and artifacts.")
 
 

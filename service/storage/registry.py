@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from service.domain.archive import ArchiveStep
 from service.domain.registry import CheckpointStep
+from service.ports import ArtifactStore
 from service.storage import upgrade
+from service.storage.answers import SqlAnswers
 from service.storage.archives import SqlArchives
 from service.storage.artifacts import open_artifacts
 from service.storage.challengers import SqlChallengers
@@ -27,6 +29,7 @@ from service.storage.replays import SqlReplays
 from service.storage.reports import SqlReports
 from service.storage.signals import SqlSignals
 from service.storage.signing import Signer
+from service.storage.tokens import SqlTokens
 from service.storage.trainers import SqlTrainers
 
 
@@ -55,6 +58,8 @@ class Registry:
     challengers: SqlChallengers
     reports: SqlReports
     signals: SqlSignals
+    tokens: SqlTokens
+    answers: SqlAnswers
 
 
 @contextmanager
@@ -71,28 +76,41 @@ def open_registry(
     database = Database(url)
     store = open_artifacts(artifacts, reached=reached)
     try:
-        yield Registry(
-            database=database,
-            signer=Signer(key, environment=environment),
-            models=SqlModels(database, store),
-            history=SqlHistory(database, store),
-            leases=SqlLeases(database),
-            checkpoints=SqlCheckpoints(database, store, reached=reached),
-            changes=SqlChanges(database, store),
-            commands=SqlCommands(database),
-            dead_letters=SqlDeadLetters(database),
-            pending=SqlPending(database, store),
-            outbox=SqlOutbox(database),
-            exclusions=SqlExclusions(database),
-            replays=SqlReplays(database, store),
-            archives=SqlArchives(database, reached=reached),
-            jobs=SqlJobs(database),
-            job_runs=SqlJobRuns(database, store),
-            openings=SqlOpenings(database),
-            trainers=SqlTrainers(database),
-            challengers=SqlChallengers(database),
-            reports=SqlReports(database),
-            signals=SqlSignals(database),
-        )
+        yield _over(database, store, Signer(key, environment=environment), key=key, reached=reached)
     finally:
         database.close()
+
+
+def _over(
+    database: Database,
+    store: ArtifactStore,
+    signer: Signer,
+    *,
+    key: bytes,
+    reached: Callable[[CheckpointStep | ArchiveStep], None],
+) -> Registry:
+    return Registry(
+        database=database,
+        signer=signer,
+        models=SqlModels(database, store),
+        history=SqlHistory(database, store),
+        leases=SqlLeases(database),
+        checkpoints=SqlCheckpoints(database, store, reached=reached),
+        changes=SqlChanges(database, store),
+        commands=SqlCommands(database),
+        dead_letters=SqlDeadLetters(database),
+        pending=SqlPending(database, store),
+        outbox=SqlOutbox(database),
+        exclusions=SqlExclusions(database),
+        replays=SqlReplays(database, store),
+        archives=SqlArchives(database, reached=reached),
+        jobs=SqlJobs(database),
+        job_runs=SqlJobRuns(database, store),
+        openings=SqlOpenings(database),
+        trainers=SqlTrainers(database),
+        challengers=SqlChallengers(database),
+        reports=SqlReports(database),
+        signals=SqlSignals(database),
+        tokens=SqlTokens(database, key),
+        answers=SqlAnswers(database),
+    )

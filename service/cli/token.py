@@ -1,0 +1,75 @@
+"""`headrace token`."""
+
+import sys
+from typing import Annotated, Any
+
+import typer
+from pydantic import TypeAdapter, ValidationError
+
+from service.cli.context import ConfigOption, JsonOption, actor, err, opened, say, show
+from service.domain.access import AccessRole, Grant
+from service.domain.written import Duration
+
+app = typer.Typer(no_args_is_help=True)
+COLUMNS = ("id", "name", "role", "models", "begins_with", "created_at", "expires_at", "used_at", "revoked_at")
+
+
+def _lifetime(text: str) -> float:
+    try:
+        return float(TypeAdapter(Duration).validate_python(text))
+    except ValidationError as error:
+        msg = f"found {text!r}, expected a time such as 30d or 12h"
+        raise typer.BadParameter(msg) from error
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Option(help="What the audit will call who uses it.")],
+    role: Annotated[AccessRole, typer.Option(help="What it allows.")],
+    models: Annotated[str | None, typer.Option(metavar="A,B", help="Only these models.")] = None,
+    expires: Annotated[
+        float | None, typer.Option(parser=_lifetime, metavar="TIME", help="How long it is good, such as 30d.")
+    ] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a token and print it; it cannot be shown again."""
+    scope = None if models is None else frozenset(one.strip() for one in models.split(",") if one.strip())
+    with opened(config) as app_:
+        found, text = app_.create_token(Grant(name, role, scope, expires), actor=actor())
+        if as_json:
+            show({**found.to_json(), "token": text}, as_json=True)
+            return
+        sys.stdout.write(f"{text}\n")
+        until = f"until {found.expires_at:%Y-%m-%d %H:%M} UTC" if found.expires_at else "until it is revoked"
+        err.print(f"token {found.id}, {found.name}, {found.role}, is good {until}; this text is not kept", markup=False)
+
+
+@app.command("list")
+def list_(
+    config: ConfigOption = None,
+    every: Annotated[bool, typer.Option("--all", help="Those that were revoked, too.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Tokens, without their secrets."""
+    with opened(config) as app_:
+        rows = [_row(one.to_json(), as_json=as_json) for one in app_.registry.tokens.list(revoked=every)]
+        show(rows, as_json=as_json, columns=COLUMNS)
+
+
+@app.command()
+def revoke(
+    which: Annotated[str, typer.Argument(metavar="NAME|ID", help="The token's name or number.")],
+    config: ConfigOption = None,
+    reason: Annotated[str, typer.Option(help="Why, for the audit.")] = "",
+) -> None:
+    """Have a token be good no more; servers know it within seconds."""
+    with opened(config) as app_:
+        found = app_.registry.tokens.revoke(which, actor=actor(), reason=reason)
+        say(f"token {found.id}, {found.name}, is revoked")
+
+
+def _row(found: dict[str, Any], *, as_json: bool) -> dict[str, Any]:
+    if as_json:
+        return found
+    return {**found, "models": "all" if found["models"] is None else ", ".join(found["models"])}

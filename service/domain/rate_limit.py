@@ -1,0 +1,31 @@
+"""How often each of many may ask: a token bucket each, of the newest."""
+
+from collections import OrderedDict
+from collections.abc import Hashable
+
+
+class RateLimit:
+    """`rate` requests a second each, with as many at once as come in a second, at least one.
+
+    The table has a bound: whoever was longest away begins anew.
+    """
+
+    def __init__(self, rate: float, *, most: int = 10_000) -> None:
+        self._rate = rate
+        self._burst = max(rate, 1.0)
+        self._most = most
+        self._buckets: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()
+
+    def take(self, who: Hashable, *, now_s: float) -> float:
+        """0.0 where it may; otherwise in how many seconds it may."""
+        left, since = self._buckets.pop(who, (self._burst, now_s))
+        left = min(left + max(now_s - since, 0.0) * self._rate, self._burst)
+        wait_s = 0.0 if left >= 1.0 else (1.0 - left) / self._rate
+        self._buckets[who] = (left - 1.0 if wait_s == 0.0 else left, now_s)
+        if len(self._buckets) > self._most:
+            self._buckets.popitem(last=False)
+        return wait_s
+
+    def __len__(self) -> int:
+        """Of how many it knows."""
+        return len(self._buckets)

@@ -1,0 +1,83 @@
+"""Answers by idempotency key, over SQLite and PostgreSQL."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import update
+
+from service.domain.answered import Answered
+from service.errors import ConflictingKeyError, RefusedError
+from service.storage import answers as module
+from service.storage.access_tables import answers
+from service.storage.registry import Registry
+from tests.contract.registry_values import count
+
+MADE = Answered("a" * 64, 201, {"location": "/x"}, b'{"id":1}')
+
+
+def test_the_first_answer_is_given_again(registry: Registry) -> None:
+    """The same key with the same request gets the answer there is, of its owner only."""
+    assert registry.answers.claim("ann", "k", request=MADE.request) is None
+    registry.answers.keep("ann", "k", MADE)
+    assert registry.answers.claim("ann", "k", request=MADE.request) == MADE
+    assert registry.answers.claim("bob", "k", request=MADE.request) is None
+
+
+def test_a_key_is_for_one_request(registry: Registry) -> None:
+    """Another request under it is refused."""
+    registry.answers.claim("ann", "k", request=MADE.request)
+    registry.answers.keep("ann", "k", MADE)
+    with pytest.raises(ConflictingKeyError):
+        registry.answers.claim("ann", "k", request="b" * 64)
+
+
+def test_what_is_being_answered_is_not_done_twice(registry: Registry) -> None:
+    """A second request meanwhile is told to wait; when the first was let go, it may."""
+    registry.answers.claim("ann", "k", request=MADE.request)
+    with pytest.raises(RefusedError, match="still being answered"):
+        registry.answers.claim("ann", "k", request=MADE.request)
+    registry.answers.release("ann", "k")
+    assert registry.answers.claim("ann", "k", request=MADE.request) is None
+
+
+def test_one_of_many_at_once_may(open_one: Callable[[], Registry]) -> None:
+    """Of twelve that claim a key at once, on three connections, one is to answer."""
+    registries = [open_one() for _ in range(3)]
+
+    def claimed(number: int) -> bool:
+        try:
+            return registries[number % 3].answers.claim("ann", "k", request=MADE.request) is None
+        except RefusedError:
+            return False
+
+    with ThreadPoolExecutor(12) as pool:
+        assert sum(pool.map(claimed, range(12))) == 1
+
+
+@pytest.mark.parametrize(("age", "settled"), [(module.KEPT, True), (module.BEGUN, False)])
+def test_old_keys_are_free_again(registry: Registry, age: timedelta, settled: bool) -> None:
+    """An answer is kept for a day, and a request whose process died for minutes."""
+    registry.answers.claim("ann", "k", request=MADE.request)
+    if settled:
+        registry.answers.keep("ann", "k", MADE)
+    with registry.database.writing() as connection:
+        past = registry.database.now(connection) - age - timedelta(seconds=1)
+        connection.execute(update(answers).values(created_at=past))
+    assert registry.answers.claim("ann", "k", request="b" * 64) is None
+
+
+def test_few_are_kept(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table has a bound."""
+    monkeypatch.setattr(module, "MOST", 5)
+    for number in range(12):
+        registry.answers.claim("ann", f"{number}", request=MADE.request)
+    assert count(registry, "answers") <= 6
+
+
+def test_a_large_answer_is_not_kept(registry: Registry) -> None:
+    """Its key is free again."""
+    registry.answers.claim("ann", "k", request=MADE.request)
+    registry.answers.keep("ann", "k", Answered(MADE.request, 200, {}, b"x" * (module.MOST_BYTES + 1)))
+    assert registry.answers.claim("ann", "k", request=MADE.request) is None
