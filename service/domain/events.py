@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple, TypeAlias
 
@@ -43,6 +43,7 @@ class Reason(StrEnum):
     NEW_FEATURE = "new_feature"
     TOO_MANY_FEATURES = "too_many_features"
     BAD_LABEL = "bad_label"
+    BAD_PREDICTION = "bad_prediction"
     BAD_WEIGHT = "bad_weight"
     BAD_GROUP = "bad_group"
     TOO_LARGE = "too_large"
@@ -104,6 +105,20 @@ class Truth(msgspec.Struct, gc=False):
     y: Label
 
 
+class Served(msgspec.Struct, frozen=True, gc=False):
+    """What a server answered for an event, and of which state: model, lineage (its stamp), version, checkpoint.
+
+    `probabilities` are in the estimator's order, with labels as the task has them; None where it gives none.
+    """
+
+    model: str
+    lineage: str
+    version: int
+    checkpoint: int
+    prediction: Label | None
+    probabilities: Sequence[tuple[Label, float]] | None = None
+
+
 class Refusal(msgspec.Struct, frozen=True):
     """A record that is not learned, and why; `payload` is the record's value, whole."""
 
@@ -138,7 +153,10 @@ class Payloads(Mapping[int, bytes]):
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """The events, labels and refusals of one run of records, each in offset order."""
+    """The events, labels and refusals of one run of records, each in offset order.
+
+    `served` is what servers answered for some of the events, by offset.
+    """
 
     at: TopicPartition
     events: Sequence[Event]
@@ -147,6 +165,7 @@ class Decoded:
     first_offset: int
     payloads: Mapping[int, bytes]
     truths: Sequence[Truth] = ()
+    served: Mapping[int, Served] = field(default_factory=dict)
 
     def payload(self, offset: int) -> bytes:
         """The record's value, whole; empty where this run does not hold it."""

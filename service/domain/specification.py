@@ -101,6 +101,7 @@ class ModelSpec(Frozen):
     events: str
     labels: str | None = None
     predictions: str | None = None
+    log_predictions: bool = False
     fields: FieldsSpec | None = None
     label_fields: LabelFieldsSpec | None = None
     label_ttl: Duration = 7 * 86400.0
@@ -120,6 +121,18 @@ class ModelSpec(Frozen):
     drift: Monitoring = ()
     retrain: RetrainSpec | None = None
     promote: PromoteSpec = PromoteSpec()
+
+    @field_validator("log_predictions")
+    @classmethod
+    def _has_labels(cls, value: bool, info: ValidationInfo) -> bool:  # noqa: FBT001 - pydantic's signature
+        if value and info.data.get("labels") is None:
+            topic = info.data.get("events", "TOPIC")
+            msg = (
+                "found no `labels`, expected the topic that they come by: a prediction that was served waits there for "
+                f"its label; `labels: {topic}` where labels are records of the events topic"
+            )
+            raise ValueError(msg)
+        return value
 
     @field_validator("promote")
     @classmethod

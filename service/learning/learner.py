@@ -1,7 +1,7 @@
 """One lineage's state and what a run of decoded records does to it. Pure: no clock, no IO."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import groupby
 from operator import attrgetter
 from typing import Any, cast
@@ -22,6 +22,7 @@ from service.learning.outcomes import LABEL_OUTCOMES, Outcome, Pending
 from service.learning.passes import Prediction
 from service.learning.rehearsal import Watch
 from service.learning.scoring import Scoring
+from service.learning.served import answered, with_served
 from service.learning.stepper import Stepper
 from service.learning.waiters import Answer, Item, Question, Waiter
 from service.learning.waiting import Arranged, Waiting, in_order
@@ -30,9 +31,16 @@ _NOTHING: Mapping[EventId, Waiter] = {}
 
 
 class Learner:
-    """Guard, dedupe, predict, score and learn for one lineage."""
+    """Guard, dedupe, predict, score and learn for one lineage; `own` are stamps of lineages that served for it."""
 
-    def __init__(self, spec: ModelSpec, state: bytes, *, allowed: frozenset[tuple[str, str]] = frozenset()) -> None:
+    def __init__(
+        self,
+        spec: ModelSpec,
+        state: bytes,
+        *,
+        allowed: frozenset[tuple[str, str]] = frozenset(),
+        own: Collection[str] = (),
+    ) -> None:
         data = opened(state)
         objects = codec.loads(data["objects"])
         self.spec = spec
@@ -45,6 +53,7 @@ class Learner:
         self.waiting = _waiting(spec, data.get("waiting"))
         self._labels: Counter[str] = Counter(data.get("labels", {}))
         self._order: list[Run] = []
+        self._own = own
 
     @classmethod
     def new(cls, spec: ModelSpec, estimator: Any, *, reference: Batch | None = None) -> bytes:
@@ -75,12 +84,15 @@ class Learner:
         `supplied` is what the registry holds of the ids that `waiting` does not know.
         """
         admitted, truths, untrue = self._admitted(decoded)
-        fresh, heavy = self._stepper.weighable(self._fresh(admitted.events))
+        told = answered(admitted.events, decoded.served, own=self._own, stepper=self._stepper)
+        fresh, heavy = self._stepper.weighable(self._fresh(told.events))
         plain = self.waiting is None and isinstance(fresh, Columns)
         arranged = Arranged() if plain else self._arranged(decoded.at, fresh, truths, supplied)
         items = fresh if plain else arranged.items
+        if told.predictions:
+            items = with_served(items, decoded.at, told.predictions)
         learned = self._batch.learn(decoded.at, items, before=before, watch=watch)
-        refused: list[tuple[Event | Truth, Reason, str]] = [*admitted.refused, *heavy, *untrue]
+        refused: list[tuple[Event | Truth, Reason, str]] = [*admitted.refused, *told.unfit, *heavy, *untrue]
         refused += self._failures(decoded.at, learned.failed, arranged)
         signals = self._scoring.score(decoded.at, learned)
         refusals = [*decoded.refusals, *(_refusal(one, decoded.payload(one[0].offset)) for one in refused)]
@@ -88,7 +100,7 @@ class Learner:
         counts = Counter(
             learned=len(learned.items) - asked,
             predicted=asked if self.waiting else len(fresh) - len(items),
-            duplicate=len(admitted.events) - len(fresh) - len(heavy),
+            duplicate=len(told.events) - len(fresh) - len(heavy),
             dead=len(refusals),
         )
         self._advance(decoded, counts)

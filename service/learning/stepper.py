@@ -168,8 +168,9 @@ class Stepper:
             if type(item) is Event:
                 keep(step(item.x, item.y) if item.weight == 1.0 else self._weighted(item))
             elif type(item) is Question:
-                item.prediction = prediction = predict(item.event.x)
-                keep(prediction)
+                if not item.served:
+                    item.prediction = predict(item.event.x)
+                keep(item.prediction)
             elif isinstance(item, Answer):
                 self._learn_answer(item)
                 keep(item.question.prediction)

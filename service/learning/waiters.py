@@ -10,11 +10,12 @@ from service.learning.columns import Columns
 
 
 class Question(msgspec.Struct, gc=False):
-    """An event that was predicted before its label was known."""
+    """An event that was predicted before its label was known; `served` if a server's answer is its prediction."""
 
     at: TopicPartition
     event: Event
     prediction: Any = None
+    served: bool = False
 
     @property
     def offset(self) -> int:

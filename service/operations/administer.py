@@ -46,7 +46,8 @@ _log = structlog.get_logger(__name__)
 MOST_AT_ONCE = 50_000
 """So many waiting events are sealed in a fraction of a second."""
 CARRIED_OVER = frozenset(
-    {"checkpoint", "guard", "dedupe", "dead_letters", "drift", "pending", "predictions", "promote", "retrain", "scores"}
+    {"checkpoint", "guard", "dedupe", "dead_letters", "drift", "log_predictions", "pending", "predictions", "promote"}
+    | {"retrain", "scores"}
 )
 """Keys of a specification that may change without a new model."""
 INCOMPARABLE = frozenset({"task", "events", "labels", "fields", "label_fields"})

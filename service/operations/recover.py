@@ -11,6 +11,7 @@ from service.domain.specification import ModelSpec
 from service.errors import ArtifactError, EnvironmentChangedError, NotFoundError
 from service.learning.learner import Learner
 from service.operations.services import Services
+from service.operations.voices import voices
 
 _log = structlog.get_logger(__name__)
 
@@ -76,12 +77,13 @@ def recover(services: Services, lineage: Lineage, *, lease: Lease) -> Recovered:
     """Open checkpoints newest first; a bad one is reported, and learning goes back to the one before."""
     spec = spec_of(services, lineage)
     allowed = services.build(spec)[1]
+    own = voices(services, lineage) if spec.log_predictions else ()
     bad: list[str] = []
     for checkpoint in services.checkpoints.newest_first(lineage.id):
         try:
             opened = services.sealer.open(services.history.artifact(checkpoint.digest))
             require_environment(services, spec.name, made=opened.environment)
-            learner = Learner(spec, opened.payload, allowed=allowed)
+            learner = Learner(spec, opened.payload, allowed=allowed, own=own)
         except (ArtifactError, NotFoundError) as error:
             _log.warning("checkpoint_unreadable", model=spec.name, sequence=checkpoint.sequence, error=str(error))
             bad.append(str(error))

@@ -74,7 +74,7 @@ def cut_records(run: Records, offset: int) -> tuple[Records, Records]:
 
 
 def _part(item: Decoded, first: int, last: int) -> Decoded:
-    """Payloads are shared: they are looked up by offset."""
+    """Payloads and what was served are shared: they are looked up by offset."""
     return Decoded(
         item.at,
         _within(item.events, first, last),
@@ -83,6 +83,7 @@ def _part(item: Decoded, first: int, last: int) -> Decoded:
         first,
         item.payloads,
         _within(item.truths, first, last),
+        item.served,
     )
 
 

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from service.domain.archive import FileFacts, as_original
 from service.domain.events import Decoded, Event, Features, Records, Truth
+from service.domain.served import PREFIX
 from service.ports import Decoder
 from service.stream.archive_schema import LABEL_BIT
 
@@ -47,7 +48,7 @@ def decode(chunk: Any, facts: FileFacts, *, cover: tuple[int, int], decoder: Dec
     """The chunk's rows; from their bytes where no column holds them, or where `columns` are of another mapping."""
     if chunk.num_rows == 0:
         return Decoded(facts.at, [], [], cover[1], cover[0], {})
-    known = pc.or_(chunk.column("id_number").is_valid(), chunk.column("id_text").is_valid()).combine_chunks()
+    known = _known(chunk)
     count = known.true_count if columns else 0
     if count == chunk.num_rows:
         events, truths = _told(chunk)
@@ -58,6 +59,16 @@ def decode(chunk: Any, facts: FileFacts, *, cover: tuple[int, int], decoder: Dec
     events, truths = _told(chunk.filter(known))
     events, truths = _merged(events, by_bytes.events), _merged(truths, by_bytes.truths)
     return replace(by_bytes, events=events, truths=truths, first_offset=cover[0], next_offset=cover[1])
+
+
+def _known(chunk: Any) -> Any:
+    """Which rows the columns hold; what was served with an event only its bytes do."""
+    known = pc.or_(chunk.column("id_number").is_valid(), chunk.column("id_text").is_valid()).combine_chunks()
+    raw = chunk.column("raw")
+    if raw.null_count == len(raw):
+        return known
+    served = pc.fill_null(pc.starts_with(raw, PREFIX), fill_value=False)
+    return pc.and_not(known, served.combine_chunks())
 
 
 def _from_bytes(rows: Any, facts: FileFacts, *, decoder: Decoder) -> Decoded:

@@ -16,17 +16,22 @@ _members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 def surplus(records: Records, decoded: Decoded, spec: ModelSpec) -> Sequence[bytes | None] | None:
     """The bytes of records with members that the envelope does not know; None where there is none.
 
-    Where `fields` maps the layout, it says what an event is, and other members are no part of it.
+    Where `fields` maps the layout, it says what an event is, and other members are no part of it: only what was
+    served with an event is kept.
     """
-    if spec.fields is not None or records.at.topic != spec.events or _all_known(records, decoded):
+    if records.at.topic != spec.events or (not decoded.served and _tells_all(records, decoded, spec)):
         return None
-    known = set(ENVELOPE)
     events = {event.offset for event in decoded.events}
+    beyond = decoded.served if spec.fields is not None else events
     kept = [
-        value if offset in events and not known.issuperset(_members(value)) else None
+        value if offset in beyond and not _KNOWN.issuperset(_members(value)) else None
         for offset, value in zip(records.offsets, records.values, strict=True)
     ]
     return kept if any(one is not None for one in kept) else None
+
+
+def _tells_all(records: Records, decoded: Decoded, spec: ModelSpec) -> bool:
+    return spec.fields is not None or _all_known(records, decoded)
 
 
 def _all_known(records: Records, decoded: Decoded) -> bool:
@@ -40,7 +45,7 @@ def _all_known(records: Records, decoded: Decoded) -> bool:
     if colons == told + 2 * len(events) - given:
         return True
     names = chain.from_iterable([event.x for event in events])
-    return _NAMES.isdisjoint(names) and colons == told + sum(map(text.count, _OPTIONAL))
+    return _KNOWN.isdisjoint(names) and colons == told + sum(map(text.count, _OPTIONAL))
 
 
-_NAMES = frozenset(ENVELOPE)
+_KNOWN = frozenset(ENVELOPE)

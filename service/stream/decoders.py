@@ -7,10 +7,21 @@ from service.stream.csv_lines import CsvDecoder
 from service.stream.envelope import EnvelopeDecoder
 from service.stream.labels import ByTopic, LabelDecoder, MixedDecoder, label_layout
 from service.stream.mapping import MappedDecoder
+from service.stream.served import ServedDecoder
 
 
 def make_decoder(spec: ModelSpec) -> Decoder:
-    """Of events, and of labels where they are records of their own; ConfigurationError where no layout fits."""
+    """Of all records of the model's topics; ConfigurationError where no layout fits."""
+    plain = _of_topics(spec)
+    if not spec.log_predictions:
+        return plain
+    limit = spec.guard.max_event_bytes
+    events = EnvelopeDecoder(spec.task, max_event_bytes=limit, max_future_skew=spec.guard.max_future_skew)
+    return ServedDecoder(plain, events, spec.task, topic=spec.events, max_event_bytes=limit)
+
+
+def _of_topics(spec: ModelSpec) -> Decoder:
+    """Of events, and of labels where they are records of their own."""
     events = _of_events(spec)
     if spec.labels is None:
         return events

@@ -191,3 +191,11 @@ def test_candidates_are_built_when_asked_for(tmp_path: Path, name: str) -> None:
     assert config.load(file).models[0].retrain is not None
     with pytest.raises(ConfigurationError, match=rf"{file}:11: models\[0\].retrain.candidates\[1\].estimator"):
         config.load(file, candidates=True)
+
+
+def test_served_predictions_need_labels(tmp_path: Path) -> None:
+    """They wait for them; the message says which line to add."""
+    with pytest.raises(ConfigurationError, match=r"log_predictions.*found no `labels`.*`labels: m\.events`"):
+        config.load(written(tmp_path, f"{MODEL}    log_predictions: true\n"))
+    text = f"{MODEL}    labels: m.events\n    log_predictions: true\n"
+    assert config.load(written(tmp_path, text)).models[0].log_predictions
