@@ -17,6 +17,8 @@ DELAY_BOUNDS_S = (0.1, 1.0, 10.0, 60.0, 600.0, 3600.0, 21600.0, 86400.0, 604800.
 
 JOB_BOUNDS_S = (1.0, 5.0, 15.0, 60.0, 180.0, 600.0, 1800.0, 3600.0, 10800.0, 36000.0, float("inf"))
 
+PREDICTION_BOUNDS_S = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
+
 
 class LabelDelay(Collector):
     """`headrace_label_delay_seconds`: a histogram that takes a batch at once."""
@@ -200,3 +202,54 @@ class PrometheusTelemetry:
         """A training job has come to an end."""
         self.training_jobs.labels(model, status).inc()
         self.training_job_seconds.labels(model).observe(seconds)
+
+
+class PrometheusServing:
+    """Implements `ports.ServingTelemetry` over one collector registry; workers' values are added up."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.predictions = Counter("headrace_predictions", "Items predicted.", ["model"], registry=registry)
+        self.prediction_seconds = Histogram(
+            "headrace_prediction_seconds",
+            "One request for predictions, in the server.",
+            ["model"],
+            buckets=PREDICTION_BOUNDS_S,
+            registry=registry,
+        )
+        self.requests = Counter("headrace_requests", "By route and status.", ["route", "status"], registry=registry)
+        self.served_version = Gauge(
+            "headrace_served_version",
+            "The version that answers.",
+            ["model"],
+            registry=registry,
+            multiprocess_mode="livemin",
+        )
+        self.opening_seconds = Histogram(
+            "headrace_opening_seconds", "Reading and opening a state to serve.", ["model"], registry=registry
+        )
+        self.unreadable_states = Counter(
+            "headrace_unreadable_states", "States that could not be opened.", ["model"], registry=registry
+        )
+        self.retries = Counter("headrace_retries", "Unreachable services.", ["service"], registry=registry)
+
+    def predicted(self, model: str, count: int, seconds: float) -> None:
+        """A request for predictions was answered."""
+        self.predictions.labels(model).inc(count)
+        self.prediction_seconds.labels(model).observe(seconds)
+
+    def answered(self, route: str, status: int) -> None:
+        """Any request was."""
+        self.requests.labels(route, status).inc()
+
+    def opened(self, model: str, version: int, seconds: float) -> None:
+        """A state stands for its model now."""
+        self.served_version.labels(model).set(version)
+        self.opening_seconds.labels(model).observe(seconds)
+
+    def unreadable(self, model: str) -> None:
+        """A state could not be read."""
+        self.unreadable_states.labels(model).inc()
+
+    def failure(self, service: str) -> None:
+        """A service could not be reached."""
+        self.retries.labels(service).inc()

@@ -57,6 +57,7 @@ from service.domain.registry import (
 )
 from service.domain.replaying import Beginning, Promotion
 from service.domain.report import Report, ReportFormat
+from service.domain.standing import Standing
 from service.domain.training import Piece
 
 
@@ -592,11 +593,51 @@ class Footprint(Protocol):
         ...
 
 
-class IngestionTelemetry(Protocol):
-    """What is told of records that came over HTTP."""
+class Watch(Protocol):
+    """Waits for the registry to change; one thread uses it."""
 
-    def ingested(self, model: str, kind: str, *, outcome: str, count: int) -> None:
-        """`kind` is events, labels or predictions; `outcome` accepted, refused, overloaded or unavailable."""
+    def wait(self, *, timeout_s: float) -> bool:
+        """Whether something may have been committed; at once the first time. UnavailableError."""
+        ...
+
+    def close(self) -> None:
+        """Release its connection."""
+        ...
+
+
+class Standings(Protocol):
+    """Which states stand for their models."""
+
+    def newest(self) -> Sequence[Standing]:
+        """Every champion's newest checkpoint, by the names of the models."""
+        ...
+
+    def watch(self) -> Watch:
+        """Be told of new ones, in one thread."""
+        ...
+
+
+class ServingTelemetry(Protocol):
+    """What a server tells."""
+
+    def predicted(self, model: str, count: int, seconds: float) -> None:
+        """A request for predictions was answered."""
+        ...
+
+    def answered(self, route: str, status: int) -> None:
+        """Any request was; `route` is one of the program's own."""
+        ...
+
+    def opened(self, model: str, version: int, seconds: float) -> None:
+        """A state stands for its model now, and took so long to open."""
+        ...
+
+    def unreadable(self, model: str) -> None:
+        """A state could not be read; the one before stays."""
+        ...
+
+    def failure(self, service: str) -> None:
+        """A service could not be reached."""
         ...
 
 

@@ -11,6 +11,7 @@ from service.cli.demo import demo
 from service.cli.leaving import leave
 from service.cli.replaying import replay_role
 from service.cli.report import report
+from service.cli.serve import serve
 from service.cli.train import train
 
 app = typer.Typer(
@@ -25,6 +26,7 @@ app.command("learn")(run.learn)
 app.command("replay")(replay_role)
 app.command("archive")(archive)
 app.command("train")(train)
+app.command("serve")(serve)
 app.command("init")(setup.init)
 app.command("check")(setup.check)
 app.command("doctor")(setup.doctor)

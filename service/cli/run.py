@@ -15,6 +15,7 @@ from service.cli.archive import archiver_child
 from service.cli.context import ConfigOption, Exit, reported, set_up_logging
 from service.cli.patience import Start
 from service.cli.replaying import replay_here
+from service.cli.serve import server_child
 from service.cli.signals import stopping
 from service.cli.supervise import Supervisor
 from service.cli.train import trainer_child
@@ -59,6 +60,7 @@ def run(config: ConfigOption = None) -> None:
             beside["archiver"] = lambda: archiver_child(settings, own["archiver"])
         if settings.models:
             beside["trainer"] = lambda: trainer_child(settings, file, own["trainer"])
+            beside["server"] = lambda: server_child(settings)
         code = Supervisor(roles, beside).run()
         raise typer.Exit(Exit.FAILED if code == Exit.USAGE else code)
 

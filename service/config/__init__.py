@@ -19,8 +19,10 @@ from service.config.sections import (
     LeaseSettings,
     Logging,
     Section,
+    Server,
     Storage,
     Stream,
+    Tls,
     TrainerSettings,
 )
 from service.domain import cron
@@ -57,6 +59,7 @@ class Settings(Section):
     learner: Learner = Learner()
     archive: Archive = Archive()
     trainer: TrainerSettings = TrainerSettings()
+    server: Server = Server()
     lease: LeaseSettings = LeaseSettings()
     log: Logging = Logging()
     models: tuple[ModelSpec, ...] = ()
@@ -167,6 +170,7 @@ def _anchored(settings: Settings, folder: Path) -> Settings:
                     "key_file": folder.resolve() / storage.key_file,
                 }
             ),
+            "server": settings.server.model_copy(update={"tls": _tls(settings.server.tls, folder)}),
             "stream": settings.stream.model_copy(
                 update={
                     "log": log.model_copy(update={"path": folder.resolve() / log.path}),
@@ -175,6 +179,13 @@ def _anchored(settings: Settings, folder: Path) -> Settings:
             ),
         }
     )
+
+
+def _tls(tls: Tls | None, folder: Path) -> Tls | None:
+    """Its files beside the configuration."""
+    if tls is None:
+        return None
+    return Tls(certfile=folder.resolve() / tls.certfile, keyfile=folder.resolve() / tls.keyfile)
 
 
 def _placed(address: str, folder: Path) -> str:

@@ -100,6 +100,36 @@ class TrainerSettings(Section):
     port: int = Field(default=9466, ge=0, le=65535)
 
 
+class Tls(Section):
+    """A certificate and its key, as PEM files."""
+
+    certfile: Path
+    keyfile: Path
+
+
+class Server(Section):
+    """Where predictions are answered, and how much at once; port 0 chooses a free one.
+
+    `timeout` is how long a client may take to send a request; `concurrency` is how many a worker answers at once.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8420, ge=0, le=65535)
+    workers: int = Field(default=1, ge=1, le=256)
+    max_body: Size = 5_000_000
+    timeout: Duration = 10.0
+    concurrency: int = Field(default=64, ge=1, le=100_000)
+    access_log: bool = True
+    tls: Tls | None = None
+
+    @model_validator(mode="after")
+    def _loopback(self) -> "Server":
+        if self.host not in LOOPBACK:
+            msg = f"found host {self.host!r}, expected a loopback address: no authentication is configured"
+            raise ValueError(msg)
+        return self
+
+
 class LeaseSettings(Section):
     """How long a silent process keeps its right to write."""
 

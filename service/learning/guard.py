@@ -1,11 +1,11 @@
 """Refuses values that would corrupt a model; pure, and blind to where batches begin and end."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
-from service.domain.events import Event, Reason, Scalar, Task, Truth
+from service.domain.events import Event, Features, Reason, Scalar, Task, Truth
 from service.domain.specification import GuardSpec
 from service.learning.feature_range import KINDS, FeatureRange, Kind
 from service.learning.uniform_batch import LARGEST_INTEGER, LONGEST_STRING, UniformBatch
@@ -86,6 +86,28 @@ class Guard:
             else:
                 self._one_by_one(chunk, admitted, refused)
         return Admitted(admitted, refused)
+
+    def limits(self) -> Mapping[str, tuple[Kind | None, float, float]]:
+        """Of each feature its type and the numbers that would be accepted now, whatever else is."""
+        largest = min(self._spec.max_magnitude, LARGEST_INTEGER)
+        found: dict[str, tuple[Kind | None, float, float]] = {}
+        for name, known in self._features.items():
+            low, high = known.limits(self._spec.range_factor) if known.warm else (-largest, largest)
+            found[name] = (known.kind, max(low, -largest), min(high, largest))
+        return found
+
+    def faults(self, x: Features) -> Iterator[tuple[str, Reason, str]]:
+        """What is wrong with features that are only to be predicted, and with which; learns nothing of them."""
+        layout = self._layout_fault(Event(0, 0, 0, x))
+        if layout is not None:
+            yield next(name for name in x if name not in self._features), *layout
+        for name, value in x.items():
+            if value is None:
+                continue
+            known = self._features.get(name)
+            fault = self._kind_fault(name, value) or self._size_fault(name, value) or self._beyond(name, value, known)
+            if fault is not None:
+                yield name, *fault
 
     @property
     def judges_labels(self) -> bool:
@@ -213,10 +235,16 @@ class Guard:
         return faults[0] if faults else label_fault
 
     def _outside(self, name: str, value: Scalar, known: FeatureRange | None) -> _Fault | None:
+        fault = self._beyond(name, value, known)
+        if fault is None or known is None or known.note_outside(float(value or 0.0)):
+            return None
+        return fault
+
+    def _beyond(self, name: str, value: Scalar, known: FeatureRange | None) -> _Fault | None:
         if known is None or not known.warm or isinstance(value, (str, bool)) or value is None:
             return None
         low, high = known.limits(self._spec.range_factor)
-        if low <= value <= high or known.note_outside(float(value)):
+        if low <= value <= high:
             return None
         detail = f"{name!r:.80}: found {value:g}, expected {low:g} to {high:g}, from what was learned so far"
         return _Fault(Reason.OUT_OF_RANGE, detail)

@@ -29,6 +29,7 @@ from service.storage.replays import SqlReplays
 from service.storage.reports import SqlReports
 from service.storage.signals import SqlSignals
 from service.storage.signing import Signer
+from service.storage.standings import SqlStandings
 from service.storage.tokens import SqlTokens
 from service.storage.trainers import SqlTrainers
 
@@ -58,6 +59,7 @@ class Registry:
     challengers: SqlChallengers
     reports: SqlReports
     signals: SqlSignals
+    standings: SqlStandings
     tokens: SqlTokens
     answers: SqlAnswers
 
@@ -111,6 +113,7 @@ def _over(
         challengers=SqlChallengers(database),
         reports=SqlReports(database),
         signals=SqlSignals(database),
+        standings=SqlStandings(database),
         tokens=SqlTokens(database, key),
         answers=SqlAnswers(database),
     )

@@ -22,6 +22,7 @@ from service.domain.registry import (
 )
 from service.errors import RefusedError
 from service.storage import rows
+from service.storage.standings import announce
 from service.storage.tables import (
     aliases,
     artifacts,
@@ -49,6 +50,7 @@ def artifact(connection: Connection, digest: str, data: bytes, *, now: datetime)
 def checkpoint(connection: Connection, lineage: LineageId, sequence: int, *, state: SealedState, now: datetime) -> int:
     """A checkpoint's row and its artifact's."""
     artifact(connection, state.digest, state.artifact, now=now)
+    announce(connection)
     done = connection.execute(
         insert(checkpoints).values(
             lineage=lineage,
@@ -126,6 +128,7 @@ def crown(connection: Connection, model: str, ends: tuple[LineageId, LineageId])
     Replays of the old line are given up, and a freeze that was for them ends.
     """
     old, new = ends
+    announce(connection)
     is_champion = (models.c.name == model, models.c.champion == old)
     done = connection.execute(update(models).where(*is_champion).values(champion=new))
     if done.rowcount != 1:

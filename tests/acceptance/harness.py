@@ -71,6 +71,7 @@ class Deployment:
     archive: Mapping[str, Any] = field(default_factory=dict)
     archive_url: str = "var/archive"
     trainer: Mapping[str, Any] = field(default_factory=dict)
+    server: Mapping[str, Any] = field(default_factory=dict)
     _open: ExitStack = field(default_factory=ExitStack)
     _watching: App | None = None
 
@@ -98,6 +99,7 @@ class Deployment:
             "learner": {"port": 0},
             "archive": {"port": 0, **self.archive},
             "trainer": {"port": 0, **self.trainer},
+            "server": {"port": 0, **self.server},
             "lease": {"ttl": self.lease_ttl},
             "models": [self.model, *map(dict, self.others)],
         }

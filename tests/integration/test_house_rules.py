@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from service.metrics import PrometheusTelemetry
+from service.metrics import PrometheusServing, PrometheusTelemetry
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,7 +37,8 @@ BOUNDED_LABELS: Mapping[str, str] = {
     "outcome": "learned, predicted, duplicate and dead",
     "reason": "the enumeration of reasons",
     "service": "those of UNREACHABLE",
-    "status": "the ends of a training job",
+    "status": "the ends of a training job; the statuses of HTTP",
+    "route": "the server's own addresses",
     "topic": "one a model",
     "partition": "the topic's partitions",
 }
@@ -271,5 +272,6 @@ def test_the_rule_notices_who_breaks_it(rule: Callable[[Source], Iterator[Findin
 
 def test_every_label_has_few_values() -> None:
     """Every label of a Prometheus metric is one whose values are known to be bounded."""
-    metrics = [one for one in vars(PrometheusTelemetry(CollectorRegistry())).values() if hasattr(one, "_labelnames")]
+    all_of_them = (PrometheusTelemetry(CollectorRegistry()), PrometheusServing(CollectorRegistry()))
+    metrics = [one for part in all_of_them for one in vars(part).values() if hasattr(one, "_labelnames")]
     assert {label for one in metrics for label in one._labelnames} == set(BOUNDED_LABELS)

@@ -1,0 +1,148 @@
+"""`headrace serve`: the server, alone or as a role of `headrace run`."""
+
+import logging
+import os
+import socket
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Annotated, Any
+
+import structlog
+import typer
+import uvicorn
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+
+from service.bootstrap.server import asgi, follower, load
+from service.cli.context import ConfigOption, Exit, reported, set_up_logging
+from service.cli.patience import Start
+from service.cli.signals import stopping
+from service.config import Settings
+from service.config import load as load_settings
+from service.config.sections import Server
+from service.errors import ConfigurationError
+from service.metrics import PrometheusServing, PrometheusTelemetry
+
+_log = structlog.get_logger(__name__)
+
+BACKLOG = 2048
+DRAIN_S = 8
+IDLE_S = 75
+
+
+def serve(
+    config: ConfigOption = None,
+    host: Annotated[str | None, typer.Option(help="Where to listen; server.host if none.")] = None,
+    port: Annotated[int | None, typer.Option(help="The port; 0 chooses a free one.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="How many processes share the port.")] = None,
+) -> None:
+    """Answer predictions over HTTP, following every checkpoint, until stopped."""
+    with reported():
+        given = {"host": host, "port": port, "workers": workers}
+        settings = load_settings(config)
+        serve_here(settings.model_copy(update={"server": _changed(settings.server, given)}))
+
+
+def _changed(server: Server, given: Mapping[str, object]) -> Server:
+    """With what the command line says; ConfigurationError as for the file."""
+    try:
+        return Server.model_validate({**server.model_dump(), **{k: v for k, v in given.items() if v is not None}})
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from error
+
+
+def serve_here(settings: Settings) -> None:
+    """The server, in this process."""
+    set_up_logging(settings)
+    with listening(settings.server) as listener:
+        _serve(settings, listener)
+
+
+def _serve(settings: Settings, listener: socket.socket) -> None:
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    telemetry = PrometheusServing(registry)
+    stop = threading.Event()
+    with ExitStack() as stack:
+        with stopping(stop):
+            app = Start(settings, PrometheusTelemetry(CollectorRegistry()), stop).opened(stack)
+        if app is None:
+            return
+        following = follower(app, telemetry, stop)
+        stack.enter_context(following.running())
+        limits = load(settings.server)
+        routes = asgi(app, following, telemetry, load=limits, metrics=partial(generate_latest, registry))
+        _log.info("server_started", pid=os.getpid(), host=settings.server.host, port=listener.getsockname()[1])
+        _Server(_options(settings.server, routes)).run(sockets=[listener])
+    _log.info("server_stopped", pid=os.getpid())
+
+
+class _Server(uvicorn.Server):
+    """Drains at the first SIGTERM or SIGINT and returns; the second kills."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """As every role does it."""
+        stop = threading.Event()
+        asked = threading.Thread(target=self._drain_when, args=(stop,), daemon=True)
+        asked.start()
+        with stopping(stop):
+            yield
+        stop.set()
+
+    def _drain_when(self, stop: threading.Event) -> None:
+        stop.wait()
+        self.should_exit = True
+
+
+def _options(server: Server, routes: Any) -> uvicorn.Config:
+    for name in ("uvicorn.error", "uvicorn.access", "uvicorn.asgi"):
+        logging.getLogger(name).disabled = True
+    return uvicorn.Config(
+        routes,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=IDLE_S,
+        timeout_graceful_shutdown=DRAIN_S,
+        ssl_certfile=server.tls.certfile if server.tls else None,
+        ssl_keyfile=str(server.tls.keyfile) if server.tls else None,
+    )
+
+
+@contextmanager
+def listening(server: Server) -> Iterator[socket.socket]:
+    """A socket that workers share; ConfigurationError where the port is taken."""
+    family = socket.AF_INET6 if ":" in server.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((server.host, server.port))
+        except OSError as error:
+            msg = (
+                f"found {server.host}:{server.port} not free ({error.strerror}), expected a free port: another server "
+                "may run here; set server.port, or 0 to have one chosen"
+            )
+            raise ConfigurationError(msg) from error
+        listener.listen(BACKLOG)
+        listener.set_inheritable(True)
+        yield listener
+
+
+def server_child(settings: Settings) -> int:
+    """The role's exit code under the supervisor."""
+    try:
+        with reported():
+            serve_here(settings)
+    except typer.Exit as done:
+        return done.exit_code
+    except Exception:  # noqa: BLE001 - the supervisor restarts the child; here the reason is logged
+        _log.exception("server_failed")
+        return Exit.FAILED
+    return Exit.DONE

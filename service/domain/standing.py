@@ -1,0 +1,19 @@
+"""Which state stands for a model at a moment."""
+
+from dataclasses import dataclass
+
+from service.domain.position import Position
+from service.domain.registry import CheckpointId, LineageId, ModelName, VersionNumber
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A champion's newest checkpoint, without its bytes; `version` is the one with which the lineage took over."""
+
+    model: ModelName
+    lineage: LineageId
+    version: VersionNumber
+    checkpoint: CheckpointId
+    sequence: int
+    digest: str
+    position: Position

@@ -1,0 +1,104 @@
+"""A checkpoint's estimator and guard, which answer and learn nothing. Pure: no clock, no IO."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import msgspec
+
+from service.domain.events import EventId, Features, Label, Reason
+from service.domain.specification import ModelSpec
+from service.errors import EstimatorError
+from service.learning import codec
+from service.learning.answer_rows import make_rows
+from service.learning.guard import Guard
+from service.learning.judgement import Fault, Judgement
+from service.learning.lineage_state import opened
+from service.learning.passes import Prediction, make_pass
+from service.learning.stepper import LARGEST, plain
+
+WORDS: Mapping[Any, str] = {True: "true", False: "false"}
+
+
+class Answer(msgspec.Struct, kw_only=True, gc=False):
+    """What a model says of one item; `probabilities` by label where the model gives any."""
+
+    id: EventId | msgspec.UnsetType = msgspec.UNSET
+    prediction: Label | None
+    probabilities: dict[str, float] | msgspec.UnsetType = msgspec.UNSET
+    explanation: Any = msgspec.UNSET
+
+
+Row: TypeAlias = Answer | Sequence[Fault]
+"""An answer, or why there is none."""
+
+
+class Answerer:
+    """Judges features as the guard of the stream does, and predicts."""
+
+    def __init__(self, spec: ModelSpec, state: bytes, *, allowed: frozenset[tuple[str, str]] = frozenset()) -> None:
+        data = opened(state)
+        self.spec = spec
+        self.judgement = Judgement(Guard.restore(spec.guard, data["guard"]))
+        self.estimator: Any = codec.loads(data["estimator"], extra=allowed)
+        self._pass = make_pass(self.estimator, task=spec.task)
+        self._rows = make_rows(self.estimator)
+        self.strangers = 0
+        """How often features came that the model has not learned: an estimator may keep a trace of their names."""
+
+    def answer(self, x: Features) -> Row:
+        """One item's."""
+        faults = self.judgement.faults(x)
+        if faults:
+            return faults
+        self.strangers += not self.judgement.knows(x)
+        try:
+            said = self._pass.predict(x)
+        except Exception as error:  # noqa: BLE001 - a user's estimator may throw anything
+            return [Fault("", Reason.ESTIMATOR_FAILED, f"{type(error).__name__}: {error}")]
+        return self._answered(said)
+
+    def answers(self, xs: Sequence[Features]) -> Sequence[Row]:
+        """Exactly what `answer` says of each, together where the estimator allows it."""
+        found = self._rows(xs) if self._rows and self._sound(xs) else None
+        if found is None:
+            return self._each(xs)
+        return [self._answered(said) for said in found]
+
+    def _each(self, xs: Sequence[Features]) -> Sequence[Row]:
+        foresee = getattr(self.estimator, "foresee", None)
+        if foresee is None:
+            return [self.answer(x) for x in xs]
+        foresee([x for x in xs if not self.judgement.faults(x)])
+        try:
+            return [self.answer(x) for x in xs]
+        finally:
+            foresee([])
+
+    def _sound(self, xs: Sequence[Features]) -> bool:
+        judgement = self.judgement
+        return not any(judgement.faults(x) or not judgement.knows(x) for x in xs)
+
+    def _answered(self, said: Prediction) -> Row:
+        label, chances = said if self._pass.pairs else (said, None)
+        if self._pass.gives_probabilities:
+            chances = said if chances is None else chances
+            if not math.isfinite(total := sum(chances.values())) or abs(total) >= LARGEST:
+                return _NOT_FINITE
+            if not self._pass.pairs:
+                label = max(chances, key=chances.__getitem__) if chances else None
+            named = {WORDS.get(key) or str(key): float(chance) for key, chance in chances.items()}
+            return Answer(prediction=plain([label])[0], probabilities=named)
+        if isinstance(label, float) and not abs(label) < LARGEST:
+            return _NOT_FINITE
+        return Answer(prediction=plain([label])[0])
+
+
+_NOT_FINITE = [Fault("", Reason.NON_FINITE_PREDICTION, "the model predicts what is not finite")]
+
+
+def require(row: Row) -> Answer:
+    """The answer, or EstimatorError with the reasons why there is none."""
+    if isinstance(row, Answer):
+        return row
+    raise EstimatorError("; ".join(fault.detail for fault in row))

@@ -1,0 +1,205 @@
+"""Follows the champions: opens their newest checkpoints, and keeps the last good one where that cannot be done."""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+
+import structlog
+
+from service.domain.position import Position
+from service.domain.registry import CheckpointId, LineageId, Version
+from service.domain.specification import ModelSpec
+from service.domain.standing import Standing
+from service.errors import HeadraceError, NotFoundError, UnavailableError
+from service.learning.answering import Answerer
+from service.operations.recover import require_environment
+from service.operations.services import Services
+from service.ports import ServingTelemetry, Standings, Watch
+
+_log = structlog.get_logger(__name__)
+
+STRETCH = 100
+"""A lineage is opened anew no sooner than this many times what the last opening took: under 1% of the time."""
+STRANGERS = 100_000
+LOOK_S = 0.5
+MOST_KEPT = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A state that answers; `checkpoint` is None for a version that was asked for."""
+
+    model: str
+    lineage: LineageId
+    version: int
+    checkpoint: CheckpointId | None
+    position: Position
+    answerer: Answerer
+
+
+@dataclass
+class _Following:
+    """What the thread knows of a model."""
+
+    standing: Standing
+    due: float
+    trouble: str | None = None
+
+
+@dataclass
+class Follower:
+    """A thread that looks, opens and swaps; requests read `champions`, which is replaced whole."""
+
+    services: Services
+    standings: Standings
+    models: Sequence[str]
+    telemetry: ServingTelemetry
+    stop: threading.Event
+    champions: Mapping[str, Served] = field(default_factory=dict)
+    _following: dict[str, _Following] = field(default_factory=dict)
+    _kept: "OrderedDict[tuple[str, int], Served]" = field(default_factory=OrderedDict)
+    _opening: threading.Lock = field(default_factory=threading.Lock)
+    _outage: str | None = None
+    _changed: bool = False
+    _waiting: "list[Standing]" = field(default_factory=list)
+    _origins: Mapping[tuple[int, int], Version] = field(default_factory=dict)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """The thread lives as long as the block."""
+        thread = threading.Thread(target=self.run, name="follower", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self.stop.set()
+            thread.join()
+
+    def run(self) -> None:
+        """Until stopped; what goes wrong is told, and tried again."""
+        with closing(self.standings.watch()) as watch:
+            while not self.stop.is_set():
+                try:
+                    self._look(watch)
+                except UnavailableError as error:
+                    self._away(error)
+                except Exception:  # noqa: BLE001 - what serves goes on serving, and the reason is logged
+                    _log.exception("follower_failed")
+                    self.stop.wait(LOOK_S)
+
+    def _look(self, watch: Watch) -> None:
+        """Once; what could not be looked at is looked at the next time."""
+        self._changed = watch.wait(timeout_s=self._patience_s()) or self._changed
+        if self._changed:
+            self._waiting = [one for one in self.standings.newest() if one.model in self.models]
+            self._changed = False
+        self._outage = None
+        self._follow()
+
+    def not_ready(self) -> Sequence[str]:
+        """Why nothing can be predicted, a model a sentence; empty where all can be."""
+        return [self._missing(name) for name in self.models if name not in self.champions]
+
+    def degraded(self) -> Sequence[str]:
+        """What is wrong although predictions are made."""
+        found = [f"{name}: {one.trouble}" for name, one in list(self._following.items()) if one.trouble]
+        return [*found, self._outage] if self._outage else found
+
+    def kept(self, model: str, number: int) -> Served:
+        """A version as it was when it was made; NotFoundError, ArtifactError. Blocks."""
+        with self._opening:
+            found = self._kept.pop((model, number), None) or self._version(model, number)
+            self._kept[model, number] = found
+            while len(self._kept) > MOST_KEPT:
+                self._kept.popitem(last=False)
+        return found
+
+    def _version(self, model: str, number: int) -> Served:
+        found = self._numbered(model, number)
+        answerer = self._opened(model, found, digest=found.digest)
+        return Served(model, found.lineage, number, None, found.position, answerer)
+
+    def _numbered(self, model: str, number: int) -> Version:
+        found = next((one for one in self.services.history.versions(model) if one.number == number), None)
+        if found is None:
+            msg = f"found no version {number} of {model}, expected one of `headrace model history {model}`"
+            raise NotFoundError(msg)
+        return found
+
+    def _opened(self, model: str, version: Version, *, digest: str) -> Answerer:
+        spec = ModelSpec.model_validate(version.spec)
+        opened = self.services.sealer.open(self.services.history.artifact(digest))
+        require_environment(self.services, model, made=opened.environment)
+        return Answerer(spec, opened.payload, allowed=self.services.build(spec)[1])
+
+    def _follow(self) -> None:
+        for standing in self._waiting:
+            known = self._following.get(standing.model)
+            if known is None or self._wants(standing, known):
+                self._swap(standing)
+
+    def _wants(self, standing: Standing, known: _Following) -> bool:
+        if standing.lineage != known.standing.lineage:
+            return True
+        served = self.champions.get(standing.model)
+        worn = known.trouble is not None or served is None or served.answerer.strangers > STRANGERS
+        return (worn or standing.digest != known.standing.digest) and time.monotonic() >= known.due
+
+    def _swap(self, standing: Standing) -> None:
+        began = time.monotonic()
+        try:
+            version = self._origin(standing)
+            answerer = self._opened(standing.model, version, digest=standing.digest)
+        except UnavailableError:
+            raise
+        except HeadraceError as error:
+            self._put_off(standing, error)
+            return
+        took = time.monotonic() - began
+        place = (standing.lineage, standing.version, standing.checkpoint, standing.position)
+        self.champions = {**self.champions, standing.model: Served(standing.model, *place, answerer)}
+        self._following[standing.model] = _Following(standing, time.monotonic() + STRETCH * took)
+        self.telemetry.opened(standing.model, standing.version, took)
+
+    def _origin(self, standing: Standing) -> Version:
+        """Its version's row, read once: it never changes."""
+        key = (standing.lineage, standing.version)
+        if key not in self._origins:
+            self._origins = {
+                key: self._numbered(standing.model, standing.version),
+                **dict(list(self._origins.items())[:64]),
+            }
+        return self._origins[key]
+
+    def _put_off(self, standing: Standing, error: HeadraceError) -> None:
+        """The last good one stays; one that was thinned away meanwhile has a successor already."""
+        trouble = f"checkpoint {standing.checkpoint} cannot be read, the one before it serves: {error}"
+        known = self._following.get(standing.model)
+        if known is None or known.trouble != trouble:
+            _log.warning("state_unreadable", model=standing.model, checkpoint=standing.checkpoint, error=str(error))
+            self.telemetry.unreadable(standing.model)
+        self._following[standing.model] = _Following(standing, time.monotonic() + 2 * LOOK_S, trouble)
+
+    def _patience_s(self) -> float:
+        """Until the next opening that was put off."""
+        due = [self._following[one.model].due for one in self._waiting if one.model in self._following]
+        waits = [max(at - time.monotonic(), 0.01) for at in due if at > time.monotonic()]
+        return min([LOOK_S, *waits])
+
+    def _away(self, error: UnavailableError) -> None:
+        if self._outage is None:
+            _log.info("registry_unavailable", error=str(error))
+        self._outage = str(error)
+        self.telemetry.failure("database")
+        self.stop.wait(LOOK_S)
+
+    def _missing(self, model: str) -> str:
+        known = self._following.get(model)
+        if known is not None and known.trouble:
+            return f"{model}: {known.trouble}"
+        if self._outage:
+            return f"{model}: {self._outage}"
+        return f"{model}: found no state of it yet; `headrace run` or `headrace learn {model}` makes one"

@@ -1,0 +1,113 @@
+"""How much a server lets itself be asked: size and kind of a body, its time, and how many at once."""
+
+import asyncio
+from dataclasses import dataclass
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.serving.edge_errors import EdgeError, SlowError, TooLargeError, TooManyError, UnsupportedMediaError
+from service.serving.probes import PATHS
+from service.serving.problems import problem
+
+RETRY_S = 1.0
+
+
+@dataclass
+class Load:
+    """What a worker has to do now, and how much it takes on; probes are let in always.
+
+    `arrived` are requests whose work has not begun, `busy` those that are worked on.
+    """
+
+    max_body: int
+    timeout_s: float
+    concurrency: int
+    arrived: int = 0
+    busy: int = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether another request would only wait."""
+        return self.arrived + self.busy >= self.concurrency
+
+
+class Limits:
+    """Reads the body before anything is done, and does nothing for what is too large, too slow or too much."""
+
+    def __init__(self, app: ASGIApp, load: Load) -> None:
+        self._app = app
+        self._load = load
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A request; anything else passes."""
+        if scope["type"] != "http" or scope["path"] in PATHS:
+            await self._app(scope, receive, send)
+            return
+        try:
+            body = await self._body(scope, receive)
+            if body is not None:
+                await self._work(scope, _replayed(body, receive), send)
+        except EdgeError as error:
+            refusal = problem(error, instance=scope["path"])
+            refusal.headers["Connection"] = "close"
+            await refusal(scope, receive, send)
+
+    async def _work(self, scope: Scope, receive: Receive, send: Send) -> None:
+        load = self._load
+        if load.busy >= load.concurrency:
+            msg = f"found {load.busy} requests being answered, expected fewer than server.concurrency; ask again"
+            raise TooManyError(msg, retry_after_s=RETRY_S)
+        load.busy += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            load.busy -= 1
+
+    async def _body(self, scope: Scope, receive: Receive) -> bytes | None:
+        """All of it; None where the client went away."""
+        self._require_readable(scope)
+        try:
+            async with asyncio.timeout(self._load.timeout_s):
+                message = await receive()
+                if message["type"] == "http.request" and not message.get("more_body"):
+                    return self._fitting(message.get("body", b""))
+                return await self._rest(message, receive)
+        except TimeoutError as error:
+            msg = f"found a body that took more than {self._load.timeout_s:g} s, expected it sooner (server.timeout)"
+            raise SlowError(msg) from error
+
+    async def _rest(self, message: Message, receive: Receive) -> bytes | None:
+        whole = bytearray()
+        while message["type"] == "http.request":
+            whole += message.get("body", b"")
+            self._fitting(whole)
+            if not message.get("more_body"):
+                return bytes(whole)
+            message = await receive()
+        return None
+
+    def _require_readable(self, scope: Scope) -> None:
+        for name, value in scope["headers"]:
+            if name == b"content-length" and (not value.isdigit() or int(value[:20]) > self._load.max_body):
+                raise self._too_large(value[:20].decode("latin-1"))
+            if name == b"content-encoding" and value.lower() not in {b"identity", b""}:
+                msg = f"found a body compressed by {value[:20].decode('latin-1')!r}, expected it as it is"
+                raise UnsupportedMediaError(msg)
+
+    def _fitting(self, body: bytes | bytearray) -> bytes:
+        if len(body) > self._load.max_body:
+            raise self._too_large(str(len(body)))
+        return body if isinstance(body, bytes) else b""
+
+    def _too_large(self, found: str) -> TooLargeError:
+        return TooLargeError(f"found {found} bytes, expected at most {self._load.max_body} (server.max_body)")
+
+
+def _replayed(body: bytes, rest: Receive) -> Receive:
+    """A body that has been read, to be read again; after it whatever comes."""
+    waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive() -> Message:
+        return waiting.pop() if waiting else await rest()
+
+    return receive

@@ -1,0 +1,140 @@
+"""`POST /invocations` and `/models/{m}/invocations`: what a model says of features."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+import msgspec
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from service.domain.access import AccessRole
+from service.domain.events import EventId, Features
+from service.errors import NotFoundError, UnavailableError
+from service.learning.answering import Answer, Answerer, Row
+from service.operations.follow import Follower, Served
+from service.ports import ServingTelemetry
+from service.serving.access import Gate
+from service.serving.bodies import asked
+from service.serving.edge_errors import ConflictError, UnprocessableError
+from service.serving.forms import Signature, form, written
+
+SLICE_S = 0.002
+FIRST_SLICE = 64
+MOST_TOLD = 100
+
+
+def routes(follower: Follower, gate: Gate, telemetry: ServingTelemetry) -> list[Route]:
+    """Both addresses."""
+    predictions = Predictions(follower, gate, telemetry)
+    return [
+        Route("/models/{m}/invocations", predictions.invoke, methods=["POST"]),
+        Route("/invocations", predictions.invoke, methods=["POST"]),
+    ]
+
+
+class Predictions:
+    """Answers from the state that stands for a model when the request has come; a swap meanwhile changes nothing."""
+
+    def __init__(self, follower: Follower, gate: Gate, telemetry: ServingTelemetry) -> None:
+        self._follower = follower
+        self._gate = gate
+        self._telemetry = telemetry
+        self._signatures: dict[str, tuple[Served, Signature]] = {}
+
+    async def invoke(self, request: Request) -> Response:
+        """Predictions of the body's items, all or none."""
+        began = time.perf_counter()
+        model = request.path_params.get("m") or self._only()
+        await self._gate.admit(request, AccessRole.VIEWER, model)
+        kind = form(request.headers.get("accept", ""))
+        served = await self._asked_of(request, model)
+        found = asked(request.headers.get("content-type", ""), await request.body(), served.answerer.judgement)
+        rows = await _rows(served.answerer, found.xs)
+        answers = _require(rows, found.ids)
+        self._telemetry.predicted(model, len(answers), time.perf_counter() - began)
+        return written(answers, self._signature(served), kind=kind, many=found.many)
+
+    async def _asked_of(self, request: Request, model: str) -> Served:
+        wanted = request.query_params.get("version") if request.scope["query_string"] else None
+        if wanted is not None:
+            self._require_known(model)
+            if not wanted.isascii() or not wanted.isdigit():
+                msg = f"found version {wanted!r:.40}, expected a number of `headrace model history {model}`"
+                raise UnprocessableError(msg)
+            return await run_in_threadpool(self._follower.kept, model, int(wanted))
+        found = self._follower.champions.get(model)
+        if found is None:
+            self._require_known(model)
+            raise UnavailableError(next(iter(self._follower.not_ready()), f"{model}: not opened yet"))
+        return found
+
+    def _require_known(self, model: str) -> None:
+        if model not in self._follower.models:
+            msg = f"found no model {model!r:.80} here, expected one of: {', '.join(self._follower.models)}"
+            raise NotFoundError(msg)
+
+    def _only(self) -> str:
+        names = self._follower.models
+        if len(names) == 1:
+            return names[0]
+        msg = f"found {len(names)} models here, expected one of /models/{{model}}/invocations: {', '.join(names)}"
+        raise ConflictError(msg)
+
+    def _signature(self, served: Served) -> Signature:
+        known = self._signatures.get(served.model)
+        if known is not None and known[0] is served:
+            return known[1]
+        made = Signature(served)
+        if served.checkpoint is not None:
+            self._signatures[served.model] = (served, made)
+        return made
+
+
+async def _rows(answerer: Answerer, xs: Sequence[Features]) -> Sequence[Row]:
+    """Many items are answered a little at a time, so that other requests need not wait for all of them."""
+    if len(xs) == 1:
+        return [answerer.answer(xs[0])]
+    rows: list[Row] = []
+    size = FIRST_SLICE
+    while len(rows) < len(xs):
+        began = time.perf_counter()
+        part = answerer.answers(xs[len(rows) : len(rows) + size])
+        rows += part
+        rate = len(part) / max(time.perf_counter() - began, 1e-6)
+        size = max(int(SLICE_S * rate), 1)
+        await asyncio.sleep(0)
+    return rows
+
+
+def _require(rows: Sequence[Row], ids: Sequence[EventId | None]) -> list[Answer]:
+    """The answers with the ids that were given; UnprocessableError tells what is wrong with which item."""
+    answers: list[Answer] = []
+    refused: list[tuple[int, Row]] = []
+    for at, (row, key) in enumerate(zip(rows, ids, strict=True)):
+        if type(row) is not Answer:
+            refused.append((at, row))
+            continue
+        if key is not None:
+            row.id = key
+        answers.append(row)
+    if refused:
+        raise _unprocessable(refused, ids, total=len(rows))
+    return answers
+
+
+def _unprocessable(
+    refused: Sequence[tuple[int, Row]], ids: Sequence[EventId | None], *, total: int
+) -> UnprocessableError:
+    listed = [
+        {"item": at, **({"id": ids[at]} if ids[at] is not None else {}), **msgspec.to_builtins(fault._asdict())}
+        for at, faults in refused
+        if not isinstance(faults, Answer)
+        for fault in faults
+    ]
+    more = f", of which the first {MOST_TOLD} faults are told" if len(listed) > MOST_TOLD else ""
+    found = "features that the model must not see" if total == 1 else f"{len(refused)} of {total} items{more}"
+    msg = f"found {found}, expected what the guard of the stream would let pass: {listed[0]['detail']}"
+    return UnprocessableError(msg, errors=listed[:MOST_TOLD])

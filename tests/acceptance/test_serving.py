@@ -1,0 +1,139 @@
+"""The server answers from the newest checkpoint, in every form, and says where it came from."""
+
+import csv
+import io
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from river import datasets
+
+from tests.acceptance.harness import Deployment, phishing_events, terminate, wait_until
+from tests.acceptance.serving import Served, serving
+
+XS: list[dict[str, Any]] = [x for x, _ in datasets.Phishing()]
+
+
+@pytest.fixture(scope="module")
+def deployment(tmp_path_factory: pytest.TempPathFactory) -> Deployment:
+    """A model that has learned."""
+    made = Deployment(tmp_path_factory.mktemp("serving"))
+    made.publish(phishing_events(1200))
+    made.command("learn", "--until-end")
+    return made
+
+
+@pytest.fixture
+def served(deployment: Deployment) -> Served:
+    """Its server."""
+    return serving(deployment)
+
+
+def as_csv(rows: list[dict[str, Any]], *, header: bool = True) -> str:
+    """Rows as CSV."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerows([rows[0].keys()] if header else [])
+    writer.writerows(row.values() for row in rows)
+    return text.getvalue()
+
+
+def test_every_form_of_request_has_the_same_predictions(served: Served, deployment: Deployment) -> None:
+    """JSON, JSON Lines and CSV with and without a header are answered alike, by what the checkpoint would predict."""
+    state = deployment.state()
+    expected = [{"false": one[False], "true": one[True]} for one in state.probes[:20]]
+    lines = "\n".join(json.dumps({"x": x}) for x in XS[:20])
+    for body, kind in (
+        (json.dumps(XS[:20]), "application/json"),
+        (lines, "application/jsonlines"),
+        (as_csv(XS[:20]), "text/csv"),
+        (as_csv(XS[:20], header=False), "text/csv; header=absent"),
+    ):
+        found = served.ask("/models/phishing/invocations", body, content_type=kind)
+        assert found.status == 200, found.body
+        said = found.json()
+        assert [one["probabilities"] for one in said["predictions"]] == expected
+        assert (said["model"], said["version"], said["position"]) == ("phishing", 1, state.position)
+        assert found.headers["headrace-checkpoint"] == str(said["checkpoint"])
+
+
+def test_every_form_of_answer(served: Served) -> None:
+    """The form is chosen by Accept; an id comes back; an object is answered by an object."""
+    one = served.predict({"id": "a", "x": XS[0]}).json()
+    assert one["id"] == "a"
+    many = json.dumps([{"id": "a", "x": XS[0]}, XS[1]])
+    lines = served.ask("/invocations", many, accept="application/jsonlines")
+    assert [json.loads(line)["prediction"] for line in lines.body.splitlines()] == [True, True]
+    rows = list(csv.DictReader(io.StringIO(served.ask("/invocations", many, accept="text/csv").body.decode())))
+    assert [row["id"] for row in rows] == ["a", ""]
+    assert float(rows[0]["probability_true"]) == one["probabilities"]["true"]
+    assert served.ask("/invocations", many, accept="image/png").status == 406
+    assert (
+        served.ask("/invocations", many, accept="image/png, text/csv;q=0.5")
+        .headers["content-type"]
+        .startswith("text/csv")
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "kind", "status"),
+    [
+        ("/invocations", "{", "application/json", 400),
+        ("/invocations", "[1]", "application/json", 422),
+        ("/invocations", "a,b\n1,2,3\n", "text/csv", 422),
+        ("/invocations", "x", "image/png", 415),
+        ("/models/nobody/invocations", "{}", "application/json", 404),
+        ("/invocations?version=99", "{}", "application/json", 404),
+        ("/invocations?version=x", "{}", "application/json", 422),
+    ],
+)
+def test_what_cannot_be_answered_is_a_problem(served: Served, path: str, body: str, kind: str, status: int) -> None:
+    """Each is told as a problem with its status and a sentence."""
+    found = served.ask(path, body, content_type=kind)
+    assert (found.status, found.headers["content-type"]) == (status, "application/problem+json"), found.body
+    assert found.json()["detail"]
+
+
+def test_the_guard_names_feature_and_reason(served: Served) -> None:
+    """Items that the guard refuses are listed with feature and reason, and nothing of the request is predicted."""
+    found = served.predict([XS[0], {**XS[1], "age_of_domain": 1e9}, {**XS[2], "is_popular": "yes"}])
+    assert found.status == 422
+    told = [(one["item"], one["feature"], one["reason"]) for one in found.json()["errors"]]
+    assert told == [(1, "age_of_domain", "out_of_range"), (2, "is_popular", "type_changed")]
+
+
+def test_probes_metrics_and_request_ids(served: Served) -> None:
+    """Probes answer, requests are counted by route, and a sane id is kept where an insane one is replaced."""
+    assert served.get("/ping") == (200, "")
+    assert served.get("/healthz")[0] == 200
+    assert served.predict(XS[0], x_request_id="abc-1").headers["x-request-id"] == "abc-1"
+    assert served.predict(XS[0], x_request_id="a b").headers["x-request-id"] != "a b"
+    metrics = served.get("/metrics")[1]
+    assert 'headrace_requests_total{route="/invocations",status="200"} 2.0' in metrics
+    assert 'headrace_predictions_total{model="phishing"} 2.0' in metrics
+
+
+def test_it_is_not_ready_without_a_model_and_ends_when_told(tmp_path: Path) -> None:
+    """Before there is a checkpoint /readyz is 503 with the reason, /ping is 200; SIGTERM ends it with 0."""
+    empty = serving(Deployment(tmp_path / "empty"), ready=False)
+    status, body = empty.get("/readyz")
+    assert status == 503
+    assert "headrace learn phishing" in json.loads(body)["reasons"][0]
+    assert empty.get("/ping")[0] == 200
+    assert empty.predict(XS[0]).status == 503
+    assert terminate(empty.process, timeout_s=10) == 0
+
+
+def test_it_follows_the_learner(tmp_path: Path) -> None:
+    """What is learned answers within two seconds, and a state that cannot be read leaves the one before."""
+    own = Deployment(tmp_path / "own")
+    own.publish(phishing_events(100))
+    own.start("learn")
+    served = serving(own)
+    wait_until(lambda: served.predict(XS[0]).json()["position"] == {"phishing.events": {"0": 100}}, timeout_s=10)
+    own.publish(phishing_events(100, first=100))
+    began = time.monotonic()
+    wait_until(lambda: served.predict(XS[0]).json()["position"] == {"phishing.events": {"0": 200}}, timeout_s=10)
+    assert time.monotonic() - began < 2.0
