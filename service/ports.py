@@ -530,8 +530,10 @@ class Signals(Protocol):
 class DeadLetters(Protocol):
     """Refused events; written by commits, read and marked here."""
 
-    def list(self, name: str, *, limit: int, reason: Reason | None = None) -> Sequence[DeadLetter]:
-        """Newest first."""
+    def list(
+        self, name: str, *, limit: int, reason: Reason | None = None, before: int | None = None
+    ) -> Sequence[DeadLetter]:
+        """Newest first, of those with a smaller number than `before`."""
         ...
 
     def get(self, name: str, letter: int) -> DeadLetter:
@@ -712,8 +714,8 @@ class Jobs(Protocol):
         """NotFoundError."""
         ...
 
-    def list(self, name: str | None = None, *, limit: int = 50) -> Sequence[Job]:
-        """Of one model or of all, newest first."""
+    def list(self, name: str | None = None, *, limit: int = 50, before: int | None = None) -> Sequence[Job]:
+        """Of one model or of all, newest first, of those with a smaller number than `before`."""
         ...
 
     def stop(self, job: JobId, *, actor: str, reason: str) -> Job:

@@ -4,7 +4,6 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, is_dataclass
 from datetime import datetime
 from enum import IntEnum
 from getpass import getuser
@@ -19,7 +18,7 @@ from rich.text import Text
 
 from service.bootstrap import App, open_app
 from service.config import Settings, load
-from service.domain.position import Position
+from service.domain.plain import plain
 from service.errors import HeadraceError, RefusedError
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="The configuration file.", show_default=False)]
@@ -114,21 +113,6 @@ def show(value: Any, *, as_json: bool, columns: Sequence[str] = ()) -> None:
             cells = [row[column] if isinstance(row, Mapping) else getattr(row, column) for column in columns]
             table.add_row(*(Text(_cell(cell)) for cell in cells))
         out.print(table)
-
-
-def plain(value: Any) -> Any:
-    """Values as JSON has them."""
-    if isinstance(value, Position):
-        return value.to_json()
-    if is_dataclass(value) and not isinstance(value, type):
-        return {key: plain(getattr(value, key)) for key in asdict(value)}
-    if isinstance(value, Mapping):
-        return {str(key): plain(one) for key, one in value.items()}
-    if isinstance(value, bytes):
-        return value.decode("utf-8", errors="backslashreplace")
-    if isinstance(value, list | tuple):
-        return [plain(one) for one in value]
-    return value.isoformat() if isinstance(value, datetime) else value
 
 
 def _cell(value: Any) -> str:

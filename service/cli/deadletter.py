@@ -4,8 +4,9 @@ from typing import Annotated
 
 import typer
 
-from service.cli.context import ConfigOption, JsonOption, actor, opened, plain, say, show
+from service.cli.context import ConfigOption, JsonOption, actor, opened, say, show
 from service.domain.events import Reason
+from service.domain.plain import plain
 from service.domain.registry import CommandKind
 
 app = typer.Typer(no_args_is_help=True)

@@ -1,11 +1,13 @@
 """`headrace exclusion`."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from service.cli.context import ConfigOption, JsonOption, actor, opened, out, show
-from service.domain.exclusion import FORMS, Exclusion, shown
+from service.domain.exclusion import FORMS, shown
+from service.operations.describe import exclusion_row
+from service.operations.exclude import exclude
 
 app = typer.Typer(no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="The model's name.")]
@@ -21,8 +23,7 @@ def add(
 ) -> None:
     """Have no lineage of the model learn these records from now on."""
     with opened(config) as app_:
-        (wanted,) = app_.excluded(name, [stretch])
-        found = app_.registry.exclusions.add(name, Exclusion(wanted.stretch, reason, actor()))
+        found = exclude(app_.services, name, stretch, actor=actor(), reason=reason)
         out.print(f"exclusion {found.id} of {name}: {shown(found.stretch)}", markup=False, highlight=False)
         out.print(
             f"what has been learned of it stays learned until `headrace model rollback {name} --mode replay`",
@@ -41,7 +42,7 @@ def list_(
     """What no lineage of the model may learn."""
     with opened(config) as app_:
         app_.registry.models.get(name)
-        rows = [_row(one) for one in app_.registry.exclusions.list(name, removed=every)]
+        rows = [exclusion_row(one) for one in app_.registry.exclusions.list(name, removed=every)]
         show(rows, as_json=as_json, columns=("id", "stretch", "created_at", "created_by", "reason", "removed_at"))
 
 
@@ -57,8 +58,3 @@ def remove(
         app_.registry.models.get(name)
         found = app_.registry.exclusions.remove(name, number, actor=actor(), reason=reason)
         out.print(f"{shown(found.stretch)} of {name} is excluded no more", markup=False, highlight=False)
-
-
-def _row(one: Exclusion) -> dict[str, Any]:
-    fields = ("id", "reason", "created_by", "created_at", "removed_by", "removed_at")
-    return {**{field: getattr(one, field) for field in fields}, "stretch": shown(one.stretch)}

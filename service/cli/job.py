@@ -7,9 +7,11 @@ import typer
 
 from service.bootstrap import App
 from service.bootstrap.training import live_trainer, log_of
-from service.cli.context import ConfigOption, Exit, JsonOption, actor, opened, plain, say, show
+from service.cli.context import ConfigOption, Exit, JsonOption, actor, opened, say, show
 from service.domain.jobs import FINAL, Job, JobId, JobState
+from service.domain.plain import plain
 from service.operations.consider import by_hand
+from service.operations.describe import job_details
 
 LOOK_EVERY_S = 0.5
 
@@ -39,7 +41,7 @@ def list_(
 def show_(number: Number, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """One job, with every state it was in, when, and why."""
     with opened(config) as app_:
-        show(_details(app_, app_.registry.jobs.get(JobId(number))), as_json=as_json)
+        show(job_details(app_.services, app_.registry.jobs.get(JobId(number))), as_json=as_json)
 
 
 @app.command()
@@ -116,13 +118,3 @@ def _row(job: Job) -> dict[str, Any]:
     progress = job.progress
     share = f"{progress.done:,} of {progress.total:,}" if progress.total and job.state not in FINAL else ""
     return {**plain(job), "progress": share, "created_at": job.created_at, "finished_at": job.finished_at}
-
-
-def _details(app_: App, job: Job) -> dict[str, Any]:
-    opening = app_.registry.openings.find(job.id)
-    return {
-        **{key: value for key, value in plain(job).items() if key != "spec"},
-        "spec": job.spec.model_dump(mode="json"),
-        "test_opened": plain(opening) if opening else None,
-        "transitions": [plain(one) for one in app_.registry.jobs.transitions(job.id)],
-    }

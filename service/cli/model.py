@@ -9,17 +9,19 @@ from typing import Annotated, Any
 
 import typer
 
-from service.bootstrap import App
 from service.cli import curve
-from service.cli.challengers import crown, shown
 from service.cli.context import ConfigOption, JsonOption, actor, opened, out, say, show
 from service.cli.replaying import ask_what_if, roll_back, wished
+from service.domain.alias import ALIAS
 from service.domain.exclusion import FORMS
 from service.domain.metric_history import HistoryQuery, MetricHistory
-from service.domain.registry import AuditEntry, CommandKind, Lineage, Model, Version
+from service.domain.registry import AuditEntry, CommandKind, Origin, Version
+from service.operations.ask import outcome_of
 from service.operations.choose import chosen
+from service.operations.crown import crown
+from service.operations.describe import describe, past, summary
 
-ALIAS = r"[A-Za-z][\w.-]{0,62}"
+WAIT_S = 30.0
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -40,7 +42,7 @@ Reason = Annotated[str, typer.Option(help="Why, for the audit.")]
 def list_(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Every registered model."""
     with opened(config) as app_:
-        rows = [_summary(app_, model) for model in app_.registry.models.list()]
+        rows = [summary(app_.services, model) for model in app_.registry.models.list()]
         show(rows, as_json=as_json, columns=("name", "version", "learned", "frozen", "metrics"))
 
 
@@ -48,7 +50,7 @@ def list_(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 def show_(name: Name, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """The model as its newest checkpoint has it."""
     with opened(config) as app_:
-        show(_details(app_, app_.registry.models.get(name)), as_json=as_json)
+        show(describe(app_.services, app_.registry.models.get(name)), as_json=as_json)
 
 
 @app.command()
@@ -73,11 +75,11 @@ def history(
         if found is not None and png is not None:
             curve.write_png(found, png)
         if as_json:
-            show({**_past(app_, name), **({"curve": found} if found else {})}, as_json=True)
+            show({**past(app_.services, name), **({"curve": found} if found else {})}, as_json=True)
         elif found is not None:
             _draw(found, png if not plot else None)
         else:
-            _tell(**_past(app_, name))
+            _tell(**past(app_.services, name))
 
 
 @app.command()
@@ -125,7 +127,8 @@ def apply(name: Name, config: ConfigOption = None, reason: Reason = "") -> None:
 def promote(name: Name, version: VersionNumber, config: ConfigOption = None, reason: Reason = "") -> None:
     """Let a challenger take over, whatever the comparison says."""
     with opened(config) as app_:
-        say(crown(app_, name, version, reason=reason))
+        origin = Origin(actor(), reason)
+        say(outcome_of(crown(app_.services, name, version, origin=origin, wait_s=WAIT_S), wait_s=WAIT_S))
 
 
 @app.command()
@@ -159,7 +162,7 @@ def rollback(
             show(preview, as_json=as_json)
             return
         arguments = {"to": to, "at": at, "reason": reason}
-        wait_s = math.inf if wait else 30.0
+        wait_s = math.inf if wait else WAIT_S
         say(app_.act(name, CommandKind.ROLLBACK, arguments, actor=actor(), wait_s=wait_s))
 
 
@@ -207,15 +210,6 @@ def _act(config: Path | None, name: str, kind: CommandKind, arguments: dict[str,
         say(app_.act(name, kind, arguments, actor=actor()))
 
 
-def _past(app_: App, name: str) -> dict[str, Any]:
-    history_ = app_.registry.history
-    return {
-        "versions": history_.versions(name),
-        "audit": history_.audit(name),
-        "aliases": history_.aliases(name),
-    }
-
-
 def _tell(*, versions: Sequence[Version], audit: Sequence[AuditEntry], aliases: Mapping[str, int]) -> None:
     rows = [_row(version, aliases) for version in versions]
     show(rows, as_json=False, columns=("number", "alias", "kind", "parent", "created_at", "created_by", "reason"))
@@ -235,65 +229,3 @@ def _row(version: Version, aliases: Mapping[str, int]) -> dict[str, Any]:
     names = ", ".join(alias for alias, number in aliases.items() if number == version.number)
     fields = ("number", "kind", "parent", "created_at", "created_by", "reason")
     return {**{field: getattr(version, field) for field in fields}, "alias": names}
-
-
-def _summary(app_: App, model: Model) -> dict[str, Any]:
-    details = _details(app_, model)
-    return {
-        "name": model.name,
-        "version": details["champion"]["version"],
-        "learned": details["events"]["learned"],
-        "frozen": model.frozen,
-        "metrics": details["metrics"]["cumulative"],
-    }
-
-
-def _events(counts: Mapping[str, int], labels: Mapping[str, int]) -> dict[str, int]:
-    return {
-        **{outcome: counts.get(outcome, 0) for outcome in ("learned", "predicted", "dead", "duplicate")},
-        "pending": labels.get("pending", 0),
-    }
-
-
-def _details(app_: App, model: Model) -> dict[str, Any]:
-    registry = app_.registry
-    versions = [one for one in registry.history.versions(model.name) if one.lineage == model.champion]
-    assert model.champion is not None
-    checkpoint = registry.checkpoints.newest_first(model.champion)[0]
-    lease = registry.leases.find(model.champion)
-    newest = versions[-1]
-    return {
-        "name": model.name,
-        "frozen": model.frozen,
-        "champion": {
-            "version": newest.number,
-            "kind": newest.kind,
-            "digest": newest.digest,
-            "since": newest.created_at,
-        },
-        "position": checkpoint.position.to_json(),
-        "events": _events(checkpoint.metrics.get("counts", {}), checkpoint.metrics.get("labels", {})),
-        "labels": checkpoint.metrics.get("labels", {}),
-        "metrics": {key: checkpoint.metrics.get(key, {}) for key in ("cumulative", "window", "baseline")},
-        "challengers": [shown(one) for one in registry.challengers.list(model.name)],
-        "replays": [_replay(app_, one) for one in registry.replays.unfinished() if one.model == model.name],
-        "drift": checkpoint.metrics.get("drift", []),
-        "dead_letters": dict(registry.dead_letters.counts(model.name)),
-        "checkpoint": {"id": checkpoint.id, "at": checkpoint.created_at, "bytes": checkpoint.size},
-        "writer": {"holder": lease.holder, "epoch": lease.epoch, "until": lease.expires_at} if lease else None,
-    }
-
-
-def _replay(app_: App, lineage: Lineage) -> dict[str, Any]:
-    """How far a replay has come, and whose it is."""
-    newest = app_.registry.checkpoints.newest_first(lineage.id)[0]
-    lease = app_.registry.leases.find(lineage.id)
-    plan = lineage.plan or {}
-    return {
-        "lineage": lineage.id,
-        "from": plan.get("ancestor"),
-        "learned": newest.learned,
-        "position": newest.position.to_json(),
-        "reason": plan.get("reason"),
-        "writer": lease.holder if lease else None,
-    }

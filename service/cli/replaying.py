@@ -20,10 +20,11 @@ from service.cli.context import ConfigOption, actor, out, reported, set_up_loggi
 from service.cli.signals import stopping
 from service.config import Settings, load
 from service.domain.exclusion import shown
-from service.domain.registry import CommandKind, Lineage, Origin, Role
+from service.domain.registry import Lineage, Origin, Role
 from service.errors import HeadraceError, LeaseHeldError, LeaseLostError, RefusedError, UnavailableError
+from service.operations.begin_replay import begun
 from service.operations.choose import Chosen, chosen
-from service.operations.plan_replay import Outlook, Wish, begin, outlook, summary
+from service.operations.plan_replay import Outlook, Wish, outlook, summary
 from service.operations.recover import find_lineage
 from service.operations.replay import Progress, replay
 from service.operations.services import Services
@@ -70,25 +71,10 @@ def roll_back(app: App, name: str, wish: Wish, *, reason: str, dry_run: bool, as
         return
     if wish.freeze and found.model.frozen:
         _say(f"{name} is frozen already, and stays so until `headrace model unfreeze {name}`")
-        found = replace(found, wish=replace(wish, freeze=False))
-    found, lineage = _begun(app, found, reason=reason)
+    found, lineage = begun(app.services, found, origin=Origin(actor(), reason=reason))
     _say(_announced(found))
     outcome = _to_the_end(_own(app.services, secrets.token_hex(6)), lineage)
     _say(outcome or f"stopped; `headrace replay` or `headrace run` goes on with the rollback of {name}")
-
-
-def _begun(app: App, found: Outlook, *, reason: str) -> tuple[Outlook, Lineage]:
-    """The replay in the registry; a model that was frozen for one that cannot begin goes on."""
-    origin, name = Origin(actor(), reason=reason), found.model.name
-    if not found.wish.freeze:
-        return found, begin(app.services, found, origin=origin)
-    app.act(name, CommandKind.FREEZE, {"reason": reason or "a rollback replays"}, actor=actor())
-    try:
-        found = outlook(app.services, name, found.wish)
-        return found, begin(app.services, found, origin=origin)
-    except HeadraceError:
-        app.act(name, CommandKind.UNFREEZE, {"reason": "the rollback has not begun"}, actor=actor())
-        raise
 
 
 def wished(app: App, name: str, exclude: Sequence[str], goal: Chosen | None, *, freeze: bool, accept_gap: bool) -> Wish:

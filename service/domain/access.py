@@ -47,7 +47,7 @@ PREFIX = "hrt_"
 """By which scanners of secrets know a token of Headrace."""
 RESERVED = frozenset({ANYONE.name, "trainer", "learner", "headrace"})
 """Names that the audit gives to others."""
-NAME = r"[A-Za-z][\w.-]{0,62}"
+NAME = r"[A-Za-z][A-Za-z0-9_.-]{0,62}"
 """What a token may be called."""
 
 

@@ -13,14 +13,30 @@ TAKE_OVER_S = 1.0
 
 def ask(services: Services, model: str, *, kind: CommandKind, arguments: Json, actor: str, wait_s: float) -> str:
     """What became of it; RefusedError when it was refused, or when the owner has not answered in time."""
+    command = asked(services, model, kind=kind, arguments=arguments, actor=actor, wait_s=wait_s)
+    return outcome_of(command, wait_s=wait_s)
+
+
+def asked(services: Services, model: str, *, kind: CommandKind, arguments: Json, actor: str, wait_s: float) -> Command:
+    """The command, as it stands after that time; NotFoundError where nothing can be asked."""
     champion = services.models.get(model).champion
     if champion is None:
         msg = f"found no champion of {model}; start `headrace learn {model}` first"
         raise NotFoundError(msg)
     command = services.commands.request(model, kind, arguments=arguments, actor=actor)
-    command = _carry_out_here(services, command, champion) or _wait(services, command, wait_s=wait_s)
+    return _carry_out_here(services, command, champion) or _wait(services, command, wait_s=wait_s)
+
+
+def outcome_of(command: Command, *, wait_s: float) -> str:
+    """What became of it; RefusedError when it was refused, or still waits after that time."""
     if command.status is CommandStatus.REFUSED:
         raise RefusedError(command.outcome)
+    if command.status is CommandStatus.PENDING:
+        msg = (
+            f"command {command.id} ({command.kind}) still waits for the process that writes {command.model} "
+            f"after {wait_s:.0f} s; it is carried out at its next checkpoint, see `headrace model show {command.model}`"
+        )
+        raise RefusedError(msg)
     return command.outcome
 
 
@@ -47,7 +63,7 @@ def _carry_out_here(services: Services, command: Command, champion: LineageId) -
 
 
 def _wait(services: Services, command: Command, *, wait_s: float) -> Command:
-    """Until the owner has done it, or is gone and this process can."""
+    """Until the owner has done it, or is gone and this process can; no longer than that time."""
     until, tried = time.monotonic() + wait_s, time.monotonic()
     while time.monotonic() < until:
         found = services.commands.get(command.id)
@@ -60,8 +76,4 @@ def _wait(services: Services, command: Command, *, wait_s: float) -> Command:
             found_here = _carry_out_here(services, command, champion)
             if found_here is not None:
                 return found_here
-    msg = (
-        f"command {command.id} ({command.kind}) still waits for the process that writes {command.model} "
-        f"after {wait_s:.0f} s; it is carried out at its next checkpoint, see `headrace model show {command.model}`"
-    )
-    raise RefusedError(msg)
+    return services.commands.get(command.id)

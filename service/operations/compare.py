@@ -12,12 +12,12 @@ from service.domain.jobs import Trainer
 from service.domain.order import touches, union
 from service.domain.position import Run
 from service.domain.promotion import Evidence, Verdict
-from service.domain.registry import Checkpoint, CommandKind, Json, LineageId, Model, Origin
+from service.domain.registry import Checkpoint, Command, CommandKind, Json, LineageId, Model, Origin
 from service.domain.specification import ModelSpec
 from service.errors import LeaseLostError, NotFoundError, RefusedError
 from service.learning.comparison import Comparison, Terms
 from service.learning.losses import paired
-from service.operations.ask import ask
+from service.operations.ask import asked, outcome_of
 from service.operations.history import History
 from service.operations.loss_journals import LossJournals
 from service.operations.services import Services
@@ -128,6 +128,14 @@ def request_promotion(
     services: Services, challenger: Challenger, *, origin: Origin, evidence: Json, wait_s: float
 ) -> str | None:
     """What became of it; None where the champion's holder has yet to do it."""
+    command = asked_for_promotion(services, challenger, origin=origin, evidence=evidence, wait_s=wait_s)
+    return None if command is None else outcome_of(command, wait_s=wait_s)
+
+
+def asked_for_promotion(
+    services: Services, challenger: Challenger, *, origin: Origin, evidence: Json, wait_s: float
+) -> Command | None:
+    """The command, as it stands after that time; None where one was asked for before and still waits."""
     model = services.models.get(challenger.model)
     spec = ModelSpec.model_validate(model.spec).promote
     arguments = {
@@ -141,7 +149,7 @@ def request_promotion(
     waiting = services.commands.pending(model.name)
     if any(one.kind is kind and one.arguments.get("lineage") == challenger.lineage for one in waiting):
         return None
-    return ask(services, model.name, kind=kind, arguments=arguments, actor=origin.actor, wait_s=wait_s)
+    return asked(services, model.name, kind=kind, arguments=arguments, actor=origin.actor, wait_s=wait_s)
 
 
 def _ordinal(services: Services, challenger: Challenger, live: Live) -> int:

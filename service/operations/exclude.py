@@ -19,3 +19,9 @@ def excluded(services: Services, model: str, stretches: Sequence[str]) -> list[E
     finally:
         source.close()
     return [Exclusion(parsed(text, partitions, events=spec.events)) for text in stretches]
+
+
+def exclude(services: Services, model: str, stretch: str, *, actor: str, reason: str) -> Exclusion:
+    """Have no lineage of the model learn FROM..TO from now on; ConfigurationError."""
+    (wanted,) = excluded(services, model, [stretch])
+    return services.exclusions.add(model, Exclusion(wanted.stretch, reason, actor))

@@ -18,11 +18,15 @@ class SqlDeadLetters:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def list(self, name: str, *, limit: int, reason: Reason | None = None) -> Sequence[DeadLetter]:
+    def list(
+        self, name: str, *, limit: int, reason: Reason | None = None, before: int | None = None
+    ) -> Sequence[DeadLetter]:
         """Newest first."""
         statement = select(dead_letters).where(dead_letters.c.model == name)
         if reason is not None:
             statement = statement.where(dead_letters.c.reason == reason)
+        if before is not None:
+            statement = statement.where(dead_letters.c.id < before)
         statement = statement.order_by(dead_letters.c.id.desc()).limit(limit)
         with self._database.reading() as connection:
             return [rows.dead_letter(found) for found in connection.execute(statement)]

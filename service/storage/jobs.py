@@ -37,11 +37,13 @@ class SqlJobs:
             raise NotFoundError(msg)
         return job_rows.job(found)
 
-    def list(self, name: str | None = None, *, limit: int = 50) -> Sequence[Job]:
+    def list(self, name: str | None = None, *, limit: int = 50, before: int | None = None) -> Sequence[Job]:
         """Newest first."""
         statement = select(jobs).order_by(jobs.c.id.desc()).limit(limit)
         if name is not None:
             statement = statement.where(jobs.c.model == name)
+        if before is not None:
+            statement = statement.where(jobs.c.id < before)
         with self._database.reading() as connection:
             return [job_rows.job(found) for found in connection.execute(statement)]
 

@@ -106,9 +106,10 @@ class MemoryJobs:
         """NotFoundError."""
         return self._book.get(job)
 
-    def list(self, name: str | None = None, *, limit: int = 50) -> Sequence[Job]:
+    def list(self, name: str | None = None, *, limit: int = 50, before: int | None = None) -> Sequence[Job]:
         """Newest first."""
         found = [job for job in self._book.jobs.values() if name in {None, job.model}]
+        found = [job for job in found if before is None or job.id < before]
         return found[::-1][:limit]
 
     def stop(self, job: JobId, *, actor: str, reason: str) -> Job:

@@ -1,0 +1,23 @@
+"""The admin API's parts, over an open registry."""
+
+from service.bootstrap import App
+from service.bootstrap.training import live_trainer, log_of
+from service.serving.access import Gate
+from service.serving.admin.application import AdminApi, application
+from service.serving.admin.parts import Parts
+
+
+def admin_api(app: App, gate: Gate) -> AdminApi:
+    """To be mounted at `/api/v1`; `gate` is that of the server's other routes."""
+    return application(
+        Parts(
+            services=app.services,
+            gate=gate,
+            tokens=app.registry.tokens,
+            answers=app.registry.answers,
+            reports=app.registry.reports,
+            metric_history=app.metric_history,
+            log_of=log_of,
+            is_trained=lambda model: live_trainer(app.services, model) is not None,
+        )
+    )

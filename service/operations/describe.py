@@ -1,0 +1,119 @@
+"""What is told of a model: as its newest checkpoint has it, what has been, and who challenges it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from service.domain.challenging import Challenger
+from service.domain.exclusion import Exclusion, shown
+from service.domain.jobs import Job
+from service.domain.plain import plain
+from service.domain.registry import Checkpoint, Lineage, LineageId, Model
+from service.errors import NotFoundError
+from service.operations.services import Services
+
+
+def summary(services: Services, model: Model) -> dict[str, Any]:
+    """One line of a list of models."""
+    details = describe(services, model)
+    return {
+        "name": model.name,
+        "version": details["champion"]["version"],
+        "learned": details["events"]["learned"],
+        "frozen": model.frozen,
+        "metrics": details["metrics"]["cumulative"],
+    }
+
+
+def describe(services: Services, model: Model) -> dict[str, Any]:
+    """The model as its newest checkpoint has it."""
+    checkpoint = _newest(services, model.name, model.champion)
+    newest = [one for one in services.history.versions(model.name) if one.lineage == model.champion][-1]
+    lease = services.leases.find(checkpoint.lineage)
+    labels = checkpoint.metrics.get("labels", {})
+    return {
+        "name": model.name,
+        "frozen": model.frozen,
+        "champion": {
+            "version": newest.number,
+            "kind": newest.kind,
+            "digest": newest.digest,
+            "since": newest.created_at,
+        },
+        "position": checkpoint.position.to_json(),
+        "events": _events(checkpoint.metrics.get("counts", {}), labels),
+        "labels": labels,
+        "metrics": {key: checkpoint.metrics.get(key, {}) for key in ("cumulative", "window", "baseline")},
+        "challengers": [challenger_row(one) for one in services.challengers.list(model.name)],
+        "replays": [replay_row(services, one) for one in services.replays.unfinished() if one.model == model.name],
+        "drift": checkpoint.metrics.get("drift", []),
+        "dead_letters": dict(services.dead_letters.counts(model.name)),
+        "checkpoint": {"id": checkpoint.id, "at": checkpoint.created_at, "bytes": checkpoint.size},
+        "writer": {"holder": lease.holder, "epoch": lease.epoch, "until": lease.expires_at} if lease else None,
+    }
+
+
+def past(services: Services, name: str) -> dict[str, Any]:
+    """Versions and their names, and every change."""
+    history = services.history
+    return {"versions": history.versions(name), "audit": history.audit(name), "aliases": history.aliases(name)}
+
+
+def challenger_row(challenger: Challenger) -> dict[str, Any]:
+    """How far it is, and what its comparison says."""
+    return {
+        "version": challenger.version,
+        "lineage": challenger.lineage,
+        "stage": challenger.stage,
+        "since": challenger.created_at,
+        "behind": challenger.behind,
+        "failures": challenger.failures,
+        "reason": challenger.reason,
+        "evidence": dict(challenger.evidence),
+    }
+
+
+def replay_row(services: Services, lineage: Lineage) -> dict[str, Any]:
+    """How far a replay has come, and whose it is."""
+    newest = _newest(services, lineage.model, lineage.id)
+    lease = services.leases.find(lineage.id)
+    plan = lineage.plan or {}
+    return {
+        "lineage": lineage.id,
+        "from": plan.get("ancestor"),
+        "learned": newest.learned,
+        "position": newest.position.to_json(),
+        "reason": plan.get("reason"),
+        "writer": lease.holder if lease else None,
+    }
+
+
+def exclusion_row(one: Exclusion) -> dict[str, Any]:
+    """An exclusion as the command line writes its stretch."""
+    fields = ("id", "reason", "created_by", "created_at", "removed_by", "removed_at")
+    return {**{field: getattr(one, field) for field in fields}, "stretch": shown(one.stretch)}
+
+
+def job_details(services: Services, job: Job) -> dict[str, Any]:
+    """A job with what it was asked for, every state it was in, and whether it has read its test part."""
+    opening = services.training.openings.find(job.id)
+    return {
+        **{key: value for key, value in plain(job).items() if key != "spec"},
+        "spec": job.spec.model_dump(mode="json"),
+        "test_opened": plain(opening) if opening else None,
+        "transitions": [plain(one) for one in services.training.jobs.transitions(job.id)],
+    }
+
+
+def _events(counts: Mapping[str, int], labels: Mapping[str, int]) -> dict[str, int]:
+    return {
+        **{outcome: counts.get(outcome, 0) for outcome in ("learned", "predicted", "dead", "duplicate")},
+        "pending": labels.get("pending", 0),
+    }
+
+
+def _newest(services: Services, name: str, lineage: LineageId | None) -> Checkpoint:
+    found = services.checkpoints.newest_first(lineage) if lineage is not None else ()
+    if not found:
+        msg = f"found no checkpoint of {name}, expected one; start `headrace learn {name}` first, or it was deleted"
+        raise NotFoundError(msg)
+    return found[0]

@@ -1,0 +1,64 @@
+"""The admin API as one application, to be mounted at `/api/v1`, and the page that shows it."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.docs import get_swagger_ui_html
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from service.serving.admin import (
+    audit,
+    commands,
+    dead_letters,
+    drift,
+    exclusions,
+    jobs,
+    models,
+    rollback,
+    tokens,
+    versions,
+)
+from service.serving.admin.bodies import JsonAnswer
+from service.serving.admin.openapi import PREFIX, specification
+from service.serving.admin.parts import Parts
+from service.serving.problems import HANDLERS
+
+NOUNS = (models, versions, commands, rollback, exclusions, jobs, drift, dead_letters, audit, tokens)
+
+
+class AdminApi(FastAPI):
+    """Its specification tells of the server's other routes, too."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Made once."""
+        if self.openapi_schema is None:
+            self.openapi_schema = specification(self)
+        return self.openapi_schema
+
+
+def application(parts: Parts) -> AdminApi:
+    """Every route of the admin API, over these parts."""
+    app = AdminApi(
+        title="Headrace",
+        docs_url=None,
+        redoc_url=None,
+        default_response_class=JsonAnswer,
+        exception_handlers=dict(HANDLERS),
+        redirect_slashes=False,
+    )
+    app.state.parts = parts
+    for noun in NOUNS:
+        app.include_router(noun.router)
+    return app
+
+
+def documentation() -> Route:
+    """`/docs`."""
+
+    async def docs(request: Request) -> Response:
+        del request
+        return get_swagger_ui_html(openapi_url=f"{PREFIX}/openapi.json", title="Headrace")
+
+    return Route("/docs", docs, methods=["GET"])

@@ -1,0 +1,33 @@
+"""Examples of schemas: those that stand in them, put together."""
+
+from collections.abc import Mapping
+from typing import Any
+
+JsonSchema = Mapping[str, Any]
+SIMPLE: Mapping[str, Any] = {"integer": 1, "number": 0.5, "boolean": False, "string": "text", "null": None}
+
+
+def example_of(schema: JsonSchema, schemas: Mapping[str, JsonSchema]) -> Any:
+    """A value that fits."""
+    if "$ref" in schema:
+        return example_of(schemas[schema["$ref"].rsplit("/", 1)[1]], schemas)
+    for key in ("example", "const", "default"):
+        if key in schema:
+            return schema[key]
+    for key in ("examples", "enum"):
+        if schema.get(key):
+            return schema[key][0]
+    for key in ("anyOf", "oneOf"):
+        if schema.get(key):
+            return example_of(schema[key][0], schemas)
+    return _typed(schema, schemas)
+
+
+def _typed(schema: JsonSchema, schemas: Mapping[str, JsonSchema]) -> Any:
+    kind = schema.get("type")
+    if kind == "array":
+        return [example_of(schema.get("items", {}), schemas)]
+    if kind == "object":
+        needed = schema.get("required", ())
+        return {name: example_of(one, schemas) for name, one in schema.get("properties", {}).items() if name in needed}
+    return SIMPLE.get(str(kind))

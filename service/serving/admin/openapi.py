@@ -1,0 +1,106 @@
+"""The specification of the whole server: FastAPI's, with problems, examples, tokens and keys, and the plain routes."""
+
+import importlib.metadata
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from service.serving.admin.examples import example_of
+from service.serving.admin.parts import ROLE
+from service.serving.admin.plain_routes import PATHS, SCHEMAS
+from service.serving.problems import KINDS, MEDIA_TYPE, UNEXPECTED, Kind
+
+PREFIX = "/api/v1"
+WRITES = frozenset({"post", "put", "patch", "delete"})
+DESCRIPTION = """Predictions, ingestion, and what the command line can do with models.
+
+Every error is a problem (RFC 9457), often with the command that helps. Reads carry an `ETag`; a write that is
+repeated under its `Idempotency-Key` is done once."""
+ALWAYS = (400, 401, 403, 429, 500, 503)
+PROBLEM = {
+    "type": "object",
+    "title": "Problem",
+    "description": "RFC 9457.",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "instance": {"type": "string"},
+        "help": {"type": "string", "description": "The command that helps."},
+        "errors": {"type": "array", "items": {"type": "object"}},
+    },
+}
+KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "The same key with the same request is carried out once, and answered as the first time.",
+    "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
+}
+ETAG = {"ETag": {"description": "Of this answer, for If-None-Match.", "schema": {"type": "string"}}}
+
+
+def specification(app: FastAPI) -> dict[str, Any]:
+    """OpenAPI 3.1, with addresses from the server's root."""
+    found = get_openapi(
+        title=app.title, version=importlib.metadata.version("headrace"), description=DESCRIPTION, routes=app.routes
+    )
+    schemas = found["components"]["schemas"]
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    schemas |= {"Problem": PROBLEM, **SCHEMAS}
+    for path, method, operation in list(operations(found["paths"])):
+        _complete(operation, method, path)
+    found["paths"] = {**PATHS, **{f"{PREFIX}{path}": item for path, item in found["paths"].items()}}
+    for _, _, operation in operations(found["paths"]):
+        _illustrate(operation, schemas)
+    found["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+    found["servers"] = [{"url": "/"}]
+    return found
+
+
+def operations(paths: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Path, method and operation."""
+    for path, item in paths.items():
+        for method, operation in item.items():
+            yield path, method, operation
+
+
+def problems(*statuses: int) -> dict[str, Any]:
+    """The documented answers of these statuses."""
+    return {str(status): _problem(status) for status in statuses}
+
+
+def _problem(status: int) -> dict[str, Any]:
+    kinds = {kind.status: kind for kind in reversed([UNEXPECTED, *KINDS.values()])}
+    kind = kinds.get(status) or Kind(status, "http", "The request was refused")
+    example = {"type": kind.type, "title": kind.title, "status": status, "detail": "found ..., expected ..."}
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": example}}
+    return {"description": kind.title, "content": content}
+
+
+def _complete(operation: dict[str, Any], method: str, path: str) -> None:
+    """What every route of the admin API may answer, and what it may be told."""
+    operation["security"] = [{"token": []}]
+    operation["description"] = f"{operation.get('description', '')}\n\nNeeds the role {operation[ROLE]}."
+    answers = operation["responses"]
+    answers.pop("422", None)
+    asked = {*ALWAYS, 422, *([404, 409] if method in WRITES else [404] if "{" in path else [])}
+    answers |= problems(*sorted(asked))
+    if method in WRITES:
+        operation.setdefault("parameters", []).append(KEY)
+        return
+    answers["304"] = {"description": "The client has it already."}
+    answers["200"]["headers"] = ETAG
+
+
+def _illustrate(operation: dict[str, Any], schemas: Mapping[str, Any]) -> None:
+    """Examples where there are schemas to make them of."""
+    contents = [operation.get("requestBody", {}), *operation["responses"].values()]
+    for media in (media for one in contents for media in one.get("content", {}).values()):
+        if "example" not in media and "examples" not in media and media.get("schema"):
+            media["example"] = example_of(media["schema"], schemas)

@@ -1,0 +1,71 @@
+"""Lists in pages: `limit`, `after`, and a Link header to the next."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Generic, TypeVar
+
+from fastapi import Depends, Query
+from starlette.datastructures import URL
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.serving.admin.bodies import Body, JsonObject
+from service.serving.admin.parts import MOST
+
+Item = TypeVar("Item")
+Row = TypeVar("Row")
+Limit = Annotated[int, Query(ge=1, le=200, description="At most so many.")]
+After = Annotated[int | None, Query(ge=0, le=MOST, description="The `next` of the page before.")]
+AfterName = Annotated[str | None, Query(pattern=r"^[a-z0-9_.-]{1,63}$", description="The `next` of the page before.")]
+
+
+class Page(Body, Generic[Item]):
+    """Some of a list; `next` is the `after` of what follows, null at the end."""
+
+    items: list[Item]
+    next: int | str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Paging:
+    """Which page is asked for."""
+
+    request: Request
+    response: Response
+    limit: int
+    after: int | str | None
+
+    @property
+    def before(self) -> int | None:
+        """The same for lists with the newest first."""
+        return int(self.after) if self.after is not None else None
+
+    def of(
+        self, rows: Sequence[Row], *, key: Callable[[Row], int | str], show: Callable[[Row], JsonObject]
+    ) -> JsonObject:
+        """The page that begins `rows`; there is a next where they are more than its limit."""
+        kept = rows[: self.limit]
+        following = key(kept[-1]) if len(rows) > self.limit else None
+        if following is not None:
+            url = URL(scope=self.request.scope).include_query_params(after=following)
+            self.response.headers["Link"] = f'<{url.path}?{url.query}>; rel="next"'
+        return {"items": [show(row) for row in kept], "next": following}
+
+    def behind(
+        self, rows: Sequence[Row], *, key: Callable[[Row], int], show: Callable[[Row], JsonObject]
+    ) -> JsonObject:
+        """The page of rows in the order of their keys that follows `after`."""
+        after = -1 if self.after is None else int(self.after)
+        return self.of([row for row in rows if key(row) > after], key=key, show=show)
+
+
+async def _paging(request: Request, response: Response, limit: Limit = 50, after: After = None) -> Paging:
+    return Paging(request, response, limit, after)
+
+
+async def _by_name(request: Request, response: Response, limit: Limit = 50, after: AfterName = None) -> Paging:
+    return Paging(request, response, limit, after)
+
+
+Paged = Annotated[Paging, Depends(_paging)]
+PagedByName = Annotated[Paging, Depends(_by_name)]

@@ -1,0 +1,62 @@
+"""What the admin API works with, and what each of its routes is given."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Depends, Path, Query
+from starlette.requests import Request
+
+from service.domain.access import AccessRole, Principal
+from service.domain.jobs import Job
+from service.domain.metric_history import HistoryQuery, MetricHistory
+from service.operations.services import Services
+from service.ports import Answers, Reports, Tokens
+from service.serving.access import Gate
+
+ROLE = "x-headrace-role"
+EVERYWHERE = "x-headrace-every-model"
+MOST = 2**53
+"""The largest whole number that every JSON parser keeps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The registry's ports and operations, and the gate."""
+
+    services: Services
+    gate: Gate
+    tokens: Tokens
+    answers: Answers
+    reports: Reports
+    metric_history: Callable[[str, HistoryQuery], MetricHistory]
+    log_of: Callable[[Job], str]
+    is_trained: Callable[[str], bool]
+
+
+def needs(role: AccessRole, *, everywhere: bool = False) -> dict[str, Any]:
+    """What a route asks of a token: a role, and perhaps that it is good for every model."""
+    return {"openapi_extra": {ROLE: role.value, EVERYWHERE: everywhere}}
+
+
+async def _parts(request: Request) -> Parts:
+    found = request.app.state.parts
+    assert isinstance(found, Parts)
+    return found
+
+
+async def _principal(request: Request) -> Principal:
+    found = request.state.principal
+    assert isinstance(found, Principal)
+    return found
+
+
+Given = Annotated[Parts, Depends(_parts)]
+Who = Annotated[Principal, Depends(_principal)]
+ModelPath = Annotated[
+    str, Path(pattern=r"^[a-z0-9][a-z0-9_.-]{0,62}$", description="The model's name.", examples=["phishing"])
+]
+Wait = Annotated[
+    float, Query(ge=0, le=30, description="Seconds to wait for the process that writes the model; then 202.")
+]
+Reason = Annotated[str, Query(max_length=1000, pattern=r"^[^\x00]*$", description="Why, for the audit.")]
