@@ -643,6 +643,14 @@ class ServingTelemetry(Protocol):
         ...
 
 
+class IngestionTelemetry(Protocol):
+    """What is told of records that came over HTTP."""
+
+    def ingested(self, model: str, kind: str, *, outcome: str, count: int) -> None:
+        """`kind` is events, labels or predictions; `outcome` accepted, refused, overloaded or unavailable."""
+        ...
+
+
 class Telemetry(Protocol):
     """What is told to the outside, a batch or a checkpoint at a time."""
 
