@@ -3,15 +3,18 @@
 import threading
 from collections.abc import Callable
 
+from starlette.routing import BaseRoute, Mount
 from starlette.types import ASGIApp
 
 from service.bootstrap import App
+from service.bootstrap.admin import admin_api
 from service.config.sections import Server
 from service.errors import ConfigurationError
 from service.operations.follow import Follower
 from service.ports import ServingTelemetry
 from service.serving import predictions, probes
-from service.serving.access import OpenGate
+from service.serving.access import Gate, OpenGate, TokenGate
+from service.serving.admin.application import documentation
 from service.serving.application import application
 from service.serving.limits import Load
 from service.serving.requests import Accounting
@@ -31,14 +34,29 @@ def load(settings: Server) -> Load:
     return Load(settings.max_body, settings.timeout, settings.concurrency)
 
 
+def gate_of(app: App) -> Gate:
+    """Who is let in, as `server.auth` and `server.rate` say."""
+    given = app.settings.server
+    return OpenGate() if given.auth == "none" else TokenGate(app.registry.tokens, given.rate)
+
+
 def asgi(
     app: App, following: Follower, telemetry: ServingTelemetry, *, load: Load, metrics: Callable[[], bytes]
 ) -> ASGIApp:
-    """Every route of the server."""
-    gate = OpenGate()
-    routes = [
-        *predictions.routes(following, gate, telemetry),
-        *probes.routes(following, metrics),
-    ]
+    """Every route of the server, accounted for and limited."""
     accounting = Accounting(telemetry, log=app.settings.server.access_log)
-    return application(routes, load=load, accounting=accounting)
+    return application(routes(app, following, telemetry, metrics=metrics), load=load, accounting=accounting)
+
+
+def routes(
+    app: App, following: Follower, telemetry: ServingTelemetry, *, metrics: Callable[[], bytes]
+) -> list[BaseRoute]:
+    """Every route of the server; what needs a token goes through one gate."""
+    given = app.settings.server
+    gate = gate_of(app)
+    return [
+        *predictions.routes(following, OpenGate() if given.open_predictions else gate, telemetry),
+        *probes.routes(following, metrics),
+        Mount("/api/v1", admin_api(app, gate)),
+        documentation(),
+    ]

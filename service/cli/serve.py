@@ -13,6 +13,7 @@ import structlog
 import typer
 import uvicorn
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from pydantic import ValidationError
 
 from service.bootstrap.server import asgi, follower, load
 from service.cli.context import ConfigOption, Exit, reported, set_up_logging
@@ -48,8 +49,9 @@ def _changed(server: Server, given: Mapping[str, object]) -> Server:
     """With what the command line says; ConfigurationError as for the file."""
     try:
         return Server.model_validate({**server.model_dump(), **{k: v for k, v in given.items() if v is not None}})
-    except ValueError as error:
-        raise ConfigurationError(str(error)) from error
+    except ValidationError as error:
+        said = "\n".join(one["msg"].removeprefix("Value error, ") for one in error.errors())
+        raise ConfigurationError(said) from error
 
 
 def serve_here(settings: Settings) -> None:

@@ -110,7 +110,8 @@ class Tls(Section):
 class Server(Section):
     """Where predictions are answered, and how much at once; port 0 chooses a free one.
 
-    `timeout` is how long a client may take to send a request; `concurrency` is how many a worker answers at once.
+    `timeout` is how long a client may take to send a request; `concurrency` is how many a worker answers at once;
+    `rate` is how many requests a second a worker takes of each token.
     """
 
     host: str = "127.0.0.1"
@@ -121,11 +122,17 @@ class Server(Section):
     concurrency: int = Field(default=64, ge=1, le=100_000)
     access_log: bool = True
     tls: Tls | None = None
+    auth: Literal["none", "tokens"] = "none"
+    open_predictions: bool = False
+    rate: float | None = Field(default=None, gt=0)
 
     @model_validator(mode="after")
-    def _loopback(self) -> "Server":
-        if self.host not in LOOPBACK:
-            msg = f"found host {self.host!r}, expected a loopback address: no authentication is configured"
+    def _asks_who_it_is(self) -> "Server":
+        if self.host not in LOOPBACK and self.auth == "none":
+            msg = (
+                f"found host {self.host!r} and auth none, expected a loopback address, or auth: tokens, so that "
+                "whoever reaches it must show one; `headrace token create` makes them"
+            )
             raise ValueError(msg)
         return self
 

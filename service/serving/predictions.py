@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from service.domain.access import AccessRole
+from service.domain.access import AccessRole, Principal
 from service.domain.events import EventId, Features
 from service.errors import NotFoundError, UnavailableError
 from service.learning.answering import Answer, Answerer, Row
@@ -47,8 +47,9 @@ class Predictions:
     async def invoke(self, request: Request) -> Response:
         """Predictions of the body's items, all or none."""
         began = time.perf_counter()
-        model = request.path_params.get("m") or self._only()
-        await self._gate.admit(request, AccessRole.VIEWER, model)
+        named = request.path_params.get("m")
+        who = await self._gate.admit(request, AccessRole.VIEWER, named)
+        model = named or self._only(who)
         kind = form(request.headers.get("accept", ""))
         served = await self._asked_of(request, model)
         found = asked(request.headers.get("content-type", ""), await request.body(), served.answerer.judgement)
@@ -76,8 +77,8 @@ class Predictions:
             msg = f"found no model {model!r:.80} here, expected one of: {', '.join(self._follower.models)}"
             raise NotFoundError(msg)
 
-    def _only(self) -> str:
-        names = self._follower.models
+    def _only(self, who: Principal) -> str:
+        names = [name for name in self._follower.models if who.sees(name)]
         if len(names) == 1:
             return names[0]
         msg = f"found {len(names)} models here, expected one of /models/{{model}}/invocations: {', '.join(names)}"
