@@ -2,12 +2,14 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, values
 from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
@@ -202,6 +204,23 @@ class PrometheusTelemetry:
         """A training job has come to an end."""
         self.training_jobs.labels(model, status).inc()
         self.training_job_seconds.labels(model).observe(seconds)
+
+
+def share_values(worker: str) -> None:
+    """Keep every value from now on in a file of this worker, which the one after it goes on with.
+
+    The files lie where the environment says; any process reads all of them.
+    """
+    made: Any = values.MultiProcessValue
+    values.ValueClass = made(lambda: worker)
+
+
+def shared(folder: Path) -> CollectorRegistry:
+    """What all workers have told, added up."""
+    registry = CollectorRegistry()
+    collector: Any = MultiProcessCollector
+    collector(registry, path=str(folder))
+    return registry
 
 
 class PrometheusServing:

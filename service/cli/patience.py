@@ -10,7 +10,7 @@ import structlog
 from service.bootstrap import App, open_app
 from service.config import Settings
 from service.errors import UnavailableError
-from service.metrics import PrometheusTelemetry
+from service.ports import Telemetries
 
 _log = structlog.get_logger(__name__)
 
@@ -18,7 +18,7 @@ _log = structlog.get_logger(__name__)
 class Start:
     """Waits for the registry, and says so."""
 
-    def __init__(self, settings: Settings, telemetry: PrometheusTelemetry, stop: threading.Event) -> None:
+    def __init__(self, settings: Settings, telemetry: Telemetries, stop: threading.Event) -> None:
         self._settings = settings
         self._telemetry = telemetry
         self._stop = stop

@@ -1,12 +1,15 @@
 """`headrace serve`: the server, alone or as a role of `headrace run`."""
 
+import asyncio
 import logging
 import os
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import structlog
@@ -19,11 +22,15 @@ from service.bootstrap.server import asgi, follower, load
 from service.cli.context import ConfigOption, Exit, reported, set_up_logging
 from service.cli.patience import Start
 from service.cli.signals import stopping
-from service.config import Settings
+from service.cli.supervise import Supervisor
+from service.config import Settings, share_metrics
 from service.config import load as load_settings
 from service.config.sections import Server
 from service.errors import ConfigurationError
-from service.metrics import PrometheusServing, PrometheusTelemetry
+from service.metrics import PrometheusServing, share_values, shared
+from service.serving.connections import connection_class, watch_connections
+from service.serving.limits import Load
+from service.testing.telemetry import NullTelemetry
 
 _log = structlog.get_logger(__name__)
 
@@ -55,33 +62,65 @@ def _changed(server: Server, given: Mapping[str, object]) -> Server:
 
 
 def serve_here(settings: Settings) -> None:
-    """The server, in this process."""
+    """The server: this process, or a supervisor of several that share a socket; typer.Exit where it failed."""
     set_up_logging(settings)
     with listening(settings.server) as listener:
-        _serve(settings, listener)
+        if settings.server.workers == 1:
+            _serve(settings, listener)
+            return
+        with TemporaryDirectory(prefix="headrace-metrics-") as folder:
+            share_metrics(Path(folder))
+            names = [f"server-{number}" for number in range(1, settings.server.workers + 1)]
+            roles = {name: partial(_worker, settings, listener, name, Path(folder)) for name in names}
+            code = Supervisor(roles).run()
+    if code != Exit.DONE:
+        raise typer.Exit(code)
 
 
-def _serve(settings: Settings, listener: socket.socket) -> None:
+def _worker(settings: Settings, listener: socket.socket, name: str, folder: Path) -> int:
+    def work() -> None:
+        share_values(name)
+        _serve(settings, listener, shared_metrics=folder)
+
+    return _reported(work)
+
+
+def _serve(settings: Settings, listener: socket.socket, shared_metrics: Path | None = None) -> None:
     registry = CollectorRegistry()
-    ProcessCollector(registry=registry)
     telemetry = PrometheusServing(registry)
+    if shared_metrics is None:
+        ProcessCollector(registry=registry)
     stop = threading.Event()
     with ExitStack() as stack:
         with stopping(stop):
-            app = Start(settings, PrometheusTelemetry(CollectorRegistry()), stop).opened(stack)
+            app = Start(settings, NullTelemetry(), stop).opened(stack)
         if app is None:
             return
         following = follower(app, telemetry, stop)
         stack.enter_context(following.running())
         limits = load(settings.server)
-        routes = asgi(app, following, telemetry, load=limits, metrics=partial(generate_latest, registry))
-        _log.info("server_started", pid=os.getpid(), host=settings.server.host, port=listener.getsockname()[1])
-        _Server(_options(settings.server, routes)).run(sockets=[listener])
+        routes = asgi(app, following, telemetry, load=limits, metrics=partial(_scraped, registry, shared_metrics))
+        options = _options(settings.server, routes, http=connection_class(limits, telemetry))
+        _log.info("server_started", pid=os.getpid(), port=listener.getsockname()[1], host=settings.server.host)
+        _Server(options, limits).run(sockets=[listener])
     _log.info("server_stopped", pid=os.getpid())
+
+
+def _scraped(registry: CollectorRegistry, folder: Path | None) -> bytes:
+    return generate_latest(registry if folder is None else shared(folder))
 
 
 class _Server(uvicorn.Server):
     """Drains at the first SIGTERM or SIGINT and returns; the second kills."""
+
+    def __init__(self, options: uvicorn.Config, limits: Load) -> None:
+        super().__init__(options)
+        self._limits = limits
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Clients that are late are looked for from the beginning."""
+        await super().startup(sockets)
+        self._watch = asyncio.create_task(watch_connections(self.server_state.connections, self._limits))
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -98,13 +137,13 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
-def _options(server: Server, routes: Any) -> uvicorn.Config:
+def _options(server: Server, routes: Any, *, http: Any) -> uvicorn.Config:
     for name in ("uvicorn.error", "uvicorn.access", "uvicorn.asgi"):
         logging.getLogger(name).disabled = True
-    return uvicorn.Config(
+    made = uvicorn.Config(
         routes,
         loop="uvloop",
-        http="httptools",
+        http=http,
         ws="none",
         lifespan="off",
         log_config=None,
@@ -116,6 +155,12 @@ def _options(server: Server, routes: Any) -> uvicorn.Config:
         ssl_certfile=server.tls.certfile if server.tls else None,
         ssl_keyfile=str(server.tls.keyfile) if server.tls else None,
     )
+    try:
+        made.load()
+    except OSError as error:
+        msg = f"found server.tls that cannot be used ({error}), expected a certificate and its key as PEM files"
+        raise ConfigurationError(msg) from error
+    return made
 
 
 @contextmanager
@@ -139,9 +184,13 @@ def listening(server: Server) -> Iterator[socket.socket]:
 
 def server_child(settings: Settings) -> int:
     """The role's exit code under the supervisor."""
+    return _reported(partial(serve_here, settings))
+
+
+def _reported(role: Callable[[], None]) -> int:
     try:
         with reported():
-            serve_here(settings)
+            role()
     except typer.Exit as done:
         return done.exit_code
     except Exception:  # noqa: BLE001 - the supervisor restarts the child; here the reason is logged

@@ -22,7 +22,6 @@ from service.config.sections import (
     Server,
     Storage,
     Stream,
-    Tls,
     TrainerSettings,
 )
 from service.domain import cron
@@ -122,6 +121,11 @@ def load(path: Path | None = None, *, candidates: bool = False) -> Settings:
     return _anchored(settings, file.parent)
 
 
+def share_metrics(folder: Path) -> None:
+    """Say to the library of metrics, which reads it from the environment, where workers keep their values."""
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
+
+
 def json_schema() -> dict[str, Any]:
     """The published schema of the file."""
     found = Settings.model_json_schema()
@@ -155,7 +159,7 @@ def _structured(text: str) -> Any:
 
 def _anchored(settings: Settings, folder: Path) -> Settings:
     """Relative paths are relative to the file."""
-    storage, log, kafka = settings.storage, settings.stream.log, settings.stream.kafka
+    storage, log, kafka, tls = settings.storage, settings.stream.log, settings.stream.kafka, settings.server.tls
     files = {name: str(folder.resolve() / path) for name in _SSL_FILES if (path := getattr(kafka, name)) is not None}
     url = re.sub(r"^(sqlite:///)(?!/)", lambda found: f"{found[1]}{folder.resolve()}/", storage.url)
     artifacts = _placed(storage.artifacts, folder)
@@ -170,7 +174,7 @@ def _anchored(settings: Settings, folder: Path) -> Settings:
                     "key_file": folder.resolve() / storage.key_file,
                 }
             ),
-            "server": settings.server.model_copy(update={"tls": _tls(settings.server.tls, folder)}),
+            "server": settings.server.model_copy(update={"tls": tls and tls.beside(folder.resolve())}),
             "stream": settings.stream.model_copy(
                 update={
                     "log": log.model_copy(update={"path": folder.resolve() / log.path}),
@@ -179,13 +183,6 @@ def _anchored(settings: Settings, folder: Path) -> Settings:
             ),
         }
     )
-
-
-def _tls(tls: Tls | None, folder: Path) -> Tls | None:
-    """Its files beside the configuration."""
-    if tls is None:
-        return None
-    return Tls(certfile=folder.resolve() / tls.certfile, keyfile=folder.resolve() / tls.keyfile)
 
 
 def _placed(address: str, folder: Path) -> str:

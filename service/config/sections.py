@@ -106,6 +106,10 @@ class Tls(Section):
     certfile: Path
     keyfile: Path
 
+    def beside(self, folder: Path) -> "Tls":
+        """Relative paths are relative to the folder."""
+        return Tls(certfile=folder / self.certfile, keyfile=folder / self.keyfile)
+
 
 class Server(Section):
     """Where predictions are answered, and how much at once; port 0 chooses a free one.

@@ -1,15 +1,16 @@
 """How much a server lets itself be asked: size and kind of a body, its time, and how many at once."""
 
-import asyncio
 from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.serving.edge_errors import EdgeError, SlowError, TooLargeError, TooManyError, UnsupportedMediaError
+from service.serving.edge_errors import EdgeError, TooLargeError, TooManyError, UnsupportedMediaError
 from service.serving.probes import PATHS
 from service.serving.problems import problem
 
 RETRY_S = 1.0
+ARRIVED = "headrace_arrived"
+"""In the state of a request that is counted as arrived."""
 
 
 @dataclass
@@ -24,6 +25,7 @@ class Load:
     concurrency: int
     arrived: int = 0
     busy: int = 0
+    shed: int = 0
 
     @property
     def full(self) -> bool:
@@ -40,6 +42,7 @@ class Limits:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A request; anything else passes."""
+        self._load.arrived -= scope.get("state", {}).pop(ARRIVED, False)
         if scope["type"] != "http" or scope["path"] in PATHS:
             await self._app(scope, receive, send)
             return
@@ -64,17 +67,12 @@ class Limits:
             load.busy -= 1
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes | None:
-        """All of it; None where the client went away."""
+        """All of it; None where the client went away, or was too slow."""
         self._require_readable(scope)
-        try:
-            async with asyncio.timeout(self._load.timeout_s):
-                message = await receive()
-                if message["type"] == "http.request" and not message.get("more_body"):
-                    return self._fitting(message.get("body", b""))
-                return await self._rest(message, receive)
-        except TimeoutError as error:
-            msg = f"found a body that took more than {self._load.timeout_s:g} s, expected it sooner (server.timeout)"
-            raise SlowError(msg) from error
+        message = await receive()
+        if message["type"] == "http.request" and not message.get("more_body"):
+            return self._fitting(message.get("body", b""))
+        return await self._rest(message, receive)
 
     async def _rest(self, message: Message, receive: Receive) -> bytes | None:
         whole = bytearray()

@@ -13,6 +13,9 @@ from service.serving.probes import PATHS
 
 _log = structlog.get_logger(__name__)
 
+GONE = 499
+"""What is counted where the client went away before its answer."""
+
 _SANE = re.compile(rb"[A-Za-z0-9._:+/=-]{1,128}")
 _KNOWN = {path: path for path in PATHS | {"/invocations"}}
 _OF_MODEL = re.compile(r"/models/[^/]+/(invocations|async-invocations|events|labels)")
@@ -70,7 +73,8 @@ class _Account:
 
     def _close(self, seconds: float) -> None:
         path: str = self._scope["path"]
-        self._ours.telemetry.answered(route(path), self._status)
+        status = self._status or GONE
+        self._ours.telemetry.answered(route(path), status)
         if self._ours.log and path not in PATHS:
             client = self._scope.get("client")
             _log.info(
@@ -79,7 +83,7 @@ class _Account:
                 client=client[0] if client else None,
                 method=self._scope["method"],
                 path=path[:200],
-                status=self._status,
+                status=status,
                 ms=round(seconds * 1000, 2),
             )
 

@@ -3,7 +3,9 @@
 import http.client
 import json
 import re
+import socket
 import subprocess
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,10 +27,22 @@ class Reply:
 
 @dataclass
 class Served:
-    """A running `headrace serve`."""
+    """A running `headrace serve`; its processes that answer are `pids`."""
 
+    deployment: Deployment
     process: "subprocess.Popen[bytes]"
     port: int
+    before: int
+
+    @property
+    def pids(self) -> list[int]:
+        """Every process that has ever answered."""
+        return [int(one) for one in re.findall(r"server_started .*pid=([0-9]+)", self.log)]
+
+    @property
+    def log(self) -> str:
+        """What the deployment has printed since it was started."""
+        return self.deployment.log()[self.before :]
 
     def ask(self, path: str, body: bytes | str, **headers: str) -> Reply:
         """POST, on a connection of its own."""
@@ -49,17 +63,38 @@ class Served:
         """Status and body."""
         return fetch(self.port, path)
 
+    def raw(self, data: bytes, *, wait_s: float = 20.0) -> bytes:
+        """What comes back until the server closes the connection, or for so long."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=wait_s) as client:
+            client.sendall(data)
+            return received(client, wait_s=wait_s)
+
+
+def received(client: socket.socket, *, wait_s: float) -> bytes:
+    """All that comes until the end of the connection or of the time."""
+    found, until = b"", time.monotonic() + wait_s
+    while (left := until - time.monotonic()) > 0:
+        client.settimeout(left)
+        try:
+            part = client.recv(65536)
+        except (TimeoutError, ConnectionResetError):
+            break
+        if not part:
+            break
+        found += part
+    return found
+
 
 def serving(deployment: Deployment, *arguments: str, ready: bool = True) -> Served:
     """Start one, on a free port."""
+    log = deployment.folder / "learner.log"
+    before = len(deployment.log()) if log.exists() else 0
     process = deployment.start("serve", "--port", "0", *arguments)
-    pattern = re.compile(
-        rf"server_started +.*pid={process.pid} +port=([0-9]+)|server_started .*port=([0-9]+).*pid={process.pid}"
-    )
-    wait_until(lambda: pattern.search(deployment.log()) or process.poll() is not None)
-    found = pattern.search(deployment.log())
-    assert found, deployment.log()[-2000:]
-    served = Served(process, int(found[1] or found[2]))
+    served = Served(deployment, process, 0, before)
+    wait_until(lambda: "server_started" in served.log or process.poll() is not None)
+    found = re.search(r"server_started .*port=([0-9]+)", served.log)
+    assert found, served.log[-2000:]
+    served.port = int(found[1])
     if ready:
         wait_until(lambda: served.get("/readyz")[0] == 200, timeout_s=30)
     return served

@@ -1,0 +1,133 @@
+"""Connections that are shed at once where too much is to be done, and closed where a client takes too long."""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+import structlog
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from service.ports import ServingTelemetry
+from service.serving import edge_errors as edge
+from service.serving.limits import ARRIVED, RETRY_S, Load
+from service.serving.probes import PATHS
+from service.serving.problems import problem
+from service.serving.requests import route
+
+_log = structlog.get_logger(__name__)
+
+LOOK_EVERY_S = 0.5
+MOST_HEAD_BYTES = 65_536
+_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+
+
+class _Done:
+    """A request that has its answer: what comes of its body is not kept."""
+
+    response_complete = True
+    disconnected = False
+    message_event = asyncio.Event()
+
+
+class Connection(HttpToolsProtocol):
+    """One client; `overdue_s` is when the request that it is sending is late, infinity where it sends none."""
+
+    load: ClassVar[Load]
+    telemetry: ClassVar[ServingTelemetry]
+    overloaded: ClassVar[bytes]
+    late: ClassVar[bytes]
+    overdue_s = float("inf")
+    head, in_head = 0, True
+
+    def connection_made(self, transport: Any) -> None:
+        """It has so long to send its first request."""
+        super().connection_made(transport)
+        self.overdue_s = self.loop.time() + self.load.timeout_s
+
+    def on_message_begin(self) -> None:
+        """Every request has so long."""
+        super().on_message_begin()
+        self.head, self.in_head = 0, True
+        self.overdue_s = self.loop.time() + self.load.timeout_s
+
+    def data_received(self, data: bytes) -> None:
+        """A head has a measure, too; what was read at once may pass it."""
+        super().data_received(data)
+        if self.in_head:
+            self.head += len(data)
+            if self.head > MOST_HEAD_BYTES and not self.transport.is_closing():
+                self.telemetry.answered("other", 431)
+                self.transport.write(_LARGE)
+                self.transport.close()
+
+    def on_headers_complete(self) -> None:
+        """Begin with the request, or shed it before anything is done for it."""
+        self.in_head = False
+        if self.cycle is not None and not self.cycle.response_complete:
+            super().on_headers_complete()
+        elif self.load.full and self.url.partition(b"?")[0].decode("latin-1") not in PATHS:
+            self._shed()
+        else:
+            self.load.arrived += 1
+            self.scope["state"][ARRIVED] = True
+            super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """It is all there."""
+        self.overdue_s = float("inf")
+        super().on_message_complete()
+
+    def expire(self) -> None:
+        """Close, with a word where a request had begun and nothing was answered."""
+        began = self.scope is not None and (self.cycle is None or not self.cycle.response_complete)
+        if began and not getattr(self.cycle, "response_started", False):
+            self.telemetry.answered("other", 408)
+            self.transport.write(self.late)
+        self.transport.close()
+
+    def _shed(self) -> None:
+        if self.flow.write_paused:
+            self.transport.abort()
+            return
+        done: Any = _Done()
+        self.cycle = done
+        self.telemetry.answered(route(self.url.partition(b"?")[0].decode("latin-1")), 429)
+        self.transport.write(self.overloaded)
+        self.load.shed += 1
+        if self.parser.should_keep_alive():
+            self.on_response_complete()
+        else:
+            self.transport.close()
+
+
+def connection_class(load: Load, telemetry: ServingTelemetry) -> type[Connection]:
+    """Of a worker's connections."""
+    busy = f"found {load.concurrency} requests at work, expected fewer (server.concurrency); ask again"
+    slow = f"found a request that took more than {load.timeout_s:g} s to come, expected it sooner (server.timeout)"
+    said = {
+        "load": load,
+        "telemetry": telemetry,
+        "overloaded": _raw(edge.TooManyError(busy, retry_after_s=RETRY_S), 429, "Too Many Requests"),
+        "late": _raw(edge.SlowError(slow), 408, "Request Timeout", b"connection: close\r\n"),
+    }
+    return type("WorkerConnection", (Connection,), said)
+
+
+def _raw(error: edge.EdgeError, status: int, phrase: str, more: bytes = b"") -> bytes:
+    """A problem as bytes of HTTP, made once."""
+    made = problem(error)
+    headers = b"".join(name + b": " + value + b"\r\n" for name, value in made.raw_headers)
+    return f"HTTP/1.1 {status} {phrase}\r\n".encode() + headers + more + b"\r\n" + bytes(made.body)
+
+
+async def watch_connections(connections: Iterable[Any], load: Load) -> None:
+    """For ever: close those that are late, and tell how much was shed."""
+    loop, told = asyncio.get_running_loop(), 0
+    while True:
+        await asyncio.sleep(LOOK_EVERY_S)
+        now = loop.time()
+        for one in [one for one in connections if one.overdue_s < now]:
+            one.expire()
+        if load.shed != told:
+            _log.warning("requests_shed", count=load.shed - told)
+            told = load.shed
