@@ -7,7 +7,19 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from benchmarks import adaptation, archive, kafka, labels, memory, promotions, recovery, replay, retraining, throughput
+from benchmarks import (
+    adaptation,
+    archive,
+    kafka,
+    labels,
+    memory,
+    promotions,
+    recovery,
+    replay,
+    retraining,
+    serving,
+    throughput,
+)
 from benchmarks.claims import Claim
 from benchmarks.machine import description
 from benchmarks.report import listed, page, table
@@ -24,6 +36,7 @@ BENCHMARKS: Mapping[str, Callable[[int], list[Claim]]] = {
     "promotions": promotions.measure,
     "retraining": retraining.measure,
     "adaptation": adaptation.measure,
+    "serving": serving.measure,
 }
 
 
