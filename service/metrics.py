@@ -250,6 +250,13 @@ class PrometheusServing:
             "headrace_unreadable_states", "States that could not be opened.", ["model"], registry=registry
         )
         self.retries = Counter("headrace_retries", "Unreachable services.", ["service"], registry=registry)
+        self.ingested_records = Counter(
+            "headrace_ingested", "Records that came over HTTP.", ["model", "kind", "outcome"], registry=registry
+        )
+
+    def ingested(self, model: str, kind: str, *, outcome: str, count: int) -> None:
+        """Records came over HTTP."""
+        self.ingested_records.labels(model, kind, outcome).inc(count)
 
     def predicted(self, model: str, count: int, seconds: float) -> None:
         """A request for predictions was answered."""

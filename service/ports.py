@@ -651,6 +651,10 @@ class IngestionTelemetry(Protocol):
         ...
 
 
+class ServerTelemetry(ServingTelemetry, IngestionTelemetry, Protocol):
+    """All that a server tells."""
+
+
 class Telemetry(Protocol):
     """What is told to the outside, a batch or a checkpoint at a time."""
 

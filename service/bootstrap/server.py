@@ -11,12 +11,15 @@ from service.bootstrap.admin import admin_api
 from service.config.sections import Server
 from service.errors import ConfigurationError
 from service.operations.follow import Follower
-from service.ports import ServingTelemetry
-from service.serving import predictions, probes
+from service.operations.ingest import Ingest
+from service.operations.served_log import ServedLog
+from service.ports import ServerTelemetry, ServingTelemetry
+from service.serving import ingestion, predictions, probes
 from service.serving.access import Gate, OpenGate, TokenGate
 from service.serving.admin.application import documentation
 from service.serving.application import application
 from service.serving.limits import Load
+from service.serving.logged import Logged
 from service.serving.requests import Accounting
 
 
@@ -27,6 +30,11 @@ def follower(app: App, telemetry: ServingTelemetry, stop: threading.Event) -> Fo
         msg = "found no models in the configuration, expected at least one under `models:`; see `headrace init`"
         raise ConfigurationError(msg)
     return Follower(app.services, app.registry.standings, names, telemetry, stop)
+
+
+def intake(app: App) -> Ingest:
+    """The way into the topics of every model; closed last, when no request is left."""
+    return Ingest(app.services, app.settings.models)
 
 
 def load(settings: Server) -> Load:
@@ -41,21 +49,30 @@ def gate_of(app: App) -> Gate:
 
 
 def asgi(
-    app: App, following: Follower, telemetry: ServingTelemetry, *, load: Load, metrics: Callable[[], bytes]
+    app: App,
+    following: Follower,
+    ingest: Ingest,
+    *,
+    telemetry: ServerTelemetry,
+    load: Load,
+    metrics: Callable[[], bytes],
 ) -> ASGIApp:
     """Every route of the server, accounted for and limited."""
     accounting = Accounting(telemetry, log=app.settings.server.access_log)
-    return application(routes(app, following, telemetry, metrics=metrics), load=load, accounting=accounting)
+    found = routes(app, following, ingest, telemetry=telemetry, metrics=metrics)
+    return application(found, load=load, accounting=accounting)
 
 
 def routes(
-    app: App, following: Follower, telemetry: ServingTelemetry, *, metrics: Callable[[], bytes]
+    app: App, following: Follower, ingest: Ingest, *, telemetry: ServerTelemetry, metrics: Callable[[], bytes]
 ) -> list[BaseRoute]:
     """Every route of the server; what needs a token goes through one gate."""
     given = app.settings.server
     gate = gate_of(app)
+    logged = Logged(ServedLog(app.services, ingest), telemetry, timeout_s=given.timeout)
     return [
-        *predictions.routes(following, OpenGate() if given.open_predictions else gate, telemetry),
+        *predictions.routes(following, OpenGate() if given.open_predictions else gate, telemetry, logged),
+        *ingestion.routes(ingest, gate, telemetry, timeout_s=given.timeout),
         *probes.routes(following, metrics),
         Mount("/api/v1", admin_api(app, gate)),
         documentation(),

@@ -6,7 +6,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,7 +18,7 @@ import uvicorn
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from pydantic import ValidationError
 
-from service.bootstrap.server import asgi, follower, load
+from service.bootstrap.server import asgi, follower, intake, load
 from service.cli.context import ConfigOption, Exit, reported, set_up_logging
 from service.cli.patience import Start
 from service.cli.signals import stopping
@@ -98,8 +98,10 @@ def _serve(settings: Settings, listener: socket.socket, shared_metrics: Path | N
             return
         following = follower(app, telemetry, stop)
         stack.enter_context(following.running())
+        ingest = stack.enter_context(closing(intake(app)))
+        metrics = partial(_scraped, registry, shared_metrics)
         limits = load(settings.server)
-        routes = asgi(app, following, telemetry, load=limits, metrics=partial(_scraped, registry, shared_metrics))
+        routes = asgi(app, following, ingest, telemetry=telemetry, load=limits, metrics=metrics)
         options = _options(settings.server, routes, http=connection_class(limits, telemetry))
         _log.info("server_started", pid=os.getpid(), port=listener.getsockname()[1], host=settings.server.host)
         _Server(options, limits).run(sockets=[listener])

@@ -65,6 +65,12 @@ class Answerer:
             return self._each(xs)
         return [self._answered(said) for said in found]
 
+    def labels(self, x: Features) -> Mapping[str, Label]:
+        """The labels themselves by the names that their probabilities for these features have in an answer."""
+        said = self._pass.predict(x)
+        chances = said[1] if self._pass.pairs else said
+        return {WORDS.get(key) or str(key): plain([key])[0] for key in chances}
+
     def _each(self, xs: Sequence[Features]) -> Sequence[Row]:
         foresee = getattr(self.estimator, "foresee", None)
         if foresee is None:

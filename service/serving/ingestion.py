@@ -61,7 +61,7 @@ class Ingestion:
             keys = await self._keys(model, values, labels=labels)
             await appended(self._ingest, topic, values, keys, timeout_s=self._timeout_s)
         except HeadraceError as error:
-            self._telemetry.ingested(model, kind, outcome=_outcome(error), count=count)
+            self._telemetry.ingested(model, kind, outcome=outcome_of(error), count=count)
             raise
         self._telemetry.ingested(model, kind, outcome="accepted", count=count)
         body = msgspec.json.encode({"accepted": count})
@@ -120,7 +120,7 @@ def _unprocessable(faults: Sequence[Fault], *, total: int) -> UnprocessableError
     return UnprocessableError(msg, errors=listed[:MOST_TOLD])
 
 
-def _outcome(error: HeadraceError) -> str:
+def outcome_of(error: HeadraceError) -> str:
     """One of four words, whatever went wrong."""
     if isinstance(error, TooManyError):
         return "overloaded"

@@ -20,15 +20,16 @@ from service.serving.access import Gate
 from service.serving.bodies import asked
 from service.serving.edge_errors import ConflictError, UnprocessableError
 from service.serving.forms import Signature, form, written
+from service.serving.logged import Logged
 
 SLICE_S = 0.002
 FIRST_SLICE = 64
 MOST_TOLD = 100
 
 
-def routes(follower: Follower, gate: Gate, telemetry: ServingTelemetry) -> list[Route]:
+def routes(follower: Follower, gate: Gate, telemetry: ServingTelemetry, logged: Logged) -> list[Route]:
     """Both addresses."""
-    predictions = Predictions(follower, gate, telemetry)
+    predictions = Predictions(follower, gate, telemetry, logged)
     return [
         Route("/models/{m}/invocations", predictions.invoke, methods=["POST"]),
         Route("/invocations", predictions.invoke, methods=["POST"]),
@@ -38,10 +39,11 @@ def routes(follower: Follower, gate: Gate, telemetry: ServingTelemetry) -> list[
 class Predictions:
     """Answers from the state that stands for a model when the request has come; a swap meanwhile changes nothing."""
 
-    def __init__(self, follower: Follower, gate: Gate, telemetry: ServingTelemetry) -> None:
+    def __init__(self, follower: Follower, gate: Gate, telemetry: ServingTelemetry, logged: Logged) -> None:
         self._follower = follower
         self._gate = gate
         self._telemetry = telemetry
+        self._logged = logged
         self._signatures: dict[str, tuple[Served, Signature]] = {}
 
     async def invoke(self, request: Request) -> Response:
@@ -55,8 +57,11 @@ class Predictions:
         found = asked(request.headers.get("content-type", ""), await request.body(), served.answerer.judgement)
         rows = await _rows(served.answerer, found.xs)
         answers = _require(rows, found.ids)
+        kept = await self._logged.keep(served, found.xs, answers)
         self._telemetry.predicted(model, len(answers), time.perf_counter() - began)
-        return written(answers, self._signature(served), kind=kind, many=found.many)
+        response = written(answers, self._signature(served), kind=kind, many=found.many)
+        response.headers.update(kept)
+        return response
 
     async def _asked_of(self, request: Request, model: str) -> Served:
         wanted = request.query_params.get("version") if request.scope["query_string"] else None

@@ -10,7 +10,7 @@ from fastapi.routing import APIRoute
 from prometheus_client import CollectorRegistry
 from starlette.routing import BaseRoute, Mount, Route
 
-from service.bootstrap.server import follower, routes
+from service.bootstrap.server import follower, intake, routes
 from service.domain.access import AccessRole
 from service.metrics import PrometheusServing
 from tests.acceptance.admin_api import Api, kept, opened
@@ -20,6 +20,8 @@ VIEWER, OPERATOR, ADMIN = AccessRole
 PUBLIC = None
 V1 = "/api/v1"
 ACCESS: dict[tuple[str, str], AccessRole | None] = {
+    ("POST", "/models/{m}/events"): OPERATOR,
+    ("POST", "/models/{m}/labels"): OPERATOR,
     ("GET", "/ping"): PUBLIC,
     ("GET", "/healthz"): PUBLIC,
     ("GET", "/readyz"): PUBLIC,
@@ -94,7 +96,7 @@ def test_every_route_is_in_the_table(api: Api) -> None:
     """A new route fails here until it is said who may ask it."""
     with api.deployment.app() as app:
         telemetry = PrometheusServing(CollectorRegistry())
-        found = routes(app, follower(app, telemetry, None), telemetry, metrics=bytes)
+        found = routes(app, follower(app, telemetry, None), intake(app), telemetry=telemetry, metrics=bytes)
         assert set(addressed(found)) == set(ACCESS)
 
 
