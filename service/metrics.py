@@ -19,6 +19,7 @@ DELAY_BOUNDS_S = (0.1, 1.0, 10.0, 60.0, 600.0, 3600.0, 21600.0, 86400.0, 604800.
 
 JOB_BOUNDS_S = (1.0, 5.0, 15.0, 60.0, 180.0, 600.0, 1800.0, 3600.0, 10800.0, 36000.0, float("inf"))
 
+FRESHNESS_BOUNDS_S = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 60.0, 600.0, 3600.0)
 PREDICTION_BOUNDS_S = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
 
 
@@ -246,6 +247,13 @@ class PrometheusServing:
         self.opening_seconds = Histogram(
             "headrace_opening_seconds", "Reading and opening a state to serve.", ["model"], registry=registry
         )
+        self.freshness = Histogram(
+            "headrace_freshness_seconds",
+            "From a record's append to the first prediction that can include it.",
+            ["model"],
+            buckets=FRESHNESS_BOUNDS_S,
+            registry=registry,
+        )
         self.unreadable_states = Counter(
             "headrace_unreadable_states", "States that could not be opened.", ["model"], registry=registry
         )
@@ -271,6 +279,10 @@ class PrometheusServing:
         """A state stands for its model now."""
         self.served_version.labels(model).set(version)
         self.opening_seconds.labels(model).observe(seconds)
+
+    def fresh(self, model: str, seconds: float) -> None:
+        """The oldest record of a new state is part of it."""
+        self.freshness.labels(model).observe(seconds)
 
     def unreadable(self, model: str) -> None:
         """A state could not be read."""

@@ -614,6 +614,10 @@ class Standings(Protocol):
         """Every champion's newest checkpoint, by the names of the models."""
         ...
 
+    def appended_ms(self, standing: Standing, *, after: int) -> int | None:
+        """When the oldest record was appended that its lineage has learned since the commit `after`, if known."""
+        ...
+
     def watch(self) -> Watch:
         """Be told of new ones, in one thread."""
         ...
@@ -632,6 +636,10 @@ class ServingTelemetry(Protocol):
 
     def opened(self, model: str, version: int, seconds: float) -> None:
         """A state stands for its model now, and took so long to open."""
+        ...
+
+    def fresh(self, model: str, seconds: float) -> None:
+        """So long after it was appended, the oldest record of a new state can be part of a prediction."""
         ...
 
     def unreadable(self, model: str) -> None:

@@ -176,8 +176,7 @@ class AuditEntry:
 class Commit:
     """All that one checkpoint writes in one transaction.
 
-    `artifact` is the sealed (signed) container; `digest` its SHA-256. `scores` is the encoded
-    segment of the score journal, `order` the runs learned since the previous commit.
+    `artifact` is sealed; `order` are the runs since the commit before, `appended_ms` is when the oldest was appended.
     """
 
     lease: Lease
@@ -196,6 +195,7 @@ class Commit:
     waiting: WaitingRows | None = None
     outgoing: Outgoing | None = None
     signals: Sequence[DriftSignal] = ()
+    appended_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

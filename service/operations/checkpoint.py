@@ -74,6 +74,7 @@ class Draft:
     predictions: str | None = None
     version: int = 0
     signals: Sequence[DriftSignal] = ()
+    appended_ms: int | None = None
 
 
 class Committer:
@@ -181,6 +182,7 @@ class Committer:
             waiting=_waiting_rows(draft.waiting) if draft.waiting else None,
             outgoing=_outgoing(draft),
             signals=draft.signals,
+            appended_ms=draft.appended_ms,
         )
 
     def _commit_patiently(self, commit: Commit) -> Checkpoint:

@@ -161,8 +161,19 @@ class Follower:
         took = time.monotonic() - began
         place = (standing.lineage, standing.version, standing.checkpoint, standing.position)
         self.champions = {**self.champions, standing.model: Served(standing.model, *place, answerer)}
+        before = self._following.get(standing.model)
         self._following[standing.model] = _Following(standing, time.monotonic() + STRETCH * took)
         self.telemetry.opened(standing.model, standing.version, took)
+        self._tell_freshness(standing, before)
+
+    def _tell_freshness(self, standing: Standing, before: _Following | None) -> None:
+        """From now on a prediction can include what the lineage has learned since the state before."""
+        if before is None or before.standing.lineage != standing.lineage:
+            return
+        now_ms = time.time() * 1000
+        appended_ms = self.standings.appended_ms(standing, after=before.standing.sequence)
+        if appended_ms is not None:
+            self.telemetry.fresh(standing.model, max(now_ms - appended_ms, 0.0) / 1000)
 
     def _origin(self, standing: Standing) -> Version:
         """Its version's row, read once: it never changes."""

@@ -3,7 +3,9 @@
 from collections import deque
 from collections.abc import Sequence
 
+from service.domain.events import Records, TopicPartition
 from service.domain.exclusion import Stretch
+from service.domain.position import Position
 from service.operations.feed import Supply
 from service.operations.lookahead import NOTHING, Found, Lookahead
 from service.operations.sieve import Sieve
@@ -21,6 +23,7 @@ class Intake:
         self._pieces: deque[FeedItem] = deque()
         self._exclusions: Sequence[Stretch] | None = None
         self._sieve = Sieve()
+        self._appended: deque[tuple[TopicPartition, int, int]] = deque()
 
     @property
     def busy(self) -> bool:
@@ -50,4 +53,13 @@ class Intake:
         first, rest = shortened(piece, self._suspicion.at_once(piece, limit))
         if rest is not None:
             self._pieces.appendleft(rest)
+        if isinstance(first, Records) and len(first.timestamps):
+            self._appended.append((first.at, first.next_offset, int(min(first.timestamps))))
         return first
+
+    def appended_ms(self, position: Position) -> int | None:
+        """When the oldest record before the position, since the last call, was appended to the stream."""
+        found: list[int] = []
+        while self._appended and self._appended[0][1] <= position.offsets.get(self._appended[0][0], 0):
+            found.append(self._appended.popleft()[2])
+        return min(found, default=None)

@@ -224,8 +224,7 @@ class Session:
 
     def _launch(self) -> None:
         began = time.perf_counter()
-        state = self.learner.state()
-        pending = self.learner.take_pending()
+        state, pending = self.learner.state(), self.learner.take_pending()
         self._rhythm.took(time.perf_counter() - began)
         letters, replayed = self._letters.take()
         self._dirty = False
@@ -251,6 +250,7 @@ class Session:
                 predictions=self._predictions,
                 version=self.recovered.lineage.origin,
                 signals=pending.signals,
+                appended_ms=self._intake.appended_ms(self.position),
             )
         )
 

@@ -118,6 +118,7 @@ class SqlCheckpoints:
                 runs=rows.encode_runs(commit.order),
                 scores=commit.scores,
                 scored=commit.scored,
+                appended_ms=commit.appended_ms,
                 created_at=now,
             )
         )

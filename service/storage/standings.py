@@ -12,7 +12,7 @@ from service.domain.registry import CheckpointId, LineageId, ModelName, VersionN
 from service.domain.standing import Standing
 from service.errors import UnavailableError
 from service.storage.database import Database
-from service.storage.tables import checkpoints, lineages, models
+from service.storage.tables import checkpoints, journals, lineages, models
 
 CHANNEL = "headrace_states"
 POLL_S = 0.05
@@ -62,6 +62,14 @@ class SqlStandings:
                 )
                 for found in connection.execute(statement)
             ]
+
+    def appended_ms(self, standing: Standing, *, after: int) -> int | None:
+        """When the oldest record was appended that a lineage has learned since its commit `after`."""
+        where = (journals.c.lineage == standing.lineage, journals.c.sequence > after)
+        statement = select(func.min(journals.c.appended_ms)).where(*where, journals.c.sequence <= standing.sequence)
+        with self._database.reading() as connection:
+            found: int | None = connection.execute(statement).scalar()
+        return found
 
     def watch(self) -> "Polling | Listening":
         """A watch of its own, for one thread."""

@@ -154,6 +154,7 @@ journals = Table(
     Column("runs", LargeBinary, nullable=False),
     Column("scores", LargeBinary, nullable=False),
     Column("scored", BigInteger, nullable=False),
+    Column("appended_ms", BigInteger, nullable=True),
     Column("created_at", Moment, nullable=False),
     UniqueConstraint("lineage", "sequence"),
 )

@@ -4,15 +4,18 @@ import csv
 import io
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from river import datasets
+from sqlalchemy import create_engine
 
-from tests.acceptance.harness import Deployment, phishing_events, terminate, wait_until
+from tests.acceptance.harness import STARTED, Deployment, metric, phishing_events, terminate, wait_until
 from tests.acceptance.serving import Served, serving
 
+SUM = "headrace_freshness_seconds_sum"
 XS: list[dict[str, Any]] = [x for x, _ in datasets.Phishing()]
 
 
@@ -25,10 +28,27 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Deployment:
     return made
 
 
-@pytest.fixture
-def served(deployment: Deployment) -> Served:
+@pytest.fixture(autouse=True, scope="module")
+def _no_process_is_left() -> None:
+    """The module's server outlives its tests."""
+
+
+@pytest.fixture(scope="module")
+def served(deployment: Deployment) -> Iterator[Served]:
     """Its server."""
-    return serving(deployment)
+    started = serving(deployment)
+    yield started
+    terminate(started.process)
+
+
+@pytest.fixture
+def _own_processes_end() -> Iterator[None]:
+    """What a test starts for itself ends with it."""
+    before = list(STARTED)
+    yield
+    for process in [one for one in STARTED if one not in before]:
+        process.kill()
+        process.wait()
 
 
 def as_csv(rows: list[dict[str, Any]], *, header: bool = True) -> str:
@@ -106,15 +126,17 @@ def test_the_guard_names_feature_and_reason(served: Served) -> None:
 
 def test_probes_metrics_and_request_ids(served: Served) -> None:
     """Probes answer, requests are counted by route, and a sane id is kept where an insane one is replaced."""
+    before = metric(served.port, "headrace_requests_total", route="/invocations", status="200")
     assert served.get("/ping") == (200, "")
     assert served.get("/healthz")[0] == 200
     assert served.predict(XS[0], x_request_id="abc-1").headers["x-request-id"] == "abc-1"
     assert served.predict(XS[0], x_request_id="a b").headers["x-request-id"] != "a b"
-    metrics = served.get("/metrics")[1]
-    assert 'headrace_requests_total{route="/invocations",status="200"} 2.0' in metrics
-    assert 'headrace_predictions_total{model="phishing"} 2.0' in metrics
+    after = metric(served.port, "headrace_requests_total", route="/invocations", status="200")
+    assert after == (before or 0.0) + 2
+    assert (metric(served.port, "headrace_predictions_total", model="phishing") or 0.0) >= 2
 
 
+@pytest.mark.usefixtures("_own_processes_end")
 def test_it_is_not_ready_without_a_model_and_ends_when_told(tmp_path: Path) -> None:
     """Before there is a checkpoint /readyz is 503 with the reason, /ping is 200; SIGTERM ends it with 0."""
     empty = serving(Deployment(tmp_path / "empty"), ready=False)
@@ -126,14 +148,40 @@ def test_it_is_not_ready_without_a_model_and_ends_when_told(tmp_path: Path) -> N
     assert terminate(empty.process, timeout_s=10) == 0
 
 
+@pytest.mark.usefixtures("_own_processes_end")
 def test_it_follows_the_learner(tmp_path: Path) -> None:
-    """What is learned answers within two seconds, and a state that cannot be read leaves the one before."""
+    """What is learned answers within two seconds of its append, and how long it took is told."""
     own = Deployment(tmp_path / "own")
     own.publish(phishing_events(100))
     own.start("learn")
     served = serving(own)
     wait_until(lambda: served.predict(XS[0]).json()["position"] == {"phishing.events": {"0": 100}}, timeout_s=10)
+    before = metric(served.port, SUM, model="phishing") or 0.0
     own.publish(phishing_events(100, first=100))
     began = time.monotonic()
     wait_until(lambda: served.predict(XS[0]).json()["position"] == {"phishing.events": {"0": 200}}, timeout_s=10)
     assert time.monotonic() - began < 2.0
+    wait_until(lambda: (metric(served.port, SUM, model="phishing") or 0.0) > before, timeout_s=2)
+    assert (metric(served.port, SUM, model="phishing") or 0.0) - before < 4.0
+
+
+@pytest.mark.usefixtures("_own_processes_end")
+def test_the_last_good_state_goes_on_where_a_new_one_cannot_be_read(tmp_path: Path) -> None:
+    """An altered state is told in the log, the metrics and as degraded; the server stays ready with the one before."""
+    own = Deployment(tmp_path / "own")
+    own.publish(phishing_events(100))
+    own.command("learn", "--until-end")
+    served = serving(own)
+    before = served.predict(XS[0]).json()
+    url = f"sqlite:///{own.folder}/var/headrace.db"
+    own.publish(phishing_events(100, first=100))
+    statement = "UPDATE artifacts SET content = zeroblob(200)"
+    trigger = f"CREATE TRIGGER spoil AFTER INSERT ON artifacts BEGIN {statement} WHERE digest = NEW.digest; END"
+    with create_engine(url).begin() as connection:
+        connection.exec_driver_sql(trigger)
+    own.command("learn", "--until-end")
+    wait_until(lambda: json.loads(served.get("/readyz")[1])["degraded"], timeout_s=10)
+    assert served.get("/readyz")[0] == 200
+    assert served.predict(XS[0]).json() == before
+    assert metric(served.port, "headrace_unreadable_states_total", model="phishing")
+    assert "state_unreadable" in served.log
