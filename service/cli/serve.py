@@ -1,6 +1,7 @@
 """`headrace serve`: the server, alone or as a role of `headrace run`."""
 
 import asyncio
+import gc
 import logging
 import os
 import socket
@@ -103,6 +104,8 @@ def _serve(settings: Settings, listener: socket.socket, shared_metrics: Path | N
         limits = load(settings.server)
         routes = asgi(app, following, ingest, telemetry=telemetry, load=limits, metrics=metrics)
         options = _options(settings.server, routes, http=connection_class(limits, telemetry))
+        gc.collect()
+        gc.freeze()  # what was imported stays: to look through it would hold requests up
         _log.info("server_started", pid=os.getpid(), port=listener.getsockname()[1], host=settings.server.host)
         _Server(options, limits).run(sockets=[listener])
     _log.info("server_stopped", pid=os.getpid())
