@@ -142,6 +142,7 @@ def test_each_answer_is_scored_and_learned_once_whoever_dies(deployment: Deploym
     assert set(replicas.deaths) == {"server 0", "server 1", "learner"}
     for server in replicas.servers:
         assert terminate(server.process) == 0
+    deployment.port(replicas.learner.pid)
     assert terminate(replicas.learner) == 0
     deployment.command("learn", "--until-end")
     _require_once(deployment, replicas.answers, {f"p{n}": one["y"] for n, one in enumerate(asked)})

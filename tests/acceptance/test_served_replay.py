@@ -1,0 +1,78 @@
+"""A replay of what was served: the same answers are scored again, unless something is left out."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from service.bootstrap import App
+from service.domain.registry import LineageId
+from service.learning.score_journal import decode
+from tests.acceptance.harness import PHISHING, Deployment, phishing_events, terminate
+from tests.acceptance.serving import serving
+
+WARM, ASKED = 200, 120
+
+
+def scored(app: App, lineage: LineageId) -> dict[int, tuple[Any, Any, Any]]:
+    """Truth, prediction and probability by the offset of the event."""
+    found: dict[int, tuple[Any, Any, Any]] = {}
+    for segment in app.registry.checkpoints.journal(lineage):
+        for run in decode(segment.scores):
+            rows = zip(run.truths, run.labels, run.probabilities or (), strict=True)
+            found |= dict(zip(run.offsets, rows, strict=True))
+    return found
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> tuple[Deployment, int]:
+    """A model that learned at first from the stream, and then what was asked of a server that was far behind."""
+    model = {**PHISHING, "labels": "phishing.events", "log_predictions": True}
+    deployment = Deployment(tmp_path, model)
+    deployment.publish(phishing_events(WARM))
+    deployment.command("learn", "--until-end")
+    server = serving(deployment)
+    for number, one in enumerate(map(msgspec.json.decode, phishing_events(ASKED, first=WARM))):
+        item, label = {"id": f"p{number}", "x": one["x"]}, {"id": f"p{number}", "y": one["y"]}
+        told = server.ask("/models/phishing/invocations", json.dumps(item), content_type="application/json")
+        assert told.headers["headrace-logged"] == "1"
+        sent = server.ask("/models/phishing/labels", json.dumps(label), content_type="application/json")
+        assert sent.status == 202
+    assert terminate(server.process) == 0
+    deployment.command("learn", "--until-end")
+    return deployment, WARM
+
+
+def replayed(deployment: Deployment, *arguments: str) -> tuple[LineageId, LineageId]:
+    """The champion before and after a rollback by replay."""
+    with deployment.app() as app:
+        before = app.registry.models.get("phishing").champion
+    deployment.command("model", "rollback", "phishing", "--mode", "replay", *arguments)
+    with deployment.app() as app:
+        after = app.registry.models.get("phishing").champion
+    assert before is not None
+    assert after not in {None, before}
+    assert after is not None
+    return before, after
+
+
+def test_a_replay_that_leaves_out_nothing_scores_the_answers(served: tuple[Deployment, int]) -> None:
+    """Its journal is the champion's, to the last bit."""
+    deployment, _ = served
+    before, after = replayed(deployment, "--to", "1")
+    with deployment.app() as app:
+        live, again = scored(app, before), scored(app, after)
+    assert len(live) == WARM + ASKED
+    assert again == live
+
+
+def test_one_without_what_is_excluded_predicts_for_itself(served: tuple[Deployment, int]) -> None:
+    """What the champion answered, it answered with what is excluded."""
+    deployment, first = served
+    before, after = replayed(deployment, "--exclude", "10..60")
+    with deployment.app() as app:
+        live, again = scored(app, before), scored(app, after)
+    assert len(again) == WARM + ASKED - 50
+    assert any(live[offset] != again[offset] for offset in again if offset >= first)
