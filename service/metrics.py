@@ -225,7 +225,7 @@ def shared(folder: Path) -> CollectorRegistry:
 
 
 class PrometheusServing:
-    """Implements `ports.ServingTelemetry` over one collector registry; workers' values are added up."""
+    """Implements `ports.ServerTelemetry` over one collector registry; workers' values are added up."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.predictions = Counter("headrace_predictions", "Items predicted.", ["model"], registry=registry)
@@ -237,6 +237,13 @@ class PrometheusServing:
             registry=registry,
         )
         self.requests = Counter("headrace_requests", "By route and status.", ["route", "status"], registry=registry)
+        self.ingested_records = Counter(
+            "headrace_ingested", "Records that came over HTTP.", ["model", "kind", "outcome"], registry=registry
+        )
+        self.retries = Counter("headrace_retries", "Unreachable services.", ["service"], registry=registry)
+        self._declare_states(registry)
+
+    def _declare_states(self, registry: CollectorRegistry) -> None:
         self.served_version = Gauge(
             "headrace_served_version",
             "The version that answers.",
@@ -256,10 +263,6 @@ class PrometheusServing:
         )
         self.unreadable_states = Counter(
             "headrace_unreadable_states", "States that could not be opened.", ["model"], registry=registry
-        )
-        self.retries = Counter("headrace_retries", "Unreachable services.", ["service"], registry=registry)
-        self.ingested_records = Counter(
-            "headrace_ingested", "Records that came over HTTP.", ["model", "kind", "outcome"], registry=registry
         )
 
     def ingested(self, model: str, kind: str, *, outcome: str, count: int) -> None:
