@@ -116,7 +116,10 @@ def unroutable(request: Request, error: Exception) -> Response:
     """Handles what the framework refuses: an address, a method, a request."""
     assert isinstance(error, HTTPException)
     kind = _OF_STATUS.get(error.status_code) or Kind(error.status_code, "http", error.detail)
-    detail = f"found {request.method} {request.url.path}, expected an address and a method of /api/v1/openapi.json"
+    asked = f"{request.method} {request.url.path}"
+    detail = f"found {asked:.200}, expected an address and a method of /api/v1/openapi.json"
+    if error.status_code not in {404, 405}:
+        detail = error.detail
     return answer(kind, detail, instance=request.url.path, headers=error.headers)
 
 

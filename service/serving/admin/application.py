@@ -4,6 +4,9 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.routing import APIRoute
+from starlette._utils import get_route_path
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -23,7 +26,7 @@ from service.serving.admin import (
 from service.serving.admin.bodies import JsonAnswer
 from service.serving.admin.openapi import PREFIX, specification
 from service.serving.admin.parts import Parts
-from service.serving.problems import HANDLERS
+from service.serving.problems import HANDLERS, unroutable
 
 NOUNS = (models, versions, commands, rollback, exclusions, jobs, drift, dead_letters, audit, tokens)
 
@@ -40,18 +43,31 @@ class AdminApi(FastAPI):
 
 def application(parts: Parts) -> AdminApi:
     """Every route of the admin API, over these parts."""
+    handlers: dict[Any, Any] = {**HANDLERS, HTTPException: _unroutable}
     app = AdminApi(
         title="Headrace",
         docs_url=None,
         redoc_url=None,
         default_response_class=JsonAnswer,
-        exception_handlers=dict(HANDLERS),
+        exception_handlers=handlers,
         redirect_slashes=False,
+        root_path_in_servers=False,
     )
     app.state.parts = parts
     for noun in NOUNS:
         app.include_router(noun.router)
     return app
+
+
+def _unroutable(request: Request, error: Exception) -> Response:
+    """As everywhere; of an address that has several methods it names all."""
+    answer = unroutable(request, error)
+    if answer.status_code == 405:
+        path = get_route_path(request.scope)
+        routes = (route for noun in NOUNS for route in noun.router.routes if isinstance(route, APIRoute))
+        methods = {method for route in routes if route.path_regex.match(path) for method in route.methods or ()}
+        answer.headers["Allow"] = ", ".join(sorted(methods)) or answer.headers.get("Allow", "GET")
+    return answer
 
 
 def documentation() -> Route:

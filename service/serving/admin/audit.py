@@ -50,7 +50,8 @@ class AuditBody(Body):
 )
 def list_audit(model: ModelPath, given: Given, page: Paged) -> JsonObject:
     """Of one model, oldest first; that of a model that was deleted stays."""
-    return _page(given.services.history.audit(model), page)
+    entries = given.services.history.audit(model)
+    return _page(entries or given.services.history.audit(given.services.models.get(model).name), page)
 
 
 @router.get(

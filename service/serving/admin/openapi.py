@@ -7,10 +7,11 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from service.serving.admin.bodies import Body
 from service.serving.admin.examples import example_of
 from service.serving.admin.parts import ROLE
 from service.serving.admin.plain_routes import PATHS, SCHEMAS
-from service.serving.problems import KINDS, MEDIA_TYPE, UNEXPECTED, Kind
+from service.serving.admin.problem_answers import PROBLEM, problems
 
 PREFIX = "/api/v1"
 WRITES = frozenset({"post", "put", "patch", "delete"})
@@ -19,21 +20,6 @@ DESCRIPTION = """Predictions, ingestion, and what the command line can do with m
 Every error is a problem (RFC 9457), often with the command that helps. Reads carry an `ETag`; a write that is
 repeated under its `Idempotency-Key` is done once."""
 ALWAYS = (400, 401, 403, 429, 500, 503)
-PROBLEM = {
-    "type": "object",
-    "title": "Problem",
-    "description": "RFC 9457.",
-    "required": ["type", "title", "status", "detail"],
-    "properties": {
-        "type": {"type": "string"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string"},
-        "instance": {"type": "string"},
-        "help": {"type": "string", "description": "The command that helps."},
-        "errors": {"type": "array", "items": {"type": "object"}},
-    },
-}
 KEY = {
     "name": "Idempotency-Key",
     "in": "header",
@@ -53,6 +39,8 @@ def specification(app: FastAPI) -> dict[str, Any]:
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     schemas |= {"Problem": PROBLEM, **SCHEMAS}
+    for name, example in _examples(Body):
+        schemas[name]["example"] = example
     for path, method, operation in list(operations(found["paths"])):
         _complete(operation, method, path)
     found["paths"] = {**PATHS, **{f"{PREFIX}{path}": item for path, item in found["paths"].items()}}
@@ -70,17 +58,13 @@ def operations(paths: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, A
             yield path, method, operation
 
 
-def problems(*statuses: int) -> dict[str, Any]:
-    """The documented answers of these statuses."""
-    return {str(status): _problem(status) for status in statuses}
-
-
-def _problem(status: int) -> dict[str, Any]:
-    kinds = {kind.status: kind for kind in reversed([UNEXPECTED, *KINDS.values()])}
-    kind = kinds.get(status) or Kind(status, "http", "The request was refused")
-    example = {"type": kind.type, "title": kind.title, "status": status, "detail": "found ..., expected ..."}
-    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": example}}
-    return {"description": kind.title, "content": content}
+def _examples(kind: type[Body]) -> Iterator[tuple[str, Any]]:
+    """Of every body, with the nulls that FastAPI leaves out of what it publishes."""
+    for one in kind.__subclasses__():
+        extra = one.model_config.get("json_schema_extra")
+        if isinstance(extra, dict) and "example" in extra and "[" not in one.__name__:
+            yield one.__name__, extra["example"]
+        yield from _examples(one)
 
 
 def _complete(operation: dict[str, Any], method: str, path: str) -> None:
