@@ -20,6 +20,7 @@ _SIGNED = {
     "position": {"type": "object", "additionalProperties": {"type": "object"}},
 }
 _ID = {"anyOf": [{"type": "string", "minLength": 1, "maxLength": 128}, {"type": "integer"}]}
+_ID_OR_NONE = {"anyOf": [*_ID["anyOf"], {"type": "null"}]}
 SCHEMAS: Mapping[str, Spec] = {
     "Features": {
         "type": "object",
@@ -31,7 +32,7 @@ SCHEMAS: Mapping[str, Spec] = {
         "type": "object",
         "description": "Features with an id, which comes back with the prediction.",
         "required": ["x"],
-        "properties": {"id": {"anyOf": [*_ID["anyOf"], {"type": "null"}]}, "x": {"$ref": "#/components/schemas/Features"}},
+        "properties": {"id": _ID_OR_NONE, "x": {"$ref": "#/components/schemas/Features"}},
         "example": {"id": "17", "x": FEATURES},
     },
     "Prediction": {
@@ -92,9 +93,9 @@ def _ref(name: str) -> Spec:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-def _one_or_many(*names: str) -> Spec:
+def _one_or_many(*names: str, least: int = 0) -> Spec:
     one = [_ref(name) for name in names]
-    return {"anyOf": [*one, {"type": "array", "minItems": 1, "items": {"anyOf": one}}]}
+    return {"anyOf": [*one, {"type": "array", "minItems": least, "items": {"anyOf": one}}]}
 
 
 def _text(example: str) -> Spec:
@@ -164,7 +165,7 @@ def _appended(operation: str, summary: str, schema: str, example: Spec) -> Spec:
         "requestBody": {
             "required": True,
             "content": {
-                "application/json": {"schema": _one_or_many(schema), "example": example},
+                "application/json": {"schema": _one_or_many(schema, least=1), "example": example},
                 LINES: _text('{"id": 17}\n{"id": 18}\n'),
                 "text/csv": _text("17,31,NO\n18,32,SE\n"),
             },
