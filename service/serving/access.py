@@ -25,6 +25,8 @@ OUTAGE_S = 300.0
 MOST_KNOWN = 4096
 MOST_ASKING = 8
 """Look-ups at a time: who sends bad tokens in masses must not keep the registry from others."""
+OWN_SITE = frozenset({"same-origin", "none"})
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _log = structlog.get_logger(__name__)
 
 
@@ -37,11 +39,20 @@ class Gate(Protocol):
 
 
 class OpenGate:
-    """Lets everybody do everything: for a server that nobody else can reach."""
+    """Lets everybody do everything, for a server that nobody else can reach; but no page of another site.
+
+    Browsers say of a request which site's page has made it; one that has its name lead here says another host.
+    """
 
     async def admit(self, request: Request, needed: AccessRole, model: str | None) -> Principal:
         """Anyone."""
-        del request, needed, model
+        del needed, model
+        site = request.headers.get("sec-fetch-site")
+        if site is not None and (site not in OWN_SITE or request.url.hostname not in LOOPBACK):
+            msg = (
+                "found a request that another site's page has made, expected one of this server's own, or no browser's"
+            )
+            raise ForbiddenError(msg)
         return ANYONE
 
 

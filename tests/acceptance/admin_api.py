@@ -13,6 +13,7 @@ from tests.acceptance.harness import PHISHING, STARTED, Deployment, kill, phishi
 from tests.acceptance.serving import Served, serving
 
 OTHER = {**PHISHING, "name": "other", "events": "other.events"}
+LATE = {**PHISHING, "name": "late", "events": "late.events", "labels": "late.labels"}
 PREFIX = "/api/v1"
 
 
@@ -35,9 +36,13 @@ class Api:
             return client.request(method, PREFIX + path, **given)
 
 
-def opened(folder: Path, **server: Any) -> Api:
-    """Two models that have learned, a dead letter, a token for each role and each scope, and a server."""
-    deployment = Deployment(folder, server={"auth": "tokens", **server}, others=[OTHER])
+def opened(folder: Path, *, unborn: bool = False, registry_url: str | None = None, **server: Any) -> Api:
+    """Two models that have learned, a dead letter, a token for each role and each scope, and a server.
+
+    With `unborn` the file has a third model, which nobody has begun.
+    """
+    given = {"auth": "tokens", **server}
+    deployment = Deployment(folder, server=given, others=[OTHER], registry_url=registry_url)
     deployment.publish([*phishing_events(1000), b"{", b"[]"])
     deployment.publish(phishing_events(500), topic="other.events")
     deployment.command("learn", "--until-end")
@@ -47,13 +52,16 @@ def opened(folder: Path, **server: Any) -> Api:
             for suffix, models in (("", None), ("-of-other", frozenset({"other"}))):
                 name = f"{role}{suffix}"
                 tokens[name] = app.create_token(Grant(name, role, models), actor="test")[1]
-    return Api(deployment, serving(deployment), tokens)
+    if unborn:
+        deployment.others = [OTHER, LATE]
+        deployment.configure()
+    return Api(deployment, serving(deployment, ready=not unborn), tokens)
 
 
 @contextmanager
-def kept(folder: Path, **server: Any) -> Iterator[Api]:
+def kept(folder: Path, *, unborn: bool = False, **server: Any) -> Iterator[Api]:
     """The same for all tests of a module: the end of a test does not end it."""
-    found = opened(folder, **server)
+    found = opened(folder, unborn=unborn, **server)
     STARTED.remove(found.served.process)
     try:
         yield found

@@ -3,12 +3,14 @@
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from service.domain.report import Report, ReportFormat
 from tests.acceptance.admin_api import Api, kept, opened
 from tests.acceptance.harness import phishing_events, terminate, wait_until
 
@@ -86,7 +88,7 @@ def test_versions_are_compared(api: Api) -> None:
     newest = api.ask("GET", "/models/phishing/versions", params={"limit": 200}).json()["items"][-1]["number"]
     found = api.ask("GET", "/models/phishing/diff", params={"one": 1, "other": newest}).json()
     assert (found["versions"], found["probes"] > 100) == ([1, newest], True)
-    problem(api.ask("GET", "/models/phishing/versions/1/report"), 404)
+    problem(api.ask("GET", f"/models/phishing/versions/{newest}/report"), 404)
     problem(api.ask("GET", "/models/phishing/versions/99"), 404)
 
 
@@ -329,3 +331,49 @@ def test_the_learner_carries_out_what_is_asked(tmp_path: Path) -> None:
     problem(api.ask("GET", "/models/phishing"), 404)
     newest = audited(api)[-1]
     assert (newest["actor"], newest["action"], newest["reason"]) == ("admin", "delete", "old")
+
+
+def test_a_challenger_takes_over_by_hand(tmp_path: Path) -> None:
+    """What a new specification has begun is listed as challenger, and promoted with the token's name as who and why."""
+    api = opened(tmp_path)
+    deployment = api.deployment
+    deployment.model["estimator"] = ["preprocessing.StandardScaler", "linear_model.Perceptron"]
+    deployment.configure()
+    deployment.command("model", "apply", "phishing")
+    (challenger,) = api.ask("GET", "/models/phishing/challengers").json()["items"]
+    wish = {"version": challenger["version"], "reason": "trusted"}
+    done = api.ask("POST", "/models/phishing/promote", "operator", json=wish)
+    assert (done.status_code, done.json()["status"]) == (200, "done"), done.text
+    assert api.ask("GET", "/models/phishing").json()["champion"]["version"] != 1
+    newest = audited(api)[-1]
+    assert (newest["actor"], newest["action"], newest["reason"]) == ("operator", "promote", "trusted")
+    assert newest["evidence"]["by_hand"] is True
+
+
+def test_a_report_is_read_in_its_formats(api: Api) -> None:
+    """Markdown unless another is asked for."""
+    kept_ = [Report("phishing", 1, form, f"<{form}>", datetime.now(UTC)) for form in ReportFormat]
+    with api.deployment.app() as app:
+        app.registry.reports.keep(kept_)
+    for form, kind in (("markdown", "text/markdown"), ("html", "text/html"), ("json", "application/json")):
+        found = api.ask("GET", "/models/phishing/versions/1/report", params={"format": form})
+        assert (found.text, found.headers["content-type"].partition(";")[0]) == (f"<{form}>", kind)
+    assert api.ask("GET", "/models/phishing/versions/1/report").text == "<markdown>"
+
+
+def test_it_works_over_postgresql(tmp_path: Path, postgres_url: str) -> None:
+    """Tokens, acts, pages, keys and numbers of any size, over the other database."""
+    api = opened(tmp_path, registry_url=postgres_url)
+    key = {"Idempotency-Key": "one"}
+    with ThreadPoolExecutor(10) as pool:
+        asked = [pool.submit(api.ask, "POST", "/models/phishing/snapshot", json={}, headers=key) for _ in range(10)]
+    assert {one.result().status_code for one in asked} <= {200, 409}
+    assert [one["number"] for one in api.ask("GET", "/models/phishing/versions").json()["items"]] == [1, 2]
+    assert api.ask("POST", "/models/phishing/rollback", "operator", json={"to": "1"}).status_code == 200
+    assert audited(api)[-1]["actor"] == "operator"
+    for path in ("versions", "jobs", "dead-letters", "exclusions"):
+        number = api.ask("GET", f"/models/phishing/{path}/{2**53}")
+        assert number.status_code in {404, 405}, number.text
+        assert api.ask("GET", f"/models/phishing/{path}", params={"after": 2**53}).status_code == 200
+    assert api.ask("GET", f"/commands/{2**53}").status_code == 404
+    assert api.ask("DELETE", f"/tokens/{2**53}").status_code == 404

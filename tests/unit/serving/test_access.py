@@ -80,6 +80,29 @@ def test_the_open_gate_asks_nothing() -> None:
 
 
 @pytest.mark.parametrize(
+    ("site", "host", "good"),
+    [
+        (None, "127.0.0.1:8420", True),
+        (None, "proxy.example", True),
+        ("same-origin", "localhost:8420", True),
+        ("none", "[::1]:8420", True),
+        ("cross-site", "localhost:8420", False),
+        ("same-site", "localhost:8420", False),
+        ("same-origin", "evil.example", False),
+    ],
+)
+def test_the_open_gate_lets_no_other_sites_page_in(site: str | None, host: str, good: bool) -> None:
+    """A browser on this host must not be made to steer models by a page that it shows."""
+    headers = [(b"host", host.encode()), *([(b"sec-fetch-site", site.encode())] if site else [])]
+    asked = Request({"type": "http", "method": "POST", "path": "/", "scheme": "http", "headers": headers})
+    if good:
+        assert asyncio.run(OpenGate().admit(asked, ADMIN, "any")) == ANYONE
+        return
+    with pytest.raises(ForbiddenError):
+        asyncio.run(OpenGate().admit(asked, ADMIN, "any"))
+
+
+@pytest.mark.parametrize(
     "authorization",
     [
         None,
