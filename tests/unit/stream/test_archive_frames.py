@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.domain.events import Event, Records, TopicPartition
+from service.domain.events import Event, Records, Served, TopicPartition
+from service.domain.served import ServedEvent, served_record
 from service.domain.specification import ModelSpec
 from service.errors import ArtifactError, NotFoundError
 from service.learning.dataset import events_of
@@ -136,3 +137,18 @@ def test_without_an_archive_there_is_nothing() -> None:
     """No bounds, no pieces, no rows."""
     found = NoFrames()
     assert (found.bounds(["events"]), [*found.pieces(AT, until=5)], found.read([]).height) == ({}, [], 0)
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_what_was_served_is_an_event_to_train_on(raw: bool) -> None:
+    """Its features stand in columns, and its label is joined as any."""
+    spec, kept = model(labels="events", log_predictions=True), Kept(size=100)
+    said = Served("m", "1-1", 1, 1, True, [(False, 0.25), (True, 0.75)])
+    given = [served_record(ServedEvent(number, {"a": number, "b": "x"}), said) for number in range(4)]
+    kept.write(spec, AT, [*given, {"id": 0, "y": True}, {"id": 9, "x": {"a": 1, "b": "y"}}], raw=raw)
+    frame = read(kept, spec)
+    assert [(event.id, event.x) for event in events(frame)] == [
+        *((number, {"a": number, "b": "x"}) for number in range(4)),
+        (9, {"a": 1, "b": "y"}),
+    ]
+    assert frame.get_column("kind").to_list() == [EVENT] * 4 + [LABEL, EVENT]
