@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -242,6 +243,8 @@ class PrometheusServing:
         )
         self.retries = Counter("headrace_retries", "Unreachable services.", ["service"], registry=registry)
         self._declare_states(registry)
+        self._of_route = cache(self.requests.labels)
+        self._of_model = cache(lambda model: (self.predictions.labels(model), self.prediction_seconds.labels(model)))
 
     def _declare_states(self, registry: CollectorRegistry) -> None:
         self.served_version = Gauge(
@@ -271,12 +274,13 @@ class PrometheusServing:
 
     def predicted(self, model: str, count: int, seconds: float) -> None:
         """A request for predictions was answered."""
-        self.predictions.labels(model).inc(count)
-        self.prediction_seconds.labels(model).observe(seconds)
+        counter, histogram = self._of_model(model)
+        counter.inc(count)
+        histogram.observe(seconds)
 
     def answered(self, route: str, status: int) -> None:
         """Any request was."""
-        self.requests.labels(route, status).inc()
+        self._of_route(route, status).inc()
 
     def opened(self, model: str, version: int, seconds: float) -> None:
         """A state stands for its model now."""

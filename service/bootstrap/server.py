@@ -1,13 +1,14 @@
 """The server's parts, from the settings."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from starlette.routing import BaseRoute, Mount
 from starlette.types import ASGIApp
 
 from service.bootstrap import App
 from service.bootstrap.admin import admin_api
+from service.config import Settings
 from service.config.sections import Server
 from service.errors import ConfigurationError
 from service.operations.follow import Follower
@@ -16,6 +17,7 @@ from service.operations.served_log import ServedLog
 from service.ports import ServerTelemetry, ServingTelemetry
 from service.serving import ingestion, predictions, probes
 from service.serving.access import Gate, OpenGate, TokenGate
+from service.serving.access_log import AccessLog
 from service.serving.admin.application import documentation
 from service.serving.application import application
 from service.serving.limits import Load
@@ -42,25 +44,21 @@ def load(settings: Server) -> Load:
     return Load(settings.max_body, settings.timeout, settings.concurrency)
 
 
+def access_log(settings: Settings) -> AccessLog | None:
+    """None where nobody wants to read it."""
+    wanted = settings.server.access_log and settings.log.level in {"debug", "info"}
+    return AccessLog(as_json=settings.log.format == "json") if wanted else None
+
+
 def gate_of(app: App) -> Gate:
     """Who is let in, as `server.auth` and `server.rate` say."""
     given = app.settings.server
     return OpenGate() if given.auth == "none" else TokenGate(app.registry.tokens, given.rate)
 
 
-def asgi(
-    app: App,
-    following: Follower,
-    ingest: Ingest,
-    *,
-    telemetry: ServerTelemetry,
-    load: Load,
-    metrics: Callable[[], bytes],
-) -> ASGIApp:
-    """Every route of the server, accounted for and limited."""
-    accounting = Accounting(telemetry, log=app.settings.server.access_log)
-    found = routes(app, following, ingest, telemetry=telemetry, metrics=metrics)
-    return application(found, load=load, accounting=accounting)
+def asgi(found: Sequence[BaseRoute], telemetry: ServerTelemetry, *, load: Load, log: AccessLog | None) -> ASGIApp:
+    """The routes, accounted for and limited."""
+    return application(found, load=load, accounting=Accounting(telemetry, log))
 
 
 def routes(

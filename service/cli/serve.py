@@ -19,7 +19,7 @@ import uvicorn
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from pydantic import ValidationError
 
-from service.bootstrap.server import asgi, follower, intake, load
+from service.bootstrap.server import access_log, asgi, follower, intake, load, routes
 from service.cli.context import ConfigOption, Exit, reported, set_up_logging
 from service.cli.patience import Start
 from service.cli.signals import stopping
@@ -102,8 +102,12 @@ def _serve(settings: Settings, listener: socket.socket, shared_metrics: Path | N
         ingest = stack.enter_context(closing(intake(app)))
         metrics = partial(_scraped, registry, shared_metrics)
         limits = load(settings.server)
-        routes = asgi(app, following, ingest, telemetry=telemetry, load=limits, metrics=metrics)
-        options = _options(settings.server, routes, http=connection_class(limits, telemetry))
+        log = access_log(settings)
+        if log is not None:
+            stack.enter_context(log.writing())
+        found = routes(app, following, ingest, telemetry=telemetry, metrics=metrics)
+        answering = asgi(found, telemetry, load=limits, log=log)
+        options = _options(settings.server, answering, http=connection_class(limits, telemetry))
         gc.collect()
         gc.freeze()  # what was imported stays: to look through it would hold requests up
         _log.info("server_started", pid=os.getpid(), port=listener.getsockname()[1], host=settings.server.host)

@@ -94,12 +94,13 @@ class Answerer:
             if not self._pass.pairs:
                 label = max(chances, key=chances.__getitem__) if chances else None
             named = {WORDS.get(key) or str(key): float(chance) for key, chance in chances.items()}
-            return Answer(prediction=plain([label])[0], probabilities=named)
+            return Answer(prediction=label if type(label) in _PLAIN else plain([label])[0], probabilities=named)
         if isinstance(label, float) and not abs(label) < LARGEST:
             return _NOT_FINITE
         return Answer(prediction=plain([label])[0])
 
 
+_PLAIN = {bool, str, int}
 _NOT_FINITE = [Fault("", Reason.NON_FINITE_PREDICTION, "the model predicts what is not finite")]
 
 

@@ -27,7 +27,20 @@ _NAMES: Mapping[str, str] = {
 _encode = msgspec.json.Encoder().encode
 _encode_lines = msgspec.json.Encoder().encode_lines
 
-Headers: TypeAlias = dict[str, str]
+RawHeaders: TypeAlias = list[tuple[bytes, bytes]]
+
+_KINDS: Mapping[str, tuple[bytes, bytes]] = {
+    JSON: (b"content-type", b"application/json"),
+    LINES: (b"content-type", b"application/jsonlines"),
+    CSV: (b"content-type", b"text/csv; charset=utf-8"),
+}
+
+
+class Prepared(Response):
+    """A response whose headers are bytes already."""
+
+    def __init__(self, body: bytes, headers: RawHeaders) -> None:
+        self.status_code, self.body, self.raw_headers, self.background = 200, body, headers, None
 
 
 class Signature:
@@ -45,7 +58,7 @@ class Signature:
         position = _encode(said["position"]).decode("ascii", "backslashreplace")
         named = {"model": served.model, "version": str(served.version), "position": position}
         named |= {} if checkpoint is None else {"checkpoint": str(checkpoint)}
-        self.headers: Headers = {f"Headrace-{key.capitalize()}": value for key, value in named.items()}
+        self.headers = [(f"headrace-{key}".encode(), value.encode("ascii")) for key, value in named.items()]
 
 
 def form(accept: str) -> str:
@@ -82,7 +95,7 @@ def written(answers: Sequence[Answer], signature: Signature, *, kind: str, many:
         body = _encode_lines(answers)
     else:
         body = _csv(answers)
-    return Response(body, 200, signature.headers, kind)
+    return Prepared(body, [*signature.headers, _KINDS[kind], (b"content-length", b"%d" % len(body))])
 
 
 def _csv(answers: Sequence[Answer]) -> bytes:

@@ -11,6 +11,8 @@ from service.serving.problems import problem
 RETRY_S = 1.0
 ARRIVED = "headrace_arrived"
 """In the state of a request that is counted as arrived."""
+BODY = "headrace.body"
+"""In the scope of a request: what its body was."""
 
 
 @dataclass
@@ -49,6 +51,7 @@ class Limits:
         try:
             body = await self._body(scope, receive)
             if body is not None:
+                scope[BODY] = body
                 await self._work(scope, _replayed(body, receive), send)
         except EdgeError as error:
             refusal = problem(error, instance=scope["path"])
@@ -68,7 +71,7 @@ class Limits:
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes | None:
         """All of it; None where the client went away, or was too slow."""
-        self._require_readable(scope)
+        self._require_readable(dict(scope["headers"]))
         message = await receive()
         if message["type"] == "http.request" and not message.get("more_body"):
             return self._fitting(message.get("body", b""))
@@ -84,13 +87,14 @@ class Limits:
             message = await receive()
         return None
 
-    def _require_readable(self, scope: Scope) -> None:
-        for name, value in scope["headers"]:
-            if name == b"content-length" and (not value.isdigit() or int(value[:20]) > self._load.max_body):
-                raise self._too_large(value[:20].decode("latin-1"))
-            if name == b"content-encoding" and value.lower() not in {b"identity", b""}:
-                msg = f"found a body compressed by {value[:20].decode('latin-1')!r}, expected it as it is"
-                raise UnsupportedMediaError(msg)
+    def _require_readable(self, headers: dict[bytes, bytes]) -> None:
+        length = headers.get(b"content-length")
+        if length is not None and (not length.isdigit() or int(length[:20]) > self._load.max_body):
+            raise self._too_large(length[:20].decode("latin-1"))
+        encoding = headers.get(b"content-encoding", b"identity").lower()
+        if encoding not in {b"identity", b""}:
+            msg = f"found a body compressed by {encoding[:20].decode('latin-1')!r}, expected it as it is"
+            raise UnsupportedMediaError(msg)
 
     def _fitting(self, body: bytes | bytearray) -> bytes:
         if len(body) > self._load.max_body:

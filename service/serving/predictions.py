@@ -20,6 +20,7 @@ from service.serving.access import Gate
 from service.serving.bodies import asked
 from service.serving.edge_errors import ConflictError, UnprocessableError
 from service.serving.forms import Signature, form, written
+from service.serving.limits import BODY
 from service.serving.logged import Logged
 
 SLICE_S = 0.002
@@ -31,8 +32,8 @@ def routes(follower: Follower, gate: Gate, telemetry: ServingTelemetry, logged: 
     """Both addresses."""
     predictions = Predictions(follower, gate, telemetry, logged)
     return [
-        Route("/models/{m}/invocations", predictions.invoke, methods=["POST"]),
         Route("/invocations", predictions.invoke, methods=["POST"]),
+        Route("/models/{m}/invocations", predictions.invoke, methods=["POST"]),
     ]
 
 
@@ -52,15 +53,19 @@ class Predictions:
         named = request.path_params.get("m")
         who = await self._gate.admit(request, AccessRole.VIEWER, named)
         model = named or self._only(who)
-        kind = form(request.headers.get("accept", ""))
+        headers = dict(request.scope["headers"])
+        kind = form(headers.get(b"accept", b"").decode("latin-1"))
         served = await self._asked_of(request, model)
-        found = asked(request.headers.get("content-type", ""), await request.body(), served.answerer.judgement)
+        body = request.scope.get(BODY)
+        of_type = headers.get(b"content-type", b"").decode("latin-1")
+        found = asked(of_type, await request.body() if body is None else body, served.answerer.judgement)
         rows = await _rows(served.answerer, found.xs)
         answers = _require(rows, found.ids)
         kept = await self._logged.keep(served, found.xs, answers)
         self._telemetry.predicted(model, len(answers), time.perf_counter() - began)
         response = written(answers, self._signature(served), kind=kind, many=found.many)
-        response.headers.update(kept)
+        if kept:
+            response.headers.update(kept)
         return response
 
     async def _asked_of(self, request: Request, model: str) -> Served:

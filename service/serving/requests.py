@@ -5,13 +5,11 @@ import re
 import time
 from itertools import count
 
-import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.ports import ServingTelemetry
+from service.serving.access_log import AccessLog, Line
 from service.serving.probes import PATHS
-
-_log = structlog.get_logger(__name__)
 
 GONE = 499
 """What is counted where the client went away before its answer."""
@@ -24,9 +22,9 @@ _OF_MODEL = re.compile(r"/models/[^/]+/(invocations|async-invocations|events|lab
 class Accounting:
     """What is told of requests; bodies, queries and tokens never are."""
 
-    def __init__(self, telemetry: ServingTelemetry, *, log: bool) -> None:
-        self.telemetry = telemetry
-        self.log = log
+    def __init__(self, telemetry: ServingTelemetry, log: AccessLog | None) -> None:
+        self._answered = telemetry.answered
+        self._note = log.note if log is not None else None
         self._prefix = os.urandom(6).hex().encode()
         self._numbers = count(1)
 
@@ -34,58 +32,35 @@ class Accounting:
         """The application, accounted for."""
 
         async def accounted(scope: Scope, receive: Receive, send: Send) -> None:
-            if scope["type"] == "http":
-                await _Account(self, scope).follow(app, receive, send)
-            else:
+            if scope["type"] != "http":
                 await app(scope, receive, send)
+                return
+            began, status = time.perf_counter(), GONE
+            given = dict(scope["headers"]).get(b"x-request-id")
+            key = given if given and _SANE.fullmatch(given) else b"%s-%x" % (self._prefix, next(self._numbers))
+
+            async def told(message: Message) -> None:
+                nonlocal status
+                if message["type"] == "http.response.start":
+                    status = message["status"]
+                    message["headers"] = [*message.get("headers", ()), (b"x-request-id", key)]
+                await send(message)
+
+            scope["state"]["request_id"] = key.decode("ascii")
+            try:
+                await app(scope, receive, told)
+            finally:
+                self._close(scope, key, status, time.perf_counter() - began)
 
         return accounted
 
-    def new_id(self) -> bytes:
-        """One that no other request has."""
-        return b"%s-%x" % (self._prefix, next(self._numbers))
-
-
-class _Account:
-    """One request's."""
-
-    def __init__(self, ours: Accounting, scope: Scope) -> None:
-        self._ours = ours
-        self._scope = scope
-        self._status = 0
-        given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-        self._id: bytes = given if _SANE.fullmatch(given) else ours.new_id()
-
-    async def follow(self, app: ASGIApp, receive: Receive, send: Send) -> None:
-        began = time.perf_counter()
-
-        async def told(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                self._status = message["status"]
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", self._id)]
-            await send(message)
-
-        self._scope["state"]["request_id"] = self._id.decode("ascii")
-        try:
-            await app(self._scope, receive, told)
-        finally:
-            self._close(time.perf_counter() - began)
-
-    def _close(self, seconds: float) -> None:
-        path: str = self._scope["path"]
-        status = self._status or GONE
-        self._ours.telemetry.answered(route(path), status)
-        if self._ours.log and path not in PATHS:
-            client = self._scope.get("client")
-            _log.info(
-                "request",
-                id=self._id.decode("ascii"),
-                client=client[0] if client else None,
-                method=self._scope["method"],
-                path=path[:200],
-                status=status,
-                ms=round(seconds * 1000, 2),
-            )
+    def _close(self, scope: Scope, key: bytes, status: int, seconds: float) -> None:
+        path = scope["path"]
+        self._answered(route(path), status)
+        if self._note is not None and path not in PATHS:
+            client = scope.get("client")
+            host = client[0] if client else None
+            self._note(Line(time.time(), key, host, scope["method"], path, status, seconds))
 
 
 def route(path: str) -> str:
