@@ -48,10 +48,11 @@ class Answerer:
 
     def answer(self, x: Features) -> Row:
         """One item's."""
-        faults = self.judgement.faults(x)
-        if faults:
-            return faults
-        self.strangers += not self.judgement.knows(x)
+        if not self.judgement.passes(x):
+            faults = self.judgement.faults(x)
+            if faults:
+                return faults
+            self.strangers += 1
         try:
             said = self._pass.predict(x)
         except Exception as error:  # noqa: BLE001 - a user's estimator may throw anything
@@ -75,15 +76,14 @@ class Answerer:
         foresee = getattr(self.estimator, "foresee", None)
         if foresee is None:
             return [self.answer(x) for x in xs]
-        foresee([x for x in xs if not self.judgement.faults(x)])
+        foresee([x for x in xs if self.judgement.passes(x)])
         try:
             return [self.answer(x) for x in xs]
         finally:
             foresee([])
 
     def _sound(self, xs: Sequence[Features]) -> bool:
-        judgement = self.judgement
-        return not any(judgement.faults(x) or not judgement.knows(x) for x in xs)
+        return all(map(self.judgement.passes, xs))
 
     def _answered(self, said: Prediction) -> Row:
         label, chances = said if self._pass.pairs else (said, None)

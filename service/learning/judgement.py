@@ -34,24 +34,27 @@ class Judgement:
         known = self._limits.get(name)
         return known[0] if known else None
 
-    def faults(self, x: Features) -> Sequence[Fault]:
-        """All that is wrong with them; empty where the model may see them."""
+    def passes(self, x: Features) -> bool:
+        """Whether the model has learned all of these features, and may see them; quick."""
         limits = self._limits
         for name, value in x.items():
             known = limits.get(name)
-            if known is None or not _within(value, known):
-                return [Fault(*found) for found in self._guard.faults(x)]
-        return ()
+            if known is None:
+                return False
+            kind, low, high = known
+            if type(value) is float or type(value) is int:
+                if kind is not Kind.NUMBER or not low <= value <= high:
+                    return False
+            elif not _within(value, kind):
+                return False
+        return True
 
-    def knows(self, x: Features) -> bool:
-        """Whether the model has learned every one of these features."""
-        return self._limits.keys() >= x.keys()
+    def faults(self, x: Features) -> Sequence[Fault]:
+        """All that is wrong with them; empty where the model may see them."""
+        return [Fault(*found) for found in self._guard.faults(x)]
 
 
-def _within(value: object, known: tuple[Kind | None, float, float]) -> bool:
-    kind, low, high = known
-    if type(value) is float or type(value) is int:
-        return kind is Kind.NUMBER and low <= value <= high
+def _within(value: object, kind: Kind | None) -> bool:
     if type(value) is str:
         return kind is Kind.STRING and len(value) <= LONGEST_STRING
     return type(value) is bool and kind is Kind.BOOLEAN
