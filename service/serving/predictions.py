@@ -14,6 +14,7 @@ from service.domain.access import AccessRole, Principal
 from service.domain.events import EventId, Features
 from service.errors import NotFoundError, UnavailableError
 from service.learning.answering import Answer, Answerer, Row
+from service.learning.explaining import explained
 from service.operations.follow import Follower, Served
 from service.ports import ServingTelemetry
 from service.serving.access import Gate
@@ -61,6 +62,9 @@ class Predictions:
         found = asked(of_type, await request.body() if body is None else body, served.answerer.judgement)
         rows = await _rows(served.answerer, found.xs)
         answers = _require(rows, found.ids)
+        if request.scope["query_string"] and _wants_reasons(request):
+            for x, one in zip(found.xs, answers, strict=True):
+                one.explanation = explained(served.answerer.estimator, x, one.prediction)
         kept = await self._logged.keep(served, found.xs, answers)
         self._telemetry.predicted(model, len(answers), time.perf_counter() - began)
         response = written(answers, self._signature(served), kind=kind, many=found.many)
@@ -102,6 +106,14 @@ class Predictions:
         if served.checkpoint is not None:
             self._signatures[served.model] = (served, made)
         return made
+
+
+def _wants_reasons(request: Request) -> bool:
+    given = request.query_params.get("explain", "false")
+    if given not in {"true", "false"}:
+        msg = f"found explain={given!r:.20}, expected true or false"
+        raise UnprocessableError(msg)
+    return given == "true"
 
 
 async def _rows(answerer: Answerer, xs: Sequence[Features]) -> Sequence[Row]:

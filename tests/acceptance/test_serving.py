@@ -116,6 +116,21 @@ def test_what_cannot_be_answered_is_a_problem(served: Served, path: str, body: s
     assert found.json()["detail"]
 
 
+def test_an_explanation_names_the_largest_contributions(served: Served) -> None:
+    """?explain=true tells what each feature has contributed, the largest first."""
+    told = served.ask("/invocations?explain=true", json.dumps(XS[0])).json()["explanation"]
+    sizes = [abs(one["contribution"]) for one in told["contributions"]]
+    assert sizes == sorted(sizes, reverse=True)
+    assert {one["feature"] for one in told["contributions"]} <= set(XS[0])
+    assert served.ask("/invocations?explain=maybe", json.dumps(XS[0])).status == 422
+
+
+def test_a_kept_version_is_asked_by_its_number(served: Served) -> None:
+    """Version 1 answers as it was when it was made, without a checkpoint."""
+    found = served.ask("/invocations?version=1", json.dumps(XS[0])).json()
+    assert (found["version"], found["checkpoint"], found["position"]) == (1, None, {"phishing.events": {"0": 0}})
+
+
 def test_the_guard_names_feature_and_reason(served: Served) -> None:
     """Items that the guard refuses are listed with feature and reason, and nothing of the request is predicted."""
     found = served.predict([XS[0], {**XS[1], "age_of_domain": 1e9}, {**XS[2], "is_popular": "yes"}])
