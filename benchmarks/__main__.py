@@ -10,6 +10,7 @@ from pathlib import Path
 from benchmarks import (
     adaptation,
     archive,
+    ingestion,
     kafka,
     labels,
     memory,
@@ -37,6 +38,7 @@ BENCHMARKS: Mapping[str, Callable[[int], list[Claim]]] = {
     "retraining": retraining.measure,
     "adaptation": adaptation.measure,
     "serving": serving.measure,
+    "ingestion": ingestion.measure,
 }
 
 
