@@ -1,10 +1,13 @@
 """The admin API's parts, over an open registry."""
 
+from dataclasses import replace
+
 from service.bootstrap import App
 from service.bootstrap.training import live_trainer, log_of
 from service.serving.access import Gate
 from service.serving.admin.application import AdminApi, application
 from service.serving.admin.parts import Parts
+from service.storage.holder import Holder
 
 
 def admin_api(app: App, gate: Gate) -> AdminApi:
@@ -12,6 +15,7 @@ def admin_api(app: App, gate: Gate) -> AdminApi:
     return application(
         Parts(
             services=app.services,
+            acting=lambda: replace(app.services, holder=str(Holder.current())),
             gate=gate,
             tokens=app.registry.tokens,
             answers=app.registry.answers,

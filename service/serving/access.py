@@ -5,11 +5,11 @@ import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import structlog
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from service.domain.access import ANYONE, AccessRole, Principal, Token
@@ -24,7 +24,7 @@ OUTAGE_S = 300.0
 """So long while the registry cannot be asked."""
 MOST_KNOWN = 4096
 MOST_ASKING = 8
-"""Look-ups at a time: who sends bad tokens in masses must not keep the registry from others."""
+"""Look-ups at a time, in threads of their own: bad tokens in masses must not keep the registry from others."""
 OWN_SITE = frozenset({"same-origin", "none"})
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _log = structlog.get_logger(__name__)
@@ -74,7 +74,7 @@ class TokenGate:
     clock: Callable[[], float] = time.monotonic
     _known: "OrderedDict[bytes, _Known]" = field(default_factory=OrderedDict)
     _limit: RateLimit | None = None
-    _asking: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MOST_ASKING))
+    _asking: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(MOST_ASKING, "tokens"))
 
     def __post_init__(self) -> None:
         """The limit, where there is one."""
@@ -97,13 +97,12 @@ class TokenGate:
         trusted = known is not None and now < known.confirmed + OUTAGE_S
         if known is not None and trusted:
             known.until = now + KNOWN_S
-        async with self._asking:
-            try:
-                found = await run_in_threadpool(self.tokens.verify, text)
-            except UnavailableError:
-                if known is None or not trusted:
-                    raise
-                return known.token
+        try:
+            found = await asyncio.get_running_loop().run_in_executor(self._asking, self.tokens.verify, text)
+        except UnavailableError:
+            if known is None or not trusted:
+                raise
+            return known.token
         if found is None:
             self._known.pop(digest, None)
             raise UnauthorizedError

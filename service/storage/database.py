@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, create_engine, event, make_url, text
 from sqlalchemy.exc import DatabaseError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from service.errors import UnavailableError
@@ -76,6 +77,11 @@ class Database:
         """Drivers' errors become ours within the block."""
         try:
             yield
+        except PoolTimeoutError as error:
+            msg = (
+                "found every connection to the registry in use for half a minute, expected one to come free; ask again"
+            )
+            raise UnavailableError(msg) from error
         except (OperationalError, InterfaceError) as error:
             raise UnavailableError(self._sentence(error)) from error
         except DBAPIError as error:

@@ -1,5 +1,6 @@
 """The admin API over a real client: every route, every refusal, and what the audit has of them."""
 
+import signal
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -235,6 +236,24 @@ def test_a_repeated_write_is_done_once(api: Api) -> None:
     assert problem(asked("a key"), 422)["detail"].startswith("found an Idempotency-Key that is none")
 
 
+def test_acts_that_meet_are_all_done(api: Api) -> None:
+    """Of acts that come at once to a server, each is carried out: none takes another's right to write the model."""
+
+    def asked(number: int) -> tuple[int, str]:
+        act = ("freeze", "unfreeze", "snapshot")[number % 3]
+        found = api.ask(
+            "POST", f"/models/phishing/{act}", "operator", params={"wait": 30}, json={"reason": f"{number}"}
+        )
+        return found.status_code, found.text
+
+    begun = len(audited(api))
+    with ThreadPoolExecutor(12) as pool:
+        answers = list(pool.map(asked, range(24)))
+    assert [one for one in answers if one[0] != 200] == []
+    assert sorted(int(one["reason"]) for one in audited(api)[begun:]) == list(range(24))
+    api.ask("POST", "/models/phishing/unfreeze", json={})
+
+
 def test_a_refusal_is_repeated_and_what_was_malformed_may_be_mended(api: Api) -> None:
     """An answer by key is that of the first time, also where it was a refusal."""
     given = {"headers": {"Idempotency-Key": "refused"}}
@@ -377,3 +396,23 @@ def test_it_works_over_postgresql(tmp_path: Path, postgres_url: str) -> None:
         assert api.ask("GET", f"/models/phishing/{path}", params={"after": 2**53}).status_code == 200
     assert api.ask("GET", f"/commands/{2**53}").status_code == 404
     assert api.ask("DELETE", f"/tokens/{2**53}").status_code == 404
+
+
+def test_many_that_wait_keep_nobody_out(tmp_path: Path) -> None:
+    """While more commands wait for a process that stands still than may wait, others are answered and told of theirs."""
+    api = opened(tmp_path)
+    learner = api.deployment.start("learn", "phishing")
+    wait_until(lambda: (api.ask("GET", "/models/phishing").json()["writer"] or {"epoch": 0})["epoch"] >= 2)
+    learner.send_signal(signal.SIGSTOP)
+    try:
+        with ThreadPoolExecutor(50) as pool:
+            given = {"params": {"wait": 4}, "json": {}}
+            asked = [pool.submit(api.ask, "POST", "/models/phishing/snapshot", "operator", **given) for _ in range(48)]
+            time.sleep(1.5)
+            began = time.monotonic()
+            assert api.ask("GET", "/models/other", "viewer").status_code == 200
+            assert time.monotonic() - began < 2
+            assert {one.result().status_code for one in asked} <= {200, 202}
+        assert sum(one.result().status_code == 202 for one in asked) >= 20
+    finally:
+        learner.send_signal(signal.SIGCONT)

@@ -96,7 +96,8 @@ def promote_challenger(
 ) -> JsonObject:
     """Let a challenger take over, whatever the comparison says."""
     origin = Origin(who.name, body.reason)
-    return done(response, crown(given.services, model, body.version, origin=origin, wait_s=wait))
+    with given.patience(wait) as wait_s:
+        return done(response, crown(given.acting(), model, body.version, origin=origin, wait_s=wait_s))
 
 
 @router.get("/commands/{command}", response_model=CommandBody, operation_id="showCommand", **needs(AccessRole.VIEWER))
@@ -112,7 +113,8 @@ def show_command(command: Annotated[int, Path(ge=1, le=MOST, examples=[12])], gi
 def act(given: Parts, model: str, kind: CommandKind, arguments: Json, asking: tuple[str, float]) -> Command:
     """The command as it stands after so many seconds."""
     actor, wait_s = asking
-    return asked(given.services, model, kind=kind, arguments=arguments, actor=actor, wait_s=wait_s)
+    with given.patience(wait_s) as patience_s:
+        return asked(given.acting(), model, kind=kind, arguments=arguments, actor=actor, wait_s=patience_s)
 
 
 def done(response: Response, command: Command) -> JsonObject:

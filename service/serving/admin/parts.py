@@ -1,7 +1,9 @@
 """What the admin API works with, and what each of its routes is given."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from threading import BoundedSemaphore
 from typing import Annotated, Any
 
 from fastapi import Depends, Path, Query
@@ -16,15 +18,21 @@ from service.serving.access import Gate
 
 ROLE = "x-headrace-role"
 EVERYWHERE = "x-headrace-every-model"
+MOST_WAITING = 16
 MOST = 2**53
 """The largest whole number that every JSON parser keeps."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The registry's ports and operations, and the gate."""
+    """The registry's ports and operations, and the gate.
+
+    `acting` gives services to a request that may carry out commands: under a holder of its own, since two that share
+    one take each other's lease. `waiting` are places for requests that wait for another process.
+    """
 
     services: Services
+    acting: Callable[[], Services]
     gate: Gate
     tokens: Tokens
     answers: Answers
@@ -32,6 +40,17 @@ class Parts:
     metric_history: Callable[[str, HistoryQuery], MetricHistory]
     log_of: Callable[[Job], str]
     is_trained: Callable[[str], bool]
+    waiting: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(MOST_WAITING))
+
+    @contextmanager
+    def patience(self, wait_s: float) -> Iterator[float]:
+        """So long may it wait; not at all where so many wait that others would find no thread."""
+        may = self.waiting.acquire(blocking=False)
+        try:
+            yield wait_s if may else 0.0
+        finally:
+            if may:
+                self.waiting.release()
 
 
 def needs(role: AccessRole, *, everywhere: bool = False) -> dict[str, Any]:

@@ -147,7 +147,7 @@ def _replay(given: Parts, model: str, body: RollbackRequest, *, origin: Origin, 
     found = outlook(services, model, wish)
     if body.dry_run:
         return summary(services, found)
-    _, lineage = begun(services, found, origin=origin)
+    _, lineage = begun(given.acting(), found, origin=origin)
     response.status_code = 202
     response.headers["Location"] = f"/api/v1/models/{model}"
     return replay_row(services, lineage)
