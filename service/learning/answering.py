@@ -17,8 +17,6 @@ from service.learning.lineage_state import opened
 from service.learning.passes import Prediction, make_pass
 from service.learning.stepper import LARGEST, plain
 
-WORDS: Mapping[Any, str] = {True: "true", False: "false"}
-
 
 class Answer(msgspec.Struct, kw_only=True, gc=False):
     """What a model says of one item; `probabilities` by label where the model gives any."""
@@ -70,7 +68,7 @@ class Answerer:
         """The labels themselves by the names that their probabilities for these features have in an answer."""
         said = self._pass.predict(x)
         chances = said[1] if self._pass.pairs else said
-        return {WORDS.get(key) or str(key): plain([key])[0] for key in chances}
+        return {name_of(key): plain([key])[0] for key in chances}
 
     def _each(self, xs: Sequence[Features]) -> Sequence[Row]:
         foresee = getattr(self.estimator, "foresee", None)
@@ -93,7 +91,7 @@ class Answerer:
                 return _NOT_FINITE
             if not self._pass.pairs:
                 label = max(chances, key=chances.__getitem__) if chances else None
-            named = {WORDS.get(key) or str(key): float(chance) for key, chance in chances.items()}
+            named = {name_of(key): float(chance) for key, chance in chances.items()}
             return Answer(prediction=label if type(label) in _PLAIN else plain([label])[0], probabilities=named)
         if isinstance(label, float) and not abs(label) < LARGEST:
             return _NOT_FINITE
@@ -101,6 +99,16 @@ class Answerer:
 
 
 _PLAIN = {bool, str, int}
+
+
+def name_of(label: Any) -> str:
+    """As JSON writes it; the number 1 is no `true`."""
+    own = label if type(label) in _PLAIN else plain([label])[0]
+    if type(own) is bool:
+        return "true" if own else "false"
+    return str(own)
+
+
 _NOT_FINITE = [Fault("", Reason.NON_FINITE_PREDICTION, "the model predicts what is not finite")]
 
 

@@ -10,7 +10,7 @@ from service.domain.events import Features, Label, Task
 from service.domain.registry import LineageId
 from service.domain.served import ServedEvent, served_record, stamp_of
 from service.errors import UnavailableError
-from service.learning.answering import WORDS, Answer, Answerer
+from service.learning.answering import Answer, Answerer, name_of
 from service.operations.follow import Served
 from service.operations.ingest import Ingest, key_of
 from service.operations.services import Services
@@ -66,7 +66,7 @@ class ServedLog:
         answerer, known = self._named.get(served.model, (None, {}))
         if answerer is not served.answerer:
             binary = served.answerer.spec.task is Task.BINARY
-            known = {WORDS[label]: label for label in (False, True)} if binary else {}
+            known = {name_of(label): label for label in (False, True)} if binary else {}
             self._named[served.model] = (served.answerer, known)
         if not known.keys() >= names.keys():
             known |= served.answerer.labels(x)

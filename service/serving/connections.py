@@ -9,6 +9,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.ports import ServingTelemetry
 from service.serving import edge_errors as edge
+from service.serving.joined_writes import JoinedWrites
 from service.serving.limits import ARRIVED, RETRY_S, Load
 from service.serving.probes import PATHS
 from service.serving.problems import problem
@@ -41,7 +42,8 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         """It has so long to send its first request."""
-        super().connection_made(transport)
+        joined: Any = JoinedWrites(transport, self.loop)
+        super().connection_made(joined)
         self.overdue_s = self.loop.time() + self.load.timeout_s
 
     def on_message_begin(self) -> None:

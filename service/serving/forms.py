@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 import msgspec
-from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from service.learning.answering import Answer
 from service.operations.follow import Served
@@ -36,11 +36,20 @@ _KINDS: Mapping[str, tuple[bytes, bytes]] = {
 }
 
 
-class Prepared(Response):
-    """A response whose headers are bytes already."""
+class Prepared:
+    """A whole answer of status 200, whose headers are bytes already; an ASGI application."""
+
+    __slots__ = ("_body", "_headers")
 
     def __init__(self, body: bytes, headers: RawHeaders) -> None:
-        self.status_code, self.body, self.raw_headers, self.background = 200, body, headers, None
+        self._body = body
+        self._headers = headers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        del scope, receive
+        await send({"type": "http.response.start", "status": 200, "headers": self._headers})
+        await send({"type": "http.response.body", "body": self._body})
 
 
 class Signature:
@@ -85,8 +94,8 @@ def _weight(rest: str) -> float:
     return 1.0
 
 
-def written(answers: Sequence[Answer], signature: Signature, *, kind: str, many: bool) -> Response:
-    """The answer to a request."""
+def written(answers: Sequence[Answer], signature: Signature, *, kind: str, many: bool, more: RawHeaders) -> Prepared:
+    """The answer to a request, with more headers than its signature's."""
     if kind == JSON and not many:
         body = _encode(answers[0])[:-1] + signature.tail
     elif kind == JSON:
@@ -95,7 +104,7 @@ def written(answers: Sequence[Answer], signature: Signature, *, kind: str, many:
         body = _encode_lines(answers)
     else:
         body = _csv(answers)
-    return Prepared(body, [*signature.headers, _KINDS[kind], (b"content-length", b"%d" % len(body))])
+    return Prepared(body, [*signature.headers, *more, _KINDS[kind], (b"content-length", b"%d" % len(body))])
 
 
 def _csv(answers: Sequence[Answer]) -> bytes:

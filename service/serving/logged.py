@@ -11,9 +11,10 @@ from service.operations.follow import Served
 from service.operations.served_log import ServedLog
 from service.ports import IngestionTelemetry
 from service.serving.edge_errors import UnprocessableError
+from service.serving.forms import RawHeaders
 from service.serving.ingestion import appended, outcome_of
 
-HEADER = "Headrace-Logged"
+HEADER = b"headrace-logged"
 
 
 class Logged:
@@ -24,10 +25,10 @@ class Logged:
         self._telemetry = telemetry
         self._timeout_s = timeout_s
 
-    async def keep(self, served: Served, xs: Sequence[Features], answers: Sequence[Answer]) -> dict[str, str]:
+    async def keep(self, served: Served, xs: Sequence[Features], answers: Sequence[Answer]) -> RawHeaders:
         """Headers that say how many of these answers are durable now; none for a model that logs none."""
         if not self._log.keeps(served):
-            return {}
+            return []
         batch = (
             self._log.batch(served, xs, answers)
             if self._log.knows(served)
@@ -42,7 +43,7 @@ class Logged:
                 self._telemetry.ingested(served.model, "predictions", outcome=outcome_of(error), count=count)
                 raise
             self._telemetry.ingested(served.model, "predictions", outcome="accepted", count=count)
-        return {HEADER: str(count)}
+        return [(HEADER, b"%d" % count)]
 
     def _require_fitting(self, model: str, values: Sequence[bytes]) -> None:
         """What the learner would refuse is not answered: it could not be scored."""

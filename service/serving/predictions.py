@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import msgspec
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from service.domain.access import AccessRole, Principal
 from service.domain.events import EventId, Features
@@ -20,7 +20,7 @@ from service.ports import ServingTelemetry
 from service.serving.access import Gate
 from service.serving.bodies import asked
 from service.serving.edge_errors import ConflictError, UnprocessableError
-from service.serving.forms import Signature, form, written
+from service.serving.forms import Prepared, Signature, form, written
 from service.serving.limits import BODY
 from service.serving.logged import Logged
 
@@ -33,8 +33,8 @@ def routes(follower: Follower, gate: Gate, telemetry: ServingTelemetry, logged: 
     """Both addresses."""
     predictions = Predictions(follower, gate, telemetry, logged)
     return [
-        Route("/invocations", predictions.invoke, methods=["POST"]),
-        Route("/models/{m}/invocations", predictions.invoke, methods=["POST"]),
+        Route("/invocations", predictions, methods=["POST"]),
+        Route("/models/{m}/invocations", predictions, methods=["POST"]),
     ]
 
 
@@ -48,7 +48,12 @@ class Predictions:
         self._logged = logged
         self._signatures: dict[str, tuple[Served, Signature]] = {}
 
-    async def invoke(self, request: Request) -> Response:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """An ASGI application: what Starlette makes around a function costs as much as a prediction."""
+        answer = await self._answer(Request(scope, receive))
+        await answer(scope, receive, send)
+
+    async def _answer(self, request: Request) -> Prepared:
         """Predictions of the body's items, all or none."""
         began = time.perf_counter()
         named = request.path_params.get("m")
@@ -67,10 +72,7 @@ class Predictions:
                 one.explanation = explained(served.answerer.estimator, x, one.prediction)
         kept = await self._logged.keep(served, found.xs, answers)
         self._telemetry.predicted(model, len(answers), time.perf_counter() - began)
-        response = written(answers, self._signature(served), kind=kind, many=found.many)
-        if kept:
-            response.headers.update(kept)
-        return response
+        return written(answers, self._signature(served), kind=kind, many=found.many, more=kept)
 
     async def _asked_of(self, request: Request, model: str) -> Served:
         wanted = request.query_params.get("version") if request.scope["query_string"] else None

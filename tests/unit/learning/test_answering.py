@@ -100,3 +100,14 @@ def test_an_estimator_that_throws_is_a_fault_of_its_item() -> None:
     found = Answerer(spec, learner.state()).answer({"a": None})
     assert not isinstance(found, Answer)
     assert found[0].reason is Reason.ESTIMATOR_FAILED
+
+
+def test_numbers_are_no_truth_values() -> None:
+    """Classes 0 and 1 of three have the names of numbers, beside a prediction that is one."""
+    pairs = [({"a": n % 3 + n / 10_000}, n % 3) for n in range(300)]
+    spec, learner = taught("multiclass", "naive_bayes.GaussianNB", pairs)
+    found = Answerer(spec, learner.state()).answer({"a": 1.0})
+    assert isinstance(found, Answer)
+    assert set(found.probabilities) == {"0", "1", "2"}
+    assert found.prediction == 1
+    assert type(found.prediction) is int
