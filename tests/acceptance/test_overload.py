@@ -1,0 +1,53 @@
+"""What becomes of a server that is asked for ten times what it can do."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from river import datasets
+
+from benchmarks.load import Loaded, Request, load
+from tests.acceptance.harness import PHISHING, Deployment, phishing_events, terminate
+from tests.acceptance.serving import Served, serving
+
+FOREST = {"forest.ARFClassifier": {"n_models": 10, "seed": 1}}
+AT_ONCE, MANY, ITEMS = 8, 40, 100
+SECONDS = 10.0
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    """A forest that takes milliseconds for a request of many items, and takes on eight at once."""
+    model = {**PHISHING, "estimator": [FOREST], "metrics": ["Accuracy"]}
+    found = Deployment(tmp_path / "one", model, server={"concurrency": AT_ONCE, "access_log": False})
+    found.publish(phishing_events(2500))
+    found.command("learn", "--until-end")
+    started = serving(found)
+    yield started
+    terminate(started.process)
+
+
+def asked(served: Served, connections: int, *, seconds: float) -> Loaded:
+    """So many connections, each of which asks again as soon as it has an answer."""
+    body = msgspec.json.encode([x for x, _ in datasets.Phishing()][:ITEMS])
+    return load(Request(served.port, "/invocations", body), connections=connections, seconds=seconds)
+
+
+@pytest.mark.slow
+def test_overload_is_shed_and_passes(served: Served) -> None:
+    """At more than ten times its rate the server refuses the surplus with 429 at once, and nothing else fails.
+
+    What it takes on it answers within twice the usual time, at no less than half its usual rate; afterwards all is as
+    before.
+    """
+    usual = asked(served, AT_ONCE, seconds=4.0)
+    assert set(usual.statuses) == {200}
+    flooded = asked(served, MANY, seconds=SECONDS)
+    assert set(flooded.statuses) == {200, 429}
+    assert sum(flooded.statuses.values()) / SECONDS > 10 * usual.rate
+    assert flooded.rate > usual.rate / 2
+    assert flooded.quantile(0.99) < 2 * usual.quantile(0.99)
+    after = asked(served, AT_ONCE, seconds=2.0)
+    assert set(after.statuses) == {200}
+    assert after.quantile(0.99) < 2 * usual.quantile(0.99)
