@@ -25,6 +25,7 @@ from service.config.sections import (
     TrainerSettings,
 )
 from service.domain import cron
+from service.domain.served import one_sided
 from service.domain.specification import ModelSpec
 from service.errors import ConfigurationError, SpecificationError
 from service.learning import estimators
@@ -71,6 +72,8 @@ class Settings(Section):
         if twice:
             msg = f"found two models named {', '.join(sorted(twice))}, expected different names"
             raise ValueError(msg)
+        if (clash := one_sided(self.models)) is not None:
+            raise ValueError(clash)
         return self
 
     @model_validator(mode="after")

@@ -1,14 +1,28 @@
 """Predictions that were served, as records of a model's events topic."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from service.domain.events import Served
 from service.domain.registry import Lineage
+from service.domain.specification import ModelSpec
 
 PREFIX = b'{"headrace.served":'
 """So begins the value of such a record, whatever layout the model's other records have."""
+
+
+def one_sided(models: Sequence[ModelSpec]) -> str | None:
+    """Why one of two models that share a topic would refuse what is served by the other; None where none would."""
+    logging = {model.events: model.name for model in models if model.log_predictions}
+    for model in models:
+        if not model.log_predictions and model.events in logging:
+            return (
+                f"found log_predictions of {logging[model.events]} and not of {model.name}, which reads {model.events} "
+                f"too and would refuse what is served; set `log_predictions: true` for both"
+            )
+    return None
 
 
 def stamp_of(lineage: Lineage) -> str:

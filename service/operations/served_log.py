@@ -35,8 +35,11 @@ class ServedLog:
     _named: dict[str, tuple[Answerer, dict[str, Label]]] = field(default_factory=dict)
 
     def keeps(self, served: Served) -> bool:
-        """Whether answers of this state are logged: those of a champion whose model asks for it."""
-        return served.checkpoint is not None and self.ingest.spec(served.model).log_predictions
+        """Whether answers of this state are logged: of a champion, where the specification that it learns by says so.
+
+        The file may say so before `headrace model apply` has told the learner.
+        """
+        return served.checkpoint is not None and served.answerer.spec.log_predictions
 
     def knows(self, served: Served) -> bool:
         """Whether `batch` blocks no more."""
@@ -51,7 +54,7 @@ class ServedLog:
             if answer.id is not UNSET:
                 values.append(served_record(ServedEvent(answer.id, x), self._said(served, stamp, x, answer)))
                 keys.append(key_of(answer.id))
-        return Batch(self.ingest.spec(served.model).events, values, keys)
+        return Batch(served.answerer.spec.events, values, keys)
 
     def _said(self, served: Served, stamp: str, x: Features, answer: Answer) -> events.Served:
         pairs = None

@@ -35,7 +35,7 @@ class Logged:
             else await run_in_threadpool(self._log.batch, served, xs, answers)
         )
         count = len(batch.values)
-        self._require_fitting(served.model, batch.values)
+        _require_fitting(served, batch.values)
         if count:
             try:
                 await appended(self._log.ingest, batch.topic, batch.values, batch.keys, timeout_s=self._timeout_s)
@@ -45,10 +45,11 @@ class Logged:
             self._telemetry.ingested(served.model, "predictions", outcome="accepted", count=count)
         return [(HEADER, b"%d" % count)]
 
-    def _require_fitting(self, model: str, values: Sequence[bytes]) -> None:
-        """What the learner would refuse is not answered: it could not be scored."""
-        limit = self._log.ingest.spec(model).guard.max_event_bytes
-        largest = max(map(len, values), default=0)
-        if largest > limit:
-            msg = f"found a record of {largest} bytes to be logged, expected at most {limit} (guard.max_event_bytes)"
-            raise UnprocessableError(msg)
+
+def _require_fitting(served: Served, values: Sequence[bytes]) -> None:
+    """What the learner would refuse is not answered: it could not be scored."""
+    limit = served.answerer.spec.guard.max_event_bytes
+    largest = max(map(len, values), default=0)
+    if largest > limit:
+        msg = f"found a record of {largest} bytes to be logged, expected at most {limit} (guard.max_event_bytes)"
+        raise UnprocessableError(msg)

@@ -76,3 +76,33 @@ def test_one_without_what_is_excluded_predicts_for_itself(served: tuple[Deployme
         live, again = scored(app, before), scored(app, after)
     assert len(again) == WARM + ASKED - 50
     assert any(live[offset] != again[offset] for offset in again if offset >= first)
+
+
+def test_what_is_logged_is_told_and_what_could_not_be_scored_is_not(served: tuple[Deployment, int]) -> None:
+    """Items with ids, of the champion; a version that was asked for logs nothing, and a refused request neither."""
+    deployment, _ = served
+    x = msgspec.json.decode(phishing_events(1)[0])["x"]
+    server = serving(deployment)
+
+    def logged(path: str, body: Any) -> str | None:
+        reply = server.ask(path, json.dumps(body), content_type="application/json")
+        assert reply.status == 200, reply.body
+        return reply.headers.get("headrace-logged")
+
+    before = _end(deployment)
+    assert logged("/invocations", x) == "0"
+    assert logged("/invocations", {"id": "a", "x": x}) == "1"
+    assert logged("/invocations", [{"id": "b", "x": x}, {"x": x}, {"id": 5, "x": x}]) == "2"
+    assert logged("/invocations?version=1", {"id": "c", "x": x}) is None
+    refused = server.ask("/invocations", json.dumps({"id": "d", "x": {"a": []}}), content_type="application/json")
+    assert refused.status == 422
+    assert _end(deployment) - before == 3
+    assert terminate(server.process) == 0
+
+
+def _end(deployment: Deployment) -> int:
+    with deployment.app() as app:
+        source = app.source("looking")
+        (found,) = source.bounds(["phishing.events"]).values()
+        source.close()
+        return found.end

@@ -199,3 +199,13 @@ def test_served_predictions_need_labels(tmp_path: Path) -> None:
         config.load(written(tmp_path, f"{MODEL}    log_predictions: true\n"))
     text = f"{MODEL}    labels: m.events\n    log_predictions: true\n"
     assert config.load(written(tmp_path, text)).models[0].log_predictions
+
+
+def test_models_that_share_a_topic_share_what_is_served(tmp_path: Path) -> None:
+    """The one without the key would refuse the other's records."""
+    served = f"{MODEL}    labels: m.events\n    log_predictions: true\n"
+    other = MODEL.removeprefix("models:\n").replace("name: m", "name: other")
+    with pytest.raises(ConfigurationError, match=r"log_predictions of m and not of other, which reads m\.events too"):
+        config.load(written(tmp_path, served + other))
+    both = other + "    labels: m.events\n    log_predictions: true\n"
+    assert len(config.load(written(tmp_path, served + both)).models) == 2
