@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from plotille import Canvas
 from rich.text import Text
 
 from service.domain.metric_history import MetricHistory
 from service.domain.registry import VersionKind
 from service.errors import ConfigurationError
-from service.learning.metric_names import Metric
 
 HEIGHT = 12
 FAR = 6
@@ -22,23 +20,6 @@ FAR = 6
 
 WIDEST = 100
 MARKS = {VersionKind.ROLLBACK: "↺", VersionKind.SNAPSHOT: "▲"}
-
-
-def parsed(texts: Sequence[str]) -> list[Metric]:
-    """Metrics as the command line has them: `F1`, or `{FBeta: {beta: 2}}`."""
-    found: list[Metric] = []
-    for text in texts:
-        try:
-            metric = yaml.safe_load(text)
-        except yaml.YAMLError:
-            metric = None
-        if not isinstance(metric, str) and not (isinstance(metric, dict) and len(metric) == 1):
-            msg = (
-                f"found --metric {text!r}, expected a name such as F1, or one with parameters: '{{FBeta: {{beta: 2}}}}'"
-            )
-            raise ConfigurationError(msg)
-        found.append(metric)
-    return found
 
 
 def write_png(history: MetricHistory, path: Path) -> None:

@@ -16,6 +16,7 @@ from service.domain.alias import ALIAS
 from service.domain.exclusion import FORMS
 from service.domain.metric_history import HistoryQuery, MetricHistory
 from service.domain.registry import AuditEntry, CommandKind, Origin, Version
+from service.learning.metric_names import parsed
 from service.operations.ask import outcome_of
 from service.operations.choose import chosen
 from service.operations.crown import crown
@@ -70,7 +71,7 @@ def history(
         app_.registry.models.get(name)
         found = None
         if plot or any((png, metric, window, since, until)):
-            query = HistoryQuery(curve.parsed(metric or ()), window, since, until)
+            query = HistoryQuery(parsed(metric or ()), window, since, until)
             found = app_.metric_history(name, query)
         if found is not None and png is not None:
             curve.write_png(found, png)

@@ -2,9 +2,11 @@
 
 import difflib
 import inspect
+import math
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
+import yaml
 from river import metrics as river_metrics
 
 from service.domain.events import Task
@@ -16,6 +18,34 @@ Metric: TypeAlias = str | dict[str, Any]
 
 NO_NUMBER = frozenset({"ClassificationReport", "ConfusionMatrix"})
 """Metrics that are a table."""
+
+
+def parsed(texts: Sequence[str]) -> list[Metric]:
+    """Metrics as a command line or an address has them: `F1`, or `{FBeta: {beta: 2}}`."""
+    found: list[Metric] = []
+    for text in texts:
+        try:
+            metric = yaml.safe_load(text)
+        except (yaml.YAMLError, ValueError):
+            metric = None
+        if not isinstance(metric, str) and not _has_parameters(metric):
+            msg = f"found metric {text!r}, expected a name such as F1, or one with parameters: '{{FBeta: {{beta: 2}}}}'"
+            raise ConfigurationError(msg)
+        found.append(metric)
+    return found
+
+
+def _has_parameters(metric: object) -> bool:
+    """Whether it is a name with plain values by name; a confusion matrix (`cm`) is none."""
+    if not isinstance(metric, dict) or len(metric) != 1:
+        return False
+    ((name, given),) = metric.items()
+    plain = isinstance(given, dict) and all(isinstance(one, str) and one != "cm" for one in given)
+    return isinstance(name, str) and plain and all(_is_plain(one) for one in given.values())
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, str | bool) or (isinstance(value, int | float) and math.isfinite(value))
 
 
 def fitting(task: Task) -> Sequence[str]:

@@ -95,9 +95,10 @@ def test_versions_are_compared(api: Api) -> None:
 
 def test_metrics_have_a_history(api: Api) -> None:
     """Any metric over any window, within a range; a metric that there is not is a problem that says so."""
-    given = {"metric": ["F1", "Accuracy"], "window": 100, "from": "500", "to": "901"}
-    found = api.ask("GET", "/models/other/metrics", params={**given, "to": "401", "from": "200"}).json()
-    assert (found["metrics"], found["window"], found["scored"]) == (["F1", "Accuracy"], 100, 500)
+    given = {"metric": ["F1", "{FBeta: {beta: 2}}"], "window": 100, "from": "200", "to": "401"}
+    found = api.ask("GET", "/models/other/metrics", params=given).json()
+    assert (len(found["metrics"]), found["metrics"][0], found["window"], found["scored"]) == (2, "F1", 100, 500)
+    assert found["metrics"][1].startswith("FBeta")
     assert 200 <= found["points"][0]["event"] <= found["points"][-1]["event"] <= 400
     assert problem(api.ask("GET", "/models/other/metrics", params={"metric": "Akkuracy"}), 422)["detail"]
 

@@ -13,6 +13,7 @@ from service.domain.metric_history import HistoryQuery
 from service.domain.monitoring import MonitorState
 from service.domain.plain import plain
 from service.domain.registry import VersionKind
+from service.learning.metric_names import parsed
 from service.operations.describe import challenger_row, describe, summary
 from service.serving.admin.bodies import Body, JsonObject, shown
 from service.serving.admin.guarded import GuardedRoute
@@ -21,7 +22,11 @@ from service.serving.admin.parts import Given, ModelPath, Reason, Who, needs
 
 Values = dict[str, float | None]
 MOMENT = "2026-01-31T12:00:00Z"
-Names = Annotated[list[str], Query(alias="metric", max_length=8, description="Metrics of river; the model's first.")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z{][A-Za-z0-9_{}:,. +-]*$", max_length=200)]
+Names = Annotated[
+    list[Name],
+    Query(max_length=8, description="Of river, as F1 or {FBeta: {beta: 2}}; else the model's first."),
+]
 End = Annotated[
     str | None,
     Query(pattern=r"^([0-9]{1,15}|[0-9]{4}-[0-9T:.Z+-]{1,30})$", description="A time, or a scored event's number."),
@@ -255,7 +260,7 @@ def show_metrics(
     until: Annotated[End, Query(alias="to")] = None,
 ) -> JsonObject:
     """Any metric over any window, beside the no-change baseline, with versions and exclusions."""
-    found: JsonObject = plain(given.metric_history(model, HistoryQuery(metric, window, since, until)))
+    found: JsonObject = plain(given.metric_history(model, HistoryQuery(parsed(metric), window, since, until)))
     return found
 
 

@@ -17,6 +17,7 @@ from service.cli import curve
 from service.domain.metric_history import ExclusionMark, MetricHistory, Point, VersionMark
 from service.domain.registry import ModelName, VersionKind, VersionNumber
 from service.errors import ConfigurationError
+from service.learning.metric_names import parsed
 
 BEGAN = datetime(2026, 1, 31, 12, tzinfo=UTC)
 BRAILLE = re.compile("[\u2801-\u28ff]")
@@ -119,14 +120,28 @@ def test_steps_are_round(step: float) -> None:
 @pytest.mark.parametrize(("text", "metric"), [("F1", "F1"), ("{FBeta: {beta: 2}}", {"FBeta": {"beta": 2}})])
 def test_metrics_of_the_command_line(text: str, metric: object) -> None:
     """A name, or a name with parameters as in the file."""
-    assert curve.parsed([text]) == [metric]
+    assert parsed([text]) == [metric]
 
 
-@pytest.mark.parametrize("text", ["[F1]", "{F1: {}, F2: {}}", "{", "3"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[F1]",
+        "{F1: {}, F2: {}}",
+        "{",
+        "3",
+        "{1: {}}",
+        "F1:",
+        "{F1: 3}",
+        "{FBeta: {beta: {}}}",
+        "{FBeta: {beta: .nan}}",
+        "{F1: {cm: 1}}",
+    ],
+)
 def test_what_is_no_metric_is_refused(text: str) -> None:
     """With an example of what was expected."""
     with pytest.raises(ConfigurationError, match=r"expected a name such as F1, or .*'\{FBeta: \{beta: 2\}\}'"):
-        curve.parsed([text])
+        parsed([text])
 
 
 def test_a_picture_needs_no_display(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -165,3 +165,19 @@ def test_a_locked_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         connection.execute(text("INSERT INTO t VALUES (1)"))
     assert numbers(database) == [1]
     database.close()
+
+
+def test_no_connection_comes_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More transactions at once than there are connections are told to come again."""
+    database = Database(f"sqlite:///{tmp_path}/a.db")
+    monkeypatch.setattr(database.engine.pool, "_timeout", 0.05)
+
+    def read_in(depth: int) -> None:
+        with database.reading():
+            read_in(depth - 1) if depth else None
+
+    with pytest.raises(UnavailableError, match="in use"):
+        read_in(100)
+    with database.reading() as connection:
+        assert connection.execute(text("SELECT 1")).scalar_one() == 1
+    database.close()
