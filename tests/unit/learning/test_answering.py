@@ -111,3 +111,18 @@ def test_numbers_are_no_truth_values() -> None:
     assert set(found.probabilities) == {"0", "1", "2"}
     assert found.prediction == 1
     assert type(found.prediction) is int
+
+
+@pytest.mark.parametrize(
+    ("task", "given"), [("binary", (False, True)), ("multiclass", (1, 2)), ("multiclass", ("1", "b"))]
+)
+def test_the_names_of_probabilities_lead_back_to_their_labels(task: str, given: tuple[Any, Any]) -> None:
+    """A label that is a number, a text or a truth value is what it was, with its type."""
+    pairs = [({"a": float(n % 2)}, given[n % 2]) for n in range(40)]
+    spec, learner = taught(task, "naive_bayes.GaussianNB", pairs)
+    answerer = Answerer(spec, learner.state())
+    answer = answerer.answer({"a": 1.0})
+    assert isinstance(answer, Answer)
+    labels = answerer.labels({"a": 1.0})
+    assert labels.keys() == answer.probabilities.keys()
+    assert {(type(label), label) for label in labels.values()} == {(type(label), label) for label in given}
