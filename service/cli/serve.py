@@ -5,6 +5,7 @@ import gc
 import logging
 import os
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
@@ -38,6 +39,8 @@ _log = structlog.get_logger(__name__)
 BACKLOG = 2048
 DRAIN_S = 8
 IDLE_S = 75
+SWITCH_S = 0.001
+"""How long a thread beside may keep a request waiting for the interpreter."""
 COLLECTING = (20_000, 20, 20)
 """A request leaves no cycles behind; Python's own 700 would look for some every few of them."""
 
@@ -110,6 +113,7 @@ def _serve(settings: Settings, listener: socket.socket, shared_metrics: Path | N
         found = routes(app, following, ingest, telemetry=telemetry, metrics=metrics)
         answering = asgi(found, telemetry, load=limits, log=log)
         options = _options(settings.server, answering, http=connection_class(limits, telemetry))
+        sys.setswitchinterval(SWITCH_S)
         gc.collect()
         gc.freeze()  # what was imported stays: to look through it would hold requests up
         gc.set_threshold(*COLLECTING)

@@ -2,6 +2,7 @@
 
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ import structlog
 _log = structlog.get_logger(__name__)
 
 EVERY_S = 0.2
+AT_ONCE = 32
 MOST_WAITING = 50_000
 """Lines that may wait for a log that takes none; the oldest are lost, and counted."""
 
@@ -58,20 +60,22 @@ class AccessLog:
 
     def _write(self) -> None:
         lost = max(len(self._lines) - MOST_WAITING, 0)
-        lines = [self._lines.popleft() for _ in range(len(self._lines))][lost:]
-        if lines:
-            text = "".join(map(self._json if self._as_json else self._plain, lines))
-            structlog.PrintLogger(sys.stderr).msg(text[:-1])
+        for _ in range(lost):
+            self._lines.popleft()
+        while self._lines:
+            few = [self._lines.popleft() for _ in range(min(len(self._lines), AT_ONCE))]
+            structlog.PrintLogger(sys.stderr).msg("\n".join(map(self._json if self._as_json else self._plain, few)))
+            time.sleep(0)  # whoever answers requests goes first
         if lost:
             _log.warning("request_lines_lost", count=lost)
 
     def _json(self, line: Line) -> str:
         said = {"event": "request", "level": "info", **_fields(line), "timestamp": _moment(line.at)}
-        return msgspec.json.encode(said).decode() + "\n"
+        return msgspec.json.encode(said).decode()
 
     def _plain(self, line: Line) -> str:
-        fields = " ".join(f"{name}={value}" for name, value in _fields(line).items())
-        return f"{_moment(line.at)} [info     ] request                        {fields}\n"
+        fields = " ".join([f"{name}={value}" for name, value in _fields(line).items()])
+        return f"{_moment(line.at)} [info     ] request                        {fields}"
 
 
 def _fields(line: Line) -> dict[str, object]:
@@ -86,4 +90,4 @@ def _fields(line: Line) -> dict[str, object]:
 
 
 def _moment(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%S.%f}Z"
