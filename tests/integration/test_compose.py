@@ -106,7 +106,7 @@ def test_wrong_commands_are_noticed(words: list[str]) -> None:
 def test_every_role_and_step_is_there() -> None:
     """The key and the tables are made before the roles run, and all are commands of the program."""
     assert SERVICES["init"]["command"][0] == "init"
-    for role, command in {"learner": "learn", "archiver": "archive", "trainer": "train"}.items():
+    for role, command in {"learner": "learn", "archiver": "archive", "trainer": "train", "server": "serve"}.items():
         assert SERVICES[role]["command"][0] == command
         assert SERVICES[role]["depends_on"]["init"]["condition"] == "service_completed_successfully"
 
@@ -173,12 +173,12 @@ def test_only_loopback_is_published() -> None:
 
 def test_prometheus_reaches_both_on_loopback(settings: config.Settings) -> None:
     """All share one network, and the addresses that are scraped are those where the roles answer."""
-    assert {SERVICES[name]["network_mode"] for name in ("learner", "archiver", "trainer", "prometheus")} == {
+    assert {SERVICES[name]["network_mode"] for name in ("learner", "archiver", "trainer", "server", "prometheus")} == {
         "service:pod"
     }
     scraped = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text(encoding="utf-8"))
     targets = [one for job in scraped["scrape_configs"] for part in job["static_configs"] for one in part["targets"]]
-    others = [f"{LOOPBACK[0]}:{port}" for port in (settings.archive.port, settings.trainer.port)]
+    others = [f"{LOOPBACK[0]}:{port}" for port in (settings.archive.port, settings.trainer.port, settings.server.port)]
     assert targets == [f"{settings.learner.host}:{settings.learner.port}", *others]
 
 
@@ -212,7 +212,15 @@ def test_grafana_reaches_prometheus() -> None:
     )
     host, port = provisioned["datasources"][0]["url"].removeprefix("http://").split(":")
     assert host in SERVICES["pod"]["networks"]["default"]["aliases"]
-    assert SERVICES["pod"]["ports"] == [f"127.0.0.1:{port}:{port}"]
+    assert f"127.0.0.1:{port}:{port}" in SERVICES["pod"]["ports"]
+
+
+def test_the_server_asks_for_tokens(settings: config.Settings) -> None:
+    """It is bound beyond the loopback of its network, where the published port leads, and so never without tokens."""
+    given = SERVICES["server"]["environment"]
+    assert (given["HEADRACE_SERVER__HOST"], given["HEADRACE_SERVER__AUTH"]) == ("0.0.0.0", "tokens")
+    assert {**SERVICES["learner"]["environment"], **given} == given
+    assert f"127.0.0.1:{settings.server.port}:{settings.server.port}" in SERVICES["pod"]["ports"]
 
 
 def listeners(name: str) -> dict[str, str]:

@@ -19,7 +19,7 @@ from river import metrics as river_metrics
 
 from service.config.sections import Archive, Learner, TrainerSettings
 from service.domain.registry import CommandKind
-from service.metrics import PrometheusTelemetry
+from service.metrics import PrometheusServing, PrometheusTelemetry
 from tests.acceptance.harness import PHISHING, Deployment, phishing_events, terminate, wait_until
 from tests.services.presence import need
 from tests.services.process import free_port
@@ -59,7 +59,7 @@ def exported() -> dict[str, set[str]]:
     registry = CollectorRegistry()
     telemetry = PrometheusTelemetry(registry)
     found: dict[str, set[str]] = {"up": set()}
-    for one in vars(telemetry).values():
+    for one in [*vars(telemetry).values(), *vars(PrometheusServing(CollectorRegistry())).values()]:
         if hasattr(one, "_labelnames"):
             endings = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}.get(one._type, [""])
             found |= {one._name + ending: set(one._labelnames) for ending in endings}
