@@ -17,10 +17,11 @@ import yaml
 from prometheus_client import CollectorRegistry, ProcessCollector
 from river import metrics as river_metrics
 
-from service.config.sections import Archive, Learner, TrainerSettings
+from service.config.sections import Archive, Learner, Server, TrainerSettings
 from service.domain.registry import CommandKind
 from service.metrics import PrometheusServing, PrometheusTelemetry
-from tests.acceptance.harness import PHISHING, Deployment, phishing_events, terminate, wait_until
+from tests.acceptance.harness import PHISHING, Deployment, metric, phishing_events, terminate, wait_until
+from tests.acceptance.serving import Served, serving
 from tests.services.presence import need
 from tests.services.process import free_port
 
@@ -29,7 +30,7 @@ DEPLOY = ROOT / "deploy"
 RULES = DEPLOY / "prometheus" / "rules.yml"
 DASHBOARD = DEPLOY / "grafana" / "dashboards" / "headrace.json"
 GIVEN_BY_PROMETHEUS = {"job", "instance", "le", "__name__"}
-ONLY_AFTER_AN_OUTAGE = {"headrace_retries_total"}
+ONLY_AFTER_AN_OUTAGE = {"headrace_retries_total", "headrace_unreadable_states_total"}
 
 
 def rules() -> list[dict[str, Any]]:
@@ -233,7 +234,7 @@ def series(port: int, expr: str) -> list[Any]:
 
 @contextmanager
 def busy(folder: Path) -> Iterator[dict[int, int]]:
-    """A learner that has learned, refused an event and rolled back, an archiver and a trainer; their ports by the usual ones."""
+    """A learner that has learned, refused an event and rolled back, and the other roles; their ports by the usual ones."""
     named = {"labels": PHISHING["events"], "drift": [{"name": "errors", "detector": "drift.ADWIN"}]}
     deployment = Deployment(folder, model={**PHISHING, **named}, archive={"every": "100ms"})
     asked = [b'{"id": "asked-%d", "x": {"age_of_domain": 1}}' % number for number in range(20)]
@@ -252,15 +253,26 @@ def busy(folder: Path) -> Iterator[dict[int, int]]:
         deployment.command("job", "start", "phishing", "--wait")
         wait_until(lambda: all(one.search(deployment.log()) for one in answering.values()))
         others = {usual: int(one.findall(deployment.log())[0]) for usual, one in answering.items()}
-        yield {Learner().port: deployment.port(), **others}
+        server = serving(deployment)
+        processes.append(server.process)
+        ask_everything(server)
+        yield {Learner().port: deployment.port(), Server().port: server.port, **others}
     finally:
         for process in processes:
             terminate(process)
 
 
+def ask_everything(server: Served) -> None:
+    """Predictions, and an event that is in a state that answers before this returns."""
+    assert server.predict({"age_of_domain": 1}).status == 200
+    event = json.dumps({"id": "posted", "x": {"age_of_domain": 1}, "y": True})
+    assert server.ask("/models/phishing/events", event, Content_Type="application/json").status == 202
+    wait_until(lambda: metric(server.port, "headrace_freshness_seconds_count", model="phishing"))
+
+
 @pytest.mark.slow
 def test_every_panel_shows_the_real_program(tmp_path: Path) -> None:
-    """A real Prometheus, scraping a real learner, archiver and trainer, answers every query of the dashboard with data."""
+    """A real Prometheus, scraping a real learner, archiver, trainer and server, answers every query of the dashboard with data."""
     panels_only = {where: expr for where, expr in expressions().items() if where.startswith("panel")}
     with busy(tmp_path / "headrace") as ports, prometheus(tmp_path / "prometheus", ports) as at:
         wait_until(lambda: len(series(at, "count_over_time(up[1m]) > 3")) == len(ports))
