@@ -14,6 +14,7 @@ from benchmarks import (
     kafka,
     labels,
     memory,
+    overload,
     promotions,
     recovery,
     replay,
@@ -38,6 +39,7 @@ BENCHMARKS: Mapping[str, Callable[[int], list[Claim]]] = {
     "retraining": retraining.measure,
     "adaptation": adaptation.measure,
     "serving": serving.measure,
+    "overload": overload.measure,
     "ingestion": ingestion.measure,
 }
 

@@ -1,0 +1,98 @@
+"""Servers in upheaval: asked for far more than they can do, and while the champion changes."""
+
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import msgspec
+from river import datasets
+
+from benchmarks.claims import Claim, of_largest
+from benchmarks.events import TOPIC, encoded_events, model
+from benchmarks.load import Loaded, Request, load
+from benchmarks.served import grown, headrace_server, learned
+from tests.acceptance.following import Client, asking, changed
+from tests.acceptance.harness import Deployment, terminate, wait_until
+from tests.acceptance.serving import serving
+
+AT_ONCE, MANY, ITEMS = 8, 40, 100
+LONG_S, USUAL_S = 60.0, 5.0
+CHANGES = 5
+EAGER = [
+    "preprocessing.StandardScaler",
+    {"linear_model.LogisticRegression": {"optimizer": {"optim.SGD": {"lr": 0.05}}}},
+]
+
+
+def measure(events: int) -> list[Claim]:
+    """A minute of overload, and promotions and rollbacks; less where few events are asked for."""
+    long = events > 100_000
+    return [*_flooded(LONG_S if long else USUAL_S), *_followed(CHANGES if long else 1)]
+
+
+def _flooded(seconds: float) -> list[Claim]:
+    """A forest that takes milliseconds for a request, by clients that ask again as soon as they are refused."""
+    with TemporaryDirectory() as name, learned(Path(name), grown()) as served:
+        served.deployment.server = {"concurrency": AT_ONCE}
+        served.deployment.configure()
+        with headrace_server(served) as port:
+            usual = _asked(port, AT_ONCE, USUAL_S)
+            flooded = _asked(port, MANY, seconds)
+            after = _asked(port, AT_ONCE, USUAL_S)
+    asked = sum(flooded.statuses.values()) / seconds / usual.rate
+    told = f"{seconds:.0f} s of {asked:.0f} times the sustainable rate; statuses {dict(flooded.statuses)}"
+    return [
+        _single("overload: p99 of what is accepted / usual", flooded, usual, at_most=2.0, note=told),
+        Claim("overload: answered / usual", *(3 * [flooded.rate / usual.rate]), at_least=0.5),
+        _single("after it: p99 / usual", after, usual, at_most=2.0),
+    ]
+
+
+def _single(name: str, one: Loaded, other: Loaded, *, at_most: float, note: str = "") -> Claim:
+    ratio = one.quantile(0.99) / other.quantile(0.99)
+    return Claim(name, ratio, ratio, ratio, at_most=at_most, note=note)
+
+
+def _asked(port: int, connections: int, seconds: float) -> Loaded:
+    xs = [x for x, _ in islice(datasets.Phishing(), ITEMS)]
+    return load(Request(port, "/invocations", msgspec.json.encode(xs)), connections=connections, seconds=seconds)
+
+
+def _followed(changes: int) -> list[Claim]:
+    """Two replicas, each asked without a pause on two connections."""
+    with TemporaryDirectory() as name:
+        found = Deployment(Path(name), {**model(), "promote": {"mode": "manual"}})
+        found.publish(list(encoded_events(1000)), topic=TOPIC)
+        learner = found.start("learn")
+        wait_until(lambda: found.learned() == 1000)
+        replicas = [serving(found), serving(found)]
+        clients = [Client(replica.port) for replica in replicas for _ in range(2)]
+        with asking(clients):
+            found.model = {**found.model, "estimator": EAGER}
+            found.configure()
+            found.command("model", "apply", "phishing")
+            found.command("model", "promote", "phishing", "2")
+            promoted = _first_answers(found, clients, "promote")
+            back = [_rolled_back(found, clients) for _ in range(changes)]
+        failed = sum(status != 200 for client in clients for _, status, _ in client.seen)
+        for process in (*(replica.process for replica in replicas), learner):
+            terminate(process)
+    asked = sum(len(client.seen) for client in clients)
+    note = f"two replicas, {asked:,} requests meanwhile, {failed} failed"
+    return [
+        of_largest("promotion to the last replica's first answer", [promoted], unit="s", at_most=2.0, note=note),
+        of_largest("rollback to the last replica's first answer", back, unit="s", at_most=2.0),
+        Claim("requests that failed meanwhile", failed, failed, failed, at_most=0.0),
+    ]
+
+
+def _rolled_back(found: Deployment, clients: list[Client]) -> float:
+    found.command("model", "rollback", "phishing", "--to", "1", "--wait")
+    return _first_answers(found, clients, "rollback")
+
+
+def _first_answers(found: Deployment, clients: list[Client], action: str) -> float:
+    """From the commit of the newest change to when every client has had an answer from it, in seconds."""
+    at, version = changed(found, action)
+    wait_until(lambda: all(client.first(version) < float("inf") for client in clients), timeout_s=60)
+    return max(client.first(version) - at for client in clients)

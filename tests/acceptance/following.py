@@ -1,0 +1,65 @@
+"""Clients that ask servers again and again, and when a model changed."""
+
+import http.client
+import json
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from river import datasets
+
+from tests.acceptance.harness import Deployment
+
+X = json.dumps(next(x for x, _ in datasets.Phishing()))
+
+
+@dataclass
+class Client:
+    """Asks a server on one connection, again and again."""
+
+    port: int
+    seen: list[tuple[float, int, int]] = field(default_factory=list)
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def run(self) -> None:
+        """When, status and version of every answer; an exception is a status 0."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        while not self.stop.is_set():
+            try:
+                connection.request("POST", "/invocations", X)
+                found = connection.getresponse()
+                said = json.loads(found.read())
+                self.seen.append((time.time(), found.status, said.get("version", 0)))
+            except OSError:
+                self.seen.append((time.time(), 0, 0))
+            time.sleep(0.002)
+
+    def first(self, version: int) -> float:
+        """When the version answered first; infinity if it never has."""
+        return min((at for at, _, answered in list(self.seen) if answered == version), default=float("inf"))
+
+
+@contextmanager
+def asking(clients: Sequence[Client]) -> Iterator[None]:
+    """All of them, at once."""
+    threads = [threading.Thread(target=client.run) for client in clients]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        for client in clients:
+            client.stop.set()
+        for thread in threads:
+            thread.join()
+
+
+def changed(found: Deployment, action: str) -> tuple[float, int]:
+    """When the newest change of that kind was made, and to which version."""
+    with found.app() as app:
+        entry = [one for one in app.registry.history.audit("phishing") if one.action == action][-1]
+    assert entry.at is not None
+    assert entry.to_version is not None
+    return entry.at.timestamp(), entry.to_version
