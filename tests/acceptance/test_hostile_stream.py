@@ -145,11 +145,11 @@ CASES: list[tuple[Reason, Callable[[dict[str, Any]], bytes]]] = [
     (Reason.NON_FINITE_PREDICTION, with_feature(long_url=0.333)),
 ]
 EARLY = (Reason.TOO_MANY_FEATURES, with_feature(**{f"f{number}": 1 for number in range(40)}))
-UNREACHABLE = {Reason.NOT_CSV, Reason.KILLED_PROCESS, Reason.MISSING_LABEL}
+UNREACHABLE = {Reason.NOT_CSV, Reason.KILLED_PROCESS, Reason.MISSING_LABEL, Reason.BAD_PREDICTION}
 
 
 def test_there_is_a_case_for_every_reason() -> None:
-    """Every reason is tried, but CSV's own, that of labels and the one that needs a dying process, which have tests of theirs."""
+    """Every reason is tried, but CSV's own, those of labels and of served predictions, and the one that needs a dying process, which have tests of theirs."""
     assert {reason for reason, _ in [*CASES, EARLY]} == set(Reason) - UNREACHABLE
 
 
