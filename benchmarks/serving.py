@@ -15,7 +15,7 @@ from benchmarks.served import Servable, Served, bare_server, grown, headrace_ser
 
 CONNECTIONS = 8
 ROWS = 1000
-PUBLISHED = 1_500_000
+PUBLISHED = 5_000_000
 
 Contention: TypeAlias = Callable[[], AbstractContextManager[None]]
 
@@ -42,7 +42,7 @@ def measure(events: int) -> list[Claim]:
             "a forest of 10 trees reloaded",
             served,
             laps,
-            lambda: learning(served, events=PUBLISHED // 10),
+            lambda: learning(served, events=PUBLISHED // 30),
             at_least=None,
             slower=3.0,
         )
