@@ -11,17 +11,12 @@ from benchmarks.claims import Claim, of_largest
 from benchmarks.events import TOPIC, encoded_events, model
 from benchmarks.load import Loaded, Request, load
 from benchmarks.served import grown, headrace_server, learned
-from tests.acceptance.following import Client, asking, changed
-from tests.acceptance.harness import Deployment, terminate, wait_until
-from tests.acceptance.serving import serving
+from tests.acceptance.following import Client, answered, changed, promote_another, replicated
+from tests.acceptance.harness import Deployment
 
 AT_ONCE, MANY, ITEMS = 8, 40, 100
 LONG_S, USUAL_S = 60.0, 5.0
 CHANGES = 5
-EAGER = [
-    "preprocessing.StandardScaler",
-    {"linear_model.LogisticRegression": {"optimizer": {"optim.SGD": {"lr": 0.05}}}},
-]
 
 
 def measure(events: int) -> list[Claim]:
@@ -63,20 +58,11 @@ def _followed(changes: int) -> list[Claim]:
     with TemporaryDirectory() as name:
         found = Deployment(Path(name), {**model(), "promote": {"mode": "manual"}})
         found.publish(list(encoded_events(1000)), topic=TOPIC)
-        learner = found.start("learn")
-        wait_until(lambda: found.learned() == 1000)
-        replicas = [serving(found), serving(found)]
-        clients = [Client(replica.port) for replica in replicas for _ in range(2)]
-        with asking(clients):
-            found.model = {**found.model, "estimator": EAGER}
-            found.configure()
-            found.command("model", "apply", "phishing")
-            found.command("model", "promote", "phishing", "2")
+        with replicated(found, learned=1000) as clients:
+            promote_another(found)
             promoted = _first_answers(found, clients, "promote")
             back = [_rolled_back(found, clients) for _ in range(changes)]
-        failed = sum(status != 200 for client in clients for _, status, _ in client.seen)
-        for process in (*(replica.process for replica in replicas), learner):
-            terminate(process)
+    failed = sum(status != 200 for client in clients for _, status, _ in client.seen)
     asked = sum(len(client.seen) for client in clients)
     note = f"two replicas, {asked:,} requests meanwhile, {failed} failed"
     return [
@@ -94,5 +80,4 @@ def _rolled_back(found: Deployment, clients: list[Client]) -> float:
 def _first_answers(found: Deployment, clients: list[Client], action: str) -> float:
     """From the commit of the newest change to when every client has had an answer from it, in seconds."""
     at, version = changed(found, action)
-    wait_until(lambda: all(client.first(version) < float("inf") for client in clients), timeout_s=60)
-    return max(client.first(version) - at for client in clients)
+    return answered(clients, version, timeout_s=60) - at

@@ -4,6 +4,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import compress
 from typing import NamedTuple, TypeAlias
 
 import msgspec
@@ -73,6 +74,11 @@ class Records:
     timestamps: Sequence[int]
     values: Sequence[bytes]
     next_offset: int
+
+    def chosen(self, which: Sequence[bool]) -> "Records":
+        """Those of the run that are chosen; it ends where the whole does."""
+        offsets, timestamps = [*compress(self.offsets, which)], [*compress(self.timestamps, which)]
+        return Records(self.at, offsets, timestamps, [*compress(self.values, which)], self.next_offset)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,6 @@
 """Labels as records of their own: in a topic of theirs, or between the events."""
 
 from collections.abc import Callable, Sequence
-from itertools import compress
 from typing import Any, TypeAlias, cast
 
 import msgspec
@@ -122,8 +121,8 @@ class MixedDecoder:
         chosen = self._labelled(records)
         if not any(chosen):
             return self._events.decode(records)
-        events = self._events.decode(_part(records, [not one for one in chosen]))
-        labels = self._labels.decode(_part(records, chosen))
+        events = self._events.decode(records.chosen([not one for one in chosen]))
+        labels = self._labels.decode(records.chosen(chosen))
         refusals = sorted([*events.refusals, *labels.refusals], key=lambda one: one.offset)
         payloads = Payloads(records.offsets, records.values)
         first = records.offsets[0]
@@ -165,16 +164,6 @@ def _is_plain_label(raw: bytes) -> bool:
     except (ValueError, RecursionError):
         return False
     return told.x is UNSET and told.y is not UNSET and told.y is not None
-
-
-def _part(records: Records, chosen: Sequence[bool]) -> Records:
-    return Records(
-        records.at,
-        [*compress(records.offsets, chosen)],
-        [*compress(records.timestamps, chosen)],
-        [*compress(records.values, chosen)],
-        records.next_offset,
-    )
 
 
 def _reader(fields: LabelFieldsSpec | None) -> Callable[[bytes], Parts]:

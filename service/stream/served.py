@@ -1,7 +1,6 @@
 """Records of predictions that were served, among a model's events."""
 
 from collections.abc import Sequence
-from itertools import compress
 from typing import Any
 
 import msgspec
@@ -48,10 +47,10 @@ class ServedDecoder:
         chosen = [value.startswith(PREFIX) for value in records.values]
         if records.at.topic != self._topic or True not in chosen:
             return self._plain.decode(records)
-        told = self._told(_part(records, chosen))
+        told = self._told(records.chosen(chosen))
         if False not in chosen:
             return told
-        return _merged(records, told, self._plain.decode(_part(records, [not one for one in chosen])))
+        return _merged(records, told, self._plain.decode(records.chosen([not one for one in chosen])))
 
     def _told(self, records: Records) -> Decoded:
         heads: list[tuple[int, Served, bytes]] = []
@@ -135,13 +134,3 @@ def _merged(records: Records, told: Decoded, others: Decoded) -> Decoded:
     first = records.offsets[0]
     rest = (payloads, others.truths, told.served)
     return Decoded(records.at, events, refusals, records.next_offset, first, *rest)
-
-
-def _part(records: Records, chosen: Sequence[bool]) -> Records:
-    return Records(
-        records.at,
-        [*compress(records.offsets, chosen)],
-        [*compress(records.timestamps, chosen)],
-        [*compress(records.values, chosen)],
-        records.next_offset,
-    )

@@ -10,8 +10,13 @@ from dataclasses import dataclass, field
 
 from river import datasets
 
-from tests.acceptance.harness import Deployment
+from tests.acceptance.harness import Deployment, terminate, wait_until
+from tests.acceptance.serving import serving
 
+EAGER = [
+    "preprocessing.StandardScaler",
+    {"linear_model.LogisticRegression": {"optimizer": {"optim.SGD": {"lr": 0.05}}}},
+]
 X = json.dumps(next(x for x, _ in datasets.Phishing()))
 
 
@@ -32,7 +37,7 @@ class Client:
                 found = connection.getresponse()
                 said = json.loads(found.read())
                 self.seen.append((time.time(), found.status, said.get("version", 0)))
-            except OSError:
+            except (OSError, http.client.HTTPException, ValueError):
                 self.seen.append((time.time(), 0, 0))
             time.sleep(0.002)
 
@@ -63,3 +68,30 @@ def changed(found: Deployment, action: str) -> tuple[float, int]:
     assert entry.at is not None
     assert entry.to_version is not None
     return entry.at.timestamp(), entry.to_version
+
+
+@contextmanager
+def replicated(found: Deployment, *, learned: int) -> Iterator[list[Client]]:
+    """A learner and two replicas, each asked without a pause by two clients; all of them end as they should."""
+    learner = found.start("learn")
+    wait_until(lambda: found.learned() == learned)
+    replicas = [serving(found), serving(found)]
+    clients = [Client(replica.port) for replica in replicas for _ in range(2)]
+    with asking(clients):
+        yield clients
+    assert all(terminate(replica.process) == 0 for replica in replicas)
+    terminate(learner)
+
+
+def promote_another(found: Deployment) -> None:
+    """The same model learning quicker, applied and promoted as version 2."""
+    found.model = {**found.model, "estimator": EAGER}
+    found.configure()
+    found.command("model", "apply", "phishing")
+    found.command("model", "promote", "phishing", "2")
+
+
+def answered(clients: Sequence[Client], version: int, *, timeout_s: float) -> float:
+    """When the last client has had its first answer from a version."""
+    wait_until(lambda: all(client.first(version) < float("inf") for client in clients), timeout_s=timeout_s)
+    return max(client.first(version) for client in clients)

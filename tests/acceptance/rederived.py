@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections import defaultdict, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -44,13 +44,28 @@ def payload(app: App, digest: str) -> bytes:
     return bytes(app.services.sealer.open(app.registry.history.artifact(digest)).payload)
 
 
+def whole_stream(app: App, topics: Sequence[str]) -> dict[TopicPartition, list[tuple[int, int, bytes]]]:
+    """Offset, timestamp and value of every record, read again from the start."""
+    source = app.source("again")
+    bounds = source.bounds(topics)
+    source.assign(Position({at: found.start for at, found in bounds.items()}))
+    rows: dict[TopicPartition, list[tuple[int, int, bytes]]] = defaultdict(list)
+    left = {at for at, found in bounds.items() if found.end > found.start}
+    while left:
+        for run in source.poll(timeout_s=1, limit=5000):
+            rows[run.at] += zip(run.offsets, run.timestamps, run.values, strict=True)
+            left -= {run.at} if run.next_offset >= bounds[run.at].end else set()
+    source.close()
+    return rows
+
+
 class Rederived:
     """A lineage learned again in this process: its version's artifact, its order journal, the same stream."""
 
     def __init__(self, app: App) -> None:
         self._app = app
         self._spec = ModelSpec.model_validate(app.registry.models.get("phishing").spec)
-        self._stream = self._read()
+        self._stream = whole_stream(app, [self._spec.events])
 
     def lineage(self, origin: Version) -> bytes:
         """Learn what the lineage that began with this version learned; its state."""
@@ -80,16 +95,3 @@ class Rederived:
         assert self.learner.report() == state.report
         assert probed(self.learner) == state.probes
         return True
-
-    def _read(self) -> dict[TopicPartition, list[tuple[int, int, bytes]]]:
-        source = self._app.source("again")
-        bounds = source.bounds([self._spec.events])
-        source.assign(Position({at: found.start for at, found in bounds.items()}))
-        rows: dict[TopicPartition, list[tuple[int, int, bytes]]] = defaultdict(list)
-        left = {at for at, found in bounds.items() if found.end > found.start}
-        while left:
-            for run in source.poll(timeout_s=1, limit=5000):
-                rows[run.at] += zip(run.offsets, run.timestamps, run.values, strict=True)
-                left -= {run.at} if run.next_offset >= bounds[run.at].end else set()
-        source.close()
-        return rows

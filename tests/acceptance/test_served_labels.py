@@ -16,7 +16,6 @@ import pytest
 
 from service.bootstrap import App
 from service.domain.events import Records, TopicPartition
-from service.domain.position import Position
 from service.domain.registry import LineageId
 from service.domain.served import stamp_of
 from service.domain.specification import ModelSpec
@@ -24,6 +23,7 @@ from service.learning.learner import Learner
 from service.learning.score_journal import decode
 from service.operations.waiting_here import WaitingHere
 from tests.acceptance.harness import PHISHING, Deployment, kill, phishing_events, probed, terminate, wait_until
+from tests.acceptance.rederived import whole_stream
 from tests.acceptance.serving import Reply, Served, serving
 
 WARM = 300
@@ -156,7 +156,7 @@ def _require_once(
     assert state.counts["predicted"] == ASKED
     with deployment.app() as app:
         spec = ModelSpec.model_validate(app.registry.models.get("phishing").spec)
-        stream = _stream(app, spec)
+        stream = whole_stream(app, spec.topics)
         scored = _scored(app)
         first: dict[str, int] = {}
         for offset, _, value in stream[TopicPartition(spec.events, 0)]:
@@ -199,20 +199,6 @@ def _scored(app: App) -> dict[int, tuple[Any, Any, Any]]:
                 assert row[0] not in found, "an event was scored twice"
                 found[row[0]] = row[1:]
     return found
-
-
-def _stream(app: App, spec: ModelSpec) -> dict[TopicPartition, list[tuple[int, int, bytes]]]:
-    source = app.source("again")
-    bounds = source.bounds(spec.topics)
-    source.assign(Position({at: one.start for at, one in bounds.items()}))
-    rows: dict[TopicPartition, list[tuple[int, int, bytes]]] = {at: [] for at in bounds}
-    left = {at for at, one in bounds.items() if one.end > one.start}
-    while left:
-        for run in source.poll(timeout_s=1, limit=5000):
-            rows[run.at] += zip(run.offsets, run.timestamps, run.values, strict=True)
-            left -= {run.at} if run.next_offset >= bounds[run.at].end else set()
-    source.close()
-    return rows
 
 
 def _relearned(
