@@ -106,6 +106,7 @@ class Follower:
         if self._changed:
             self._waiting = [one for one in self.standings.newest() if one.model in self.models]
             self._changed = False
+            self._forget()
         self._outage = None
         self._follow()
 
@@ -156,6 +157,22 @@ class Follower:
             msg = f"found no version {number} of {model}, expected one of `headrace model history {model}`"
             raise NotFoundError(msg)
         return found
+
+    def _forget(self) -> None:
+        """What is known of models that are gone, or have begun anew."""
+        born = {one.model: one.born for one in self._waiting}
+        gone = {
+            name for name, known in self._following.items() if born.get(known.standing.model) != known.standing.born
+        }
+        if not gone:
+            return
+        self.champions = {name: served for name, served in self.champions.items() if name not in gone}
+        with self._opening:
+            for key in [key for key in (*self._kept, *self._origins) if key[0] in gone]:
+                self._kept.pop(key, None)
+                self._origins.pop(key, None)
+        for name in gone:
+            del self._following[name]
 
     def _follow(self) -> None:
         for standing in self._waiting:

@@ -17,7 +17,7 @@ _log = structlog.get_logger(__name__)
 EVERY_S = 0.2
 AT_ONCE = 32
 MOST_WAITING = 50_000
-"""Lines that may wait for a log that takes none; the oldest are lost, and counted."""
+"""Lines that may wait for a log that takes none; what comes beyond is lost, and counted."""
 
 
 class Line(NamedTuple):
@@ -38,8 +38,15 @@ class AccessLog:
     def __init__(self, *, as_json: bool) -> None:
         self._as_json = as_json
         self._lines: deque[Line] = deque()
+        self._lost = 0
         self._stop = threading.Event()
-        self.note = self._lines.append
+
+    def note(self, line: Line) -> None:
+        """Nobody who answers requests waits for it."""
+        if len(self._lines) < MOST_WAITING:
+            self._lines.append(line)
+        else:
+            self._lost += 1
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -59,13 +66,11 @@ class AccessLog:
             self._write()
 
     def _write(self) -> None:
-        lost = max(len(self._lines) - MOST_WAITING, 0)
-        for _ in range(lost):
-            self._lines.popleft()
         while self._lines:
             few = [self._lines.popleft() for _ in range(min(len(self._lines), AT_ONCE))]
             structlog.PrintLogger(sys.stderr).msg("\n".join(map(self._json if self._as_json else self._plain, few)))
             time.sleep(0)  # whoever answers requests goes first
+        lost, self._lost = self._lost, 0
         if lost:
             _log.warning("request_lines_lost", count=lost)
 

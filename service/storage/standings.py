@@ -40,6 +40,7 @@ class SqlStandings:
         statement = (
             select(
                 models.c.name,
+                models.c.created_at,
                 lineages.c.id,
                 lineages.c.origin,
                 checkpoints.c.id.label("checkpoint"),
@@ -53,6 +54,7 @@ class SqlStandings:
             return [
                 Standing(
                     ModelName(found.name),
+                    found.created_at,
                     LineageId(found.id),
                     VersionNumber(found.origin),
                     CheckpointId(found.checkpoint),

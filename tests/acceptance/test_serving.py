@@ -199,3 +199,27 @@ def test_the_last_good_state_goes_on_where_a_new_one_cannot_be_read(tmp_path: Pa
     assert served.predict(XS[0]).json() == before
     assert metric(served.port, "headrace_unreadable_states_total", model="phishing")
     assert "state_unreadable" in served.log
+
+
+@pytest.mark.usefixtures("_own_processes_end")
+def test_a_model_that_begins_anew_is_another(tmp_path: Path) -> None:
+    """A model that is deleted answers no more; one of its name, and of the same numbers, answers as itself."""
+    own = Deployment(tmp_path / "own")
+    own.publish(phishing_events(200))
+    own.command("learn", "--until-end")
+    served = serving(own)
+    old = served.predict(XS[0]).json()
+    assert served.ask("/invocations?version=1", json.dumps(XS[0])).json()["probabilities"] != old["probabilities"]
+    own.command("model", "delete", "phishing", "--yes")
+    wait_until(lambda: served.predict(XS[0]).status == 503, timeout_s=30)
+    assert served.get("/readyz")[0] == 503
+    own.model = {**own.model, "estimator": ["tree.HoeffdingTreeClassifier"]}
+    own.configure()
+    own.command("learn", "--until-end")
+    wait_until(lambda: served.predict(XS[0]).status == 200, timeout_s=30)
+    wait_until(lambda: served.predict(XS[0]).json()["position"] == old["position"], timeout_s=30)
+    new = served.predict(XS[0]).json()
+    assert new["version"] == old["version"]
+    assert new["probabilities"] != old["probabilities"]
+    kept = served.ask("/invocations?version=1", json.dumps(XS[0])).json()
+    assert kept["prediction"] is None or kept["probabilities"] == {}
