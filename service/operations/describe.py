@@ -7,27 +7,27 @@ from service.domain.challenging import Challenger
 from service.domain.exclusion import Exclusion, shown
 from service.domain.jobs import Job
 from service.domain.plain import plain
-from service.domain.registry import Checkpoint, Lineage, LineageId, Model
+from service.domain.registry import Checkpoint, Lineage, LineageId, Model, Version
 from service.errors import NotFoundError
 from service.operations.services import Services
 
 
 def summary(services: Services, model: Model) -> dict[str, Any]:
     """One line of a list of models."""
-    details = describe(services, model)
+    checkpoint = _newest(services, model.name, model.champion)
     return {
         "name": model.name,
-        "version": details["champion"]["version"],
-        "learned": details["events"]["learned"],
+        "version": _newest_version(services, model).number,
+        "learned": checkpoint.metrics.get("counts", {}).get("learned", 0),
         "frozen": model.frozen,
-        "metrics": details["metrics"]["cumulative"],
+        "metrics": checkpoint.metrics.get("cumulative", {}),
     }
 
 
 def describe(services: Services, model: Model) -> dict[str, Any]:
     """The model as its newest checkpoint has it."""
     checkpoint = _newest(services, model.name, model.champion)
-    newest = [one for one in services.history.versions(model.name) if one.lineage == model.champion][-1]
+    newest = _newest_version(services, model)
     lease = services.leases.find(checkpoint.lineage)
     labels = checkpoint.metrics.get("labels", {})
     return {
@@ -109,6 +109,11 @@ def _events(counts: Mapping[str, int], labels: Mapping[str, int]) -> dict[str, i
         **{outcome: counts.get(outcome, 0) for outcome in ("learned", "predicted", "dead", "duplicate")},
         "pending": labels.get("pending", 0),
     }
+
+
+def _newest_version(services: Services, model: Model) -> Version:
+    """The latest that was made of the champion."""
+    return [one for one in services.history.versions(model.name) if one.lineage == model.champion][-1]
 
 
 def _newest(services: Services, name: str, lineage: LineageId | None) -> Checkpoint:

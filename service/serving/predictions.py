@@ -27,6 +27,7 @@ from service.serving.logged import Logged
 SLICE_S = 0.002
 FIRST_SLICE = 64
 MOST_TOLD = 100
+LONGEST_NUMBER = 18
 
 
 def routes(follower: Follower, gate: Gate, telemetry: ServingTelemetry, logged: Logged) -> list[Route]:
@@ -68,8 +69,7 @@ class Predictions:
         rows = await _rows(served.answerer, found.xs)
         answers = _require(rows, found.ids)
         if request.scope["query_string"] and _wants_reasons(request):
-            for x, one in zip(found.xs, answers, strict=True):
-                one.explanation = explained(served.answerer.estimator, x, one.prediction)
+            await _explain(served.answerer, found.xs, answers)
         kept = await self._logged.keep(served, found.xs, answers)
         self._telemetry.predicted(model, len(answers), time.perf_counter() - began)
         return written(answers, self._signature(served), kind=kind, many=found.many, more=kept)
@@ -78,7 +78,7 @@ class Predictions:
         wanted = request.query_params.get("version") if request.scope["query_string"] else None
         if wanted is not None:
             self._require_known(model)
-            if not wanted.isascii() or not wanted.isdigit():
+            if not wanted.isascii() or not wanted.isdigit() or len(wanted) > LONGEST_NUMBER:
                 msg = f"found version {wanted!r:.40}, expected a number of `headrace model history {model}`"
                 raise UnprocessableError(msg)
             return await run_in_threadpool(self._follower.kept, model, int(wanted))
@@ -132,6 +132,16 @@ async def _rows(answerer: Answerer, xs: Sequence[Features]) -> Sequence[Row]:
         size = max(int(SLICE_S * rate), 1)
         await asyncio.sleep(0)
     return rows
+
+
+async def _explain(answerer: Answerer, xs: Sequence[Features], answers: Sequence[Answer]) -> None:
+    """Each answer's; other requests have their turn in between."""
+    until = time.perf_counter() + SLICE_S
+    for x, one in zip(xs, answers, strict=True):
+        one.explanation = explained(answerer.estimator, x, one.prediction)
+        if time.perf_counter() > until:
+            await asyncio.sleep(0)
+            until = time.perf_counter() + SLICE_S
 
 
 def _require(rows: Sequence[Row], ids: Sequence[EventId | None]) -> list[Answer]:

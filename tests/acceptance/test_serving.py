@@ -107,6 +107,7 @@ def test_every_form_of_answer(served: Served) -> None:
         ("/models/nobody/invocations", "{}", "application/json", 404),
         ("/invocations?version=99", "{}", "application/json", 404),
         ("/invocations?version=x", "{}", "application/json", 422),
+        ("/invocations?version=" + "9" * 5000, "{}", "application/json", 422),
     ],
 )
 def test_what_cannot_be_answered_is_a_problem(served: Served, path: str, body: str, kind: str, status: int) -> None:
@@ -123,6 +124,9 @@ def test_an_explanation_names_the_largest_contributions(served: Served) -> None:
     assert sizes == sorted(sizes, reverse=True)
     assert {one["feature"] for one in told["contributions"]} <= set(XS[0])
     assert served.ask("/invocations?explain=maybe", json.dumps(XS[0])).status == 422
+    many = served.ask("/invocations?explain=true", json.dumps(XS[:1000])).json()["predictions"]
+    assert many[0]["explanation"] == told
+    assert all(one["explanation"]["contributions"] for one in many)
 
 
 def test_a_kept_version_is_asked_by_its_number(served: Served) -> None:

@@ -116,6 +116,12 @@ _VERSION = {
     "description": "A kept version, as it was when it was made.",
     "schema": {"type": "integer", "minimum": 1, "maximum": 2**53},
 }
+_EXPLAIN = {
+    "name": "explain",
+    "in": "query",
+    "description": "What each feature has contributed; of linear models, trees and forests.",
+    "schema": {"type": "boolean", "default": False},
+}
 _TRACED = {
     f"Headrace-{name}": {"schema": {"type": "string"}} for name in ("Model", "Version", "Checkpoint", "Position")
 }
@@ -128,7 +134,7 @@ def _invocations(operation: str, summary: str, *parameters: Spec) -> Spec:
         "summary": summary,
         "tags": ["predictions"],
         "security": [{"token": []}],
-        "parameters": [*parameters, _VERSION],
+        "parameters": [*parameters, _VERSION, _EXPLAIN],
         "requestBody": {
             "required": True,
             "content": {
