@@ -19,7 +19,8 @@ BODY = "headrace.body"
 class Load:
     """What a worker has to do now, and how much it takes on; probes are let in always.
 
-    `arrived` are requests whose work has not begun, `busy` those that are worked on.
+    `arrived` are requests whose work has not begun, `busy` those that are worked on, `held` the bytes of bodies that
+    are still coming.
     """
 
     max_body: int
@@ -28,6 +29,7 @@ class Load:
     arrived: int = 0
     busy: int = 0
     shed: int = 0
+    held: int = 0
 
     @property
     def full(self) -> bool:
@@ -74,18 +76,34 @@ class Limits:
         self._require_readable(dict(scope["headers"]))
         message = await receive()
         if message["type"] == "http.request" and not message.get("more_body"):
-            return self._fitting(message.get("body", b""))
+            body: bytes = message.get("body", b"")
+            if len(body) > self._load.max_body:
+                raise self._too_large(str(len(body)))
+            return body
         return await self._rest(message, receive)
 
     async def _rest(self, message: Message, receive: Receive) -> bytes | None:
+        """A body that comes in parts; slow ones may hold no more together than as many quick ones as are let in."""
         whole = bytearray()
-        while message["type"] == "http.request":
-            whole += message.get("body", b"")
-            self._fitting(whole)
-            if not message.get("more_body"):
-                return bytes(whole)
-            message = await receive()
-        return None
+        try:
+            while message["type"] == "http.request":
+                whole += message.get("body", b"")
+                self._load.held += len(message.get("body", b""))
+                self._require_room(len(whole))
+                if not message.get("more_body"):
+                    return bytes(whole)
+                message = await receive()
+            return None
+        finally:
+            self._load.held -= len(whole)
+
+    def _require_room(self, size: int) -> None:
+        load = self._load
+        if size > load.max_body:
+            raise self._too_large(str(size))
+        if load.held > load.max_body * load.concurrency:
+            msg = f"found {load.held} bytes of bodies that are still coming, expected fewer; ask again"
+            raise TooManyError(msg, retry_after_s=RETRY_S)
 
     def _require_readable(self, headers: dict[bytes, bytes]) -> None:
         length = headers.get(b"content-length")
@@ -95,11 +113,6 @@ class Limits:
         if encoding not in {b"identity", b""}:
             msg = f"found a body compressed by {encoding[:20].decode('latin-1')!r}, expected it as it is"
             raise UnsupportedMediaError(msg)
-
-    def _fitting(self, body: bytes | bytearray) -> bytes:
-        if len(body) > self._load.max_body:
-            raise self._too_large(str(len(body)))
-        return body if isinstance(body, bytes) else b""
 
     def _too_large(self, found: str) -> TooLargeError:
         return TooLargeError(f"found {found} bytes, expected at most {self._load.max_body} (server.max_body)")
