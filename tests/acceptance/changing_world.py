@@ -5,6 +5,7 @@ import signal
 import threading
 from collections.abc import Iterator, Sequence
 from itertools import count, islice
+from math import inf
 from pathlib import Path
 from random import Random
 from typing import Any, Self
@@ -35,7 +36,7 @@ RETRAIN: dict[str, Any] = {
     "window": {"events": 1500},
     "split": {"kind": "time", "train": 0.7, "validation": 0.15, "test": 0.15},
     "candidates": [{"name": "quicker", "estimator": ["preprocessing.StandardScaler", OPEN]}],
-    "budget": {"trials": 3, "max_runtime": "2m"},
+    "budget": {"trials": 3, "max_runtime": "10m"},
 }
 PROMOTE = {
     "loss": "zero_one",
@@ -57,11 +58,15 @@ def model(topic: str) -> dict[str, Any]:
 
 
 class World:
-    """Publishes a thousand events a second from a thread of its own, from `CHANGED_AT` on with the opposite labels."""
+    """Publishes a thousand events a second at most, from a thread of its own.
 
-    def __init__(self, sink: Sink, topic: str) -> None:
+    From `changed_at` on they have the opposite labels; where that is None, from when it is told to change.
+    """
+
+    def __init__(self, sink: Sink, topic: str, *, changed_at: int | None = CHANGED_AT) -> None:
         self._sink = sink
         self._topic = topic
+        self._changed_at = inf if changed_at is None else changed_at
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._publish)
         self.published = 0
@@ -74,26 +79,29 @@ class World:
     def __exit__(self, *_: object) -> None:
         self.end()
 
+    def change(self) -> None:
+        """With the next events."""
+        self._changed_at = 0
+
     def end(self) -> int:
         """How many events there are, with which it stands still."""
         self._stop.set()
-        self._thread.join(timeout=30)
+        self._thread.join(timeout=60)
         return self.published
 
     def _publish(self) -> None:
-        events = _events()
+        events = self._events()
         while not self._stop.wait(EVERY_S):
             self._sink.append(self._topic, list(islice(events, CHUNK)))
             self.published += CHUNK
 
-
-def _events() -> Iterator[bytes]:
-    """No two alike."""
-    chance, rows = Random(1), list(datasets.Phishing())
-    for number in count():
-        x, y = rows[number % len(rows)]
-        noisy = {name: round(value + chance.gauss(0, 0.05), 4) for name, value in x.items()}
-        yield msgspec.json.encode({"id": number, "x": noisy, "y": bool(y) ^ (number >= CHANGED_AT)})
+    def _events(self) -> Iterator[bytes]:
+        """No two alike."""
+        chance, rows = Random(1), list(datasets.Phishing())
+        for number in count():
+            x, y = rows[number % len(rows)]
+            noisy = {name: round(value + chance.gauss(0, 0.05), 4) for name, value in x.items()}
+            yield msgspec.json.encode({"id": number, "x": noisy, "y": bool(y) ^ (number >= self._changed_at)})
 
 
 def newest_job(app: App) -> Job | None:

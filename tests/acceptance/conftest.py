@@ -19,7 +19,7 @@ def _no_process_is_left() -> Iterator[None]:
     for process in STARTED:
         if process.poll() is None:
             process.send_signal(signal.SIGKILL)
-            process.wait(timeout=10)
+            process.wait(timeout=60)
     STARTED.clear()
 
 

@@ -126,7 +126,7 @@ class Deployment:
         sink.close()
 
     def command(
-        self, *arguments: str, check: bool = True, timeout_s: float = 120.0
+        self, *arguments: str, check: bool = True, timeout_s: float = 300.0
     ) -> "subprocess.CompletedProcess[str]":
         """Run the CLI to its end."""
         done = subprocess.run(
@@ -230,7 +230,7 @@ def _id(number: int, *, long_ids: bool) -> int | str:
 
 def fetch(port: int, path: str) -> tuple[int, str]:
     """Status and body of a route of the learner."""
-    connection = HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request("GET", path)
         answer = connection.getresponse()
@@ -258,7 +258,7 @@ def metric(port: int, name: str, **labels: str) -> float | None:
     return sum(found) if found else None
 
 
-def terminate(process: "subprocess.Popen[bytes]", *, timeout_s: float = 30.0) -> int:
+def terminate(process: "subprocess.Popen[bytes]", *, timeout_s: float = 120.0) -> int:
     """SIGTERM, and the exit code."""
     process.send_signal(signal.SIGTERM)
     return process.wait(timeout=timeout_s)
@@ -267,11 +267,11 @@ def terminate(process: "subprocess.Popen[bytes]", *, timeout_s: float = 30.0) ->
 def kill(process: "subprocess.Popen[bytes]") -> None:
     """SIGKILL, and wait until it is gone."""
     process.send_signal(signal.SIGKILL)
-    process.wait(timeout=10)
+    process.wait(timeout=60)
 
 
-def wait_until(reached: Any, *, timeout_s: float = 120.0, every_s: float = 0.05) -> None:
-    """Poll until `reached()`."""
+def wait_until(reached: Any, *, timeout_s: float = 300.0, every_s: float = 0.05) -> None:
+    """Poll until `reached()`; the bound is for what never happens, and no measure of how quick it is."""
     end = time.monotonic() + timeout_s
     while not reached():
         assert time.monotonic() < end, "it did not happen in time"

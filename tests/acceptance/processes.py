@@ -1,7 +1,11 @@
-"""Looking at processes that a test has not started itself: those of a daemon's roles."""
+"""Looking at processes that a test has not started itself, those of a daemon's roles, and halting one in time."""
 
 import re
+import signal
+import sqlite3
 import subprocess
+import time
+from contextlib import closing
 from pathlib import Path
 
 from tests.acceptance.harness import Deployment
@@ -24,3 +28,16 @@ def is_gone(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] == "Z"
     except OSError:
         return True
+
+
+def pause(learner: "subprocess.Popen[bytes]", registry: Path) -> None:
+    """SIGSTOP between two transactions: SQLite's lock is the whole file's, and a stopped process keeps it."""
+    while True:
+        learner.send_signal(signal.SIGSTOP)
+        try:
+            with closing(sqlite3.connect(registry, timeout=0, isolation_level=None)) as connection:
+                connection.execute("BEGIN IMMEDIATE")
+                return
+        except sqlite3.OperationalError:
+            learner.send_signal(signal.SIGCONT)
+            time.sleep(0.05)

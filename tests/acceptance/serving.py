@@ -6,6 +6,7 @@ import re
 import socket
 import subprocess
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,7 +47,7 @@ class Served:
 
     def ask(self, path: str, body: bytes | str, **headers: str) -> Reply:
         """POST, on a connection of its own."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             given = {name.replace("_", "-"): value for name, value in headers.items()}
             connection.request("POST", path, body, given)
@@ -66,7 +67,8 @@ class Served:
     def raw(self, data: bytes, *, wait_s: float = 20.0) -> bytes:
         """What comes back until the server closes the connection, or for so long."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=wait_s) as client:
-            client.sendall(data)
+            with suppress(BrokenPipeError, ConnectionResetError):  # it may have read enough to refuse the rest
+                client.sendall(data)
             return received(client, wait_s=wait_s)
 
 
@@ -96,5 +98,5 @@ def serving(deployment: Deployment, *arguments: str, ready: bool = True) -> Serv
     assert found, served.log[-2000:]
     served.port = int(found[1])
     if ready:
-        wait_until(lambda: served.get("/readyz")[0] == 200, timeout_s=30)
+        wait_until(lambda: served.get("/readyz")[0] == 200)
     return served

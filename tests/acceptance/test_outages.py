@@ -1,10 +1,8 @@
 """The broker, the database, the disk or the process goes away: nothing is lost, nothing repeated, all explained."""
 
 import signal
-import sqlite3
 import subprocess
 import time
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -22,6 +20,7 @@ from tests.acceptance.harness import (
     terminate,
     wait_until,
 )
+from tests.acceptance.processes import pause
 from tests.services import kafka, postgres
 
 EVENTS = 120_000
@@ -260,19 +259,6 @@ def test_standby_follows_a_rollback(tmp_path: Path) -> None:
         lineages = app.registry.history.lineages("phishing")
         retired = [app.registry.checkpoints.newest_first(one.id)[0] for one in lineages if one.role == "retired"]
         assert [one.learned for one in retired] == [2000], "the retired lineage went on learning"
-
-
-def pause(learner: "subprocess.Popen[bytes]", registry: Path) -> None:
-    """SIGSTOP between two transactions: SQLite's lock is the whole file's, and a stopped process keeps it."""
-    while True:
-        learner.send_signal(signal.SIGSTOP)
-        try:
-            with closing(sqlite3.connect(registry, timeout=0, isolation_level=None)) as connection:
-                connection.execute("BEGIN IMMEDIATE")
-                return
-        except sqlite3.OperationalError:
-            learner.send_signal(signal.SIGCONT)
-            time.sleep(0.05)
 
 
 @pytest.mark.slow

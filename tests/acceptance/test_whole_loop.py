@@ -28,6 +28,7 @@ from tests.acceptance.changing_world import (
     taught,
 )
 from tests.acceptance.harness import Deployment, terminate, wait_until
+from tests.acceptance.storms import SOON_S
 
 pytestmark = pytest.mark.slow
 
@@ -43,9 +44,10 @@ def deployment(request: pytest.FixtureRequest, tmp_path: Path, topic: str) -> De
 
 
 @pytest.fixture
-def world(deployment: Deployment) -> Iterator[World]:
-    """The stream, while the test lasts."""
-    with deployment.app() as app, closing(app.sink()) as sink, World(sink, deployment.model["events"]) as found:
+def world(request: pytest.FixtureRequest, deployment: Deployment) -> Iterator[World]:
+    """The stream, while the test lasts; when it changes may be said by a parameter."""
+    topic, changed_at = deployment.model["events"], getattr(request, "param", CHANGED_AT)
+    with deployment.app() as app, closing(app.sink()) as sink, World(sink, topic, changed_at=changed_at) as found:
         yield found
 
 
@@ -119,14 +121,14 @@ class LoopStorm:
         """So often: wait for something, and for a random time more, then kill."""
         for number in range(count):
             self._living()
-            wait_until(after)
+            wait_until(after, every_s=SOON_S)
             time.sleep(self.chance.uniform(0, within_s))
             found = processes_in(self.deployment.folder)
             chosen = found if number % 2 == 0 else [self.chance.choice(found)]
             kill_all(chosen)
-            wait_until(partial(self._are_gone, chosen), timeout_s=10)
+            wait_until(partial(self._are_gone, chosen))
             if self.daemon is not None and self.daemon.pid in chosen:
-                self.daemon.wait(timeout=10)
+                self.daemon.wait(timeout=60)
             self.deaths.append(phase)
 
     def calm(self, reached: Callable[[], object]) -> None:
@@ -146,16 +148,22 @@ class LoopStorm:
     def _living(self) -> None:
         """A daemon runs, and the children of one that was killed have died with it."""
         if self.daemon is None or self.daemon.poll() is not None:
-            wait_until(lambda: not processes_in(self.deployment.folder), timeout_s=30)
+            wait_until(lambda: not processes_in(self.deployment.folder))
             self.daemon = self.deployment.start("run")
 
 
+@pytest.mark.parametrize("world", [None], indirect=True, ids=["told to change"])
 def test_twenty_deaths(deployment: Deployment, world: World) -> None:
-    """Whatever is killed at whatever moment of the loop, it ends with one champion, and nothing is learned twice."""
+    """Whatever is killed at whatever moment of the loop, it ends with one champion, and nothing is learned twice.
+
+    The first death of the training is one in the midst of a job: as soon as its process is there, everything is killed.
+    """
     app = deployment._watched()
     storm = LoopStorm(deployment, app, random.Random(3))
     storm.kill(3, phase="learning", after=lambda: deployment.learned() > 0, within_s=1.0)
-    storm.kill(7, phase="training", after=lambda: is_trained(app), within_s=3.0)
+    world.change()
+    storm.kill(1, phase="training", after=lambda: is_training(app), within_s=0.0)
+    storm.kill(6, phase="training", after=lambda: is_trained(app), within_s=3.0)
     storm.calm(lambda: newest_challenger(app) is not None)
     storm.kill(7, phase="challenging", after=lambda: newest_challenger(app) is not None, within_s=2.0)
     storm.calm(lambda: promoted(app))
@@ -167,6 +175,12 @@ def test_twenty_deaths(deployment: Deployment, world: World) -> None:
     assert len(storm.deaths) == 20
     assert any(job.failure is Failure.INTERRUPTED for job in app.registry.jobs.list("phishing"))
     require_in_order(deployment, app, events)
+
+
+def is_training(app: App) -> bool:
+    """Whether a job has a process, and no end."""
+    job = newest_job(app)
+    return job is not None and job.process is not None and job.state not in FINAL
 
 
 def is_trained(app: App) -> bool:
