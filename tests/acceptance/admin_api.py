@@ -36,13 +36,15 @@ class Api:
             return client.request(method, PREFIX + path, **given)
 
 
-def opened(folder: Path, *, unborn: bool = False, registry_url: str | None = None, **server: Any) -> Api:
+def opened(
+    folder: Path, *, unborn: bool = False, registry_url: str | None = None, lease_ttl: str = "5s", **server: Any
+) -> Api:
     """Two models that have learned, a dead letter, a token for each role and each scope, and a server.
 
     With `unborn` the file has a third model, which nobody has begun.
     """
     given = {"auth": "tokens", **server}
-    deployment = Deployment(folder, server=given, others=[OTHER], registry_url=registry_url)
+    deployment = Deployment(folder, server=given, others=[OTHER], registry_url=registry_url, lease_ttl=lease_ttl)
     deployment.publish([*phishing_events(1000), b"{", b"[]"])
     deployment.publish(phishing_events(500), topic="other.events")
     deployment.command("learn", "--until-end")

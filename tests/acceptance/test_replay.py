@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -11,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from service.domain.registry import Role, VersionKind
+from service.domain.registry import CommandKind, CommandStatus, Role, VersionKind
 from tests.acceptance.harness import (
     PHISHING,
     Deployment,
@@ -68,7 +67,7 @@ class Poisoned:
         """Wait until so much is learned."""
         if self.learner is None:
             self.deployment.command("learn", "--until-end")
-        wait_until(lambda: self.deployment.learned() == until, timeout_s=60)
+        wait_until(lambda: self.deployment.learned() == until)
 
     def stop(self) -> None:
         """Stop the learner if there is one."""
@@ -182,6 +181,14 @@ def test_an_exclusion_by_time(tmp_path: Path) -> None:
     assert deployment.state().position == {"phishing.events": {"0": 900}}
 
 
+def looked(deployment: Deployment) -> None:
+    """Wait until the learner has looked at the registry again: it then answers a command that can only be refused."""
+    with deployment.app() as app:
+        commands = app.registry.commands
+        asked = commands.request("phishing", CommandKind.REPLAY_DEAD_LETTER, arguments={"id": 999}, actor="test").id
+        wait_until(lambda: commands.get(asked).status is not CommandStatus.PENDING)
+
+
 def test_exclusions_are_obeyed_by_a_running_learner(tmp_path: Path) -> None:
     """What is excluded before it comes is passed over, stays out of the order journal, and may be allowed again."""
     deployment, events = Deployment(tmp_path / "live"), phishing_events(4000)
@@ -189,7 +196,7 @@ def test_exclusions_are_obeyed_by_a_running_learner(tmp_path: Path) -> None:
     deployment.publish(events[:1000])
     wait_until(lambda: deployment.learned() == 1000)
     deployment.command("exclusion", "add", "phishing", "1500..2500", "--reason", "load test")
-    time.sleep(0.5)  # until its next look at the registry
+    looked(deployment)
     deployment.publish(events[1000:3000])
     wait_until(lambda: deployment.learned() == 2000)
     assert is_that(deployment, never_seen(tmp_path / "calm", events[:3000], (1500, 2500)))
@@ -200,7 +207,7 @@ def test_exclusions_are_obeyed_by_a_running_learner(tmp_path: Path) -> None:
     assert "nothing to replay" in refused.stderr
     deployment.command("exclusion", "remove", "phishing", "1", "--reason", "over")
     assert json.loads(deployment.command("exclusion", "list", "phishing", "--json").stdout) == []
-    time.sleep(0.5)
+    looked(deployment)
     deployment.publish(events[3000:])
     wait_until(lambda: deployment.learned() == 3000)
     assert terminate(learner) == 0
