@@ -36,7 +36,7 @@ class Learners:
         """The process that learns; starts a daemon where there is none, and waits for its learner."""
         if self._daemon is None:
             self._daemon, self._deaths = self._deployment.start("run"), 0
-        wait_until(lambda: learner_of(self._deployment) != self._dead, timeout_s=60, every_s=SOON_S)
+        wait_until(lambda: learner_of(self._deployment) != self._dead, every_s=SOON_S)
         return learner_of(self._deployment)
 
     def kill(self, pid: int | None = None) -> bool:
@@ -47,7 +47,7 @@ class Learners:
         self._dead = pid or self.living()
         os.kill(self._dead, signal.SIGKILL)
         learning = self.learning
-        wait_until(lambda: is_gone(self._dead), timeout_s=10, every_s=SOON_S)
+        wait_until(lambda: is_gone(self._dead), every_s=SOON_S)
         self._deaths += 1
         if self._deaths == DEATHS_OF_A_DAEMON and self._daemon is not None:
             self._orphans += children(self._daemon)
@@ -60,7 +60,7 @@ class Learners:
         if self._daemon is not None:
             assert terminate(self._daemon) == 0, self._deployment.log()[-3000:]
             self._daemon = None
-        wait_until(lambda: all(map(is_gone, self._orphans)), timeout_s=30)
+        wait_until(lambda: all(map(is_gone, self._orphans)))
 
 
 class Supply:

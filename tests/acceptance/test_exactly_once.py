@@ -2,6 +2,8 @@
 
 import random
 import time
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,9 @@ from tests.acceptance.harness import PHISHING, Deployment, State, phishing_event
 from tests.acceptance.rederived import Rederived
 from tests.acceptance.storms import SOON_S, Learners
 
-DEATHS = 30
+DEATHS, MOST_DEATHS = 30, 120
+"""So many at least, and until half as many have found a learner with something left to learn."""
 BETWEEN_DEATHS = 2500
-EVENTS = DEATHS * BETWEEN_DEATHS
 STARTING, LONGEST_LIFE_S = 0.3, 0.5
 """The share of learners that may be killed while they start, and how long the others learn at most."""
 
@@ -50,48 +52,58 @@ def calm_large(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[bytes], S
     return events, calm.state()
 
 
-def learn_through_deaths(deployment: Deployment, events: list[bytes], *, partitions: int = 1, seed: int) -> None:
-    """Thirty times: publish some events, SIGKILL the daemon's learner at a random moment; let the last one finish."""
-    chance = random.Random(seed)
-    learners = Learners(deployment)
-    learning = 0
+def learn_through_deaths(deployment: Deployment, *, partitions: int = 1, seed: int) -> int:
+    """Again and again: publish some events, SIGKILL the daemon's learner at a random moment; let the last one finish.
+
+    How many events there were. A learner that had nothing left to learn lets the next one live half as long.
+    """
+    chance, learners = random.Random(seed), Learners(deployment)
+    deaths, learning, life_s = 0, 0, LONGEST_LIFE_S
     deployment.publish([], partitions=partitions)
-    for number in range(DEATHS):
+    while deaths < DEATHS or learning < DEATHS // 2:
+        assert deaths < MOST_DEATHS, "most learners had nothing to learn when they were killed"
         learners.living()
-        chunk = range(number * BETWEEN_DEATHS, (number + 1) * BETWEEN_DEATHS)
+        chunk = range(deaths * BETWEEN_DEATHS, (deaths + 1) * BETWEEN_DEATHS)
         keys = [str(i).encode() for i in chunk] if partitions > 1 else None
-        deployment.publish([events[i] for i in chunk], partitions=partitions, keys=keys)
+        deployment.publish(phishing_events(len(chunk), first=chunk.start), partitions=partitions, keys=keys)
         if chance.random() > STARTING:
             wait_until(lambda: learners.learning, every_s=SOON_S)
-        time.sleep(chance.uniform(0.0, LONGEST_LIFE_S))
-        learning += learners.kill() and deployment.learned() < chunk.stop
+        time.sleep(chance.uniform(0.0, life_s))
+        opened, left = learners.kill(), deployment.learned() < chunk.stop
+        life_s = min(2 * life_s, LONGEST_LIFE_S) if left else life_s / 2
+        deaths, learning = deaths + 1, learning + (opened and left)
     learners.end()
-    assert learning >= DEATHS // 2, "most learners had nothing to learn when they were killed"
     deployment.command("learn", "--until-end")
+    return deaths * BETWEEN_DEATHS
 
 
 @pytest.fixture(scope="module")
-def calm(tmp_path_factory: pytest.TempPathFactory) -> State:
-    """What a learner that is left alone makes of the events."""
-    deployment = Deployment(tmp_path_factory.mktemp("calm"))
-    deployment.publish(phishing_events(EVENTS))
-    deployment.command("learn", "--until-end")
-    return deployment.state()
+def calm(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], State]:
+    """What a learner that is left alone makes of so many events."""
+
+    @cache
+    def made_of(events: int) -> State:
+        deployment = Deployment(tmp_path_factory.mktemp("calm"))
+        deployment.publish(phishing_events(events))
+        deployment.command("learn", "--until-end")
+        return deployment.state()
+
+    return made_of
 
 
 @pytest.mark.slow
 def test_sigkill_at_random_moments(
-    tmp_path: Path, kafka: dict[str, Any] | None, registry_url: str | None, topic: str, calm: State
+    tmp_path: Path, kafka: dict[str, Any] | None, registry_url: str | None, topic: str, calm: Callable[[int], State]
 ) -> None:
     """After thirty deaths counts, metrics, predictions, position and order equal those of a learner left alone."""
     stormy = Deployment(tmp_path / "stormy", model(topic), registry_url=registry_url, kafka=kafka)
-    learn_through_deaths(stormy, phishing_events(EVENTS), seed=7)
-    found = stormy.state()
-    assert found.counts == calm.counts == {"learned": EVENTS}
-    assert found.report == calm.report
-    assert found.probes == calm.probes
-    assert list(found.position.values()) == list(calm.position.values())
-    assert [(run.first, run.last) for run in merged(found.order)] == [(0, EVENTS)]
+    events = learn_through_deaths(stormy, seed=7)
+    found, expected = stormy.state(), calm(events)
+    assert found.counts == expected.counts == {"learned": events}
+    assert found.report == expected.report
+    assert found.probes == expected.probes
+    assert list(found.position.values()) == list(expected.position.values())
+    assert [(run.first, run.last) for run in merged(found.order)] == [(0, events)]
 
 
 @pytest.mark.slow
@@ -110,7 +122,7 @@ def test_death_at_every_step_of_a_commit(
     Long random ids make the state too large to live in the transaction, so that it is stored apart.
     """
     events = calm_large[0]
-    often = {"every": "1h", "events": 10_000}
+    often = {"every": "1h", "events": 10_000, "max_share": 1}
     kafka = url = None
     if services:
         kafka = {"bootstrap_servers": request.getfixturevalue("broker").bootstrap}
@@ -119,7 +131,7 @@ def test_death_at_every_step_of_a_commit(
     stormy = Deployment(tmp_path / "stormy", remembering, registry_url=url, kafka=kafka)
     stormy.publish(events)
     process = stormy.start("learn", "--until-end", environment={"HEADRACE_FAILPOINT": f"{step}:2"})
-    process.wait(timeout=30)
+    process.wait(timeout=120)
     assert process.returncode != 0, f"the failpoint {step} was not reached"
     stormy.command("learn", "--until-end")
     found, expected = stormy.state(), calm_large[1]
@@ -137,15 +149,15 @@ def test_four_partitions(request: pytest.FixtureRequest, tmp_path: Path, topic: 
         kafka = {"bootstrap_servers": request.getfixturevalue("broker").bootstrap, "driver": "librdkafka"}
         url = request.getfixturevalue("postgres_url")
     deployment = Deployment(tmp_path / "four", model(topic), registry_url=url, kafka=kafka)
-    learn_through_deaths(deployment, phishing_events(EVENTS), partitions=4, seed=11)
+    events = learn_through_deaths(deployment, partitions=4, seed=11)
     found = deployment.state()
-    assert found.counts == {"learned": EVENTS}
+    assert found.counts == {"learned": events}
     spans: dict[int, int] = {}
     for run in found.order:
         assert run.first == spans.get(run.partition, 0), "the journal repeats or skips offsets"
         spans[run.partition] = run.last
     assert len(spans) == 4
-    assert sum(spans.values()) == EVENTS
+    assert sum(spans.values()) == events
     with deployment.app() as app:
         again = Rederived(app)
         again.lineage(app.registry.history.versions("phishing")[0])
