@@ -20,6 +20,7 @@ RECOVERING = 0.3
 BY_COMMAND_LINE_ALONE = 2 * DEATHS_OF_A_DAEMON // 3
 """The rollback asked for when the second daemon has just been killed, so that the command line carries it out."""
 BY_COMMAND_LINE = BY_COMMAND_LINE_ALONE + 3
+MOST_ROLLBACKS = 40
 
 
 @dataclass(frozen=True)
@@ -55,20 +56,32 @@ class RollbackStorm:
     asked: list[Asked] = field(default_factory=list)
     deaths: list[Death] = field(default_factory=list)
 
-    def rage(self, rollbacks: int) -> None:
-        """All of it, and then one learner that learns what is left."""
+    @property
+    def learning(self) -> int:
+        """How many deaths hit a learner that was learning and had more to learn."""
+        return sum(death.learning and death.left > 0 for death in self.deaths)
+
+    def rage(self, rollbacks: int, *, learning: int, within: int) -> int:
+        """All of it, then one learner that learns what is left; how many rollbacks there were.
+
+        They go on until so many deaths have hit a learner at work, and so many a command in the middle.
+        """
         self._learners = Learners(self.deployment)
         self._patient: list[subprocess.Popen[bytes]] = []
-        for number in range(rollbacks):
+        number = 0
+        while number < rollbacks or self.learning < learning or self.deaths_within() < within:
+            assert number < MOST_ROLLBACKS, f"the storm ran dry, or hit learners that only started: {self.deaths}"
             if number == BY_COMMAND_LINE_ALONE:
                 self._ask_alone(number)
             else:
                 self._ask(number)
             self._kill_around(self.asked[-1])
+            number += 1
         self._learners.living()
         wait_until(lambda: not self.supply.left)
         self._learners.end()
-        assert [one.wait(timeout=30) for one in self._patient] == [0], self.deployment.log()[-3000:]
+        assert [one.wait(timeout=120) for one in self._patient] == [0], self.deployment.log()[-3000:]
+        return number
 
     def deaths_within(self) -> int:
         """How often a learner died between the beginning and the end of a command."""
@@ -141,11 +154,11 @@ class RollbackStorm:
             return reached()
 
         self._learners.living()
-        wait_until(looked, timeout_s=60, every_s=SOON_S)
+        wait_until(looked, every_s=SOON_S)
 
     def _until_known(self, wish: Asked) -> None:
         """A command line takes long to start; nothing is published meanwhile."""
-        wait_until(lambda: self._status(wish), timeout_s=60, every_s=SOON_S)
+        wait_until(lambda: self._status(wish), every_s=SOON_S)
 
     def _done(self, wish: Asked) -> bool:
         return self._status(wish) is CommandStatus.DONE

@@ -30,6 +30,8 @@ WARM = 300
 ASKED = 400
 BEHIND = 40
 """So many predictions later a label comes."""
+BETWEEN = 100
+"""After so many the client waits until another has been killed: whatever the pace, all three die while it asks."""
 
 
 @dataclass
@@ -59,7 +61,7 @@ class Replicas:
         return found
 
     def _persistently(self, path: str, body: str) -> Reply:
-        end = time.monotonic() + 60
+        end = time.monotonic() + 300
         while time.monotonic() < end:
             server = self.chance.choice(self.servers)
             try:
@@ -79,6 +81,10 @@ class Replicas:
             assert reply.status == 200, reply.body
             assert reply.headers["headrace-logged"] == "1"
             self.answers.setdefault(key, []).append(reply.json())
+
+    def killed(self, count: int) -> None:
+        """Wait until so many have been, for as long as there is a storm."""
+        wait_until(lambda: len(self.deaths) >= count or self.failure is not None)
 
     def storm(self) -> None:
         """Kill one after another, a moment each, until told to stop."""
@@ -128,6 +134,7 @@ def test_each_answer_is_scored_and_learned_once_whoever_dies(deployment: Deploym
     killer.start()
     try:
         for number in range(ASKED + BEHIND):
+            replicas.killed(number // BETWEEN)
             if number < ASKED:
                 replicas.predict(f"p{number}", asked[number]["x"], twice=number % 3 == 0)
             if number >= BEHIND:
@@ -137,7 +144,7 @@ def test_each_answer_is_scored_and_learned_once_whoever_dies(deployment: Deploym
             time.sleep(0.005)
     finally:
         replicas.stop.set()
-        killer.join(60)
+        killer.join()
     assert replicas.failure is None
     assert set(replicas.deaths) == {"server 0", "server 1", "learner"}
     for server in replicas.servers:
