@@ -165,6 +165,7 @@ def _options(server: Server, routes: Any, *, http: Any) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         backlog=BACKLOG,
         timeout_keep_alive=IDLE_S,
         timeout_graceful_shutdown=DRAIN_S,

@@ -23,6 +23,7 @@ class Judgement:
     def __init__(self, guard: Guard) -> None:
         self._guard = guard
         self._limits = guard.limits()
+        self._numbers = {name: known[1:] for name, known in self._limits.items() if known[0] is Kind.NUMBER}
 
     @property
     def names(self) -> Sequence[str]:
@@ -36,16 +37,13 @@ class Judgement:
 
     def passes(self, x: Features) -> bool:
         """Whether the model has learned all of these features, and may see them; quick."""
-        limits = self._limits
+        numbers = self._numbers
         for name, value in x.items():
-            known = limits.get(name)
-            if known is None:
-                return False
-            kind, low, high = known
             if type(value) is float or type(value) is int:
-                if kind is not Kind.NUMBER or not low <= value <= high:
+                limits = numbers.get(name)
+                if limits is None or not limits[0] <= value <= limits[1]:
                     return False
-            elif not _within(value, kind):
+            elif not _within(value, self.kind(name)):
                 return False
         return True
 

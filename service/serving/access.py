@@ -17,6 +17,7 @@ from service.domain.rate_limit import RateLimit
 from service.errors import UnavailableError
 from service.ports import Tokens
 from service.serving.edge_errors import ForbiddenError, TooManyError, UnauthorizedError
+from service.serving.scope import headers_of
 
 KNOWN_S = 3.0
 """So long a token that was good is taken to be: a revocation takes effect within that."""
@@ -25,7 +26,7 @@ OUTAGE_S = 300.0
 MOST_KNOWN = 4096
 MOST_ASKING = 8
 """Look-ups at a time, in threads of their own: bad tokens in masses must not keep the registry from others."""
-OWN_SITE = frozenset({"same-origin", "none"})
+OWN_SITE = frozenset({b"same-origin", b"none"})
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _log = structlog.get_logger(__name__)
 
@@ -47,7 +48,7 @@ class OpenGate:
     async def admit(self, request: Request, needed: AccessRole, model: str | None) -> Principal:
         """Anyone."""
         del needed, model
-        site = request.headers.get("sec-fetch-site")
+        site = headers_of(request.scope).get(b"sec-fetch-site")
         if site is not None and (site not in OWN_SITE or request.url.hostname not in LOOPBACK):
             msg = (
                 "found a request that another site's page has made, expected one of this server's own, or no browser's"

@@ -14,6 +14,7 @@ from service.learning.judgement import Judgement
 from service.serving.edge_errors import MalformedError, UnprocessableError, UnsupportedMediaError
 
 MOST_ITEMS = 100_000
+_decode = msgspec.json.Decoder().decode
 _WORDS: Mapping[str, Scalar] = {"true": True, "false": False, "": None}
 
 
@@ -28,7 +29,7 @@ class Asked(NamedTuple):
 def asked(content_type: str, body: bytes, judgement: Judgement) -> Asked:
     """The items of a body; MalformedError, UnprocessableError or UnsupportedMediaError."""
     kind, _, rest = content_type.partition(";")
-    read = _READERS.get(kind.strip().lower())
+    read = _READERS.get(kind) or _READERS.get(kind.strip().lower())
     if read is None:
         msg = f"found a body of type {content_type!r:.80}, expected one of {', '.join(filter(None, _READERS))}"
         raise UnsupportedMediaError(msg)
@@ -59,7 +60,7 @@ def _lines(body: bytes) -> list[tuple[int, bytes]]:
 
 def _decoded(data: bytes, what: str) -> Any:
     try:
-        return msgspec.json.decode(data)
+        return _decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         msg = f"found a body that is no {what}: {error!s:.200}"
         raise MalformedError(msg) from error

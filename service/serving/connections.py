@@ -5,15 +5,15 @@ from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import structlog
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from service.ports import ServingTelemetry
 from service.serving import edge_errors as edge
-from service.serving.joined_writes import JoinedWrites
-from service.serving.limits import ARRIVED, RETRY_S, Load
+from service.serving.limits import RETRY_S, Load
 from service.serving.probes import PATHS
 from service.serving.problems import problem
 from service.serving.requests import route
+from service.serving.scope import ARRIVED, EXCHANGE
 
 _log = structlog.get_logger(__name__)
 
@@ -30,8 +30,42 @@ class _Done:
     message_event = asyncio.Event()
 
 
+class Exchange:
+    """The short way of a request whose body has come with its head, and of an answer that is all there."""
+
+    __slots__ = ("_cycle",)
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle = cycle
+
+    def body(self) -> bytes | None:
+        """All of it, once; None where it must be waited for."""
+        cycle = self._cycle
+        if cycle.more_body or cycle.waiting_for_100_continue or cycle.disconnected:
+            return None
+        found, cycle.body = bytes(cycle.body), bytearray()
+        cycle.message_event.clear()
+        cycle.flow.resume_reading()
+        return found
+
+    @property
+    def ready(self) -> bool:
+        """Whether one write is the whole answer: the connection stays, takes it, and has been told nothing yet."""
+        cycle = self._cycle
+        begun = cycle.response_started or cycle.disconnected
+        return cycle.keep_alive and not begun and not cycle.flow.write_paused
+
+    def send_whole(self, data: bytes) -> None:
+        """Head and body in one system call."""
+        cycle = self._cycle
+        cycle.response_started = cycle.response_complete = True
+        cycle.transport.write(data)
+        cycle.message_event.set()
+        cycle.on_response()
+
+
 class Connection(HttpToolsProtocol):
-    """One client; `overdue_s` is when the request that it is sending is late, infinity where it sends none."""
+    """One client; `overdue_s` is when it is late with the request that it sends, or has been idle for too long."""
 
     load: ClassVar[Load]
     telemetry: ClassVar[ServingTelemetry]
@@ -39,17 +73,17 @@ class Connection(HttpToolsProtocol):
     late: ClassVar[bytes]
     overdue_s = float("inf")
     head, in_head = 0, True
+    sending = True
 
     def connection_made(self, transport: Any) -> None:
         """It has so long to send its first request."""
-        joined: Any = JoinedWrites(transport, self.loop)
-        super().connection_made(joined)
+        super().connection_made(transport)
         self.overdue_s = self.loop.time() + self.load.timeout_s
 
     def on_message_begin(self) -> None:
         """Every request has so long."""
         super().on_message_begin()
-        self.head, self.in_head = 0, True
+        self.head, self.in_head, self.sending = 0, True, True
         self.overdue_s = self.loop.time() + self.load.timeout_s
 
     def data_received(self, data: bytes) -> None:
@@ -70,19 +104,32 @@ class Connection(HttpToolsProtocol):
         elif self.load.full and self.url.partition(b"?")[0].decode("latin-1") not in PATHS:
             self._shed()
         else:
+            scope: Any = self.scope
             self.load.arrived += 1
-            self.scope["state"][ARRIVED] = True
+            scope[ARRIVED] = True
             super().on_headers_complete()
+            scope[EXCHANGE] = Exchange(self.cycle)
 
     def on_message_complete(self) -> None:
         """It is all there."""
-        self.overdue_s = float("inf")
+        self.overdue_s, self.sending = float("inf"), False
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Go on with what is waiting; who looks for late requests finds idle connections, too: no timer a request."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        elif not self.sending:
+            self.overdue_s = self.loop.time() + self.timeout_keep_alive
 
     def expire(self) -> None:
         """Close, with a word where a request had begun and nothing was answered."""
-        began = self.scope is not None and (self.cycle is None or not self.cycle.response_complete)
-        if began and not getattr(self.cycle, "response_started", False):
+        waits = self.cycle is None or self.cycle.response_complete if self.in_head else not self.cycle.response_started
+        if self.scope is not None and self.sending and waits:
             self.telemetry.answered("other", 408)
             self.transport.write(self.late)
         self.transport.close()

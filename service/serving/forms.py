@@ -3,14 +3,13 @@
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
 
 import msgspec
-from starlette.types import Receive, Scope, Send
 
 from service.learning.answering import Answer
 from service.operations.follow import Served
 from service.serving.edge_errors import NotAcceptableError
+from service.serving.prepared import Head, Prepared, RawHeaders
 
 JSON, LINES, CSV = "application/json", "application/jsonlines", "text/csv"
 _NAMES: Mapping[str, str] = {
@@ -27,29 +26,11 @@ _NAMES: Mapping[str, str] = {
 _encode = msgspec.json.Encoder().encode
 _encode_lines = msgspec.json.Encoder().encode_lines
 
-RawHeaders: TypeAlias = list[tuple[bytes, bytes]]
-
 _KINDS: Mapping[str, tuple[bytes, bytes]] = {
     JSON: (b"content-type", b"application/json"),
     LINES: (b"content-type", b"application/jsonlines"),
     CSV: (b"content-type", b"text/csv; charset=utf-8"),
 }
-
-
-class Prepared:
-    """A whole answer of status 200, whose headers are bytes already; an ASGI application."""
-
-    __slots__ = ("_body", "_headers")
-
-    def __init__(self, body: bytes, headers: RawHeaders) -> None:
-        self._body = body
-        self._headers = headers
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it."""
-        del scope, receive
-        await send({"type": "http.response.start", "status": 200, "headers": self._headers})
-        await send({"type": "http.response.body", "body": self._body})
 
 
 class Signature:
@@ -67,7 +48,8 @@ class Signature:
         position = _encode(said["position"]).decode("ascii", "backslashreplace")
         named = {"model": served.model, "version": str(served.version), "position": position}
         named |= {} if checkpoint is None else {"checkpoint": str(checkpoint)}
-        self.headers = [(f"headrace-{key}".encode(), value.encode("ascii")) for key, value in named.items()]
+        headers = [(f"headrace-{key}".encode(), value.encode("ascii")) for key, value in named.items()]
+        self.heads = {kind: Head(200, [*headers, of_type]) for kind, of_type in _KINDS.items()}
 
 
 def form(accept: str) -> str:
@@ -104,7 +86,7 @@ def written(answers: Sequence[Answer], signature: Signature, *, kind: str, many:
         body = _encode_lines(answers)
     else:
         body = _csv(answers)
-    return Prepared(body, [*signature.headers, *more, _KINDS[kind], (b"content-length", b"%d" % len(body))])
+    return Prepared(signature.heads[kind], body, more)
 
 
 def _csv(answers: Sequence[Answer]) -> bytes:

@@ -1,5 +1,6 @@
 """How much a server lets itself be asked: size and kind of a body, its time, and how many at once."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -7,12 +8,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.serving.edge_errors import EdgeError, TooLargeError, TooManyError, UnsupportedMediaError
 from service.serving.probes import PATHS
 from service.serving.problems import problem
+from service.serving.scope import ARRIVED, BODY, EXCHANGE, headers_of
 
 RETRY_S = 1.0
-ARRIVED = "headrace_arrived"
-"""In the state of a request that is counted as arrived."""
-BODY = "headrace.body"
-"""In the scope of a request: what its body was."""
 
 
 @dataclass
@@ -46,7 +44,7 @@ class Limits:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A request; anything else passes."""
-        self._load.arrived -= scope.get("state", {}).pop(ARRIVED, False)
+        self._load.arrived -= scope.pop(ARRIVED, False)
         if scope["type"] != "http" or scope["path"] in PATHS:
             await self._app(scope, receive, send)
             return
@@ -73,8 +71,8 @@ class Limits:
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes | None:
         """All of it; None where the client went away, or was too slow."""
-        self._require_readable(dict(scope["headers"]))
-        message = await receive()
+        self._require_readable(headers_of(scope))
+        message = await _first(scope, receive)
         if message["type"] == "http.request" and not message.get("more_body"):
             body: bytes = message.get("body", b"")
             if len(body) > self._load.max_body:
@@ -105,7 +103,7 @@ class Limits:
             msg = f"found {load.held} bytes of bodies that are still coming, expected fewer; ask again"
             raise TooManyError(msg, retry_after_s=RETRY_S)
 
-    def _require_readable(self, headers: dict[bytes, bytes]) -> None:
+    def _require_readable(self, headers: Mapping[bytes, bytes]) -> None:
         length = headers.get(b"content-length")
         if length is not None and (not length.isdigit() or int(length[:20]) > self._load.max_body):
             raise self._too_large(length[:20].decode("latin-1"))
@@ -116,6 +114,13 @@ class Limits:
 
     def _too_large(self, found: str) -> TooLargeError:
         return TooLargeError(f"found {found} bytes, expected at most {self._load.max_body} (server.max_body)")
+
+
+async def _first(scope: Scope, receive: Receive) -> Message:
+    """A body that has come with its head need not be waited for."""
+    exchange = scope.get(EXCHANGE)
+    come = exchange.body() if exchange is not None else None
+    return {"type": "http.request", "body": come} if come is not None else await receive()
 
 
 def _replayed(body: bytes, rest: Receive) -> Receive:

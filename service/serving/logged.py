@@ -11,8 +11,8 @@ from service.operations.follow import Served
 from service.operations.served_log import ServedLog
 from service.ports import IngestionTelemetry
 from service.serving.edge_errors import UnprocessableError
-from service.serving.forms import RawHeaders
 from service.serving.ingestion import appended, outcome_of
+from service.serving.prepared import RawHeaders
 
 HEADER = b"headrace-logged"
 
@@ -25,10 +25,12 @@ class Logged:
         self._telemetry = telemetry
         self._timeout_s = timeout_s
 
+    def keeps(self, served: Served) -> bool:
+        """Whether the model asks for it."""
+        return self._log.keeps(served)
+
     async def keep(self, served: Served, xs: Sequence[Features], answers: Sequence[Answer]) -> RawHeaders:
-        """Headers that say how many of these answers are durable now; none for a model that logs none."""
-        if not self._log.keeps(served):
-            return []
+        """Headers that say how many of these answers are durable now."""
         batch = (
             self._log.batch(served, xs, answers)
             if self._log.knows(served)

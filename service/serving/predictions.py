@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from service.domain.access import AccessRole, Principal
+from service.domain.access import ANYONE, AccessRole, Principal
 from service.domain.events import EventId, Features
 from service.errors import NotFoundError, UnavailableError
 from service.learning.answering import Answer, Answerer, Row
@@ -20,9 +20,10 @@ from service.ports import ServingTelemetry
 from service.serving.access import Gate
 from service.serving.bodies import asked
 from service.serving.edge_errors import ConflictError, UnprocessableError
-from service.serving.forms import Prepared, Signature, form, written
-from service.serving.limits import BODY
+from service.serving.forms import Signature, form, written
 from service.serving.logged import Logged
+from service.serving.prepared import Prepared
+from service.serving.scope import BODY, headers_of
 
 SLICE_S = 0.002
 FIRST_SLICE = 64
@@ -60,17 +61,18 @@ class Predictions:
         named = request.path_params.get("m")
         who = await self._gate.admit(request, AccessRole.VIEWER, named)
         model = named or self._only(who)
-        headers = dict(request.scope["headers"])
+        headers = headers_of(request.scope)
         kind = form(headers.get(b"accept", b"").decode("latin-1"))
         served = await self._asked_of(request, model)
         body = request.scope.get(BODY)
         of_type = headers.get(b"content-type", b"").decode("latin-1")
         found = asked(of_type, await request.body() if body is None else body, served.answerer.judgement)
-        rows = await _rows(served.answerer, found.xs)
+        one = len(found.xs) == 1
+        rows = [served.answerer.answer(found.xs[0])] if one else await _rows(served.answerer, found.xs)
         answers = _require(rows, found.ids)
         if request.scope["query_string"] and _wants_reasons(request):
             await _explain(served.answerer, found.xs, answers)
-        kept = await self._logged.keep(served, found.xs, answers)
+        kept = await self._logged.keep(served, found.xs, answers) if self._logged.keeps(served) else ()
         self._telemetry.predicted(model, len(answers), time.perf_counter() - began)
         return written(answers, self._signature(served), kind=kind, many=found.many, more=kept)
 
@@ -94,7 +96,8 @@ class Predictions:
             raise NotFoundError(msg)
 
     def _only(self, who: Principal) -> str:
-        names = [name for name in self._follower.models if who.sees(name)]
+        models = self._follower.models
+        names = models if who is ANYONE else [name for name in models if who.sees(name)]
         if len(names) == 1:
             return names[0]
         msg = f"found {len(names)} models here, expected one of /models/{{model}}/invocations: {', '.join(names)}"
@@ -120,8 +123,6 @@ def _wants_reasons(request: Request) -> bool:
 
 async def _rows(answerer: Answerer, xs: Sequence[Features]) -> Sequence[Row]:
     """Many items are answered a little at a time, so that other requests need not wait for all of them."""
-    if len(xs) == 1:
-        return [answerer.answer(xs[0])]
     rows: list[Row] = []
     size = FIRST_SLICE
     while len(rows) < len(xs):

@@ -3,6 +3,7 @@
 import os
 import re
 import time
+from dataclasses import dataclass
 from itertools import count
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -10,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.ports import ServingTelemetry
 from service.serving.access_log import AccessLog, Line
 from service.serving.probes import PATHS
+from service.serving.scope import ACCOUNT, headers_of
 
 GONE = 499
 """What is counted where the client went away before its answer."""
@@ -17,6 +19,14 @@ GONE = 499
 _SANE = re.compile(rb"[A-Za-z0-9._:+/=-]{1,128}")
 _KNOWN = {path: path for path in PATHS | {"/invocations"}}
 _OF_MODEL = re.compile(r"/models/[^/]+/(invocations|async-invocations|events|labels)")
+
+
+@dataclass(slots=True)
+class Account:
+    """What is known of a request: its id, and the status of its answer once there is one."""
+
+    key: bytes
+    status: int = GONE
 
 
 class Accounting:
@@ -35,32 +45,35 @@ class Accounting:
             if scope["type"] != "http":
                 await app(scope, receive, send)
                 return
-            began, status = time.perf_counter(), GONE
-            given = dict(scope["headers"]).get(b"x-request-id")
-            key = given if given and _SANE.fullmatch(given) else b"%s-%x" % (self._prefix, next(self._numbers))
+            began = time.perf_counter()
+            account = scope[ACCOUNT] = Account(self._key(headers_of(scope).get(b"x-request-id")))
 
             async def told(message: Message) -> None:
-                nonlocal status
                 if message["type"] == "http.response.start":
-                    status = message["status"]
-                    message["headers"] = [*message.get("headers", ()), (b"x-request-id", key)]
+                    account.status = message["status"]
+                    message["headers"] = [*message.get("headers", ()), (b"x-request-id", account.key)]
                 await send(message)
 
-            scope["state"]["request_id"] = key.decode("ascii")
             try:
                 await app(scope, receive, told)
             finally:
-                self._close(scope, key, status, time.perf_counter() - began)
+                self._close(scope, account, time.perf_counter() - began)
 
         return accounted
 
-    def _close(self, scope: Scope, key: bytes, status: int, seconds: float) -> None:
+    def _key(self, given: bytes | None) -> bytes:
+        """What the client calls it, if that can stand in a log; a number of our own otherwise."""
+        if given is not None and _SANE.fullmatch(given):
+            return given
+        return b"%s-%x" % (self._prefix, next(self._numbers))
+
+    def _close(self, scope: Scope, account: Account, seconds: float) -> None:
         path = scope["path"]
-        self._answered(route(path), status)
+        self._answered(route(path), account.status)
         if self._note is not None and path not in PATHS:
             client = scope.get("client")
             host = client[0] if client else None
-            self._note(Line(time.time(), key, host, scope["method"], path, status, seconds))
+            self._note(Line(time.time(), account.key, host, scope["method"], path, account.status, seconds))
 
 
 def route(path: str) -> str:
