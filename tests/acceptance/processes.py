@@ -22,6 +22,12 @@ def learner_of(deployment: Deployment) -> int:
     return int((re.findall(r"learner_started +pid=([0-9]+)", deployment.log()) or [0])[-1])
 
 
+def catches(pid: int, number: signal.Signals) -> bool:
+    """Whether the process has a handler of its own for that signal, as a role has until the first one has come."""
+    mask = re.search(r"^SigCgt:\s*([0-9a-f]+)$", Path(f"/proc/{pid}/status").read_text("ascii"), re.MULTILINE)
+    return mask is not None and bool(int(mask[1], 16) >> (number - 1) & 1)
+
+
 def is_gone(pid: int) -> bool:
     """Whether the process has ended, reaped or not."""
     try:

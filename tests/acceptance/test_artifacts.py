@@ -19,7 +19,7 @@ from service.storage.tables import artifacts, checkpoints
 from tests.acceptance.harness import PHISHING, Deployment, State, phishing_events
 
 EVENTS = 9000
-OFTEN = {**PHISHING, "checkpoint": {"every": "1h", "events": 2000}}
+OFTEN = {**PHISHING, "checkpoint": {"every": "1h", "events": 2000, "max_share": 1}}
 Forge = Callable[[App, Checkpoint], bytes]
 
 

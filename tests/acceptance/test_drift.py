@@ -75,7 +75,7 @@ def test_a_drift_is_found_once_whatever_dies(tmp_path: Path) -> None:
     deployment.publish(events())
     for step in CheckpointStep:
         process = deployment.start("learn", "--until-end", environment={"HEADRACE_FAILPOINT": f"{step}:2"})
-        process.wait(timeout=60)
+        process.wait(timeout=300)
     deployment.command("learn", "--until-end")
     assert signals(deployment) == expected
 

@@ -192,12 +192,14 @@ def test_predictions_are_sent_once_durable(tmp_path: Path, kafka: dict[str, Any]
     told = f"{topic}.predictions"
     deployment = Deployment(tmp_path, model(topic, predictions=told), kafka=kafka)
     deployment.publish([], topic=told)
-    deployment.publish(interleaved(50))
+    records = interleaved(50)
+    deployment.publish(records[:-200])
     for _ in range(2):
         process = deployment.start("learn", "--until-end")
         time.sleep(1.0)
         kill(process)
     process = deployment.start("learn")
+    deployment.publish(records[-200:])
     wait_until(lambda: deployment.learned() >= EVENTS)
     wait_until(lambda: len(predictions(deployment, told)) >= EVENTS)
     assert metric(deployment.port(), "headrace_labels_total", outcome="joined") is not None

@@ -10,6 +10,7 @@ import pytest
 from service.domain.position import merged
 from tests.acceptance.harness import (
     PHISHING,
+    QUICK_S,
     Deployment,
     State,
     fill,
@@ -24,7 +25,7 @@ from tests.acceptance.processes import pause
 from tests.services import kafka, postgres
 
 EVENTS = 120_000
-PATIENCE_S = 90.0
+PATIENCE_S = 300.0
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +77,10 @@ def test_broker_restarts_in_the_middle(
     deployment.kafka = {**address, "driver": driver}
     deployment.configure()
     learner = deployment.start("learn")
-    wait_until(lambda: deployment.learned() > 0)
+    wait_until(lambda: deployment.learned() > 0, every_s=0.005)
+    learner.send_signal(signal.SIGSTOP)
     private_broker.kill()
+    learner.send_signal(signal.SIGCONT)
     port = deployment.port(learner.pid)
     wait_until(lambda: "stream" in not_ready(port), timeout_s=PATIENCE_S)
     assert private_broker.bootstrap in not_ready(port)
@@ -111,7 +114,7 @@ def require_quick_end(learner: "subprocess.Popen[bytes]") -> None:
     """SIGTERM is obeyed in time."""
     began = time.monotonic()
     assert terminate(learner) == 0
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < QUICK_S
 
 
 @pytest.mark.slow
@@ -127,7 +130,7 @@ def test_what_is_shown_while_the_database_is_away(tmp_path: Path, private_postgr
     wait_until(lambda: metric(port, "headrace_model_frozen", model="phishing") == 1)
     deployment.publish(phishing_events(1500)[1000:])
     wait_until(lambda: (metric(port, "headrace_lag_events", model="phishing") or 0) >= 500)
-    assert "registry" in not_ready(port)
+    wait_until(lambda: "registry" in not_ready(port))
 
 
 @pytest.mark.slow
@@ -181,8 +184,10 @@ def test_disk_is_full(small_disk: Path, large: bool) -> None:
     deployment = Deployment(small_disk, model)
     deployment.publish(events[:30_000])
     learner = deployment.start("learn")
-    wait_until(lambda: deployment.learned() > 0)
+    wait_until(lambda: deployment.learned() > 0, every_s=0.005)
+    learner.send_signal(signal.SIGSTOP)
     filler = fill(small_disk / "var")
+    learner.send_signal(signal.SIGCONT)
     port = deployment.port(learner.pid)
     wait_until(lambda: "full" in not_ready(port) or "No space" in not_ready(port))
     assert metric(port, "headrace_retries_total", service="database")
@@ -274,6 +279,6 @@ def test_paused_learner_wakes_too_late(tmp_path: Path, events: list[bytes], calm
     heir = deployment.start("learn", "--wait-for-lease")
     wait_until(lambda: deployment.learned() > before, timeout_s=PATIENCE_S)
     sleeper.send_signal(signal.SIGCONT)
-    assert sleeper.wait(timeout=30) == 3
+    assert sleeper.wait(timeout=120) == 3
     assert "another process" in deployment.log()
     require_same(finish(deployment, heir, EVENTS), calm)

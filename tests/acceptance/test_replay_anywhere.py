@@ -33,7 +33,7 @@ MODEL = {
     "labels": "phishing.events",
     "label_ttl": TTL_S,
     "dedupe": {"events": 500},
-    "checkpoint": {"every": "10s", "events": 250},
+    "checkpoint": {"every": "1h", "events": 250, "max_share": 1},
 }
 HALF = 3
 """After so many parts a version is made."""
@@ -149,7 +149,7 @@ def test_a_window_is_left_out_behind_a_checkpoint(tmp_path: Path) -> None:
         assert planned.records == len(values) - len(hole) - begun
         begin(app.services, planned, origin=Origin("test"))
     dies = poisoned.start("replay", environment={"HEADRACE_FAILPOINT": "committed:1"})
-    assert dies.wait(timeout=60) == -signal.SIGKILL
+    assert dies.wait(timeout=300) == -signal.SIGKILL
     poisoned.command("replay", "--until-done")
     assert facts(poisoned) == facts(calm)
 

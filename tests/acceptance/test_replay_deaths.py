@@ -32,7 +32,7 @@ def poisoned(request: pytest.FixtureRequest, tmp_path: Path, topic: str) -> tupl
         url = request.getfixturevalue("postgres_url")
     deployment = Deployment(
         tmp_path / "poisoned",
-        {**PHISHING, "events": topic, "checkpoint": {"every": "1s", "events": 3000}},
+        {**PHISHING, "events": topic, "checkpoint": {"every": "1h", "events": 3000, "max_share": 1}},
         registry_url=url,
         kafka=kafka,
     )
@@ -55,13 +55,13 @@ def test_sigkill_in_the_middle_of_a_replay(
     deployment, values = poisoned
     learner = deployment.start("learn") if learning else None
     dies = deployment.start(*ASK, environment={"HEADRACE_FAILPOINT": "rows_written:2"})
-    assert dies.wait(timeout=60) == -signal.SIGKILL
+    assert dies.wait(timeout=300) == -signal.SIGKILL
     with deployment.app() as app:
         (lineage,) = app.registry.replays.unfinished()
         for step in ("transaction_begun:2", "committed:2", "acknowledged:2"):
             before = app.registry.checkpoints.newest_first(lineage.id)[0].learned
             dies = deployment.start("replay", environment={"HEADRACE_FAILPOINT": step})
-            assert dies.wait(timeout=60) == -signal.SIGKILL
+            assert dies.wait(timeout=300) == -signal.SIGKILL
             assert before < app.registry.checkpoints.newest_first(lineage.id)[0].learned < EVENTS - 10_000
         deployment.command("replay", "--until-done")
         assert app.registry.replays.unfinished() == []
@@ -114,7 +114,7 @@ def test_a_learner_far_ahead_is_followed(tmp_path: Path) -> None:
     for start in range(20_000, EVENTS, 2000):
         deployment.publish(values[start : start + 2000])
         time.sleep(0.1)
-    assert asking.wait(timeout=120) == 0, deployment.log()[-3000:]
+    assert asking.wait(timeout=600) == 0, deployment.log()[-3000:]
     wait_until(lambda: deployment.state().position == {"phishing.events": {"0": EVENTS}})
     assert terminate(learner) == 0
     assert is_that(deployment, never_seen(tmp_path / "calm", values, (5000, 8000)))

@@ -17,7 +17,7 @@ from tests.acceptance.harness import PHISHING, Deployment, phishing_events
 from tests.acceptance.test_replay import audit, is_that, never_seen
 
 OVERTAKEN = "excluded after this replay of phishing had learned it"
-OFTEN = {**PHISHING, "checkpoint": {"every": "1s", "events": 1000}}
+OFTEN = {**PHISHING, "checkpoint": {"every": "1h", "events": 1000, "max_share": 1}}
 NOON = int(datetime(2026, 1, 31, 12, tzinfo=UTC).timestamp() * 1000)
 by_offset_or_time = pytest.mark.parametrize("stretch", ["800..900", "2026-01-31T12:00:00.8Z..2026-01-31T12:00:00.9Z"])
 
@@ -62,7 +62,7 @@ def test_an_exclusion_in_the_middle(deployment: Deployment, tmp_path: Path, stre
     with deployment.app() as app:
         begun(app)
         dies = deployment.start("replay", environment={"HEADRACE_FAILPOINT": "committed:1"})
-        assert dies.wait(timeout=60) == -signal.SIGKILL
+        assert dies.wait(timeout=300) == -signal.SIGKILL
         deployment.command("exclusion", "add", "phishing", stretch)
         assert "learned it" in deployment.command("replay", "--until-done").stderr + deployment.log()
         assert app.registry.replays.unfinished() == []

@@ -113,7 +113,7 @@ def test_frozen_model_learns_nothing_and_loses_nothing(tmp_path: Path) -> None:
     learner = deployment.start("learn")
     wait_until(lambda: deployment.learned() == 1000)
     deployment.command("model", "freeze", "phishing", "--reason", "under inspection")
-    assert "under inspection" in not_ready(deployment.port(learner.pid))
+    wait_until(lambda: "under inspection" in not_ready(deployment.port(learner.pid)))
     deployment.publish(events[1000:])
     time.sleep(1)
     assert deployment.learned() == 1000
@@ -125,7 +125,7 @@ def test_frozen_model_learns_nothing_and_loses_nothing(tmp_path: Path) -> None:
     assert deployment.learned() == 1000
     deployment.command("model", "unfreeze", "phishing")
     wait_until(lambda: deployment.learned() == 2000)
-    assert not not_ready(port)
+    wait_until(lambda: not not_ready(port))
     assert terminate(learner) == 0
     calm = Deployment(tmp_path / "calm")
     calm.publish(events)

@@ -53,7 +53,7 @@ def deployed(
 ) -> Deployment:
     """A deployment that has learned and archived these events."""
     policy = {"check": "1h", "window": {"events": 1000}, "split": SPLIT, **retrain}
-    policy["budget"] = {"trials": 4, "processes": 1, "max_runtime": "300s", **policy.get("budget", {})}
+    policy["budget"] = {"trials": 4, "processes": 1, "max_runtime": "20m", **policy.get("budget", {})}
     found = Deployment(folder, {**PHISHING, **(model or {}), "retrain": policy})
     found.publish([json.dumps(row).encode() for row in rows])
     found.command("learn", "--until-end")
@@ -64,12 +64,12 @@ def deployed(
 def trained(deployment: Deployment) -> tuple[Job, Version]:
     """A job that has completed, and its version."""
     trainer = deployment.start("train")
-    done = deployment.command("job", "start", "phishing", "--wait", check=False, timeout_s=300)
+    done = deployment.command("job", "start", "phishing", "--wait", check=False, timeout_s=1200)
     app = deployment._watched()
     job = app.registry.jobs.list("phishing")[0]
     assert job.state is JobState.COMPLETED, f"{done.stdout}\n{deployment.command('job', 'logs', str(job.id)).stdout}"
     trainer.terminate()
-    trainer.wait(timeout=30)
+    trainer.wait(timeout=120)
     return job, app.registry.history.versions("phishing")[-1]
 
 
@@ -266,7 +266,7 @@ def test_what_a_rollback_has_excluded_is_not_seen_again(tmp_path: Path) -> None:
     deployment.command("model", "rollback", "phishing", "--exclude", "900..1000")
     trainer = deployment.start("train")
     registry = deployment._watched().registry
-    wait_until(lambda: any(one.state is JobState.COMPLETED for one in registry.jobs.list("phishing")), timeout_s=150)
+    wait_until(lambda: any(one.state is JobState.COMPLETED for one in registry.jobs.list("phishing")), timeout_s=600)
     terminate(trainer)
     job = next(one for one in registry.jobs.list("phishing") if one.state is JobState.COMPLETED)
     version = next(one for one in registry.history.versions("phishing") if one.number == job.version)

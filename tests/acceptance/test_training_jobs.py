@@ -33,7 +33,7 @@ MODEL: dict[str, Any] = {
     **{key: value for key, value in PHISHING.items() if key != "estimator"},
     "factory": "moody:make",
 }
-RETRAIN: dict[str, Any] = {"check": "1h", "budget": {"max_runtime": "60s"}}
+RETRAIN: dict[str, Any] = {"check": "1h", "budget": {"max_runtime": "10m"}}
 
 pytestmark = pytest.mark.slow
 
@@ -86,7 +86,7 @@ def until_job(deployment: Deployment, reached: Callable[[Job], bool], *, number:
         found = jobs(deployment)
         return len(found) >= number and reached(found[number - 1])
 
-    wait_until(there, timeout_s=90)
+    wait_until(there)
     return jobs(deployment)[number - 1]
 
 
@@ -154,10 +154,11 @@ def test_a_job_makes_a_candidate(deployment: Deployment, monkeypatch: pytest.Mon
         "Completed",
     ]
     assert (shown["cause"], shown["version"], shown["test_opened"]) == ("hand", 2, None)
-    assert "job_completed" in deployment.command("job", "logs", "1").stdout
+    wait_until(lambda: "job_completed" in deployment.command("job", "logs", "1").stdout)
     assert json.loads(deployment.command("job", "list", "phishing", "--json").stdout)[0]["state"] == "Completed"
-    assert metric(port(deployment), "headrace_training_jobs_total", model="phishing", status="Completed") == 1
-    assert metric(port(deployment), "headrace_training_job_seconds_count", model="phishing") == 1
+    ended_well = {"model": "phishing", "status": "Completed"}
+    wait_until(lambda: metric(port(deployment), "headrace_training_jobs_total", **ended_well) == 1)
+    wait_until(lambda: metric(port(deployment), "headrace_training_job_seconds_count", model="phishing") == 1)
     assert not_ready(port(deployment)) == ""
     assert terminate(trainer) == 0
 
@@ -185,7 +186,7 @@ def test_a_job_that_throws(deployment: Deployment) -> None:
     assert "job 1 of phishing Failed" in done.stdout
     assert "not today" in done.stdout
     assert [job.failure for job in jobs(deployment)] == [Failure.EXCEPTION]
-    assert "Traceback" in deployment.command("job", "logs", "1").stdout
+    wait_until(lambda: "Traceback" in deployment.command("job", "logs", "1").stdout)
     assert terminate(trainer) == 0
 
 
@@ -254,7 +255,7 @@ def test_a_trainer_that_is_killed(learned: Path, tmp_path: Path, retries: int) -
     grandchild = deployment.folder / "grandchild"
     wait_until(grandchild.exists)
     kill(trainer)
-    wait_until(lambda: is_gone(pid_of(job)), timeout_s=10)
+    wait_until(lambda: is_gone(pid_of(job)))
     (deployment.folder / "mood").unlink()
     told = deployment.command("job", "list")
     assert "Training" in told.stdout
@@ -332,7 +333,7 @@ def test_a_full_disk_for_the_log(deployment: Deployment, full_disk: Path) -> Non
     path.write_text(yaml.safe_dump(settings), encoding="utf-8")
     deployment.start("train")
     assert "Completed" in deployment.command("job", "start", "phishing", "--wait").stdout
-    assert "job_log_not_written" in deployment.log()
+    wait_until(lambda: "job_log_not_written" in deployment.log())
     wait_until(lambda: "job_log_incomplete" in deployment.log())
     assert "found nothing at" in deployment.command("job", "logs", "1").stdout
 
@@ -381,7 +382,7 @@ def test_deleting_a_model_ends_its_job(deployment: Deployment) -> None:
     deployment.command("job", "start", "phishing")
     job = until_job(deployment, trains)
     deployment.command("model", "delete", "phishing", "--yes")
-    wait_until(lambda: is_gone(pid_of(job)), timeout_s=20)
+    wait_until(lambda: is_gone(pid_of(job)))
     assert trainer.poll() is None
     assert terminate(trainer) == 0
 
