@@ -15,7 +15,7 @@ from benchmarks.served import Servable, Served, bare_server, grown, headrace_ser
 
 CONNECTIONS = 8
 ROWS = 1000
-PUBLISHED = 5_000_000
+PUBLISHED = 7_000_000
 
 Contention: TypeAlias = Callable[[], AbstractContextManager[None]]
 
