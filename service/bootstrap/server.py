@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from starlette.routing import BaseRoute, Mount
 from starlette.types import ASGIApp
@@ -62,9 +63,15 @@ def asgi(found: Sequence[BaseRoute], telemetry: ServerTelemetry, *, load: Load, 
 
 
 def routes(
-    app: App, following: Follower, ingest: Ingest, *, telemetry: ServerTelemetry, metrics: Callable[[], bytes]
+    app: App,
+    following: Follower,
+    ingest: Ingest,
+    *,
+    file: Path,
+    telemetry: ServerTelemetry,
+    metrics: Callable[[], bytes],
 ) -> list[BaseRoute]:
-    """Every route of the server; what needs a token goes through one gate."""
+    """Every route of the server; what needs a token goes through one gate; `file` is what `app` was made from."""
     given = app.settings.server
     gate = gate_of(app)
     logged = Logged(ServedLog(app.services, ingest), telemetry, timeout_s=given.timeout)
@@ -72,6 +79,6 @@ def routes(
         *predictions.routes(following, OpenGate() if given.open_predictions else gate, telemetry, logged),
         *ingestion.routes(ingest, gate, telemetry, timeout_s=given.timeout),
         *probes.routes(following, metrics),
-        Mount("/api/v1", admin_api(app, gate)),
+        Mount("/api/v1", admin_api(app, gate, file)),
         documentation(),
     ]

@@ -60,7 +60,7 @@ def run(config: ConfigOption = None) -> None:
             beside["archiver"] = lambda: archiver_child(settings, own["archiver"])
         if settings.models:
             beside["trainer"] = lambda: trainer_child(settings, file, own["trainer"])
-            beside["server"] = lambda: server_child(settings)
+            beside["server"] = lambda: server_child(settings, file)
         code = Supervisor(roles, beside).run()
         raise typer.Exit(Exit.FAILED if code == Exit.USAGE else code)
 

@@ -25,7 +25,7 @@ from service.cli.context import ConfigOption, Exit, reported, set_up_logging
 from service.cli.patience import Start
 from service.cli.signals import stopping
 from service.cli.supervise import Supervisor
-from service.config import Settings, share_metrics
+from service.config import Settings, find, share_metrics
 from service.config import load as load_settings
 from service.config.sections import Server
 from service.errors import ConfigurationError
@@ -54,8 +54,9 @@ def serve(
     """Answer predictions over HTTP, following every checkpoint, until stopped."""
     with reported():
         given = {"host": host, "port": port, "workers": workers}
-        settings = load_settings(config)
-        serve_here(settings.model_copy(update={"server": _changed(settings.server, given)}))
+        file = find(config).resolve()
+        settings = load_settings(file)
+        serve_here(settings.model_copy(update={"server": _changed(settings.server, given)}), file)
 
 
 def _changed(server: Server, given: Mapping[str, object]) -> Server:
@@ -67,31 +68,31 @@ def _changed(server: Server, given: Mapping[str, object]) -> Server:
         raise ConfigurationError(said) from error
 
 
-def serve_here(settings: Settings) -> None:
+def serve_here(settings: Settings, file: Path) -> None:
     """The server: this process, or a supervisor of several that share a socket; typer.Exit where it failed."""
     set_up_logging(settings)
     with listening(settings.server) as listener:
         if settings.server.workers == 1:
-            _serve(settings, listener)
+            _serve(settings, file, listener)
             return
         with TemporaryDirectory(prefix="headrace-metrics-") as folder:
             share_metrics(Path(folder))
             names = [f"server-{number}" for number in range(1, settings.server.workers + 1)]
-            roles = {name: partial(_worker, settings, listener, name, Path(folder)) for name in names}
+            roles = {name: partial(_worker, settings, file, listener, name, Path(folder)) for name in names}
             code = Supervisor(roles).run()
     if code != Exit.DONE:
         raise typer.Exit(code)
 
 
-def _worker(settings: Settings, listener: socket.socket, name: str, folder: Path) -> int:
+def _worker(settings: Settings, file: Path, listener: socket.socket, name: str, folder: Path) -> int:
     def work() -> None:
         share_values(name)
-        _serve(settings, listener, shared_metrics=folder)
+        _serve(settings, file, listener, shared_metrics=folder)
 
     return _reported(work)
 
 
-def _serve(settings: Settings, listener: socket.socket, shared_metrics: Path | None = None) -> None:
+def _serve(settings: Settings, file: Path, listener: socket.socket, shared_metrics: Path | None = None) -> None:
     registry = CollectorRegistry()
     telemetry = PrometheusServing(registry)
     if shared_metrics is None:
@@ -110,7 +111,7 @@ def _serve(settings: Settings, listener: socket.socket, shared_metrics: Path | N
         log = access_log(settings)
         if log is not None:
             stack.enter_context(log.writing())
-        found = routes(app, following, ingest, telemetry=telemetry, metrics=metrics)
+        found = routes(app, following, ingest, file=file, telemetry=telemetry, metrics=metrics)
         answering = asgi(found, telemetry, load=limits, log=log)
         options = _options(settings.server, answering, http=connection_class(limits, telemetry))
         sys.setswitchinterval(SWITCH_S)
@@ -199,9 +200,9 @@ def listening(server: Server) -> Iterator[socket.socket]:
         yield listener
 
 
-def server_child(settings: Settings) -> int:
+def server_child(settings: Settings, file: Path) -> int:
     """The role's exit code under the supervisor."""
-    return _reported(partial(serve_here, settings))
+    return _reported(partial(serve_here, settings, file))
 
 
 def _reported(role: Callable[[], None]) -> int:

@@ -43,6 +43,7 @@ ACCESS: dict[tuple[str, str], AccessRole | None] = {
     ("POST", f"{V1}/models/{{model}}/snapshot"): OPERATOR,
     ("POST", f"{V1}/models/{{model}}/freeze"): OPERATOR,
     ("POST", f"{V1}/models/{{model}}/unfreeze"): OPERATOR,
+    ("POST", f"{V1}/models/{{model}}/apply"): OPERATOR,
     ("POST", f"{V1}/models/{{model}}/promote"): OPERATOR,
     ("POST", f"{V1}/models/{{model}}/rollback"): OPERATOR,
     ("GET", f"{V1}/commands/{{command}}"): VIEWER,
@@ -96,7 +97,8 @@ def test_every_route_is_in_the_table(api: Api) -> None:
     """A new route fails here until it is said who may ask it."""
     with api.deployment.app() as app:
         telemetry = PrometheusServing(CollectorRegistry())
-        found = routes(app, follower(app, telemetry, None), intake(app), telemetry=telemetry, metrics=bytes)
+        given = {"file": api.deployment.folder / "headrace.yaml", "telemetry": telemetry, "metrics": bytes}
+        found = routes(app, follower(app, telemetry, None), intake(app), **given)
         assert set(addressed(found)) == set(ACCESS)
 
 

@@ -117,7 +117,7 @@ def every_operation_of_the_admin_api(driver: Driver, api: Api) -> None:
         assert ask("GET", v1 + path).status_code == 200, path
     command = ask("POST", f"{v1}/snapshot", json={}).json()["id"]
     assert ask("GET", f"{PREFIX}/commands/{command}").status_code == 200
-    for act in ("freeze", "unfreeze"):
+    for act in ("freeze", "unfreeze", "apply"):
         assert ask("POST", f"{v1}/{act}", json={}).status_code == 200
     assert ask("POST", f"{v1}/rollback", json={"to": "1", "dry_run": True}).status_code == 200
     exclusion = ask("POST", f"{v1}/exclusions", json={"stretch": "1..2"}).json()["id"]

@@ -1,4 +1,4 @@
-"""Acts that the process which writes a model carries out: snapshot, freeze, unfreeze, promote; what became of them."""
+"""Acts that the process which writes a model carries out: snapshot, freeze, apply, promote; what became of them."""
 
 from datetime import datetime
 from typing import Annotated
@@ -88,6 +88,15 @@ def unfreeze_model(
 ) -> JsonObject:
     """Go on learning where it stopped."""
     return done(response, act(given, model, CommandKind.UNFREEZE, {"reason": body.reason}, (who.name, wait)))
+
+
+@router.post("/models/{model}/apply", operation_id="applySpecification", **ASKED)
+def apply_specification(
+    model: ModelPath, body: Why, given: Given, who: Who, response: Response, wait: Wait = WAIT_S
+) -> JsonObject:
+    """Adopt what has changed in the specification of the server's configuration file, which is read anew."""
+    told = {"spec": given.spec_in_file(model).model_dump(mode="json"), "reason": body.reason}
+    return done(response, act(given, model, CommandKind.APPLY, told, (who.name, wait)))
 
 
 @router.post("/models/{model}/promote", operation_id="promoteChallenger", **ASKED)

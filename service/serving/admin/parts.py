@@ -12,6 +12,7 @@ from starlette.requests import Request
 from service.domain.access import AccessRole, Principal
 from service.domain.jobs import Job
 from service.domain.metric_history import HistoryQuery, MetricHistory
+from service.domain.specification import ModelSpec
 from service.operations.services import Services
 from service.ports import Answers, Reports, Tokens
 from service.serving.access import Gate
@@ -28,7 +29,8 @@ class Parts:
     """The registry's ports and operations, and the gate.
 
     `acting` gives services to a request that may carry out commands: under a holder of its own, since two that share
-    one take each other's lease. `waiting` are places for requests that wait for another process.
+    one take each other's lease. `spec_in_file` reads the file anew. `waiting` are places for
+    requests that wait for another process.
     """
 
     services: Services
@@ -39,6 +41,7 @@ class Parts:
     reports: Reports
     metric_history: Callable[[str, HistoryQuery], MetricHistory]
     log_of: Callable[[Job], str]
+    spec_in_file: Callable[[str], ModelSpec]
     is_trained: Callable[[str], bool]
     waiting: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(MOST_WAITING))
 
