@@ -90,6 +90,15 @@ class _Frozen:
             return known[1]
         return self._model.predict(self._table.rows([x]))[0]
 
+    def _parts(self, x: Mapping[str, Any], number: int | None) -> tuple[float, dict[str, float], int | None] | None:
+        """What each feature has contributed to the score of a class, and of which; no calibration is in it."""
+        if self._model is None or self._table is None:
+            return None
+        found = self._model.contributions(self._table.rows([x]), number)
+        if found is None:
+            return None
+        return found.base, dict(zip(self._table.names, found.columns.tolist(), strict=True)), found.about
+
     def _said_of(self, frame: pl.DataFrame) -> Matrix | None:
         if self._model is None or self._table is None:
             return None
@@ -154,6 +163,11 @@ class BatchClassifier(_Frozen, base.Classifier):
         chances = (self._calibrated(one) for one in said)
         return pl.Series("y", [self._classes[int(np.argmax(one))] for one in chances])
 
+    def contributions(self, x: Mapping[str, Any], label: Any) -> tuple[float, dict[str, float], Any] | None:
+        """A base, a contribution a feature, and the label whose score they sum up to; None of a kind that has none."""
+        found = self._parts(x, self._classes.index(label)) if label in self._classes else None
+        return None if found is None else (*found[:2], self._classes[found[2] or 0])
+
     def __getstate__(self) -> dict[str, Any]:
         """With the classes and the calibration."""
         models = None if self._calibration is None else list(self._calibration.models)
@@ -193,6 +207,11 @@ class BatchRegressor(_Frozen, base.Regressor):
         """The value; None before it is fitted."""
         said = self._said(x)
         return None if said is None else float(said)
+
+    def contributions(self, x: Mapping[str, Any], _label: Any) -> tuple[float, dict[str, float], None] | None:
+        """As of a classifier, of the value."""
+        found = self._parts(x, None)
+        return None if found is None else (*found[:2], None)
 
     def predict_many(self, X: pl.DataFrame) -> pl.Series:  # noqa: N803 - river's name
         """A value for each row."""

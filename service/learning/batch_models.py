@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from service.errors import ArtifactError, EnvironmentChangedError, ForbiddenClassError
 from service.learning.feature_table import Matrix
+from service.learning.scikit_contributions import Parts, chosen, folded, parts_of
 
 NODES = frozenset(
     {
@@ -88,6 +89,10 @@ class BatchModel(Protocol):
         """The same, to the last bit as if each row had come alone."""
         ...
 
+    def contributions(self, rows: Matrix, number: int | None) -> Parts | None:
+        """What each column of the one row has contributed to the score of the class with this number."""
+        ...
+
     def to_bytes(self) -> bytes:
         """The inverse of `opened`."""
         ...
@@ -127,6 +132,13 @@ class ScikitModel:
             ready = self._pipeline[:-1].transform(rows) if len(self._pipeline) > 1 else rows
             return [np.asarray(final(ready[row : row + 1]), dtype=np.float64)[0] for row in range(len(ready))]
 
+    def contributions(self, rows: Matrix, number: int | None) -> Parts | None:
+        """Of linear models, forests and boosted trees of histograms."""
+        with self._threads.limit(limits=1):
+            ready = self._pipeline[:-1].transform(rows) if len(self._pipeline) > 1 else rows
+        found = parts_of(self._final, ready[0], number)
+        return None if found is None else folded(self._pipeline, found, rows.shape[1])
+
     def to_bytes(self) -> bytes:
         """A skops file; written once, because what is fitted does not change."""
         if self._data is None:
@@ -160,6 +172,12 @@ class LightgbmModel:
     def predict_each(self, rows: Matrix) -> Sequence[Any]:
         """Trees answer row by row."""
         return list(self.predict(rows))
+
+    def contributions(self, rows: Matrix, number: int | None) -> Parts | None:
+        """Exact Shapley values of the raw score."""
+        found = self._booster.predict(rows, pred_contrib=True, num_threads=1).reshape(-1, rows.shape[1] + 1)
+        at, about = chosen(number, len(found))
+        return Parts(float(found[at, -1]), found[at, :-1], about)
 
     def to_bytes(self) -> bytes:
         """Its text, compressed."""

@@ -1,15 +1,21 @@
-"""What each feature has contributed to a prediction: of linear models, of trees, and of forests of them."""
+"""What each feature has contributed to a prediction: of linear models, of trees, of forests and boosted trees."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
+import numpy as np
 from river import base, compose, tree
 
 from service.domain.events import Features, Label
 from service.errors import RefusedError
+from service.learning.answering import name_of
+from service.learning.batch_estimators import BatchClassifier, BatchRegressor
+from service.learning.scikit import ScikitClassifier, ScikitRegressor
+from service.learning.scikit_contributions import parts_of
 
 MOST_TOLD = 10
+_Told: TypeAlias = str | msgspec.UnsetType
 
 
 class Contribution(msgspec.Struct, frozen=True):
@@ -20,37 +26,48 @@ class Contribution(msgspec.Struct, frozen=True):
 
 
 class Explanation(msgspec.Struct, frozen=True):
-    """`base` and all contributions add up to `total`: a linear model's sum, or the share or mean in a tree's leaf."""
+    """`base` and all contributions add up to `total`: a score before its link, or the share or mean in a tree's leaf.
+
+    `label` is the one whose score or share it is.
+    """
 
     base: float
     total: float
     contributions: Sequence[Contribution]
+    label: _Told = msgspec.UNSET
 
 
 def explained(estimator: Any, x: Features, label: Label | None) -> Explanation:
     """The largest contributions first; RefusedError for an estimator of another kind."""
     final, features = _transformed(estimator, x)
-    if isinstance(getattr(final, "weights", None), Mapping) and hasattr(final, "intercept"):
-        parts = {name: final.weights.get(name, 0.0) * value for name, value in features.items()}
-        return _explanation(final.intercept, parts)
-    trees = _trees(final)
-    if not trees:
-        msg = f"found a {type(final).__name__}, expected a linear model, a tree or a forest: no other is explained"
+    if isinstance(final, BatchClassifier | BatchRegressor):
+        found = _of_batch(final, features, label)
+    elif isinstance(final, ScikitClassifier | ScikitRegressor):
+        found = _of_scikit(final, features, label)
+    elif isinstance(getattr(final, "weights", None), Mapping) and hasattr(final, "intercept"):
+        found = _of_linear(final, features)
+    else:
+        found = _of_trees(_trees(final), features, label)
+    if found is None:
+        msg = f"found {_kind(final)}, expected a linear model, a tree or a forest: no other is explained"
         raise RefusedError(msg)
-    bases, sums = 0.0, dict[str, float]()
-    for one in trees:
-        start, steps = _path(one._root, features, label)
-        bases += start
-        for name, step in steps:
-            sums[name] = sums.get(name, 0.0) + step
-    return _explanation(bases / len(trees), {name: part / len(trees) for name, part in sums.items()})
+    return found
 
 
-def _explanation(start: float, parts: Mapping[str, float]) -> Explanation:
+def _kind(final: Any) -> str:
+    if isinstance(final, BatchClassifier | BatchRegressor):
+        return f"{final.name}{'' if final.is_fitted else ', which no training job has fitted yet'}"
+    if isinstance(final, ScikitClassifier | ScikitRegressor):
+        new = "" if hasattr(final.estimator, "n_features_in_") else " that has learned nothing yet"
+        return f"a {type(final.estimator).__name__}{new}"
+    return f"a {type(final).__name__}"
+
+
+def _explanation(start: float, parts: Mapping[str, float], label: _Told) -> Explanation:
     ranked = sorted(parts.items(), key=lambda one: -abs(one[1]))
     total = float(start) + float(sum(parts.values()))
     told = [Contribution(str(name), float(part)) for name, part in ranked[:MOST_TOLD] if part]
-    return Explanation(float(start), total, told)
+    return Explanation(float(start), total, told, label)
 
 
 def _transformed(estimator: Any, x: Features) -> tuple[Any, dict[Any, Any]]:
@@ -62,6 +79,43 @@ def _transformed(estimator: Any, x: Features) -> tuple[Any, dict[Any, Any]]:
     for head in heads:
         features = head.transform_one(features)
     return final, features
+
+
+def _of_batch(final: BatchClassifier | BatchRegressor, x: Features, label: Label | None) -> Explanation | None:
+    found = final.contributions(x, label)
+    if found is None:
+        return None
+    start, parts, about = found
+    return _explanation(start, parts, msgspec.UNSET if about is None else name_of(about))
+
+
+def _of_scikit(final: Any, x: Mapping[Any, Any], label: Label | None) -> Explanation | None:
+    classes: Sequence[Any] = final.classes if isinstance(final, ScikitClassifier) else ()
+    number = classes.index(label) if classes else None
+    names = final._feature_names or ()
+    found = parts_of(final.estimator, np.asarray([float(x[name]) for name in names]), number)
+    if found is None:
+        return None
+    told = msgspec.UNSET if found.about is None else name_of(classes[found.about])
+    return _explanation(found.base, dict(zip(names, found.columns.tolist(), strict=True)), told)
+
+
+def _of_linear(final: Any, x: Mapping[Any, Any]) -> Explanation:
+    parts = {name: final.weights.get(name, 0.0) * value for name, value in x.items()}
+    return _explanation(final.intercept, parts, "true" if isinstance(final, base.Classifier) else msgspec.UNSET)
+
+
+def _of_trees(trees: Sequence[Any], x: Mapping[Any, Any], label: Label | None) -> Explanation | None:
+    if not trees:
+        return None
+    bases, sums = 0.0, dict[str, float]()
+    for one in trees:
+        start, steps = _path(one._root, x, label)
+        bases += start
+        for name, step in steps:
+            sums[name] = sums.get(name, 0.0) + step
+    told = name_of(label) if isinstance(trees[0], base.Classifier) else msgspec.UNSET
+    return _explanation(bases / len(trees), {name: part / len(trees) for name, part in sums.items()}, told)
 
 
 def _trees(model: Any) -> list[Any]:

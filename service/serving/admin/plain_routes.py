@@ -21,6 +21,18 @@ _SIGNED = {
 }
 _ID = {"anyOf": [{"type": "string", "minLength": 1, "maxLength": 128}, {"type": "integer"}]}
 _ID_OR_NONE = {"anyOf": [*_ID["anyOf"], {"type": "null"}]}
+_CONTRIBUTION = {"feature": {"type": "string"}, "contribution": {"type": "number"}}
+_EXPLANATION = {
+    "type": "object",
+    "description": "`base` and the contributions of all features add up to `total`, of which `label` is the subject.",
+    "required": ["base", "total", "contributions"],
+    "properties": {
+        "base": {"type": "number"},
+        "total": {"type": "number"},
+        "label": {"type": "string"},
+        "contributions": {"type": "array", "items": {"type": "object", "properties": _CONTRIBUTION}},
+    },
+}
 SCHEMAS: Mapping[str, Spec] = {
     "Features": {
         "type": "object",
@@ -42,7 +54,7 @@ SCHEMAS: Mapping[str, Spec] = {
             "id": _ID,
             "prediction": {**_SCALAR, "description": "A label, or the value of a regression."},
             "probabilities": {"type": "object", "additionalProperties": {"type": "number"}},
-            "explanation": {},
+            "explanation": _EXPLANATION,
         },
         "example": PREDICTION,
     },
@@ -54,7 +66,7 @@ SCHEMAS: Mapping[str, Spec] = {
             "id": _ID,
             "prediction": _SCALAR,
             "probabilities": {"type": "object", "additionalProperties": {"type": "number"}},
-            "explanation": {},
+            "explanation": _EXPLANATION,
             **_SIGNED,
         },
         "example": {**PREDICTION, **SIGNATURE},
@@ -119,7 +131,7 @@ _VERSION = {
 _EXPLAIN = {
     "name": "explain",
     "in": "query",
-    "description": "What each feature has contributed; of linear models, trees and forests.",
+    "description": "What each feature has contributed; of linear models, trees, forests and boosted trees.",
     "schema": {"type": "boolean", "default": False},
 }
 _TRACED = {

@@ -27,6 +27,7 @@ def test_a_linear_models_contributions_add_up_to_its_prediction() -> None:
         found = explained(model, x, label=True)
         assert 1 / (1 + math.exp(-found.total)) == pytest.approx(model.predict_proba_one(x)[True])
         assert found.base + sum(one.contribution for one in found.contributions) == pytest.approx(found.total)
+        assert found.label == "true"
         assert {one.feature for one in found.contributions} <= set(x)
         sizes = [abs(one.contribution) for one in found.contributions]
         assert sizes == sorted(sizes, reverse=True)
@@ -40,6 +41,7 @@ def test_a_trees_path_leads_from_the_root_to_its_leaf() -> None:
         label = model.predict_one(x)
         found = explained(model, x, label=label)
         assert found.total == pytest.approx(model.predict_proba_one(x)[label])
+        assert found.label == str(label).lower()
         assert found.contributions
     assert explained(model, {}, label=True).contributions
 
@@ -50,6 +52,19 @@ def test_a_forest_has_the_mean_of_its_trees() -> None:
     found = explained(model, PHISHING[0][0], label=True)
     assert 0 <= found.total <= 1
     assert found.contributions
+
+
+def test_the_value_of_a_regression_has_no_label() -> None:
+    """Contributions of a linear regression and of a tree add up to a value."""
+    for model in (
+        linear_model.LinearRegression(),
+        tree.HoeffdingTreeRegressor(grace_period=50, leaf_prediction="mean"),
+    ):
+        for x, y in PHISHING * 2:
+            model.learn_one(x, float(y))
+        found = explained(model, PHISHING[0][0], model.predict_one(PHISHING[0][0]))
+        assert found.total == pytest.approx(model.predict_one(PHISHING[0][0]))
+        assert not found.label
 
 
 def test_other_models_are_refused() -> None:
