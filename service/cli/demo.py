@@ -67,7 +67,7 @@ models:
             - preprocessing.StandardScaler
             - linear_model.LogisticRegression:
                 optimizer: {optim.SGD: {lr: {log_uniform: [0.005, 0.1]}}}
-      budget: {trials: 6, max_runtime: 2m}
+      budget: {trials: 6, max_runtime: 10m}
     promote:
       loss: zero_one
       shadow: {min_events: 1000, max_events: 40000}
@@ -226,11 +226,11 @@ def _daemon(folder: Path) -> Iterator["subprocess.Popen[bytes]"]:
             yield process
         finally:
             process.send_signal(signal.SIGTERM)
-            process.wait(timeout=15)
+            process.wait(timeout=60)
 
 
 def _wait_for_model(app: App, daemon: "subprocess.Popen[bytes]") -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while time.monotonic() < end:
         if app.registry.models.list():
             return

@@ -46,7 +46,7 @@ class Screen:
     checkpoint: int = 0
     at: float = 0.0
 
-    def until(self, reached: Callable[[], Any], *, timeout_s: float = 60.0) -> None:
+    def until(self, reached: Callable[[], Any], *, timeout_s: float = 300.0) -> None:
         """Redraw until `reached()`; HeadraceError when that takes too long."""
         end = time.monotonic() + timeout_s
         while True:

@@ -199,7 +199,7 @@ class KafkaRig(Rig):
             producer.produce(topic, str(i).encode(), key=key, partition=0)
             producer.flush(10)
             time.sleep(0.15 if i == len(keys) - 2 else 0)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while time.monotonic() < deadline and len(self._kept(topic)) > len(set(keys)):
             time.sleep(0.3)
 
@@ -247,7 +247,7 @@ def read_to(source: Source, ends: Mapping[TopicPartition, int], *, limit: int = 
     """Poll until every partition stands at its end or past it."""
     left = {at: end for at, end in ends.items() if end > 0}
     runs: list[Records] = []
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while left:
         assert time.monotonic() < deadline, f"reading did not come to {left}; the last run ended at {runs[-1:]}"
         for run in source.poll(timeout_s=0.2, limit=limit):
@@ -273,8 +273,8 @@ def stamps(start: int, count: int) -> list[int]:
 
 
 def follow(source: Source, read: list[int]) -> None:
-    """Note the offsets that 40 short polls bring."""
-    for _ in range(40):
+    """Note the offsets that many short polls bring."""
+    for _ in range(400):
         read += [offset for run in source.poll(timeout_s=0.2, limit=5) for offset in run.offsets]
 
 

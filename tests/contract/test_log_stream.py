@@ -41,7 +41,7 @@ def test_processes_append_at_once(tmp_path: Path) -> None:
     """Four processes appending at once lose nothing, and no call's records are torn apart by another's."""
     path = made(tmp_path / "log.db")
     writers = [appender(path, name, calls=40, size=25) for name in "abcd"]
-    assert [writer.wait(60) for writer in writers] == [0, 0, 0, 0]
+    assert [writer.wait(300) for writer in writers] == [0, 0, 0, 0]
     read = [value.decode().split() for value in values(drain(LogSource(path), ["events"]))]
     assert len(read) == 4 * 40 * 25
     calls = [read[i : i + 25] for i in range(0, len(read), 25)]
@@ -58,7 +58,7 @@ def test_a_reader_follows_another_process(tmp_path: Path) -> None:
     begin(source, ["events"])
     writer = appender(path, "a", calls=100, size=10)
     read = values(read_to(source, {TopicPartition("events", 0): 500, TopicPartition("events", 1): 500}))
-    assert writer.wait(30) == 0
+    assert writer.wait(300) == 0
     assert sorted(read) == sorted(f"a {call} {i}".encode() for call in range(100) for i in range(10))
 
 
@@ -70,7 +70,7 @@ def test_what_was_appended_survives_sigkill(tmp_path: Path) -> None:
     returned = [int(writer.stdout.readline()) for _ in range(30)][-1]
     os.kill(writer.pid, signal.SIGKILL)
     returned = max([returned, *map(int, writer.stdout.read().split())])
-    writer.wait(10)
+    writer.wait(60)
     writer.stdout.close()
     read = values(drain(LogSource(path), ["events"]))
     assert len(read) % 20 == 0
@@ -86,7 +86,7 @@ def test_a_killed_writer_leaves_the_log_to_others(tmp_path: Path) -> None:
     writer.stdout.readline()
     time.sleep(0.05)
     os.kill(writer.pid, signal.SIGKILL)
-    writer.wait(10)
+    writer.wait(60)
     writer.stdout.close()
     sink = LogSink(path)
     sink.append("events", [b"after"])

@@ -152,10 +152,10 @@ class TestCommits:
 
         with ThreadPoolExecutor(1) as pool:
             writer = pool.submit(write)
-            taken.wait(10)
+            taken.wait(60)
             newer = other.leases.acquire(lease.lineage, holder="there", ttl_s=60)
             with pytest.raises(LeaseLostError):
-                writer.result(timeout=20)
+                writer.result(timeout=120)
         assert other.checkpoints.newest_first(lease.lineage)[0].sequence == done[-1]
         assert other.checkpoints.commit(commit(newer, done[-1] + 1)).sequence == done[-1] + 1
 

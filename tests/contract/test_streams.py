@@ -185,7 +185,7 @@ def test_an_empty_poll_takes_its_time(rig: Rig, topic: str) -> None:
     source.poll(timeout_s=0.2, limit=10)
     began = time.monotonic()
     assert not source.poll(timeout_s=0.3, limit=10)
-    assert 0.2 < time.monotonic() - began < 2
+    assert 0.2 < time.monotonic() - began < 20
 
 
 def test_reading_resumes_in_the_middle(rig: Rig, topic: str) -> None:
@@ -215,7 +215,7 @@ def test_following_a_writer_loses_nothing(rig: Rig, topic: str) -> None:
     writer = threading.Thread(target=lambda: [sink.append(topic, numbered(10, start=10 * i)) for i in range(1, 60)])
     writer.start()
     found: list[bytes] = []
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while len(found) < 600 and time.monotonic() < deadline:
         found += values(source.poll(timeout_s=0.05, limit=50))
         assert source.bounds([topic])[TopicPartition(topic, 0)].start == 0

@@ -1,6 +1,7 @@
 """Tokens over SQLite and PostgreSQL."""
 
 import json
+import time
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -59,6 +60,7 @@ def test_an_expired_token_is_none(registry: Registry) -> None:
     made, text = registry.tokens.create(Grant("ci", AccessRole.VIEWER, lifetime_s=3600), actor="ann")
     assert registry.tokens.verify(text) is not None
     brief, text = registry.tokens.create(Grant("brief", AccessRole.VIEWER, lifetime_s=0.001), actor="ann")
+    time.sleep(0.002)
     assert registry.tokens.verify(text) is None
     assert made.expires_at is not None
     assert brief.expires_at is not None

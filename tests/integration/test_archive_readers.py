@@ -45,7 +45,7 @@ def test_the_example_of_the_page(folder: Path, name: str, code: str) -> None:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=900,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]

@@ -36,7 +36,7 @@ def committed(app: App, lease: Lease, sequence: int, **metrics: object) -> Check
 
 def kept(app: App, keeper: WaitingKeeper, lease: Lease) -> dict[int, list[bytes]]:
     """The keys of each set, by sequence, once nothing is under way."""
-    wait_until(lambda: not keeper.busy, timeout_s=10)
+    wait_until(lambda: not keeper.busy, timeout_s=60)
     digests = {one.sequence: one.waiting for one in app.registry.checkpoints.newest_first(lease.lineage) if one.waiting}
     return {number: [row.key for row in opened_waiting(app.services, digest)] for number, digest in digests.items()}
 
@@ -63,7 +63,7 @@ def test_the_set_is_fixed_before_the_next_commit(app: App, monkeypatch: pytest.M
     plain = keep_waiting.seal_whole
 
     def slowly(services: Services, chunks: Iterator[Sequence[WaitingRow]], **named: Any) -> SealedBytes:
-        wait_until(lambda: keeper.busy, timeout_s=10)
+        wait_until(lambda: keeper.busy, timeout_s=60)
         later.append(committed(app, lease, 2))
         keeper.committed(later[0], lease, model=NAME)
         return plain(services, chunks, **named)

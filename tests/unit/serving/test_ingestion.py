@@ -23,7 +23,8 @@ from service.operations.ingest import Ingest
 from service.serving import ingestion
 from service.serving.access import OpenGate
 from service.serving.problems import HANDLERS
-from tests.acceptance.harness import PHISHING, Deployment
+from service.stream.log import LogSink
+from tests.acceptance.harness import PHISHING, Deployment, wait_until
 
 LINES = {"Content-Type": "application/x-ndjson"}
 EVENT = {"id": "a", "x": {"n": 1.5}}
@@ -47,7 +48,7 @@ class Edge:
     app: App
     ingest: Ingest
     told: Told
-    timeout_s: float = 5.0
+    timeout_s: float = 60.0
 
     def post(self, path: str, content: bytes, headers: dict[str, str] | None = None) -> httpx.Response:
         """One request's answer."""
@@ -200,10 +201,18 @@ def test_requests_at_once_share_an_append(tmp_path: Path) -> None:
 
 
 def test_too_much_at_once_is_told_when_to_come_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """429 with Retry-After, and nothing of it is appended."""
+    """429 with Retry-After, and nothing of it is appended; the first append waits until that was told."""
     monkeypatch.setattr(appending, "MOST_RECORDS", 1)
+    append = LogSink.append
+
+    def slowly(*given: Any, **more: Any) -> None:
+        wait_until(lambda: any(outcome == "overloaded" for _, _, outcome, _ in found.told.outcomes), timeout_s=60)
+        append(*given, **more)
+
     event = msgspec.json.encode(EVENT)
     with edge(tmp_path) as found:
+        found.timeout_s = 60.0
+        monkeypatch.setattr(LogSink, "append", slowly)
         answers = found.posts([("events", event, None)] * 60)
         refused = [answer for answer in answers if answer.status_code == 429]
         assert refused
