@@ -32,7 +32,7 @@ def poisoned(request: pytest.FixtureRequest, tmp_path: Path, topic: str) -> tupl
         url = request.getfixturevalue("postgres_url")
     deployment = Deployment(
         tmp_path / "poisoned",
-        {**PHISHING, "events": topic, "checkpoint": {"every": "1h", "events": 3000, "max_share": 1}},
+        {**PHISHING, "events": topic, "checkpoint": {"every": "1s", "events": 3000, "max_share": 1}},
         registry_url=url,
         kafka=kafka,
     )
