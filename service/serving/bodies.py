@@ -4,21 +4,28 @@ import csv
 import io
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from itertools import chain
+from typing import Any
 
 import msgspec
+import numpy as np
 
-from service.domain.events import EventId, Features, Scalar
+from service.domain.events import EventId, Features, Reason, Scalar
+from service.domain.keys import colons_explained, repeated_key
 from service.learning.feature_range import Kind
 from service.learning.judgement import Judgement
 from service.serving.edge_errors import MalformedError, UnprocessableError, UnsupportedMediaError
 
 MOST_ITEMS = 100_000
+MOST_TOLD = 100
+_COLON = ord(":")
 _decode = msgspec.json.Decoder().decode
+_members = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _WORDS: Mapping[str, Scalar] = {"true": True, "false": False, "": None}
 
 
-class Asked(NamedTuple):
+class Asked(msgspec.Struct, frozen=True, gc=False):
     """Items in the order given; `many` where the answer is a list, too, though it be of one."""
 
     xs: Sequence[Features]
@@ -28,47 +35,97 @@ class Asked(NamedTuple):
 
 def asked(content_type: str, body: bytes, judgement: Judgement) -> Asked:
     """The items of a body; MalformedError, UnprocessableError or UnsupportedMediaError."""
+    if content_type in _READERS:
+        return _READERS[content_type](body, "", judgement)
     kind, _, rest = content_type.partition(";")
-    read = _READERS.get(kind) or _READERS.get(kind.strip().lower())
+    read = _READERS.get(kind.strip().lower())
     if read is None:
         msg = f"found a body of type {content_type!r:.80}, expected one of {', '.join(filter(None, _READERS))}"
         raise UnsupportedMediaError(msg)
-    found = read(body, rest, judgement)
-    if len(found.xs) > MOST_ITEMS:
-        msg = f"found {len(found.xs)} items, expected at most {MOST_ITEMS} in a request"
-        raise UnprocessableError(msg)
-    return found
+    return read(body, rest, judgement)
 
 
-def _json(body: bytes, rest: str, judgement: Judgement) -> Asked:
-    del rest, judgement
-    found = _decoded(body, "JSON")
+def _json(body: bytes, _rest: str, _judgement: Judgement) -> Asked:
+    try:
+        found = _decode(body)
+    except _UNREADABLE as error:
+        raise _malformed(error, "JSON") from error
     if type(found) is list:
-        return _items(found)
+        return _list(found, body)
     x, key = _item(found, 0)
+    if body.count(b":") != (len(found) if x is found else len(found) + len(x)):
+        _require_once([found], [body])
     return Asked([x], [key], many=False)
 
 
-def _json_lines(body: bytes, rest: str, judgement: Judgement) -> Asked:
-    del rest, judgement
-    return _items([_decoded(line, f"line {n} of JSON Lines") for n, line in _lines(body)])
+def _list(found: Sequence[Any], body: bytes) -> Asked:
+    return _items(found, _colons(body), lambda: [bytes(one) for one in _members(body)])
+
+
+def _colons(body: bytes) -> int:
+    """Five times as quick for a large body as its own `count`."""
+    return int(np.count_nonzero(np.frombuffer(body, np.uint8) == _COLON))
+
+
+def _json_lines(body: bytes, _rest: str, _judgement: Judgement) -> Asked:
+    lines = _lines(body)
+    return _items([_line(n, line) for n, line in lines], _colons(body), lambda: [line for _, line in lines])
 
 
 def _lines(body: bytes) -> list[tuple[int, bytes]]:
     return [(n, line) for n, line in enumerate(body.split(b"\n"), start=1) if line.strip()]
 
 
-def _decoded(data: bytes, what: str) -> Any:
+def _line(number: int, line: bytes) -> Any:
     try:
-        return _decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        msg = f"found a body that is no {what}: {error!s:.200}"
-        raise MalformedError(msg) from error
+        return _decode(line)
+    except _UNREADABLE as error:
+        raise _malformed(error, f"line {number} of JSON Lines") from error
 
 
-def _items(found: Sequence[Any]) -> Asked:
+def _malformed(error: Exception, what: str) -> MalformedError:
+    return MalformedError(f"found a body that is no {what}: {error!s:.200}")
+
+
+def _items(found: Sequence[Any], colons: int, texts: Callable[[], Sequence[bytes]]) -> Asked:
+    """Each member; `texts` are theirs, which are looked at where there are more colons than keys."""
+    _require_few(found)
     pairs = [_item(one, n) for n, one in enumerate(found)]
+    inner = sum([len(x) for one, (x, _) in zip(found, pairs, strict=True) if x is not one])
+    if colons != sum(map(len, found)) + inner:
+        _require_once(found, texts())
     return Asked([x for x, _ in pairs], [key for _, key in pairs], many=True)
+
+
+def _require_few(found: Sequence[Any]) -> None:
+    if len(found) > MOST_ITEMS:
+        msg = f"found {len(found)} items, expected at most {MOST_ITEMS} in a request"
+        raise UnprocessableError(msg)
+
+
+def _require_once(found: Sequence[Any], texts: Sequence[bytes]) -> None:
+    """UnprocessableError names each item that has a key twice, and the key."""
+    faults = []
+    for n, (one, text) in enumerate(zip(found, texts, strict=True)):
+        name = _repeated(one, text)
+        if name is not None:
+            detail = f"found the key {name!r:.80} more than once in one object, expected it once"
+            faults.append({"item": n, "feature": name, "reason": Reason.REPEATED_KEY, "detail": detail})
+    if faults:
+        msg = f"found repeated keys in {len(faults)} of {len(found)} items: {faults[0]['detail']}"
+        raise UnprocessableError(msg, errors=faults[:MOST_TOLD])
+
+
+def _repeated(one: Any, text: bytes) -> str | None:
+    x, _ = _item(one, 0)
+    objects = [one] if x is one else [one, x]
+    keys = sum(map(len, objects))
+    if text.count(b":") == keys or colons_explained(text, keys, chain(*objects, *(each.values() for each in objects))):
+        return None
+    try:
+        return repeated_key(text)
+    except RecursionError as error:
+        raise _malformed(error, "JSON") from error
 
 
 def _item(found: Any, number: int) -> tuple[Features, EventId | None]:
@@ -104,6 +161,7 @@ def _csv(body: bytes, rest: str, judgement: Judgement) -> Asked:
         msg = f"found {len(rows[wrong])} cells in item {wrong}, expected {len(names)}: {expected:.400}"
         raise UnprocessableError(msg)
     readers = [_reader(judgement.kind(name)) for name in names]
+    _require_few(rows)
     cells = [[read(cell) for read, cell in zip(readers, row, strict=True)] for row in rows]
     return Asked([dict(zip(names, row, strict=True)) for row in cells], [None] * len(cells), many=True)
 

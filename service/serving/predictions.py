@@ -18,7 +18,7 @@ from service.learning.explaining import explained
 from service.operations.follow import Follower, Served
 from service.ports import ServingTelemetry
 from service.serving.access import Gate
-from service.serving.bodies import asked
+from service.serving.bodies import MOST_TOLD, asked
 from service.serving.edge_errors import ConflictError, UnprocessableError
 from service.serving.forms import Signature, form, written
 from service.serving.logged import Logged
@@ -27,7 +27,6 @@ from service.serving.scope import BODY, headers_of
 
 SLICE_S = 0.002
 FIRST_SLICE = 64
-MOST_TOLD = 100
 LONGEST_NUMBER = 18
 
 

@@ -1,13 +1,13 @@
 """Bytes to a JSON document, or the reason why not; no key may be repeated."""
 
 import json
-from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
 from service.domain.events import Reason
+from service.domain.keys import colons_explained, repeated_key
 from service.stream.parts import PartError
 
 DEEPEST = 100
@@ -31,17 +31,6 @@ def document(raw: bytes) -> dict[str, Any]:
     return found
 
 
-def colons_explained(raw: bytes, keys: int, texts: Iterable[object]) -> bool:
-    """Whether the keys and the strings among `texts` account for every colon.
-
-    Each key as written brings a colon, so this proves that none is repeated; an escape could hide a colon of a string.
-    """
-    if b"\\" in raw:
-        return False
-    written = "".join([text for text in texts if isinstance(text, str)])
-    return raw.count(b":") == keys + written.count(":")
-
-
 def _malformed(raw: bytes, error: Exception) -> PartError:
     """Tell numbers that are not finite from bytes that are not JSON."""
     if "out of range" in str(error):
@@ -58,17 +47,9 @@ def _malformed(raw: bytes, error: Exception) -> PartError:
 
 
 def _refuse_repeats(raw: bytes) -> None:
-    """Look at every pair of the text, as no parsed document can show a repeated key."""
-    repeated: list[str] = []
-
-    def pairs(members: list[tuple[str, Any]]) -> None:
-        counts = Counter(name for name, _ in members)
-        if len(counts) < len(members):
-            repeated.append(counts.most_common(1)[0][0])
-
-    json.loads(raw, object_pairs_hook=pairs, parse_int=len)
-    if repeated:
-        raise PartError(Reason.REPEATED_KEY, f"found the key {repeated[0]!r:.80} more than once in one object")
+    name = repeated_key(raw)
+    if name is not None:
+        raise PartError(Reason.REPEATED_KEY, f"found the key {name!r:.80} more than once in one object")
 
 
 def _keys(found: Any, depth: int = 1) -> int:

@@ -8,8 +8,9 @@ import msgspec
 from msgspec import UNSET
 
 from service.domain.events import Decoded, Event, Features, Label, Records, Refusal, Task
+from service.domain.keys import colons_explained
 from service.stream import parts
-from service.stream.documents import colons_explained, document
+from service.stream.documents import document
 from service.stream.parts import PartError
 from service.stream.reading import decoded, read_each
 

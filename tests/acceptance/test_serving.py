@@ -136,11 +136,21 @@ def test_a_kept_version_is_asked_by_its_number(served: Served) -> None:
 
 
 def test_the_guard_names_feature_and_reason(served: Served) -> None:
-    """Items that the guard refuses are listed with feature and reason, and nothing of the request is predicted."""
+    """Items that the guard refuses, or that name a key twice, are listed with feature and reason; nothing is predicted."""
     found = served.predict([XS[0], {**XS[1], "age_of_domain": 1e9}, {**XS[2], "is_popular": "yes"}])
     assert found.status == 422
     told = [(one["item"], one["feature"], one["reason"]) for one in found.json()["errors"]]
     assert told == [(1, "age_of_domain", "out_of_range"), (2, "is_popular", "type_changed")]
+    twice = json.dumps(XS[0])[:-1] + ', "is_popular": 1}'
+    for body, kind, item in (
+        (twice, "application/json", 0),
+        (f"[{json.dumps(XS[0])}, {twice}]", "application/json", 1),
+        (f"{json.dumps(XS[0])}\n{twice}", "application/jsonlines", 1),
+    ):
+        found = served.ask("/invocations", body, content_type=kind)
+        assert found.status == 422
+        told = [(one["item"], one["feature"], one["reason"]) for one in found.json()["errors"]]
+        assert told == [(item, "is_popular", "repeated_key")]
 
 
 def test_probes_metrics_and_request_ids(served: Served) -> None:
