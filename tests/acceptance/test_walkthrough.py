@@ -43,7 +43,7 @@ def ran(text: str, folder: Path, environment: Mapping[str, str], port: int) -> s
     text = text.replace("http://127.0.0.1:8420", url).replace("ask.sh", f"ask.sh {url}")
     text = text.replace("client.py", f"client.py {url}")
     done = subprocess.run(
-        ["sh", "-euc", text], cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
+        ["sh", "-euc", text], cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
     return done.stdout

@@ -189,7 +189,7 @@ def test_the_archiver_is_asked_for_its_own_health(settings: config.Settings) -> 
 
     def asked(port: int) -> int:
         words = [sys.executable, "-c", program.replace(str(settings.archive.port), str(port))]
-        return subprocess.run(words, capture_output=True, timeout=20, check=False).returncode
+        return subprocess.run(words, capture_output=True, timeout=120, check=False).returncode
 
     with health_server((LOOPBACK[0], 0), registry=CollectorRegistry(), not_ready=lambda: ["the broker is away"]) as at:
         assert asked(at) == 0

@@ -111,7 +111,7 @@ def healthcheck(port: int) -> int:
     assert command[0] == "python"
     environment = {**os.environ, "HEADRACE_LEARNER__PORT": str(port), "http_proxy": "http://127.0.0.1:1"}
     return subprocess.run(
-        [sys.executable, *command[1:]], env=environment, capture_output=True, timeout=20, check=False
+        [sys.executable, *command[1:]], env=environment, capture_output=True, timeout=120, check=False
     ).returncode
 
 
