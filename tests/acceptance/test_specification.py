@@ -92,7 +92,7 @@ def schemathesis(api: Api, file: Path, *arguments: str, seconds: int) -> "subpro
     header = f"Authorization: Bearer {api.tokens['admin']}"
     config = ["--config-file", str(HERE / "schemathesis.toml")]
     program = [sys.executable, "-m", "schemathesis.cli", *config, "run", *given, "-H", header, *arguments]
-    return subprocess.run(program, cwd=file.parent, capture_output=True, text=True, timeout=seconds + 120, check=False)
+    return subprocess.run(program, cwd=file.parent, capture_output=True, text=True, timeout=seconds + 600, check=False)
 
 
 @pytest.mark.slow
