@@ -1,11 +1,9 @@
 """The admin API's parts, over an open registry."""
 
 from dataclasses import replace
-from functools import partial
-from pathlib import Path
 
 from service.bootstrap import App
-from service.bootstrap.file import spec_in
+from service.bootstrap.inquiries import Desk
 from service.bootstrap.training import live_trainer, log_of
 from service.serving.access import Gate
 from service.serving.admin.application import AdminApi, application
@@ -13,7 +11,7 @@ from service.serving.admin.parts import Parts
 from service.storage.holder import Holder
 
 
-def admin_api(app: App, gate: Gate, file: Path) -> AdminApi:
+def admin_api(app: App, gate: Gate, desk: Desk) -> AdminApi:
     """To be mounted at `/api/v1`; `gate` is that of the server's other routes."""
     return application(
         Parts(
@@ -25,7 +23,8 @@ def admin_api(app: App, gate: Gate, file: Path) -> AdminApi:
             reports=app.registry.reports,
             metric_history=app.metric_history,
             log_of=log_of,
-            spec_in_file=partial(spec_in, file),
+            spec_in_file=desk.spec,
+            inquire=desk.inquiries.answer,
             is_trained=lambda model: live_trainer(app.services, model) is not None,
         )
     )

@@ -2,13 +2,13 @@
 
 import threading
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from starlette.routing import BaseRoute, Mount
 from starlette.types import ASGIApp
 
 from service.bootstrap import App
 from service.bootstrap.admin import admin_api
+from service.bootstrap.inquiries import Desk
 from service.config import Settings
 from service.config.sections import Server
 from service.errors import ConfigurationError
@@ -67,11 +67,11 @@ def routes(
     following: Follower,
     ingest: Ingest,
     *,
-    file: Path,
+    desk: Desk,
     telemetry: ServerTelemetry,
     metrics: Callable[[], bytes],
 ) -> list[BaseRoute]:
-    """Every route of the server; what needs a token goes through one gate; `file` is what `app` was made from."""
+    """Every route of the server; what needs a token goes through one gate."""
     given = app.settings.server
     gate = gate_of(app)
     logged = Logged(ServedLog(app.services, ingest), telemetry, timeout_s=given.timeout)
@@ -79,6 +79,6 @@ def routes(
         *predictions.routes(following, OpenGate() if given.open_predictions else gate, telemetry, logged),
         *ingestion.routes(ingest, gate, telemetry, timeout_s=given.timeout),
         *probes.routes(following, metrics),
-        Mount("/api/v1", admin_api(app, gate, file)),
+        Mount("/api/v1", admin_api(app, gate, desk)),
         documentation(),
     ]

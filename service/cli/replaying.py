@@ -1,6 +1,5 @@
 """A rollback in replay mode on the command line, and the role that finishes what was begun."""
 
-import re
 import secrets
 import threading
 import time
@@ -23,7 +22,7 @@ from service.domain.exclusion import shown
 from service.domain.registry import Lineage, Origin, Role
 from service.errors import HeadraceError, LeaseHeldError, LeaseLostError, RefusedError, UnavailableError
 from service.operations.begin_replay import begun
-from service.operations.choose import Chosen, chosen
+from service.operations.choose import Chosen, state_of
 from service.operations.plan_replay import Outlook, Wish, outlook, summary
 from service.operations.recover import find_lineage
 from service.operations.replay import Progress, replay
@@ -85,7 +84,7 @@ def wished(app: App, name: str, exclude: Sequence[str], goal: Chosen | None, *, 
 def ask_what_if(app: App, name: str, file: Path, ends: tuple[str | None, str | None], *, as_json: bool) -> None:
     """Score another specification on the same history and print both."""
     spec = spec_of(load(file), name)
-    begin_with, end_with = (None if end is None else _state(app, name, end) for end in ends)
+    begin_with, end_with = (None if end is None else state_of(app.services, name, end) for end in ends)
     with _shown() as tell:
         found = what_if(app.services, name, Question(spec, begin_with, end_with), tell=tell)
     if as_json:
@@ -98,12 +97,6 @@ def ask_what_if(app: App, name: str, file: Path, ends: tuple[str | None, str | N
             f"{found['led_up']['from']}, the nearest state of which it is kept what waited for labels"
         )
     show(_side_by_side(found), as_json=False, columns=("metric", "window", "present", "other"))
-
-
-def _state(app: App, name: str, text: str) -> Chosen:
-    """A time where it looks like one, else a version's number or alias."""
-    by_time = re.match(r"\d{4}-", text) is not None
-    return chosen(app.services, name, to=None if by_time else text, at=text if by_time else None)
 
 
 def _side_by_side(found: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ import uvicorn
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from pydantic import ValidationError
 
+from service.bootstrap.inquiries import desk
 from service.bootstrap.server import access_log, asgi, follower, intake, load, routes
 from service.cli.context import ConfigOption, Exit, reported, set_up_logging
 from service.cli.patience import Start
@@ -111,7 +112,8 @@ def _serve(settings: Settings, file: Path, listener: socket.socket, shared_metri
         log = access_log(settings)
         if log is not None:
             stack.enter_context(log.writing())
-        found = routes(app, following, ingest, file=file, telemetry=telemetry, metrics=metrics)
+        asked = desk(settings, file)
+        found = routes(app, following, ingest, desk=asked, telemetry=telemetry, metrics=metrics)
         answering = asgi(found, telemetry, load=limits, log=log)
         options = _options(settings.server, answering, http=connection_class(limits, telemetry))
         sys.setswitchinterval(SWITCH_S)
@@ -119,7 +121,7 @@ def _serve(settings: Settings, file: Path, listener: socket.socket, shared_metri
         gc.freeze()  # what was imported stays: to look through it would hold requests up
         gc.set_threshold(*COLLECTING)
         _log.info("server_started", pid=os.getpid(), port=listener.getsockname()[1], host=settings.server.host)
-        _Server(options, limits).run(sockets=[listener])
+        _Server(options, limits, asked.inquiries.close).run(sockets=[listener])
     _log.info("server_stopped", pid=os.getpid())
 
 
@@ -130,14 +132,20 @@ def _scraped(registry: CollectorRegistry, folder: Path | None) -> bytes:
 class _Server(uvicorn.Server):
     """Drains at the first SIGTERM or SIGINT and returns; the second kills."""
 
-    def __init__(self, options: uvicorn.Config, limits: Load) -> None:
+    def __init__(self, options: uvicorn.Config, limits: Load, ending: Callable[[], None]) -> None:
         super().__init__(options)
         self._limits = limits
+        self._ending = ending
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Clients that are late are looked for from the beginning."""
         await super().startup(sockets)
         self._watch = asyncio.create_task(watch_connections(self.server_state.connections, self._limits))
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """What takes minutes is ended first."""
+        self._ending()
+        await super().shutdown(sockets)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -3,16 +3,15 @@
 import difflib
 import os
 import re
-from collections.abc import Callable, Iterator
-from datetime import UTC
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
-from apscheduler.triggers.cron import CronTrigger
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from service.config.expressions import expressions, require_candidates_of
 from service.config.sections import (
     Archive,
     Learner,
@@ -24,14 +23,9 @@ from service.config.sections import (
     Stream,
     TrainerSettings,
 )
-from service.domain import cron
 from service.domain.served import one_sided
 from service.domain.specification import ModelSpec
 from service.errors import ConfigurationError, SpecificationError
-from service.learning import estimators
-from service.learning.candidates import Ground, require_candidates
-from service.learning.monitors import Monitors
-from service.learning.scores import Scores
 
 PREFIX = "HEADRACE_"
 RESERVED = {"HEADRACE_CONFIG", "HEADRACE_FAILPOINT"}
@@ -196,10 +190,10 @@ def _placed(address: str, folder: Path) -> str:
 def _check_expressions(file: Path, node: Any, settings: Settings, *, candidates: bool) -> None:
     problems: dict[tuple[int, str], int] = {}
     for index, model in enumerate(settings.models):
-        expressions = _expressions(model, path=f"models[{index}].estimator")
+        found = expressions(model, path=f"models[{index}].estimator")
         if candidates:
-            expressions["retrain.candidates"] = partial(_require_candidates, model, path=f"models[{index}].retrain")
-        for key, build in expressions.items():
+            found["retrain.candidates"] = partial(require_candidates_of, model, path=f"models[{index}].retrain")
+        for key, build in found.items():
             try:
                 build()
             except SpecificationError as error:
@@ -209,44 +203,10 @@ def _check_expressions(file: Path, node: Any, settings: Settings, *, candidates:
         raise ConfigurationError("\n".join(f"{file}:{line}: {problem}" for (_, problem), line in problems.items()))
 
 
-def _expressions(model: ModelSpec, *, path: str) -> dict[str, Callable[[], object]]:
-    """What a model's specification has built of river's objects, by key."""
-    task, seed = model.task, model.seed
-    found: dict[str, Callable[[], object]] = {
-        "metrics": partial(Scores, model.metrics, task=task, window=model.window, seed=seed),
-        "drift": partial(Monitors, model.drift, task=task, seed=seed, metrics=model.metrics),
-    }
-    if model.retrain is not None and model.retrain.cron is not None:
-        where = path.replace(".estimator", ".retrain.cron")
-        found["retrain"] = partial(_require_cron, model.retrain.cron, path=where)
-    if model.factory is None:
-        build = partial(estimators.build, model.estimator, task=task, seed=seed, path=path)
-        where = path.replace(".estimator", ".learn.batch")
-        found["estimator"] = build
-        found["learn"] = lambda: estimators.require_batch(build(), batch=model.learn.batch, path=where)
-    return found
-
-
-def _require_candidates(model: ModelSpec, *, path: str) -> None:
-    """SpecificationError unless all that a retraining may try can be built."""
-    if model.retrain is not None:
-        given, trials = model.retrain.candidates, model.retrain.budget.trials
-        require_candidates(given, Ground.of(model), trials=trials, path=f"{path}.candidates")
-
-
 def _places(path: str, prefix: str) -> tuple[str | int, ...]:
     """The first index of a list below a key, which has a line of its own."""
     found = re.match(r"\[(\d+)\]", path.removeprefix(prefix))
     return (int(found[1]),) if found and path.startswith(prefix) else ()
-
-
-def _require_cron(expression: str, *, path: str) -> None:
-    """SpecificationError unless the scheduler can follow it."""
-    try:
-        CronTrigger(**cron.fields(expression), timezone=UTC)
-    except ValueError as error:
-        message = f"found {expression!r}, expected a cron expression such as 0 3 * * * (UTC): {error}"
-        raise SpecificationError(path, message) from error
 
 
 def _sentence(file: Path, node: Any, error: Any) -> str:

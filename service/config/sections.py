@@ -115,7 +115,8 @@ class Server(Section):
     """Where predictions are answered, and how much at once; port 0 chooses a free one.
 
     `timeout` is how long a client may take to send a request; `concurrency` is how many a worker answers at once;
-    `rate` is how many requests a second a worker takes of each token.
+    `rate` is how many requests a second a worker takes of each token. Inquiries are questions that a process of its own
+    answers.
     """
 
     host: str = "127.0.0.1"
@@ -129,6 +130,8 @@ class Server(Section):
     auth: Literal["none", "tokens"] = "none"
     open_predictions: bool = False
     rate: float | None = Field(default=None, gt=0)
+    inquiry_timeout: Duration = 300.0
+    inquiry_memory: Size = 2_000_000_000
 
     @model_validator(mode="after")
     def _asks_who_it_is(self) -> "Server":

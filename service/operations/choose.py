@@ -1,5 +1,6 @@
 """The state a rollback goes back to: a version, or the newest state at a time."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -34,6 +35,12 @@ def chosen(services: Services, model: str, *, to: int | str | None, at: str | No
         msg = f"found no version {to} of {model}, expected one of {known}; see `headrace model history {model}`"
         raise NotFoundError(msg)
     return _as_it_is(found)
+
+
+def state_of(services: Services, model: str, name: str) -> Chosen:
+    """By a time where it looks like one, else by a version's number or alias."""
+    by_time = re.match(r"\d{4}-", name) is not None
+    return chosen(services, model, to=None if by_time else name, at=name if by_time else None)
 
 
 def learned_until(services: Services, origin: Version, lineage: LineageId, *, sequence: int) -> Sequence[Run]:

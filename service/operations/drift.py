@@ -90,6 +90,13 @@ def calibrate(services: Services, spec: ModelSpec, *, events: int, trial: Trial,
     return {"model": spec.name, **asdict(trial), "monitors": [asdict(one) for one in found]}
 
 
+def require_monitors(spec: ModelSpec) -> None:
+    """ConfigurationError where there is nothing to check."""
+    if not spec.drift:
+        msg = f"found no monitors of {spec.name}, expected some under `drift:`; see `headrace check`"
+        raise ConfigurationError(msg)
+
+
 def require_fitting(found: dict[str, Any]) -> None:
     """ConfigurationError for a monitor that cannot watch what it is told to."""
     problems = [f"drift.{one['name']}: {one['problem']}" for one in found["monitors"] if one["problem"]]
@@ -101,9 +108,7 @@ def _recorded(
     services: Services, spec: ModelSpec, *, events: int, tell: Tell
 ) -> Iterator[tuple[Sequence[MonitorSpec], Recorded]]:
     """The monitors of features with events, and all others with scores."""
-    if not spec.drift:
-        msg = f"found no monitors of {spec.name}, expected some under `drift:`; see `headrace check`"
-        raise ConfigurationError(msg)
+    require_monitors(spec)
     features = [one for one in spec.drift if one.watched is Watched.FEATURE]
     others = [one for one in spec.drift if one.watched is not Watched.FEATURE]
     if features:

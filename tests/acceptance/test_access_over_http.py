@@ -10,6 +10,7 @@ from fastapi.routing import APIRoute
 from prometheus_client import CollectorRegistry
 from starlette.routing import BaseRoute, Mount, Route
 
+from service.bootstrap.inquiries import desk
 from service.bootstrap.server import follower, intake, routes
 from service.domain.access import AccessRole
 from service.metrics import PrometheusServing
@@ -57,6 +58,8 @@ ACCESS: dict[tuple[str, str], AccessRole | None] = {
     ("POST", f"{V1}/models/{{model}}/jobs/{{job}}/stop"): OPERATOR,
     ("GET", f"{V1}/models/{{model}}/jobs/{{job}}/logs"): VIEWER,
     ("GET", f"{V1}/models/{{model}}/drift"): VIEWER,
+    ("POST", f"{V1}/models/{{model}}/drift/check"): OPERATOR,
+    ("POST", f"{V1}/models/{{model}}/replay"): OPERATOR,
     ("GET", f"{V1}/models/{{model}}/dead-letters"): VIEWER,
     ("GET", f"{V1}/models/{{model}}/dead-letters/{{letter}}"): VIEWER,
     ("POST", f"{V1}/models/{{model}}/dead-letters/{{letter}}/replay"): OPERATOR,
@@ -97,8 +100,10 @@ def test_every_route_is_in_the_table(api: Api) -> None:
     """A new route fails here until it is said who may ask it."""
     with api.deployment.app() as app:
         telemetry = PrometheusServing(CollectorRegistry())
-        given = {"file": api.deployment.folder / "headrace.yaml", "telemetry": telemetry, "metrics": bytes}
-        found = routes(app, follower(app, telemetry, None), intake(app), **given)
+        asked_of = desk(app.settings, api.deployment.folder / "headrace.yaml")
+        found = routes(
+            app, follower(app, telemetry, None), intake(app), desk=asked_of, telemetry=telemetry, metrics=bytes
+        )
         assert set(addressed(found)) == set(ACCESS)
 
 

@@ -125,6 +125,11 @@ def every_operation_of_the_admin_api(driver: Driver, api: Api) -> None:
     job = ask("POST", f"{v1}/jobs", json={}).json()["id"]
     for method, path in (("GET", f"/jobs/{job}"), ("GET", f"/jobs/{job}/logs"), ("POST", f"/jobs/{job}/stop")):
         assert ask(method, v1 + path, **({"json": {}} if method == "POST" else {})).status_code == 200
+    api.deployment.model["drift"] = [{"name": "errors", "on": "error", "detector": "drift.ADWIN"}]
+    api.deployment.configure()
+    assert ask("POST", f"{v1}/drift/check", json={"history": 1000}).status_code == 200
+    spec = {key: api.deployment.model[key] for key in ("task", "events", "estimator")}
+    assert ask("POST", f"{v1}/replay", json={"spec": spec}).status_code == 200
     token = ask("POST", f"{PREFIX}/tokens", json={"name": "every", "role": "viewer"}).json()["id"]
     assert ask("DELETE", f"{PREFIX}/tokens/{token}").status_code == 204
     tag = ask("GET", v1).headers["etag"]

@@ -17,6 +17,7 @@ from service.serving.admin import (
     dead_letters,
     drift,
     exclusions,
+    inquiries,
     jobs,
     models,
     rollback,
@@ -28,7 +29,7 @@ from service.serving.admin.openapi import PREFIX, specification
 from service.serving.admin.parts import Parts
 from service.serving.problems import HANDLERS, unroutable
 
-NOUNS = (models, versions, commands, rollback, exclusions, jobs, drift, dead_letters, audit, tokens)
+NOUNS = (models, versions, commands, rollback, exclusions, jobs, drift, inquiries, dead_letters, audit, tokens)
 
 
 class AdminApi(FastAPI):

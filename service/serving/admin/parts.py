@@ -3,13 +3,14 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from threading import BoundedSemaphore
+from threading import BoundedSemaphore, Event
 from typing import Annotated, Any
 
 from fastapi import Depends, Path, Query
 from starlette.requests import Request
 
 from service.domain.access import AccessRole, Principal
+from service.domain.inquiry import Inquiry
 from service.domain.jobs import Job
 from service.domain.metric_history import HistoryQuery, MetricHistory
 from service.domain.specification import ModelSpec
@@ -20,6 +21,7 @@ from service.serving.access import Gate
 ROLE = "x-headrace-role"
 EVERYWHERE = "x-headrace-every-model"
 MOST_WAITING = 16
+MOST_INQUIRING = 1
 MOST = 2**53
 """The largest whole number that every JSON parser keeps."""
 
@@ -29,8 +31,8 @@ class Parts:
     """The registry's ports and operations, and the gate.
 
     `acting` gives services to a request that may carry out commands: under a holder of its own, since two that share
-    one take each other's lease. `spec_in_file` reads the file anew. `waiting` are places for
-    requests that wait for another process.
+    one take each other's lease. `spec_in_file` reads the file anew. `inquire` has a process answer, and gives None once
+    its event was set. `waiting` are places for requests that wait for another process, `inquiring` for inquiries.
     """
 
     services: Services
@@ -42,8 +44,10 @@ class Parts:
     metric_history: Callable[[str, HistoryQuery], MetricHistory]
     log_of: Callable[[Job], str]
     spec_in_file: Callable[[str], ModelSpec]
+    inquire: Callable[[Inquiry, Event], bytes | None]
     is_trained: Callable[[str], bool]
     waiting: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(MOST_WAITING))
+    inquiring: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(MOST_INQUIRING))
 
     @contextmanager
     def patience(self, wait_s: float) -> Iterator[float]:

@@ -1,0 +1,55 @@
+"""What a model's specification names: built to see whether it can be."""
+
+from collections.abc import Callable
+from datetime import UTC
+from functools import partial
+
+from apscheduler.triggers.cron import CronTrigger
+
+from service.domain import cron
+from service.domain.specification import ModelSpec
+from service.errors import SpecificationError
+from service.learning import estimators
+from service.learning.candidates import Ground, require_candidates
+from service.learning.monitors import Monitors
+from service.learning.scores import Scores
+
+
+def require_buildable(model: ModelSpec) -> None:
+    """SpecificationError unless all that its specification names can be built, as of a model in the file."""
+    for build in expressions(model, path="spec.estimator").values():
+        build()
+
+
+def expressions(model: ModelSpec, *, path: str) -> dict[str, Callable[[], object]]:
+    """What a model's specification has built of river's objects, by key."""
+    task, seed = model.task, model.seed
+    found: dict[str, Callable[[], object]] = {
+        "metrics": partial(Scores, model.metrics, task=task, window=model.window, seed=seed),
+        "drift": partial(Monitors, model.drift, task=task, seed=seed, metrics=model.metrics),
+    }
+    if model.retrain is not None and model.retrain.cron is not None:
+        where = path.replace(".estimator", ".retrain.cron")
+        found["retrain"] = partial(_require_cron, model.retrain.cron, path=where)
+    if model.factory is None:
+        build = partial(estimators.build, model.estimator, task=task, seed=seed, path=path)
+        where = path.replace(".estimator", ".learn.batch")
+        found["estimator"] = build
+        found["learn"] = lambda: estimators.require_batch(build(), batch=model.learn.batch, path=where)
+    return found
+
+
+def require_candidates_of(model: ModelSpec, *, path: str) -> None:
+    """SpecificationError unless all that a retraining may try can be built."""
+    if model.retrain is not None:
+        given, trials = model.retrain.candidates, model.retrain.budget.trials
+        require_candidates(given, Ground.of(model), trials=trials, path=f"{path}.candidates")
+
+
+def _require_cron(expression: str, *, path: str) -> None:
+    """SpecificationError unless the scheduler can follow it."""
+    try:
+        CronTrigger(**cron.fields(expression), timezone=UTC)
+    except ValueError as error:
+        message = f"found {expression!r}, expected a cron expression such as 0 3 * * * (UTC): {error}"
+        raise SpecificationError(path, message) from error
