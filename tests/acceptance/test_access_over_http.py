@@ -15,7 +15,7 @@ from service.bootstrap.server import follower, intake, routes
 from service.domain.access import AccessRole
 from service.metrics import PrometheusServing
 from tests.acceptance.admin_api import Api, kept, opened
-from tests.acceptance.harness import wait_until
+from tests.acceptance.harness import terminate, wait_until
 
 VIEWER, OPERATOR, ADMIN = AccessRole
 PUBLIC = None
@@ -218,6 +218,13 @@ def test_a_token_is_limited_to_its_rate(tmp_path: Path) -> None:
     assert refused.status_code == 429
     assert (refused.headers["retry-after"], refused.json()["type"]) == ("1", "urn:headrace:problem:too-many")
     assert found.ask("GET", "/me", "operator").status_code == 200
+
+
+def test_a_server_that_has_looked_a_token_up_ends_when_told(tmp_path: Path) -> None:
+    """SIGTERM ends it with 0, though the threads that asked the registry wait for more."""
+    found = opened(tmp_path)
+    assert found.ask("GET", "/me", "operator").status_code == 200
+    assert terminate(found.served.process) == 0
 
 
 def test_an_open_server_listens_on_loopback_only(tmp_path: Path) -> None:

@@ -14,6 +14,15 @@ threading.Thread(target=lambda: (time.sleep(0.2), print("the thread is done"))).
 print("all is written")
 leave(3)
 """
+POOL = """
+import time
+from concurrent.futures import ThreadPoolExecutor
+from service.cli.leaving import leave
+pool = ThreadPoolExecutor(2)
+pool.submit(int).result()
+pool.submit(lambda: (time.sleep(0.2), print("what was given to the pool is done")))
+leave(0)
+"""
 BROKEN = """
 import os, sys
 from service.cli.leaving import leave
@@ -27,6 +36,12 @@ def test_nothing_runs_after_it() -> None:
     """The output of all threads is there, and nothing at the interpreter's own end changes the code."""
     ended = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout, ended.stderr) == (3, "all is written\nthe thread is done\n", "")
+
+
+def test_a_pool_that_nobody_has_closed_holds_nobody() -> None:
+    """Its work is done to the end, and its idle threads are not waited for."""
+    ended = subprocess.run([sys.executable, "-c", POOL], capture_output=True, text=True, check=False, timeout=60)
+    assert (ended.returncode, ended.stdout) == (0, "what was given to the pool is done\n")
 
 
 @pytest.mark.parametrize(("code", "told"), [(0, 1), (3, 3)])
