@@ -1,11 +1,8 @@
 """The walk-through of `examples/`, each command as it is written, against the real daemon."""
 
-import os
 import re
 import shutil
-import stat
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +11,7 @@ import pytest
 
 from service.domain.served import PREFIX
 from tests.acceptance.harness import STARTED, fetch, terminate, wait_until
+from tests.acceptance.pages import shell_environment
 from tests.services.process import free_port
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -23,18 +21,10 @@ BLOCKS = re.findall(r"^```sh ?(\w*)\n(.*?)^```$", (EXAMPLES / "README.md").read_
 @pytest.fixture
 def environment(tmp_path: Path) -> tuple[dict[str, str], int]:
     """`headrace` on the path, a port of its own for every role, and the server's."""
-    shim = tmp_path / "bin" / "headrace"
-    shim.parent.mkdir()
-    shim.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m service "$@"\n', encoding="utf-8")
-    shim.chmod(shim.stat().st_mode | stat.S_IXUSR)
     port = free_port()
-    given = {
-        "PATH": os.pathsep.join([str(shim.parent), str(Path(sys.executable).parent), os.environ["PATH"]]),
-        "PYTHONPATH": str(EXAMPLES.parent),
-        "HEADRACE_SERVER__PORT": str(port),
-        **{f"HEADRACE_{role}__PORT": "0" for role in ("LEARNER", "ARCHIVE", "TRAINER")},
-    }
-    return {**os.environ, **given}, port
+    given = {"HEADRACE_SERVER__PORT": str(port)}
+    given |= {f"HEADRACE_{role}__PORT": "0" for role in ("LEARNER", "ARCHIVE", "TRAINER")}
+    return {**shell_environment(tmp_path), **given}, port
 
 
 def ran(text: str, folder: Path, environment: Mapping[str, str], port: int) -> str:
