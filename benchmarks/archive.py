@@ -4,8 +4,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.claims import Claim, of_medians
-from benchmarks.events import chunks, encoded_events, model
+from benchmarks.events import chunks, model
 from benchmarks.laps import Lap, contestant
+from benchmarks.noisy import labelled_events
 from tests.acceptance.harness import Deployment
 from tests.services.kafka import Broker, why_not
 
@@ -54,7 +55,7 @@ def _publish(deployment: Deployment, events: int) -> int:
     with deployment.app() as app:
         sink = app.sink()
         sink.create(deployment.model["events"], partitions=1)
-        for chunk in chunks(encoded_events(events)):
+        for chunk in chunks(labelled_events(events)):
             sink.append(deployment.model["events"], chunk)
             size += sum(map(len, chunk))
         sink.close()

@@ -28,6 +28,7 @@ from service.stream.archive_schema import DELTAS, dictionary_columns, facts_of, 
 from service.stream.archive_surplus import surplus
 
 BATCH = 4096
+LEVEL = 3
 _DELTA = "DELTA_BINARY_PACKED"
 
 
@@ -151,8 +152,10 @@ def written(table: Any, facts: FileFacts) -> bytes:
     """The table as the bytes of a Parquet file."""
     sink = io.BytesIO()
     table = with_facts(table, facts)
-    names = dictionary_columns(list(kinds_of(table.schema)))
-    pq.write_table(table, sink, compression="zstd", use_dictionary=names, column_encoding=dict.fromkeys(DELTAS, _DELTA))
+    recurring, steady = dictionary_columns(table), dict.fromkeys(DELTAS, _DELTA)
+    pq.write_table(
+        table, sink, compression="zstd", compression_level=LEVEL, use_dictionary=recurring, column_encoding=steady
+    )
     return sink.getvalue()
 
 

@@ -1,11 +1,12 @@
 """The columns of the archive's files, and what a file says of itself."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from service.domain.archive import FileFacts, Span
 from service.domain.events import Task, TopicPartition
@@ -14,6 +15,7 @@ from service.errors import ArtifactError
 FORMAT = 1
 TIME = pa.timestamp("ms", tz="UTC")
 EXACT = 2**53
+SAMPLE = 4096
 LABEL_BIT = 0
 """Bit 0 of `integers` is the label, bit i + 1 the i-th field of `x`."""
 
@@ -120,6 +122,15 @@ def first_label_kind(task: Task) -> Kind:
     return next(iter(LABELS[task].values()))
 
 
-def dictionary_columns(kinds: Sequence[str]) -> list[str]:
-    """Columns that are written as dictionaries; the others rise steadily and are written as differences."""
-    return [name for name in PLAIN if name not in DELTAS] + [f"x.{name}" for name in kinds]
+def dictionary_columns(table: Any) -> list[str]:
+    """Columns that are written as dictionaries, as their values recur; of others one would take more than they do.
+
+    Columns that rise steadily are written as differences. The first rows stand for all of them; where they mislead, the
+    writer gives a dictionary up that grows too large.
+    """
+    few = table.slice(0, SAMPLE)
+    columns = {name: few.column(name) for name in PLAIN if name in few.column_names and name not in DELTAS}
+    if "x" in few.column_names:
+        x = few.column("x").combine_chunks()
+        columns |= {f"x.{field.name}": x.field(number) for number, field in enumerate(x.type)}
+    return [name for name, column in columns.items() if 2 * pc.count_distinct(column).as_py() <= len(column)]

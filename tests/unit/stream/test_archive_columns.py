@@ -5,6 +5,7 @@ from itertools import pairwise
 from typing import Any
 
 import msgspec
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,6 +16,7 @@ from service.domain.specification import ModelSpec
 from service.ports import Decoder
 from service.stream.archive_range import OpenRange, opened
 from service.stream.archive_rows import Rows, decode
+from service.stream.archive_schema import dictionary_columns
 from service.stream.decoders import make_decoder
 
 AT = TopicPartition("events", 0)
@@ -240,3 +242,16 @@ def test_a_layout_is_the_fields_not_the_envelopes() -> None:
     facts, table = opened(archived(spec, runs_of(values, [])), "file")
     assert table.column("raw").null_count == facts.records == 4
     assert isinstance(read(archived(spec, runs_of(values, [])), make_decoder(spec))[0].events[0], Event)
+
+
+def test_columns_whose_values_recur_are_dictionaries() -> None:
+    """A dictionary of values that are all different would take more room and time than the values."""
+    rows = 6000
+    x = pa.StructArray.from_arrays(
+        [pa.array(n / 7 for n in range(rows)), pa.array(n % 5 / 7 for n in range(rows))],
+        names=["distinct", "recurring"],
+    )
+    texts = [f"id-{n}" for n in range(rows)]
+    table = pa.table({"offset": range(rows), "id_text": texts, "y": [n % 2 == 0 for n in range(rows)], "x": x})
+    assert dictionary_columns(table) == ["y", "x.recurring"]
+    assert dictionary_columns(table.slice(0, 0)) == ["id_text", "y", "x.distinct", "x.recurring"]
