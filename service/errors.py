@@ -20,6 +20,7 @@ HeadraceError
 │   └── ForbiddenClassError
 ├── TrainingDataError       history that cannot be trained on as it was asked for
 │   └── LeakError           the same content or group in two parts that must not share any
+├── RecordTooLargeError     a record that the stream does not take
 ├── UnavailableError        a broker or database that cannot be reached now; worth a retry
 └── EstimatorError          a model that throws or predicts what is not finite
 """
@@ -108,6 +109,10 @@ class TrainingDataError(HeadraceError):
 
 class LeakError(TrainingDataError):
     """Parts that must have nothing in common share an id, a content or a group."""
+
+
+class RecordTooLargeError(HeadraceError):
+    """A record that the stream does not take, now or later."""
 
 
 class UnavailableError(HeadraceError):

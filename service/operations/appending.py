@@ -101,15 +101,15 @@ class Appender:
             return group
 
     def _append(self, group: Sequence[_Asked]) -> None:
-        """All at once; where that is refused, each by itself, so that none suffers from another's records."""
+        """All at once; where that is refused, each half by itself, so that none suffers from another's records."""
         try:
             values = [value for one in group for value in one.values]
             self._opened().append(self._topic, values, keys=[key for one in group for key in one.keys])
         except HeadraceError as error:
             self._release()
             if len(group) > 1 and not isinstance(error, UnavailableError):
-                for one in group:
-                    self._append([one])
+                for half in (group[: len(group) // 2], group[len(group) // 2 :]):
+                    self._append(half)
                 return
             _log.warning("append_failed", topic=self._topic, requests=len(group), error=str(error))
             _settle(group, error)

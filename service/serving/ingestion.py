@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from service.domain.access import AccessRole
-from service.errors import HeadraceError, UnavailableError
+from service.errors import HeadraceError, RecordTooLargeError, UnavailableError
 from service.operations.ingest import Fault, Ingest, Judged
 from service.ports import IngestionTelemetry
 from service.serving.access import Gate
@@ -124,4 +124,4 @@ def outcome_of(error: HeadraceError) -> str:
     """One of four words, whatever went wrong."""
     if isinstance(error, TooManyError):
         return "overloaded"
-    return "refused" if isinstance(error, EdgeError) else "unavailable"
+    return "refused" if isinstance(error, EdgeError | RecordTooLargeError) else "unavailable"

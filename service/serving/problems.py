@@ -59,6 +59,7 @@ KINDS: Mapping[type[HeadraceError], Kind] = {
     edge.SlowError: Kind(408, "timeout", "The request took too long"),
     edge.ConflictError: Kind(409, "conflict", "It does not go with what there is"),
     edge.TooLargeError: Kind(413, "too-large", "The body is too large"),
+    errors.RecordTooLargeError: Kind(413, "record-too-large", "A record is larger than the stream takes"),
     edge.UnsupportedMediaError: Kind(415, "unsupported-media-type", "The body is of a kind that cannot be read"),
     edge.MalformedError: Kind(400, "malformed", "The request cannot be read"),
     edge.UnprocessableError: Kind(422, "unprocessable", "The request says what cannot be"),

@@ -1,8 +1,9 @@
 """What Headrace says when a Kafka driver fails, whichever driver it is."""
 
 import re
+from collections.abc import Sequence
 
-from service.errors import ConfigurationError, NotFoundError, PastEndError, UnavailableError
+from service.errors import ConfigurationError, NotFoundError, PastEndError, RecordTooLargeError, UnavailableError
 from service.stream.kafka_settings import KafkaSettings
 
 PATIENCE_S = 10.0
@@ -10,6 +11,9 @@ PATIENCE_S = 10.0
 
 SILENCE_S = 5.0
 """How long reading may bring nothing before the broker is asked whether it is there."""
+
+LIMIT = "max.message.bytes"
+"""Of a topic, or of the broker for topics that have none; a batch of one record must be within it."""
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
@@ -64,4 +68,14 @@ def not_acknowledged(topic: str, error: object) -> UnavailableError:
     """Some records of an append may be there and some not."""
     return UnavailableError(
         f"found the append to {topic} not acknowledged: {error}; publish again, since repeated ids are learned once"
+    )
+
+
+def too_large(topic: str, values: Sequence[bytes], error: object, *, limit: int | None) -> RecordTooLargeError:
+    """Trying again will not help; `limit` is the topic's, None where it cannot be asked for."""
+    allowed = "" if limit is None else f", {limit} bytes with key and headers"
+    return RecordTooLargeError(
+        f"found a record of {max(map(len, values))} bytes for {topic}, which is too large for Kafka ({error}), "
+        f"expected at most what {LIMIT} of the topic allows{allowed}; send less in one record, or raise it with "
+        f"Kafka's own tools"
     )

@@ -6,11 +6,18 @@ from typing import Any
 
 import structlog
 from kafka import KafkaAdminClient, KafkaProducer
-from kafka.admin import NewTopic
-from kafka.errors import KafkaError, KafkaTimeoutError, TopicAlreadyExistsError
+from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
+from kafka.errors import (
+    KafkaError,
+    KafkaTimeoutError,
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+    TopicAlreadyExistsError,
+)
 
 from service.domain.partitioning import require_same_length
-from service.stream.kafka_errors import PATIENCE_S, no_topic, not_acknowledged, require_name
+from service.errors import HeadraceError
+from service.stream.kafka_errors import LIMIT, PATIENCE_S, no_topic, not_acknowledged, require_name, too_large
 from service.stream.kafka_python_client import opened, translated
 from service.stream.kafka_settings import KafkaSettings
 
@@ -53,7 +60,7 @@ class KafkaPythonSink:
         keys: Sequence[bytes] | None = None,
         timestamps: Sequence[int] | None = None,
     ) -> None:
-        """Durable at all replicas when it returns; NotFoundError for an unknown topic."""
+        """Durable at all replicas when it returns; NotFoundError for an unknown topic, RecordTooLargeError."""
         require_same_length(values, keys, timestamps)
         with translated(self._settings):
             partitions = self._partitions(topic)
@@ -75,6 +82,8 @@ class KafkaPythonSink:
                     future.get(timeout=_DELIVERY_S)
             except KafkaTimeoutError as error:
                 raise not_acknowledged(topic, error) from error
+            except (MessageSizeTooLargeError, RecordListTooLargeError) as error:
+                raise too_large(topic, values, error, limit=self._limit(topic)) from error
 
     def close(self) -> None:
         """Flush and leave."""
@@ -91,6 +100,12 @@ class KafkaPythonSink:
                     raise no_topic(self._settings, topic)
             self._turns[topic] = 0
         return sorted(self._producer.partitions_for(topic))
+
+    def _limit(self, topic: str) -> int | None:
+        with suppress(HeadraceError, KeyError), translated(self._settings), self._admin() as admin:
+            asked = [ConfigResource(ConfigResourceType.TOPIC, topic)]
+            return int(admin.describe_configs(asked, config_filter="all")["topic"][topic][LIMIT]["value"])
+        return None
 
     @contextmanager
     def _admin(self) -> Iterator[Any]:

@@ -2,11 +2,15 @@
 
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
-from tests.acceptance.harness import PHISHING, Deployment, phishing_events, terminate, wait_until
+from tests.acceptance.harness import PHISHING, Deployment, metric, phishing_events, terminate, wait_until
 from tests.acceptance.serving import Reply, Served, serving
 from tests.services.kafka import Broker
 
@@ -47,3 +51,29 @@ def test_a_broker_that_is_away_is_told_in_time_and_found_again(
     assert deployment.state().counts["learned"] == 30
     found = json.loads(deployment.command("model", "show", "phishing", "--json").stdout)
     assert found["events"]["duplicate"] >= 2
+
+
+@pytest.mark.parametrize("driver", ["kafka-python", "librdkafka"])
+def test_a_record_that_the_topic_does_not_take(tmp_path: Path, broker: Broker, topic: str, driver: str) -> None:
+    """413 with the topic's limit, and never 503; others that are sent meanwhile are accepted."""
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap})
+    admin.create_topics([NewTopic(topic, 1, 1, config={"max.message.bytes": "20000"})])[topic].result()
+    kafka = {"bootstrap_servers": broker.bootstrap, "driver": driver}
+    deployment = Deployment(tmp_path / "small", {**PHISHING, "events": topic}, kafka=kafka)
+    events = phishing_events(30)
+    deployment.publish(events[:10])
+    deployment.command("learn", "--until-end")
+    server = serving(deployment)
+    large = json.dumps({"id": "large", "x": {f"feature {n}": 0.123456789 for n in range(2000)}, "y": True}).encode()
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(partial(send, server), [large, *events[10:20], large, *events[20:30]]))
+    for at in (0, 11):
+        refused = answers.pop(at - (at > 0)).json()
+        assert (refused["status"], refused["type"]) == (413, "urn:headrace:problem:record-too-large")
+        assert f"found a record of {len(large)} bytes for {topic}" in refused["detail"]
+        assert "20000 bytes" in refused["detail"]
+    assert {one.status for one in answers} == {202}
+    assert metric(server.port, "headrace_ingested_total", outcome="refused") == 2
+    assert terminate(server.process) == 0
+    deployment.command("learn", "--until-end")
+    assert deployment.state().counts["learned"] == 30

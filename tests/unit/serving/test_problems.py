@@ -21,6 +21,7 @@ CASES: list[tuple[HeadraceError, int]] = [
     (errors.NotFoundError("found x"), 404),
     (errors.TamperedError("found x"), 500),
     (errors.LeakError("found x"), 422),
+    (errors.RecordTooLargeError("found x"), 413),
     (errors.UnavailableError("found x"), 503),
     (errors.EstimatorError("found x"), 500),
     (HeadraceError("found x"), 500),

@@ -1,0 +1,90 @@
+"""A record that Kafka does not take is told with its limit, and harms no other that is appended with it."""
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from service.errors import RecordTooLargeError
+from service.operations.appending import Appender
+from service.ports import Sink
+from service.stream.kafka_settings import KafkaSettings
+from tests.contract.streams import DRIVERS, KafkaRig, drain, values
+from tests.services.kafka import Broker
+
+BOTH = pytest.mark.parametrize("driver", sorted(DRIVERS))
+LIMIT = 20_000
+
+
+@pytest.fixture
+def rig(broker: Broker, driver: str) -> Iterator[KafkaRig]:
+    """The run's broker through one driver."""
+    found = KafkaRig(bootstrap=broker.bootstrap, driver=driver)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def small(rig: KafkaRig, topic: str) -> str:
+    """A topic that takes little at once."""
+    admin = AdminClient({"bootstrap.servers": rig.bootstrap})
+    admin.create_topics([NewTopic(topic, 1, 1, config={"max.message.bytes": f"{LIMIT}"})])[topic].result()
+    rig.sink().create(topic, partitions=1)
+    return topic
+
+
+@BOTH
+def test_it_is_told_with_the_limit_of_the_topic(rig: KafkaRig, small: str) -> None:
+    """The topic's limit and the record's size stand in the message; smaller ones are taken afterwards."""
+    with pytest.raises(RecordTooLargeError, match=f"found a record of 30000 bytes for {small}.*, {LIMIT} bytes"):
+        rig.sink().append(small, [b"x" * 30_000])
+    rig.sink().append(small, [b"x" * 10_000])
+    assert values(drain(rig.source(), [small])) == [b"x" * 10_000]
+
+
+@BOTH
+def test_it_is_told_what_the_driver_itself_refuses(rig: KafkaRig, small: str) -> None:
+    """Before the broker has seen it."""
+    with pytest.raises(RecordTooLargeError, match="found a record of 3000000 bytes"):
+        rig.sink().append(small, [b"small", b"x" * 3_000_000])
+
+
+@BOTH
+def test_many_small_records_are_no_large_one(rig: KafkaRig, small: str) -> None:
+    """However much they are together, all are taken."""
+    sent = [b"%d:" % n + b"x" * 500 for n in range(400)]
+    rig.sink().append(small, sent, keys=[b"%d" % n for n in range(400)])
+    rig.sink().append(small, sent[:50])
+    assert set(values(drain(rig.source(), [small]))) == set(sent)
+
+
+@BOTH
+def test_only_the_request_that_brought_it_is_refused(rig: KafkaRig, small: str) -> None:
+    """Of a hundred that were appended together, all others are durable, and are told so."""
+    begun, gate = threading.Event(), threading.Event()
+
+    def opened() -> Sink:
+        begun.set()
+        gate.wait(60)
+        return DRIVERS[rig.driver][1](KafkaSettings(bootstrap_servers=rig.bootstrap))
+
+    appender = Appender(opened, small)
+    first = appender.offer([b"first"], [b"first"])
+    assert begun.wait(60)
+    sizes = {n: LIMIT * 2 if n in {17, 60} else 500 for n in range(100)}
+    asked = {n: appender.offer([b"%d:" % n + b"x" * size], [b"%d" % n]) for n, size in sizes.items()}
+    gate.set()
+    assert first is not None
+    first.result(60)
+    for n, one in asked.items():
+        assert one is not None
+        if sizes[n] > LIMIT:
+            with pytest.raises(RecordTooLargeError, match=f"found a record of {LIMIT * 2 + 3} bytes"):
+                one.result(120)
+        else:
+            one.result(120)
+    appender.close()
+    found = {value.split(b":")[0] for value in values(drain(rig.source(), [small]))}
+    assert found == {b"first", *(b"%d" % n for n, size in sizes.items() if size < LIMIT)}
