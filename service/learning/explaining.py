@@ -4,15 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import msgspec
-import numpy as np
 from river import base, compose, tree
 
 from service.domain.events import Features, Label
 from service.errors import RefusedError
 from service.learning.answering import name_of
 from service.learning.batch_estimators import BatchClassifier, BatchRegressor
-from service.learning.scikit import ScikitClassifier, ScikitRegressor
-from service.learning.scikit_contributions import parts_of
 
 MOST_TOLD = 10
 _Told: TypeAlias = str | msgspec.UnsetType
@@ -40,10 +37,8 @@ class Explanation(msgspec.Struct, frozen=True):
 def explained(estimator: Any, x: Features, label: Label | None) -> Explanation:
     """The largest contributions first; RefusedError for an estimator of another kind."""
     final, features = _transformed(estimator, x)
-    if isinstance(final, BatchClassifier | BatchRegressor):
-        found = _of_batch(final, features, label)
-    elif isinstance(final, ScikitClassifier | ScikitRegressor):
-        found = _of_scikit(final, features, label)
+    if hasattr(final, "contributions"):
+        found = _told_by(final, features, label)
     elif isinstance(getattr(final, "weights", None), Mapping) and hasattr(final, "intercept"):
         found = _of_linear(final, features)
     else:
@@ -57,7 +52,7 @@ def explained(estimator: Any, x: Features, label: Label | None) -> Explanation:
 def _kind(final: Any) -> str:
     if isinstance(final, BatchClassifier | BatchRegressor):
         return f"{final.name}{'' if final.is_fitted else ', which no training job has fitted yet'}"
-    if isinstance(final, ScikitClassifier | ScikitRegressor):
+    if hasattr(final, "contributions"):
         new = "" if hasattr(final.estimator, "n_features_in_") else " that has learned nothing yet"
         return f"a {type(final.estimator).__name__}{new}"
     return f"a {type(final).__name__}"
@@ -81,23 +76,13 @@ def _transformed(estimator: Any, x: Features) -> tuple[Any, dict[Any, Any]]:
     return final, features
 
 
-def _of_batch(final: BatchClassifier | BatchRegressor, x: Features, label: Label | None) -> Explanation | None:
+def _told_by(final: Any, x: Features, label: Label | None) -> Explanation | None:
+    """What an estimator in river's dress says of itself."""
     found = final.contributions(x, label)
     if found is None:
         return None
     start, parts, about = found
     return _explanation(start, parts, msgspec.UNSET if about is None else name_of(about))
-
-
-def _of_scikit(final: Any, x: Mapping[Any, Any], label: Label | None) -> Explanation | None:
-    classes: Sequence[Any] = final.classes if isinstance(final, ScikitClassifier) else ()
-    number = classes.index(label) if classes else None
-    names = final._feature_names or ()
-    found = parts_of(final.estimator, np.asarray([float(x[name]) for name in names]), number)
-    if found is None:
-        return None
-    told = msgspec.UNSET if found.about is None else name_of(classes[found.about])
-    return _explanation(found.base, dict(zip(names, found.columns.tolist(), strict=True)), told)
 
 
 def _of_linear(final: Any, x: Mapping[Any, Any]) -> Explanation:

@@ -1,10 +1,13 @@
 """Scikit-learn's estimators in river's dress, with plain Python values for labels and predictions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from river import compat
 from sklearn.base import clone, is_regressor
+
+from service.learning.scikit_contributions import parts_of
 
 __all__ = ["ScikitClassifier", "ScikitRegressor", "is_regressor"]
 
@@ -41,6 +44,12 @@ class ScikitClassifier(compat.SKL2RiverClassifier):
             raise NotImplementedError
         return super().predict_proba_one(x, **named)
 
+    def contributions(self, x: Mapping[Any, float], label: Any) -> tuple[float, Mapping[Any, float], Any] | None:
+        """The base, what each feature adds to the score, and of which class; None for what cannot be explained."""
+        number = self.classes.index(label) if self.classes else None
+        found = _parts(self, x, number)
+        return found and (*found[:2], None if found[2] is None else self.classes[found[2]])
+
 
 class ScikitRegressor(compat.SKL2RiverRegressor):
     """A regressor that has learned nothing."""
@@ -51,6 +60,20 @@ class ScikitRegressor(compat.SKL2RiverRegressor):
     def predict_one(self, x: dict[Any, Any]) -> Any:
         """The value; 0 before anything was learned."""
         return _plain(super().predict_one(x))
+
+    def contributions(self, x: Mapping[Any, float], label: Any) -> tuple[float, Mapping[Any, float], None] | None:
+        """The base, and what each feature adds to it; None for what cannot be explained."""
+        del label
+        found = _parts(self, x, None)
+        return found and (*found[:2], None)
+
+
+def _parts(
+    dressed: Any, x: Mapping[Any, float], number: int | None
+) -> tuple[float, Mapping[Any, float], int | None] | None:
+    names = dressed._feature_names or ()
+    found = parts_of(dressed.estimator, np.asarray([float(x[name]) for name in names]), number)
+    return found and (found.base, dict(zip(names, found.columns.tolist(), strict=True)), found.about)
 
 
 def _plain(value: Any) -> Any:
