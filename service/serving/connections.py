@@ -25,7 +25,7 @@ _LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n
 class _Done:
     """A request that has its answer: what comes of its body is not kept."""
 
-    response_complete = True
+    response_started = response_complete = True
     disconnected = False
     message_event = asyncio.Event()
 
@@ -112,7 +112,9 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """It is all there."""
-        self.overdue_s, self.sending = float("inf"), False
+        self.sending = False
+        answered = self.cycle is not None and self.cycle.response_complete
+        self.overdue_s = self._idle_until() if answered else float("inf")
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
@@ -124,12 +126,16 @@ class Connection(HttpToolsProtocol):
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
         elif not self.sending:
-            self.overdue_s = self.loop.time() + self.timeout_keep_alive
+            self.overdue_s = self._idle_until()
+
+    def _idle_until(self) -> float:
+        return self.loop.time() + self.timeout_keep_alive
 
     def expire(self) -> None:
         """Close, with a word where a request had begun and nothing was answered."""
-        waits = self.cycle is None or self.cycle.response_complete if self.in_head else not self.cycle.response_started
-        if self.scope is not None and self.sending and waits:
+        free = self.cycle is None or self.cycle.response_complete
+        unanswered = free if self.in_head else not self.cycle.response_started
+        if self.scope is not None and self.sending and unanswered:
             self.telemetry.answered("other", 408)
             self.transport.write(self.late)
         self.transport.close()

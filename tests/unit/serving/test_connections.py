@@ -83,12 +83,16 @@ def request(body: bytes, *more: bytes) -> bytes:
 
 
 def spoken(
-    work: Callable[[Any, Transport], Awaitable[None]], *, idle_s: int = 60, timeout_s: float = 60.0
+    work: Callable[[Any, Transport], Awaitable[None]],
+    *,
+    idle_s: int = 60,
+    timeout_s: float = 60.0,
+    concurrency: int = 10,
 ) -> Transport:
     """What was written while the work went on."""
 
     async def all_of_it() -> Transport:
-        load = Load(max_body=1000, timeout_s=timeout_s, concurrency=10)
+        load = Load(max_body=1000, timeout_s=timeout_s, concurrency=concurrency)
         telemetry = PrometheusServing(CollectorRegistry())
         echo: Any = Echo()
         app = application([Route("/echo", echo, methods=["POST"])], load=load, accounting=Accounting(telemetry, None))
@@ -159,6 +163,19 @@ def test_an_idle_client_is_left_without_a_word(monkeypatch: pytest.MonkeyPatch) 
         await transport.until_closed()
 
     assert len(spoken(work, idle_s=0).written) == 1
+
+
+@pytest.mark.parametrize("sent", [request(b"abc"), request(b"abc")[:-1]], ids=["whole", "begun"])
+def test_a_client_that_was_shed_is_not_kept(monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
+    """Whether its body comes to an end or not, it has had its answer, and is closed once it is idle or late."""
+    monkeypatch.setattr(connections, "LOOK_EVERY_S", 0.01)
+
+    async def work(connection: Connection, transport: Transport) -> None:
+        connection.data_received(sent)
+        await transport.until_closed()
+
+    (answer,) = spoken(work, idle_s=0, timeout_s=0.05, concurrency=0).written
+    assert answer.startswith(b"HTTP/1.1 429 Too Many Requests")
 
 
 @pytest.mark.parametrize("begun", [b"POST /echo HT", request(b"abc")[:-1]], ids=["head", "body"])
