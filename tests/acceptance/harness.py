@@ -44,8 +44,8 @@ PHISHING: dict[str, Any] = {
     "checkpoint": {"every": "100ms"},
 }
 
-QUICK_S = 20.0
-"""Five seconds are promised for an orderly end; here a machine may be busy."""
+QUICK_S = 5.0
+"""What is promised for an orderly end."""
 STARTED: "list[subprocess.Popen[bytes]]" = []
 
 

@@ -185,7 +185,7 @@ def test_an_empty_poll_takes_its_time(rig: Rig, topic: str) -> None:
     source.poll(timeout_s=0.2, limit=10)
     began = time.monotonic()
     assert not source.poll(timeout_s=0.3, limit=10)
-    assert 0.2 < time.monotonic() - began < 20
+    assert 0.2 < time.monotonic() - began < 2
 
 
 def test_reading_resumes_in_the_middle(rig: Rig, topic: str) -> None:
