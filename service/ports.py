@@ -411,7 +411,7 @@ class Changes(Protocol):
         ...
 
     def fall_back(self, lease: Lease, *, to_sequence: int, origin: Origin) -> None:
-        """Forget the lineage's checkpoints and journal past `to_sequence`; they will be learned again."""
+        """Set aside what the commits past `to_sequence` have written; their events will be learned again."""
         ...
 
 

@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, insert, select, update
 
 from service.domain.position import Run
 from service.domain.registry import (
@@ -20,10 +20,10 @@ from service.domain.registry import (
     VersionNumber,
 )
 from service.ports import ArtifactStore
-from service.storage import challenger_rows, job_rows, pending, rows, writes
+from service.storage import challenger_rows, job_rows, pending, rows, set_aside, writes
 from service.storage.database import Database
 from service.storage.leases import lease_values, prove
-from service.storage.tables import checkpoints, drift_signals, journals, leases, lineages, models, versions
+from service.storage.tables import checkpoints, journals, leases, lineages, models, versions
 
 ACTIONS = {
     VersionKind.ROLLBACK: "rollback",
@@ -116,15 +116,12 @@ class SqlChanges:
             writes.settled(connection, origin, "frozen" if frozen else "learning", now=now)
 
     def fall_back(self, lease: Lease, *, to_sequence: int, origin: Origin) -> None:
-        """Forget checkpoints and journal past `to_sequence`."""
+        """Set aside what the commits past `to_sequence` have written."""
         with self._database.writing() as connection:
             prove(connection, lease)
-            for table in (checkpoints, journals, drift_signals):
-                connection.execute(
-                    delete(table).where(table.c.lineage == lease.lineage, table.c.sequence > to_sequence)
-                )
-            pending.fall_back(connection, lease.lineage, to_sequence=to_sequence)
             now = self._database.now(connection)
+            set_aside.commits_after(connection, lease.lineage, to_sequence, now=now)
+            pending.fall_back(connection, lease.lineage, to_sequence=to_sequence, now=now)
             self._note(connection, lease, origin, action="fall_back", now=now)
 
     def _store_large(self, sealed: SealedState | SealedBytes | None) -> None:

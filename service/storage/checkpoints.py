@@ -27,7 +27,7 @@ from service.domain.registry import (
 )
 from service.errors import LeaseLostError
 from service.ports import ArtifactStore
-from service.storage import outbox, pending, retention, rows, signals, writes
+from service.storage import outbox, pending, retention, rows, set_aside, signals, writes
 from service.storage.artifacts import Reached
 from service.storage.database import Database
 from service.storage.leases import prove
@@ -87,6 +87,7 @@ class SqlCheckpoints:
                 retention.thin(connection, lineage, now=now, keep_scores=keep_scores)
                 for lineage in retention.in_charge_of(connection, lease.lineage)
             )
+            set_aside.forget_old(connection, now=now)
             orphans = retention.orphans(connection, now=now)
             connection.execute(delete(artifacts).where(artifacts.c.digest.in_(orphans)))
         for digest in [*orphans, *self._strays()]:

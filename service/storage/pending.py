@@ -5,6 +5,7 @@ A row that was resolved stays for a few commits: whoever falls back to a checkpo
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, select, text, update
@@ -12,7 +13,7 @@ from sqlalchemy import Connection, delete, func, select, text, update
 from service.domain.pending import WaitingRow, WaitingRows
 from service.domain.registry import Lease, LineageId, SealedBytes
 from service.ports import ArtifactStore
-from service.storage import writes
+from service.storage import set_aside, writes
 from service.storage.database import Database
 from service.storage.leases import prove
 from service.storage.tables import checkpoints, lineages, pending
@@ -112,12 +113,13 @@ def write(connection: Connection, lineage: LineageId, sequence: int, rows: Waiti
     connection.execute(delete(pending).where(pending.c.pool == pool, pending.c.ts < rows.border_ms))
 
 
-def fall_back(connection: Connection, lineage: LineageId, *, to_sequence: int) -> None:
-    """As it was at that commit; what was resolved more than a few commits after it is gone."""
+def fall_back(connection: Connection, lineage: LineageId, *, to_sequence: int, now: datetime) -> None:
+    """Make the set what it was at that commit; what was resolved more than a few commits after it is gone."""
     pool = pool_of(connection, lineage)
-    of_pool = pending.c.pool == pool
-    connection.execute(delete(pending).where(of_pool, pending.c.lineage == lineage, pending.c.created > to_sequence))
-    connection.execute(update(pending).where(of_pool, pending.c.resolved > to_sequence).values(resolved=None))
+    set_aside.waiting_after(connection, lineage, to_sequence, pool=pool, now=now)
+    connection.execute(
+        update(pending).where(pending.c.pool == pool, pending.c.resolved > to_sequence).values(resolved=None)
+    )
 
 
 def inherit(connection: Connection, lineage: LineageId, *, of: LineageId) -> None:

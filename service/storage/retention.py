@@ -9,6 +9,7 @@ from service.domain.ladder import kept, leading
 from service.domain.position import merged
 from service.domain.registry import LineageId, Role
 from service.storage import rows
+from service.storage.set_aside_tables import set_aside_checkpoints
 from service.storage.tables import artifacts, checkpoints, journals, lineages, versions
 
 ORPHAN_GRACE = timedelta(minutes=10)
@@ -40,6 +41,10 @@ def orphans(connection: Connection, *, now: datetime) -> Sequence[str]:
         artifacts.c.created_at < now - ORPHAN_GRACE,
         artifacts.c.digest.not_in(select(checkpoints.c.digest)),
         artifacts.c.digest.not_in(select(checkpoints.c.waiting).where(checkpoints.c.waiting.is_not(None))),
+        artifacts.c.digest.not_in(select(set_aside_checkpoints.c.digest)),
+        artifacts.c.digest.not_in(
+            select(set_aside_checkpoints.c.waiting).where(set_aside_checkpoints.c.waiting.is_not(None))
+        ),
         artifacts.c.digest.not_in(select(versions.c.digest)),
         artifacts.c.digest.not_in(select(versions.c.waiting).where(versions.c.waiting.is_not(None))),
     )

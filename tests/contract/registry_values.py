@@ -118,11 +118,11 @@ def totals(registry: Registry) -> dict[str, int]:
     return {name: count(registry, name) for name in tables.metadata.tables}
 
 
-def aged(registry: Registry, name: str, by: timedelta) -> None:
+def aged(registry: Registry, name: str, by: timedelta, *, column: str = "created_at") -> None:
     """Make all rows of a table older than they are."""
     table = tables.metadata.tables[name]
     key = next(iter(table.primary_key.columns))
     with registry.database.writing() as connection:
         for row in connection.execute(select(table)).all():
-            at = {"created_at": row.created_at - by}
+            at = {column: row._mapping[column] - by}
             connection.execute(update(table).where(key == row._mapping[key.name]).values(at))

@@ -249,8 +249,11 @@ class TestThinning:
         registry.checkpoints.commit(commit(lease, 2))
         registry.changes.fall_back(lease, to_sequence=0, origin=Origin("learner"))
         registry.checkpoints.thin(lease, keep_scores_s=1e9)
-        assert registry.history.artifact(digest(large)) == large
         aged(registry, "artifacts", timedelta(minutes=11))
+        registry.checkpoints.thin(lease, keep_scores_s=1e9)
+        assert registry.history.artifact(digest(large)) == large, "what is set aside keeps its artifact"
+        for table in ("checkpoints", "journals", "drift_signals", "pending"):
+            aged(registry, f"set_aside_{table}", timedelta(days=31), column="set_aside_at")
         registry.checkpoints.thin(lease, keep_scores_s=1e9)
         assert not (tmp_path / "artifacts" / digest(large)[:2] / digest(large)).exists()
         with pytest.raises(NotFoundError):
