@@ -17,7 +17,8 @@ HeadraceError
 ├── ArtifactError           stored bytes that cannot be trusted or read
 │   ├── UnsignedError
 │   ├── TamperedError
-│   └── ForbiddenClassError
+│   └── OtherReleaseError   whole, but of a form that this release does not know; refused, too (exit 3)
+│       └── ForbiddenClassError
 ├── TrainingDataError       history that cannot be trained on as it was asked for
 │   └── LeakError           the same content or group in two parts that must not share any
 ├── RecordTooLargeError     a record that the stream does not take
@@ -99,7 +100,14 @@ class TamperedError(ArtifactError):
     """The digest or the signature does not fit the bytes."""
 
 
-class ForbiddenClassError(ArtifactError):
+class OtherReleaseError(ArtifactError, RefusedError):
+    """Bytes as they were sealed, of a form that this release does not know: another one wrote them.
+
+    Nothing may be given up because of it: the release that wrote them opens them.
+    """
+
+
+class ForbiddenClassError(OtherReleaseError):
     """The artifact names something that the allow-list does not hold."""
 
 

@@ -64,29 +64,28 @@ def _kind(code: str) -> np.dtype[Any]:
     return np.dtype(code)
 
 
-def _array_parts(value: npt.NDArray[Any]) -> tuple[Any, ...]:
+def array_parts(value: npt.NDArray[Any]) -> tuple[Any, ...]:
+    """Return the arguments of `array` that give this one; ArtifactError for one that no artifact may hold."""
     _kind(value.dtype.str)
     order: Literal["F", "C"] = "F" if value.flags.f_contiguous and not value.flags.c_contiguous else "C"
     data = value.ravel(order).tolist() if value.dtype.hasobject else value.tobytes(order)
-    return array, (value.dtype.str, value.shape, order, data)
+    return value.dtype.str, value.shape, order, data
 
 
-def _scalar_parts(value: np.generic) -> tuple[Any, ...]:
-    return scalar, (value.dtype.str, value.tobytes())
+def scalar_parts(value: np.generic) -> tuple[Any, ...]:
+    """Return the arguments of `scalar`."""
+    return value.dtype.str, value.tobytes()
 
 
-def _generator_parts(value: np.random.Generator) -> tuple[Any, ...]:
-    return generator, (value.bit_generator.state,)
+def generator_parts(value: np.random.Generator) -> tuple[Any, ...]:
+    """Return the arguments of `generator`."""
+    return (value.bit_generator.state,)
 
 
-def _random_state_parts(value: np.random.RandomState) -> tuple[Any, ...]:
-    return random_state, (value.get_state(legacy=False),)
+def random_state_parts(value: np.random.RandomState) -> tuple[Any, ...]:
+    """Return the arguments of `random_state`."""
+    return (value.get_state(legacy=False),)
 
 
-REDUCERS: Mapping[type, Callable[[Any], tuple[Any, ...]]] = {
-    np.ndarray: _array_parts,
-    np.random.Generator: _generator_parts,
-    np.random.RandomState: _random_state_parts,
-    **{kind: _scalar_parts for kind in set(np.sctypeDict.values()) if kind not in {np.object_, np.void}},
-}
-"""How each type is written."""
+SCALARS = frozenset(set(np.sctypeDict.values()) - {np.object_, np.void})
+"""NumPy's types of single values."""

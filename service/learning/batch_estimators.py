@@ -13,7 +13,7 @@ import polars as pl
 from river import base
 
 from service.errors import EstimatorError
-from service.learning import batch_catalogue, batch_models
+from service.learning import batch_catalogue, batch_models, pickled
 from service.learning.batch_fit import fitted
 from service.learning.batch_models import BatchModel
 from service.learning.feature_table import FeatureTable, Matrix
@@ -50,6 +50,10 @@ class _Frozen:
         if include_attributes:
             made.__setstate__(self.__getstate__())
         return made
+
+    def __reduce__(self) -> Any:
+        """Return how pickle writes it: without the name of this module."""
+        return pickled.reduced(self)
 
     def __getstate__(self) -> dict[str, Any]:
         """Plain values, and the model in its own format."""

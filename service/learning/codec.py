@@ -15,10 +15,8 @@ from typing import Any, Self
 import river
 from river.optim import initializers
 
-from service.errors import ArtifactError, EnvironmentChangedError, ForbiddenClassError
-from service.learning import catalogue
-from service.learning.arrays import REDUCERS
-from service.learning.search_trees import NODES, flattened
+from service.errors import ArtifactError, EnvironmentChangedError, ForbiddenClassError, OtherReleaseError
+from service.learning import catalogue, pickled
 from service.learning.untouched import Untouched
 
 _PLAIN = {
@@ -42,13 +40,8 @@ _PLAIN = {
     ("datetime", "timezone"),
     ("random", "Random"),
     ("statistics", "NormalDist"),
-    *(("service.learning.arrays", name) for name in ("array", "scalar", "random_state", "generator")),
 }
 _SCIKIT = {
-    ("service.learning.scikit", "ScikitClassifier"),
-    ("service.learning.scikit", "ScikitRegressor"),
-    ("service.learning.batch_estimators", "BatchClassifier"),
-    ("service.learning.batch_estimators", "BatchRegressor"),
     ("sklearn.neural_network._stochastic_optimizers", "AdamOptimizer"),
     ("sklearn.neural_network._stochastic_optimizers", "SGDOptimizer"),
     ("sklearn.preprocessing._label", "LabelBinarizer"),
@@ -104,7 +97,6 @@ _FUNCTIONS = frozenset(
         ("river.feature_extraction.vectorize", "strip_accents_unicode"),
         ("river.feature_extraction.vectorize", "tokenize_using_regex_pattern"),
         ("re", "_compile"),
-        ("service.learning.search_trees", "grown"),
         ("river.metrics.mutual_info", "_average_arithmetic"),
         ("copy", "deepcopy"),
     }
@@ -138,7 +130,7 @@ def loads(data: bytes, *, extra: frozenset[tuple[str, str]] = frozenset()) -> An
     untouched = Untouched()
     try:
         return _Reader(io.BytesIO(data), extra, untouched).load()
-    except (ForbiddenClassError, EnvironmentChangedError, KeyboardInterrupt, SystemExit, MemoryError):
+    except (OtherReleaseError, EnvironmentChangedError, KeyboardInterrupt, SystemExit, MemoryError):
         raise
     except BaseException as error:  # a panic of compiled code is no Exception
         msg = (
@@ -204,11 +196,11 @@ def _compiled() -> frozenset[tuple[str, str]]:
 
 
 class _Writer(pickle.Pickler):
-    """Writes search trees of any depth."""
+    """Writes search trees of any depth, and our own names as `pickled` has them."""
 
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file, protocol=5)
-        self.dispatch_table = {**copyreg.dispatch_table, **dict.fromkeys(NODES, flattened), **REDUCERS}
+        self.dispatch_table = {**copyreg.dispatch_table, **pickled.REDUCERS}
 
 
 class _Reader(pickle.Unpickler):
@@ -234,6 +226,10 @@ class _Reader(pickle.Unpickler):
     def _found(self, wanted: tuple[str, str]) -> Any:
         if wanted in _STAND_INS:
             return _STAND_INS[wanted]
+        if wanted in pickled.FUNCTIONS:
+            return pickled.FUNCTIONS[wanted]
+        if wanted in pickled.OLD_NAMES:
+            return pickled.OLD_NAMES[wanted]()
         if is_allowed(*wanted) or wanted in self._extra or wanted in _METHODS or wanted in _FUNCTIONS:
             return super().find_class(*wanted)
         raise _forbidden(".".join(wanted))

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from service.domain.specification import ModelSpec
-from service.errors import ArtifactError
+from service.errors import ArtifactError, OtherReleaseError
 from service.learning import codec
 from service.learning.monitors import Batch, Monitors
 
@@ -58,13 +58,16 @@ def encoded(*, objects: dict[str, Any], **parts: Any) -> bytes:
 
 
 def opened(state: bytes) -> dict[str, Any]:
-    """Its parts by name; ArtifactError for what is no state."""
+    """Return its parts by name; ArtifactError for what is no state, OtherReleaseError for another format."""
     try:
         data: dict[str, Any] = msgspec.msgpack.decode(state)
     except msgspec.DecodeError as error:
         msg = f"found {len(state)} bytes that are no lineage state ({error}); run `headrace registry verify`"
         raise ArtifactError(msg) from error
     if data.get("format") != FORMAT:
-        msg = f"found state format {data.get('format')!r}, expected {FORMAT}; upgrade headrace or rebuild the model"
-        raise ArtifactError(msg)
+        msg = (
+            f"found state format {data.get('format')!r}, expected {FORMAT}: another release wrote it; start "
+            "that one, or rebuild the model"
+        )
+        raise OtherReleaseError(msg)
     return data

@@ -7,6 +7,7 @@ import numpy as np
 from river import compat
 from sklearn.base import clone, is_regressor
 
+from service.learning import pickled
 from service.learning.scikit_contributions import parts_of
 
 __all__ = ["ScikitClassifier", "ScikitRegressor", "is_regressor"]
@@ -17,6 +18,10 @@ class ScikitClassifier(compat.SKL2RiverClassifier):
 
     def __init__(self, estimator: Any, classes: Sequence[str | int]) -> None:
         super().__init__(clone(estimator), sorted(classes))
+
+    def __reduce__(self) -> Any:
+        """Return how pickle writes it: without the name of this module."""
+        return pickled.reduced(self)
 
     def learn_one(self, x: dict[Any, Any], y: Any) -> None:
         """Learn one event; ValueError for a label that is no class, which some estimators would overlook."""
@@ -56,6 +61,10 @@ class ScikitRegressor(compat.SKL2RiverRegressor):
 
     def __init__(self, estimator: Any) -> None:
         super().__init__(clone(estimator))
+
+    def __reduce__(self) -> Any:
+        """Return how pickle writes it: without the name of this module."""
+        return pickled.reduced(self)
 
     def predict_one(self, x: dict[Any, Any]) -> Any:
         """The value; 0 before anything was learned."""

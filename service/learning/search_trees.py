@@ -4,7 +4,7 @@ The default splitter of a regression tree keeps one node a value, so that a few 
 stamps are a chain of as many nodes, and pickling it node in node ends in a RecursionError.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 from river.tree.splitter.ebst_splitter import EBSTNode
@@ -18,14 +18,14 @@ _CHILDREN = ("_left", "_right")
 Row: TypeAlias = tuple[Sequence[Any], int | None, int | None]
 
 
-def flattened(root: Any) -> tuple[Callable[..., Any], tuple[str, list[Row]]]:
-    """How pickle is to write the tree below a node: every node's values and the places of its children."""
+def flattened(root: Any) -> tuple[str, list[Row]]:
+    """Return the arguments of `grown`: the kind of node, and every node's values and the places of its children."""
     nodes = [root]
     rows: list[Row] = []
     for node in nodes:
         left, right = (_placed(child, nodes) for child in (node._left, node._right))
         rows.append(([getattr(node, name) for name in _values(type(node))], left, right))
-    return grown, (type(root).__name__, rows)
+    return type(root).__name__, rows
 
 
 def grown(name: str, rows: Sequence[Row]) -> Any:

@@ -1,0 +1,102 @@
+"""The names of Headrace that stand in pickles, and the only module that they may name.
+
+A pickle holds `service.learning.pickled` and the name of a function below for as long as there are artifacts: this
+module is never moved and none of these functions is renamed, wherever the code behind them goes. `OLD_NAMES` is what
+releases before this module wrote; the names in it stay as they are, too.
+"""
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from service.errors import OtherReleaseError
+from service.learning import arrays, search_trees
+
+_PLACES: Mapping[str, str] = {
+    "ScikitClassifier": "service.learning.scikit",
+    "ScikitRegressor": "service.learning.scikit",
+    "BatchClassifier": "service.learning.batch_estimators",
+    "BatchRegressor": "service.learning.batch_estimators",
+}
+"""Where each class of ours is now; loaded when one is opened, because scikit-learn takes longer than all else."""
+
+
+def array(code: str, shape: Sequence[int], order: str, data: Any) -> Any:
+    """Return the NumPy array with these bytes, or with these items where it holds objects."""
+    return arrays.array(code, shape, order, data)
+
+
+def scalar(code: str, data: bytes) -> Any:
+    """Return NumPy's own number, string or time."""
+    return arrays.scalar(code, data)
+
+
+def random_state(state: Mapping[str, Any]) -> Any:
+    """Return NumPy's old generator of random numbers, as it was."""
+    return arrays.random_state(state)
+
+
+def generator(state: Mapping[str, Any]) -> Any:
+    """Return NumPy's new generator of random numbers, as it was."""
+    return arrays.generator(state)
+
+
+def grown(name: str, rows: Sequence[search_trees.Row]) -> Any:
+    """Return the search tree of river that was flattened."""
+    return search_trees.grown(name, rows)
+
+
+def estimator(kind: str) -> Any:
+    """Return a blank estimator of ours, whose state follows in the pickle; OtherReleaseError for an unlisted kind."""
+    found = class_of(kind)
+    return found.__new__(found)
+
+
+def class_of(kind: str) -> Any:
+    """Return the class of this name; OtherReleaseError where it is not listed."""
+    if kind not in _PLACES:
+        known = ", ".join(_PLACES)
+        msg = f"found an estimator of the kind {kind!r:.80}, expected one of {known}; run `headrace registry verify`"
+        raise OtherReleaseError(msg)
+    return getattr(importlib.import_module(_PLACES[kind]), kind)
+
+
+def reduced(instance: Any) -> tuple[Any, ...]:
+    """Return how pickle is to write an estimator of ours: by its kind instead of its module."""
+    return estimator, (type(instance).__name__,), instance.__getstate__()
+
+
+NAME = "service.learning.pickled"
+FUNCTIONS: Mapping[tuple[str, str], Callable[..., Any]] = {
+    (NAME, one.__name__): one for one in (array, scalar, random_state, generator, grown, estimator)
+}
+"""What stands in pickles now."""
+
+OLD_NAMES: Mapping[tuple[str, str], Callable[[], Any]] = {
+    ("service.learning.arrays", "array"): lambda: array,
+    ("service.learning.arrays", "scalar"): lambda: scalar,
+    ("service.learning.arrays", "random_state"): lambda: random_state,
+    ("service.learning.arrays", "generator"): lambda: generator,
+    ("service.learning.search_trees", "grown"): lambda: grown,
+    ("service.learning.scikit", "ScikitClassifier"): lambda: class_of("ScikitClassifier"),
+    ("service.learning.scikit", "ScikitRegressor"): lambda: class_of("ScikitRegressor"),
+    ("service.learning.batch_estimators", "BatchClassifier"): lambda: class_of("BatchClassifier"),
+    ("service.learning.batch_estimators", "BatchRegressor"): lambda: class_of("BatchRegressor"),
+}
+"""What stood in pickles up to the registry's revision 0009, and what it means; no module of such a name is imported."""
+
+
+def _by(function: Callable[..., Any], parts: Callable[[Any], tuple[Any, ...]]) -> Callable[[Any], tuple[Any, ...]]:
+    return lambda value: (function, parts(value))
+
+
+REDUCERS: Mapping[type, Callable[[Any], tuple[Any, ...]]] = {
+    **{kind: _by(scalar, arrays.scalar_parts) for kind in arrays.SCALARS},
+    np.ndarray: _by(array, arrays.array_parts),
+    np.random.Generator: _by(generator, arrays.generator_parts),
+    np.random.RandomState: _by(random_state, arrays.random_state_parts),
+    **dict.fromkeys(search_trees.NODES, _by(grown, search_trees.flattened)),
+}
+"""How each type that is not ours is written."""
