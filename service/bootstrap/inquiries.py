@@ -8,15 +8,13 @@ from pathlib import Path
 
 import structlog
 
-from service.bootstrap import spec_of
+from service.bootstrap import children, spec_of
 from service.config import Settings, load
 from service.domain.specification import ModelSpec
 from service.errors import ConfigurationError
 from service.scheduling.inquiries import Inquiries, Terms
 
 _log = structlog.get_logger(__name__)
-
-CHILD = "service.cli.inquiring"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,4 +51,4 @@ def settings_in(file: Path) -> Settings:
 
 def _command(file: Path, folder: Path) -> Sequence[str]:
     given = ("--config", str(file), "--folder", str(folder), "--server", str(os.getpid()))
-    return [sys.executable, "-m", CHILD, *given]
+    return [sys.executable, "-m", children.INQUIRY, *given]

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from service.bootstrap import App
+from service.bootstrap import App, children
 from service.config import Settings
 from service.domain.challenging import Challenger
 from service.domain.jobs import Job, Trainer
@@ -22,9 +22,6 @@ from service.scheduling.crew import Crew, Workplace
 from service.scheduling.runners import Runners, Track
 from service.scheduling.trainer import TrainerLoop, TrainOptions
 from service.storage.holder import Holder
-
-CHILD = "service.cli.training"
-CHALLENGER = "service.cli.challenging"
 
 
 def trainer_loop(app: App, file: Path, *, stop: threading.Event, nonce: str, wait_for_lease: bool) -> TrainerLoop:
@@ -85,9 +82,9 @@ def surviving_session(process: str) -> int | None:
 
 def _command(file: Path, job: Job, words: int) -> Sequence[str]:
     given = ("--config", str(file), "--job", str(job.id), "--words", str(words), "--trainer", str(os.getpid()))
-    return [sys.executable, "-m", CHILD, *given]
+    return [sys.executable, "-m", children.TRAINING_JOB, *given]
 
 
 def _challenge(file: Path, challenger: Challenger, words: int) -> Sequence[str]:
     which = ("--config", str(file), "--model", challenger.model, "--lineage", str(challenger.lineage))
-    return [sys.executable, "-m", CHALLENGER, *which, "--words", str(words), "--trainer", str(os.getpid())]
+    return [sys.executable, "-m", children.CHALLENGER, *which, "--words", str(words), "--trainer", str(os.getpid())]
