@@ -1,4 +1,9 @@
-"""From the registry back to a learner: the newest checkpoint that can be trusted."""
+"""From the registry back to a learner: the newest checkpoint that can be trusted.
+
+Learning goes back to an older checkpoint only where the newest is proved to be spoilt: its bytes are missing, or have
+another digest than the registry says, or no signature of this key covers them. What is whole and cannot be opened is of
+another release; that is refused, and nothing is given up for it.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,12 +13,22 @@ import structlog
 from service.domain.position import Position
 from service.domain.registry import Json, Lease, Lineage, LineageId, Origin, Role, Version
 from service.domain.specification import ModelSpec
-from service.errors import ArtifactError, EnvironmentChangedError, NotFoundError
+from service.errors import (
+    ArtifactError,
+    EnvironmentChangedError,
+    NotFoundError,
+    OtherReleaseError,
+    TamperedError,
+    UnsignedError,
+)
 from service.learning.learner import Learner
 from service.operations.services import Services
 from service.operations.voices import voices
 
 _log = structlog.get_logger(__name__)
+
+SPOILT = (NotFoundError, TamperedError, UnsignedError)
+"""What proves that a checkpoint's bytes are not those that were committed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,20 +89,22 @@ def require_readable(services: Services, spec: Json, state: bytes) -> None:
 
 
 def recover(services: Services, lineage: Lineage, *, lease: Lease) -> Recovered:
-    """Open checkpoints newest first; a bad one is reported, and learning goes back to the one before."""
+    """Return a learner of the newest checkpoint that is not spoilt; what is newer is reported and set aside.
+
+    EnvironmentChangedError or OtherReleaseError for one that is whole and that this release cannot open, ArtifactError
+    where no checkpoint is left.
+    """
     spec = spec_of(services, lineage)
-    allowed = services.build(spec)[1]
-    own = voices(services, lineage) if spec.log_predictions else ()
     bad: list[str] = []
     for checkpoint in services.checkpoints.newest_first(lineage.id):
         try:
             opened = services.sealer.open(services.history.artifact(checkpoint.digest))
-            require_environment(services, spec.name, made=opened.environment)
-            learner = Learner(spec, opened.payload, allowed=allowed, own=own)
-        except (ArtifactError, NotFoundError) as error:
+        except SPOILT as error:
             _log.warning("checkpoint_unreadable", model=spec.name, sequence=checkpoint.sequence, error=str(error))
             bad.append(str(error))
             continue
+        require_environment(services, spec.name, made=opened.environment)
+        learner = _learner(services, lineage, spec, opened.payload)
         if bad:
             reason = f"checkpoints after {checkpoint.sequence} cannot be read: {bad[0]}"
             services.changes.fall_back(lease, to_sequence=checkpoint.sequence, origin=Origin("learner", reason=reason))
@@ -98,3 +115,17 @@ def recover(services: Services, lineage: Lineage, *, lease: Lease) -> Recovered:
         "run `headrace registry verify`, or begin anew with `headrace learn --fresh`"
     )
     raise ArtifactError(msg)
+
+
+def _learner(services: Services, lineage: Lineage, spec: ModelSpec, state: bytes) -> Learner:
+    """Return a learner of a state whose signature holds; OtherReleaseError where it cannot be opened even so."""
+    own = voices(services, lineage) if spec.log_predictions else ()
+    try:
+        return Learner(spec, state, allowed=services.build(spec)[1], own=own)
+    except ArtifactError as error:
+        msg = (
+            f"found the newest checkpoint of {spec.name} whole, and not to be opened by this release: {error}. Nothing "
+            "was changed. Start the release of Headrace that wrote it; `headrace registry verify` lists all of "
+            f"that kind, and `headrace model rollback {spec.name} --mode replay` rebuilds the model from its history"
+        )
+        raise OtherReleaseError(msg) from error

@@ -48,6 +48,7 @@ KINDS: Mapping[type[HeadraceError], Kind] = {
     errors.PositionError: Kind(409, "position", "The stream does not hold the position"),
     errors.NotFoundError: Kind(404, "not-found", "It does not exist"),
     errors.ConflictingKeyError: Kind(422, "key-reused", "The idempotency key was used for another request"),
+    errors.OtherReleaseError: Kind(409, "other-release", "Another release has written the state"),
     errors.ArtifactError: Kind(500, "artifact", "A stored state cannot be read"),
     errors.TrainingDataError: Kind(422, "training-data", "The history cannot be trained on"),
     errors.UnavailableError: Kind(503, "unavailable", "The database or the broker cannot be reached"),

@@ -1,4 +1,10 @@
-"""Sealed states: compressed, and covered by an HMAC with their model, lineage and position."""
+"""Sealed states: compressed, and covered by an HMAC with their format, model, lineage and position.
+
+The magic never changes: bytes that begin otherwise were not sealed by any release. What may change is the format in the
+header, which stands under the signature. Format 1 has no number there, and its `environment` is the packages' versions.
+Releases that know only that one fall back from what they cannot read, but not from another river: so from format 2 on
+`environment` tells them of one that nobody has, and the versions are called `packages`.
+"""
 
 import hashlib
 import hmac
@@ -14,10 +20,12 @@ from typing import Any
 import msgspec
 
 from service.domain.position import Position
-from service.errors import ConfigurationError, TamperedError, UnsignedError
+from service.errors import ConfigurationError, OtherReleaseError, TamperedError, UnsignedError
 
 MAGIC = b"HRA1"
 MAC_BYTES = 32
+FORMAT = 2
+OLD_READERS = {"river": f"of a newer Headrace (artifact format {FORMAT})"}
 HELP = "run `headrace registry verify`; a version whose artifact is lost can be rolled back to another"
 
 
@@ -31,7 +39,7 @@ class OpenedArtifact:
     @property
     def environment(self) -> Mapping[str, str]:
         """Package versions where it was sealed."""
-        found: Mapping[str, str] = self.header.get("environment", {})
+        found: Mapping[str, str] = self.header.get("packages", self.header.get("environment", {}))
         return found
 
 
@@ -45,13 +53,23 @@ class Signer:
     def seal(self, payload: bytes, *, model: str, lineage: str, position: Position) -> bytes:
         """Magic, MAC, header length, header, compressed payload."""
         header = msgspec.msgpack.encode(
-            {"model": model, "lineage": lineage, "position": position.to_json(), "environment": self._environment}
+            {
+                "format": FORMAT,
+                "model": model,
+                "lineage": lineage,
+                "position": position.to_json(),
+                "packages": self._environment,
+                "environment": OLD_READERS,
+            }
         )
         body = len(header).to_bytes(4, "big") + header + zlib.compress(payload, 1)
         return MAGIC + self._mac(body) + body
 
     def open(self, sealed: bytes) -> OpenedArtifact:
-        """UnsignedError or TamperedError; nothing is decoded before the signature holds."""
+        """Return what was sealed; UnsignedError, TamperedError, or OtherReleaseError for a format that is not known.
+
+        Nothing is decoded before the signature holds.
+        """
         if not sealed.startswith(MAGIC) or len(sealed) < len(MAGIC) + MAC_BYTES + 4:
             msg = f"found an artifact of {len(sealed)} bytes without a signature, expected one sealed here; {HELP}"
             raise UnsignedError(msg)
@@ -62,9 +80,7 @@ class Signer:
                 f"storage.key_file; {HELP}"
             )
             raise TamperedError(msg)
-        length = int.from_bytes(body[:4], "big")
-        header = msgspec.msgpack.decode(body[4 : 4 + length])
-        return OpenedArtifact(header, zlib.decompress(body[4 + length :]))
+        return _unpacked(body)
 
     def digest(self, sealed: bytes) -> str:
         """SHA-256, in hexadecimal."""
@@ -72,6 +88,23 @@ class Signer:
 
     def _mac(self, body: bytes) -> bytes:
         return hmac.digest(self._key, body, "sha256")
+
+
+def _unpacked(body: bytes) -> OpenedArtifact:
+    """Return header and payload; what holds a good signature and cannot be read is of another release."""
+    length = int.from_bytes(body[:4], "big")
+    try:
+        header = msgspec.msgpack.decode(body[4 : 4 + length], type=dict[str, Any])
+        found = header.get("format", 1)
+        if found in range(1, FORMAT + 1):
+            return OpenedArtifact(header, zlib.decompress(body[4 + length :]))
+    except (msgspec.DecodeError, zlib.error) as error:
+        found = f"that cannot be read ({error})"
+    msg = (
+        f"found an artifact of format {found}, expected 1 to {FORMAT}: another release of Headrace sealed it. Start "
+        "that release again, or upgrade this one; `headrace registry verify` lists all of them"
+    )
+    raise OtherReleaseError(msg)
 
 
 def create_key(path: Path) -> None:

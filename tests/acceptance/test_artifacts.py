@@ -1,6 +1,7 @@
-"""Promise 5: what was altered, is unsigned, or names what is not allowed is never opened, and costs no event."""
+"""What was altered, is unsigned, or names what is not allowed is never opened, and costs no event."""
 
 import hashlib
+import hmac
 import pickle
 import shutil
 from collections.abc import Callable
@@ -14,7 +15,8 @@ from sqlalchemy import insert, select, update
 from service.bootstrap import App
 from service.domain.position import merged
 from service.domain.registry import Checkpoint
-from service.storage.signing import Signer
+from service.storage.schema import metadata
+from service.storage.signing import MAGIC, Signer, load_key
 from service.storage.tables import artifacts, checkpoints
 from tests.acceptance.harness import PHISHING, Deployment, State, phishing_events
 
@@ -127,6 +129,8 @@ def test_a_tampered_checkpoint(learned: Deployment, calm: State) -> None:
         entry = app.registry.history.audit("phishing")[-1]
     assert (entry.action, entry.actor) == ("fall_back", "learner")
     assert "cannot be read" in entry.reason
+    aside = rows(learned)["set_aside_checkpoints"]
+    assert [one.sequence for one in aside] == [int(name.split()[2])]
 
 
 def unsigned(marker: Path) -> Forge:
@@ -155,24 +159,82 @@ def correctly_sealed(marker: Path) -> Forge:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("forged", "says"),
-    [(unsigned, "without a signature"), (of_another_key, "another key"), (correctly_sealed, "posix.system")],
-)
+@pytest.mark.parametrize(("forged", "says"), [(unsigned, "without a signature"), (of_another_key, "another key")])
 def test_a_forged_checkpoint(
     learned: Deployment, calm: State, tmp_path: Path, forged: Callable[[Path], Forge], says: str
 ) -> None:
     """It is refused with what to do, nothing of it runs, and the learner goes on from the one before."""
     marker = tmp_path / "ran"
     name = put_in_place(learned, forged(marker))
-    if forged is not correctly_sealed:
-        verified = learned.command("registry", "verify", check=False)
-        assert verified.returncode == 1
-        assert name in verified.stdout
+    verified = learned.command("registry", "verify", check=False)
+    assert verified.returncode == 1
+    assert name in verified.stdout
     done = learned.command("learn", "--until-end")
     assert says in done.stderr
     assert "headrace registry verify" in done.stderr
     assert not marker.exists()
+    require_as_calm(learned, calm)
+
+
+def of_a_later_format(_marker: Path) -> Forge:
+    """Sealed with the deployment's own key, with a number that this release does not know."""
+
+    def forge(app: App, checkpoint: Checkpoint) -> bytes:
+        body = msgspec.msgpack.encode({"format": 99})
+        whole = len(body).to_bytes(4, "big") + body + b"in a way of its own"
+        return MAGIC + hmac.digest(load_key(app.settings.storage.key_file), whole, "sha256") + whole
+
+    return forge
+
+
+def of_a_later_state(_marker: Path) -> Forge:
+    """Sealed as it should be, but the state in it has a format that this release does not know."""
+
+    def forge(app: App, checkpoint: Checkpoint) -> bytes:
+        state = msgspec.msgpack.encode({"format": 99})
+        return app.registry.signer.seal(state, model="phishing", lineage="1", position=checkpoint.position)
+
+    return forge
+
+
+def rows(deployment: Deployment) -> dict[str, list[Any]]:
+    """All rows of the registry but those that tell of starts and leases."""
+    with deployment.app() as app, app.registry.database.reading() as connection:
+        kept = [table for table in metadata.sorted_tables if table.name not in {"leases", "lineages"}]
+        return {table.name: list(connection.execute(select(table)).all()) for table in kept}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("forged", "says"),
+    [
+        (correctly_sealed, "posix.system"),
+        (of_a_later_format, "format 99"),
+        (of_a_later_state, "state format 99"),
+    ],
+)
+def test_a_checkpoint_of_another_release(
+    learned: Deployment, calm: State, tmp_path: Path, forged: Callable[[Path], Forge], says: str
+) -> None:
+    """What is sealed well and cannot be opened is refused with exit 3, runs nothing, and no row is given up for it."""
+    whole = rows(learned)
+    with learned.app() as app:
+        digest = newest(app).digest
+    marker = tmp_path / "ran"
+    put_in_place(learned, forged(marker))
+    before = rows(learned)
+    for _ in range(2):
+        done = learned.command("learn", "--until-end", check=False)
+        assert done.returncode == 3, done.stderr
+        assert says in done.stderr
+        assert "headrace registry verify" in done.stderr
+    assert learned.command("registry", "verify", check=False).returncode == 1
+    assert not marker.exists()
+    assert rows(learned) == before
+    with learned.app() as app, app.registry.database.writing() as connection:
+        connection.execute(update(checkpoints).where(checkpoints.c.id == newest(app).id).values(digest=digest))
+    assert rows(learned)["checkpoints"] == whole["checkpoints"]
+    learned.command("learn", "--until-end")
     require_as_calm(learned, calm)
 
 

@@ -1,19 +1,24 @@
 """Sealed states, and the key."""
 
 import hashlib
+import hmac
 import stat
+import zlib
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.domain.events import TopicPartition
 from service.domain.position import Position
-from service.errors import ArtifactError, ConfigurationError, TamperedError, UnsignedError
-from service.storage.signing import MAGIC, Signer, create_key, load_key
+from service.errors import ArtifactError, ConfigurationError, OtherReleaseError, TamperedError, UnsignedError
+from service.storage.signing import FORMAT, MAGIC, Signer, create_key, load_key
 
 KEY = b"k" * 32
+RIVER = "0.26.1"
 POSITION = Position({TopicPartition("t", 0): 7})
 SIGNER = Signer(KEY, environment={"river": "0.26.1"})
 
@@ -73,6 +78,45 @@ def test_another_key_is_refused() -> None:
     other = Signer(b"o" * 32).seal(b"x", model="phishing", lineage="3", position=POSITION)
     with pytest.raises(TamperedError, match="another key"):
         SIGNER.open(other)
+
+
+def with_header(header: Any, body: bytes) -> bytes:
+    """What another release could have sealed with the same key."""
+    packed = msgspec.msgpack.encode(header)
+    whole = len(packed).to_bytes(4, "big") + packed + body
+    return MAGIC + hmac.digest(KEY, whole, "sha256") + whole
+
+
+def test_the_first_format_is_read() -> None:
+    """An artifact without a format's number is of the first one, whose `environment` is the packages' versions."""
+    header = {"model": "phishing", "lineage": "3", "position": POSITION.to_json(), "environment": {"river": "0.26.1"}}
+    opened = SIGNER.open(with_header(header, zlib.compress(b"state")))
+    assert (opened.payload, opened.environment) == (b"state", {"river": "0.26.1"})
+
+
+@pytest.mark.parametrize(
+    ("header", "body"),
+    [
+        ({"format": FORMAT + 1}, zlib.compress(b"state")),
+        ({"format": "later"}, zlib.compress(b"state")),
+        ({"format": 0}, zlib.compress(b"state")),
+        ({"format": None}, zlib.compress(b"state")),
+        ({"format": [1]}, zlib.compress(b"state")),
+        ({"format": FORMAT}, b"compressed in another way"),
+        (["another", "header"], zlib.compress(b"state")),
+    ],
+)
+def test_another_releases_format_is_not_taken_for_spoilt(header: Any, body: bytes) -> None:
+    """What holds a good signature and is of no known form is another release's, and the message says so."""
+    with pytest.raises(OtherReleaseError, match="another release"):
+        SIGNER.open(with_header(header, body))
+
+
+def test_releases_that_know_no_format_refuse_this_one() -> None:
+    """They compare the river of `environment`, and fall back from anything else: no river must be equal to it."""
+    said = SIGNER.open(sealed()).header["environment"]["river"]
+    assert said.split(".")[:2] != RIVER.split(".")[:2]
+    assert "newer Headrace" in said
 
 
 def test_digest() -> None:
