@@ -34,7 +34,7 @@ from service.learning.lineage_state import restored
 from service.operations.choose import chosen, learned_until
 from service.operations.enrol import differences, new_state
 from service.operations.promote import origin_of, promote
-from service.operations.recover import require_environment, require_readable
+from service.operations.sealed_state import open_state, require_readable, seal_state
 from service.operations.services import Services
 from service.operations.waiting_set import sealed_waiting
 
@@ -91,10 +91,10 @@ def _rollback(services: Services, command: Command, lease: Lease) -> tuple[str, 
     arguments = command.arguments
     goal = chosen(services, command.model, to=arguments.get("to"), at=arguments.get("at"))
     current = _newest(services, lease)
-    state = restored(*(_opened(services, command.model, one) for one in (current.digest, goal.digest)))
+    state = restored(*(open_state(services, one, model=command.model) for one in (current.digest, goal.digest)))
     present = _present_version(services, command.model, lease).spec
     spec = {**goal.version.spec, **{key: present[key] for key in CARRIED_OVER if key in present}}
-    require_readable(services, spec, state)
+    require_readable(services, state, spec=spec)
     change = _Change(
         kind=VersionKind.ROLLBACK,
         parent=goal.version,
@@ -143,7 +143,7 @@ def _apply(services: Services, command: Command, lease: Lease) -> tuple[str, Lea
         change = _Change(
             kind=VersionKind.SNAPSHOT,
             parent=present,
-            state=_sealed(services, command.model, _opened(services, command.model, current.digest), current),
+            state=_sealed(services, command.model, open_state(services, current.digest, model=command.model), current),
             learned=learned_until(services, present, lease.lineage, sequence=current.sequence),
             spec=spec.model_dump(mode="json"),
             evidence={"changed": changed},
@@ -258,17 +258,11 @@ def _newest(services: Services, lease: Lease) -> Checkpoint:
     return services.checkpoints.newest_first(lease.lineage)[0]
 
 
-def _opened(services: Services, model: str, digest: str) -> bytes:
-    opened = services.sealer.open(services.history.artifact(digest))
-    require_environment(services, model, made=opened.environment)
-    return opened.payload
-
-
 def _present_version(services: Services, model: str, lease: Lease) -> Version:
     """The newest version of the lineage that is written now."""
     return next(version for version in reversed(services.history.versions(model)) if version.lineage == lease.lineage)
 
 
 def _sealed(services: Services, model: str, state: bytes, current: Checkpoint) -> SealedState:
-    sealed = services.sealer.seal(state, model=model, lineage="new", position=current.position)
-    return SealedState(services.sealer.digest(sealed), sealed, current.position, current.learned, current.metrics)
+    position, learned, metrics = current.position, current.learned, current.metrics
+    return seal_state(services, state, model=model, position=position, learned=learned, metrics=metrics)

@@ -33,6 +33,7 @@ from service.learning.waiting import Changes
 from service.operations.keep_waiting import WaitingKeeper
 from service.operations.outage import Backoff, Outage
 from service.operations.predictions import MOST_UNSENT, Sender, outgoing
+from service.operations.sealed_state import seal_bytes
 from service.operations.services import Services
 
 _log = structlog.get_logger(__name__)
@@ -163,13 +164,13 @@ class Committer:
         return Written(checkpoint, self._pending(draft.model), time.monotonic() - began)
 
     def _sealed(self, draft: Draft) -> Commit:
-        sealer = self._services.sealer
-        sealed = sealer.seal(draft.state, model=draft.model, lineage=str(draft.lease.lineage), position=draft.position)
+        lineage = str(draft.lease.lineage)
+        sealed = seal_bytes(self._services, draft.state, model=draft.model, position=draft.position, lineage=lineage)
         return Commit(
             lease=draft.lease,
             sequence=draft.sequence,
-            digest=sealer.digest(sealed),
-            artifact=sealed,
+            digest=sealed.digest,
+            artifact=sealed.artifact,
             position=draft.position,
             learned=draft.learned,
             metrics=draft.metrics,

@@ -9,6 +9,7 @@ from service.domain.registry import Version
 from service.domain.specification import ModelSpec
 from service.errors import NotFoundError
 from service.learning.learner import Learner
+from service.operations.sealed_state import open_learner
 from service.operations.services import Services
 
 PROBES = 200
@@ -26,10 +27,8 @@ def version_of(services: Services, model: str, number: int) -> Version:
 
 
 def learner_of(services: Services, version: Version) -> Learner:
-    """The version's state, opened."""
-    spec = ModelSpec.model_validate(version.spec)
-    state = services.sealer.open(services.history.artifact(version.digest)).payload
-    return Learner(spec, state, allowed=services.build(spec)[1])
+    """Return the learner that the version is of."""
+    return open_learner(services, version.digest, spec=ModelSpec.model_validate(version.spec))
 
 
 def difference(services: Services, model: str, numbers: tuple[int, int]) -> dict[str, Any]:

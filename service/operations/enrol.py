@@ -8,6 +8,7 @@ from service.domain.registry import Founding, Model, ModelName, Origin, SealedSt
 from service.domain.specification import ModelSpec
 from service.errors import NotFoundError, SpecificationChangedError
 from service.learning.learner import Learner
+from service.operations.sealed_state import seal_state
 from service.operations.services import Services
 
 
@@ -46,8 +47,7 @@ def new_state(services: Services, spec: ModelSpec, *, position: Position) -> Sea
     """The sealed state of a lineage that has learned nothing."""
     estimator, _ = services.build(spec)
     state = Learner.new(spec, estimator)
-    sealed = services.sealer.seal(state, model=spec.name, lineage="new", position=position)
-    return SealedState(services.sealer.digest(sealed), sealed, position, 0, {})
+    return seal_state(services, state, model=spec.name, position=position, learned=0, metrics={})
 
 
 def _founding(services: Services, spec: ModelSpec, *, actor: str) -> Founding:

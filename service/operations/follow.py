@@ -15,7 +15,7 @@ from service.domain.specification import ModelSpec
 from service.domain.standing import Standing
 from service.errors import HeadraceError, NotFoundError, UnavailableError
 from service.learning.answering import Answerer
-from service.operations.recover import require_environment
+from service.operations.sealed_state import open_state
 from service.operations.services import Services
 from service.ports import ServingTelemetry, Standings, Watch
 
@@ -131,14 +131,8 @@ class Follower:
     def _version(self, model: str, number: int) -> Served:
         origin = self._origin(model, number)
         version = origin.version
-        answerer = Answerer(origin.spec, self._payload(model, version.digest), allowed=origin.allowed)
+        answerer = Answerer(origin.spec, open_state(self.services, version.digest, model=model), allowed=origin.allowed)
         return Served(model, version.lineage, number, None, version.position, answerer)
-
-    def _payload(self, model: str, digest: str) -> bytes:
-        """A state's bytes, after its signature was checked and where it was made."""
-        opened = self.services.sealer.open(self.services.history.artifact(digest))
-        require_environment(self.services, model, made=opened.environment)
-        return opened.payload
 
     def _origin(self, model: str, number: int) -> Origin:
         """Read once; of the last ones asked for."""
@@ -190,7 +184,7 @@ class Follower:
     def _swap(self, standing: Standing) -> None:
         try:
             origin = self._origin(standing.model, standing.version)
-            payload = self._payload(standing.model, standing.digest)
+            payload = open_state(self.services, standing.digest, model=standing.model)
             began = time.thread_time()
             answerer = Answerer(origin.spec, payload, allowed=origin.allowed)
         except UnavailableError:

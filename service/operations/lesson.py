@@ -8,13 +8,14 @@ from service.domain.exclusion import Stretch
 from service.domain.jobs import Candidate, Job
 from service.domain.order import minus, size
 from service.domain.position import Position, Run, merged
-from service.domain.registry import Json, SealedBytes, SealedState
+from service.domain.registry import Json, SealedBytes
 from service.domain.report import ReportFormat
 from service.domain.specification import ModelSpec
 from service.learning.learner import Learner
 from service.learning.lineage_state import begun
 from service.learning.monitors import Batch
 from service.operations.history import History
+from service.operations.sealed_state import seal_bytes, seal_state
 from service.operations.services import Services
 from service.operations.sieve import Sieve
 from service.operations.waiting_here import WaitingHere
@@ -87,11 +88,17 @@ class Lesson:
             "drift": learner.drift(),
             "labels": learner.labels(),
         }
-        sealed, digest = self._sealed(state)
         learned = merged(self._waiting.order)
         before = minus(trained.before, learned) if trained else []
         return Candidate(
-            state=SealedState(digest, sealed, self._syllabus.position, learner.counts["learned"], metrics),
+            state=seal_state(
+                self._services,
+                state,
+                model=spec.name,
+                position=self._syllabus.position,
+                learned=learner.counts["learned"],
+                metrics=metrics,
+            ),
             spec=spec.model_dump(mode="json"),
             learned=merged([*before, *learned]),
             environment=self._services.environment,
@@ -122,10 +129,5 @@ class Lesson:
     def _sealed_waiting(self) -> SealedBytes | None:
         if not self._waiting.rows:
             return None
-        sealed, digest = self._sealed(pack(iter([self._waiting.rows])))
-        return SealedBytes(digest, sealed)
-
-    def _sealed(self, payload: bytes) -> tuple[bytes, str]:
-        sealer, syllabus = self._services.sealer, self._syllabus
-        sealed = sealer.seal(payload, model=syllabus.spec.name, lineage="new", position=syllabus.position)
-        return sealed, sealer.digest(sealed)
+        spec, position = self._syllabus.spec, self._syllabus.position
+        return seal_bytes(self._services, pack(iter([self._waiting.rows])), model=spec.name, position=position)

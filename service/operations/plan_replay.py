@@ -20,6 +20,7 @@ from service.operations.footing import UNUSABLE, Footing, footing, ways_to
 from service.operations.history import History, gone
 from service.operations.past import Past, candidates, past_of, stood
 from service.operations.recover import spec_of
+from service.operations.sealed_state import seal_state
 from service.operations.services import Services
 
 SAMPLE_EVENTS, SAMPLE_S = 2000, 1.0
@@ -206,6 +207,5 @@ def _sealed(services: Services, found: Outlook) -> SealedState:
     position = found.route.ancestor.position
     learner = Learner(found.spec, found.footing.state, allowed=services.build(found.spec)[1])
     metrics: Mapping[str, Any] = {**learner.report(), "counts": dict(learner.counts), "drift": learner.drift()}
-    sealed = services.sealer.seal(found.footing.state, model=found.model.name, lineage="new", position=position)
-    digest = services.sealer.digest(sealed)
-    return SealedState(digest, sealed, position, learner.counts["learned"], metrics)
+    learned, state = learner.counts["learned"], found.footing.state
+    return seal_state(services, state, model=found.model.name, position=position, learned=learned, metrics=metrics)

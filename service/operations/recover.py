@@ -1,15 +1,15 @@
 """From the registry back to a learner: the newest checkpoint that can be trusted."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import structlog
 
 from service.domain.position import Position
-from service.domain.registry import Json, Lease, Lineage, LineageId, Origin, Role, Version
+from service.domain.registry import Lease, Lineage, LineageId, Origin, Role, Version
 from service.domain.specification import ModelSpec
-from service.errors import ArtifactError, EnvironmentChangedError, NotFoundError
+from service.errors import ArtifactError, NotFoundError
 from service.learning.learner import Learner
+from service.operations.sealed_state import open_state
 from service.operations.services import Services
 from service.operations.voices import voices
 
@@ -54,25 +54,6 @@ def newest_version(services: Services, lineage: Lineage) -> Version:
     return next(version for version in reversed(versions) if version.lineage == lineage.id)
 
 
-def require_environment(services: Services, model: str, *, made: Mapping[str, str]) -> None:
-    """EnvironmentChangedError unless the installed river is of the release that pickled the state."""
-    here = services.environment.get("river", "")
-    there = made.get("river", here)
-    if here.split(".")[:2] != there.split(".")[:2]:
-        msg = (
-            f"found the state of {model} made with river {there}, and river {here} installed: pickles do not survive "
-            f"that. `headrace model rollback {model} --mode replay` rebuilds it from its specification and its "
-            f"history with river {here}; or install river=={there} again"
-        )
-        raise EnvironmentChangedError(msg)
-
-
-def require_readable(services: Services, spec: Json, state: bytes) -> None:
-    """ArtifactError unless a learner can be made of the state."""
-    parsed = ModelSpec.model_validate(spec)
-    Learner(parsed, state, allowed=services.build(parsed)[1])
-
-
 def recover(services: Services, lineage: Lineage, *, lease: Lease) -> Recovered:
     """Open checkpoints newest first; a bad one is reported, and learning goes back to the one before."""
     spec = spec_of(services, lineage)
@@ -81,9 +62,8 @@ def recover(services: Services, lineage: Lineage, *, lease: Lease) -> Recovered:
     bad: list[str] = []
     for checkpoint in services.checkpoints.newest_first(lineage.id):
         try:
-            opened = services.sealer.open(services.history.artifact(checkpoint.digest))
-            require_environment(services, spec.name, made=opened.environment)
-            learner = Learner(spec, opened.payload, allowed=allowed, own=own)
+            state = open_state(services, checkpoint.digest, model=spec.name)
+            learner = Learner(spec, state, allowed=allowed, own=own)
         except (ArtifactError, NotFoundError) as error:
             _log.warning("checkpoint_unreadable", model=spec.name, sequence=checkpoint.sequence, error=str(error))
             bad.append(str(error))
