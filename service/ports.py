@@ -328,8 +328,20 @@ class History(Protocol):
         """Oldest first."""
         ...
 
+    def lineage(self, name: str, number: int) -> Lineage:
+        """Return one lineage of the model, or raise NotFoundError."""
+        ...
+
     def versions(self, name: str) -> Sequence[Version]:
         """Oldest first."""
+        ...
+
+    def version(self, name: str, number: int) -> Version:
+        """Return one version, or raise NotFoundError, which names those that there are."""
+        ...
+
+    def newest_version(self, name: str, lineage: int) -> Version:
+        """Return the latest version that was made of a lineage, or raise NotFoundError."""
         ...
 
     def aliases(self, name: str) -> Mapping[str, VersionNumber]:
@@ -373,6 +385,10 @@ class Checkpoints(Protocol):
 
     def commit(self, commit: Commit) -> Checkpoint:
         """Artifact first, then everything else in one transaction; LeaseLostError."""
+        ...
+
+    def newest(self, lineage: LineageId) -> Checkpoint | None:
+        """Return the newest checkpoint, or None where there is none: the model has been deleted."""
         ...
 
     def newest_first(self, lineage: LineageId) -> Sequence[Checkpoint]:

@@ -147,7 +147,7 @@ class _Play:
             raise HeadraceError(msg)
         self._tell(f"job {job.id} is done: version {job.version} challenges")
         self.screen.until(self._promoted)
-        won = next(one for one in reversed(self.app.registry.history.audit(MODEL)) if one.action == "promote")
+        won = [one for one in self.app.registry.history.audit(MODEL) if one.action == "promote"][-1]
         found = won.evidence
         self._tell(
             f"[green]version {won.to_version} takes over[/green]: over {found['events']:,} live events it was wrong in "

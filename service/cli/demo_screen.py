@@ -14,6 +14,7 @@ from service.domain.challenging import Challenger
 from service.domain.jobs import FINAL, Job
 from service.domain.registry import Checkpoint
 from service.errors import HeadraceError
+from service.operations.newest_checkpoint import newest_checkpoint
 
 MODEL = "phishing"
 REDRAWN_EVERY_S = 0.25
@@ -83,7 +84,7 @@ class Screen:
         if champion is None:
             msg = f"found no champion of {MODEL}"
             raise HeadraceError(msg)
-        return self.app.registry.checkpoints.newest_first(champion)[0]
+        return newest_checkpoint(self.app.services, champion)
 
     def _table(self, newest: Checkpoint) -> Table:
         table = Table(title=f"{MODEL}: the champion", title_justify="left")

@@ -23,8 +23,8 @@ from service.domain.registry import Lineage, Origin, Role
 from service.errors import HeadraceError, LeaseHeldError, LeaseLostError, RefusedError, UnavailableError
 from service.operations.begin_replay import begun
 from service.operations.choose import Chosen, state_of
+from service.operations.newest_checkpoint import newest_checkpoint
 from service.operations.plan_replay import Outlook, Wish, outlook, summary
-from service.operations.recover import find_lineage
 from service.operations.replay import Progress, replay
 from service.operations.services import Services
 from service.operations.what_if import Question, what_if
@@ -133,16 +133,16 @@ def _watched(
     services: Services, lineage: Lineage, *, stop: threading.Event, tell: Callable[[Progress], None]
 ) -> str | None:
     """Look on for a while; what became of it, if that is known by now."""
-    began, first = time.monotonic(), services.checkpoints.newest_first(lineage.id)[0].learned
+    began, first = time.monotonic(), newest_checkpoint(services, lineage.id).learned
     while not stop.is_set() and time.monotonic() - began < LOOK_EVERY_S:
-        found = find_lineage(services, lineage.model, lineage.id)
+        found = services.history.lineage(lineage.model, lineage.id)
         if found.role is Role.CHAMPION:
             return f"version {found.origin} has taken over"
         if found.role is Role.RETIRED:
             msg = f"the replay was given up; `headrace model history {lineage.model}` says why"
             raise RefusedError(msg)
-        learned = services.checkpoints.newest_first(lineage.id)[0].learned
-        total = services.checkpoints.newest_first(services.models.get(lineage.model).champion or lineage.id)[0].learned
+        learned = newest_checkpoint(services, lineage.id).learned
+        total = newest_checkpoint(services, services.models.get(lineage.model).champion or lineage.id).learned
         tell(Progress(learned - first, max(total - first, 0), time.monotonic() - began))
         stop.wait(WATCH_S)
     return None

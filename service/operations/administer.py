@@ -33,6 +33,7 @@ from service.errors import (
 from service.learning.lineage_state import restored
 from service.operations.choose import chosen, learned_until
 from service.operations.enrol import differences, new_state
+from service.operations.newest_checkpoint import newest_checkpoint
 from service.operations.promote import origin_of, promote
 from service.operations.sealed_state import open_state, require_readable, seal_state
 from service.operations.services import Services
@@ -90,7 +91,7 @@ def carry_out(services: Services, command: Command, lease: Lease, *, session: "S
 def _rollback(services: Services, command: Command, lease: Lease) -> tuple[str, Lease]:
     arguments = command.arguments
     goal = chosen(services, command.model, to=arguments.get("to"), at=arguments.get("at"))
-    current = _newest(services, lease)
+    current = newest_checkpoint(services, lease.lineage)
     state = restored(*(open_state(services, one, model=command.model) for one in (current.digest, goal.digest)))
     present = _present_version(services, command.model, lease).spec
     spec = {**goal.version.spec, **{key: present[key] for key in CARRIED_OVER if key in present}}
@@ -110,7 +111,8 @@ def _rollback(services: Services, command: Command, lease: Lease) -> tuple[str, 
 
 
 def _snapshot(services: Services, command: Command, lease: Lease) -> tuple[str, Lease]:
-    spec, position = _present_version(services, command.model, lease).spec, _newest(services, lease).position
+    spec = _present_version(services, command.model, lease).spec
+    position = newest_checkpoint(services, lease.lineage).position
     waiting = sealed_waiting(services, lease, spec, position=position)
     version = services.changes.snapshot(
         Snapshot(
@@ -139,7 +141,7 @@ def _apply(services: Services, command: Command, lease: Lease) -> tuple[str, Lea
     if not changed:
         return "nothing has changed", lease
     if set(changed) <= CARRIED_OVER:
-        current = _newest(services, lease)
+        current = newest_checkpoint(services, lease.lineage)
         change = _Change(
             kind=VersionKind.SNAPSHOT,
             parent=present,
@@ -254,13 +256,9 @@ def _sealed_at_once(services: Services, lease: Lease, change: _Change) -> Sealed
     return sealed_waiting(services, lease, change.spec, position=change.state.position)
 
 
-def _newest(services: Services, lease: Lease) -> Checkpoint:
-    return services.checkpoints.newest_first(lease.lineage)[0]
-
-
 def _present_version(services: Services, model: str, lease: Lease) -> Version:
     """The newest version of the lineage that is written now."""
-    return next(version for version in reversed(services.history.versions(model)) if version.lineage == lease.lineage)
+    return services.history.newest_version(model, lease.lineage)
 
 
 def _sealed(services: Services, model: str, state: bytes, current: Checkpoint) -> SealedState:

@@ -225,7 +225,7 @@ class Committer:
 
     def _already(self, commit: Commit) -> Checkpoint | None:
         """The checkpoint of an earlier try whose acknowledgement was lost on the way."""
-        newest = next(iter(self._services.checkpoints.newest_first(commit.lease.lineage)), None)
+        newest = self._services.checkpoints.newest(commit.lease.lineage)
         found = newest is not None and (newest.sequence, newest.digest) == (commit.sequence, commit.digest)
         return newest if found else None
 

@@ -7,7 +7,7 @@ from service.domain.challenging import Challenger
 from service.domain.exclusion import Exclusion, shown
 from service.domain.jobs import Job
 from service.domain.plain import plain
-from service.domain.registry import Checkpoint, Lineage, LineageId, Model, Version
+from service.domain.registry import Checkpoint, Lineage, LineageId, Model
 from service.errors import NotFoundError
 from service.operations.services import Services
 
@@ -17,7 +17,7 @@ def summary(services: Services, model: Model) -> dict[str, Any]:
     checkpoint = _newest(services, model.name, model.champion)
     return {
         "name": model.name,
-        "version": _newest_version(services, model).number,
+        "version": services.history.newest_version(model.name, checkpoint.lineage).number,
         "learned": checkpoint.metrics.get("counts", {}).get("learned", 0),
         "frozen": model.frozen,
         "metrics": checkpoint.metrics.get("cumulative", {}),
@@ -27,7 +27,7 @@ def summary(services: Services, model: Model) -> dict[str, Any]:
 def describe(services: Services, model: Model) -> dict[str, Any]:
     """The model as its newest checkpoint has it."""
     checkpoint = _newest(services, model.name, model.champion)
-    newest = _newest_version(services, model)
+    newest = services.history.newest_version(model.name, checkpoint.lineage)
     lease = services.leases.find(checkpoint.lineage)
     labels = checkpoint.metrics.get("labels", {})
     return {
@@ -111,14 +111,9 @@ def _events(counts: Mapping[str, int], labels: Mapping[str, int]) -> dict[str, i
     }
 
 
-def _newest_version(services: Services, model: Model) -> Version:
-    """The latest that was made of the champion."""
-    return [one for one in services.history.versions(model.name) if one.lineage == model.champion][-1]
-
-
 def _newest(services: Services, name: str, lineage: LineageId | None) -> Checkpoint:
-    found = services.checkpoints.newest_first(lineage) if lineage is not None else ()
-    if not found:
+    found = services.checkpoints.newest(lineage) if lineage is not None else None
+    if found is None:
         msg = f"found no checkpoint of {name}, expected one; start `headrace learn {name}` first, or it was deleted"
         raise NotFoundError(msg)
-    return found[0]
+    return found

@@ -7,7 +7,6 @@ from service.domain.events import Features
 from service.domain.position import Position
 from service.domain.registry import Version
 from service.domain.specification import ModelSpec
-from service.errors import NotFoundError
 from service.learning.learner import Learner
 from service.operations.sealed_state import open_learner
 from service.operations.services import Services
@@ -16,14 +15,8 @@ PROBES = 200
 
 
 def version_of(services: Services, model: str, number: int) -> Version:
-    """NotFoundError names the versions there are."""
-    versions = services.history.versions(services.models.get(model).name)
-    found = next((version for version in versions if version.number == number), None)
-    if found is None:
-        known = ", ".join(str(version.number) for version in versions)
-        msg = f"found no version {number} of {model}, expected one of {known}"
-        raise NotFoundError(msg)
-    return found
+    """Return a version of a registered model; NotFoundError names the models or the versions that there are."""
+    return services.history.version(services.models.get(model).name, number)
 
 
 def learner_of(services: Services, version: Version) -> Learner:

@@ -13,7 +13,7 @@ from service.domain.position import Position
 from service.domain.registry import CheckpointId, LineageId, Version
 from service.domain.specification import ModelSpec
 from service.domain.standing import Standing
-from service.errors import HeadraceError, NotFoundError, UnavailableError
+from service.errors import HeadraceError, UnavailableError
 from service.learning.answering import Answerer
 from service.operations.sealed_state import open_state
 from service.operations.services import Services
@@ -138,18 +138,11 @@ class Follower:
         """Read once; of the last ones asked for."""
         found = self._origins.get((model, number))
         if found is None:
-            version = self._numbered(model, number)
+            version = self.services.history.version(model, number)
             spec = ModelSpec.model_validate(version.spec)
             found = self._origins[model, number] = Origin(version, spec, self.services.build(spec)[1])
             while len(self._origins) > MOST_ORIGINS:
                 self._origins.popitem(last=False)
-        return found
-
-    def _numbered(self, model: str, number: int) -> Version:
-        found = next((one for one in self.services.history.versions(model) if one.number == number), None)
-        if found is None:
-            msg = f"found no version {number} of {model}, expected one of `headrace model history {model}`"
-            raise NotFoundError(msg)
         return found
 
     def _forget(self) -> None:

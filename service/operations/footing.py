@@ -37,7 +37,7 @@ def ways_to(past: Past, wanted: Ancestor, known: Sequence[Ancestor]) -> list[Anc
 def footing(services: Services, past: Past, ancestor: Ancestor, *, spec: ModelSpec) -> Footing:
     """One of `UNUSABLE` where the state cannot be opened, or what waited there is not kept."""
     allowed = services.build(spec)[1]
-    version = next(one for one in past.versions if one.number == ancestor.version)
+    version = services.history.version(past.model, ancestor.version)
     try:
         _require_same_estimator(version, ancestor, spec=spec)
         state = open_state(services, ancestor.digest, model=past.model)

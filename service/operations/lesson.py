@@ -8,7 +8,7 @@ from service.domain.exclusion import Stretch
 from service.domain.jobs import Candidate, Job
 from service.domain.order import minus, size
 from service.domain.position import Position, Run, merged
-from service.domain.registry import Json, SealedBytes
+from service.domain.registry import Json, SealedBytes, SealedState
 from service.domain.report import ReportFormat
 from service.domain.specification import ModelSpec
 from service.learning.learner import Learner
@@ -80,26 +80,12 @@ class Lesson:
 
     def candidate(self, job: Job, telling: Telling, *, trained: Trained | None = None) -> Candidate:
         """The signed state, with its metrics over the lesson; it has learned exactly what it says."""
-        state = self._state(trained)
-        learner, spec = self.learner, self._syllabus.spec
-        metrics = {
-            **learner.report(),
-            "counts": dict(learner.counts),
-            "drift": learner.drift(),
-            "labels": learner.labels(),
-        }
+        state = self._sealed(self._state(trained))
         learned = merged(self._waiting.order)
         before = minus(trained.before, learned) if trained else []
         return Candidate(
-            state=seal_state(
-                self._services,
-                state,
-                model=spec.name,
-                position=self._syllabus.position,
-                learned=learner.counts["learned"],
-                metrics=metrics,
-            ),
-            spec=spec.model_dump(mode="json"),
+            state=state,
+            spec=self._syllabus.spec.model_dump(mode="json"),
             learned=merged([*before, *learned]),
             environment=self._services.environment,
             reason=job.reason,
@@ -125,6 +111,23 @@ class Lesson:
         state = begun(self.learner.state(), spec, references=trained.references, estimator=trained.estimator)
         self.learner = Learner(spec, state, allowed=allowed)
         return state
+
+    def _sealed(self, state: bytes) -> SealedState:
+        learner, syllabus = self.learner, self._syllabus
+        metrics = {
+            **learner.report(),
+            "counts": dict(learner.counts),
+            "drift": learner.drift(),
+            "labels": learner.labels(),
+        }
+        return seal_state(
+            self._services,
+            state,
+            model=syllabus.spec.name,
+            position=syllabus.position,
+            learned=learner.counts["learned"],
+            metrics=metrics,
+        )
 
     def _sealed_waiting(self) -> SealedBytes | None:
         if not self._waiting.rows:

@@ -185,7 +185,7 @@ def _required(model: str, goal: Chosen, known: Sequence[Ancestor], *, holes: Seq
     """The state that was named, if nothing that is excluded is in it."""
     found = stood(known, goal.digest, name=goal.name)
     if not found.is_clean(holes):
-        hit = next(hole for hole in holes if touches([*found.order, *found.seen], [hole]))
+        hit, *_ = (hole for hole in holes if touches([*found.order, *found.seen], [hole]))
         msg = (
             f"found {shown(hit)} excluded, which {goal.name} of {model} has learned or seen; leave out --to and --at, "
             "and the newest state without it is found"

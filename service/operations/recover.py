@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import structlog
 
 from service.domain.position import Position
-from service.domain.registry import Lease, Lineage, LineageId, Origin, Role, Version
+from service.domain.registry import Lease, Lineage, Origin, Role, Version
 from service.domain.specification import ModelSpec
 from service.errors import ArtifactError, NotFoundError
 from service.learning.learner import Learner
@@ -28,15 +28,9 @@ class Recovered:
     starts: int
 
 
-def find_lineage(services: Services, model: str, lineage: LineageId) -> Lineage:
-    """The lineage's row."""
-    return next(one for one in services.history.lineages(model) if one.id == lineage)
-
-
 def origin_of(services: Services, lineage: Lineage) -> Version:
     """The version from which a lineage began; its specification is the lineage's."""
-    versions = services.history.versions(lineage.model)
-    return next(version for version in versions if version.number == lineage.origin)
+    return services.history.version(lineage.model, lineage.origin)
 
 
 def spec_of(services: Services, lineage: Lineage) -> ModelSpec:
@@ -44,14 +38,8 @@ def spec_of(services: Services, lineage: Lineage) -> ModelSpec:
     if lineage.role is Role.REPLAYING and lineage.plan is not None:
         return ModelSpec.model_validate(lineage.plan["spec"])
     if lineage.role is Role.CHALLENGER:
-        return ModelSpec.model_validate(newest_version(services, lineage).spec)
+        return ModelSpec.model_validate(services.history.newest_version(lineage.model, lineage.id).spec)
     return ModelSpec.model_validate(origin_of(services, lineage).spec)
-
-
-def newest_version(services: Services, lineage: Lineage) -> Version:
-    """The latest version made of a lineage."""
-    versions = services.history.versions(lineage.model)
-    return next(version for version in reversed(versions) if version.lineage == lineage.id)
 
 
 def recover(services: Services, lineage: Lineage, *, lease: Lease) -> Recovered:
