@@ -8,6 +8,7 @@ from service.domain.access import Grant, Token
 from service.domain.answered import Answered
 from service.domain.archive import Archived, ArchivedTopic, Brought, FileContents, FileFacts
 from service.domain.challenging import Challenger, Coronation, Note, Stage
+from service.domain.checkpoint_metrics import CheckpointMetrics
 from service.domain.events import (
     Decoded,
     Features,
@@ -698,7 +699,7 @@ class Telemetry(Protocol):
         """A commit is durable."""
         ...
 
-    def gauges(self, model: str, metrics: Json) -> None:
+    def gauges(self, model: str, metrics: CheckpointMetrics) -> None:
         """What a checkpoint says of the model."""
         ...
 

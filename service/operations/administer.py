@@ -250,8 +250,7 @@ def _succeed(services: Services, command: Command, lease: Lease, *, change: _Cha
 
 def _sealed_at_once(services: Services, lease: Lease, change: _Change) -> SealedBytes | None:
     """What waits, where that is quickly done: learning stands still. Else it is kept beside the first checkpoint."""
-    labels = change.state.metrics.get("labels", {})
-    if labels.get("pending", 0) + labels.get("waiting", 0) > MOST_AT_ONCE:
+    if change.state.metrics.waiting > MOST_AT_ONCE:
         return None
     return sealed_waiting(services, lease, change.spec, position=change.state.position)
 

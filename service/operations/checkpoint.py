@@ -18,6 +18,7 @@ from typing import TypeVar
 
 import structlog
 
+from service.domain.checkpoint_metrics import CheckpointMetrics
 from service.domain.events import EventId
 from service.domain.exclusion import Stretch
 from service.domain.monitoring import DriftSignal
@@ -62,7 +63,7 @@ class Draft:
     state: bytes
     position: Position
     learned: int
-    metrics: dict[str, object]
+    metrics: CheckpointMetrics
     order: Sequence[Run]
     scores: Sequence[Part]
     scored: int

@@ -87,4 +87,4 @@ def _standing(services: Services, model: Model) -> tuple[Sequence[Reading], int,
     found = services.checkpoints.newest(model.champion) if model.champion is not None else None
     if found is None:
         return (), 0, newest
-    return readings_of(found.metrics, newest[0] if newest else None), found.learned, newest
+    return readings_of(found.metrics.drift, newest[0] if newest else None), found.learned, newest

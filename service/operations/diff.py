@@ -37,8 +37,8 @@ def difference(services: Services, model: str, numbers: tuple[int, int]) -> dict
             for key in sorted({*one.spec, *other.spec})
             if one.spec.get(key) != other.spec.get(key)
         },
-        "metrics": [one.metrics.get("cumulative", {}), other.metrics.get("cumulative", {})],
-        "learned": [one.metrics.get("counts", {}).get("learned", 0), other.metrics.get("counts", {}).get("learned", 0)],
+        "metrics": [one.metrics.cumulative, other.metrics.cumulative],
+        "learned": [one.metrics.learned, other.metrics.learned],
         "probes": len(probes),
         "probes_differing": len(differing),
         "examples": [

@@ -25,10 +25,10 @@ def drift_of(services: Services, model: str, *, limit: int) -> dict[str, Any]:
     if champion is None:
         msg = f"found no champion of {model}; start `headrace learn` first"
         raise NotFoundError(msg)
-    monitors = newest_checkpoint(services, champion).metrics.get("drift", [])
+    monitors = newest_checkpoint(services, champion).metrics.drift
     return {
         "model": model,
-        "monitors": [{**one, "last": _last(services, model, one["name"])} for one in monitors],
+        "monitors": [{**one.to_json(), "last": _last(services, model, one.name)} for one in monitors],
         "signals": [shown(one) for one in services.signals.newest_first(model, limit=limit)],
         "decision": _decision(services, model),
     }

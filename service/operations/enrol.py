@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from service.domain.checkpoint_metrics import CheckpointMetrics
 from service.domain.events import TopicPartition
 from service.domain.position import Position
 from service.domain.registry import Founding, Model, ModelName, Origin, SealedState
@@ -47,7 +48,7 @@ def new_state(services: Services, spec: ModelSpec, *, position: Position) -> Sea
     """The sealed state of a lineage that has learned nothing."""
     estimator, _ = services.build(spec)
     state = Learner.new(spec, estimator)
-    return seal_state(services, state, model=spec.name, position=position, learned=0, metrics={})
+    return seal_state(services, state, model=spec.name, position=position, learned=0, metrics=CheckpointMetrics())
 
 
 def _founding(services: Services, spec: ModelSpec, *, actor: str) -> Founding:

@@ -114,19 +114,13 @@ class Lesson:
 
     def _sealed(self, state: bytes) -> SealedState:
         learner, syllabus = self.learner, self._syllabus
-        metrics = {
-            **learner.report(),
-            "counts": dict(learner.counts),
-            "drift": learner.drift(),
-            "labels": learner.labels(),
-        }
         return seal_state(
             self._services,
             state,
             model=syllabus.spec.name,
             position=syllabus.position,
             learned=learner.counts["learned"],
-            metrics=metrics,
+            metrics=learner.metrics(),
         )
 
     def _sealed_waiting(self) -> SealedBytes | None:

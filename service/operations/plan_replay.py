@@ -1,7 +1,7 @@
 """What a rollback in replay mode would do: from which state, over what, how long; and its beginning."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -206,6 +206,6 @@ def _refuse_idle(past: Past) -> None:
 def _sealed(services: Services, found: Outlook) -> SealedState:
     position = found.route.ancestor.position
     learner = Learner(found.spec, found.footing.state, allowed=services.build(found.spec)[1])
-    metrics: Mapping[str, Any] = {**learner.report(), "counts": dict(learner.counts), "drift": learner.drift()}
+    metrics = learner.metrics()
     learned, state = learner.counts["learned"], found.footing.state
     return seal_state(services, state, model=found.model.name, position=position, learned=learned, metrics=metrics)

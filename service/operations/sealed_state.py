@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from service.domain.checkpoint_metrics import CheckpointMetrics
 from service.domain.position import Position
 from service.domain.registry import Json, SealedBytes, SealedState
 from service.domain.specification import ModelSpec
@@ -40,7 +41,7 @@ def open_bytes(services: Services, digest: str) -> bytes:
 
 
 def seal_state(
-    services: Services, state: bytes, *, model: str, position: Position, learned: int, metrics: Json
+    services: Services, state: bytes, *, model: str, position: Position, learned: int, metrics: CheckpointMetrics
 ) -> SealedState:
     """Return the signed state with which a lineage begins."""
     sealed = seal_bytes(services, state, model=model, position=position)

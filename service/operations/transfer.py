@@ -2,8 +2,9 @@
 
 import msgspec
 
+from service.domain.checkpoint_metrics import CheckpointMetrics
 from service.domain.position import Position, PositionJson
-from service.domain.registry import Founding, Json, Model, ModelName, Origin, VersionKind
+from service.domain.registry import Founding, Model, ModelName, Origin, VersionKind
 from service.domain.specification import ModelSpec
 from service.errors import ArtifactError
 from service.operations.diff import version_of
@@ -30,14 +31,13 @@ class Parcel(msgspec.Struct, frozen=True):
 def pack(services: Services, model: str, number: int) -> bytes:
     """The file's bytes; NotFoundError where there is no such version."""
     version = version_of(services, model, number)
-    counts: Json = version.metrics.get("counts", {})
     parcel = Parcel(
         model,
         number,
         dict(version.spec),
         version.position.to_json(),
-        counts.get("learned", 0),
-        dict(version.metrics),
+        version.metrics.learned,
+        version.metrics.to_json(),
         services.history.artifact(version.digest),
     )
     return MAGIC + msgspec.msgpack.encode(parcel)
@@ -65,7 +65,7 @@ def adopt(
     payload = open_sealed(services, parcel.artifact, model=name, opener=opener)
     spec = ModelSpec.model_validate({**parcel.spec, "name": name})
     position = Position.from_json(parcel.position) if keep_position else first_position(services, spec)
-    learned, metrics = parcel.learned, parcel.metrics
+    learned, metrics = parcel.learned, CheckpointMetrics.from_json(parcel.metrics)
     state = seal_state(services, payload, model=name, position=position, learned=learned, metrics=metrics)
     founding = Founding(
         name=ModelName(name),

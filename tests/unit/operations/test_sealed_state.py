@@ -9,6 +9,7 @@ import pytest
 
 import service
 from service.bootstrap import App
+from service.domain.checkpoint_metrics import CheckpointMetrics
 from service.domain.position import Position
 from service.domain.specification import ModelSpec
 from service.errors import EnvironmentChangedError, TamperedError
@@ -65,10 +66,10 @@ def test_verify_reports_what_others_raise(app: App) -> None:
 
 def test_bytes_that_are_no_state_outlive_a_release(app: App) -> None:
     """What waits for labels names no class of river, so that every release reads it; an altered one is refused."""
-    position = Position({})
+    position, metrics = Position({}), CheckpointMetrics(scored=1)
     sealed = seal_bytes(app.services, b"what waits", model=SPEC.name, position=position, lineage="1")
-    state = seal_state(app.services, b"what waits", model=SPEC.name, position=position, learned=7, metrics={"n": 1})
-    assert (state.learned, state.metrics, state.position) == (7, {"n": 1}, position)
+    state = seal_state(app.services, b"what waits", model=SPEC.name, position=position, learned=7, metrics=metrics)
+    assert (state.learned, state.metrics, state.position) == (7, metrics, position)
     kept = {sealed.digest: sealed.artifact, "altered": sealed.artifact[:-1] + b"?"}
 
     class Kept:
