@@ -26,6 +26,7 @@ from service.bootstrap import open_app
 from service.bootstrap.wiring import build_estimator
 from service.cli.context import set_up_logging
 from service.config import load
+from service.domain.checkpoint_metrics import CheckpointMetrics
 from service.domain.events import Records, TopicPartition
 from service.domain.position import Position
 from service.domain.registry import Origin
@@ -118,10 +119,10 @@ class _Finish(PrometheusTelemetry):
         super().checkpoint(model, seconds, size=size)
         self._watch.stop()
 
-    def gauges(self, model: str, metrics: Mapping[str, Any], **others: Any) -> None:
+    def gauges(self, model: str, metrics: CheckpointMetrics, **others: Any) -> None:
         """Keeps the accuracy."""
         super().gauges(model, metrics, **others)
-        self.accuracy = metrics["cumulative"]["Accuracy"]
+        self.accuracy = metrics.cumulative["Accuracy"]
 
 
 class _Weigh(_Finish):
@@ -188,7 +189,7 @@ def replayed(*, events: int, folder: str) -> Iterator[Lap]:
             if newest.learned != events:
                 msg = f"a replay learns all {events} events, found {newest.learned}"
                 raise RuntimeError(msg)
-            yield watch.lap(events, accuracy=newest.metrics["cumulative"]["Accuracy"])
+            yield watch.lap(events, accuracy=newest.metrics.cumulative["Accuracy"])
 
 
 def archiver(*, events: int, folder: str) -> Iterator[Lap]:

@@ -14,6 +14,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
+from service.domain.checkpoint_metrics import CheckpointMetrics
 from service.domain.events import TopicPartition
 
 DELAY_BOUNDS_S = (0.1, 1.0, 10.0, 60.0, 600.0, 3600.0, 21600.0, 86400.0, 604800.0, 2592000.0)
@@ -153,21 +154,20 @@ class PrometheusTelemetry:
             self.lag.labels(model, topic, partition).set(count)
         self.frozen.labels(model).set(frozen)
 
-    def gauges(self, model: str, metrics: Mapping[str, Any]) -> None:
+    def gauges(self, model: str, metrics: CheckpointMetrics) -> None:
         """What a checkpoint says of the model."""
-        for window in ("cumulative", "window"):
-            for role, report in (("champion", metrics), ("baseline", metrics.get("baseline", {}))):
-                for name, value in report.get(window, {}).items():
+        for role, report in (("champion", metrics), ("baseline", metrics.baseline)):
+            for window, said in (("cumulative", report.cumulative), ("window", report.window)):
+                for name, value in said.items():
                     self.model_metric.labels(model, role, name, window).set(value)
-        if labels := metrics.get("labels"):
-            self.pending.labels(model).set(labels["pending"])
-            self.labelled.labels(model).set(labels["share"])
-        for monitor in metrics.get("drift", ()):
-            name = monitor["name"]
-            for gauge, known in ((self.drift_value, monitor["value"]), (self.drift_threshold, monitor["threshold"])):
+        if metrics.labels is not None:
+            self.pending.labels(model).set(metrics.labels.pending)
+            self.labelled.labels(model).set(metrics.labels.share)
+        for one in metrics.drift:
+            for gauge, known in ((self.drift_value, one.value), (self.drift_threshold, one.threshold)):
                 if known is not None:
-                    gauge.labels(model, name).set(known)
-            self._signalled(model, name, monitor["signals"])
+                    gauge.labels(model, one.name).set(known)
+            self._signalled(model, one.name, one.signals)
 
     def champion(self, model: str, version: int) -> None:
         """Which version serves; promotions are counted from none."""

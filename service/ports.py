@@ -8,6 +8,7 @@ from service.domain.access import Grant, Token
 from service.domain.answered import Answered
 from service.domain.archive import Archived, ArchivedTopic, Brought, FileContents, FileFacts
 from service.domain.challenging import Challenger, Coronation, Note, Stage
+from service.domain.checkpoint_metrics import CheckpointMetrics
 from service.domain.events import (
     Decoded,
     Features,
@@ -328,8 +329,20 @@ class History(Protocol):
         """Oldest first."""
         ...
 
+    def lineage(self, name: str, number: int) -> Lineage:
+        """Return one lineage of the model, or raise NotFoundError."""
+        ...
+
     def versions(self, name: str) -> Sequence[Version]:
         """Oldest first."""
+        ...
+
+    def version(self, name: str, number: int) -> Version:
+        """Return one version, or raise NotFoundError, which names those that there are."""
+        ...
+
+    def newest_version(self, name: str, lineage: int) -> Version:
+        """Return the latest version that was made of a lineage, or raise NotFoundError."""
         ...
 
     def aliases(self, name: str) -> Mapping[str, VersionNumber]:
@@ -373,6 +386,10 @@ class Checkpoints(Protocol):
 
     def commit(self, commit: Commit) -> Checkpoint:
         """Artifact first, then everything else in one transaction; LeaseLostError."""
+        ...
+
+    def newest(self, lineage: LineageId) -> Checkpoint | None:
+        """Return the newest checkpoint, or None where there is none: the model has been deleted."""
         ...
 
     def newest_first(self, lineage: LineageId) -> Sequence[Checkpoint]:
@@ -682,7 +699,7 @@ class Telemetry(Protocol):
         """A commit is durable."""
         ...
 
-    def gauges(self, model: str, metrics: Json) -> None:
+    def gauges(self, model: str, metrics: CheckpointMetrics) -> None:
         """What a checkpoint says of the model."""
         ...
 

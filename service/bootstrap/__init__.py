@@ -27,7 +27,6 @@ from service.operations.archive_retention import apply_retention
 from service.operations.archive_verify import verify_archive
 from service.operations.ask import ask
 from service.operations.backfill import bring_in
-from service.operations.choose import chosen
 from service.operations.diff import difference
 from service.operations.exclude import excluded
 from service.operations.excluded_offsets import as_offsets
@@ -110,11 +109,6 @@ class App:
     def act(self, model: str, kind: CommandKind, arguments: Json, *, actor: str, wait_s: float = 30.0) -> str:
         """Have a command carried out; what became of it, or RefusedError."""
         return ask(self.services, model, kind=kind, arguments=arguments, actor=actor, wait_s=wait_s)
-
-    def preview_rollback(self, model: str, to: str | None, at: str | None) -> dict[str, Any]:
-        """What a rollback would do."""
-        goal = chosen(self.services, model, to=to, at=at)
-        return {"model": model, "mode": "restore", "to": goal.name, "version": goal.version.number}
 
     def excluded(self, model: str, stretches: Sequence[str]) -> list[Exclusion]:
         """FROM..TO as they are written; ConfigurationError."""

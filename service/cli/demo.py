@@ -25,6 +25,7 @@ from service.config import load
 from service.domain.challenging import Stage
 from service.domain.jobs import FINAL, JobState
 from service.domain.metric_history import HistoryQuery
+from service.domain.monitoring import MonitorState
 from service.domain.registry import CommandKind
 from service.errors import ConfigurationError, HeadraceError
 
@@ -129,8 +130,10 @@ class _Play:
         sound = self.screen.accuracy
         self.published.turn(Phase.SECOND)
         self._tell("[red]the world changes[/red]: from now on every label means the opposite")
-        self.screen.until(lambda: self.screen.monitor.get("state") == "drift")
-        value, limit = self.screen.monitor["value"], self.screen.monitor["threshold"]
+        self.screen.until(lambda: (one := self.screen.monitor) is not None and one.state is MonitorState.DRIFT)
+        monitor = self.screen.monitor
+        assert monitor is not None
+        value, limit = monitor.value or 0.0, monitor.threshold or 0.0
         self._tell(f"[yellow]drift[/yellow]: accuracy {value:.3f} crosses {limit:.3f}, it was {sound:.3f}")
         self.screen.until(lambda: self.screen.job() is not None)
         job = self.screen.job()
@@ -147,7 +150,7 @@ class _Play:
             raise HeadraceError(msg)
         self._tell(f"job {job.id} is done: version {job.version} challenges")
         self.screen.until(self._promoted)
-        won = next(one for one in reversed(self.app.registry.history.audit(MODEL)) if one.action == "promote")
+        won = [one for one in self.app.registry.history.audit(MODEL) if one.action == "promote"][-1]
         found = won.evidence
         self._tell(
             f"[green]version {won.to_version} takes over[/green]: over {found['events']:,} live events it was wrong in "

@@ -1,7 +1,7 @@
 """What the demonstration shows while it waits: a table that is redrawn, and what has happened beneath it."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,9 +11,11 @@ from rich.table import Table
 
 from service.bootstrap import App
 from service.domain.challenging import Challenger
+from service.domain.checkpoint_metrics import MonitorStatus
 from service.domain.jobs import FINAL, Job
 from service.domain.registry import Checkpoint
 from service.errors import HeadraceError
+from service.operations.newest_checkpoint import newest_checkpoint
 
 MODEL = "phishing"
 REDRAWN_EVERY_S = 0.25
@@ -40,7 +42,7 @@ class Screen:
     story: Story
     learned: int = 0
     accuracy: float = 0.0
-    monitor: Mapping[str, Any] = field(default_factory=dict)
+    monitor: MonitorStatus | None = None
     offset: int = 0
     rate: float = 0.0
     checkpoint: int = 0
@@ -74,8 +76,8 @@ class Screen:
                 self.rate = (offset - self.offset) / (newest.created_at.timestamp() - self.at)
             self.checkpoint, self.at, self.offset = newest.id, newest.created_at.timestamp(), offset
             self.learned = newest.learned
-        self.accuracy = newest.metrics.get("window", {}).get("Accuracy", 0.0)
-        self.monitor = next(iter(newest.metrics.get("drift", [])), {})
+        self.accuracy = newest.metrics.window.get("Accuracy", 0.0)
+        self.monitor = next(iter(newest.metrics.drift), None)
         self.live.update(Group(self._table(newest), *self._beside(), *self.story.lines))
 
     def _newest(self) -> Checkpoint:
@@ -83,14 +85,14 @@ class Screen:
         if champion is None:
             msg = f"found no champion of {MODEL}"
             raise HeadraceError(msg)
-        return self.app.registry.checkpoints.newest_first(champion)[0]
+        return newest_checkpoint(self.app.services, champion)
 
     def _table(self, newest: Checkpoint) -> Table:
         table = Table(title=f"{MODEL}: the champion", title_justify="left")
         for column in ("learned", "events/s", "accuracy", "no change", "monitor", "checkpoint age", "versions"):
             table.add_column(column, justify="right", no_wrap=True)
         versions = self.app.registry.history.versions(MODEL)
-        baseline = newest.metrics.get("baseline", {}).get("window", {})
+        baseline = newest.metrics.baseline.window
         table.add_row(
             f"{newest.learned:,}",
             f"{max(self.rate, 0):,.0f}",
@@ -112,11 +114,11 @@ class Screen:
             yield f"  [cyan]challenger, version {challenger.version}[/cyan] {challenger.stage}{compared(challenger)}"
 
 
-def seen(monitor: Mapping[str, Any]) -> str:
-    """A monitor's value, its limit and its state."""
-    if not monitor or monitor.get("value") is None:
+def seen(monitor: MonitorStatus | None) -> str:
+    """Return a monitor's value, its limit and its state."""
+    if monitor is None or monitor.value is None:
         return "-"
-    return f"{monitor['value']:.3f} / {monitor['threshold']:.3f} {monitor['state']}"
+    return f"{monitor.value:.3f} / {monitor.threshold or 0.0:.3f} {monitor.state}"
 
 
 def compared(challenger: Challenger) -> str:

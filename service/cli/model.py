@@ -3,7 +3,6 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,27 +10,20 @@ import typer
 
 from service.cli import curve
 from service.cli.context import ConfigOption, JsonOption, actor, opened, out, say, show
-from service.cli.replaying import ask_what_if, roll_back, wished
+from service.cli.replaying import ask_what_if, roll_back
 from service.domain.alias import ALIAS
 from service.domain.exclusion import FORMS
 from service.domain.metric_history import HistoryQuery, MetricHistory
 from service.domain.registry import AuditEntry, CommandKind, Origin, Version
 from service.learning.metric_names import parsed
 from service.operations.ask import outcome_of
-from service.operations.choose import chosen
 from service.operations.crown import crown
 from service.operations.describe import describe, past, summary
+from service.operations.rollback_request import Mode, RollbackRequest, arguments, preview
 
 WAIT_S = 30.0
 
 app = typer.Typer(no_args_is_help=True)
-
-
-class Mode(StrEnum):
-    """How a rollback goes back."""
-
-    RESTORE = "restore"
-    REPLAY = "replay"
 
 
 Name = Annotated[str, typer.Argument(help="The model's name.")]
@@ -148,32 +140,21 @@ def rollback(
     as_json: JsonOption = False,
 ) -> None:
     """Go back to an earlier state, or learn again without what is excluded."""
+    request = RollbackRequest(to, at, mode, exclude or (), freeze, accept_gap, reason)
     with opened(config) as app_:
-        if to is not None and at is not None:
-            msg = "found both --to VERSION and --at TIME, expected one of them"
-            raise typer.BadParameter(msg)
-        if (mode or (Mode.REPLAY if exclude else Mode.RESTORE)) is Mode.REPLAY:
-            goal = None if to is at is None else chosen(app_.services, name, to=to, at=at)
-            wish = wished(app_, name, exclude or [], goal, freeze=freeze, accept_gap=accept_gap)
-            roll_back(app_, name, wish, reason=reason, dry_run=dry_run, as_json=as_json)
-            return
-        _require_restorable(goal=to or at, others=bool(exclude) or freeze or accept_gap)
-        preview = app_.preview_rollback(name, to, at)
+        if fault := request.fault(_spelled):
+            raise typer.BadParameter(fault)
         if dry_run:
-            show(preview, as_json=as_json)
-            return
-        arguments = {"to": to, "at": at, "reason": reason}
-        wait_s = math.inf if wait else WAIT_S
-        say(app_.act(name, CommandKind.ROLLBACK, arguments, actor=actor(), wait_s=wait_s))
+            show(preview(app_.services, name, request), as_json=as_json)
+        elif request.replays:
+            roll_back(app_, name, request)
+        else:
+            told, wait_s = arguments(app_.services, name, request), math.inf if wait else WAIT_S
+            say(app_.act(name, CommandKind.ROLLBACK, told, actor=actor(), wait_s=wait_s))
 
 
-def _require_restorable(*, goal: str | None, others: bool) -> None:
-    if goal is None:
-        msg = "found neither --to VERSION nor --at TIME, expected one of them, or --mode replay"
-        raise typer.BadParameter(msg)
-    if others:
-        msg = "found --exclude, --freeze or --accept-gap with --mode restore, expected them with --mode replay"
-        raise typer.BadParameter(msg)
+def _spelled(field: str) -> str:
+    return {"to": "--to VERSION", "at": "--at TIME"}.get(field, f"--{field.replace('_', '-')}")
 
 
 @app.command()

@@ -3,7 +3,7 @@
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -22,10 +22,11 @@ from service.domain.exclusion import shown
 from service.domain.registry import Lineage, Origin, Role
 from service.errors import HeadraceError, LeaseHeldError, LeaseLostError, RefusedError, UnavailableError
 from service.operations.begin_replay import begun
-from service.operations.choose import Chosen, state_of
-from service.operations.plan_replay import Outlook, Wish, outlook, summary
-from service.operations.recover import find_lineage
+from service.operations.choose import state_of
+from service.operations.newest_checkpoint import newest_checkpoint
+from service.operations.plan_replay import Outlook
 from service.operations.replay import Progress, replay
+from service.operations.rollback_request import RollbackRequest, planned
 from service.operations.services import Services
 from service.operations.what_if import Question, what_if
 from service.storage.holder import Holder
@@ -62,23 +63,15 @@ def replay_here(settings: Settings, *, nonce: str, until_done: bool = False) -> 
                 stop.wait(LOOK_EVERY_S)
 
 
-def roll_back(app: App, name: str, wish: Wish, *, reason: str, dry_run: bool, as_json: bool) -> None:
+def roll_back(app: App, name: str, request: RollbackRequest) -> None:
     """Plan, begin, and learn to the end in this process."""
-    found = outlook(app.services, name, wish)
-    if dry_run:
-        show(summary(app.services, found), as_json=as_json)
-        return
-    if wish.freeze and found.model.frozen:
+    found = planned(app.services, name, request)
+    if request.freeze and found.model.frozen:
         _say(f"{name} is frozen already, and stays so until `headrace model unfreeze {name}`")
-    found, lineage = begun(app.services, found, origin=Origin(actor(), reason=reason))
+    found, lineage = begun(app.services, found, origin=Origin(actor(), reason=request.reason))
     _say(_announced(found))
     outcome = _to_the_end(_own(app.services, secrets.token_hex(6)), lineage)
     _say(outcome or f"stopped; `headrace replay` or `headrace run` goes on with the rollback of {name}")
-
-
-def wished(app: App, name: str, exclude: Sequence[str], goal: Chosen | None, *, freeze: bool, accept_gap: bool) -> Wish:
-    """What was asked for, with FROM..TO understood."""
-    return Wish(app.excluded(name, exclude), goal, freeze, accept_gap)
 
 
 def ask_what_if(app: App, name: str, file: Path, ends: tuple[str | None, str | None], *, as_json: bool) -> None:
@@ -133,16 +126,16 @@ def _watched(
     services: Services, lineage: Lineage, *, stop: threading.Event, tell: Callable[[Progress], None]
 ) -> str | None:
     """Look on for a while; what became of it, if that is known by now."""
-    began, first = time.monotonic(), services.checkpoints.newest_first(lineage.id)[0].learned
+    began, first = time.monotonic(), newest_checkpoint(services, lineage.id).learned
     while not stop.is_set() and time.monotonic() - began < LOOK_EVERY_S:
-        found = find_lineage(services, lineage.model, lineage.id)
+        found = services.history.lineage(lineage.model, lineage.id)
         if found.role is Role.CHAMPION:
             return f"version {found.origin} has taken over"
         if found.role is Role.RETIRED:
             msg = f"the replay was given up; `headrace model history {lineage.model}` says why"
             raise RefusedError(msg)
-        learned = services.checkpoints.newest_first(lineage.id)[0].learned
-        total = services.checkpoints.newest_first(services.models.get(lineage.model).champion or lineage.id)[0].learned
+        learned = newest_checkpoint(services, lineage.id).learned
+        total = newest_checkpoint(services, services.models.get(lineage.model).champion or lineage.id).learned
         tell(Progress(learned - first, max(total - first, 0), time.monotonic() - began))
         stop.wait(WATCH_S)
     return None

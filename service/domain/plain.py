@@ -5,12 +5,13 @@ from dataclasses import asdict, is_dataclass
 from datetime import datetime
 from typing import Any
 
+from service.domain.checkpoint_metrics import CheckpointMetrics
 from service.domain.position import Position
 
 
 def plain(value: Any) -> Any:
     """Nothing but what JSON has; bytes as text, what is no text in them escaped."""
-    if isinstance(value, Position):
+    if isinstance(value, Position | CheckpointMetrics):
         return value.to_json()
     if is_dataclass(value) and not isinstance(value, type):
         return {key: plain(getattr(value, key)) for key in asdict(value)}

@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, NewType, TypeAlias
 
+from service.domain.checkpoint_metrics import CheckpointMetrics
 from service.domain.events import Reason, TopicPartition
 from service.domain.monitoring import DriftSignal
 from service.domain.pending import Outgoing, WaitingRows
@@ -95,7 +96,7 @@ class Version:
     spec: Json
     position: Position
     learned: Sequence[Run]
-    metrics: Json
+    metrics: CheckpointMetrics
     environment: Json
     created_at: datetime
     created_by: str
@@ -114,7 +115,7 @@ class Checkpoint:
     size: int
     position: Position
     learned: int
-    metrics: Json
+    metrics: CheckpointMetrics
     created_at: datetime
     waiting: str | None = None
 
@@ -174,10 +175,7 @@ class AuditEntry:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """All that one checkpoint writes in one transaction.
-
-    `artifact` is sealed; `order` are the runs since the commit before, `appended_ms` is when the oldest was appended.
-    """
+    """One transaction: a sealed artifact and the runs since the commit before, the oldest appended at `appended_ms`."""
 
     lease: Lease
     sequence: int
@@ -185,7 +183,7 @@ class Commit:
     artifact: bytes
     position: Position
     learned: int
-    metrics: Json
+    metrics: CheckpointMetrics
     order: Sequence[Run]
     scores: bytes
     scored: int
@@ -226,7 +224,7 @@ class SealedState:
     artifact: bytes
     position: Position
     learned: int
-    metrics: Json
+    metrics: CheckpointMetrics
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,7 +100,8 @@ class Guard:
         """What is wrong with features that are only to be predicted, and with which; learns nothing of them."""
         layout = self._layout_fault(Event(0, 0, 0, x))
         if layout is not None:
-            yield next(name for name in x if name not in self._features), *layout
+            unknown, *_ = (name for name in x if name not in self._features)
+            yield unknown, *layout
         for name, value in x.items():
             if value is None:
                 continue

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import msgspec
 
+from service.domain.checkpoint_metrics import CheckpointMetrics
 from service.domain.events import Decoded, Event, EventId, Reason, Refusal, TopicPartition, Truth
 from service.domain.position import Run, merged
 from service.domain.specification import ModelSpec
@@ -161,6 +162,11 @@ class Learner:
             "waiting": self.waiting.early,
             "share": learned / known if known else 0.0,
         }
+
+    def metrics(self) -> CheckpointMetrics:
+        """Return all that a checkpoint keeps of how well the model does."""
+        counts, labels = dict(self.counts), self.labels()
+        return CheckpointMetrics.from_json({**self.report(), "counts": counts, "labels": labels, "drift": self.drift()})
 
     @property
     def has_kept_none_waiting(self) -> bool:

@@ -70,9 +70,9 @@ class MicroBatch:
         return self._learn_one_batch(at, ready, watch=watch) if ready else Learned([], [])
 
     def remove(self, at: TopicPartition, offset: int) -> Item:
-        """Take out what waits from this record, as if it had never come; StopIteration if nothing does."""
+        """Take out what waits from this record, as if it had never come; ValueError if nothing does."""
         waiting = list(self._waiting.get(at, []))
-        index = next(index for index, item in enumerate(waiting) if item.offset == offset)
+        index = [item.offset for item in waiting].index(offset)
         found = waiting.pop(index)
         self._waiting[at] = waiting
         return found

@@ -33,8 +33,9 @@ from service.errors import (
 from service.learning.lineage_state import restored
 from service.operations.choose import chosen, learned_until
 from service.operations.enrol import differences, new_state
+from service.operations.newest_checkpoint import newest_checkpoint
 from service.operations.promote import origin_of, promote
-from service.operations.recover import require_environment, require_readable
+from service.operations.sealed_state import open_state, require_readable, seal_state
 from service.operations.services import Services
 from service.operations.waiting_set import sealed_waiting
 
@@ -90,11 +91,11 @@ def carry_out(services: Services, command: Command, lease: Lease, *, session: "S
 def _rollback(services: Services, command: Command, lease: Lease) -> tuple[str, Lease]:
     arguments = command.arguments
     goal = chosen(services, command.model, to=arguments.get("to"), at=arguments.get("at"))
-    current = _newest(services, lease)
-    state = restored(*(_opened(services, command.model, one) for one in (current.digest, goal.digest)))
+    current = newest_checkpoint(services, lease.lineage)
+    state = restored(*(open_state(services, one, model=command.model) for one in (current.digest, goal.digest)))
     present = _present_version(services, command.model, lease).spec
     spec = {**goal.version.spec, **{key: present[key] for key in CARRIED_OVER if key in present}}
-    require_readable(services, spec, state)
+    require_readable(services, state, spec=spec)
     change = _Change(
         kind=VersionKind.ROLLBACK,
         parent=goal.version,
@@ -110,7 +111,8 @@ def _rollback(services: Services, command: Command, lease: Lease) -> tuple[str, 
 
 
 def _snapshot(services: Services, command: Command, lease: Lease) -> tuple[str, Lease]:
-    spec, position = _present_version(services, command.model, lease).spec, _newest(services, lease).position
+    spec = _present_version(services, command.model, lease).spec
+    position = newest_checkpoint(services, lease.lineage).position
     waiting = sealed_waiting(services, lease, spec, position=position)
     version = services.changes.snapshot(
         Snapshot(
@@ -139,11 +141,11 @@ def _apply(services: Services, command: Command, lease: Lease) -> tuple[str, Lea
     if not changed:
         return "nothing has changed", lease
     if set(changed) <= CARRIED_OVER:
-        current = _newest(services, lease)
+        current = newest_checkpoint(services, lease.lineage)
         change = _Change(
             kind=VersionKind.SNAPSHOT,
             parent=present,
-            state=_sealed(services, command.model, _opened(services, command.model, current.digest), current),
+            state=_sealed(services, command.model, open_state(services, current.digest, model=command.model), current),
             learned=learned_until(services, present, lease.lineage, sequence=current.sequence),
             spec=spec.model_dump(mode="json"),
             evidence={"changed": changed},
@@ -248,27 +250,16 @@ def _succeed(services: Services, command: Command, lease: Lease, *, change: _Cha
 
 def _sealed_at_once(services: Services, lease: Lease, change: _Change) -> SealedBytes | None:
     """What waits, where that is quickly done: learning stands still. Else it is kept beside the first checkpoint."""
-    labels = change.state.metrics.get("labels", {})
-    if labels.get("pending", 0) + labels.get("waiting", 0) > MOST_AT_ONCE:
+    if change.state.metrics.waiting > MOST_AT_ONCE:
         return None
     return sealed_waiting(services, lease, change.spec, position=change.state.position)
 
 
-def _newest(services: Services, lease: Lease) -> Checkpoint:
-    return services.checkpoints.newest_first(lease.lineage)[0]
-
-
-def _opened(services: Services, model: str, digest: str) -> bytes:
-    opened = services.sealer.open(services.history.artifact(digest))
-    require_environment(services, model, made=opened.environment)
-    return opened.payload
-
-
 def _present_version(services: Services, model: str, lease: Lease) -> Version:
     """The newest version of the lineage that is written now."""
-    return next(version for version in reversed(services.history.versions(model)) if version.lineage == lease.lineage)
+    return services.history.newest_version(model, lease.lineage)
 
 
 def _sealed(services: Services, model: str, state: bytes, current: Checkpoint) -> SealedState:
-    sealed = services.sealer.seal(state, model=model, lineage="new", position=current.position)
-    return SealedState(services.sealer.digest(sealed), sealed, current.position, current.learned, current.metrics)
+    position, learned, metrics = current.position, current.learned, current.metrics
+    return seal_state(services, state, model=model, position=position, learned=learned, metrics=metrics)

@@ -138,7 +138,7 @@ class Archiver:
         return found
 
     def _begun(self, at: TopicPartition, bounds: Bounds) -> Partition:
-        topic = next(one for one in self.options.topics if one.topic == at.topic)
+        (topic,) = (one for one in self.options.topics if one.topic == at.topic)
         held = self._acquired(at, bounds)
         one = Partition(self.parts, topic, held, self.options.size)
         one.begin(bounds)

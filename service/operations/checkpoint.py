@@ -18,6 +18,7 @@ from typing import TypeVar
 
 import structlog
 
+from service.domain.checkpoint_metrics import CheckpointMetrics
 from service.domain.events import EventId
 from service.domain.exclusion import Stretch
 from service.domain.monitoring import DriftSignal
@@ -33,6 +34,7 @@ from service.learning.waiting import Changes
 from service.operations.keep_waiting import WaitingKeeper
 from service.operations.outage import Backoff, Outage
 from service.operations.predictions import MOST_UNSENT, Sender, outgoing
+from service.operations.sealed_state import seal_bytes
 from service.operations.services import Services
 
 _log = structlog.get_logger(__name__)
@@ -61,7 +63,7 @@ class Draft:
     state: bytes
     position: Position
     learned: int
-    metrics: dict[str, object]
+    metrics: CheckpointMetrics
     order: Sequence[Run]
     scores: Sequence[Part]
     scored: int
@@ -163,13 +165,13 @@ class Committer:
         return Written(checkpoint, self._pending(draft.model), time.monotonic() - began)
 
     def _sealed(self, draft: Draft) -> Commit:
-        sealer = self._services.sealer
-        sealed = sealer.seal(draft.state, model=draft.model, lineage=str(draft.lease.lineage), position=draft.position)
+        lineage = str(draft.lease.lineage)
+        sealed = seal_bytes(self._services, draft.state, model=draft.model, position=draft.position, lineage=lineage)
         return Commit(
             lease=draft.lease,
             sequence=draft.sequence,
-            digest=sealer.digest(sealed),
-            artifact=sealed,
+            digest=sealed.digest,
+            artifact=sealed.artifact,
             position=draft.position,
             learned=draft.learned,
             metrics=draft.metrics,
@@ -224,7 +226,7 @@ class Committer:
 
     def _already(self, commit: Commit) -> Checkpoint | None:
         """The checkpoint of an earlier try whose acknowledgement was lost on the way."""
-        newest = next(iter(self._services.checkpoints.newest_first(commit.lease.lineage)), None)
+        newest = self._services.checkpoints.newest(commit.lease.lineage)
         found = newest is not None and (newest.sequence, newest.digest) == (commit.sequence, commit.digest)
         return newest if found else None
 

@@ -83,7 +83,7 @@ def _newest_at(services: Services, model: str, versions: Sequence[Version], *, m
     checkpoint, lineage = max(checkpoints, key=lambda pair: pair[0].created_at, default=(None, None))
     if checkpoint is None or lineage is None or checkpoint.created_at <= newest.created_at:
         return _as_it_is(newest)
-    origin = next(one for one in versions if one.number == lineage.origin)
+    origin = services.history.version(model, lineage.origin)
     name = f"checkpoint {checkpoint.sequence} of {checkpoint.created_at:%Y-%m-%d %H:%M:%S} UTC"
     learned = learned_until(services, origin, lineage.id, sequence=checkpoint.sequence)
     return Chosen(checkpoint.digest, origin, name, learned)

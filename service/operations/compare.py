@@ -12,14 +12,15 @@ from service.domain.jobs import Trainer
 from service.domain.order import touches, union
 from service.domain.position import Run
 from service.domain.promotion import Evidence, Verdict
-from service.domain.registry import Checkpoint, Command, CommandKind, Json, LineageId, Model, Origin
+from service.domain.registry import Command, CommandKind, Json, LineageId, Model, Origin
 from service.domain.specification import ModelSpec
-from service.errors import LeaseLostError, NotFoundError, RefusedError
+from service.errors import LeaseLostError, RefusedError
 from service.learning.comparison import Comparison, Terms
 from service.learning.losses import paired
 from service.operations.ask import asked, outcome_of
 from service.operations.history import History
 from service.operations.loss_journals import LossJournals
+from service.operations.newest_checkpoint import newest_checkpoint
 from service.operations.services import Services
 
 _log = structlog.get_logger(__name__)
@@ -54,7 +55,7 @@ class Judge:
         spoilt = _spoilt(self.services, challenger)
         if spoilt:
             return self._end(held, challenger, Stage.DROPPED, spoilt)
-        champion, own = (_newest(self.services, lineage) for lineage in (model.champion, challenger.lineage))
+        champion, own = (newest_checkpoint(self.services, lineage) for lineage in (model.champion, challenger.lineage))
         behind = sum(max(end - own.position.offsets.get(at, 0), 0) for at, end in champion.position.offsets.items())
         if is_progress(challenger, behind):
             if behind != challenger.behind:
@@ -181,14 +182,6 @@ def _spoilt(services: Services, challenger: Challenger) -> str | None:
 
 
 def _learned(services: Services, challenger: Challenger) -> list[Run]:
-    version = next(one for one in services.history.versions(challenger.model) if one.number == challenger.version)
+    version = services.history.version(challenger.model, challenger.version)
     journal = services.checkpoints.journal(challenger.lineage, scores=False)
     return union([*version.learned, *(run for segment in journal for run in segment.order)])
-
-
-def _newest(services: Services, lineage: LineageId) -> Checkpoint:
-    newest = next(iter(services.checkpoints.newest_first(lineage)), None)
-    if newest is None:
-        msg = f"found no checkpoint of lineage {lineage}: its model has been deleted"
-        raise NotFoundError(msg)
-    return newest

@@ -84,7 +84,7 @@ def _situation(services: Services, model: Model, *, now: datetime, cron_due: boo
 def _standing(services: Services, model: Model) -> tuple[Sequence[Reading], int, Sequence[Job]]:
     """What the champion's newest checkpoint says, and the two newest jobs, of which one may be open."""
     newest = services.training.jobs.list(model.name, limit=2)
-    found = services.checkpoints.newest_first(model.champion) if model.champion is not None else ()
-    if not found:
+    found = services.checkpoints.newest(model.champion) if model.champion is not None else None
+    if found is None:
         return (), 0, newest
-    return readings_of(found[0].metrics, newest[0] if newest else None), found[0].learned, newest
+    return readings_of(found.metrics.drift, newest[0] if newest else None), found.learned, newest

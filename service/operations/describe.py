@@ -1,13 +1,13 @@
 """What is told of a model: as its newest checkpoint has it, what has been, and who challenges it."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from service.domain.challenging import Challenger
+from service.domain.checkpoint_metrics import CheckpointMetrics
 from service.domain.exclusion import Exclusion, shown
 from service.domain.jobs import Job
 from service.domain.plain import plain
-from service.domain.registry import Checkpoint, Lineage, LineageId, Model, Version
+from service.domain.registry import Checkpoint, Lineage, LineageId, Model
 from service.errors import NotFoundError
 from service.operations.services import Services
 
@@ -17,19 +17,19 @@ def summary(services: Services, model: Model) -> dict[str, Any]:
     checkpoint = _newest(services, model.name, model.champion)
     return {
         "name": model.name,
-        "version": _newest_version(services, model).number,
-        "learned": checkpoint.metrics.get("counts", {}).get("learned", 0),
+        "version": services.history.newest_version(model.name, checkpoint.lineage).number,
+        "learned": checkpoint.metrics.learned,
         "frozen": model.frozen,
-        "metrics": checkpoint.metrics.get("cumulative", {}),
+        "metrics": checkpoint.metrics.cumulative,
     }
 
 
 def describe(services: Services, model: Model) -> dict[str, Any]:
     """The model as its newest checkpoint has it."""
     checkpoint = _newest(services, model.name, model.champion)
-    newest = _newest_version(services, model)
+    newest = services.history.newest_version(model.name, checkpoint.lineage)
     lease = services.leases.find(checkpoint.lineage)
-    labels = checkpoint.metrics.get("labels", {})
+    metrics = checkpoint.metrics.to_json()
     return {
         "name": model.name,
         "frozen": model.frozen,
@@ -40,12 +40,12 @@ def describe(services: Services, model: Model) -> dict[str, Any]:
             "since": newest.created_at,
         },
         "position": checkpoint.position.to_json(),
-        "events": _events(checkpoint.metrics.get("counts", {}), labels),
-        "labels": labels,
-        "metrics": {key: checkpoint.metrics.get(key, {}) for key in ("cumulative", "window", "baseline")},
+        "events": _events(checkpoint.metrics),
+        "labels": metrics.get("labels", {}),
+        "metrics": {key: metrics.get(key, {}) for key in ("cumulative", "window", "baseline")},
         "challengers": [challenger_row(one) for one in services.challengers.list(model.name)],
         "replays": [replay_row(services, one) for one in services.replays.unfinished() if one.model == model.name],
-        "drift": checkpoint.metrics.get("drift", []),
+        "drift": metrics.get("drift", []),
         "dead_letters": dict(services.dead_letters.counts(model.name)),
         "checkpoint": {"id": checkpoint.id, "at": checkpoint.created_at, "bytes": checkpoint.size},
         "writer": {"holder": lease.holder, "epoch": lease.epoch, "until": lease.expires_at} if lease else None,
@@ -104,21 +104,16 @@ def job_details(services: Services, job: Job) -> dict[str, Any]:
     }
 
 
-def _events(counts: Mapping[str, int], labels: Mapping[str, int]) -> dict[str, int]:
+def _events(metrics: CheckpointMetrics) -> dict[str, int]:
     return {
-        **{outcome: counts.get(outcome, 0) for outcome in ("learned", "predicted", "dead", "duplicate")},
-        "pending": labels.get("pending", 0),
+        **{outcome: metrics.counts.get(outcome, 0) for outcome in ("learned", "predicted", "dead", "duplicate")},
+        "pending": metrics.labels.pending if metrics.labels is not None else 0,
     }
 
 
-def _newest_version(services: Services, model: Model) -> Version:
-    """The latest that was made of the champion."""
-    return [one for one in services.history.versions(model.name) if one.lineage == model.champion][-1]
-
-
 def _newest(services: Services, name: str, lineage: LineageId | None) -> Checkpoint:
-    found = services.checkpoints.newest_first(lineage) if lineage is not None else ()
-    if not found:
+    found = services.checkpoints.newest(lineage) if lineage is not None else None
+    if found is None:
         msg = f"found no checkpoint of {name}, expected one; start `headrace learn {name}` first, or it was deleted"
         raise NotFoundError(msg)
-    return found[0]
+    return found

@@ -7,29 +7,21 @@ from service.domain.events import Features
 from service.domain.position import Position
 from service.domain.registry import Version
 from service.domain.specification import ModelSpec
-from service.errors import NotFoundError
 from service.learning.learner import Learner
+from service.operations.sealed_state import open_learner
 from service.operations.services import Services
 
 PROBES = 200
 
 
 def version_of(services: Services, model: str, number: int) -> Version:
-    """NotFoundError names the versions there are."""
-    versions = services.history.versions(services.models.get(model).name)
-    found = next((version for version in versions if version.number == number), None)
-    if found is None:
-        known = ", ".join(str(version.number) for version in versions)
-        msg = f"found no version {number} of {model}, expected one of {known}"
-        raise NotFoundError(msg)
-    return found
+    """Return a version of a registered model; NotFoundError names the models or the versions that there are."""
+    return services.history.version(services.models.get(model).name, number)
 
 
 def learner_of(services: Services, version: Version) -> Learner:
-    """The version's state, opened."""
-    spec = ModelSpec.model_validate(version.spec)
-    state = services.sealer.open(services.history.artifact(version.digest)).payload
-    return Learner(spec, state, allowed=services.build(spec)[1])
+    """Return the learner that the version is of."""
+    return open_learner(services, version.digest, spec=ModelSpec.model_validate(version.spec))
 
 
 def difference(services: Services, model: str, numbers: tuple[int, int]) -> dict[str, Any]:
@@ -45,8 +37,8 @@ def difference(services: Services, model: str, numbers: tuple[int, int]) -> dict
             for key in sorted({*one.spec, *other.spec})
             if one.spec.get(key) != other.spec.get(key)
         },
-        "metrics": [one.metrics.get("cumulative", {}), other.metrics.get("cumulative", {})],
-        "learned": [one.metrics.get("counts", {}).get("learned", 0), other.metrics.get("counts", {}).get("learned", 0)],
+        "metrics": [one.metrics.cumulative, other.metrics.cumulative],
+        "learned": [one.metrics.learned, other.metrics.learned],
         "probes": len(probes),
         "probes_differing": len(differing),
         "examples": [

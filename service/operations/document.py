@@ -1,31 +1,25 @@
 """A document of headings, sentences, tables and figures, as Markdown and as one HTML file that needs nothing else."""
 
-import html
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from functools import cache
+from typing import ClassVar, TypeAlias
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from service.operations.plots import Drawing
 
 SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~$&])")
 UNWRITABLE = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What neither XML nor every database can hold."""
-
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;color:#22303c;max-width:60rem;margin:2rem auto;padding:0 1rem}
-h1{font-size:1.6rem;margin-bottom:.2rem}h2{font-size:1.15rem;margin-top:2.2rem;border-bottom:1px solid #e4e7eb}
-h3{font-size:1rem;margin-bottom:.3rem}table{border-collapse:collapse;margin:.6rem 0;font-size:.9rem}
-th,td{padding:.25rem .7rem;border-bottom:1px solid #e4e7eb;text-align:left;vertical-align:top;overflow-wrap:anywhere}
-th{color:#6b7785;font-weight:600}td.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
-pre{background:#f6f7f8;padding:.8rem;overflow-x:auto;font-size:.85rem}figure{margin:.8rem 0}
-figcaption{color:#6b7785;font-size:.85rem}svg{max-width:100%;height:auto}p.lead{font-size:1.05rem}
-"""
 
 
 @dataclass(frozen=True, slots=True)
 class Heading:
     """Level 2 or 3; the title is level 1."""
 
+    kind: ClassVar[str] = "heading"
     text: str
     level: int = 2
 
@@ -34,6 +28,7 @@ class Heading:
 class Paragraph:
     """Sentences."""
 
+    kind: ClassVar[str] = "paragraph"
     text: str
 
 
@@ -41,6 +36,7 @@ class Paragraph:
 class Code:
     """Lines as they are."""
 
+    kind: ClassVar[str] = "code"
     text: str
 
 
@@ -48,16 +44,25 @@ class Code:
 class Table:
     """Cells are text, or numbers already written; `shades` darken cells from 0 to 1, the first column has none."""
 
+    kind: ClassVar[str] = "table"
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     shades: Sequence[Sequence[float]] | None = None
 
+    @property
+    def shaded_rows(self) -> Iterator[Iterator[tuple[str, float | None]]]:
+        """Yield the rows, each cell with its shade, None where it has none."""
+        for number, row in enumerate(self.rows):
+            shades = [None, *self.shades[number]] if self.shades is not None else [None] * len(row)
+            yield zip(row, shades, strict=True)
+
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A drawing as SVG, and in words what Markdown says in its place."""
+    """A drawing, and in words what Markdown says in its place."""
 
-    svg: str
+    kind: ClassVar[str] = "figure"
+    drawing: Drawing
     caption: str
 
 
@@ -77,21 +82,9 @@ def writable(text: str) -> str:
     return UNWRITABLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
-def escaped(text: str) -> str:
-    """As HTML and SVG write it, also within an attribute."""
-    return html.escape(writable(text), quote=True)
-
-
 def to_html(document: Document) -> str:
-    """One file without scripts, and without anything to fetch; nothing that was given is markup."""
-    title = escaped(document.title)
-    body = "\n".join(_html(block) for block in document.blocks)
-    return (
-        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
-        f'<meta http-equiv="Content-Security-Policy" content="{escaped(POLICY)}">'
-        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head>\n'
-        f"<body>\n<h1>{title}</h1>\n{body}\n</body></html>\n"
-    )
+    """Return one file without scripts, and without anything to fetch; nothing that was given is markup."""
+    return _templates().get_template("report.html.j2").render(document=document)
 
 
 def to_markdown(document: Document) -> str:
@@ -99,34 +92,32 @@ def to_markdown(document: Document) -> str:
     return "\n\n".join([f"# {_plain(document.title)}", *map(_markdown, document.blocks)]) + "\n"
 
 
-def _html(block: Block) -> str:
-    if isinstance(block, Heading):
-        return f"<h{block.level}>{escaped(block.text)}</h{block.level}>"
-    if isinstance(block, Paragraph):
-        return f"<p>{escaped(block.text)}</p>"
-    if isinstance(block, Code):
-        return f"<pre>{escaped(block.text)}</pre>"
-    if isinstance(block, Figure):
-        return f"<figure>{block.svg}<figcaption>{escaped(block.caption)}</figcaption></figure>"
-    head = "".join(f"<th>{escaped(column)}</th>" for column in block.columns)
-    rows = "\n".join(_html_row(block, number) for number in range(len(block.rows)))
-    return f"<table><thead><tr>{head}</tr></thead><tbody>\n{rows}\n</tbody></table>"
-
-
-def _html_row(table: Table, number: int) -> str:
-    shades = [None, *table.shades[number]] if table.shades is not None else [None] * len(table.columns)
-    cells = zip(table.rows[number], shades, strict=True)
-    return f"<tr>{''.join(_html_cell(text, shade) for text, shade in cells)}</tr>"
-
-
-def _html_cell(text: str, shade: float | None) -> str:
-    kind = ' class="n"' if _is_number(text) else ""
-    colour = "" if shade is None else f' style="background:rgba(11,114,133,{0.55 * shade:.3f})"'
-    return f"<td{kind}{colour}>{escaped(text)}</td>"
-
-
 def _is_number(text: str) -> bool:
     return re.fullmatch(r"[-+\N{MINUS SIGN}]?[\d,]*\.?\d+(e[-+]?\d+)?%?|\N{EN DASH}", text) is not None
+
+
+def _place(value: float) -> str:
+    return f"{value:.1f}"
+
+
+def _finalized(value: object) -> object:
+    """Return a given text as a file can hold it; what a macro has made is escaped already."""
+    return writable(value) if type(value) is str else value
+
+
+@cache
+def _templates() -> Environment:
+    """Return what renders the template files: it escapes all that is given, and knows no undefined name."""
+    found = Environment(
+        loader=PackageLoader("service.operations", "reporting/templates"),
+        autoescape=True,
+        finalize=_finalized,
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+    )
+    found.filters["place"] = _place
+    found.tests["written_number"] = _is_number
+    return found
 
 
 def _markdown(block: Block) -> str:

@@ -10,6 +10,7 @@ from service.domain.specification import ModelSpec
 from service.errors import ConfigurationError, NotFoundError
 from service.learning.monitors import Batch, Monitors
 from service.learning.monitors.calibration import Calibration, History, Subject, Trial, calibrated
+from service.operations.newest_checkpoint import newest_checkpoint
 from service.operations.recorded import Recorded, scored, seen
 from service.operations.services import Services
 
@@ -24,10 +25,10 @@ def drift_of(services: Services, model: str, *, limit: int) -> dict[str, Any]:
     if champion is None:
         msg = f"found no champion of {model}; start `headrace learn` first"
         raise NotFoundError(msg)
-    monitors = services.checkpoints.newest_first(champion)[0].metrics.get("drift", [])
+    monitors = newest_checkpoint(services, champion).metrics.drift
     return {
         "model": model,
-        "monitors": [{**one, "last": _last(services, model, one["name"])} for one in monitors],
+        "monitors": [{**one.to_json(), "last": _last(services, model, one.name)} for one in monitors],
         "signals": [shown(one) for one in services.signals.newest_first(model, limit=limit)],
         "decision": _decision(services, model),
     }

@@ -2,12 +2,14 @@
 
 from datetime import datetime
 
+from service.domain.checkpoint_metrics import CheckpointMetrics
 from service.domain.events import TopicPartition
 from service.domain.position import Position
 from service.domain.registry import Founding, Model, ModelName, Origin, SealedState
 from service.domain.specification import ModelSpec
 from service.errors import NotFoundError, SpecificationChangedError
 from service.learning.learner import Learner
+from service.operations.sealed_state import seal_state
 from service.operations.services import Services
 
 
@@ -46,8 +48,7 @@ def new_state(services: Services, spec: ModelSpec, *, position: Position) -> Sea
     """The sealed state of a lineage that has learned nothing."""
     estimator, _ = services.build(spec)
     state = Learner.new(spec, estimator)
-    sealed = services.sealer.seal(state, model=spec.name, lineage="new", position=position)
-    return SealedState(services.sealer.digest(sealed), sealed, position, 0, {})
+    return seal_state(services, state, model=spec.name, position=position, learned=0, metrics=CheckpointMetrics())
 
 
 def _founding(services: Services, spec: ModelSpec, *, actor: str) -> Founding:

@@ -13,9 +13,9 @@ from service.domain.position import Position
 from service.domain.registry import CheckpointId, LineageId, Version
 from service.domain.specification import ModelSpec
 from service.domain.standing import Standing
-from service.errors import HeadraceError, NotFoundError, UnavailableError
+from service.errors import HeadraceError, UnavailableError
 from service.learning.answering import Answerer
-from service.operations.recover import require_environment
+from service.operations.sealed_state import open_state
 from service.operations.services import Services
 from service.ports import ServingTelemetry, Standings, Watch
 
@@ -131,31 +131,18 @@ class Follower:
     def _version(self, model: str, number: int) -> Served:
         origin = self._origin(model, number)
         version = origin.version
-        answerer = Answerer(origin.spec, self._payload(model, version.digest), allowed=origin.allowed)
+        answerer = Answerer(origin.spec, open_state(self.services, version.digest, model=model), allowed=origin.allowed)
         return Served(model, version.lineage, number, None, version.position, answerer)
-
-    def _payload(self, model: str, digest: str) -> bytes:
-        """A state's bytes, after its signature was checked and where it was made."""
-        opened = self.services.sealer.open(self.services.history.artifact(digest))
-        require_environment(self.services, model, made=opened.environment)
-        return opened.payload
 
     def _origin(self, model: str, number: int) -> Origin:
         """Read once; of the last ones asked for."""
         found = self._origins.get((model, number))
         if found is None:
-            version = self._numbered(model, number)
+            version = self.services.history.version(model, number)
             spec = ModelSpec.model_validate(version.spec)
             found = self._origins[model, number] = Origin(version, spec, self.services.build(spec)[1])
             while len(self._origins) > MOST_ORIGINS:
                 self._origins.popitem(last=False)
-        return found
-
-    def _numbered(self, model: str, number: int) -> Version:
-        found = next((one for one in self.services.history.versions(model) if one.number == number), None)
-        if found is None:
-            msg = f"found no version {number} of {model}, expected one of `headrace model history {model}`"
-            raise NotFoundError(msg)
         return found
 
     def _forget(self) -> None:
@@ -190,7 +177,7 @@ class Follower:
     def _swap(self, standing: Standing) -> None:
         try:
             origin = self._origin(standing.model, standing.version)
-            payload = self._payload(standing.model, standing.digest)
+            payload = open_state(self.services, standing.digest, model=standing.model)
             began = time.thread_time()
             answerer = Answerer(origin.spec, payload, allowed=origin.allowed)
         except UnavailableError:

@@ -11,7 +11,7 @@ from service.errors import ArtifactError, EnvironmentChangedError, NotFoundError
 from service.learning.candidates import is_batch
 from service.learning.learner import Learner
 from service.operations.past import Past
-from service.operations.recover import require_environment
+from service.operations.sealed_state import open_state
 from service.operations.services import Services
 from service.operations.waiting_set import opened_waiting
 
@@ -37,19 +37,18 @@ def ways_to(past: Past, wanted: Ancestor, known: Sequence[Ancestor]) -> list[Anc
 def footing(services: Services, past: Past, ancestor: Ancestor, *, spec: ModelSpec) -> Footing:
     """One of `UNUSABLE` where the state cannot be opened, or what waited there is not kept."""
     allowed = services.build(spec)[1]
-    version = next(one for one in past.versions if one.number == ancestor.version)
+    version = services.history.version(past.model, ancestor.version)
     try:
         _require_same_estimator(version, ancestor, spec=spec)
-        opened = services.sealer.open(services.history.artifact(ancestor.digest))
-        require_environment(services, past.model, made=opened.environment)
-        _require_whole(ancestor, Learner(spec, opened.payload, allowed=allowed))
+        state = open_state(services, ancestor.digest, model=past.model)
+        _require_whole(ancestor, Learner(spec, state, allowed=allowed))
     except UNUSABLE:
         if ancestor.order or version.kind is not VersionKind.INITIAL:
             raise
         _require_learnable(spec)
         return Footing(ancestor, Learner.new(spec, services.build(spec)[0]), (), is_kept=False)
     waiting = opened_waiting(services, ancestor.waiting) if ancestor.waiting else ()
-    return Footing(ancestor, opened.payload, waiting, is_kept=True)
+    return Footing(ancestor, state, waiting, is_kept=True)
 
 
 def _require_same_estimator(version: Version, ancestor: Ancestor, *, spec: ModelSpec) -> None:

@@ -30,7 +30,7 @@ from service.operations.feed import Feed, Start
 from service.operations.keep_leases import LeaseKeeper
 from service.operations.outage import Backoff
 from service.operations.readiness import reasons
-from service.operations.recover import Recovered, find_lineage, newest_version, recover
+from service.operations.recover import Recovered, recover
 from service.operations.services import Services
 from service.operations.session import Session
 
@@ -191,7 +191,7 @@ class Host:
         return lineage.role is Role.CHALLENGER and lineage.id == self.options.challenger
 
     def _open(self, name: str, lease: Lease) -> None:
-        lineage = find_lineage(self.services, name, lease.lineage)
+        lineage = self.services.history.lineage(name, lease.lineage)
         if not self._is_ours(lineage):
             return self.services.leases.release(lease)
         recovered = recover(self.services, lineage, lease=lease)
@@ -200,7 +200,7 @@ class Host:
         committer = Committer(self.services, self._pool, self.stop, spec=recovered.spec, exclusions=exclusions)
         is_champion = lineage.role is Role.CHAMPION
         if is_champion:
-            self.services.telemetry.champion(name, newest_version(self.services, lineage).number)
+            self.services.telemetry.champion(name, self.services.history.newest_version(name, lineage.id).number)
         frozen = self.services.models.get(name).frozen
         session = Session(self.services, recovered, lease, feed, committer, frozen=frozen)
         feed.__enter__()

@@ -10,6 +10,7 @@ from service.domain.replaying import Plan
 from service.errors import RefusedError
 from service.operations.excluded_since import require_unlearned
 from service.operations.history_feed import Leg
+from service.operations.newest_checkpoint import newest_checkpoint
 from service.operations.past import Past, past_of
 from service.operations.services import Services
 
@@ -27,7 +28,7 @@ class Itinerary:
 
     def leg(self, read: Sequence[Run]) -> Leg:
         """What is left behind what had been learned at the start and was read since."""
-        position = self._services.checkpoints.newest_first(self._plan.follow)[0].position
+        position = newest_checkpoint(self._services, self._plan.follow).position
         past = past_of(self._services, self._model)
         stretches = self._stretches()
         self._require_followed(past)

@@ -49,8 +49,7 @@ class WaitingKeeper:
         begun.wait()
 
     def _is_due(self, found: Checkpoint) -> bool:
-        labels = found.metrics.get("labels", {})
-        if labels.get("pending", 0) + labels.get("waiting", 0) > MOST_KEPT:
+        if found.metrics.waiting > MOST_KEPT:
             return False
         if self._last is None:
             known = self._services.checkpoints.newest_first(found.lineage)

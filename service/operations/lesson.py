@@ -15,6 +15,7 @@ from service.learning.learner import Learner
 from service.learning.lineage_state import begun
 from service.learning.monitors import Batch
 from service.operations.history import History
+from service.operations.sealed_state import seal_bytes, seal_state
 from service.operations.services import Services
 from service.operations.sieve import Sieve
 from service.operations.waiting_here import WaitingHere
@@ -79,20 +80,12 @@ class Lesson:
 
     def candidate(self, job: Job, telling: Telling, *, trained: Trained | None = None) -> Candidate:
         """The signed state, with its metrics over the lesson; it has learned exactly what it says."""
-        state = self._state(trained)
-        learner, spec = self.learner, self._syllabus.spec
-        metrics = {
-            **learner.report(),
-            "counts": dict(learner.counts),
-            "drift": learner.drift(),
-            "labels": learner.labels(),
-        }
-        sealed, digest = self._sealed(state)
+        state = self._sealed(self._state(trained))
         learned = merged(self._waiting.order)
         before = minus(trained.before, learned) if trained else []
         return Candidate(
-            state=SealedState(digest, sealed, self._syllabus.position, learner.counts["learned"], metrics),
-            spec=spec.model_dump(mode="json"),
+            state=state,
+            spec=self._syllabus.spec.model_dump(mode="json"),
             learned=merged([*before, *learned]),
             environment=self._services.environment,
             reason=job.reason,
@@ -119,13 +112,19 @@ class Lesson:
         self.learner = Learner(spec, state, allowed=allowed)
         return state
 
+    def _sealed(self, state: bytes) -> SealedState:
+        learner, syllabus = self.learner, self._syllabus
+        return seal_state(
+            self._services,
+            state,
+            model=syllabus.spec.name,
+            position=syllabus.position,
+            learned=learner.counts["learned"],
+            metrics=learner.metrics(),
+        )
+
     def _sealed_waiting(self) -> SealedBytes | None:
         if not self._waiting.rows:
             return None
-        sealed, digest = self._sealed(pack(iter([self._waiting.rows])))
-        return SealedBytes(digest, sealed)
-
-    def _sealed(self, payload: bytes) -> tuple[bytes, str]:
-        sealer, syllabus = self._services.sealer, self._syllabus
-        sealed = sealer.seal(payload, model=syllabus.spec.name, lineage="new", position=syllabus.position)
-        return sealed, sealer.digest(sealed)
+        spec, position = self._syllabus.spec, self._syllabus.position
+        return seal_bytes(self._services, pack(iter([self._waiting.rows])), model=spec.name, position=position)

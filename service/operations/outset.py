@@ -10,8 +10,9 @@ from service.domain.position import Position, Run, merged
 from service.domain.registry import Model, VersionNumber
 from service.domain.specification import ModelSpec
 from service.errors import NotFoundError
+from service.operations.newest_checkpoint import newest_checkpoint
 from service.operations.past import Line, past_of
-from service.operations.recover import newest_version, spec_of
+from service.operations.recover import spec_of
 from service.operations.services import Services
 
 MOST_LETTERS = 1_000_000
@@ -43,14 +44,14 @@ def outset(services: Services, name: str) -> Outset:
     if model.champion is None:
         msg = f"found no champion of {name}; start `headrace learn {name}` first"
         raise NotFoundError(msg)
-    newest = services.checkpoints.newest_first(model.champion)[0]
+    newest = newest_checkpoint(services, model.champion)
     line = past_of(services, name).lines[model.champion]
     own = spec_of(services, line.lineage)
     stretches = [one.stretch for one in services.exclusions.list(name)]
     return Outset(
         model,
         ModelSpec.model_validate({**model.spec, "estimator": own.estimator, "factory": own.factory}),
-        newest_version(services, line.lineage).number,
+        services.history.newest_version(name, model.champion).number,
         line,
         merged([*line.seen, *minus(line.order_at(newest.sequence), line.seen)]),
         newest.position,

@@ -88,8 +88,12 @@ def candidates(services: Services, past: Past) -> list[Ancestor]:
 
 
 def stood(known: Sequence[Ancestor], digest: str, *, name: str) -> Ancestor:
-    """The newest state of that digest, by the name under which it was asked for."""
-    return replace(next(one for one in reversed(known) if one.digest == digest), name=name)
+    """Return the newest state of that digest, by the name under which it was asked for; NotFoundError."""
+    found = next((one for one in reversed(known) if one.digest == digest), None)
+    if found is None:
+        msg = f"found {name} thinned away meanwhile, expected it among the states that are kept; ask again"
+        raise NotFoundError(msg)
+    return replace(found, name=name)
 
 
 def has_served(lineage: Lineage, versions: Sequence[Version]) -> bool:
@@ -133,7 +137,11 @@ def _of_checkpoint(found: Checkpoint, line: Line) -> Ancestor:
 
 def _first_of(lineage: LineageId, versions: Sequence[Version]) -> Version:
     """The version that a lineage began with, or the first that was made of it."""
-    return next(version for version in versions if version.lineage == lineage)
+    found = next((version for version in versions if version.lineage == lineage), None)
+    if found is None:
+        msg = f"found no version of lineage {lineage}, expected the one that it began with; ask again"
+        raise NotFoundError(msg)
+    return found
 
 
 def _inherited(

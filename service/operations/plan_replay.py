@@ -1,7 +1,7 @@
 """What a rollback in replay mode would do: from which state, over what, how long; and its beginning."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from service.operations.footing import UNUSABLE, Footing, footing, ways_to
 from service.operations.history import History, gone
 from service.operations.past import Past, candidates, past_of, stood
 from service.operations.recover import spec_of
+from service.operations.sealed_state import seal_state
 from service.operations.services import Services
 
 SAMPLE_EVENTS, SAMPLE_S = 2000, 1.0
@@ -184,7 +185,7 @@ def _required(model: str, goal: Chosen, known: Sequence[Ancestor], *, holes: Seq
     """The state that was named, if nothing that is excluded is in it."""
     found = stood(known, goal.digest, name=goal.name)
     if not found.is_clean(holes):
-        hit = next(hole for hole in holes if touches([*found.order, *found.seen], [hole]))
+        hit, *_ = (hole for hole in holes if touches([*found.order, *found.seen], [hole]))
         msg = (
             f"found {shown(hit)} excluded, which {goal.name} of {model} has learned or seen; leave out --to and --at, "
             "and the newest state without it is found"
@@ -205,7 +206,6 @@ def _refuse_idle(past: Past) -> None:
 def _sealed(services: Services, found: Outlook) -> SealedState:
     position = found.route.ancestor.position
     learner = Learner(found.spec, found.footing.state, allowed=services.build(found.spec)[1])
-    metrics: Mapping[str, Any] = {**learner.report(), "counts": dict(learner.counts), "drift": learner.drift()}
-    sealed = services.sealer.seal(found.footing.state, model=found.model.name, lineage="new", position=position)
-    digest = services.sealer.digest(sealed)
-    return SealedState(digest, sealed, position, learner.counts["learned"], metrics)
+    metrics = learner.metrics()
+    learned, state = learner.counts["learned"], found.footing.state
+    return seal_state(services, state, model=found.model.name, position=position, learned=learned, metrics=metrics)

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from service.domain.checkpoint_metrics import MonitorStatus
 from service.domain.jobs import Cause, Decision, Job, RetrainSpec
 from service.domain.monitoring import MonitorState
-from service.domain.registry import Json, ModelName
+from service.domain.registry import ModelName
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +58,10 @@ class Situation:
     cron_due: bool = False
 
 
-def readings_of(metrics: Json, newest: Job | None) -> list[Reading]:
-    """The monitors as a checkpoint's metrics have them, beside what they said when the newest job was asked for."""
+def readings_of(drift: Sequence[MonitorStatus], newest: Job | None) -> list[Reading]:
+    """The monitors as a checkpoint has them, beside what they said when the newest job was asked for."""
     before = {one["name"]: int(one["signal"]) for one in (newest.evidence if newest else {}).get("monitors", ())}
-    return [_reading(one, before.get(one["name"], 0)) for one in metrics.get("drift", ())]
+    return [_reading(one, before.get(one.name, 0)) for one in drift]
 
 
 def evidence_of(readings: Sequence[Reading], *, learned: int) -> dict[str, Any]:
@@ -137,7 +138,5 @@ def _cooling(found: Situation) -> tuple[datetime | None, str]:
     return ended, f"job {found.last.id}" if found.last is not None else ""
 
 
-def _reading(told: Json, answered: int) -> Reading:
-    state, value = MonitorState(told.get("state", MonitorState.QUIET)), float(told.get("value") or 0.0)
-    signal = int(told.get("signal") or told.get("signals", 0))
-    return Reading(told["name"], state, value, told.get("threshold"), signal, answered)
+def _reading(told: MonitorStatus, answered: int) -> Reading:
+    return Reading(told.name, told.state, told.value or 0.0, told.threshold, told.signals, answered)

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 from service.domain.challenging import Coronation
 from service.domain.exclusion import shown
-from service.domain.registry import Checkpoint, Command, Json, Lease, Lineage, LineageId, Origin, Role
+from service.domain.registry import Checkpoint, Command, Json, Lease, Lineage, Origin, Role
 from service.domain.replaying import Plan, Promotion
 from service.errors import NotFoundError, RefusedError
 from service.operations.excluded_since import require_unlearned
+from service.operations.newest_checkpoint import newest_checkpoint
 from service.operations.past import past_of
 from service.operations.services import Services
 
@@ -36,7 +37,7 @@ def _promote_challenger(services: Services, command: Command, lease: Lease, *, l
             "was compared; it is compared anew"
         )
         raise RefusedError(msg)
-    newest = services.checkpoints.newest_first(lineage.id)[0]
+    newest = newest_checkpoint(services, lineage.id)
     evidence = {"position": newest.position.to_json(), "learned": newest.learned}
     version, after = services.challengers.promote(
         Coronation(
@@ -57,7 +58,7 @@ def _promote_challenger(services: Services, command: Command, lease: Lease, *, l
 def _promote_replay(services: Services, command: Command, lease: Lease, *, lineage: Lineage) -> tuple[str, Lease]:
     plan = _plan(lineage)
     require_unlearned(services, command.model, plan, learned=past_of(services, command.model).lines[lineage.id].order)
-    newest = services.checkpoints.newest_first(lineage.id)[0]
+    newest = newest_checkpoint(services, lineage.id)
     left_out = _left_out(services, command.model, plan)
     promotion = Promotion(
         lease=lease,
@@ -75,12 +76,7 @@ def _promote_replay(services: Services, command: Command, lease: Lease, *, linea
 
 
 def _lineage(services: Services, command: Command) -> Lineage:
-    number = LineageId(int(command.arguments["lineage"]))
-    found = next((one for one in services.history.lineages(command.model) if one.id == number), None)
-    if found is None:
-        msg = f"found no lineage {number} of {command.model}; see `headrace model history {command.model}`"
-        raise NotFoundError(msg)
-    return found
+    return services.history.lineage(command.model, int(command.arguments["lineage"]))
 
 
 def _plan(lineage: Lineage) -> Plan:

@@ -5,23 +5,16 @@ another digest than the registry says, or no signature of this key covers them. 
 another release; that is refused, and nothing is given up for it.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import structlog
 
 from service.domain.position import Position
-from service.domain.registry import Json, Lease, Lineage, LineageId, Origin, Role, Version
+from service.domain.registry import Lease, Lineage, Origin, Role, Version
 from service.domain.specification import ModelSpec
-from service.errors import (
-    ArtifactError,
-    EnvironmentChangedError,
-    NotFoundError,
-    OtherReleaseError,
-    TamperedError,
-    UnsignedError,
-)
+from service.errors import ArtifactError, NotFoundError, OtherReleaseError, TamperedError, UnsignedError
 from service.learning.learner import Learner
+from service.operations.sealed_state import open_state
 from service.operations.services import Services
 from service.operations.voices import voices
 
@@ -43,15 +36,9 @@ class Recovered:
     starts: int
 
 
-def find_lineage(services: Services, model: str, lineage: LineageId) -> Lineage:
-    """The lineage's row."""
-    return next(one for one in services.history.lineages(model) if one.id == lineage)
-
-
 def origin_of(services: Services, lineage: Lineage) -> Version:
     """The version from which a lineage began; its specification is the lineage's."""
-    versions = services.history.versions(lineage.model)
-    return next(version for version in versions if version.number == lineage.origin)
+    return services.history.version(lineage.model, lineage.origin)
 
 
 def spec_of(services: Services, lineage: Lineage) -> ModelSpec:
@@ -59,33 +46,8 @@ def spec_of(services: Services, lineage: Lineage) -> ModelSpec:
     if lineage.role is Role.REPLAYING and lineage.plan is not None:
         return ModelSpec.model_validate(lineage.plan["spec"])
     if lineage.role is Role.CHALLENGER:
-        return ModelSpec.model_validate(newest_version(services, lineage).spec)
+        return ModelSpec.model_validate(services.history.newest_version(lineage.model, lineage.id).spec)
     return ModelSpec.model_validate(origin_of(services, lineage).spec)
-
-
-def newest_version(services: Services, lineage: Lineage) -> Version:
-    """The latest version made of a lineage."""
-    versions = services.history.versions(lineage.model)
-    return next(version for version in reversed(versions) if version.lineage == lineage.id)
-
-
-def require_environment(services: Services, model: str, *, made: Mapping[str, str]) -> None:
-    """EnvironmentChangedError unless the installed river is of the release that pickled the state."""
-    here = services.environment.get("river", "")
-    there = made.get("river", here)
-    if here.split(".")[:2] != there.split(".")[:2]:
-        msg = (
-            f"found the state of {model} made with river {there}, and river {here} installed: pickles do not survive "
-            f"that. `headrace model rollback {model} --mode replay` rebuilds it from its specification and its "
-            f"history with river {here}; or install river=={there} again"
-        )
-        raise EnvironmentChangedError(msg)
-
-
-def require_readable(services: Services, spec: Json, state: bytes) -> None:
-    """ArtifactError unless a learner can be made of the state."""
-    parsed = ModelSpec.model_validate(spec)
-    Learner(parsed, state, allowed=services.build(parsed)[1])
 
 
 def recover(services: Services, lineage: Lineage, *, lease: Lease) -> Recovered:
@@ -98,13 +60,12 @@ def recover(services: Services, lineage: Lineage, *, lease: Lease) -> Recovered:
     bad: list[str] = []
     for checkpoint in services.checkpoints.newest_first(lineage.id):
         try:
-            opened = services.sealer.open(services.history.artifact(checkpoint.digest))
+            state = open_state(services, checkpoint.digest, model=spec.name)
         except SPOILT as error:
             _log.warning("checkpoint_unreadable", model=spec.name, sequence=checkpoint.sequence, error=str(error))
             bad.append(str(error))
             continue
-        require_environment(services, spec.name, made=opened.environment)
-        learner = _learner(services, lineage, spec, opened.payload)
+        learner = _learner(services, lineage, spec, state)
         if bad:
             reason = f"checkpoints after {checkpoint.sequence} cannot be read: {bad[0]}"
             services.changes.fall_back(lease, to_sequence=checkpoint.sequence, origin=Origin("learner", reason=reason))

@@ -20,6 +20,7 @@ from service.operations.history_feed import HistoryFeed
 from service.operations.itinerary import Itinerary
 from service.operations.keep_leases import LeaseKeeper
 from service.operations.keep_waiting import keep_waiting
+from service.operations.newest_checkpoint import newest_checkpoint
 from service.operations.recover import Recovered, recover
 from service.operations.services import Services
 from service.operations.session import Session
@@ -96,7 +97,7 @@ def _learn_all(
         if stop.is_set():
             return None
         if session.spec.labels is not None:
-            newest = services.checkpoints.newest_first(lineage.id)[0]
+            newest = newest_checkpoint(services, lineage.id)
             keep_waiting(services, newest, lease, model=lineage.model)
         tell(Progress(feed.total, feed.total, time.monotonic() - began))
         return _take_over(services, lineage)

@@ -89,9 +89,9 @@ def _scored(newest_first: Sequence[Checkpoint], reign: Reign, segments: Sequence
     """
     of_reign = (one for one in newest_first if reign.until is None or one.created_at <= reign.until)
     newest = next(of_reign, None)
-    if not reign.born or newest is None or "n" not in newest.metrics:
+    if not reign.born or newest is None or newest.metrics.scored is None:
         return sum(segment.scored for segment in segments)
-    return int(newest.metrics["n"]) - int(reign.first.metrics.get("n", 0))
+    return newest.metrics.scored - (reign.first.metrics.scored or 0)
 
 
 def _unseen(

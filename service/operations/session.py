@@ -237,7 +237,7 @@ class Session:
                 state=state,
                 position=self.position,
                 learned=self.learner.counts["learned"],
-                metrics=self._report(),
+                metrics=self.learner.metrics(),
                 order=pending.order,
                 scores=pending.scores,
                 scored=pending.scored,
@@ -278,11 +278,6 @@ class Session:
         telemetry.checkpoint(self.spec.name, written.seconds, size=written.checkpoint.size)
         telemetry.gauges(self.spec.name, written.checkpoint.metrics)
         self._suspicion.committed(written.checkpoint.position, self.learner.collected)
-
-    def _report(self) -> dict[str, object]:
-        learner = self.learner
-        labels = {"labels": found} if (found := learner.labels()) else {}
-        return {**learner.report(), **labels, "counts": dict(learner.counts), "drift": learner.drift()}
 
     def lag(self) -> dict[TopicPartition, int]:
         """Events not yet learned, a partition at a time."""

@@ -2,13 +2,14 @@
 
 import msgspec
 
+from service.domain.checkpoint_metrics import CheckpointMetrics
 from service.domain.position import Position, PositionJson
-from service.domain.registry import Founding, Json, Model, ModelName, Origin, SealedState, VersionKind
+from service.domain.registry import Founding, Model, ModelName, Origin, VersionKind
 from service.domain.specification import ModelSpec
 from service.errors import ArtifactError
 from service.operations.diff import version_of
 from service.operations.enrol import first_position
-from service.operations.recover import require_environment
+from service.operations.sealed_state import open_sealed, seal_state
 from service.operations.services import Services
 from service.ports import Sealer
 
@@ -30,14 +31,13 @@ class Parcel(msgspec.Struct, frozen=True):
 def pack(services: Services, model: str, number: int) -> bytes:
     """The file's bytes; NotFoundError where there is no such version."""
     version = version_of(services, model, number)
-    counts: Json = version.metrics.get("counts", {})
     parcel = Parcel(
         model,
         number,
         dict(version.spec),
         version.position.to_json(),
-        counts.get("learned", 0),
-        dict(version.metrics),
+        version.metrics.learned,
+        version.metrics.to_json(),
         services.history.artifact(version.digest),
     )
     return MAGIC + msgspec.msgpack.encode(parcel)
@@ -62,16 +62,16 @@ def adopt(
 
     Its position holds only for the stream it came from, so another one begins where the specification says.
     """
-    opened = opener.open(parcel.artifact)
-    require_environment(services, name, made=opened.environment)
+    payload = open_sealed(services, parcel.artifact, model=name, opener=opener)
     spec = ModelSpec.model_validate({**parcel.spec, "name": name})
     position = Position.from_json(parcel.position) if keep_position else first_position(services, spec)
-    sealed = services.sealer.seal(opened.payload, model=name, lineage="new", position=position)
+    learned, metrics = parcel.learned, CheckpointMetrics.from_json(parcel.metrics)
+    state = seal_state(services, payload, model=name, position=position, learned=learned, metrics=metrics)
     founding = Founding(
         name=ModelName(name),
         spec=spec.model_dump(mode="json"),
         spec_digest=spec.digest(),
-        state=SealedState(services.sealer.digest(sealed), sealed, position, parcel.learned, parcel.metrics),
+        state=state,
         environment=services.environment,
         origin=Origin(actor, reason=f"from version {parcel.number} of {parcel.model}"),
         kind=VersionKind.IMPORT,

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from service.domain.registry import Json, Model
 from service.errors import HeadraceError, UnavailableError
-from service.operations.recover import require_environment, require_readable
+from service.operations.sealed_state import open_state, require_readable
 from service.operations.services import Services
-from service.operations.waiting_set import unpack
+from service.operations.waiting_set import opened_waiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +48,10 @@ def _named(services: Services, model: Model) -> Iterator[tuple[str, str, Json | 
 
 def _problem(services: Services, model: str, digest: str, *, spec: Json | None) -> str:
     try:
-        opened = services.sealer.open(services.history.artifact(digest))
         if spec is None:
-            unpack(opened.payload)
-            return ""
-        require_environment(services, model, made=opened.environment)
-        require_readable(services, spec, opened.payload)
+            opened_waiting(services, digest)
+        else:
+            require_readable(services, open_state(services, digest, model=model), spec=spec)
     except UnavailableError:
         raise
     except HeadraceError as error:

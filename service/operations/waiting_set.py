@@ -9,6 +9,7 @@ from service.domain.pending import WaitingRow
 from service.domain.position import Position
 from service.domain.registry import Json, Lease, LineageId, SealedBytes
 from service.errors import ArtifactError
+from service.operations.sealed_state import open_bytes, seal_bytes
 from service.operations.services import Services
 
 MAGIC = b"HRW1"
@@ -26,13 +27,12 @@ def seal_whole(
     services: Services, chunks: Iterator[Sequence[WaitingRow]], *, model: str, lineage: LineageId, position: Position
 ) -> SealedBytes:
     """The rows as one signed artifact."""
-    sealed = services.sealer.seal(pack(chunks), model=model, lineage=str(lineage), position=position)
-    return SealedBytes(services.sealer.digest(sealed), sealed)
+    return seal_bytes(services, pack(chunks), model=model, position=position, lineage=str(lineage))
 
 
 def opened_waiting(services: Services, digest: str) -> Sequence[WaitingRow]:
     """The inverse; ArtifactError where it is not what was sealed."""
-    return unpack(services.sealer.open(services.history.artifact(digest)).payload)
+    return unpack(open_bytes(services, digest))
 
 
 def pack(chunks: Iterator[Sequence[WaitingRow]]) -> bytes:

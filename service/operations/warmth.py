@@ -12,12 +12,11 @@ from service.domain.position import Position, Run
 from service.domain.registry import Checkpoint
 from service.errors import ArtifactError, EnvironmentChangedError, NotFoundError
 from service.learning.dataset import TrainingData
-from service.learning.learner import Learner
 from service.learning.lineage_state import opened
 from service.learning.search.trials import WarmState
 from service.operations.history import History
 from service.operations.outset import Outset
-from service.operations.recover import require_environment
+from service.operations.sealed_state import open_learner
 from service.operations.services import Services
 
 _log = structlog.get_logger(__name__)
@@ -69,9 +68,7 @@ def _is_clean(services: Services, outset: Outset, learned: Sequence[Run]) -> boo
 def _estimator(services: Services, outset: Outset, checkpoint: Checkpoint) -> Iterator[bytes]:
     """Its snapshot, which has learned what waited for a micro-batch; nothing where it cannot be read."""
     try:
-        sealed = services.sealer.open(services.history.artifact(checkpoint.digest))
-        require_environment(services, outset.spec.name, made=sealed.environment)
-        learner = Learner(outset.spec, sealed.payload, allowed=services.build(outset.spec)[1])
+        learner = open_learner(services, checkpoint.digest, spec=outset.spec)
     except (ArtifactError, NotFoundError, EnvironmentChangedError) as error:
         _log.info("no_warm_start_from", sequence=checkpoint.sequence, error=str(error))
         return

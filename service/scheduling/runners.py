@@ -163,4 +163,5 @@ class Runners:
 
     def _sequence(self, lineage: LineageId) -> int:
         """Of its newest commit; a model that is deleted has none."""
-        return max((one.sequence for one in self.services.checkpoints.newest_first(lineage)), default=0)
+        newest = self.services.checkpoints.newest(lineage)
+        return newest.sequence if newest else 0

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from service.domain.csv_cell import cell_value
 from service.domain.events import EventId, Features, Reason, Scalar
 from service.domain.keys import colons_explained, repeated_key
 from service.learning.feature_range import Kind
@@ -22,7 +23,6 @@ _COLON = ord(":")
 _decode = msgspec.json.Decoder().decode
 _members = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-_WORDS: Mapping[str, Scalar] = {"true": True, "false": False, "": None}
 
 
 class Asked(msgspec.Struct, frozen=True, gc=False):
@@ -168,20 +168,11 @@ def _csv(body: bytes, rest: str, judgement: Judgement) -> Asked:
 
 def _reader(kind: Kind | None) -> Callable[[str], Scalar]:
     """How cells of a feature are read: text stays text where the model knows the feature as text."""
-    return _text if kind is Kind.STRING else _scalar
+    return _text if kind is Kind.STRING else cell_value
 
 
 def _text(cell: str) -> Scalar:
-    return cell or None
-
-
-def _scalar(cell: str) -> Scalar:
-    """A number, true or false, nothing, or text."""
-    try:
-        return float(cell) if "_" not in cell else cell
-    except ValueError:
-        found = cell.strip().lower()
-        return _WORDS.get(found, cell)
+    return cell if cell.strip() else None
 
 
 _READERS: Mapping[str, Callable[[bytes, str, Judgement], Asked]] = {

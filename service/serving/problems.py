@@ -77,7 +77,7 @@ _OF_STATUS = {
 
 def kind_of(error: HeadraceError) -> Kind:
     """That of its nearest ancestor in the table."""
-    return next(KINDS[one] for one in type(error).__mro__ if one in KINDS)
+    return next((KINDS[one] for one in type(error).__mro__ if one in KINDS), KINDS[HeadraceError])
 
 
 def problem(error: HeadraceError, *, instance: str | None = None) -> Response:

@@ -145,7 +145,7 @@ class SqlChanges:
                 "spec": succession.spec,
                 "position": succession.state.position.to_json(),
                 "learned": writes.ranges(succession.learned),
-                "metrics": succession.state.metrics,
+                "metrics": succession.state.metrics.to_json(),
                 "environment": succession.environment,
                 "created_by": succession.origin.actor,
                 "reason": succession.origin.reason,

@@ -62,6 +62,13 @@ class SqlCheckpoints:
         self._reached(CheckpointStep.COMMITTED)
         return written
 
+    def newest(self, lineage: LineageId) -> Checkpoint | None:
+        """Return the newest checkpoint, or None where there is none."""
+        of_lineage = select(checkpoints).where(checkpoints.c.lineage == lineage)
+        with self._database.reading() as connection:
+            found = connection.execute(of_lineage.order_by(checkpoints.c.sequence.desc()).limit(1)).one_or_none()
+        return None if found is None else rows.checkpoint(found)
+
     def newest_first(self, lineage: LineageId) -> Sequence[Checkpoint]:
         """What the retention ladder has kept."""
         statement = select(checkpoints).where(checkpoints.c.lineage == lineage).order_by(checkpoints.c.sequence.desc())

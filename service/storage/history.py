@@ -26,11 +26,45 @@ class SqlHistory:
         with self._database.reading() as connection:
             return [rows.lineage(found) for found in connection.execute(statement)]
 
+    def lineage(self, name: str, number: int) -> Lineage:
+        """Return one lineage of the model, or raise NotFoundError."""
+        statement = select(lineages).where(lineages.c.model == name, lineages.c.id == number)
+        with self._database.reading() as connection:
+            found = connection.execute(statement).one_or_none()
+        if found is None:
+            msg = f"found no lineage {number} of {name}; see `headrace model history {name}`"
+            raise NotFoundError(msg)
+        return rows.lineage(found)
+
     def versions(self, name: str) -> Sequence[Version]:
         """Oldest first."""
         statement = select(versions).where(versions.c.model == name).order_by(versions.c.number)
         with self._database.reading() as connection:
             return [rows.version(found) for found in connection.execute(statement)]
+
+    def version(self, name: str, number: int) -> Version:
+        """Return one version, or raise NotFoundError, which names those that there are."""
+        statement = select(versions).where(versions.c.model == name, versions.c.number == number)
+        with self._database.reading() as connection:
+            found = connection.execute(statement).one_or_none()
+        if found is None:
+            raise self._no_version(name, f"version {number}")
+        return rows.version(found)
+
+    def newest_version(self, name: str, lineage: int) -> Version:
+        """Return the latest version that was made of a lineage, or raise NotFoundError."""
+        of_lineage = select(versions).where(versions.c.model == name, versions.c.lineage == lineage)
+        with self._database.reading() as connection:
+            found = connection.execute(of_lineage.order_by(versions.c.number.desc()).limit(1)).one_or_none()
+        if found is None:
+            raise self._no_version(name, f"version of lineage {lineage}")
+        return rows.version(found)
+
+    def _no_version(self, name: str, wanted: str) -> NotFoundError:
+        known = ", ".join(str(one.number) for one in self.versions(name))
+        help_ = f"expected one of {known}; see `headrace model history {name}`"
+        msg = f"found no {wanted} of {name}, {help_ if known else 'which has none; see `headrace model list`'}"
+        return NotFoundError(msg)
 
     def aliases(self, name: str) -> Mapping[str, VersionNumber]:
         """The versions that have a name."""

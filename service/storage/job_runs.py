@@ -159,7 +159,7 @@ def _insert(
         "spec": candidate.spec,
         "position": candidate.state.position.to_json(),
         "learned": writes.ranges(candidate.learned),
-        "metrics": candidate.state.metrics,
+        "metrics": candidate.state.metrics.to_json(),
         "environment": candidate.environment,
         "created_by": job.requested_by,
         "reason": candidate.reason or job.reason,

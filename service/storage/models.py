@@ -90,7 +90,7 @@ class SqlModels:
                     "spec": founding.spec,
                     "position": founding.state.position.to_json(),
                     "learned": [],
-                    "metrics": founding.state.metrics,
+                    "metrics": founding.state.metrics.to_json(),
                     "environment": founding.environment,
                     "created_by": founding.origin.actor,
                     "reason": founding.origin.reason,

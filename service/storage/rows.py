@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Row
 
+from service.domain.checkpoint_metrics import CheckpointMetrics
 from service.domain.events import Reason, TopicPartition
 from service.domain.monitoring import DriftSignal
 from service.domain.position import Position, Run
@@ -46,7 +47,7 @@ def version(row: Row[Any]) -> Version:
         spec=row.spec,
         position=Position.from_json(row.position),
         learned=[Run(*run) for run in row.learned],
-        metrics=row.metrics,
+        metrics=CheckpointMetrics.from_json(row.metrics),
         environment=row.environment,
         created_at=row.created_at,
         created_by=row.created_by,
@@ -65,7 +66,7 @@ def checkpoint(row: Row[Any]) -> Checkpoint:
         row.size,
         Position.from_json(row.position),
         row.learned,
-        row.metrics,
+        CheckpointMetrics.from_json(row.metrics),
         row.created_at,
         row.waiting,
     )

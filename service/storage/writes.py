@@ -59,7 +59,7 @@ def checkpoint(connection: Connection, lineage: LineageId, sequence: int, *, sta
             size=len(state.artifact),
             position=state.position.to_json(),
             learned=state.learned,
-            metrics=state.metrics,
+            metrics=state.metrics.to_json(),
             created_at=now,
         )
     )

@@ -108,7 +108,7 @@ class _Column:
             integers = self.values if len(self.types) == 1 else [one for one in self.values if type(one) is int]
             if not (fits(min(integers)) and fits(max(integers))):
                 return False
-        return all(fits(next(one for one in self.values if type(one) is kind)) for kind in self.types)
+        return all(fits(next((one for one in self.values if type(one) is kind), None)) for kind in self.types)
 
     def where(self, kind: type) -> npt.NDArray[np.bool_]:
         """Which values are of the type."""

@@ -113,8 +113,12 @@ def kinds_of(schema: Any) -> dict[str, Kind]:
 
 
 def kind_of(type_: Any) -> Kind:
-    """The kind of a column by its type."""
-    return next(kind for kind, arrow in ARROW.items() if arrow == type_)
+    """Return the kind of a column by its type; ArtifactError for a type that no archive of ours has."""
+    found = next((kind for kind, arrow in ARROW.items() if arrow == type_), None)
+    if found is None:
+        msg = f"found a column of {type_}, expected one of {', '.join(map(str, ARROW.values()))}"
+        raise ArtifactError(msg)
+    return found
 
 
 def first_label_kind(task: Task) -> Kind:

@@ -4,6 +4,7 @@ import csv
 import io
 import re
 
+from service.domain.csv_cell import cell_value
 from service.domain.events import Decoded, Event, Features, Reason, Records, Scalar, Task
 from service.domain.specification import FieldsSpec
 from service.errors import ConfigurationError
@@ -13,9 +14,7 @@ from service.stream.parts import PartError
 from service.stream.reading import one_by_one
 
 _INTEGER = re.compile(r"[+-]?\d{1,400}", re.ASCII)
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _NOT_FINITE = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
-_WORDS = {"true": True, "false": False, "": None}
 
 
 class CsvDecoder:
@@ -95,12 +94,8 @@ def whole(text: str | None) -> str | int | None:
 
 
 def scalar(name: str, text: str) -> Scalar:
-    """What a cell says: a number, true or false, nothing, or its text."""
-    cell = text.strip()
-    if cell.lower() in _WORDS:
-        return _WORDS[cell.lower()]
-    if _NOT_FINITE.fullmatch(cell):
-        raise PartError(Reason.NON_FINITE, f"{name!r:.80}: found {cell}, expected a finite number")
-    if _INTEGER.fullmatch(cell):
-        return int(cell)
-    return float(cell) if _NUMBER.fullmatch(cell) else text
+    """Return what the cell says; PartError for `nan` and `inf`."""
+    found = cell_value(text)
+    if isinstance(found, float) and _NOT_FINITE.fullmatch(text.strip()):
+        raise PartError(Reason.NON_FINITE, f"{name!r:.80}: found {text.strip()}, expected a finite number")
+    return found

@@ -130,7 +130,8 @@ class KafkaPythonSource:
             numbers = {topic: seams.partitions(self._consumer, topic) for topic in topics}
             if all(numbers.values()):
                 return [KafkaPartition(topic, number) for topic in topics for number in numbers[topic]]
-        raise no_topic(self._settings, next(topic for topic in topics if not numbers[topic]))
+        absent, *_ = (topic for topic in topics if not numbers[topic])
+        raise no_topic(self._settings, absent)
 
     def _listen(self) -> None:
         """Ask the broker whether it is there where nothing was heard of it for long; UnavailableError."""

@@ -184,8 +184,8 @@ def _csv_reader(columns: tuple[str, ...], names: tuple[str, str, str]) -> Callab
     if names[0] not in columns or names[2] not in columns:
         msg = f"label_fields.columns: found {', '.join(columns)}, expected {names[0]} and {names[2]} among them"
         raise ConfigurationError(msg)
-    if len(set(columns)) != len(columns):
-        twice = next(name for name in columns if columns.count(name) > 1)
+    twice = next((name for name in columns if columns.count(name) > 1), None)
+    if twice is not None:
         msg = f"label_fields.columns: found {twice!r} more than once, expected a name of its own for each CSV column"
         raise ConfigurationError(msg)
 

@@ -97,7 +97,9 @@ class LogSource:
         if row is None:
             return held.end
         stamps = decode_payload(row[1]).timestamps
-        return max(held.start, int(row[0]) + next(i for i, stamp in enumerate(stamps) if stamp >= since_ms))
+        return max(
+            held.start, int(row[0]) + next((i for i, stamp in enumerate(stamps) if stamp >= since_ms), len(stamps))
+        )
 
     def _data_version(self) -> int:
         return int(self._connection.execute("PRAGMA data_version").fetchone()[0])

@@ -1,6 +1,6 @@
 """Training jobs in memory."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
@@ -258,7 +258,6 @@ class MemoryTrainers:
 
 
 def _version(job: Job, candidate: Candidate, *, number: VersionNumber, at: datetime) -> Version:
-    metrics: Mapping[str, object] = candidate.state.metrics
     return Version(
         model=job.model,
         number=number,
@@ -269,7 +268,7 @@ def _version(job: Job, candidate: Candidate, *, number: VersionNumber, at: datet
         spec=candidate.spec,
         position=candidate.state.position,
         learned=candidate.learned,
-        metrics=metrics,
+        metrics=candidate.state.metrics,
         environment=candidate.environment,
         created_at=at,
         created_by=job.requested_by,

@@ -1,8 +1,8 @@
 """Telemetry that goes nowhere."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
+from service.domain.checkpoint_metrics import CheckpointMetrics
 from service.domain.events import TopicPartition
 
 
@@ -21,7 +21,7 @@ class NullTelemetry:
     def checkpoint(self, model: str, seconds: float, *, size: int) -> None:
         """Nothing."""
 
-    def gauges(self, model: str, metrics: Mapping[str, Any]) -> None:
+    def gauges(self, model: str, metrics: CheckpointMetrics) -> None:
         """Nothing."""
 
     def standing(self, model: str, *, lag: Mapping[TopicPartition, int], frozen: bool) -> None:

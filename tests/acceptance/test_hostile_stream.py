@@ -230,10 +230,10 @@ def test_a_hostile_stream(tmp_path: Path) -> None:
         assert (kept[offset].payload, kept[offset].size) == (raw[:KEPT_BYTES], len(raw))
     checkpoint = found.newest()
     assert checkpoint is not None
-    counts = checkpoint.metrics["counts"]
+    counts = checkpoint.metrics.counts
     assert counts == {"learned": CLEAN, "predicted": 0, "duplicate": len(again), "dead": len(bad)}
     assert sum(counts.values()) == len(stream) + len(again)
-    accuracy = checkpoint.metrics["cumulative"]["Accuracy"]
+    accuracy = checkpoint.metrics.cumulative["Accuracy"]
     assert abs(accuracy - bare_accuracy(clean)) < 0.005
 
 
@@ -327,7 +327,7 @@ def test_an_event_that_kills_the_process(tmp_path: Path, culprit: int) -> None:
     ]
     checkpoint = found.newest()
     assert checkpoint is not None
-    assert +Counter(checkpoint.metrics["counts"]) == {"learned": len(events) - 1, "dead": 1}
-    accuracy = checkpoint.metrics["cumulative"]["Accuracy"]
+    assert +Counter(checkpoint.metrics.counts) == {"learned": len(events) - 1, "dead": 1}
+    accuracy = checkpoint.metrics.cumulative["Accuracy"]
     assert accuracy == bare_accuracy([*events[:culprit], *events[culprit + 1 :]])
     assert found.log().count("role_restarts") == 4

@@ -95,8 +95,8 @@ def require(found: Deployment, culprit: int, events: Sequence[bytes], *, rest: b
     checkpoint = found.newest()
     assert checkpoint is not None
     learned = len(good) if rest else len(good) - len(good) % BATCH
-    assert +Counter(checkpoint.metrics["counts"]) == {"learned": learned, "dead": 1}
-    assert checkpoint.metrics["cumulative"] == bare(good, rest=rest)
+    assert +Counter(checkpoint.metrics.counts) == {"learned": learned, "dead": 1}
+    assert checkpoint.metrics.cumulative == bare(good, rest=rest)
     (letter,) = letters(found)
     assert (letter.offset, letter.reason) == (culprit, Reason.KILLED_PROCESS)
     return letter.payload

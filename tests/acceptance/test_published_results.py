@@ -87,6 +87,6 @@ def test_the_service_equals_a_bare_loop(
             champion = app.registry.models.get(name).champion
             assert champion is not None
             found = app.registry.checkpoints.newest_first(champion)[0].metrics
-            assert found["cumulative"] == expected, name
-            assert found["counts"] == {"learned": counts[name], "predicted": 0, "duplicate": 0, "dead": 0}, name
+            assert found.cumulative == expected, name
+            assert found.counts == {"learned": counts[name], "predicted": 0, "duplicate": 0, "dead": 0}, name
     assert round(bare["logistic"]["Accuracy"], 4) == 0.8872

@@ -80,7 +80,7 @@ def facts(deployment: Deployment) -> Facts:
     """Of the champion's newest checkpoint."""
     state, newest = deployment.state(), deployment.newest()
     assert newest is not None
-    return Facts(state.counts, state.report, newest.metrics["labels"], state.probes)
+    return Facts(state.counts, state.report, newest.metrics.to_json()["labels"], state.probes)
 
 
 def kept(app: App) -> list[Checkpoint]:
@@ -218,13 +218,13 @@ def test_what_if_from_every_checkpoint(tmp_path: Path) -> None:
     with deployment.app() as app:
         for state in kept(app)[2:-1:3]:
             found = json.loads(deployment.command(*ask, "--from", state.created_at.isoformat(), "--json").stdout)
-            then = state.metrics["counts"]
+            then = state.metrics.counts
             assert found["present"]["counts"] == {
                 key: count - then.get(key, 0) for key, count in end.counts.items() if count != then.get(key, 0)
             }
             hits = found["present"]["cumulative"]["Accuracy"] * found["present"]["counts"]["learned"]
             assert round(hits) == round(end.report["cumulative"]["Accuracy"] * end.counts["learned"]) - round(
-                state.metrics["cumulative"]["Accuracy"] * then["learned"]
+                state.metrics.cumulative["Accuracy"] * then["learned"]
             )
             assert re.match("checkpoint 1 of", found["led_up"]["from"])
     table = deployment.command(*ask, "--from", state.created_at.isoformat()).stdout

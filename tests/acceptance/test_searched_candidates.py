@@ -118,7 +118,7 @@ def values(told: Mapping[str, Any], side: str) -> dict[str, float]:
 def test_the_candidate_stands_at_the_end_of_its_window(searched: tuple[Deployment, Job, Version]) -> None:
     """It has learned the window, the test part too, exactly once, and nothing else."""
     deployment, _, version = searched
-    assert (version.kind, version.metrics["counts"]["learned"]) == ("retrain", 1000)
+    assert (version.kind, version.metrics.learned) == ("retrain", 1000)
     assert [(run.first, run.last) for run in version.learned] == [(250, EVENTS)]
     newest = deployment.newest()
     assert newest is not None
@@ -361,7 +361,7 @@ def test_labels_that_come_later_are_learned(tmp_path: Path) -> None:
     _, version = trained(deployment)
     counts = report(deployment)["window"]["counts"]
     assert (counts["missing_labels"], counts["kept"]) == (100, 600)
-    assert (version.metrics["counts"]["learned"], version.metrics["labels"]["pending"]) == (600, 100)
+    assert (version.metrics.learned, version.metrics.labels.pending) == (600, 100)
     assert {(run.topic, run.first, run.last) for run in version.learned} == {
         ("phishing.events", 300, 1000),
         ("phishing.labels", 300, 900),

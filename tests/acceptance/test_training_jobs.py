@@ -144,7 +144,7 @@ def test_a_job_makes_a_candidate(deployment: Deployment, monkeypatch: pytest.Mon
     retrained = Learner(spec, sealed.payload, allowed=app.services.build(spec)[1])
     expected = app.registry.checkpoints.newest_first(champion.id)[0]
     assert (version.position, retrained.counts["learned"]) == (expected.position, EVENTS)
-    assert retrained.report()["cumulative"] == pytest.approx(expected.metrics["cumulative"])
+    assert retrained.report()["cumulative"] == pytest.approx(expected.metrics.cumulative)
     shown = json.loads(deployment.command("job", "show", "1", "--json").stdout)
     assert [one["state"] for one in shown["transitions"]] == [
         "Starting",
@@ -411,7 +411,7 @@ def test_a_candidate_after_a_restore(deployment: Deployment) -> None:
     deployment.start("train")
     deployment.command("job", "start", "phishing", "--wait")
     version = deployment._watched().registry.history.versions("phishing")[-1]
-    assert (version.kind, version.metrics["counts"]["learned"]) == ("retrain", EVENTS)
+    assert (version.kind, version.metrics.learned) == ("retrain", EVENTS)
 
 
 def test_a_candidate_of_excluded_history(deployment: Deployment) -> None:
@@ -421,4 +421,4 @@ def test_a_candidate_of_excluded_history(deployment: Deployment) -> None:
     deployment.command("job", "start", "phishing", "--wait")
     version = deployment._watched().registry.history.versions("phishing")[1]
     assert [(run.first, run.last) for run in version.learned] == [(0, 100), (200, EVENTS)]
-    assert version.metrics["counts"]["learned"] == EVENTS - 100
+    assert version.metrics.learned == EVENTS - 100

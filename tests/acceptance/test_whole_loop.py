@@ -97,7 +97,7 @@ def test_the_loop_closes_by_itself(deployment: Deployment, world: World) -> None
     assert (version.kind, version.parent) == (VersionKind.RETRAIN, 1)
     newest = deployment.newest()
     assert newest is not None
-    assert newest.metrics["window"]["Accuracy"] > 0.85
+    assert newest.metrics.window["Accuracy"] > 0.85
     assert "quicker" in deployment.command("model", "report", "phishing", "2").stdout
 
 

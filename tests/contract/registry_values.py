@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import func, select, update
 
+from service.domain.checkpoint_metrics import CheckpointMetrics
 from service.domain.events import Reason, TopicPartition
 from service.domain.position import Position, Run
 from service.domain.registry import (
@@ -38,7 +39,7 @@ def digest(data: bytes) -> str:
 
 def state(data: bytes, *, offset: int = 0) -> SealedState:
     """A state with these bytes."""
-    return SealedState(digest(data), data, Position({AT: offset}), offset, {"Accuracy": 0.5})
+    return SealedState(digest(data), data, Position({AT: offset}), offset, CheckpointMetrics({"Accuracy": 0.5}))
 
 
 def founding(name: str = NAME, *, data: bytes = b"first") -> Founding:
@@ -69,7 +70,7 @@ def commit(lease: Lease, sequence: int = 1, **changes: Any) -> Commit:
         artifact=data,
         position=Position({AT: sequence * 10}),
         learned=sequence * 10,
-        metrics={"Accuracy": 0.9},
+        metrics=CheckpointMetrics({"Accuracy": 0.9}),
         order=[Run("events", 0, sequence * 10 - 10, sequence * 10)],
         scores=b"scores",
         scored=10,

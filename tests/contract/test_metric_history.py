@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import insert, update
 
+from service.domain.checkpoint_metrics import CheckpointMetrics
 from service.domain.events import Task, TopicPartition
 from service.domain.metric_history import ExclusionMark, HistoryQuery, MetricHistory
 from service.domain.position import Run
@@ -49,7 +50,9 @@ class Writer:
 
     def state(self) -> Any:
         """A state with the metrics as they stand."""
-        return replace(state(repr(self.scores.report()).encode()), metrics=self.scores.report())
+        return replace(
+            state(repr(self.scores.report()).encode()), metrics=CheckpointMetrics.from_json(self.scores.report())
+        )
 
     def learn(self, values: Rows, *, lease: Lease | None = None, offset: int | None = None) -> None:
         """One commit; those of another lease than the champion's leave position and scores alone."""
@@ -59,10 +62,10 @@ class Writer:
         offsets = range(first, first + len(values))
         journal.append(AT, offsets, truths=truths, labels=labels, probabilities=None if None in given else given)
         self.sequence += 1
-        metrics: Any = {}
+        metrics = CheckpointMetrics()
         if lease is None:
             self.scores.update(truths, labels, None if None in given else given)
-            self.offset, metrics = first + len(values), self.scores.report()
+            self.offset, metrics = first + len(values), CheckpointMetrics.from_json(self.scores.report())
         self.registry.checkpoints.commit(
             commit(
                 lease or self.lease,
@@ -264,6 +267,12 @@ def test_two_partitions_keep_their_order(writer: Writer) -> None:
         journal.append(at, range(5), truths=columns[0], labels=columns[1], probabilities=columns[2])
     writer.scores.update(*([row[i] for row in values] for i in range(3)))
     writer.registry.checkpoints.commit(
-        commit(writer.lease, 1, scores=encode(journal.take()), scored=40, metrics=writer.scores.report())
+        commit(
+            writer.lease,
+            1,
+            scores=encode(journal.take()),
+            scored=40,
+            metrics=CheckpointMetrics.from_json(writer.scores.report()),
+        )
     )
     assert writer.history(metrics=NAMES).points[-1].metrics == writer.scores.report()["window"]

@@ -32,6 +32,8 @@ from tests.contract.registry_values import (
     founding,
     leased,
     letter,
+    snapshot,
+    succession,
     totals,
 )
 
@@ -111,6 +113,45 @@ def dead_holder() -> Holder:
         started = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[19]
         child.communicate(b"\n")
     return replace(Holder.current(nonce="other"), pid=child.pid, started=started)
+
+
+class TestFindingOne:
+    """A lineage, a version, a checkpoint by its number or as the newest."""
+
+    def test_what_there_is(self, registry: Registry) -> None:
+        """Each is the one that the whole list has, and the newest is the last."""
+        lease = leased(registry)
+        registry.checkpoints.commit(commit(lease, 1))
+        registry.changes.snapshot(snapshot(lease))
+        _, after = registry.changes.succeed(succession(lease))
+        history = registry.history
+        assert [history.lineage(NAME, one.id) for one in history.lineages(NAME)] == list(history.lineages(NAME))
+        assert [history.version(NAME, one.number) for one in history.versions(NAME)] == list(history.versions(NAME))
+        assert [history.newest_version(NAME, at).number for at in (lease.lineage, after.lineage)] == [2, 3]
+        for lineage in (lease.lineage, after.lineage):
+            assert registry.checkpoints.newest(lineage) == registry.checkpoints.newest_first(lineage)[0]
+
+    def test_what_there_is_not(self, registry: Registry) -> None:
+        """A number that no lineage or version has, or that is another model's, is refused with those there are."""
+        lineage, other = founded(registry), founded(registry, "other", data=b"other")
+        history = registry.history
+        with pytest.raises(NotFoundError, match=r"found no version 9 of phishing, expected one of 1; .*model history"):
+            history.version(NAME, 9)
+        with pytest.raises(NotFoundError, match=r"found no version 1 of nobody, which has none; .*model list"):
+            history.version("nobody", 1)
+        with pytest.raises(NotFoundError, match=rf"found no lineage {other} of phishing; .*model history"):
+            history.lineage(NAME, other)
+        with pytest.raises(NotFoundError, match=f"found no version of lineage {other} of phishing, expected one of 1"):
+            history.newest_version(NAME, other)
+        assert registry.checkpoints.newest(lineage) is not None
+
+    def test_a_model_that_was_deleted_meanwhile(self, registry: Registry) -> None:
+        """Its lineage has no newest checkpoint any more, which nobody takes for an error of the program."""
+        lineage = founded(registry)
+        registry.models.delete(NAME, actor="ann", reason="no longer wanted")
+        assert registry.checkpoints.newest(lineage) is None
+        with pytest.raises(NotFoundError):
+            registry.history.lineage(NAME, lineage)
 
 
 class TestLeases:

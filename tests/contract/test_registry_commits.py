@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 
+from service.domain.checkpoint_metrics import CheckpointMetrics
 from service.domain.position import Position, Run
 from service.domain.registry import Origin
 from service.errors import (
@@ -45,7 +46,7 @@ class TestCommits:
         written = registry.checkpoints.commit(commit(lease, dead_letters=[letter(4)]))
         newest = registry.checkpoints.newest_first(lease.lineage)
         assert newest[0] == written
-        assert (written.sequence, written.learned, written.metrics) == (1, 10, {"Accuracy": 0.9})
+        assert (written.sequence, written.learned, written.metrics) == (1, 10, CheckpointMetrics({"Accuracy": 0.9}))
         assert [one.sequence for one in newest] == [1, 0]
         assert registry.history.artifact(written.digest) == b"state %d-1" % lease.lineage
         (segment,) = registry.checkpoints.journal(lease.lineage)

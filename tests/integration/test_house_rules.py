@@ -226,6 +226,16 @@ def unlisted_services(source: Source) -> Iterator[Finding]:
                 yield source.name, f"line {call.lineno}: {ast.unparse(given)}"
 
 
+def ends_of_generators(source: Source) -> Iterator[Finding]:
+    """A generator without an element ends in a StopIteration that says nothing, and a list in an IndexError."""
+    for what, call in called(source.tree):
+        if what == "next" and len(call.args) == 1 and isinstance(call.args[0], ast.GeneratorExp):
+            yield source.name, f"line {call.lineno}: {ast.unparse(call)}"
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Subscript) and "newest_first(" in ast.unparse(node.value):
+            yield source.name, f"line {node.lineno}: {ast.unparse(node)}, expected `newest_checkpoint`"
+
+
 BROKEN: list[tuple[Callable[[Source], Iterator[Finding]], str, str]] = [
     (changing_messages, "service/a.py", "_log.info(f'learned {n}')"),
     (changing_messages, "service/a.py", "_log.warning('Something went wrong')"),
@@ -245,6 +255,8 @@ BROKEN: list[tuple[Callable[[Source], Iterator[Finding]], str, str]] = [
     (hidden_chance, "service/learning/a.py", "x = random.random()"),
     (hidden_chance, "service/learning/a.py", "x = np.random.default_rng()"),
     (unbounded_queues, "service/a.py", "q = queue.Queue()"),
+    (ends_of_generators, "service/a.py", "x = next(one for one in many if one.fits)"),
+    (ends_of_generators, "service/a.py", "x = checkpoints.newest_first(lineage)[0]"),
     (long_files, "service/a.py", "x = 1\n" * 301),
     (long_functions, "service/a.py", "def f():\n" + "    x = 1\n" * 31),
     (wide_functions, "service/a.py", "def f(a, b, c, *, d, e, f, g): ..."),

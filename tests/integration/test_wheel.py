@@ -75,6 +75,9 @@ def test_the_wheel_has_what_it_needs_and_nothing_else(installed: Installed) -> N
     assert migrations
     assert migrations <= set(names)
     assert any(name.endswith("licenses/LICENSE") for name in names)
+    templates = {str(one.relative_to(ROOT)) for one in (ROOT / "service").rglob("*.j2")}
+    assert templates
+    assert templates <= set(names)
     assert not [name for name in names if "__pycache__" in name or name.endswith(".pyc")]
 
 

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from service.domain.checkpoint_metrics import CheckpointMetrics, LabelCounts
 from service.metrics import DELAY_BOUNDS_S, LabelDelay, PrometheusTelemetry
 
 NAME = "headrace_label_delay_seconds"
@@ -47,8 +48,8 @@ def test_labels_are_counted_by_outcome() -> None:
     telemetry.labels("m", {"joined": 2, "late": 0}, [1500, 400])
     telemetry.labels("m", {"joined": 1, "early": 1}, [0])
     for pending in (7, 5):
-        telemetry.gauges("m", {"labels": {"pending": pending, "share": pending / 10}})
-    telemetry.gauges("without", {"labels": {}})
+        telemetry.gauges("m", CheckpointMetrics(labels=LabelCounts(pending=pending, share=pending / 10)))
+    telemetry.gauges("without", CheckpointMetrics())
 
     def value(name: str, **labels: str) -> float | None:
         return registry.get_sample_value(name, {"model": "m", **labels})

@@ -161,7 +161,7 @@ def _distance(
         if problem:
             return Calibration(spec.name, spec.on, "", None, 0, 0, problem=problem)
         events += watched.length - lead_of(spec)
-    parameter = next(name for name in ("threshold", "above", "below") if getattr(spec, name) is not None)
+    parameter, *_ = (name for name in ("threshold", "above", "below") if getattr(spec, name) is not None)
     suggested = _least(series, limits, allowed=events // trial.target, lasting=trial.lasting(spec.window))
     found = alarms(series, limits)
     return Calibration(spec.name, spec.on, parameter, limits.threshold, events, *found, suggested)

@@ -9,16 +9,14 @@ from starlette.responses import Response
 from service.domain.access import AccessRole
 from service.domain.exclusion import FORMS
 from service.domain.registry import CommandKind, Origin
+from service.operations import rollback_request
 from service.operations.begin_replay import begun
-from service.operations.choose import chosen
 from service.operations.describe import replay_row
-from service.operations.exclude import excluded
-from service.operations.plan_replay import Wish, outlook, summary
 from service.serving.admin.bodies import Body, JsonObject, Why, shown
 from service.serving.admin.commands import WAIT_S, CommandBody, act, done
 from service.serving.admin.guarded import GuardedRoute
 from service.serving.admin.models import ReplayBody
-from service.serving.admin.parts import Given, ModelPath, Parts, Wait, Who, needs
+from service.serving.admin.parts import Given, ModelPath, Wait, Who, needs
 
 router = APIRouter(route_class=GuardedRoute, tags=["rollback"])
 Stretch = Annotated[
@@ -47,21 +45,16 @@ class RollbackRequest(Why):
     dry_run: bool = Field(default=False, description="Say what would happen.")
 
     @property
-    def replays(self) -> bool:
-        """Whether it is learned again."""
-        return (self.mode or ("replay" if self.exclude else "restore")) == "replay"
+    def request(self) -> rollback_request.RollbackRequest:
+        """Return what the command line would ask for in the same words."""
+        mode = None if self.mode is None else rollback_request.Mode(self.mode)
+        rest = (self.exclude, self.freeze, self.accept_gap, self.reason)
+        return rollback_request.RollbackRequest(self.to, self.at, mode, *rest)
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if self.to is not None and self.at is not None:
-            msg = "found both `to` and `at`, expected one of them"
-            raise ValueError(msg)
-        if not self.replays and self.to is self.at is None:
-            msg = "found neither `to` nor `at`, expected one of them, or mode replay"
-            raise ValueError(msg)
-        if not self.replays and (self.exclude or self.freeze or self.accept_gap):
-            msg = "found exclude, freeze or accept_gap with mode restore, expected them with mode replay"
-            raise ValueError(msg)
+        if fault := self.request.fault(lambda field: f"`{field}`"):
+            raise ValueError(fault)
         return self
 
 
@@ -131,23 +124,14 @@ def roll_back(
     model: ModelPath, body: RollbackRequest, given: Given, who: Who, response: Response, wait: Wait = WAIT_S
 ) -> JsonObject:
     """Restore an earlier state, or learn again without what is excluded."""
-    if body.replays:
-        return _replay(given, model, body, origin=Origin(who.name, body.reason), response=response)
-    goal = chosen(given.services, model, to=body.to, at=body.at)
+    request = body.request
     if body.dry_run:
-        return {"model": model, "mode": "restore", "to": goal.name, "version": goal.version.number}
-    told = {"to": body.to, "at": body.at, "reason": body.reason}
-    return done(response, act(given, model, CommandKind.ROLLBACK, told, (who.name, wait)))
-
-
-def _replay(given: Parts, model: str, body: RollbackRequest, *, origin: Origin, response: Response) -> JsonObject:
-    services = given.services
-    goal = None if body.to is body.at is None else chosen(services, model, to=body.to, at=body.at)
-    wish = Wish(excluded(services, model, body.exclude), goal, body.freeze, body.accept_gap)
-    found = outlook(services, model, wish)
-    if body.dry_run:
-        return summary(services, found)
-    _, lineage = begun(given.acting(), found, origin=origin)
+        return rollback_request.preview(given.services, model, request)
+    if not request.replays:
+        told = rollback_request.arguments(given.services, model, request)
+        return done(response, act(given, model, CommandKind.ROLLBACK, told, (who.name, wait)))
+    found = rollback_request.planned(given.services, model, request)
+    _, lineage = begun(given.acting(), found, origin=Origin(who.name, body.reason))
     response.status_code = 202
     response.headers["Location"] = f"/api/v1/models/{model}"
-    return replay_row(services, lineage)
+    return replay_row(given.services, lineage)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from service.bootstrap import App
+from service.domain.checkpoint_metrics import CheckpointMetrics
 from service.domain.pending import NEVER_MS, WaitingRow, WaitingRows
 from service.domain.registry import Checkpoint, Lease, SealedBytes
 from service.operations import keep_waiting
@@ -27,10 +28,12 @@ def app(tmp_path: Path) -> Iterator[App]:
         yield opened
 
 
-def committed(app: App, lease: Lease, sequence: int, **metrics: object) -> Checkpoint:
+def committed(app: App, lease: Lease, sequence: int, **metrics: Any) -> Checkpoint:
     """One more waits."""
     row = WaitingRow(b"i%d" % sequence, 0, sequence, b"payload")
-    found = commit(lease, sequence, waiting=WaitingRows([row], [], NEVER_MS), metrics=metrics)
+    found = commit(
+        lease, sequence, waiting=WaitingRows([row], [], NEVER_MS), metrics=CheckpointMetrics.from_json(metrics)
+    )
     return app.registry.checkpoints.commit(found)
 
 

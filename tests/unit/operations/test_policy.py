@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from service.domain.checkpoint_metrics import MonitorStatus
 from service.domain.jobs import Cause, Job, JobId, JobState, RetrainSpec
 from service.domain.monitoring import MonitorState
 from service.domain.registry import ModelName
@@ -79,21 +80,21 @@ def test_decisions(changes: dict[str, Any], code: str, words: str) -> None:
 
 def test_one_drift_asks_once() -> None:
     """What a decision has asked a job for is answered in the next one, and the next signal asks again."""
-    told = {"drift": [{"name": "errors", "state": "drift", "value": 0.4, "threshold": 0.3, "signals": 3}]}
-    asked = decide(replace(PLAIN, readings=readings_of(told, None)))
+    told = MonitorStatus("errors", state=MonitorState.DRIFT, value=0.4, threshold=0.3, signals=3)
+    asked = decide(replace(PLAIN, readings=readings_of([told], None)))
     assert asked.cause is Cause.DRIFT
     done = replace(job(JobState.COMPLETED, ended_s_ago=9000), evidence=asked.evidence)
-    again = replace(PLAIN, readings=readings_of(told, done), last=done, learned=5000)
+    again = replace(PLAIN, readings=readings_of([told], done), last=done, learned=5000)
     assert decide(again).code == "answered"
-    told["drift"][0]["signals"] = 4
-    assert decide(replace(again, readings=readings_of(told, done))).code == "drift"
+    louder = replace(told, signals=4)
+    assert decide(replace(again, readings=readings_of([louder], done))).code == "drift"
 
 
 def test_a_detector_without_a_state_of_its_own() -> None:
     """What only counts signals drifts by its signals."""
-    (found,) = readings_of({"drift": [{"name": "errors", "value": 0.1, "signals": 2}]}, None)
+    (found,) = readings_of([MonitorStatus("errors", value=0.1, signals=2)], None)
     assert (found.state, found.signal, found.drifts) == (MonitorState.QUIET, 2, True)
-    assert readings_of({}, None) == []
+    assert readings_of([], None) == []
 
 
 def test_counts_that_begin_anew() -> None:

@@ -7,6 +7,7 @@ import socket
 import pytest
 from prometheus_client import CollectorRegistry
 
+from service.domain.checkpoint_metrics import CheckpointMetrics, MonitorStatus
 from service.errors import ConfigurationError
 from service.metrics import PrometheusTelemetry
 from service.serving.health import health_server
@@ -56,8 +57,7 @@ def test_drift_signals_only_rise() -> None:
     registry = CollectorRegistry()
     telemetry = PrometheusTelemetry(registry)
     for signals in (2, 5, 3, 4):
-        telemetry.gauges(
-            "phishing", {"drift": [{"name": "errors", "value": 0.1, "threshold": None, "signals": signals}]}
-        )
+        one = MonitorStatus("errors", value=0.1, signals=signals)
+        telemetry.gauges("phishing", CheckpointMetrics(drift=[one]))
     found = registry.get_sample_value("headrace_drift_signals_total", {"model": "phishing", "monitor": "errors"})
     assert found == 4.0
