@@ -6,14 +6,18 @@ from typing import Any
 from river import compose, multiclass
 
 
+def final_step(estimator: Any) -> Any:
+    """Return the last step of a pipeline; any other estimator itself."""
+    return next(reversed(estimator.steps.values())) if isinstance(estimator, compose.Pipeline) else estimator
+
+
 def takes_weights(estimator: Any) -> bool:
     """Whether `learn_one` names the parameter `w`.
 
     A pipeline drops what its last step does not name, and an ensemble that takes any keyword need not heed it.
     """
-    final = estimator._last_step if isinstance(estimator, compose.Pipeline) else estimator
     try:
-        return "w" in inspect.signature(final.learn_one).parameters
+        return "w" in inspect.signature(final_step(estimator).learn_one).parameters
     except (TypeError, ValueError):
         return False
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from service.domain.events import Task
 from service.errors import SpecificationError
+from service.learning import scikit_internals
 
 PREFIX = "batch."
 SCIKIT = (
@@ -106,7 +107,7 @@ def _require_values(found: type, given: Mapping[str, Any], *, path: str) -> None
             raise _wrong(path, key, f"found {value!r:.80}, expected a plain value")
     made = found(**given)
     try:
-        if hasattr(made, "_validate_params") and found.__module__.startswith("sklearn."):
-            made._validate_params()
+        if found.__module__.startswith("sklearn."):
+            scikit_internals.validate_parameters(made)
     except ValueError as error:
         raise SpecificationError(path, str(error)) from error

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from service.errors import ArtifactError, EnvironmentChangedError, ForbiddenClassError
 from service.learning.feature_table import Matrix
 from service.learning.scikit_contributions import Parts, chosen, folded, parts_of
+from service.learning.scikit_internals import histogram_trees
 
 NODES = frozenset(
     {
@@ -234,7 +235,7 @@ def _require_sound(pipeline: Any) -> None:
     """Trees whose indices lead nowhere would end the process, or read what is not theirs."""
     final = pipeline.steps[-1][1]
     width = int(getattr(final, "n_features_in_", 0))
-    for predictors in getattr(final, "_predictors", ()):
+    for predictors in histogram_trees(final):
         for one in predictors:
             nodes = one.nodes
             inner = nodes[nodes["is_leaf"] == 0]

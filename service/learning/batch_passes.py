@@ -6,7 +6,6 @@ equal river's bit for bit. Every other estimator gets a data frame.
 """
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,6 +16,7 @@ from service.domain.events import Task
 from service.learning.binary_probabilities import BinaryProbabilities
 from service.learning.columns import Columns, Matrix
 from service.learning.passes import Prediction
+from service.learning.river_internals import learn_linear, linear_scores
 
 
 class BatchPass(Protocol):
@@ -76,7 +76,7 @@ class _ScaledLogistic:
     def predict(self, events: Columns) -> Sequence[Prediction]:
         """Probabilities of both classes."""
         columns = list(events.names)
-        linear = self._model._raw_dot_many(self._scaled(columns, _matrix(events)), columns)
+        linear = linear_scores(self._model, self._scaled(columns, _matrix(events)), columns)
         positive: Matrix = self._model.loss.mean_func(linear)
         return BinaryProbabilities(1.0 - positive, positive)
 
@@ -84,13 +84,7 @@ class _ScaledLogistic:
         """The scaler learns first, then the model one step on the mean gradient."""
         columns, matrix = list(events.names), _matrix(events)
         self._scaler_learns(columns, matrix)
-        model, scaled = self._model, self._scaled(columns, matrix)
-        saved = model._enter_learn_mode(set(columns))
-        try:
-            model._fit(x=columns, y=np.array(events.ys), w=1, get_grad=partial(model._eval_gradient_many, scaled))
-        finally:
-            model._exit_learn_mode(saved)
-        model._y_name = "y"
+        learn_linear(self._model, self._scaled(columns, matrix), columns, np.array(events.ys))
 
     def _scaled(self, columns: list[str], matrix: Matrix) -> Matrix:
         means, variances = self._scaler.means, self._scaler.vars

@@ -24,12 +24,19 @@ class BinaryProbabilities(Sequence[dict[bool, float]]):
             return BinaryProbabilities(self._negative[at], self._positive[at])
         return {False: float(self._negative[at]), True: float(self._positive[at])}
 
+    @property
+    def columns(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """The probabilities of False, and those of True."""
+        return self._negative, self._positive
+
     def joined(self, others: Sequence[Any]) -> Sequence[Any]:
         """These, then the others."""
         if not isinstance(others, BinaryProbabilities):
             return [*self, *others]
-        negative = np.concatenate((self._negative, others._negative))
-        return BinaryProbabilities(negative, np.concatenate((self._positive, others._positive)))
+        negative, positive = others.columns
+        return BinaryProbabilities(
+            np.concatenate((self._negative, negative)), np.concatenate((self._positive, positive))
+        )
 
     def total(self) -> float:
         """A sum in which anything that is not finite shows."""

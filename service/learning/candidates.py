@@ -10,7 +10,7 @@ from service.domain.events import Task
 from service.domain.specification import ModelSpec
 from service.errors import SpecificationError
 from service.learning import batch_catalogue, estimators
-from service.learning.abilities import takes_weights
+from service.learning.abilities import final_step, takes_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ def _require_labels(weights: Weights, task: Task, path: str) -> None:
 
 def _require_able(built: Any, ground: Ground, *, weighs: bool, path: str) -> None:
     if weighs and not takes_weights(built):
-        last = getattr(built, "_last_step", built)
+        last = final_step(built)
         found = f"found them with {type(last).__name__}, which learns no weights; expected none, or imblearn around it"
         place = f"{path}.class_weights"
         raise SpecificationError(place, found)

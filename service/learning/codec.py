@@ -12,11 +12,11 @@ import pickle
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
-import river
 from river.optim import initializers
 
 from service.errors import ArtifactError, EnvironmentChangedError, ForbiddenClassError, OtherReleaseError
 from service.learning import catalogue, pickled
+from service.learning.river_internals import compiled_modules
 from service.learning.untouched import Untouched
 
 _PLAIN = {
@@ -186,10 +186,9 @@ def _is_skipped(module: str) -> bool:
 @functools.cache
 def _compiled() -> frozenset[tuple[str, str]]:
     """The compiled classes, which name themselves without their package."""
-    modules = [one for one in vars(river._river_rust).values() if inspect.ismodule(one)]
     return frozenset(
         (value.__module__, value.__qualname__)
-        for module in modules
+        for module in compiled_modules()
         for value in vars(module).values()
         if inspect.isclass(value) and "_river_rust" in value.__module__
     )

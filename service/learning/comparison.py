@@ -165,9 +165,10 @@ class Comparison:
         if len(champion) == self.terms.block:
             sums = _added(sums, _parts(champion, self.scale), _parts(challenger, self.scale))
         found = replace(self, events=events, sums=sums)
-        return replace(found, verdict=found._judged())
+        return replace(found, verdict=found.judge())
 
-    def _judged(self) -> Verdict:
+    def judge(self) -> Verdict:
+        """Return what the sums decide, whatever was decided before."""
         total = self.sums.differences
         if self.events >= self.terms.min_events and abs(total) >= self._of_blocks() and abs(total) >= self._of_events():
             return Verdict.PROMOTE if total > 0 else Verdict.REJECT

@@ -16,7 +16,15 @@ from river import base, compose
 
 from service.domain.events import Task
 from service.errors import ArtifactError, SpecificationError
-from service.learning import abilities, batch_catalogue, catalogue, codec, parameters
+from service.learning import (
+    abilities,
+    batch_catalogue,
+    catalogue,
+    codec,
+    parameters,
+    river_internals,
+    scikit_internals,
+)
 from service.learning.factories import allowed_classes_of, load_factory
 
 __all__ = ["allowed_classes_of", "build", "build_part", "load_factory", "require_batch"]
@@ -233,7 +241,7 @@ def _key(key: Any) -> Any:
 def _in_rivers_dress(made: Any, classes: Any, place: _Place) -> Any:
     """Scikit-learn's estimator with `learn_one`, its parameters checked by scikit-learn itself."""
     try:
-        made._validate_params()
+        scikit_internals.validate_parameters(made)
     except ValueError as error:
         raise SpecificationError(place.path, str(error)) from error
     if not hasattr(made, "partial_fit"):
@@ -266,13 +274,12 @@ def _require_classes(classes: Any, place: _Place) -> None:
 
 
 def _require_task(found: Any, *, task: Task, path: str) -> None:
-    last: Any = found._last_step if isinstance(found, compose.Pipeline) else found
+    last: Any = abilities.final_step(found)
     wanted = base.Regressor if task is Task.REGRESSION else base.Classifier
     if not isinstance(last, wanted):
         kind = "regressor" if task is Task.REGRESSION else "classifier"
         raise SpecificationError(path, f"found {_shown(last)} at the end, expected a {kind} for the task {task}")
-    final: Any = last
-    if task is Task.MULTICLASS and not final._multiclass:
+    if task is Task.MULTICLASS and not river_internals.is_multiclass(last):
         raise SpecificationError(
             path, f"found {_shown(last)}, which knows two classes; wrap it in multiclass.OneVsRestClassifier"
         )

@@ -182,7 +182,7 @@ def _estimate(
 
 def _indicator(side: ScoredEvents, metric: Metric, *, seed: int) -> Any:
     """Ones and zeros of which the metric is the mean; None where it is no share of events."""
-    one = Family([metric], seed=seed)._matrix.get(name_of(metric))
+    one = Family([metric], seed=seed).from_matrix.get(name_of(metric))
     rows = list(zip(side.truths, side.labels, strict=True))
     if type(one) is river_metrics.Accuracy:
         return np.asarray([truth == label for truth, label in rows], dtype=float)

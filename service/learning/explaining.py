@@ -10,6 +10,7 @@ from service.domain.events import Features, Label
 from service.errors import RefusedError
 from service.learning.answering import name_of
 from service.learning.batch_estimators import BatchClassifier, BatchRegressor
+from service.learning.river_internals import root_of
 
 MOST_TOLD = 10
 _Told: TypeAlias = str | msgspec.UnsetType
@@ -95,7 +96,7 @@ def _of_trees(trees: Sequence[Any], x: Mapping[Any, Any], label: Label | None) -
         return None
     bases, sums = 0.0, dict[str, float]()
     for one in trees:
-        start, steps = _path(one._root, x, label)
+        start, steps = _path(root_of(one), x, label)
         bases += start
         for name, step in steps:
             sums[name] = sums.get(name, 0.0) + step
@@ -105,8 +106,8 @@ def _of_trees(trees: Sequence[Any], x: Mapping[Any, Any], label: Label | None) -
 
 def _trees(model: Any) -> list[Any]:
     if isinstance(model, base.Ensemble):
-        return [one for one in model if hasattr(one, "_root") and one._root is not None]
-    grown = isinstance(model, tree.HoeffdingTreeClassifier | tree.HoeffdingTreeRegressor) and model._root is not None
+        return [one for one in model if root_of(one) is not None]
+    grown = isinstance(model, tree.HoeffdingTreeClassifier | tree.HoeffdingTreeRegressor) and root_of(model) is not None
     return [model] if grown else []
 
 

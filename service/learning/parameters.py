@@ -5,7 +5,7 @@ import inspect
 import re
 from typing import Any
 
-from river import compose
+from service.learning.abilities import final_step
 
 _PLAIN: dict[str, tuple[type, ...]] = {
     "int": (int,),
@@ -34,8 +34,7 @@ def fault(value: Any, parameter: inspect.Parameter | None) -> str | None:
     expected = f"expected {parameter.annotation}"
     if isinstance(value, str | int | float | None):
         return None if _fits_plain(value, kinds) else f"found {value!r:.80}, {expected}"
-    if isinstance(value, compose.Pipeline):
-        value = value._last_step
+    value = final_step(value)
     wanted = [found for kind in kinds if kind.startswith(_JUDGED) and (found := _resolved(kind))]
     if not wanted or len(wanted) + len(kinds & _PLAIN.keys()) < len(kinds):
         return None

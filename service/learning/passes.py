@@ -13,6 +13,8 @@ from typing import Any, TypeAlias
 from river import base, compose, preprocessing
 
 from service.domain.events import Features, Label, Task
+from service.learning.abilities import final_step
+from service.learning.river_internals import is_supervised
 
 Prediction: TypeAlias = Any
 Predict: TypeAlias = Callable[[Features], Prediction]
@@ -40,7 +42,7 @@ class Pass:
 
 def make_pass(estimator: Any, *, task: Task) -> Pass:
     """The quickest pass that computes what `predict` and then `learn_one` of the estimator do."""
-    final = estimator._last_step if isinstance(estimator, compose.Pipeline) else estimator
+    final = final_step(estimator)
     probabilities = task is not Task.REGRESSION and _has_probabilities(final)
     pairs = probabilities and _has_own_label(final)
     chain = _plain_chain(estimator)
@@ -79,10 +81,10 @@ def _plain_chain(estimator: Any) -> tuple[list[Any], Any] | None:
     plain = all(
         isinstance(head, base.Transformer)
         and not isinstance(head, compose.TransformerUnion | base.AnomalyFilter)
-        and not head._supervised
+        and not is_supervised(head)
         for head in heads
     )
-    if not plain or isinstance(final, base.Transformer) or not final._supervised:
+    if not plain or isinstance(final, base.Transformer) or not is_supervised(final):
         return None
     return heads, final
 

@@ -11,6 +11,7 @@ from river import metrics as river_metrics
 from service.domain.events import Label, Task
 from service.learning.intervals import Indices
 from service.learning.metric_names import Metric, name_of
+from service.learning.river_internals import loss_of, value_at
 from service.learning.score_windows import Coder, Forecasts, passed
 from service.learning.scored_events import ScoredEvents
 from service.learning.scores import Family
@@ -82,18 +83,12 @@ def _tally(pairs: Sequence[tuple[Label, Label]], counts: Sequence[int]) -> Count
 
 def _averaged(side: ScoredEvents, metrics: dict[str, Any]) -> Sample:
     """Functions of a mean of losses, which river is asked for once an event."""
-    columns = {name: np.asarray([*map(one._eval, side.truths, _given(side, one))]) for name, one in metrics.items()}
+    columns = {name: np.asarray([*map(loss_of(one), side.truths, _given(side, one))]) for name, one in metrics.items()}
 
     def sample(rows: Indices) -> Values:
-        return {name: _of_mean(one, float(columns[name][rows].mean())) for name, one in metrics.items()}
+        return {name: value_at(one, float(columns[name][rows].mean())) for name, one in metrics.items()}
 
     return sample
-
-
-def _of_mean(metric: Any, mean: float) -> float:
-    fresh = metric.clone()
-    fresh._mean.update(mean)
-    return float(fresh.get())
 
 
 def _given(side: ScoredEvents, metric: Any) -> Sequence[Any]:

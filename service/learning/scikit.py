@@ -8,6 +8,7 @@ from river import compat
 from sklearn.base import clone, is_regressor
 
 from service.learning import pickled
+from service.learning.river_internals import feature_names
 from service.learning.scikit_contributions import parts_of
 
 __all__ = ["ScikitClassifier", "ScikitRegressor", "is_regressor"]
@@ -80,7 +81,7 @@ class ScikitRegressor(compat.SKL2RiverRegressor):
 def _parts(
     dressed: Any, x: Mapping[Any, float], number: int | None
 ) -> tuple[float, Mapping[Any, float], int | None] | None:
-    names = dressed._feature_names or ()
+    names = feature_names(dressed)
     found = parts_of(dressed.estimator, np.asarray([float(x[name]) for name in names]), number)
     return found and (found.base, dict(zip(names, found.columns.tolist(), strict=True)), found.about)
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from service.learning import scikit_internals
 from service.learning.feature_table import Matrix
 
 
@@ -21,9 +22,9 @@ def parts_of(final: Any, row: Matrix, number: int | None) -> Parts | None:
     """Of a row as the last step sees it, for the class with this number; None of an estimator of another kind."""
     if type(final).__module__.startswith("sklearn.linear_model.") and hasattr(final, "coef_"):
         return _of_linear(final, row, number)
-    if type(final).__module__ == "sklearn.ensemble._forest":
+    if scikit_internals.is_forest(final):
         return _of_forest(final, row, number)
-    if hasattr(final, "_predictors") and hasattr(final, "_baseline_prediction"):
+    if scikit_internals.has_histogram_trees(final):
         return _of_histograms(final, row, number)
     return None
 
@@ -74,10 +75,10 @@ def _of_forest(final: Any, row: Matrix, number: int | None) -> Parts:
 
 def _of_histograms(final: Any, row: Matrix, number: int | None) -> Parts | None:
     """The same of the sum of all trees, which is the score."""
-    baseline = np.ravel(final._baseline_prediction)
+    baseline = np.ravel(scikit_internals.histogram_baseline(final))
     at, about = chosen(number, len(baseline))
     base, columns = float(baseline[at]), np.zeros(len(row))
-    for trees in final._predictors:
+    for trees in scikit_internals.histogram_trees(final):
         nodes = trees[at].nodes
         if nodes["is_categorical"].any():
             return None

@@ -34,9 +34,9 @@ class Family:
     def __init__(self, names: Sequence[str | dict[str, Any]], *, seed: int) -> None:
         built = {_name(one): estimators.build_part(_dotted(one), seed=seed, path="metrics") for one in names}
         self._order = list(built)
-        self._matrix = {name: one for name, one in built.items() if _from_matrix(one)}
+        self.from_matrix = {name: one for name, one in built.items() if _from_matrix(one)}
         self.curves = {name: one for name, one in built.items() if type(one) is river_metrics.ROCAUC}
-        self.others = {n: one for n, one in built.items() if n not in self._matrix and n not in self.curves}
+        self.others = {n: one for n, one in built.items() if n not in self.from_matrix and n not in self.curves}
         self.counts: Counter[tuple[Label, Label]] = Counter()
         self.above: dict[str, list[list[int]]] = {
             name: [[0] * (one.n_thresholds + 1) for _ in range(2)] for name, one in self.curves.items()
@@ -49,7 +49,7 @@ class Family:
 
     def update(self, truths: _Column, labels: _Column, probabilities: _Column | None) -> None:
         """Columns of one length, without entries that were not predicted."""
-        if self._matrix:
+        if self.from_matrix:
             self.counts.update(_tally(truths, labels))
         for name, one in self.curves.items():
             self._count_curve(name, one, truths, probabilities if probabilities is not None else labels)
@@ -74,7 +74,7 @@ class Family:
         """Each metric's value, by river's own formula."""
         shared = filled(self.counts)
         values: dict[str, float] = {}
-        for name, one in self._matrix.items():
+        for name, one in self.from_matrix.items():
             _share(one, shared)
             values[name] = float(one.get())
         values |= {name: self._area(name, one) for name, one in self.curves.items()}

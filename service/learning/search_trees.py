@@ -11,9 +11,9 @@ from river.tree.splitter.ebst_splitter import EBSTNode
 from river.tree.splitter.exhaustive_splitter import ExhaustiveNode
 
 from service.errors import ArtifactError
+from service.learning.river_internals import SEARCH_CHILDREN, search_children
 
 NODES = (EBSTNode, ExhaustiveNode)
-_CHILDREN = ("_left", "_right")
 
 Row: TypeAlias = tuple[Sequence[Any], int | None, int | None]
 
@@ -23,7 +23,7 @@ def flattened(root: Any) -> tuple[str, list[Row]]:
     nodes = [root]
     rows: list[Row] = []
     for node in nodes:
-        left, right = (_placed(child, nodes) for child in (node._left, node._right))
+        left, right = (_placed(child, nodes) for child in search_children(node))
         rows.append(([getattr(node, name) for name in _values(type(node))], left, right))
     return type(root).__name__, rows
 
@@ -38,7 +38,7 @@ def grown(name: str, rows: Sequence[Row]) -> Any:
     for node, (values, *places) in zip(nodes, rows, strict=True):
         for slot, value in zip(_values(kind), values, strict=True):
             setattr(node, slot, value)
-        for slot, place in zip(_CHILDREN, places, strict=True):
+        for slot, place in zip(SEARCH_CHILDREN, places, strict=True):
             setattr(node, slot, None if place is None else nodes[place])
     return nodes[0]
 
@@ -52,4 +52,4 @@ def _placed(child: Any, nodes: list[Any]) -> int | None:
 
 def _values(kind: type) -> list[str]:
     slots: Sequence[str] = vars(kind)["__slots__"]
-    return [name for name in slots if name not in _CHILDREN]
+    return [name for name in slots if name not in SEARCH_CHILDREN]

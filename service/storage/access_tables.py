@@ -2,12 +2,12 @@
 
 from sqlalchemy import JSON, Column, Index, Integer, LargeBinary, String, Table, text
 
-from service.storage.tables import Moment, _key, metadata
+from service.storage.tables import Moment, key_column, metadata
 
 tokens = Table(
     "tokens",
     metadata,
-    _key(),
+    key_column(),
     Column("key", String(16), nullable=False),
     Column("name", String(64), nullable=False),
     Column("mac", String(64), nullable=False),

@@ -2,13 +2,13 @@
 
 from sqlalchemy import JSON, BigInteger, Column, Integer, String, Table, Text
 
-from service.storage.tables import Moment, _of_lineage, _of_model, metadata
+from service.storage.tables import Moment, lineage_column, metadata, model_column
 
 challengers = Table(
     "challengers",
     metadata,
-    _of_lineage(primary_key=True, autoincrement=False),
-    _of_model(index=True),
+    lineage_column(primary_key=True, autoincrement=False),
+    model_column(index=True),
     Column("stage", String(16), nullable=False),
     Column("version", Integer, nullable=False),
     Column("reason", Text, nullable=False),

@@ -102,8 +102,3 @@ def _prepare_sqlite(connection: sqlite3.Connection, entry: ConnectionPoolEntry) 
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
-
-
-def row(found: Any) -> dict[str, Any]:
-    """A result row as a dictionary."""
-    return dict(found._mapping)

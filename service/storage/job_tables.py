@@ -4,7 +4,7 @@ from typing import Any
 
 from sqlalchemy import JSON, BigInteger, Column, ForeignKey, Index, Integer, String, Table, Text, text
 
-from service.storage.tables import Moment, _key, _of_model, metadata
+from service.storage.tables import Moment, key_column, metadata, model_column
 
 
 def _of_job(**options: Any) -> "Column[int]":
@@ -14,8 +14,8 @@ def _of_job(**options: Any) -> "Column[int]":
 jobs = Table(
     "jobs",
     metadata,
-    _key(),
-    _of_model(index=True),
+    key_column(),
+    model_column(index=True),
     Column("state", String(16), nullable=False),
     Column("spec", JSON, nullable=False),
     Column("cause", String(16), nullable=False),
@@ -45,7 +45,7 @@ jobs = Table(
 job_transitions = Table(
     "job_transitions",
     metadata,
-    _key(),
+    key_column(),
     _of_job(index=True),
     Column("state", String(16), nullable=False),
     Column("at", Moment, nullable=False),
@@ -63,7 +63,7 @@ job_openings = Table(
 trainers = Table(
     "trainers",
     metadata,
-    _of_model(primary_key=True),
+    model_column(primary_key=True),
     Column("holder", String(256), nullable=False),
     Column("epoch", BigInteger, nullable=False),
     Column("expires_at", Moment, nullable=False),

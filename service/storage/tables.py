@@ -53,15 +53,18 @@ class Moment(TypeDecorator[datetime]):
         return None if value is None else (value if value.tzinfo else value.replace(tzinfo=UTC))
 
 
-def _key() -> "Column[int]":
+def key_column() -> "Column[int]":
+    """Return a table's own `id`, which the database counts up."""
     return Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True)
 
 
-def _of_model(**options: Any) -> "Column[str]":
+def model_column(**options: Any) -> "Column[str]":
+    """Return the model that a row belongs to, and with which it is deleted."""
     return Column("model", String(64), ForeignKey("models.name", ondelete="CASCADE"), nullable=False, **options)
 
 
-def _of_lineage(**options: Any) -> "Column[int]":
+def lineage_column(**options: Any) -> "Column[int]":
+    """Return the lineage that a row belongs to, and with which it is deleted."""
     return Column("lineage", BigInteger, ForeignKey("lineages.id", ondelete="CASCADE"), nullable=False, **options)
 
 
@@ -79,8 +82,8 @@ models = Table(
 lineages = Table(
     "lineages",
     metadata,
-    _key(),
-    _of_model(index=True),
+    key_column(),
+    model_column(index=True),
     Column("role", String(16), nullable=False),
     Column("origin", Integer, nullable=False),
     Column("starts", Integer, nullable=False, default=0),
@@ -93,12 +96,12 @@ lineages = Table(
 versions = Table(
     "versions",
     metadata,
-    _key(),
-    _of_model(),
+    key_column(),
+    model_column(),
     Column("number", Integer, nullable=False),
     Column("kind", String(16), nullable=False),
     Column("parent", Integer, nullable=True),
-    _of_lineage(),
+    lineage_column(),
     Column("digest", String(64), nullable=False),
     Column("spec", JSON, nullable=False),
     Column("position", JSON, nullable=False),
@@ -115,7 +118,7 @@ versions = Table(
 aliases = Table(
     "aliases",
     metadata,
-    _of_model(primary_key=True),
+    model_column(primary_key=True),
     Column("alias", String(64), primary_key=True),
     Column("version", Integer, nullable=False),
 )
@@ -132,8 +135,8 @@ artifacts = Table(
 checkpoints = Table(
     "checkpoints",
     metadata,
-    _key(),
-    _of_lineage(),
+    key_column(),
+    lineage_column(),
     Column("sequence", BigInteger, nullable=False),
     Column("digest", String(64), nullable=False),
     Column("size", BigInteger, nullable=False),
@@ -148,8 +151,8 @@ checkpoints = Table(
 journals = Table(
     "journals",
     metadata,
-    _key(),
-    _of_lineage(),
+    key_column(),
+    lineage_column(),
     Column("sequence", BigInteger, nullable=False),
     Column("runs", LargeBinary, nullable=False),
     Column("scores", LargeBinary, nullable=False),
@@ -162,7 +165,7 @@ journals = Table(
 leases = Table(
     "leases",
     metadata,
-    _of_lineage(primary_key=True, autoincrement=False),
+    lineage_column(primary_key=True, autoincrement=False),
     Column("holder", String(256), nullable=False),
     Column("epoch", BigInteger, nullable=False),
     Column("expires_at", Moment, nullable=False),
@@ -171,8 +174,8 @@ leases = Table(
 commands = Table(
     "commands",
     metadata,
-    _key(),
-    _of_model(),
+    key_column(),
+    model_column(),
     Column("kind", String(32), nullable=False),
     Column("arguments", JSON, nullable=False),
     Column("status", String(16), nullable=False),
@@ -186,7 +189,7 @@ commands = Table(
 audit = Table(
     "audit",
     metadata,
-    _key(),
+    key_column(),
     Column("model", String(64), nullable=False, index=True),
     Column("at", Moment, nullable=False),
     Column("actor", String(128), nullable=False),
@@ -200,8 +203,8 @@ audit = Table(
 dead_letters = Table(
     "dead_letters",
     metadata,
-    _key(),
-    _of_model(),
+    key_column(),
+    model_column(),
     Column("topic", String(249), nullable=False),
     Column("partition", Integer, nullable=False),
     Column("position", BigInteger, nullable=False),
@@ -214,6 +217,8 @@ dead_letters = Table(
     UniqueConstraint("model", "topic", "partition", "position"),
 )
 
+_RESOLVED = text("resolved IS NOT NULL")
+
 pending = Table(
     "pending",
     metadata,
@@ -225,21 +230,15 @@ pending = Table(
     Column("resolved", BigInteger, nullable=True),
     Column("ts", BigInteger, nullable=False),
     Column("payload", LargeBinary, nullable=False),
-    Index(
-        "ix_pending_pool_resolved",
-        "pool",
-        "resolved",
-        sqlite_where=text("resolved IS NOT NULL"),
-        postgresql_where=text("resolved IS NOT NULL"),
-    ),
+    Index("ix_pending_pool_resolved", "pool", "resolved", sqlite_where=_RESOLVED, postgresql_where=_RESOLVED),
     Index("ix_pending_pool_ts", "pool", "ts"),
 )
 
 outbox = Table(
     "outbox",
     metadata,
-    _key(),
-    _of_lineage(index=True),
+    key_column(),
+    lineage_column(index=True),
     Column("sequence", BigInteger, nullable=False),
     Column("topic", String(249), nullable=False),
     Column("payload", LargeBinary, nullable=False),
@@ -249,9 +248,9 @@ outbox = Table(
 drift_signals = Table(
     "drift_signals",
     metadata,
-    _key(),
-    _of_model(),
-    _of_lineage(),
+    key_column(),
+    model_column(),
+    lineage_column(),
     Column("sequence", BigInteger, nullable=False),
     Column("monitor", String(64), nullable=False),
     Column("topic", String(249), nullable=False),
@@ -269,8 +268,8 @@ drift_signals = Table(
 exclusions = Table(
     "exclusions",
     metadata,
-    _key(),
-    _of_model(index=True),
+    key_column(),
+    model_column(index=True),
     Column("topic", String(249), nullable=True),
     Column("partition", Integer, nullable=True),
     Column("first", BigInteger, nullable=True),

@@ -63,9 +63,7 @@ class SqlTokens:
         with self._database.reading() as connection:
             row = connection.execute(select(tokens).where(tokens.c.key == parts[1])).one_or_none()
             now = self._database.now(connection)
-        values = (
-            dict(row._mapping) if row is not None else _values(Grant("nobody", AccessRole.VIEWER), parts[1], "", now)
-        )
+        values = row._asdict() if row is not None else _values(Grant("nobody", AccessRole.VIEWER), parts[1], "", now)
         good = hmac.compare_digest(self._mac(values, parts[2]), row.mac if row is not None else _NOBODY)
         if not good or row is None or row.revoked_at is not None or (row.expires_at and row.expires_at <= now):
             return None

@@ -5,13 +5,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from kafka import errors as kafka
-from kafka.net.compat import KafkaNetClient
 
 from service.errors import HeadraceError
+from service.stream import kafka_python_seams as seams
 from service.stream.kafka_errors import diverged, misconfigured, unavailable, unreadable
 from service.stream.kafka_settings import KafkaSettings
 
-_GREETING_MS = 3000
 _WILL_NOT_PASS = (
     kafka.KafkaConfigurationError,
     kafka.AuthorizationError,
@@ -52,8 +51,7 @@ def opened(make: Callable[..., Any], settings: KafkaSettings, **given: Any) -> A
     started: list[Any] = []
 
     def start(**options: Any) -> Any:
-        started.append(KafkaNetClient(**options))
-        started[-1].cluster.config["allow_auto_create_topics"] = False  # kafka-python 3.0 drops the option
+        started.append(seams.network_client(options))
         return started[-1]
 
     try:
@@ -62,34 +60,12 @@ def opened(make: Callable[..., Any], settings: KafkaSettings, **given: Any) -> A
         _close(started)
         raise misconfigured(settings, error) from error
     except kafka.KafkaTimeoutError as error:
-        cause = _cause(started[-1])
+        cause = seams.cause(started[-1])
         _close(started)
         raise cause or error from error
     except BaseException:
         _close(started)
         raise
-
-
-def _cause(client: Any) -> Exception | None:
-    """Why a client could not start, which the driver itself only logs: one more attempt says so."""
-    client._manager._backoff.clear()
-    try:
-        client._net.run(_greet, client._manager)
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is the cause
-        return error
-    return None
-
-
-async def _greet(manager: Any) -> None:
-    broker = manager.cluster.bootstrap_brokers()[0]
-    connection = manager.get_connection(broker.node_id, timeout_ms=_GREETING_MS, refresh_metadata_on_err=False)
-    try:
-        await manager.wait_for(connection.init_future, _GREETING_MS)
-    except kafka.KafkaConnectionError as error:
-        if connection.broker_version_data is None or not manager.config["security_protocol"].startswith("SASL"):
-            raise
-        msg = "the broker closed the connection instead of accepting the credentials"
-        raise kafka.SaslAuthenticationFailedError(msg) from error
 
 
 def _close(started: list[Any]) -> None:

@@ -14,6 +14,7 @@ from service.domain.events import Records, TopicPartition
 from service.domain.holding import require_held
 from service.domain.position import Bounds, Position
 from service.errors import HeadraceError
+from service.stream import librdkafka_codes as codes
 from service.stream.kafka_errors import PATIENCE_S, SILENCE_S, diverged, no_topic, require_name
 from service.stream.kafka_settings import KafkaSettings
 from service.stream.librdkafka_client import Faults, opened
@@ -38,11 +39,11 @@ _READING = {
     "enable.partition.eof": True,
     "allow.auto.create.topics": False,
 }
-_NO_TOPIC = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_EXCEPTION, KafkaError._UNKNOWN_TOPIC})
+_NO_TOPIC = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_EXCEPTION, codes.UNKNOWN_TOPIC})
 _NO_LEADER = frozenset(
     {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_LEADER_EPOCH}
 )
-_NOT_HELD = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})
+_NOT_HELD = frozenset({codes.AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})
 
 _Read: TypeAlias = Callable[[Any], Any]
 _error: _Read = Message.error
@@ -154,7 +155,7 @@ class LibrdkafkaSource:
         ends: dict[TopicPartition, int] = {}
         for message in messages:
             error = message.error()
-            if error.code() == KafkaError._PARTITION_EOF:
+            if error.code() == codes.PARTITION_END:
                 ends[TopicPartition(message.topic(), message.partition())] = message.offset()
             else:
                 self._failed = error
@@ -163,7 +164,7 @@ class LibrdkafkaSource:
     def _recover(self, error: KafkaError) -> None:
         """Begin again where the records that were handed out end, since the driver may have stopped there."""
         self._heard = 0.0
-        if error.code() == KafkaError._LOG_TRUNCATION:
+        if error.code() == codes.LOG_TRUNCATION:
             raise diverged(error)
         if error.code() in _NOT_HELD:
             require_held(Position(self._position), self.bounds(sorted({at.topic for at in self._position})))

@@ -6,15 +6,16 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException
 
 from service.errors import HeadraceError
+from service.stream import librdkafka_codes as codes
 from service.stream.kafka_errors import misconfigured, unavailable
 from service.stream.kafka_settings import KafkaSettings
 
 _WILL_NOT_PASS = frozenset(
     {
-        KafkaError._AUTHENTICATION,
-        KafkaError._SSL,
-        KafkaError._INVALID_ARG,
-        KafkaError._UNSUPPORTED_FEATURE,
+        codes.AUTHENTICATION,
+        codes.TLS,
+        codes.INVALID_ARGUMENT,
+        codes.UNSUPPORTED_FEATURE,
         KafkaError.SASL_AUTHENTICATION_FAILED,
         KafkaError.UNSUPPORTED_SASL_MECHANISM,
         KafkaError.ILLEGAL_SASL_STATE,
@@ -36,7 +37,7 @@ class Faults:
 
     def note(self, error: KafkaError) -> None:
         """The driver's `error_cb`; that all brokers are down is no cause."""
-        if error.code() != KafkaError._ALL_BROKERS_DOWN:
+        if error.code() != codes.ALL_BROKERS_DOWN:
             self._newest = error
 
     def clear(self) -> None:

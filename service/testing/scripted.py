@@ -40,21 +40,22 @@ class Script:
         """A reader; cues that have happened to another are gaps to it."""
         return ScriptedSource(self)
 
-    def _cue(self, start: int, kinds: frozenset[Cue]) -> int:
+    def next_cue(self, start: int, kinds: frozenset[Cue]) -> int:
         """The first offset from `start` on with such a cue still to come; else where the script is over."""
         for offset in range(start, len(self._items)):
             if self._items[offset] in kinds and offset not in self._happened:
                 return offset
         return len(self._items)
 
-    def _pass(self, offset: int, kind: Cue) -> bool:
+    def happens_at(self, offset: int, kind: Cue) -> bool:
         """Whether this cue happens now."""
-        happens = self._cue(offset, frozenset({kind})) == offset < len(self._items)
+        happens = self.next_cue(offset, frozenset({kind})) == offset < len(self._items)
         if happens:
             self._happened.add(offset)
         return happens
 
-    def _records(self, start: int, stop: int) -> Records:
+    def records(self, start: int, stop: int) -> Records:
+        """Return the records between two offsets."""
         found = [(i, item) for i, item in enumerate(self._items[start:stop], start) if isinstance(item, bytes)]
         offsets = [i for i, _ in found]
         return Records(self.at, offsets, offsets, [item for _, item in found], stop)
@@ -73,22 +74,22 @@ class ScriptedSource:
             if topic != self._script.at.topic:
                 msg = f"topic {topic!r} is not in this script; found {self._script.at.topic}"
                 raise NotFoundError(msg)
-        end = self._script._cue(0, frozenset({END}))
+        end = self._script.next_cue(0, frozenset({END}))
         return {self._script.at: Bounds(min(since_ms or 0, end), end)}
 
     def assign(self, position: Position) -> None:
         """Read from here; behind an END where it is one."""
         require_held(position, self.bounds([self._script.at.topic]))
         self._offset = position.offsets[self._script.at]
-        self._script._pass(self._offset, END)
+        self._script.happens_at(self._offset, END)
 
     def poll(self, *, timeout_s: float, limit: int) -> Sequence[Records]:
         """The records before the next cue; CrashError at a CRASH, and nothing at an END."""
-        stop = min(self._script._cue(self._offset, frozenset(Cue)), self._offset + limit)
+        stop = min(self._script.next_cue(self._offset, frozenset(Cue)), self._offset + limit)
         if stop > self._offset:
             start, self._offset = self._offset, stop
-            return [self._script._records(start, stop)]
-        if self._script._pass(self._offset, CRASH):
+            return [self._script.records(start, stop)]
+        if self._script.happens_at(self._offset, CRASH):
             msg = f"the script crashes at offset {self._offset}"
             raise CrashError(msg)
         time.sleep(timeout_s)

@@ -84,13 +84,15 @@ class MemoryStream:
             part = self._partition(at)
             part.keep([i for i, offset in enumerate(part.offsets) if offset not in gone])
 
-    def _create(self, topic: str, partitions: int) -> None:
+    def create(self, topic: str, partitions: int) -> None:
+        """Make the topic unless it exists."""
         with self._changed:
             self._topics.setdefault(topic, [_Partition() for _ in range(partitions)])
 
-    def _append(
+    def append(
         self, topic: str, values: Sequence[bytes], keys: Sequence[bytes] | None, timestamps: Sequence[int]
     ) -> None:
+        """Append values; equal keys go to one partition, values without keys to each in turn."""
         with self._changed:
             parts = self._topic(topic)
             turn = self._turns.get(topic, 0)
@@ -102,7 +104,8 @@ class MemoryStream:
             self._turns[topic] = turn if keys is not None else (turn + len(values)) % len(parts)
             self._changed.notify_all()
 
-    def _bounds(self, topics: Sequence[str], since_ms: int | None) -> dict[TopicPartition, Bounds]:
+    def bounds(self, topics: Sequence[str], since_ms: int | None) -> dict[TopicPartition, Bounds]:
+        """Return the readable offsets of every partition, from the first record since then."""
         with self._changed:
             return {
                 TopicPartition(topic, number): Bounds(
@@ -112,7 +115,7 @@ class MemoryStream:
                 for number, part in enumerate(self._topic(topic))
             }
 
-    def _poll(self, position: dict[TopicPartition, int], timeout_s: float, limit: int) -> Sequence[Records]:
+    def poll(self, position: dict[TopicPartition, int], timeout_s: float, limit: int) -> Sequence[Records]:
         """What is there, or comes in time, and the position moved past it."""
         deadline = time.monotonic() + timeout_s
         with self._changed:
@@ -153,7 +156,7 @@ class MemorySource:
 
     def bounds(self, topics: Sequence[str], *, since_ms: int | None = None) -> Mapping[TopicPartition, Bounds]:
         """The readable offsets of every partition, from the first record since then; NotFoundError."""
-        return self._stream._bounds(topics, since_ms)
+        return self._stream.bounds(topics, since_ms)
 
     def assign(self, position: Position) -> None:
         """Read from here; BelowStartError or PastEndError where the log does not hold it."""
@@ -162,7 +165,7 @@ class MemorySource:
 
     def poll(self, *, timeout_s: float, limit: int) -> Sequence[Records]:
         """At most about `limit` records; empty after `timeout_s` without any."""
-        return self._stream._poll(self._position, timeout_s, limit)
+        return self._stream.poll(self._position, timeout_s, limit)
 
     def acknowledge(self, position: Position) -> None:
         """Kept in the stream's `acknowledged`."""
@@ -183,7 +186,7 @@ class MemorySink:
         if partitions < 1:
             msg = f"topic {topic!r}: found {partitions} partitions, expected at least 1"
             raise ValueError(msg)
-        self._stream._create(topic, partitions)
+        self._stream.create(topic, partitions)
 
     def append(
         self,
@@ -196,7 +199,7 @@ class MemorySink:
         """Append in order; equal keys go to one partition, keyless records in turn."""
         require_same_length(values, keys, timestamps)
         stamps = timestamps if timestamps is not None else [time.time_ns() // 1_000_000] * len(values)
-        self._stream._append(topic, values, keys, stamps)
+        self._stream.append(topic, values, keys, stamps)
 
     def close(self) -> None:
         """Nothing to flush."""

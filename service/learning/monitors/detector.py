@@ -1,7 +1,6 @@
 """A monitor that feeds one of river's detectors, exactly as if value by value."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from operator import length_hint
 from typing import Any
 
 from service.domain.events import Task
@@ -9,6 +8,7 @@ from service.domain.monitoring import MonitorSpec, MonitorState, Watched
 from service.learning.monitors.columns import Batch, column_of, without_missing
 from service.learning.monitors.monitor import Hit, Standing
 from service.learning.monitors.readings import reading
+from service.learning.river_internals import adwin_changes
 
 _ADWIN = ("river.drift.adwin", "ADWIN")
 """By name, because importing it loads all of river's detectors."""
@@ -82,24 +82,10 @@ class Detector:
 def _detected(detector: Any, values: Sequence[Any]) -> Iterator[int]:
     """Where a change is detected while the values are fed one after another."""
     if (type(detector).__module__, type(detector).__name__) == _ADWIN:
-        yield from _detected_by_adwin(detector, values)
+        yield from adwin_changes(detector, values)
         return
     update = detector.update
     for index, value in enumerate(values):
         update(value)
         if detector.drift_detected:
             yield index
-
-
-def _detected_by_adwin(detector: Any, values: Sequence[Any]) -> Iterator[int]:
-    """What `ADWIN.update` does, event by event, without its wrapper around the window."""
-    start = 0
-    while start < len(values):
-        if detector.drift_detected:
-            detector._reset()
-        rest = iter(values[start:])
-        detector._drift_detected = True in map(detector._helper.update, rest)
-        if not detector._drift_detected:
-            return
-        start = len(values) - length_hint(rest)
-        yield start - 1

@@ -1,4 +1,8 @@
-"""What river's detectors hold against what, read off their state."""
+"""What river's detectors hold against what, read off their state.
+
+They tell only that they have detected something: the statistic and its limit are in members with an underscore.
+`tests/unit/learning/test_internals_river.py` names these and fails first where a release changes them.
+"""
 
 import math
 from collections.abc import Callable, Mapping

@@ -5,11 +5,10 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.routing import APIRoute
-from starlette._utils import get_route_path
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
 
 from service.serving.admin import (
     audit,
@@ -64,9 +63,9 @@ def _unroutable(request: Request, error: Exception) -> Response:
     """As everywhere; of an address that has several methods it names all."""
     answer = unroutable(request, error)
     if answer.status_code == 405:
-        path = get_route_path(request.scope)
         routes = (route for noun in NOUNS for route in noun.router.routes if isinstance(route, APIRoute))
-        methods = {method for route in routes if route.path_regex.match(path) for method in route.methods or ()}
+        found = (route for route in routes if route.matches(request.scope)[0] is not Match.NONE)
+        methods = {method for route in found for method in route.methods or ()}
         answer.headers["Allow"] = ", ".join(sorted(methods)) or answer.headers.get("Allow", "GET")
     return answer
 

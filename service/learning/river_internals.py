@@ -1,0 +1,100 @@
+"""What Headrace takes from river's members with an underscore, in one place; detectors' are in `monitors.readings`.
+
+Each function says why river's public interface does not do. `tests/unit/learning/test_internals_river.py` names them
+all and fails first where a release changes them; pyproject.toml admits no release but 0.26.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from operator import length_hint
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from river import _river_rust
+
+SEARCH_CHILDREN = ("_left", "_right")
+"""The slots in which a node of a splitter's search tree has its children; the codec writes such trees as lists."""
+
+
+def is_supervised(step: Any) -> bool:
+    """Return whether `learn_one` wants a label; no public member says so of every kind of step."""
+    return bool(step._supervised)
+
+
+def is_multiclass(classifier: Any) -> bool:
+    """Return whether a classifier takes more than two labels; no public member says so."""
+    return bool(classifier._multiclass)
+
+
+def linear_scores(model: Any, matrix: npt.NDArray[np.float64], columns: Sequence[str]) -> npt.NDArray[np.float64]:
+    """Return a linear model's score a row, before its link.
+
+    `predict_proba_many` wants a data frame, which is made only to be taken apart again.
+    """
+    scores: npt.NDArray[np.float64] = model._raw_dot_many(matrix, columns)
+    return scores
+
+
+def learn_linear(model: Any, matrix: npt.NDArray[np.float64], columns: Sequence[str], labels: npt.NDArray[Any]) -> None:
+    """Have a linear model make one step on the batch's mean gradient, as `learn_many` of a data frame does."""
+    saved = model._enter_learn_mode(set(columns))
+    try:
+        model._fit(x=columns, y=labels, w=1, get_grad=partial(model._eval_gradient_many, matrix))
+    finally:
+        model._exit_learn_mode(saved)
+    model._y_name = "y"
+
+
+def adwin_changes(detector: Any, values: Sequence[Any]) -> Iterator[int]:
+    """Yield where ADWIN detects a change; does what `ADWIN.update` does, value by value, at less cost.
+
+    The window is compiled, and the method around it costs more than the window itself.
+    """
+    start = 0
+    while start < len(values):
+        if detector.drift_detected:
+            detector._reset()
+        rest = iter(values[start:])
+        detector._drift_detected = True in map(detector._helper.update, rest)
+        if not detector._drift_detected:
+            return
+        start = len(values) - length_hint(rest)
+        yield start - 1
+
+
+def loss_of(metric: Any) -> Callable[[Any, Any], float]:
+    """Return the function of truth and prediction of whose values a metric is the mean.
+
+    A resample counts each event's loss several times: `update` would compute it anew each time.
+    """
+    loss: Callable[[Any, Any], float] = metric._eval
+    return loss
+
+
+def value_at(metric: Any, mean: float) -> float:
+    """Return what such a metric would say at this mean of losses."""
+    fresh = metric.clone()
+    fresh._mean.update(mean)
+    return float(fresh.get())
+
+
+def root_of(tree: Any) -> Any | None:
+    """Return the root of a tree; None where it has none yet, or is no tree. A drawing is all that is public of it."""
+    return getattr(tree, "_root", None)
+
+
+def feature_names(dressed: Any) -> Sequence[Any]:
+    """Return the order in which river hands features to a scikit-learn estimator; empty before the first event."""
+    return dressed._feature_names or ()
+
+
+def search_children(node: Any) -> tuple[Any | None, Any | None]:
+    """Return the children of a node of a splitter's search tree; such trees have no public interface."""
+    return node._left, node._right
+
+
+def compiled_modules() -> list[ModuleType]:
+    """Return the modules of river's compiled part, whose classes pickles name without their package."""
+    return [found for found in vars(_river_rust).values() if isinstance(found, ModuleType)]

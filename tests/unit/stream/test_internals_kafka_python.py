@@ -1,0 +1,118 @@
+"""kafka-python's inner parts are what `kafka_python_seams` takes them for; no broker is needed to see it."""
+
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from kafka import KafkaConsumer, TopicPartition
+from kafka.consumer.fetcher import Fetcher
+from kafka.errors import CorruptRecordError, KafkaConnectionError, KafkaTimeoutError
+from kafka.net.compat import KafkaNetClient
+from kafka.protocol.broker_version_data import BrokerVersionData
+from kafka.record import MemoryRecords, MemoryRecordsBuilder
+
+from service.stream import kafka_python_seams as seams
+from tests.internals import changed
+from tests.services.process import free_port
+
+WHY = changed("kafka-python", module=seams)
+AT = TopicPartition("events", 0)
+
+
+def fetched(count: int, *, magic: int = 2, base: int = 0, compression: int = 0) -> bytes:
+    """Records as a broker sends them, every third with a key."""
+    made = MemoryRecordsBuilder(magic=magic, compression_type=compression, batch_size=1 << 20, offset=base)
+    for i in range(count):
+        key = b"k" * 70 if i % 3 == 0 else None
+        made.append(timestamp=1_700_000_000_000 + i * i, key=key, value=b"v" * (i % 200), headers=[])
+    made.close()
+    return bytes(made.buffer())
+
+
+def taken(kind: Any, data: bytes, *, start: int) -> tuple[list[tuple[int, int, bytes]], int]:
+    """All rows that a class of the fetcher's gives, and where it ends."""
+    drained: list[Any] = []
+    records = kind(start, AT, MemoryRecords(data), check_crcs=True, aborted_transactions=None, on_drain=drained.append)
+    rows: list[Any] = []
+    while records and (found := records.take(7)):
+        rows += found
+    records.drain()
+    assert drained == [records]
+    plain = [one if type(one) is tuple else (one.offset, one.timestamp, one.value) for one in rows]
+    return plain, records.next_fetch_offset
+
+
+@pytest.fixture
+def consumer() -> Iterator[Any]:
+    """A consumer that believes to know its broker, and so does not ask for it."""
+
+    def client(**options: Any) -> Any:
+        made = seams.network_client(options)
+        made._manager.broker_version_data = BrokerVersionData((2, 8))
+        return made
+
+    address = f"127.0.0.1:{free_port()}"
+    found = KafkaConsumer(bootstrap_servers=address, kafka_client=client, allow_auto_create_topics=False)
+    yield found
+    found.close()
+
+
+@pytest.mark.parametrize("start", [0, 5, 41])
+@pytest.mark.parametrize("magic", [1, 2])
+@pytest.mark.parametrize("compression", [0, 1])
+def test_rows_are_the_fetchers_records(start: int, magic: int, compression: int) -> None:
+    """Offsets, timestamps, values and the place after them equal those of the class that is replaced."""
+    data = fetched(40, magic=magic, compression=compression) + fetched(30, magic=magic, base=40)
+    expected, after = taken(Fetcher.PartitionRecords, data, start=start)
+    assert taken(seams.FetchedRows, data, start=start) == (expected, after), WHY
+    assert expected, "there were to be rows"
+
+
+def test_the_fetcher_makes_its_records_as_ours_are_made() -> None:
+    """The class is looked up on the fetcher itself, and given what ours takes."""
+    given = [*inspect.signature(Fetcher.PartitionRecords).parameters]
+    assert given[:3] == ["fetch_offset", "tp", "records"], WHY
+    assert {"check_crcs", "aborted_transactions", "on_drain"} <= {*given}, WHY
+    assert "self.PartitionRecords(fetch_offset, tp, records," in inspect.getsource(Fetcher), WHY
+    used = {"topic_partition", "leader_epoch", "bytes_read", "next_fetch_offset"}
+    ours = seams.FetchedRows(0, AT, MemoryRecords(b""), check_crcs=True, aborted_transactions=None, on_drain=print)
+    theirs = Fetcher.PartitionRecords(0, AT, MemoryRecords(b""))
+    assert all(hasattr(one, name) for one in (ours, theirs) for name in used), WHY
+
+
+def test_a_batch_that_was_damaged_is_refused() -> None:
+    """The checksum is looked at, as the fetcher does."""
+    data = bytearray(fetched(3))
+    data[-1] ^= 1
+    with pytest.raises(CorruptRecordError):
+        taken(seams.FetchedRows, bytes(data), start=0)
+
+
+def test_a_consumer_has_its_parts(consumer: Any) -> None:
+    """Fetcher, cluster, network and subscription are where they are looked for, and the position is read without a word."""
+    seams.decode_rows(consumer)
+    assert consumer._fetcher.PartitionRecords is seams.FetchedRows, WHY
+    assert consumer._cluster.config["allow_auto_create_topics"] is False, WHY
+    consumer.assign([AT])
+    consumer.seek(AT, 17)
+    assert seams.position(consumer, AT) == 17, WHY
+    assert seams.partitions(consumer, "events") == [], WHY
+
+
+def test_asking_for_topics_takes_its_time_and_no_more(consumer: Any) -> None:
+    """Without a broker the question ends by its timeout; the topics have been asked for."""
+    with pytest.raises((KafkaTimeoutError, KafkaConnectionError)):
+        seams.refresh(consumer, ["events"], timeout_s=0.2)
+    assert "events" in consumer._cluster._topics, WHY
+
+
+def test_a_client_says_why_it_could_not_start() -> None:
+    """One more attempt raises what kept the first one from its broker."""
+    client = seams.network_client({"bootstrap_servers": f"127.0.0.1:{free_port()}"})
+    assert isinstance(client, KafkaNetClient)
+    try:
+        assert isinstance(client._manager._backoff, dict), WHY
+        assert isinstance(seams.cause(client), KafkaConnectionError), WHY
+    finally:
+        client.close()
