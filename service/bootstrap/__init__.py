@@ -31,8 +31,9 @@ from service.operations.diff import difference
 from service.operations.exclude import excluded
 from service.operations.excluded_offsets import as_offsets
 from service.operations.grant import grant_token
-from service.operations.host import Host, LearnOptions
+from service.operations.host import Host
 from service.operations.metric_history import metric_history
+from service.operations.opening import LearnOptions
 from service.operations.prune import prune
 from service.operations.services import Archiving, Services
 from service.operations.verify import Finding, verify

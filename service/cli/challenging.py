@@ -16,7 +16,7 @@ from service.config import load
 from service.domain.challenging import Fault
 from service.domain.registry import LineageId
 from service.errors import UnfitError
-from service.operations.host import LearnOptions
+from service.operations.opening import LearnOptions
 from service.scheduling.child import last_words
 
 _log = structlog.get_logger(__name__)

@@ -22,7 +22,7 @@ from service.cli.train import trainer_child
 from service.config import Settings, find, load
 from service.errors import ConfigurationError
 from service.metrics import PrometheusTelemetry
-from service.operations.host import LearnOptions
+from service.operations.opening import LearnOptions
 from service.serving.health import health_server
 from service.storage.signing import load_key
 

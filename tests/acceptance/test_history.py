@@ -17,7 +17,7 @@ from service.domain.exclusion import Exclusion
 from service.domain.registry import CommandKind, Origin
 from service.errors import BelowStartError
 from service.operations.exclude import excluded
-from service.operations.host import LearnOptions
+from service.operations.opening import LearnOptions
 from service.operations.plan_replay import Wish, begin, outlook, summary
 from service.operations.replay import Progress, replay
 from service.operations.services import Services
