@@ -2,11 +2,9 @@
 
 import hashlib
 import json
-import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -31,6 +29,8 @@ from service.domain.specification import ModelSpec
 from service.learning.learner import Learner
 from service.storage import upgrade
 from service.storage.signing import create_key
+from tests.services import commands
+from tests.services.commands import Command
 
 PHISHING: dict[str, Any] = {
     "name": "phishing",
@@ -46,7 +46,7 @@ PHISHING: dict[str, Any] = {
 
 QUICK_S = 5.0
 """What is promised for an orderly end."""
-STARTED: "list[subprocess.Popen[bytes]]" = []
+STARTED: "list[Command | subprocess.Popen[bytes]]" = []
 
 
 @dataclass(frozen=True)
@@ -131,28 +131,19 @@ class Deployment:
         self, *arguments: str, check: bool = True, timeout_s: float = 300.0
     ) -> "subprocess.CompletedProcess[str]":
         """Run the CLI to its end."""
-        done = subprocess.run(
-            self._command_line(arguments),
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            check=False,
-        )
+        done = commands.run(*arguments, folder=self.folder, timeout_s=timeout_s)
         if check and done.returncode != 0:
             msg = f"{arguments} exited {done.returncode}:\n{done.stdout}\n{done.stderr}"
             raise AssertionError(msg)
         return done
 
-    def start(self, *arguments: str, environment: Mapping[str, str] | None = None) -> "subprocess.Popen[bytes]":
-        """Run the CLI in the background; its output goes to a file in the folder."""
+    def start(
+        self, *arguments: str, environment: Mapping[str, str] | None = None, anew: bool = False
+    ) -> "Command | subprocess.Popen[bytes]":
+        """Run the CLI in the background, `anew` in an interpreter of its own; its output goes to a file in the folder."""
         with (self.folder / "learner.log").open("ab") as log:
-            process = subprocess.Popen(
-                self._command_line(arguments),
-                cwd=self.folder,
-                stdout=log,
-                stderr=log,
-                env={**os.environ, **(environment or {})},
+            process = commands.start(
+                *arguments, folder=self.folder, stdout=log, stderr=log, environment=environment, anew=anew
             )
         STARTED.append(process)
         return process
@@ -204,9 +195,6 @@ class Deployment:
         if self._watching is None:
             self._watching = self._open.enter_context(self.app())
         return self._watching
-
-    def _command_line(self, arguments: Sequence[str]) -> list[str]:
-        return [sys.executable, "-m", "service", *arguments]
 
 
 def probed(learner: Learner) -> list[Any]:
@@ -260,13 +248,13 @@ def metric(port: int, name: str, **labels: str) -> float | None:
     return sum(found) if found else None
 
 
-def terminate(process: "subprocess.Popen[bytes]", *, timeout_s: float = 120.0) -> int:
+def terminate(process: "Command | subprocess.Popen[bytes]", *, timeout_s: float = 120.0) -> int:
     """SIGTERM, and the exit code."""
     process.send_signal(signal.SIGTERM)
     return process.wait(timeout=timeout_s)
 
 
-def kill(process: "subprocess.Popen[bytes]") -> None:
+def kill(process: "Command | subprocess.Popen[bytes]") -> None:
     """SIGKILL, and wait until it is gone."""
     process.send_signal(signal.SIGKILL)
     process.wait(timeout=60)
