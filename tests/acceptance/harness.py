@@ -30,6 +30,7 @@ from service.domain.specification import ModelSpec
 from service.learning.learner import Learner
 from service.storage import upgrade
 from service.storage.signing import create_key
+from tests.budget import LEASE_TTL
 from tests.services import commands
 from tests.services.commands import Command
 
@@ -70,7 +71,7 @@ class Deployment:
     registry_url: str | None = None
     kafka: Mapping[str, Any] | None = None
     others: Sequence[Mapping[str, Any]] = ()
-    lease_ttl: str = "5s"
+    lease_ttl: str = LEASE_TTL
     archive: Mapping[str, Any] = field(default_factory=dict)
     archive_url: str = "var/archive"
     trainer: Mapping[str, Any] = field(default_factory=dict)
