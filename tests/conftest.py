@@ -1,6 +1,9 @@
 """Services shared by a test run; each test has a topic and a database of its own."""
 
+import ctypes
+import os
 import re
+import signal
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +15,9 @@ from hypothesis import settings
 
 from tests.services import kafka, postgres
 from tests.services.presence import need
+from tests.services.shared import shared
+
+PR_SET_PDEATHSIG = 1
 
 
 @pytest.fixture(autouse=True)
@@ -19,6 +25,14 @@ def _log_anew() -> Iterator[None]:
     """A command that ran in this process leaves its logger's file closed."""
     yield
     structlog.reset_defaults()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """An interrupted run leaves nothing behind: workers die with it, and what they have started dies with them."""
+    if hasattr(config, "workerinput"):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    elif config.getoption("numprocesses", None):
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends in order, as by Ctrl-C
 
 
 settings.register_profile("headrace", deadline=None)
@@ -56,10 +70,17 @@ def _postgres() -> Iterator[postgres.Postgres]:
 
 
 @pytest.fixture(scope="session")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kafka.Broker]:
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of the run have in common."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def broker(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[kafka.Shared]:
     """A Kafka broker for the whole run."""
-    with _broker(tmp_path_factory.mktemp("kafka")) as found:
-        yield found
+    with shared(run_folder, "kafka", lambda: _broker(tmp_path_factory.mktemp("kafka"))) as port:
+        yield kafka.Shared(port)
 
 
 @pytest.fixture
@@ -70,10 +91,10 @@ def private_broker(tmp_path: Path) -> Iterator[kafka.Broker]:
 
 
 @pytest.fixture(scope="session")
-def postgres_server() -> Iterator[postgres.Postgres]:
+def postgres_server(run_folder: Path) -> Iterator[postgres.Databases]:
     """A PostgreSQL server for the whole run."""
-    with _postgres() as found:
-        yield found
+    with shared(run_folder, "postgres", _postgres) as port:
+        yield postgres.Databases(port)
 
 
 @pytest.fixture
@@ -84,7 +105,7 @@ def private_postgres() -> Iterator[postgres.Postgres]:
 
 
 @pytest.fixture
-def postgres_url(postgres_server: postgres.Postgres) -> str:
+def postgres_url(postgres_server: postgres.Databases) -> str:
     """A fresh database."""
     return postgres_server.database()
 

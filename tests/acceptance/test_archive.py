@@ -28,6 +28,7 @@ from tests.acceptance.harness import (
     terminate,
     wait_until,
 )
+from tests.budget import STREAMS, stream_settings
 from tests.services.s3 import ObjectStore
 
 EVENTS = 20_000
@@ -95,12 +96,10 @@ def test_death_at_every_step(tmp_path: Path, step: ArchiveStep, turn: int) -> No
     require_whole(deployment, events)
 
 
-@pytest.fixture(params=["log", "kafka-python", "librdkafka"])
+@pytest.fixture(params=STREAMS)
 def kafka(request: pytest.FixtureRequest) -> dict[str, Any] | None:
     """The stream's settings; None for the embedded log."""
-    if request.param == "log":
-        return None
-    return {"bootstrap_servers": request.getfixturevalue("broker").bootstrap, "driver": request.param}
+    return stream_settings(request, request.param)
 
 
 @pytest.mark.slow

@@ -73,7 +73,7 @@ def test_health_and_metrics(deployment: Deployment, daemon: "subprocess.Popen[by
 @pytest.mark.parametrize("role", ["run", "learn"])
 def test_sigterm_checkpoints_and_exits(deployment: Deployment, role: str) -> None:
     """SIGTERM in the middle of learning ends within five seconds with exit code 0, and nothing read is repeated."""
-    process = deployment.start(role)
+    process = deployment.start(role, anew=True)
     wait_until(lambda: deployment.learned() > 0)
     deployment.publish(phishing_events(60_000))
     wait_until(lambda: deployment.learned() > EVENTS)

@@ -14,27 +14,23 @@ from service.domain.registry import CheckpointStep
 from tests.acceptance.harness import PHISHING, Deployment, State, phishing_events, wait_until
 from tests.acceptance.rederived import Rederived
 from tests.acceptance.storms import SOON_S, Learners
-
-DEATHS, MOST_DEATHS = 30, 120
-"""So many at least, and until half as many have found a learner with something left to learn."""
-BETWEEN_DEATHS = 2500
-STARTING, LONGEST_LIFE_S = 0.3, 0.5
-"""The share of learners that may be killed while they start, and how long the others learn at most."""
-
-
-@pytest.fixture(params=["log", "kafka-python", "librdkafka"])
-def kafka(request: pytest.FixtureRequest) -> dict[str, Any] | None:
-    """The stream's settings; None for the embedded log."""
-    if request.param == "log":
-        return None
-    broker = request.getfixturevalue("broker")
-    return {"bootstrap_servers": broker.bootstrap, "driver": request.param}
+from tests.budget import (
+    BETWEEN_DEATHS,
+    DEATHS,
+    LONGEST_LIFE_S,
+    MOST_DEATHS,
+    PLACES,
+    STARTING,
+    registry_url,
+    stream_settings,
+)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def registry_url(request: pytest.FixtureRequest) -> str | None:
-    """The registry's address; None for the folder's own SQLite file."""
-    return None if request.param == "sqlite" else str(request.getfixturevalue("postgres_url"))
+@pytest.fixture(params=PLACES)
+def place(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Where the stream and the registry are."""
+    stream, database = request.param
+    return {"kafka": stream_settings(request, stream), "registry_url": registry_url(request, database)}
 
 
 def model(topic: str, **changes: Any) -> dict[str, Any]:
@@ -93,10 +89,10 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], State]:
 
 @pytest.mark.slow
 def test_sigkill_at_random_moments(
-    tmp_path: Path, kafka: dict[str, Any] | None, registry_url: str | None, topic: str, calm: Callable[[int], State]
+    tmp_path: Path, place: dict[str, Any], topic: str, calm: Callable[[int], State]
 ) -> None:
     """After thirty deaths counts, metrics, predictions, position and order equal those of a learner left alone."""
-    stormy = Deployment(tmp_path / "stormy", model(topic), registry_url=registry_url, kafka=kafka)
+    stormy = Deployment(tmp_path / "stormy", model(topic), **place)
     events = learn_through_deaths(stormy, seed=7)
     found, expected = stormy.state(), calm(events)
     assert found.counts == expected.counts == {"learned": events}

@@ -14,6 +14,7 @@ from service.bootstrap.wiring import build_estimator
 from service.domain.position import Position
 from service.domain.specification import ModelSpec
 from tests.acceptance.harness import PHISHING, Deployment, kill, metric, terminate, wait_until
+from tests.budget import PLACES, STREAMS, registry_url, stream_settings
 from tests.river_metrics import river_metric
 from tests.services.kafka import Broker
 
@@ -21,19 +22,17 @@ EVENTS = 1250
 REPEATS = 12
 
 
-@pytest.fixture(params=["log", "kafka-python", "librdkafka"])
+@pytest.fixture(params=STREAMS)
 def kafka(request: pytest.FixtureRequest) -> dict[str, Any] | None:
     """The stream's settings; None for the embedded log."""
-    if request.param == "log":
-        return None
-    broker = request.getfixturevalue("broker")
-    return {"bootstrap_servers": broker.bootstrap, "driver": request.param}
+    return stream_settings(request, request.param)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def registry_url(request: pytest.FixtureRequest) -> str | None:
-    """The registry's address; None for the folder's own SQLite file."""
-    return None if request.param == "sqlite" else str(request.getfixturevalue("postgres_url"))
+@pytest.fixture(params=PLACES)
+def place(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Where the stream and the registry are."""
+    stream, database = request.param
+    return {"kafka": stream_settings(request, stream), "registry_url": registry_url(request, database)}
 
 
 def model(topic: str, **changes: Any) -> dict[str, Any]:
@@ -66,9 +65,12 @@ def scores(deployment: Deployment) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("delay", [10, 400])
-def test_equals_rivers_delayed_validation(tmp_path: Path, kafka: dict[str, Any] | None, topic: str, delay: int) -> None:
-    """The same interleaving in one topic gives river's own metric, through the log and through Kafka."""
-    deployment = Deployment(tmp_path, model(topic), kafka=kafka)
+@pytest.mark.parametrize("stream", ["log", "kafka-python", "librdkafka"])
+def test_equals_rivers_delayed_validation(
+    request: pytest.FixtureRequest, tmp_path: Path, topic: str, stream: str, delay: int
+) -> None:
+    """The same interleaving in one topic gives river's own metric, through the log and through Kafka by both drivers."""
+    deployment = Deployment(tmp_path, model(topic), kafka=stream_settings(request, stream))
     deployment.publish(interleaved(delay))
     deployment.command("learn", "--until-end")
     assert scores(deployment) == oracle(delay)
@@ -108,11 +110,9 @@ def test_other_models_and_tasks_equal_river(
     assert found["metrics"]["cumulative"][name] == expected.get()
 
 
-def test_sigkill_at_random_moments(
-    tmp_path: Path, kafka: dict[str, Any] | None, registry_url: str | None, topic: str
-) -> None:
+def test_sigkill_at_random_moments(tmp_path: Path, place: dict[str, Any], topic: str) -> None:
     """Killed again and again with thousands of events waiting, the metric is still river's, each label used once."""
-    deployment = Deployment(tmp_path, model(topic), kafka=kafka, registry_url=registry_url)
+    deployment = Deployment(tmp_path, model(topic), **place)
     deployment.publish(interleaved(3000, rounds=REPEATS))
     chance = random.Random(3)
     for _ in range(3):

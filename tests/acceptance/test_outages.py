@@ -22,6 +22,7 @@ from tests.acceptance.harness import (
     wait_until,
 )
 from tests.acceptance.processes import pause
+from tests.budget import SHORT_LEASE_TTL
 from tests.services import kafka, postgres
 
 EVENTS = 120_000
@@ -228,7 +229,7 @@ def test_second_learner_is_refused(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_standby_takes_over(tmp_path: Path, events: list[bytes], calm: State) -> None:
     """A waiting learner stays out while the first one lives, and goes on from its checkpoint when it is killed."""
-    deployment = Deployment(tmp_path / "two", lease_ttl="2s")
+    deployment = Deployment(tmp_path / "two", lease_ttl=SHORT_LEASE_TTL)
     deployment.publish(events[: EVENTS // 6])
     learner = deployment.start("learn")
     wait_until(lambda: deployment.learned() > 0)
@@ -245,7 +246,7 @@ def test_standby_takes_over(tmp_path: Path, events: list[bytes], calm: State) ->
 @pytest.mark.slow
 def test_standby_follows_a_rollback(tmp_path: Path) -> None:
     """When the first learner has rolled back, the standby waits for the new lineage, never for the old one."""
-    deployment = Deployment(tmp_path / "two", lease_ttl="2s")
+    deployment = Deployment(tmp_path / "two", lease_ttl=SHORT_LEASE_TTL)
     deployment.publish(phishing_events(2000))
     learner = deployment.start("learn")
     wait_until(lambda: deployment.learned() == 2000)
@@ -269,7 +270,7 @@ def test_standby_follows_a_rollback(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_paused_learner_wakes_too_late(tmp_path: Path, events: list[bytes], calm: State) -> None:
     """A learner that slept while another took its lease writes nothing any more and exits 3, saying why."""
-    deployment = Deployment(tmp_path / "two", lease_ttl="2s")
+    deployment = Deployment(tmp_path / "two", lease_ttl=SHORT_LEASE_TTL)
     deployment.publish(events)
     sleeper = deployment.start("learn")
     wait_until(lambda: deployment.learned() > 0)

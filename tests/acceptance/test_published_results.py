@@ -9,6 +9,7 @@ from river import datasets, evaluate, forest, linear_model, metrics, naive_bayes
 
 from service.stream.publish import read_events
 from tests.acceptance.harness import Deployment
+from tests.budget import STREAMS, stream_settings
 from tests.river_metrics import river_metric
 
 MODELS: dict[str, tuple[str, str, Any, Callable[[], Any], tuple[str, ...]]] = {
@@ -56,14 +57,12 @@ def bare() -> dict[str, dict[str, float]]:
     return found
 
 
-@pytest.mark.parametrize("stream", ["log", "kafka-python", "librdkafka"])
+@pytest.mark.parametrize("stream", STREAMS)
 def test_the_service_equals_a_bare_loop(
     request: pytest.FixtureRequest, tmp_path: Path, topic: str, stream: str, bare: dict[str, dict[str, float]]
 ) -> None:
     """Six models in one process, fed through the stream, have exactly river's metrics; Phishing's is 0.8872."""
-    kafka = None
-    if stream != "log":
-        kafka = {"bootstrap_servers": request.getfixturevalue("broker").bootstrap, "driver": stream}
+    kafka = stream_settings(request, stream)
     specs = [
         {
             "name": name,

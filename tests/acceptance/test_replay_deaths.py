@@ -15,13 +15,14 @@ from service.operations.plan_replay import Wish, begin, outlook
 from tests.acceptance.harness import PHISHING, Deployment, phishing_events, terminate, wait_until
 from tests.acceptance.rederived import misled, versions
 from tests.acceptance.test_replay import Window, is_that, never_seen
+from tests.budget import FULL
 
 EVENTS = 60_000
 WINDOWS: list[Window] = [(5000, 9000), (8000, 12_000)]
 ASK = ("model", "rollback", "phishing", "--reason", "poisoned", "--exclude", "5000..9000", "--exclude", "8000..12000")
 
 
-@pytest.fixture(params=["embedded", "services", "kafka-python"])
+@pytest.fixture(params=["embedded", "services", pytest.param("kafka-python", marks=FULL)])
 def poisoned(request: pytest.FixtureRequest, tmp_path: Path, topic: str) -> tuple[Deployment, list[bytes]]:
     """A model that has learned many events, some of them misleading, with a version from before them."""
     kafka = url = None

@@ -17,14 +17,12 @@ from tests.acceptance.harness import PHISHING, Deployment, State, probed
 from tests.acceptance.rederived import Rederived, opened, payload
 from tests.acceptance.rollback_storm import Asked, RollbackStorm
 from tests.acceptance.storms import Supply
+from tests.budget import DEATHS, FULL, LEARNING, ROLLBACKS, WITHIN
 
-ROLLBACKS, DEATHS = 10, 30
-LEARNING, WITHIN = 20, 3
-"""So many deaths hit a learner that was learning and had more to learn, and so many a rollback in the middle."""
 AHEAD = 15_000
 
 
-@pytest.fixture(params=["embedded", "services", "four partitions"])
+@pytest.fixture(params=["embedded", "services", pytest.param("four partitions", marks=FULL)])
 def threatened(request: pytest.FixtureRequest, tmp_path: Path, topic: str) -> tuple[Deployment, int]:
     """A model that has learned nothing yet, and how many partitions its topic is to have."""
     kafka = url = None

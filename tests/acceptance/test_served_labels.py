@@ -25,6 +25,7 @@ from service.operations.waiting_here import WaitingHere
 from tests.acceptance.harness import PHISHING, Deployment, kill, phishing_events, probed, terminate, wait_until
 from tests.acceptance.rederived import whole_stream
 from tests.acceptance.serving import Reply, Served, serving
+from tests.budget import SHORT_LEASE_TTL, STREAMS, registry_url, stream_settings
 
 WARM = 300
 ASKED = 400
@@ -109,17 +110,14 @@ class Replicas:
             self.servers[number] = serving(self.deployment)
 
 
-@pytest.fixture(params=["log", "kafka-python", "librdkafka"])
+@pytest.fixture(params=STREAMS)
 def deployment(request: pytest.FixtureRequest, tmp_path: Path) -> Deployment:
     """On an embedded log and SQLite, or on Kafka and PostgreSQL."""
     topic = f"served-{tmp_path.name[-12:]}"
     model = {**PHISHING, "events": topic, "labels": f"{topic}.labels", "log_predictions": True}
-    if request.param == "log":
-        made = Deployment(tmp_path, model, lease_ttl="2s")
-    else:
-        kafka = {"bootstrap_servers": request.getfixturevalue("broker").bootstrap, "driver": request.param}
-        url = request.getfixturevalue("postgres_url")
-        made = Deployment(tmp_path, model, kafka=kafka, registry_url=url, lease_ttl="2s")
+    kafka = stream_settings(request, request.param)
+    url = None if kafka is None else registry_url(request, "postgresql")
+    made = Deployment(tmp_path, model, kafka=kafka, registry_url=url, lease_ttl=SHORT_LEASE_TTL)
     made.publish([], topic=f"{topic}.labels")
     made.publish(phishing_events(WARM))
     return made

@@ -21,7 +21,7 @@ from service.cli.app import app
 from service.config.sections import LOOPBACK
 from service.domain.registry import ModelName
 from service.serving.health import health_server
-from tests.services import kafka
+from tests.services import commands, kafka
 from tests.services.presence import need
 from tests.services.process import free_port
 
@@ -308,15 +308,7 @@ def run(service: str, folder: Path, *, drop: tuple[str, ...] = (), add: tuple[st
         "HEADRACE_LEARNER__PORT": "0",
         "HEADRACE_ARCHIVE__PORT": "0",
     }
-    done = subprocess.run(
-        [sys.executable, "-m", "service", *words, *add],
-        cwd=folder,
-        env={**os.environ, **variables},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = commands.run(*words, *add, folder=folder, environment=variables, timeout_s=120)
     assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
     return done.stdout
 

@@ -8,6 +8,7 @@ import subprocess
 import uuid
 from base64 import urlsafe_b64encode
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.services.process import Server, free_port
@@ -38,12 +39,27 @@ log.retention.check.interval.ms=500
 log.initial.task.delay.ms=500
 """
 
+QUICK = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto")
+"""A broker of tests lives for a short time: what its virtual machine would win by compiling better comes too late."""
+
 
 def why_not() -> str | None:
     """Why no broker can be started here; None when one can."""
     if shutil.which("java") is None:
         return "java is not installed"
     return None if (JARS.parent / "fetched").exists() else "the broker's jars are missing; run `make kafka`"
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A broker that other processes use, too, and that this one must not stop."""
+
+    port: int
+
+    @property
+    def bootstrap(self) -> str:
+        """Its address."""
+        return f"127.0.0.1:{self.port}"
 
 
 class Broker:
@@ -60,12 +76,21 @@ class Broker:
         cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         java = shutil.which("java") or "java"
         subprocess.run(
-            [java, *classes, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", str(properties)],
+            [
+                java,
+                *QUICK,
+                *classes,
+                "kafka.tools.StorageTool",
+                "format",
+                f"--cluster-id={cluster}",
+                "-c",
+                str(properties),
+            ],
             check=True,
             capture_output=True,
             env={**os.environ},
         )
-        command = [java, "-Xmx512m", *classes, "kafka.Kafka", str(properties)]
+        command = [java, *QUICK, "-Xmx512m", *classes, "kafka.Kafka", str(properties)]
         self._server = Server(command, folder, self._answers)
 
     def start(self) -> None:

@@ -14,6 +14,8 @@ from psycopg import sql
 
 from tests.services.process import Server, free_port
 
+INIT = ("-U", "headrace", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync")
+
 
 def programs() -> Path | None:
     """The folder with `initdb` and `postgres`, newest version first; None where there is none."""
@@ -29,7 +31,24 @@ def why_not() -> str | None:
     return None if programs() else "PostgreSQL is not installed"
 
 
-class Postgres:
+class Databases:
+    """Fresh databases of the server on this port."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+
+    def database(self) -> str:
+        """A fresh database's address."""
+        name = f"t{uuid.uuid4().hex[:12]}"
+        with psycopg.connect(self._address("postgres"), autocommit=True) as connection:
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        return f"postgresql+psycopg://headrace@127.0.0.1:{self.port}/{name}"
+
+    def _address(self, database: str) -> str:
+        return f"host=127.0.0.1 port={self.port} user=headrace dbname={database} connect_timeout=2"
+
+
+class Postgres(Databases):
     """One server; it keeps its port and data when it is stopped and started again."""
 
     def __init__(self) -> None:
@@ -42,10 +61,10 @@ class Postgres:
         if self._user:
             owner = pwd.getpwnam(self._user)
             os.chown(self._home, owner.pw_uid, owner.pw_gid)
-        self.port = free_port()
+        super().__init__(free_port())
         data = self._home / "data"
         subprocess.run(
-            [folder / "initdb", "-D", data, "-U", "headrace", "--auth=trust", "--encoding=UTF8", "--locale=C"],
+            [folder / "initdb", *INIT, "-D", data],
             check=True,
             capture_output=True,
             user=self._user,
@@ -54,8 +73,9 @@ class Postgres:
         command = [
             *(str(folder / "postgres"), "-D", str(data), "-p", str(self.port), "-k", str(self._home)),
             *("-c", "listen_addresses=127.0.0.1", "-c", "max_connections=200"),
+            *("-c", "fsync=off", "-c", "full_page_writes=off"),  # no test takes the power away
         ]
-        self._server = Server(command, self._home, self._answers, user=self._user)
+        self._server = Server(command, self._home, self._answers, user=self._user, orphaned=signal.SIGQUIT)
 
     def start(self) -> None:
         """Start, and wait until it answers."""
@@ -65,19 +85,9 @@ class Postgres:
         """Shut down without waiting for clients."""
         self._server.stop(signal.SIGINT)
 
-    def database(self) -> str:
-        """A fresh database's address."""
-        name = f"t{uuid.uuid4().hex[:12]}"
-        with psycopg.connect(self._address("postgres"), autocommit=True) as connection:
-            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-        return f"postgresql+psycopg://headrace@127.0.0.1:{self.port}/{name}"
-
     def remove(self) -> None:
         """Delete its data."""
         shutil.rmtree(self._home, ignore_errors=True)
-
-    def _address(self, database: str) -> str:
-        return f"host=127.0.0.1 port={self.port} user=headrace dbname={database} connect_timeout=2"
 
     def _answers(self) -> bool:
         try:

@@ -24,21 +24,28 @@ def listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
+def tied(command: Sequence[str], number: signal.Signals = signal.SIGKILL) -> list[str]:
+    """The command, which gets the signal when this process dies: an interrupted run leaves no server behind."""
+    return ["setpriv", "--pdeathsig", number.name.removeprefix("SIG"), *command]
+
+
 @dataclass
 class Server:
-    """A command that runs until it is stopped."""
+    """A command that runs until it is stopped, or until the process that has started it dies."""
 
     command: Sequence[str]
     folder: Path
     ready: Callable[[], bool]
     user: str | None = None
+    orphaned: signal.Signals = signal.SIGKILL
     process: "subprocess.Popen[bytes] | None" = None
 
     def start(self, *, timeout_s: float = 60) -> None:
         """Start, and wait until it is ready."""
         with (self.folder / "server.log").open("ab") as log:
+            command = tied(self.command, self.orphaned)
             self.process = subprocess.Popen(
-                self.command, cwd=self.folder, stdout=log, stderr=log, user=self.user, start_new_session=True
+                command, cwd=self.folder, stdout=log, stderr=log, user=self.user, start_new_session=True
             )
         end = time.monotonic() + timeout_s
         while not self.ready():
