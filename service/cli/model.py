@@ -9,18 +9,16 @@ from typing import Annotated, Any
 
 import typer
 
-from service.cli import curve
-from service.cli.context import ConfigOption, JsonOption, actor, opened, out, say, show
-from service.cli.replaying import ask_what_if, roll_back, wished
+from service.cli.context import ConfigOption, JsonOption, actor, opened, out, reading, say, show
 from service.domain.alias import ALIAS
 from service.domain.exclusion import FORMS
-from service.domain.metric_history import HistoryQuery, MetricHistory
-from service.domain.registry import AuditEntry, CommandKind, Origin, Version
-from service.learning.metric_names import parsed
-from service.operations.ask import outcome_of
-from service.operations.choose import chosen
-from service.operations.crown import crown
-from service.operations.describe import describe, past, summary
+from service.lazy import lazy_imports
+
+with lazy_imports():
+    from service.cli import curve, replaying
+    from service.domain import metric_history, registry
+    from service.learning import metric_names
+    from service.operations import ask, choose, crown, describe
 
 WAIT_S = 30.0
 
@@ -42,16 +40,16 @@ Reason = Annotated[str, typer.Option(help="Why, for the audit.")]
 @app.command("list")
 def list_(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Every registered model."""
-    with opened(config) as app_:
-        rows = [summary(app_.services, model) for model in app_.registry.models.list()]
+    with reading(config) as app_:
+        rows = [describe.summary(app_.services, model) for model in app_.registry.models.list()]
         show(rows, as_json=as_json, columns=("name", "version", "learned", "frozen", "metrics"))
 
 
 @app.command("show")
 def show_(name: Name, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """The model as its newest checkpoint has it."""
-    with opened(config) as app_:
-        show(describe(app_.services, app_.registry.models.get(name)), as_json=as_json)
+    with reading(config) as app_:
+        show(describe.describe(app_.services, app_.registry.models.get(name)), as_json=as_json)
 
 
 @app.command()
@@ -71,16 +69,16 @@ def history(
         app_.registry.models.get(name)
         found = None
         if plot or any((png, metric, window, since, until)):
-            query = HistoryQuery(parsed(metric or ()), window, since, until)
+            query = metric_history.HistoryQuery(metric_names.parsed(metric or ()), window, since, until)
             found = app_.metric_history(name, query)
         if found is not None and png is not None:
             curve.write_png(found, png)
         if as_json:
-            show({**past(app_.services, name), **({"curve": found} if found else {})}, as_json=True)
+            show({**describe.past(app_.services, name), **({"curve": found} if found else {})}, as_json=True)
         elif found is not None:
             _draw(found, png if not plot else None)
         else:
-            _tell(**past(app_.services, name))
+            _tell(**describe.past(app_.services, name))
 
 
 @app.command()
@@ -101,19 +99,19 @@ def snapshot(
     if alias is not None and not re.fullmatch(ALIAS, alias):
         msg = f"found --as {alias!r}, expected a name like before-sale: a letter, then letters, digits, - . or _"
         raise typer.BadParameter(msg)
-    _act(config, name, CommandKind.SNAPSHOT, {"reason": reason, "alias": alias})
+    _act(config, name, registry.CommandKind.SNAPSHOT, {"reason": reason, "alias": alias})
 
 
 @app.command()
 def freeze(name: Name, config: ConfigOption = None, reason: Reason = "") -> None:
     """Stop learning; the stream waits."""
-    _act(config, name, CommandKind.FREEZE, {"reason": reason})
+    _act(config, name, registry.CommandKind.FREEZE, {"reason": reason})
 
 
 @app.command()
 def unfreeze(name: Name, config: ConfigOption = None, reason: Reason = "") -> None:
     """Go on learning where it stopped."""
-    _act(config, name, CommandKind.UNFREEZE, {"reason": reason})
+    _act(config, name, registry.CommandKind.UNFREEZE, {"reason": reason})
 
 
 @app.command()
@@ -121,15 +119,15 @@ def apply(name: Name, config: ConfigOption = None, reason: Reason = "") -> None:
     """Adopt what has changed in the file's specification."""
     with opened(config) as app_:
         spec = app_.spec(name).model_dump(mode="json")
-        say(app_.act(name, CommandKind.APPLY, {"spec": spec, "reason": reason}, actor=actor()))
+        say(app_.act(name, registry.CommandKind.APPLY, {"spec": spec, "reason": reason}, actor=actor()))
 
 
 @app.command()
 def promote(name: Name, version: VersionNumber, config: ConfigOption = None, reason: Reason = "") -> None:
     """Let a challenger take over, whatever the comparison says."""
     with opened(config) as app_:
-        origin = Origin(actor(), reason)
-        say(outcome_of(crown(app_.services, name, version, origin=origin, wait_s=WAIT_S), wait_s=WAIT_S))
+        origin = registry.Origin(actor(), reason)
+        say(ask.outcome_of(crown.crown(app_.services, name, version, origin=origin, wait_s=WAIT_S), wait_s=WAIT_S))
 
 
 @app.command()
@@ -153,9 +151,9 @@ def rollback(
             msg = "found both --to VERSION and --at TIME, expected one of them"
             raise typer.BadParameter(msg)
         if (mode or (Mode.REPLAY if exclude else Mode.RESTORE)) is Mode.REPLAY:
-            goal = None if to is at is None else chosen(app_.services, name, to=to, at=at)
-            wish = wished(app_, name, exclude or [], goal, freeze=freeze, accept_gap=accept_gap)
-            roll_back(app_, name, wish, reason=reason, dry_run=dry_run, as_json=as_json)
+            goal = None if to is at is None else choose.chosen(app_.services, name, to=to, at=at)
+            wish = replaying.wished(app_, name, exclude or [], goal, freeze=freeze, accept_gap=accept_gap)
+            replaying.roll_back(app_, name, wish, reason=reason, dry_run=dry_run, as_json=as_json)
             return
         _require_restorable(goal=to or at, others=bool(exclude) or freeze or accept_gap)
         preview = app_.preview_rollback(name, to, at)
@@ -164,7 +162,7 @@ def rollback(
             return
         arguments = {"to": to, "at": at, "reason": reason}
         wait_s = math.inf if wait else WAIT_S
-        say(app_.act(name, CommandKind.ROLLBACK, arguments, actor=actor(), wait_s=wait_s))
+        say(app_.act(name, registry.CommandKind.ROLLBACK, arguments, actor=actor(), wait_s=wait_s))
 
 
 def _require_restorable(*, goal: str | None, others: bool) -> None:
@@ -187,7 +185,7 @@ def replay(
 ) -> None:
     """Ask how another specification would have done on the same history; nothing is changed."""
     with opened(config) as app_:
-        ask_what_if(app_, name, spec, (begin, end), as_json=as_json)
+        replaying.ask_what_if(app_, name, spec, (begin, end), as_json=as_json)
 
 
 @app.command()
@@ -206,18 +204,20 @@ def delete(
         say(f"{name} is deleted")
 
 
-def _act(config: Path | None, name: str, kind: CommandKind, arguments: dict[str, Any]) -> None:
+def _act(config: Path | None, name: str, kind: "registry.CommandKind", arguments: dict[str, Any]) -> None:
     with opened(config) as app_:
         say(app_.act(name, kind, arguments, actor=actor()))
 
 
-def _tell(*, versions: Sequence[Version], audit: Sequence[AuditEntry], aliases: Mapping[str, int]) -> None:
+def _tell(
+    *, versions: Sequence["registry.Version"], audit: Sequence["registry.AuditEntry"], aliases: Mapping[str, int]
+) -> None:
     rows = [_row(version, aliases) for version in versions]
     show(rows, as_json=False, columns=("number", "alias", "kind", "parent", "created_at", "created_by", "reason"))
     show(audit, as_json=False, columns=("at", "actor", "action", "from_version", "to_version", "reason"))
 
 
-def _draw(found: MetricHistory, instead: Path | None) -> None:
+def _draw(found: "metric_history.MetricHistory", instead: Path | None) -> None:
     """In the terminal, unless a picture alone was asked for."""
     if instead is not None:
         out.print(f"the curve is in {instead}", markup=False)
@@ -226,7 +226,7 @@ def _draw(found: MetricHistory, instead: Path | None) -> None:
         out.print(curve.chart(found, metric, width=out.width))
 
 
-def _row(version: Version, aliases: Mapping[str, int]) -> dict[str, Any]:
+def _row(version: "registry.Version", aliases: Mapping[str, int]) -> dict[str, Any]:
     names = ", ".join(alias for alias, number in aliases.items() if number == version.number)
     fields = ("number", "kind", "parent", "created_at", "created_by", "reason")
     return {**{field: getattr(version, field) for field in fields}, "alias": names}
