@@ -5,7 +5,7 @@ Each has the columns of the table whose rows it takes, without their key, and wh
 
 from sqlalchemy import BigInteger, Column, ForeignKey, Table
 
-from service.storage.tables import Moment, _key, checkpoints, drift_signals, journals, metadata, pending
+from service.storage.tables import Moment, checkpoints, drift_signals, journals, key_column, metadata, pending
 
 
 def _set_aside(table: Table) -> Table:
@@ -15,7 +15,7 @@ def _set_aside(table: Table) -> Table:
     ]
     lineage = Column("lineage", BigInteger, ForeignKey("lineages.id", ondelete="CASCADE"), nullable=False, index=True)
     at = Column("set_aside_at", Moment, nullable=False)
-    return Table(f"set_aside_{table.name}", metadata, _key(), at, lineage, *copied)
+    return Table(f"set_aside_{table.name}", metadata, key_column(), at, lineage, *copied)
 
 
 set_aside_checkpoints = _set_aside(checkpoints)
