@@ -14,8 +14,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 
 from service.bootstrap import App, open_app, spec_of
-from service.cli.context import actor, out, reported, set_up_logging, show
+from service.cli.context import actor, out, reported, set_up_logging, show, show_rows
+from service.cli.layout import Column
+from service.cli.model_page import positions
 from service.cli.signals import stopping
+from service.cli.wording import duration, number
 from service.config import Settings, load
 from service.domain.exclusion import shown
 from service.domain.registry import Lineage, Origin, Role
@@ -34,6 +37,7 @@ _log = structlog.get_logger(__name__)
 LOOK_EVERY_S = 5.0
 LINE_EVERY_S = 5.0
 WATCH_S = 0.5
+METRICS = (Column("metric"), Column("over"), Column("present", right=True), Column("other", right=True))
 
 
 def replay_role(config: Path | None, *, until_done: bool) -> None:
@@ -62,7 +66,8 @@ def roll_back(app: App, name: str, wish: Wish, *, reason: str, dry_run: bool, as
     """Plan, begin, and learn to the end in this process."""
     found = outlook(app.services, name, wish)
     if dry_run:
-        show(summary(app.services, found), as_json=as_json)
+        planned = summary(app.services, found)
+        show(planned if as_json else _in_words(planned), as_json=as_json)
         return
     if wish.freeze and found.model.frozen:
         _say(f"{name} is frozen already, and stays so until `headrace model unfreeze {name}`")
@@ -70,6 +75,18 @@ def roll_back(app: App, name: str, wish: Wish, *, reason: str, dry_run: bool, as
     _say(_announced(found))
     outcome = _to_the_end(_own(app.services, secrets.token_hex(6)), lineage)
     _say(outcome or f"stopped; `headrace replay` or `headrace run` goes on with the rollback of {name}")
+
+
+def _in_words(planned: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a dry run has found, without what does not apply."""
+    told = {
+        **planned,
+        "position": positions(planned["position"]),
+        "rate": f"{number(planned['rate'])} records a second" if planned["rate"] else "unknown",
+        "seconds": f"about {duration(planned['seconds'])}" if planned["seconds"] is not None else None,
+    }
+    named = {"seconds": "time", "position": "begins at", "freeze": "champion stands still"}
+    return {named.get(key, key): one for key, one in told.items() if one not in (None, "", [])}
 
 
 def wished(app: App, name: str, exclude: Sequence[str], goal: Chosen | None, *, freeze: bool, accept_gap: bool) -> Wish:
@@ -92,13 +109,18 @@ def ask_what_if(app: App, name: str, file: Path, ends: tuple[str | None, str | N
             f"the present one was led up to {found['from']} by {found['led_up']['records']:,} records from "
             f"{found['led_up']['from']}, the nearest state of which it is kept what waited for labels"
         )
-    show(_side_by_side(found), as_json=False, columns=("metric", "window", "present", "other"))
+    show_rows(_side_by_side(found), METRICS)
 
 
 def _side_by_side(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     present, other = found["present"], found["other"]
     return [
-        {"metric": metric, "window": window, "present": present[window].get(metric), "other": other[window].get(metric)}
+        {
+            "metric": metric,
+            "over": "all events" if window == "cumulative" else "the newest",
+            "present": number(present[window].get(metric)),
+            "other": number(other[window].get(metric)),
+        }
         for window in ("cumulative", "window")
         for metric in {**present[window], **other[window]}
     ]
