@@ -4,7 +4,6 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 from enum import IntEnum
 from getpass import getuser
 from pathlib import Path
@@ -12,9 +11,9 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
+from service.cli import layout
+from service.cli.wording import words
 from service.domain.plain import plain
 from service.errors import HeadraceError, RefusedError
 from service.lazy import lazy_imports
@@ -27,10 +26,10 @@ with lazy_imports():
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="The configuration file.", show_default=False)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
-WIDE = 200
-"""Columns of a table that no terminal limits."""
+WIDTH = 80
+"""Columns of a page that no terminal limits."""
 
-out = Console(width=None if sys.stdout.isatty() else WIDE)
+out = Console(width=None if sys.stdout.isatty() else WIDTH)
 err = Console(stderr=True)
 
 
@@ -101,28 +100,23 @@ def say(text: str) -> None:
 
 
 def show(value: Any, *, as_json: bool, columns: Sequence[str] = ()) -> None:
-    """Rows as a table, a mapping as lines, or either as JSON."""
+    """Print rows as a table, a mapping as lines, or either as JSON."""
     if as_json:
-        sys.stdout.write(json.dumps(plain(value), indent=2, default=str) + "\n")
+        show_json(value)
     elif isinstance(value, Mapping):
-        for key, one in value.items():
-            out.print(f"{key:12} {_line(one)}", markup=False, highlight=False, soft_wrap=True)
+        layout.facts(out, [(words(key), plain(one)) for key, one in value.items()])
     else:
-        table = Table(*columns)
-        for row in value:
-            cells = [row[column] if isinstance(row, Mapping) else getattr(row, column) for column in columns]
-            table.add_row(*(Text(_cell(cell)) for cell in cells))
-        out.print(table)
+        show_rows(list(value), [layout.Column(column) for column in columns])
 
 
-def _cell(value: Any) -> str:
-    """A table's cell, short enough to leave room for the others."""
-    if value is None:
-        return ""
-    return f"{value:%Y-%m-%d %H:%M:%S}" if isinstance(value, datetime) else _line(plain(value))
+def show_json(value: Any) -> None:
+    """Print plain values as JSON."""
+    sys.stdout.write(json.dumps(plain(value), indent=2, default=str) + "\n")
 
 
-def _line(value: Any) -> str:
-    if isinstance(value, dict | list):
-        return json.dumps(plain(value), default=str)
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+def show_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[layout.Column], *, none: str = "none") -> None:
+    """Print rows as a table; a word where there are none."""
+    if rows:
+        layout.table(out, rows, columns)
+    else:
+        say(none)

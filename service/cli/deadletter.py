@@ -4,13 +4,23 @@ from typing import Annotated
 
 import typer
 
-from service.cli.context import ConfigOption, JsonOption, actor, opened, reading, say, show
+from service.cli.context import ConfigOption, JsonOption, actor, opened, out, reading, say, show_json, show_rows
+from service.cli.layout import Column, facts, title
+from service.cli.wording import printable, size, when, words
 from service.domain.events import Reason
-from service.domain.plain import plain
 from service.lazy import lazy_imports
 
 with lazy_imports():
     from service.domain import registry
+
+COLUMNS = (
+    Column("id", right=True),
+    Column("reason"),
+    Column("record"),
+    Column("refused", "refused (UTC)", time=True),
+    Column("detail"),
+    Column("replayed"),
+)
 
 app = typer.Typer(no_args_is_help=True)
 Model = Annotated[str, typer.Argument(help="The model's name.")]
@@ -29,7 +39,10 @@ def list_(
     with reading(config) as app_:
         app_.registry.models.get(model)
         letters = app_.registry.dead_letters.list(model, limit=limit, reason=reason)
-        show(letters, as_json=as_json, columns=("id", "reason", "at", "offset", "detail"))
+        if as_json:
+            show_json(letters)
+        else:
+            show_rows([_row(one) for one in letters], COLUMNS, none=f"no event of {model} was refused")
 
 
 @app.command("show")
@@ -37,7 +50,10 @@ def show_(model: Model, letter: Letter, config: ConfigOption = None, as_json: Js
     """One refused event, with its bytes."""
     with reading(config) as app_:
         found = app_.registry.dead_letters.get(model, letter)
-        show(plain(found), as_json=as_json)
+        if as_json:
+            show_json(found)
+        else:
+            _show_letter(found)
 
 
 @app.command()
@@ -45,3 +61,29 @@ def replay(model: Model, letter: Letter, config: ConfigOption = None) -> None:
     """Have the learner learn a refused event after all, once."""
     with opened(config) as app_:
         say(app_.act(model, registry.CommandKind.REPLAY_DEAD_LETTER, {"id": letter}, actor=actor()))
+
+
+def _row(letter: "registry.DeadLetter") -> dict[str, str]:
+    return {
+        "id": str(letter.id),
+        "reason": words(letter.reason),
+        "record": f"{letter.at.topic}[{letter.at.partition}] {letter.offset}",
+        "refused": when(letter.created_at),
+        "detail": letter.detail,
+        "replayed": "yes" if letter.replayed_at else "",
+    }
+
+
+def _show_letter(letter: "registry.DeadLetter") -> None:
+    title(out, f"Dead letter {letter.id}: {words(letter.reason)}", first=True)
+    record = f"offset {letter.offset} of {letter.at.topic}[{letter.at.partition}], {size(letter.size)}"
+    replayed = when(letter.replayed_at) if letter.replayed_at else "never"
+    pairs = [
+        ("detail", letter.detail),
+        ("record", record),
+        ("refused", when(letter.created_at)),
+        ("replayed", replayed),
+    ]
+    facts(out, pairs, indent=2)
+    title(out, "Its bytes")
+    say(printable(letter.payload.decode(errors="backslashreplace")))

@@ -1,23 +1,19 @@
 """`headrace drift`: how monitors stand, and how often they call out for nothing."""
 
-from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from service.cli.context import ConfigOption, JsonOption, opened, reading, say, show
+from service.cli.context import ConfigOption, JsonOption, opened, out, reading, show_json
 from service.lazy import lazy_imports
 
 with lazy_imports():
-    from service.cli import progress
+    from service.cli import drift_page, progress
     from service.learning.monitors import calibration
     from service.operations import drift
 
 app = typer.Typer(no_args_is_help=True)
 
-MONITOR = ("name", "on", "value", "threshold", "state", "signals", "last signal", "note")
-SIGNAL = ("monitor", "event time", "position", "value", "threshold", "evidence")
 Name = Annotated[str, typer.Argument(help="The model.")]
 
 
@@ -32,13 +28,9 @@ def show_(
     with reading(config) as app_:
         found = drift.drift_of(app_.services, name, limit=limit)
     if as_json:
-        show(found, as_json=True)
-        return
-    show([_monitor(one) for one in found["monitors"]], as_json=False, columns=MONITOR)
-    if found["signals"]:
-        show([_signal(one) for one in found["signals"]], as_json=False, columns=SIGNAL)
-    if found["decision"]:
-        say(f"retraining: {found['decision']['explanation']}")
+        show_json(found)
+    else:
+        drift_page.show_drift(out, found)
 
 
 @app.command("check")
@@ -64,70 +56,9 @@ def check_(
             else:
                 found = drift.check(app_.services, spec, events=history, tell=tell)
         if as_json:
-            show(found, as_json=True)
+            show_json(found)
+        elif calibrated:
+            drift_page.show_calibration(out, found)
         else:
-            _tell_calibration(found) if calibrated else _tell_check(found)
+            drift_page.show_check(out, found)
         drift.require_fitting(found)
-
-
-def _tell_check(found: Mapping[str, Any]) -> None:
-    columns = ("name", "on", "value", "threshold", "state", "signals", "events", "note")
-    show([{**one, "note": _note(one)} for one in found["monitors"]], as_json=False, columns=columns)
-    if found["signals"]:
-        rows = [{**one, "position": _position(one)} for one in found["signals"]]
-        show(rows, as_json=False, columns=("monitor", "position", "value", "threshold"))
-
-
-def _tell_calibration(found: Mapping[str, Any]) -> None:
-    columns = (
-        "name",
-        "on",
-        "parameter",
-        "value",
-        "false alarms",
-        "events",
-        "in 100,000",
-        "in drift",
-        "suggested",
-        "note",
-    )
-    rows = [
-        {
-            **one,
-            "value": _short(one["value"]),
-            "false alarms": one["alarms"],
-            "in 100,000": _short(one["per_100000"]),
-            "in drift": f"{one['in_drift']:.1%}",
-            "suggested": _short(one["suggested"]),
-            "note": _note(one),
-        }
-        for one in found["monitors"]
-    ]
-    show(rows, as_json=False, columns=columns)
-    say(f"suggested: at most one false alarm in {found['target']:,} shuffled events")
-
-
-def _monitor(one: Mapping[str, Any]) -> dict[str, Any]:
-    last = one["last"]
-    return {**one, "last signal": f"{_time(last['ts'])} {_position(last)}" if last else None, "note": _note(one)}
-
-
-def _signal(one: Mapping[str, Any]) -> dict[str, Any]:
-    return {**one, "event time": _time(one["ts"]), "position": _position(one)}
-
-
-def _note(one: Mapping[str, Any]) -> str:
-    waits = one.get("waits_for", "")
-    return str(one.get("problem") or one.get("note") or (f"waits for {waits}" if waits else ""))
-
-
-def _position(one: Mapping[str, Any]) -> str:
-    return f"{one['topic']}[{one['partition']}] {one['offset']}"
-
-
-def _time(ts_ms: int) -> str:
-    return f"{datetime.fromtimestamp(ts_ms / 1000, UTC):%Y-%m-%d %H:%M:%S}"
-
-
-def _short(value: float | None) -> str | None:
-    return None if value is None else f"{value:.4g}"

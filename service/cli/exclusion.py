@@ -1,15 +1,26 @@
 """`headrace exclusion`."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from service.cli.context import ConfigOption, JsonOption, actor, opened, out, reading, show
+from service.cli.context import ConfigOption, JsonOption, actor, opened, out, reading, show_json, show_rows
+from service.cli.layout import Column
+from service.cli.wording import when
 from service.domain.exclusion import FORMS, shown
 from service.lazy import lazy_imports
 
 with lazy_imports():
     from service.operations import describe, exclude
+
+COLUMNS = (
+    Column("id", right=True),
+    Column("stretch", "left out"),
+    Column("created", "since (UTC)", time=True),
+    Column("by"),
+    Column("reason"),
+    Column("removed", "removed (UTC)", time=True),
+)
 
 app = typer.Typer(no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="The model's name.")]
@@ -45,7 +56,10 @@ def list_(
     with reading(config) as app_:
         app_.registry.models.get(name)
         rows = [describe.exclusion_row(one) for one in app_.registry.exclusions.list(name, removed=every)]
-        show(rows, as_json=as_json, columns=("id", "stretch", "created_at", "created_by", "reason", "removed_at"))
+        if as_json:
+            show_json(rows)
+        else:
+            show_rows([_row(one) for one in rows], COLUMNS, none=f"nothing is excluded from {name}")
 
 
 @app.command()
@@ -60,3 +74,14 @@ def remove(
         app_.registry.models.get(name)
         found = app_.registry.exclusions.remove(name, number, actor=actor(), reason=reason)
         out.print(f"{shown(found.stretch)} of {name} is excluded no more", markup=False, highlight=False)
+
+
+def _row(found: dict[str, Any]) -> dict[str, str]:
+    return {
+        "id": str(found["id"]),
+        "stretch": found["stretch"],
+        "created": when(found["created_at"]),
+        "by": found["created_by"],
+        "reason": found["reason"],
+        "removed": when(found["removed_at"]) if found["removed_at"] else "",
+    }

@@ -1,17 +1,17 @@
 """`headrace job`."""
 
 import time
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from service.cli.context import ConfigOption, Exit, JsonOption, actor, opened, reading, say, show
-from service.domain.plain import plain
+from service.cli.context import ConfigOption, Exit, JsonOption, actor, opened, out, reading, say, show_json, show_rows
 from service.lazy import lazy_imports
 
 with lazy_imports():
     from service import bootstrap
     from service.bootstrap import training
+    from service.cli import job_page
     from service.domain import jobs
     from service.operations import consider, describe
 
@@ -34,16 +34,22 @@ def list_(
     with reading(config) as app_:
         if model is not None:
             app_.registry.models.get(model)
-        rows = [_row(one) for one in app_.registry.jobs.list(model, limit=limit)]
-        columns = ("id", "model", "state", "cause", "attempt", "progress", "created_at", "finished_at", "version")
-        show(rows, as_json=as_json, columns=columns)
+        found = app_.registry.jobs.list(model, limit=limit)
+        if as_json:
+            show_json([job_page.structured(one) for one in found])
+        else:
+            show_rows([job_page.row(one) for one in found], job_page.JOBS, none=job_page.NO_JOBS)
 
 
 @app.command("show")
 def show_(number: Number, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """One job, with every state it was in, when, and why."""
     with reading(config) as app_:
-        show(describe.job_details(app_.services, app_.registry.jobs.get(jobs.JobId(number))), as_json=as_json)
+        found = describe.job_details(app_.services, app_.registry.jobs.get(jobs.JobId(number)))
+        if as_json:
+            show_json(found)
+        else:
+            job_page.show_job(out, found)
 
 
 @app.command()
@@ -114,9 +120,3 @@ def _wait(app_: "bootstrap.App", number: "jobs.JobId") -> None:
 def _ended(app_: "bootstrap.App", job: "jobs.Job") -> str:
     reason = app_.registry.jobs.transitions(job.id)[-1].reason
     return f"job {job.id} of {job.model} {job.state}: {reason}"
-
-
-def _row(job: "jobs.Job") -> dict[str, Any]:
-    progress = job.progress
-    share = f"{progress.done:,} of {progress.total:,}" if progress.total and job.state not in jobs.FINAL else ""
-    return {**plain(job), "progress": share, "created_at": job.created_at, "finished_at": job.finished_at}

@@ -2,20 +2,24 @@
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from service.cli.context import ConfigOption, JsonOption, actor, opened, out, reading, say, show
+from service.cli.context import ConfigOption, JsonOption, actor, opened, out, reading, say, show, show_json
 from service.domain.alias import ALIAS
 from service.domain.exclusion import FORMS
 from service.domain.rollback_mode import RollbackMode
+from service.errors import HeadraceError
 from service.lazy import lazy_imports
 
 with lazy_imports():
-    from service.cli import curve, replaying
+    from service import bootstrap
+    from service.cli import curve, layout, model_page, model_tables, replaying
     from service.domain import metric_history, registry
     from service.learning import metric_names
     from service.operations import ask, crown, describe
@@ -36,14 +40,22 @@ def list_(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Every registered model."""
     with reading(config) as app_:
         rows = [describe.summary(app_.services, model) for model in app_.registry.models.list()]
-        show(rows, as_json=as_json, columns=("name", "version", "learned", "frozen", "metrics"))
+        if as_json:
+            show_json(rows)
+        else:
+            model_tables.show_models(out, rows)
 
 
 @app.command("show")
 def show_(name: Name, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """The model as its newest checkpoint has it."""
     with reading(config) as app_:
-        show(describe.describe(app_.services, app_.registry.models.get(name)), as_json=as_json)
+        found = describe.describe(app_.services, app_.registry.models.get(name))
+        if as_json:
+            show_json(found)
+            return
+        model_page.show_model(out, found, now=datetime.now(UTC))
+        _show_lag(app_, found)
 
 
 @app.command()
@@ -68,18 +80,22 @@ def history(
         if found is not None and png is not None:
             curve.write_png(found, png)
         if as_json:
-            show({**describe.past(app_.services, name), **({"curve": found} if found else {})}, as_json=True)
+            show_json({**describe.past(app_.services, name), **({"curve": found} if found else {})})
         elif found is not None:
             _draw(found, png if not plot else None)
         else:
-            _tell(**describe.past(app_.services, name))
+            model_tables.show_past(out, **describe.past(app_.services, name))
 
 
 @app.command()
 def diff(name: Name, one: int, other: int, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """What sets two versions apart: specification, metrics, predictions on the newest events."""
     with opened(config) as app_:
-        show(app_.diff(name, one, other), as_json=as_json)
+        found = app_.diff(name, one, other)
+        if as_json:
+            show_json(found)
+        else:
+            model_tables.show_difference(out, found)
 
 
 @app.command()
@@ -145,7 +161,8 @@ def rollback(
         if fault := request.fault(_spelled):
             raise typer.BadParameter(fault)
         if dry_run:
-            show(requests.preview(app_.services, name, request), as_json=as_json)
+            found = requests.preview(app_.services, name, request)
+            show(replaying.in_words(found) if request.replays and not as_json else found, as_json=as_json)
         elif request.replays:
             replaying.roll_back(app_, name, request)
         else:
@@ -192,12 +209,19 @@ def _act(config: Path | None, name: str, kind: "registry.CommandKind", arguments
         say(app_.act(name, kind, arguments, actor=actor()))
 
 
-def _tell(
-    *, versions: Sequence["registry.Version"], audit: Sequence["registry.AuditEntry"], aliases: Mapping[str, int]
-) -> None:
-    rows = [_row(version, aliases) for version in versions]
-    show(rows, as_json=False, columns=("number", "alias", "kind", "parent", "created_at", "created_by", "reason"))
-    show(audit, as_json=False, columns=("at", "actor", "action", "from_version", "to_version", "reason"))
+def _show_lag(app_: "bootstrap.App", found: Mapping[str, Any]) -> None:
+    """Last, since a broker that is away takes its time to say so."""
+    layout.title(out, "Stream")
+    layout.facts(out, [("has read", model_page.positions(found["position"]) or "nothing")], indent=2)
+    try:
+        with closing(app_.source(f"{found['name']}-show")) as source:
+            ends = {
+                (at.topic, at.partition): bounds.end for at, bounds in source.bounds(sorted(found["position"])).items()
+            }
+        pairs = model_page.lags(found["position"], ends)
+    except HeadraceError as error:
+        pairs = [("behind  ", f"not known: {error}")]
+    layout.facts(out, pairs, indent=2)
 
 
 def _draw(found: "metric_history.MetricHistory", instead: Path | None) -> None:
@@ -207,9 +231,3 @@ def _draw(found: "metric_history.MetricHistory", instead: Path | None) -> None:
         return
     for metric in found.metrics:
         out.print(curve.chart(found, metric, width=out.width))
-
-
-def _row(version: "registry.Version", aliases: Mapping[str, int]) -> dict[str, Any]:
-    names = ", ".join(alias for alias, number in aliases.items() if number == version.number)
-    fields = ("number", "kind", "parent", "created_at", "created_by", "reason")
-    return {**{field: getattr(version, field) for field in fields}, "alias": names}

@@ -7,7 +7,9 @@ from typing import Annotated
 import typer
 import yaml
 
-from service.cli.context import ConfigOption, Exit, JsonOption, actor, opened, reported, say, show
+from service.cli.context import ConfigOption, Exit, JsonOption, actor, opened, out, reported, say, show, show_json
+from service.cli.layout import facts
+from service.cli.wording import count, size
 from service.errors import RefusedError
 from service.lazy import lazy_imports
 
@@ -63,7 +65,7 @@ def export(
             msg = f"found {file} already, expected a new file; nothing was written"
             raise RefusedError(msg)
         file.write_bytes(data)
-        say(f"version {version} of {model} is in {file}, {len(data)} bytes")
+        say(f"version {version} of {model} is in {file}, {size(len(data))}")
 
 
 @app.command("import")
@@ -97,7 +99,7 @@ def backfill(
             told = (
                 "is there already"
                 if brought is None
-                else f"{brought.records} records, {brought.refused} of them refused"
+                else f"{count(brought.records, 'record')}, {brought.refused:,} of them refused"
             )
             say(f"{file}: {told}")
 
@@ -109,9 +111,11 @@ def verify(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         findings = app_.verify()
     bad = [finding for finding in findings if finding.problem]
     if as_json:
-        show(list(findings), as_json=True)
+        show_json(list(findings))
     else:
-        show(bad, as_json=False, columns=("name", "digest", "problem"))
+        for finding in bad:
+            facts(out, [("bad", finding.name), ("digest", finding.digest), ("problem", finding.problem)])
+            say("")
         say(f"{len(findings) - len(bad)} of {len(findings)} artifacts are good")
     if bad:
         raise typer.Exit(Exit.FAILED)

@@ -14,8 +14,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 
 from service.bootstrap import App, open_app, spec_of
-from service.cli.context import actor, out, reported, set_up_logging, show
+from service.cli.context import actor, out, reported, set_up_logging, show, show_rows
+from service.cli.layout import Column
+from service.cli.model_page import positions
 from service.cli.signals import stopping
+from service.cli.wording import duration, number
 from service.config import Settings, load
 from service.domain.exclusion import shown
 from service.domain.registry import Lineage, Origin, Role
@@ -35,6 +38,7 @@ _log = structlog.get_logger(__name__)
 LOOK_EVERY_S = 5.0
 LINE_EVERY_S = 5.0
 WATCH_S = 0.5
+METRICS = (Column("metric"), Column("over"), Column("present", right=True), Column("other", right=True))
 
 
 def replay_role(config: Path | None, *, until_done: bool) -> None:
@@ -70,6 +74,18 @@ def roll_back(app: App, name: str, request: RollbackRequest) -> None:
     _say(outcome or f"stopped; `headrace replay` or `headrace run` goes on with the rollback of {name}")
 
 
+def in_words(planned: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a dry run has found, without what does not apply."""
+    told = {
+        **planned,
+        "position": positions(planned["position"]),
+        "rate": f"{number(planned['rate'])} records a second" if planned["rate"] else "unknown",
+        "seconds": f"about {duration(planned['seconds'])}" if planned["seconds"] is not None else None,
+    }
+    named = {"seconds": "time", "position": "begins at", "freeze": "champion stands still"}
+    return {named.get(key, key): one for key, one in told.items() if one not in (None, "", [])}
+
+
 def ask_what_if(app: App, name: str, file: Path, ends: tuple[str | None, str | None], *, as_json: bool) -> None:
     """Score another specification on the same history and print both."""
     spec = spec_of(load(file), name)
@@ -85,13 +101,18 @@ def ask_what_if(app: App, name: str, file: Path, ends: tuple[str | None, str | N
             f"the present one was led up to {found['from']} by {found['led_up']['records']:,} records from "
             f"{found['led_up']['from']}, the nearest state of which it is kept what waited for labels"
         )
-    show(_side_by_side(found), as_json=False, columns=("metric", "window", "present", "other"))
+    show_rows(_side_by_side(found), METRICS)
 
 
 def _side_by_side(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     present, other = found["present"], found["other"]
     return [
-        {"metric": metric, "window": window, "present": present[window].get(metric), "other": other[window].get(metric)}
+        {
+            "metric": metric,
+            "over": "all events" if window == "cumulative" else "the newest",
+            "present": number(present[window].get(metric)),
+            "other": number(other[window].get(metric)),
+        }
         for window in ("cumulative", "window")
         for metric in {**present[window], **other[window]}
     ]

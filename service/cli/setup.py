@@ -7,7 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from service.cli.context import ConfigOption, Exit, JsonOption, reported, say, show
+from service.cli.context import ConfigOption, Exit, JsonOption, reported, say, show_json, show_rows
+from service.cli.layout import Column
+from service.cli.wording import count, size
 from service.errors import ConfigurationError, HeadraceError
 from service.lazy import lazy_imports
 
@@ -29,6 +31,9 @@ models:
       - preprocessing.StandardScaler
       - linear_model.LogisticRegression: {optimizer: {optim.SGD: {lr: 0.005}}}
 """
+
+
+CHECKS = (Column("check"), Column("result"), Column("detail"))
 
 
 def init(
@@ -63,7 +68,12 @@ def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     with reported():
         settings = configuration.load(config)
     findings = [_tried(name, partial(act, settings)) for name, act in _checks(settings).items()]
-    show(findings, as_json=as_json, columns=("check", "result", "detail"))
+    if as_json:
+        show_json(findings)
+    else:
+        show_rows(findings, CHECKS)
+        bad = sum(finding["result"] == "bad" for finding in findings)
+        say(f"{bad} of {count(len(findings), 'check')} {'is' if bad == 1 else 'are'} bad" if bad else "all is good")
     if any(finding["result"] == "bad" for finding in findings):
         raise typer.Exit(Exit.FAILED)
 
@@ -104,7 +114,7 @@ def _disk(settings: "configuration.Settings") -> str:
     if free < 10**9:
         msg = f"found {free / 1e6:.0f} MB free, expected at least 1 GB"
         raise HeadraceError(msg)
-    return f"{free / 1e9:.0f} GB free"
+    return f"{size(free)} free"
 
 
 def _archive(settings: "configuration.Settings") -> str:

@@ -5,7 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
-from service.cli.context import ConfigOption, JsonOption, actor, err, reading, say, show
+from service.cli.context import ConfigOption, JsonOption, actor, err, reading, say, show_json, show_rows
+from service.cli.layout import Column
+from service.cli.wording import when
 from service.domain.access import AccessRole, Grant
 from service.lazy import lazy_imports
 
@@ -13,7 +15,16 @@ with lazy_imports():
     from service.cli import lifetime
 
 app = typer.Typer(no_args_is_help=True)
-COLUMNS = ("id", "name", "role", "models", "begins_with", "created_at", "expires_at", "used_at", "revoked_at")
+COLUMNS = (
+    Column("id", right=True),
+    Column("name"),
+    Column("role"),
+    Column("models"),
+    Column("begins_with"),
+    Column("expires", "expires (UTC)", time=True),
+    Column("used", "used (UTC)", time=True),
+    Column("revoked", "revoked (UTC)", time=True),
+)
 
 
 def _lifetime(text: str) -> float:
@@ -36,7 +47,7 @@ def create(
     with reading(config) as app_:
         found, text = app_.create_token(Grant(name, role, scope, expires), actor=actor())
         if as_json:
-            show({**found.to_json(), "token": text}, as_json=True)
+            show_json({**found.to_json(), "token": text})
             return
         sys.stdout.write(f"{text}\n")
         until = f"until {found.expires_at:%Y-%m-%d %H:%M} UTC" if found.expires_at else "until it is revoked"
@@ -51,8 +62,11 @@ def list_(
 ) -> None:
     """Tokens, without their secrets."""
     with reading(config) as app_:
-        rows = [_row(one.to_json(), as_json=as_json) for one in app_.registry.tokens.list(revoked=every)]
-        show(rows, as_json=as_json, columns=COLUMNS)
+        rows = [one.to_json() for one in app_.registry.tokens.list(revoked=every)]
+        if as_json:
+            show_json(rows)
+        else:
+            show_rows(list(map(_row, rows)), COLUMNS, none="no tokens; `headrace token create` makes one")
 
 
 @app.command()
@@ -67,7 +81,13 @@ def revoke(
         say(f"token {found.id}, {found.name}, is revoked")
 
 
-def _row(found: dict[str, Any], *, as_json: bool) -> dict[str, Any]:
-    if as_json:
-        return found
-    return {**found, "models": "all" if found["models"] is None else ", ".join(found["models"])}
+def _row(found: dict[str, Any]) -> dict[str, str]:
+    times = {name: found[f"{name}_at"] for name in ("expires", "used", "revoked")}
+    return {
+        "id": str(found["id"]),
+        "name": found["name"],
+        "role": found["role"],
+        "models": "all" if found["models"] is None else ", ".join(found["models"]),
+        "begins_with": found["begins_with"],
+        **{name: when(at) if at else ("never" if name in {"expires", "used"} else "") for name, at in times.items()},
+    }
