@@ -15,7 +15,7 @@ from service.cli.training import die_with, sentence
 from service.config import load
 from service.domain.challenging import Fault
 from service.domain.registry import LineageId
-from service.errors import UnfitError
+from service.errors import OtherReleaseError, UnfitError
 from service.operations.opening import LearnOptions
 from service.scheduling.child import last_words
 
@@ -35,11 +35,17 @@ def main() -> int:
             options = LearnOptions(actor="trainer", wait_for_lease=True, challenger=LineageId(given.lineage))
             app.host([given.model], options, stop=stop, nonce=secrets.token_hex(6)).run()
     except Exception as error:  # noqa: BLE001 - whatever it is, the trainer is told and the log has the rest
-        fault = Fault.UNFIT if isinstance(error, UnfitError) else Fault.CRASH
-        last_words(given.words, sentence(error), failure=fault)
+        last_words(given.words, sentence(error), failure=_fault(error))
         _log.exception("challenger_failed", lineage=given.lineage)
         return Exit.FAILED
     return Exit.DONE
+
+
+def _fault(error: Exception) -> Fault:
+    """Return what its end means for the challenger."""
+    if isinstance(error, OtherReleaseError):
+        return Fault.OTHER_RELEASE
+    return Fault.UNFIT if isinstance(error, UnfitError) else Fault.CRASH
 
 
 def _arguments() -> argparse.Namespace:

@@ -28,10 +28,11 @@ OPEN = frozenset({Stage.CATCHING_UP, Stage.SHADOW, Stage.RECOMMENDED, Stage.PROB
 
 
 class Fault(StrEnum):
-    """Why a challenger's process ends: it may go better another time, or it would not."""
+    """Why a challenger's process ends: it may go better another time, it would not, or not with this release."""
 
     CRASH = "crash"
     UNFIT = "unfit"
+    OTHER_RELEASE = "other_release"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import structlog
 from service.domain.events import Reason, TopicPartition
 from service.domain.registry import CommandKind, Lease, Lineage, Origin, Role
 from service.domain.replaying import Plan
-from service.errors import LeaseLostError, RefusedError
+from service.errors import LeaseLostError, OtherReleaseError, RefusedError
 from service.operations.ask import ask, carry_out_all
 from service.operations.checkpoint import Committer
 from service.operations.history import History
@@ -58,12 +58,13 @@ def replay(
 ) -> str | None:
     """Learn to the end and take over; what became of it, or None when told to stop before.
 
-    LeaseHeldError where another process is at it; RefusedError where it has become pointless, which ends it.
+    LeaseHeldError where another process is at it, OtherReleaseError where another release has written its state;
+    RefusedError where it has become pointless, which ends it.
     """
     lease = services.leases.acquire(lineage.id, holder=services.holder, ttl_s=services.lease_ttl_s)
     try:
         return _learn_all(services, lineage, lease, stop=stop, tell=tell)
-    except LeaseLostError:
+    except (LeaseLostError, OtherReleaseError):
         raise
     except RefusedError as error:
         services.replays.cancel(lineage.id, origin=Origin("replay", reason=str(error)))

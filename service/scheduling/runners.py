@@ -136,13 +136,18 @@ class Runners:
             _log.info("challenger_started", model=challenger.model, version=challenger.version)
 
     def _died(self, held: Mapping[ModelName, Trainer], runner: Runner, death: Death) -> None:
-        """Again after a rest; dropped where that would change nothing, or has not."""
+        """Again after a rest; dropped where that would change nothing, or has not.
+
+        One whose state another release has written waits for that release, however often it is tried.
+        """
         challenger = runner.challenger
         trainer, lineage = held.get(challenger.model), challenger.lineage
         if trainer is None:
             return
         self._rest[lineage] = time.monotonic() + RESTART_S
         _log.warning("challenger_died", model=challenger.model, version=challenger.version, why=death.reason)
+        if death.fault is Fault.OTHER_RELEASE:
+            return
         try:
             failures = 1 if self._sequence(lineage) > runner.sequence else challenger.failures + 1
             self.services.challengers.note(trainer, lineage, Note(failures=failures))

@@ -7,10 +7,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+from sqlalchemy import update
 
 from service.domain.challenging import Challenger, Stage
 from service.domain.registry import Role
+from service.storage import writes
+from service.storage.tables import checkpoints
 from tests.acceptance import moody
 from tests.acceptance.harness import PHISHING, Deployment, phishing_events, terminate, wait_until
 
@@ -130,4 +134,35 @@ def test_one_that_is_too_large(stand: Callable[..., Stand]) -> None:
     assert one.challenger.failures == 1
     assert "MB in use, expected at most 400 (trainer.challenger_memory)" in one.challenger.reason
     one.require_unharmed()
+    assert terminate(trainer) == 0
+
+
+def test_one_of_another_release(stand: Callable[..., Stand]) -> None:
+    """It is tried again and never dropped, however often its state cannot be opened, and goes on where it can be."""
+    one = stand()
+    trainer = one.challenge("calm")
+    lineage = one.challenger.lineage
+    with one.found.app() as app:
+        registry = app.registry
+        wait_until(lambda: registry.checkpoints.newest_first(lineage)[0].sequence > 0)
+        assert terminate(trainer) == 0
+        newest = registry.checkpoints.newest_first(lineage)[0]
+        later = msgspec.msgpack.encode({"format": 99})
+        sealed = registry.signer.seal(later, model="phishing", lineage=str(lineage), position=newest.position)
+        digest = registry.signer.digest(sealed)
+
+        def point_at(named: str) -> None:
+            with registry.database.writing() as connection:
+                writes.artifact(connection, digest, sealed, now=registry.database.now(connection))
+                of_newest = checkpoints.c.id == newest.id
+                connection.execute(update(checkpoints).where(of_newest).values(digest=named))
+
+        point_at(digest)
+        trainer = one.found.start("train")
+        wait_until(lambda: one.found.log().count("state format 99") > 4)
+        assert (one.challenger.failures, one.dropped()) == (0, False)
+        assert registry.checkpoints.newest_first(lineage)[0].sequence == newest.sequence
+        point_at(newest.digest)
+        one.publish(500)
+        wait_until(lambda: registry.checkpoints.newest_first(lineage)[0].sequence > newest.sequence)
     assert terminate(trainer) == 0
