@@ -24,6 +24,9 @@ ROLLBACKS = 10
 LEARNING, WITHIN = 20, 3
 """So many deaths hit a learner that was learning and had more to learn, and so many a rollback in the middle."""
 
+SPECIFICATION_S = 30
+"""For requests that are made up from the specification; `make test-all` takes a minute more."""
+
 FULL = pytest.mark.full
 STREAMS = ["log", "librdkafka", pytest.param("kafka-python", marks=FULL)]
 """The embedded log, and Kafka by one driver; the contract of streams is proved for the other one as well."""

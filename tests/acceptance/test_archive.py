@@ -28,6 +28,7 @@ from tests.acceptance.harness import (
     terminate,
     wait_until,
 )
+from tests.acceptance.processes import catches
 from tests.budget import STREAMS, stream_settings
 from tests.services.s3 import ObjectStore
 
@@ -116,7 +117,7 @@ def test_sigkill_at_random_moments(tmp_path: Path, kafka: dict[str, Any] | None,
         kill(archiver)
         archiver = deployment.start("archive")
     assert killed == 10
-    wait_until(lambda: archived(deployment) == len(events))
+    wait_until(lambda: archived(deployment) == len(events) and catches(archiver.pid, signal.SIGTERM))
     assert terminate(archiver) == 0
     require_whole(deployment, events)
 

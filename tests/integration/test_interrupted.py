@@ -1,7 +1,7 @@
 """A run of tests that is interrupted leaves no server and no daemon behind."""
 
+import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.services.commands import ROOT
+from tests.services.process import lives
 
 TESTS = """
 import os, time
@@ -30,37 +31,31 @@ def test_that_never_ends(tmp_path, postgres_url{more}):
 """
 
 
-def processes_of(folder: Path) -> list[int]:
-    """Servers whose command line names the folder of the run."""
+def processes_with(words: str) -> list[int]:
+    """Those that have the words, divided by zeros, in their command line."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             text = (entry / "cmdline").read_bytes()
-        except OSError:
+        except OSError:  # it has just ended
             continue
-        if str(folder).encode() in text:
+        if words.encode() in text:
             found.append(int(entry.name))
     return found
 
 
-def postgres_of(folder: Path) -> int:
-    """The server that the run in the folder has started, by its port."""
+def servers_of(folder: Path) -> list[int]:
+    """PostgreSQL, by the port that the run has noted, and what has the folder of the run in its command line."""
     (record,) = folder.rglob("postgres.json")
-    port = re.search(r'"port": ([0-9]+)', record.read_text("utf-8"))
-    assert port
-    for entry in Path("/proc").glob("[0-9]*"):
-        words = (entry / "cmdline").read_bytes().split(b"\0") if (entry / "cmdline").exists() else []
-        if port[1].encode() in words and b"-p" in words:
-            return int(entry.name)
-    raise AssertionError(words)
+    port = json.loads(record.read_text("utf-8"))["port"]
+    found = processes_with(f"-p\0{port}\0")
+    assert found
+    return [*found, *processes_with(str(folder / "popen-gw0"))]
 
 
-def lives(pid: int) -> bool:
-    """Whether it runs; a zombie does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+def command_line(pid: int) -> str:
+    """Of a process that runs."""
+    return Path(f"/proc/{pid}/cmdline").read_text("utf-8")
 
 
 def until(reached: Callable[[], bool], *, timeout_s: float) -> None:
@@ -105,7 +100,8 @@ def test_nothing_is_left(tmp_path: Path, victim: str, number: signal.Signals, fi
         until(lambda: report.exists() or run.poll() is not None, timeout_s=300)
         assert run.poll() is None, (tmp_path / "output").read_text()
         worker, *started = map(int, report.read_text().split())
-        started += [worker, postgres_of(folder), *processes_of(folder)]
+        started += [worker, *servers_of(folder)]
+        assert bool(fixtures) == any("kafka.Kafka" in command_line(one) for one in started)
         assert all(map(lives, started))
         os.kill(worker if victim == "worker" else run.pid, number)
         until(lambda: not any(map(lives, started)), timeout_s=60)

@@ -15,6 +15,7 @@ import pytest
 from tests.services import commands
 from tests.services.commands import ROOT, Command
 from tests.services.launcher import Request
+from tests.services.process import lives
 
 PROBE = """
 import json, os, random, signal, sys, threading
@@ -123,13 +124,6 @@ def test_nothing_outlives_a_test_process_that_is_killed(folder: Path) -> None:
         assert len(children) == 2
         tests.kill()
     until = time.monotonic() + 30
-    while any(map(_lives, children)):
+    while any(lives(int(child)) for child in children):
         assert time.monotonic() < until, "a process outlived its tests"
         time.sleep(0.02)
-
-
-def _lives(pid: str) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False

@@ -24,6 +24,14 @@ def listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
+def lives(pid: int) -> bool:
+    """Whether the process runs; a zombie does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def tied(command: Sequence[str], number: signal.Signals = signal.SIGKILL) -> list[str]:
     """The command, which gets the signal when this process dies: an interrupted run leaves no server behind."""
     return ["setpriv", "--pdeathsig", number.name.removeprefix("SIG"), *command]

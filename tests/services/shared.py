@@ -8,6 +8,8 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Protocol
 
+from tests.services.process import lives
+
 
 class Listening(Protocol):
     """A server of its own port."""
@@ -54,4 +56,4 @@ def _recorded(record: Path) -> int | None:
     if not record.exists():
         return None
     found = json.loads(record.read_text("utf-8"))
-    return int(found["port"]) if Path(f"/proc/{found['owner']}").exists() else None
+    return int(found["port"]) if lives(found["owner"]) else None
