@@ -1,19 +1,28 @@
 """`headrace`: the commands, put together."""
 
 import sys
-from typing import NoReturn
+from importlib import metadata
+from typing import Annotated, NoReturn
 
 import typer
 
 from service.cli import deadletter, drift, exclusion, job, model, registry, setup, start, stream, token
+from service.cli.examples import add_examples
 from service.cli.leaving import leave
 from service.cli.report import report
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"headrace {metadata.version('headrace')}")
+        raise typer.Exit
+
 
 app = typer.Typer(
     name="headrace",
     help="Keeps machine-learning models fresh on a stream.",
+    epilog="Example: headrace init",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 app.command("run")(start.run)
@@ -35,12 +44,22 @@ app.add_typer(drift.app, name="drift", help="What monitors see, and how far they
 app.add_typer(deadletter.app, name="deadletter", help="Refused events.")
 app.add_typer(token.app, name="token", help="Who may ask over HTTP.")
 app.add_typer(registry.app, name="registry", help="The registry's tables and artifacts.")
+add_examples(app)
+
+
+@app.callback()
+def headrace(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """Keeps machine-learning models fresh on a stream."""
 
 
 def main() -> NoReturn:
     """The entry point of the installed command."""
     try:
-        app()
+        app(prog_name="headrace")
     except SystemExit as stop:
         leave(_code(stop))
     leave(0)

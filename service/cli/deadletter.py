@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from service.cli.completion import model_names
 from service.cli.context import ConfigOption, JsonOption, actor, opened, out, reading, say, show_json, show_rows
 from service.cli.layout import Column, facts, title
 from service.cli.wording import printable, size, when, words
@@ -23,7 +24,7 @@ COLUMNS = (
 )
 
 app = typer.Typer(no_args_is_help=True)
-Model = Annotated[str, typer.Argument(help="The model's name.")]
+Model = Annotated[str, typer.Argument(help="The model's name.", autocompletion=model_names)]
 Letter = Annotated[int, typer.Argument(help="The dead letter's number.")]
 
 

@@ -1,7 +1,7 @@
 """What the demonstration shows while it waits: a table that is redrawn, and what has happened beneath it."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -88,21 +88,18 @@ class Screen:
         return newest_checkpoint(self.app.services, champion)
 
     def _table(self, newest: Checkpoint) -> Table:
-        table = Table(title=f"{MODEL}: the champion", title_justify="left")
-        for column in ("learned", "events/s", "accuracy", "no change", "monitor", "checkpoint age", "versions"):
-            table.add_column(column, justify="right", no_wrap=True)
-        versions = self.app.registry.history.versions(MODEL)
         baseline = newest.metrics.baseline.window
-        table.add_row(
-            f"{newest.learned:,}",
-            f"{max(self.rate, 0):,.0f}",
-            f"{self.accuracy:.3f}",
-            f"{baseline.get('Accuracy', 0.0):.3f}",
-            seen(self.monitor),
-            f"{time.time() - self.at:.1f} s",
-            str(len(versions)),
+        return champion_table(
+            {
+                "learned": f"{newest.learned:,}",
+                "events/s": f"{max(self.rate, 0):,.0f}",
+                "accuracy": f"{self.accuracy:.3f}",
+                "no change": f"{baseline.get('Accuracy', 0.0):.3f}",
+                "monitor": seen(self.monitor),
+                "saved": saved(time.time() - self.at),
+                "versions": str(len(self.app.registry.history.versions(MODEL))),
+            }
         )
-        return table
 
     def _beside(self) -> Iterator[str]:
         """What is going on beside the champion."""
@@ -114,11 +111,25 @@ class Screen:
             yield f"  [cyan]challenger, version {challenger.version}[/cyan] {challenger.stage}{compared(challenger)}"
 
 
+def champion_table(values: Mapping[str, str]) -> Table:
+    """Return what the champion is at; it fits 80 columns."""
+    table = Table(title=f"{MODEL}: the champion", title_justify="left", box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for name in values:
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_row(*values.values())
+    return table
+
+
+def saved(age_s: float) -> str:
+    """How long ago the newest checkpoint was made."""
+    return f"{age_s:.1f} s ago" if age_s < 9.95 else f"{age_s:.0f} s ago"
+
+
 def seen(monitor: MonitorStatus | None) -> str:
     """Return a monitor's value, its limit and its state."""
     if monitor is None or monitor.value is None:
         return "-"
-    return f"{monitor.value:.3f} / {monitor.threshold or 0.0:.3f} {monitor.state}"
+    return f"{monitor.value:.2f} / {monitor.threshold or 0.0:.2f} {monitor.state}"
 
 
 def compared(challenger: Challenger) -> str:

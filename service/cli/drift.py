@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from service.cli.completion import model_names
 from service.cli.context import ConfigOption, JsonOption, opened, out, reading, show_json
 from service.lazy import lazy_imports
 
@@ -14,7 +15,7 @@ with lazy_imports():
 
 app = typer.Typer(no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(help="The model.")]
+Name = Annotated[str, typer.Argument(help="The model.", autocompletion=model_names)]
 
 
 @app.command("show")

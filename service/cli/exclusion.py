@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
+from service.cli.completion import model_names
 from service.cli.context import ConfigOption, JsonOption, actor, opened, out, reading, show_json, show_rows
 from service.cli.layout import Column
 from service.cli.wording import when
@@ -23,7 +24,7 @@ COLUMNS = (
 )
 
 app = typer.Typer(no_args_is_help=True)
-Name = Annotated[str, typer.Argument(help="The model's name.")]
+Name = Annotated[str, typer.Argument(help="The model's name.", autocompletion=model_names)]
 Reason = Annotated[str, typer.Option(help="Why, for the audit.")]
 
 

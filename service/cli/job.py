@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from service.cli.completion import model_names
 from service.cli.context import ConfigOption, Exit, JsonOption, actor, opened, out, reading, say, show_json, show_rows
 from service.lazy import lazy_imports
 
@@ -25,7 +26,7 @@ Wait = Annotated[bool, typer.Option("--wait", help="Until it has ended.")]
 
 @app.command("list")
 def list_(
-    model: Annotated[str | None, typer.Argument(help="Only those of this model.")] = None,
+    model: Annotated[str | None, typer.Argument(help="Only those of this model.", autocompletion=model_names)] = None,
     config: ConfigOption = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many, newest first.")] = 50,
     as_json: JsonOption = False,
@@ -66,7 +67,7 @@ def logs(number: Number, config: ConfigOption = None) -> None:
 
 @app.command()
 def start(
-    model: Annotated[str, typer.Argument(help="The model's name.")],
+    model: Annotated[str, typer.Argument(help="The model's name.", autocompletion=model_names)],
     config: ConfigOption = None,
     wait: Wait = False,
     reason: Reason = "",

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from service.cli.completion import model_names
 from service.cli.context import ConfigOption, JsonOption, actor, opened, out, reading, say, show, show_json
 from service.domain.alias import ALIAS
 from service.domain.exclusion import FORMS
@@ -30,7 +31,7 @@ WAIT_S = 30.0
 app = typer.Typer(no_args_is_help=True)
 
 
-Name = Annotated[str, typer.Argument(help="The model's name.")]
+Name = Annotated[str, typer.Argument(help="The model's name.", autocompletion=model_names)]
 VersionNumber = Annotated[int, typer.Argument(help="The version the challenger began with; see `model show`.")]
 Reason = Annotated[str, typer.Option(help="Why, for the audit.")]
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 import yaml
 
+from service.cli.completion import model_names
 from service.cli.context import ConfigOption, Exit, JsonOption, actor, opened, out, reported, say, show, show_json
 from service.cli.layout import facts
 from service.cli.wording import count, size
@@ -53,7 +54,7 @@ def prune(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 
 @app.command()
 def export(
-    model: Annotated[str, typer.Argument(help="The model's name.")],
+    model: Annotated[str, typer.Argument(help="The model's name.", autocompletion=model_names)],
     version: Annotated[int, typer.Argument(help="A version's number.")],
     file: Annotated[Path, typer.Argument(help="Where to write it.", dir_okay=False)],
     config: ConfigOption = None,
@@ -86,7 +87,7 @@ def import_(
 
 @app.command()
 def backfill(
-    model: Annotated[str, typer.Argument(help="The model's name.")],
+    model: Annotated[str, typer.Argument(help="The model's name.", autocompletion=model_names)],
     files: Annotated[
         list[Path], typer.Argument(metavar="FILE...", help="Parquet, CSV or JSONL.", exists=True, dir_okay=False)
     ],

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from service.cli.completion import model_names
 from service.cli.context import ConfigOption, JsonOption, out, reading, say
 from service.errors import ConfigurationError, NotFoundError
 from service.lazy import lazy_imports
@@ -18,7 +19,7 @@ with lazy_imports():
 
 
 def report(
-    name: Annotated[str, typer.Argument(help="The model's name.")],
+    name: Annotated[str, typer.Argument(help="The model's name.", autocompletion=model_names)],
     version: Annotated[int | None, typer.Argument(help="A version's number; the newest with a report.")] = None,
     config: ConfigOption = None,
     html: Annotated[Path | None, typer.Option(help="Write it, with its plots, into this file.")] = None,

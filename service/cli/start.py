@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from service.cli.completion import model_names
 from service.cli.context import ConfigOption
 from service.lazy import lazy_imports, load_all
 
@@ -23,7 +24,9 @@ with lazy_imports():
 
 
 def learn(
-    models: Annotated[list[str] | None, typer.Argument(help="Which models; all of the file if none.")] = None,
+    models: Annotated[
+        list[str] | None, typer.Argument(help="Which models; all of the file if none.", autocompletion=model_names)
+    ] = None,
     config: ConfigOption = None,
     until_end: Annotated[bool, typer.Option(help="Drain what is in the stream now, then exit.")] = False,
     accept_gap: Annotated[bool, typer.Option(help="Go on where retention has deleted what comes next.")] = False,

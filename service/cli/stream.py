@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from service.cli.completion import model_names
 from service.cli.context import ConfigOption, configured, say
 from service.errors import ConfigurationError, RefusedError
 from service.lazy import lazy_imports
@@ -24,7 +25,7 @@ with lazy_imports():
     from service.stream import publish as publishing
 
 app = typer.Typer(no_args_is_help=True)
-Model = Annotated[str, typer.Argument(help="The model's name.")]
+Model = Annotated[str, typer.Argument(help="The model's name.", autocompletion=model_names)]
 
 
 @app.command()

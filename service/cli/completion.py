@@ -1,0 +1,16 @@
+"""What the shell completes beside commands and options."""
+
+from service.errors import ConfigurationError
+from service.lazy import lazy_imports
+
+with lazy_imports():
+    from service import config as configuration
+
+
+def model_names(incomplete: str) -> list[str]:
+    """Return the models of the configuration that begin so; none where there is no good configuration."""
+    try:
+        models = configuration.load(build=False).models
+    except ConfigurationError:
+        return []
+    return [str(model.name) for model in models if model.name.startswith(incomplete)]
