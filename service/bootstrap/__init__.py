@@ -1,4 +1,7 @@
-"""The composition root: settings in, object graph out; the only place where adapters are built."""
+"""The composition root: settings in, object graph out; the only place where adapters are built.
+
+To open it is cheap: what learns, archives or transfers is loaded by the first that uses it.
+"""
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,29 +23,33 @@ from service.domain.position import Run
 from service.domain.registry import CommandKind, Json, Model
 from service.domain.specification import ModelSpec
 from service.errors import ConfigurationError, NotFoundError
-from service.operations import transfer
-from service.operations.archive import Archiver
-from service.operations.archive_behind import behind
-from service.operations.archive_retention import apply_retention
-from service.operations.archive_verify import verify_archive
-from service.operations.ask import ask
-from service.operations.backfill import bring_in
-from service.operations.diff import difference
-from service.operations.exclude import excluded
-from service.operations.excluded_offsets import as_offsets
+from service.lazy import lazy_imports
 from service.operations.grant import grant_token
-from service.operations.host import Host, LearnOptions
-from service.operations.metric_history import metric_history
-from service.operations.prune import prune
 from service.operations.services import Archiving, Services
-from service.operations.verify import Finding, verify
 from service.ports import Decoder, Sink, Source, Telemetries
 from service.storage.holder import Holder
 from service.storage.registry import Registry, open_registry
 from service.storage.signing import Signer, load_key
-from service.stream.archive_backfill import HistoryFile
-from service.stream.decoders import make_decoder
 from service.testing.telemetry import NullTelemetry
+
+with lazy_imports():
+    from service.operations import archive as archiving
+    from service.operations import (
+        archive_behind,
+        archive_retention,
+        archive_verify,
+        ask,
+        backfill,
+        diff,
+        exclude,
+        excluded_offsets,
+        host,
+        metric_history,
+        prune,
+        transfer,
+        verify,
+    )
+    from service.stream import archive_backfill, decoders
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +76,9 @@ class App:
         """The file's specification; NotFoundError names those there are."""
         return spec_of(self.settings, model)
 
-    def host(self, models: Sequence[str], options: LearnOptions, *, stop: threading.Event, nonce: str) -> Host:
+    def host(
+        self, models: Sequence[str], options: "host.LearnOptions", *, stop: threading.Event, nonce: str
+    ) -> "host.Host":
         """A learner of these models, or of all; `run()` returns when it is done."""
         specs = [self.spec(model) for model in models] if models else list(self.settings.models)
         if not specs:
@@ -77,26 +86,30 @@ class App:
             raise ConfigurationError(msg)
         settle()
         services = replace(self.services, holder=str(Holder.current(nonce=nonce)))
-        return Host(services, specs, options, stop)
+        return host.Host(services, specs, options, stop)
 
-    def archiver(self, *, stop: threading.Event, nonce: str, until_end: bool, wait_for_lease: bool) -> Archiver:
+    def archiver(
+        self, *, stop: threading.Event, nonce: str, until_end: bool, wait_for_lease: bool
+    ) -> "archiving.Archiver":
         """An archiver of every model's topics; `run()` returns when it is done."""
         services = replace(self.services, holder=str(Holder.current(nonce=nonce)))
         options = archive.options(self.settings, until_end=until_end, wait_for_lease=wait_for_lease)
-        return Archiver(services, self._archiving(), options, stop)
+        return archiving.Archiver(services, self._archiving(), options, stop)
 
     def backfill(self, model: str, file: Path) -> Brought | None:
         """Bring in older history of a model; None where the file is in the archive already."""
         parts, topic = self._archiving(), ArchivedTopic(self.spec(model).events, self.spec(model), raw=False)
-        source = HistoryFile(file, topic, self.decoder(topic.spec), parts.files, size=self.settings.archive.range)
-        return bring_in(self.services, parts, topic, source)
+        source = archive_backfill.HistoryFile(
+            file, topic, self.decoder(topic.spec), parts.files, size=self.settings.archive.range
+        )
+        return backfill.bring_in(self.services, parts, topic, source)
 
     def archive_behind(self) -> Mapping[TopicPartition, int]:
         """Offsets that are not durable in the archive yet; UnavailableError where it cannot be written."""
         self._archiving().files.probe()
         source = self.source("doctor")
         try:
-            return behind(source, archive.topics(self.settings), self.registry.archives.list())
+            return archive_behind.behind(source, archive.topics(self.settings), self.registry.archives.list())
         finally:
             source.close()
 
@@ -108,11 +121,11 @@ class App:
 
     def act(self, model: str, kind: CommandKind, arguments: Json, *, actor: str, wait_s: float = 30.0) -> str:
         """Have a command carried out; what became of it, or RefusedError."""
-        return ask(self.services, model, kind=kind, arguments=arguments, actor=actor, wait_s=wait_s)
+        return ask.ask(self.services, model, kind=kind, arguments=arguments, actor=actor, wait_s=wait_s)
 
     def excluded(self, model: str, stretches: Sequence[str]) -> list[Exclusion]:
         """FROM..TO as they are written; ConfigurationError."""
-        return excluded(self.services, model, stretches)
+        return exclude.excluded(self.services, model, stretches)
 
     def create_token(self, grant: Grant, *, actor: str) -> tuple[Token, str]:
         """The token and its text, which cannot be had again."""
@@ -132,26 +145,28 @@ class App:
             self.services, parcel, name=name or parcel.model, opener=opener, keep_position=keep_position, actor=actor
         )[1]
 
-    def verify(self) -> Sequence[Finding]:
+    def verify(self) -> Sequence["verify.Finding"]:
         """What is wrong with any artifact or file of the archive, and what is good."""
         parts = self.services.archiving
         return [
-            *verify(self.services),
-            *(verify_archive(self.services, parts, archive.topics(self.settings)) if parts else ()),
+            *verify.verify(self.services),
+            *(archive_verify.verify_archive(self.services, parts, archive.topics(self.settings)) if parts else ()),
         ]
 
     def prune(self) -> dict[str, str]:
         """Apply retention now; what became of each model and of each archived partition."""
-        found = {str(model.name): prune(self.services, model) for model in self.registry.models.list()}
+        found = {str(model.name): prune.prune(self.services, model) for model in self.registry.models.list()}
         parts, given = self.services.archiving, self.settings.archive
         if parts is not None:
-            found |= apply_retention(self.services, parts, keep_s=given.keep, max_bytes=given.max_bytes)
+            found |= archive_retention.apply_retention(
+                self.services, parts, keep_s=given.keep, max_bytes=given.max_bytes
+            )
         return found
 
     def metric_history(self, model: str, query: HistoryQuery) -> MetricHistory:
         """What the model's metrics were, with what happened to it."""
         registry, found = self.registry, self.registry.models.get(model)
-        return metric_history(
+        return metric_history.metric_history(
             registry.history, registry.checkpoints, model=found, query=query, excluded=self._excluded(found)
         )
 
@@ -162,13 +177,13 @@ class App:
         spec, source = ModelSpec.model_validate(model.spec), self.source(f"{model.name}-history")
         try:
             topics = sorted({spec.events, spec.labels or spec.events})
-            return [*offsets(stretches), *as_offsets(source, topics, times(stretches))]
+            return [*offsets(stretches), *excluded_offsets.as_offsets(source, topics, times(stretches))]
         finally:
             source.close()
 
     def diff(self, model: str, one: int, other: int) -> dict[str, Any]:
         """What sets two versions apart."""
-        return difference(self.services, model, (one, other))
+        return diff.difference(self.services, model, (one, other))
 
 
 def spec_of(settings: Settings, model: str) -> ModelSpec:
@@ -198,7 +213,7 @@ def rehearse(settings: Settings) -> None:
     """Build what every model needs; ConfigurationError names the first that cannot be built."""
     for spec in settings.models:
         try:
-            make_decoder(spec)
+            decoders.make_decoder(spec)
             build_estimator(spec)
         except ConfigurationError as error:
             msg = f"model {spec.name}: {error}"

@@ -1,21 +1,49 @@
 """The archive's parts, from the settings."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 
 from service.config import Settings
-from service.domain.archive import ArchivedTopic, ArchiveStep, archived_topics
+from service.domain.archive import ArchivedTopic, ArchiveStep, FileContents, FileFacts, archived_topics
+from service.domain.events import TopicPartition
 from service.domain.specification import ModelSpec
-from service.operations.archive import ArchiveOptions
+from service.lazy import lazy_imports
 from service.operations.services import Archiving
-from service.ports import Archive, ArchiveFrames, ArchiveTelemetry, Source
+from service.ports import Archive, ArchiveFiles, ArchiveFrames, ArchiveRanges, ArchiveTelemetry, OpenRange, Source
 from service.storage.registry import Registry
 from service.stream.archive_files import open_files
-from service.stream.archive_frames import FrameReader, NoFrames
-from service.stream.archive_ranges import Ranges
-from service.stream.archive_reader import ArchiveReader, NoArchive
-from service.stream.decoders import make_decoder
-from service.stream.tail_frames import TailFrames
+
+with lazy_imports():
+    from service.operations import archive as archiver
+    from service.stream import archive_frames, archive_ranges, archive_reader, decoders, tail_frames
+
+
+@dataclass(frozen=True)
+class _Ranges:
+    """Implements `ports.ArchiveRanges`; pyarrow, which writes them, is imported by the first that asks for a range."""
+
+    files: ArchiveFiles
+
+    @cached_property
+    def _made(self) -> ArchiveRanges:
+        return archive_ranges.Ranges(self.files, decoders.make_decoder)
+
+    def resume(self, topic: ArchivedTopic, at: TopicPartition, *, offset: int, size: int) -> OpenRange:
+        """Return the range that holds the offset, new or taken up where its file ends."""
+        return self._made.resume(topic, at, offset=offset, size=size)
+
+    def follow(self, topic: ArchivedTopic, at: TopicPartition, *, offset: int, size: int) -> OpenRange:
+        """Return the range that comes next."""
+        return self._made.follow(topic, at, offset=offset, size=size)
+
+    def facts(self, at: TopicPartition, first: int) -> FileFacts:
+        """Return what a file says of itself."""
+        return self._made.facts(at, first)
+
+    def contents(self, at: TopicPartition, first: int) -> FileContents:
+        """Return the same with offsets and timestamps."""
+        return self._made.contents(at, first)
 
 
 def archiving(
@@ -25,20 +53,23 @@ def archiving(
     if settings.storage.archive is None:
         return None
     files = open_files(settings.storage.archive, reached=reached)
-    ranges = Ranges(files, make_decoder)
-    return Archiving(files, ranges, registry.archives, registry.archives, telemetry, reached)
+    return Archiving(files, _Ranges(files), registry.archives, registry.archives, telemetry, reached)
 
 
 def archive_of(parts: Archiving | None, spec: ModelSpec) -> Archive:
     """The past of a model's topics; an empty one where nothing is archived."""
-    return ArchiveReader(spec, make_decoder(spec), parts.files, parts.rows) if parts else NoArchive()
+    if parts is None:
+        return archive_reader.NoArchive()
+    return archive_reader.ArchiveReader(spec, decoders.make_decoder(spec), parts.files, parts.rows)
 
 
 def frames_of(parts: Archiving | None, source: Callable[[str], Source], spec: ModelSpec) -> ArchiveFrames:
     """The same past as columns, and behind it what only the stream holds yet."""
-    decoder = make_decoder(spec)
-    archived = FrameReader(spec, decoder, parts.files, parts.rows) if parts else NoFrames()
-    return TailFrames(archived, decoder, partial(source, f"{spec.name}-window"), topics=spec.topics)
+    decoder = decoders.make_decoder(spec)
+    archived: ArchiveFrames = archive_frames.NoFrames()
+    if parts is not None:
+        archived = archive_frames.FrameReader(spec, decoder, parts.files, parts.rows)
+    return tail_frames.TailFrames(archived, decoder, partial(source, f"{spec.name}-window"), topics=spec.topics)
 
 
 def topics(settings: Settings) -> Sequence[ArchivedTopic]:
@@ -46,10 +77,10 @@ def topics(settings: Settings) -> Sequence[ArchivedTopic]:
     return archived_topics(settings.models, raw=settings.archive.raw == "always")
 
 
-def options(settings: Settings, *, until_end: bool, wait_for_lease: bool) -> ArchiveOptions:
+def options(settings: Settings, *, until_end: bool, wait_for_lease: bool) -> "archiver.ArchiveOptions":
     """How, and until when."""
     given = settings.archive
-    return ArchiveOptions(
+    return archiver.ArchiveOptions(
         topics=topics(settings),
         size=given.range,
         every_s=given.every,

@@ -11,19 +11,21 @@ from typing import Any
 
 from service.bootstrap import archive
 from service.bootstrap.heap import Heap
-from service.bootstrap.streams import open_sink, open_source
 from service.config import Settings
 from service.domain.archive import ArchiveStep
 from service.domain.registry import CheckpointStep
 from service.domain.specification import ModelSpec
-from service.learning import estimators
+from service.lazy import lazy_imports
 from service.operations.services import Services, Training
-from service.ports import Telemetries
+from service.ports import Decoder, Telemetries
 from service.storage.footprint import MappedFootprint
 from service.storage.holder import Holder
 from service.storage.registry import Registry
-from service.stream import log
-from service.stream.decoders import make_decoder
+
+with lazy_imports():
+    from service.bootstrap import streams
+    from service.learning import estimators
+    from service.stream import decoders, log_sink
 
 
 def services_of(
@@ -50,9 +52,9 @@ def services_of(
         signals=registry.signals,
         sealer=registry.signer,
         telemetry=telemetry,
-        source=lambda group: open_source(settings, group),
-        sink=lambda: open_sink(settings),
-        decoder=make_decoder,
+        source=lambda group: streams.open_source(settings, group),
+        sink=lambda: streams.open_sink(settings),
+        decoder=_decoder,
         footprint=lambda name: MappedFootprint(Path(settings.storage.key_file).parent / "run" / f"{name}.mark"),
         build=build_estimator,
         environment=environment(),
@@ -62,18 +64,22 @@ def services_of(
         tidy=partial(_tidy, settings, Heap()),
         reached=reached,
         archive=partial(archive.archive_of, parts),
-        frames=partial(archive.frames_of, parts, partial(open_source, settings)),
+        frames=partial(archive.frames_of, parts, lambda group: streams.open_source(settings, group)),
         archiving=parts,
         training=Training(registry.jobs, registry.job_runs, registry.openings, registry.trainers, telemetry),
         challengers=registry.challengers,
     )
 
 
+def _decoder(spec: ModelSpec) -> Decoder:
+    return decoders.make_decoder(spec)
+
+
 def _tidy(settings: Settings, heap: Heap) -> None:
     """Give memory back, and apply the embedded log's retention; a broker looks after its own."""
     heap.give_back()
     if settings.stream.kind == "log":
-        sink = log.LogSink(settings.stream.log.path)
+        sink = log_sink.LogSink(settings.stream.log.path)
         sink.prune(retention_s=settings.stream.log.retention)
         sink.close()
 

@@ -5,14 +5,9 @@ from typing import NoReturn
 
 import typer
 
-from service.cli import deadletter, drift, exclusion, job, model, registry, run, setup, stream, token
-from service.cli.archive import archive
-from service.cli.demo import demo
+from service.cli import deadletter, drift, exclusion, job, model, registry, setup, start, stream, token
 from service.cli.leaving import leave
-from service.cli.replaying import replay_role
 from service.cli.report import report
-from service.cli.serve import serve
-from service.cli.train import train
 
 app = typer.Typer(
     name="headrace",
@@ -21,16 +16,16 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command("run")(run.run)
-app.command("learn")(run.learn)
-app.command("replay")(replay_role)
-app.command("archive")(archive)
-app.command("train")(train)
-app.command("serve")(serve)
+app.command("run")(start.run)
+app.command("learn")(start.learn)
+app.command("replay")(start.replay)
+app.command("archive")(start.archive)
+app.command("train")(start.train)
+app.command("serve")(start.serve)
 app.command("init")(setup.init)
 app.command("check")(setup.check)
 app.command("doctor")(setup.doctor)
-app.command("demo")(demo)
+app.command("demo")(start.demo)
 app.add_typer(stream.app, name="stream", help="Publish to and look at a model's stream.")
 model.app.command("report")(report)
 app.add_typer(model.app, name="model", help="Show, roll back, freeze and delete models.")

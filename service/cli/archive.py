@@ -4,14 +4,14 @@ import os
 import secrets
 import threading
 from contextlib import ExitStack
-from typing import Annotated
+from pathlib import Path
 
 import structlog
 import typer
 from prometheus_client import CollectorRegistry, ProcessCollector
 
 from service.cli.answering import answering
-from service.cli.context import ConfigOption, Exit, reported, set_up_logging
+from service.cli.context import Exit, reported, set_up_logging
 from service.cli.patience import Start
 from service.cli.signals import stopping
 from service.config import Settings, load
@@ -20,11 +20,7 @@ from service.metrics import PrometheusTelemetry
 _log = structlog.get_logger(__name__)
 
 
-def archive(
-    config: ConfigOption = None,
-    until_end: Annotated[bool, typer.Option(help="Archive what is in the stream now, then exit.")] = False,
-    wait_for_lease: Annotated[bool, typer.Option(help="Stand by until another archiver is gone.")] = False,
-) -> None:
+def archive(config: Path | None, *, until_end: bool, wait_for_lease: bool) -> None:
     """Copy every model's topics into Parquet files until stopped."""
     with reported():
         settings = load(config)

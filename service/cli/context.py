@@ -10,16 +10,19 @@ from getpass import getuser
 from pathlib import Path
 from typing import Annotated, Any
 
-import structlog
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from service.bootstrap import App, open_app
-from service.config import Settings, load
 from service.domain.plain import plain
 from service.errors import HeadraceError, RefusedError
+from service.lazy import lazy_imports
+
+with lazy_imports():
+    from service import bootstrap
+    from service import config as configuration
+    from service.cli import logs
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="The configuration file.", show_default=False)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -54,19 +57,29 @@ def reported() -> Iterator[None]:
 
 
 @contextmanager
-def configured(config: Path | None) -> Iterator[Settings]:
+def configured(config: Path | None) -> Iterator["configuration.Settings"]:
     """The settings for a command that runs once and needs no registry."""
     with reported():
-        settings = load(config)
+        settings = configuration.load(config)
         set_up_logging(settings, level="warning")
         yield settings
 
 
 @contextmanager
-def opened(config: Path | None) -> Iterator[App]:
+def opened(config: Path | None) -> Iterator["bootstrap.App"]:
     """The object graph for a command that runs once."""
-    with configured(config) as settings, open_app(settings) as app:
+    with configured(config) as settings, bootstrap.open_app(settings) as app:
         yield app
+
+
+@contextmanager
+def reading(config: Path | None) -> Iterator["bootstrap.App"]:
+    """The object graph for a command that reads or writes rows: what estimators the file names is not looked at."""
+    with reported():
+        settings = configuration.load(config, build=False)
+        set_up_logging(settings, level="warning")
+        with bootstrap.open_app(settings) as app:
+            yield app
 
 
 def actor() -> str:
@@ -77,22 +90,9 @@ def actor() -> str:
         return "cli"
 
 
-def set_up_logging(settings: Settings, *, level: str | None = None) -> None:
+def set_up_logging(settings: "configuration.Settings", *, level: str | None = None) -> None:
     """Constant messages with fields, to standard error."""
-    renderer: Any = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-    if settings.log.format == "json":
-        renderer = structlog.processors.JSONRenderer()
-    levels = {"debug": 10, "info": 20, "warning": 30, "error": 40}
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(levels[level or settings.log.level]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
+    logs.set_up(settings.log.format, level or settings.log.level)
 
 
 def say(text: str) -> None:

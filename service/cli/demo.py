@@ -10,9 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
-import typer
 from rich.console import Console
 from rich.live import Live
 
@@ -76,9 +74,7 @@ models:
 """
 
 
-def demo(
-    folder: Annotated[Path, typer.Option(help="Where configuration and state go.")] = Path("demo-output"),
-) -> None:
+def demo(folder: Path) -> None:
     """Watch a real model survive SIGKILL, be replaced by a better one when the world changes, and be rolled back."""
     console = Console()
     with reported(), open_app(load(_prepared(folder))) as app, _daemon(folder) as daemon:

@@ -1,22 +1,21 @@
 """`headrace drift`: how monitors stand, and how often they call out for nothing."""
 
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
-from rich.progress import Progress as Bar
 
-from service.cli.context import ConfigOption, JsonOption, err, opened, out, say, show
-from service.learning.monitors.calibration import Trial
-from service.operations.drift import Tell, calibrate, check, drift_of, require_fitting
+from service.cli.context import ConfigOption, JsonOption, opened, reading, say, show
+from service.lazy import lazy_imports
+
+with lazy_imports():
+    from service.cli import progress
+    from service.learning.monitors import calibration
+    from service.operations import drift
 
 app = typer.Typer(no_args_is_help=True)
 
-LINE_EVERY_S = 5.0
 MONITOR = ("name", "on", "value", "threshold", "state", "signals", "last signal", "note")
 SIGNAL = ("monitor", "event time", "position", "value", "threshold", "evidence")
 Name = Annotated[str, typer.Argument(help="The model.")]
@@ -30,8 +29,8 @@ def show_(
     as_json: JsonOption = False,
 ) -> None:
     """The champion's monitors as of its newest checkpoint, and what they have found."""
-    with opened(config) as app_:
-        found = drift_of(app_.services, name, limit=limit)
+    with reading(config) as app_:
+        found = drift.drift_of(app_.services, name, limit=limit)
     if as_json:
         show(found, as_json=True)
         return
@@ -58,17 +57,17 @@ def check_(
     """Try the file's monitors on what the model has learned; nothing is changed."""
     with opened(config) as app_:
         spec = app_.spec(name)
-        with _shown() as tell:
+        with progress.shown() as tell:
             if calibrated:
-                trial = Trial(events, target, seed)
-                found = calibrate(app_.services, spec, events=history, trial=trial, tell=tell)
+                trial = calibration.Trial(events, target, seed)
+                found = drift.calibrate(app_.services, spec, events=history, trial=trial, tell=tell)
             else:
-                found = check(app_.services, spec, events=history, tell=tell)
+                found = drift.check(app_.services, spec, events=history, tell=tell)
         if as_json:
             show(found, as_json=True)
         else:
             _tell_calibration(found) if calibrated else _tell_check(found)
-        require_fitting(found)
+        drift.require_fitting(found)
 
 
 def _tell_check(found: Mapping[str, Any]) -> None:
@@ -132,34 +131,3 @@ def _time(ts_ms: int) -> str:
 
 def _short(value: float | None) -> str | None:
     return None if value is None else f"{value:.4g}"
-
-
-@contextmanager
-def _shown() -> Iterator[Tell]:
-    """A bar on a terminal; otherwise a line now and then, where it does not stand in the answer's way."""
-    if not out.is_terminal:
-        yield _Lines()
-        return
-    with Bar(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=out, transient=True) as bar:
-        tasks: dict[str, Any] = {}
-
-        def tell(what: str, events: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bar.add_task(what, total=total)
-            bar.advance(tasks[what], events)
-
-        yield tell
-
-
-class _Lines:
-    """Says how far it is, not too often."""
-
-    def __init__(self) -> None:
-        self._said = time.monotonic()
-        self._done: dict[str, int] = {}
-
-    def __call__(self, what: str, events: int, total: int) -> None:
-        self._done[what] = self._done.get(what, 0) + events
-        if time.monotonic() - self._said >= LINE_EVERY_S:
-            self._said = time.monotonic()
-            err.print(f"{what}: {self._done[what]:,} of {total:,} events", markup=False, highlight=False)

@@ -4,10 +4,12 @@ from typing import Annotated
 
 import typer
 
-from service.cli.context import ConfigOption, JsonOption, actor, opened, out, show
+from service.cli.context import ConfigOption, JsonOption, actor, opened, out, reading, show
 from service.domain.exclusion import FORMS, shown
-from service.operations.describe import exclusion_row
-from service.operations.exclude import exclude
+from service.lazy import lazy_imports
+
+with lazy_imports():
+    from service.operations import describe, exclude
 
 app = typer.Typer(no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="The model's name.")]
@@ -23,7 +25,7 @@ def add(
 ) -> None:
     """Have no lineage of the model learn these records from now on."""
     with opened(config) as app_:
-        found = exclude(app_.services, name, stretch, actor=actor(), reason=reason)
+        found = exclude.exclude(app_.services, name, stretch, actor=actor(), reason=reason)
         out.print(f"exclusion {found.id} of {name}: {shown(found.stretch)}", markup=False, highlight=False)
         out.print(
             f"what has been learned of it stays learned until `headrace model rollback {name} --mode replay`",
@@ -40,9 +42,9 @@ def list_(
     as_json: JsonOption = False,
 ) -> None:
     """What no lineage of the model may learn."""
-    with opened(config) as app_:
+    with reading(config) as app_:
         app_.registry.models.get(name)
-        rows = [exclusion_row(one) for one in app_.registry.exclusions.list(name, removed=every)]
+        rows = [describe.exclusion_row(one) for one in app_.registry.exclusions.list(name, removed=every)]
         show(rows, as_json=as_json, columns=("id", "stretch", "created_at", "created_by", "reason", "removed_at"))
 
 
@@ -54,7 +56,7 @@ def remove(
     reason: Reason = "",
 ) -> None:
     """Allow the records again; what was passed over is not learned by that."""
-    with opened(config) as app_:
+    with reading(config) as app_:
         app_.registry.models.get(name)
         found = app_.registry.exclusions.remove(name, number, actor=actor(), reason=reason)
         out.print(f"{shown(found.stretch)} of {name} is excluded no more", markup=False, highlight=False)

@@ -5,13 +5,15 @@ from typing import Annotated, Any
 
 import typer
 
-from service.bootstrap import App
-from service.bootstrap.training import live_trainer, log_of
-from service.cli.context import ConfigOption, Exit, JsonOption, actor, opened, say, show
-from service.domain.jobs import FINAL, Job, JobId, JobState
+from service.cli.context import ConfigOption, Exit, JsonOption, actor, opened, reading, say, show
 from service.domain.plain import plain
-from service.operations.consider import by_hand
-from service.operations.describe import job_details
+from service.lazy import lazy_imports
+
+with lazy_imports():
+    from service import bootstrap
+    from service.bootstrap import training
+    from service.domain import jobs
+    from service.operations import consider, describe
 
 LOOK_EVERY_S = 0.5
 
@@ -29,7 +31,7 @@ def list_(
     as_json: JsonOption = False,
 ) -> None:
     """Training jobs, newest first."""
-    with opened(config) as app_:
+    with reading(config) as app_:
         if model is not None:
             app_.registry.models.get(model)
         rows = [_row(one) for one in app_.registry.jobs.list(model, limit=limit)]
@@ -40,16 +42,16 @@ def list_(
 @app.command("show")
 def show_(number: Number, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """One job, with every state it was in, when, and why."""
-    with opened(config) as app_:
-        show(job_details(app_.services, app_.registry.jobs.get(JobId(number))), as_json=as_json)
+    with reading(config) as app_:
+        show(describe.job_details(app_.services, app_.registry.jobs.get(jobs.JobId(number))), as_json=as_json)
 
 
 @app.command()
 def logs(number: Number, config: ConfigOption = None) -> None:
     """What the job's process has printed; on the host where it ran."""
-    with opened(config) as app_:
-        job = app_.registry.jobs.get(JobId(number))
-        text = log_of(job)
+    with reading(config) as app_:
+        job = app_.registry.jobs.get(jobs.JobId(number))
+        text = training.log_of(job)
         if text:
             typer.echo(text, nl=False)
         else:
@@ -65,7 +67,7 @@ def start(
 ) -> None:
     """Have the model trained anew on its history; the result is a version that serves nobody yet."""
     with opened(config) as app_:
-        job = by_hand(app_.services, model, actor=actor(), reason=reason)
+        job = consider.by_hand(app_.services, model, actor=actor(), reason=reason)
         say(f"job {job.id} of {model} {job.state}")
         _say_if_alone(app_, model)
         if wait:
@@ -76,26 +78,26 @@ def start(
 def stop(number: Number, config: ConfigOption = None, wait: Wait = False, reason: Reason = "") -> None:
     """End a job; it is Stopped then, and not Completed."""
     with opened(config) as app_:
-        job = app_.registry.jobs.stop(JobId(number), actor=actor(), reason=reason)
+        job = app_.registry.jobs.stop(jobs.JobId(number), actor=actor(), reason=reason)
         say(f"job {job.id} of {job.model} {job.state}")
-        if job.state not in FINAL:
+        if job.state not in jobs.FINAL:
             _say_if_alone(app_, job.model)
-        while wait and job.state not in FINAL:
+        while wait and job.state not in jobs.FINAL:
             time.sleep(LOOK_EVERY_S)
             job = app_.registry.jobs.get(job.id)
         if wait:
             say(_ended(app_, job))
 
 
-def _say_if_alone(app_: App, model: str) -> None:
-    if live_trainer(app_.services, model) is None:
+def _say_if_alone(app_: "bootstrap.App", model: str) -> None:
+    if training.live_trainer(app_.services, model) is None:
         say(f"no trainer runs for {model}: the job waits for `headrace train` or `headrace run`")
 
 
-def _wait(app_: App, number: JobId) -> None:
+def _wait(app_: "bootstrap.App", number: "jobs.JobId") -> None:
     """Follow it, and the attempts that come after it; exit 1 unless it completes."""
     said = None
-    while (job := app_.registry.jobs.get(number)).state not in FINAL:
+    while (job := app_.registry.jobs.get(number)).state not in jobs.FINAL:
         if job.state is not said:
             said = job.state
             say(f"job {number} {said}")
@@ -105,16 +107,16 @@ def _wait(app_: App, number: JobId) -> None:
     if after:
         say(f"job {after[0].id} is attempt {after[0].attempt}")
         _wait(app_, after[0].id)
-    elif job.state is not JobState.COMPLETED:
+    elif job.state is not jobs.JobState.COMPLETED:
         raise typer.Exit(Exit.FAILED)
 
 
-def _ended(app_: App, job: Job) -> str:
+def _ended(app_: "bootstrap.App", job: "jobs.Job") -> str:
     reason = app_.registry.jobs.transitions(job.id)[-1].reason
     return f"job {job.id} of {job.model} {job.state}: {reason}"
 
 
-def _row(job: Job) -> dict[str, Any]:
+def _row(job: "jobs.Job") -> dict[str, Any]:
     progress = job.progress
-    share = f"{progress.done:,} of {progress.total:,}" if progress.total and job.state not in FINAL else ""
+    share = f"{progress.done:,} of {progress.total:,}" if progress.total and job.state not in jobs.FINAL else ""
     return {**plain(job), "progress": share, "created_at": job.created_at, "finished_at": job.finished_at}

@@ -8,18 +8,17 @@ from typing import Annotated, Any
 
 import typer
 
-from service.cli import curve
-from service.cli.context import ConfigOption, JsonOption, actor, opened, out, say, show
-from service.cli.replaying import ask_what_if, roll_back
+from service.cli.context import ConfigOption, JsonOption, actor, opened, out, reading, say, show
 from service.domain.alias import ALIAS
 from service.domain.exclusion import FORMS
-from service.domain.metric_history import HistoryQuery, MetricHistory
-from service.domain.registry import AuditEntry, CommandKind, Origin, Version
-from service.learning.metric_names import parsed
-from service.operations.ask import outcome_of
-from service.operations.crown import crown
-from service.operations.describe import describe, past, summary
-from service.operations.rollback_request import Mode, RollbackRequest, arguments, preview
+from service.domain.rollback_mode import RollbackMode
+from service.lazy import lazy_imports
+
+with lazy_imports():
+    from service.cli import curve, replaying
+    from service.domain import metric_history, registry
+    from service.learning import metric_names
+    from service.operations import ask, crown, describe, rollback_request
 
 WAIT_S = 30.0
 
@@ -34,16 +33,16 @@ Reason = Annotated[str, typer.Option(help="Why, for the audit.")]
 @app.command("list")
 def list_(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Every registered model."""
-    with opened(config) as app_:
-        rows = [summary(app_.services, model) for model in app_.registry.models.list()]
+    with reading(config) as app_:
+        rows = [describe.summary(app_.services, model) for model in app_.registry.models.list()]
         show(rows, as_json=as_json, columns=("name", "version", "learned", "frozen", "metrics"))
 
 
 @app.command("show")
 def show_(name: Name, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """The model as its newest checkpoint has it."""
-    with opened(config) as app_:
-        show(describe(app_.services, app_.registry.models.get(name)), as_json=as_json)
+    with reading(config) as app_:
+        show(describe.describe(app_.services, app_.registry.models.get(name)), as_json=as_json)
 
 
 @app.command()
@@ -63,16 +62,16 @@ def history(
         app_.registry.models.get(name)
         found = None
         if plot or any((png, metric, window, since, until)):
-            query = HistoryQuery(parsed(metric or ()), window, since, until)
+            query = metric_history.HistoryQuery(metric_names.parsed(metric or ()), window, since, until)
             found = app_.metric_history(name, query)
         if found is not None and png is not None:
             curve.write_png(found, png)
         if as_json:
-            show({**past(app_.services, name), **({"curve": found} if found else {})}, as_json=True)
+            show({**describe.past(app_.services, name), **({"curve": found} if found else {})}, as_json=True)
         elif found is not None:
             _draw(found, png if not plot else None)
         else:
-            _tell(**past(app_.services, name))
+            _tell(**describe.past(app_.services, name))
 
 
 @app.command()
@@ -93,19 +92,19 @@ def snapshot(
     if alias is not None and not re.fullmatch(ALIAS, alias):
         msg = f"found --as {alias!r}, expected a name like before-sale: a letter, then letters, digits, - . or _"
         raise typer.BadParameter(msg)
-    _act(config, name, CommandKind.SNAPSHOT, {"reason": reason, "alias": alias})
+    _act(config, name, registry.CommandKind.SNAPSHOT, {"reason": reason, "alias": alias})
 
 
 @app.command()
 def freeze(name: Name, config: ConfigOption = None, reason: Reason = "") -> None:
     """Stop learning; the stream waits."""
-    _act(config, name, CommandKind.FREEZE, {"reason": reason})
+    _act(config, name, registry.CommandKind.FREEZE, {"reason": reason})
 
 
 @app.command()
 def unfreeze(name: Name, config: ConfigOption = None, reason: Reason = "") -> None:
     """Go on learning where it stopped."""
-    _act(config, name, CommandKind.UNFREEZE, {"reason": reason})
+    _act(config, name, registry.CommandKind.UNFREEZE, {"reason": reason})
 
 
 @app.command()
@@ -113,15 +112,15 @@ def apply(name: Name, config: ConfigOption = None, reason: Reason = "") -> None:
     """Adopt what has changed in the file's specification."""
     with opened(config) as app_:
         spec = app_.spec(name).model_dump(mode="json")
-        say(app_.act(name, CommandKind.APPLY, {"spec": spec, "reason": reason}, actor=actor()))
+        say(app_.act(name, registry.CommandKind.APPLY, {"spec": spec, "reason": reason}, actor=actor()))
 
 
 @app.command()
 def promote(name: Name, version: VersionNumber, config: ConfigOption = None, reason: Reason = "") -> None:
     """Let a challenger take over, whatever the comparison says."""
     with opened(config) as app_:
-        origin = Origin(actor(), reason)
-        say(outcome_of(crown(app_.services, name, version, origin=origin, wait_s=WAIT_S), wait_s=WAIT_S))
+        origin = registry.Origin(actor(), reason)
+        say(ask.outcome_of(crown.crown(app_.services, name, version, origin=origin, wait_s=WAIT_S), wait_s=WAIT_S))
 
 
 @app.command()
@@ -130,7 +129,7 @@ def rollback(
     config: ConfigOption = None,
     to: Annotated[str | None, typer.Option(help="A version's number or alias.")] = None,
     at: Annotated[str | None, typer.Option(help="The newest state at this time (RFC 3339).")] = None,
-    mode: Annotated[Mode | None, typer.Option(help="Restore a state, or learn again from it.")] = None,
+    mode: Annotated[RollbackMode | None, typer.Option(help="Restore a state, or learn again from it.")] = None,
     exclude: Annotated[list[str] | None, typer.Option(metavar="FROM..TO", help=f"Leave out: {FORMS}.")] = None,
     freeze: Annotated[bool, typer.Option("--freeze", help="Have the champion stand still meanwhile.")] = False,
     accept_gap: Annotated[bool, typer.Option("--accept-gap", help="Go on without what nothing holds.")] = False,
@@ -140,17 +139,18 @@ def rollback(
     as_json: JsonOption = False,
 ) -> None:
     """Go back to an earlier state, or learn again without what is excluded."""
-    request = RollbackRequest(to, at, mode, exclude or (), freeze, accept_gap, reason)
+    request = rollback_request.RollbackRequest(to, at, mode, exclude or (), freeze, accept_gap, reason)
     with opened(config) as app_:
         if fault := request.fault(_spelled):
             raise typer.BadParameter(fault)
         if dry_run:
-            show(preview(app_.services, name, request), as_json=as_json)
+            show(rollback_request.preview(app_.services, name, request), as_json=as_json)
         elif request.replays:
-            roll_back(app_, name, request)
+            replaying.roll_back(app_, name, request)
         else:
-            told, wait_s = arguments(app_.services, name, request), math.inf if wait else WAIT_S
-            say(app_.act(name, CommandKind.ROLLBACK, told, actor=actor(), wait_s=wait_s))
+            told = rollback_request.arguments(app_.services, name, request)
+            wait_s = math.inf if wait else WAIT_S
+            say(app_.act(name, registry.CommandKind.ROLLBACK, told, actor=actor(), wait_s=wait_s))
 
 
 def _spelled(field: str) -> str:
@@ -168,7 +168,7 @@ def replay(
 ) -> None:
     """Ask how another specification would have done on the same history; nothing is changed."""
     with opened(config) as app_:
-        ask_what_if(app_, name, spec, (begin, end), as_json=as_json)
+        replaying.ask_what_if(app_, name, spec, (begin, end), as_json=as_json)
 
 
 @app.command()
@@ -187,18 +187,20 @@ def delete(
         say(f"{name} is deleted")
 
 
-def _act(config: Path | None, name: str, kind: CommandKind, arguments: dict[str, Any]) -> None:
+def _act(config: Path | None, name: str, kind: "registry.CommandKind", arguments: dict[str, Any]) -> None:
     with opened(config) as app_:
         say(app_.act(name, kind, arguments, actor=actor()))
 
 
-def _tell(*, versions: Sequence[Version], audit: Sequence[AuditEntry], aliases: Mapping[str, int]) -> None:
+def _tell(
+    *, versions: Sequence["registry.Version"], audit: Sequence["registry.AuditEntry"], aliases: Mapping[str, int]
+) -> None:
     rows = [_row(version, aliases) for version in versions]
     show(rows, as_json=False, columns=("number", "alias", "kind", "parent", "created_at", "created_by", "reason"))
     show(audit, as_json=False, columns=("at", "actor", "action", "from_version", "to_version", "reason"))
 
 
-def _draw(found: MetricHistory, instead: Path | None) -> None:
+def _draw(found: "metric_history.MetricHistory", instead: Path | None) -> None:
     """In the terminal, unless a picture alone was asked for."""
     if instead is not None:
         out.print(f"the curve is in {instead}", markup=False)
@@ -207,7 +209,7 @@ def _draw(found: MetricHistory, instead: Path | None) -> None:
         out.print(curve.chart(found, metric, width=out.width))
 
 
-def _row(version: Version, aliases: Mapping[str, int]) -> dict[str, Any]:
+def _row(version: "registry.Version", aliases: Mapping[str, int]) -> dict[str, Any]:
     names = ", ".join(alias for alias, number in aliases.items() if number == version.number)
     fields = ("number", "kind", "parent", "created_at", "created_by", "reason")
     return {**{field: getattr(version, field) for field in fields}, "alias": names}

@@ -8,9 +8,12 @@ import typer
 import yaml
 
 from service.cli.context import ConfigOption, Exit, JsonOption, actor, opened, reported, say, show
-from service.config import load
 from service.errors import RefusedError
-from service.storage import upgrade as revisions
+from service.lazy import lazy_imports
+
+with lazy_imports():
+    from service import config as configuration
+    from service.storage import upgrade as revisions
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -19,7 +22,7 @@ app = typer.Typer(no_args_is_help=True)
 def upgrade(config: ConfigOption = None) -> None:
     """Bring the registry's tables to this program's revision."""
     with reported():
-        url = load(config).storage.url
+        url = configuration.load(config).storage.url
         revisions.upgrade(url)
         say(f"the registry is at revision {revisions.current(url)}")
 
@@ -32,7 +35,7 @@ def downgrade(
 ) -> None:
     """Bring the registry's tables back to an earlier revision; what only the later one holds is lost."""
     with reported():
-        url = load(config).storage.url
+        url = configuration.load(config).storage.url
         if not yes:
             typer.confirm(f"Bring the tables back to {revision}, and lose what only later ones hold?", abort=True)
         revisions.downgrade(url, revision)

@@ -7,15 +7,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import structlog
-import typer
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from service.bootstrap import App, open_app, spec_of
-from service.cli.context import ConfigOption, actor, out, reported, set_up_logging, show
+from service.cli.context import actor, out, reported, set_up_logging, show
 from service.cli.signals import stopping
 from service.config import Settings, load
 from service.domain.exclusion import shown
@@ -38,10 +37,7 @@ LINE_EVERY_S = 5.0
 WATCH_S = 0.5
 
 
-def replay_role(
-    config: ConfigOption = None,
-    until_done: Annotated[bool, typer.Option(help="Finish what has been begun, then exit.")] = False,
-) -> None:
+def replay_role(config: Path | None, *, until_done: bool) -> None:
     """Finish rollbacks in replay mode whose process is gone."""
     with reported():
         settings = load(config)

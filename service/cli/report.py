@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markdown import Markdown
 
-from service.bootstrap import App
-from service.cli.context import ConfigOption, JsonOption, opened, out, say
-from service.domain.report import ReportFormat
+from service.cli.context import ConfigOption, JsonOption, out, reading, say
 from service.errors import ConfigurationError, NotFoundError
+from service.lazy import lazy_imports
+
+with lazy_imports():
+    from service import bootstrap
+    from service.cli import terminal
+    from service.domain import report as reports
 
 
 def report(
@@ -23,19 +26,19 @@ def report(
     as_json: JsonOption = False,
 ) -> None:
     """How a version was trained, how well it did beside the champion, and what was decided."""
-    with opened(config) as app_:
+    with reading(config) as app_:
         number = _newest(app_, name) if version is None else version
         if html is not None:
-            _write(app_.registry.reports.get(name, number, ReportFormat.HTML).text, html)
+            _write(app_.registry.reports.get(name, number, reports.ReportFormat.HTML).text, html)
             say(f"the report of version {number} of {name} is in {html}")
         if as_json:
-            kept = app_.registry.reports.get(name, number, ReportFormat.JSON).text
+            kept = app_.registry.reports.get(name, number, reports.ReportFormat.JSON).text
             sys.stdout.write(json.dumps(json.loads(kept), indent=2) + "\n")
         elif markdown or html is None:
-            _print(app_.registry.reports.get(name, number, ReportFormat.MARKDOWN).text, raw=markdown)
+            _print(app_.registry.reports.get(name, number, reports.ReportFormat.MARKDOWN).text, raw=markdown)
 
 
-def _newest(app_: App, name: str) -> int:
+def _newest(app_: "bootstrap.App", name: str) -> int:
     known = app_.registry.reports.list(app_.registry.models.get(name).name)
     if not known:
         msg = f"found no report of {name}, expected a version that was trained; see `headrace model history {name}`"
@@ -55,4 +58,4 @@ def _print(text: str, *, raw: bool) -> None:
     if raw or not out.is_terminal:
         sys.stdout.write(text)
     else:
-        out.print(Markdown(text))
+        terminal.print_markdown(text)

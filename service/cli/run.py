@@ -5,14 +5,14 @@ import secrets
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Annotated
+from pathlib import Path
 
 import structlog
 import typer
 from prometheus_client import CollectorRegistry, ProcessCollector
 
 from service.cli.archive import archiver_child
-from service.cli.context import ConfigOption, Exit, reported, set_up_logging
+from service.cli.context import Exit, reported, set_up_logging
 from service.cli.patience import Start
 from service.cli.replaying import replay_here
 from service.cli.serve import server_child
@@ -32,21 +32,13 @@ ROLES = ("learner", "replayer", "archiver", "trainer")
 """Each has a mark of its own: a role takes over at once from the one before it, and never from another that lives."""
 
 
-def learn(
-    models: Annotated[list[str] | None, typer.Argument(help="Which models; all of the file if none.")] = None,
-    config: ConfigOption = None,
-    until_end: Annotated[bool, typer.Option(help="Drain what is in the stream now, then exit.")] = False,
-    accept_gap: Annotated[bool, typer.Option(help="Go on where retention has deleted what comes next.")] = False,
-    fresh: Annotated[bool, typer.Option(help="Forget the models and begin anew.")] = False,
-    wait_for_lease: Annotated[bool, typer.Option(help="Stand by until another writer is gone.")] = False,
-) -> None:
+def learn(config: Path | None, models: list[str], options: LearnOptions) -> None:
     """Learn from the stream until stopped."""
-    options = LearnOptions(until_end=until_end, accept_gap=accept_gap, fresh=fresh, wait_for_lease=wait_for_lease)
     with reported():
-        learn_here(load(config), models or [], options, nonce=secrets.token_hex(6))
+        learn_here(load(config), models, options, nonce=secrets.token_hex(6))
 
 
-def run(config: ConfigOption = None) -> None:
+def run(config: Path | None) -> None:
     """Run every role under one supervisor."""
     with reported():
         file = find(config).resolve()

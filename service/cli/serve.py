@@ -12,7 +12,7 @@ from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any
+from typing import Any
 
 import structlog
 import typer
@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from service.bootstrap.inquiries import desk
 from service.bootstrap.server import access_log, asgi, follower, intake, load, routes
-from service.cli.context import ConfigOption, Exit, reported, set_up_logging
+from service.cli.context import Exit, reported, set_up_logging
 from service.cli.patience import Start
 from service.cli.signals import stopping
 from service.cli.supervise import Supervisor
@@ -46,15 +46,9 @@ COLLECTING = (20_000, 20, 20)
 """A request leaves no cycles behind; Python's own 700 would look for some every few of them."""
 
 
-def serve(
-    config: ConfigOption = None,
-    host: Annotated[str | None, typer.Option(help="Where to listen; server.host if none.")] = None,
-    port: Annotated[int | None, typer.Option(help="The port; 0 chooses a free one.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="How many processes share the port.")] = None,
-) -> None:
+def serve(config: Path | None, given: Mapping[str, object]) -> None:
     """Answer predictions over HTTP, following every checkpoint, until stopped."""
     with reported():
-        given = {"host": host, "port": port, "workers": workers}
         file = find(config).resolve()
         settings = load_settings(file)
         serve_here(settings.model_copy(update={"server": _changed(settings.server, given)}), file)

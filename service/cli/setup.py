@@ -7,14 +7,15 @@ from typing import Annotated, Any
 
 import typer
 
-from service.bootstrap import open_app, rehearse
-from service.bootstrap.streams import open_source
-from service.bootstrap.wiring import environment
 from service.cli.context import ConfigOption, Exit, JsonOption, reported, say, show
-from service.config import Settings, load, place
 from service.errors import ConfigurationError, HeadraceError
-from service.storage import upgrade
-from service.storage.signing import create_key, load_key
+from service.lazy import lazy_imports
+
+with lazy_imports():
+    from service import bootstrap
+    from service import config as configuration
+    from service.bootstrap import streams, wiring
+    from service.storage import signing, upgrade
 
 EXAMPLE = """\
 storage:
@@ -35,15 +36,15 @@ def init(
     keep: Annotated[bool, typer.Option(help="Keep a configuration that is there.")] = False,
 ) -> None:
     """Write a configuration, make the key, and set up the registry."""
-    path = place(config)
+    path = configuration.place(config)
     with reported():
         if path.exists() and not keep:
             msg = f"found {path} already; use --keep to make only what is missing"
             raise ConfigurationError(msg)
         if not path.exists():
             path.write_text(EXAMPLE, encoding="utf-8")
-        settings = load(path)
-        create_key(settings.storage.key_file)
+        settings = configuration.load(path)
+        signing.create_key(settings.storage.key_file)
         upgrade.upgrade(settings.storage.url)
         say(f"ready: {path}; next, `headrace stream publish phishing river:Phishing` and `headrace run`")
 
@@ -51,8 +52,8 @@ def init(
 def check(config: ConfigOption = None) -> None:
     """Say what is wrong with the configuration, with line and key."""
     with reported():
-        settings = load(config, candidates=True)
-        rehearse(settings)
+        settings = configuration.load(config, candidates=True)
+        bootstrap.rehearse(settings)
         names = ", ".join(model.name for model in settings.models) or "none"
         say(f"good: models {names}")
 
@@ -60,15 +61,15 @@ def check(config: ConfigOption = None) -> None:
 def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Try everything a learner needs, and say what is missing."""
     with reported():
-        settings = load(config)
+        settings = configuration.load(config)
     findings = [_tried(name, partial(act, settings)) for name, act in _checks(settings).items()]
     show(findings, as_json=as_json, columns=("check", "result", "detail"))
     if any(finding["result"] == "bad" for finding in findings):
         raise typer.Exit(Exit.FAILED)
 
 
-def _checks(settings: Settings) -> dict[str, Callable[[Settings], str]]:
-    checks: dict[str, Callable[[Settings], str]] = {
+def _checks(settings: "configuration.Settings") -> "dict[str, Callable[[configuration.Settings], str]]":
+    checks: dict[str, Callable[[configuration.Settings], str]] = {
         "key": _key,
         "registry": _registry,
         "disk": _disk,
@@ -88,17 +89,17 @@ def _tried(name: str, act: Callable[[], str]) -> dict[str, Any]:
         return {"check": name, "result": "bad", "detail": str(error)}
 
 
-def _key(settings: Settings) -> str:
-    load_key(settings.storage.key_file)
+def _key(settings: "configuration.Settings") -> str:
+    signing.load_key(settings.storage.key_file)
     return str(settings.storage.key_file)
 
 
-def _registry(settings: Settings) -> str:
+def _registry(settings: "configuration.Settings") -> str:
     upgrade.require_current(settings.storage.url)
     return f"revision {upgrade.current(settings.storage.url)}"
 
 
-def _disk(settings: Settings) -> str:
+def _disk(settings: "configuration.Settings") -> str:
     free = shutil.disk_usage(settings.storage.key_file.parent).free
     if free < 10**9:
         msg = f"found {free / 1e6:.0f} MB free, expected at least 1 GB"
@@ -106,16 +107,16 @@ def _disk(settings: Settings) -> str:
     return f"{free / 1e9:.0f} GB free"
 
 
-def _archive(settings: Settings) -> str:
+def _archive(settings: "configuration.Settings") -> str:
     upgrade.require_current(settings.storage.url)
-    with open_app(settings) as app:
+    with bootstrap.open_app(settings) as app:
         behind = app.archive_behind()
     told = [f"{at.topic}[{at.partition}] {count} offsets behind" for at, count in sorted(behind.items())]
     return ", ".join(["writable", *told])
 
 
-def _topic(settings: Settings, topic: str) -> str:
-    source = open_source(settings, "doctor")
+def _topic(settings: "configuration.Settings", topic: str) -> str:
+    source = streams.open_source(settings, "doctor")
     try:
         bounds = source.bounds([topic])
     finally:
@@ -123,12 +124,12 @@ def _topic(settings: Settings, topic: str) -> str:
     return ", ".join(f"{at.topic}[{at.partition}] {found.start}..{found.end}" for at, found in bounds.items())
 
 
-def _model(settings: Settings, name: str) -> str:
-    with open_app(settings) as app:
+def _model(settings: "configuration.Settings", name: str) -> str:
+    with bootstrap.open_app(settings) as app:
         if name not in {model.name for model in app.registry.models.list()}:
             return "not registered yet; `headrace learn` registers it"
         version = app.registry.history.versions(name)[-1]
-        here = environment()
+        here = wiring.environment()
         differ = [
             f"{key} {version.environment.get(key)} -> {here[key]}"
             for key in here

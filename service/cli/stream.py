@@ -8,20 +8,20 @@ from contextlib import closing
 from typing import Annotated
 
 import typer
-from rich.progress import Progress
 
-from service.bootstrap import spec_of
-from service.bootstrap.streams import open_sink, open_source
 from service.cli.context import ConfigOption, configured, say
-from service.domain.events import Records, TopicPartition
-from service.domain.position import Position
-from service.domain.specification import FieldsSpec, ModelSpec
 from service.errors import ConfigurationError, RefusedError
-from service.ports import Decoder
-from service.stream.decoders import make_decoder
-from service.stream.labels import label_layout
-from service.stream.publish import publish as publish_events
-from service.stream.publish import read_events, repeated
+from service.lazy import lazy_imports
+
+with lazy_imports():
+    from service import bootstrap, ports
+    from service.bootstrap import streams
+    from service.cli import terminal
+    from service.domain import events as records
+    from service.domain import position, specification
+    from service.stream import decoders
+    from service.stream import labels as layouts
+    from service.stream import publish as publishing
 
 app = typer.Typer(no_args_is_help=True)
 Model = Annotated[str, typer.Argument(help="The model's name.")]
@@ -44,19 +44,19 @@ def publish(
 ) -> None:
     """Append events to the model's topic."""
     with configured(config) as settings:
-        spec = spec_of(settings, model)
+        spec = bootstrap.spec_of(settings, model)
         topic, fields = _topic(spec, labels=labels), _layout(spec, labels=labels)
-        events = read_events(source, fields=fields)
+        events = publishing.read_events(source, fields=fields)
         if check:
-            events = _valid(make_decoder(spec), list(events), topic=topic)
-        sink = open_sink(settings)
+            events = _valid(decoders.make_decoder(spec), list(events), topic=topic)
+        sink = streams.open_sink(settings)
         sink.create(topic, partitions=partitions)
-        with Progress(disable=not sys.stderr.isatty()) as progress:
+        with terminal.counting() as progress:
             task = progress.add_task(f"to {topic}", total=None)
-            count = publish_events(
+            count = publishing.publish(
                 sink,
                 topic,
-                repeated(events, repeat, id_path=(fields and fields.id) or "id"),
+                publishing.repeated(events, repeat, id_path=(fields and fields.id) or "id"),
                 rate=rate,
                 on_progress=lambda sent: progress.update(task, completed=sent),
             )
@@ -74,10 +74,10 @@ def tail(
 ) -> None:
     """The newest events of the model's topic, as they are."""
     with configured(config) as settings:
-        spec = spec_of(settings, model)
-        with closing(open_source(settings, f"{model}-tail")) as reader:
+        spec = bootstrap.spec_of(settings, model)
+        with closing(streams.open_source(settings, f"{model}-tail")) as reader:
             bounds = reader.bounds([spec.events])
-            reader.assign(Position({at: max(found.end - count, found.start) for at, found in bounds.items()}))
+            reader.assign(position.Position({at: max(found.end - count, found.start) for at, found in bounds.items()}))
             behind = {at for at, found in bounds.items() if count and found.end > found.start}
             while behind or follow:
                 for run in reader.poll(timeout_s=1.0, limit=500):
@@ -86,7 +86,7 @@ def tail(
                         behind.discard(run.at)
 
 
-def _print(run: Records, *, as_json: bool) -> None:
+def _print(run: "records.Records", *, as_json: bool) -> None:
     """A line a record, at once, whoever reads it."""
     for offset, ts, raw in zip(run.offsets, run.timestamps, run.values, strict=True):
         value, partition = raw.decode(errors="backslashreplace"), run.at.partition
@@ -97,7 +97,7 @@ def _print(run: Records, *, as_json: bool) -> None:
     sys.stdout.flush()
 
 
-def _topic(spec: ModelSpec, *, labels: bool) -> str:
+def _topic(spec: "specification.ModelSpec", *, labels: bool) -> str:
     if not labels:
         return spec.events
     if spec.labels is None:
@@ -106,18 +106,20 @@ def _topic(spec: ModelSpec, *, labels: bool) -> str:
     return spec.labels
 
 
-def _layout(spec: ModelSpec, *, labels: bool) -> FieldsSpec | None:
+def _layout(spec: "specification.ModelSpec", *, labels: bool) -> "specification.FieldsSpec | None":
     """Of a file's rows: labels lie flat, since features are what makes an event."""
     if not labels:
         return spec.fields
-    layout = label_layout(spec.fields, spec.label_fields)
-    return FieldsSpec() if layout is None else FieldsSpec(**layout.model_dump())
+    layout = layouts.label_layout(spec.fields, spec.label_fields)
+    return specification.FieldsSpec() if layout is None else specification.FieldsSpec(**layout.model_dump())
 
 
-def _valid(decoder: Decoder, values: list[bytes], *, topic: str) -> Iterator[bytes]:
+def _valid(decoder: "ports.Decoder", values: list[bytes], *, topic: str) -> Iterator[bytes]:
     """The events or labels, if a learner would accept their form."""
     now = time.time_ns() // 1_000_000
-    run = Records(TopicPartition(topic, 0), range(len(values)), [now] * len(values), values, len(values))
+    run = records.Records(
+        records.TopicPartition(topic, 0), range(len(values)), [now] * len(values), values, len(values)
+    )
     refusals = decoder.decode(run).refusals
     if refusals:
         first = refusals[0]

@@ -4,22 +4,20 @@ import sys
 from typing import Annotated, Any
 
 import typer
-from pydantic import TypeAdapter, ValidationError
 
-from service.cli.context import ConfigOption, JsonOption, actor, err, opened, say, show
+from service.cli.context import ConfigOption, JsonOption, actor, err, reading, say, show
 from service.domain.access import AccessRole, Grant
-from service.domain.written import Duration
+from service.lazy import lazy_imports
+
+with lazy_imports():
+    from service.cli import lifetime
 
 app = typer.Typer(no_args_is_help=True)
 COLUMNS = ("id", "name", "role", "models", "begins_with", "created_at", "expires_at", "used_at", "revoked_at")
 
 
 def _lifetime(text: str) -> float:
-    try:
-        return float(TypeAdapter(Duration).validate_python(text))
-    except ValidationError as error:
-        msg = f"found {text!r}, expected a time such as 30d or 12h"
-        raise typer.BadParameter(msg) from error
+    return lifetime.seconds(text)
 
 
 @app.command()
@@ -35,7 +33,7 @@ def create(
 ) -> None:
     """Make a token and print it; it cannot be shown again."""
     scope = None if models is None else frozenset(one.strip() for one in models.split(",") if one.strip())
-    with opened(config) as app_:
+    with reading(config) as app_:
         found, text = app_.create_token(Grant(name, role, scope, expires), actor=actor())
         if as_json:
             show({**found.to_json(), "token": text}, as_json=True)
@@ -52,7 +50,7 @@ def list_(
     as_json: JsonOption = False,
 ) -> None:
     """Tokens, without their secrets."""
-    with opened(config) as app_:
+    with reading(config) as app_:
         rows = [_row(one.to_json(), as_json=as_json) for one in app_.registry.tokens.list(revoked=every)]
         show(rows, as_json=as_json, columns=COLUMNS)
 
@@ -64,7 +62,7 @@ def revoke(
     reason: Annotated[str, typer.Option(help="Why, for the audit.")] = "",
 ) -> None:
     """Have a token be good no more; servers know it within seconds."""
-    with opened(config) as app_:
+    with reading(config) as app_:
         found = app_.registry.tokens.revoke(which, actor=actor(), reason=reason)
         say(f"token {found.id}, {found.name}, is revoked")
 

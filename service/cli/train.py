@@ -5,7 +5,6 @@ import secrets
 import threading
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
 
 import structlog
 import typer
@@ -13,7 +12,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 
 from service.bootstrap.training import trainer_loop
 from service.cli.answering import answering
-from service.cli.context import ConfigOption, Exit, reported, set_up_logging
+from service.cli.context import Exit, reported, set_up_logging
 from service.cli.patience import Start
 from service.cli.signals import stopping
 from service.config import Settings, find, load
@@ -22,10 +21,7 @@ from service.metrics import PrometheusTelemetry
 _log = structlog.get_logger(__name__)
 
 
-def train(
-    config: ConfigOption = None,
-    wait_for_lease: Annotated[bool, typer.Option(help="Stand by until another trainer is gone.")] = False,
-) -> None:
+def train(config: Path | None, *, wait_for_lease: bool) -> None:
     """Decide when models are trained anew, and run training jobs, until stopped."""
     with reported():
         file = find(config).resolve()

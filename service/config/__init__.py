@@ -11,7 +11,6 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from service.config.expressions import expressions, require_candidates_of
 from service.config.sections import (
     Archive,
     Learner,
@@ -26,6 +25,10 @@ from service.config.sections import (
 from service.domain.served import one_sided
 from service.domain.specification import ModelSpec
 from service.errors import ConfigurationError, SpecificationError
+from service.lazy import lazy_imports
+
+with lazy_imports():
+    from service.config import expressions as specified
 
 PREFIX = "HEADRACE_"
 RESERVED = {"HEADRACE_CONFIG", "HEADRACE_FAILPOINT"}
@@ -93,10 +96,12 @@ def find(path: Path | None) -> Path:
     return found
 
 
-def load(path: Path | None = None, *, candidates: bool = False) -> Settings:
-    """The settings; ConfigurationError lists every problem with file and line.
+def load(path: Path | None = None, *, candidates: bool = False, build: bool = True) -> Settings:
+    """Return the settings; ConfigurationError lists every problem with file and line.
 
-    With `candidates` all that retraining may try is built too, for which it imports what they need.
+    With `candidates` all that retraining may try is built too, for which it imports what they need. Without `build`
+    estimators, metrics and monitors are left alone: a command that reads rows of the registry has no use for them, and
+    river takes a second to import.
     """
     file = find(path)
     text = file.read_text(encoding="utf-8")
@@ -114,7 +119,8 @@ def load(path: Path | None = None, *, candidates: bool = False) -> Settings:
         settings = Settings.model_validate({**data, "failpoint": os.environ.get("HEADRACE_FAILPOINT")})
     except ValidationError as error:
         raise ConfigurationError("\n".join(_sentence(file, node, one) for one in error.errors())) from error
-    _check_expressions(file, node, settings, candidates=candidates)
+    if build:
+        _check_expressions(file, node, settings, candidates=candidates)
     return _anchored(settings, file.parent)
 
 
@@ -190,9 +196,11 @@ def _placed(address: str, folder: Path) -> str:
 def _check_expressions(file: Path, node: Any, settings: Settings, *, candidates: bool) -> None:
     problems: dict[tuple[int, str], int] = {}
     for index, model in enumerate(settings.models):
-        found = expressions(model, path=f"models[{index}].estimator")
+        found = specified.expressions(model, path=f"models[{index}].estimator")
         if candidates:
-            found["retrain.candidates"] = partial(require_candidates_of, model, path=f"models[{index}].retrain")
+            found["retrain.candidates"] = partial(
+                specified.require_candidates_of, model, path=f"models[{index}].retrain"
+            )
         for key, build in found.items():
             try:
                 build()

@@ -2,21 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 from service.domain.registry import Json
+from service.domain.rollback_mode import RollbackMode
 from service.operations.choose import chosen
 from service.operations.exclude import excluded
 from service.operations.plan_replay import Outlook, Wish, outlook, summary
 from service.operations.services import Services
-
-
-class Mode(StrEnum):
-    """How a rollback goes back."""
-
-    RESTORE = "restore"
-    REPLAY = "replay"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +18,7 @@ class RollbackRequest:
 
     to: str | None = None
     at: str | None = None
-    mode: Mode | None = None
+    mode: RollbackMode | None = None
     exclude: Sequence[str] = ()
     freeze: bool = False
     accept_gap: bool = False
@@ -34,7 +27,7 @@ class RollbackRequest:
     @property
     def replays(self) -> bool:
         """Return whether it is learned again, which is meant where something is left out and no mode is named."""
-        return (self.mode or (Mode.REPLAY if self.exclude else Mode.RESTORE)) is Mode.REPLAY
+        return (self.mode or (RollbackMode.REPLAY if self.exclude else RollbackMode.RESTORE)) is RollbackMode.REPLAY
 
     def fault(self, option: Callable[[str], str]) -> str | None:
         """Return what does not fit together, or None; `option` spells a field as its user has written it."""

@@ -2,28 +2,26 @@
 
 import time
 from collections.abc import Sequence
-from contextlib import closing, suppress
 
-import psycopg
 from sqlalchemy import Connection, func, select
 
 from service.domain.position import Position
 from service.domain.registry import CheckpointId, LineageId, ModelName, VersionNumber
 from service.domain.standing import Standing
-from service.errors import UnavailableError
+from service.lazy import lazy_imports
 from service.storage.database import Database
 from service.storage.tables import checkpoints, journals, lineages, models
 
-CHANNEL = "headrace_states"
+with lazy_imports():
+    from service.storage import listening
+
 POLL_S = 0.05
-_QUIET_S = 5.0
-"""How long a listener believes in silence."""
 
 
 def announce(connection: Connection) -> None:
     """Tell those who listen, when this transaction is committed; SQLite's readers look for themselves."""
     if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql(f"NOTIFY {CHANNEL}")
+        connection.exec_driver_sql(f"NOTIFY {listening.CHANNEL}")
 
 
 class SqlStandings:
@@ -73,11 +71,11 @@ class SqlStandings:
             found: int | None = connection.execute(statement).scalar()
         return found
 
-    def watch(self) -> "Polling | Listening":
+    def watch(self) -> "Polling | listening.Listening":
         """A watch of its own, for one thread."""
         if self._database.is_sqlite:
             return Polling(self._database)
-        return Listening(self._database)
+        return listening.Listening(self._database)
 
 
 class Polling:
@@ -112,41 +110,3 @@ class Polling:
                 self._connection = self._database.engine.connect()
             found = self._connection.exec_driver_sql("PRAGMA data_version").scalar_one()
         return int(found)
-
-
-class Listening:
-    """Implements `ports.Watch` over PostgreSQL's notifications, and does as if there were one now and then."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._connection: psycopg.Connection[tuple[object, ...]] | None = None
-        self._told = 0.0
-
-    def wait(self, *, timeout_s: float) -> bool:
-        """Until told, or where nobody has told anything for long; UnavailableError where nobody can."""
-        try:
-            if self._connection is None:
-                self._connection = self._opened()
-                self._told = time.monotonic()
-                return True
-            heard = list(self._connection.notifies(timeout=timeout_s, stop_after=1))
-        except psycopg.Error as error:
-            self.close()
-            msg = "found the registry's notifications cut off; check it with `headrace doctor`"
-            raise UnavailableError(msg) from error
-        if heard or time.monotonic() - self._told > _QUIET_S:
-            self._told = time.monotonic()
-            return True
-        return False
-
-    def close(self) -> None:
-        """Listen no more."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            with suppress(psycopg.Error), closing(connection):
-                pass
-
-    def _opened(self) -> "psycopg.Connection[tuple[object, ...]]":
-        connection = psycopg.connect(self._database.address, autocommit=True, connect_timeout=5)
-        connection.execute(f"LISTEN {CHANNEL}")
-        return connection

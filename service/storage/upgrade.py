@@ -1,30 +1,32 @@
-"""Bringing a registry's tables to the revision that this program expects."""
+"""Bringing a registry's tables to the revision that this program expects.
 
-from collections.abc import Callable
+Alembic takes as long to import as the rest of the registry does, so what every command asks, which revision is there
+and which is expected, is read without it.
+"""
+
+import re
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from alembic.util import CommandError
+from sqlalchemy import inspect, text
 
-from service.errors import NotFoundError, RefusedError
+from service.errors import RefusedError
+from service.lazy import lazy_imports
 from service.storage.database import Database
+
+with lazy_imports():
+    from service.storage import migrate
+
+_REVISION = re.compile(r"""^(down_revision|revision)\b[^=\n]*=\s*["'](\w+)["']""", re.MULTILINE)
 
 
 def upgrade(url: str, revision: str = "head") -> None:
     """Up to the revision; nothing happens where it is there already."""
-    _with_connection(url, lambda config: command.upgrade(config, revision))
+    migrate.up(url, migrations(), revision)
 
 
 def downgrade(url: str, revision: str) -> None:
     """Down to the revision, or to `base`; NotFoundError for one that there is not."""
-    try:
-        _with_connection(url, lambda config: command.downgrade(config, revision))
-    except CommandError as error:
-        msg = f"found no revision {revision!r} below {current(url)}, expected an earlier one or base: {error}"
-        raise NotFoundError(msg) from error
+    migrate.down(url, migrations(), revision, now=current(url))
 
 
 def current(url: str) -> str | None:
@@ -32,19 +34,24 @@ def current(url: str) -> str | None:
     database = Database(url)
     try:
         with database.reading() as connection:
-            found: str | None = MigrationContext.configure(connection).get_current_revision()
+            if not inspect(connection).has_table("alembic_version"):
+                return None
+            found: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
     finally:
         database.close()
     return found
 
 
 def expected() -> str:
-    """The newest revision this program knows."""
-    head = ScriptDirectory(str(migrations())).get_current_head()
-    if head is None:
-        msg = f"found no migrations in {migrations()}"
+    """Return the newest revision this program knows: the one that no migration names as the one before it."""
+    texts = [path.read_text(encoding="utf-8") for path in sorted((migrations() / "versions").glob("*.py"))]
+    named: list[dict[str, str]] = [dict(_REVISION.findall(one)) for one in texts]
+    before = {one.get("down_revision") for one in named}
+    heads = [one["revision"] for one in named if one["revision"] not in before]
+    if len(heads) != 1:
+        msg = f"found {len(heads)} newest migrations in {migrations()}, expected one"
         raise RefusedError(msg)
-    return head
+    return heads[0]
 
 
 def require_current(url: str) -> None:
@@ -64,15 +71,3 @@ def migrations() -> Path:
     package = Path(__file__).parents[1]
     inside = package / "_migrations"
     return inside if inside.exists() else package.parent / "migrations"
-
-
-def _with_connection(url: str, act: Callable[[Config], None]) -> None:
-    database = Database(url)
-    config = Config()
-    config.set_main_option("script_location", str(migrations()))
-    try:
-        with database.writing() as connection:
-            config.attributes["connection"] = connection
-            act(config)
-    finally:
-        database.close()

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from service.domain.access import AccessRole
 from service.domain.exclusion import FORMS
 from service.domain.registry import CommandKind, Origin
+from service.domain.rollback_mode import RollbackMode
 from service.operations import rollback_request
 from service.operations.begin_replay import begun
 from service.operations.describe import replay_row
@@ -47,7 +48,7 @@ class RollbackRequest(Why):
     @property
     def request(self) -> rollback_request.RollbackRequest:
         """Return what the command line would ask for in the same words."""
-        mode = None if self.mode is None else rollback_request.Mode(self.mode)
+        mode = None if self.mode is None else RollbackMode(self.mode)
         rest = (self.exclude, self.freeze, self.accept_gap, self.reason)
         return rollback_request.RollbackRequest(self.to, self.at, mode, *rest)
 

@@ -1,0 +1,45 @@
+"""How far something is that takes long: a bar on a terminal, elsewhere a line now and then."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+from rich.progress import Progress as Bar
+
+from service.cli.context import err, out
+from service.operations.drift import Tell
+
+LINE_EVERY_S = 5.0
+
+
+@contextmanager
+def shown() -> Iterator[Tell]:
+    """Yield what is to be told of progress; lines go where they do not stand in the answer's way."""
+    if not out.is_terminal:
+        yield _Lines()
+        return
+    with Bar(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=out, transient=True) as bar:
+        tasks: dict[str, Any] = {}
+
+        def tell(what: str, events: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(what, total=total)
+            bar.advance(tasks[what], events)
+
+        yield tell
+
+
+class _Lines:
+    """Says how far it is, not too often."""
+
+    def __init__(self) -> None:
+        self._said = time.monotonic()
+        self._done: dict[str, int] = {}
+
+    def __call__(self, what: str, events: int, total: int) -> None:
+        self._done[what] = self._done.get(what, 0) + events
+        if time.monotonic() - self._said >= LINE_EVERY_S:
+            self._said = time.monotonic()
+            err.print(f"{what}: {self._done[what]:,} of {total:,} events", markup=False, highlight=False)

@@ -1,0 +1,90 @@
+"""The commands that start a role: what they are called and what they take.
+
+A role loads all that waits before it begins, so that it neither stops for an import later nor has each of the
+processes that it forks import the same.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from service.cli.context import ConfigOption
+from service.lazy import lazy_imports, load_all
+
+with lazy_imports():
+    from service.cli import archive as archiver
+    from service.cli import demo as demonstration
+    from service.cli import replaying
+    from service.cli import run as daemon
+    from service.cli import serve as server
+    from service.cli import train as trainer
+    from service.operations import host as learner
+
+
+def learn(
+    models: Annotated[list[str] | None, typer.Argument(help="Which models; all of the file if none.")] = None,
+    config: ConfigOption = None,
+    until_end: Annotated[bool, typer.Option(help="Drain what is in the stream now, then exit.")] = False,
+    accept_gap: Annotated[bool, typer.Option(help="Go on where retention has deleted what comes next.")] = False,
+    fresh: Annotated[bool, typer.Option(help="Forget the models and begin anew.")] = False,
+    wait_for_lease: Annotated[bool, typer.Option(help="Stand by until another writer is gone.")] = False,
+) -> None:
+    """Learn from the stream until stopped."""
+    load_all()
+    options = learner.LearnOptions(
+        until_end=until_end, accept_gap=accept_gap, fresh=fresh, wait_for_lease=wait_for_lease
+    )
+    daemon.learn(config, models or [], options)
+
+
+def run(config: ConfigOption = None) -> None:
+    """Run every role under one supervisor."""
+    load_all()
+    daemon.run(config)
+
+
+def replay(
+    config: ConfigOption = None,
+    until_done: Annotated[bool, typer.Option(help="Finish what has been begun, then exit.")] = False,
+) -> None:
+    """Finish rollbacks in replay mode whose process is gone."""
+    load_all()
+    replaying.replay_role(config, until_done=until_done)
+
+
+def archive(
+    config: ConfigOption = None,
+    until_end: Annotated[bool, typer.Option(help="Archive what is in the stream now, then exit.")] = False,
+    wait_for_lease: Annotated[bool, typer.Option(help="Stand by until another archiver is gone.")] = False,
+) -> None:
+    """Copy every model's topics into Parquet files until stopped."""
+    load_all()
+    archiver.archive(config, until_end=until_end, wait_for_lease=wait_for_lease)
+
+
+def train(
+    config: ConfigOption = None,
+    wait_for_lease: Annotated[bool, typer.Option(help="Stand by until another trainer is gone.")] = False,
+) -> None:
+    """Decide when models are trained anew, and run training jobs, until stopped."""
+    load_all()
+    trainer.train(config, wait_for_lease=wait_for_lease)
+
+
+def serve(
+    config: ConfigOption = None,
+    host: Annotated[str | None, typer.Option(help="Where to listen; server.host if none.")] = None,
+    port: Annotated[int | None, typer.Option(help="The port; 0 chooses a free one.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="How many processes share the port.")] = None,
+) -> None:
+    """Answer predictions over HTTP, following every checkpoint, until stopped."""
+    load_all()
+    server.serve(config, {"host": host, "port": port, "workers": workers})
+
+
+def demo(
+    folder: Annotated[Path, typer.Option(help="Where configuration and state go.")] = Path("demo-output"),
+) -> None:
+    """Watch a real model survive SIGKILL, be replaced by a better one when the world changes, and be rolled back."""
+    demonstration.demo(folder)

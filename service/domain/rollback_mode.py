@@ -1,0 +1,10 @@
+"""How a rollback goes back; by itself, since the command line's options name it before anything else is loaded."""
+
+from enum import StrEnum
+
+
+class RollbackMode(StrEnum):
+    """Restore a state, or learn again from it."""
+
+    RESTORE = "restore"
+    REPLAY = "replay"
