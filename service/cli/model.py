@@ -15,7 +15,7 @@ from service.domain.rollback_mode import RollbackMode
 from service.lazy import lazy_imports
 
 with lazy_imports():
-    from service.cli import curve, replaying
+    from service.cli import curve, picture_file, replaying
     from service.domain import metric_history, registry
     from service.learning import metric_names
     from service.operations import ask, crown, describe, rollback_request
@@ -65,7 +65,7 @@ def history(
             query = metric_history.HistoryQuery(metric_names.parsed(metric or ()), window, since, until)
             found = app_.metric_history(name, query)
         if found is not None and png is not None:
-            curve.write_png(found, png)
+            picture_file.write_png(found, png)
         if as_json:
             show({**describe.past(app_.services, name), **({"curve": found} if found else {})}, as_json=True)
         elif found is not None:

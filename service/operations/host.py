@@ -28,7 +28,7 @@ from service.operations.collector import spare_the_collector
 from service.operations.enrol import begin_anew, enrol, stream_end
 from service.operations.feed import Feed, Start
 from service.operations.keep_leases import LeaseKeeper
-from service.operations.outage import Backoff
+from service.operations.outage import HAND_OVER_S, Backoff
 from service.operations.readiness import reasons
 from service.operations.recover import Recovered, recover
 from service.operations.services import Services
@@ -40,7 +40,6 @@ T = TypeVar("T")
 
 WRITERS = 4
 HANDS = 2
-HAND_OVER_S = 2.0
 LOOK_AGAIN_S = 0.5
 IDLE_S = 0.01
 

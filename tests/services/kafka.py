@@ -10,9 +10,10 @@ from base64 import urlsafe_b64encode
 from contextlib import closing
 from pathlib import Path
 
+from tests import ROOT
 from tests.services.process import Server, free_port
 
-JARS = Path(__file__).parents[2] / ".cache" / "kafka" / "libs"
+JARS = ROOT / ".cache" / "kafka" / "libs"
 
 PROPERTIES = """\
 process.roles=broker,controller
