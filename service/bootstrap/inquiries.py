@@ -1,14 +1,13 @@
 """What a server is asked that its configuration file or a process of its own must answer."""
 
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
-from service.bootstrap import children, spec_of
+from service.bootstrap import spec_of
 from service.config import Settings, load
 from service.domain.specification import ModelSpec
 from service.errors import ConfigurationError
@@ -29,10 +28,10 @@ class Desk:
         return spec_of(settings_in(self.file), model)
 
 
-def desk(settings: Settings, file: Path) -> Desk:
-    """With the limits of the server's settings."""
+def desk(settings: Settings, file: Path, *, command: Sequence[str]) -> Desk:
+    """Return it with the limits of the server's settings; `command` starts the process that answers an inquiry."""
     given = settings.server
-    terms = Terms(lambda folder: _command(file, folder), given.inquiry_timeout, given.inquiry_memory)
+    terms = Terms(lambda folder: [*command, *_arguments(file, folder)], given.inquiry_timeout, given.inquiry_memory)
     return Desk(file, Inquiries(terms))
 
 
@@ -49,6 +48,5 @@ def settings_in(file: Path) -> Settings:
         raise ConfigurationError(msg) from error
 
 
-def _command(file: Path, folder: Path) -> Sequence[str]:
-    given = ("--config", str(file), "--folder", str(folder), "--server", str(os.getpid()))
-    return [sys.executable, "-m", children.INQUIRY, *given]
+def _arguments(file: Path, folder: Path) -> Sequence[str]:
+    return ("--config", str(file), "--folder", str(folder), "--server", str(os.getpid()))

@@ -1,11 +1,13 @@
 """What a job's process does; apart from the trainer, which needs nothing of what a search takes to load."""
 
-import importlib
-
 from service.domain.jobs import Candidate, Job
+from service.lazy import lazy_imports
 from service.operations.retrain import PlainRetraining
 from service.operations.services import Services
-from service.ports import Stages, Training
+from service.ports import Stages
+
+with lazy_imports():
+    from service.operations import searched
 
 
 class Retraining:
@@ -18,5 +20,4 @@ class Retraining:
         """As the job's policy says."""
         if job.spec.window is None:
             return PlainRetraining(self._services)(job, stages)
-        searched: Training = importlib.import_module("service.operations.searched").SearchedRetraining(self._services)
-        return searched(job, stages)
+        return searched.SearchedRetraining(self._services)(job, stages)

@@ -1,14 +1,13 @@
 """The trainer's parts, from the settings."""
 
 import os
-import sys
 import threading
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from service.bootstrap import App, children
+from service.bootstrap import App
 from service.config import Settings
 from service.domain.challenging import Challenger
 from service.domain.jobs import Job, Trainer
@@ -24,17 +23,27 @@ from service.scheduling.trainer import TrainerLoop, TrainOptions
 from service.storage.holder import Holder
 
 
-def trainer_loop(app: App, file: Path, *, stop: threading.Event, nonce: str, wait_for_lease: bool) -> TrainerLoop:
-    """A trainer of every model; the processes of its jobs read `file`. `run()` returns when it is stopped."""
+@dataclass(frozen=True, slots=True)
+class TrainerProcess:
+    """This process and those that it starts: `job` and `challenger` are their commands, which read `file`."""
+
+    file: Path
+    job: Sequence[str]
+    challenger: Sequence[str]
+    nonce: str
+
+
+def trainer_loop(app: App, process: TrainerProcess, *, stop: threading.Event, wait_for_lease: bool) -> TrainerLoop:
+    """Return a trainer of every model; its `run()` returns when it is stopped."""
     settings = app.settings
     if not settings.models:
         msg = "found no models in the configuration, expected at least one under `models:`; see `headrace init`"
         raise ConfigurationError(msg)
-    services = replace(app.services, holder=str(Holder.current(nonce=nonce)))
+    services = replace(app.services, holder=str(Holder.current(nonce=process.nonce)))
     options = TrainOptions([ModelName(spec.name) for spec in settings.models], wait_for_lease)
     given = settings.trainer
     place = Workplace(
-        command=lambda job, words: _command(file, job, words),
+        command=lambda job, words: _command(process, job, words),
         named=lambda pid: str(Holder.of(pid)),
         survivor=surviving_session,
         logs=log_folder(settings),
@@ -42,7 +51,7 @@ def trainer_loop(app: App, file: Path, *, stop: threading.Event, nonce: str, wai
         places=given.jobs,
     )
     track = Track(
-        command=lambda challenger, words: _challenge(file, challenger, words),
+        command=lambda challenger, words: _challenge(process, challenger, words),
         logs=log_folder(settings),
         log_bytes=given.log_bytes,
         places=given.challengers,
@@ -80,11 +89,14 @@ def surviving_session(process: str) -> int | None:
     return holder.pid if holder is not None and holder.keeps_number() else None
 
 
-def _command(file: Path, job: Job, words: int) -> Sequence[str]:
-    given = ("--config", str(file), "--job", str(job.id), "--words", str(words), "--trainer", str(os.getpid()))
-    return [sys.executable, "-m", children.TRAINING_JOB, *given]
+def _command(process: TrainerProcess, job: Job, words: int) -> Sequence[str]:
+    return [*process.job, "--config", str(process.file), "--job", str(job.id), *_parent(words)]
 
 
-def _challenge(file: Path, challenger: Challenger, words: int) -> Sequence[str]:
-    which = ("--config", str(file), "--model", challenger.model, "--lineage", str(challenger.lineage))
-    return [sys.executable, "-m", children.CHALLENGER, *which, "--words", str(words), "--trainer", str(os.getpid())]
+def _challenge(process: TrainerProcess, challenger: Challenger, words: int) -> Sequence[str]:
+    which = ("--model", challenger.model, "--lineage", str(challenger.lineage))
+    return [*process.challenger, "--config", str(process.file), *which, *_parent(words)]
+
+
+def _parent(words: int) -> Sequence[str]:
+    return ["--words", str(words), "--trainer", str(os.getpid())]

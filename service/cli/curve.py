@@ -1,10 +1,8 @@
-"""A metric's history as a curve: in the terminal, and as a picture where matplotlib is there."""
+"""A metric's history as a curve in the terminal."""
 
-import importlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from plotille import Canvas
@@ -12,7 +10,6 @@ from rich.text import Text
 
 from service.domain.metric_history import MetricHistory
 from service.domain.registry import VersionKind
-from service.errors import ConfigurationError
 
 HEIGHT = 12
 FAR = 6
@@ -20,20 +17,6 @@ FAR = 6
 
 WIDEST = 100
 MARKS = {VersionKind.ROLLBACK: "↺", VersionKind.SNAPSHOT: "▲"}
-
-
-def write_png(history: MetricHistory, path: Path) -> None:
-    """ConfigurationError where matplotlib is not installed; loaded here, because few ask for pictures."""
-    try:
-        picture = importlib.import_module("service.cli.picture")
-    except ImportError as error:
-        msg = f"found no {error.name}, which draws pictures; install `headrace[plot]`, or look at `--plot`"
-        raise ConfigurationError(msg) from error
-    try:
-        picture.write(history, path)
-    except OSError as error:
-        msg = f"found {path} not writable: {error.strerror}; expected the name of a new file in a folder that is there"
-        raise ConfigurationError(msg) from error
 
 
 def scale(history: MetricHistory, metric: str) -> tuple[float, float]:

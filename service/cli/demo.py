@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.live import Live
 
 from service.bootstrap import App, open_app
-from service.cli import curve
+from service.cli import curve, picture_file
 from service.cli.context import reported
 from service.cli.demo_screen import MODEL, Screen, Story
 from service.cli.demo_stream import WRONG_IN_TEN, Phase, Publisher
@@ -255,7 +255,7 @@ def _conclude(app: App, console: Console, folder: Path) -> None:
     console.print()
     console.print(curve.chart(history, "Accuracy", width=console.width))
     try:
-        curve.write_png(history, folder / "accuracy.png")
+        picture_file.write_png(history, folder / "accuracy.png")
         console.print(f"\nThe same as a picture: {folder / 'accuracy.png'}")
     except ConfigurationError:
         console.print("\nWith `pip install headrace\\[plot]` it is a picture as well.")

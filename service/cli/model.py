@@ -20,7 +20,7 @@ from service.lazy import lazy_imports
 
 with lazy_imports():
     from service import bootstrap
-    from service.cli import curve, layout, model_page, model_tables, replaying
+    from service.cli import curve, layout, model_page, model_tables, picture_file, replaying
     from service.domain import metric_history, registry
     from service.learning import metric_names
     from service.operations import ask, crown, describe
@@ -79,7 +79,7 @@ def history(
             query = metric_history.HistoryQuery(metric_names.parsed(metric or ()), window, since, until)
             found = app_.metric_history(name, query)
         if found is not None and png is not None:
-            curve.write_png(found, png)
+            picture_file.write_png(found, png)
         if as_json:
             show_json({**describe.past(app_.services, name), **({"curve": found} if found else {})})
         elif found is not None:

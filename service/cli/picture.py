@@ -11,9 +11,10 @@ from matplotlib.ticker import StrMethodFormatter
 from service.cli.curve import emptied, scale
 from service.domain.metric_history import MetricHistory
 from service.domain.registry import VersionKind
+from service.operations.plots import COLOURS, FAINT, INK, QUIET
 
-INK, QUIET, FAINT = "#22303c", "#6b7785", "#e4e7eb"
-MODEL, BASELINE, ROLLBACK, EXCLUDED = "#0b7285", "#adb5bd", "#d9480f", "#ffe3e3"
+MODEL, BASELINE = COLOURS["candidate"], COLOURS["no change"]
+ROLLBACK, EXCLUDED = "#d9480f", "#ffe3e3"
 WIDTH, PANEL, HEAD = 11.0, 3.4, 0.95
 APART = 0.055
 """How far from one another labels stand at least, as a share of the width."""

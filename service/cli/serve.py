@@ -22,6 +22,7 @@ from pydantic import ValidationError
 
 from service.bootstrap.inquiries import desk
 from service.bootstrap.server import access_log, asgi, follower, intake, load, routes
+from service.cli import children
 from service.cli.context import Exit, reported, set_up_logging
 from service.cli.patience import Start
 from service.cli.signals import stopping
@@ -106,7 +107,7 @@ def _serve(settings: Settings, file: Path, listener: socket.socket, shared_metri
         log = access_log(settings)
         if log is not None:
             stack.enter_context(log.writing())
-        asked = desk(settings, file)
+        asked = desk(settings, file, command=children.INQUIRY)
         found = routes(app, following, ingest, desk=asked, telemetry=telemetry, metrics=metrics)
         answering = asgi(found, telemetry, load=limits, log=log)
         options = _options(settings.server, answering, http=connection_class(limits, telemetry))

@@ -1,6 +1,5 @@
 """Keeps the roles alive: imports once, forks a child a role, and restarts the ones that die."""
 
-import ctypes
 import os
 import signal
 import sys
@@ -13,7 +12,7 @@ import structlog
 
 from service.cli.context import Exit
 from service.cli.leaving import leave
-from service.cli.signals import stopping
+from service.cli.signals import die_with_parent, stopping
 
 _log = structlog.get_logger(__name__)
 
@@ -22,7 +21,6 @@ LONGEST_S = 5.0
 SOUND_S = 10.0
 MOST_QUICK_DEATHS = 12
 GRACE_S = 10.0
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass
@@ -115,7 +113,7 @@ class Supervisor:
 
     def _be(self, role: str, parent: int) -> None:
         """In the child: die with the parent, run the role, and leave."""
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        die_with_parent(signal.SIGTERM)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
         code = Exit.FAILED if os.getppid() != parent else {**self.roles, **self.beside}[role]()

@@ -10,7 +10,8 @@ import structlog
 import typer
 from prometheus_client import CollectorRegistry, ProcessCollector
 
-from service.bootstrap.training import trainer_loop
+from service.bootstrap.training import TrainerProcess, trainer_loop
+from service.cli import children
 from service.cli.answering import answering
 from service.cli.context import Exit, reported, set_up_logging
 from service.cli.patience import Start
@@ -42,7 +43,8 @@ def train_here(settings: Settings, file: Path, *, nonce: str, wait_for_lease: bo
         _log.info("trainer_started", pid=os.getpid(), port=port)
         app = start.opened(stack)
         if app is not None:
-            trainer = trainer_loop(app, file, stop=stop, nonce=nonce, wait_for_lease=wait_for_lease)
+            process = TrainerProcess(file, children.JOB, children.CHALLENGER, nonce)
+            trainer = trainer_loop(app, process, stop=stop, wait_for_lease=wait_for_lease)
             start.not_ready = trainer.not_ready
             trainer.run()
     _log.info("trainer_stopped")

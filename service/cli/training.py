@@ -1,7 +1,6 @@
 """The process of one training job; its trainer starts it as `python -m service.cli.training`."""
 
 import argparse
-import ctypes
 import os
 import signal
 from pathlib import Path
@@ -12,6 +11,7 @@ from service.bootstrap import open_app
 from service.bootstrap.job import Retraining
 from service.cli.context import Exit, set_up_logging
 from service.cli.leaving import leave
+from service.cli.signals import die_with_parent
 from service.config import load
 from service.domain.jobs import Failure
 from service.errors import HeadraceError, RefusedError, UnavailableError
@@ -19,7 +19,6 @@ from service.operations.job_process import carry_out
 from service.scheduling.child import last_words
 
 _log = structlog.get_logger(__name__)
-_PR_SET_PDEATHSIG = 1
 
 
 def main() -> int:
@@ -54,7 +53,7 @@ def _arguments() -> argparse.Namespace:
 
 def die_with(trainer: int) -> bool:
     """Be killed when the trainer dies; False where it is dead already."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent(signal.SIGKILL)
     return os.getppid() == trainer
 
 

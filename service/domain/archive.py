@@ -16,6 +16,10 @@ BACKFILL = "@backfill"
 """Ends the name of an archived topic that no broker has; no name of Kafka's holds the sign."""
 
 
+EVENT, LABEL, REFUSED = 0, 1, 2
+"""What a row of the archive is, in the column `kind` of its frames."""
+
+
 class ArchiveStep(StrEnum):
     """The order in which archived records become durable."""
 

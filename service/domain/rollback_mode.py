@@ -1,4 +1,4 @@
-"""How a rollback goes back."""
+"""How a rollback goes back; by itself, since the command line's options name it before anything else is loaded."""
 
 from enum import StrEnum
 

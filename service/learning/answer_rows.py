@@ -15,10 +15,10 @@ from river import compose, linear_model, optim, preprocessing
 
 from service.domain.events import Features
 from service.learning.passes import Prediction
+from service.learning.uniform_batch import NUMBERS
 
 Rows: TypeAlias = Callable[[Sequence[Features]], Sequence[Prediction] | None]
 
-_NUMBERS: frozenset[type] = frozenset({float, int})
 _FLAT = 30.0
 """Where river's sigmoid is cut off."""
 
@@ -65,7 +65,7 @@ def _matrix(xs: Sequence[Features], names: tuple[str, ...]) -> npt.NDArray[np.fl
     if list(chain.from_iterable(xs)) != list(names) * len(xs):
         return None
     values: list[Any] = list(chain.from_iterable(map(dict.values, xs)))
-    if not set(map(type, values)) <= _NUMBERS:
+    if not set(map(type, values)) <= NUMBERS:
         return None
     return np.fromiter(values, np.float64, len(values)).reshape(len(xs), len(names))
 

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from service.domain.events import EventId, Features, Label, Reason
+from service.domain.limits import LARGEST_PREDICTION
 from service.domain.specification import ModelSpec
 from service.errors import EstimatorError
 from service.learning import codec
@@ -15,7 +16,7 @@ from service.learning.guard import Guard
 from service.learning.judgement import Fault, Judgement
 from service.learning.lineage_state import opened
 from service.learning.passes import Prediction, make_pass
-from service.learning.stepper import LARGEST, plain
+from service.learning.stepper import plain
 
 
 class Answer(msgspec.Struct, kw_only=True, gc=False):
@@ -87,13 +88,13 @@ class Answerer:
         label, chances = said if self._pass.pairs else (said, None)
         if self._pass.gives_probabilities:
             chances = said if chances is None else chances
-            if not math.isfinite(total := sum(chances.values())) or abs(total) >= LARGEST:
+            if not math.isfinite(total := sum(chances.values())) or abs(total) >= LARGEST_PREDICTION:
                 return _NOT_FINITE
             if not self._pass.pairs:
                 label = max(chances, key=chances.__getitem__) if chances else None
             named = {name_of(key): float(chance) for key, chance in chances.items()}
             return Answer(prediction=label if type(label) in _PLAIN else plain([label])[0], probabilities=named)
-        if isinstance(label, float) and not abs(label) < LARGEST:
+        if isinstance(label, float) and not abs(label) < LARGEST_PREDICTION:
             return _NOT_FINITE
         return Answer(prediction=plain([label])[0])
 

@@ -6,7 +6,6 @@ a union. A scikit-learn classifier takes `classes` beside its own parameters.
 """
 
 import hashlib
-import importlib
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from river import base, compose
 
 from service.domain.events import Task
 from service.errors import ArtifactError, SpecificationError
+from service.lazy import lazy_imports
 from service.learning import (
     abilities,
     batch_catalogue,
@@ -26,6 +26,10 @@ from service.learning import (
     scikit_internals,
 )
 from service.learning.factories import allowed_classes_of, load_factory
+
+with lazy_imports():
+    # scikit-learn takes longer to import than all else together, and few estimators name it
+    from service.learning import batch_estimators, scikit
 
 __all__ = ["allowed_classes_of", "build", "build_part", "load_factory", "require_batch"]
 
@@ -156,7 +160,7 @@ def _batch(name: str, arguments: Any, outer: _Place) -> Any:
     parameters_, options = batch_catalogue.checked(
         name, arguments, task=place.task, seed=place.own_seed(), path=place.path
     )
-    return importlib.import_module("service.learning.batch_estimators").made(name, parameters_, options)
+    return batch_estimators.made(name, parameters_, options)
 
 
 def _require_needed(name: str, named: Mapping[str, Any], place: _Place) -> None:
@@ -246,7 +250,6 @@ def _in_rivers_dress(made: Any, classes: Any, place: _Place) -> Any:
         raise SpecificationError(place.path, str(error)) from error
     if not hasattr(made, "partial_fit"):
         raise SpecificationError(place.path, "cannot learn event by event with these parameters: it has no partial_fit")
-    scikit = _scikit()
     if scikit.is_regressor(made):
         if classes is not None:
             raise SpecificationError(place.at(".classes").path, "found classes for a regressor, expected none")
@@ -255,11 +258,6 @@ def _in_rivers_dress(made: Any, classes: Any, place: _Place) -> Any:
         classes = [False, True]
     _require_classes(classes, place.at(".classes"))
     return scikit.ScikitClassifier(made, classes)
-
-
-def _scikit() -> Any:
-    """Loaded only where it is named: scikit-learn takes longer to import than all else together."""
-    return importlib.import_module("service.learning.scikit")
 
 
 def _require_classes(classes: Any, place: _Place) -> None:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
 from service.domain.events import Event, Features, Reason, Scalar, Task, Truth
+from service.domain.limits import LARGEST_INTEGER
 from service.domain.specification import GuardSpec
 from service.learning.feature_range import KINDS, FeatureRange, Kind
-from service.learning.uniform_batch import LARGEST_INTEGER, LONGEST_STRING, UniformBatch
+from service.learning.uniform_batch import LONGEST_STRING, UniformBatch
 
 SETTLED_AFTER = 1000
 _CHUNK = 32

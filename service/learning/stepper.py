@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from service.domain.events import Event, Reason, Task
+from service.domain.limits import LARGEST_PREDICTION
 from service.learning import codec
 from service.learning.abilities import takes_weights
 from service.learning.batch_passes import make_batch_pass
@@ -22,7 +23,6 @@ from service.learning.passes import Prediction, make_pass
 from service.learning.waiters import Answer, Item, Question, event_of
 
 SNAPSHOT_EVERY = 8192
-LARGEST = 1e150
 _SPOILT = (Reason.NON_FINITE_PREDICTION, "after learning it the model predicts what is not finite")
 _PYTHONS = {bool, int, float, str, dict, type(None)}
 
@@ -281,7 +281,7 @@ def _plain(value: Any) -> Any:
 
 def _finite(predictions: Sequence[Prediction]) -> bool:
     """Whether all are numbers that a metric can square."""
-    return abs(_total(predictions)) < LARGEST
+    return abs(_total(predictions)) < LARGEST_PREDICTION
 
 
 def _total(predictions: Sequence[Prediction]) -> float:

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from service.domain.events import Event, Features
+from service.domain.limits import LARGEST_INTEGER
 from service.domain.specification import GuardSpec
 from service.learning.columns import Columns, Matrix
 from service.learning.feature_range import FeatureRange, Kind
 
 LONGEST_STRING = 1024
-LARGEST_INTEGER = 2**63
-_NUMBERS: frozenset[type] = frozenset({float, int})
+NUMBERS: frozenset[type] = frozenset({float, int})
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ def _of_columns(
 def _fits(column: Sequence[Any], known: FeatureRange) -> bool:
     types = set(map(type, column))
     if known.kind is Kind.NUMBER:
-        return known.warm and types <= _NUMBERS
+        return known.warm and types <= NUMBERS
     if known.kind is Kind.STRING:
         return types == {str} and max(map(len, column)) <= LONGEST_STRING
     return known.kind is Kind.BOOLEAN and types == {bool}
@@ -98,7 +98,7 @@ def _fits(column: Sequence[Any], known: FeatureRange) -> bool:
 def _all_numbers(xs: Sequence[Features], ranges: Sequence[FeatureRange]) -> UniformBatch | None:
     """The commonest case, at the cost of three passes over the values."""
     values = list(chain.from_iterable(map(dict.values, xs)))
-    if not set(map(type, values)) <= _NUMBERS:
+    if not set(map(type, values)) <= NUMBERS:
         return None
     try:
         rows = np.fromiter(values, np.float64, len(values))

@@ -18,7 +18,7 @@ from service.errors import BelowStartError, HeadraceError, LeaseHeldError, NotFo
 from service.operations.archive_leases import ArchiveLeaseKeeper
 from service.operations.archive_partition import Partition
 from service.operations.archive_retention import apply_retention
-from service.operations.outage import Outage
+from service.operations.outage import HAND_OVER_S, Outage
 from service.operations.services import Archiving, Services
 
 _log = structlog.get_logger(__name__)
@@ -28,7 +28,6 @@ POLL_LIMIT = 4096
 POLL_S = 0.1
 REFRESH_S = 5.0
 TIDY_S = 60.0
-HAND_OVER_S = 2.0
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 5.0
 
 

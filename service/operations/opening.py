@@ -18,7 +18,7 @@ from service.operations.aside import aside
 from service.operations.checkpoint import Committer
 from service.operations.enrol import begin_anew, enrol
 from service.operations.feed import Feed, Start
-from service.operations.outage import Backoff
+from service.operations.outage import HAND_OVER_S, Backoff
 from service.operations.recover import Recovered, recover
 from service.operations.services import Services
 from service.operations.session import Session
@@ -27,7 +27,6 @@ _log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-HAND_OVER_S = 2.0
 LOOK_AGAIN_S = 0.5
 
 

@@ -5,6 +5,9 @@ import time
 from dataclasses import dataclass
 from typing import Self
 
+HAND_OVER_S = 2.0
+"""So long may the process before this one take to give a lease back; then another one is held to have it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outage:

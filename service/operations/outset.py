@@ -1,21 +1,19 @@
 """What a training job sets out from: the champion, what its line has learned, and what may not be learned again."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from service.domain.events import Reason
 from service.domain.exclusion import Stretch, offsets
 from service.domain.order import minus
 from service.domain.position import Position, Run, merged
 from service.domain.registry import Model, VersionNumber
 from service.domain.specification import ModelSpec
 from service.errors import NotFoundError
+from service.operations.exclude import deadly
 from service.operations.newest_checkpoint import newest_checkpoint
 from service.operations.past import Line, past_of
 from service.operations.recover import spec_of
 from service.operations.services import Services
-
-MOST_LETTERS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +54,5 @@ def outset(services: Services, name: str) -> Outset:
         merged([*line.seen, *minus(line.order_at(newest.sequence), line.seen)]),
         newest.position,
         stretches,
-        [*offsets(stretches), *_deadly(services, name)],
+        [*offsets(stretches), *(Run(*one.at, one.offset, one.offset + 1) for one in deadly(services, name))],
     )
-
-
-def _deadly(services: Services, name: str) -> Iterator[Run]:
-    """Records that killed a process: they would kill this one."""
-    for letter in services.dead_letters.list(name, limit=MOST_LETTERS, reason=Reason.KILLED_PROCESS):
-        yield Run(letter.at.topic, letter.at.partition, letter.offset, letter.offset + 1)

@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from service.domain.events import Reason, TopicPartition
+from service.domain.events import TopicPartition
 from service.domain.registry import CommandKind, Lease, Lineage, Origin, Role
 from service.domain.replaying import Plan
 from service.errors import LeaseLostError, OtherReleaseError, RefusedError
 from service.operations.ask import ask, carry_out_all
 from service.operations.checkpoint import Committer
+from service.operations.exclude import deadly
 from service.operations.history import History
 from service.operations.history_feed import HistoryFeed
 from service.operations.itinerary import Itinerary
@@ -27,7 +28,6 @@ from service.operations.session import Session
 
 _log = structlog.get_logger(__name__)
 
-MOST_LETTERS = 1_000_000
 COMMIT_EVERY_S = 2.0
 IDLE_S = 0.005
 WRITERS = 2
@@ -163,6 +163,4 @@ def _patient(recovered: Recovered) -> Recovered:
 
 
 def _condemned(services: Services, model: str) -> frozenset[tuple[TopicPartition, int]]:
-    """Records that killed a process: they would kill this one."""
-    letters = services.dead_letters.list(model, limit=MOST_LETTERS, reason=Reason.KILLED_PROCESS)
-    return frozenset((letter.at, letter.offset) for letter in letters)
+    return frozenset((one.at, one.offset) for one in deadly(services, model))

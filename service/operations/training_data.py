@@ -6,6 +6,7 @@ from typing import cast
 
 import polars as pl
 
+from service.domain.archive import LABEL
 from service.domain.events import TopicPartition
 from service.domain.position import Position
 from service.domain.specification import ModelSpec
@@ -15,7 +16,7 @@ from service.learning.column_guard import guarded
 from service.learning.dataset import FEATURE, GROUPS, IDS, NULL, WHOLE, TrainingData
 from service.operations.join_labels import join_labels, key_of
 from service.operations.services import Services
-from service.operations.window import LABEL, Ask, Backwards, Window, chosen, ends_of, excluded, read_window
+from service.operations.window import Ask, Backwards, Window, chosen, ends_of, excluded, read_window
 from service.ports import ArchiveFrames
 
 FEW, MORE = 1, 64

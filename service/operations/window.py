@@ -6,7 +6,7 @@ from typing import TypeAlias, cast
 
 import polars as pl
 
-from service.domain.archive import backfilled
+from service.domain.archive import EVENT, LABEL, REFUSED, backfilled
 from service.domain.events import TopicPartition
 from service.domain.exclusion import Stretch
 from service.domain.position import Position, Run
@@ -17,7 +17,6 @@ from service.errors import BelowStartError, TrainingDataError
 from service.learning.dataset import ORDER
 from service.ports import ArchiveFrames
 
-EVENT, LABEL, REFUSED = 0, 1, 2
 DAY_MS = 86_400_000
 _UNKNOWN_MS = 2**62
 

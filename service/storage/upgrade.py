@@ -5,6 +5,7 @@ and which is expected, is read without it.
 """
 
 import re
+from importlib import resources
 from pathlib import Path
 
 from sqlalchemy import inspect, text
@@ -68,6 +69,6 @@ def require_current(url: str) -> None:
 
 def migrations() -> Path:
     """Beside the package in a checkout, inside of it in a wheel."""
-    package = Path(__file__).parents[1]
+    package = Path(str(resources.files("service")))
     inside = package / "_migrations"
     return inside if inside.exists() else package.parent / "migrations"

@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from itertools import pairwise
 
 from service.domain.events import Event, EventId, Features, Label, Scalar, Task, Truth
-from service.stream.archive_schema import EXACT, LABELS, Kind, first_label_kind
+from service.domain.limits import LARGEST_EXACT
+from service.stream.archive_schema import LABELS, Kind, first_label_kind
 
 MOST_FEATURES = 1000
 LONGEST_NAME = 256
 _MOST_ORDERS = 10_000
 _SMALL = 2**63
-_KINDS: Mapping[type, Kind] = {
+FEATURE_KINDS: Mapping[type, Kind] = {
     float: Kind.NUMBER,
     int: Kind.NUMBER,
     str: Kind.STRING,
@@ -52,7 +53,7 @@ class Layout:
             self._label = kind
         if kind is None or kind is not self._label:
             return False
-        limit = EXACT if kind is Kind.NUMBER else _SMALL
+        limit = LARGEST_EXACT if kind is Kind.NUMBER else _SMALL
         return type(y) is not int or -limit <= y <= limit - 1
 
     def places(self, x: Features) -> bool:
@@ -74,7 +75,7 @@ class Layout:
         place = {name: number for number, name in enumerate([*self.kinds, *new])}
         if any(place[one] > place[other] for one, other in pairwise(x)):
             return False
-        self.kinds.update({name: _KINDS[type(x[name])] for name in new})
+        self.kinds.update({name: FEATURE_KINDS[type(x[name])] for name in new})
         return True
 
 
@@ -82,9 +83,9 @@ def fits(value: Scalar, *, kind: Kind) -> bool:
     """Whether a feature's column of that kind holds it exactly; explicit nulls are noted apart."""
     if value is None:
         return True
-    if _KINDS[type(value)] is not kind:
+    if FEATURE_KINDS[type(value)] is not kind:
         return False
-    return type(value) is not int or -EXACT <= value <= EXACT
+    return type(value) is not int or -LARGEST_EXACT <= value <= LARGEST_EXACT
 
 
 def is_small(group: EventId | None) -> bool:

@@ -14,7 +14,6 @@ from service.errors import ArtifactError
 
 FORMAT = 1
 TIME = pa.timestamp("ms", tz="UTC")
-EXACT = 2**53
 SAMPLE = 4096
 LABEL_BIT = 0
 """Bit 0 of `integers` is the label, bit i + 1 the i-th field of `x`."""

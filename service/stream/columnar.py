@@ -10,13 +10,13 @@ import msgspec
 import numpy as np
 
 from service.domain.events import Decoded, Records, Task
+from service.domain.limits import LARGEST_EXACT
 from service.learning.columns import Columns, Matrix, ordered
 from service.stream.envelope import EnvelopeDecoder, Integer, Member, ids_of
 from service.stream.parts import PartError
 from service.stream.reading import decoded
 
 MOST_NAMES = 1000
-EXACT = 2.0**53
 """Up to this every integer is a float; an event with a larger number is read as it is written."""
 _LABELS: dict[Task, Any] = {Task.BINARY: bool, Task.MULTICLASS: str, Task.REGRESSION: float}
 _features = attrgetter("x")
@@ -74,7 +74,7 @@ def _numbers(names: tuple[str, ...], found: Sequence[Any]) -> tuple[tuple[str, .
 
 def _exact(numbers: Matrix) -> bool:
     """Whether no number may have been an integer that no float equals."""
-    return bool(numbers.min() >= -EXACT and numbers.max() <= EXACT)
+    return bool(numbers.min() >= -LARGEST_EXACT and numbers.max() <= LARGEST_EXACT)
 
 
 @lru_cache(maxsize=16)

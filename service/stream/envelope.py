@@ -9,13 +9,14 @@ from msgspec import UNSET
 
 from service.domain.events import Decoded, Event, Features, Label, Records, Refusal, Task
 from service.domain.keys import colons_explained
+from service.domain.limits import LARGEST_INTEGER
 from service.stream import parts
 from service.stream.documents import document
 from service.stream.parts import PartError
 from service.stream.reading import decoded, read_each
 
 Member: TypeAlias = int | float | str | bool | msgspec.UnsetType | None
-Integer: TypeAlias = Annotated[int, msgspec.Meta(ge=-parts.LARGEST_INTEGER, le=parts.LARGEST_INTEGER - 1)]
+Integer: TypeAlias = Annotated[int, msgspec.Meta(ge=-LARGEST_INTEGER, le=LARGEST_INTEGER - 1)]
 
 _STEADY_LABELS: dict[Task, tuple[set[type], ...]] = {
     Task.BINARY: ({bool},),

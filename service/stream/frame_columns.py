@@ -10,11 +10,13 @@ from typing import Any
 
 import polars as pl
 
+from service.domain.archive import EVENT, LABEL, REFUSED
 from service.domain.events import Decoded, Event, Label, TopicPartition
+from service.domain.limits import LARGEST_EXACT
 from service.domain.training import Piece
-from service.stream.archive_schema import EXACT, LABEL_BIT, Kind, kind_of
+from service.stream.archive_layout import FEATURE_KINDS
+from service.stream.archive_schema import LABEL_BIT, Kind, kind_of
 
-EVENT, LABEL, REFUSED = 0, 1, 2
 _BASE = {
     "kind": pl.UInt8,
     "topic": pl.String,
@@ -35,8 +37,7 @@ _TYPES: Mapping[Kind, Any] = {
     Kind.STRING: pl.String,
     Kind.BOOLEAN: pl.Boolean,
 }
-_PYTHON: Mapping[type, Kind] = {float: Kind.NUMBER, int: Kind.NUMBER, str: Kind.STRING, bool: Kind.BOOLEAN}
-_LABELS: Mapping[type, Kind] = {**_PYTHON, int: Kind.INTEGER}
+_LABELS: Mapping[type, Kind] = {**FEATURE_KINDS, int: Kind.INTEGER}
 
 
 def lazily(data: bytes, schema: Any, piece: Piece, *, empty: Collection[str]) -> pl.LazyFrame:
@@ -124,7 +125,7 @@ def _agreeing(events: Sequence[Event]) -> list[list[Event]]:
     """The events in groups, in each of which a feature has one type."""
     groups: list[tuple[dict[str, Kind], list[Event]]] = []
     for event in events:
-        kinds = {name: _PYTHON[type(value)] for name, value in event.x.items() if value is not None}
+        kinds = {name: FEATURE_KINDS[type(value)] for name, value in event.x.items() if value is not None}
         for known, group in groups:
             if all(known.get(name, kind) is kind for name, kind in kinds.items()):
                 known.update(kinds)
@@ -188,9 +189,9 @@ def _features(events: Sequence[Event]) -> list[pl.Series]:
     found: list[pl.Series] = []
     for name in dict.fromkeys(name for event in events for name in event.x):
         values = [event.x.get(name) for event in events]
-        kind = next((_PYTHON[type(one)] for one in values if one is not None), Kind.NUMBER)
+        kind = next((FEATURE_KINDS[type(one)] for one in values if one is not None), Kind.NUMBER)
         if kind is Kind.NUMBER:
-            whole = [type(one) is int and -EXACT <= one <= EXACT for one in values]
+            whole = [type(one) is int and -LARGEST_EXACT <= one <= LARGEST_EXACT for one in values]
             found.append(pl.Series(f"i.{name}", whole))
             values = [None if one is None else float(one) for one in values]
         found.append(pl.Series(f"x.{name}", values, _TYPES[kind]))

@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from service.domain.events import EventId, Features, Label, Reason, Task
+from service.domain.limits import LARGEST_INTEGER
 
-LARGEST_INTEGER = 2**63
 LAST_MS = 253_402_300_799_999
 _ID_BYTES = 128
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from service.domain.events import Decoded, Event, Payloads, Reason, Records, Refusal, Served, Task
+from service.domain.limits import LARGEST_PREDICTION
 from service.domain.served import PREFIX
 from service.ports import Decoder
 from service.stream import parts
@@ -14,7 +15,6 @@ from service.stream.envelope import EnvelopeDecoder
 from service.stream.parts import PartError
 from service.stream.reading import read_each
 
-LARGEST = 1e150
 """As large as a number of a prediction may be, the same that an estimator may predict."""
 LONGEST_NAME = 256
 
@@ -86,7 +86,7 @@ class ServedDecoder:
         if self._task is Task.REGRESSION and told.probabilities is not None:
             raise PartError(Reason.BAD_PREDICTION, "found probabilities, expected none for a regression")
         for label, one in told.probabilities or ():
-            if not abs(one) < LARGEST:
+            if not abs(one) < LARGEST_PREDICTION:
                 detail = f"found {one:g} as the probability of {parts.shown(label)}, expected a probability"
                 raise PartError(Reason.BAD_PREDICTION, detail)
         return told
@@ -97,8 +97,8 @@ class ServedDecoder:
             known = parts.label(value, self._task)
         except PartError as error:
             raise PartError(Reason.BAD_PREDICTION, error.detail) from error
-        if isinstance(known, float) and not abs(known) < LARGEST:
-            raise PartError(Reason.BAD_PREDICTION, f"found {known:g}, expected a number up to {LARGEST:g}")
+        if isinstance(known, float) and not abs(known) < LARGEST_PREDICTION:
+            raise PartError(Reason.BAD_PREDICTION, f"found {known:g}, expected a number up to {LARGEST_PREDICTION:g}")
         return value
 
 

@@ -12,6 +12,7 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from service.bootstrap.inquiries import desk
 from service.bootstrap.server import follower, intake, routes
+from service.cli import children
 from service.domain.access import AccessRole
 from service.metrics import PrometheusServing
 from tests.acceptance.admin_api import Api, kept, opened
@@ -100,7 +101,7 @@ def test_every_route_is_in_the_table(api: Api) -> None:
     """A new route fails here until it is said who may ask it."""
     with api.deployment.app() as app:
         telemetry = PrometheusServing(CollectorRegistry())
-        asked_of = desk(app.settings, api.deployment.folder / "headrace.yaml")
+        asked_of = desk(app.settings, api.deployment.folder / "headrace.yaml", command=children.INQUIRY)
         found = routes(
             app, follower(app, telemetry, None), intake(app), desk=asked_of, telemetry=telemetry, metrics=bytes
         )

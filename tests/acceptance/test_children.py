@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from service.bootstrap import children
+from service.cli import children
 
 BEFORE = {
     "service.cli.training": ("--config", "--job", "--words", "--trainer"),
@@ -26,7 +26,7 @@ def started(name: str, arguments: Sequence[str], folder: Path, *, words: int | N
     return subprocess.Popen(command, cwd=folder, stdout=piped, stderr=piped, text=True, pass_fds=passed)
 
 
-@pytest.mark.parametrize("name", {**BEFORE, **dict.fromkeys(vars(children)["NAMES"], ())})
+@pytest.mark.parametrize("name", {**BEFORE, **dict.fromkeys(children.NAMES, ())})
 def test_it_takes_the_arguments_it_took(tmp_path: Path, name: str) -> None:
     """Each old name, and each of now, is a program with the arguments that it had."""
     process = started(name, ["--help"], tmp_path)

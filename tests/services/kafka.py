@@ -11,9 +11,10 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests import ROOT
 from tests.services.process import Server, free_port
 
-JARS = Path(__file__).parents[2] / ".cache" / "kafka" / "libs"
+JARS = ROOT / ".cache" / "kafka" / "libs"
 
 PROPERTIES = """\
 process.roles=broker,controller

@@ -6,6 +6,8 @@ import msgspec
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
+MOMENT = "2026-01-31T12:00:00Z"
+"""The time in the examples."""
 JsonObject = dict[str, Any]
 Text = Annotated[str, Field(max_length=1000, pattern=r"^[^\x00]*$")]
 """A sentence of a user's own; databases keep no NUL."""

@@ -12,14 +12,13 @@ from service.domain.plain import plain
 from service.errors import NotFoundError
 from service.operations.consider import by_hand
 from service.operations.describe import job_details
-from service.serving.admin.bodies import Body, JsonObject, Why, shown
+from service.serving.admin.bodies import MOMENT, Body, JsonObject, Why, shown
 from service.serving.admin.guarded import GuardedRoute
 from service.serving.admin.paging import Page, Paged
 from service.serving.admin.parts import MOST, Given, ModelPath, Parts, Who, needs
 
 router = APIRouter(route_class=GuardedRoute, tags=["jobs"])
 JobPath = Annotated[int, Path(ge=1, le=MOST, description="The job's number.", examples=[1])]
-MOMENT = "2026-01-31T12:00:00Z"
 EXAMPLE = {
     "id": 1,
     "model": "phishing",

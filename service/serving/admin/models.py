@@ -15,13 +15,12 @@ from service.domain.plain import plain
 from service.domain.registry import VersionKind
 from service.learning.metric_names import parsed
 from service.operations.describe import challenger_row, describe, summary
-from service.serving.admin.bodies import Body, JsonObject, shown
+from service.serving.admin.bodies import MOMENT, Body, JsonObject, shown
 from service.serving.admin.guarded import GuardedRoute
 from service.serving.admin.paging import Page, Paged, PagedByName
 from service.serving.admin.parts import Given, ModelPath, Reason, Who, needs
 
 Values = dict[str, float | None]
-MOMENT = "2026-01-31T12:00:00Z"
 Name = Annotated[str, Field(pattern=r"^[A-Za-z{][A-Za-z0-9_{}:,. +-]*$", max_length=200)]
 Names = Annotated[
     list[Name],

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.cli import curve
+from service.cli import curve, picture_file
 from service.domain.metric_history import ExclusionMark, MetricHistory, Point, VersionMark
 from service.domain.registry import ModelName, VersionKind, VersionNumber
 from service.errors import ConfigurationError
@@ -150,8 +150,8 @@ def test_a_picture_needs_no_display(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv("DISPLAY", raising=False)
     found = past()
     points = [replace(p, metrics={**p.metrics, "F1": None}, baseline={**p.baseline, "F1": 0.1}) for p in found.points]
-    curve.write_png(found, tmp_path / "one.png")
-    curve.write_png(replace(found, metrics=["Accuracy", "F1"], points=points, emptied=7), tmp_path / "two.png")
+    picture_file.write_png(found, tmp_path / "one.png")
+    picture_file.write_png(replace(found, metrics=["Accuracy", "F1"], points=points, emptied=7), tmp_path / "two.png")
     one, two = (image.imread(tmp_path / name) for name in ("one.png", "two.png"))
     assert one.shape[1] == two.shape[1] >= 1200
     assert two.shape[0] > one.shape[0] >= 500
@@ -162,7 +162,7 @@ def test_a_picture_that_cannot_be_written_says_why(tmp_path: Path) -> None:
     """The folder is missing."""
     pytest.importorskip("matplotlib")
     with pytest.raises(ConfigurationError, match=r"found .*none/x.png not writable"):
-        curve.write_png(past(), tmp_path / "none" / "x.png")
+        picture_file.write_png(past(), tmp_path / "none" / "x.png")
 
 
 def test_without_matplotlib_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,4 +171,4 @@ def test_without_matplotlib_the_extra_is_named(tmp_path: Path, monkeypatch: pyte
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ConfigurationError, match=r"found no matplotlib.*headrace\[plot\]"):
-        curve.write_png(past(), tmp_path / "x.png")
+        picture_file.write_png(past(), tmp_path / "x.png")

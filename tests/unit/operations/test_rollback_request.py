@@ -10,8 +10,9 @@ from typer.testing import CliRunner
 
 from service.bootstrap import App
 from service.cli.app import app as command_line
+from service.domain.rollback_mode import RollbackMode
 from service.errors import NotFoundError, RefusedError
-from service.operations.rollback_request import Mode, RollbackRequest, arguments, planned, preview
+from service.operations.rollback_request import RollbackRequest, arguments, planned, preview
 from service.serving.admin import rollback
 from tests.acceptance.harness import PHISHING, Deployment
 from tests.contract.registry_values import NAME, leased
@@ -44,7 +45,7 @@ def app(tmp_path: Path) -> Iterator[App]:
 
 def request_of(asked: dict[str, Any]) -> RollbackRequest:
     """The request with these fields."""
-    return RollbackRequest(**{key: Mode(value) if key == "mode" else value for key, value in asked.items()})
+    return RollbackRequest(**{key: RollbackMode(value) if key == "mode" else value for key, value in asked.items()})
 
 
 def spelled(fault: str, form: str) -> str:
@@ -96,4 +97,4 @@ def test_what_it_would_do(app: App) -> None:
             told(app.services, NAME, RollbackRequest(to="9"))
     for replayed in (preview, planned):
         with pytest.raises((NotFoundError, RefusedError)):
-            replayed(app.services, NAME, RollbackRequest(to="9", mode=Mode.REPLAY))
+            replayed(app.services, NAME, RollbackRequest(to="9", mode=RollbackMode.REPLAY))

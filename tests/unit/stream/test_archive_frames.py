@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from service.domain.archive import EVENT, LABEL, REFUSED
 from service.domain.events import Event, Records, Served, TopicPartition
 from service.domain.served import ServedEvent, served_record
 from service.domain.specification import ModelSpec
@@ -15,7 +16,6 @@ from service.errors import ArtifactError, NotFoundError
 from service.learning.dataset import events_of
 from service.stream.archive_frames import NoFrames
 from service.stream.decoders import make_decoder
-from service.stream.frame_columns import EVENT, LABEL, REFUSED
 from tests.archived import NOW, Kept
 
 AT, OF_LABELS = TopicPartition("events", 0), TopicPartition("labels", 0)
