@@ -16,8 +16,8 @@ import numpy as np
 from benchmarks.changing import STREAMS, Changing, Row
 from benchmarks.claims import Claim
 from benchmarks.events import chunks
-from service.domain.jobs import Job, JobState
-from service.operations.served import served
+from service.domain.training.jobs import Job, JobState
+from service.operations.monitoring.scored_history import served
 from tests.acceptance.harness import Deployment, terminate, wait_until
 
 NAME = "changing"

@@ -10,7 +10,7 @@ from benchmarks.claims import Claim, of_medians
 from benchmarks.events import TOPIC, chunks, model
 from benchmarks.laps import Lap, contestant
 from benchmarks.noisy import labelled_events
-from service.domain.jobs import FINAL, JobState
+from service.domain.training.jobs import FINAL, JobState
 from tests.acceptance.harness import Deployment, terminate, wait_until
 
 ROUNDS = 5

@@ -26,19 +26,19 @@ from service.bootstrap import open_app
 from service.bootstrap.wiring import build_estimator
 from service.cli.context import set_up_logging
 from service.config import load
-from service.domain.checkpoint_metrics import CheckpointMetrics
-from service.domain.events import Records, TopicPartition
-from service.domain.position import Position
-from service.domain.registry import Origin
-from service.domain.specification import ModelSpec
-from service.learning.learner import Learner
-from service.metrics import PrometheusTelemetry
-from service.operations.choose import chosen
-from service.operations.host import LearnOptions
-from service.operations.plan_replay import Wish, begin, outlook
-from service.operations.replay import replay
-from service.ports import Source
-from service.stream.decoders import make_decoder
+from service.domain.registry.checkpoint_metrics import CheckpointMetrics
+from service.domain.registry.registry import Origin
+from service.domain.specification.model import ModelSpec
+from service.domain.stream.events import Records, TopicPartition
+from service.domain.stream.position import Position
+from service.learning.learner.learner import Learner
+from service.metrics.learner import PrometheusTelemetry
+from service.operations.learning_loop.worker import LearnOptions
+from service.operations.replay.plan import Wish, begin, outlook
+from service.operations.replay.run import replay
+from service.operations.states.resolve import chosen
+from service.ports.stream import Source
+from service.stream.decoding.factory import make_decoder
 
 
 def bare(*, events: int) -> Iterator[Lap]:

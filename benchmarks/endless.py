@@ -4,8 +4,8 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 
 from benchmarks.events import encoded_events
-from service.domain.events import Records, TopicPartition
-from service.domain.position import Bounds, Position
+from service.domain.stream.events import Records, TopicPartition
+from service.domain.stream.position import Bounds, Position
 
 END = 10**12
 

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from random import Random
 from typing import Any
 
-from service.domain.events import Task
-from service.domain.monitoring import MonitorSpec
+from service.domain.specification.monitor import MonitorSpec
+from service.domain.stream.events import Task
 from service.learning.monitors import Batch
-from service.learning.monitors.calibration import History, Subject, Trial, calibrated
+from service.learning.monitors.false_alarms import History, Subject, Trial, calibrated
 
 RECORDED, SEED = 100_000, 42
 WRONG = 0.1

@@ -14,8 +14,8 @@ from benchmarks.machine import resident_bytes
 from service.bootstrap import open_app
 from service.cli.context import set_up_logging
 from service.config import load
-from service.metrics import PrometheusTelemetry
-from service.operations.host import LearnOptions
+from service.metrics.learner import PrometheusTelemetry
+from service.operations.learning_loop.worker import LearnOptions
 
 
 class _Count(PrometheusTelemetry):

@@ -9,8 +9,8 @@ from river import datasets
 
 from benchmarks.endless import END
 from benchmarks.events import TOPIC
-from service.domain.events import Records, TopicPartition
-from service.domain.position import Bounds, Position
+from service.domain.stream.events import Records, TopicPartition
+from service.domain.stream.position import Bounds, Position
 
 LABELS = "phishing.labels"
 

@@ -13,10 +13,10 @@ from scipy import stats
 
 from benchmarks.claims import Claim
 from benchmarks.disagreement import episodes, independent, rare_and_large, spells
-from service.domain.events import Task
-from service.domain.promotion import Loss, PromoteSpec, Verdict
-from service.learning.comparison import Comparison, Terms
-from service.learning.losses import Pairs
+from service.domain.specification.promotion import Loss, PromoteSpec, Verdict
+from service.domain.stream.events import Task
+from service.learning.evaluation.losses import Pairs
+from service.learning.evaluation.sequential_test import Comparison, Terms
 
 Streams: TypeAlias = Callable[[np.random.Generator, tuple[int, int]], Any]
 

@@ -12,7 +12,7 @@ from benchmarks.events import chunks, encoded_events, model
 from benchmarks.laps import contestant
 from benchmarks.recovery import RATE, Daemon, publishing, running_daemon
 from service.bootstrap import App
-from service.domain.registry import CommandKind
+from service.domain.registry.registry import CommandKind
 from tests.acceptance.harness import Deployment, wait_until
 
 LAP = 100_000

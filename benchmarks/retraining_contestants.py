@@ -11,10 +11,10 @@ from benchmarks.labelled import LABELS
 from benchmarks.laps import Lap, Stopwatch
 from service.bootstrap import open_app
 from service.config import load
-from service.domain.splitting import SplitSpec, WindowSpec
-from service.learning.splits import split
-from service.operations.training_data import training_data
-from service.operations.window import Ask
+from service.domain.specification.split import SplitSpec, WindowSpec
+from service.learning.datasets.splits import split
+from service.operations.training_data.load import training_data
+from service.operations.training_data.window import Ask
 
 
 def polars_alone(*, folder: str) -> Iterator[Lap]:

@@ -1,8 +1,8 @@
-"""Alembic's entry: the connection comes from `service.storage.upgrade`."""
+"""Alembic's entry: the connection comes from `service.storage.schema.upgrade`."""
 
 from alembic import context
 
-from service.storage.schema import metadata
+from service.storage.schema.all_tables import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

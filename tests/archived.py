@@ -6,13 +6,13 @@ from typing import Any
 
 import msgspec
 
-from service.domain.archive import Archived, ArchivedTopic, FileFacts, origin_topic
-from service.domain.events import Records, TopicPartition
-from service.domain.specification import ModelSpec
+from service.domain.registry.archive import Archived, ArchivedTopic, FileFacts, origin_topic
+from service.domain.specification.model import ModelSpec
+from service.domain.stream.events import Records, TopicPartition
 from service.errors import NotFoundError
-from service.stream.archive_frames import FrameReader
-from service.stream.archive_range import OpenRange
-from service.stream.decoders import make_decoder
+from service.stream.archive.frames import FrameReader
+from service.stream.archive.range_file import OpenRange
+from service.stream.decoding.factory import make_decoder
 
 NOW = 1_700_000_000_000
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from service.domain.events import Task
-from service.learning.dataset import TrainingData
+from service.domain.stream.events import Task
+from service.learning.datasets.dataset import TrainingData
 
 
 def history(

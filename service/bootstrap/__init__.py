@@ -1,6 +1,7 @@
-"""The composition root: settings in, object graph out; the only place where adapters are built.
+"""The composition root: it builds adapters from the settings and connects them to operations; nothing else builds adapters.
 
-To open it is cheap: what learns, archives or transfers is loaded by the first that uses it.
+Only `cli` and `__main__` import it.
+Begin with `open_app` in `__init__.py`, then `wiring.py`, which says which adapter stands behind which port.
 """
 
 import threading
@@ -11,46 +12,44 @@ from pathlib import Path
 from typing import Any
 
 from service.bootstrap import archive
-from service.bootstrap.heap import settle
+from service.bootstrap.memory import settle
 from service.bootstrap.wiring import build_estimator, environment, failpoint, services_of
 from service.config import Settings
-from service.domain.access import Grant, Token
-from service.domain.archive import ArchivedTopic, Brought
-from service.domain.events import TopicPartition
-from service.domain.exclusion import Exclusion, offsets, times
-from service.domain.metric_history import HistoryQuery, MetricHistory
-from service.domain.position import Run
-from service.domain.registry import CommandKind, Json, Model
-from service.domain.specification import ModelSpec
+from service.domain.access.access import Grant, Token
+from service.domain.registry.archive import ArchivedTopic, Brought
+from service.domain.registry.metric_history import HistoryQuery, MetricHistory
+from service.domain.registry.registry import CommandKind, Json, Model
+from service.domain.specification.model import ModelSpec
+from service.domain.stream.events import TopicPartition
+from service.domain.stream.exclusion import Exclusion, offsets, times
+from service.domain.stream.position import Run
 from service.errors import ConfigurationError, NotFoundError
 from service.lazy import lazy_imports
-from service.operations.grant import grant_token
+from service.metrics.null import NullTelemetry
+from service.operations.inference.tokens import grant_token
 from service.operations.services import Archiving, Services
-from service.ports import Decoder, Sink, Source, Telemetries
-from service.storage.holder import Holder
+from service.ports.stream import Decoder, Sink, Source
+from service.ports.telemetry import Telemetries
+from service.storage.checkpoints.signing import Signer, load_key
 from service.storage.registry import Registry, open_registry
-from service.storage.signing import Signer, load_key
-from service.testing.telemetry import NullTelemetry
+from service.storage.transactions.holder import Holder
 
 with lazy_imports():
-    from service.operations import archive as archiving
-    from service.operations import (
-        archive_behind,
-        archive_retention,
-        archive_verify,
-        ask,
-        backfill,
-        diff,
-        exclude,
-        excluded_offsets,
-        host,
-        metric_history,
-        opening,
-        prune,
-        transfer,
-        verify,
-    )
-    from service.stream import archive_backfill, decoders
+    from service.operations.archiving import archiver as archiving
+    from service.operations.archiving import backfill
+    from service.operations.archiving import lag as archive_behind
+    from service.operations.archiving import retention as archive_retention
+    from service.operations.archiving import verify as archive_verify
+    from service.operations.commands import request as ask
+    from service.operations.history import exclusions as exclude
+    from service.operations.history import exclusions as excluded_offsets
+    from service.operations.learning_loop import opening
+    from service.operations.learning_loop import worker as host
+    from service.operations.monitoring import metric_history
+    from service.operations.states import diff, transfer, verify
+    from service.operations.states import verify as prune
+    from service.stream.archive import backfill as archive_backfill
+    from service.stream.decoding import factory as decoders
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,12 @@
 from dataclasses import replace
 
 from service.bootstrap import App
-from service.bootstrap.inquiries import Desk
+from service.bootstrap.queries import Desk
 from service.bootstrap.training import live_trainer, log_of
-from service.serving.access import Gate
 from service.serving.admin.application import AdminApi, application
-from service.serving.admin.parts import Parts
-from service.storage.holder import Holder
+from service.serving.admin.dependencies import Parts
+from service.serving.edge.auth import Gate
+from service.storage.transactions.holder import Holder
 
 
 def admin_api(app: App, gate: Gate, desk: Desk) -> AdminApi:

@@ -5,18 +5,24 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 
 from service.config import Settings
-from service.domain.archive import ArchivedTopic, ArchiveStep, FileContents, FileFacts, archived_topics
-from service.domain.events import TopicPartition
-from service.domain.specification import ModelSpec
+from service.domain.registry.archive import ArchivedTopic, ArchiveStep, FileContents, FileFacts, archived_topics
+from service.domain.specification.model import ModelSpec
+from service.domain.stream.events import TopicPartition
 from service.lazy import lazy_imports
 from service.operations.services import Archiving
-from service.ports import Archive, ArchiveFiles, ArchiveFrames, ArchiveRanges, ArchiveTelemetry, OpenRange, Source
+from service.ports.archive import Archive, ArchiveFiles, ArchiveFrames, ArchiveRanges, OpenRange
+from service.ports.stream import Source
+from service.ports.telemetry import ArchiveTelemetry
 from service.storage.registry import Registry
-from service.stream.archive_files import open_files
+from service.stream.archive.files import open_files
 
 with lazy_imports():
-    from service.operations import archive as archiver
-    from service.stream import archive_frames, archive_ranges, archive_reader, decoders, tail_frames
+    from service.operations.archiving import archiver
+    from service.stream.archive import frames as archive_frames
+    from service.stream.archive import range_file as archive_ranges
+    from service.stream.archive import reader as archive_reader
+    from service.stream.archive import tail_frames
+    from service.stream.decoding import factory as decoders
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,13 @@
 """What a job's process does; apart from the trainer, which needs nothing of what a search takes to load."""
 
-from service.domain.jobs import Candidate, Job
+from service.domain.training.jobs import Candidate, Job
 from service.lazy import lazy_imports
-from service.operations.retrain import PlainRetraining
+from service.operations.retraining.refit import PlainRetraining
 from service.operations.services import Services
-from service.ports import Stages
+from service.ports.training import Stages
 
 with lazy_imports():
-    from service.operations import searched
+    from service.operations.retraining import search as searched
 
 
 class Retraining:

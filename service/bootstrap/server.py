@@ -8,22 +8,24 @@ from starlette.types import ASGIApp
 
 from service.bootstrap import App
 from service.bootstrap.admin import admin_api
-from service.bootstrap.inquiries import Desk
+from service.bootstrap.queries import Desk
 from service.config import Settings
 from service.config.sections import Server
 from service.errors import ConfigurationError
-from service.operations.follow import Follower
-from service.operations.ingest import Ingest
-from service.operations.served_log import ServedLog
-from service.ports import ServerTelemetry, ServingTelemetry
-from service.serving import ingestion, predictions, probes
-from service.serving.access import Gate, OpenGate, TokenGate
-from service.serving.access_log import AccessLog
+from service.operations.inference.ingest import Ingest
+from service.operations.inference.model_cache import Follower
+from service.operations.inference.prediction_log import ServedLog
+from service.ports.telemetry import ServerTelemetry, ServingTelemetry
 from service.serving.admin.application import documentation
-from service.serving.application import application
-from service.serving.limits import Load
-from service.serving.logged import Logged
-from service.serving.requests import Accounting
+from service.serving.edge import probes
+from service.serving.edge.access_log import AccessLog
+from service.serving.edge.accounting import Accounting
+from service.serving.edge.application import application
+from service.serving.edge.auth import Gate, OpenGate, TokenGate
+from service.serving.edge.limits import Load
+from service.serving.ingestion import routes as ingestion
+from service.serving.predictions import routes as predictions
+from service.serving.predictions.answer_logging import Logged
 
 
 def follower(app: App, telemetry: ServingTelemetry, stop: threading.Event) -> Follower:

@@ -5,13 +5,13 @@ from typing import Any
 
 from service.config import Settings
 from service.errors import ConfigurationError
-from service.ports import Sink, Source
-from service.stream import log
-from service.stream.kafka_settings import KafkaSettings
+from service.ports.stream import Sink, Source
+from service.stream.kafka.settings import KafkaSettings
+from service.stream.log import source as log
 
 DRIVERS = {
-    "kafka-python": ("service.stream.kafka_python", "KafkaPython"),
-    "librdkafka": ("service.stream.librdkafka", "Librdkafka"),
+    "kafka-python": ("service.stream.kafka.python_source", "KafkaPython"),
+    "librdkafka": ("service.stream.kafka.librdkafka_source", "Librdkafka"),
 }
 
 

@@ -9,18 +9,18 @@ from pathlib import Path
 
 from service.bootstrap import App
 from service.config import Settings
-from service.domain.challenging import Challenger
-from service.domain.jobs import Job, Trainer
-from service.domain.registry import ModelName
+from service.domain.registry.challenger import Challenger
+from service.domain.registry.registry import ModelName
+from service.domain.training.jobs import Job, Trainer
 from service.errors import ConfigurationError
-from service.operations.compare import Judge
-from service.operations.loss_journals import LossJournals
+from service.operations.challengers.judge import Judge
+from service.operations.challengers.loss_cache import LossJournals
 from service.operations.services import Services
 from service.scheduling.captured_log import contents
-from service.scheduling.crew import Crew, Workplace
-from service.scheduling.runners import Runners, Track
+from service.scheduling.challenger_runner import Runners, Track
+from service.scheduling.job_runner import Crew, Workplace
 from service.scheduling.trainer import TrainerLoop, TrainOptions
-from service.storage.holder import Holder
+from service.storage.transactions.holder import Holder
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,27 +5,38 @@ import os
 import platform
 import signal
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from service.bootstrap import archive
-from service.bootstrap.heap import Heap
+from service.bootstrap import archive, streams
+from service.bootstrap.memory import Heap
 from service.config import Settings
-from service.domain.archive import ArchiveStep
-from service.domain.registry import CheckpointStep
-from service.domain.specification import ModelSpec
+from service.domain.registry.archive import ArchiveStep
+from service.domain.registry.registry import CheckpointStep
+from service.domain.specification.model import ModelSpec
 from service.lazy import lazy_imports
+from service.learning.estimators import build as estimators
 from service.operations.services import Services, Training
-from service.ports import Decoder, Telemetries
-from service.storage.footprint import MappedFootprint
-from service.storage.holder import Holder
+from service.ports.stream import Decoder
+from service.ports.telemetry import Telemetries
+from service.storage.checkpoints.crash_marker import MappedFootprint
 from service.storage.registry import Registry
+from service.storage.transactions.holder import Holder
+from service.stream.decoding import factory as decoders
+from service.stream.log import sink as log_sink
 
 with lazy_imports():
     from service.bootstrap import streams
-    from service.learning import estimators
-    from service.stream import decoders, log_sink
+    from service.learning.estimators import build as estimators
+    from service.stream.decoding import factory as decoders
+    from service.stream.log import sink as log_sink
+
+
+def _own(services: Services, nonce: str) -> Services:
+    """With a holder that is no sibling of the learner: it must not be taken for the one that may write there."""
+    return replace(services, holder=str(Holder.current(nonce=nonce)))
 
 
 def services_of(

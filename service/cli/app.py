@@ -6,10 +6,11 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from service.cli import deadletter, drift, exclusion, job, model, registry, setup, start, stream, token
+from service.cli import start
+from service.cli.commands import deadletter, drift, exclusion, job, model, registry, setup, stream, token
+from service.cli.commands.report import report
 from service.cli.examples import add_examples
-from service.cli.leaving import leave
-from service.cli.report import report
+from service.cli.process.exit import leave
 
 
 def _print_version(wanted: bool) -> None:

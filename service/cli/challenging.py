@@ -1,61 +1,6 @@
-"""The process of one challenger; its trainer starts it as `python -m service.cli.challenging`."""
+"""Started by supervisors of the release before, by this name; goes with the next release."""
 
-import argparse
-import secrets
-import threading
-from pathlib import Path
-
-import structlog
-
-from service.bootstrap import open_app
-from service.cli.context import Exit, set_up_logging
-from service.cli.leaving import leave
-from service.cli.signals import stopping
-from service.cli.training import die_with, sentence
-from service.config import load
-from service.domain.challenging import Fault
-from service.domain.registry import LineageId
-from service.errors import OtherReleaseError, UnfitError
-from service.operations.opening import LearnOptions
-from service.scheduling.child import last_words
-
-_log = structlog.get_logger(__name__)
-
-
-def main() -> int:
-    """The exit code; why it ended goes to the trainer."""
-    given = _arguments()
-    if not die_with(given.trainer):
-        return Exit.FAILED
-    stop = threading.Event()
-    try:
-        settings = load(given.config)
-        set_up_logging(settings)
-        with stopping(stop), open_app(settings) as app:
-            options = LearnOptions(actor="trainer", wait_for_lease=True, challenger=LineageId(given.lineage))
-            app.host([given.model], options, stop=stop, nonce=secrets.token_hex(6)).run()
-    except Exception as error:  # noqa: BLE001 - whatever it is, the trainer is told and the log has the rest
-        last_words(given.words, sentence(error), failure=_fault(error))
-        _log.exception("challenger_failed", lineage=given.lineage)
-        return Exit.FAILED
-    return Exit.DONE
-
-
-def _fault(error: Exception) -> Fault:
-    """Return what its end means for the challenger."""
-    if isinstance(error, OtherReleaseError):
-        return Fault.OTHER_RELEASE
-    return Fault.UNFIT if isinstance(error, UnfitError) else Fault.CRASH
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="headrace challenger")
-    parser.add_argument("--config", type=Path, required=True)
-    parser.add_argument("--model", required=True)
-    for name in ("lineage", "words", "trainer"):
-        parser.add_argument(f"--{name}", type=int, required=True)
-    return parser.parse_args()
-
+import runpy
 
 if __name__ == "__main__":
-    leave(main())
+    runpy.run_module("service.cli.roles.challenger_child", run_name="__main__", alter_sys=True)

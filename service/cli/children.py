@@ -6,6 +6,6 @@ after a move the old module stays as a stub that runs the new one, for one relea
 
 import sys
 
-NAMES = ("service.cli.training", "service.cli.challenging", "service.cli.inquiring")
+NAMES = ("service.cli.roles.job_child", "service.cli.roles.challenger_child", "service.cli.roles.query_child")
 
 JOB, CHALLENGER, INQUIRY = ((sys.executable, "-m", name) for name in NAMES)

@@ -12,9 +12,9 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from service.cli import layout
-from service.cli.wording import words
-from service.domain.plain import plain
+from service.cli.printing import layout
+from service.cli.printing.wording import words
+from service.domain.jsonable import plain
 from service.errors import HeadraceError, RefusedError
 from service.lazy import lazy_imports
 

@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
 
 from service.cli.context import err, out
-from service.operations.drift import Tell
+from service.operations.monitoring.drift import Tell
 
 LINE_EVERY_S = 5.0
 

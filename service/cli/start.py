@@ -14,13 +14,13 @@ from service.cli.context import ConfigOption
 from service.lazy import lazy_imports, load_all
 
 with lazy_imports():
-    from service.cli import archive as archiver
-    from service.cli import demo as demonstration
-    from service.cli import replaying
-    from service.cli import run as daemon
-    from service.cli import serve as server
-    from service.cli import train as trainer
-    from service.operations import opening as learner
+    from service.cli.demo import demo as demonstration
+    from service.cli.roles import archive as archiver
+    from service.cli.roles import replay as replay_roles
+    from service.cli.roles import run as daemon
+    from service.cli.roles import serve as server
+    from service.cli.roles import train as trainer
+    from service.operations.learning_loop import opening as learner
 
 
 def learn(
@@ -53,7 +53,7 @@ def replay(
 ) -> None:
     """Finish rollbacks in replay mode whose process is gone."""
     load_all()
-    replaying.replay_role(config, until_done=until_done)
+    replay_roles.replay_role(config, until_done=until_done)
 
 
 def archive(

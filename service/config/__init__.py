@@ -1,4 +1,8 @@
-"""Settings: one YAML file and the environment; the only reader of either."""
+"""The settings: one YAML file and HEADRACE_ environment variables, read and checked here and nowhere else.
+
+`bootstrap` and `cli` import it; operations and adapters are given plain values instead.
+Begin with `load_settings` in `__init__.py`, then `sections.py`.
+"""
 
 import difflib
 import os
@@ -22,8 +26,8 @@ from service.config.sections import (
     Stream,
     TrainerSettings,
 )
-from service.domain.served import one_sided
-from service.domain.specification import ModelSpec
+from service.domain.registry.served_prediction import one_sided
+from service.domain.specification.model import ModelSpec
 from service.errors import ConfigurationError, SpecificationError
 from service.lazy import lazy_imports
 

@@ -6,13 +6,13 @@ from functools import partial
 
 from apscheduler.triggers.cron import CronTrigger
 
-from service.domain import cron
-from service.domain.specification import ModelSpec
+from service.domain.specification import cron
+from service.domain.specification.model import ModelSpec
 from service.errors import SpecificationError
-from service.learning import estimators
-from service.learning.candidates import Ground, require_candidates
+from service.learning.estimators import build as estimators
+from service.learning.estimators.candidates import Ground, require_candidates
+from service.learning.metrics.prequential import Scores
 from service.learning.monitors import Monitors
-from service.learning.scores import Scores
 
 
 def require_buildable(model: ModelSpec) -> None:

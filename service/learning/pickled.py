@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 
 from service.errors import OtherReleaseError
-from service.learning import arrays, search_trees
+from service.learning.reducers import deep_trees as search_trees
+from service.learning.reducers import numpy_arrays as arrays
 
 _PLACES: Mapping[str, str] = {
-    "ScikitClassifier": "service.learning.scikit",
-    "ScikitRegressor": "service.learning.scikit",
-    "BatchClassifier": "service.learning.batch_estimators",
-    "BatchRegressor": "service.learning.batch_estimators",
+    "ScikitClassifier": "service.learning.estimators.sklearn_online",
+    "ScikitRegressor": "service.learning.estimators.sklearn_online",
+    "BatchClassifier": "service.learning.batch.estimators",
+    "BatchRegressor": "service.learning.batch.estimators",
 }
 """Where each class of ours is now; loaded when one is opened, because scikit-learn takes longer than all else."""
 

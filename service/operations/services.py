@@ -4,42 +4,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from service.domain.archive import ArchiveStep
-from service.domain.registry import CheckpointStep, Json
-from service.domain.specification import ModelSpec
-from service.ports import (
-    Archive,
-    ArchiveFiles,
-    ArchiveFrames,
-    ArchiveLeases,
-    ArchiveRanges,
-    Archives,
-    ArchiveTelemetry,
-    Challengers,
-    Changes,
-    Checkpoints,
-    Commands,
-    DeadLetters,
-    Decoder,
-    Exclusions,
-    Footprint,
-    History,
-    JobRuns,
-    Jobs,
-    JobTelemetry,
-    Leases,
-    Models,
-    Openings,
-    Outbox,
-    Pending,
-    Replays,
-    Sealer,
-    Signals,
-    Sink,
-    Source,
-    Telemetry,
-    Trainers,
-)
+from service.domain.registry.archive import ArchiveStep
+from service.domain.registry.registry import CheckpointStep, Json
+from service.domain.specification.model import ModelSpec
+from service.ports.archive import Archive, ArchiveFiles, ArchiveFrames, ArchiveLeases, ArchiveRanges, Archives
+from service.ports.artifacts import Footprint, Sealer
+from service.ports.labels import DeadLetters, Outbox, Pending, Signals
+from service.ports.registry import Changes, Checkpoints, Commands, Exclusions, History, Leases, Models, Replays
+from service.ports.stream import Decoder, Sink, Source
+from service.ports.telemetry import ArchiveTelemetry, JobTelemetry, Telemetry
+from service.ports.training import Challengers, JobRuns, Jobs, Openings, Trainers
 
 
 @dataclass(frozen=True, slots=True)

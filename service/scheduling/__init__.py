@@ -1,1 +1,5 @@
-"""The trainer: when to look, what to start, and the processes of training jobs."""
+"""The trainer's loop and the child processes of jobs, challengers and queries: when they start, their limits, their end.
+
+Only `bootstrap` and `cli` import it; it uses `operations` for decisions and starts no thread of a model itself.
+Begin with `trainer.py`, then `child_process.py`.
+"""

@@ -9,18 +9,18 @@ from functools import partial
 
 import structlog
 
-from service.domain.jobs import Trainer
-from service.domain.registry import ModelName
-from service.domain.specification import ModelSpec
+from service.domain.registry.registry import ModelName
+from service.domain.specification.model import ModelSpec
+from service.domain.training.jobs import Trainer
 from service.errors import HeadraceError, LeaseHeldError, LeaseLostError, NotFoundError, UnavailableError
-from service.operations.compare import Judge
-from service.operations.consider import consider
-from service.operations.outage import Outage
+from service.operations.challengers.judge import Judge
+from service.operations.retraining.decide import consider
+from service.operations.retry import Outage
 from service.operations.services import Services
-from service.scheduling.crew import Crew
-from service.scheduling.rounds import Round
-from service.scheduling.runners import Runners
-from service.scheduling.timetable import Due, Timetable
+from service.scheduling.challenger_runner import Runners
+from service.scheduling.job_runner import Crew
+from service.scheduling.periodic import Round
+from service.scheduling.schedule import Due, Timetable
 
 _log = structlog.get_logger(__name__)
 

@@ -6,12 +6,12 @@ from datetime import timedelta
 from sqlalchemy import ColumnElement, Connection, Row, and_, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from service.domain.archive import Archived, ArchiveStep
-from service.domain.events import TopicPartition
+from service.domain.registry.archive import Archived, ArchiveStep
+from service.domain.stream.events import TopicPartition
 from service.errors import LeaseHeldError, LeaseLostError
 from service.storage.database import Database
-from service.storage.leases import yields
-from service.storage.tables import archives
+from service.storage.schema.registry import archives
+from service.storage.transactions.leases import yields
 
 Reached = Callable[[ArchiveStep], None]
 

@@ -4,34 +4,34 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from service.domain.archive import ArchiveStep
-from service.domain.registry import CheckpointStep
-from service.ports import ArtifactStore
-from service.storage import upgrade
-from service.storage.answers import SqlAnswers
+from service.domain.registry.archive import ArchiveStep
+from service.domain.registry.registry import CheckpointStep
+from service.ports.artifacts import ArtifactStore
+from service.storage.access.idempotency import SqlAnswers
+from service.storage.access.tokens import SqlTokens
 from service.storage.archives import SqlArchives
-from service.storage.artifacts import open_artifacts
-from service.storage.challengers import SqlChallengers
-from service.storage.changes import SqlChanges
-from service.storage.checkpoints import SqlCheckpoints
-from service.storage.commands import SqlCommands
+from service.storage.checkpoints.artifacts import open_artifacts
+from service.storage.checkpoints.checkpoints import SqlCheckpoints
+from service.storage.checkpoints.dead_letters import SqlDeadLetters
+from service.storage.checkpoints.outbox import SqlOutbox
+from service.storage.checkpoints.pending import SqlPending
+from service.storage.checkpoints.signals import SqlSignals
+from service.storage.checkpoints.signing import Signer
 from service.storage.database import Database
-from service.storage.dead_letters import SqlDeadLetters
-from service.storage.exclusions import SqlExclusions
-from service.storage.history import SqlHistory
-from service.storage.job_runs import SqlJobRuns
-from service.storage.jobs import SqlJobs, SqlOpenings
-from service.storage.leases import SqlLeases
-from service.storage.models import SqlModels
-from service.storage.outbox import SqlOutbox
-from service.storage.pending import SqlPending
-from service.storage.replays import SqlReplays
-from service.storage.reports import SqlReports
-from service.storage.signals import SqlSignals
-from service.storage.signing import Signer
-from service.storage.standings import SqlStandings
-from service.storage.tokens import SqlTokens
-from service.storage.trainers import SqlTrainers
+from service.storage.models.changes import SqlChanges
+from service.storage.models.commands import SqlCommands
+from service.storage.models.exclusions import SqlExclusions
+from service.storage.models.history import SqlHistory
+from service.storage.models.models import SqlModels
+from service.storage.models.replays import SqlReplays
+from service.storage.schema import upgrade
+from service.storage.training.challengers import SqlChallengers
+from service.storage.training.job_runs import SqlJobRuns
+from service.storage.training.jobs import SqlJobs, SqlOpenings
+from service.storage.training.reports import SqlReports
+from service.storage.training.trainers import SqlTrainers
+from service.storage.transactions.champion_feed import SqlStandings
+from service.storage.transactions.leases import SqlLeases
 
 
 @dataclass(frozen=True, slots=True)

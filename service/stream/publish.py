@@ -16,13 +16,13 @@ import msgspec
 import pyarrow.parquet as pq
 from river import datasets
 
-from service.domain.specification import FieldsSpec
+from service.domain.specification.model import FieldsSpec
 from service.errors import ConfigurationError, NotFoundError
-from service.ports import Sink
-from service.stream.csv_lines import scalar
-from service.stream.documents import document
-from service.stream.mapping import Path, at, path_of
-from service.stream.parts import PartError
+from service.ports.stream import Sink
+from service.stream.decoding.csv_lines import scalar
+from service.stream.decoding.fields import PartError
+from service.stream.decoding.json_documents import document
+from service.stream.decoding.mapped import Path, at, path_of
 
 CHUNK = 1000
 ENVELOPE = ("ts", "y", "group", "weight")

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from service.domain.events import Decoded, Records, TopicPartition
-from service.domain.order import union
-from service.domain.position import Bounds, Run
+from service.domain.stream.events import Decoded, Records, TopicPartition
+from service.domain.stream.offset_ranges import union
+from service.domain.stream.position import Bounds, Run
 from service.errors import BelowStartError
-from service.ports import Decoder
+from service.ports.stream import Decoder
 
 CHUNK = 1000
 

@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
-from service.domain.jobs import (
+from service.domain.registry.registry import Json, LineageId, ModelName, Version, VersionKind, VersionNumber
+from service.domain.training.jobs import (
     ALLOWED,
     FINAL,
     Candidate,
@@ -19,8 +20,7 @@ from service.domain.jobs import (
     Transition,
     Wanted,
 )
-from service.domain.registry import Json, LineageId, ModelName, Version, VersionKind, VersionNumber
-from service.domain.report import Report
+from service.domain.training.report import Report
 from service.errors import LeaseHeldError, LeaseLostError, NotFoundError, RefusedError
 
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from service.domain.registry import VersionNumber
-from service.domain.report import Report, ReportFormat
+from service.domain.registry.registry import VersionNumber
+from service.domain.training.report import Report, ReportFormat
 from service.errors import NotFoundError
 
 

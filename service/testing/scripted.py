@@ -4,9 +4,9 @@ import time
 from collections.abc import Mapping, Sequence
 from enum import Enum
 
-from service.domain.events import Records, TopicPartition
-from service.domain.holding import require_held
-from service.domain.position import Bounds, Position
+from service.domain.stream.bounds_check import require_held
+from service.domain.stream.events import Records, TopicPartition
+from service.domain.stream.position import Bounds, Position
 from service.errors import NotFoundError
 
 

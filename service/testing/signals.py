@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from service.domain.monitoring import MOST_SIGNALS, DriftSignal
-from service.domain.registry import Lease
+from service.domain.registry.registry import Lease
+from service.domain.specification.monitor import MOST_SIGNALS, DriftSignal
 
 
 class MemorySignals:

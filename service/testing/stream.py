@@ -6,10 +6,10 @@ from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from service.domain.events import Records, TopicPartition
-from service.domain.holding import require_held
-from service.domain.partitioning import require_same_length, spread
-from service.domain.position import Bounds, Position
+from service.domain.stream.bounds_check import require_held
+from service.domain.stream.events import Records, TopicPartition
+from service.domain.stream.partitioning import require_same_length, spread
+from service.domain.stream.position import Bounds, Position
 from service.errors import NotFoundError
 
 

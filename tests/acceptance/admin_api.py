@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from service.domain.access import AccessRole, Grant
+from service.domain.access.access import AccessRole, Grant
 from tests.acceptance.harness import PHISHING, STARTED, Deployment, kill, phishing_events
 from tests.acceptance.serving import Served, serving
 

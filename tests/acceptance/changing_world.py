@@ -14,12 +14,12 @@ import msgspec
 from river import datasets
 
 from service.bootstrap import App
-from service.domain.challenging import Challenger
-from service.domain.jobs import Job
-from service.domain.order import size, union
-from service.domain.position import Run
-from service.domain.registry import LineageId
-from service.ports import Sink
+from service.domain.registry.challenger import Challenger
+from service.domain.registry.registry import LineageId
+from service.domain.stream.offset_ranges import size, union
+from service.domain.stream.position import Run
+from service.domain.training.jobs import Job
+from service.ports.stream import Sink
 from tests.acceptance.harness import PHISHING
 
 CHANGED_AT = 3000

@@ -24,12 +24,12 @@ from river import datasets
 from service import config
 from service.bootstrap import App, open_app
 from service.bootstrap.streams import open_sink
-from service.domain.position import PositionJson, Run
-from service.domain.registry import Checkpoint, ModelName
-from service.domain.specification import ModelSpec
-from service.learning.learner import Learner
-from service.storage import upgrade
-from service.storage.signing import create_key
+from service.domain.registry.registry import Checkpoint, ModelName
+from service.domain.specification.model import ModelSpec
+from service.domain.stream.position import PositionJson, Run
+from service.learning.learner.learner import Learner
+from service.storage.checkpoints.signing import create_key
+from service.storage.schema import upgrade
 from tests.budget import LEASE_TTL
 from tests.services import commands
 from tests.services.commands import Command

@@ -8,11 +8,11 @@ from typing import Any
 import msgspec
 
 from service.bootstrap import App
-from service.domain.events import Records, TopicPartition
-from service.domain.position import Position
-from service.domain.registry import Version
-from service.domain.specification import ModelSpec
-from service.learning.learner import Learner
+from service.domain.registry.registry import Version
+from service.domain.specification.model import ModelSpec
+from service.domain.stream.events import Records, TopicPartition
+from service.domain.stream.position import Position
+from service.learning.learner.learner import Learner
 from tests.acceptance.harness import Deployment, State, probed
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from service.bootstrap import App
-from service.domain.registry import CommandKind, CommandStatus
+from service.domain.registry.registry import CommandKind, CommandStatus
 from service.errors import NotFoundError
 from tests.acceptance.harness import Deployment, kill, wait_until
 from tests.acceptance.storms import DEATHS_OF_A_DAEMON, SOON_S, Learners, Supply

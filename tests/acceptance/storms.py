@@ -5,7 +5,7 @@ import signal
 import subprocess
 import time
 
-from service.ports import Sink
+from service.ports.stream import Sink
 from tests.acceptance.harness import Deployment, kill, phishing_events, terminate, wait_until
 from tests.acceptance.processes import children, is_gone, learner_of
 from tests.acceptance.rederived import misled

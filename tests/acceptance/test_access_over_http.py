@@ -10,11 +10,11 @@ from fastapi.routing import APIRoute
 from prometheus_client import CollectorRegistry
 from starlette.routing import BaseRoute, Mount, Route
 
-from service.bootstrap.inquiries import desk
+from service.bootstrap.queries import desk
 from service.bootstrap.server import follower, intake, routes
 from service.cli import children
-from service.domain.access import AccessRole
-from service.metrics import PrometheusServing
+from service.domain.access.access import AccessRole
+from service.metrics.server import PrometheusServing
 from tests.acceptance.admin_api import Api, kept, opened
 from tests.acceptance.harness import terminate, wait_until
 

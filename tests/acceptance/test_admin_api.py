@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from service.domain.report import Report, ReportFormat
-from service.serving.admin.parts import MOST_WAITING
+from service.domain.training.report import Report, ReportFormat
+from service.serving.admin.dependencies import MOST_WAITING
 from tests.acceptance.admin_api import Api, kept, opened
 from tests.acceptance.harness import phishing_events, terminate, wait_until
 from tests.acceptance.processes import pause

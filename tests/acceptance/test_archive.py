@@ -13,10 +13,10 @@ import msgspec
 import polars as pl
 import pytest
 
-from service.domain.archive import ArchiveStep
-from service.domain.events import TopicPartition
+from service.domain.registry.archive import ArchiveStep
+from service.domain.stream.events import TopicPartition
 from service.errors import LeaseLostError
-from service.stream.archive_files import RemoteFiles
+from service.stream.archive.files import RemoteFiles
 from tests.acceptance.harness import (
     PHISHING,
     Deployment,

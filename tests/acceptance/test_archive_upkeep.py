@@ -12,10 +12,10 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from service.domain.events import TopicPartition
+from service.domain.stream.events import TopicPartition
 from service.errors import BelowStartError, NotFoundError
-from service.stream import log
-from service.stream.archive_range import opened, written
+from service.stream.archive.range_file import opened, written
+from service.stream.log import source as log
 from tests.acceptance.harness import PHISHING, Deployment, phishing_events
 from tests.acceptance.test_archive import files_of, require_whole
 

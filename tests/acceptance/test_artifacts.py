@@ -13,11 +13,11 @@ import pytest
 from sqlalchemy import insert, select, update
 
 from service.bootstrap import App
-from service.domain.position import merged
-from service.domain.registry import Checkpoint
-from service.storage.schema import metadata
-from service.storage.signing import MAGIC, Signer, load_key
-from service.storage.tables import artifacts, checkpoints
+from service.domain.registry.registry import Checkpoint
+from service.domain.stream.position import merged
+from service.storage.checkpoints.signing import MAGIC, Signer, load_key
+from service.storage.schema.all_tables import metadata
+from service.storage.schema.registry import artifacts, checkpoints
 from tests.acceptance.harness import PHISHING, Deployment, State, phishing_events
 
 EVENTS = 9000

@@ -11,10 +11,10 @@ import msgspec
 import pytest
 from sqlalchemy import update
 
-from service.domain.challenging import Challenger, Stage
-from service.domain.registry import Role
-from service.storage import writes
-from service.storage.tables import checkpoints
+from service.domain.registry.challenger import Challenger, Stage
+from service.domain.registry.registry import Role
+from service.storage.schema.registry import checkpoints
+from service.storage.transactions import writes
 from tests.acceptance import moody
 from tests.acceptance.harness import PHISHING, Deployment, phishing_events, terminate, wait_until
 

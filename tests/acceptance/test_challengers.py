@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from service.domain.challenging import Stage
-from service.domain.registry import Role
+from service.domain.registry.challenger import Stage
+from service.domain.registry.registry import Role
 from tests.acceptance.harness import PHISHING, Deployment, phishing_events, terminate, wait_until
 
 BEFORE = 3000

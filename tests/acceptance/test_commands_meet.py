@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from service.bootstrap import App
-from service.domain.challenging import Stage
-from service.domain.jobs import JobState
-from service.domain.registry import CommandKind, CommandStatus, Role
+from service.domain.registry.challenger import Stage
+from service.domain.registry.registry import CommandKind, CommandStatus, Role
+from service.domain.training.jobs import JobState
 from service.errors import RefusedError
-from service.operations.job_process import carry_out
-from service.operations.retrain import PlainRetraining
+from service.operations.retraining.job import carry_out
+from service.operations.retraining.refit import PlainRetraining
 from tests.acceptance.harness import PHISHING, Deployment, phishing_events, terminate, wait_until
 
 EVENTS = 1000

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from service.stream import log
+from service.stream.log import source as log
 from tests.acceptance.harness import Deployment, phishing_events
 from tests.services.s3 import ObjectStore
 

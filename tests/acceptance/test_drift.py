@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from service.domain.registry import CheckpointStep
+from service.domain.registry.registry import CheckpointStep
 from tests.acceptance.harness import PHISHING, Deployment
 
 NEAR = {"window": 200, "reference": {"events": 400}}

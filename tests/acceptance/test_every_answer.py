@@ -11,7 +11,7 @@ import httpx
 import pytest
 from sqlalchemy import update
 
-from service.storage.tables import artifacts
+from service.storage.schema.registry import artifacts
 from tests.acceptance.admin_api import PREFIX, Api, opened
 
 X = {"long_url": 0.5, "is_https": 1.0}

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from service.domain.position import merged
-from service.domain.registry import CheckpointStep
+from service.domain.registry.registry import CheckpointStep
+from service.domain.stream.position import merged
 from tests.acceptance.harness import PHISHING, Deployment, State, phishing_events, wait_until
 from tests.acceptance.rederived import Rederived
 from tests.acceptance.storms import SOON_S, Learners

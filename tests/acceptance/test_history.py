@@ -12,16 +12,16 @@ import pytest
 from sqlalchemy import insert
 
 from service.bootstrap import App
-from service.domain.events import Reason, Records, TopicPartition
-from service.domain.exclusion import Exclusion
-from service.domain.registry import CommandKind, Origin
+from service.domain.registry.registry import CommandKind, Origin
+from service.domain.stream.events import Reason, Records, TopicPartition
+from service.domain.stream.exclusion import Exclusion
 from service.errors import BelowStartError
-from service.operations.exclude import excluded
-from service.operations.opening import LearnOptions
-from service.operations.plan_replay import Wish, begin, outlook, summary
-from service.operations.replay import Progress, replay
+from service.operations.history.exclusions import excluded
+from service.operations.learning_loop.opening import LearnOptions
+from service.operations.replay.plan import Wish, begin, outlook, summary
+from service.operations.replay.run import Progress, replay
 from service.operations.services import Services
-from service.storage import tables
+from service.storage.schema import registry as tables
 from service.testing.archive import MemoryArchive, NoArchive
 from service.testing.stream import MemoryStream
 from tests.acceptance.harness import PHISHING, Deployment, State, phishing_events

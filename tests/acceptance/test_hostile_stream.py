@@ -19,8 +19,8 @@ from river import linear_model, metrics, optim, preprocessing
 from typer.testing import CliRunner, Result
 
 from service.cli.app import app as cli
-from service.domain.events import Reason
-from service.domain.registry import DeadLetter
+from service.domain.registry.registry import DeadLetter
+from service.domain.stream.events import Reason
 from tests.acceptance.harness import PHISHING, Deployment, phishing_events, wait_until
 
 CLEAN = 20_000

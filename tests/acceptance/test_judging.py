@@ -9,11 +9,11 @@ import pytest
 from sqlalchemy import update
 
 from service.bootstrap import App
-from service.domain.challenging import Challenger, Note, Stage
-from service.domain.jobs import Trainer
-from service.operations.compare import NEAR, Judge
-from service.operations.loss_journals import LossJournals
-from service.storage import tables
+from service.domain.registry.challenger import Challenger, Note, Stage
+from service.domain.training.jobs import Trainer
+from service.operations.challengers.judge import NEAR, Judge
+from service.operations.challengers.loss_cache import LossJournals
+from service.storage.schema import registry as tables
 from tests.acceptance.harness import PHISHING, Deployment, phishing_events
 
 EVENTS = 300

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from river import linear_model, metrics, optim, preprocessing
 
-from service.domain.events import Reason
+from service.domain.stream.events import Reason
 from tests.acceptance.harness import PHISHING, Deployment, phishing_events, wait_until
 from tests.acceptance.test_hostile_stream import changed, letters
 

@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from service.domain.events import Reason
-from service.domain.partitioning import spread
+from service.domain.stream.events import Reason
+from service.domain.stream.partitioning import spread
 from tests.acceptance.harness import PHISHING, Deployment, phishing_events
 from tests.acceptance.test_hostile_stream import changed, letters
 

@@ -11,8 +11,8 @@ import pytest
 from river import datasets, evaluate, metrics, stream
 
 from service.bootstrap.wiring import build_estimator
-from service.domain.position import Position
-from service.domain.specification import ModelSpec
+from service.domain.specification.model import ModelSpec
+from service.domain.stream.position import Position
 from tests.acceptance.harness import PHISHING, Deployment, kill, metric, terminate, wait_until
 from tests.budget import PLACES, STREAMS, registry_url, stream_settings
 from tests.river_metrics import river_metric

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from service.domain.position import merged
+from service.domain.stream.position import merged
 from tests.acceptance.harness import (
     PHISHING,
     QUICK_S,

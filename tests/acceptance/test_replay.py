@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from service.domain.registry import CommandKind, CommandStatus, Role, VersionKind
+from service.domain.registry.registry import CommandKind, CommandStatus, Role, VersionKind
 from tests.acceptance.harness import (
     PHISHING,
     Deployment,

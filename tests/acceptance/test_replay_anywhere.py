@@ -17,11 +17,11 @@ import yaml
 from river import datasets
 
 from service.bootstrap import App
-from service.domain.registry import Checkpoint, CommandKind, Origin, VersionKind
-from service.operations import administer
-from service.operations.choose import Chosen, chosen
-from service.operations.plan_replay import Outlook, Wish, begin, outlook, summary
-from service.operations.replay import replay
+from service.domain.registry.registry import Checkpoint, CommandKind, Origin, VersionKind
+from service.operations.commands import execute as administer
+from service.operations.replay.plan import Outlook, Wish, begin, outlook, summary
+from service.operations.replay.run import replay
+from service.operations.states.resolve import Chosen, chosen
 from tests.acceptance.harness import PHISHING, Deployment
 
 EVENTS = 3000

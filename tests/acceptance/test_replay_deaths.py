@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from service.domain.position import merged
-from service.domain.registry import CommandKind, Origin, Role
-from service.operations.plan_replay import Wish, begin, outlook
+from service.domain.registry.registry import CommandKind, Origin, Role
+from service.domain.stream.position import merged
+from service.operations.replay.plan import Wish, begin, outlook
 from tests.acceptance.harness import PHISHING, Deployment, phishing_events, terminate, wait_until
 from tests.acceptance.rederived import misled, versions
 from tests.acceptance.test_replay import Window, is_that, never_seen

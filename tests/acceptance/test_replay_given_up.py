@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from service.bootstrap import App
-from service.domain.registry import CommandKind, Lineage, Origin
+from service.domain.registry.registry import CommandKind, Lineage, Origin
 from service.errors import RefusedError
-from service.operations.plan_replay import Wish, begin, outlook
-from service.operations.replay import Progress, replay
+from service.operations.replay.plan import Wish, begin, outlook
+from service.operations.replay.run import Progress, replay
 from tests.acceptance.harness import PHISHING, Deployment, phishing_events
 from tests.acceptance.test_replay import audit, is_that, never_seen
 

@@ -10,8 +10,8 @@ import msgspec
 import pytest
 from river import datasets
 
-from service.domain.registry import CommandKind
-from service.stream.log_sink import LogSink
+from service.domain.registry.registry import CommandKind
+from service.stream.log.sink import LogSink
 from tests.acceptance.harness import PHISHING, Deployment, State
 
 EVENTS = 4000

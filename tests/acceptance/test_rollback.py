@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from service.domain.registry import VersionKind
+from service.domain.registry.registry import VersionKind
 from tests.acceptance.harness import PHISHING, Deployment, not_ready, phishing_events, terminate, wait_until
 from tests.acceptance.rederived import Rederived, misled, probes, versions
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from service.bootstrap import App
-from service.domain.events import TopicPartition
-from service.domain.position import Position
-from service.domain.registry import CommandKind, CommandStatus, Role, Version
-from service.learning.learner import Learner
-from service.learning.lineage_state import restored
+from service.domain.registry.registry import CommandKind, CommandStatus, Role, Version
+from service.domain.stream.events import TopicPartition
+from service.domain.stream.position import Position
+from service.learning.learner.learner import Learner
+from service.learning.learner.state import restored
 from tests.acceptance.harness import PHISHING, Deployment, State, probed
 from tests.acceptance.rederived import Rederived, opened, payload
 from tests.acceptance.rollback_storm import Asked, RollbackStorm

@@ -9,14 +9,14 @@ import pytest
 from river import metrics as river_metrics
 from sklearn.metrics import accuracy_score, f1_score
 
-from service.domain.events import Task
-from service.domain.jobs import Job, JobState
-from service.domain.position import PositionJson, merged
-from service.domain.registry import Version
-from service.domain.specification import ModelSpec
-from service.learning import estimators
-from service.learning.learner import Learner
-from service.learning.score_journal import arrays
+from service.domain.registry.registry import Version
+from service.domain.specification.model import ModelSpec
+from service.domain.stream.events import Task
+from service.domain.stream.position import PositionJson, merged
+from service.domain.training.jobs import Job, JobState
+from service.learning.estimators import build as estimators
+from service.learning.learner.learner import Learner
+from service.learning.metrics.journal import arrays
 from tests.acceptance.harness import PHISHING, Deployment, phishing_events, terminate, wait_until
 
 EVENTS = 1250

@@ -9,8 +9,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from service.domain.events import Task
-from service.learning import estimators
+from service.domain.stream.events import Task
+from service.learning.estimators import build as estimators
 from tests.acceptance import counting
 from tests.acceptance.harness import PHISHING, Deployment, phishing_events, terminate
 from tests.acceptance.serving import Served, serving

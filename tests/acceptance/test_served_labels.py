@@ -15,13 +15,13 @@ import msgspec
 import pytest
 
 from service.bootstrap import App
-from service.domain.events import Records, TopicPartition
-from service.domain.registry import LineageId
-from service.domain.served import stamp_of
-from service.domain.specification import ModelSpec
-from service.learning.learner import Learner
-from service.learning.score_journal import decode
-from service.operations.waiting_here import WaitingHere
+from service.domain.registry.registry import LineageId
+from service.domain.registry.served_prediction import stamp_of
+from service.domain.specification.model import ModelSpec
+from service.domain.stream.events import Records, TopicPartition
+from service.learning.learner.learner import Learner
+from service.learning.metrics.journal import decode
+from service.operations.states.pending_memory import WaitingHere
 from tests.acceptance.harness import PHISHING, Deployment, kill, phishing_events, probed, terminate, wait_until
 from tests.acceptance.rederived import whole_stream
 from tests.acceptance.serving import Reply, Served, serving

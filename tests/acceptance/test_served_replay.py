@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from service.bootstrap import App
-from service.domain.registry import LineageId
-from service.learning.score_journal import decode
+from service.domain.registry.registry import LineageId
+from service.learning.metrics.journal import decode
 from tests.acceptance.harness import PHISHING, Deployment, phishing_events, terminate
 from tests.acceptance.serving import serving
 

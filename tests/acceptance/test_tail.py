@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from service.domain.events import TopicPartition
+from service.domain.stream.events import TopicPartition
 from tests.acceptance.harness import PHISHING, Deployment
 from tests.contract.streams import KafkaRig, rig_of
 from tests.services.kafka import Broker

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
-from service.domain.jobs import FINAL, Failure, Job, JobState
-from service.domain.registry import Role
-from service.learning.learner import Learner
+from service.domain.registry.registry import Role
+from service.domain.training.jobs import FINAL, Failure, Job, JobState
+from service.learning.learner.learner import Learner
 from tests.acceptance import moody
 from tests.acceptance.harness import (
     PHISHING,

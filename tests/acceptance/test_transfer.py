@@ -8,7 +8,7 @@ import yaml
 from typer.testing import CliRunner
 
 from service.cli.app import app
-from service.domain.registry import CommandKind
+from service.domain.registry.registry import CommandKind
 from tests.acceptance.harness import PHISHING, Deployment, phishing_events
 
 EVENTS = phishing_events(3000)

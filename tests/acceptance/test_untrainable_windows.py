@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from service.domain.jobs import Failure, Job, JobState
+from service.domain.training.jobs import Failure, Job, JobState
 from tests.acceptance import moody
 from tests.acceptance.harness import PHISHING, Deployment, phishing_events, terminate, wait_until
 

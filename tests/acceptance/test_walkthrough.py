@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from service.domain.served import PREFIX
+from service.domain.registry.served_prediction import PREFIX
 from tests.acceptance.harness import STARTED, fetch, terminate, wait_until
 from tests.acceptance.pages import shell_environment
 from tests.services.process import free_port

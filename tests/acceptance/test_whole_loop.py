@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from service.bootstrap import App
-from service.domain.challenging import Stage
-from service.domain.jobs import FINAL, Cause, Failure, JobState
-from service.domain.registry import Role, VersionKind
+from service.domain.registry.challenger import Stage
+from service.domain.registry.registry import Role, VersionKind
+from service.domain.training.jobs import FINAL, Cause, Failure, JobState
 from tests.acceptance.changing_world import (
     CHANGED_AT,
     World,

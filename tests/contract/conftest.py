@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from service.storage import tables, upgrade
 from service.storage.database import Database
 from service.storage.registry import Registry, open_registry
+from service.storage.schema import registry as tables
+from service.storage.schema import upgrade
 
 
 @pytest.fixture(scope="module")

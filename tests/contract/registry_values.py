@@ -7,10 +7,8 @@ from typing import Any
 
 from sqlalchemy import func, select, update
 
-from service.domain.checkpoint_metrics import CheckpointMetrics
-from service.domain.events import Reason, TopicPartition
-from service.domain.position import Position, Run
-from service.domain.registry import (
+from service.domain.registry.checkpoint_metrics import CheckpointMetrics
+from service.domain.registry.registry import (
     Commit,
     DeadLetter,
     Founding,
@@ -25,8 +23,10 @@ from service.domain.registry import (
     VersionKind,
     VersionNumber,
 )
-from service.storage import tables
+from service.domain.stream.events import Reason, TopicPartition
+from service.domain.stream.position import Position, Run
 from service.storage.registry import Registry
+from service.storage.schema import registry as tables
 
 AT = TopicPartition("events", 0)
 NAME = ModelName("phishing")

@@ -11,13 +11,13 @@ from confluent_kafka import TopicPartition as KafkaPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from service.domain.events import Records, TopicPartition
-from service.domain.position import Position
-from service.ports import Sink, Source
-from service.stream.kafka_python import KafkaPythonSink, KafkaPythonSource
-from service.stream.kafka_settings import KafkaSettings
-from service.stream.librdkafka import LibrdkafkaSink, LibrdkafkaSource
-from service.stream.log import LogSink, LogSource
+from service.domain.stream.events import Records, TopicPartition
+from service.domain.stream.position import Position
+from service.ports.stream import Sink, Source
+from service.stream.kafka.librdkafka_source import LibrdkafkaSink, LibrdkafkaSource
+from service.stream.kafka.python_source import KafkaPythonSink, KafkaPythonSource
+from service.stream.kafka.settings import KafkaSettings
+from service.stream.log.source import LogSink, LogSource
 from service.testing.stream import MemoryStream
 
 DRIVERS = {

@@ -7,11 +7,11 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import update
 
-from service.domain.answered import Answered
+from service.domain.access.stored_response import Answered
 from service.errors import ConflictingKeyError, RefusedError
-from service.storage import answers as module
-from service.storage.access_tables import answers
+from service.storage.access import idempotency as module
 from service.storage.registry import Registry
+from service.storage.schema.access import answers
 from tests.contract.registry_values import count
 
 MADE = Answered("a" * 64, 201, {"location": "/x"}, b'{"id":1}')

@@ -8,11 +8,11 @@ from dataclasses import replace
 
 import pytest
 
-from service.domain.archive import Archived
-from service.domain.events import TopicPartition
+from service.domain.registry.archive import Archived
+from service.domain.stream.events import TopicPartition
 from service.errors import LeaseHeldError, LeaseLostError
-from service.storage.holder import Holder
 from service.storage.registry import Registry
+from service.storage.transactions.holder import Holder
 
 Open = Callable[[], Registry]
 AT = TopicPartition("events", 0)

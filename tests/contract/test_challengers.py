@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
-from service.domain.challenging import Coronation, Live, Note, Stage
-from service.domain.jobs import Trainer
-from service.domain.position import Position
-from service.domain.registry import Lease, LineageId, Origin, Role, VersionKind
+from service.domain.registry.challenger import Coronation, Live, Note, Stage
+from service.domain.registry.registry import Lease, LineageId, Origin, Role, VersionKind
+from service.domain.stream.position import Position
+from service.domain.training.jobs import Trainer
 from service.errors import LeaseLostError, RefusedError
 from service.storage.registry import Registry
 from tests.contract.registry_values import AT, NAME, commit, leased, succession, totals

@@ -4,17 +4,17 @@ import polars as pl
 import pytest
 from river import linear_model, preprocessing
 
-from service.domain.evaluation import Coverage
-from service.domain.events import Event, Task, TopicPartition, Truth
-from service.domain.registry import Model
-from service.domain.specification import ModelSpec
-from service.learning import codec
-from service.learning.evaluation import Terms
-from service.learning.score_journal import ScoreJournal, encode
-from service.learning.scored_events import ScoredEvents
-from service.learning.stepper import Stepper
-from service.learning.waiters import Answer, Item, Question
-from service.operations.evaluate import champion_scores, compare, prequential
+from service.domain.registry.registry import Model
+from service.domain.specification.model import ModelSpec
+from service.domain.stream.events import Event, Task, TopicPartition, Truth
+from service.domain.training.evaluation import Coverage
+from service.learning.engine.stepper import Stepper
+from service.learning.engine.work_items import Answer, Item, Question
+from service.learning.evaluation.holdout import Terms
+from service.learning.metrics.journal import ScoreJournal, encode
+from service.learning.metrics.paired import ScoredEvents
+from service.learning.pickling import codec
+from service.operations.retraining.holdout import champion_scores, compare, prequential
 from service.storage.registry import Registry
 from tests.contract.registry_values import AT, NAME, commit, founding
 

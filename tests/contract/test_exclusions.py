@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from service.domain.exclusion import Exclusion, TimeRange
-from service.domain.position import Position, Run
-from service.domain.registry import CommandKind, CommandStatus, Lease, LineageId, Origin, Role, VersionKind
-from service.domain.replaying import Beginning, Plan, Promotion
+from service.domain.registry.registry import CommandKind, CommandStatus, Lease, LineageId, Origin, Role, VersionKind
+from service.domain.registry.replay_plan import Beginning, Plan, Promotion
+from service.domain.stream.exclusion import Exclusion, TimeRange
+from service.domain.stream.position import Position, Run
 from service.errors import LeaseLostError, NotFoundError, RefusedError
 from service.storage.registry import Registry
 from tests.contract.registry_values import AT, NAME, commit, founded, leased, state, succession, totals

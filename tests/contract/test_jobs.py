@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 
-from service.domain.exclusion import Exclusion
-from service.domain.jobs import (
+from service.domain.registry.registry import Origin, Role, SealedBytes, VersionKind
+from service.domain.specification.retrain import RetrainSpec
+from service.domain.stream.exclusion import Exclusion
+from service.domain.stream.position import Run
+from service.domain.training.jobs import (
     ALLOWED,
     FINAL,
     Candidate,
@@ -22,17 +25,14 @@ from service.domain.jobs import (
     JobId,
     JobState,
     Progress,
-    RetrainSpec,
     Trainer,
     Wanted,
 )
-from service.domain.position import Run
-from service.domain.registry import Origin, Role, SealedBytes, VersionKind
-from service.domain.report import ReportFormat
+from service.domain.training.report import ReportFormat
 from service.errors import LeaseHeldError, LeaseLostError, NotFoundError, RefusedError
-from service.ports import JobRuns, Jobs, Openings, Trainers
-from service.storage.holder import Holder
+from service.ports.training import JobRuns, Jobs, Openings, Trainers
 from service.storage.registry import Registry
+from service.storage.transactions.holder import Holder
 from service.testing.jobs import JobBook, MemoryJobRuns, MemoryJobs, MemoryOpenings, MemoryTrainers
 from tests.contract.registry_values import NAME, count, digest, founded, founding, leased, state, succession
 

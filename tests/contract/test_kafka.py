@@ -9,9 +9,9 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewPartitions
 
-from service.domain.events import TopicPartition
+from service.domain.stream.events import TopicPartition
 from service.errors import ConfigurationError, NotFoundError, UnavailableError
-from service.stream.kafka_settings import KafkaSettings
+from service.stream.kafka.settings import KafkaSettings
 from tests.acceptance.harness import wait_until
 from tests.contract.streams import DRIVERS, KafkaRig, begin, drain, numbered, read_to, values
 from tests.services.kafka import Broker

@@ -8,9 +8,9 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from service.errors import RecordTooLargeError
-from service.operations.appending import Appender
-from service.ports import Sink
-from service.stream.kafka_settings import KafkaSettings
+from service.operations.inference.group_commit import Appender
+from service.ports.stream import Sink
+from service.stream.kafka.settings import KafkaSettings
 from tests.contract.streams import DRIVERS, KafkaRig, drain, values
 from tests.services.kafka import Broker
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from service.errors import ConfigurationError, HeadraceError
-from service.stream.kafka_settings import KafkaSettings
+from service.stream.kafka.settings import KafkaSettings
 from tests.contract.streams import DRIVERS, drain, values
 from tests.services.kafka import Broker
 from tests.services.process import free_port

@@ -7,9 +7,9 @@ import sys
 import time
 from pathlib import Path
 
-from service.domain.events import TopicPartition
-from service.domain.position import Bounds
-from service.stream.log import LogSink, LogSource
+from service.domain.stream.events import TopicPartition
+from service.domain.stream.position import Bounds
+from service.stream.log.source import LogSink, LogSource
 from tests.contract.streams import begin, drain, read_to, values
 
 APPEND = """

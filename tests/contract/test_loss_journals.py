@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from service.domain.events import Task
-from service.domain.promotion import Loss
-from service.domain.registry import JournalSegment, Lease, LineageId, Origin
-from service.learning.losses import Losses
-from service.learning.score_journal import ScoreJournal, encode
-from service.operations.loss_journals import LossJournals
-from service.ports import Checkpoints
+from service.domain.registry.registry import JournalSegment, Lease, LineageId, Origin
+from service.domain.specification.promotion import Loss
+from service.domain.stream.events import Task
+from service.learning.evaluation.losses import Losses
+from service.learning.metrics.journal import ScoreJournal, encode
+from service.operations.challengers.loss_cache import LossJournals
+from service.ports.registry import Checkpoints
 from service.storage.registry import Registry
 from tests.contract.registry_values import AT, commit, leased
 

@@ -9,18 +9,18 @@ from typing import Any
 import pytest
 from sqlalchemy import insert, update
 
-from service.domain.checkpoint_metrics import CheckpointMetrics
-from service.domain.events import Task, TopicPartition
-from service.domain.metric_history import ExclusionMark, HistoryQuery, MetricHistory
-from service.domain.position import Run
-from service.domain.registry import Lease, Role, VersionKind
-from service.domain.specification import ModelSpec
+from service.domain.registry.checkpoint_metrics import CheckpointMetrics
+from service.domain.registry.metric_history import ExclusionMark, HistoryQuery, MetricHistory
+from service.domain.registry.registry import Lease, Role, VersionKind
+from service.domain.specification.model import ModelSpec
+from service.domain.stream.events import Task, TopicPartition
+from service.domain.stream.position import Run
 from service.errors import ConfigurationError, NotFoundError, RefusedError
-from service.learning.score_journal import ScoreJournal, encode
-from service.learning.scores import Scores
-from service.operations.metric_history import metric_history
-from service.storage import tables
+from service.learning.metrics.journal import ScoreJournal, encode
+from service.learning.metrics.prequential import Scores
+from service.operations.monitoring.metric_history import metric_history
 from service.storage.registry import Registry
+from service.storage.schema import registry as tables
 from tests.contract.registry_values import AT, NAME, commit, founding, state, succession
 
 NAMES = ("Accuracy", "ROCAUC")

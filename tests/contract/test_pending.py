@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from service.domain.pending import Outgoing, WaitingRow, WaitingRows
-from service.domain.registry import Lease, LineageId, Origin, Role, SealedBytes, VersionKind
-from service.domain.replaying import Beginning, Plan, Promotion
+from service.domain.registry.registry import Lease, LineageId, Origin, Role, SealedBytes, VersionKind
+from service.domain.registry.replay_plan import Beginning, Plan, Promotion
+from service.domain.stream.pending import Outgoing, WaitingRow, WaitingRows
 from service.errors import LeaseLostError, NotFoundError
-from service.learning.waiters import EVENT, LABEL
-from service.storage import pending as storage
-from service.storage import tables
-from service.storage.pending import COMMITS_KEPT, MOST_KEYS
+from service.learning.engine.work_items import EVENT, LABEL
+from service.storage.checkpoints import pending as storage
+from service.storage.checkpoints.pending import COMMITS_KEPT, MOST_KEYS
 from service.storage.registry import Registry
+from service.storage.schema import registry as tables
 from tests.contract.registry_values import (
     NAME,
     aged,

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from service.domain.challenging import Coronation, Note, Stage
-from service.domain.jobs import Candidate, Cause, Decision, JobId, JobState, RetrainSpec, Trainer, Wanted
-from service.domain.position import Run
-from service.domain.registry import Lease, LineageId, ModelName, Origin, Role, VersionKind
+from service.domain.registry.challenger import Coronation, Note, Stage
+from service.domain.registry.registry import Lease, LineageId, ModelName, Origin, Role, VersionKind
+from service.domain.specification.retrain import RetrainSpec
+from service.domain.stream.position import Run
+from service.domain.training.jobs import Candidate, Cause, Decision, JobId, JobState, Trainer, Wanted
 from service.errors import HeadraceError, LeaseHeldError, LeaseLostError, NotFoundError, RefusedError
 from service.storage.registry import Registry
 from tests.contract.registry_values import NAME, commit, count, founding, leased, state, succession, totals

@@ -12,17 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from service.domain.events import Reason
-from service.domain.position import Position
-from service.domain.registry import CommandKind, Role, VersionKind
-from service.errors import (
-    LeaseHeldError,
-    LeaseLostError,
-    NotFoundError,
-    RefusedError,
-)
-from service.storage.holder import Holder
+from service.domain.registry.registry import CommandKind, Role, VersionKind
+from service.domain.stream.events import Reason
+from service.domain.stream.position import Position
+from service.errors import LeaseHeldError, LeaseLostError, NotFoundError, RefusedError
 from service.storage.registry import Registry
+from service.storage.transactions.holder import Holder
 from tests.contract.registry_values import (
     AT,
     NAME,

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from service.domain.ladder import kept
-from service.domain.position import Position, Run
-from service.domain.registry import CommandKind, CommandStatus, Origin, Role, VersionKind
+from service.domain.registry.registry import CommandKind, CommandStatus, Origin, Role, VersionKind
+from service.domain.registry.retention_ladder import kept
+from service.domain.stream.position import Position, Run
 from service.errors import LeaseLostError, NotFoundError, RefusedError
-from service.storage import tables
 from service.storage.registry import Registry
+from service.storage.schema import registry as tables
 from tests.contract.registry_values import (
     AT,
     NAME,

@@ -10,17 +10,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 
-from service.domain.checkpoint_metrics import CheckpointMetrics
-from service.domain.position import Position, Run
-from service.domain.registry import Origin
-from service.errors import (
-    LeaseLostError,
-    NotFoundError,
-    TamperedError,
-)
-from service.storage import tables
+from service.domain.registry.checkpoint_metrics import CheckpointMetrics
+from service.domain.registry.registry import Origin
+from service.domain.stream.position import Position, Run
+from service.errors import LeaseLostError, NotFoundError, TamperedError
 from service.storage.registry import Registry
-from service.storage.writes import INLINE_BYTES
+from service.storage.schema import registry as tables
+from service.storage.transactions.writes import INLINE_BYTES
 from tests.contract.registry_values import (
     AT,
     NAME,

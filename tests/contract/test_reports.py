@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from service.domain.registry import ModelName, VersionNumber
-from service.domain.report import Report, ReportFormat
+from service.domain.registry.registry import ModelName, VersionNumber
+from service.domain.training.report import Report, ReportFormat
 from service.errors import NotFoundError
-from service.ports import Reports
+from service.ports.training import Reports
 from service.storage.registry import Registry
 from service.testing.reports import MemoryReports
 from tests.contract.registry_values import NAME, count, founded, leased, snapshot

@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.domain.position import Position
+from service.domain.stream.position import Position
 from service.errors import NotFoundError, PastEndError
 from service.testing.scripted import CRASH, END, CrashError, Script, ScriptedSource
 from tests.contract.streams import drain, values

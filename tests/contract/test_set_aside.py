@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from service.domain.events import Reason
-from service.domain.pending import WaitingRow, WaitingRows
-from service.domain.registry import Lease, Origin, SealedBytes
+from service.domain.registry.registry import Lease, Origin, SealedBytes
+from service.domain.stream.events import Reason
+from service.domain.stream.pending import WaitingRow, WaitingRows
 from service.errors import LeaseLostError, NotFoundError
-from service.storage import tables
 from service.storage.registry import Registry
+from service.storage.schema import registry as tables
 from tests.contract.registry_values import NAME, aged, commit, digest, founded, leased, letter
 from tests.contract.test_signals import signal
 

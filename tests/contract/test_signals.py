@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from service.domain import monitoring
-from service.domain.events import TopicPartition
-from service.domain.monitoring import DriftSignal
-from service.domain.registry import Lease, Origin
+from service.domain.registry.registry import Lease, Origin
+from service.domain.specification import monitor as monitoring
+from service.domain.specification.monitor import DriftSignal
+from service.domain.stream.events import TopicPartition
 from service.errors import LeaseLostError
-from service.ports import Signals
+from service.ports.labels import Signals
 from service.storage.registry import Registry
 from service.testing.signals import MemorySignals
 from tests.contract.registry_values import AT, NAME, commit, leased

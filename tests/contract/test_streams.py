@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from service.domain.events import TopicPartition
-from service.domain.position import Bounds, Position
+from service.domain.stream.events import TopicPartition
+from service.domain.stream.position import Bounds, Position
 from service.errors import BelowStartError, NotFoundError, PastEndError
 from tests.contract.streams import (
     DRIVERS,

@@ -8,12 +8,12 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import insert, select, update
 
-from service.domain.access import AccessRole, Grant, Principal
+from service.domain.access.access import AccessRole, Grant, Principal
 from service.errors import ConfigurationError, NotFoundError, RefusedError
-from service.storage.access_tables import tokens
+from service.storage.access.tokens import SqlTokens
 from service.storage.database import Database
 from service.storage.registry import Registry
-from service.storage.tokens import SqlTokens
+from service.storage.schema.access import tokens
 
 OPERATOR = Grant("ci", AccessRole.OPERATOR, frozenset({"phishing"}))
 

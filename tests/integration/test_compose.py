@@ -19,8 +19,8 @@ from service import config
 from service.bootstrap import open_app
 from service.cli.app import app
 from service.config.sections import LOOPBACK
-from service.domain.registry import ModelName
-from service.serving.health import health_server
+from service.domain.registry.registry import ModelName
+from service.serving.edge.health import health_server
 from tests.services import commands, kafka
 from tests.services.presence import need
 from tests.services.process import free_port

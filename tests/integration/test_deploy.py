@@ -12,7 +12,7 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from service.config import Learner
-from service.serving.health import health_server
+from service.serving.edge.health import health_server
 from tests.services.process import free_port
 
 ROOT = Path(__file__).parents[2]

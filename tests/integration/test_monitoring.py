@@ -18,8 +18,9 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from river import metrics as river_metrics
 
 from service.config.sections import Archive, Learner, Server, TrainerSettings
-from service.domain.registry import CommandKind
-from service.metrics import PrometheusServing, PrometheusTelemetry
+from service.domain.registry.registry import CommandKind
+from service.metrics.learner import PrometheusTelemetry
+from service.metrics.server import PrometheusServing
 from tests.acceptance.harness import PHISHING, Deployment, metric, phishing_events, terminate, wait_until
 from tests.acceptance.serving import Served, serving
 from tests.services.presence import need

@@ -10,16 +10,16 @@ import msgspec
 import polars as pl
 import pytest
 
-from service.domain.exclusion import Exclusion
-from service.domain.position import Position, Run
-from service.domain.splitting import CvSpec, SplitSpec, WindowSpec
+from service.domain.specification.split import CvSpec, SplitSpec, WindowSpec
+from service.domain.stream.exclusion import Exclusion
+from service.domain.stream.position import Position, Run
 from service.errors import TrainingDataError
-from service.learning.dataset import TrainingData
-from service.learning.folds import folds
-from service.learning.leaks import require_no_leak
-from service.learning.splits import Split, split
-from service.operations.training_data import training_data
-from service.operations.window import Ask
+from service.learning.datasets.dataset import TrainingData
+from service.learning.datasets.folds import folds
+from service.learning.datasets.leakage import require_no_leak
+from service.learning.datasets.splits import Split, split
+from service.operations.training_data.load import training_data
+from service.operations.training_data.window import Ask
 from tests.acceptance.harness import PHISHING, Deployment, phishing_events
 
 ROOT = Path(__file__).parents[2]
@@ -151,7 +151,13 @@ def test_a_window_ends_at_a_position(deployment: Deployment) -> None:
 
 def test_the_command_line_starts_without_the_batch_libraries() -> None:
     """Splitters and estimators for batches are imported by training jobs only."""
-    heavy = ["sklearn.model_selection", "lightgbm", "optuna", "service.learning.splits", "service.learning.folds"]
+    heavy = [
+        "sklearn.model_selection",
+        "lightgbm",
+        "optuna",
+        "service.learning.datasets.splits",
+        "service.learning.datasets.folds",
+    ]
     code = f"import sys, service.cli.app; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300, check=True

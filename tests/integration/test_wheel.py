@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from service.storage import upgrade
+from service.storage.schema import upgrade
 
 ROOT = Path(__file__).parents[2]
 

@@ -5,9 +5,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from service.errors import RefusedError
-from service.storage import upgrade
 from service.storage.database import Database
-from service.storage.schema import metadata
+from service.storage.schema import upgrade
+from service.storage.schema.all_tables import metadata
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -18,11 +18,12 @@ from pydantic import BaseModel
 
 from service import config
 from service.cli.app import app
-from service.cli.setup import EXAMPLE
-from service.domain.events import Reason
-from service.domain.specification import ModelSpec
+from service.cli.commands.setup import EXAMPLE
+from service.domain.specification.model import ModelSpec
+from service.domain.stream.events import Reason
 from service.learning import catalogue
-from service.metrics import PrometheusServing, PrometheusTelemetry
+from service.metrics.learner import PrometheusTelemetry
+from service.metrics.server import PrometheusServing
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

@@ -28,7 +28,7 @@ def test_a_module_waits_until_it_is_used() -> None:
         print(estimators.build.__module__, "river" in sys.modules, type(estimators).__name__)
         """
     )
-    assert printed.split() == ["False", "service.learning.estimators", "True", "module"]
+    assert printed.split() == ["False", "service.learning.estimators.build", "True", "module"]
 
 
 def test_a_package_waits_for_what_is_asked_of_itself() -> None:

@@ -8,8 +8,8 @@ from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.domain.checkpoint_metrics import CheckpointMetrics, LabelCounts
-from service.metrics import DELAY_BOUNDS_S, LabelDelay, PrometheusTelemetry
+from service.domain.registry.checkpoint_metrics import CheckpointMetrics, LabelCounts
+from service.metrics.learner import DELAY_BOUNDS_S, LabelDelay, PrometheusTelemetry
 
 NAME = "headrace_label_delay_seconds"
 ON_A_BOUND = [int(bound * 1000) for bound in DELAY_BOUNDS_S]

@@ -1,7 +1,11 @@
-"""Watches what a lineage learns: detectors, distances from a reference, limits on metrics. Pure: no clock, no IO."""
+"""Drift monitors: river's detectors, distances from a reference, limits on a windowed metric. No clock, no IO.
 
-from service.learning.monitors.columns import Batch
+`learner`, operations, cli and config may import it; it imports `metrics` and `estimators`.
+Begin with `monitor.py` (the protocol) and `monitor_set.py`; to add a distance, see `distances.py`.
+"""
+
+from service.learning.monitors.inputs import Batch
 from service.learning.monitors.monitor import Hit, Monitor
-from service.learning.monitors.monitors import Monitors
+from service.learning.monitors.monitor_set import Monitors
 
 __all__ = ["Batch", "Hit", "Monitor", "Monitors"]

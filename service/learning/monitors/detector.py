@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from service.domain.events import Task
-from service.domain.monitoring import MonitorSpec, MonitorState, Watched
-from service.learning.monitors.columns import Batch, column_of, without_missing
+from service.domain.specification.monitor import MonitorSpec, MonitorState, Watched
+from service.domain.stream.events import Task
+from service.learning.monitors.detector_stats import reading
+from service.learning.monitors.inputs import Batch, column_of, without_missing
 from service.learning.monitors.monitor import Hit, Standing
-from service.learning.monitors.readings import reading
 from service.learning.river_internals import adwin_changes
 
 _ADWIN = ("river.drift.adwin", "ADWIN")

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from service.domain.events import Task
-from service.domain.monitoring import NUMERIC, Distance, Limits, MonitorSpec
-from service.learning.monitors.columns import Batch, Column, column_of, is_numeric, numbers
-from service.learning.monitors.gathering import FEWEST, Gathering
+from service.domain.specification.monitor import NUMERIC, Distance, Limits, MonitorSpec
+from service.domain.stream.events import Task
+from service.learning.monitors.distances import KINDS, Places, Yardstick
+from service.learning.monitors.inputs import Batch, Column, column_of, is_numeric, numbers
 from service.learning.monitors.monitor import Hit, Level, Standing
-from service.learning.monitors.yardsticks import KINDS, Places, Yardstick
+from service.learning.monitors.reference import FEWEST, Gathering
 
 HOPS = 10
 """A window is measured so often while it is renewed once."""

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from service.domain.monitoring import Limits, MonitorState
-from service.learning.monitors.columns import Batch
+from service.domain.specification.monitor import Limits, MonitorState
+from service.learning.monitors.inputs import Batch
 
 
 @dataclass(frozen=True, slots=True)

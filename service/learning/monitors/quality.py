@@ -8,12 +8,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from service.domain.events import Label, Task
-from service.domain.monitoring import Limits, MonitorSpec
-from service.learning.monitors.columns import Batch, Column, without_missing
+from service.domain.specification.monitor import Limits, MonitorSpec
+from service.domain.stream.events import Label, Task
+from service.learning.metrics.prequential import Family
 from service.learning.monitors.distribution import HOPS
+from service.learning.monitors.inputs import Batch, Column, without_missing
 from service.learning.monitors.monitor import Hit, Level, Standing, finite
-from service.learning.scores import Family
 
 Rows = tuple[list[Label], list[Label], list[Any] | None]
 

@@ -1,4 +1,5 @@
-"""Searches the candidates of a retraining for the best one.
+"""Searches the candidates of a retraining for the best one, in child processes; needs Optuna.
 
-Nothing here is imported by learner, server or command line before a search begins: Optuna takes its time to load.
+Only the training job's process may import it, and only when a search begins: Optuna is slow to load.
+Begin with `search.py`, then `run_trial.py` and `trainers.py`.
 """

@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 from typing import Any
 
-from service.domain.candidates import Recipe, label_text
-from service.domain.events import Event
+from service.domain.specification.candidates import Recipe, label_text
+from service.domain.stream.events import Event
 from service.errors import EstimatorError
-from service.learning import estimators
-from service.learning.candidates import Ground, is_batch
-from service.learning.passes import Prediction
-from service.learning.search.course import Course, online_trainer
+from service.learning.engine.fast_path import Prediction
+from service.learning.estimators import build as estimators
+from service.learning.estimators.candidates import Ground, is_batch
+from service.learning.search.context import Course, online_trainer
 from service.learning.search.table_rows import TableRows
-from service.learning.search.training import Lesson, OnlineModel, Trainer, Watch, weights_of
+from service.learning.search.trainers import Lesson, OnlineModel, Trainer, Watch, weights_of
 
 
 def trainer_of(course: Course, recipe: Recipe) -> Trainer:

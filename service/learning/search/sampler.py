@@ -8,9 +8,9 @@ from typing import Any, Protocol
 
 import optuna
 
-from service.domain import candidates as domain
-from service.domain.candidates import CandidateSpec, Recipe
-from service.domain.spaces import Choice, Integers, Numbers, Space
+from service.domain.specification import candidates as domain
+from service.domain.specification.candidates import CandidateSpec, Recipe
+from service.domain.specification.search_spaces import Choice, Integers, Numbers, Space
 from service.learning.search.trials import Outcome, TrialState
 
 _CANDIDATE = "candidate"

@@ -9,14 +9,14 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from service.domain.candidates import CandidateSpec, Recipe, SearchBudget
-from service.learning.candidates import complete, require_candidates
-from service.learning.metric_names import name_of
-from service.learning.search.course import Course
-from service.learning.search.crew import Crew, Processes
-from service.learning.search.prequential import bigger_is_better
+from service.domain.specification.candidates import CandidateSpec, Recipe, SearchBudget
+from service.learning.estimators.candidates import complete, require_candidates
+from service.learning.metrics.names import name_of
+from service.learning.search.context import Course
+from service.learning.search.executors import Crew, Processes
 from service.learning.search.pruning import bars
 from service.learning.search.sampler import Sampler, content, sampler
+from service.learning.search.score import bigger_is_better
 from service.learning.search.trials import (
     Assignment,
     Ended,

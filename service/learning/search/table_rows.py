@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from service.domain.events import Event, Label
-from service.learning.dataset import TrainingData, events_of
+from service.domain.stream.events import Event, Label
+from service.learning.datasets.dataset import TrainingData, events_of
 from service.learning.search.trials import Indices
 
 

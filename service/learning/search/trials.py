@@ -9,8 +9,8 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from service.domain.candidates import Recipe
-from service.domain.events import Event, Label
+from service.domain.specification.candidates import Recipe
+from service.domain.stream.events import Event, Label
 from service.errors import EstimatorError
 
 Indices: TypeAlias = npt.NDArray[np.intp]

@@ -10,23 +10,23 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
 
-from service.serving.admin import (
+from service.serving.admin.dependencies import Parts
+from service.serving.admin.openapi import PREFIX, specification
+from service.serving.admin.routes import (
     audit,
     commands,
     dead_letters,
     drift,
     exclusions,
-    inquiries,
     jobs,
     models,
     rollback,
     tokens,
     versions,
 )
-from service.serving.admin.bodies import JsonAnswer
-from service.serving.admin.openapi import PREFIX, specification
-from service.serving.admin.parts import Parts
-from service.serving.problems import HANDLERS, unroutable
+from service.serving.admin.routes import queries as inquiries
+from service.serving.admin.schemas import JsonAnswer
+from service.serving.edge.problems import HANDLERS, unroutable
 
 NOUNS = (models, versions, commands, rollback, exclusions, jobs, drift, inquiries, dead_letters, audit, tokens)
 

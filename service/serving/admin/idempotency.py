@@ -10,12 +10,12 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.domain.access import Principal
-from service.domain.answered import Answered
+from service.domain.access.access import Principal
+from service.domain.access.stored_response import Answered
 from service.errors import HeadraceError, UnavailableError
-from service.ports import Answers
-from service.serving import problems
-from service.serving.edge_errors import ConflictError, UnprocessableError
+from service.ports.serving import Answers
+from service.serving.edge import problems
+from service.serving.edge.errors import ConflictError, UnprocessableError
 
 KEY = r"[\x21-\x7e]{1,255}"
 PASSING = frozenset({408, 429})

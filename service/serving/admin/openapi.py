@@ -7,11 +7,11 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from service.serving.admin.bodies import Body
+from service.serving.admin.dependencies import ROLE
 from service.serving.admin.examples import example_of
-from service.serving.admin.parts import ROLE
-from service.serving.admin.plain_routes import PATHS, SCHEMAS
-from service.serving.admin.problem_answers import PROBLEM, problems
+from service.serving.admin.openapi_predictions import PATHS, SCHEMAS
+from service.serving.admin.problem_schemas import PROBLEM, problems
+from service.serving.admin.schemas import Body
 
 PREFIX = "/api/v1"
 WRITES = frozenset({"post", "put", "patch", "delete"})

@@ -9,8 +9,8 @@ from starlette.datastructures import URL
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.serving.admin.bodies import Body, JsonObject
-from service.serving.admin.parts import MOST
+from service.serving.admin.dependencies import MOST
+from service.serving.admin.schemas import Body, JsonObject
 
 Item = TypeVar("Item")
 Row = TypeVar("Row")

@@ -5,8 +5,8 @@ import inspect
 import sys
 from concurrent.futures import thread
 
-from service.cli import leaving
-from service.learning import untouched
+from service.cli.process import exit as leaving
+from service.learning.pickling import class_guard as untouched
 
 
 class _Slotted:

@@ -5,14 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.unit.operations.test_report import report
 from typer.testing import CliRunner, Result
 
 from service.bootstrap import open_app
 from service.cli.app import app
 from service.config import load
-from service.operations.report import reports
+from service.operations.reporting.report import reports
 from tests.contract.registry_values import founded
-from tests.unit.operations.test_report import report
 
 
 def command(configuration: Path, *arguments: str) -> Result:

@@ -9,7 +9,7 @@ from typer.testing import CliRunner, Result
 
 from service.cli.app import app
 from service.cli.context import say, show
-from service.storage import upgrade
+from service.storage.schema import upgrade
 
 HOSTILE = ("[/q] closes what nobody opened", "[bold]not bold[/bold]", "headrace[librdkafka]", "\\[red]")
 

@@ -19,7 +19,7 @@ import river
 from river import linear_model
 
 from service.errors import ArtifactError, ForbiddenClassError
-from service.learning import codec
+from service.learning.pickling import codec
 from tests.unit.learning.opcodes import Code, altered, built, called, constant, items, made, mapping, named, program
 from tests.unit.learning.opcodes import text as string
 
@@ -121,7 +121,7 @@ GADGETS: dict[str, Code] = {
     "a dtype": called(named("numpy", "dtype"), string("f8")),
     "numpy's own reconstruction": named("numpy._core.multiarray", "_reconstruct"),
     "the class of classes": called(named("builtins", "type"), constant(1)),
-    "a sibling of the allow-list": named("service.learning.codec", "loads"),
+    "a sibling of the allow-list": named("service.learning.pickling.codec", "loads"),
 }
 
 CHANGES: dict[str, tuple[Code, Callable[[], Any]]] = {

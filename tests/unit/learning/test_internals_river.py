@@ -15,8 +15,9 @@ from river.tree.splitter.ebst_splitter import EBSTNode
 from river.tree.splitter.exhaustive_splitter import ExhaustiveNode
 from sklearn.linear_model import SGDClassifier
 
-from service.learning import codec, river_internals
-from service.learning.monitors import readings
+from service.learning import river_internals
+from service.learning.monitors import detector_stats as readings
+from service.learning.pickling import codec
 from tests.internals import changed
 
 WHY = changed("river", module=river_internals)

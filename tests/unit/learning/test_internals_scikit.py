@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from sklearn import ensemble, linear_model
 
-from service.learning import batch_models, codec, scikit_internals
+from service.learning import scikit_internals
+from service.learning.batch import models as batch_models
+from service.learning.pickling import codec
 from tests.internals import changed
 
 WHY = changed("scikit-learn", module=scikit_internals)

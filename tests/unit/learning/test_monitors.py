@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from river import drift, metrics
 
-from service.domain.events import Task
-from service.domain.monitoring import MonitorSpec, MonitorState
+from service.domain.specification.monitor import MonitorSpec, MonitorState
+from service.domain.stream.events import Task
 from service.errors import SpecificationError
-from service.learning import codec
 from service.learning.monitors import Batch, Monitors
+from service.learning.pickling import codec
 
 SHORT = {name: name for name in ("ADWIN", "KSWIN", "PageHinkley")}
 BINARY = {"DDM": "DDM", "EDDM": "EDDM", "HDDM_A": "HDDMA", "HDDM_W": "HDDMW"}

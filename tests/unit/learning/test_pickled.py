@@ -10,9 +10,12 @@ import polars as pl
 import pytest
 from river import tree
 
-from service.domain.events import Task
+from service.domain.stream.events import Task
 from service.errors import ForbiddenClassError, OtherReleaseError
-from service.learning import batch_catalogue, catalogue, codec, estimators, pickled
+from service.learning import catalogue, pickled
+from service.learning.batch import catalogue as batch_catalogue
+from service.learning.estimators import build as estimators
+from service.learning.pickling import codec
 
 ROWS = [({"a": float(i % 7), "b": float(i % 3)}, i % 2 == 0) for i in range(60)]
 WRITTEN = {"array", "scalar", "random_state", "generator", "grown", "estimator"}

@@ -19,10 +19,10 @@ from river import (
     tree,
 )
 
-from service.domain.events import Decoded, Event, Task, TopicPartition
-from service.domain.specification import ModelSpec
-from service.learning import estimators
-from service.learning.learner import Learner
+from service.domain.specification.model import ModelSpec
+from service.domain.stream.events import Decoded, Event, Task, TopicPartition
+from service.learning.estimators import build as estimators
+from service.learning.learner.learner import Learner
 from tests.river_metrics import river_metric
 
 AT = TopicPartition("events", 0)

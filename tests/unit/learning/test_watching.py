@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.domain.events import Decoded, Event, TopicPartition, Truth
-from service.domain.monitoring import DriftSignal, MonitorState
-from service.domain.specification import ModelSpec
-from service.learning import estimators
-from service.learning.columns import Columns
-from service.learning.learner import Learner
-from service.learning.lineage_state import restored
+from service.domain.specification.model import ModelSpec
+from service.domain.specification.monitor import DriftSignal, MonitorState
+from service.domain.stream.events import Decoded, Event, TopicPartition, Truth
+from service.learning.engine.columns import Columns
+from service.learning.estimators import build as estimators
+from service.learning.learner.learner import Learner
+from service.learning.learner.state import restored
 from service.learning.monitors import Batch
 
 AT = TopicPartition("shown", 0)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.scheduling.rounds import Round
+from service.scheduling.periodic import Round
 
 
 class Clock:

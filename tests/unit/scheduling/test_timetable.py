@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from service.domain.jobs import RetrainSpec
-from service.domain.registry import ModelName
-from service.scheduling.timetable import Due, Timetable
+from service.domain.registry.registry import ModelName
+from service.domain.specification.retrain import RetrainSpec
+from service.scheduling.schedule import Due, Timetable
 
 NAME = ModelName("m")
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)

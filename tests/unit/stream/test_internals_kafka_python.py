@@ -12,7 +12,7 @@ from kafka.net.compat import KafkaNetClient
 from kafka.protocol.broker_version_data import BrokerVersionData
 from kafka.record import MemoryRecords, MemoryRecordsBuilder
 
-from service.stream import kafka_python_seams as seams
+from service.stream.kafka import python_internals as seams
 from tests.internals import changed
 from tests.services.process import free_port
 

@@ -3,7 +3,7 @@
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from service.stream import librdkafka_codes as codes
+from service.stream.kafka import librdkafka_codes as codes
 from tests.internals import changed
 
 NUMBERS = {

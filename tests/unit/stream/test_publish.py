@@ -20,14 +20,14 @@ from river import datasets
 from typer.testing import CliRunner
 
 from service.cli.app import app
-from service.domain.events import Decoded, Records, Task, TopicPartition
-from service.domain.position import Position
-from service.domain.specification import FieldsSpec
+from service.domain.specification.model import FieldsSpec
+from service.domain.stream.events import Decoded, Records, Task, TopicPartition
+from service.domain.stream.position import Position
 from service.errors import ConfigurationError, NotFoundError
-from service.stream.csv_lines import CsvDecoder
-from service.stream.envelope import EnvelopeDecoder
-from service.stream.log import LogSink, LogSource
-from service.stream.mapping import MappedDecoder
+from service.stream.decoding.csv_lines import CsvDecoder
+from service.stream.decoding.envelope import EnvelopeDecoder
+from service.stream.decoding.mapped import MappedDecoder
+from service.stream.log.source import LogSink, LogSource
 from service.stream.publish import INSIDE_RIVER, publish, read_events, repeated
 
 

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from river import base
 
-from service.domain.candidates import CandidateSpec, SearchBudget
-from service.domain.events import Event, Task
-from service.learning.candidates import Ground
-from service.learning.search.course import Course
-from service.learning.search.crew import Alone
+from service.domain.specification.candidates import CandidateSpec, SearchBudget
+from service.domain.stream.events import Event, Task
+from service.learning.estimators.candidates import Ground
+from service.learning.search.context import Course
+from service.learning.search.executors import Alone
 from service.learning.search.search import Plan
 from service.learning.search.trials import EventRows, Fold, SearchResult
 

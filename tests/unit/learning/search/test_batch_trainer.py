@@ -5,14 +5,14 @@ import time
 import numpy as np
 import pytest
 
-from service.domain.candidates import CandidateSpec, Recipe, SearchBudget
-from service.domain.events import Task
+from service.domain.specification.candidates import CandidateSpec, Recipe, SearchBudget
+from service.domain.stream.events import Task
 from service.errors import EstimatorError, SpecificationError
-from service.learning.candidates import Ground, require_candidates
+from service.learning.estimators.candidates import Ground, require_candidates
 from service.learning.search.batch_trainer import trainer_of
-from service.learning.search.course import Course
-from service.learning.search.crew import Alone
-from service.learning.search.running import refit
+from service.learning.search.context import Course
+from service.learning.search.executors import Alone
+from service.learning.search.run_trial import refit
 from service.learning.search.search import Plan, search
 from service.learning.search.table_rows import TableRows
 from service.learning.search.trials import EventRows, TrialState

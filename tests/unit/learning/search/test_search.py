@@ -10,28 +10,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.domain import spaces
-from service.domain.candidates import CandidateSpec, Recipe, SearchBudget
-from service.domain.events import Task
+from service.domain.specification import search_spaces as spaces
+from service.domain.specification.candidates import CandidateSpec, Recipe, SearchBudget
+from service.domain.stream.events import Task
 from service.errors import EstimatorError, SpecificationError
-from service.learning import estimators
-from service.learning.candidates import Ground
-from service.learning.search.course import Course
-from service.learning.search.crew import Alone
+from service.learning.estimators import build as estimators
+from service.learning.estimators.candidates import Ground
+from service.learning.search.context import Course
+from service.learning.search.executors import Alone
 from service.learning.search.pruning import STARTUP, bars, is_below
-from service.learning.search.running import run
+from service.learning.search.run_trial import run
 from service.learning.search.sampler import every_recipe, sampler
 from service.learning.search.search import Plan, search
-from service.learning.search.training import Lesson, Model, OnlineTrainer, Watch
-from service.learning.search.trials import (
-    Assignment,
-    Ended,
-    EventRows,
-    Outcome,
-    SearchProgress,
-    Trial,
-    TrialState,
-)
+from service.learning.search.trainers import Lesson, Model, OnlineTrainer, Watch
+from service.learning.search.trials import Assignment, Ended, EventRows, Outcome, SearchProgress, Trial, TrialState
 from tests.unit.learning.search.searched import (
     CONDITIONAL,
     HERE,

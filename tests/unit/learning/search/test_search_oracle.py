@@ -7,17 +7,18 @@ import numpy as np
 import pytest
 from river import linear_model, metrics, optim, preprocessing
 
-from service.domain.candidates import CandidateSpec, Recipe, SearchBudget
-from service.domain.events import Event, Task, TopicPartition
-from service.learning import codec, estimators
-from service.learning.candidates import Ground
-from service.learning.microbatch import MicroBatch
-from service.learning.prediction_columns import prediction_columns
-from service.learning.scores import Family
-from service.learning.search.running import refit, run
+from service.domain.specification.candidates import CandidateSpec, Recipe, SearchBudget
+from service.domain.stream.events import Event, Task, TopicPartition
+from service.learning.engine.microbatch import MicroBatch
+from service.learning.engine.prediction_columns import prediction_columns
+from service.learning.engine.stepper import Stepper
+from service.learning.estimators import build as estimators
+from service.learning.estimators.candidates import Ground
+from service.learning.metrics.prequential import Family
+from service.learning.pickling import codec
+from service.learning.search.run_trial import refit, run
 from service.learning.search.search import Plan, search
 from service.learning.search.trials import Assignment, EventRows, Outcome, TrialState, WarmState
-from service.learning.stepper import Stepper
 from tests.unit.learning.search.searched import LOGISTIC, RATES, SCALER, alone, course, hold_out, logistic, plan, stream
 
 EVENTS = stream(1200)

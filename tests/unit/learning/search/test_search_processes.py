@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from service.domain.candidates import CandidateSpec, SearchBudget
-from service.domain.events import Task
+from service.domain.specification.candidates import CandidateSpec, SearchBudget
+from service.domain.stream.events import Task
 from service.errors import ArtifactError
-from service.learning.candidates import Ground
+from service.learning.estimators.candidates import Ground
 from service.learning.search.search import Plan, search
 from service.learning.search.trials import Ended, SearchProgress, TrialState
 from tests.unit.learning.search.searched import CONDITIONAL, HERE, SEARCHED, course, logistic, plan, stream, told

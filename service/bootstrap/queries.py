@@ -1,0 +1,52 @@
+"""What a server is asked that its configuration file or a process of its own must answer."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from service.bootstrap import spec_of
+from service.config import Settings, load
+from service.domain.specification.model import ModelSpec
+from service.errors import ConfigurationError
+from service.scheduling.query_processes import Inquiries, Terms
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """The file that the server was started with, and the processes that read it."""
+
+    file: Path
+    inquiries: Inquiries
+
+    def spec(self, model: str) -> ModelSpec:
+        """The file's specification as it is now; NotFoundError names those there are."""
+        return spec_of(settings_in(self.file), model)
+
+
+def desk(settings: Settings, file: Path, *, command: Sequence[str]) -> Desk:
+    """Return it with the limits of the server's settings; `command` starts the process that answers an inquiry."""
+    given = settings.server
+    terms = Terms(lambda folder: [*command, *_arguments(file, folder)], given.inquiry_timeout, given.inquiry_memory)
+    return Desk(file, Inquiries(terms))
+
+
+def settings_in(file: Path) -> Settings:
+    """ConfigurationError where something is wrong with it; what that is only the log tells: secrets may stand there."""
+    try:
+        return load(file)
+    except ConfigurationError as error:
+        _log.warning("configuration_unreadable", file=str(file), error=str(error))
+        msg = (
+            "found something wrong in the configuration file of this server, expected one that `headrace check` finds "
+            "good; the server's log says what it is"
+        )
+        raise ConfigurationError(msg) from error
+
+
+def _arguments(file: Path, folder: Path) -> Sequence[str]:
+    return ("--config", str(file), "--folder", str(folder), "--server", str(os.getpid()))

@@ -1,0 +1,66 @@
+"""`headrace drift`: how monitors stand, and how often they call out for nothing."""
+
+from typing import Annotated
+
+import typer
+
+from service.cli.completion import model_names
+from service.cli.context import ConfigOption, JsonOption, opened, out, reading, show_json
+from service.lazy import lazy_imports
+
+with lazy_imports():
+    from service.cli import progress
+    from service.cli.printing import drift_page
+    from service.learning.monitors import false_alarms as calibration
+    from service.operations.monitoring import drift
+
+app = typer.Typer(no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(help="The model.", autocompletion=model_names)]
+
+
+@app.command("show")
+def show_(
+    name: Name,
+    config: ConfigOption = None,
+    limit: Annotated[int, typer.Option("-n", "--limit", min=1, help="So many of the newest signals.")] = 10,
+    as_json: JsonOption = False,
+) -> None:
+    """The champion's monitors as of its newest checkpoint, and what they have found."""
+    with reading(config) as app_:
+        found = drift.drift_of(app_.services, name, limit=limit)
+    if as_json:
+        show_json(found)
+    else:
+        drift_page.show_drift(out, found)
+
+
+@app.command("check")
+def check_(
+    name: Name,
+    config: ConfigOption = None,
+    calibrated: Annotated[
+        bool, typer.Option("--calibrate", help="Count false alarms on shuffled history, and say which limit to take.")
+    ] = False,
+    history: Annotated[int, typer.Option(min=1000, help="So many of the newest recorded events.")] = 100_000,
+    events: Annotated[int, typer.Option(min=1000, help="So many shuffled events for each monitor.")] = 200_000,
+    target: Annotated[int, typer.Option(min=1000, help="One false alarm in so many events is few enough.")] = 100_000,
+    seed: Annotated[int, typer.Option(help="Of the shuffling.")] = 42,
+    as_json: JsonOption = False,
+) -> None:
+    """Try the file's monitors on what the model has learned; nothing is changed."""
+    with opened(config) as app_:
+        spec = app_.spec(name)
+        with progress.shown() as tell:
+            if calibrated:
+                trial = calibration.Trial(events, target, seed)
+                found = drift.calibrate(app_.services, spec, events=history, trial=trial, tell=tell)
+            else:
+                found = drift.check(app_.services, spec, events=history, tell=tell)
+        if as_json:
+            show_json(found)
+        elif calibrated:
+            drift_page.show_calibration(out, found)
+        else:
+            drift_page.show_check(out, found)
+        drift.require_fitting(found)

@@ -1,0 +1,124 @@
+"""`headrace job`."""
+
+import time
+from typing import Annotated
+
+import typer
+
+from service.cli.completion import model_names
+from service.cli.context import ConfigOption, Exit, JsonOption, actor, opened, out, reading, say, show_json, show_rows
+from service.lazy import lazy_imports
+
+with lazy_imports():
+    from service import bootstrap
+    from service.bootstrap import training
+    from service.cli.printing import job_page
+    from service.domain.training import jobs
+    from service.operations.reporting import describe
+    from service.operations.retraining import decide as consider
+
+LOOK_EVERY_S = 0.5
+
+app = typer.Typer(no_args_is_help=True)
+Number = Annotated[int, typer.Argument(help="The job's number.")]
+Reason = Annotated[str, typer.Option(help="Why, for the record.")]
+Wait = Annotated[bool, typer.Option("--wait", help="Until it has ended.")]
+
+
+@app.command("list")
+def list_(
+    model: Annotated[str | None, typer.Argument(help="Only those of this model.", autocompletion=model_names)] = None,
+    config: ConfigOption = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many, newest first.")] = 50,
+    as_json: JsonOption = False,
+) -> None:
+    """Training jobs, newest first."""
+    with reading(config) as app_:
+        if model is not None:
+            app_.registry.models.get(model)
+        found = app_.registry.jobs.list(model, limit=limit)
+        if as_json:
+            show_json([job_page.structured(one) for one in found])
+        else:
+            show_rows([job_page.row(one) for one in found], job_page.JOBS, none=job_page.NO_JOBS)
+
+
+@app.command("show")
+def show_(number: Number, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """One job, with every state it was in, when, and why."""
+    with reading(config) as app_:
+        found = describe.job_details(app_.services, app_.registry.jobs.get(jobs.JobId(number)))
+        if as_json:
+            show_json(found)
+        else:
+            job_page.show_job(out, found)
+
+
+@app.command()
+def logs(number: Number, config: ConfigOption = None) -> None:
+    """What the job's process has printed; on the host where it ran."""
+    with reading(config) as app_:
+        job = app_.registry.jobs.get(jobs.JobId(number))
+        text = training.log_of(job)
+        if text:
+            typer.echo(text, nl=False)
+        else:
+            say(f"found nothing at {job.log}" if job.log else f"job {number} has had no process yet")
+
+
+@app.command()
+def start(
+    model: Annotated[str, typer.Argument(help="The model's name.", autocompletion=model_names)],
+    config: ConfigOption = None,
+    wait: Wait = False,
+    reason: Reason = "",
+) -> None:
+    """Have the model trained anew on its history; the result is a version that serves nobody yet."""
+    with opened(config) as app_:
+        job = consider.by_hand(app_.services, model, actor=actor(), reason=reason)
+        say(f"job {job.id} of {model} {job.state}")
+        _say_if_alone(app_, model)
+        if wait:
+            _wait(app_, job.id)
+
+
+@app.command()
+def stop(number: Number, config: ConfigOption = None, wait: Wait = False, reason: Reason = "") -> None:
+    """End a job; it is Stopped then, and not Completed."""
+    with opened(config) as app_:
+        job = app_.registry.jobs.stop(jobs.JobId(number), actor=actor(), reason=reason)
+        say(f"job {job.id} of {job.model} {job.state}")
+        if job.state not in jobs.FINAL:
+            _say_if_alone(app_, job.model)
+        while wait and job.state not in jobs.FINAL:
+            time.sleep(LOOK_EVERY_S)
+            job = app_.registry.jobs.get(job.id)
+        if wait:
+            say(_ended(app_, job))
+
+
+def _say_if_alone(app_: "bootstrap.App", model: str) -> None:
+    if training.live_trainer(app_.services, model) is None:
+        say(f"no trainer runs for {model}: the job waits for `headrace train` or `headrace run`")
+
+
+def _wait(app_: "bootstrap.App", number: "jobs.JobId") -> None:
+    """Follow it, and the attempts that come after it; exit 1 unless it completes."""
+    said = None
+    while (job := app_.registry.jobs.get(number)).state not in jobs.FINAL:
+        if job.state is not said:
+            said = job.state
+            say(f"job {number} {said}")
+        time.sleep(LOOK_EVERY_S)
+    say(_ended(app_, job))
+    after = [one for one in app_.registry.jobs.list(job.model) if one.retry_of == number]
+    if after:
+        say(f"job {after[0].id} is attempt {after[0].attempt}")
+        _wait(app_, after[0].id)
+    elif job.state is not jobs.JobState.COMPLETED:
+        raise typer.Exit(Exit.FAILED)
+
+
+def _ended(app_: "bootstrap.App", job: "jobs.Job") -> str:
+    reason = app_.registry.jobs.transitions(job.id)[-1].reason
+    return f"job {job.id} of {job.model} {job.state}: {reason}"

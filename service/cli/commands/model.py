@@ -1,0 +1,238 @@
+"""`headrace model`."""
+
+import math
+import re
+from collections.abc import Mapping
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from service.cli.completion import model_names
+from service.cli.context import ConfigOption, JsonOption, actor, opened, out, reading, say, show, show_json
+from service.domain.registry.alias import ALIAS
+from service.domain.registry.rollback_mode import RollbackMode
+from service.domain.stream.exclusion import FORMS
+from service.errors import HeadraceError
+from service.lazy import lazy_imports
+
+with lazy_imports():
+    from service import bootstrap
+    from service.cli.commands import replay as replaying
+    from service.cli.plotting import curve, picture_file
+    from service.cli.printing import layout, model_page, model_tables
+    from service.domain.registry import metric_history, registry
+    from service.learning.metrics import names as metric_names
+    from service.operations.challengers import promotion_request as crown
+    from service.operations.commands import request as ask
+    from service.operations.replay import rollback_request as requests
+    from service.operations.reporting import describe
+
+WAIT_S = 30.0
+
+app = typer.Typer(no_args_is_help=True)
+
+
+Name = Annotated[str, typer.Argument(help="The model's name.", autocompletion=model_names)]
+VersionNumber = Annotated[int, typer.Argument(help="The version the challenger began with; see `model show`.")]
+Reason = Annotated[str, typer.Option(help="Why, for the audit.")]
+
+
+@app.command("list")
+def list_(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Every registered model."""
+    with reading(config) as app_:
+        rows = [describe.summary(app_.services, model) for model in app_.registry.models.list()]
+        if as_json:
+            show_json(rows)
+        else:
+            model_tables.show_models(out, rows)
+
+
+@app.command("show")
+def show_(name: Name, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """The model as its newest checkpoint has it."""
+    with reading(config) as app_:
+        found = describe.describe(app_.services, app_.registry.models.get(name))
+        if as_json:
+            show_json(found)
+            return
+        model_page.show_model(out, found, now=datetime.now(UTC))
+        _show_lag(app_, found)
+
+
+@app.command()
+def history(
+    name: Name,
+    config: ConfigOption = None,
+    plot: Annotated[bool, typer.Option("--plot", help="Draw a metric's curve in the terminal.")] = False,
+    png: Annotated[Path | None, typer.Option(help="Draw it into this file.")] = None,
+    metric: Annotated[list[str] | None, typer.Option(help="A metric of river; several times for several.")] = None,
+    window: Annotated[int | None, typer.Option(min=1, help="Over how many scored events.")] = None,
+    since: Annotated[str | None, typer.Option("--from", help="From this time, or event's number.")] = None,
+    until: Annotated[str | None, typer.Option("--to", help="Before this time, or event's number.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Versions, and every change with who and why; or any metric as a curve."""
+    with opened(config) as app_:
+        app_.registry.models.get(name)
+        found = None
+        if plot or any((png, metric, window, since, until)):
+            query = metric_history.HistoryQuery(metric_names.parsed(metric or ()), window, since, until)
+            found = app_.metric_history(name, query)
+        if found is not None and png is not None:
+            picture_file.write_png(found, png)
+        if as_json:
+            show_json({**describe.past(app_.services, name), **({"curve": found} if found else {})})
+        elif found is not None:
+            _draw(found, png if not plot else None)
+        else:
+            model_tables.show_past(out, **describe.past(app_.services, name))
+
+
+@app.command()
+def diff(name: Name, one: int, other: int, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """What sets two versions apart: specification, metrics, predictions on the newest events."""
+    with opened(config) as app_:
+        found = app_.diff(name, one, other)
+        if as_json:
+            show_json(found)
+        else:
+            model_tables.show_difference(out, found)
+
+
+@app.command()
+def snapshot(
+    name: Name,
+    config: ConfigOption = None,
+    alias: Annotated[str | None, typer.Option("--as", help="A name for it; moved here if there is one.")] = None,
+    reason: Reason = "",
+) -> None:
+    """Make a version of the present state."""
+    if alias is not None and not re.fullmatch(ALIAS, alias):
+        msg = f"found --as {alias!r}, expected a name like before-sale: a letter, then letters, digits, - . or _"
+        raise typer.BadParameter(msg)
+    _act(config, name, registry.CommandKind.SNAPSHOT, {"reason": reason, "alias": alias})
+
+
+@app.command()
+def freeze(name: Name, config: ConfigOption = None, reason: Reason = "") -> None:
+    """Stop learning; the stream waits."""
+    _act(config, name, registry.CommandKind.FREEZE, {"reason": reason})
+
+
+@app.command()
+def unfreeze(name: Name, config: ConfigOption = None, reason: Reason = "") -> None:
+    """Go on learning where it stopped."""
+    _act(config, name, registry.CommandKind.UNFREEZE, {"reason": reason})
+
+
+@app.command()
+def apply(name: Name, config: ConfigOption = None, reason: Reason = "") -> None:
+    """Adopt what has changed in the file's specification."""
+    with opened(config) as app_:
+        spec = app_.spec(name).model_dump(mode="json")
+        say(app_.act(name, registry.CommandKind.APPLY, {"spec": spec, "reason": reason}, actor=actor()))
+
+
+@app.command()
+def promote(name: Name, version: VersionNumber, config: ConfigOption = None, reason: Reason = "") -> None:
+    """Let a challenger take over, whatever the comparison says."""
+    with opened(config) as app_:
+        origin = registry.Origin(actor(), reason)
+        say(ask.outcome_of(crown.crown(app_.services, name, version, origin=origin, wait_s=WAIT_S), wait_s=WAIT_S))
+
+
+@app.command()
+def rollback(
+    name: Name,
+    config: ConfigOption = None,
+    to: Annotated[str | None, typer.Option(help="A version's number or alias.")] = None,
+    at: Annotated[str | None, typer.Option(help="The newest state at this time (RFC 3339).")] = None,
+    mode: Annotated[RollbackMode | None, typer.Option(help="Restore a state, or learn again from it.")] = None,
+    exclude: Annotated[list[str] | None, typer.Option(metavar="FROM..TO", help=f"Leave out: {FORMS}.")] = None,
+    freeze: Annotated[bool, typer.Option("--freeze", help="Have the champion stand still meanwhile.")] = False,
+    accept_gap: Annotated[bool, typer.Option("--accept-gap", help="Go on without what nothing holds.")] = False,
+    reason: Reason = "",
+    dry_run: Annotated[bool, typer.Option(help="Say what would happen.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait as long as it takes, not half a minute.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Go back to an earlier state, or learn again without what is excluded."""
+    request = requests.RollbackRequest(to, at, mode, exclude or (), freeze, accept_gap, reason)
+    with opened(config) as app_:
+        if fault := request.fault(_spelled):
+            raise typer.BadParameter(fault)
+        if dry_run:
+            found = requests.preview(app_.services, name, request)
+            show(replaying.in_words(found) if request.replays and not as_json else found, as_json=as_json)
+        elif request.replays:
+            replaying.roll_back(app_, name, request)
+        else:
+            told, wait_s = requests.arguments(app_.services, name, request), math.inf if wait else WAIT_S
+            say(app_.act(name, registry.CommandKind.ROLLBACK, told, actor=actor(), wait_s=wait_s))
+
+
+def _spelled(field: str) -> str:
+    return {"to": "--to VERSION", "at": "--at TIME"}.get(field, f"--{field.replace('_', '-')}")
+
+
+@app.command()
+def replay(
+    name: Name,
+    spec: Annotated[Path, typer.Option(help="A configuration with the model as it might be.", exists=True)],
+    config: ConfigOption = None,
+    begin: Annotated[str | None, typer.Option("--from", help="A version, or a time (RFC 3339).")] = None,
+    end: Annotated[str | None, typer.Option("--to", help="A version, or a time (RFC 3339).")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask how another specification would have done on the same history; nothing is changed."""
+    with opened(config) as app_:
+        replaying.ask_what_if(app_, name, spec, (begin, end), as_json=as_json)
+
+
+@app.command()
+def delete(
+    name: Name,
+    config: ConfigOption = None,
+    reason: Reason = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Forget a model, its versions and its position; the audit stays."""
+    with opened(config) as app_:
+        app_.registry.models.get(name)
+        if not yes:
+            typer.confirm(f"Delete {name} with all its versions?", abort=True)
+        app_.registry.models.delete(name, actor=actor(), reason=reason)
+        say(f"{name} is deleted")
+
+
+def _act(config: Path | None, name: str, kind: "registry.CommandKind", arguments: dict[str, Any]) -> None:
+    with opened(config) as app_:
+        say(app_.act(name, kind, arguments, actor=actor()))
+
+
+def _show_lag(app_: "bootstrap.App", found: Mapping[str, Any]) -> None:
+    """Last, since a broker that is away takes its time to say so."""
+    layout.title(out, "Stream")
+    layout.facts(out, [("has read", model_page.positions(found["position"]) or "nothing")], indent=2)
+    try:
+        with closing(app_.source(f"{found['name']}-show")) as source:
+            ends = {
+                (at.topic, at.partition): bounds.end for at, bounds in source.bounds(sorted(found["position"])).items()
+            }
+        pairs = model_page.lags(found["position"], ends)
+    except HeadraceError as error:
+        pairs = [("behind  ", f"not known: {error}")]
+    layout.facts(out, pairs, indent=2)
+
+
+def _draw(found: "metric_history.MetricHistory", instead: Path | None) -> None:
+    """In the terminal, unless a picture alone was asked for."""
+    if instead is not None:
+        out.print(f"the curve is in {instead}", markup=False)
+        return
+    for metric in found.metrics:
+        out.print(curve.chart(found, metric, width=out.width))

@@ -1,0 +1,132 @@
+"""`headrace stream`."""
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Annotated
+
+import typer
+
+from service.cli.completion import model_names
+from service.cli.context import ConfigOption, configured, say
+from service.errors import ConfigurationError, RefusedError
+from service.lazy import lazy_imports
+
+with lazy_imports():
+    from service import bootstrap
+    from service.bootstrap import streams
+    from service.cli import terminal
+    from service.domain.specification import model as specification
+    from service.domain.stream import events as records
+    from service.domain.stream import position
+    from service.ports import stream as decoding
+    from service.stream import publish as publishing
+    from service.stream.decoding import factory as decoders
+    from service.stream.decoding import labels as layouts
+
+app = typer.Typer(no_args_is_help=True)
+Model = Annotated[str, typer.Argument(help="The model's name.", autocompletion=model_names)]
+
+
+@app.command()
+def publish(
+    model: Model,
+    source: Annotated[
+        str, typer.Argument(metavar="FILE", help="JSONL, CSV or Parquet, - for stdin, or river:Phishing.")
+    ],
+    config: ConfigOption = None,
+    rate: Annotated[float | None, typer.Option(min=0.001, help="Events a second.")] = None,
+    repeat: Annotated[int, typer.Option(min=1, help="How often.")] = 1,
+    partitions: Annotated[int, typer.Option(min=1, help="For a topic that is made now.")] = 1,
+    check: Annotated[bool, typer.Option(help="Send nothing if any event would be refused.")] = False,
+    labels: Annotated[
+        bool, typer.Option("--labels", help="Lines are labels, for the model's topic of labels.")
+    ] = False,
+) -> None:
+    """Append events to the model's topic."""
+    with configured(config) as settings:
+        spec = bootstrap.spec_of(settings, model)
+        topic, fields = _topic(spec, labels=labels), _layout(spec, labels=labels)
+        events = publishing.read_events(source, fields=fields)
+        if check:
+            events = _valid(decoders.make_decoder(spec), list(events), topic=topic)
+        sink = streams.open_sink(settings)
+        sink.create(topic, partitions=partitions)
+        with terminal.counting() as progress:
+            task = progress.add_task(f"to {topic}", total=None)
+            count = publishing.publish(
+                sink,
+                topic,
+                publishing.repeated(events, repeat, id_path=(fields and fields.id) or "id"),
+                rate=rate,
+                on_progress=lambda sent: progress.update(task, completed=sent),
+            )
+        sink.close()
+        say(f"{count} {'labels' if labels else 'events'} are in {topic}")
+
+
+@app.command()
+def tail(
+    model: Model,
+    config: ConfigOption = None,
+    count: Annotated[int, typer.Option("-n", min=0, help="So many of each partition's newest.")] = 10,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for more.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line.")] = False,
+) -> None:
+    """The newest events of the model's topic, as they are."""
+    with configured(config) as settings:
+        spec = bootstrap.spec_of(settings, model)
+        with closing(streams.open_source(settings, f"{model}-tail")) as reader:
+            bounds = reader.bounds([spec.events])
+            reader.assign(position.Position({at: max(found.end - count, found.start) for at, found in bounds.items()}))
+            behind = {at for at, found in bounds.items() if count and found.end > found.start}
+            while behind or follow:
+                for run in reader.poll(timeout_s=1.0, limit=500):
+                    _print(run, as_json=as_json)
+                    if run.next_offset >= bounds[run.at].end:
+                        behind.discard(run.at)
+
+
+def _print(run: "records.Records", *, as_json: bool) -> None:
+    """A line a record, at once, whoever reads it."""
+    for offset, ts, raw in zip(run.offsets, run.timestamps, run.values, strict=True):
+        value, partition = raw.decode(errors="backslashreplace"), run.at.partition
+        line = f"{partition}:{offset} {value}"
+        if as_json:
+            line = json.dumps({"partition": partition, "offset": offset, "ts": ts, "value": value})
+        sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def _topic(spec: "specification.ModelSpec", *, labels: bool) -> str:
+    if not labels:
+        return spec.events
+    if spec.labels is None:
+        msg = f"found no `labels:` for {spec.name} in the configuration, expected the name of its topic of labels"
+        raise ConfigurationError(msg)
+    return spec.labels
+
+
+def _layout(spec: "specification.ModelSpec", *, labels: bool) -> "specification.FieldsSpec | None":
+    """Of a file's rows: labels lie flat, since features are what makes an event."""
+    if not labels:
+        return spec.fields
+    layout = layouts.label_layout(spec.fields, spec.label_fields)
+    return specification.FieldsSpec() if layout is None else specification.FieldsSpec(**layout.model_dump())
+
+
+def _valid(decoder: "decoding.Decoder", values: list[bytes], *, topic: str) -> Iterator[bytes]:
+    """The events or labels, if a learner would accept their form."""
+    now = time.time_ns() // 1_000_000
+    run = records.Records(
+        records.TopicPartition(topic, 0), range(len(values)), [now] * len(values), values, len(values)
+    )
+    refusals = decoder.decode(run).refusals
+    if refusals:
+        first = refusals[0]
+        share = f"found {len(refusals)} of {len(values)} events refused"
+        msg = f"{share}, the first at line {first.offset + 1}: {first.reason}: {first.detail}"
+        raise RefusedError(msg)
+    return iter(values)

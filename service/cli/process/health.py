@@ -1,0 +1,25 @@
+"""A role's `/metrics`, `/healthz` and `/readyz`, where working matters more than telling of it."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+from prometheus_client import CollectorRegistry
+
+from service.config.sections import LOOPBACK
+from service.errors import ConfigurationError
+from service.serving.edge.health import health_server
+
+
+@contextmanager
+def answering(
+    port: int, registry: CollectorRegistry, not_ready: Callable[[], Sequence[str]]
+) -> Iterator[tuple[int | None, ConfigurationError | None]]:
+    """On a port of its own; where that is taken the role goes without, and is given the reason."""
+    found: tuple[int | None, ConfigurationError | None]
+    with ExitStack() as stack:
+        try:
+            server = health_server((LOOPBACK[0], port), registry=registry, not_ready=not_ready)
+            found = stack.enter_context(server), None
+        except ConfigurationError as error:
+            found = None, error
+        yield found

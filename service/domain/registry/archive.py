@@ -1,0 +1,228 @@
+"""What the archive is made of: topics, ranges of offsets, spans, and who writes them."""
+
+import hashlib
+import json
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import NamedTuple
+
+from service.domain.specification.model import ModelSpec
+from service.domain.stream.events import Records, TopicPartition
+
+BACKFILL = "@backfill"
+"""Ends the name of an archived topic that no broker has; no name of Kafka's holds the sign."""
+
+
+EVENT, LABEL, REFUSED = 0, 1, 2
+"""What a row of the archive is, in the column `kind` of its frames."""
+
+
+class ArchiveStep(StrEnum):
+    """The order in which archived records become durable."""
+
+    FILE_WRITTEN = "archive_file_written"
+    FILE_SYNCED = "archive_file_synced"
+    FILE_RENAMED = "archive_file_renamed"
+    ROW_BEGUN = "archive_row_begun"
+    ROW_PROVED = "archive_row_proved"
+    ROW_COMMITTED = "archive_row_committed"
+    ACKNOWLEDGED = "archive_acknowledged"
+
+
+class Span(NamedTuple):
+    """Offsets `first` up to but not including `next` that were read in full and decoded by one mapping."""
+
+    first: int
+    next: int
+    mapping: str
+
+
+@dataclass(frozen=True, slots=True)
+class ArchivedTopic:
+    """A topic, the model by whose mapping its columns are made, and whether every record's bytes are kept."""
+
+    topic: str
+    spec: ModelSpec
+    raw: bool
+
+    @property
+    def mapping(self) -> str:
+        """The digest of what decides how records become columns."""
+        return mapping_of(self.spec, self.topic)
+
+
+@dataclass(frozen=True, slots=True)
+class Archived:
+    """How far the archive of a partition has come, and the right to write it until `expires_at` under `epoch`."""
+
+    at: TopicPartition
+    first: int
+    next: int
+    records: int
+    bytes: int
+    holder: str
+    epoch: int
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """What a file's metadata says: the range it is of, what it covers, its rows, and its newest timestamp."""
+
+    at: TopicPartition
+    first: int
+    end: int
+    spans: Sequence[Span]
+    records: int
+    newest_ms: int
+    source: str = ""
+
+    @property
+    def next(self) -> int:
+        """The position after what is covered."""
+        return self.spans[-1].next if self.spans else self.first
+
+    @property
+    def full(self) -> bool:
+        """Whether nothing will be added to it."""
+        return self.next >= self.end
+
+
+@dataclass(frozen=True, slots=True)
+class FileContents:
+    """A file's facts, and offset and timestamp of each of its records."""
+
+    facts: FileFacts
+    offsets: Sequence[int]
+    timestamps: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """What came in from a file of the user's: records, those of them that the decoder refuses, bytes written."""
+
+    records: int
+    refused: int
+    bytes: int
+
+
+def mapping_of(spec: ModelSpec, topic: str) -> str:
+    """Equal for specifications that make the same columns of the topic; limits of the guard do not count.
+
+    What was accepted under other limits stays accepted, as it was when it was learned.
+    """
+    data = spec.model_dump(mode="json")
+    told = {
+        "task": data["task"],
+        "events": data["fields"] if topic == spec.events else False,
+        "labels": data["label_fields"] if topic == spec.labels else False,
+    }
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def topics_of(spec: ModelSpec) -> Sequence[str]:
+    """Every topic that the model reads."""
+    return list(dict.fromkeys([spec.events, *([spec.labels] if spec.labels else [])]))
+
+
+def archived_topics(specs: Sequence[ModelSpec], *, raw: bool) -> Sequence[ArchivedTopic]:
+    """Each topic of these models once; where two map it differently the first decides, and all bytes are kept."""
+    found: dict[str, ArchivedTopic] = {}
+    for spec in specs:
+        for topic in topics_of(spec):
+            known = found.get(topic)
+            if known is None:
+                found[topic] = ArchivedTopic(topic, spec, raw)
+            elif known.mapping != mapping_of(spec, topic):
+                found[topic] = ArchivedTopic(topic, known.spec, raw=True)
+    return list(found.values())
+
+
+def backfilled(topic: str) -> str:
+    """The archived topic that holds what was there before the topic's own archive begins."""
+    return f"{topic}{BACKFILL}"
+
+
+def origin_topic(topic: str) -> str:
+    """The inverse of `backfilled`; any other topic is its own."""
+    return topic.removesuffix(BACKFILL)
+
+
+def range_end(first: int, size: int) -> int:
+    """The next multiple of the size: ranges are aligned, whatever offset the first begins at."""
+    return first - first % size + size
+
+
+def split_at(run: Records, end: int) -> tuple[Records, Records | None]:
+    """What lies before the offset, and the rest."""
+    if run.next_offset <= end:
+        return run, None
+    cut = bisect_left(run.offsets, end)
+    parts = [(run.offsets[part], run.timestamps[part], run.values[part]) for part in (slice(cut), slice(cut, None))]
+    return Records(run.at, *parts[0], end), Records(run.at, *parts[1], run.next_offset)
+
+
+def as_original(records: Records) -> Records:
+    """As a record of the topic itself, by whose name decoders tell events from labels."""
+    topic = origin_topic(records.at.topic)
+    return records if topic == records.at.topic else replace(records, at=TopicPartition(topic, records.at.partition))
+
+
+def joined(spans: Iterable[Span]) -> list[Span]:
+    """The same cover with neighbours of one mapping joined."""
+    found: list[Span] = []
+    for span in spans:
+        if span.first >= span.next:
+            continue
+        top = found[-1] if found else None
+        if top and top.next == span.first and top.mapping == span.mapping:
+            found[-1] = Span(top.first, span.next, span.mapping)
+        else:
+            found.append(span)
+    return found
+
+
+def missing(spans: Iterable[Span], first: int, last: int) -> list[tuple[int, int]]:
+    """The parts of first..last that no span covers."""
+    gaps: list[tuple[int, int]] = []
+    for span in sorted(spans):
+        if span.first > first and first < last:
+            gaps.append((first, min(span.first, last)))
+        first = max(first, span.next)
+    if first < last:
+        gaps.append((first, last))
+    return gaps
+
+
+def deletable(
+    files: Mapping[TopicPartition, Iterator[FileFacts]],
+    sizes: Mapping[tuple[TopicPartition, int], int],
+    *,
+    floors: Mapping[TopicPartition, int],
+    oldest_ms: int | None,
+    max_bytes: int | None,
+) -> list[FileFacts]:
+    """Files past the age, then the oldest past the size, from each partition's beginning as far as no floor needs them.
+
+    Oldest first; of two partitions, the one whose file has the older newest record goes first. No file is looked at
+    past the first that stays.
+    """
+    total = sum(sizes.values())
+    gone: list[FileFacts] = []
+    heads = [(one.newest_ms, one) for rest in files.values() if (one := next(rest, None)) is not None]
+    while heads:
+        newest_ms, file = min(heads, key=lambda head: (head[0], head[1].at))
+        heads.remove((newest_ms, file))
+        too_old = oldest_ms is not None and newest_ms < oldest_ms
+        too_much = max_bytes is not None and total > max_bytes
+        if file.end > floors.get(file.at, file.end) or not (too_old or too_much):
+            continue
+        total -= sizes.get((file.at, file.first), 0)
+        gone.append(file)
+        following = next(files[file.at], None)
+        if following is not None:  # timestamps may go back, and a partition is cut at its beginning
+            heads.append((max(newest_ms, following.newest_ms), following))
+    return gone

@@ -1,0 +1,24 @@
+"""Which state stands for a model at a moment."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from service.domain.registry.registry import CheckpointId, LineageId, ModelName, VersionNumber
+from service.domain.stream.position import Position
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A champion's newest checkpoint, without its bytes; `version` is the one with which the lineage took over.
+
+    `born` is when the model was registered: one that is begun anew has its name and its numbers, and is another.
+    """
+
+    model: ModelName
+    born: datetime
+    lineage: LineageId
+    version: VersionNumber
+    checkpoint: CheckpointId
+    sequence: int
+    digest: str
+    position: Position

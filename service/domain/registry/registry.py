@@ -1,0 +1,298 @@
+"""What the registry holds: models, versions, lineages, checkpoints, leases, commands."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, NewType, TypeAlias
+
+from service.domain.registry.checkpoint_metrics import CheckpointMetrics
+from service.domain.specification.monitor import DriftSignal
+from service.domain.stream.events import Reason, TopicPartition
+from service.domain.stream.pending import Outgoing, WaitingRows
+from service.domain.stream.position import Position, Run
+
+ModelName = NewType("ModelName", str)
+LineageId = NewType("LineageId", int)
+VersionNumber = NewType("VersionNumber", int)
+CheckpointId = NewType("CheckpointId", int)
+
+Json: TypeAlias = Mapping[str, Any]
+
+
+class VersionKind(StrEnum):
+    """Where a version came from."""
+
+    INITIAL = "initial"
+    SNAPSHOT = "snapshot"
+    RETRAIN = "retrain"
+    ROLLBACK = "rollback"
+    IMPORT = "import"
+
+
+class Role(StrEnum):
+    """What a lineage does for its model."""
+
+    CHAMPION = "champion"
+    CHALLENGER = "challenger"
+    REPLAYING = "replaying"
+    RETIRED = "retired"
+
+
+class CommandKind(StrEnum):
+    """What a CLI or API asks of the process that writes a model."""
+
+    SNAPSHOT = "snapshot"
+    ROLLBACK = "rollback"
+    FREEZE = "freeze"
+    UNFREEZE = "unfreeze"
+    APPLY = "apply"
+    REPLAY_DEAD_LETTER = "replay_dead_letter"
+    PROMOTE = "promote"
+
+
+class CommandStatus(StrEnum):
+    """How far a command has come."""
+
+    PENDING = "pending"
+    DONE = "done"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A named deployment."""
+
+    name: ModelName
+    spec: Json
+    spec_digest: str
+    champion: LineageId | None
+    frozen: bool
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """One evolving state: its origin version and everything learned since."""
+
+    id: LineageId
+    model: ModelName
+    role: Role
+    origin: VersionNumber
+    created_at: datetime
+    plan: Json | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """An immutable registry entry, numbered from 1 in its model; `waiting` names what waited for labels, if kept."""
+
+    model: ModelName
+    number: VersionNumber
+    kind: VersionKind
+    parent: VersionNumber | None
+    lineage: LineageId
+    digest: str
+    spec: Json
+    position: Position
+    learned: Sequence[Run]
+    metrics: CheckpointMetrics
+    environment: Json
+    created_at: datetime
+    created_by: str
+    reason: str
+    waiting: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A durable state of a lineage, without its bytes; `waiting` as of a version, which few have."""
+
+    id: CheckpointId
+    lineage: LineageId
+    sequence: int
+    digest: str
+    size: int
+    position: Position
+    learned: int
+    metrics: CheckpointMetrics
+    created_at: datetime
+    waiting: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to write one lineage, until `expires_at`, under `epoch`."""
+
+    lineage: LineageId
+    holder: str
+    epoch: int
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """An act that was asked for, and what became of it."""
+
+    id: int
+    model: ModelName
+    kind: CommandKind
+    arguments: Json
+    status: CommandStatus
+    requested_by: str
+    requested_at: datetime
+    outcome: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """An event that was refused; `payload` may be cut to the configured limit."""
+
+    at: TopicPartition
+    offset: int
+    reason: Reason
+    detail: str
+    payload: bytes
+    size: int
+    id: int = 0
+    created_at: datetime | None = None
+    replayed_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """Who changed a model, when, why, from what to what, on what evidence."""
+
+    model: ModelName
+    actor: str
+    action: str
+    reason: str = ""
+    from_version: VersionNumber | None = None
+    to_version: VersionNumber | None = None
+    evidence: Json = field(default_factory=dict)
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """One transaction: a sealed artifact and the runs since the commit before, the oldest appended at `appended_ms`."""
+
+    lease: Lease
+    sequence: int
+    digest: str
+    artifact: bytes
+    position: Position
+    learned: int
+    metrics: CheckpointMetrics
+    order: Sequence[Run]
+    scores: bytes
+    scored: int
+    dead_letters: Sequence[DeadLetter]
+    replayed: Sequence[int] = ()
+    max_dead_letters: int = 10_000
+    waiting: WaitingRows | None = None
+    outgoing: Outgoing | None = None
+    signals: Sequence[DriftSignal] = ()
+    appended_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JournalSegment:
+    """What one commit added to the journals."""
+
+    sequence: int
+    order: Sequence[Run]
+    scores: bytes
+    scored: int
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Who asks for a change, why, and by which command, which is settled with it."""
+
+    actor: str
+    reason: str = ""
+    command: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SealedState:
+    """A signed artifact and what it stands for."""
+
+    digest: str
+    artifact: bytes
+    position: Position
+    learned: int
+    metrics: CheckpointMetrics
+
+
+@dataclass(frozen=True, slots=True)
+class SealedBytes:
+    """A signed artifact that is no state."""
+
+    digest: str
+    artifact: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Founding:
+    """A model's first version."""
+
+    name: ModelName
+    spec: Json
+    spec_digest: str
+    state: SealedState
+    environment: Json
+    origin: Origin
+    kind: VersionKind = VersionKind.INITIAL
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A version made of a lineage's newest committed state; an alias moves to it."""
+
+    lease: Lease
+    model: ModelName
+    kind: VersionKind
+    environment: Json
+    origin: Origin
+    alias: str | None = None
+    waiting: SealedBytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Succession:
+    """A new lineage from an older state; compare-and-set on the lease's lineage as champion.
+
+    `registers` is the digest of a specification that comes from the file, `waiting` what waits for labels then.
+    """
+
+    lease: Lease
+    model: ModelName
+    kind: VersionKind
+    role: Role
+    parent: VersionNumber
+    state: SealedState
+    spec: Json
+    learned: Sequence[Run]
+    environment: Json
+    origin: Origin
+    evidence: Json = field(default_factory=dict)
+    outcome: str = ""
+    lease_ttl_s: float = 10.0
+    registers: str | None = None
+    waiting: SealedBytes | None = None
+
+
+class CheckpointStep(StrEnum):
+    """The order in which a commit becomes durable."""
+
+    ARTIFACT_WRITTEN = "artifact_written"
+    ARTIFACT_SYNCED = "artifact_synced"
+    ARTIFACT_RENAMED = "artifact_renamed"
+    TRANSACTION_BEGUN = "transaction_begun"
+    LEASE_PROVED = "lease_proved"
+    ROWS_WRITTEN = "rows_written"
+    COMMITTED = "committed"
+    ACKNOWLEDGED = "acknowledged"

@@ -1,0 +1,151 @@
+"""What a retraining may try in place of the champion, as the file says it."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self, TypeAlias
+
+from pydantic import Field, field_validator, model_validator
+
+from service.domain.specification import search_spaces as spaces
+from service.domain.specification.units import Frozen
+from service.errors import SpecificationError
+
+Weights: TypeAlias = Literal["balanced", "none"] | Mapping[str, float]
+LABELS: Mapping[bool, str] = {True: "true", False: "false"}
+MOST_EPOCHS = 1000
+
+
+def label_text(label: Any) -> str:
+    """A label as a key of a file, whatever its type: true, 3, spam."""
+    return LABELS[label] if isinstance(label, bool) else str(label)
+
+
+class CandidateSpec(Frozen):
+    """An estimator, or a space of them, and how it is taught; any value may be a search space.
+
+    Without `estimator` it is the champion's.
+    """
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,62}$")
+    estimator: str | list[Any] | dict[str, Any] | None = None
+    epochs: int | dict[str, Any] = 1
+    class_weights: Literal["balanced", "none"] | dict[str, Any] = "none"
+    warm_start: bool = False
+
+    @field_validator("epochs", mode="before")
+    @classmethod
+    def _counts(cls, value: Any) -> Any:
+        _require(value, "epochs", _is_count, f"a number of 1 to {MOST_EPOCHS}, or integers such as {{int: [1, 5]}}")
+        return value
+
+    @field_validator("class_weights", mode="before")
+    @classmethod
+    def _weighs(cls, value: Any) -> Any:
+        keyed = _texts(value)
+        expected = "none, balanced, or a positive number for each label, like {true: 5}"
+        _require(keyed, "class_weights", _are_weights, expected)
+        return keyed
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        searched = _spaces(self.estimator, "estimator")
+        if self.warm_start and searched:
+            msg = (
+                f"found warm_start with a space at {searched[0]}, expected an estimator without spaces: only the "
+                "champion's own can go on from the champion's state"
+            )
+            raise ValueError(msg)
+        return self
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """All in which spaces may stand, by the names that their paths begin with."""
+        return {"estimator": self.estimator, "epochs": self.epochs, "class_weights": self.class_weights}
+
+
+class SearchBudget(Frozen):
+    """How much is tried; `share` is that of the job's time which searching may take."""
+
+    trials: int = Field(default=20, ge=1, le=100_000)
+    processes: int = Field(default=2, ge=1, le=256)
+    share: float = Field(default=0.7, gt=0, le=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What one trial trains: a candidate without spaces. An estimator of None is made by the model's factory."""
+
+    candidate: str
+    estimator: Any
+    epochs: int = 1
+    class_weights: Weights = "none"
+    warm_start: bool = False
+    params: Mapping[str, Any] = field(default_factory=dict)
+    """What was chosen in each space, by the space's name."""
+
+
+def candidates_or_default(given: Sequence[CandidateSpec]) -> tuple[CandidateSpec, ...]:
+    """The candidates; where none is given, the champion's own estimator, learned anew."""
+    return tuple(given) or (CandidateSpec(name="own"),)
+
+
+def inherited(candidate: CandidateSpec, estimator: Any) -> CandidateSpec:
+    """With the champion's estimator where it has none of its own."""
+    return candidate if candidate.estimator is not None else candidate.model_copy(update={"estimator": estimator})
+
+
+def recipe(candidate: CandidateSpec, pick: spaces.Pick) -> Recipe:
+    """What is trained when `pick` has decided every space."""
+    found = {name: spaces.filled(part, path=name, pick=pick) for name, part in candidate.parts.items()}
+    return Recipe(
+        candidate.name,
+        **{name: value for name, (value, _) in found.items()},
+        warm_start=candidate.warm_start,
+        params={name: value for _, params in found.values() for name, value in params.items()},
+    )
+
+
+def size(candidate: CandidateSpec) -> float:
+    """How many recipes it holds, or infinity."""
+    return math.prod(spaces.size(part, path=name) for name, part in candidate.parts.items())
+
+
+def _texts(value: Any) -> Any:
+    """Labels as text, which they become anyway in a specification kept as JSON; null is none."""
+    if value is None:
+        return "none"
+    if isinstance(value, Mapping):
+        return {label_text(key): _texts(one) for key, one in value.items()}
+    return [_texts(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 1 <= value <= MOST_EPOCHS
+
+
+def _are_weights(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return bool(value) and all(
+            isinstance(one, int | float) and not isinstance(one, bool) and 0 < one < math.inf for one in value.values()
+        )
+    return value in {"none", "balanced"} if isinstance(value, str) else False
+
+
+def _require(value: Any, path: str, fits: Any, expected: str) -> None:
+    """ValueError, which pydantic puts in its place, unless everything that the value may become fits."""
+    try:
+        found = spaces.variants(value, path=path)
+    except SpecificationError as error:
+        raise ValueError(str(error)) from error
+    for one in found:
+        if not fits(one.value):
+            msg = f"found {one.value!r:.80}, expected {expected}"
+            raise ValueError(msg)
+
+
+def _spaces(value: Any, path: str) -> list[str]:
+    try:
+        return [name for name, _ in spaces.spaces_in(value, path=path)]
+    except SpecificationError as error:
+        raise ValueError(str(error)) from error

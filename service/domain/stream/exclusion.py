@@ -1,0 +1,123 @@
+"""A part of the stream that no lineage may learn again."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeAlias
+
+from service.domain.stream.events import TopicPartition
+from service.domain.stream.position import Run
+from service.errors import ConfigurationError
+
+FORMS = "1000..2000, 3:1000..2000, topic/3:1000..2000 or 2026-01-31T12:00Z..2026-01-31T13:00Z"
+_OFFSETS = re.compile(r"(?:(?:([\w.-]+)/)?(\d+):)?(\d+)\.\.(\d+)", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class TimeRange:
+    """Records whose own timestamp is `since` or later and before `until`, in all topics of a model."""
+
+    since: datetime
+    until: datetime
+
+    @property
+    def ms(self) -> tuple[int, int]:
+        """Both in epoch milliseconds."""
+        return int(self.since.timestamp() * 1000), int(self.until.timestamp() * 1000)
+
+    def holds(self, timestamp_ms: int) -> bool:
+        """Whether a record of that timestamp is in it."""
+        since, until = self.ms
+        return since <= timestamp_ms < until
+
+    def __str__(self) -> str:
+        """As the command line takes it."""
+        return f"{self.since.isoformat()}..{self.until.isoformat()}"
+
+
+Stretch: TypeAlias = Run | TimeRange
+"""What is excluded: offsets of one partition, or times."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exclusion:
+    """Who excluded which part of a model's stream, when and why; `id` is 0 before it is stored."""
+
+    stretch: Stretch
+    reason: str = ""
+    created_by: str = ""
+    id: int = 0
+    created_at: datetime | None = None
+    removed_by: str | None = None
+    removed_at: datetime | None = None
+
+
+def shown(stretch: Stretch) -> str:
+    """As the command line takes it."""
+    if isinstance(stretch, TimeRange):
+        return str(stretch)
+    return f"{stretch.topic}/{stretch.partition}:{stretch.first}..{stretch.last}"
+
+
+def parsed(text: str, partitions: Sequence[TopicPartition], *, events: str) -> Stretch:
+    """FROM..TO as a user writes it; ConfigurationError says what was expected."""
+    found = _OFFSETS.fullmatch(text.strip())
+    if found is None:
+        return _times(text)
+    topic = found[1] or events
+    at = TopicPartition(topic, int(found[2]) if found[2] else _only(text, partitions, topic=topic))
+    run = Run(at.topic, at.partition, int(found[3]), int(found[4]))
+    if at not in partitions:
+        known = ", ".join(f"{one.topic}/{one.partition}" for one in sorted(partitions))
+        msg = f"found {text!r}, expected one of the model's partitions: {known}"
+        raise ConfigurationError(msg)
+    if run.first >= run.last:
+        msg = f"found {text!r}, expected FROM before TO: TO is the first offset that is not excluded"
+        raise ConfigurationError(msg)
+    return run
+
+
+def offsets(stretches: Sequence[Stretch]) -> list[Run]:
+    """Those that are given by offsets."""
+    return [one for one in stretches if isinstance(one, Run)]
+
+
+def times(stretches: Sequence[Stretch]) -> list[TimeRange]:
+    """Those that are given by time."""
+    return [one for one in stretches if isinstance(one, TimeRange)]
+
+
+def by_partition(runs: Sequence[Run]) -> Mapping[TopicPartition, list[Run]]:
+    """Runs of each partition, in the order given."""
+    found: dict[TopicPartition, list[Run]] = {}
+    for run in runs:
+        found.setdefault(TopicPartition(run.topic, run.partition), []).append(run)
+    return found
+
+
+def _only(text: str, partitions: Sequence[TopicPartition], *, topic: str) -> int:
+    numbers = [at.partition for at in partitions if at.topic == topic]
+    if len(numbers) != 1:
+        msg = (
+            f"found {text!r} and {len(numbers)} partitions of {topic}, expected PARTITION:FROM..TO such as 0:{text}; "
+            "an offset alone names a record only where there is one partition"
+        )
+        raise ConfigurationError(msg)
+    return numbers[0]
+
+
+def _times(text: str) -> TimeRange:
+    first, _, last = text.partition("..")
+    try:
+        found = TimeRange(datetime.fromisoformat(first.strip()), datetime.fromisoformat(last.strip()))
+    except ValueError as error:
+        msg = f"found {text!r}, expected FROM..TO as in {FORMS}"
+        raise ConfigurationError(msg) from error
+    if found.since.tzinfo is None or found.until.tzinfo is None:
+        msg = f"found {text!r} without a zone, expected times such as 2026-01-31T12:00Z"
+        raise ConfigurationError(msg)
+    if found.since >= found.until:
+        msg = f"found {text!r}, expected FROM before TO: TO is the first moment that is not excluded"
+        raise ConfigurationError(msg)
+    return found

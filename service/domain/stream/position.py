@@ -1,0 +1,74 @@
+"""Where a lineage stands in the stream, and what it has learned."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Self, TypeAlias
+
+from service.domain.stream.events import TopicPartition
+
+PositionJson: TypeAlias = dict[str, dict[str, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """The next offset to read, a partition at a time."""
+
+    offsets: Mapping[TopicPartition, int] = field(default_factory=dict)
+
+    def to_json(self) -> PositionJson:
+        """`{topic: {partition: next offset}}`."""
+        found: PositionJson = {}
+        for (topic, partition), offset in sorted(self.offsets.items()):
+            found.setdefault(topic, {})[str(partition)] = offset
+        return found
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Mapping[str, int]]) -> Self:
+        """The inverse of `to_json`."""
+        return cls(
+            {
+                TopicPartition(topic, int(partition)): offset
+                for topic, partitions in data.items()
+                for partition, offset in partitions.items()
+            }
+        )
+
+    def advanced(self, offsets: Mapping[TopicPartition, int]) -> Self:
+        """This position with the given partitions moved."""
+        return type(self)({**self.offsets, **offsets})
+
+    def __str__(self) -> str:
+        """A short form for messages: `topic[partition]@offset`."""
+        return ", ".join(f"{t}[{p}]@{o}" for (t, p), o in sorted(self.offsets.items())) or "nowhere"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Offsets `first` up to but not including `last` of one partition, learned in one go."""
+
+    topic: str
+    partition: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The offsets a partition holds: `start` up to but not including `end`."""
+
+    start: int
+    end: int
+
+
+def merged(runs: Iterable[Run]) -> list[Run]:
+    """The same order of learning with neighbouring runs of one partition joined."""
+    found: list[Run] = []
+    for run in runs:
+        if run.first == run.last:
+            continue
+        top = found[-1] if found else None
+        if top and (top.topic, top.partition, top.last) == (run.topic, run.partition, run.first):
+            found[-1] = Run(top.topic, top.partition, top.first, run.last)
+        else:
+            found.append(run)
+    return found

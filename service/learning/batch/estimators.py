@@ -1,0 +1,235 @@
+"""Estimators of scikit-learn and LightGBM in river's dress: fitted by a training job, frozen on the stream.
+
+`learn_one` leaves the model as it is, and teaches the calibration where there is one. Before it is fitted it predicts
+nothing. What is pickled are plain values and the bytes of `batch_models`.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from river import base
+
+from service.errors import EstimatorError
+from service.learning import pickled
+from service.learning.batch import catalogue as batch_catalogue
+from service.learning.batch import models as batch_models
+from service.learning.batch.feature_matrix import FeatureTable, Matrix
+from service.learning.batch.fit import fitted
+from service.learning.batch.models import BatchModel
+from service.learning.batch.platt_scaling import OnlineCalibration
+
+
+class _Frozen:
+    """What both kinds have in common."""
+
+    def __init__(self, name: str, parameters: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+        self.name = name
+        self.parameters = dict(parameters)
+        self.options = dict(options)
+        self._table: FeatureTable | None = None
+        self._model: BatchModel | None = None
+        self._release = ""
+        self._ahead: dict[int, tuple[Any, Any]] = {}
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether a training job has fitted it."""
+        return self._model is not None
+
+    def foresee(self, xs: Sequence[Mapping[str, Any]]) -> None:
+        """Predict these together, because they will be asked for one by one; each as if it had come alone."""
+        if not xs or self._model is None or self._table is None:
+            return
+        found = self._model.predict_each(self._table.rows(xs))
+        self._ahead = {id(x): (x, one) for x, one in zip(xs, found, strict=True)}
+
+    def clone(self, new_params: Any = None, include_attributes: bool = False) -> Self:  # noqa: FBT001, FBT002 - river's
+        """One that is not fitted, with the same parameters."""
+        made = type(self)(self.name, {**self.parameters, **(new_params or {})}, self.options)
+        if include_attributes:
+            made.__setstate__(self.__getstate__())
+        return made
+
+    def __reduce__(self) -> Any:
+        """Return how pickle writes it: without the name of this module."""
+        return pickled.reduced(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Plain values, and the model in its own format."""
+        state: dict[str, Any] = {
+            "name": self.name,
+            "parameters": self.parameters,
+            "options": self.options,
+            "release": self._release,
+        }
+        if self._model is not None and self._table is not None:
+            state["model"] = self._model.to_bytes()
+            state["names"] = list(self._table.names)
+            state["categories"] = {name: dict(known) for name, known in self._table.categories.items()}
+        return state
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        """ForbiddenClassError, ArtifactError or EnvironmentChangedError where the model cannot be opened."""
+        _Frozen.__init__(self, state["name"], state["parameters"], state["options"])
+        self._release = state["release"]
+        if "model" in state:
+            self._table = FeatureTable(state["names"], state["categories"])
+            self._model = batch_models.opened(_form(self.name), state["model"], release=self._release)
+
+    def _fit(self, frame: pl.DataFrame, truths: npt.NDArray[Any], weights: Any) -> None:
+        table = FeatureTable.of(frame)
+        given = None if weights is None else np.asarray(weights, dtype=np.float64)
+        targets = (truths, given)
+        rows = table.matrix(frame)
+        self._model = fitted(self.name, self.parameters, self.options, table=table, rows=rows, targets=targets)
+        self._table, self._release, self._ahead = table, batch_models.release_of(_form(self.name)), {}
+
+    def _said(self, x: Mapping[str, Any]) -> Any:
+        """The model's answer for one event; None before it is fitted."""
+        if self._model is None or self._table is None:
+            return None
+        known = self._ahead.get(id(x))
+        if known is not None and known[0] is x:
+            return known[1]
+        return self._model.predict(self._table.rows([x]))[0]
+
+    def _parts(self, x: Mapping[str, Any], number: int | None) -> tuple[float, dict[str, float], int | None] | None:
+        """What each feature has contributed to the score of a class, and of which; no calibration is in it."""
+        if self._model is None or self._table is None:
+            return None
+        found = self._model.contributions(self._table.rows([x]), number)
+        if found is None:
+            return None
+        return found.base, dict(zip(self._table.names, found.columns.tolist(), strict=True)), found.about
+
+    def _said_of(self, frame: pl.DataFrame) -> Matrix | None:
+        if self._model is None or self._table is None:
+            return None
+        return self._model.predict(self._table.matrix(frame))
+
+
+class BatchClassifier(_Frozen, base.Classifier):
+    """A classifier; `fit` decides which classes it knows."""
+
+    def __init__(self, name: str, parameters: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+        super().__init__(name, parameters, options)
+        self._classes: list[Any] = []
+        self._calibration: OnlineCalibration | None = None
+
+    @property
+    def _multiclass(self) -> bool:
+        return True
+
+    def fit(self, frame: pl.DataFrame, labels: Sequence[Any], weights: Any = None) -> Self:
+        """On features by their names, as `predict_one` gets them; EstimatorError for labels of one class."""
+        classes = sorted(set(labels), key=lambda label: (type(label).__name__, label))
+        if len(classes) < 2:
+            msg = (
+                f"found labels of {len(classes)} class to train {self.name} on, expected two or more; choose more data"
+            )
+            raise EstimatorError(msg)
+        number = {label: i for i, label in enumerate(classes)}
+        self._fit(frame, np.asarray([number[label] for label in labels]), weights)
+        self._classes = classes
+        online = self.options["calibration"] == "online"
+        self._calibration = OnlineCalibration.identity(len(classes)) if online else None
+        return self
+
+    def learn_one(self, x: dict[Any, Any], y: Any, w: float = 1.0) -> None:
+        """Only the calibration learns; a class that was not in the training data teaches nothing."""
+        if self._calibration is not None and y in self._classes:
+            self._calibration.learn(self._chances(self._said(x)), self._classes.index(y), weight=w)
+
+    def learn_many(self, X: pl.DataFrame, y: Any) -> None:  # noqa: N803 - river's name
+        """As `learn_one`, row by row."""
+        said = self._said_of(X) if self._calibration is not None else None
+        for one, label in zip(() if said is None else said, y, strict=said is not None):
+            if self._calibration is not None and label in self._classes:
+                self._calibration.learn(self._chances(one), self._classes.index(label), weight=1.0)
+
+    def predict_proba_one(self, x: dict[Any, Any], **_named: Any) -> dict[Any, float]:
+        """All classes of the training data and their probabilities; nothing before it is fitted."""
+        said = self._said(x)
+        return {} if said is None else dict(zip(self._classes, self._calibrated(said), strict=True))
+
+    def predict_proba_many(self, X: pl.DataFrame) -> pl.DataFrame:  # noqa: N803 - river's name
+        """A column for each class."""
+        said = self._said_of(X)
+        rows = [] if said is None else [self._calibrated(one) for one in said]
+        return pl.DataFrame(rows, schema=[str(label) for label in self._classes], orient="row")
+
+    def predict_many(self, X: pl.DataFrame) -> pl.Series:  # noqa: N803 - river's name
+        """The more probable class of each row."""
+        said = self._said_of(X)
+        if said is None:
+            return pl.Series("y", [None] * X.height)
+        chances = (self._calibrated(one) for one in said)
+        return pl.Series("y", [self._classes[int(np.argmax(one))] for one in chances])
+
+    def contributions(self, x: Mapping[str, Any], label: Any) -> tuple[float, dict[str, float], Any] | None:
+        """A base, a contribution a feature, and the label whose score they sum up to; None of a kind that has none."""
+        found = self._parts(x, self._classes.index(label)) if label in self._classes else None
+        return None if found is None else (*found[:2], self._classes[found[2] or 0])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """With the classes and the calibration."""
+        models = None if self._calibration is None else list(self._calibration.models)
+        return {**super().__getstate__(), "classes": self._classes, "calibrators": models}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        """As that of the base."""
+        super().__setstate__(state)
+        self._classes = state["classes"]
+        models = state["calibrators"]
+        self._calibration = None if models is None else OnlineCalibration(models)
+
+    def _chances(self, said: Any) -> list[float]:
+        """LightGBM gives one number where there are two classes."""
+        return [1 - float(said), float(said)] if np.ndim(said) == 0 else [float(one) for one in said]
+
+    def _calibrated(self, said: Any) -> list[float]:
+        chances = self._chances(said)
+        return chances if self._calibration is None else self._calibration.calibrated(chances)
+
+
+class BatchRegressor(_Frozen, base.Regressor):
+    """A regressor."""
+
+    def fit(self, frame: pl.DataFrame, labels: Sequence[Any], weights: Any = None) -> Self:
+        """On features by their names, as `predict_one` gets them."""
+        self._fit(frame, np.asarray(labels, dtype=np.float64), weights)
+        return self
+
+    def learn_one(self, x: dict[Any, Any], y: Any, w: float = 1.0) -> None:
+        """Nothing; it is frozen."""
+
+    def learn_many(self, X: pl.DataFrame, y: Any) -> None:  # noqa: N803 - river's name
+        """Nothing; it is frozen."""
+
+    def predict_one(self, x: dict[Any, Any]) -> Any:
+        """The value; None before it is fitted."""
+        said = self._said(x)
+        return None if said is None else float(said)
+
+    def contributions(self, x: Mapping[str, Any], _label: Any) -> tuple[float, dict[str, float], None] | None:
+        """As of a classifier, of the value."""
+        found = self._parts(x, None)
+        return None if found is None else (*found[:2], None)
+
+    def predict_many(self, X: pl.DataFrame) -> pl.Series:  # noqa: N803 - river's name
+        """A value for each row."""
+        said = self._said_of(X)
+        return pl.Series("y", [None] * X.height if said is None else said.tolist())
+
+
+def made(name: str, parameters: Mapping[str, Any], options: Mapping[str, Any]) -> BatchClassifier | BatchRegressor:
+    """One that is not fitted."""
+    kind = BatchRegressor if batch_catalogue.is_regressor(name) else BatchClassifier
+    return kind(name, parameters, options)
+
+
+def _form(name: str) -> str:
+    return name.removeprefix(batch_catalogue.PREFIX).partition(".")[0]

@@ -1,0 +1,259 @@
+"""Fitted batch models, each in a format of its own that runs no code: skops for scikit-learn, text for LightGBM.
+
+A skops file is judged before skops sees it: every node must be one of `NODES`, which names class and loader. So it can
+hold no function, no method and no call. The trees inside are judged afterwards, because compiled code follows their
+indices without a look.
+"""
+
+import importlib
+import io
+import json
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from service.errors import ArtifactError, EnvironmentChangedError, ForbiddenClassError
+from service.learning.batch.contributions import Parts, chosen, folded, parts_of
+from service.learning.batch.feature_matrix import Matrix
+from service.learning.scikit_internals import histogram_trees
+
+NODES = frozenset(
+    {
+        *(("builtins", name, f"{name.capitalize()}Node") for name in ("dict", "list", "slice", "tuple")),
+        *(("builtins", name, "JsonNode") for name in ("str", "int", "float", "bool", "NoneType")),
+        ("builtins", "str", "TypeNode"),
+        *(("numpy", name, "TypeNode") for name in ("float64", "float32", "int64")),
+        *(("numpy", name, "NdArrayNode") for name in ("ndarray", "float64", "float32", "int64", "uint64", "bool")),
+        ("numpy", "dtype", "DTypeNode"),
+        ("numpy.random._generator", "Generator", "RandomGeneratorNode"),
+        ("numpy.random.mtrand", "RandomState", "RandomStateNode"),
+        *(("sklearn._loss._loss", f"CyHalf{kind}", "LossNode") for kind in ("BinomialLoss", "MultinomialLoss")),
+        ("sklearn._loss._loss", "CyHalfSquaredError", "LossNode"),
+        ("sklearn.tree._tree", "Tree", "TreeNode"),
+        *(
+            (f"sklearn.{module}", name, "ObjectNode")
+            for module, names in {
+                "_loss.link": ("IdentityLink", "Interval", "LogitLink", "LogLink", "MultinomialLogit"),
+                "_loss.loss": ("HalfBinomialLoss", "HalfMultinomialLoss", "HalfSquaredError"),
+                "compose._column_transformer": ("ColumnTransformer",),
+                "dummy": ("DummyClassifier", "DummyRegressor"),
+                "ensemble._forest": (
+                    *("ExtraTreesClassifier", "ExtraTreesRegressor"),
+                    *("RandomForestClassifier", "RandomForestRegressor"),
+                ),
+                "ensemble._gb": ("GradientBoostingClassifier", "GradientBoostingRegressor"),
+                "ensemble._hist_gradient_boosting.binning": ("_BinMapper",),
+                "ensemble._hist_gradient_boosting.gradient_boosting": (
+                    *("HistGradientBoostingClassifier", "HistGradientBoostingRegressor"),
+                ),
+                "ensemble._hist_gradient_boosting.predictor": ("TreePredictor",),
+                "impute._base": ("SimpleImputer",),
+                "linear_model._base": ("LinearRegression",),
+                "linear_model._coordinate_descent": ("ElasticNet", "Lasso"),
+                "linear_model._logistic": ("LogisticRegression",),
+                "linear_model._ridge": ("Ridge",),
+                "naive_bayes": ("GaussianNB",),
+                "neural_network._multilayer_perceptron": ("MLPClassifier", "MLPRegressor"),
+                "neural_network._stochastic_optimizers": ("AdamOptimizer", "SGDOptimizer"),
+                "pipeline": ("Pipeline",),
+                "preprocessing._data": ("StandardScaler",),
+                "preprocessing._encoders": ("OneHotEncoder",),
+                "preprocessing._function_transformer": ("FunctionTransformer",),
+                "preprocessing._label": ("LabelBinarizer", "LabelEncoder"),
+                "tree._classes": (
+                    *("DecisionTreeClassifier", "DecisionTreeRegressor"),
+                    *("ExtraTreeClassifier", "ExtraTreeRegressor"),
+                ),
+            }.items()
+            for name in names
+        ),
+    }
+)
+"""(module, class, loader) of everything that a file may hold."""
+
+_REMEMBERED = "CachedNode"
+"""A node that stands in the file already."""
+
+
+class BatchModel(Protocol):
+    """What has been fitted; predicts a matrix at once, on one thread."""
+
+    def predict(self, rows: Matrix) -> npt.NDArray[np.float64]:
+        """Values, or a column of probabilities for each class."""
+        ...
+
+    def predict_each(self, rows: Matrix) -> Sequence[Any]:
+        """The same, to the last bit as if each row had come alone."""
+        ...
+
+    def contributions(self, rows: Matrix, number: int | None) -> Parts | None:
+        """What each column of the one row has contributed to the score of the class with this number."""
+        ...
+
+    def to_bytes(self) -> bytes:
+        """The inverse of `opened`."""
+        ...
+
+
+class ScikitModel:
+    """A pipeline of scikit-learn."""
+
+    def __init__(self, pipeline: Any, data: bytes | None = None) -> None:
+        self._pipeline = pipeline
+        self._final = pipeline.steps[-1][1]
+        self._predict = pipeline.predict_proba if hasattr(pipeline, "predict_proba") else pipeline.predict
+        self._data = data
+        self._threads = importlib.import_module("threadpoolctl").ThreadpoolController()
+
+    @classmethod
+    def opened(cls, data: bytes) -> "ScikitModel":
+        """ForbiddenClassError for what is not listed, before anything of it is made."""
+        _require_listed(data)
+        trusted = sorted({f"{module}.{name}" for module, name, _ in NODES})
+        pipeline = importlib.import_module("skops.io").loads(data, trusted=trusted)
+        _require_sound(pipeline)
+        return cls(pipeline, data)
+
+    def predict(self, rows: Matrix) -> npt.NDArray[np.float64]:
+        """Values, or a column of probabilities for each class."""
+        with self._threads.limit(limits=1):
+            found: npt.NDArray[np.float64] = np.asarray(self._predict(rows), dtype=np.float64)
+        return found
+
+    def predict_each(self, rows: Matrix) -> Sequence[Any]:
+        """Trees answer row by row anyway; what uses linear algebra is asked so, behind steps that keep rows apart."""
+        if type(self._final).__module__.startswith("sklearn.ensemble."):
+            return list(self.predict(rows))
+        final = self._final.predict_proba if hasattr(self._final, "predict_proba") else self._final.predict
+        with self._threads.limit(limits=1):
+            ready = self._pipeline[:-1].transform(rows) if len(self._pipeline) > 1 else rows
+            return [np.asarray(final(ready[row : row + 1]), dtype=np.float64)[0] for row in range(len(ready))]
+
+    def contributions(self, rows: Matrix, number: int | None) -> Parts | None:
+        """Of linear models, forests and boosted trees of histograms."""
+        with self._threads.limit(limits=1):
+            ready = self._pipeline[:-1].transform(rows) if len(self._pipeline) > 1 else rows
+        found = parts_of(self._final, ready[0], number)
+        return None if found is None else folded(self._pipeline, found, rows.shape[1])
+
+    def to_bytes(self) -> bytes:
+        """A skops file; written once, because what is fitted does not change."""
+        if self._data is None:
+            skops = importlib.import_module("skops.io")
+            self._data = bytes(skops.dumps(self._pipeline, compression=zipfile.ZIP_DEFLATED))
+        return self._data
+
+
+class LightgbmModel:
+    """A booster, always as its text has it."""
+
+    def __init__(self, text: str) -> None:
+        lightgbm = importlib.import_module("lightgbm")
+        try:
+            self._booster: Any = lightgbm.Booster(model_str=text)
+        except lightgbm.basic.LightGBMError as error:
+            msg = f"found a LightGBM model that cannot be read ({error}); run `headrace registry verify`"
+            raise ArtifactError(msg) from error
+        self._data = zlib.compress(text.encode(), 6)
+
+    @classmethod
+    def opened(cls, data: bytes) -> "LightgbmModel":
+        """ArtifactError for what is no model."""
+        return cls(zlib.decompress(data).decode())
+
+    def predict(self, rows: Matrix) -> npt.NDArray[np.float64]:
+        """Values, or a column of probabilities for each class."""
+        found: npt.NDArray[np.float64] = np.asarray(self._booster.predict(rows, num_threads=1), dtype=np.float64)
+        return found
+
+    def predict_each(self, rows: Matrix) -> Sequence[Any]:
+        """Trees answer row by row."""
+        return list(self.predict(rows))
+
+    def contributions(self, rows: Matrix, number: int | None) -> Parts | None:
+        """Exact Shapley values of the raw score."""
+        found = self._booster.predict(rows, pred_contrib=True, num_threads=1).reshape(-1, rows.shape[1] + 1)
+        at, about = chosen(number, len(found))
+        return Parts(float(found[at, -1]), found[at, :-1], about)
+
+    def to_bytes(self) -> bytes:
+        """Its text, compressed."""
+        return self._data
+
+
+FORMATS: Mapping[str, type[ScikitModel] | type[LightgbmModel]] = {"sklearn": ScikitModel, "lightgbm": LightgbmModel}
+
+
+def opened(form: str, data: bytes, *, release: str) -> BatchModel:
+    """EnvironmentChangedError where another scikit-learn wrote it; LightGBM reads its texts in any release."""
+    installed = release_of(form)
+    if form == "sklearn" and release != installed:
+        msg = (
+            f"found a model of scikit-learn {release}, and {installed} is installed; install scikit-learn=={release}, "
+            "or train again with `headrace job start`"
+        )
+        raise EnvironmentChangedError(msg)
+    return FORMATS[form].opened(data)
+
+
+def release_of(form: str) -> str:
+    """What is installed of the library."""
+    return str(importlib.import_module(form).__version__)
+
+
+def _require_listed(data: bytes) -> None:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        schema = json.loads(archive.read("schema.json"))
+    for node in _nodes(schema):
+        named = (node.get("__module__"), node.get("__class__"), node.get("__loader__"))
+        if named not in NODES and named[2] != _REMEMBERED:
+            msg = (
+                f"found a skops file that names {named[0]}.{named[1]} ({named[2]}), expected only what scikit-learn's "
+                "listed estimators are made of; it is not opened. Run `headrace registry verify`"
+            )
+            raise ForbiddenClassError(msg)
+
+
+def _nodes(value: Any) -> Iterator[Mapping[str, Any]]:
+    """Everything that skops could take for a node."""
+    todo = [value]
+    while todo:
+        one = todo.pop()
+        if isinstance(one, Mapping):
+            if not {"__module__", "__class__", "__loader__"}.isdisjoint(one):
+                yield one
+            todo += one.values()
+        elif isinstance(one, list):
+            todo += one
+
+
+def _require_sound(pipeline: Any) -> None:
+    """Trees whose indices lead nowhere would end the process, or read what is not theirs."""
+    final = pipeline.steps[-1][1]
+    width = int(getattr(final, "n_features_in_", 0))
+    for predictors in histogram_trees(final):
+        for one in predictors:
+            nodes = one.nodes
+            inner = nodes[nodes["is_leaf"] == 0]
+            _require_inside(len(nodes), [inner["left"], inner["right"]], inner["feature_idx"], width)
+    for tree in _trees(final):
+        inner = tree.children_left >= 0
+        children = [tree.children_left[inner], tree.children_right[inner]]
+        _require_inside(tree.node_count, children, tree.feature[inner], width)
+
+
+def _trees(final: Any) -> Iterator[Any]:
+    for one in np.ravel(np.asarray(getattr(final, "estimators_", ()), dtype=object)):
+        if hasattr(one, "tree_"):
+            yield one.tree_
+
+
+def _require_inside(count: int, children: Sequence[Any], features: Any, width: int) -> None:
+    inside = all(np.all((part >= 0) & (part < count)) for part in children)
+    if not inside or not np.all((features >= 0) & (features < width)):
+        msg = "found a tree whose nodes lead outside of it; it is not used. Run `headrace registry verify`"
+        raise ArtifactError(msg)

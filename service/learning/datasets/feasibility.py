@@ -1,0 +1,123 @@
+"""Whether training data can be divided as it was asked for: what fails, fails before training, and says why."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from service.domain.specification.split import CvSpec, SplitSpec
+from service.domain.stream.events import Task
+from service.errors import TrainingDataError
+from service.learning.datasets.dataset import Indices, TrainingData
+
+_PARTS = ("train", "validation", "test")
+
+
+def require_classes(data: TrainingData, *, where: str, rows: Indices | None = None) -> None:
+    """TrainingDataError where there is nothing to tell apart, in the whole or in some rows."""
+    if data.task is Task.REGRESSION or not len(data):
+        return
+    labels = data.table.get_column("y")
+    found = (labels if rows is None else labels[rows]).unique()
+    if len(found) < 2:
+        msg = f"found only the class {found[0]!s:.80} in {where}, expected two or more; choose a longer `window`"
+        raise TrainingDataError(msg)
+
+
+def require_filled(spec: SplitSpec, counts: Sequence[int], *, embargoed: int, crossing: int) -> None:
+    """TrainingDataError where a part that was asked for has no event."""
+    empty = _empty(spec, counts)
+    if empty:
+        msg = (
+            f"found no event for {empty} among {sum(counts) + embargoed + crossing}, of which {embargoed} fell to the "
+            f"embargo and {crossing} have groups of an earlier part; choose a longer `window`, a smaller embargo, or "
+            "for groups that go on for long `split: {kind: random}`"
+        )
+        raise TrainingDataError(msg)
+
+
+def require_groups(count: int, counts: Sequence[int], spec: SplitSpec) -> None:
+    """TrainingDataError where so many groups leave a part without any."""
+    empty = _empty(spec, counts)
+    if empty:
+        msg = (
+            f"found {count} groups, too few for {empty}, as a group is never divided; choose a longer `window`, or "
+            "other shares in `split`"
+        )
+        raise TrainingDataError(msg)
+
+
+def require_members(labels: npt.NDArray[Any], counts: Sequence[int]) -> None:
+    """TrainingDataError where a class cannot be in every part."""
+    parts = [count for count in counts if count]
+    classes, members = np.unique(labels, return_counts=True)
+    rarest = f"{members.min()} events of the class {classes[members.argmin()]!s:.80}"
+    if members.min() < len(parts) or members.min() < 2:
+        msg = f"found {rarest}, expected {max(len(parts), 2)} or more, one for each part"
+    elif min(parts) < len(classes):
+        msg = f"found a part of {min(parts)} events for {len(classes)} classes, expected one or more of each"
+    else:
+        return
+    msg += "; choose a longer `window`, or `split: {kind: time}`"
+    raise TrainingDataError(msg)
+
+
+def require_feasible(data: TrainingData, spec: CvSpec) -> None:
+    """TrainingDataError where scikit-learn would fail, would leave a fold empty, or groups would cross."""
+    groups = data.groups
+    _require_groups_of(spec, None if groups is None else int(groups.max()) + 1 if len(groups) else 0)
+    if len(data) < _least(len(data), spec):
+        gap = f" and a gap of {spec.gap}" if spec.gap else ""
+        msg = f"found {len(data)} events for {spec.folds} folds{gap}, expected more; take fewer or a longer window"
+        raise TrainingDataError(msg)
+    if spec.kind.startswith("stratified"):
+        _require_strata(data, spec)
+
+
+def _least(count: int, spec: CvSpec) -> int:
+    """How many events the folds need; in time series the first one learns what its test rows and the gap leave."""
+    if spec.kind != "time_series":
+        return spec.folds
+    return max(spec.folds + 1, spec.gap + spec.folds * (count // (spec.folds + 1)) + 1)
+
+
+def _require_groups_of(spec: CvSpec, count: int | None) -> None:
+    if spec.kind.endswith("group_kfold"):
+        if count is None:
+            msg = (
+                f"found no event with a group, expected some for `cv: {{kind: {spec.kind}}}`; say where groups stand "
+                "with `fields: {group: ...}`, or choose another kind"
+            )
+            raise TrainingDataError(msg)
+        if count < spec.folds:
+            msg = f"found {count} groups for {spec.folds} folds, expected as many or more; choose fewer folds"
+            raise TrainingDataError(msg)
+    elif count is not None and spec.kind != "time_series":
+        better = "stratified_group_kfold" if spec.kind == "stratified_kfold" else "group_kfold"
+        msg = (
+            f"found events with groups and `cv: {{kind: {spec.kind}}}`, which would have groups in several folds, "
+            f"expected {better} or time_series"
+        )
+        raise TrainingDataError(msg)
+
+
+def _require_strata(data: TrainingData, spec: CvSpec) -> None:
+    if data.task is Task.REGRESSION:
+        msg = f"found kind {spec.kind} for a regression, expected a kind without classes"
+        raise TrainingDataError(msg)
+    require_classes(data, where="the train part")
+    classes, members = np.unique(data.labels, return_counts=True)
+    if members.min() < spec.folds:
+        rarest = f"{members.min()} events of the class {classes[members.argmin()]!s:.80}"
+        msg = (
+            f"found {rarest} for {spec.folds} folds, expected as many or more; choose fewer folds or a longer `window`"
+        )
+        raise TrainingDataError(msg)
+
+
+def _empty(spec: SplitSpec, counts: Sequence[int]) -> str:
+    """The parts without anything that should have something, in words."""
+    shares = (spec.train, spec.validation, spec.test)
+    names = [name for name, share, count in zip(_PARTS, shares, counts, strict=True) if share and not count]
+    return f"the {' and the '.join(names)} part" if names else ""

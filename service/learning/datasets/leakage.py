@@ -1,0 +1,55 @@
+"""What must not be in two parts: an id, a content, a group."""
+
+from collections.abc import Mapping, Sequence
+
+import polars as pl
+
+from service.errors import LeakError
+from service.learning.datasets.dataset import FEATURE, GROUPS, IDS, TrainingData
+
+
+def require_no_leak(parts: Mapping[str, TrainingData], *, by_content: bool = True) -> None:
+    """LeakError names what two parts share, where, and how much of it there is.
+
+    Without `by_content` events of equal features and label under different ids may be in several parts.
+    """
+    tables = {name: part.table for name, part in parts.items() if len(part)}
+    _require_apart(tables, IDS, what="id")
+    _require_apart(tables, GROUPS, what="group")
+    if by_content:
+        features = {name for table in tables.values() for name in table.columns if name.startswith(FEATURE)}
+        _require_apart(tables, [*sorted(features), "y"], what="content")
+
+
+def _require_apart(tables: Mapping[str, pl.DataFrame], columns: Sequence[str], *, what: str) -> None:
+    """Rows are compared by hash, and in full only where hashes are equal."""
+    place = [pl.col(name).alias(f"@{name}") for name in ("topic", "partition", "offset")]
+    rows = [
+        table.select(*(name for name in columns if name in table.columns), pl.lit(part).alias("@part"), *place)
+        for part, table in tables.items()
+    ]
+    both = pl.concat(rows, how="diagonal_relaxed") if rows else pl.DataFrame()
+    if both.is_empty():
+        return
+    if what != "content":
+        both = both.filter(pl.any_horizontal(pl.col(columns).is_not_null()))
+    hashes = both.select(columns).hash_rows()
+    if hashes.n_unique() == both.height:
+        return
+    counted = both.with_columns(hashes.alias("@hash"))
+    suspects = counted.filter(pl.col("@part").n_unique().over("@hash") > 1)
+    crossing = suspects.filter(pl.col("@part").n_unique().over(columns) > 1)
+    if not crossing.is_empty():
+        raise _leak(crossing, columns, what)
+
+
+def _leak(crossing: pl.DataFrame, columns: Sequence[str], what: str) -> LeakError:
+    """Told by the two earliest rows of the first that crosses."""
+    count = crossing.select(columns).n_unique()
+    first = crossing.join(crossing.head(1).select(columns), on=columns, nulls_equal=True)
+    rows = first.unique("@part", keep="first", maintain_order=True).head(2).rows(named=True)
+    places = [f"the {row['@part']} part ({row['@topic']}[{row['@partition']}]@{row['@offset']})" for row in rows]
+    return LeakError(
+        f"found one {what} in {' and '.join(places)}, and {count} in all that parts share, expected none; divide with "
+        "`split`, which removes duplicates and keeps groups together"
+    )

@@ -1,0 +1,31 @@
+"""Predictions as metrics take them: labels, and what else a prediction carries."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from service.domain.stream.events import Label, Task
+from service.learning.engine.binary_probabilities import BinaryProbabilities
+from service.learning.engine.fast_path import Prediction
+from service.learning.engine.stepper import without_non_finite
+
+
+def prediction_columns(
+    predictions: Sequence[Prediction], *, task: Task, probabilities: bool, pairs: bool
+) -> tuple[list[Label | None], list[Any] | None]:
+    """Labels, and P(True) for a binary task, or all probabilities; None for what was not predicted or not finite.
+
+    `probabilities` and `pairs` say what a prediction is, as in `Pass`.
+    """
+    if isinstance(predictions, BinaryProbabilities):
+        return predictions.labels(), predictions.positive()
+    found = without_non_finite(predictions)
+    if not probabilities:
+        return found, None
+    if pairs:
+        labels = [pair[0] if pair else None for pair in found]
+        found = [pair[1] if pair else None for pair in found]
+    else:
+        labels = [max(p, key=p.__getitem__) if p else None for p in found]
+    if task is Task.BINARY:
+        return labels, [p.get(True, 0.0) if p else 0.0 for p in found]
+    return labels, [p or {} for p in found]

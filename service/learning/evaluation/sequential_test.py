@@ -1,0 +1,225 @@
+"""A challenger beside the champion on the same events, judged after every block and right at all times.
+
+Of each event counts the champion's loss less the challenger's, as a part of the largest loss there is.
+Two tests look at their sum, and only where both are sure anything follows: one takes every event by itself
+and holds for any distribution, the other takes blocks of events and holds where disagreement persists
+within blocks (see `boundaries`, and docs/promotion.md for what either presupposes). The first events set the
+scale of both, and are no evidence. What is found does not depend on the batches in which events come.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+
+from service.domain.specification.promotion import CLIPPED, Evidence, Loss, PromoteSpec, Verdict
+from service.domain.stream.events import Task
+from service.learning.evaluation import confidence_sequences as boundaries
+from service.learning.evaluation.losses import Pairs
+
+LOG_CLIP = 7.0
+"""Nats; a chance of 0.0009."""
+
+_CALIBRATION = 256
+_CLIP_MEANS = 10.0
+_LEAST_SQUARES = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What is agreed before the first event; without a `bound` the champion's first losses say what is large."""
+
+    loss: Loss
+    level: float
+    min_events: int
+    max_events: int
+    block: int
+    bound: float | None
+
+    @property
+    def calibration(self) -> int:
+        """How many events only set the scale."""
+        return max(min(_CALIBRATION, self.min_events // 4), 1)
+
+    @classmethod
+    def of_shadow(cls, spec: PromoteSpec, task: Task, *, ordinal: int) -> Self:
+        """For the `ordinal`-th challenger (1, 2, ...) that a champion meets."""
+        loss = spec.loss_of(task)
+        bound = spec.clip or (LOG_CLIP if loss is Loss.LOG else None)
+        return cls(
+            loss,
+            spec.level(ordinal),
+            spec.shadow.min_events,
+            spec.shadow.max_events,
+            spec.shadow.block,
+            bound if loss in CLIPPED else 1.0,
+        )
+
+    @classmethod
+    def of_probation(cls, spec: PromoteSpec, task: Task) -> Self:
+        """For the champion before, which is the first challenger that the new one meets."""
+        events = spec.probation.events
+        shadow = cls.of_shadow(spec, task, ordinal=1)
+        return replace(shadow, min_events=min(shadow.min_events, events), max_events=events)
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """What the first events have set: the largest loss, and where the boundaries are narrowest."""
+
+    bound: float
+    rho: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """Over whole blocks, as parts of the bound: differences, their squares, the squares of blocks; and losses."""
+
+    blocks: int = 0
+    differences: float = 0.0
+    squares: float = 0.0
+    block_squares: float = 0.0
+    champion: float = 0.0
+    challenger: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """All that is known; `waiting` holds both losses of events that do not make a block yet."""
+
+    terms: Terms
+    events: int = 0
+    verdict: Verdict = Verdict.WAIT
+    scale: Scale | None = None
+    sums: Sums = Sums()
+    waiting: tuple[Sequence[float], Sequence[float]] = ((), ())
+
+    def fed(self, pairs: Pairs) -> Self:
+        """This comparison some events later; what comes after its verdict changes nothing."""
+        found = self
+        champion = np.concatenate((self.waiting[0], pairs.champion))
+        challenger = np.concatenate((self.waiting[1], pairs.challenger))
+        start = 0
+        while found.verdict is Verdict.WAIT and len(champion) - start >= (size := found._next):
+            end = start + size
+            found = found._with(champion[start:end], challenger[start:end])
+            start = end
+        over = found.verdict is not Verdict.WAIT
+        rest = ((), ()) if over else (tuple(champion[start:].tolist()), tuple(challenger[start:].tolist()))
+        return replace(found, waiting=rest)
+
+    @property
+    def seen(self) -> int:
+        """How many events, those included that wait."""
+        return self.events + len(self.waiting[0])
+
+    def evidence(self) -> Evidence:
+        """What has been found so far, in a form that is kept."""
+        tested = self.sums.blocks * self.terms.block
+        if self.scale is None or not tested:
+            return Evidence(self.verdict, self._reason(), self.terms.loss, self.seen, self.terms.level)
+        bound, total = self.scale.bound, self.sums.differences
+        radius = min(max(self._of_events(), self._of_blocks()), tested + abs(total))
+        return Evidence(
+            self.verdict,
+            self._reason(),
+            self.terms.loss,
+            self.seen,
+            self.terms.level,
+            champion_loss=self.sums.champion * bound / tested,
+            challenger_loss=self.sums.challenger * bound / tested,
+            difference=total * bound / tested,
+            lower=max((total - radius) / tested, -1.0) * bound,
+            upper=min((total + radius) / tested, 1.0) * bound,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for JSON as for msgpack."""
+        found = asdict(self)
+        found["terms"]["loss"] = self.terms.loss.value
+        return {**found, "verdict": self.verdict.value, "waiting": [list(column) for column in self.waiting]}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Self:
+        """The inverse of `to_json`."""
+        terms = Terms(**{**data["terms"], "loss": Loss(data["terms"]["loss"])})
+        scale = None if data["scale"] is None else Scale(**data["scale"])
+        champion, challenger = (tuple(column) for column in data["waiting"])
+        verdict, sums = Verdict(data["verdict"]), Sums(**data["sums"])
+        return cls(terms, data["events"], verdict, scale, sums, (champion, challenger))
+
+    @property
+    def _next(self) -> int:
+        """After how many more events there is something to do."""
+        size = self.terms.block if self.scale else self.terms.calibration
+        return min(size, self.terms.max_events - self.events)
+
+    def _with(self, champion: Any, challenger: Any) -> Self:
+        """One whole block later, or at the end of the events."""
+        events = self.events + len(champion)
+        if self.scale is None:
+            return replace(self, events=events, scale=_scale(self.terms, champion, challenger))
+        sums = self.sums
+        if len(champion) == self.terms.block:
+            sums = _added(sums, _parts(champion, self.scale), _parts(challenger, self.scale))
+        found = replace(self, events=events, sums=sums)
+        return replace(found, verdict=found.judge())
+
+    def judge(self) -> Verdict:
+        """Return what the sums decide, whatever was decided before."""
+        total = self.sums.differences
+        if self.events >= self.terms.min_events and abs(total) >= self._of_blocks() and abs(total) >= self._of_events():
+            return Verdict.PROMOTE if total > 0 else Verdict.REJECT
+        return Verdict.REJECT if self.events >= self.terms.max_events else Verdict.WAIT
+
+    def _of_events(self) -> float:
+        assert self.scale is not None
+        return boundaries.of_events(self.sums.squares, rho=self.scale.rho, level=self.terms.level)
+
+    def _of_blocks(self) -> float:
+        assert self.scale is not None
+        return boundaries.of_blocks(self.sums.block_squares, rho=self.scale.rho, level=self.terms.level)
+
+    def _reason(self) -> str:
+        """The verdict in words."""
+        terms = self.terms
+        if self.verdict is Verdict.PROMOTE:
+            return f"better by {terms.loss} loss, at level {terms.level:.4g}"
+        if self.verdict is Verdict.WAIT:
+            return f"not decided after {self.seen} of at most {terms.max_events} events"
+        proved = abs(self.sums.differences) >= max(self._of_blocks(), self._of_events())
+        if proved and self.events >= terms.min_events:
+            return f"worse by {terms.loss} loss, at level {terms.level:.4g}"
+        return f"not shown to be better within {terms.max_events} events"
+
+
+def _scale(terms: Terms, champion: Any, challenger: Any) -> Scale:
+    """From the first events; a tenth of a whole loss stands for those that have not differed yet."""
+    bound = terms.bound
+    if bound is None:
+        bound = _CLIP_MEANS * math.fsum(champion) / len(champion)
+    before = Scale(bound, 1.0)
+    squares = math.fsum((_parts(champion, before) - _parts(challenger, before)) ** 2)
+    spread = (squares + _LEAST_SQUARES) / (len(champion) + 1)
+    events = math.sqrt(terms.min_events * terms.max_events)
+    return Scale(bound, boundaries.tuned(spread, events=events, level=terms.level))
+
+
+def _parts(values: Any, scale: Scale) -> Any:
+    """Losses as parts of the largest."""
+    return np.minimum(values, scale.bound) / scale.bound if scale.bound > 0 else np.zeros(len(values))
+
+
+def _added(sums: Sums, champion: Any, challenger: Any) -> Sums:
+    lost, lost_by_challenger = math.fsum(champion), math.fsum(challenger)
+    total = lost - lost_by_challenger
+    return Sums(
+        sums.blocks + 1,
+        sums.differences + total,
+        sums.squares + math.fsum((champion - challenger) ** 2),
+        sums.block_squares + total * total,
+        sums.champion + lost,
+        sums.challenger + lost_by_challenger,
+    )

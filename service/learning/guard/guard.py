@@ -1,0 +1,270 @@
+"""Refuses values that would corrupt a model; pure, and blind to where batches begin and end."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
+
+from service.domain.specification.limits import LARGEST_INTEGER
+from service.domain.specification.model import GuardSpec
+from service.domain.stream.events import Event, Features, Reason, Scalar, Task, Truth
+from service.learning.guard.feature_range import KINDS, FeatureRange, Kind
+from service.learning.guard.vectorized import LONGEST_STRING, UniformBatch
+
+SETTLED_AFTER = 1000
+_CHUNK = 32
+
+
+class Refused(NamedTuple):
+    """An event that the model must not see, and why."""
+
+    event: Event
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """Both in the order given."""
+
+    events: Sequence[Event]
+    refused: list[Refused]
+
+
+class Column(NamedTuple):
+    """A feature over several events, or the label (None): how often it occurs, its extremes or its longest string."""
+
+    name: str | None
+    kind: Kind
+    occurs: int
+    low: float = 0.0
+    high: float = 0.0
+    longest: int = 0
+
+
+class _Fault(NamedTuple):
+    reason: Reason
+    detail: str
+
+
+class Guard:
+    """Learns what each feature is like from what it admits; labels too where the task is regression."""
+
+    def __init__(self, spec: GuardSpec, task: Task = Task.BINARY) -> None:
+        self._spec = spec
+        self._accepted = 0
+        self._features: dict[str, FeatureRange] = {}
+        self._label = FeatureRange() if task is Task.REGRESSION else None
+
+    @classmethod
+    def restore(cls, spec: GuardSpec, state: Mapping[str, Any]) -> Self:
+        """The inverse of `state`; the task is part of it."""
+        found = cls(spec)
+        found._accepted = state["accepted"]
+        found._features = {name: FeatureRange.restore(kept) for name, kept in state["features"].items()}
+        label = state["label"]
+        found._label = None if label is None else FeatureRange.restore(label)
+        return found
+
+    def state(self) -> dict[str, Any]:
+        """Plain values that msgpack can carry."""
+        return {
+            "accepted": self._accepted,
+            "features": {name: kept.state() for name, kept in self._features.items()},
+            "label": None if self._label is None else self._label.state(),
+        }
+
+    def admit(self, events: Sequence[Event]) -> Admitted:
+        """Judge the events in order and learn from those that pass."""
+        if self._uniform(events):
+            return Admitted(events, [])
+        admitted: list[Event] = []
+        refused: list[Refused] = []
+        for start in range(0, len(events), _CHUNK):
+            chunk = events[start : start + _CHUNK]
+            if self._uniform(chunk):
+                admitted.extend(chunk)
+            else:
+                self._one_by_one(chunk, admitted, refused)
+        return Admitted(admitted, refused)
+
+    def limits(self) -> Mapping[str, tuple[Kind | None, float, float]]:
+        """Of each feature its type and the numbers that would be accepted now, whatever else is."""
+        largest = min(self._spec.max_magnitude, LARGEST_INTEGER)
+        found: dict[str, tuple[Kind | None, float, float]] = {}
+        for name, known in self._features.items():
+            low, high = known.limits(self._spec.range_factor) if known.warm else (-largest, largest)
+            found[name] = (known.kind, max(low, -largest), min(high, largest))
+        return found
+
+    def faults(self, x: Features) -> Iterator[tuple[str, Reason, str]]:
+        """What is wrong with features that are only to be predicted, and with which; learns nothing of them."""
+        layout = self._layout_fault(Event(0, 0, 0, x))
+        if layout is not None:
+            unknown, *_ = (name for name in x if name not in self._features)
+            yield unknown, *layout
+        for name, value in x.items():
+            if value is None:
+                continue
+            known = self._features.get(name)
+            fault = self._kind_fault(name, value) or self._size_fault(name, value) or self._beyond(name, value, known)
+            if fault is not None:
+                yield name, *fault
+
+    @property
+    def judges_labels(self) -> bool:
+        """Whether labels are numbers that have a range."""
+        return self._label is not None
+
+    def admit_truths(self, truths: Sequence[Truth]) -> tuple[list[Truth], list[tuple[Truth, Reason, str]]]:
+        """Judge labels that came by themselves, in order, and learn from those that pass."""
+        if self._label is None:
+            return list(truths), []
+        admitted: list[Truth] = []
+        refused: list[tuple[Truth, Reason, str]] = []
+        for truth in truths:
+            fault = self._size_fault("y", truth.y) or self._outside("y", truth.y, self._label)
+            if fault is None:
+                self._label.kind = Kind.NUMBER
+                _widen(self._label, truth.y)
+                admitted.append(truth)
+            else:
+                refused.append((truth, fault.reason, fault.detail))
+        return admitted, refused
+
+    def admit_columns(self, columns: Sequence[Column], *, rows: int) -> bool:
+        """Learn so many events by their columns where all of them pass at the limits of their beginning; else nothing.
+
+        Features may be absent from some of the events; null and absent are one here.
+        """
+        found = [self._label if column.name is None else self._features.get(column.name) for column in columns]
+        known = [one for one in found if one is not None]
+        if len(known) < len(columns) or not all(map(self._holds, columns, known)):
+            return False
+        for column, one in zip(columns, known, strict=True):
+            one.kind = column.kind
+            if column.kind is Kind.NUMBER:
+                one.widen(column.low, column.high, column.occurs)
+        self._accepted += rows
+        return True
+
+    def _holds(self, column: Column, known: FeatureRange) -> bool:
+        if known.kind is not column.kind or column.longest > LONGEST_STRING:
+            return False
+        if column.kind is not Kind.NUMBER:
+            return True
+        largest = min(self._spec.max_magnitude, LARGEST_INTEGER)
+        low, high = known.limits(self._spec.range_factor)
+        return known.warm and max(low, -largest) <= column.low and column.high <= min(high, largest)
+
+    def _uniform(self, events: Sequence[Event]) -> bool:
+        """Whether the batch passes whole at the limits of its beginning; then it is learned.
+
+        Limits only widen while values are accepted, so event by event would admit it as well.
+        """
+        batch = UniformBatch.of(events, features=self._features, label=self._label)
+        if batch is None or not batch.passes(self._spec):
+            return False
+        batch.learn()
+        self._accepted += len(events)
+        return True
+
+    def _one_by_one(self, events: Sequence[Event], admitted: list[Event], refused: list[Refused]) -> None:
+        for event in events:
+            fault = self._fault(event)
+            if fault is None:
+                self._learn(event)
+                admitted.append(event)
+            else:
+                refused.append(Refused(event, fault.reason, fault.detail))
+
+    def _fault(self, event: Event) -> _Fault | None:
+        """What is wrong; ranges are judged last, all of them, so that all notice a new norm."""
+        return self._layout_fault(event) or self._value_fault(event) or self._range_fault(event)
+
+    def _layout_fault(self, event: Event) -> _Fault | None:
+        unknown = [name for name in event.x if name not in self._features]
+        if not unknown:
+            return None
+        if self._spec.new_features == "refuse" and self._accepted >= SETTLED_AFTER:
+            detail = f"found {unknown[0]!r:.80}, unknown to the first {SETTLED_AFTER} accepted events"
+            return _Fault(Reason.NEW_FEATURE, detail)
+        count = len(self._features) + len(unknown)
+        if count > self._spec.max_features:
+            detail = f"found {count} features with {unknown[0]!r:.80}, expected at most {self._spec.max_features}"
+            return _Fault(Reason.TOO_MANY_FEATURES, detail)
+        return None
+
+    def _value_fault(self, event: Event) -> _Fault | None:
+        for name, value in event.x.items():
+            if value is None:
+                continue
+            fault = self._kind_fault(name, value) or self._size_fault(name, value)
+            if fault is not None:
+                return fault
+        return None if self._label is None or event.y is None else self._size_fault("y", event.y)
+
+    def _kind_fault(self, name: str, value: Scalar) -> _Fault | None:
+        kind = KINDS.get(type(value))
+        if kind is None:
+            detail = f"{name!r:.80}: found {type(value).__name__}, expected a number, string or boolean"
+            return _Fault(Reason.NON_SCALAR_FEATURE, detail)
+        known = self._features.get(name)
+        if known is None or known.kind in (None, kind):
+            return None
+        return _Fault(Reason.TYPE_CHANGED, f"{name!r:.80}: found a {kind}, expected a {known.kind}")
+
+    def _size_fault(self, name: str, value: Scalar) -> _Fault | None:
+        if isinstance(value, str):
+            if len(value) <= LONGEST_STRING:
+                return None
+            detail = f"{name!r:.80}: found {len(value)} characters, expected at most {LONGEST_STRING}"
+            return _Fault(Reason.MAGNITUDE, detail)
+        if value is None or isinstance(value, bool):
+            return None
+        if isinstance(value, float) and not math.isfinite(value):
+            return _Fault(Reason.NON_FINITE, f"{name!r:.80}: found {value}, expected a finite number")
+        if abs(value) > self._spec.max_magnitude or (isinstance(value, int) and abs(value) > LARGEST_INTEGER):
+            detail = f"{name!r:.80}: found a number past max_magnitude {self._spec.max_magnitude:g}"
+            return _Fault(Reason.MAGNITUDE, detail)
+        return None
+
+    def _range_fault(self, event: Event) -> _Fault | None:
+        faults = [
+            fault for name, value in event.x.items() if (fault := self._outside(name, value, self._features.get(name)))
+        ]
+        label_fault = self._outside("y", event.y, self._label)
+        return faults[0] if faults else label_fault
+
+    def _outside(self, name: str, value: Scalar, known: FeatureRange | None) -> _Fault | None:
+        fault = self._beyond(name, value, known)
+        if fault is None or known is None or known.note_outside(float(value or 0.0)):
+            return None
+        return fault
+
+    def _beyond(self, name: str, value: Scalar, known: FeatureRange | None) -> _Fault | None:
+        if known is None or not known.warm or isinstance(value, (str, bool)) or value is None:
+            return None
+        low, high = known.limits(self._spec.range_factor)
+        if low <= value <= high:
+            return None
+        detail = f"{name!r:.80}: found {value:g}, expected {low:g} to {high:g}, from what was learned so far"
+        return _Fault(Reason.OUT_OF_RANGE, detail)
+
+    def _learn(self, event: Event) -> None:
+        self._accepted += 1
+        for name, value in event.x.items():
+            known = self._features.get(name)
+            if known is None:
+                known = self._features[name] = FeatureRange()
+            if value is not None:
+                known.kind = KINDS[type(value)]
+                _widen(known, value)
+        if self._label is not None and event.y is not None:
+            self._label.kind = Kind.NUMBER
+            _widen(self._label, event.y)
+
+
+def _widen(known: FeatureRange, value: Scalar) -> None:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        known.widen(float(value), float(value), 1)

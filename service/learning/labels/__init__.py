@@ -1,0 +1,5 @@
+"""Joins events with labels that arrive later or earlier, on event time; also predictions that a server made.
+
+`learner` and operations may import it; it imports `engine`.
+Begin with `join.py`, then `watermark.py`.
+"""

@@ -1,0 +1,49 @@
+"""What learning a run of records did, and what of it a commit is to keep."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from service.domain.specification.monitor import DriftSignal
+from service.domain.stream.events import EventId, Refusal, TopicPartition
+from service.domain.stream.position import Run
+from service.learning.engine.fast_path import Prediction
+from service.learning.labels.join import Changes
+from service.learning.metrics.journal import Part
+
+LABEL_OUTCOMES = ("joined", "early", "duplicate", "contradicting", "late", "unmatched", "expired")
+"""What becomes of a label (or, `expired`, of an event that waited for one in vain)."""
+
+
+class Said(msgspec.Struct, frozen=True, gc=False):
+    """What was predicted for an event when it came."""
+
+    id: EventId
+    at: TopicPartition
+    offset: int
+    prediction: Prediction
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one run of records did: counts by outcome, and the records that were refused."""
+
+    counts: Counter[str]
+    refusals: Sequence[Refusal]
+    signals: Sequence[DriftSignal]
+    labels: Counter[str] = field(default_factory=Counter)
+    delays_ms: Sequence[int] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """What has been learned since the last commit and not yet been committed."""
+
+    order: Sequence[Run]
+    scores: Sequence[Part]
+    scored: int
+    waiting: Changes | None
+    said: Sequence[Said]
+    signals: Sequence[DriftSignal] = ()

@@ -1,0 +1,181 @@
+"""What was predicted for each event before it was learned, in columns.
+
+A segment is compressed MessagePack: one part for each run of one partition. Offsets are kept as
+their differences, booleans as bits, probabilities and values of a regression as 64-bit floats:
+a replay is held against exactly what was predicted. Segments of the first release have 32-bit
+probabilities, and are read as they are.
+"""
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, TypeAlias
+
+import msgspec
+import numpy as np
+
+from service.domain.stream.events import Label, Task, TopicPartition
+
+
+class Form(StrEnum):
+    """How a column is packed."""
+
+    BITS = "bits"
+    FLOAT32 = "f4"
+    FLOAT64 = "f8"
+    PLAIN = "plain"
+
+
+Column: TypeAlias = tuple[Form, Any]
+
+
+class Part(msgspec.Struct, array_like=True):
+    """The columns of one run, packed; `steps` are offset differences."""
+
+    topic: str
+    partition: int
+    count: int
+    steps: bytes
+    truths: Column
+    labels: Column
+    probabilities: Column | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredRun:
+    """Columns of one length; a label is None where nothing was predicted.
+
+    `probabilities` are P(True) of a binary task, None where the model gives none.
+    """
+
+    at: TopicPartition
+    offsets: Sequence[int]
+    truths: Sequence[Label]
+    labels: Sequence[Label | None]
+    probabilities: Sequence[float] | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunArrays:
+    """A `ScoredRun` with arrays; a column of many classes, or with a label missing, is a list."""
+
+    at: TopicPartition
+    offsets: Any
+    truths: Any
+    labels: Any
+    probabilities: Any | None
+
+
+@dataclass(slots=True)
+class _Columns:
+    offsets: list[int] = field(default_factory=list)
+    truths: list[Any] = field(default_factory=list)
+    labels: list[Any] = field(default_factory=list)
+    probabilities: list[float] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class ScoreJournal:
+    """Collects columns until a commit takes them."""
+
+    task: Task
+    count: int = 0
+    _runs: list[tuple[TopicPartition, _Columns]] = field(default_factory=list)
+
+    def append(
+        self,
+        at: TopicPartition,
+        offsets: Sequence[int],
+        *,
+        truths: Sequence[Label],
+        labels: Sequence[Label | None],
+        probabilities: Sequence[Any] | None,
+    ) -> None:
+        """One batch of scored events of one partition."""
+        if not self._runs or self._runs[-1][0] != at:
+            self._runs.append((at, _Columns()))
+        columns = self._runs[-1][1]
+        columns.offsets.extend(offsets)
+        columns.truths.extend(truths)
+        columns.labels.extend(labels)
+        if self.task is Task.BINARY and probabilities is not None:
+            columns.probabilities.extend(probabilities)
+        self.count += len(offsets)
+
+    def take(self) -> Sequence[Part]:
+        """What was collected, packed; the journal is empty afterwards."""
+        parts = [_packed(self.task, at, columns) for at, columns in self._runs]
+        self._runs, self.count = [], 0
+        return parts
+
+
+def encode(parts: Sequence[Part]) -> bytes:
+    """A segment; compressing it is work for another thread than the computing one."""
+    return zlib.compress(msgspec.msgpack.encode(parts), 1)
+
+
+def arrays(segment: bytes) -> list[RunArrays]:
+    """The inverse of `take` and `encode`; empty where retention has emptied the segment."""
+    if not segment:
+        return []
+    return [_unpacked(part) for part in msgspec.msgpack.decode(zlib.decompress(segment), type=list[Part])]
+
+
+def decode(segment: bytes) -> list[ScoredRun]:
+    """As `arrays`, in values of Python."""
+    return [
+        ScoredRun(
+            run.at,
+            run.offsets.tolist(),
+            _plain(run.truths),
+            _plain(run.labels),
+            None if run.probabilities is None else _plain(run.probabilities),
+        )
+        for run in arrays(segment)
+    ]
+
+
+def _packed(task: Task, at: TopicPartition, columns: _Columns) -> Part:
+    steps = np.diff(np.asarray(columns.offsets, dtype=np.int64), prepend=0).tobytes()
+    kept = columns.probabilities
+    return Part(
+        at.topic,
+        at.partition,
+        len(columns.offsets),
+        steps,
+        _column(task, columns.truths),
+        _column(task, columns.labels),
+        (Form.FLOAT64, np.asarray(kept, dtype=np.float64).tobytes()) if kept else None,
+    )
+
+
+def _column(task: Task, values: Sequence[Any]) -> Column:
+    if task is Task.MULTICLASS or None in values:
+        return Form.PLAIN, list(values)
+    if task is Task.BINARY:
+        return Form.BITS, np.packbits(np.asarray(values, dtype=bool)).tobytes()
+    return Form.FLOAT64, np.asarray(values, dtype=np.float64).tobytes()
+
+
+def _unpacked(part: Part) -> RunArrays:
+    return RunArrays(
+        TopicPartition(part.topic, part.partition),
+        np.cumsum(np.frombuffer(part.steps, dtype=np.int64)),
+        _values(part.truths, part.count),
+        _values(part.labels, part.count),
+        None if part.probabilities is None else _values(part.probabilities, part.count),
+    )
+
+
+def _values(column: Column, count: int) -> Any:
+    form, packed = column
+    if form == Form.PLAIN:
+        return list(packed)
+    if form == Form.BITS:
+        return np.unpackbits(np.frombuffer(packed, dtype=np.uint8), count=count).view(bool)
+    return np.frombuffer(packed, dtype=np.float32 if form == Form.FLOAT32 else np.float64)
+
+
+def _plain(values: Any) -> list[Any]:
+    return values if isinstance(values, list) else list(values.tolist())

@@ -1,0 +1,110 @@
+"""Which of river's metrics can be computed from a model's score journal."""
+
+import difflib
+import inspect
+import math
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import yaml
+from river import metrics as river_metrics
+
+from service.domain.specification.model import ModelSpec
+from service.domain.stream.events import Task
+from service.errors import ConfigurationError, SpecificationError
+from service.learning.metrics.prequential import DEFAULTS, Family
+
+Metric: TypeAlias = str | dict[str, Any]
+
+NO_NUMBER = frozenset({"ClassificationReport", "ConfusionMatrix"})
+"""Metrics that are a table."""
+
+
+def parsed(texts: Sequence[str]) -> list[Metric]:
+    """Metrics as a command line or an address has them: `F1`, or `{FBeta: {beta: 2}}`."""
+    found: list[Metric] = []
+    for text in texts:
+        try:
+            metric = yaml.safe_load(text)
+        except (yaml.YAMLError, ValueError):
+            metric = None
+        if not isinstance(metric, str) and not _has_parameters(metric):
+            msg = f"found metric {text!r}, expected a name such as F1, or one with parameters: '{{FBeta: {{beta: 2}}}}'"
+            raise ConfigurationError(msg)
+        found.append(metric)
+    return found
+
+
+def _has_parameters(metric: object) -> bool:
+    """Whether it is a name with plain values by name; a confusion matrix (`cm`) is none."""
+    if not isinstance(metric, dict) or len(metric) != 1:
+        return False
+    ((name, given),) = metric.items()
+    plain = isinstance(given, dict) and all(isinstance(one, str) and one != "cm" for one in given)
+    return isinstance(name, str) and plain and all(_is_plain(one) for one in given.values())
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, str | bool) or (isinstance(value, int | float) and math.isfinite(value))
+
+
+def fitting(task: Task) -> Sequence[str]:
+    """The names of river's metrics for a task."""
+    base = river_metrics.base
+    kinds = {
+        Task.BINARY: base.ClassificationMetric,
+        Task.MULTICLASS: base.MultiClassMetric,
+        Task.REGRESSION: base.RegressionMetric,
+    }
+    found = {name: getattr(river_metrics, name, None) for name in river_metrics.__all__ if name not in NO_NUMBER}
+    return [name for name, one in found.items() if inspect.isclass(one) and issubclass(one, kinds[task])]
+
+
+def chosen(spec: ModelSpec, wanted: Sequence[Metric]) -> tuple[Metric, ...]:
+    """The wanted metrics, with the specification's parameters where it has the metric; without any, its first."""
+    own: Sequence[Metric] = spec.metrics or DEFAULTS[spec.task]
+    if not wanted:
+        return (own[0],)
+    configured = {name_of(one): one for one in own}
+    known = fitting(spec.task)
+    found = [configured.get(one, one) if isinstance(one, str) else one for one in map(_leaf, wanted)]
+    for one in found:
+        _require_fitting(name_of(one), known, spec.task)
+        try:
+            Family([one], seed=spec.seed)
+        except SpecificationError as error:
+            msg = f"metric {name_of(one)}: {error.message}; give it as `--metric '{{{name_of(one)}: {{name: value}}}}'`"
+            raise ConfigurationError(msg) from error
+    return tuple({name_of(one): one for one in found}.values())
+
+
+def fitting_one(name: str, task: Task, *, among: Sequence[Metric]) -> Metric:
+    """The metric of this name, with its parameters where `among` has it; ConfigurationError where none fits."""
+    leaf = name_of(name)
+    _require_fitting(leaf, fitting(task), task)
+    return {name_of(one): one for one in among}.get(leaf, leaf)
+
+
+def needing_probabilities(names: Sequence[Metric], *, seed: int) -> Sequence[str]:
+    """Those of a classification for which labels are not enough."""
+    return [name_of(one) for one in names if Family([one], seed=seed).needs_probabilities]
+
+
+def name_of(metric: Metric) -> str:
+    """As it is shown: `Accuracy`."""
+    dotted = metric if isinstance(metric, str) else next(iter(metric))
+    return dotted.rsplit(".", 1)[-1]
+
+
+def _leaf(metric: Metric) -> Metric:
+    return name_of(metric) if isinstance(metric, str) else metric
+
+
+def _require_fitting(name: str, known: Sequence[str], task: Task) -> None:
+    if name in known:
+        return
+    lower = {one.lower(): one for one in known}
+    near = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.6)
+    hint = f"; did you mean {lower[near[0]]}?" if near else f", such as {', '.join(DEFAULTS[task])}"
+    msg = f"found metric {name!r}, expected one of river.metrics that fits a {task} task{hint}"
+    raise ConfigurationError(msg)

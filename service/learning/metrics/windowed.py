@@ -1,0 +1,160 @@
+"""Windowed metrics at many points of what was scored, equal to those that `Scores` reports there.
+
+What follows from counts slides: a row is counted when it enters the window and uncounted when it
+leaves. Any other metric of river is updated with the window's rows in their order.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from service.domain.stream.events import Label, Task
+from service.learning.metrics.journal import RunArrays
+from service.learning.metrics.prequential import Family
+
+Names: TypeAlias = Sequence[str | dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Forecasts:
+    """Arrays of one length: truths, what was forecast for them, and P(True) where that is known.
+
+    `truths` and `labels` are places in `classes`, or values of a regression where it is empty.
+    """
+
+    truths: Any
+    labels: Any
+    probabilities: Any
+    classes: Sequence[Label]
+
+    def __len__(self) -> int:
+        """How many."""
+        return len(self.truths)
+
+    def plain(self, start: int, end: int) -> tuple[list[Any], list[Any], list[Any] | None]:
+        """Rows from `start` to before `end` in values of Python."""
+        truths, labels = self.truths[start:end].tolist(), self.labels[start:end].tolist()
+        given = None if self.probabilities is None else self.probabilities[start:end].tolist()
+        if self.classes:
+            truths, labels = [self.classes[i] for i in truths], [self.classes[i] for i in labels]
+        return truths, labels, given
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Everything scored, in its order: the model's forecasts, and those of no change.
+
+    `predicted` and `unchanged` say how many of them belong to the first 0, 1, ... events.
+    """
+
+    model: Forecasts
+    baseline: Forecasts
+    predicted: Any
+    unchanged: Any
+    gives_probabilities: bool
+
+    def __len__(self) -> int:
+        """How many events."""
+        return len(self.predicted) - 1
+
+
+@dataclass(slots=True)
+class Coder:
+    """Gives each label of a classification its place, in the order in which they are met."""
+
+    classes: dict[Label, int] = field(default_factory=dict)
+
+    def codes(self, values: Any) -> Any:
+        """Places of labels; -1 where nothing was predicted."""
+        if isinstance(values, np.ndarray):
+            false, true = (self.classes.setdefault(label, len(self.classes)) for label in (False, True))
+            return np.where(values, true, false).astype(np.int64)
+        place = self.classes
+        return np.asarray([-1 if v is None else place.setdefault(v, len(place)) for v in values], dtype=np.int64)
+
+
+def scored(task: Task, runs: Sequence[RunArrays]) -> Scored:
+    """The runs as one sequence."""
+    coder = Coder()
+    coded = _values if task is Task.REGRESSION else coder.codes
+    truths, labels = _joined([coded(run.truths) for run in runs]), _joined([coded(run.labels) for run in runs])
+    known = ~np.isnan(labels) if task is Task.REGRESSION else labels >= 0
+    classes = tuple(coder.classes)
+    given = certain = None
+    if task is Task.BINARY:
+        chances = np.asarray([1.0 if label else 0.0 for label in (*classes, False)])
+        given = _joined([_given(run) for run in runs])[known]
+        given = np.where(np.isnan(given), chances[labels[known]], given)
+        certain = chances[truths[:-1]]
+    return Scored(
+        Forecasts(truths[known], labels[known], given, classes),
+        Forecasts(truths[1:], truths[:-1], certain, classes),
+        np.concatenate(([0], np.cumsum(known))),
+        np.maximum(np.arange(len(truths) + 1) - 1, 0),
+        any(run.probabilities is not None for run in runs),
+    )
+
+
+def windowed(
+    forecasts: Forecasts, ends: Sequence[int], *, window: int, names: Names, seed: int
+) -> Iterator[Mapping[str, float]]:
+    """Each metric over the last `window` forecasts before each of the ascending `ends`."""
+    borders = [(max(end - window, 0), end) for end in ends]
+    tallies = _tallies(forecasts, borders) if forecasts.classes else None
+    above = {
+        name: _sliding(passed(forecasts, one), 2 * (one.n_thresholds + 1), borders)
+        for name, one in Family(names, seed=seed).curves.items()
+    }
+    for start, end in borders:
+        family = Family(names, seed=seed)
+        if tallies is not None:
+            family.counts = next(tallies)
+        for name, rows in above.items():
+            family.above[name] = np.reshape(next(rows), (2, -1)).tolist()
+        if family.others:
+            family.update_others(*forecasts.plain(start, end))
+        yield family.report()
+
+
+def _tallies(forecasts: Forecasts, borders: Sequence[tuple[int, int]]) -> Iterator[Counter[tuple[Label, Label]]]:
+    """How often each truth met each label."""
+    classes = forecasts.classes
+    pairs, codes = np.unique(forecasts.truths * len(classes) + forecasts.labels, return_inverse=True)
+    met = [(classes[pair // len(classes)], classes[pair % len(classes)]) for pair in pairs.tolist()]
+    for counts in _sliding(codes, len(met), borders):
+        yield Counter({one: n for one, n in zip(met, counts, strict=True) if n})
+
+
+def _sliding(codes: Any, size: int, borders: Sequence[tuple[int, int]]) -> Iterator[list[int]]:
+    """How often each code stands between each of the ascending borders."""
+    counts = np.zeros(size, dtype=np.int64)
+    low = high = 0
+    for start, end in borders:
+        counts += np.bincount(codes[high:end], minlength=size)
+        counts -= np.bincount(codes[low:start], minlength=size)
+        low, high = start, end
+        yield counts.tolist()
+
+
+def passed(forecasts: Forecasts, curve: Any) -> Any:
+    """How many thresholds lie below each probability, those of the positive class in a second half."""
+    passed = np.searchsorted(np.asarray(curve.thresholds), forecasts.probabilities, side="left")
+    positive = np.asarray([label == curve.pos_val for label in forecasts.classes], dtype=bool)[forecasts.truths]
+    return passed + positive * (curve.n_thresholds + 1)
+
+
+def _values(column: Any) -> Any:
+    return np.asarray(column, dtype=float)
+
+
+def _given(run: RunArrays) -> Any:
+    if run.probabilities is None:
+        return np.full(len(run.offsets), np.nan)
+    return np.asarray(run.probabilities, dtype=float)
+
+
+def _joined(parts: Sequence[Any]) -> Any:
+    return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)

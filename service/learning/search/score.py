@@ -1,0 +1,57 @@
+"""The metric that decides, as it stands after what has been scored."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from service.domain.stream.events import Event, Label, Task
+from service.learning.engine.fast_path import Prediction
+from service.learning.engine.prediction_columns import prediction_columns
+from service.learning.estimators import build as estimators
+from service.learning.metrics.prequential import Family
+
+
+class Speaks(Protocol):
+    """Says what its predictions are, as in `Pass`."""
+
+    @property
+    def gives_probabilities(self) -> bool:
+        """Whether a prediction is, or carries, `{label: probability}`."""
+        ...
+
+    @property
+    def pairs(self) -> bool:
+        """Whether a prediction is (label, probabilities)."""
+        ...
+
+
+class PrequentialScore:
+    """One metric over a sequence of events, each predicted before it was learned."""
+
+    def __init__(self, metric: str | dict[str, Any], *, task: Task, seed: int) -> None:
+        self._task = task
+        self._family = Family([metric], seed=seed)
+
+    def update(self, events: Sequence[Event], predictions: Sequence[Prediction], model: Speaks) -> None:
+        """What was not predicted is not scored."""
+        truths: list[Label] = [event.y for event in events if event.y is not None]
+        labels, chances = prediction_columns(
+            predictions, task=self._task, probabilities=model.gives_probabilities, pairs=model.pairs
+        )
+        if None in labels:
+            kept = [at for at, label in enumerate(labels) if label is not None]
+            truths, labels = [truths[at] for at in kept], [labels[at] for at in kept]
+            chances = None if chances is None else [chances[at] for at in kept]
+        if truths:
+            self._family.update(truths, labels, chances)
+
+    @property
+    def value(self) -> float:
+        """By river's own formula."""
+        return next(iter(self._family.report().values()))
+
+
+def bigger_is_better(metric: str | dict[str, Any], *, seed: int) -> bool:
+    """Whether a search maximizes it, as river says."""
+    name, arguments = (metric, {}) if isinstance(metric, str) else next(iter(metric.items()))
+    dotted = name if "." in name else f"metrics.{name}"
+    return bool(estimators.build_part({dotted: arguments}, seed=seed, path="metrics").bigger_is_better)

@@ -1,0 +1,174 @@
+"""From a specification to sessions that learn: register the model, take the lease, recover the state, start reading."""
+
+import time
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import partial
+from threading import Event
+from typing import TypeVar
+
+import structlog
+
+from service.domain.registry.registry import Lease, Lineage, LineageId, Role
+from service.domain.specification.model import ModelSpec
+from service.domain.stream.exclusion import Stretch
+from service.errors import LeaseHeldError, UnavailableError
+from service.operations.learning_loop.committer import Committer
+from service.operations.learning_loop.consumer import Feed, Start
+from service.operations.learning_loop.session import Session
+from service.operations.retry import HAND_OVER_S, Backoff, aside
+from service.operations.services import Services
+from service.operations.states.recovery import Recovered, recover
+from service.operations.states.registration import begin_anew, enrol
+
+_log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+LOOK_AGAIN_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class LearnOptions:
+    """What `headrace learn` was asked for."""
+
+    until_end: bool = False
+    accept_gap: bool = False
+    fresh: bool = False
+    wait_for_lease: bool = False
+    actor: str = "learner"
+    challenger: LineageId | None = None
+    """Learn this one instead of the champions; every challenger has a process of its own."""
+
+
+class StartupWait:
+    """Retries what a start needs until it answers, and says in `reason` what it waits for.
+
+    `failed` is called at each attempt that found the database or the stream away.
+    """
+
+    def __init__(self, stop: Event, failed: Callable[[], None]) -> None:
+        self.reason = ""
+        self._stop = stop
+        self._failed = failed
+
+    def retry(self, act: Callable[[], T]) -> T:
+        """Return what `act` returns; raise UnavailableError only where the process is to stop."""
+        backoff = Backoff(0.2)
+        while True:
+            try:
+                found = act()
+            except UnavailableError as error:
+                self._failed()
+                self.pause(str(error), seconds=backoff.next_s())
+                if self._stop.is_set():
+                    raise
+            else:
+                self.reason = ""
+                return found
+
+    def retry_aside(self, act: Callable[[], T]) -> T:
+        """Do the same in a side thread, which is left behind when the process is to stop."""
+        return self.retry(partial(aside, act, stop=self._stop))
+
+    def pause(self, reason: str, *, seconds: float) -> None:
+        """Wait that long for this reason; the first reason of a series is logged."""
+        if not self.reason:
+            _log.info("waiting", reason=reason)
+        self.reason = reason
+        self._stop.wait(seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOpener:
+    """Opens the sessions of this process: the champions of its models, or the one challenger it was started for."""
+
+    services: Services
+    options: LearnOptions
+    pool: Executor
+    stop: Event
+    waiting: StartupWait
+
+    def register(self, spec: ModelSpec) -> None:
+        """Register a model that is new, or reset it where that was asked for; a challenger has its model already."""
+        if self.options.challenger is None:
+            register = begin_anew if self.options.fresh else enrol
+            self.waiting.retry_aside(partial(register, self.services, spec, actor=self.options.actor))
+
+    def next(self, model: str, opened: Collection[LineageId]) -> tuple[Session, Feed] | None:
+        """Open the next lineage of the model that is not `opened` yet; None where there is none, or at a stop.
+
+        Waits for the database. Raises LeaseHeldError where another process keeps the lease for longer than a hand-over
+        takes, unless the options say to stand by.
+        """
+        return self.waiting.retry(partial(self._next, model, opened))
+
+    def _next(self, model: str, opened: Collection[LineageId]) -> tuple[Session, Feed] | None:
+        patience = time.monotonic() + HAND_OVER_S
+        # The lineage is looked up anew at each attempt: another process may retire the one that is waited for.
+        while not self.stop.is_set() and (lineage := self._unopened(model, opened)) is not None:
+            try:
+                lease = self._acquired(lineage)
+            except LeaseHeldError as error:
+                if not self.options.wait_for_lease and time.monotonic() > patience:
+                    raise
+                self.waiting.pause(f"{model}: {error}", seconds=LOOK_AGAIN_S)
+                continue
+            session = self._opened(model, lease)
+            if session is not None:
+                return session
+        return None
+
+    def _unopened(self, model: str, opened: Collection[LineageId]) -> Lineage | None:
+        lineages = self.services.history.lineages(model)
+        return next((one for one in lineages if self._is_ours(one) and one.id not in opened), None)
+
+    def _is_ours(self, lineage: Lineage) -> bool:
+        if self.options.challenger is None:
+            return lineage.role is Role.CHAMPION
+        return lineage.role is Role.CHALLENGER and lineage.id == self.options.challenger
+
+    def _acquired(self, lineage: Lineage) -> Lease:
+        services = self.services
+        return services.leases.acquire(lineage.id, holder=services.holder, ttl_s=services.lease_ttl_s)
+
+    def _opened(self, model: str, lease: Lease) -> tuple[Session, Feed] | None:
+        """Open the lineage of this lease; None, and the lease released, where its role has changed meanwhile."""
+        services = self.services
+        lineage = services.history.lineage(model, lease.lineage)
+        if not self._is_ours(lineage):
+            services.leases.release(lease)
+            return None
+        recovered = recover(services, lineage, lease=lease)
+        exclusions = [one.stretch for one in services.exclusions.list(model)]
+        feed = self._feed(recovered, exclusions)
+        committer = Committer(services, self.pool, self.stop, spec=recovered.spec, exclusions=exclusions)
+        if lineage.role is Role.CHAMPION:
+            services.telemetry.champion(model, services.history.newest_version(model, lineage.id).number)
+        frozen = services.models.get(model).frozen
+        session = Session(services, recovered, lease, feed, committer, frozen=frozen)
+        feed.__enter__()
+        _log_opened(model, lease, recovered, frozen=frozen)
+        return session, feed
+
+    def _feed(self, recovered: Recovered, exclusions: Sequence[Stretch]) -> Feed:
+        """Read from the lineage's position; the broker keeps the champion's under the model's name."""
+        spec, lineage = recovered.spec, recovered.lineage
+        reader = spec.name if lineage.role is Role.CHAMPION else f"{spec.name}.challenger-{lineage.id}"
+        archive, accept_gap = self.services.archive(spec), self.options.accept_gap
+        start = Start(spec.topics, recovered.position, archive, exclusions, accept_gap=accept_gap)
+        return Feed(self.services.source(reader), start, failed=partial(self.services.telemetry.failure, "stream"))
+
+
+def _log_opened(model: str, lease: Lease, recovered: Recovered, *, frozen: bool) -> None:
+    if frozen:
+        _log.warning("model_frozen", model=model, repair=f"headrace model unfreeze {model}")
+    _log.info(
+        "session_opened",
+        model=model,
+        lineage=lease.lineage,
+        position=str(recovered.position),
+        learned=recovered.learner.counts["learned"],
+        epoch=lease.epoch,
+    )

@@ -1,0 +1,206 @@
+"""One process that learns one or several models, a session a lineage, in turn."""
+
+import gc
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+
+import structlog
+
+from service.domain.registry.registry import LineageId
+from service.domain.specification.model import ModelSpec
+from service.domain.stream.events import TopicPartition
+from service.errors import HeadraceError, RefusedError, UnavailableError
+from service.operations.learning_loop.command_runner import CommandRunner
+from service.operations.learning_loop.consumer import Feed
+from service.operations.learning_loop.opening import LearnOptions, SessionOpener, StartupWait
+from service.operations.learning_loop.session import Session
+from service.operations.leases import LeaseKeeper
+from service.operations.services import Services
+from service.operations.states.registration import stream_end
+
+_log = structlog.get_logger(__name__)
+
+
+WRITERS = 4
+
+
+COMMAND_THREADS = 2
+
+
+IDLE_S = 0.01
+
+
+COLLECT_AFTER = (50_000, 20, 50)
+
+
+def spare_the_collector() -> None:
+    """What is imported and opened stays, and events are no cycles: looking for garbage among them costs a tenth."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*COLLECT_AFTER)
+
+
+def reasons(sessions: Sequence[Session], *, waits_for: str) -> list[str]:
+    """Empty where every model is being learned and becomes durable."""
+    found = [] if sessions or waits_for else ["no model is being learned yet"]
+    found += [waits_for] if waits_for else []
+    return [*found, *(f"{session.spec.name}: {reason}" for session in sessions for reason in _of(session))]
+
+
+def _of(session: Session) -> Iterator[str]:
+    if session.feed.outage is not None:
+        yield f"the stream cannot be read {session.feed.outage}"
+    if session.committer.outage is not None:
+        yield f"nothing has become durable {session.committer.outage}"
+    if session.held_back:
+        yield "learning waits, because too much that was learned waits for its commit"
+    if session.frozen:
+        yield f"frozen; {session.paused_because or 'see `headrace model history`'}"
+
+
+@dataclass
+class Host:
+    """Opens a session a lineage, steps them in turn, and closes them with everything durable."""
+
+    services: Services
+    specs: Sequence[ModelSpec]
+    options: LearnOptions
+    stop: threading.Event
+    sessions: dict[LineageId, Session] = field(default_factory=dict)
+    failures: list[HeadraceError] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Have nothing open yet."""
+        self._waiting = StartupWait(self.stop, partial(self.services.telemetry.failure, "start"))
+        self._feeds: dict[LineageId, Feed] = {}
+        self._ends: dict[str, dict[TopicPartition, int]] | None = None
+
+    def run(self) -> None:
+        """Learn until `stop` is set, or until the stream's end where that was asked for.
+
+        Raises the first refusal when every session has been closed.
+        """
+        with ExitStack() as stack:
+            writers = stack.enter_context(ThreadPoolExecutor(WRITERS, thread_name_prefix="writer"))
+            threads = stack.enter_context(ThreadPoolExecutor(COMMAND_THREADS, thread_name_prefix="commands"))
+            self._opener = SessionOpener(self.services, self.options, writers, self.stop, self._waiting)
+            self._commands = CommandRunner(self.services, threads)
+            stack.callback(self._close_all)
+            stack.enter_context(
+                LeaseKeeper(self.services.leases, lambda: list(self.sessions.values()), ttl_s=self.services.lease_ttl_s)
+            )
+            try:
+                self._learn()
+            except UnavailableError as error:
+                if not self.stop.is_set():
+                    raise
+                _log.warning("stopped_while_waiting", error=str(error))
+        if self.failures:
+            raise self.failures[0]
+
+    def not_ready(self) -> list[str]:
+        """Return why the learner is not ready; empty when it is."""
+        return reasons(list(self.sessions.values()), waits_for=self._waiting.reason)
+
+    def _learn(self) -> None:
+        for spec in self.specs:
+            self._opener.register(spec)
+            self._open(spec.name)
+        if self.options.until_end:
+            self._ends = self._stream_ends()
+        spare_the_collector()
+        self._loop()
+
+    def _loop(self) -> None:
+        while self.sessions and not self.stop.is_set():
+            busy = [self._step(session) for session in list(self.sessions.values())]
+            if not any(busy):
+                if self._ends is not None and self._drained(self._ends):
+                    return
+                self.stop.wait(IDLE_S)
+
+    def _step(self, session: Session) -> bool:
+        """Return whether there was anything to do."""
+        try:
+            if self._commands.has(session):
+                return self._take_back(session)
+            busy = session.step()
+        except RefusedError as error:
+            _log.warning("session_refused", model=session.spec.name, error=str(error))
+            self.failures.append(error)
+            self._discard(session)
+            return True
+        if session.commands and self.options.challenger is None:
+            self._commands.start(session)
+        return busy
+
+    def _take_back(self, session: Session) -> bool:
+        """Return whether the session's commands are done; where they have changed the lineage, open the new one."""
+        try:
+            lease = self._commands.finished(session)
+        except UnavailableError as error:
+            _log.info("command_interrupted", model=session.spec.name, error=str(error))
+            self._reopen(session)
+            return True
+        if lease is not None and lease.lineage != session.lease.lineage:
+            self._reopen(session)
+        return lease is not None
+
+    def _reopen(self, session: Session) -> None:
+        self._discard(session)
+        self._open(session.spec.name)
+
+    def _open(self, model: str) -> None:
+        """Open a session for each lineage of the model that learns here and has none yet."""
+        while (opened := self._opener.next(model, self.sessions)) is not None:
+            session, feed = opened
+            self._feeds[session.lease.lineage] = feed
+            self.sessions[session.lease.lineage] = session
+
+    def _discard(self, session: Session) -> None:
+        self.sessions.pop(session.lease.lineage, None)
+        feed = self._feeds.pop(session.lease.lineage, None)
+        if feed is not None:
+            feed.__exit__()
+
+    def _close_all(self) -> None:
+        """Commit what was learned, and hand back the leases."""
+        self._commands.wait()
+        for session in [one for one in self.sessions.values() if self._commands.has(one)]:
+            with self._closing(session):
+                self._take_back(session)
+        for session in list(self.sessions.values()):
+            with self._closing(session):
+                session.commit_now()
+                self._discard(session)
+                self.services.leases.release(session.lease)
+            self._discard(session)
+
+    @contextmanager
+    def _closing(self, session: Session) -> Iterator[None]:
+        """Note what could not be committed; the next start learns it again, and `run` raises the reason at its end."""
+        try:
+            yield
+        except HeadraceError as error:
+            _log.warning("not_committed_at_stop", model=session.spec.name, error=str(error))
+            if not isinstance(error, UnavailableError):
+                self.failures.append(error)
+
+    def _stream_ends(self) -> dict[str, dict[TopicPartition, int]]:
+        """Return the ends by model, because a rollback goes on in another lineage."""
+        specs = [session.spec for session in self.sessions.values()]
+        return {spec.name: self._waiting.retry_aside(partial(stream_end, self.services, spec)) for spec in specs}
+
+    def _drained(self, ends: dict[str, dict[TopicPartition, int]]) -> bool:
+        """Return whether everything before the ends was learned; then also what waits for a micro-batch to fill."""
+        if self._commands.busy:
+            return False
+        done = all(one.frozen or one.drained(ends.get(one.spec.name, {})) for one in self.sessions.values())
+        if done:
+            for session in self.sessions.values():
+                session.flush_partial()
+        return done

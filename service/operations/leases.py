@@ -1,0 +1,93 @@
+"""Renews the leases of all sessions, apart from checkpoints: a slow upload must not expire them."""
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Protocol, Self
+
+import structlog
+
+from service.domain.registry.archive import Archived
+from service.domain.registry.registry import Lease
+from service.domain.specification.model import ModelSpec
+from service.errors import LeaseLostError, UnavailableError
+from service.ports.archive import ArchiveLeases
+from service.ports.registry import Leases
+
+_log = structlog.get_logger(__name__)
+
+
+class LeaseHolder(Protocol):
+    """What holds the lease of a lineage, and must stop when it is lost."""
+
+    lease: Lease
+    lease_lost: bool
+    spec: ModelSpec
+
+
+class LeaseKeeper:
+    """A thread; a session whose lease is lost is told so and stops at its next step."""
+
+    def __init__(self, leases: Leases, sessions: Callable[[], Sequence[LeaseHolder]], *, ttl_s: float) -> None:
+        self._leases = leases
+        self._sessions = sessions
+        self._ttl_s = ttl_s
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="leases", daemon=True)
+
+    def __enter__(self) -> Self:
+        """Start renewing."""
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop renewing."""
+        self._stop.set()
+        self._thread.join(timeout=2)
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._ttl_s / 3):
+            for session in self._sessions():
+                self._renew(session)
+
+    def _renew(self, session: LeaseHolder) -> None:
+        try:
+            self._leases.renew(session.lease, ttl_s=self._ttl_s)
+        except LeaseLostError:
+            session.lease_lost = True
+        except UnavailableError as error:
+            _log.info("lease_not_renewed", model=session.spec.name, error=str(error))
+
+
+class ArchiveLeaseKeeper:
+    """A thread; `lost` is set to the error when another process has taken a partition."""
+
+    def __init__(self, leases: ArchiveLeases, held: Callable[[], Sequence[Archived]], *, ttl_s: float) -> None:
+        self._leases = leases
+        self._held = held
+        self._ttl_s = ttl_s
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="archive-leases", daemon=True)
+        self.lost: LeaseLostError | None = None
+
+    def __enter__(self) -> Self:
+        """Start renewing."""
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop renewing."""
+        self._stop.set()
+        self._thread.join(timeout=5)
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._ttl_s / 3):
+            for held in self._held():
+                self._renew(held)
+
+    def _renew(self, held: Archived) -> None:
+        try:
+            self._leases.renew(held, ttl_s=self._ttl_s)
+        except LeaseLostError as error:
+            self.lost = error
+        except UnavailableError as error:
+            _log.info("lease_not_renewed", topic=held.at.topic, error=str(error))

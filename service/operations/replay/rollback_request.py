@@ -1,0 +1,66 @@
+"""A rollback as the command line and HTTP both ask for it: what fits together, what it would do, what it does."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from service.domain.registry.registry import Json
+from service.domain.registry.rollback_mode import RollbackMode
+from service.operations.history.exclusions import excluded
+from service.operations.replay.plan import Outlook, Wish, outlook, summary
+from service.operations.services import Services
+from service.operations.states.resolve import chosen
+
+
+@dataclass(frozen=True, slots=True)
+class RollbackRequest:
+    """A version (`to`) or a time (`at`) to go back to, what a replay leaves out, and how it is to be done."""
+
+    to: str | None = None
+    at: str | None = None
+    mode: RollbackMode | None = None
+    exclude: Sequence[str] = ()
+    freeze: bool = False
+    accept_gap: bool = False
+    reason: str = ""
+
+    @property
+    def replays(self) -> bool:
+        """Return whether it is learned again, which is meant where something is left out and no mode is named."""
+        return (self.mode or (RollbackMode.REPLAY if self.exclude else RollbackMode.RESTORE)) is RollbackMode.REPLAY
+
+    def fault(self, option: Callable[[str], str]) -> str | None:
+        """Return what does not fit together, or None; `option` spells a field as its user has written it."""
+        to, at, mode = option("to"), option("at"), option("mode")
+        if self.to is not None and self.at is not None:
+            return f"found both {to} and {at}, expected one of them"
+        if self.replays:
+            return None
+        if self.to is None and self.at is None:
+            return f"found neither {to} nor {at}, expected one of them, or {mode} replay"
+        if self.exclude or self.freeze or self.accept_gap:
+            others = f"{option('exclude')}, {option('freeze')} or {option('accept_gap')}"
+            return f"found {others} with {mode} restore, expected them with {mode} replay"
+        return None
+
+
+def preview(services: Services, model: str, request: RollbackRequest) -> dict[str, Any]:
+    """Return what the rollback would do; raises what doing it would raise."""
+    if request.replays:
+        return summary(services, planned(services, model, request))
+    goal = chosen(services, model, to=request.to, at=request.at)
+    return {"model": model, "mode": "restore", "to": goal.name, "version": goal.version.number}
+
+
+def arguments(services: Services, model: str, request: RollbackRequest) -> Json:
+    """Return what the command that restores is told; raise NotFoundError now rather than have it be refused later."""
+    chosen(services, model, to=request.to, at=request.at)
+    return {"to": request.to, "at": request.at, "reason": request.reason}
+
+
+def planned(services: Services, model: str, request: RollbackRequest) -> Outlook:
+    """Return the replay that is asked for, which `begun` begins."""
+    named = request.to is not None or request.at is not None
+    goal = chosen(services, model, to=request.to, at=request.at) if named else None
+    left_out = excluded(services, model, request.exclude)
+    return outlook(services, model, Wish(left_out, goal, request.freeze, request.accept_gap))

@@ -1,0 +1,119 @@
+"""What is told of a model: as its newest checkpoint has it, what has been, and who challenges it."""
+
+from typing import Any
+
+from service.domain.jsonable import plain
+from service.domain.registry.challenger import Challenger
+from service.domain.registry.checkpoint_metrics import CheckpointMetrics
+from service.domain.registry.registry import Checkpoint, Lineage, LineageId, Model
+from service.domain.stream.exclusion import Exclusion, shown
+from service.domain.training.jobs import Job
+from service.errors import NotFoundError
+from service.operations.services import Services
+
+
+def summary(services: Services, model: Model) -> dict[str, Any]:
+    """One line of a list of models."""
+    checkpoint = _newest(services, model.name, model.champion)
+    return {
+        "name": model.name,
+        "version": services.history.newest_version(model.name, checkpoint.lineage).number,
+        "learned": checkpoint.metrics.learned,
+        "frozen": model.frozen,
+        "metrics": checkpoint.metrics.cumulative,
+    }
+
+
+def describe(services: Services, model: Model) -> dict[str, Any]:
+    """The model as its newest checkpoint has it."""
+    checkpoint = _newest(services, model.name, model.champion)
+    newest = services.history.newest_version(model.name, checkpoint.lineage)
+    lease = services.leases.find(checkpoint.lineage)
+    metrics = checkpoint.metrics.to_json()
+    return {
+        "name": model.name,
+        "frozen": model.frozen,
+        "champion": {
+            "version": newest.number,
+            "kind": newest.kind,
+            "digest": newest.digest,
+            "since": newest.created_at,
+        },
+        "position": checkpoint.position.to_json(),
+        "events": _events(checkpoint.metrics),
+        "labels": metrics.get("labels", {}),
+        "metrics": {key: metrics.get(key, {}) for key in ("cumulative", "window", "baseline")},
+        "challengers": [challenger_row(one) for one in services.challengers.list(model.name)],
+        "replays": [replay_row(services, one) for one in services.replays.unfinished() if one.model == model.name],
+        "drift": metrics.get("drift", []),
+        "dead_letters": dict(services.dead_letters.counts(model.name)),
+        "checkpoint": {"id": checkpoint.id, "at": checkpoint.created_at, "bytes": checkpoint.size},
+        "writer": {"holder": lease.holder, "epoch": lease.epoch, "until": lease.expires_at} if lease else None,
+    }
+
+
+def past(services: Services, name: str) -> dict[str, Any]:
+    """Versions and their names, and every change."""
+    history = services.history
+    return {"versions": history.versions(name), "audit": history.audit(name), "aliases": history.aliases(name)}
+
+
+def challenger_row(challenger: Challenger) -> dict[str, Any]:
+    """How far it is, and what its comparison says."""
+    return {
+        "version": challenger.version,
+        "lineage": challenger.lineage,
+        "stage": challenger.stage,
+        "since": challenger.created_at,
+        "behind": challenger.behind,
+        "failures": challenger.failures,
+        "reason": challenger.reason,
+        "evidence": dict(challenger.evidence),
+    }
+
+
+def replay_row(services: Services, lineage: Lineage) -> dict[str, Any]:
+    """How far a replay has come, and whose it is."""
+    newest = _newest(services, lineage.model, lineage.id)
+    lease = services.leases.find(lineage.id)
+    plan = lineage.plan or {}
+    return {
+        "lineage": lineage.id,
+        "from": plan.get("ancestor"),
+        "learned": newest.learned,
+        "position": newest.position.to_json(),
+        "reason": plan.get("reason"),
+        "writer": lease.holder if lease else None,
+    }
+
+
+def exclusion_row(one: Exclusion) -> dict[str, Any]:
+    """An exclusion as the command line writes its stretch."""
+    fields = ("id", "reason", "created_by", "created_at", "removed_by", "removed_at")
+    return {**{field: getattr(one, field) for field in fields}, "stretch": shown(one.stretch)}
+
+
+def job_details(services: Services, job: Job) -> dict[str, Any]:
+    """A job with what it was asked for, every state it was in, and whether it has read its test part."""
+    opening = services.training.openings.find(job.id)
+    return {
+        **{key: value for key, value in plain(job).items() if key != "spec"},
+        "spec": job.spec.model_dump(mode="json"),
+        "test_opened": plain(opening) if opening else None,
+        "transitions": [plain(one) for one in services.training.jobs.transitions(job.id)],
+    }
+
+
+def _events(metrics: CheckpointMetrics) -> dict[str, int]:
+    return {
+        **{outcome: metrics.counts.get(outcome, 0) for outcome in ("learned", "predicted", "dead", "duplicate")},
+        "pending": metrics.labels.pending if metrics.labels is not None else 0,
+    }
+
+
+def _newest(services: Services, name: str, lineage: LineageId | None) -> Checkpoint:
+    found = services.checkpoints.newest(lineage) if lineage is not None else None
+    if found is None:
+        msg = f"found no checkpoint of {name}, expected one; start `headrace learn {name}` first, or it was deleted"
+        raise NotFoundError(msg)
+    return found

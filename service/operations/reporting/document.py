@@ -1,0 +1,148 @@
+"""A document of headings, sentences, tables and figures, as Markdown and as one HTML file that needs nothing else."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import ClassVar, TypeAlias
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from service.operations.reporting.plots import Drawing
+
+SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~$&])")
+UNWRITABLE = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""What neither XML nor every database can hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """Level 2 or 3; the title is level 1."""
+
+    kind: ClassVar[str] = "heading"
+    text: str
+    level: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Paragraph:
+    """Sentences."""
+
+    kind: ClassVar[str] = "paragraph"
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """Lines as they are."""
+
+    kind: ClassVar[str] = "code"
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Cells are text, or numbers already written; `shades` darken cells from 0 to 1, the first column has none."""
+
+    kind: ClassVar[str] = "table"
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    shades: Sequence[Sequence[float]] | None = None
+
+    @property
+    def shaded_rows(self) -> Iterator[Iterator[tuple[str, float | None]]]:
+        """Yield the rows, each cell with its shade, None where it has none."""
+        for number, row in enumerate(self.rows):
+            shades = [None, *self.shades[number]] if self.shades is not None else [None] * len(row)
+            yield zip(row, shades, strict=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A drawing, and in words what Markdown says in its place."""
+
+    kind: ClassVar[str] = "figure"
+    drawing: Drawing
+    caption: str
+
+
+Block: TypeAlias = Heading | Paragraph | Code | Table | Figure
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A title, and what stands beneath it."""
+
+    title: str
+    blocks: Sequence[Block]
+
+
+def writable(text: str) -> str:
+    """Without what no file of text can hold."""
+    return UNWRITABLE.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def to_html(document: Document) -> str:
+    """Return one file without scripts, and without anything to fetch; nothing that was given is markup."""
+    return _templates().get_template("report.html.j2").render(document=document)
+
+
+def to_markdown(document: Document) -> str:
+    """The same without the drawings; nothing that was given is markup."""
+    return "\n\n".join([f"# {_plain(document.title)}", *map(_markdown, document.blocks)]) + "\n"
+
+
+def _is_number(text: str) -> bool:
+    return re.fullmatch(r"[-+\N{MINUS SIGN}]?[\d,]*\.?\d+(e[-+]?\d+)?%?|\N{EN DASH}", text) is not None
+
+
+def _place(value: float) -> str:
+    return f"{value:.1f}"
+
+
+def _finalized(value: object) -> object:
+    """Return a given text as a file can hold it; what a macro has made is escaped already."""
+    return writable(value) if type(value) is str else value
+
+
+@cache
+def _templates() -> Environment:
+    """Return what renders the template files: it escapes all that is given, and knows no undefined name."""
+    found = Environment(
+        loader=PackageLoader("service.operations", "reporting/templates"),
+        autoescape=True,
+        finalize=_finalized,
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+    )
+    found.filters["place"] = _place
+    found.tests["written_number"] = _is_number
+    return found
+
+
+def _markdown(block: Block) -> str:
+    if isinstance(block, Heading):
+        return f"{'#' * block.level} {_plain(block.text)}"
+    if isinstance(block, Paragraph):
+        return _plain(block.text)
+    if isinstance(block, Figure):
+        return f"*{_plain(block.caption)}: drawn in the HTML report.*"
+    if isinstance(block, Code):
+        ticks = max((len(run) for run in re.findall("`+", block.text)), default=0)
+        fence = "`" * max(3, ticks + 1)
+        return f"{fence}\n{writable(block.text)}\n{fence}"
+    lines = [block.columns, ["---"] * len(block.columns), *block.rows]
+    return "\n".join(_markdown_row(cells, rule=number == 1) for number, cells in enumerate(lines))
+
+
+def _markdown_row(cells: Sequence[str], *, rule: bool) -> str:
+    return f"| {' | '.join(cell if rule else _plain(cell) for cell in cells)} |"
+
+
+def _plain(text: str) -> str:
+    return SPECIAL.sub(r"\\\1", " ".join(writable(text).split()))
+
+
+def pairs(values: Mapping[str, object], *, columns: tuple[str, str]) -> Table:
+    """A table of names and values."""
+    return Table(columns, [(name, str(value)) for name, value in values.items()])

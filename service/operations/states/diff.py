@@ -1,0 +1,68 @@
+"""What sets two versions of a model apart."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from service.domain.registry.registry import Version
+from service.domain.specification.model import ModelSpec
+from service.domain.stream.events import Features
+from service.domain.stream.position import Position
+from service.learning.learner.learner import Learner
+from service.operations.services import Services
+from service.operations.states.sealed_state import open_learner
+
+PROBES = 200
+
+
+def version_of(services: Services, model: str, number: int) -> Version:
+    """Return a version of a registered model; NotFoundError names the models or the versions that there are."""
+    return services.history.version(services.models.get(model).name, number)
+
+
+def learner_of(services: Services, version: Version) -> Learner:
+    """Return the learner that the version is of."""
+    return open_learner(services, version.digest, spec=ModelSpec.model_validate(version.spec))
+
+
+def difference(services: Services, model: str, numbers: tuple[int, int]) -> dict[str, Any]:
+    """Specification keys, metrics, and predictions on the newest events of the stream."""
+    one, other = (version_of(services, model, number) for number in numbers)
+    probes = probe_set(services, ModelSpec.model_validate(one.spec))
+    predictions = [[learner_of(services, version).predict(x) for x in probes] for version in (one, other)]
+    differing = [i for i, (a, b) in enumerate(zip(*predictions, strict=True)) if a != b]
+    return {
+        "versions": list(numbers),
+        "specification": {
+            key: [one.spec.get(key), other.spec.get(key)]
+            for key in sorted({*one.spec, *other.spec})
+            if one.spec.get(key) != other.spec.get(key)
+        },
+        "metrics": [one.metrics.cumulative, other.metrics.cumulative],
+        "learned": [one.metrics.learned, other.metrics.learned],
+        "probes": len(probes),
+        "probes_differing": len(differing),
+        "examples": [
+            {"x": probes[i], "predictions": [_shown(predictions[0][i]), _shown(predictions[1][i])]}
+            for i in differing[:5]
+        ],
+    }
+
+
+def probe_set(services: Services, spec: ModelSpec) -> Sequence[Features]:
+    """The features of up to `PROBES` of the newest events of the topic."""
+    source = services.source(f"{spec.name}-probe")
+    decoder = services.decoder(spec)
+    try:
+        bounds = source.bounds([spec.events])
+        share = max(PROBES // max(len(bounds), 1), 1)
+        source.assign(Position({at: max(found.end - share, found.start) for at, found in bounds.items()}))
+        runs = [run for _ in range(5) for run in source.poll(timeout_s=0.5, limit=PROBES)]
+    finally:
+        source.close()
+    return [event.x for run in runs for event in decoder.decode(run).events][:PROBES]
+
+
+def _shown(prediction: Any) -> Any:
+    if isinstance(prediction, dict):
+        return {str(label): probability for label, probability in prediction.items()}
+    return prediction

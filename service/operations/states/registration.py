@@ -1,0 +1,91 @@
+"""Making a model known to the registry, and holding it to what was registered."""
+
+from datetime import datetime
+
+from service.domain.registry.checkpoint_metrics import CheckpointMetrics
+from service.domain.registry.registry import Founding, Model, ModelName, Origin, SealedState
+from service.domain.specification.model import ModelSpec
+from service.domain.stream.events import TopicPartition
+from service.domain.stream.position import Position
+from service.errors import NotFoundError, SpecificationChangedError
+from service.learning.learner.learner import Learner
+from service.operations.services import Services
+from service.operations.states.sealed_state import seal_state
+
+
+def enrol(services: Services, spec: ModelSpec, *, actor: str) -> Model:
+    """The registered model; registered now if it is new, refused if its specification has changed."""
+    known = {model.name: model for model in services.models.list()}
+    model = known.get(ModelName(spec.name))
+    if model is None:
+        return services.models.register(_founding(services, spec, actor=actor))
+    changed = differences(model.spec, spec) if model.spec_digest != spec.digest() else []
+    if changed:
+        msg = (
+            f"the file's specification of {spec.name} differs from the registered one in "
+            f"{', '.join(changed)}; run `headrace model apply {spec.name}` "
+            "to adopt it, or `headrace learn --fresh` to begin anew"
+        )
+        raise SpecificationChangedError(msg)
+    return model
+
+
+def differences(registered: object, spec: ModelSpec) -> list[str]:
+    """The top-level keys in which a stored specification and the file's differ."""
+    stored = ModelSpec.model_validate(registered).model_dump(mode="json")
+    wanted = spec.model_dump(mode="json")
+    return sorted(key for key in wanted if stored.get(key) != wanted[key])
+
+
+def begin_anew(services: Services, spec: ModelSpec, *, actor: str) -> Model:
+    """Forget the model, its versions and its position, and register it again."""
+    if spec.name in {model.name for model in services.models.list()}:
+        services.models.delete(spec.name, actor=actor, reason="begun anew with --fresh")
+    return services.models.register(_founding(services, spec, actor=actor))
+
+
+def new_state(services: Services, spec: ModelSpec, *, position: Position) -> SealedState:
+    """The sealed state of a lineage that has learned nothing."""
+    estimator, _ = services.build(spec)
+    state = Learner.new(spec, estimator)
+    return seal_state(services, state, model=spec.name, position=position, learned=0, metrics=CheckpointMetrics())
+
+
+def _founding(services: Services, spec: ModelSpec, *, actor: str) -> Founding:
+    return Founding(
+        name=ModelName(spec.name),
+        spec=spec.model_dump(mode="json"),
+        spec_digest=spec.digest(),
+        state=new_state(services, spec, position=first_position(services, spec)),
+        environment=services.environment,
+        origin=Origin(actor, reason="registered"),
+    )
+
+
+def stream_end(services: Services, spec: ModelSpec) -> dict[TopicPartition, int]:
+    """Where each partition of the model's topics ends now."""
+    source = services.source(spec.name)
+    try:
+        return {at: found.end for at, found in source.bounds(spec.topics).items()}
+    finally:
+        source.close()
+
+
+def first_position(services: Services, spec: ModelSpec) -> Position:
+    """Where a new model begins to read; an embedded log's topic is made where it is missing."""
+    since_ms = int(spec.start.timestamp() * 1000) if isinstance(spec.start, datetime) else None
+    source = services.source(spec.name)
+    try:
+        bounds = source.bounds(spec.topics, since_ms=since_ms)
+    except NotFoundError:
+        if not services.make_topics:
+            raise
+        sink = services.sink()
+        for topic in spec.topics:
+            sink.create(topic, partitions=1)
+        sink.close()
+        bounds = source.bounds(spec.topics, since_ms=since_ms)
+    finally:
+        source.close()
+    at_end = spec.start == "latest"
+    return Position({at: found.end if at_end else found.start for at, found in bounds.items()})

@@ -1,0 +1,78 @@
+"""The one place where a state is opened and sealed: signature, the release of river that made it, and reading it."""
+
+from collections.abc import Mapping
+
+from service.domain.registry.checkpoint_metrics import CheckpointMetrics
+from service.domain.registry.registry import Json, SealedBytes, SealedState
+from service.domain.specification.model import ModelSpec
+from service.domain.stream.position import Position
+from service.errors import EnvironmentChangedError
+from service.learning.learner.learner import Learner
+from service.operations.services import Services
+from service.ports.artifacts import Sealer
+
+NEW = "new"
+"""What a seal names as the lineage where the state begins one, whose number is not known yet."""
+
+
+def open_state(services: Services, digest: str, *, model: str) -> bytes:
+    """Return a kept state's bytes once its signature and its release of river were checked.
+
+    Raises NotFoundError, ArtifactError, EnvironmentChangedError.
+    """
+    return open_sealed(services, services.history.artifact(digest), model=model, opener=services.sealer)
+
+
+def open_sealed(services: Services, sealed: bytes, *, model: str, opener: Sealer) -> bytes:
+    """Return the bytes of a state that came in a file; `opener` has the key of the registry that sealed it."""
+    opened = opener.open(sealed)
+    _require_environment(services, model, made=opened.environment)
+    return opened.payload
+
+
+def open_learner(services: Services, digest: str, *, spec: ModelSpec) -> Learner:
+    """Return the learner that a kept state is of; raises what `open_state` raises, and ForbiddenClassError."""
+    return _read(services, open_state(services, digest, model=spec.name), spec=spec)
+
+
+def open_bytes(services: Services, digest: str) -> bytes:
+    """Return signed bytes that are no state, and so are read by every release of river."""
+    return services.sealer.open(services.history.artifact(digest)).payload
+
+
+def seal_state(
+    services: Services, state: bytes, *, model: str, position: Position, learned: int, metrics: CheckpointMetrics
+) -> SealedState:
+    """Return the signed state with which a lineage begins."""
+    sealed = seal_bytes(services, state, model=model, position=position)
+    return SealedState(sealed.digest, sealed.artifact, position, learned, metrics)
+
+
+def seal_bytes(
+    services: Services, payload: bytes, *, model: str, position: Position, lineage: str = NEW
+) -> SealedBytes:
+    """Return the signed bytes and their digest."""
+    sealed = services.sealer.seal(payload, model=model, lineage=lineage, position=position)
+    return SealedBytes(services.sealer.digest(sealed), sealed)
+
+
+def require_readable(services: Services, state: bytes, *, spec: Json) -> None:
+    """Raise ArtifactError unless a learner can be made of the state."""
+    _read(services, state, spec=ModelSpec.model_validate(spec))
+
+
+def _read(services: Services, state: bytes, *, spec: ModelSpec) -> Learner:
+    return Learner(spec, state, allowed=services.build(spec)[1])
+
+
+def _require_environment(services: Services, model: str, *, made: Mapping[str, str]) -> None:
+    """Raise EnvironmentChangedError unless the installed river is of the release that pickled the state."""
+    here = services.environment.get("river", "")
+    there = made.get("river", here)
+    if here.split(".")[:2] != there.split(".")[:2]:
+        msg = (
+            f"found the state of {model} made with river {there}, and river {here} installed: pickles do not survive "
+            f"that. `headrace model rollback {model} --mode replay` rebuilds it from its specification and its "
+            f"history with river {here}; or install river=={there} again"
+        )
+        raise EnvironmentChangedError(msg)

@@ -1,0 +1,76 @@
+"""Whether everything the registry names can be trusted and opened."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from service.domain.registry.registry import Json, Model
+from service.domain.specification.model import ModelSpec
+from service.errors import HeadraceError, LeaseHeldError, UnavailableError
+from service.operations.services import Services
+from service.operations.states.pending_snapshot import opened_waiting
+from service.operations.states.sealed_state import open_state, require_readable
+
+
+def prune(services: Services, model: Model) -> str:
+    """What became of the model's checkpoints; a learner that writes the model prunes it by itself."""
+    services.tidy()
+    if model.champion is None:
+        return "it has no champion"
+    try:
+        lease = services.leases.acquire(model.champion, holder=services.holder, ttl_s=services.lease_ttl_s)
+    except LeaseHeldError:
+        return "its learner does it by itself, once a minute"
+    try:
+        keep_s = ModelSpec.model_validate(model.spec).scores.keep
+        return f"{services.checkpoints.thin(lease, keep_scores_s=keep_s)} checkpoints went"
+    finally:
+        services.leases.release(lease)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One artifact; `problem` is empty where it is good."""
+
+    name: str
+    digest: str
+    problem: str
+
+
+def verify(services: Services) -> Sequence[Finding]:
+    """Every artifact that a version or checkpoint names: there, whole, signed, and naming only what is allowed."""
+    problems: dict[str, str] = {}
+    found: list[Finding] = []
+    for model in services.models.list():
+        for name, digest, spec in _named(services, model):
+            if digest not in problems:
+                problems[digest] = _problem(services, model.name, digest, spec=spec)
+            found.append(Finding(name, digest, problems[digest]))
+    return found
+
+
+def _named(services: Services, model: Model) -> Iterator[tuple[str, str, Json | None]]:
+    versions = services.history.versions(model.name)
+    specs = {version.number: version.spec for version in versions}
+    for version in versions:
+        yield f"{model.name} version {version.number}", version.digest, version.spec
+        if version.waiting is not None:
+            yield f"{model.name} version {version.number}, what waited", version.waiting, None
+    for lineage in services.history.lineages(model.name):
+        for checkpoint in services.checkpoints.newest_first(lineage.id):
+            name = f"{model.name} checkpoint {checkpoint.sequence} of version {lineage.origin}"
+            yield name, checkpoint.digest, specs[lineage.origin]
+            if checkpoint.waiting is not None:
+                yield f"{name}, what waited", checkpoint.waiting, None
+
+
+def _problem(services: Services, model: str, digest: str, *, spec: Json | None) -> str:
+    try:
+        if spec is None:
+            opened_waiting(services, digest)
+        else:
+            require_readable(services, open_state(services, digest, model=model), spec=spec)
+    except UnavailableError:
+        raise
+    except HeadraceError as error:
+        return str(error)
+    return ""

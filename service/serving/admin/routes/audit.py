@@ -1,0 +1,73 @@
+"""`/audit` and `/models/{model}/audit`: who changed what, when, why, on what evidence."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from service.domain.access.access import AccessRole
+from service.domain.jsonable import plain
+from service.domain.registry.registry import AuditEntry
+from service.serving.admin.authorize import GuardedRoute
+from service.serving.admin.dependencies import Given, ModelPath, needs
+from service.serving.admin.paging import Page, Paged
+from service.serving.admin.schemas import Body, JsonObject, shown
+
+router = APIRouter(route_class=GuardedRoute, tags=["audit"])
+
+
+class AuditBody(Body):
+    """One change; `number` counts those of its model from 1. Acts that concern no model have an empty one."""
+
+    model_config = shown(
+        {
+            "number": 3,
+            "model": "phishing",
+            "at": "2026-01-31T12:00:00Z",
+            "actor": "deploy",
+            "action": "rollback",
+            "reason": "labels were inverted",
+            "from_version": 2,
+            "to_version": 3,
+            "evidence": {"mode": "restore", "to": "version 1"},
+        }
+    )
+
+    number: int
+    model: str
+    at: datetime | None
+    actor: str
+    action: str
+    reason: str
+    from_version: int | None
+    to_version: int | None
+    evidence: JsonObject
+
+
+@router.get(
+    "/models/{model}/audit", response_model=Page[AuditBody], operation_id="listAudit", **needs(AccessRole.VIEWER)
+)
+def list_audit(model: ModelPath, given: Given, page: Paged) -> JsonObject:
+    """Of one model, oldest first; that of a model that was deleted stays."""
+    entries = given.services.history.audit(model)
+    return _page(entries or given.services.history.audit(given.services.models.get(model).name), page)
+
+
+@router.get(
+    "/audit", response_model=Page[AuditBody], operation_id="listServerAudit", **needs(AccessRole.ADMIN, everywhere=True)
+)
+def list_server_audit(
+    given: Given,
+    page: Paged,
+    model: Annotated[
+        str, Query(pattern=r"^([a-z0-9][a-z0-9_.-]{0,62})?$", description="Of that model; without, of tokens.")
+    ] = "",
+) -> JsonObject:
+    """What concerns no model in particular, such as tokens; oldest first."""
+    return _page(given.services.history.audit(model), page)
+
+
+def _page(entries: Sequence[AuditEntry], page: Paged) -> JsonObject:
+    rows = list(enumerate(entries, start=1))
+    return page.behind(rows, key=lambda row: row[0], show=lambda row: {"number": row[0], **plain(row[1])})

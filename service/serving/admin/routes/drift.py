@@ -1,0 +1,61 @@
+"""`/models/{model}/drift`: how monitors stand, and what they have found."""
+
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from service.domain.access.access import AccessRole
+from service.operations.monitoring.drift import drift_of
+from service.serving.admin.authorize import GuardedRoute
+from service.serving.admin.dependencies import Given, ModelPath, needs
+from service.serving.admin.schemas import Body, JsonObject, shown
+
+router = APIRouter(route_class=GuardedRoute, tags=["drift"])
+
+
+class DecisionBody(Body):
+    """What the trainer decided last."""
+
+    retrain: bool
+    code: str
+    explanation: str
+    at: datetime | None
+
+
+class DriftBody(Body):
+    """The champion's monitors as of its newest checkpoint, and the newest signals of the model."""
+
+    model_config = shown(
+        {
+            "model": "phishing",
+            "monitors": [
+                {
+                    "name": "errors",
+                    "on": "error",
+                    "value": 0.09,
+                    "threshold": 0.2,
+                    "state": "quiet",
+                    "signals": 0,
+                    "last": None,
+                }
+            ],
+            "signals": [],
+            "decision": {"retrain": False, "code": "quiet", "explanation": "no monitor asks for it", "at": None},
+        }
+    )
+
+    model: str
+    monitors: list[JsonObject]
+    signals: list[JsonObject]
+    decision: DecisionBody | None
+
+
+@router.get("/models/{model}/drift", response_model=DriftBody, operation_id="showDrift", **needs(AccessRole.VIEWER))
+def show_drift(
+    model: ModelPath,
+    given: Given,
+    limit: Annotated[int, Query(ge=1, le=200, description="So many of the newest signals.")] = 10,
+) -> JsonObject:
+    """Every monitor with its last signal, and the newest signals."""
+    return drift_of(given.services, model, limit=limit)

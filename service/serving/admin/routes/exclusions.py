@@ -1,0 +1,98 @@
+"""`/models/{model}/exclusions`: what no lineage of the model may learn."""
+
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query
+from starlette.responses import Response
+
+from service.domain.access.access import AccessRole
+from service.operations.history.exclusions import exclude
+from service.operations.reporting.describe import exclusion_row
+from service.serving.admin.authorize import GuardedRoute
+from service.serving.admin.dependencies import MOST, Given, ModelPath, Reason, Who, needs
+from service.serving.admin.paging import Page, Paged
+from service.serving.admin.routes.rollback import Stretch
+from service.serving.admin.schemas import Body, JsonObject, Why, shown
+
+router = APIRouter(route_class=GuardedRoute, tags=["exclusions"])
+
+
+class ExclusionRequest(Why):
+    """What is to be left out from now on."""
+
+    model_config = shown({"stretch": "0:1000..2000", "reason": "labels were swapped"})
+
+    stretch: Stretch
+
+
+class ExclusionBody(Body):
+    """A part of the stream that no lineage may learn."""
+
+    model_config = shown(
+        {
+            "id": 1,
+            "stretch": "phishing.events/0:1000..2000",
+            "reason": "labels were swapped",
+            "created_by": "deploy",
+            "created_at": "2026-01-31T12:00:00Z",
+            "removed_by": None,
+            "removed_at": None,
+        }
+    )
+
+    id: int
+    stretch: str
+    reason: str
+    created_by: str
+    created_at: datetime
+    removed_by: str | None
+    removed_at: datetime | None
+
+
+@router.get(
+    "/models/{model}/exclusions",
+    response_model=Page[ExclusionBody],
+    operation_id="listExclusions",
+    **needs(AccessRole.VIEWER),
+)
+def list_exclusions(
+    model: ModelPath,
+    given: Given,
+    page: Paged,
+    removed: Annotated[bool, Query(description="Those that were removed, too.")] = False,  # noqa: FBT002 - a parameter of the query
+) -> JsonObject:
+    """Oldest first."""
+    known = given.services.exclusions.list(given.services.models.get(model).name, removed=removed)
+    return page.behind(known, key=lambda one: one.id, show=exclusion_row)
+
+
+@router.post(
+    "/models/{model}/exclusions",
+    status_code=201,
+    response_model=ExclusionBody,
+    operation_id="addExclusion",
+    **needs(AccessRole.OPERATOR),
+)
+def add_exclusion(model: ModelPath, body: ExclusionRequest, given: Given, who: Who) -> JsonObject:
+    """Have no lineage learn these records; what was learned stays until a rollback in mode replay."""
+    return exclusion_row(exclude(given.services, model, body.stretch, actor=who.name, reason=body.reason))
+
+
+@router.delete(
+    "/models/{model}/exclusions/{exclusion}",
+    status_code=204,
+    operation_id="removeExclusion",
+    **needs(AccessRole.OPERATOR),
+)
+def remove_exclusion(
+    model: ModelPath,
+    exclusion: Annotated[int, Path(ge=1, le=MOST, examples=[1])],
+    given: Given,
+    who: Who,
+    reason: Reason = "",
+) -> Response:
+    """Allow the records again; what was passed over is not learned by that."""
+    given.services.models.get(model)
+    given.services.exclusions.remove(model, exclusion, actor=who.name, reason=reason)
+    return Response(status_code=204)

@@ -1,0 +1,280 @@
+"""`/models`: which there are, how they stand, and how their metrics went."""
+
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import Field
+from starlette.responses import Response
+
+from service.domain.access.access import AccessRole
+from service.domain.jsonable import plain
+from service.domain.registry.challenger import Stage
+from service.domain.registry.metric_history import HistoryQuery
+from service.domain.registry.registry import VersionKind
+from service.domain.specification.monitor import MonitorState
+from service.learning.metrics.names import parsed
+from service.operations.reporting.describe import challenger_row, describe, summary
+from service.serving.admin.authorize import GuardedRoute
+from service.serving.admin.dependencies import Given, ModelPath, Reason, Who, needs
+from service.serving.admin.paging import Page, Paged, PagedByName
+from service.serving.admin.schemas import MOMENT, Body, JsonObject, shown
+
+Values = dict[str, float | None]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z{][A-Za-z0-9_{}:,. +-]*$", max_length=200)]
+Names = Annotated[
+    list[Name],
+    Query(max_length=8, description="Of river, as F1 or {FBeta: {beta: 2}}; else the model's first."),
+]
+End = Annotated[
+    str | None,
+    Query(pattern=r"^([0-9]{1,15}|[0-9]{4}-[0-9T:.Z+-]{1,30})$", description="A time, or a scored event's number."),
+]
+router = APIRouter(route_class=GuardedRoute, tags=["models"])
+
+
+class ModelSummary(Body):
+    """A model in a list."""
+
+    model_config = shown(
+        {"name": "phishing", "version": 3, "learned": 120000, "frozen": False, "metrics": {"Accuracy": 0.91}}
+    )
+
+    name: str
+    version: int
+    learned: int
+    frozen: bool
+    metrics: JsonObject
+
+
+class ChampionBody(Body):
+    """The version that serves."""
+
+    version: int
+    kind: VersionKind
+    digest: str
+    since: datetime
+
+
+class EventCounts(Body):
+    """What became of events."""
+
+    learned: int
+    predicted: int
+    dead: int
+    duplicate: int
+    pending: int
+
+
+class CheckpointBody(Body):
+    """The newest durable state."""
+
+    id: int
+    at: datetime
+    bytes: int
+
+
+class WriterBody(Body):
+    """The process that may write the model, until when."""
+
+    holder: str
+    epoch: int
+    until: datetime
+
+
+class ChallengerBody(Body):
+    """A lineage beside the champion, and what its comparison says."""
+
+    model_config = shown(
+        {
+            "version": 4,
+            "lineage": 7,
+            "stage": "shadow",
+            "since": MOMENT,
+            "behind": 0,
+            "failures": 0,
+            "reason": "",
+            "evidence": {"events": 2048, "difference": 0.01},
+        }
+    )
+
+    version: int
+    lineage: int
+    stage: Stage
+    since: datetime
+    behind: int | None
+    failures: int
+    reason: str
+    evidence: JsonObject
+
+
+class ReplayBody(Body):
+    """A history that is learned again."""
+
+    model_config = shown(
+        {
+            "lineage": 8,
+            "from": "version 1",
+            "learned": 5000,
+            "position": {"phishing.events": {"0": 5000}},
+            "reason": "labels were swapped",
+            "writer": None,
+        }
+    )
+
+    lineage: int
+    from_: str | None = Field(alias="from")
+    learned: int
+    position: dict[str, dict[str, int]]
+    reason: str | None
+    writer: str | None
+
+
+class MetricsBody(Body):
+    """Prequential metrics, and those of the no-change baseline."""
+
+    cumulative: JsonObject
+    window: JsonObject
+    baseline: JsonObject
+
+
+class ModelBody(Body):
+    """A model as its newest checkpoint has it."""
+
+    model_config = shown(
+        {
+            "name": "phishing",
+            "frozen": False,
+            "champion": {"version": 3, "kind": "retrain", "digest": "9f86d081", "since": MOMENT},
+            "position": {"phishing.events": {"0": 120000}},
+            "events": {"learned": 119990, "predicted": 0, "dead": 10, "duplicate": 0, "pending": 0},
+            "labels": {},
+            "metrics": {"cumulative": {"Accuracy": 0.91}, "window": {"Accuracy": 0.93}, "baseline": {"Accuracy": 0.5}},
+            "challengers": [],
+            "replays": [],
+            "drift": [{"name": "errors", "on": "error", "value": 0.09, "state": MonitorState.QUIET.value}],
+            "dead_letters": {"not_json": 10},
+            "checkpoint": {"id": 812, "at": MOMENT, "bytes": 20480},
+            "writer": {"holder": "host/4711", "epoch": 2, "until": MOMENT},
+        }
+    )
+
+    name: str
+    frozen: bool
+    champion: ChampionBody
+    position: dict[str, dict[str, int]]
+    events: EventCounts
+    labels: JsonObject
+    metrics: MetricsBody
+    challengers: list[ChallengerBody]
+    replays: list[ReplayBody]
+    drift: list[JsonObject]
+    dead_letters: dict[str, int]
+    checkpoint: CheckpointBody
+    writer: WriterBody | None
+
+
+class PointBody(Body):
+    """Each metric over the window that ends with a scored event."""
+
+    event: int
+    at: datetime
+    metrics: Values
+    baseline: Values
+
+
+class VersionMarkBody(Body):
+    """A version, made when so many events had been scored."""
+
+    number: int
+    kind: VersionKind
+    at: datetime
+    event: int | None
+    reason: str
+
+
+class ExclusionMarkBody(Body):
+    """Scored events that no lineage may learn again."""
+
+    first: int
+    last: int
+
+
+class CurveBody(Body):
+    """What the model's metrics were, with what happened to it."""
+
+    model_config = shown(
+        {
+            "model": "phishing",
+            "metrics": ["Accuracy"],
+            "window": 1000,
+            "scored": 120000,
+            "emptied": 0,
+            "points": [
+                {"event": 1000, "at": MOMENT, "metrics": {"Accuracy": 0.9}, "baseline": {"Accuracy": 0.5}},
+            ],
+            "versions": [{"number": 1, "kind": "initial", "at": MOMENT, "event": 0, "reason": ""}],
+            "exclusions": [],
+        }
+    )
+
+    model: str
+    metrics: list[str]
+    window: int
+    scored: int
+    emptied: int
+    points: list[PointBody]
+    versions: list[VersionMarkBody]
+    exclusions: list[ExclusionMarkBody]
+
+
+@router.get("/models", response_model=Page[ModelSummary], operation_id="listModels", **needs(AccessRole.VIEWER))
+def list_models(given: Given, who: Who, page: PagedByName) -> JsonObject:
+    """Every model that the token may see, by name."""
+    seen = [one for one in given.services.models.list() if who.sees(one.name) and one.name > str(page.after or "")]
+    return page.of(seen, key=lambda one: one.name, show=lambda one: summary(given.services, one))
+
+
+@router.get("/models/{model}", response_model=ModelBody, operation_id="showModel", **needs(AccessRole.VIEWER))
+def show_model(model: ModelPath, given: Given) -> JsonObject:
+    """The model as its newest checkpoint has it."""
+    return describe(given.services, given.services.models.get(model))
+
+
+@router.delete("/models/{model}", status_code=204, operation_id="deleteModel", **needs(AccessRole.ADMIN))
+def delete_model(model: ModelPath, given: Given, who: Who, reason: Reason = "") -> Response:
+    """Forget a model, its versions and its position; the audit stays."""
+    given.services.models.get(model)
+    given.services.models.delete(model, actor=who.name, reason=reason)
+    return Response(status_code=204)
+
+
+@router.get("/models/{model}/metrics", response_model=CurveBody, operation_id="showMetrics", **needs(AccessRole.VIEWER))
+def show_metrics(
+    model: ModelPath,
+    given: Given,
+    metric: Names = [],  # noqa: B006 - FastAPI copies it
+    window: Annotated[int | None, Query(ge=1, le=10_000_000)] = None,
+    since: Annotated[End, Query(alias="from")] = None,
+    until: Annotated[End, Query(alias="to")] = None,
+) -> JsonObject:
+    """Any metric over any window, beside the no-change baseline, with versions and exclusions."""
+    found: JsonObject = plain(given.metric_history(model, HistoryQuery(parsed(metric), window, since, until)))
+    return found
+
+
+@router.get(
+    "/models/{model}/challengers",
+    response_model=Page[ChallengerBody],
+    operation_id="listChallengers",
+    **needs(AccessRole.VIEWER),
+)
+def list_challengers(
+    model: ModelPath,
+    given: Given,
+    page: Paged,
+    ended: Annotated[bool, Query(description="Those that have ended, too.")] = False,  # noqa: FBT002 - a parameter of the query
+) -> JsonObject:
+    """Lineages beside the champion, oldest first."""
+    known = given.services.challengers.list(given.services.models.get(model).name, finished=ended)
+    return page.behind(known, key=lambda one: one.lineage, show=challenger_row)

@@ -1,0 +1,155 @@
+"""`/models/{model}/versions`: the registry's entries, what sets two apart, and how one was trained."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query
+from starlette.responses import Response
+
+from service.domain.access.access import AccessRole
+from service.domain.jsonable import plain
+from service.domain.registry.registry import Version, VersionKind
+from service.domain.training.report import ReportFormat
+from service.operations.states.diff import difference, version_of
+from service.serving.admin.authorize import GuardedRoute
+from service.serving.admin.dependencies import MOST, Given, ModelPath, needs
+from service.serving.admin.paging import Page, Paged
+from service.serving.admin.schemas import Body, JsonObject, shown
+
+router = APIRouter(route_class=GuardedRoute, tags=["versions"])
+VersionPath = Annotated[int, Path(ge=1, le=MOST, description="The version's number.", examples=[1])]
+VersionQuery = Annotated[int, Query(ge=1, le=MOST, description="A version's number.", examples=[1])]
+MEDIA = {
+    ReportFormat.MARKDOWN: "text/markdown",
+    ReportFormat.HTML: "text/html",
+    ReportFormat.JSON: "application/json",
+}
+EXAMPLE = {
+    "number": 1,
+    "alias": ["before-sale"],
+    "kind": "initial",
+    "parent": None,
+    "lineage": 1,
+    "digest": "9f86d081",
+    "created_at": "2026-01-31T12:00:00Z",
+    "created_by": "cli:ann",
+    "reason": "",
+}
+
+
+class VersionSummary(Body):
+    """A version in a list."""
+
+    model_config = shown(EXAMPLE)
+
+    number: int
+    alias: list[str]
+    kind: VersionKind
+    parent: int | None
+    lineage: int
+    digest: str
+    created_at: datetime
+    created_by: str
+    reason: str
+
+
+class VersionBody(VersionSummary):
+    """An immutable entry of the registry."""
+
+    model_config = shown(
+        {
+            **EXAMPLE,
+            "spec": {"name": "phishing", "task": "binary"},
+            "position": {"phishing.events": {"0": 1200}},
+            "metrics": {"cumulative": {"Accuracy": 0.9}},
+            "environment": {"river": "0.26.0"},
+        }
+    )
+
+    spec: JsonObject
+    position: dict[str, dict[str, int]]
+    metrics: JsonObject
+    environment: JsonObject
+
+
+class DiffBody(Body):
+    """What sets two versions apart; pairs are of the one and the other."""
+
+    model_config = shown(
+        {
+            "versions": [1, 2],
+            "specification": {"seed": [42, 43]},
+            "metrics": [{"Accuracy": 0.9}, {"Accuracy": 0.91}],
+            "learned": [1200, 2400],
+            "probes": 200,
+            "probes_differing": 1,
+            "examples": [{"x": {"age": 31}, "predictions": [0.4, 0.6]}],
+        }
+    )
+
+    versions: list[int]
+    specification: dict[str, list[Any]]
+    metrics: list[JsonObject]
+    learned: list[int]
+    probes: int
+    probes_differing: int
+    examples: list[JsonObject]
+
+
+@router.get(
+    "/models/{model}/versions",
+    response_model=Page[VersionSummary],
+    operation_id="listVersions",
+    **needs(AccessRole.VIEWER),
+)
+def list_versions(model: ModelPath, given: Given, page: Paged) -> JsonObject:
+    """Oldest first."""
+    known = given.services.history.versions(given.services.models.get(model).name)
+    names = given.services.history.aliases(model)
+    return page.behind(known, key=lambda one: one.number, show=lambda one: _summary(one, names))
+
+
+@router.get(
+    "/models/{model}/versions/{version}",
+    response_model=VersionBody,
+    operation_id="showVersion",
+    **needs(AccessRole.VIEWER),
+)
+def show_version(model: ModelPath, version: VersionPath, given: Given) -> JsonObject:
+    """One version, with its specification and where it was made."""
+    found = version_of(given.services, model, version)
+    names = given.services.history.aliases(model)
+    told = {key: plain(getattr(found, key)) for key in ("spec", "position", "metrics", "environment")}
+    return {**_summary(found, names), **told}
+
+
+@router.get(
+    "/models/{model}/versions/{version}/report",
+    response_class=Response,
+    operation_id="showReport",
+    responses={200: {"content": {kind: {"schema": {"type": "string"}} for kind in MEDIA.values()}}},
+    **needs(AccessRole.VIEWER),
+)
+def show_report(
+    model: ModelPath,
+    version: VersionPath,
+    given: Given,
+    form: Annotated[
+        ReportFormat, Query(alias="format", description="For readers, or plain values.")
+    ] = ReportFormat.MARKDOWN,
+) -> Response:
+    """How a version was trained, and how it did beside the champion."""
+    version_of(given.services, model, version)
+    return Response(given.reports.get(model, version, form).text, media_type=MEDIA[form])
+
+
+@router.get("/models/{model}/diff", response_model=DiffBody, operation_id="diffVersions", **needs(AccessRole.VIEWER))
+def diff_versions(model: ModelPath, one: VersionQuery, other: VersionQuery, given: Given) -> JsonObject:
+    """Specification, metrics, and predictions on the newest events."""
+    return difference(given.services, model, (one, other))
+
+
+def _summary(version: Version, names: Any) -> JsonObject:
+    fields = ("number", "kind", "parent", "lineage", "digest", "created_at", "created_by", "reason")
+    aliases = [alias for alias, number in names.items() if number == version.number]
+    return {**{field: getattr(version, field) for field in fields}, "alias": aliases}

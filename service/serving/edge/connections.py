@@ -1,0 +1,195 @@
+"""Connections that are shed at once where too much is to be done, and closed where a client takes too long.
+
+All of this is built upon the inside of uvicorn's connection, which is not documented. Uvicorn itself offers no limit of
+the time that a request takes to come, answers a full server only after it has made a task of the request, starts a
+timer a request, and hands over body and answer as messages: without `Exchange` a small request takes 1.2 times as long.
+`test_internals_uvicorn.py` names what is used and fails first where a release changes it; pyproject.toml admits no
+release but 0.54.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+import structlog
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from service.ports.telemetry import ServingTelemetry
+from service.serving.edge import errors as edge
+from service.serving.edge.accounting import route
+from service.serving.edge.limits import RETRY_S, Load
+from service.serving.edge.probes import PATHS
+from service.serving.edge.problems import problem
+from service.serving.edge.scope import ARRIVED, EXCHANGE
+
+_log = structlog.get_logger(__name__)
+
+LOOK_EVERY_S = 0.5
+MOST_HEAD_BYTES = 65_536
+_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+
+
+class _Done:
+    """A request that has its answer: what comes of its body is not kept."""
+
+    response_started = response_complete = True
+    disconnected = False
+    message_event = asyncio.Event()
+
+
+class Exchange:
+    """The short way of a request whose body has come with its head, and of an answer that is all there."""
+
+    __slots__ = ("_cycle",)
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle = cycle
+
+    def body(self) -> bytes | None:
+        """All of it, once; None where it must be waited for."""
+        cycle = self._cycle
+        if cycle.more_body or cycle.waiting_for_100_continue or cycle.disconnected:
+            return None
+        found, cycle.body = bytes(cycle.body), bytearray()
+        cycle.message_event.clear()
+        cycle.flow.resume_reading()
+        return found
+
+    @property
+    def ready(self) -> bool:
+        """Whether one write is the whole answer: the connection stays, takes it, and has been told nothing yet."""
+        cycle = self._cycle
+        begun = cycle.response_started or cycle.disconnected
+        return cycle.keep_alive and not begun and not cycle.flow.write_paused
+
+    def send_whole(self, data: bytes) -> None:
+        """Head and body in one system call."""
+        cycle = self._cycle
+        cycle.response_started = cycle.response_complete = True
+        cycle.transport.write(data)
+        cycle.message_event.set()
+        cycle.on_response()
+
+
+class Connection(HttpToolsProtocol):
+    """One client; `overdue_s` is when it is late with the request that it sends, or has been idle for too long."""
+
+    load: ClassVar[Load]
+    telemetry: ClassVar[ServingTelemetry]
+    overloaded: ClassVar[bytes]
+    late: ClassVar[bytes]
+    overdue_s = float("inf")
+    head, in_head = 0, True
+    sending = True
+
+    def connection_made(self, transport: Any) -> None:
+        """It has so long to send its first request."""
+        super().connection_made(transport)
+        self.overdue_s = self.loop.time() + self.load.timeout_s
+
+    def on_message_begin(self) -> None:
+        """Every request has so long."""
+        super().on_message_begin()
+        self.head, self.in_head, self.sending = 0, True, True
+        self.overdue_s = self.loop.time() + self.load.timeout_s
+
+    def data_received(self, data: bytes) -> None:
+        """A head has a measure, too; what was read at once may pass it."""
+        super().data_received(data)
+        if self.in_head:
+            self.head += len(data)
+            if self.head > MOST_HEAD_BYTES and not self.transport.is_closing():
+                self.telemetry.answered("other", 431)
+                self.transport.write(_LARGE)
+                self.transport.close()
+
+    def on_headers_complete(self) -> None:
+        """Begin with the request, or shed it before anything is done for it."""
+        self.in_head = False
+        if self.cycle is not None and not self.cycle.response_complete:
+            super().on_headers_complete()
+        elif self.load.full and self.url.partition(b"?")[0].decode("latin-1") not in PATHS:
+            self._shed()
+        else:
+            scope: Any = self.scope
+            self.load.arrived += 1
+            scope[ARRIVED] = True
+            super().on_headers_complete()
+            scope[EXCHANGE] = Exchange(self.cycle)
+
+    def on_message_complete(self) -> None:
+        """It is all there."""
+        self.sending = False
+        answered = self.cycle is not None and self.cycle.response_complete
+        self.overdue_s = self._idle_until() if answered else float("inf")
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Go on with what is waiting; who looks for late requests finds idle connections, too: no timer a request."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        elif not self.sending:
+            self.overdue_s = self._idle_until()
+
+    def _idle_until(self) -> float:
+        return self.loop.time() + self.timeout_keep_alive
+
+    def expire(self) -> None:
+        """Close, with a word where a request had begun and nothing was answered."""
+        free = self.cycle is None or self.cycle.response_complete
+        unanswered = free if self.in_head else not self.cycle.response_started
+        if self.scope is not None and self.sending and unanswered:
+            self.telemetry.answered("other", 408)
+            self.transport.write(self.late)
+        self.transport.close()
+
+    def _shed(self) -> None:
+        if self.flow.write_paused:
+            self.transport.abort()
+            return
+        done: Any = _Done()
+        self.cycle = done
+        self.telemetry.answered(route(self.url.partition(b"?")[0].decode("latin-1")), 429)
+        self.transport.write(self.overloaded)
+        self.load.shed += 1
+        if self.parser.should_keep_alive():
+            self.on_response_complete()
+        else:
+            self.transport.close()
+
+
+def connection_class(load: Load, telemetry: ServingTelemetry) -> type[Connection]:
+    """Of a worker's connections."""
+    busy = f"found {load.concurrency} requests at work, expected fewer (server.concurrency); ask again"
+    slow = f"found a request that took more than {load.timeout_s:g} s to come, expected it sooner (server.timeout)"
+    said = {
+        "load": load,
+        "telemetry": telemetry,
+        "overloaded": _raw(edge.TooManyError(busy, retry_after_s=RETRY_S), 429, "Too Many Requests"),
+        "late": _raw(edge.SlowError(slow), 408, "Request Timeout", b"connection: close\r\n"),
+    }
+    return type("WorkerConnection", (Connection,), said)
+
+
+def _raw(error: edge.EdgeError, status: int, phrase: str, more: bytes = b"") -> bytes:
+    """A problem as bytes of HTTP, made once."""
+    made = problem(error)
+    headers = b"".join(name + b": " + value + b"\r\n" for name, value in made.raw_headers)
+    return f"HTTP/1.1 {status} {phrase}\r\n".encode() + headers + more + b"\r\n" + bytes(made.body)
+
+
+async def watch_connections(connections: Iterable[Any], load: Load) -> None:
+    """For ever: close those that are late, and tell how much was shed."""
+    loop, told = asyncio.get_running_loop(), 0
+    while True:
+        await asyncio.sleep(LOOK_EVERY_S)
+        now = loop.time()
+        for one in [one for one in connections if one.overdue_s < now]:
+            one.expire()
+        if load.shed != told:
+            _log.warning("requests_shed", count=load.shed - told)
+            told = load.shed

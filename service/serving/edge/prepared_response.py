@@ -1,0 +1,49 @@
+"""Whole answers, whose heads are made once and sent together with their bodies."""
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import TypeAlias
+
+from starlette.types import Receive, Scope, Send
+
+from service.serving.edge.scope import ACCOUNT, EXCHANGE
+
+RawHeaders: TypeAlias = Sequence[tuple[bytes, bytes]]
+
+
+class Head:
+    """A status and headers, as ASGI has them and as they travel; they are checked by whoever makes them."""
+
+    __slots__ = ("headers", "raw", "status")
+
+    def __init__(self, status: int, headers: RawHeaders) -> None:
+        self.status = status
+        self.headers = headers
+        line = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n".encode()
+        self.raw = line + b"".join([b"%s: %s\r\n" % one for one in headers])
+
+
+class Prepared:
+    """An answer that is all there; an ASGI application."""
+
+    __slots__ = ("_body", "_head", "_more")
+
+    def __init__(self, head: Head, body: bytes, more: RawHeaders = ()) -> None:
+        self._head = head
+        self._body = body
+        self._more = more
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """In one write where the connection allows it, otherwise as ASGI does."""
+        del receive
+        exchange = scope.get(EXCHANGE)
+        if exchange is not None and exchange.ready:
+            account = scope[ACCOUNT]
+            more = b"".join([b"%s: %s\r\n" % one for one in self._more]) if self._more else b""
+            rest = b"%scontent-length: %d\r\nx-request-id: %s\r\n\r\n" % (more, len(self._body), account.key)
+            account.status = self._head.status
+            exchange.send_whole(self._head.raw + rest + self._body)
+            return
+        headers = [*self._head.headers, *self._more, (b"content-length", b"%d" % len(self._body))]
+        await send({"type": "http.response.start", "status": self._head.status, "headers": headers})
+        await send({"type": "http.response.body", "body": self._body})

@@ -1,0 +1,57 @@
+"""A request's body as records, each with the bytes in which it came."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+
+from service.serving.edge.errors import MalformedError, UnprocessableError, UnsupportedMediaError
+
+MOST_RECORDS = 10_000
+_members = msgspec.json.Decoder(list[msgspec.Raw]).decode
+
+
+def records_of(content_type: str, body: bytes, *, columns: Sequence[str] | None) -> list[bytes]:
+    """Of a JSON object or list or of JSON Lines; of CSV lines for a model that reads CSV, with these `columns`."""
+    kind = content_type.partition(";")[0].strip().lower()
+    readers = _READERS if columns is None else _CSV_READERS
+    read = readers.get(kind)
+    if read is None:
+        known = ", ".join(filter(None, readers))
+        msg = f"found a body of type {content_type!r:.80}, expected one of {known}, as the model's records are"
+        raise UnsupportedMediaError(msg)
+    found = read(body)
+    if columns is not None and found and found[0] == ",".join(columns).encode():
+        del found[0]
+    if not found:
+        msg = "found no records in the body, expected at least one"
+        raise UnprocessableError(msg)
+    if len(found) > MOST_RECORDS:
+        msg = f"found {len(found)} records, expected at most {MOST_RECORDS} in a request; nothing was appended"
+        raise UnprocessableError(msg)
+    return found
+
+
+def _json(body: bytes) -> list[bytes]:
+    """One object as it stands, or the members of a list as they stand."""
+    body = body.strip()
+    if not body.startswith(b"["):
+        return [body] if body else []
+    try:
+        return [bytes(one).strip() for one in _members(body)]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        msg = f"found a body that is no JSON: {error!s:.200}; nothing was appended"
+        raise MalformedError(msg) from error
+
+
+def _lines(body: bytes) -> list[bytes]:
+    return [line.rstrip(b"\r") for line in body.split(b"\n") if line.strip()]
+
+
+_READERS: Mapping[str, Callable[[bytes], list[bytes]]] = {
+    "application/json": _json,
+    "": _json,
+    "application/x-ndjson": _lines,
+    "application/jsonl": _lines,
+    "application/jsonlines": _lines,
+}
+_CSV_READERS: Mapping[str, Callable[[bytes], list[bytes]]] = {"text/csv": _lines, "": _lines}

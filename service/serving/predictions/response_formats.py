@@ -1,0 +1,109 @@
+"""The form in which predictions are answered: JSON, JSON Lines or CSV."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from service.learning.inference.predictor import Answer
+from service.operations.inference.model_cache import Served
+from service.serving.edge.errors import NotAcceptableError
+from service.serving.edge.prepared_response import Head, Prepared, RawHeaders
+
+JSON, LINES, CSV = "application/json", "application/jsonlines", "text/csv"
+_NAMES: Mapping[str, str] = {
+    JSON: JSON,
+    LINES: LINES,
+    "application/x-ndjson": LINES,
+    "application/jsonl": LINES,
+    CSV: CSV,
+    "*/*": JSON,
+    "application/*": JSON,
+    "text/*": CSV,
+    "": JSON,
+}
+_encode = msgspec.json.Encoder().encode
+_encode_lines = msgspec.json.Encoder().encode_lines
+
+_KINDS: Mapping[str, tuple[bytes, bytes]] = {
+    JSON: (b"content-type", b"application/json"),
+    LINES: (b"content-type", b"application/jsonlines"),
+    CSV: (b"content-type", b"text/csv; charset=utf-8"),
+}
+
+
+class Signature:
+    """What every answer says of the state that gave it; made once a state."""
+
+    def __init__(self, served: Served) -> None:
+        checkpoint = served.checkpoint
+        said = {
+            "model": served.model,
+            "version": served.version,
+            "checkpoint": checkpoint,
+            "position": served.position.to_json(),
+        }
+        self.tail = b"," + _encode(said)[1:]
+        position = _encode(said["position"]).decode("ascii", "backslashreplace")
+        named = {"model": served.model, "version": str(served.version), "position": position}
+        named |= {} if checkpoint is None else {"checkpoint": str(checkpoint)}
+        headers = [(f"headrace-{key}".encode(), value.encode("ascii")) for key, value in named.items()]
+        self.heads = {kind: Head(200, [*headers, of_type]) for kind, of_type in _KINDS.items()}
+
+
+def form(accept: str) -> str:
+    """The first acceptable one that there is, the best of its weights first; NotAcceptableError."""
+    if accept in _NAMES:
+        return _NAMES[accept]
+    wanted = [part.partition(";") for part in accept.lower().split(",")]
+    ranked = sorted(((_weight(rest), kind.strip()) for kind, _, rest in wanted), key=lambda one: -one[0])
+    for weight, kind in ranked:
+        if weight > 0 and kind in _NAMES:
+            return _NAMES[kind]
+    msg = f"found Accept: {accept:.100}, expected {JSON}, {LINES} or {CSV}"
+    raise NotAcceptableError(msg)
+
+
+def _weight(rest: str) -> float:
+    for part in rest.split(";"):
+        key, _, value = part.partition("=")
+        if key.strip() == "q":
+            try:
+                return float(value)
+            except ValueError:
+                return 0.0
+    return 1.0
+
+
+def written(answers: Sequence[Answer], signature: Signature, *, kind: str, many: bool, more: RawHeaders) -> Prepared:
+    """The answer to a request, with more headers than its signature's."""
+    if kind == JSON and not many:
+        body = _encode(answers[0])[:-1] + signature.tail
+    elif kind == JSON:
+        body = b'{"predictions":' + _encode(answers) + signature.tail
+    elif kind == LINES:
+        body = _encode_lines(answers)
+    else:
+        body = _csv(answers)
+    return Prepared(signature.heads[kind], body, more)
+
+
+def _csv(answers: Sequence[Answer]) -> bytes:
+    """A line a prediction below a header: the id where one was given, the prediction, a probability a label."""
+    labels = list(dict.fromkeys(label for one in answers for label in one.probabilities or ()))
+    with_ids = any(one.id is not msgspec.UNSET for one in answers)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\r\n")
+    writer.writerow([*(["id"] if with_ids else []), "prediction", *(f"probability_{label}" for label in labels)])
+    for one in answers:
+        chances = one.probabilities or {}
+        id_cell = ["" if one.id is msgspec.UNSET else one.id] if with_ids else []
+        writer.writerow([*id_cell, _cell(one.prediction), *(chances.get(label, "") for label in labels)])
+    return text.getvalue().encode()
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "" if value is None else value

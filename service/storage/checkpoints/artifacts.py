@@ -1,0 +1,138 @@
+"""Content-addressed bytes in a folder, or anywhere that fsspec reaches."""
+
+import math
+import os
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import fsspec
+
+from service.domain.registry.registry import CheckpointStep
+from service.errors import NotFoundError, UnavailableError
+from service.ports.artifacts import ArtifactStore
+
+Reached = Callable[[CheckpointStep], None]
+
+
+class DirectoryArtifacts:
+    """One file a digest; written aside, fsynced and renamed, so that a name is only ever whole."""
+
+    def __init__(self, folder: Path, *, reached: Reached) -> None:
+        self._folder = folder
+        self._reached = reached
+
+    def put(self, digest: str, data: bytes) -> None:
+        """Durable when it returns."""
+        path = self._path(digest)
+        aside = path.with_suffix(f".{os.getpid()}.part")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._write(aside, data)
+            aside.rename(path)
+            _sync_folder(path.parent)
+        except OSError as error:
+            with suppress(OSError):
+                aside.unlink()
+            msg = f"found the artifacts at {self._folder} not writable: {error.strerror}; make room or check its rights"
+            raise UnavailableError(msg) from error
+        self._reached(CheckpointStep.ARTIFACT_RENAMED)
+
+    def get(self, digest: str) -> bytes:
+        """NotFoundError where there is none."""
+        try:
+            return self._path(digest).read_bytes()
+        except FileNotFoundError as error:
+            msg = f"found no artifact {digest[:12]} in {self._folder}; run `headrace registry verify`"
+            raise NotFoundError(msg) from error
+
+    def digests(self, *, older_than_s: float = 0.0) -> Sequence[str]:
+        """What is stored; unfinished files of the dead count as such."""
+        border = time.time() - older_than_s
+        found = [path for path in self._folder.glob("??/*") if older_than_s or "." not in path.name]
+        return [path.name for path in found if _written(path) <= border]
+
+    def delete(self, digest: str) -> None:
+        """Missing is fine."""
+        self._path(digest).unlink(missing_ok=True)
+
+    def _path(self, digest: str) -> Path:
+        return self._folder / digest[:2] / digest
+
+    def _write(self, path: Path, data: bytes) -> None:
+        with path.open("wb") as file:
+            file.write(data)
+            file.flush()
+            self._reached(CheckpointStep.ARTIFACT_WRITTEN)
+            os.fsync(file.fileno())
+        self._reached(CheckpointStep.ARTIFACT_SYNCED)
+
+
+class FsspecArtifacts:
+    """The same behind any fsspec address (`s3://bucket/prefix`); its object stores write whole objects."""
+
+    def __init__(self, url: str, *, reached: Reached) -> None:
+        found: tuple[Any, str] = fsspec.core.url_to_fs(url)
+        self._files, self._root = found
+        self._reached = reached
+
+    def put(self, digest: str, data: bytes) -> None:
+        """Durable when the store says so."""
+        try:
+            self._files.makedirs(f"{self._root}/{digest[:2]}", exist_ok=True)
+            self._files.pipe_file(self._path(digest), data)
+        except OSError as error:
+            msg = f"found the artifacts at {self._root} not writable: {error}"
+            raise UnavailableError(msg) from error
+        self._reached(CheckpointStep.ARTIFACT_RENAMED)
+
+    def get(self, digest: str) -> bytes:
+        """NotFoundError where there is none."""
+        try:
+            data: bytes = self._files.cat_file(self._path(digest))
+        except FileNotFoundError as error:
+            msg = f"found no artifact {digest[:12]} in {self._root}; run `headrace registry verify`"
+            raise NotFoundError(msg) from error
+        return data
+
+    def digests(self, *, older_than_s: float = 0.0) -> Sequence[str]:
+        """What is stored."""
+        paths = self._files.find(self._root)
+        if older_than_s:
+            border = datetime.now(UTC) - timedelta(seconds=older_than_s)
+            paths = [path for path in paths if self._files.modified(path) <= border]
+        return [path.rsplit("/", 1)[-1] for path in paths]
+
+    def delete(self, digest: str) -> None:
+        """Missing is fine."""
+        if self._files.exists(self._path(digest)):
+            self._files.rm_file(self._path(digest))
+
+    def _path(self, digest: str) -> str:
+        return f"{self._root}/{digest[:2]}/{digest}"
+
+
+def open_artifacts(url: str, *, reached: Reached) -> ArtifactStore:
+    """A folder, or an fsspec address where the text has a scheme."""
+    if "://" in url and not url.startswith("file://"):
+        return FsspecArtifacts(url, reached=reached)
+    return DirectoryArtifacts(Path(url.removeprefix("file://")), reached=reached)
+
+
+def _written(path: Path) -> float:
+    """When; never, for what another process has renamed or deleted since it was listed."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return math.inf
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,172 @@
+"""Durable states of a lineage, in this order:
+
+1. a large artifact is written aside, 2. fsynced, 3. renamed to its digest;
+4. a transaction begins, 5. proves the lease with its first statement, 6. writes checkpoint, journals
+and dead letters, 7. commits; 8. only then is anything acknowledged to the stream.
+"""
+
+import math
+import time
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, delete, insert, literal, select, update
+from sqlalchemy.exc import IntegrityError
+
+from service.domain.registry.registry import (
+    Checkpoint,
+    CheckpointId,
+    CheckpointStep,
+    Commit,
+    JournalSegment,
+    Lease,
+    LineageId,
+    SealedState,
+)
+from service.domain.stream.position import Position
+from service.errors import LeaseLostError
+from service.ports.artifacts import ArtifactStore
+from service.storage.checkpoints import outbox, pending, retention, set_aside, signals
+from service.storage.checkpoints.artifacts import Reached
+from service.storage.database import Database
+from service.storage.schema.registry import artifacts, checkpoints, dead_letters, journals, lineages
+from service.storage.transactions import rows, writes
+from service.storage.transactions.leases import prove
+
+SWEEP_EVERY_S = 3600.0
+
+
+class SqlCheckpoints:
+    """Implements `ports.Checkpoints`."""
+
+    def __init__(self, database: Database, store: ArtifactStore, *, reached: Reached) -> None:
+        self._database = database
+        self._store = store
+        self._reached = reached
+        self._swept = -math.inf
+
+    def commit(self, commit: Commit) -> Checkpoint:
+        """Artifact first, then everything else in one transaction."""
+        if len(commit.artifact) > writes.INLINE_BYTES:
+            self._store.put(commit.digest, commit.artifact)
+        try:
+            with self._database.writing() as connection:
+                self._reached(CheckpointStep.TRANSACTION_BEGUN)
+                prove(connection, commit.lease)
+                self._reached(CheckpointStep.LEASE_PROVED)
+                written = self._write(connection, commit)
+                self._reached(CheckpointStep.ROWS_WRITTEN)
+        except IntegrityError as error:
+            msg = f"found checkpoint {commit.sequence} of lineage {commit.lease.lineage} written by another process"
+            raise LeaseLostError(msg) from error
+        self._reached(CheckpointStep.COMMITTED)
+        return written
+
+    def newest(self, lineage: LineageId) -> Checkpoint | None:
+        """Return the newest checkpoint, or None where there is none."""
+        of_lineage = select(checkpoints).where(checkpoints.c.lineage == lineage)
+        with self._database.reading() as connection:
+            found = connection.execute(of_lineage.order_by(checkpoints.c.sequence.desc()).limit(1)).one_or_none()
+        return None if found is None else rows.checkpoint(found)
+
+    def newest_first(self, lineage: LineageId) -> Sequence[Checkpoint]:
+        """What the retention ladder has kept."""
+        statement = select(checkpoints).where(checkpoints.c.lineage == lineage).order_by(checkpoints.c.sequence.desc())
+        with self._database.reading() as connection:
+            return [rows.checkpoint(found) for found in connection.execute(statement)]
+
+    def journal(self, lineage: LineageId, *, scores: bool = True, after: int = -1) -> Sequence[JournalSegment]:
+        """One segment a commit, oldest first; scores are many times the bytes of the order."""
+        held = journals.c.scores if scores else literal(b"").label("scores")
+        columns: list[Any] = [journals.c.sequence, journals.c.runs, held, journals.c.scored, journals.c.created_at]
+        where = (journals.c.lineage == lineage, journals.c.sequence > after)
+        statement = select(*columns).where(*where).order_by(journals.c.sequence)
+        with self._database.reading() as connection:
+            return [rows.segment(found) for found in connection.execute(statement)]
+
+    def thin(self, lease: Lease, *, keep_scores_s: float) -> int:
+        """Apply the retention ladder and collect orphans; how many checkpoints went."""
+        with self._database.writing() as connection:
+            prove(connection, lease)
+            now = self._database.now(connection)
+            keep_scores = timedelta(seconds=keep_scores_s)
+            gone = sum(
+                retention.thin(connection, lineage, now=now, keep_scores=keep_scores)
+                for lineage in retention.in_charge_of(connection, lease.lineage)
+            )
+            set_aside.forget_old(connection, now=now)
+            orphans = retention.orphans(connection, now=now)
+            connection.execute(delete(artifacts).where(artifacts.c.digest.in_(orphans)))
+        for digest in [*orphans, *self._strays()]:
+            self._store.delete(digest)
+        return gone
+
+    def note_start(self, lease: Lease, position: Position) -> int:
+        """How many starts in a row, this one included, began here without a commit."""
+        lineage = lease.lineage
+        with self._database.writing() as connection:
+            prove(connection, lease)
+            found = connection.execute(select(lineages).where(lineages.c.id == lineage)).one()
+            same = found.started_at == position.to_json()
+            starts = found.starts + 1 if same else 1
+            connection.execute(
+                update(lineages).where(lineages.c.id == lineage).values(starts=starts, started_at=position.to_json())
+            )
+        return starts
+
+    def _write(self, connection: Connection, commit: Commit) -> Checkpoint:
+        now = self._database.now(connection)
+        lineage = commit.lease.lineage
+        state = SealedState(commit.digest, commit.artifact, commit.position, commit.learned, commit.metrics)
+        number = CheckpointId(writes.checkpoint(connection, lineage, commit.sequence, state=state, now=now))
+        connection.execute(
+            insert(journals).values(
+                lineage=lineage,
+                sequence=commit.sequence,
+                runs=rows.encode_runs(commit.order),
+                scores=commit.scores,
+                scored=commit.scored,
+                appended_ms=commit.appended_ms,
+                created_at=now,
+            )
+        )
+        self._write_rest(connection, commit, now=now)
+        return Checkpoint(
+            number,
+            lineage,
+            commit.sequence,
+            commit.digest,
+            len(commit.artifact),
+            commit.position,
+            commit.learned,
+            commit.metrics,
+            now,
+        )
+
+    def _write_rest(self, connection: Connection, commit: Commit, *, now: datetime) -> None:
+        """What not every commit has."""
+        lineage, sequence = commit.lease.lineage, commit.sequence
+        if commit.dead_letters or commit.replayed:
+            self._write_letters(connection, commit, now=now)
+        if commit.waiting is not None:
+            pending.write(connection, lineage, sequence, commit.waiting)
+        if commit.outgoing is not None:
+            outbox.write(connection, lineage, sequence, outgoing=commit.outgoing, now=now)
+        if commit.signals:
+            signals.write(connection, lineage, sequence, signals=commit.signals, now=now)
+
+    def _write_letters(self, connection: Connection, commit: Commit, *, now: datetime) -> None:
+        of_lineage = select(lineages.c.model).where(lineages.c.id == commit.lease.lineage)
+        model = connection.execute(of_lineage).scalar_one()
+        writes.letters(connection, model, commit.dead_letters, most=commit.max_dead_letters, now=now)
+        connection.execute(update(dead_letters).where(dead_letters.c.id.in_(commit.replayed)).values(replayed_at=now))
+
+    def _strays(self) -> Sequence[str]:
+        """Stored bytes whose process died before its commit; looked for once in a while."""
+        if time.monotonic() - self._swept < SWEEP_EVERY_S:
+            return ()
+        self._swept = time.monotonic()
+        old = self._store.digests(older_than_s=retention.ORPHAN_GRACE.total_seconds())
+        with self._database.reading() as connection:
+            return retention.unknown(connection, old)

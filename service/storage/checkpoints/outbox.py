@@ -1,0 +1,42 @@
+"""Predictions that a commit has made durable and that are still to be sent."""
+
+import zlib
+from collections.abc import Sequence
+
+import msgspec
+from sqlalchemy import Connection, delete, insert, select
+
+from service.domain.registry.registry import LineageId
+from service.domain.stream.pending import Outgoing
+from service.storage.database import Database
+from service.storage.schema.registry import lineages, outbox
+
+
+class SqlOutbox:
+    """Implements `ports.Outbox`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def waiting(self, name: str, *, limit: int) -> Sequence[Outgoing]:
+        """Of every lineage of the model, oldest first."""
+        of_model = outbox.c.lineage.in_(select(lineages.c.id).where(lineages.c.model == name))
+        statement = select(outbox).where(of_model).order_by(outbox.c.id).limit(limit)
+        with self._database.reading() as connection:
+            return [Outgoing(row.topic, _unpacked(row.payload), row.id) for row in connection.execute(statement)]
+
+    def sent(self, numbers: Sequence[int]) -> None:
+        """Forget them."""
+        with self._database.writing() as connection:
+            connection.execute(delete(outbox).where(outbox.c.id.in_(numbers)))
+
+
+def write(connection: Connection, lineage: LineageId, sequence: int, *, outgoing: Outgoing, now: object) -> None:
+    """With the commit that covers what was predicted."""
+    packed = zlib.compress(msgspec.msgpack.encode(outgoing.records), 1)
+    values = {"lineage": lineage, "sequence": sequence, "topic": outgoing.topic, "payload": packed}
+    connection.execute(insert(outbox).values(**values, created_at=now))
+
+
+def _unpacked(payload: bytes) -> list[tuple[bytes, bytes]]:
+    return msgspec.msgpack.decode(zlib.decompress(payload), type=list[tuple[bytes, bytes]])

@@ -1,0 +1,186 @@
+"""Events that wait for labels, and labels for events, by the set (pool) that a lineage works with.
+
+A row that was resolved stays for a few commits: whoever falls back to a checkpoint before that needs it again.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, delete, func, select, text, update
+
+from service.domain.registry.registry import Lease, LineageId, SealedBytes
+from service.domain.stream.pending import WaitingRow, WaitingRows
+from service.ports.artifacts import ArtifactStore
+from service.storage.checkpoints import set_aside
+from service.storage.database import Database
+from service.storage.schema.registry import checkpoints, lineages, pending
+from service.storage.transactions import writes
+from service.storage.transactions.leases import prove
+
+COMMITS_KEPT = 10
+MOST_KEYS = 1000
+AT_ONCE = 20_000
+
+_INSERT_POSTGRES = text(
+    """
+    INSERT INTO pending (pool, key, kind, lineage, created, resolved, ts, payload)
+    SELECT :pool, t.key, t.kind, :lineage, :created, NULL, t.ts, t.payload
+    FROM unnest(
+        CAST(:keys AS bytea[]), CAST(:kinds AS smallint[]), CAST(:times AS bigint[]), CAST(:payloads AS bytea[])
+    ) AS t (key, kind, ts, payload)
+    ON CONFLICT (pool, key) DO UPDATE SET kind = excluded.kind, lineage = excluded.lineage,
+        created = excluded.created, resolved = NULL, ts = excluded.ts, payload = excluded.payload
+    """
+)
+_BY_KEY = """
+    FROM unnest(CAST(:keys AS bytea[])) AS t (key)
+    CROSS JOIN LATERAL (SELECT ctid, * FROM pending WHERE pool = :pool AND pending.key = t.key OFFSET 0) AS p
+"""
+"""One look into the primary key for each: a planner without statistics would read the whole pool instead."""
+_RESOLVE_POSTGRES = text(
+    f"UPDATE pending SET resolved = :resolved WHERE ctid = ANY(ARRAY(SELECT p.ctid {_BY_KEY}))"  # noqa: S608 - constant
+)
+_FIND_POSTGRES = text(f"SELECT p.key, p.kind, p.ts, p.payload {_BY_KEY} WHERE p.resolved IS NULL")
+
+
+class SqlPending:
+    """Implements `ports.Pending`."""
+
+    def __init__(self, database: Database, store: ArtifactStore) -> None:
+        self._database = database
+        self._store = store
+
+    def find(self, lineage: LineageId, keys: Sequence[bytes]) -> Sequence[WaitingRow]:
+        """Those of the keys that wait."""
+        with self._database.reading() as connection:
+            pool = pool_of(connection, lineage)
+            if not self._database.is_sqlite:
+                found: Any = connection.execute(_FIND_POSTGRES, {"pool": pool, "keys": list(keys)})
+                return [WaitingRow(bytes(row.key), row.kind, row.ts, bytes(row.payload)) for row in found]
+            return [row for some in portions(keys) for row in _some(connection, pool, some)]
+
+    @contextmanager
+    def whole(self, lineage: LineageId) -> Iterator[Iterator[Sequence[WaitingRow]]]:
+        """All that wait at this moment, a chunk at a time in the order of keys, whatever is committed meanwhile."""
+        with self._database.standing() as connection:
+            yield _chunks(connection, pool_of(connection, lineage))
+
+    def keep(self, lease: Lease, sequence: int, waiting: SealedBytes) -> None:
+        """All that waited by that commit, beside its checkpoint, if that is still there."""
+        if len(waiting.artifact) > writes.INLINE_BYTES:
+            self._store.put(waiting.digest, waiting.artifact)
+        with self._database.writing() as connection:
+            prove(connection, lease)
+            writes.artifact(connection, waiting.digest, waiting.artifact, now=self._database.now(connection))
+            of_commit = (checkpoints.c.lineage == lease.lineage, checkpoints.c.sequence == sequence)
+            connection.execute(update(checkpoints).where(*of_commit).values(waiting=waiting.digest))
+
+    def count(self, lineage: LineageId) -> int:
+        """How many wait."""
+        with self._database.reading() as connection:
+            where = (pending.c.pool == pool_of(connection, lineage), pending.c.resolved.is_(None))
+            return int(connection.execute(select(func.count()).select_from(pending).where(*where)).scalar_one())
+
+
+def portions(keys: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    """All of them, in portions of few different lengths: each shorter one is filled up with its last key.
+
+    Every connection keeps the statements that it has prepared, and one of a thousand parameters takes tens of
+    kilobytes: with a text for every length they would pile up.
+    """
+    for start in range(0, len(keys), MOST_KEYS):
+        some = list(keys[start : start + MOST_KEYS])
+        length = min(1 << (len(some) - 1).bit_length(), MOST_KEYS)
+        yield some + [some[-1]] * (length - len(some))
+
+
+def pool_of(connection: Connection, lineage: LineageId) -> int:
+    """The set of waiting rows that the lineage works with: its own, or its predecessor's."""
+    statement = select(func.coalesce(lineages.c.pool, lineages.c.id)).where(lineages.c.id == lineage)
+    return int(connection.execute(statement).scalar_one())
+
+
+def write(connection: Connection, lineage: LineageId, sequence: int, rows: WaitingRows) -> None:
+    """What one commit changes."""
+    pool = pool_of(connection, lineage)
+    if connection.dialect.name == "sqlite":
+        _write_sqlite(connection, (pool, lineage, sequence), rows)
+    else:
+        _write_postgres(connection, (pool, lineage, sequence), rows)
+    settled = pending.c.resolved <= sequence - COMMITS_KEPT
+    connection.execute(delete(pending).where(pending.c.pool == pool, settled))
+    connection.execute(delete(pending).where(pending.c.pool == pool, pending.c.ts < rows.border_ms))
+
+
+def fall_back(connection: Connection, lineage: LineageId, *, to_sequence: int, now: datetime) -> None:
+    """Make the set what it was at that commit; what was resolved more than a few commits after it is gone."""
+    pool = pool_of(connection, lineage)
+    set_aside.waiting_after(connection, lineage, to_sequence, pool=pool, now=now)
+    connection.execute(
+        update(pending).where(pending.c.pool == pool, pending.c.resolved > to_sequence).values(resolved=None)
+    )
+
+
+def inherit(connection: Connection, lineage: LineageId, *, of: LineageId) -> None:
+    """The new lineage works with its predecessor's rows; those already resolved are no longer needed."""
+    pool = pool_of(connection, of)
+    connection.execute(delete(pending).where(pending.c.pool == pool, pending.c.resolved.is_not(None)))
+    connection.execute(update(lineages).where(lineages.c.id == lineage).values(pool=pool))
+
+
+def forget(connection: Connection, model: str) -> None:
+    """All that waits for any lineage of the model."""
+    pools = select(lineages.c.id).where(lineages.c.model == model)
+    connection.execute(delete(pending).where(pending.c.pool.in_(pools)))
+
+
+def _chunks(connection: Connection, pool: int) -> Iterator[Sequence[WaitingRow]]:
+    columns = (pending.c.key, pending.c.kind, pending.c.ts, pending.c.payload)
+    found: Sequence[WaitingRow] = ()
+    while True:
+        last = found[-1].key if found else b""
+        where = (pending.c.pool == pool, pending.c.key > last, pending.c.resolved.is_(None))
+        statement = select(*columns).where(*where).order_by(pending.c.key).limit(AT_ONCE)
+        found = [
+            WaitingRow(bytes(one.key), one.kind, one.ts, bytes(one.payload)) for one in connection.execute(statement)
+        ]
+        if not found:
+            return
+        yield found
+
+
+def _some(connection: Connection, pool: int, keys: Sequence[bytes]) -> list[WaitingRow]:
+    where = (pending.c.pool == pool, pending.c.key.in_(keys), pending.c.resolved.is_(None))
+    found = connection.execute(select(pending.c.key, pending.c.kind, pending.c.ts, pending.c.payload).where(*where))
+    return [WaitingRow(row.key, row.kind, row.ts, row.payload) for row in found]
+
+
+def _write_sqlite(connection: Connection, where: tuple[int, int, int], rows: WaitingRows) -> None:
+    pool, lineage, sequence = where
+    if rows.created:
+        values = [(pool, row.key, row.kind, lineage, sequence, row.ts, row.payload) for row in rows.created]
+        connection.exec_driver_sql(
+            "INSERT OR REPLACE INTO pending (pool, key, kind, lineage, created, resolved, ts, payload) "
+            "VALUES (?, ?, ?, ?, ?, NULL, ?, ?)",
+            values,
+        )
+    if rows.resolved:
+        gone = [(sequence, pool, key) for key in rows.resolved]
+        connection.exec_driver_sql("UPDATE pending SET resolved = ? WHERE pool = ? AND key = ?", gone)
+
+
+def _write_postgres(connection: Connection, where: tuple[int, int, int], rows: WaitingRows) -> None:
+    pool, lineage, sequence = where
+    if rows.created:
+        columns = {
+            "keys": [row.key for row in rows.created],
+            "kinds": [row.kind for row in rows.created],
+            "times": [row.ts for row in rows.created],
+            "payloads": [row.payload for row in rows.created],
+        }
+        connection.execute(_INSERT_POSTGRES, {"pool": pool, "lineage": lineage, "created": sequence, **columns})
+    if rows.resolved:
+        gone = {"resolved": sequence, "pool": pool, "keys": list(rows.resolved)}
+        connection.execute(_RESOLVE_POSTGRES, gone)

@@ -1,0 +1,45 @@
+"""Rows that a fall-back takes out of use; they are kept for a month, for whoever wants to know what was there."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Table, delete, insert, literal, select
+
+from service.domain.registry.registry import LineageId
+from service.storage.schema.registry import Moment, checkpoints, drift_signals, journals, pending
+from service.storage.schema.set_aside import (
+    set_aside_checkpoints,
+    set_aside_journals,
+    set_aside_pending,
+    set_aside_signals,
+)
+
+KEPT = timedelta(days=30)
+
+_OF_COMMITS = ((checkpoints, set_aside_checkpoints), (journals, set_aside_journals), (drift_signals, set_aside_signals))
+
+
+def commits_after(connection: Connection, lineage: LineageId, sequence: int, *, now: datetime) -> None:
+    """Set aside the lineage's checkpoints, journals and signals of commits after `sequence`."""
+    for table, aside in _OF_COMMITS:
+        _move(connection, table, aside, where=(table.c.lineage == lineage, table.c.sequence > sequence), now=now)
+
+
+def waiting_after(connection: Connection, lineage: LineageId, sequence: int, *, pool: int, now: datetime) -> None:
+    """Set aside what the lineage's commits after `sequence` have added to the rows that wait for labels."""
+    where = (pending.c.pool == pool, pending.c.lineage == lineage, pending.c.created > sequence)
+    _move(connection, pending, set_aside_pending, where=where, now=now)
+
+
+def forget_old(connection: Connection, *, now: datetime) -> None:
+    """Delete what was set aside more than a month ago; artifacts that only it names become orphans."""
+    for table in (set_aside_checkpoints, set_aside_journals, set_aside_signals, set_aside_pending):
+        connection.execute(delete(table).where(table.c.set_aside_at < now - KEPT))
+
+
+def _move(connection: Connection, table: Table, aside: Table, *, where: tuple[Any, ...], now: datetime) -> None:
+    """Within the database: what waits for labels may be millions of rows."""
+    names = [column.name for column in table.columns if column.name != "id"]
+    found = select(literal(now, Moment()), *(table.c[name] for name in names)).where(*where)
+    connection.execute(insert(aside).from_select(["set_aside_at", *names], found))
+    connection.execute(delete(table).where(*where))

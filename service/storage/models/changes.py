@@ -1,0 +1,189 @@
+"""What changes a model besides learning; each is one transaction that begins by proving the lease."""
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, insert, select, update
+
+from service.domain.registry.registry import (
+    AuditEntry,
+    Lease,
+    LineageId,
+    Origin,
+    Role,
+    SealedBytes,
+    SealedState,
+    Snapshot,
+    Succession,
+    Version,
+    VersionKind,
+    VersionNumber,
+)
+from service.domain.stream.position import Run
+from service.ports.artifacts import ArtifactStore
+from service.storage.checkpoints import pending, set_aside
+from service.storage.database import Database
+from service.storage.schema.registry import checkpoints, journals, leases, lineages, models, versions
+from service.storage.transactions import challenger_rows, job_rows, rows, writes
+from service.storage.transactions.leases import lease_values, prove
+
+ACTIONS = {
+    VersionKind.ROLLBACK: "rollback",
+    VersionKind.RETRAIN: "retrain",
+    VersionKind.IMPORT: "import",
+    VersionKind.INITIAL: "register",
+}
+
+
+class SqlChanges:
+    """Implements `ports.Changes`."""
+
+    def __init__(self, database: Database, store: ArtifactStore) -> None:
+        self._database = database
+        self._store = store
+
+    def succeed(self, succession: Succession) -> tuple[Version, Lease]:
+        """A new version in a new lineage, which takes over or challenges; compare-and-set on the expected champion."""
+        self._store_large(succession.state)
+        self._store_large(succession.waiting)
+        with self._database.writing() as connection:
+            prove(connection, succession.lease)
+            now = self._database.now(connection)
+            before = writes.newest_version(connection, succession.lease.lineage)
+            lineage, number = self._insert(connection, succession, now=now)
+            lease = succession.lease
+            if succession.role is Role.CHALLENGER:
+                reason = succession.origin.reason
+                entrance = challenger_rows.Entrance(succession.model, lineage, number, reason)
+                challenger_rows.enter(connection, entrance, now=now)
+            else:
+                lease = Lease(lineage, lease.holder, 1, now + timedelta(seconds=succession.lease_ttl_s))
+                connection.execute(insert(leases).values(**lease_values(lease)))
+            if succession.role is Role.CHAMPION:
+                writes.crown(connection, succession.model, (succession.lease.lineage, lineage))
+            if succession.registers is not None:
+                writes.registered(connection, succession.model, spec=succession.spec, digest=succession.registers)
+            if succession.kind is VersionKind.ROLLBACK:
+                challenger_rows.give_up(connection, succession.model, f"rolled back to version {number}", now=now)
+                job_rows.stop_open(connection, succession.model, f"rolled back to version {number}", now=now)
+            writes.entry(connection, _explained(succession, before, number), now=now)
+            writes.settled(connection, succession.origin, f"version {number} {succession.outcome}".strip(), now=now)
+            return writes.numbered(connection, succession.model, number), lease
+
+    def snapshot(self, snapshot: Snapshot) -> Version:
+        """The newest checkpoint's state becomes a version of the same lineage."""
+        waiting = snapshot.waiting
+        self._store_large(waiting)
+        with self._database.writing() as connection:
+            lineage = snapshot.lease.lineage
+            prove(connection, snapshot.lease)
+            now = self._database.now(connection)
+            newest = select(checkpoints).where(checkpoints.c.lineage == lineage)
+            state = connection.execute(newest.order_by(checkpoints.c.sequence.desc()).limit(1)).one()
+            parent = writes.newest_version(connection, lineage)
+            origin = writes.numbered(connection, snapshot.model, parent)
+            number = writes.version(
+                connection,
+                {
+                    "model": snapshot.model,
+                    "kind": snapshot.kind,
+                    "waiting": _kept(connection, waiting, now=now),
+                    "parent": parent,
+                    "lineage": lineage,
+                    "digest": state.digest,
+                    "spec": origin.spec,
+                    "position": state.position,
+                    "learned": self._learned(connection, lineage),
+                    "metrics": state.metrics,
+                    "environment": snapshot.environment,
+                    "created_by": snapshot.origin.actor,
+                    "reason": snapshot.origin.reason,
+                },
+                now=now,
+            )
+            if snapshot.alias is not None:
+                writes.alias(connection, snapshot.model, snapshot.alias, version=number)
+            self._note(connection, snapshot.lease, snapshot.origin, action="snapshot", now=now)
+            writes.settled(connection, snapshot.origin, f"version {number}", now=now)
+            return writes.numbered(connection, snapshot.model, number)
+
+    def set_frozen(self, lease: Lease, *, frozen: bool, origin: Origin) -> None:
+        """Whether the model learns at all."""
+        with self._database.writing() as connection:
+            prove(connection, lease)
+            now = self._database.now(connection)
+            name = select(lineages.c.model).where(lineages.c.id == lease.lineage).scalar_subquery()
+            connection.execute(update(models).where(models.c.name == name).values(frozen=frozen))
+            self._note(connection, lease, origin, action="freeze" if frozen else "unfreeze", now=now)
+            writes.settled(connection, origin, "frozen" if frozen else "learning", now=now)
+
+    def fall_back(self, lease: Lease, *, to_sequence: int, origin: Origin) -> None:
+        """Set aside what the commits past `to_sequence` have written."""
+        with self._database.writing() as connection:
+            prove(connection, lease)
+            now = self._database.now(connection)
+            set_aside.commits_after(connection, lease.lineage, to_sequence, now=now)
+            pending.fall_back(connection, lease.lineage, to_sequence=to_sequence, now=now)
+            self._note(connection, lease, origin, action="fall_back", now=now)
+
+    def _store_large(self, sealed: SealedState | SealedBytes | None) -> None:
+        if sealed is not None and len(sealed.artifact) > writes.INLINE_BYTES:
+            self._store.put(sealed.digest, sealed.artifact)
+
+    def _insert(
+        self, connection: Connection, succession: Succession, *, now: datetime
+    ) -> tuple[LineageId, VersionNumber]:
+        values = {"model": succession.model, "role": succession.role, "origin": 0, "starts": 0, "created_at": now}
+        lineage = LineageId(writes.new_id(connection.execute(insert(lineages).values(**values))))
+        number = writes.version(
+            connection,
+            {
+                "model": succession.model,
+                "kind": succession.kind,
+                "waiting": _kept(connection, succession.waiting, now=now),
+                "parent": succession.parent,
+                "lineage": lineage,
+                "digest": succession.state.digest,
+                "spec": succession.spec,
+                "position": succession.state.position.to_json(),
+                "learned": writes.ranges(succession.learned),
+                "metrics": succession.state.metrics.to_json(),
+                "environment": succession.environment,
+                "created_by": succession.origin.actor,
+                "reason": succession.origin.reason,
+            },
+            now=now,
+        )
+        origin = succession.parent if succession.role is Role.CHALLENGER else number
+        connection.execute(update(lineages).where(lineages.c.id == lineage).values(origin=origin))
+        if succession.role is Role.CHAMPION:
+            pending.inherit(connection, lineage, of=succession.lease.lineage)
+        writes.checkpoint(connection, lineage, 0, state=succession.state, now=now)
+        return lineage, number
+
+    def _learned(self, connection: Connection, lineage: LineageId) -> list[list[object]]:
+        """What the lineage began with, and its journal."""
+        origin = connection.execute(select(lineages).where(lineages.c.id == lineage)).one()
+        first = select(versions.c.learned).where(versions.c.model == origin.model, versions.c.number == origin.origin)
+        inherited = [Run(*run) for run in connection.execute(first).scalar_one()]
+        segments = connection.execute(select(journals.c.runs).where(journals.c.lineage == lineage)).scalars()
+        return writes.ranges([*inherited, *(run for data in segments for run in rows.decode_runs(data))])
+
+    def _note(self, connection: Connection, lease: Lease, origin: Origin, *, action: str, now: datetime) -> None:
+        name = connection.execute(select(lineages.c.model).where(lineages.c.id == lease.lineage)).scalar_one()
+        number = writes.newest_version(connection, lease.lineage)
+        written = AuditEntry(name, origin.actor, action, origin.reason, number, number)
+        writes.entry(connection, written, now=now)
+
+
+def _kept(connection: Connection, waiting: SealedBytes | None, *, now: datetime) -> str | None:
+    """Its digest, once it is among the artifacts."""
+    if waiting is None:
+        return None
+    writes.artifact(connection, waiting.digest, waiting.artifact, now=now)
+    return waiting.digest
+
+
+def _explained(succession: Succession, before: VersionNumber, after: VersionNumber) -> AuditEntry:
+    action = "apply" if succession.registers is not None else ACTIONS[succession.kind]
+    origin = succession.origin
+    return AuditEntry(succession.model, origin.actor, action, origin.reason, before, after, succession.evidence)

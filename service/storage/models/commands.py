@@ -1,0 +1,49 @@
+"""Acts asked for by one process and carried out by another."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import select, update
+
+from service.domain.registry.registry import Command, CommandKind, CommandStatus, Json
+from service.errors import NotFoundError
+from service.storage.database import Database
+from service.storage.schema.registry import commands
+from service.storage.transactions import rows, writes
+
+
+class SqlCommands:
+    """Implements `ports.Commands`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def request(self, name: str, kind: CommandKind, *, arguments: Json, actor: str) -> Command:
+        """A pending row."""
+        with self._database.writing() as connection:
+            now = self._database.now(connection)
+            number = writes.command(connection, name, kind, arguments=arguments, actor=actor, now=now)
+        return self.get(number)
+
+    def pending(self, name: str) -> Sequence[Command]:
+        """Oldest first."""
+        statement = select(commands).where(commands.c.model == name, commands.c.status == CommandStatus.PENDING)
+        with self._database.reading() as connection:
+            return [rows.command(found) for found in connection.execute(statement.order_by(commands.c.id))]
+
+    def settle(self, command: int, *, status: CommandStatus, outcome: str) -> None:
+        """Once; a settled command stays as it is."""
+        with self._database.writing() as connection:
+            connection.execute(
+                update(commands)
+                .where(commands.c.id == command, commands.c.status == CommandStatus.PENDING)
+                .values(status=status, outcome=outcome, settled_at=self._database.now(connection))
+            )
+
+    def get(self, command: int) -> Command:
+        """NotFoundError."""
+        with self._database.reading() as connection:
+            found = connection.execute(select(commands).where(commands.c.id == command)).one_or_none()
+        if found is None:
+            msg = f"found no command {command}"
+            raise NotFoundError(msg)
+        return rows.command(found)

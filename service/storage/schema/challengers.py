@@ -1,0 +1,23 @@
+"""The table of challengers; apart from the others only so that each file can be read at once."""
+
+from sqlalchemy import JSON, BigInteger, Column, Integer, String, Table, Text
+
+from service.storage.schema.registry import Moment, lineage_column, metadata, model_column
+
+challengers = Table(
+    "challengers",
+    metadata,
+    lineage_column(primary_key=True, autoincrement=False),
+    model_column(index=True),
+    Column("stage", String(16), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("live", JSON, nullable=True),
+    Column("behind", BigInteger, nullable=True),
+    Column("behind_since", Moment, nullable=True),
+    Column("failures", Integer, nullable=False),
+    Column("evidence", JSON, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("updated_at", Moment, nullable=False),
+    Column("finished_at", Moment, nullable=True),
+)

@@ -1,0 +1,16 @@
+"""The table of reports; apart from the others only so that each file can be read at once."""
+
+from sqlalchemy import Column, ForeignKeyConstraint, Integer, String, Table, Text
+
+from service.storage.schema.registry import Moment, metadata
+
+reports = Table(
+    "reports",
+    metadata,
+    Column("model", String(64), primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("format", String(16), primary_key=True),
+    Column("text", Text, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    ForeignKeyConstraint(["model", "version"], ["versions.model", "versions.number"], ondelete="CASCADE"),
+)

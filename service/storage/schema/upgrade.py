@@ -1,0 +1,74 @@
+"""Bringing a registry's tables to the revision that this program expects.
+
+Alembic takes as long to import as the rest of the registry does, so what every command asks, which revision is there
+and which is expected, is read without it.
+"""
+
+import re
+from importlib import resources
+from pathlib import Path
+
+from sqlalchemy import inspect, text
+
+from service.errors import RefusedError
+from service.lazy import lazy_imports
+from service.storage.database import Database
+
+with lazy_imports():
+    from service.storage.schema import migrate
+
+_REVISION = re.compile(r"""^(down_revision|revision)\b[^=\n]*=\s*["'](\w+)["']""", re.MULTILINE)
+
+
+def upgrade(url: str, revision: str = "head") -> None:
+    """Up to the revision; nothing happens where it is there already."""
+    migrate.up(url, migrations(), revision)
+
+
+def downgrade(url: str, revision: str) -> None:
+    """Down to the revision, or to `base`; NotFoundError for one that there is not."""
+    migrate.down(url, migrations(), revision, now=current(url))
+
+
+def current(url: str) -> str | None:
+    """The revision of the registry; None for an empty database."""
+    database = Database(url)
+    try:
+        with database.reading() as connection:
+            if not inspect(connection).has_table("alembic_version"):
+                return None
+            found: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    finally:
+        database.close()
+    return found
+
+
+def expected() -> str:
+    """Return the newest revision this program knows: the one that no migration names as the one before it."""
+    texts = [path.read_text(encoding="utf-8") for path in sorted((migrations() / "versions").glob("*.py"))]
+    named: list[dict[str, str]] = [dict(_REVISION.findall(one)) for one in texts]
+    before = {one.get("down_revision") for one in named}
+    heads = [one["revision"] for one in named if one["revision"] not in before]
+    if len(heads) != 1:
+        msg = f"found {len(heads)} newest migrations in {migrations()}, expected one"
+        raise RefusedError(msg)
+    return heads[0]
+
+
+def require_current(url: str) -> None:
+    """RefusedError where the registry is of another revision; an empty SQLite file is brought up at once."""
+    found = current(url)
+    if found == expected():
+        return
+    if found is None and url.startswith("sqlite"):
+        upgrade(url)
+        return
+    msg = f"found the registry at revision {found}, expected {expected()}; run `headrace registry upgrade`"
+    raise RefusedError(msg)
+
+
+def migrations() -> Path:
+    """Beside the package in a checkout, inside of it in a wheel."""
+    package = Path(str(resources.files("service")))
+    inside = package / "_migrations"
+    return inside if inside.exists() else package.parent / "migrations"

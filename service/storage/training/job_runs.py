@@ -1,0 +1,174 @@
+"""What becomes of a training job; each step is one transaction that first makes sure it still may."""
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, update
+
+from service.domain.registry.registry import AuditEntry, LineageId, Role, Version, VersionKind, VersionNumber
+from service.domain.stream.pending import NEVER_MS, WaitingRows
+from service.domain.training.jobs import (
+    ALLOWED,
+    FINAL,
+    Candidate,
+    Ending,
+    Job,
+    JobId,
+    JobState,
+    Progress,
+    Trainer,
+    Wanted,
+)
+from service.domain.training.report import Report
+from service.errors import NotFoundError, RefusedError
+from service.ports.artifacts import ArtifactStore
+from service.storage.checkpoints import pending
+from service.storage.database import Database
+from service.storage.schema.jobs import jobs
+from service.storage.schema.registry import leases, lineages, models
+from service.storage.training import reports
+from service.storage.training.trainers import prove
+from service.storage.transactions import challenger_rows, job_rows, writes
+
+
+class SqlJobRuns:
+    """Implements `ports.JobRuns`."""
+
+    def __init__(self, database: Database, store: ArtifactStore) -> None:
+        self._database = database
+        self._store = store
+
+    def launch(self, held: Trainer, job: JobId, *, process: str, log: str) -> Job:
+        """A process has it."""
+        with self._database.writing() as connection:
+            prove(connection, held)
+            now = self._database.now(connection)
+            waits = (jobs.c.id == job, jobs.c.process.is_(None), jobs.c.finished_at.is_(None))
+            begun = {"process": process, "log": log, "started_at": now, "heartbeat_at": now}
+            done = connection.execute(update(jobs).where(*waits, jobs.c.state != JobState.STOPPING).values(begun))
+            if done.rowcount != 1:
+                msg = f"found job {job} stopped or taken before its process was there, expected it Starting"
+                raise RefusedError(msg)
+            return job_rows.locked(connection, job)
+
+    def move(self, job: JobId, state: JobState, *, reason: str = "") -> Job:
+        """The next state."""
+        with self._database.writing() as connection:
+            _require(job_rows.locked(connection, job), state)
+            now = self._database.now(connection)
+            blank = asdict(Progress())
+            job_rows.put(connection, job, state, reason=reason, now=now, heartbeat_at=now, progress=blank)
+            return job_rows.locked(connection, job)
+
+    def beat(self, job: JobId, progress: Progress) -> JobState:
+        """It lives, and is so far."""
+        with self._database.writing() as connection:
+            values = {"progress": asdict(progress), "heartbeat_at": self._database.now(connection)}
+            connection.execute(update(jobs).where(jobs.c.id == job, jobs.c.finished_at.is_(None)).values(values))
+            found = connection.execute(select(jobs.c.state).where(jobs.c.id == job)).scalar()
+        if found is None:
+            raise _deleted(job)
+        return JobState(found)
+
+    def end(self, held: Trainer, job: JobId, ending: Ending) -> Job | None:
+        """Failed, or Stopped if it was to stop; the next attempt where there is one."""
+        with self._database.writing() as connection:
+            prove(connection, held)
+            found, now = job_rows.locked(connection, job), self._database.now(connection)
+            if found.state in FINAL:
+                return None
+            stopping = found.state is JobState.STOPPING
+            state = JobState.STOPPED if stopping else ending.state
+            _require(found, state)
+            values = {"finished_at": now, "failure": None if stopping else ending.failure}
+            job_rows.put(connection, job, state, reason=ending.reason, now=now, **values)
+            if stopping or not ending.retried(found):
+                return None
+            again = Wanted(found.model, found.spec, found.cause, found.requested_by, found.reason, found.evidence)
+            return job_rows.insert_job(connection, again, now=now, after=found)
+
+    def deliver(self, job: JobId, candidate: Candidate) -> Version:
+        """The candidate's version, lineage and reports, and the job's end."""
+        for sealed in (candidate.state, candidate.waiting):
+            if sealed is not None and len(sealed.artifact) > writes.INLINE_BYTES:
+                self._store.put(sealed.digest, sealed.artifact)
+        with self._database.writing() as connection:
+            name = _name(connection, job)
+            champion = _fenced(connection, job, name)
+            found, now = job_rows.locked(connection, job), self._database.now(connection)
+            _require(found, JobState.COMPLETED)
+            parent = writes.newest_version(connection, champion)
+            number = _insert(connection, found, candidate, parent=parent, now=now)
+            for form, text in candidate.reports.items():
+                reports.write(connection, Report(name, number, form, text), now=now)
+            ended = {"finished_at": now, "heartbeat_at": now, "version": number}
+            reason = f"version {number}"
+            job_rows.put(connection, job, JobState.COMPLETED, reason=reason, now=now, **ended)
+            evidence = {**candidate.evidence, "job": job}
+            entry = AuditEntry(name, found.requested_by, "retrain", found.reason, parent, number, evidence)
+            writes.entry(connection, entry, now=now)
+            return writes.numbered(connection, name, number)
+
+
+def _require(found: Job, state: JobState) -> None:
+    if state not in ALLOWED[found.state]:
+        expected = ", ".join(sorted(ALLOWED[found.state])) or "nothing any more"
+        msg = f"found job {found.id} {found.state}, expected {expected} next and not {state}"
+        raise RefusedError(msg)
+
+
+def _name(connection: Connection, job: JobId) -> Any:
+    found = connection.execute(select(jobs.c.model).where(jobs.c.id == job)).scalar()
+    if found is None:
+        raise _deleted(job)
+    return found
+
+
+def _deleted(job: JobId) -> NotFoundError:
+    return NotFoundError(f"found no job {job}: its model has been deleted")
+
+
+def _fenced(connection: Connection, job: JobId, name: str) -> LineageId:
+    """The champion, whose lease's row is locked: versions are numbered under it, and it is not changed meanwhile."""
+    of_model = select(models.c.champion).where(models.c.name == name)
+    champion = connection.execute(of_model).scalar()
+    connection.execute(select(leases.c.epoch).where(leases.c.lineage == champion).with_for_update())
+    present = connection.execute(of_model).scalar()
+    if champion is None or present is None:
+        raise _deleted(job)
+    if present != champion:
+        msg = f"found another champion of {name} than lineage {champion}: it changed while a candidate was delivered"
+        raise RefusedError(msg)
+    return LineageId(champion)
+
+
+def _insert(
+    connection: Connection, job: Job, candidate: Candidate, *, parent: VersionNumber, now: datetime
+) -> VersionNumber:
+    """The lineage names the version it was trained beside as its origin, until it serves."""
+    lineage_values = {"model": job.model, "role": Role.CHALLENGER, "origin": parent, "starts": 0, "created_at": now}
+    lineage = LineageId(writes.new_id(connection.execute(insert(lineages).values(**lineage_values))))
+    if candidate.waiting is not None:
+        writes.artifact(connection, candidate.waiting.digest, candidate.waiting.artifact, now=now)
+    writes.checkpoint(connection, lineage, 0, state=candidate.state, now=now)
+    values = {
+        "model": job.model,
+        "kind": VersionKind.RETRAIN,
+        "parent": parent,
+        "lineage": lineage,
+        "digest": candidate.state.digest,
+        "spec": candidate.spec,
+        "position": candidate.state.position.to_json(),
+        "learned": writes.ranges(candidate.learned),
+        "metrics": candidate.state.metrics.to_json(),
+        "environment": candidate.environment,
+        "created_by": job.requested_by,
+        "reason": candidate.reason or job.reason,
+        "waiting": candidate.waiting.digest if candidate.waiting else None,
+    }
+    number = writes.version(connection, values, now=now)
+    pending.write(connection, lineage, 0, WaitingRows(candidate.waiting_rows, [], NEVER_MS))
+    entrance = challenger_rows.Entrance(job.model, lineage, number, f"trained by job {job.id}")
+    challenger_rows.enter(connection, entrance, now=now)
+    return number

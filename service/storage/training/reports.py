@@ -1,0 +1,64 @@
+"""Reports, kept with the versions whose training they tell."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection, insert, select
+
+from service.domain.registry.registry import VersionNumber
+from service.domain.training.report import Report, ReportFormat
+from service.errors import NotFoundError
+from service.storage.database import Database
+from service.storage.schema.registry import versions
+from service.storage.schema.reports import reports
+
+
+class SqlReports:
+    """Implements `ports.Reports`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def keep(self, found: Sequence[Report]) -> None:
+        """All at once; what is kept in a format already stays. NotFoundError for a version that there is not."""
+        with self._database.writing() as connection:
+            now = self._database.now(connection)
+            for one in found:
+                if one.format not in _formats(connection, one):
+                    write(connection, one, now=now)
+
+    def get(self, name: str, version: int, form: ReportFormat) -> Report:
+        """NotFoundError names the versions that have one."""
+        where = (reports.c.model == name, reports.c.version == version, reports.c.format == form)
+        with self._database.reading() as connection:
+            row = connection.execute(select(reports).where(*where)).one_or_none()
+        if row is None:
+            known = ", ".join(map(str, self.list(name))) or "none"
+            msg = f"found no report of version {version} of {name}, expected one of a version that was trained: {known}"
+            raise NotFoundError(msg)
+        return Report(row.model, row.version, ReportFormat(row.format), row.text, row.created_at)
+
+    def list(self, name: str) -> Sequence[VersionNumber]:
+        """The versions that have one, oldest first."""
+        statement = select(reports.c.version).where(reports.c.model == name).distinct().order_by(reports.c.version)
+        with self._database.reading() as connection:
+            return [VersionNumber(version) for version in connection.execute(statement).scalars()]
+
+
+def write(connection: Connection, one: Report, *, now: datetime) -> None:
+    """A format that is not kept yet."""
+    values = {"model": one.model, "version": one.version, "format": one.format, "text": one.text}
+    connection.execute(insert(reports).values(**values, created_at=now))
+
+
+def _formats(connection: Connection, wanted: Report) -> Sequence[str]:
+    """Those that are kept; the version's row is locked, so that two who keep the same do not meet."""
+    version = (versions.c.model == wanted.model, versions.c.number == wanted.version)
+    if connection.execute(select(versions.c.id).where(*version).with_for_update()).first() is None:
+        msg = (
+            f"found no version {wanted.version} of {wanted.model} to keep a report with; "
+            f"see `headrace model history {wanted.model}`"
+        )
+        raise NotFoundError(msg)
+    where = (reports.c.model == wanted.model, reports.c.version == wanted.version)
+    return list(connection.execute(select(reports.c.format).where(*where)).scalars())

@@ -1,0 +1,112 @@
+"""The states that stand for their models, and being told of new ones."""
+
+import time
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, func, select
+
+from service.domain.registry.champion_state import Standing
+from service.domain.registry.registry import CheckpointId, LineageId, ModelName, VersionNumber
+from service.domain.stream.position import Position
+from service.lazy import lazy_imports
+from service.storage.database import Database
+from service.storage.schema.registry import checkpoints, journals, lineages, models
+
+with lazy_imports():
+    from service.storage.transactions import listening
+
+POLL_S = 0.05
+
+
+def announce(connection: Connection) -> None:
+    """Tell those who listen, when this transaction is committed; SQLite's readers look for themselves."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"NOTIFY {listening.CHANNEL}")
+
+
+class SqlStandings:
+    """Implements `ports.Standings`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def newest(self) -> Sequence[Standing]:
+        """Of every model that has a champion, by name."""
+        others = checkpoints.alias()
+        newest = select(func.max(others.c.sequence)).where(others.c.lineage == lineages.c.id)
+        latest = newest.correlate(lineages).scalar_subquery()
+        statement = (
+            select(
+                models.c.name,
+                models.c.created_at,
+                lineages.c.id,
+                lineages.c.origin,
+                checkpoints.c.id.label("checkpoint"),
+                *(checkpoints.c[name] for name in ("sequence", "digest", "position")),
+            )
+            .join(lineages, lineages.c.id == models.c.champion)
+            .join(checkpoints, (checkpoints.c.lineage == lineages.c.id) & (checkpoints.c.sequence == latest))
+            .order_by(models.c.name)
+        )
+        with self._database.reading() as connection:
+            return [
+                Standing(
+                    ModelName(found.name),
+                    found.created_at,
+                    LineageId(found.id),
+                    VersionNumber(found.origin),
+                    CheckpointId(found.checkpoint),
+                    found.sequence,
+                    found.digest,
+                    Position.from_json(found.position),
+                )
+                for found in connection.execute(statement)
+            ]
+
+    def appended_ms(self, standing: Standing, *, after: int) -> int | None:
+        """When the oldest record was appended that a lineage has learned since its commit `after`."""
+        where = (journals.c.lineage == standing.lineage, journals.c.sequence > after)
+        statement = select(func.min(journals.c.appended_ms)).where(*where, journals.c.sequence <= standing.sequence)
+        with self._database.reading() as connection:
+            found: int | None = connection.execute(statement).scalar()
+        return found
+
+    def watch(self) -> "Polling | listening.Listening":
+        """A watch of its own, for one thread."""
+        if self._database.is_sqlite:
+            return Polling(self._database)
+        return listening.Listening(self._database)
+
+
+class Polling:
+    """Implements `ports.Watch` over SQLite: its count of others' commits is read from shared memory."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._seen: int | None = None
+        self._connection: Connection | None = None
+
+    def wait(self, *, timeout_s: float) -> bool:
+        """Until something was committed, looking twenty times a second; the first time at once."""
+        until = time.monotonic() + timeout_s
+        while True:
+            now = self._version()
+            if now != self._seen:
+                self._seen = now
+                return True
+            left_s = until - time.monotonic()
+            if left_s <= 0:
+                return False
+            time.sleep(min(POLL_S, left_s))
+
+    def close(self) -> None:
+        """Give the connection back."""
+        if self._connection is not None:
+            self._connection.close()
+
+    def _version(self) -> int:
+        with self._database.translated():
+            if self._connection is None:
+                self._connection = self._database.engine.connect()
+            found = self._connection.exec_driver_sql("PRAGMA data_version").scalar_one()
+        return int(found)

@@ -1,0 +1,118 @@
+"""The right to write a lineage: one row, one epoch."""
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from service.domain.registry.registry import Lease, LineageId
+from service.errors import LeaseHeldError, LeaseLostError
+from service.storage.database import Database
+from service.storage.schema.registry import leases, lineages
+from service.storage.transactions.holder import Holder
+
+
+class SqlLeases:
+    """Implements `ports.Leases`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def acquire(self, lineage: LineageId, *, holder: str, ttl_s: float) -> Lease:
+        """Raise the epoch, if the lease is free for this holder."""
+        with self._database.writing() as connection:
+            now = self._database.now(connection)
+            statement = select(leases).where(leases.c.lineage == lineage).with_for_update()
+            found = connection.execute(statement).one_or_none()
+            expires = now + timedelta(seconds=ttl_s)
+            if found is None:
+                return self._first(connection, Lease(lineage, holder, 1, expires))
+            if found.expires_at > now and not yields(found.holder, holder):
+                name = connection.execute(select(lineages.c.model).where(lineages.c.id == lineage)).scalar_one()
+                msg = (
+                    f"found {name} being written by {found.holder} until {found.expires_at:%H:%M:%S} UTC (epoch "
+                    f"{found.epoch}), expected a free lease; stop that process, or wait with --wait-for-lease"
+                )
+                raise LeaseHeldError(msg)
+            lease = Lease(lineage, holder, found.epoch + 1, expires)
+            connection.execute(
+                update(leases)
+                .where(leases.c.lineage == lineage)
+                .values(holder=holder, epoch=lease.epoch, expires_at=expires)
+            )
+            return lease
+
+    def renew(self, lease: Lease, *, ttl_s: float) -> Lease:
+        """LeaseLostError when the epoch has moved on."""
+        with self._database.writing() as connection:
+            expires = self._database.now(connection) + timedelta(seconds=ttl_s)
+            prove(connection, lease, expires_at=expires)
+        return Lease(lease.lineage, lease.holder, lease.epoch, expires)
+
+    def release(self, lease: Lease) -> None:
+        """Expire it now; a lost lease is left alone."""
+        with self._database.writing() as connection:
+            connection.execute(
+                update(leases)
+                .where(leases.c.lineage == lease.lineage, leases.c.epoch == lease.epoch)
+                .values(expires_at=self._database.now(connection))
+            )
+
+    def find(self, lineage: LineageId) -> Lease | None:
+        """The lease as it stands."""
+        with self._database.reading() as connection:
+            found = connection.execute(select(leases).where(leases.c.lineage == lineage)).one_or_none()
+        return None if found is None else Lease(lineage, found.holder, found.epoch, found.expires_at)
+
+    def _first(self, connection: Connection, lease: Lease) -> Lease:
+        try:
+            connection.execute(insert(leases).values(**lease_values(lease)))
+        except IntegrityError as error:
+            msg = f"found lineage {lease.lineage} taken a moment ago, expected a free lease; try again"
+            raise LeaseHeldError(msg) from error
+        return lease
+
+
+def prove(connection: Connection, lease: Lease, **changes: object) -> None:
+    """The first statement of every commit: it must change exactly one row, or the lease is lost."""
+    done = connection.execute(
+        update(leases)
+        .where(leases.c.lineage == lease.lineage, leases.c.epoch == lease.epoch)
+        .values({"epoch": lease.epoch, **changes})
+    )
+    if done.rowcount != 1:
+        msg = (
+            f"found the lease of lineage {lease.lineage} gone from epoch {lease.epoch}: another process has taken "
+            "it; nothing was written, and what was learned here since the last commit is learned again there"
+        )
+        raise LeaseLostError(msg)
+
+
+def fenced(connection: Connection, lineage: LineageId, *, holder: str, expires_at: datetime) -> Lease:
+    """A lineage's lease under a new epoch, whoever has it: that one writes no more."""
+    of_lineage = leases.c.lineage == lineage
+    epoch = connection.execute(select(leases.c.epoch).where(of_lineage).with_for_update()).scalar()
+    lease = Lease(lineage, holder, (epoch or 0) + 1, expires_at)
+    if epoch is None:
+        connection.execute(insert(leases).values(**lease_values(lease)))
+    else:
+        connection.execute(update(leases).where(of_lineage).values(**lease_values(lease)))
+    return lease
+
+
+def lease_values(lease: Lease) -> dict[str, object]:
+    """The columns of a lease's row."""
+    return {
+        "lineage": lease.lineage,
+        "holder": lease.holder,
+        "epoch": lease.epoch,
+        "expires_at": lease.expires_at,
+    }
+
+
+def yields(held_by: str, wanted_by: str) -> bool:
+    """Whether the present holder is dead here, or a sibling under the same supervisor."""
+    present, next_one = Holder.parse(held_by), Holder.parse(wanted_by)
+    if present is None or next_one is None:
+        return held_by == wanted_by
+    return present.nonce == next_one.nonce or present.is_dead_here()

@@ -1,0 +1,139 @@
+"""From rows to values."""
+
+from typing import Any
+
+import msgspec
+from sqlalchemy import Row
+
+from service.domain.registry.checkpoint_metrics import CheckpointMetrics
+from service.domain.registry.registry import (
+    AuditEntry,
+    Checkpoint,
+    Command,
+    CommandKind,
+    CommandStatus,
+    DeadLetter,
+    JournalSegment,
+    Lineage,
+    Model,
+    Role,
+    Version,
+    VersionKind,
+)
+from service.domain.specification.monitor import DriftSignal
+from service.domain.stream.events import Reason, TopicPartition
+from service.domain.stream.position import Position, Run
+
+
+def model(row: Row[Any]) -> Model:
+    """A row of `models`."""
+    return Model(row.name, row.spec, row.spec_digest, row.champion, row.frozen, row.created_at)
+
+
+def lineage(row: Row[Any]) -> Lineage:
+    """A row of `lineages`."""
+    return Lineage(row.id, row.model, Role(row.role), row.origin, row.created_at, row.plan)
+
+
+def version(row: Row[Any]) -> Version:
+    """A row of `versions`."""
+    return Version(
+        model=row.model,
+        number=row.number,
+        kind=VersionKind(row.kind),
+        parent=row.parent,
+        lineage=row.lineage,
+        digest=row.digest,
+        spec=row.spec,
+        position=Position.from_json(row.position),
+        learned=[Run(*run) for run in row.learned],
+        metrics=CheckpointMetrics.from_json(row.metrics),
+        environment=row.environment,
+        created_at=row.created_at,
+        created_by=row.created_by,
+        reason=row.reason,
+        waiting=row.waiting,
+    )
+
+
+def checkpoint(row: Row[Any]) -> Checkpoint:
+    """A row of `checkpoints`."""
+    return Checkpoint(
+        row.id,
+        row.lineage,
+        row.sequence,
+        row.digest,
+        row.size,
+        Position.from_json(row.position),
+        row.learned,
+        CheckpointMetrics.from_json(row.metrics),
+        row.created_at,
+        row.waiting,
+    )
+
+
+def segment(row: Row[Any]) -> JournalSegment:
+    """A row of `journals`."""
+    return JournalSegment(row.sequence, decode_runs(row.runs), row.scores, row.scored, row.created_at)
+
+
+def command(row: Row[Any]) -> Command:
+    """A row of `commands`."""
+    return Command(
+        row.id,
+        row.model,
+        CommandKind(row.kind),
+        row.arguments,
+        CommandStatus(row.status),
+        row.requested_by,
+        row.requested_at,
+        row.outcome,
+    )
+
+
+def audit(row: Row[Any]) -> AuditEntry:
+    """A row of `audit`."""
+    return AuditEntry(
+        row.model, row.actor, row.action, row.reason, row.from_version, row.to_version, row.evidence, row.at
+    )
+
+
+def dead_letter(row: Row[Any]) -> DeadLetter:
+    """A row of `dead_letters`."""
+    return DeadLetter(
+        at=TopicPartition(row.topic, row.partition),
+        offset=row.position,
+        reason=Reason(row.reason),
+        detail=row.detail,
+        payload=row.payload,
+        size=row.size,
+        id=row.id,
+        created_at=row.created_at,
+        replayed_at=row.replayed_at,
+    )
+
+
+def drift_signal(row: Row[Any]) -> DriftSignal:
+    """A row of `drift_signals`."""
+    return DriftSignal(
+        monitor=row.monitor,
+        at=TopicPartition(row.topic, row.partition),
+        offset=row.position,
+        ts=row.ts,
+        value=row.value,
+        threshold=row.threshold,
+        evidence=row.evidence,
+        id=row.id,
+        lineage=row.lineage,
+        created_at=row.created_at,
+    )
+
+
+def encode_runs(runs: Any) -> bytes:
+    """The order journal's packed form."""
+    return msgspec.msgpack.encode([(run.topic, run.partition, run.first, run.last) for run in runs])
+
+
+def decode_runs(data: bytes) -> list[Run]:
+    """The inverse of `encode_runs`."""
+    return [Run(*run) for run in msgspec.msgpack.decode(data)]

@@ -1,0 +1,217 @@
+"""Rows that several repositories write, within a transaction of theirs."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, CursorResult, delete, func, insert, select, update
+
+from service.domain.registry.registry import (
+    AuditEntry,
+    CommandKind,
+    CommandStatus,
+    DeadLetter,
+    Json,
+    LineageId,
+    Origin,
+    Role,
+    SealedState,
+    Version,
+    VersionNumber,
+)
+from service.domain.stream.position import Position, Run
+from service.errors import RefusedError
+from service.storage.schema.registry import (
+    aliases,
+    artifacts,
+    audit,
+    checkpoints,
+    commands,
+    dead_letters,
+    lineages,
+    models,
+    versions,
+)
+from service.storage.transactions import rows
+from service.storage.transactions.champion_feed import announce
+
+INLINE_BYTES = 256 * 1024
+
+
+def artifact(connection: Connection, digest: str, data: bytes, *, now: datetime) -> None:
+    """The artifact's row, with its bytes where they are few; a row that is there is made good and young again."""
+    content = data if len(data) <= INLINE_BYTES else None
+    values = {"size": len(data), "content": content, "created_at": now}
+    known = connection.execute(update(artifacts).where(artifacts.c.digest == digest).values(values))
+    if known.rowcount == 0:
+        connection.execute(insert(artifacts).values(digest=digest, **values))
+
+
+def checkpoint(connection: Connection, lineage: LineageId, sequence: int, *, state: SealedState, now: datetime) -> int:
+    """A checkpoint's row and its artifact's."""
+    artifact(connection, state.digest, state.artifact, now=now)
+    announce(connection)
+    done = connection.execute(
+        insert(checkpoints).values(
+            lineage=lineage,
+            sequence=sequence,
+            digest=state.digest,
+            size=len(state.artifact),
+            position=state.position.to_json(),
+            learned=state.learned,
+            metrics=state.metrics.to_json(),
+            created_at=now,
+        )
+    )
+    return new_id(done)
+
+
+def new_id(done: CursorResult[Any]) -> int:
+    """The key that the database has given to an inserted row."""
+    key = done.inserted_primary_key
+    if key is None:
+        msg = "found no key of an inserted row"
+        raise RuntimeError(msg)
+    return int(key[0])
+
+
+def entry(connection: Connection, written: AuditEntry, *, now: datetime) -> None:
+    """A line of the audit."""
+    connection.execute(
+        insert(audit).values(
+            model=written.model,
+            at=now,
+            actor=written.actor,
+            action=written.action,
+            reason=written.reason,
+            from_version=written.from_version,
+            to_version=written.to_version,
+            evidence=written.evidence,
+        )
+    )
+
+
+def settled(connection: Connection, origin: Origin, outcome: str, *, now: datetime) -> None:
+    """The command that asked for this is done."""
+    if origin.command is not None:
+        connection.execute(
+            update(commands)
+            .where(commands.c.id == origin.command, commands.c.status == CommandStatus.PENDING)
+            .values(status=CommandStatus.DONE, settled_at=now, outcome=outcome)
+        )
+
+
+def version(connection: Connection, values: dict[str, Any], *, now: datetime) -> VersionNumber:
+    """The model's next version; its number."""
+    model = values["model"]
+    newest = connection.execute(select(func.max(versions.c.number)).where(versions.c.model == model)).scalar()
+    number = VersionNumber((newest or 0) + 1)
+    connection.execute(insert(versions).values(**values, number=number, created_at=now))
+    return number
+
+
+def numbered(connection: Connection, model: str, number: int) -> Version:
+    """A version that is there."""
+    where = (versions.c.model == model, versions.c.number == number)
+    return rows.version(connection.execute(select(versions).where(*where)).one())
+
+
+def newest_version(connection: Connection, lineage: LineageId) -> VersionNumber:
+    """The number of the latest version made of a lineage."""
+    statement = select(versions.c.number).where(versions.c.lineage == lineage)
+    return VersionNumber(connection.execute(statement.order_by(versions.c.number.desc()).limit(1)).scalar_one())
+
+
+def crown(connection: Connection, model: str, ends: tuple[LineageId, LineageId]) -> None:
+    """From the old champion to the new one, if the old one still is it.
+
+    Replays of the old line are given up, and a freeze that was for them ends.
+    """
+    old, new = ends
+    announce(connection)
+    is_champion = (models.c.name == model, models.c.champion == old)
+    done = connection.execute(update(models).where(*is_champion).values(champion=new))
+    if done.rowcount != 1:
+        msg = f"found another champion of {model} than lineage {old}; see `headrace model history {model}`"
+        raise RefusedError(msg)
+    replaying = (lineages.c.model == model, lineages.c.role == Role.REPLAYING, lineages.c.id != new)
+    given_up = connection.execute(select(lineages.c.plan).where(*replaying)).scalars().all()
+    connection.execute(update(lineages).where(lineages.c.id == old).values(role=Role.RETIRED))
+    connection.execute(update(lineages).where(*replaying).values(role=Role.RETIRED))
+    if any(plan.get("freeze") for plan in given_up):
+        connection.execute(update(models).where(models.c.name == model).values(frozen=False))
+
+
+def command(
+    connection: Connection, model: str, kind: CommandKind, *, arguments: Json, actor: str, now: datetime
+) -> int:
+    """A pending row; its number."""
+    values = {
+        "model": model,
+        "kind": kind,
+        "arguments": arguments,
+        "status": CommandStatus.PENDING,
+        "requested_by": actor,
+        "requested_at": now,
+        "outcome": "",
+    }
+    return new_id(connection.execute(insert(commands).values(**values)))
+
+
+def registered(connection: Connection, model: str, *, spec: Json, digest: str) -> None:
+    """What the file says of the model from now on; its champion may have been made of something else."""
+    connection.execute(update(models).where(models.c.name == model).values(spec=spec, spec_digest=digest))
+
+
+def alias(connection: Connection, model: str, name: str, *, version: int) -> None:
+    """The name stands for this version from now on."""
+    connection.execute(delete(aliases).where(aliases.c.model == model, aliases.c.alias == name))
+    connection.execute(insert(aliases).values(model=model, alias=name, version=version))
+
+
+def letters(connection: Connection, model: str, found: Sequence[DeadLetter], *, most: int, now: datetime) -> None:
+    """Dead letters, each once, and no more than `most`; the oldest go."""
+    for letter in found:
+        where = (
+            dead_letters.c.model == model,
+            dead_letters.c.topic == letter.at.topic,
+            dead_letters.c.partition == letter.at.partition,
+            dead_letters.c.position == letter.offset,
+        )
+        if connection.execute(select(dead_letters.c.id).where(*where)).first() is None:
+            connection.execute(insert(dead_letters).values(**_letter_values(model, letter), created_at=now))
+    if found:
+        newest = select(dead_letters.c.id).where(dead_letters.c.model == model)
+        border = connection.execute(newest.order_by(dead_letters.c.id.desc()).offset(most).limit(1)).scalar()
+        if border is not None:
+            connection.execute(delete(dead_letters).where(dead_letters.c.model == model, dead_letters.c.id <= border))
+
+
+def ranges(runs: Sequence[Run]) -> list[list[Any]]:
+    """The union of what was learned, a range a line: topic, partition, from, to."""
+    found: list[list[Any]] = []
+    for run in sorted(runs, key=lambda one: (one.topic, one.partition, one.first)):
+        top = found[-1] if found else None
+        if top and top[:2] == [run.topic, run.partition] and run.first <= top[3]:
+            top[3] = max(top[3], run.last)
+        else:
+            found.append([run.topic, run.partition, run.first, run.last])
+    return found
+
+
+def position(found: Position) -> dict[str, dict[str, int]]:
+    """A position's column."""
+    return found.to_json()
+
+
+def _letter_values(model: str, letter: DeadLetter) -> dict[str, Any]:
+    return {
+        "model": model,
+        "topic": letter.at.topic,
+        "partition": letter.at.partition,
+        "position": letter.offset,
+        "reason": letter.reason,
+        "detail": letter.detail[:2000].replace("\x00", " "),
+        "payload": letter.payload,
+        "size": letter.size,
+    }

@@ -1,0 +1,256 @@
+"""Where the archive's files lie: a folder, or anywhere that fsspec reaches."""
+
+import fcntl
+import os
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import cached_property
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import quote
+
+import fsspec
+
+from service.domain.registry.archive import ArchiveStep
+from service.domain.stream.events import TopicPartition
+from service.errors import LeaseHeldError, LeaseLostError, NotFoundError, UnavailableError
+from service.ports.archive import ArchiveFiles
+
+Reached = Callable[[ArchiveStep], None]
+SUFFIX = ".parquet"
+_LOCK = ".lock"
+_PROBE_BYTES = 4096
+_CONFLICTS = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "412", "409"})
+_CREATED: Mapping[str, str] = {"IfNoneMatch": "*"}
+
+
+def place(at: TopicPartition) -> str:
+    """The partition's folder, whatever the topic is called."""
+    topic = quote(at.topic, safe="@")
+    return f"{topic.replace('.', '%2E') if set(topic) == {'.'} else topic}/{at.partition}"
+
+
+def file_name(first: int) -> str:
+    """A range's file: names sort as offsets do."""
+    return f"{first:020d}{SUFFIX}"
+
+
+class LocalFiles:
+    """Written aside, fsynced and renamed; a lock on the folder keeps out a second process of this host."""
+
+    def __init__(self, folder: Path, *, reached: Reached) -> None:
+        self._folder = folder
+        self._reached = reached
+        self._locks: dict[TopicPartition, IO[bytes]] = {}
+
+    def claim(self, at: TopicPartition) -> None:
+        """Lock the folder until this object goes, and remove what the dead have left unfinished."""
+        if at in self._locks:
+            return
+        with self._writing():
+            folder = self._folder / place(at)
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = (folder / _LOCK).open("ab")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.close()
+            msg = f"found {folder} locked by another process, expected one archiver; stop it, or wait for its end"
+            raise LeaseHeldError(msg) from error
+        self._locks[at] = lock
+        for left in folder.glob(".*.part"):
+            left.unlink(missing_ok=True)
+
+    def sizes(self, at: TopicPartition) -> Mapping[int, int]:
+        """Bytes by first offset, in order."""
+        folder = self._folder / place(at)
+        return {int(path.stem): path.stat().st_size for path in sorted(folder.glob(f"*{SUFFIX}"))}
+
+    def read(self, at: TopicPartition, first: int) -> bytes:
+        """NotFoundError where there is none."""
+        path = self._folder / place(at) / file_name(first)
+        try:
+            return path.read_bytes()
+        except FileNotFoundError as error:
+            raise _not_found(str(path)) from error
+
+    def write(self, at: TopicPartition, first: int, data: bytes) -> None:
+        """Durable when it returns; UnavailableError where the disk is full or cannot be written."""
+        self.claim(at)
+        path = self._folder / place(at) / file_name(first)
+        aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            with self._writing():
+                self._write(aside, data)
+                aside.rename(path)
+                _sync_folder(path.parent)
+        except UnavailableError:
+            with suppress(OSError):
+                aside.unlink()
+            raise
+        self._reached(ArchiveStep.FILE_RENAMED)
+
+    def delete(self, at: TopicPartition, first: int) -> None:
+        """Missing is fine."""
+        (self._folder / place(at) / file_name(first)).unlink(missing_ok=True)
+
+    def probe(self) -> None:
+        """UnavailableError where the folder cannot be made or written."""
+        path = self._folder / f".{secrets.token_hex(8)}.probe"
+        with self._writing():
+            self._folder.mkdir(parents=True, exist_ok=True)
+            try:
+                with path.open("wb") as file:
+                    file.write(bytes(_PROBE_BYTES))
+                    file.flush()
+                    os.fsync(file.fileno())
+            finally:
+                path.unlink(missing_ok=True)
+
+    def _write(self, path: Path, data: bytes) -> None:
+        with path.open("wb") as file:
+            file.write(data)
+            file.flush()
+            self._reached(ArchiveStep.FILE_WRITTEN)
+            os.fsync(file.fileno())
+        self._reached(ArchiveStep.FILE_SYNCED)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            msg = f"found the archive at {self._folder} not writable: {error.strerror}; make room or check its rights"
+            raise UnavailableError(msg) from error
+
+
+class RemoteFiles:
+    """Whole objects. On S3 each is replaced only if it still is the one this process knows."""
+
+    def __init__(self, url: str, *, reached: Reached) -> None:
+        self._url = url
+        self._reached = reached
+        self._root = fsspec.core.strip_protocol(url)
+        self._guarded = url.startswith(("s3://", "s3a://"))
+        self._tags: dict[str, str] = {}
+
+    @cached_property
+    def _files(self) -> Any:
+        """Made when it is first used: a store of objects begins a thread, which no fork survives."""
+        return fsspec.core.url_to_fs(self._url)[0]
+
+    def claim(self, at: TopicPartition) -> None:
+        """Nothing to lock: the lease, and on S3 the object's tag, keep others out."""
+
+    def sizes(self, at: TopicPartition) -> Mapping[int, int]:
+        """Bytes by first offset, in order."""
+        folder = f"{self._root}/{place(at)}"
+        with self._reaching():
+            self._files.invalidate_cache(folder)
+            try:
+                found = self._files.ls(folder, detail=True)
+            except FileNotFoundError:
+                return {}
+        named = {one["name"].rsplit("/", 1)[-1]: int(one["size"]) for one in found}
+        return {int(name.removesuffix(SUFFIX)): named[name] for name in sorted(named) if name.endswith(SUFFIX)}
+
+    def read(self, at: TopicPartition, first: int) -> bytes:
+        """NotFoundError where there is none."""
+        path = self._path(at, first)
+        with self._reaching():
+            try:
+                if self._guarded:
+                    self._files.invalidate_cache(path)
+                    self._tags[path] = self._files.info(path)["ETag"]
+                data: bytes = self._files.cat_file(path)
+            except FileNotFoundError as error:
+                self._tags.pop(path, None)
+                where = f"{self._url}: {path}"
+                raise _not_found(where) from error
+        return data
+
+    def write(self, at: TopicPartition, first: int, data: bytes) -> None:
+        """Durable when the store says so; LeaseLostError where another process has written it since."""
+        path = self._path(at, first)
+        with self._reaching():
+            if self._guarded:
+                self._put_guarded(path, data)
+            else:
+                self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
+                self._files.pipe_file(path, data)
+        self._reached(ArchiveStep.FILE_RENAMED)
+
+    def delete(self, at: TopicPartition, first: int) -> None:
+        """Missing is fine."""
+        with self._reaching(), suppress(FileNotFoundError):
+            self._files.rm_file(self._path(at, first))
+
+    def probe(self) -> None:
+        """UnavailableError where an object cannot be put, or not be deleted."""
+        path = f"{self._root}/.{secrets.token_hex(8)}.probe"
+        with self._reaching():
+            if not self._guarded:
+                self._files.makedirs(self._root, exist_ok=True)
+            self._files.pipe_file(path, bytes(_PROBE_BYTES))
+            self._files.rm_file(path)
+
+    def _put_guarded(self, path: str, data: bytes) -> None:
+        """One request, whose answer may have been lost before: then the object is already this one."""
+        known = self._tags.get(path)
+        condition = _CREATED if known is None else {"IfMatch": known}
+        try:
+            answer = self._files.pipe_file(path, data, chunksize=max(len(data), 1), **condition)
+        except OSError as error:
+            if not _is_conflict(error):
+                raise
+            if self._files.cat_file(path) != data:
+                msg = f"found {path} replaced by another process, expected its tag {known}; only one archiver may write"
+                raise LeaseLostError(msg) from error
+            self._files.invalidate_cache(path)
+            answer = self._files.info(path)
+        self._tags[path] = answer["ETag"]
+
+    def _path(self, at: TopicPartition, first: int) -> str:
+        return f"{self._root}/{place(at)}/{file_name(first)}"
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        """Each store has errors of its own; what it cannot do now is worth a retry."""
+        try:
+            yield
+        except (NotFoundError, LeaseLostError):
+            raise
+        except Exception as error:
+            msg = f"found the archive at {self._url} unavailable: {error}; check its address and rights"
+            raise UnavailableError(msg) from error
+
+
+def open_files(url: str, *, reached: Reached) -> ArchiveFiles:
+    """A folder, or an fsspec address where the text has a scheme."""
+    if "://" in url and not url.startswith("file://"):
+        return RemoteFiles(url, reached=reached)
+    return LocalFiles(Path(url.removeprefix("file://")), reached=reached)
+
+
+def _not_found(path: str) -> NotFoundError:
+    msg = f"found no file {path} in the archive; run `headrace registry verify`"
+    return NotFoundError(msg)
+
+
+def _is_conflict(error: BaseException | None) -> bool:
+    """Whether the store's own error says that the condition does not hold."""
+    while error is not None:
+        code = str(getattr(error, "response", {}).get("Error", {}).get("Code", ""))
+        if code in _CONFLICTS:
+            return True
+        error = error.__cause__
+    return False
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,199 @@
+"""Columns of the archive, or decoded records, as frames of one layout.
+
+`kind` says what a row is. Features are `x.<name>`; `i.<name>` says which numbers were written without a fraction,
+`n.<name>` which nulls were given, while others are absent. A label is in the `y_` column of its type.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from service.domain.registry.archive import EVENT, LABEL, REFUSED
+from service.domain.specification.limits import LARGEST_EXACT
+from service.domain.stream.events import Decoded, Event, Label, TopicPartition
+from service.domain.training.archive_piece import Piece
+from service.stream.archive.layout import FEATURE_KINDS
+from service.stream.archive.schema import LABEL_BIT, Kind, kind_of
+
+_BASE = {
+    "kind": pl.UInt8,
+    "topic": pl.String,
+    "partition": pl.Int32,
+    "offset": pl.Int64,
+    "timestamp": pl.Int64,
+    "ts": pl.Int64,
+    "id_number": pl.Int64,
+    "id_text": pl.String,
+    "group_number": pl.Int64,
+    "group_text": pl.String,
+    "weight": pl.Float64,
+}
+_PLAIN = ("offset", "id_text", "id_number", "group_text", "group_number", "weight")
+_TYPES: Mapping[Kind, Any] = {
+    Kind.NUMBER: pl.Float64,
+    Kind.INTEGER: pl.Int64,
+    Kind.STRING: pl.String,
+    Kind.BOOLEAN: pl.Boolean,
+}
+_LABELS: Mapping[type, Kind] = {**FEATURE_KINDS, int: Kind.INTEGER}
+
+
+def lazily(data: bytes, schema: Any, piece: Piece, *, empty: Collection[str]) -> pl.LazyFrame:
+    """A file's rows within the piece, features flat; read when collected, all but the `empty` columns."""
+    plain: dict[str, Any] = {**{name: _BASE[name] for name in _PLAIN}, "integers": pl.Binary, "nulls": pl.Binary}
+    chosen = [
+        *(pl.lit(None, of).alias(name) if name in empty else pl.col(name) for name, of in plain.items()),
+        *(pl.col(name).dt.epoch("ms") for name in ("timestamp", "ts")),
+        pl.col("y").alias(f"y_{kind_of(schema.field('y').type)}"),
+    ]
+    if "x" in schema.names:
+        chosen += [pl.col("x").is_null().alias("is_label"), pl.col("x").struct.field("*").name.prefix("x.")]
+    else:
+        chosen.append(pl.lit(value=True).alias("is_label"))
+    found = pl.scan_parquet(data)
+    if piece.whole:
+        return found.select(chosen)
+    return found.filter(pl.col("offset").is_between(piece.first, piece.last - 1)).select(chosen)
+
+
+def from_file(rows: pl.DataFrame, kinds: Mapping[str, Kind], *, at: TopicPartition) -> pl.DataFrame:
+    """Rows as `lazily` reads them, in the layout that all frames have; features without any value are left out."""
+    integers, nulls = (_distinct(rows.get_column(name)) for name in ("integers", "nulls"))
+    marks: list[pl.Expr] = []
+    dropped = ["integers", "nulls", "is_label"]
+    for place, (name, kind) in enumerate(kinds.items(), start=LABEL_BIT + 1):
+        given = _has_bit("nulls", nulls, place)
+        empty = rows.get_column(f"x.{name}").null_count() == rows.height
+        if given is not None:
+            marks.append(given.alias(f"n.{name}"))
+        elif empty:
+            dropped.append(f"x.{name}")
+            continue
+        if kind is Kind.NUMBER:
+            whole = _has_bit("integers", integers, place)
+            marks.append((pl.lit(value=False) if whole is None else whole).alias(f"i.{name}"))
+    what = pl.when(pl.col("is_label")).then(LABEL).otherwise(EVENT).cast(pl.UInt8).alias("kind")
+    place_of = [pl.lit(at.topic).alias("topic"), pl.lit(at.partition, pl.Int32).alias("partition")]
+    return rows.with_columns(what, *place_of, *marks).drop(dropped)
+
+
+def from_decoded(decoded: Decoded) -> list[pl.DataFrame]:
+    """The same layout from objects, `timestamp` aside, for the few rows that no column of a file holds.
+
+    More than one frame where types differ.
+    """
+    others = [*decoded.truths, *decoded.refusals]
+    kinds = [LABEL] * len(decoded.truths) + [REFUSED] * len(decoded.refusals)
+    found = [_frame(decoded.at, others, kinds)] if others else []
+    return found + [
+        _frame(decoded.at, events, [EVENT] * len(events)).with_columns(_features(events))
+        for events in _agreeing(decoded.events)
+    ]
+
+
+def together(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """One frame; of a feature whose type varies, only rows of its commonest type are events."""
+    types = _commonest(frames)
+    fitting = []
+    for frame in frames:
+        odd = [name for name, of in frame.schema.items() if types.get(name, of) != of]
+        if odd:
+            refused = pl.any_horizontal(pl.col(odd).is_not_null())
+            kind = pl.when(refused).then(pl.lit(REFUSED, pl.UInt8)).otherwise(pl.col("kind")).alias("kind")
+            marks = [f"i.{name.removeprefix('x.')}" for name in odd]
+            fitting.append(frame.with_columns(kind).drop(odd).drop(marks, strict=False))
+        else:
+            fitting.append(frame)
+    found = pl.concat([pl.DataFrame(schema=_BASE), *fitting], how="diagonal")
+    marks = [name for name in found.columns if name[:2] in {"i.", "n."} and found.get_column(name).null_count()]
+    return found.with_columns(pl.col(marks).fill_null(value=False)) if marks else found
+
+
+def _commonest(frames: Sequence[pl.DataFrame]) -> dict[str, Any]:
+    """The type of each feature that has several."""
+    seen: dict[str, dict[Any, int]] = defaultdict(lambda: defaultdict(int))
+    for frame in frames:
+        for name, of in frame.schema.items():
+            if name.startswith("x."):
+                seen[name][of] += frame.height - frame.get_column(name).null_count()
+    return {name: max(counts, key=counts.__getitem__) for name, counts in seen.items() if len(counts) > 1}
+
+
+def _agreeing(events: Sequence[Event]) -> list[list[Event]]:
+    """The events in groups, in each of which a feature has one type."""
+    groups: list[tuple[dict[str, Kind], list[Event]]] = []
+    for event in events:
+        kinds = {name: FEATURE_KINDS[type(value)] for name, value in event.x.items() if value is not None}
+        for known, group in groups:
+            if all(known.get(name, kind) is kind for name, kind in kinds.items()):
+                known.update(kinds)
+                group.append(event)
+                break
+        else:
+            groups.append((kinds, [event]))
+    return [group for _, group in groups]
+
+
+def _frame(at: TopicPartition, rows: Sequence[Any], kinds: Sequence[int]) -> pl.DataFrame:
+    told = {
+        "kind": kinds,
+        "topic": [at.topic] * len(rows),
+        "partition": [at.partition] * len(rows),
+        **{name: [getattr(row, name, None) for row in rows] for name in ("offset", "ts", "weight")},
+        **_either("id", [getattr(row, "id", None) for row in rows]),
+        **_either("group", [getattr(row, "group", None) for row in rows]),
+    }
+    frame = pl.DataFrame(told, schema={name: of for name, of in _BASE.items() if name != "timestamp"})
+    return frame.with_columns(_labels([getattr(row, "y", None) for row in rows]))
+
+
+def _distinct(bits: pl.Series) -> list[bytes | None]:
+    return [None] if bits.null_count() == len(bits) else bits.unique().to_list()
+
+
+def _has_bit(column: str, patterns: Sequence[bytes | None], place: int) -> pl.Expr | None:
+    """Whether a row's bits have that one; None where no row's have."""
+    having = [bits for bits in patterns if bits and place >> 3 < len(bits) and bits[place >> 3] >> (place & 7) & 1]
+    if not having:
+        return None
+    if len(having) == len(patterns):
+        return pl.lit(value=True)
+    return pl.col(column).is_in(having).fill_null(value=False)
+
+
+def _either(name: str, values: Sequence[Any]) -> dict[str, list[Any]]:
+    return {
+        f"{name}_number": [one if type(one) is int and -(2**63) <= one < 2**63 else None for one in values],
+        f"{name}_text": [one if isinstance(one, str) else _far(one) for one in values],
+    }
+
+
+def _far(value: object) -> str | None:
+    """An integer that 64 bits do not hold, as text."""
+    return str(value) if type(value) is int and not -(2**63) <= value < 2**63 else None
+
+
+def _labels(values: Sequence[Label | None]) -> list[pl.Series]:
+    kinds = {_LABELS[type(one)] for one in values if one is not None}
+    return [
+        pl.Series(f"y_{kind}", [one if one is not None and _LABELS[type(one)] is kind else None for one in values], of)
+        for kind, of in _TYPES.items()
+        if kind in kinds
+    ]
+
+
+def _features(events: Sequence[Event]) -> list[pl.Series]:
+    """A column for each feature, and what it was written as."""
+    found: list[pl.Series] = []
+    for name in dict.fromkeys(name for event in events for name in event.x):
+        values = [event.x.get(name) for event in events]
+        kind = next((FEATURE_KINDS[type(one)] for one in values if one is not None), Kind.NUMBER)
+        if kind is Kind.NUMBER:
+            whole = [type(one) is int and -LARGEST_EXACT <= one <= LARGEST_EXACT for one in values]
+            found.append(pl.Series(f"i.{name}", whole))
+            values = [None if one is None else float(one) for one in values]
+        found.append(pl.Series(f"x.{name}", values, _TYPES[kind]))
+        found.append(pl.Series(f"n.{name}", [name in event.x and event.x[name] is None for event in events]))
+    return found

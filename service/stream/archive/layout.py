@@ -1,0 +1,93 @@
+"""Which events a file's columns can hold exactly: order and kind of features, kind of label, size of integers."""
+
+from collections.abc import Mapping
+from itertools import pairwise
+
+from service.domain.specification.limits import LARGEST_EXACT
+from service.domain.stream.events import Event, EventId, Features, Label, Scalar, Task, Truth
+from service.stream.archive.schema import LABELS, Kind, first_label_kind
+
+MOST_FEATURES = 1000
+LONGEST_NAME = 256
+_MOST_ORDERS = 10_000
+_SMALL = 2**63
+FEATURE_KINDS: Mapping[type, Kind] = {
+    float: Kind.NUMBER,
+    int: Kind.NUMBER,
+    str: Kind.STRING,
+    bool: Kind.BOOLEAN,
+    type(None): Kind.NUMBER,
+}
+
+
+class Layout:
+    """The features of a range in their order, which new ones extend at its end, and the kind of its labels."""
+
+    def __init__(self, task: Task, *, kinds: Mapping[str, Kind] | None = None, label: Kind | None = None) -> None:
+        self.kinds: dict[str, Kind] = dict(kinds or {})
+        self._task = task
+        self._label = label
+        self._orders: dict[tuple[str, ...], bool] = {}
+
+    @property
+    def label(self) -> Kind:
+        """The kind of `y`."""
+        return self._label or first_label_kind(self._task)
+
+    def admits(self, event: Event) -> bool:
+        """Whether the columns hold it exactly; they grow by features that are new."""
+        if not self.places(event.x) or not self.takes_label(event.y) or not is_small(event.group):
+            return False
+        return all(fits(value, kind=self.kinds[name]) for name, value in event.x.items())
+
+    def admits_truth(self, truth: Truth) -> bool:
+        """Whether the columns hold it exactly."""
+        return self.takes_label(truth.y)
+
+    def takes_label(self, y: Label | None) -> bool:
+        """Whether `y` holds it exactly; the first label decides the kind where the task leaves a choice."""
+        if y is None:
+            return True
+        kind = LABELS[self._task].get(type(y))
+        if self._label is None:
+            self._label = kind
+        if kind is None or kind is not self._label:
+            return False
+        limit = LARGEST_EXACT if kind is Kind.NUMBER else _SMALL
+        return type(y) is not int or -limit <= y <= limit - 1
+
+    def places(self, x: Features) -> bool:
+        """Whether the features come in the columns' order; new names are added where they do."""
+        order = tuple(x)
+        known = self._orders.get(order)
+        if known is None:
+            if len(self._orders) >= _MOST_ORDERS:
+                self._orders.clear()
+            known = self._orders[order] = self._extended(x)
+        return known
+
+    def _extended(self, x: Features) -> bool:
+        new = [name for name in x if name not in self.kinds]
+        if not x or len(self.kinds) + len(new) > MOST_FEATURES:
+            return False
+        if not all(0 < len(name) <= LONGEST_NAME and "\0" not in name for name in new):
+            return False
+        place = {name: number for number, name in enumerate([*self.kinds, *new])}
+        if any(place[one] > place[other] for one, other in pairwise(x)):
+            return False
+        self.kinds.update({name: FEATURE_KINDS[type(x[name])] for name in new})
+        return True
+
+
+def fits(value: Scalar, *, kind: Kind) -> bool:
+    """Whether a feature's column of that kind holds it exactly; explicit nulls are noted apart."""
+    if value is None:
+        return True
+    if FEATURE_KINDS[type(value)] is not kind:
+        return False
+    return type(value) is not int or -LARGEST_EXACT <= value <= LARGEST_EXACT
+
+
+def is_small(group: EventId | None) -> bool:
+    """Whether 64 bits hold it, if it is an integer."""
+    return type(group) is not int or -_SMALL <= group < _SMALL

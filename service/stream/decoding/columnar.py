@@ -1,0 +1,87 @@
+"""Decodes runs in which all features are the same numbers straight into columns, for micro-batches."""
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from itertools import chain
+from operator import attrgetter
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from service.domain.specification.limits import LARGEST_EXACT
+from service.domain.stream.events import Decoded, Records, Task
+from service.learning.engine.columns import Columns, Matrix, ordered
+from service.stream.decoding.envelope import EnvelopeDecoder, Integer, Member, ids_of
+from service.stream.decoding.fields import PartError
+from service.stream.decoding.refusals import decoded
+
+MOST_NAMES = 1000
+"""Up to this every integer is a float; an event with a larger number is read as it is written."""
+_LABELS: dict[Task, Any] = {Task.BINARY: bool, Task.MULTICLASS: str, Task.REGRESSION: float}
+_features = attrgetter("x")
+_names = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+class ColumnarDecoder:
+    """Reads what is in no doubt by a type made for its layout, and leaves everything else to the plain decoder.
+
+    Such a type has one number for each feature of the first record, so that it refuses whatever has other
+    features, or other values than numbers.
+    """
+
+    def __init__(self, plain: EnvelopeDecoder, task: Task) -> None:
+        self._plain = plain
+        self._label = _LABELS[task]
+
+    def decode(self, records: Records) -> Decoded:
+        """Every record becomes exactly one event or one refusal."""
+        columns = self._columns(records)
+        return self._plain.decode(records) if columns is None else decoded(records, columns, [])
+
+    def _columns(self, records: Records) -> Columns | None:
+        names, found = self._read(records.values)
+        given = [one.ts for one in found]
+        parts = (3 + len(names)) * len(found) + len(given) - given.count(msgspec.UNSET)
+        # No record has fewer colons than keys, so that the sums are equal only if no key is repeated.
+        if not found or b"".join(records.values).count(b":") != parts:
+            return None
+        try:
+            ids, times = ids_of([one.id for one in found]), self._plain.times(given, records.timestamps)
+        except PartError:
+            return None
+        ascending, numbers = _numbers(names, found)
+        ys: list[Any] = [one.y for one in found]
+        if not _exact(numbers) or (self._label is float and not _exact(np.array(ys))):
+            return None
+        return Columns(records.offsets, ids, times, ys, names=ascending, numbers=numbers)
+
+    def _read(self, values: Sequence[bytes]) -> tuple[tuple[str, ...], list[Any]]:
+        """The features' names and every record; no record where any does not fit."""
+        if not values or self._plain.has_too_large(values):
+            return (), []
+        try:
+            names = tuple(_names(_names(values[0])["x"]))[:MOST_NAMES]
+            return names, [*map(_decode(names, self._label), values)] if names else []
+        except (ValueError, KeyError, RecursionError):
+            return (), []
+
+
+def _numbers(names: tuple[str, ...], found: Sequence[Any]) -> tuple[tuple[str, ...], Matrix]:
+    values = chain.from_iterable(map(msgspec.structs.astuple, map(_features, found)))
+    return ordered(names, np.fromiter(values, np.float64, len(found) * len(names)))
+
+
+def _exact(numbers: Matrix) -> bool:
+    """Whether no number may have been an integer that no float equals."""
+    return bool(numbers.min() >= -LARGEST_EXACT and numbers.max() <= LARGEST_EXACT)
+
+
+@lru_cache(maxsize=16)
+def _decode(names: tuple[str, ...], label: type) -> Callable[[bytes], Any]:
+    """Reads one record with these features, and refuses any other."""
+    numbers = [(f"f{at}", float, msgspec.field(name=name)) for at, name in enumerate(names)]
+    features = msgspec.defstruct("Features", numbers, gc=False, forbid_unknown_fields=True)
+    parts: list[Any] = [("id", str | Integer), ("x", features), ("y", label), ("ts", Member, msgspec.UNSET)]
+    whole = msgspec.defstruct("Whole", parts, gc=False, forbid_unknown_fields=True)
+    return msgspec.json.Decoder(whole).decode

@@ -1,0 +1,81 @@
+"""What Headrace says when a Kafka driver fails, whichever driver it is."""
+
+import re
+from collections.abc import Sequence
+
+from service.errors import ConfigurationError, NotFoundError, PastEndError, RecordTooLargeError, UnavailableError
+from service.stream.kafka.settings import KafkaSettings
+
+PATIENCE_S = 10.0
+"""How long one question to the broker may take before it counts as unreachable."""
+
+SILENCE_S = 5.0
+"""How long reading may bring nothing before the broker is asked whether it is there."""
+
+LIMIT = "max.message.bytes"
+"""Of a topic, or of the broker for topics that have none; a batch of one record must be within it."""
+
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
+
+
+def unavailable(settings: KafkaSettings, error: object) -> UnavailableError:
+    """The broker cannot be reached, or cannot do now what it was asked."""
+    return UnavailableError(
+        f"found no answer from Kafka at {settings.bootstrap_servers} ({settings.security_protocol}): {error}; "
+        f"check it with `headrace doctor`"
+    )
+
+
+def misconfigured(settings: KafkaSettings, error: object) -> ConfigurationError:
+    """The broker or the driver refuses the settings; trying again will not help."""
+    return ConfigurationError(
+        f"stream.kafka: found settings that do not work with {settings.bootstrap_servers} "
+        f"({settings.security_protocol}): {error}; check addresses, credentials, certificates and `options:`"
+    )
+
+
+def no_topic(settings: KafkaSettings, topic: str) -> NotFoundError:
+    """The topic does not exist, and reading or appending must not create it."""
+    return NotFoundError(
+        f"found no topic {topic} at {settings.bootstrap_servers}; create it with Kafka's own tools or "
+        f"`headrace stream publish`, or check the topic names in the configuration"
+    )
+
+
+def unreadable(settings: KafkaSettings, error: object) -> ConfigurationError:
+    """Records are compressed with a codec that is not installed."""
+    return ConfigurationError(
+        f"found records at {settings.bootstrap_servers} that this driver cannot decompress: {error}; install the "
+        f"codec (kafka-python[lz4], [snappy] or [zstd]), or choose `driver: librdkafka`, which has them all"
+    )
+
+
+def diverged(error: object) -> PastEndError:
+    """The broker lost records that were already read, and its log went on without them."""
+    return PastEndError(
+        f"found the log truncated below the position and written anew ({error}), expected the records that were "
+        f"read to stay; an unclean leader election does this. Roll the model back, or start over with --fresh"
+    )
+
+
+def require_name(settings: KafkaSettings, topic: str) -> None:
+    """NotFoundError for a name that no Kafka topic can have."""
+    if not _NAME.fullmatch(topic):
+        raise no_topic(settings, topic)
+
+
+def not_acknowledged(topic: str, error: object) -> UnavailableError:
+    """Some records of an append may be there and some not."""
+    return UnavailableError(
+        f"found the append to {topic} not acknowledged: {error}; publish again, since repeated ids are learned once"
+    )
+
+
+def too_large(topic: str, values: Sequence[bytes], error: object, *, limit: int | None) -> RecordTooLargeError:
+    """Trying again will not help; `limit` is the topic's, None where it cannot be asked for."""
+    allowed = "" if limit is None else f", {limit} bytes with key and headers"
+    return RecordTooLargeError(
+        f"found a record of {max(map(len, values))} bytes for {topic}, which is too large for Kafka ({error}), "
+        f"expected at most what {LIMIT} of the topic allows{allowed}; send less in one record, or raise it with "
+        f"Kafka's own tools"
+    )

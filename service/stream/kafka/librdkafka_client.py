@@ -1,0 +1,62 @@
+"""Making librdkafka's clients, and saying in Headrace's words what they report."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException
+
+from service.errors import HeadraceError
+from service.stream.kafka import librdkafka_codes as codes
+from service.stream.kafka.errors import misconfigured, unavailable
+from service.stream.kafka.settings import KafkaSettings
+
+_WILL_NOT_PASS = frozenset(
+    {
+        codes.AUTHENTICATION,
+        codes.TLS,
+        codes.INVALID_ARGUMENT,
+        codes.UNSUPPORTED_FEATURE,
+        KafkaError.SASL_AUTHENTICATION_FAILED,
+        KafkaError.UNSUPPORTED_SASL_MECHANISM,
+        KafkaError.ILLEGAL_SASL_STATE,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.MSG_SIZE_TOO_LARGE,
+        KafkaError.INVALID_REPLICATION_FACTOR,
+        KafkaError.POLICY_VIOLATION,
+    }
+)
+
+
+class Faults:
+    """What the driver says beside its answers: why a broker cannot be reached."""
+
+    def __init__(self) -> None:
+        self._newest: KafkaError | None = None
+
+    def note(self, error: KafkaError) -> None:
+        """The driver's `error_cb`; that all brokers are down is no cause."""
+        if error.code() != codes.ALL_BROKERS_DOWN:
+            self._newest = error
+
+    def clear(self) -> None:
+        """The broker has answered since."""
+        self._newest = None
+
+    def translated(self, settings: KafkaSettings, error: KafkaException) -> HeadraceError:
+        """The driver's error, by its cause where one is known."""
+        found = error.args[0]
+        codes = {found.code(), self._newest.code() if self._newest else None}
+        translate = misconfigured if codes & _WILL_NOT_PASS else unavailable
+        return translate(settings, f"{found.str()}; {self._newest.str()}" if self._newest else found.str())
+
+
+def opened(make: Callable[..., Any], settings: KafkaSettings, given: Mapping[str, Any]) -> Any:
+    """A client of librdkafka; ConfigurationError where it refuses its settings."""
+    try:
+        return make(given)
+    except KafkaException as error:
+        raise misconfigured(settings, error.args[0].str()) from error
+    except (TypeError, ValueError) as error:
+        raise misconfigured(settings, error) from error

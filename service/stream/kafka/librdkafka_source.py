@@ -1,0 +1,218 @@
+"""Kafka through confluent-kafka, the optional extra `librdkafka`: the same events, decoded faster."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import groupby
+from typing import Any, TypeAlias
+
+import structlog
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Message
+from confluent_kafka import TopicPartition as KafkaPartition
+
+from service.domain.stream.bounds_check import require_held
+from service.domain.stream.events import Records, TopicPartition
+from service.domain.stream.position import Bounds, Position
+from service.errors import HeadraceError
+from service.stream.kafka import librdkafka_codes as codes
+from service.stream.kafka.errors import PATIENCE_S, SILENCE_S, diverged, no_topic, require_name
+from service.stream.kafka.librdkafka_client import Faults, opened
+from service.stream.kafka.librdkafka_sink import LibrdkafkaSink
+from service.stream.kafka.settings import KafkaSettings
+
+__all__ = ["LibrdkafkaSink", "LibrdkafkaSource"]
+
+_log = structlog.get_logger(__name__)
+
+_TUNING = {
+    "fetch.wait.max.ms": 50,
+    "fetch.queue.backoff.ms": 10,
+    "queued.min.messages": 20_000,
+    "queued.max.messages.kbytes": 32_768,
+    "reconnect.backoff.max.ms": 2000,
+}
+_READING = {
+    "isolation.level": "read_committed",
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "auto.offset.reset": "error",
+    "enable.partition.eof": True,
+    "allow.auto.create.topics": False,
+}
+_NO_TOPIC = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_EXCEPTION, codes.UNKNOWN_TOPIC})
+_NO_LEADER = frozenset(
+    {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_LEADER_EPOCH}
+)
+_NOT_HELD = frozenset({codes.AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})
+
+_Read: TypeAlias = Callable[[Any], Any]
+_error: _Read = Message.error
+_offset: _Read = Message.offset
+_timestamp: _Read = Message.timestamp
+_value: _Read = Message.value
+
+
+class LibrdkafkaSource:
+    """Implements `ports.Source`."""
+
+    def __init__(self, settings: KafkaSettings, group: str) -> None:
+        self._settings = settings
+        self._group = group
+        self._faults = Faults()
+        given = {**_TUNING, **settings.for_librdkafka(), **_READING, "group.id": group}
+        self._consumer: Any = opened(Consumer, settings, {**given, "error_cb": self._faults.note})
+        self._position: dict[TopicPartition, int] = {}
+        self._failed: KafkaError | None = None
+        self._heard = 0.0
+
+    def bounds(self, topics: Sequence[str], *, since_ms: int | None = None) -> Mapping[TopicPartition, Bounds]:
+        """Start, or the first record since then, and end, where committed records end; NotFoundError."""
+        with self._translated():
+            found = [at for topic in topics for at in self._partitions(topic)]
+            starts = self._offsets(found, OFFSET_BEGINNING if since_ms is None else since_ms)
+            ends = self._offsets(found, OFFSET_END)
+        self._answered()
+        return {at: Bounds(starts[at] if starts[at] >= 0 else ends[at], ends[at]) for at in found}
+
+    def assign(self, position: Position) -> None:
+        """Begin at every offset of the position."""
+        require_held(position, self.bounds(sorted({at.topic for at in position.offsets})))
+        self._position = dict(position.offsets)
+        self._failed = None
+        self._begin()
+
+    def poll(self, *, timeout_s: float, limit: int) -> Sequence[Records]:
+        """Runs of records; the end of a partition moves the position past markers."""
+        if self._failed is not None:
+            self._recover(self._failed)
+        with self._translated():
+            messages = self._consumer.consume(limit, timeout_s)
+        ends: dict[TopicPartition, int] = {}
+        if set(map(_error, messages)) - {None}:
+            errors = [message for message in messages if message.error() is not None]
+            messages = [message for message in messages if message.error() is None]
+            ends = self._sorted_out(errors)
+        only = next(iter(self._position)) if len(self._position) == 1 else None
+        found = _runs(messages, ends, only=only)
+        found += [Records(at, (), (), (), end) for at, end in ends.items() if end > self._position.get(at, end)]
+        self._position.update({run.at: run.next_offset for run in found})
+        if found:
+            self._heard = time.monotonic()
+        else:
+            self._listen()
+        return found
+
+    def acknowledge(self, position: Position) -> None:
+        """Commit group offsets, so that lag tools work; a failure is only logged."""
+        offsets = [KafkaPartition(*at, offset) for at, offset in position.offsets.items()]
+        try:
+            with self._translated():
+                self._consumer.commit(offsets=offsets, asynchronous=True)
+        except HeadraceError as error:
+            _log.info("group_offsets_not_committed", group=self._group, error=str(error))
+
+    def close(self) -> None:
+        """Leave."""
+        self._consumer.close()
+
+    def _begin(self) -> None:
+        with self._translated():
+            self._consumer.assign([KafkaPartition(*at, offset) for at, offset in self._position.items()])
+
+    def _partitions(self, topic: str) -> list[TopicPartition]:
+        require_name(self._settings, topic)
+        found = self._consumer.list_topics(topic, timeout=PATIENCE_S).topics[topic]
+        if found.error is not None and found.error.code() not in _NO_TOPIC:
+            raise KafkaException(found.error)
+        if not found.partitions:
+            raise no_topic(self._settings, topic)
+        return [TopicPartition(topic, number) for number in sorted(found.partitions)]
+
+    def _offsets(self, partitions: Sequence[TopicPartition], which: int) -> dict[TopicPartition, int]:
+        """Of all partitions by one request to each broker."""
+        if not partitions:
+            return {}
+        asked = [KafkaPartition(*at, which) for at in partitions]
+        answered = self._patiently(lambda: self._consumer.offsets_for_times(asked, timeout=PATIENCE_S))
+        for one in answered:
+            if one.error is not None:
+                raise KafkaException(one.error)
+        return {TopicPartition(one.topic, one.partition): one.offset for one in answered}
+
+    def _patiently(self, ask: Callable[[], Any]) -> Any:
+        """Ask again while a new partition's leader is being chosen."""
+        deadline = time.monotonic() + SILENCE_S
+        while True:
+            try:
+                return ask()
+            except KafkaException as error:
+                if error.args[0].code() not in _NO_LEADER or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+
+    def _sorted_out(self, messages: Sequence[Any]) -> dict[TopicPartition, int]:
+        """The ends that were reached; what else went wrong is raised by the next poll, after these records."""
+        ends: dict[TopicPartition, int] = {}
+        for message in messages:
+            error = message.error()
+            if error.code() == codes.PARTITION_END:
+                ends[TopicPartition(message.topic(), message.partition())] = message.offset()
+            else:
+                self._failed = error
+        return ends
+
+    def _recover(self, error: KafkaError) -> None:
+        """Begin again where the records that were handed out end, since the driver may have stopped there."""
+        self._heard = 0.0
+        if error.code() == codes.LOG_TRUNCATION:
+            raise diverged(error)
+        if error.code() in _NOT_HELD:
+            require_held(Position(self._position), self.bounds(sorted({at.topic for at in self._position})))
+        self._failed = None
+        self._begin()
+        with self._translated():
+            raise KafkaException(error)
+
+    def _listen(self) -> None:
+        """Ask the broker whether it is there where nothing was heard of it for long; UnavailableError."""
+        if self._position and time.monotonic() - self._heard > SILENCE_S:
+            with self._translated():
+                self._offsets([next(iter(self._position))], OFFSET_END)
+            self._answered()
+
+    def _answered(self) -> None:
+        self._heard = time.monotonic()
+        self._faults.clear()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except KafkaException as error:
+            if not self._position:
+                self._consumer.consume(1, 0)  # nothing is assigned: this only lets the driver tell its faults
+            raise self._faults.translated(self._settings, error) from error
+
+
+def _runs(messages: Sequence[Any], ends: dict[TopicPartition, int], *, only: TopicPartition | None) -> list[Records]:
+    """The messages by partition, column by column; ends that belong to a run are used up."""
+    if not messages:
+        return []
+    if only is not None:
+        return [_run(only, messages, ends.pop(only, 0))]
+    parts: dict[TopicPartition, list[Any]] = {}
+    for at, run in groupby(messages, key=lambda one: (one.topic(), one.partition())):
+        parts.setdefault(TopicPartition(*at), []).extend(run)
+    return [_run(at, part, ends.pop(at, 0)) for at, part in parts.items()]
+
+
+def _run(at: TopicPartition, messages: Sequence[Any], end: int) -> Records:
+    first, last = messages[0].offset(), messages[-1].offset()
+    offsets: Sequence[int] = range(first, last + 1)
+    if len(offsets) != len(messages):  # offsets only rise, so that as many as fit between two are all of them
+        offsets = [*map(_offset, messages)]
+    timestamps = [stamp for _, stamp in map(_timestamp, messages)]
+    values = [*map(_value, messages)]
+    if None in values:
+        values = [value or b"" for value in values]
+    return Records(at, offsets, timestamps, values, max(last + 1, end))

@@ -1,0 +1,73 @@
+"""Making kafka-python's clients, and saying in Headrace's words what they raise."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from kafka import errors as kafka
+
+from service.errors import HeadraceError
+from service.stream.kafka import python_internals as seams
+from service.stream.kafka.errors import diverged, misconfigured, unavailable, unreadable
+from service.stream.kafka.settings import KafkaSettings
+
+_WILL_NOT_PASS = (
+    kafka.KafkaConfigurationError,
+    kafka.AuthorizationError,
+    kafka.SaslAuthenticationFailedError,
+    kafka.UnsupportedSaslMechanismError,
+    kafka.IllegalSaslStateError,
+    kafka.IncompatibleBrokerVersion,
+    kafka.UnrecognizedBrokerVersion,
+    kafka.MessageSizeTooLargeError,
+    kafka.InvalidReplicationFactorError,
+    kafka.PolicyViolationError,
+)
+_KINDS: tuple[tuple[Any, Callable[[KafkaSettings, object], HeadraceError]], ...] = (
+    (kafka.UnsupportedCodecError, unreadable),
+    (_WILL_NOT_PASS, misconfigured),
+    (kafka.LogTruncationError, lambda _settings, error: diverged(error)),
+    (kafka.KafkaError, unavailable),
+    ((OSError, LookupError, RuntimeError), unavailable),
+)
+
+
+@contextmanager
+def translated(settings: KafkaSettings) -> Iterator[None]:
+    """What the driver raises as Headrace's own errors; a lost partition shows in it as a LookupError."""
+    try:
+        yield
+    except HeadraceError:
+        raise
+    except Exception as error:
+        for kinds, translate in _KINDS:
+            if isinstance(error, kinds):
+                raise translate(settings, error) from error
+        raise
+
+
+def opened(make: Callable[..., Any], settings: KafkaSettings, **given: Any) -> Any:
+    """A client of kafka-python; where it cannot be made, the thread it has started ends."""
+    started: list[Any] = []
+
+    def start(**options: Any) -> Any:
+        started.append(seams.network_client(options))
+        return started[-1]
+
+    try:
+        return make(kafka_client=start, **given)
+    except (ValueError, TypeError, AssertionError) as error:
+        _close(started)
+        raise misconfigured(settings, error) from error
+    except kafka.KafkaTimeoutError as error:
+        cause = seams.cause(started[-1])
+        _close(started)
+        raise cause or error from error
+    except BaseException:
+        _close(started)
+        raise
+
+
+def _close(started: list[Any]) -> None:
+    for client in started:
+        client.close()

@@ -1,0 +1,153 @@
+"""Kafka through kafka-python: assigned partitions, committed records, no automatic reset."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import structlog
+from kafka import KafkaConsumer
+from kafka import TopicPartition as KafkaPartition
+from kafka.errors import KafkaError, OffsetOutOfRangeError
+from kafka.structs import OffsetAndMetadata
+
+from service.domain.stream.bounds_check import require_held
+from service.domain.stream.events import Records, TopicPartition
+from service.domain.stream.position import Bounds, Position
+from service.errors import HeadraceError
+from service.stream.kafka import python_internals as seams
+from service.stream.kafka.errors import PATIENCE_S, SILENCE_S, no_topic, require_name
+from service.stream.kafka.python_client import opened, translated
+from service.stream.kafka.python_sink import KafkaPythonSink
+from service.stream.kafka.settings import KafkaSettings
+
+__all__ = ["KafkaPythonSink", "KafkaPythonSource"]
+
+_log = structlog.get_logger(__name__)
+
+_TUNING = {
+    "fetch_min_bytes": 1,
+    "fetch_max_wait_ms": 100,
+    "max_partition_fetch_bytes": 4 * 1024 * 1024,
+    "reconnect_backoff_max_ms": 2000,
+    "retry_backoff_ms": 20,
+    "bootstrap_timeout_ms": int(PATIENCE_S * 1000),
+}
+_READING = {
+    "isolation_level": "read_committed",
+    "enable_auto_commit": False,
+    "auto_offset_reset": "none",
+    "allow_auto_create_topics": False,
+    "metrics_enabled": False,
+}
+
+
+class KafkaPythonSource:
+    """Implements `ports.Source`."""
+
+    def __init__(self, settings: KafkaSettings, group: str) -> None:
+        self._settings = settings
+        self._group = group
+        self._consumer: Any = None
+        self._position: dict[Any, int] = {}
+        self._heard = 0.0
+
+    def bounds(self, topics: Sequence[str], *, since_ms: int | None = None) -> Mapping[TopicPartition, Bounds]:
+        """Start, or the first record since then, and end, where committed records end; NotFoundError."""
+        with translated(self._settings):
+            consumer = self._connected()
+            found = self._partitions(topics)
+            starts = consumer.beginning_offsets(found, timeout_ms=int(PATIENCE_S * 1000))
+            ends = consumer.end_offsets(found, timeout_ms=int(PATIENCE_S * 1000))
+            if since_ms is not None:
+                asked = dict.fromkeys(found, since_ms)
+                later = consumer.offsets_for_times(asked, timeout_ms=int(PATIENCE_S * 1000))
+                starts = {at: ends[at] if later.get(at) is None else later[at].offset for at in found}
+        self._heard = time.monotonic()
+        return {TopicPartition(at.topic, at.partition): Bounds(starts[at], ends[at]) for at in found}
+
+    def assign(self, position: Position) -> None:
+        """Seek every partition of the position."""
+        require_held(position, self.bounds(sorted({at.topic for at in position.offsets})))
+        self._position = {KafkaPartition(*at): offset for at, offset in position.offsets.items()}
+        with translated(self._settings):
+            self._consumer.assign(list(self._position))
+            for at, offset in self._position.items():
+                self._consumer.seek(at, offset)
+
+    def poll(self, *, timeout_s: float, limit: int) -> Sequence[Records]:
+        """Runs of records; an offset that the log does not hold any more is raised, never skipped."""
+        if not self._position:
+            time.sleep(timeout_s)
+            return []
+        with translated(self._settings):
+            try:
+                polled = self._consumer.poll(timeout_ms=int(timeout_s * 1000), max_records=limit)
+            except OffsetOutOfRangeError:
+                self._require_held()
+                raise
+            moved = {
+                at: now for at, was in self._position.items() if (now := seams.position(self._consumer, at)) != was
+            }
+        self._position.update(moved)
+        if not moved:
+            self._listen()
+            return []
+        self._heard = time.monotonic()
+        return [_run(at, polled.get(at, ()), after) for at, after in moved.items()]
+
+    def acknowledge(self, position: Position) -> None:
+        """Commit group offsets, so that lag tools work; a failure is only logged."""
+        offsets = {KafkaPartition(*at): OffsetAndMetadata(offset, "", -1) for at, offset in position.offsets.items()}
+        try:
+            with translated(self._settings):
+                self._connected().commit(offsets, timeout_ms=int(SILENCE_S * 1000))
+        except HeadraceError as error:
+            _log.info("group_offsets_not_committed", group=self._group, error=str(error))
+
+    def close(self) -> None:
+        """Leave."""
+        consumer, self._consumer = self._consumer, None
+        if consumer is None:
+            return
+        try:
+            consumer.close(autocommit=False, timeout_ms=1000)
+        except KafkaError as error:
+            _log.info("consumer_not_closed", group=self._group, error=str(error))
+
+    def _connected(self) -> Any:
+        if self._consumer is None:
+            given = {**_TUNING, **self._settings.for_kafka_python(), **_READING, "group_id": self._group}
+            self._consumer = opened(KafkaConsumer, self._settings, **given)
+            seams.decode_rows(self._consumer)
+        return self._consumer
+
+    def _partitions(self, topics: Sequence[str]) -> list[Any]:
+        """Of the metadata as it is now, so that partitions are seen that were added."""
+        for topic in topics:
+            require_name(self._settings, topic)
+        for _ in range(2):
+            seams.refresh(self._consumer, topics, timeout_s=PATIENCE_S)
+            numbers = {topic: seams.partitions(self._consumer, topic) for topic in topics}
+            if all(numbers.values()):
+                return [KafkaPartition(topic, number) for topic in topics for number in numbers[topic]]
+        absent, *_ = (topic for topic in topics if not numbers[topic])
+        raise no_topic(self._settings, absent)
+
+    def _listen(self) -> None:
+        """Ask the broker whether it is there where nothing was heard of it for long; UnavailableError."""
+        if time.monotonic() - self._heard > SILENCE_S:
+            with translated(self._settings):
+                self._consumer.end_offsets([next(iter(self._position))], timeout_ms=int(SILENCE_S * 1000))
+            self._heard = time.monotonic()
+
+    def _require_held(self) -> None:
+        position = Position({TopicPartition(at.topic, at.partition): offset for at, offset in self._position.items()})
+        require_held(position, self.bounds(sorted({at.topic for at in self._position})))
+
+
+def _run(at: Any, rows: Sequence[seams.Row], after: int) -> Records:
+    where = TopicPartition(at.topic, at.partition)
+    if not rows:
+        return Records(where, (), (), (), after)
+    offsets, timestamps, values = zip(*rows, strict=True)
+    return Records(where, offsets, timestamps, values, after)

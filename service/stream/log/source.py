@@ -1,0 +1,167 @@
+"""Reading the embedded log: topics, partitions, offsets and retention like Kafka's, in one SQLite file."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from service.domain.stream.bounds_check import require_held
+from service.domain.stream.events import Records, TopicPartition
+from service.domain.stream.position import Bounds, Position
+from service.stream.log.schema import CHUNK_RECORDS, connect, decode_payload, topic_id, transaction, translated
+from service.stream.log.sink import LogSink
+
+_PAUSE_S = 0.01
+
+
+_BOUNDS = "SELECT number, first_offset, end_offset FROM partitions WHERE topic_id = ?"
+
+
+_CHUNKS = """
+SELECT base_offset, payload FROM chunks
+WHERE topic_id = ? AND number = ? AND base_offset > ? AND base_offset < ? ORDER BY base_offset
+"""
+
+
+_FIRST_SINCE = """
+SELECT base_offset, payload FROM chunks
+WHERE topic_id = ? AND number = ? AND last_ts >= ? ORDER BY base_offset LIMIT 1
+"""
+
+
+_Columns: TypeAlias = tuple[list[int], list[bytes]]
+
+
+@dataclass(slots=True)
+class _Cursor:
+    """One assigned partition: where it stands, and what was decoded but not yet handed out."""
+
+    at: TopicPartition
+    topic: int
+    offset: int
+    spare: _Columns
+
+
+class LogSource:
+    """Reads the embedded log; any number of processes may read while others append."""
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = Path(path)
+        self._connection = connect(self._path)
+        self._cursors: list[_Cursor] = []
+
+    def bounds(self, topics: Sequence[str], *, since_ms: int | None = None) -> Mapping[TopicPartition, Bounds]:
+        """The readable offsets of every partition, from the first record since then; NotFoundError."""
+        with translated(self._path), transaction(self._connection, "DEFERRED"):
+            found = {
+                TopicPartition(topic, number): Bounds(start, end)
+                for topic in topics
+                for number, start, end in self._connection.execute(
+                    _BOUNDS, (topic_id(self._connection, topic),)
+                ).fetchall()
+            }
+            if since_ms is None:
+                return found
+            return {at: Bounds(self._first_since(at, held, since_ms), held.end) for at, held in found.items()}
+
+    def assign(self, position: Position) -> None:
+        """Read from here; BelowStartError or PastEndError where the log does not hold it."""
+        topics = sorted({at.topic for at in position.offsets})
+        require_held(position, self.bounds(topics))
+        with translated(self._path):
+            ids = {topic: topic_id(self._connection, topic) for topic in topics}
+        self._cursors = [
+            _Cursor(at, ids[at.topic], offset, ([], [])) for at, offset in sorted(position.offsets.items())
+        ]
+
+    def poll(self, *, timeout_s: float, limit: int) -> Sequence[Records]:
+        """At most about `limit` records; empty after `timeout_s` without any."""
+        deadline = time.monotonic() + timeout_s
+        with translated(self._path):
+            while True:
+                version = self._data_version()
+                if found := self._read(limit):
+                    return found
+                if not self._wait_for_change(version, deadline=deadline):
+                    return ()
+
+    def acknowledge(self, position: Position) -> None:
+        """Nothing: the log has no consumer groups, and the registry holds the position."""
+
+    def close(self) -> None:
+        """Release the file."""
+        self._connection.close()
+
+    def _first_since(self, at: TopicPartition, held: Bounds, since_ms: int) -> int:
+        key = (topic_id(self._connection, at.topic), at.partition, since_ms)
+        row = self._connection.execute(_FIRST_SINCE, key).fetchone()
+        if row is None:
+            return held.end
+        stamps = decode_payload(row[1]).timestamps
+        return max(
+            held.start, int(row[0]) + next((i for i, stamp in enumerate(stamps) if stamp >= since_ms), len(stamps))
+        )
+
+    def _data_version(self) -> int:
+        return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+
+    def _wait_for_change(self, version: int, *, deadline: float) -> bool:
+        while (left := deadline - time.monotonic()) > 0:
+            time.sleep(min(_PAUSE_S, left))
+            if self._data_version() != version:
+                return True
+        return False
+
+    def _read(self, limit: int) -> list[Records]:
+        found: list[Records] = []
+        with transaction(self._connection, "DEFERRED"):
+            for place, cursor in enumerate(self._cursors):
+                share = max(1, limit // (len(self._cursors) - place))
+                if records := self._read_one(cursor, share):
+                    found.append(records)
+                    limit -= len(records.offsets)
+                if limit <= 0:
+                    break
+        if len(self._cursors) > 1:
+            self._cursors.append(self._cursors.pop(0))
+        return found
+
+    def _read_one(self, cursor: _Cursor, limit: int) -> Records | None:
+        timestamps, values = cursor.spare
+        if len(values) < limit:
+            timestamps, values = self._more(cursor, limit)
+        if not values:
+            return None
+        start, end = cursor.offset, cursor.offset + min(limit, len(values))
+        cursor.spare = (timestamps[limit:], values[limit:])
+        cursor.offset = end
+        return Records(cursor.at, range(start, end), timestamps[:limit], values[:limit], end)
+
+    def _more(self, cursor: _Cursor, limit: int) -> _Columns:
+        timestamps, values = cursor.spare
+        held = self._held(cursor)
+        require_held(Position({cursor.at: cursor.offset}), {cursor.at: held} if held else {})
+        after = cursor.offset + len(values)
+        rows = self._connection.execute(
+            _CHUNKS, (cursor.topic, cursor.at.partition, after - CHUNK_RECORDS, after + limit)
+        )
+        for base, payload in rows:
+            chunk = decode_payload(payload)
+            skipped = max(0, cursor.offset + len(values) - base)
+            timestamps += chunk.timestamps[skipped:]
+            values += chunk.values[skipped:]
+            if len(values) >= limit:
+                break
+        rows.close()
+        return timestamps, values
+
+    def _held(self, cursor: _Cursor) -> Bounds | None:
+        row: tuple[int, int] | None = self._connection.execute(
+            "SELECT first_offset, end_offset FROM partitions WHERE topic_id = ? AND number = ?",
+            (cursor.topic, cursor.at.partition),
+        ).fetchone()
+        return Bounds(*row) if row else None
+
+
+__all__ = ["LogSink", "LogSource"]

@@ -1,0 +1,47 @@
+"""What a principal may do."""
+
+import pytest
+
+from service.domain.access.access import ANYONE, AccessRole, Principal
+
+VIEWER, OPERATOR, ADMIN = AccessRole
+
+
+@pytest.mark.parametrize(
+    ("role", "needed", "expected"),
+    [
+        (VIEWER, VIEWER, True),
+        (VIEWER, OPERATOR, False),
+        (VIEWER, ADMIN, False),
+        (OPERATOR, VIEWER, True),
+        (OPERATOR, OPERATOR, True),
+        (OPERATOR, ADMIN, False),
+        (ADMIN, VIEWER, True),
+        (ADMIN, ADMIN, True),
+    ],
+)
+def test_a_role_covers_those_before_it(role: AccessRole, needed: AccessRole, expected: bool) -> None:
+    """Viewer, operator, admin: each may do what those before it may, and no more."""
+    assert role.covers(needed) is expected
+    assert Principal("ann", role).may(needed, "any") is expected
+
+
+@pytest.mark.parametrize(
+    ("models", "model", "expected"),
+    [
+        (None, "a", True),
+        (None, None, True),
+        (frozenset("a"), "a", True),
+        (frozenset("a"), "b", False),
+        (frozenset("a"), None, True),
+        (frozenset[str](), "a", False),
+    ],
+)
+def test_a_scope_is_the_models_it_names(models: frozenset[str] | None, model: str | None, expected: bool) -> None:
+    """ADMIN scoped principal may touch its own models only, whatever its role."""
+    assert Principal("ann", ADMIN, models).may(VIEWER, model) is expected
+
+
+def test_anyone_may_do_everything() -> None:
+    """Whoever reaches a server without tokens is its admin."""
+    assert all(ANYONE.may(role, "any") for role in AccessRole)

@@ -1,0 +1,108 @@
+"""Which topics are archived, what a file covers, and what may go."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from service.domain.registry.archive import (
+    FileFacts,
+    Span,
+    archived_topics,
+    deletable,
+    joined,
+    mapping_of,
+    missing,
+    range_end,
+    split_at,
+)
+from service.domain.specification.model import ModelSpec
+from service.domain.stream.events import Records, TopicPartition
+
+ONE, OTHER = TopicPartition("t", 0), TopicPartition("t", 1)
+
+
+def spec(name: str, **changes: Any) -> ModelSpec:
+    """A model of topic `t`."""
+    return ModelSpec.model_validate({"name": name, "task": "binary", "events": "t", "factory": "a:b", **changes})
+
+
+def file(at: TopicPartition, number: int, newest_ms: int) -> FileFacts:
+    """The file of the range of ten offsets with this number."""
+    first = number * 10
+    return FileFacts(at, first, first + 10, [Span(first, first + 10, "m")], 10, newest_ms)
+
+
+@pytest.mark.parametrize(
+    ("oldest_ms", "max_bytes", "floors", "gone"),
+    [
+        (None, None, {}, []),
+        (250, None, {}, [(0, 0), (1, 0), (0, 10)]),
+        (10_000, None, {}, [(0, 0), (1, 0), (0, 10), (1, 10)]),
+        (10_000, None, {ONE: 10}, [(0, 0), (1, 0), (1, 10)]),
+        (10_000, None, {ONE: 9}, [(1, 0), (1, 10)]),
+        (10_000, None, {ONE: 0, OTHER: 19}, [(1, 0)]),
+        (None, 250, {}, [(0, 0), (1, 0)]),
+        (None, 250, {ONE: 0}, [(1, 0), (1, 10)]),
+        (None, 0, {}, [(0, 0), (1, 0), (0, 10), (1, 10)]),
+        (150, 350, {}, [(0, 0)]),
+    ],
+)
+def test_what_may_go(
+    oldest_ms: int | None, max_bytes: int | None, floors: Mapping[TopicPartition, int], gone: list[tuple[int, int]]
+) -> None:
+    """By age, then by size, oldest first, from each partition's beginning and never past what somebody needs."""
+    files = {ONE: [file(ONE, 0, 100), file(ONE, 1, 210)], OTHER: [file(OTHER, 0, 200), file(OTHER, 1, 300)]}
+    sizes = {(at, one.first): 100 for at, found in files.items() for one in found}
+    found = deletable(
+        {at: iter(one) for at, one in files.items()}, sizes, floors=floors, oldest_ms=oldest_ms, max_bytes=max_bytes
+    )
+    assert [(one.at.partition, one.first) for one in found] == gone
+
+
+def test_timestamps_that_go_back_delete_no_file_before_an_older_one() -> None:
+    """A file whose records are older than those of the file before it waits for that one."""
+    files = iter([file(ONE, 0, 900), file(ONE, 1, 100)])
+    assert deletable({ONE: files}, {}, floors={}, oldest_ms=500, max_bytes=None) == []
+
+
+@pytest.mark.parametrize(
+    ("models", "expected"),
+    [
+        ([spec("a"), spec("b")], [("t", False)]),
+        ([spec("a"), spec("b", task="regression")], [("t", True)]),
+        ([spec("a"), spec("b", fields={"x": "$.f"})], [("t", True)]),
+        ([spec("a", labels="l"), spec("b", events="l")], [("t", False), ("l", True)]),
+        ([spec("a", labels="t")], [("t", False)]),
+    ],
+)
+def test_each_topic_is_archived_once(models: list[ModelSpec], expected: list[tuple[str, bool]]) -> None:
+    """Bytes are kept of all records where two models map a topic differently."""
+    assert [(one.topic, one.raw) for one in archived_topics(models, raw=False)] == expected
+    assert all(one.raw for one in archived_topics(models, raw=True))
+
+
+def test_limits_are_no_part_of_a_mapping() -> None:
+    """What a file's columns mean does not change with the guard, and does with task or fields."""
+    assert mapping_of(spec("a"), "t") == mapping_of(spec("b", guard={"max_event_bytes": 9}), "t")
+    assert len({mapping_of(spec("a", **one), "t") for one in ({}, {"labels": "t"}, {"fields": {"y": "z"}})}) == 3
+
+
+def test_spans_and_gaps() -> None:
+    """Neighbours of one mapping are joined, and what no span covers is named."""
+    spans = [Span(0, 3, "a"), Span(3, 5, "a"), Span(5, 5, "a"), Span(5, 7, "b"), Span(9, 10, "b")]
+    assert joined(spans) == [Span(0, 5, "a"), Span(5, 7, "b"), Span(9, 10, "b")]
+    assert missing(spans, 0, 12) == [(7, 9), (10, 12)]
+    assert missing(spans, 1, 7) == []
+    assert missing([], 3, 4) == [(3, 4)]
+    assert [range_end(first, 10) for first in (0, 9, 10, 13)] == [10, 10, 20, 20]
+
+
+def test_a_run_is_split_where_a_range_ends() -> None:
+    """Gaps stay covered on both sides."""
+    run = Records(ONE, [3, 8, 12], [1, 2, 3], [b"a", b"b", b"c"], 20)
+    left, right = split_at(run, 10)
+    assert (left.offsets, left.next_offset) == ([3, 8], 10)
+    assert right is not None
+    assert (right.offsets, right.values, right.next_offset) == ([12], [b"c"], 20)
+    assert split_at(run, 20) == (run, None)

@@ -1,0 +1,78 @@
+"""Which checkpoints are kept."""
+
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.domain.registry.retention_ladder import NEWEST, RUNGS, kept, leading
+
+NOW = datetime(2026, 5, 17, 12, 30, 15, tzinfo=UTC)
+
+AGES = st.lists(st.integers(0, 40 * 86400 * 1000), max_size=120, unique=True)
+
+
+def moments(ages: list[int]) -> list[datetime]:
+    """Newest first."""
+    return [NOW - timedelta(milliseconds=age) for age in sorted(ages)]
+
+
+@given(AGES)
+def test_only_what_was_there_is_kept(ages: list[int]) -> None:
+    """The newest ten always stay, and nothing is invented."""
+    times = moments(ages)
+    found = kept(times, now=NOW)
+    assert set(times[:NEWEST]) <= found <= set(times)
+
+
+@given(AGES)
+def test_each_rung_keeps_the_newest_of_each_slot(ages: list[int]) -> None:
+    """Within its reach, a rung keeps exactly one moment of every minute, hour or day that has any: the newest."""
+    times = moments(ages)
+    found = kept(times, now=NOW)
+    for reach, step in RUNGS:
+        newest: dict[int, datetime] = {}
+        for time in times:
+            if NOW - time <= reach:
+                newest.setdefault(int(time.timestamp() // step.total_seconds()), time)
+        assert set(newest.values()) <= found
+
+
+@given(AGES)
+def test_no_more_than_the_rungs_and_the_newest(ages: list[int]) -> None:
+    """Past the newest ten, all that is kept is the newest of some slot; past thirty days nothing is."""
+    times = moments(ages)
+    rest = kept(times, now=NOW) - set(times[:NEWEST])
+    assert all(NOW - time <= timedelta(days=30) for time in rest)
+    assert len(rest) <= 61 + 25 + 31
+
+
+@given(AGES, st.integers(0, 10**9))
+def test_thinning_twice_is_thinning_once(ages: list[int], later: int) -> None:
+    """What was kept is kept again at the same moment; later, the newest ten of it stay."""
+    times = moments(ages)
+    once = sorted(kept(times, now=NOW), reverse=True)
+    assert kept(once, now=NOW) == set(once)
+    assert set(once[:NEWEST]) <= kept(once, now=NOW + timedelta(milliseconds=later))
+
+
+def test_a_month_of_checkpoints_a_minute() -> None:
+    """A minute apart for a month, they are thinned to some tens."""
+    times = [NOW - timedelta(minutes=n) for n in range(45 * 24 * 60)]
+    assert 100 < len(kept(times, now=NOW)) < 130
+
+
+@given(AGES, st.sets(st.integers(0, 119)))
+def test_each_that_is_kept_is_led_up_to(ages: list[int], having: set[int]) -> None:
+    """The newest set before each kept moment stays, no other one does, and thinning again changes nothing."""
+    times = moments(ages)
+    sets = [time for place, time in enumerate(times) if place in having]
+    keep = kept(times, now=NOW)
+    found = leading(keep, sets)
+    for time in keep:
+        before = [one for one in sets if one <= time]
+        assert not before or max(before) in found
+    assert len(found) <= len(keep)
+    assert leading(keep | found, [one for one in sets if one in keep | found]) >= found
+    again = kept([time for time in times if time in keep | found], now=NOW)
+    assert leading(again, sets) <= found | keep

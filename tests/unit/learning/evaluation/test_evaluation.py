@@ -1,0 +1,273 @@
+"""Evaluations equal river's and scikit-learn's figures, on exactly the events that both sides predicted."""
+
+import json
+import random
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from river import metrics as river_metrics
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import brier_score_loss, confusion_matrix
+
+from service.domain.specification.model import ModelSpec
+from service.domain.stream.events import Task
+from service.domain.training.evaluation import Coverage, Evaluation
+from service.learning.evaluation import diagnostics as diagnosis
+from service.learning.evaluation.bootstrap import losses, samplers
+from service.learning.evaluation.holdout import Terms, evaluate
+from service.learning.metrics.paired import ScoredEvents, paired, unchanged
+
+BINARY = ("Accuracy", "F1", "ROCAUC", "LogLoss", "Precision", "Recall", "MCC", "BalancedAccuracy")
+REGRESSION = ("MAE", "MSE", "RMSE", "R2", "MAPE", "SMAPE")
+MULTICLASS = ("Accuracy", "MacroF1", "CohenKappa", "CrossEntropy")
+QUICK = Terms(resamples=60)
+
+
+def spec(task: Task, *metrics: str) -> ModelSpec:
+    """A model with these metrics."""
+    return ModelSpec(name="m", task=task, events="e", estimator="x", metrics=metrics)
+
+
+def binary(count: int, *, seed: int = 1, skill: float = 0.3) -> ScoredEvents:
+    """Truths from a stream of its own, probabilities that lean towards them."""
+    world, chance = random.Random(99), random.Random(seed)
+    truths = [world.random() < 0.4 for _ in range(count)]
+    given = [min(max(0.5 + (skill if t else -skill) + chance.gauss(0, 0.3), 0), 1) for t in truths]
+    places = [("e", i % 2, i // 2) for i in range(count)]
+    groups = [chance.choice(["a", "b", "c", None]) for _ in range(count)]
+    return ScoredEvents(places, truths, [p > 0.5 for p in given], given, groups)
+
+
+def regression(count: int, *, seed: int = 1) -> ScoredEvents:
+    """Truths and forecasts near them."""
+    chance = random.Random(seed)
+    truths = [chance.gauss(10, 3) for _ in range(count)]
+    return ScoredEvents([("e", 0, i) for i in range(count)], truths, [t + chance.gauss(0, 1) for t in truths])
+
+
+def multiclass(count: int, *, seed: int = 1, classes: str = "abcd") -> ScoredEvents:
+    """Truths of several classes, forecast with probabilities."""
+    chance = random.Random(seed)
+    truths = [chance.choice(classes) for _ in range(count)]
+    given = []
+    for truth in truths:
+        weights = {label: chance.random() + (0.8 if label == truth else 0) for label in classes}
+        given.append({label: weight / sum(weights.values()) for label, weight in weights.items()})
+    labels = [max(one, key=one.__getitem__) for one in given]
+    return ScoredEvents([("e", 0, i) for i in range(count)], truths, labels, given)
+
+
+def rivers(name: str, side: ScoredEvents) -> float:
+    """The metric, updated by river event by event."""
+    metric = getattr(river_metrics, name)()
+    for row, (truth, label) in enumerate(zip(side.truths, side.labels, strict=True)):
+        prediction: Any = label
+        if side.probabilities is not None and not metric.requires_labels:
+            chance = side.probabilities[row]
+            prediction = chance if isinstance(chance, dict) else {True: chance, False: 1 - chance}
+        metric.update(truth, prediction)
+    return float(metric.get())
+
+
+SIDES = [
+    pytest.param(Task.BINARY, BINARY, binary(400), id="binary"),
+    pytest.param(Task.REGRESSION, REGRESSION, regression(400), id="regression"),
+    pytest.param(Task.MULTICLASS, MULTICLASS, multiclass(400), id="multiclass"),
+]
+
+
+@pytest.mark.parametrize(("task", "metrics", "side"), SIDES)
+def test_values_are_rivers(task: Task, metrics: tuple[str, ...], side: ScoredEvents) -> None:
+    """Every metric is what river computes event by event, with an interval around it."""
+    found = evaluate(side, None, spec=spec(task, *metrics), terms=QUICK)
+    for name in metrics:
+        estimate = found.candidate.metrics[name]
+        assert estimate.value == pytest.approx(rivers(name, side), rel=1e-12)
+        assert estimate.low is not None
+        assert estimate.high is not None
+        assert estimate.low <= estimate.value <= estimate.high
+
+
+@pytest.mark.parametrize(("task", "metrics", "side"), SIDES)
+def test_resamples_are_rivers(task: Task, metrics: tuple[str, ...], side: ScoredEvents) -> None:
+    """A metric over any resample is what river computes from those events."""
+    rows = np.random.default_rng(3).integers(len(side), size=len(side))
+    found: dict[str, float] = {}
+    for sample, _ in samplers(side, metrics, task=task, seed=1):
+        found |= sample(rows)
+    assert found == pytest.approx({name: rivers(name, side.take(rows.tolist())) for name in metrics}, rel=1e-9)
+
+
+@pytest.mark.parametrize(("task", "metrics", "side"), SIDES)
+def test_evaluations_go_to_json_and_back(task: Task, metrics: tuple[str, ...], side: ScoredEvents) -> None:
+    """As JSON text and back, nothing is lost; the same seed gives the same evaluation."""
+    found = evaluate(side, side, spec=spec(task, *metrics), terms=QUICK)
+    assert Evaluation.from_json(json.loads(json.dumps(found.to_json(), allow_nan=False))) == found
+    assert evaluate(side, side, spec=spec(task, *metrics), terms=QUICK) == found
+
+
+def test_the_same_model_differs_in_nothing() -> None:
+    """A champion held against itself: every difference is zero, and so is its interval."""
+    side = binary(200)
+    found = evaluate(side, side, spec=spec(Task.BINARY, *BINARY), terms=QUICK)
+    assert found.differences is not None
+    assert {(one.value, one.low, one.high) for one in found.differences.values()} == {(0, 0, 0)}
+
+
+def test_a_better_candidate_shows_in_the_difference() -> None:
+    """The interval of the difference lies above zero, and is narrower than the two beside each other."""
+    found = evaluate(
+        binary(2000), binary(2000, seed=2, skill=0.1), spec=spec(Task.BINARY, "Accuracy"), terms=Terms(resamples=200)
+    )
+    assert found.differences is not None
+    gain = found.differences["Accuracy"]
+    assert gain.value is not None
+    assert gain.low is not None
+    assert 0 < gain.low < gain.value
+
+
+def test_both_sides_are_judged_on_the_same_events() -> None:
+    """What only one of them predicted is counted and left out; truths that contradict each other, too."""
+    candidate = binary(100)
+    labels = list(candidate.labels)
+    labels[10] = None
+    truths = list(candidate.truths)
+    truths[30] = not truths[30]
+    theirs = replace(candidate, truths=truths).take([*range(20, 100), 40])
+    theirs = replace(theirs, places=[*theirs.places[:-2], ("other", 0, 1), ("e", 0, 20)])
+    found = paired(replace(candidate, labels=labels), theirs)
+    assert found.coverage == Coverage(compared=78, unscored=21, unseen=1, unpredicted=0, contradicting=1)
+    assert list(found.candidate.places) == list(found.champion.places)
+    assert 30 not in found.rows
+    both = evaluate(candidate, theirs, spec=spec(Task.BINARY, "Accuracy"), terms=QUICK)
+    assert both.champion is not None
+    expected = np.mean([t == label for t, label in zip(found.champion.truths, found.champion.labels, strict=True)])
+    assert both.champion.metrics["Accuracy"].value == expected
+
+
+def test_an_event_counts_as_it_was_first_scored() -> None:
+    """A dead letter that was replayed stands twice in the journal; the first prediction is the one that was made live."""
+    side = binary(50)
+    again = replace(side.take([3]), labels=[not side.labels[3]])
+    twice = ScoredEvents(
+        [*side.places, *again.places],
+        [*side.truths, *again.truths],
+        [*side.labels, *again.labels],
+        [*(side.probabilities or ()), *(again.probabilities or ())],
+    )
+    assert list(paired(side, twice).champion.labels) == list(side.labels)
+
+
+def test_a_champion_with_few_scores_is_not_compared() -> None:
+    """The candidate is then judged on all its events, and the coverage says why it stands alone."""
+    found = evaluate(binary(100), binary(10), spec=spec(Task.BINARY, "Accuracy"), terms=QUICK)
+    assert (found.champion, found.differences) == (None, None)
+    assert (found.coverage.compared, found.coverage.unscored) == (10, 90)
+    assert found.candidate.confusion is not None
+    assert sum(map(sum, found.candidate.confusion.counts)) == 100
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=30), st.booleans())
+@settings(max_examples=50, deadline=None)
+def test_no_change_forecasts_the_truth_before(truths: list[int], known: bool) -> None:
+    """Of the event before in the stream, whether or not that was compared; the first has one only where it is given."""
+    side = ScoredEvents([("e", 0, i) for i in range(len(truths))], truths, truths)
+    rows = list(range(0, len(truths), 2))
+    found = unchanged(side, rows, before=9 if known else None)
+    expected = [(truths[i], truths[i - 1] if i else 9) for i in rows if i or known]
+    assert list(zip(found.truths, found.labels, strict=True)) == expected
+
+
+def test_the_confusion_matrix_is_scikit_learns() -> None:
+    """Rows are truths, columns labels; of too many classes the rarest are one."""
+    side = multiclass(500)
+    found = diagnosis.confusion(side, diagnosis.classes_of(side.truths, task=Task.MULTICLASS))
+    assert np.array_equal(found.counts, confusion_matrix(list(side.truths), list(side.labels), labels=list("abcd")))
+    many = multiclass(2000, classes="abcdefghijklmnopqrstuvwxyz")
+    classes = diagnosis.classes_of(many.truths, task=Task.MULTICLASS)
+    found = diagnosis.confusion(many, classes)
+    assert found.classes == (*classes, "(other)")
+    known = set(classes)
+    truths, labels = ([x if x in known else "(other)" for x in column] for column in (many.truths, many.labels))
+    assert np.array_equal(found.counts, confusion_matrix(truths, labels, labels=list(found.classes)))
+
+
+def test_calibration_is_scikit_learns() -> None:
+    """Bins, Brier score, and the error that is the bins' mean gap weighted by their counts."""
+    side = binary(700)
+    found = diagnosis.calibration(side, task=Task.BINARY)
+    assert found is not None
+    observed, predicted = calibration_curve(side.truths, side.probabilities, n_bins=10)
+    assert [one.observed for one in found.bins] == pytest.approx(observed.tolist())
+    assert [one.predicted for one in found.bins] == pytest.approx(predicted.tolist())
+    assert found.brier == pytest.approx(brier_score_loss(side.truths, side.probabilities))
+    gaps = sum(one.count * abs(one.observed - one.predicted) for one in found.bins) / 700
+    assert found.ece == pytest.approx(gaps)
+
+
+def test_calibration_of_many_classes() -> None:
+    """The Brier score sums over classes as scikit-learn's; reliability is that of the predicted label."""
+    side = multiclass(300)
+    found = diagnosis.calibration(side, task=Task.MULTICLASS)
+    assert found is not None
+    matrix = [[given[label] for label in "abcd"] for given in side.probabilities or ()]
+    assert found.brier == pytest.approx(brier_score_loss(list(side.truths), matrix, labels=list("abcd")))
+    assert sum(one.count for one in found.bins) == 300
+    accuracy = sum(one.count * one.observed for one in found.bins) / 300
+    assert accuracy == pytest.approx(np.mean([t == label for t, label in zip(side.truths, side.labels, strict=True)]))
+
+
+def test_quantiles_of_residuals_are_numpys() -> None:
+    """Truth less prediction, their mean and seven quantiles."""
+    side = regression(300)
+    found = diagnosis.residuals(side)
+    errors = np.asarray(side.truths) - np.asarray(side.labels)
+    assert [value for _, value in found.quantiles] == pytest.approx(
+        [np.percentile(errors, level) for level, _ in found.quantiles]
+    )
+    assert found.mean == pytest.approx(errors.mean())
+
+
+def test_groups_add_up() -> None:
+    """The largest groups by name, the others and those without one together, each by river's formula."""
+    side = binary(600)
+    found = evaluate(side, side, spec=spec(Task.BINARY, "Accuracy", "F1"), terms=Terms(resamples=40, most_groups=2))
+    for model in (found.candidate, found.champion):
+        assert model is not None
+        assert len(model.groups) == 2
+        assert model.other_groups is not None
+        assert sum(one.events for one in model.groups) + model.other_groups.events == 600
+    name = found.candidate.groups[0].group
+    part = side.take([row for row, group in enumerate(side.groups or ()) if group == name])
+    assert found.candidate.groups[0].metrics == {one: rivers(one, part) for one in ("Accuracy", "F1")}
+
+
+def test_metrics_that_need_what_was_not_given_are_undefined() -> None:
+    """A champion of labels alone has no ROC AUC and no calibration, and so no difference in it."""
+    theirs = replace(binary(100), probabilities=None)
+    found = evaluate(binary(100), theirs, spec=spec(Task.BINARY, "Accuracy", "ROCAUC"), terms=QUICK)
+    assert found.champion is not None
+    assert found.champion.calibration is None
+    assert found.champion.metrics["ROCAUC"].value is None
+    assert found.differences is not None
+    assert found.differences["ROCAUC"].value is None
+    assert found.candidate.metrics["ROCAUC"].value is not None
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_hardly_any_events(count: int) -> None:
+    """Nothing fails where there is next to nothing to judge."""
+    for task, side in ((Task.BINARY, binary(count)), (Task.REGRESSION, regression(count))):
+        found = evaluate(side, side, spec=spec(task), terms=QUICK)
+        assert found.coverage.compared == count
+        assert (found.candidate.confusion or found.candidate.residuals) or not count
+
+
+def test_losses_are_what_a_promotion_compares() -> None:
+    """Zero-one of labels, squares of a regression."""
+    assert losses(ScoredEvents([("e", 0, 0)] * 2, ["a", "b"], ["a", "c"]), task=Task.MULTICLASS).tolist() == [0, 1]
+    assert losses(ScoredEvents([("e", 0, 0)], [1.0], [3.0]), task=Task.REGRESSION).tolist() == [4]

@@ -1,0 +1,27 @@
+"""An excluded stretch of time is found in the stream."""
+
+from datetime import UTC, datetime, timedelta
+
+from service.domain.stream.exclusion import TimeRange
+from service.domain.stream.position import Run
+from service.operations.history.exclusions import as_offsets
+from service.testing.stream import MemoryStream
+
+BEGAN = datetime(2026, 1, 31, 12, tzinfo=UTC)
+
+
+def test_times_become_offsets_of_every_partition() -> None:
+    """The first record is in, that of the end is not; a partition or a time without records has none."""
+    stream = MemoryStream()
+    sink = stream.sink()
+    sink.create("events", partitions=1)
+    sink.create("labels", partitions=1)
+    at = [int((BEGAN + timedelta(minutes=i)).timestamp() * 1000) for i in range(10)]
+    sink.append("events", [b"{}"] * 10, timestamps=at)
+    times = [
+        TimeRange(BEGAN + timedelta(minutes=2), BEGAN + timedelta(minutes=5)),
+        TimeRange(BEGAN + timedelta(minutes=8), BEGAN + timedelta(hours=1)),
+        TimeRange(BEGAN + timedelta(hours=2), BEGAN + timedelta(hours=3)),
+    ]
+    found = as_offsets(stream.source(), ["events", "labels"], times)
+    assert found == [Run("events", 0, 2, 5), Run("events", 0, 8, 10)]

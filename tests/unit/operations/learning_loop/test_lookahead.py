@@ -1,0 +1,215 @@
+"""Lookups ahead of the learner: in order, a few at a time, and never older than what is held in memory."""
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from itertools import islice
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.domain.stream.events import Decoded, Event, EventId, Records, Skipped, TopicPartition, Truth
+from service.learning.engine.work_items import Waiter, key_of, packed, unpacked
+from service.learning.labels.join import Waiting
+from service.operations.learning_loop.input import DEPTH, Lookahead
+
+AT = TopicPartition("events", 0)
+DAY_S = 86_400.0
+
+
+class Registry:
+    """The pending table, and lookups that are answered when the test says so."""
+
+    def __init__(self) -> None:
+        self.rows: dict[bytes, tuple[int, int, bytes]] = {}
+        self.asked: list[Sequence[EventId]] = []
+        self.open: deque[tuple[Sequence[EventId], Future[Mapping[EventId, Waiter]]]] = deque()
+
+    def find(self, keys: Sequence[EventId]) -> "Future[Mapping[EventId, Waiter]]":
+        """Begin a lookup."""
+        self.asked.append(keys)
+        self.open.append((keys, Future()))
+        return self.open[-1][1]
+
+    def answer(self) -> None:
+        """All that was asked, as the table is now."""
+        while self.open:
+            keys, future = self.open.popleft()
+            found = {key: self.rows[key_of(key)] for key in keys if key_of(key) in self.rows}
+            future.set_result({key: unpacked(key_of(key), *row) for key, row in found.items()})
+
+    def commit(self, waiting: Waiting) -> None:
+        """What came since the last one; it lands at once."""
+        changes = waiting.take()
+        self.rows.update({key_of(key): packed(waiter) for key, waiter in changes.created.items()})
+        for key in changes.resolved:
+            self.rows.pop(key_of(key), None)
+        waiting.landed()
+
+
+class Bench:
+    """A lookahead over a queue of runs, and what became of the labels."""
+
+    def __init__(self, runs: Sequence[Decoded | Skipped] = ()) -> None:
+        self.registry = Registry()
+        self.waiting = Waiting(ttl_s=DAY_S, remember=100, most=1000)
+        self.ahead = Lookahead(self.waiting, decode=undecodable, find=self.registry.find)
+        self.queue: deque[Decoded | Skipped] = deque(runs)
+        self.taken: list[int] = []
+        self.fates: list[str] = []
+
+    def fill(self, *runs: Decoded | Skipped) -> None:
+        """Put these into the stream, and let the lookahead take what it may."""
+        self.queue.extend(runs)
+        self.ahead.fill(lambda: self.queue.popleft() if self.queue else None)
+
+    def learn(self) -> bool:
+        """The next run, if its lookup is there."""
+        taken = self.ahead.next()
+        if taken is None:
+            return False
+        item, found = taken
+        self.taken.append(item.next_offset)
+        if isinstance(item, Decoded):
+            arranged = self.waiting.arrange(item.at, item.events, item.truths, supplied=found)
+            self.fates += arranged.outcomes
+        return True
+
+
+def undecodable(_records: Records) -> Decoded:
+    """No run of these tests is still to be decoded."""
+    raise NotImplementedError
+
+
+def event(offset: int, name: EventId) -> Decoded:
+    """A run of one event without a label."""
+    return Decoded(AT, [Event(offset, name, offset, {"a": 1.0})], [], offset + 1, offset, {})
+
+
+def label(offset: int, name: EventId) -> Decoded:
+    """A run of one label."""
+    return Decoded(AT, [], [], offset + 1, offset, {}, [Truth(offset, name, offset, y=True)])
+
+
+def numbered() -> Iterator[Decoded]:
+    """Events of distinct ids."""
+    return (event(offset, offset) for offset in range(1000))
+
+
+def test_no_more_than_a_few_runs_are_taken() -> None:
+    """However much there is, only so many runs are made ready, and one more for each that is used."""
+    bench = Bench()
+    bench.fill(*islice(numbered(), 20))
+    assert len(bench.queue) == 20 - DEPTH
+    assert bench.ahead.busy
+    assert bench.learn()
+    bench.fill()
+    assert len(bench.queue) == 20 - DEPTH - 1
+
+
+def test_events_alone_ask_nothing() -> None:
+    """Where no label waits for its event, events need no lookup."""
+    bench = Bench()
+    bench.fill(*islice(numbered(), 3))
+    assert all(bench.learn() for _ in range(3))
+    assert bench.registry.asked == []
+    assert not bench.learn()
+
+
+def test_a_run_waits_for_its_lookup_and_none_overtakes_it() -> None:
+    """While the oldest run's lookup is under way nothing is handed over, though those behind it are ready."""
+    bench = Bench()
+    bench.fill(label(0, "unknown"), event(1, "b"), Skipped(AT, 2, 9))
+    assert not bench.learn()
+    bench.registry.answer()
+    assert [bench.learn() for _ in range(3)] == [True] * 3
+    assert bench.taken == [1, 2, 9]
+
+
+def test_what_was_committed_before_is_found() -> None:
+    """A label that comes many commits after its event joins it."""
+    bench = Bench()
+    bench.fill(event(0, "a"))
+    bench.learn()
+    for _ in range(4):
+        bench.registry.commit(bench.waiting)
+    bench.fill(label(1, "a"))
+    bench.registry.answer()
+    assert bench.learn()
+    assert bench.fates == ["joined"]
+
+
+def test_a_stale_lookup_is_repeated() -> None:
+    """What two commits may have changed is asked again: a label whose twin was used meanwhile is a duplicate."""
+    bench = Bench()
+    bench.fill(event(0, "a"))
+    bench.learn()
+    for _ in range(3):
+        bench.registry.commit(bench.waiting)
+    bench.fill(label(1, "a"), label(2, "a"))
+    bench.registry.answer()
+    assert bench.learn()
+    bench.registry.commit(bench.waiting)
+    bench.registry.commit(bench.waiting)
+    assert not bench.learn()
+    assert bench.registry.asked == [["a"], ["a"], ["a"]]
+    bench.registry.answer()
+    assert bench.learn()
+    assert bench.fates == ["joined", "duplicate"]
+
+
+def test_what_was_held_when_the_run_was_made_ready_is_asked_for_once_it_is_not() -> None:
+    """An event that was in memory when its label was taken, and is not when the label is used, is found."""
+    bench = Bench()
+    bench.fill(event(0, "a"))
+    bench.learn()
+    bench.registry.commit(bench.waiting)
+    bench.fill(event(1, "b"), label(2, "a"))
+    assert bench.registry.asked == []
+    assert bench.learn()
+    bench.registry.commit(bench.waiting)
+    assert not bench.learn()
+    bench.registry.answer()
+    assert bench.learn()
+    assert bench.fates == ["joined"]
+
+
+def test_a_label_that_began_to_wait_meanwhile_is_asked_for() -> None:
+    """An event that was taken when no label waited finds the one that came since and is no longer in memory."""
+    bench = Bench()
+    bench.fill(label(0, "a"), event(1, "b"), event(2, "a"))
+    for _ in range(3):
+        while not bench.learn():
+            bench.registry.answer()
+        bench.registry.commit(bench.waiting)
+    assert bench.fates == ["early", "joined"]
+
+
+STEPS = st.lists(st.sampled_from(["fill", "answer", "learn", "commit"]), max_size=120)
+
+
+@given(
+    kinds=st.lists(st.tuples(st.booleans(), st.integers(0, 6)), max_size=25, unique_by=lambda kind: kind),
+    steps=STEPS,
+)
+def test_no_outcome_depends_on_when_lookups_are_answered(kinds: list[tuple[bool, int]], steps: list[str]) -> None:
+    """However filling, answers and commits fall between the runs, each label has the fate it has with none of them."""
+
+    def runs() -> list[Decoded]:
+        return [event(at, name) if asks else label(at, name) for at, (asks, name) in enumerate(kinds)]
+
+    calm, bench = Bench(), Bench(runs())
+    for run in runs():
+        calm.fill(run)
+        calm.registry.answer()
+        calm.learn()
+    acts = {
+        "fill": bench.fill,
+        "answer": bench.registry.answer,
+        "learn": bench.learn,
+        "commit": lambda: bench.registry.commit(bench.waiting),
+    }
+    for step in [*steps, *["fill", "answer", "learn", "answer", "learn"] * len(kinds)]:
+        acts[step]()
+    assert bench.taken == calm.taken
+    assert bench.fates == calm.fates

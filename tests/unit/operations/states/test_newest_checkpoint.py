@@ -1,0 +1,51 @@
+"""A model that is deleted while another command works with it."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from service.bootstrap import App
+from service.domain.registry.registry import LineageId, Model
+from service.errors import NotFoundError
+from service.operations.monitoring.drift import drift_of
+from service.operations.reporting.describe import describe
+from service.operations.retraining.baseline import outset
+from service.operations.states.newest_checkpoint import newest_checkpoint
+from tests.acceptance.harness import PHISHING, Deployment
+from tests.contract.registry_values import NAME, commit, leased
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Iterator[App]:
+    """The object graph over an empty registry."""
+    with Deployment(tmp_path, dict(PHISHING)).app() as opened:
+        yield opened
+
+
+def test_the_newest(app: App) -> None:
+    """The last commit is the newest checkpoint."""
+    lease = leased(app.registry)
+    for sequence in (1, 2):
+        app.registry.checkpoints.commit(commit(lease, sequence))
+    assert newest_checkpoint(app.services, lease.lineage).sequence == 2
+
+
+@pytest.mark.parametrize(
+    "reading",
+    [
+        describe,
+        lambda services, model: drift_of(services, model.name, limit=5),
+        lambda services, model: outset(services, model.name),
+        lambda services, model: newest_checkpoint(services, model.champion or LineageId(0)),
+    ],
+    ids=["describe", "drift", "training", "the lookup itself"],
+)
+def test_a_model_that_goes_meanwhile(app: App, monkeypatch: pytest.MonkeyPatch, reading: Callable[..., object]) -> None:
+    """Whoever had found the model before it was deleted says so in a sentence, and does not fail with an IndexError."""
+    leased(app.registry, ttl_s=-1.0)
+    model: Model = app.registry.models.get(NAME)
+    app.registry.models.delete(NAME, actor="test", reason="gone")
+    monkeypatch.setattr(app.registry.models, "get", lambda name: model)
+    with pytest.raises(NotFoundError, match=r"found no .*(deleted|expected)"):
+        reading(app.services, model)

@@ -1,0 +1,99 @@
+"""Opening and sealing states in one place, with the same checks for everyone."""
+
+import ast
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import service
+from service.bootstrap import App
+from service.domain.registry.checkpoint_metrics import CheckpointMetrics
+from service.domain.specification.model import ModelSpec
+from service.domain.stream.position import Position
+from service.errors import EnvironmentChangedError, TamperedError
+from service.operations.services import Services
+from service.operations.states import sealed_state
+from service.operations.states.diff import learner_of
+from service.operations.states.registration import enrol
+from service.operations.states.sealed_state import open_bytes, open_learner, open_state, seal_bytes, seal_state
+from service.operations.states.verify import verify
+from tests.acceptance.harness import PHISHING, Deployment
+
+SPEC = ModelSpec.model_validate(PHISHING)
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Iterator[App]:
+    """The object graph over a registry with one model that has learned nothing."""
+    deployment = Deployment(tmp_path, dict(PHISHING))
+    deployment.publish([])
+    with deployment.app() as opened:
+        enrol(opened.services, SPEC, actor="test")
+        yield opened
+
+
+def elsewhere(services: Services) -> Services:
+    """The same registry under another release of river."""
+    return replace(services, environment={**services.environment, "river": "0.1.0"})
+
+
+@pytest.mark.parametrize(
+    "opening",
+    [
+        lambda services, version: open_state(services, version.digest, model=version.model),
+        lambda services, version: open_learner(services, version.digest, spec=SPEC),
+        learner_of,
+    ],
+    ids=["state", "learner", "diff"],
+)
+def test_a_state_of_another_river_is_refused(app: App, opening: Callable[..., object]) -> None:
+    """Whoever opens a state that another release of river has pickled is told which command rebuilds it."""
+    version = app.registry.history.versions(SPEC.name)[0]
+    opening(app.services, version)
+    with pytest.raises(EnvironmentChangedError, match="--mode replay"):
+        opening(elsewhere(app.services), version)
+
+
+def test_verify_reports_what_others_raise(app: App) -> None:
+    """A state of another release of river is a finding of `registry verify`, which goes on to the next."""
+    assert {one.problem for one in verify(app.services)} == {""}
+    found = verify(elsewhere(app.services))
+    assert len(found) > 1
+    assert all("--mode replay" in one.problem for one in found)
+
+
+def test_bytes_that_are_no_state_outlive_a_release(app: App) -> None:
+    """What waits for labels names no class of river, so that every release reads it; an altered one is refused."""
+    position, metrics = Position({}), CheckpointMetrics(scored=1)
+    sealed = seal_bytes(app.services, b"what waits", model=SPEC.name, position=position, lineage="1")
+    state = seal_state(app.services, b"what waits", model=SPEC.name, position=position, learned=7, metrics=metrics)
+    assert (state.learned, state.metrics, state.position) == (7, metrics, position)
+    kept = {sealed.digest: sealed.artifact, "altered": sealed.artifact[:-1] + b"?"}
+
+    class Kept:
+        """Artifacts in memory."""
+
+        def artifact(self, digest: str) -> bytes:
+            """Return the sealed bytes."""
+            return kept[digest]
+
+    services = replace(elsewhere(app.services), history=Kept())
+    assert open_bytes(services, sealed.digest) == b"what waits"
+    with pytest.raises(TamperedError):
+        open_bytes(services, "altered")
+
+
+def test_nobody_else_opens_or_seals() -> None:
+    """Outside this module no module of the program asks the sealer to open or to seal anything."""
+    root = Path(service.__file__).parent
+    found = [
+        f"{path.relative_to(root)}:{node.lineno}"
+        for path in sorted(root.rglob("*.py"))
+        if path != Path(sealed_state.__file__)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute) and node.attr in {"open", "seal", "digest"}
+        if ast.unparse(node.value).rpartition(".")[2] in {"sealer", "opener", "signer"}
+    ]
+    assert found == []

@@ -1,0 +1,94 @@
+"""What waits for a learner without a registry, in memory."""
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.unit.learning.test_delayed_labels import LOGISTIC, copies, learn, runs, spec_of
+
+from service.bootstrap.wiring import build_estimator
+from service.domain.stream.events import Event, Truth
+from service.learning.learner.learner import Learner
+from service.learning.learner.state import continued
+from service.operations.states import pending_memory as waiting_here
+from service.operations.states.pending_memory import WaitingHere
+from service.operations.states.pending_snapshot import pack, unpack
+
+EVENTS = 400
+SPEC = spec_of("binary", LOGISTIC, label_ttl=100, dedupe={"events": 50}, metrics=["Accuracy", "ROCAUC"])
+SIZES = st.lists(st.integers(1, 60), min_size=1, max_size=5)
+
+
+def records(seed: int) -> list[Event | Truth]:
+    """Labels before their events, soon, late, too late, twice and never."""
+    chance = random.Random(seed)
+    found: list[tuple[float, int, bool]] = []
+    for number in range(EVENTS):
+        found.append((number, number, False))
+        delays = chance.choice([[0.5], [20.5, 30.5], [90.5], [150.5], [-10.5], []])
+        found += [(number + delay, number, True) for delay in delays]
+    made: list[Event | Truth] = []
+    for offset, (when, number, is_label) in enumerate(sorted(found)):
+        ts, x = int(when * 1000) + 1_000_000, {"a": (number * 37 % 101) / 10, "b": number % 7}
+        made.append(Truth(offset, number, ts, number % 3 == 0) if is_label else Event(offset, number, ts, x))
+    return made
+
+
+def fresh() -> Learner:
+    """One that has learned nothing."""
+    estimator, allowed = build_estimator(SPEC)
+    return Learner(SPEC, Learner.new(SPEC, estimator), allowed=allowed)
+
+
+def facts(learner: Learner) -> tuple[object, ...]:
+    """Counts, metrics, fates of labels, a prediction."""
+    return dict(+learner.counts), learner.report(), learner.labels(), learner.predict({"a": 3.0, "b": 2})
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 10**6), SIZES, SIZES, st.floats(0, 1))
+def test_a_learner_goes_on_from_any_moment(seed: int, sizes: list[int], others: list[int], where: float) -> None:
+    """With its state and the set of what waited, kept as an artifact, it becomes what it would have become."""
+    made = records(seed)
+    border = int(where * len(made))
+    whole, _ = learn(SPEC, copies(made), sizes=others, commit_every=2)
+    first, waiting = fresh(), WaitingHere()
+    for decoded in runs(copies(made[:border]), sizes):
+        waiting.learn(first, decoded)
+    _, allowed = build_estimator(SPEC)
+    second = Learner(SPEC, first.state(), allowed=allowed)
+    kept = WaitingHere(unpack(pack(iter([waiting.rows]))))
+    for decoded in runs(copies(made[border:]), others):
+        kept.learn(second, decoded)
+    assert facts(second) == facts(whole)
+
+
+def test_metrics_may_begin_anew() -> None:
+    """The learner does as it would have done, and counts what it does from now on alone."""
+    made = records(3)
+    border = len(made) // 2
+    learner, waiting = fresh(), WaitingHere()
+    for decoded in runs(copies(made[:border]), [40]):
+        waiting.learn(learner, decoded)
+    then = dict(learner.counts)
+    _, allowed = build_estimator(SPEC)
+    anew, kept = Learner(SPEC, continued(fresh().state(), learner.state()), allowed=allowed), WaitingHere(waiting.rows)
+    assert (anew.counts, anew.report()) == ({}, fresh().report())
+    for decoded in runs(copies(made[border:]), [7]):
+        kept.learn(anew, decoded)
+    whole, _ = learn(SPEC, copies(made), sizes=[40], commit_every=2)
+    assert {key: anew.counts[key] + then.get(key, 0) for key in whole.counts} == whole.counts
+    assert anew.predict({"a": 1.0, "b": 1}) == whole.predict({"a": 1.0, "b": 1})
+
+
+def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that are forgotten go, however many have come."""
+    monkeypatch.setattr(waiting_here, "SWEPT_FIRST", 20)
+    learner, waiting = fresh(), WaitingHere()
+    events = [Event(number, number, number * 1000, {"a": 1.0}) for number in range(5000)]
+    for decoded in runs(events, [10]):
+        waiting.learn(learner, decoded)
+        assert learner.waiting is not None
+        assert len(waiting.rows) <= 2 * (2 * 100 + 64 + 10) + 20
+    assert learner.labels()["expired"] > 4000

@@ -1,0 +1,194 @@
+"""A connection: whole answers in one write, late and idle clients, requests that come before their turn."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+import uvicorn
+from prometheus_client import CollectorRegistry
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+from uvicorn.server import ServerState
+
+from service.metrics.server import PrometheusServing
+from service.serving.edge import connections
+from service.serving.edge.accounting import Accounting
+from service.serving.edge.application import application
+from service.serving.edge.connections import Connection, connection_class, watch_connections
+from service.serving.edge.limits import Load
+from service.serving.edge.prepared_response import Head, Prepared
+from service.serving.edge.scope import BODY
+
+HEAD = Head(200, [(b"content-type", b"text/plain")])
+
+
+class Echo:
+    """Answers with the body, in upper case."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """An ASGI application."""
+        await Prepared(HEAD, scope[BODY].upper(), [(b"x-more", b"1")])(scope, receive, send)
+
+
+class Transport:
+    """Keeps what is written, a piece a write."""
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+        self.closed = False
+        self.changed = asyncio.Event()
+
+    def get_extra_info(self, name: str, default: object = None) -> object:
+        """Addresses, and no encryption."""
+        return {"peername": ("127.0.0.1", 5), "sockname": ("127.0.0.1", 6)}.get(name, default)
+
+    def write(self, data: bytes) -> None:
+        """A write of the connection."""
+        self.written.append(data)
+        self.changed.set()
+
+    def close(self) -> None:
+        """The server has had enough."""
+        self.closed = True
+        self.changed.set()
+
+    async def until_written(self, count: int) -> None:
+        """Until there were so many writes."""
+        while len(self.written) < count:
+            self.changed.clear()
+            await self.changed.wait()
+
+    async def until_closed(self) -> None:
+        """Until the server has had enough."""
+        while not self.closed:
+            self.changed.clear()
+            await self.changed.wait()
+
+    def is_closing(self) -> bool:
+        """Whether it has."""
+        return self.closed
+
+    def pause_reading(self) -> None:
+        """Too much has come."""
+
+    def resume_reading(self) -> None:
+        """More may come."""
+
+
+def request(body: bytes, *more: bytes) -> bytes:
+    """One request, as it travels."""
+    lines = [b"POST /echo HTTP/1.1", b"Host: here", b"Content-Length: %d" % len(body), *more]
+    return b"\r\n".join(lines) + b"\r\n\r\n" + body
+
+
+def spoken(
+    work: Callable[[Any, Transport], Awaitable[None]],
+    *,
+    idle_s: int = 60,
+    timeout_s: float = 60.0,
+    concurrency: int = 10,
+) -> Transport:
+    """What was written while the work went on."""
+
+    async def all_of_it() -> Transport:
+        load = Load(max_body=1000, timeout_s=timeout_s, concurrency=concurrency)
+        telemetry = PrometheusServing(CollectorRegistry())
+        echo: Any = Echo()
+        app = application([Route("/echo", echo, methods=["POST"])], load=load, accounting=Accounting(telemetry, None))
+        config = uvicorn.Config(app, http=connection_class(load, telemetry), timeout_keep_alive=idle_s, log_config=None)
+        config.load()
+        state = ServerState()
+        made: Connection = connection_class(load, telemetry)(config, state, {}, asyncio.get_running_loop())
+        transport: Any = Transport()
+        made.connection_made(transport)
+        watch = asyncio.create_task(watch_connections([made], load))
+        await asyncio.wait_for(work(made, transport), timeout=30)
+        watch.cancel()
+        made.connection_lost(ConnectionResetError())
+        await asyncio.gather(*state.tasks)
+        assert (load.arrived, load.busy, load.held) == (0, 0, 0)
+        return transport
+
+    return asyncio.run(all_of_it())
+
+
+def test_a_whole_answer_is_one_write() -> None:
+    """Head, the request's id and body together."""
+
+    async def work(connection: Connection, transport: Transport) -> None:
+        connection.data_received(request(b"abc", b"X-Request-Id: mine"))
+        await transport.until_written(1)
+
+    found = spoken(work)
+    assert found.written == [
+        b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\nx-more: 1\r\ncontent-length: 3\r\nx-request-id: mine\r\n\r\nABC"
+    ]
+    assert not found.closed
+
+
+@pytest.mark.parametrize("parts", [[b"a", b"bc"], [b"abc"]], ids=["two", "whole"])
+def test_a_body_that_comes_later_is_waited_for(parts: list[bytes]) -> None:
+    """The answer is the same as to one that comes at once."""
+
+    async def work(connection: Connection, transport: Transport) -> None:
+        connection.data_received(request(b"abc")[:-3])
+        for part in parts:
+            await asyncio.sleep(0.01)
+            assert not transport.written
+            connection.data_received(part)
+        await transport.until_written(1)
+
+    assert spoken(work).written[0].endswith(b"ABC")
+
+
+def test_requests_before_their_turn_are_answered_in_order() -> None:
+    """Three in one packet; the last one says that it is the last."""
+
+    async def work(connection: Connection, transport: Transport) -> None:
+        connection.data_received(request(b"a") + request(b"b") + request(b"c", b"Connection: close"))
+        await transport.until_closed()
+
+    found = b"".join(spoken(work).written)
+    assert [part[-1:] for part in found.split(b"HTTP/1.1 200 OK")[1:]] == [b"A", b"B", b"C"]
+    assert found.count(b"connection: close") == 1
+
+
+def test_an_idle_client_is_left_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It had its answer; the next request never came."""
+    monkeypatch.setattr(connections, "LOOK_EVERY_S", 0.01)
+
+    async def work(connection: Connection, transport: Transport) -> None:
+        connection.data_received(request(b"abc"))
+        await transport.until_closed()
+
+    assert len(spoken(work, idle_s=0).written) == 1
+
+
+@pytest.mark.parametrize("sent", [request(b"abc"), request(b"abc")[:-1]], ids=["whole", "begun"])
+def test_a_client_that_was_shed_is_not_kept(monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
+    """Whether its body comes to an end or not, it has had its answer, and is closed once it is idle or late."""
+    monkeypatch.setattr(connections, "LOOK_EVERY_S", 0.01)
+
+    async def work(connection: Connection, transport: Transport) -> None:
+        connection.data_received(sent)
+        await transport.until_closed()
+
+    (answer,) = spoken(work, idle_s=0, timeout_s=0.05, concurrency=0).written
+    assert answer.startswith(b"HTTP/1.1 429 Too Many Requests")
+
+
+@pytest.mark.parametrize("begun", [b"POST /echo HT", request(b"abc")[:-1]], ids=["head", "body"])
+def test_a_slow_client_is_told_so(monkeypatch: pytest.MonkeyPatch, begun: bytes) -> None:
+    """The first request or the second, in its head or in its body."""
+    monkeypatch.setattr(connections, "LOOK_EVERY_S", 0.01)
+
+    async def work(connection: Connection, transport: Transport) -> None:
+        connection.data_received(request(b"abc"))
+        await transport.until_written(1)
+        connection.data_received(begun)
+        await transport.until_closed()
+
+    first, second = spoken(work, timeout_s=0.05).written
+    assert first.startswith(b"HTTP/1.1 200 OK")
+    assert second.startswith(b"HTTP/1.1 408 Request Timeout")

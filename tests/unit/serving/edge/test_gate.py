@@ -1,0 +1,207 @@
+"""The gate."""
+
+import asyncio
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from starlette.requests import Request
+from structlog.testing import capture_logs
+
+from service.domain.access.access import ANYONE, AccessRole, Grant, Token
+from service.errors import UnavailableError
+from service.serving.edge import auth as access
+from service.serving.edge.auth import OpenGate, TokenGate
+from service.serving.edge.errors import ForbiddenError, TooManyError, UnauthorizedError
+from service.storage.access.tokens import SqlTokens
+from service.storage.database import Database
+from service.storage.schema import upgrade
+
+VIEWER, OPERATOR, ADMIN = AccessRole
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty registry in a file."""
+    path = tmp_path_factory.mktemp("registry") / "registry.db"
+    upgrade.upgrade(f"sqlite:///{path}")
+    return path
+
+
+class CountedTokens(SqlTokens):
+    """The real ones, with how often they were asked, and an outage to be switched on."""
+
+    asked = 0
+    away = False
+
+    def verify(self, text: str) -> Token | None:
+        """As ever, unless away."""
+        self.asked += 1
+        if self.away:
+            msg = "found the registry away"
+            raise UnavailableError(msg)
+        return super().verify(text)
+
+
+@pytest.fixture
+def tokens(template: Path, tmp_path: Path) -> Iterator[CountedTokens]:
+    """Tokens in a registry of their own."""
+    shutil.copy(template, tmp_path / "registry.db")
+    database = Database(f"sqlite:///{tmp_path}/registry.db")
+    yield CountedTokens(database, b"k" * 32)
+    database.close()
+
+
+class Clock:
+    """A clock that is set."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        """What it is set to."""
+        return self.now
+
+
+def request(authorization: str | None) -> Request:
+    """A request with that header."""
+    headers = [] if authorization is None else [(b"authorization", authorization.encode("latin-1"))]
+    return Request({"type": "http", "method": "GET", "path": "/", "headers": headers})
+
+
+def admit(gate: TokenGate, text: str, needed: AccessRole = VIEWER, model: str | None = None) -> str:
+    """Who it is."""
+    return asyncio.run(gate.admit(request(f"Bearer {text}"), needed, model)).name
+
+
+def test_the_open_gate_asks_nothing() -> None:
+    """Everybody is anyone."""
+    assert asyncio.run(OpenGate().admit(request(None), ADMIN, "any")) == ANYONE
+
+
+@pytest.mark.parametrize(
+    ("site", "host", "good"),
+    [
+        (None, "127.0.0.1:8420", True),
+        (None, "proxy.example", True),
+        ("same-origin", "localhost:8420", True),
+        ("none", "[::1]:8420", True),
+        ("cross-site", "localhost:8420", False),
+        ("same-site", "localhost:8420", False),
+        ("same-origin", "evil.example", False),
+    ],
+)
+def test_the_open_gate_lets_no_other_sites_page_in(site: str | None, host: str, good: bool) -> None:
+    """A browser on this host must not be made to steer models by a page that it shows."""
+    headers = [(b"host", host.encode()), *([(b"sec-fetch-site", site.encode())] if site else [])]
+    asked = Request({"type": "http", "method": "POST", "path": "/", "scheme": "http", "headers": headers})
+    if good:
+        assert asyncio.run(OpenGate().admit(asked, ADMIN, "any")) == ANYONE
+        return
+    with pytest.raises(ForbiddenError):
+        asyncio.run(OpenGate().admit(asked, ADMIN, "any"))
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        None,
+        "",
+        "Bearer",
+        "Bearer ",
+        "Basic YTpi",
+        "Bearer hrt_0",
+        "Bearer hrt_" + "0" * 16 + "_" + "A" * 43,
+        "Bearer é",
+    ],
+)
+def test_a_bad_token_is_unauthorized(tokens: CountedTokens, authorization: str | None) -> None:
+    """Whatever is bad about it, it is told the same, and nothing of what was sent."""
+    with pytest.raises(UnauthorizedError) as caught, capture_logs() as logs:
+        asyncio.run(TokenGate(tokens).admit(request(authorization), VIEWER, None))
+    assert str(caught.value) == str(UnauthorizedError())
+    assert caught.value.headers["WWW-Authenticate"].startswith("Bearer")
+    assert logs == []
+
+
+@pytest.mark.parametrize(
+    ("role", "models", "needed", "model", "good"),
+    [
+        (VIEWER, None, VIEWER, "a", True),
+        (VIEWER, None, OPERATOR, "a", False),
+        (OPERATOR, {"a"}, OPERATOR, "a", True),
+        (OPERATOR, {"a"}, OPERATOR, "b", False),
+        (OPERATOR, {"a"}, VIEWER, None, True),
+        (ADMIN, None, ADMIN, None, True),
+    ],
+)
+def test_a_token_goes_as_far_as_it_goes(
+    tokens: CountedTokens, role: AccessRole, models: set[str] | None, needed: AccessRole, model: str | None, good: bool
+) -> None:
+    """Its role and its models decide."""
+    _, text = tokens.create(Grant("ci", role, None if models is None else frozenset(models)), actor="ann")
+    gate = TokenGate(tokens)
+    if good:
+        assert admit(gate, text, needed, model) == "ci"
+        return
+    with pytest.raises(ForbiddenError), capture_logs() as logs:
+        admit(gate, text, needed, model)
+    assert text[21:] not in repr(logs)
+
+
+def test_a_known_token_is_not_looked_up_each_time(tokens: CountedTokens) -> None:
+    """It is looked up once in some seconds, and a revocation takes effect then."""
+    _, text = tokens.create(Grant("ci", VIEWER), actor="ann")
+    clock = Clock()
+    gate = TokenGate(tokens, clock=clock)
+    for _ in range(5):
+        admit(gate, text)
+    assert tokens.asked == 1
+    tokens.revoke("ci", actor="ann", reason="")
+    admit(gate, text)
+    clock.now = access.KNOWN_S
+    with pytest.raises(UnauthorizedError):
+        admit(gate, text)
+
+
+def test_an_outage_of_the_registry_keeps_nobody_out_for_a_while(tokens: CountedTokens) -> None:
+    """Who was known goes on for minutes, and who was not is told that the registry is away."""
+    _, text = tokens.create(Grant("ci", VIEWER), actor="ann")
+    clock = Clock()
+    gate = TokenGate(tokens, clock=clock)
+    admit(gate, text)
+    tokens.away = True
+    clock.now = access.OUTAGE_S - 1
+    assert admit(gate, text) == "ci"
+    asked = tokens.asked
+    assert [admit(gate, text), tokens.asked - asked] == ["ci", 0]
+    with pytest.raises(UnavailableError):
+        admit(gate, "hrt_" + "0" * 16 + "_" + "A" * 43)
+    clock.now = access.KNOWN_S + access.OUTAGE_S
+    with pytest.raises(UnavailableError):
+        admit(gate, text)
+
+
+def test_too_many_requests_of_a_token_wait(tokens: CountedTokens) -> None:
+    """Past the rate it is told when to come back, and another token is not kept waiting."""
+    _, text = tokens.create(Grant("ci", VIEWER), actor="ann")
+    _, other = tokens.create(Grant("cd", VIEWER), actor="ann")
+    clock = Clock()
+    gate = TokenGate(tokens, rate=2.0, clock=clock)
+    assert [admit(gate, text), admit(gate, text)] == ["ci", "ci"]
+    with pytest.raises(TooManyError) as caught:
+        admit(gate, text)
+    assert caught.value.headers["Retry-After"] == "1"
+    assert admit(gate, other) == "cd"
+    clock.now = 0.5
+    assert admit(gate, text) == "ci"
+
+
+def test_what_is_known_is_bounded(tokens: CountedTokens, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No number of tokens grows the table past its bound."""
+    monkeypatch.setattr(access, "MOST_KNOWN", 2)
+    texts = [tokens.create(Grant(f"t{i}", VIEWER), actor="ann")[1] for i in range(4)]
+    gate = TokenGate(tokens)
+    for text in texts:
+        admit(gate, text)
+    assert len(gate._known) == 2

@@ -1,0 +1,83 @@
+"""What a server takes on of bodies that have not come to their end."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+from starlette.types import Message, Receive, Scope, Send
+
+from service.serving.edge.limits import Limits, Load
+
+
+async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+    """Tells how long the body was."""
+    body = (await receive())["body"]
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": str(len(body)).encode()})
+
+
+class Client:
+    """Sends parts when told to, and keeps what it is answered."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._parts: asyncio.Queue[Message] = asyncio.Queue()
+        self.answer: list[Message] = []
+        scope = {"type": "http", "path": "/invocations", "method": "POST", "headers": [], "state": {}}
+        self.task = asyncio.ensure_future(limits(scope, self._parts.get, self._keep))
+
+    async def _keep(self, message: Message) -> None:
+        self.answer.append(message)
+
+    async def send(self, body: bytes, *, more: bool) -> None:
+        """A part of the body; everybody has a turn after it."""
+        self._parts.put_nowait({"type": "http.request", "body": body, "more_body": more})
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+    async def leave(self) -> None:
+        """Go away before the end."""
+        self._parts.put_nowait({"type": "http.disconnect"})
+        await self.task
+
+    @property
+    def status(self) -> int | None:
+        """None while nothing is answered."""
+        return self.answer[0]["status"] if self.answer else None
+
+
+async def _slow_and_quick(load: Load) -> tuple[Sequence[int | None], int | None, int | None]:
+    limits = Limits(echo, load)
+    slow = [Client(limits) for _ in range(5)]
+    for client in slow:
+        await client.send(b"x" * 90, more=True)
+    statuses = [client.status for client in slow]
+    quick = Client(limits)
+    await quick.send(b"x" * 90, more=False)
+    await slow[0].send(b"x" * 5, more=False)
+    for client in slow[1:4]:
+        await client.leave()
+    return statuses, quick.status, slow[0].status
+
+
+def test_slow_bodies_hold_no_more_than_quick_ones_could() -> None:
+    """What comes in parts beyond the bodies that may be worked on at once is refused; a body that is whole is not."""
+    load = Load(max_body=100, timeout_s=60.0, concurrency=4)
+    statuses, quick, first = asyncio.run(_slow_and_quick(load))
+    assert statuses == [None, None, None, None, 429]
+    assert (quick, first) == (200, 200)
+    assert load.held == 0
+
+
+@pytest.mark.parametrize("parts", [[101], [60, 60], [50, 50, 1]], ids=str)
+def test_a_body_past_the_measure_is_refused(parts: list[int]) -> None:
+    """In one part or in several, and nothing of it is held afterwards."""
+    load = Load(max_body=100, timeout_s=60.0, concurrency=4)
+
+    async def sent() -> int | None:
+        client = Client(Limits(echo, load))
+        for number, size in enumerate(parts, start=1):
+            await client.send(b"x" * size, more=number < len(parts))
+        return client.status
+
+    assert asyncio.run(sent()) == 413
+    assert load.held == 0

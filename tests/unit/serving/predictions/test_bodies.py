@@ -1,0 +1,128 @@
+"""What a request asks to have predicted: no object of it may name a key twice."""
+
+import json
+import random
+from typing import Any
+
+import pytest
+
+from service.domain.specification.model import GuardSpec
+from service.learning.guard.guard import Guard
+from service.learning.guard.prediction_guard import Judgement
+from service.serving.edge.errors import EdgeError, MalformedError, UnprocessableError
+from service.serving.predictions.request_bodies import MOST_TOLD, asked
+
+NOTHING = Judgement(Guard(GuardSpec()))
+LINES = "application/jsonlines"
+
+
+def read(body: str, kind: str = "application/json") -> Any:
+    """The items."""
+    return asked(kind, body.encode(), NOTHING)
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "named"),
+    [
+        ('{"a":1,"a":2}', "", [(0, "a")]),
+        ('{"a":1,"b":0,"a":1}', "application/json; charset=utf-8", [(0, "a")]),
+        ('{"a":1,"\\u0061":2}', "", [(0, "a")]),
+        ('{"a":"\\u003a","a":"\\u003a"}', "", [(0, "a")]),
+        ('{"a":"x:y","a":"z"}', "", [(0, "a")]),
+        ('{"":1,"":2}', "", [(0, "")]),
+        ('{"id":"1","id":"2","x":{"a":1}}', "", [(0, "id")]),
+        ('{"x":{"a":1},"x":{"a":1}}', "", [(0, "x")]),
+        ('{"id":"1","x":{"a":1,"a":1}}', "", [(0, "a")]),
+        ('{"a":{"b":1,"b":2}}', "", [(0, "b")]),
+        ('[{"a":1},{"a":1,"a":2},{"id":1,"x":{"b":":","b":1}}]', "", [(1, "a"), (2, "b")]),
+        ('{"a":1}\n\n{"a":1,"a":2}\r\n{"id":1,"x":{"b":1,"b":1}}\n', LINES, [(1, "a"), (2, "b")]),
+    ],
+)
+def test_a_repeated_key_is_refused(body: str, kind: str, named: list[tuple[int, str]]) -> None:
+    """Each item that has one is named with the feature and the stream's own reason for it."""
+    with pytest.raises(UnprocessableError, match=f"found the key {named[0][1]!r} more than once") as refused:
+        read(body, kind)
+    assert [(one["item"], one["feature"]) for one in refused.value.errors] == named
+    assert {one["reason"] for one in refused.value.errors} == {"repeated_key"}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "{}",
+        '{"a":1}',
+        '{"a":"12:30","b":"x"}',
+        '{"a:b":1,"a":2}',
+        '{"a":"\\"a\\":"}',
+        '{"a":"b","b":"a"}',
+        '{"id":"urn:a:1","ts":"2026-01-31T12:00:00Z","x":{"id":1,"ts":2}}',
+        '{"a":{"a":{"a":1}}}',
+        '{"x":{},"meta":{"x":{}}}',
+    ],
+)
+def test_what_repeats_nothing_is_read(body: str) -> None:
+    """Colons and escapes in texts, and equal names in different objects, are no repeats."""
+    given = json.loads(body)
+    inner = given["x"] if isinstance(given.get("x"), dict) else given
+    assert list(read(body).xs) == [inner]
+    assert list(read(f"[{body}, {body}]").xs) == [inner, inner]
+    assert list(read(f"{body}\n{body}", LINES).xs) == [inner, inner]
+
+
+def text_of(chance: random.Random, depth: int = 0) -> str:
+    """An object of a few members as JSON, in which names come again now and then."""
+    members = []
+    for _ in range(chance.randint(0, 4)):
+        name = chance.choice(['"a"', '"b"', '"c:"', '"\\u0061"', '"x"', '"d"', '"e"', '"f"'])
+        values = ["1", '"t"', '"t:u"', '"\\\\"', "null", '"\\":"', "[1, 2]"]
+        nested = depth < 2 and chance.random() < 0.2
+        members.append(f"{name}: {text_of(chance, depth + 1) if nested else chance.choice(values)}")
+    return "{" + ", ".join(members) + "}"
+
+
+def repeats(text: str) -> bool:
+    """As the standard library's pairs tell."""
+    found = []
+
+    def pairs(members: list[tuple[str, Any]]) -> None:
+        found.append(len({name for name, _ in members}) < len(members))
+
+    json.loads(text, object_pairs_hook=pairs)
+    return any(found)
+
+
+def test_any_text_is_judged_as_its_pairs_are() -> None:
+    """Of thousands of texts those with a repeat are refused, alone, in a list and in lines, and no others."""
+    chance = random.Random(7)
+    texts = [text_of(chance) for _ in range(4000)]
+    assert 300 < sum(map(repeats, texts)) < 3000
+    for first, second in zip(texts[::2], texts[1::2], strict=True):
+        expected = [n for n, text in enumerate((first, second)) if repeats(text)]
+        for body, kind in ((f"[{first},{second}]", ""), (f"{first}\n{second}", LINES)):
+            assert refused(body, kind) == expected
+        assert refused(first, "") == expected[:1] * (0 in expected)
+
+
+def refused(body: str, kind: str) -> list[int]:
+    """The items that are refused."""
+    try:
+        read(body, kind)
+    except UnprocessableError as error:
+        return [one["item"] for one in error.errors]
+    return []
+
+
+def test_no_more_than_a_hundred_are_told() -> None:
+    """Of a thousand."""
+    with pytest.raises(UnprocessableError, match="1000 of 1001 items") as told:
+        read("[{}," + ",".join(['{"a":1,"a":1}'] * 1000) + "]")
+    assert len(told.value.errors) == MOST_TOLD
+
+
+@pytest.mark.parametrize("depth", [10, 500, 900, 990, 5000])
+def test_depth_is_no_fault_of_the_server(depth: int) -> None:
+    """However deep what stands beside a repeated key is nested, it is refused as one or as unreadable."""
+    for inner in ("[" * depth + "]" * depth, '{"b":' * depth + "1" + "}" * depth):
+        with pytest.raises(EdgeError) as told:
+            read('{"a":1,"a":' + inner + "}")
+        assert isinstance(told.value, UnprocessableError | MalformedError)

@@ -1,0 +1,88 @@
+"""The mark of the records being learned."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from service.domain.stream.position import Run
+from service.storage.checkpoints.crash_marker import MappedFootprint
+
+PROGRAM = """
+import os, signal, sys
+from pathlib import Path
+from service.domain.position import Run
+from service.storage.footprint import MappedFootprint
+found = MappedFootprint(Path(sys.argv[1]))
+found.suspects()
+for offset in range(5, 8):
+    found.mark(Run("events", 2, offset, offset + 3))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def die(path: Path) -> None:
+    """A process marks three runs and is killed during the third."""
+    done = subprocess.run([sys.executable, "-c", PROGRAM, path], check=False, cwd=Path.cwd())
+    assert done.returncode == -signal.SIGKILL
+
+
+def test_deaths_are_counted(tmp_path: Path) -> None:
+    """The last records marked before each SIGKILL are the suspects, once a death, until they are cleared."""
+    path = tmp_path / "run" / "m.mark"
+    assert MappedFootprint(path).suspects() == {}
+    for _ in range(3):
+        die(path)
+    found = MappedFootprint(path)
+    assert found.suspects() == {Run("events", 2, 7, 10): 3}
+    assert found.suspects() == {Run("events", 2, 7, 10): 3}
+    assert MappedFootprint(path).suspects() == {Run("events", 2, 7, 10): 3}
+    found.clear()
+    assert found.suspects() == {}
+    assert MappedFootprint(path).suspects() == {}
+
+
+def test_an_end_without_a_mark_is_no_death(tmp_path: Path) -> None:
+    """A process that never marked leaves no suspect, and clearing twice is fine."""
+    found = MappedFootprint(tmp_path / "m.mark")
+    found.clear()
+    found.clear()
+    assert MappedFootprint(tmp_path / "m.mark").suspects() == {}
+
+
+@pytest.mark.parametrize("topic", ["t", "ü" * 60, "x" * 249])
+def test_topics_of_any_length(tmp_path: Path, topic: str) -> None:
+    """The longest topic that Kafka allows is remembered whole."""
+    run = Run(topic, 1, 2**60, 2**60 + 1)
+    MappedFootprint(tmp_path / "m.mark").mark(run)
+    assert MappedFootprint(tmp_path / "m.mark").suspects() == {run: 1}
+
+
+def test_what_was_learned_is_no_suspect(tmp_path: Path) -> None:
+    """A mark that was taken back blames nothing for a later death, and the next mark does again."""
+    found, run = MappedFootprint(tmp_path / "m.mark"), Run("events", 0, 3, 9)
+    found.mark(run)
+    found.unmark()
+    assert MappedFootprint(tmp_path / "m.mark").suspects() == {}
+    other = MappedFootprint(tmp_path / "n.mark")
+    other.mark(run)
+    other.unmark()
+    other.mark(run)
+    assert MappedFootprint(tmp_path / "n.mark").suspects() == {run: 1}
+
+
+@pytest.mark.parametrize("content", [b"", b"short", b"\\xff" * 300])
+def test_a_damaged_mark_is_no_suspect(tmp_path: Path, content: bytes) -> None:
+    """What a full disk or a power cut left of the mark does not keep the learner from starting."""
+    (tmp_path / "m.mark").write_bytes(content)
+    assert MappedFootprint(tmp_path / "m.mark").suspects() == {}
+
+
+@pytest.mark.parametrize("content", ["", "[[", json.dumps([["t", 0]]), "{}", "7"])
+def test_a_damaged_tally_is_no_tally(tmp_path: Path, content: str) -> None:
+    """What is left of the tally of deaths does not keep the learner from starting, either."""
+    (tmp_path / "m.deaths").write_text(content)
+    assert MappedFootprint(tmp_path / "m.mark").suspects() == {}
