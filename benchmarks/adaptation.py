@@ -17,7 +17,7 @@ from benchmarks.changing import STREAMS, Changing, Row
 from benchmarks.claims import Claim
 from benchmarks.events import chunks
 from service.domain.training.jobs import Job, JobState
-from service.operations.monitoring.scored_history import served
+from service.operations.monitoring.scored_history import read_scored_history
 from tests.acceptance.harness import Deployment, terminate, wait_until
 
 NAME = "changing"
@@ -146,7 +146,7 @@ def _position(deployment: Deployment) -> int:
 def _told(deployment: Deployment) -> _Followed:
     with deployment.app() as app:
         registry = app.registry
-        found = served(registry.history, registry.checkpoints, registry.models.get(NAME))
+        found = read_scored_history(registry.history, registry.checkpoints, registry.models.get(NAME))
         right = sum(int(np.sum(np.asarray(run.truths) == np.asarray(run.labels))) for run in found.runs)
         scored = sum(len(run.offsets) for run in found.runs)
         jobs = [job for job in registry.jobs.list(NAME) if job.state is JobState.COMPLETED]

@@ -10,7 +10,7 @@ from benchmarks.claims import Claim, of_medians
 from benchmarks.events import TOPIC, chunks, model
 from benchmarks.laps import Lap, contestant
 from benchmarks.noisy import labelled_events
-from service.domain.training.jobs import FINAL, JobState
+from service.domain.training.jobs import FINAL_STATES, JobState
 from tests.acceptance.harness import Deployment, terminate, wait_until
 
 ROUNDS = 5
@@ -56,7 +56,7 @@ def _trainer(folder: Path) -> Iterator[Deployment]:
     deployment.command("learn", "--until-end", timeout_s=300)
     deployment.command("archive", "--until-end", timeout_s=300)
     trainer = deployment.start("train")
-    wait_until(lambda: "training_opened" in deployment.log())
+    wait_until(lambda: "trainer_lease_acquired" in deployment.log())
     try:
         yield deployment
     finally:
@@ -71,7 +71,7 @@ def _beside(deployment: Deployment, events: int) -> Lap:
         msg = "the job ended before the lap did"
         raise RuntimeError(msg)
     deployment.command("job", "stop", str(_newest(deployment).id))
-    wait_until(lambda: _state(deployment) in FINAL)
+    wait_until(lambda: _state(deployment) in FINAL_STATES)
     return lap
 
 

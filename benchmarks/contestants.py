@@ -25,18 +25,18 @@ from benchmarks.retraining_contestants import polars_alone, retraining
 from service.bootstrap import open_app
 from service.bootstrap.wiring import build_estimator
 from service.cli.context import set_up_logging
-from service.config import load
+from service.config import load_settings
 from service.domain.registry.checkpoint_metrics import CheckpointMetrics
-from service.domain.registry.registry import Origin
+from service.domain.registry.registry import ChangeOrigin
 from service.domain.specification.model import ModelSpec
 from service.domain.stream.events import Records, TopicPartition
 from service.domain.stream.position import Position
 from service.learning.learner.learner import Learner
 from service.metrics.learner import PrometheusTelemetry
 from service.operations.learning_loop.worker import LearnOptions
-from service.operations.replay.plan import Wish, begin, outlook
-from service.operations.replay.run import replay
-from service.operations.states.resolve import chosen
+from service.operations.replay.plan import RollbackOptions, plan_rollback, register_replay
+from service.operations.replay.run import run_replay
+from service.operations.states.resolve import resolve_state
 from service.ports.stream import Source
 from service.stream.decoding.factory import make_decoder
 
@@ -73,7 +73,7 @@ def in_memory(*, events: int, metrics: list[str]) -> Iterator[Lap]:
             offsets = range(first + start, first + start + len(run))
             learner.learn(decoder.decode(Records(at, offsets, [now_ms] * len(run), run, offsets.stop)))
         learner.state()
-        learner.take_pending()
+        learner.take_uncommitted()
         report = learner.report()
         watch.stop()
         yield watch.lap(learner.counts["learned"] - before, accuracy=report["cumulative"]["Accuracy"])
@@ -104,9 +104,9 @@ class _Finish(PrometheusTelemetry):
         self.accuracy = 0.0
         self._left, self._watch, self._stop = events, watch, stop
 
-    def batch(self, model: str, counts: Mapping[str, int], seconds: float) -> None:
+    def batch_learned(self, model: str, counts: Mapping[str, int], seconds: float) -> None:
         """Counts what was learned."""
-        super().batch(model, counts, seconds)
+        super().batch_learned(model, counts, seconds)
         self.learned += counts["learned"]
         if counts["dead"] or counts["duplicate"]:
             msg = f"every event of the work is good and new, found {dict(counts)}"
@@ -114,14 +114,14 @@ class _Finish(PrometheusTelemetry):
         if self.learned >= self._left:
             self._stop.set()
 
-    def checkpoint(self, model: str, seconds: float, *, size: int) -> None:
+    def checkpoint_committed(self, model: str, seconds: float, *, size_bytes: int) -> None:
         """The last of these is the end."""
-        super().checkpoint(model, seconds, size=size)
+        super().checkpoint_committed(model, seconds, size_bytes=size)
         self._watch.stop()
 
-    def gauges(self, model: str, metrics: CheckpointMetrics, **others: Any) -> None:
+    def checkpoint_metrics(self, model: str, metrics: CheckpointMetrics, **others: Any) -> None:
         """Keeps the accuracy."""
-        super().gauges(model, metrics, **others)
+        super().checkpoint_metrics(model, metrics, **others)
         self.accuracy = metrics.cumulative["Accuracy"]
 
 
@@ -132,9 +132,9 @@ class _Weigh(_Finish):
         super().__init__(marks[-1], watch, stop)
         self._samples: dict[int, list[int]] = {mark: [] for mark in marks}
 
-    def batch(self, model: str, counts: Mapping[str, int], seconds: float) -> None:
+    def batch_learned(self, model: str, counts: Mapping[str, int], seconds: float) -> None:
         """Keeps those of the last tenth of an early mark's events before each mark."""
-        super().batch(model, counts, seconds)
+        super().batch_learned(model, counts, seconds)
         width = min(self._samples) // 10
         for mark, samples in self._samples.items():
             if mark - width < self.learned <= mark:
@@ -147,13 +147,13 @@ class _Weigh(_Finish):
 
 def headrace(*, events: int, folder: str) -> Iterator[Lap]:
     """The whole learner, from its first look at the stream to its last durable commit."""
-    settings = load(Path(folder) / "headrace.yaml")
+    settings = load_settings(Path(folder) / "headrace.yaml")
     set_up_logging(settings, level="warning")
     batch = settings.models[0].learn.batch
     watch, stop = Stopwatch(), threading.Event()
     telemetry = _Finish(events - events % batch, watch, stop)
     with open_app(settings, telemetry=telemetry) as app:
-        host = app.host([], LearnOptions(), stop=stop, nonce="benchmark")
+        host = app.worker([], LearnOptions(), stop=stop, nonce="benchmark")
         host.services = replace(host.services, source=lambda group: _TimedSource(app.source(group), watch))
         host.run()
     yield watch.lap(telemetry.learned, accuracy=telemetry.accuracy)
@@ -161,12 +161,12 @@ def headrace(*, events: int, folder: str) -> Iterator[Lap]:
 
 def endless(*, folder: str, marks: list[int]) -> Iterator[Lap]:
     """The whole learner on events made in memory; its resident size when it has learned as many as each mark."""
-    settings = load(Path(folder) / "headrace.yaml")
+    settings = load_settings(Path(folder) / "headrace.yaml")
     set_up_logging(settings, level="warning")
     watch, stop = Stopwatch(), threading.Event()
     telemetry = _Weigh(marks, watch, stop)
     with open_app(settings, telemetry=telemetry) as app:
-        host = app.host([], LearnOptions(), stop=stop, nonce="benchmark")
+        host = app.worker([], LearnOptions(), stop=stop, nonce="benchmark")
         host.services = replace(host.services, source=lambda _group: EndlessSource(TOPIC))
         host.run()
     yield replace(watch.lap(telemetry.learned, accuracy=telemetry.accuracy), resident=telemetry.resident())
@@ -174,16 +174,20 @@ def endless(*, folder: str, marks: list[int]) -> Iterator[Lap]:
 
 def replayed(*, events: int, folder: str) -> Iterator[Lap]:
     """A whole model learned again from its first version, journal and checkpoints included, up to its take-over."""
-    settings = load(Path(folder) / "headrace.yaml")
+    settings = load_settings(Path(folder) / "headrace.yaml")
     set_up_logging(settings, level="warning")
     with open_app(settings) as app:
         services = replace(app.services, holder=f"{app.services.holder}-replaying")
         while True:
-            first = chosen(services, "phishing", to=1, at=None)
-            lineage = begin(services, outlook(services, "phishing", Wish(begin_with=first)), origin=Origin("benchmark"))
+            first = resolve_state(services, "phishing", version_or_alias=1, at=None)
+            lineage = register_replay(
+                services,
+                plan_rollback(services, "phishing", RollbackOptions(start_state=first)),
+                origin=ChangeOrigin("benchmark"),
+            )
             gc.collect()
             watch = Stopwatch()
-            replay(services, lineage, stop=threading.Event())
+            run_replay(services, lineage, stop=threading.Event())
             watch.stop()
             newest = services.checkpoints.newest_first(lineage.id)[0]
             if newest.learned != events:
@@ -194,7 +198,7 @@ def replayed(*, events: int, folder: str) -> Iterator[Lap]:
 
 def archiver(*, events: int, folder: str) -> Iterator[Lap]:
     """The whole archiver, from its first look at the stream to its last acknowledgement."""
-    settings = load(Path(folder) / "headrace.yaml")
+    settings = load_settings(Path(folder) / "headrace.yaml")
     set_up_logging(settings, level="warning")
     watch, stop = Stopwatch(), threading.Event()
     with open_app(settings) as app:
@@ -211,7 +215,7 @@ def archiver(*, events: int, folder: str) -> Iterator[Lap]:
 
 def archive_reader(*, events: int, folder: str) -> Iterator[Lap]:
     """Every archived event as a replay gets it."""
-    settings = load(Path(folder) / "headrace.yaml")
+    settings = load_settings(Path(folder) / "headrace.yaml")
     with open_app(settings) as app:
         archive = app.services.archive(settings.models[0])
         watch, read = Stopwatch(), 0

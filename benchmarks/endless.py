@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from benchmarks.events import encoded_events
 from service.domain.stream.events import Records, TopicPartition
-from service.domain.stream.position import Bounds, Position
+from service.domain.stream.position import OffsetBounds, Position
 
 END = 10**12
 
@@ -18,10 +18,10 @@ class EndlessSource:
         self._offset = 0
         self._events: Iterator[bytes] = iter(())
 
-    def bounds(self, topics: Sequence[str], *, since_ms: int | None = None) -> Mapping[TopicPartition, Bounds]:
+    def bounds(self, topics: Sequence[str], *, since_ms: int | None = None) -> Mapping[TopicPartition, OffsetBounds]:
         """From the beginning, further than anybody reads."""
         del since_ms
-        return {self._at: Bounds(0, END)} if self._at.topic in topics else {}
+        return {self._at: OffsetBounds(0, END)} if self._at.topic in topics else {}
 
     def assign(self, position: Position) -> None:
         """Begin there."""

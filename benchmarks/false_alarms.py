@@ -6,12 +6,12 @@ from typing import Any
 
 from service.domain.specification.monitor import MonitorSpec
 from service.domain.stream.events import Task
-from service.learning.monitors import Batch
-from service.learning.monitors.false_alarms import History, Subject, Trial, calibrated
+from service.learning.monitors import MonitorBatch
+from service.learning.monitors.false_alarms import CalibrationSettings, MonitoredModel, RecordedBatch, calibrate_monitor
 
 RECORDED, SEED = 100_000, 42
 WRONG = 0.1
-TRIAL = Trial(events=200_000, target=100_000, seed=SEED)
+TRIAL = CalibrationSettings(events=200_000, target=100_000, seed=SEED)
 MONITORS: Mapping[str, Mapping[str, Any]] = {
     **{name: {"detector": name} for name in ("ADWIN", "DDM", "EDDM", "HDDM_A", "HDDM_W", "PageHinkley", "KSWIN")},
     "KSWIN on numbers": {"on": "feature:x", "detector": "KSWIN"},
@@ -29,19 +29,19 @@ def main() -> None:
     print("|---|---|---|---|---|")
     for name, given in MONITORS.items():
         spec = MonitorSpec(name=name, **given)
-        one = calibrated(spec, history, subject=Subject(Task.BINARY, SEED), trial=TRIAL)
+        one = calibrate_monitor(spec, history, model=MonitoredModel(Task.BINARY, SEED), settings=TRIAL)
         limit, suggested = (f"`{one.parameter}: {value:g}`" for value in (one.value or 0, one.suggested or 0))
         shown = suggested if one.suggested is not None else one.note
         print(f"| {name} | {limit} | {one.per_100000:.4g} | {one.in_drift:.1%} | {shown} |", flush=True)
 
 
-def _history() -> History:
+def _history() -> RecordedBatch:
     """A model that is wrong one time in ten, and a feature that is normally distributed."""
     rng = Random(SEED)
     truths = [rng.random() < 0.5 for _ in range(RECORDED)]
     labels = [truth != (rng.random() < WRONG) for truth in truths]
     values = {"x": [rng.gauss(0, 1) for _ in range(RECORDED)]}
-    return History(Batch(truths, labels, None, values.__getitem__), RECORDED)
+    return RecordedBatch(MonitorBatch(truths, labels, None, values.__getitem__), RECORDED)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from benchmarks.laps import Lap, Stopwatch
 from benchmarks.machine import resident_bytes
 from service.bootstrap import open_app
 from service.cli.context import set_up_logging
-from service.config import load
+from service.config import load_settings
 from service.metrics.learner import PrometheusTelemetry
 from service.operations.learning_loop.worker import LearnOptions
 
@@ -26,16 +26,16 @@ class _Count(PrometheusTelemetry):
         self.learned = 0
         self._watch, self._stop, self._events = watch, stop, events
 
-    def batch(self, model: str, counts: Mapping[str, int], seconds: float) -> None:
+    def batch_learned(self, model: str, counts: Mapping[str, int], seconds: float) -> None:
         """Counts what was learned."""
-        super().batch(model, counts, seconds)
+        super().batch_learned(model, counts, seconds)
         self.learned += counts["learned"]
         if self.learned >= self._events:
             self._stop.set()
 
-    def checkpoint(self, model: str, seconds: float, *, size: int) -> None:
+    def checkpoint_committed(self, model: str, seconds: float, *, size_bytes: int) -> None:
         """The last of these is the end."""
-        super().checkpoint(model, seconds, size=size)
+        super().checkpoint_committed(model, seconds, size_bytes=size)
         self._watch.stop()
 
 
@@ -48,9 +48,9 @@ class _Sustain(_Count):
         self.sizes: list[int] = []
         self.at_first = 0
 
-    def batch(self, model: str, counts: Mapping[str, int], seconds: float) -> None:
+    def batch_learned(self, model: str, counts: Mapping[str, int], seconds: float) -> None:
         """A sample a second, from when the pace began."""
-        super().batch(model, counts, seconds)
+        super().batch_learned(model, counts, seconds)
         if self._source.began is None:
             self.at_first = self.learned
             return
@@ -63,13 +63,13 @@ class _Sustain(_Count):
 
 def labelled(*, events: int, folder: str, labels: bool, lead: int) -> Iterator[Lap]:
     """So many events, and their labels `lead` events later where they are records of their own."""
-    settings = load(Path(folder) / "headrace.yaml")
+    settings = load_settings(Path(folder) / "headrace.yaml")
     set_up_logging(settings, level="warning")
     watch, stop = Stopwatch(), threading.Event()
     telemetry = _Count(watch, stop, events=events)
     source = LabelledSource(lead=lead if labels else 0, labels=labels, events=events)
     with open_app(settings, telemetry=telemetry) as app:
-        host = app.host([], LearnOptions(), stop=stop, nonce="benchmark")
+        host = app.worker([], LearnOptions(), stop=stop, nonce="benchmark")
         host.services = replace(host.services, source=lambda _group: source)
         watch.start()
         host.run()
@@ -78,13 +78,13 @@ def labelled(*, events: int, folder: str, labels: bool, lead: int) -> Iterator[L
 
 def sustained(*, folder: str, lead: int, rate: float, seconds: float) -> Iterator[Lap]:
     """At a pace with `lead` events waiting; sizes are medians of the first and last tenth, then what lags behind."""
-    settings = load(Path(folder) / "headrace.yaml")
+    settings = load_settings(Path(folder) / "headrace.yaml")
     set_up_logging(settings, level="warning")
     stop = threading.Event()
     source = LabelledSource(lead=lead, rate=rate)
     telemetry = _Sustain(stop, source, seconds=seconds)
     with open_app(settings, telemetry=telemetry) as app:
-        host = app.host([], LearnOptions(), stop=stop, nonce="benchmark")
+        host = app.worker([], LearnOptions(), stop=stop, nonce="benchmark")
         host.services = replace(host.services, source=lambda _group: source)
         host.run()
     sizes = telemetry.sizes

@@ -10,7 +10,7 @@ from river import datasets
 from benchmarks.endless import END
 from benchmarks.events import TOPIC
 from service.domain.stream.events import Records, TopicPartition
-from service.domain.stream.position import Bounds, Position
+from service.domain.stream.position import OffsetBounds, Position
 
 LABELS = "phishing.labels"
 
@@ -30,10 +30,10 @@ class LabelledSource:
         self.asked = self.told = 0
         self.began: float | None = None
 
-    def bounds(self, topics: Sequence[str], *, since_ms: int | None = None) -> Mapping[TopicPartition, Bounds]:
+    def bounds(self, topics: Sequence[str], *, since_ms: int | None = None) -> Mapping[TopicPartition, OffsetBounds]:
         """From the beginning, further than anybody reads."""
         del since_ms
-        return {TopicPartition(topic, 0): Bounds(0, END) for topic in topics}
+        return {TopicPartition(topic, 0): OffsetBounds(0, END) for topic in topics}
 
     def assign(self, position: Position) -> None:
         """From the beginning, whatever the position: each lap has a registry of its own."""

@@ -11,7 +11,7 @@ from benchmarks.claims import Claim, of_largest
 from benchmarks.events import TOPIC, encoded_events, model
 from benchmarks.load import Loaded, Request, load
 from benchmarks.served import grown, headrace_server, learned
-from tests.acceptance.following import Client, answered, changed, promote_another, replicated
+from tests.acceptance.following import Client, newest_change, promote_another, two_replicas, wait_for_version
 from tests.acceptance.harness import Deployment
 
 AT_ONCE, MANY, ITEMS = 8, 40, 100
@@ -58,7 +58,7 @@ def _followed(changes: int) -> list[Claim]:
     with TemporaryDirectory() as name:
         found = Deployment(Path(name), {**model(), "promote": {"mode": "manual"}})
         found.publish(list(encoded_events(1000)), topic=TOPIC)
-        with replicated(found, learned=1000) as clients:
+        with two_replicas(found, learned=1000) as clients:
             promote_another(found)
             promoted = _first_answers(found, clients, "promote")
             back = [_rolled_back(found, clients) for _ in range(changes)]
@@ -79,5 +79,5 @@ def _rolled_back(found: Deployment, clients: list[Client]) -> float:
 
 def _first_answers(found: Deployment, clients: list[Client], action: str) -> float:
     """From the commit of the newest change to when every client has had an answer from it, in seconds."""
-    at, version = changed(found, action)
-    return answered(clients, version, timeout_s=60) - at
+    at, version = newest_change(found, action)
+    return wait_for_version(clients, version, timeout_s=60) - at

@@ -13,10 +13,10 @@ from scipy import stats
 
 from benchmarks.claims import Claim
 from benchmarks.disagreement import episodes, independent, rare_and_large, spells
-from service.domain.specification.promotion import Loss, PromoteSpec, Verdict
+from service.domain.specification.promotion import ComparisonVerdict, Loss, PromoteSpec
 from service.domain.stream.events import Task
-from service.learning.evaluation.losses import Pairs
-from service.learning.evaluation.sequential_test import Comparison, Terms
+from service.learning.evaluation.losses import LossPairs
+from service.learning.evaluation.sequential_test import SequentialComparison, SequentialTestSettings
 
 Streams: TypeAlias = Callable[[np.random.Generator, tuple[int, int]], Any]
 
@@ -51,9 +51,9 @@ def _promoted(streams: Streams, runs: int) -> list[int]:
     """In each run after how many events the challenger was promoted; 0 where it was not."""
     found = []
     for differences in streams(np.random.default_rng(1), (runs, EVENTS)):
-        pairs = Pairs(np.maximum(differences, 0).astype(float), np.maximum(-differences, 0).astype(float))
-        done = Comparison(Terms.of_shadow(SPEC, Task.BINARY, ordinal=1)).fed(pairs)
-        found.append(done.events if done.verdict is Verdict.PROMOTE else 0)
+        pairs = LossPairs(np.maximum(differences, 0).astype(float), np.maximum(-differences, 0).astype(float))
+        done = SequentialComparison(SequentialTestSettings.of_shadow(SPEC, Task.BINARY, ordinal=1)).updated(pairs)
+        found.append(done.events if done.verdict is ComparisonVerdict.PROMOTE else 0)
     return found
 
 

@@ -68,7 +68,7 @@ def _rollbacks(rounds: int) -> list[Claim]:
 
 
 def _asked(app: App) -> None:
-    app.act("phishing", CommandKind.ROLLBACK, {"to": "2"}, actor="benchmark")
+    app.run_command("phishing", CommandKind.ROLLBACK, {"to": "2"}, actor="benchmark")
 
 
 def _typed(deployment: Deployment) -> None:

@@ -10,11 +10,11 @@ from benchmarks.events import TOPIC, river_model
 from benchmarks.labelled import LABELS
 from benchmarks.laps import Lap, Stopwatch
 from service.bootstrap import open_app
-from service.config import load
+from service.config import load_settings
 from service.domain.specification.split import SplitSpec, WindowSpec
-from service.learning.datasets.splits import split
-from service.operations.training_data.load import training_data
-from service.operations.training_data.window import Ask
+from service.learning.datasets.splits import split_data
+from service.operations.training_data.load import load_training_data
+from service.operations.training_data.window import WindowRequest
 
 
 def polars_alone(*, folder: str) -> Iterator[Lap]:
@@ -32,14 +32,14 @@ def polars_alone(*, folder: str) -> Iterator[Lap]:
 
 def retraining(*, folder: str, events: int) -> Iterator[Lap]:
     """From opening the archive, over window, labels, guard, duplicates and split, to the first `learn_one`."""
-    with open_app(load(Path(folder) / "headrace.yaml")) as app:
+    with open_app(load_settings(Path(folder) / "headrace.yaml")) as app:
         spec = app.spec("phishing")
         while True:
             model = river_model()
             gc.collect()
             watch = Stopwatch()
-            data = training_data(app.services, spec, Ask(WindowSpec(events=events)))
-            parts = split(data, SplitSpec(), seed=spec.seed, opened=lambda: None)
+            data = load_training_data(app.services, spec, WindowRequest(WindowSpec(events=events)))
+            parts = split_data(data, SplitSpec(), seed=spec.seed, on_open=lambda: None)
             event = next(parts.train.events())
             model.learn_one(event.x, event.y)
             watch.stop()

@@ -48,7 +48,7 @@ class RefusedError(HeadraceError):
     """Correct input that must not be carried out in the present state."""
 
 
-class UnfitError(RefusedError):
+class ChallengerUnfitError(RefusedError):
     """A challenger that refuses more than it may; it would be no better another time."""
 
 
@@ -80,7 +80,7 @@ class PastEndError(PositionError):
     """The log ends before the position: it was truncated or is another one."""
 
 
-class ConflictingKeyError(HeadraceError):
+class IdempotencyKeyError(HeadraceError):
     """An idempotency key that was used for another request."""
 
 
@@ -115,7 +115,7 @@ class TrainingDataError(HeadraceError):
     """History that cannot be trained on as it was asked for: none, too little, or not to be divided so."""
 
 
-class LeakError(TrainingDataError):
+class DataLeakError(TrainingDataError):
     """Parts that must have nothing in common share an id, a content or a group."""
 
 

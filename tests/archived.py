@@ -6,25 +6,25 @@ from typing import Any
 
 import msgspec
 
-from service.domain.registry.archive import Archived, ArchivedTopic, FileFacts, origin_topic
+from service.domain.registry.archive import ArchivedPartition, ArchivedTopic, ArchiveFileInfo, origin_topic
 from service.domain.specification.model import ModelSpec
 from service.domain.stream.events import Records, TopicPartition
 from service.errors import NotFoundError
-from service.stream.archive.frames import FrameReader
-from service.stream.archive.range_file import OpenRange
+from service.stream.archive.frames import ArchiveFrameReader
+from service.stream.archive.range_file import ParquetOpenRange
 from service.stream.decoding.factory import make_decoder
 
 NOW = 1_700_000_000_000
 
 
-class Kept:
+class InMemoryArchive:
     """Implements what a reader needs of `ports.ArchiveFiles` and `ports.Archives`."""
 
     def __init__(self, *, size: int = 100) -> None:
         self.size = size
         self.reads = 0
         self._files: dict[TopicPartition, dict[int, bytes]] = {}
-        self._rows: dict[TopicPartition, Archived] = {}
+        self._rows: dict[TopicPartition, ArchivedPartition] = {}
 
     def write(
         self,
@@ -43,15 +43,15 @@ class Kept:
         for begin in range(0, len(values), self.size):
             end = min(begin + self.size, len(values))
             offsets = range(first + begin, first + end)
-            range_ = OpenRange(
+            range_ = ParquetOpenRange(
                 ArchivedTopic(origin_topic(at.topic), spec, raw),
                 make_decoder(spec),
-                FileFacts(at, offsets.start, first + begin + self.size, (), 0, -1),
+                ArchiveFileInfo(at, offsets.start, first + begin + self.size, (), 0, -1),
             )
             range_.add(Records(at, offsets, stamps[begin:end], values[begin:end], offsets.stop))
             files[offsets.start] = range_.to_bytes()
         last = first + len(values)
-        self._rows[at] = Archived(at, first, last, len(values), 0, "", 1, datetime.now(UTC))
+        self._rows[at] = ArchivedPartition(at, first, last, len(values), 0, "", 1, datetime.now(UTC))
 
     def sizes(self, at: TopicPartition) -> Mapping[int, int]:
         """Bytes by first offset."""
@@ -64,11 +64,11 @@ class Kept:
             raise NotFoundError(str(first))
         return self._files[at][first]
 
-    def list(self) -> Sequence[Archived]:
+    def list(self) -> Sequence[ArchivedPartition]:
         """By topic and partition."""
         return [self._rows[at] for at in sorted(self._rows)]
 
-    def reader(self, spec: ModelSpec) -> FrameReader:
+    def reader(self, spec: ModelSpec) -> ArchiveFrameReader:
         """The archive as that model reads it."""
         files: Any = self
-        return FrameReader(spec, make_decoder(spec), files, files)
+        return ArchiveFrameReader(spec, make_decoder(spec), files, files)

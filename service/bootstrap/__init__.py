@@ -12,24 +12,24 @@ from pathlib import Path
 from typing import Any
 
 from service.bootstrap import archive
-from service.bootstrap.memory import settle
-from service.bootstrap.wiring import build_estimator, environment, failpoint, services_of
+from service.bootstrap.memory import configure_allocator
+from service.bootstrap.wiring import build_estimator, build_services, environment, failpoint
 from service.config import Settings
-from service.domain.access.access import Grant, Token
-from service.domain.registry.archive import ArchivedTopic, Brought
+from service.domain.access.access import Token, TokenGrant
+from service.domain.registry.archive import ArchivedTopic, BackfillResult
 from service.domain.registry.metric_history import HistoryQuery, MetricHistory
-from service.domain.registry.registry import CommandKind, Json, Model
+from service.domain.registry.registry import CommandKind, Json, RegisteredModel
 from service.domain.specification.model import ModelSpec
 from service.domain.stream.events import TopicPartition
-from service.domain.stream.exclusion import Exclusion, offsets, times
-from service.domain.stream.position import Run
+from service.domain.stream.exclusion import Exclusion, offset_ranges, time_ranges
+from service.domain.stream.position import OffsetRange
 from service.errors import ConfigurationError, NotFoundError
 from service.lazy import lazy_imports
 from service.metrics.null import NullTelemetry
 from service.operations.inference.tokens import grant_token
-from service.operations.services import Archiving, Services
+from service.operations.services import ArchivingServices, Services
 from service.ports.stream import Decoder, Sink, Source
-from service.ports.telemetry import Telemetries
+from service.ports.telemetry import RoleTelemetry
 from service.storage.checkpoints.signing import Signer, load_key
 from service.storage.registry import Registry, open_registry
 from service.storage.transactions.holder import Holder
@@ -74,92 +74,100 @@ class App:
 
     def spec(self, model: str) -> ModelSpec:
         """The file's specification; NotFoundError names those there are."""
-        return spec_of(self.settings, model)
+        return configured_spec(self.settings, model)
 
-    def host(
+    def worker(
         self, models: Sequence[str], options: "opening.LearnOptions", *, stop: threading.Event, nonce: str
-    ) -> "host.Host":
+    ) -> "host.Worker":
         """A learner of these models, or of all; `run()` returns when it is done."""
         specs = [self.spec(model) for model in models] if models else list(self.settings.models)
         if not specs:
             msg = "found no models in the configuration, expected at least one under `models:`; see `headrace init`"
             raise ConfigurationError(msg)
-        settle()
+        configure_allocator()
         services = replace(self.services, holder=str(Holder.current(nonce=nonce)))
-        return host.Host(services, specs, options, stop)
+        return host.Worker(services, specs, options, stop)
 
     def archiver(
         self, *, stop: threading.Event, nonce: str, until_end: bool, wait_for_lease: bool
     ) -> "archiving.Archiver":
         """An archiver of every model's topics; `run()` returns when it is done."""
         services = replace(self.services, holder=str(Holder.current(nonce=nonce)))
-        options = archive.options(self.settings, until_end=until_end, wait_for_lease=wait_for_lease)
+        options = archive.archive_options(self.settings, until_end=until_end, wait_for_lease=wait_for_lease)
         return archiving.Archiver(services, self._archiving(), options, stop)
 
-    def backfill(self, model: str, file: Path) -> Brought | None:
+    def backfill(self, model: str, file: Path) -> BackfillResult | None:
         """Bring in older history of a model; None where the file is in the archive already."""
         parts, topic = self._archiving(), ArchivedTopic(self.spec(model).events, self.spec(model), raw=False)
         source = archive_backfill.HistoryFile(
             file, topic, self.decoder(topic.spec), parts.files, size=self.settings.archive.range
         )
-        return backfill.bring_in(self.services, parts, topic, source)
+        return backfill.backfill_file(self.services, parts, topic, source)
 
-    def archive_behind(self) -> Mapping[TopicPartition, int]:
+    def archive_lag(self) -> Mapping[TopicPartition, int]:
         """Offsets that are not durable in the archive yet; UnavailableError where it cannot be written."""
-        self._archiving().files.probe()
+        self._archiving().files.check_writable()
         source = self.source("doctor")
         try:
-            return archive_behind.behind(source, archive.topics(self.settings), self.registry.archives.list())
+            return archive_behind.archive_lag(
+                source, archive.configured_topics(self.settings), self.registry.archives.list()
+            )
         finally:
             source.close()
 
-    def _archiving(self) -> Archiving:
+    def _archiving(self) -> ArchivingServices:
         if self.services.archiving is None or not self.settings.models:
             msg = "found no storage.archive or no model in the configuration, expected both; see `headrace init`"
             raise ConfigurationError(msg)
         return self.services.archiving
 
-    def act(self, model: str, kind: CommandKind, arguments: Json, *, actor: str, wait_s: float = 30.0) -> str:
+    def run_command(self, model: str, kind: CommandKind, arguments: Json, *, actor: str, wait_s: float = 30.0) -> str:
         """Have a command carried out; what became of it, or RefusedError."""
-        return ask.ask(self.services, model, kind=kind, arguments=arguments, actor=actor, wait_s=wait_s)
+        return ask.request_and_wait(self.services, model, kind=kind, arguments=arguments, actor=actor, wait_s=wait_s)
 
-    def excluded(self, model: str, stretches: Sequence[str]) -> list[Exclusion]:
+    def parse_exclusions(self, model: str, range_texts: Sequence[str]) -> list[Exclusion]:
         """FROM..TO as they are written; ConfigurationError."""
-        return exclude.excluded(self.services, model, stretches)
+        return exclude.parse_exclusions(self.services, model, range_texts)
 
-    def create_token(self, grant: Grant, *, actor: str) -> tuple[Token, str]:
+    def create_token(self, grant: TokenGrant, *, actor: str) -> tuple[Token, str]:
         """The token and its text, which cannot be had again."""
         return grant_token(self.registry.models, self.registry.tokens, grant, actor=actor)
 
     def export(self, model: str, number: int) -> bytes:
         """A version as the bytes of a file."""
-        return transfer.pack(self.services, model, number)
+        return transfer.export_version(self.services, model, number)
 
-    def import_(
+    def import_version(
         self, data: bytes, *, name: str | None, key_file: Path | None, keep_position: bool, actor: str
     ) -> ModelSpec:
         """The specification of the new model that the file's version has founded."""
-        parcel = transfer.unpack(data)
+        parcel = transfer.read_export(data)
         opener = Signer(load_key(key_file)) if key_file else self.services.sealer
-        return transfer.adopt(
-            self.services, parcel, name=name or parcel.model, opener=opener, keep_position=keep_position, actor=actor
+        return transfer.import_as_model(
+            self.services, parcel, name=name or parcel.model, sealer=opener, keep_position=keep_position, actor=actor
         )[1]
 
     def verify(self) -> Sequence["verify.Finding"]:
         """What is wrong with any artifact or file of the archive, and what is good."""
         parts = self.services.archiving
         return [
-            *verify.verify(self.services),
-            *(archive_verify.verify_archive(self.services, parts, archive.topics(self.settings)) if parts else ()),
+            *verify.verify_artifacts(self.services),
+            *(
+                archive_verify.verify_archive(self.services, parts, archive.configured_topics(self.settings))
+                if parts
+                else ()
+            ),
         ]
 
     def prune(self) -> dict[str, str]:
         """Apply retention now; what became of each model and of each archived partition."""
-        found = {str(model.name): prune.prune(self.services, model) for model in self.registry.models.list()}
+        found = {
+            str(model.name): prune.prune_checkpoints(self.services, model) for model in self.registry.models.list()
+        }
         parts, given = self.services.archiving, self.settings.archive
         if parts is not None:
             found |= archive_retention.apply_retention(
-                self.services, parts, keep_s=given.keep, max_bytes=given.max_bytes
+                self.services, parts, retention_s=given.keep, max_bytes=given.max_bytes
             )
         return found
 
@@ -167,26 +175,29 @@ class App:
         """What the model's metrics were, with what happened to it."""
         registry, found = self.registry, self.registry.models.get(model)
         return metric_history.metric_history(
-            registry.history, registry.checkpoints, model=found, query=query, excluded=self._excluded(found)
+            registry.history, registry.checkpoints, model=found, query=query, excluded_runs=self._excluded_runs(found)
         )
 
-    def _excluded(self, model: Model) -> Sequence[Run]:
-        stretches = [one.stretch for one in self.registry.exclusions.list(model.name)]
-        if not times(stretches):
-            return offsets(stretches)
+    def _excluded_runs(self, model: RegisteredModel) -> Sequence[OffsetRange]:
+        excluded_ranges = [one.excluded_range for one in self.registry.exclusions.list(model.name)]
+        if not time_ranges(excluded_ranges):
+            return offset_ranges(excluded_ranges)
         spec, source = ModelSpec.model_validate(model.spec), self.source(f"{model.name}-history")
         try:
             topics = sorted({spec.events, spec.labels or spec.events})
-            return [*offsets(stretches), *excluded_offsets.as_offsets(source, topics, times(stretches))]
+            return [
+                *offset_ranges(excluded_ranges),
+                *excluded_offsets.time_ranges_as_runs(source, topics, time_ranges(excluded_ranges)),
+            ]
         finally:
             source.close()
 
     def diff(self, model: str, one: int, other: int) -> dict[str, Any]:
         """What sets two versions apart."""
-        return diff.difference(self.services, model, (one, other))
+        return diff.compare_versions(self.services, model, (one, other))
 
 
-def spec_of(settings: Settings, model: str) -> ModelSpec:
+def configured_spec(settings: Settings, model: str) -> ModelSpec:
     """The file's specification; NotFoundError names those there are."""
     for spec in settings.models:
         if spec.name == model:
@@ -197,19 +208,19 @@ def spec_of(settings: Settings, model: str) -> ModelSpec:
 
 
 @contextmanager
-def open_app(settings: Settings, *, telemetry: Telemetries | None = None) -> Iterator[App]:
+def open_app(settings: Settings, *, telemetry: RoleTelemetry | None = None) -> Iterator[App]:
     """Connections are opened here and closed at the end of the block."""
     storage = settings.storage
     key = load_key(storage.key_file)
-    reached = failpoint(settings.failpoint)
+    on_step = failpoint(settings.failpoint)
     with open_registry(
-        storage.url, artifacts=storage.artifacts, key=key, environment=environment(), reached=reached
+        storage.url, artifacts=storage.artifacts, key=key, environment=environment(), on_step=on_step
     ) as registry:
-        services = services_of(settings, registry, telemetry or NullTelemetry(), reached=reached)
+        services = build_services(settings, registry, telemetry or NullTelemetry(), on_step=on_step)
         yield App(settings, registry, services)
 
 
-def rehearse(settings: Settings) -> None:
+def require_models_buildable(settings: Settings) -> None:
     """Build what every model needs; ConfigurationError names the first that cannot be built."""
     for spec in settings.models:
         try:

@@ -3,28 +3,28 @@
 from dataclasses import replace
 
 from service.bootstrap import App
-from service.bootstrap.queries import Desk
-from service.bootstrap.training import live_trainer, log_of
-from service.serving.admin.application import AdminApi, application
-from service.serving.admin.dependencies import Parts
-from service.serving.edge.auth import Gate
+from service.bootstrap.queries import ServerQueries
+from service.bootstrap.training import job_log, live_trainer
+from service.serving.admin.application import AdminApi, admin_application
+from service.serving.admin.dependencies import AdminDependencies
+from service.serving.edge.auth import Authorizer
 from service.storage.transactions.holder import Holder
 
 
-def admin_api(app: App, gate: Gate, desk: Desk) -> AdminApi:
+def admin_api(app: App, authorizer: Authorizer, queries: ServerQueries) -> AdminApi:
     """To be mounted at `/api/v1`; `gate` is that of the server's other routes."""
-    return application(
-        Parts(
+    return admin_application(
+        AdminDependencies(
             services=app.services,
-            acting=lambda: replace(app.services, holder=str(Holder.current())),
-            gate=gate,
+            command_services=lambda: replace(app.services, holder=str(Holder.current())),
+            authorizer=authorizer,
             tokens=app.registry.tokens,
-            answers=app.registry.answers,
+            stored_responses=app.registry.stored_responses,
             reports=app.registry.reports,
             metric_history=app.metric_history,
-            log_of=log_of,
-            spec_in_file=desk.spec,
-            inquire=desk.inquiries.answer,
-            is_trained=lambda model: live_trainer(app.services, model) is not None,
+            job_log=job_log,
+            configured_spec=queries.spec,
+            run_query=queries.runner.run,
+            has_trainer=lambda model: live_trainer(app.services, model) is not None,
         )
     )

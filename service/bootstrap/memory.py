@@ -3,15 +3,15 @@
 import ctypes
 import time
 
-EVERY_S = 30.0
-ARENAS = 2
+TRIM_EVERY_S = 30.0
+MAX_ARENAS = 2
 LARGE_BYTES = 4 * 1024 * 1024
 """Much less, and the matrices of micro-batches are mapped and zeroed anew each time, which slows learning down."""
 
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
 
 
-def settle() -> None:
+def configure_allocator() -> None:
     """Keep the heap of a process that runs for weeks from growing with what was freed; before it has any threads.
 
     In glibc each thread has an arena of its own, which grows with every moment in which much was to be done, and does
@@ -21,24 +21,24 @@ def settle() -> None:
     """
     library = ctypes.CDLL(None)
     if hasattr(library, "mallopt"):
-        library.mallopt(_M_ARENA_MAX, ARENAS)
+        library.mallopt(_M_ARENA_MAX, MAX_ARENAS)
         library.mallopt(_M_MMAP_THRESHOLD, LARGE_BYTES)
 
 
-class Heap:
+class MemoryTrimmer:
     """Gives pages that are free, in the midst of others too, back to the system; no more often than it is worth.
 
     Other C libraries than glibc have no such call.
     """
 
-    def __init__(self, *, every_s: float = EVERY_S) -> None:
+    def __init__(self, *, every_s: float = TRIM_EVERY_S) -> None:
         self._every_s = every_s
-        self._trimmed = -every_s
-        self._trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        self._trimmed_at = -every_s
+        self._malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
 
-    def give_back(self) -> None:
+    def trim(self) -> None:
         """Tens of milliseconds, in which Python goes on."""
         now = time.monotonic()
-        if self._trim is not None and now - self._trimmed >= self._every_s:
-            self._trimmed = now
-            self._trim(0)
+        if self._malloc_trim is not None and now - self._trimmed_at >= self._every_s:
+            self._trimmed_at = now
+            self._malloc_trim(0)

@@ -7,38 +7,40 @@ from pathlib import Path
 
 import structlog
 
-from service.bootstrap import spec_of
-from service.config import Settings, load
+from service.bootstrap import configured_spec
+from service.config import Settings, load_settings
 from service.domain.specification.model import ModelSpec
 from service.errors import ConfigurationError
-from service.scheduling.query_processes import Inquiries, Terms
+from service.scheduling.query_processes import QueryLimits, QueryRunner
 
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class ServerQueries:
     """The file that the server was started with, and the processes that read it."""
 
     file: Path
-    inquiries: Inquiries
+    runner: QueryRunner
 
     def spec(self, model: str) -> ModelSpec:
         """The file's specification as it is now; NotFoundError names those there are."""
-        return spec_of(settings_in(self.file), model)
+        return configured_spec(load_server_settings(self.file), model)
 
 
-def desk(settings: Settings, file: Path, *, command: Sequence[str]) -> Desk:
+def server_queries(settings: Settings, file: Path, *, command: Sequence[str]) -> ServerQueries:
     """Return it with the limits of the server's settings; `command` starts the process that answers an inquiry."""
     given = settings.server
-    terms = Terms(lambda folder: [*command, *_arguments(file, folder)], given.inquiry_timeout, given.inquiry_memory)
-    return Desk(file, Inquiries(terms))
+    limits = QueryLimits(
+        lambda folder: [*command, *_arguments(file, folder)], given.inquiry_timeout, given.inquiry_memory
+    )
+    return ServerQueries(file, QueryRunner(limits))
 
 
-def settings_in(file: Path) -> Settings:
+def load_server_settings(file: Path) -> Settings:
     """ConfigurationError where something is wrong with it; what that is only the log tells: secrets may stand there."""
     try:
-        return load(file)
+        return load_settings(file)
     except ConfigurationError as error:
         _log.warning("configuration_unreadable", file=str(file), error=str(error))
         msg = (

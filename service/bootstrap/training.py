@@ -11,14 +11,14 @@ from service.bootstrap import App
 from service.config import Settings
 from service.domain.registry.challenger import Challenger
 from service.domain.registry.registry import ModelName
-from service.domain.training.jobs import Job, Trainer
+from service.domain.training.jobs import Job, TrainerLease
 from service.errors import ConfigurationError
-from service.operations.challengers.judge import Judge
-from service.operations.challengers.loss_cache import LossJournals
+from service.operations.challengers.judge import ChallengerJudge
+from service.operations.challengers.loss_cache import LossCache
 from service.operations.services import Services
-from service.scheduling.captured_log import contents
-from service.scheduling.challenger_runner import Runners, Track
-from service.scheduling.job_runner import Crew, Workplace
+from service.scheduling.captured_log import read_log
+from service.scheduling.challenger_runner import ChallengerRunner, ChallengerRunnerOptions
+from service.scheduling.job_runner import JobRunner, JobRunnerOptions
 from service.scheduling.trainer import TrainerLoop, TrainOptions
 from service.storage.transactions.holder import Holder
 
@@ -42,33 +42,40 @@ def trainer_loop(app: App, process: TrainerProcess, *, stop: threading.Event, wa
     services = replace(app.services, holder=str(Holder.current(nonce=process.nonce)))
     options = TrainOptions([ModelName(spec.name) for spec in settings.models], wait_for_lease)
     given = settings.trainer
-    place = Workplace(
-        command=lambda job, words: _command(process, job, words),
-        named=lambda pid: str(Holder.of(pid)),
-        survivor=surviving_session,
-        logs=log_folder(settings),
+    job_options = JobRunnerOptions(
+        command=lambda job, words: _job_command(process, job, words),
+        process_name=lambda pid: str(Holder.of_process(pid)),
+        surviving_session=surviving_session,
+        log_folder=log_folder(settings),
         log_bytes=given.log_bytes,
-        places=given.jobs,
+        slots=given.jobs,
     )
-    track = Track(
-        command=lambda challenger, words: _challenge(process, challenger, words),
-        logs=log_folder(settings),
+    challenger_options = ChallengerRunnerOptions(
+        command=lambda challenger, words: _challenger_command(process, challenger, words),
+        log_folder=log_folder(settings),
         log_bytes=given.log_bytes,
-        places=given.challengers,
-        memory=given.challenger_memory,
+        slots=given.challengers,
+        memory_bytes=given.challenger_memory,
     )
-    judge = Judge(services, LossJournals(services.checkpoints), given.challenger_patience)
-    return TrainerLoop(services, options, Crew(services.training, place), Runners(services, track), judge, stop)
+    judge = ChallengerJudge(services, LossCache(services.checkpoints), given.challenger_patience)
+    return TrainerLoop(
+        services,
+        options,
+        JobRunner(services.training, job_options),
+        ChallengerRunner(services, challenger_options),
+        judge,
+        stop,
+    )
 
 
-def live_trainer(services: Services, model: str) -> Trainer | None:
+def live_trainer(services: Services, model: str) -> TrainerLease | None:
     """Who trains for the model now; None where nobody does."""
     found = services.training.trainers.find(model)
     if found is None:
         return None
     holder = Holder.parse(found.holder)
-    gone = found.expires_at <= datetime.now(UTC) or (holder is not None and holder.is_dead_here())
-    return None if gone else found
+    is_dead = found.expires_at <= datetime.now(UTC) or (holder is not None and holder.is_dead_here())
+    return None if is_dead else found
 
 
 def log_folder(settings: Settings) -> Path:
@@ -78,22 +85,22 @@ def log_folder(settings: Settings) -> Path:
     return beside.parent / "jobs"
 
 
-def log_of(job: Job) -> str:
+def job_log(job: Job) -> str:
     """What its process has printed, as far as this host has it."""
-    return contents(Path(job.log)) if job.log else ""
+    return read_log(Path(job.log)) if job.log else ""
 
 
 def surviving_session(process: str) -> int | None:
     """The session of a job's process, if that ran here and nothing else has its number since."""
     holder = Holder.parse(process)
-    return holder.pid if holder is not None and holder.keeps_number() else None
+    return holder.pid if holder is not None and holder.owns_pid() else None
 
 
-def _command(process: TrainerProcess, job: Job, words: int) -> Sequence[str]:
+def _job_command(process: TrainerProcess, job: Job, words: int) -> Sequence[str]:
     return [*process.job, "--config", str(process.file), "--job", str(job.id), *_parent(words)]
 
 
-def _challenge(process: TrainerProcess, challenger: Challenger, words: int) -> Sequence[str]:
+def _challenger_command(process: TrainerProcess, challenger: Challenger, words: int) -> Sequence[str]:
     which = ("--model", challenger.model, "--lineage", str(challenger.lineage))
     return [*process.challenger, "--config", str(process.file), *which, *_parent(words)]
 

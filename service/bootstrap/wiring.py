@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from service.bootstrap import archive, streams
-from service.bootstrap.memory import Heap
+from service.bootstrap.memory import MemoryTrimmer
 from service.config import Settings
 from service.domain.registry.archive import ArchiveStep
 from service.domain.registry.registry import CheckpointStep
 from service.domain.specification.model import ModelSpec
 from service.lazy import lazy_imports
 from service.learning.estimators import build as estimators
-from service.operations.services import Services, Training
+from service.operations.services import Services, TrainingServices
 from service.ports.stream import Decoder
-from service.ports.telemetry import Telemetries
-from service.storage.checkpoints.crash_marker import MappedFootprint
+from service.ports.telemetry import RoleTelemetry
+from service.storage.checkpoints.crash_marker import MappedCrashMarker
 from service.storage.registry import Registry
 from service.storage.transactions.holder import Holder
 from service.stream.decoding import factory as decoders
@@ -34,20 +34,20 @@ with lazy_imports():
     from service.stream.log import sink as log_sink
 
 
-def _own(services: Services, nonce: str) -> Services:
+def _with_own_holder(services: Services, nonce: str) -> Services:
     """With a holder that is no sibling of the learner: it must not be taken for the one that may write there."""
     return replace(services, holder=str(Holder.current(nonce=nonce)))
 
 
-def services_of(
+def build_services(
     settings: Settings,
     registry: Registry,
-    telemetry: Telemetries,
+    telemetry: RoleTelemetry,
     *,
-    reached: Callable[[CheckpointStep | ArchiveStep], None],
+    on_step: Callable[[CheckpointStep | ArchiveStep], None],
 ) -> Services:
     """Every port, over this registry and the configured stream."""
-    parts = archive.archiving(settings, registry, telemetry, reached=reached)
+    archiving = archive.build_archiving(settings, registry, telemetry, on_step=on_step)
     return Services(
         models=registry.models,
         history=registry.history,
@@ -56,28 +56,30 @@ def services_of(
         changes=registry.changes,
         commands=registry.commands,
         dead_letters=registry.dead_letters,
-        pending=registry.pending,
+        pending=registry.pending_events,
         outbox=registry.outbox,
         exclusions=registry.exclusions,
         replays=registry.replays,
-        signals=registry.signals,
+        signals=registry.drift_signals,
         sealer=registry.signer,
         telemetry=telemetry,
         source=lambda group: streams.open_source(settings, group),
         sink=lambda: streams.open_sink(settings),
         decoder=_decoder,
-        footprint=lambda name: MappedFootprint(Path(settings.storage.key_file).parent / "run" / f"{name}.mark"),
-        build=build_estimator,
+        crash_marker=lambda name: MappedCrashMarker(Path(settings.storage.key_file).parent / "run" / f"{name}.mark"),
+        build_estimator=build_estimator,
         environment=environment(),
         holder=str(Holder.current()),
         lease_ttl_s=settings.lease.ttl,
-        make_topics=settings.stream.kind == "log",
-        tidy=partial(_tidy, settings, Heap()),
-        reached=reached,
-        archive=partial(archive.archive_of, parts),
-        frames=partial(archive.frames_of, parts, lambda group: streams.open_source(settings, group)),
-        archiving=parts,
-        training=Training(registry.jobs, registry.job_runs, registry.openings, registry.trainers, telemetry),
+        create_topics=settings.stream.kind == "log",
+        clean_up=partial(_clean_up, settings, MemoryTrimmer()),
+        on_step=on_step,
+        archive=partial(archive.archive_of, archiving),
+        archive_frames=partial(archive.frames_of, archiving, lambda group: streams.open_source(settings, group)),
+        archiving=archiving,
+        training=TrainingServices(
+            registry.jobs, registry.job_runs, registry.holdout_openings, registry.trainer_leases, telemetry
+        ),
         challengers=registry.challengers,
     )
 
@@ -86,9 +88,9 @@ def _decoder(spec: ModelSpec) -> Decoder:
     return decoders.make_decoder(spec)
 
 
-def _tidy(settings: Settings, heap: Heap) -> None:
+def _clean_up(settings: Settings, memory_trimmer: MemoryTrimmer) -> None:
     """Give memory back, and apply the embedded log's retention; a broker looks after its own."""
-    heap.give_back()
+    memory_trimmer.trim()
     if settings.stream.kind == "log":
         sink = log_sink.LogSink(settings.stream.log.path)
         sink.prune(retention_s=settings.stream.log.retention)
@@ -99,9 +101,9 @@ def build_estimator(spec: ModelSpec) -> tuple[Any, frozenset[tuple[str, str]]]:
     """A new estimator, and the classes of the user's own that its artifacts may name."""
     if spec.factory is not None:
         estimator = estimators.load_factory(spec.factory)
-        estimators.require_batch(estimator, batch=spec.learn.batch)
+        estimators.require_batch_support(estimator, batch=spec.learn.batch)
         return estimator, estimators.allowed_classes_of(estimator)
-    return estimators.build(spec.estimator, task=spec.task, seed=spec.seed), frozenset()
+    return estimators.estimator_from_expression(spec.estimator, task=spec.task, seed=spec.seed), frozenset()
 
 
 def environment() -> Mapping[str, str]:

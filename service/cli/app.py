@@ -10,7 +10,7 @@ from service.cli import start
 from service.cli.commands import deadletter, drift, exclusion, job, model, registry, setup, stream, token
 from service.cli.commands.report import report
 from service.cli.examples import add_examples
-from service.cli.process.exit import leave
+from service.cli.process.exit import exit_process
 
 
 def _print_version(wanted: bool) -> None:
@@ -33,7 +33,7 @@ app.command("archive")(start.archive)
 app.command("train")(start.train)
 app.command("serve")(start.serve)
 app.command("init")(setup.init)
-app.command("check")(setup.check)
+app.command("check")(setup.check_configuration)
 app.command("doctor")(setup.doctor)
 app.command("demo")(start.demo)
 app.add_typer(stream.app, name="stream", help="Publish to and look at a model's stream.")
@@ -62,11 +62,11 @@ def main() -> NoReturn:
     try:
         app(prog_name="headrace")
     except SystemExit as stop:
-        leave(_code(stop))
-    leave(0)
+        exit_process(_exit_code(stop))
+    exit_process(0)
 
 
-def _code(stop: SystemExit) -> int:
+def _exit_code(stop: SystemExit) -> int:
     """As the interpreter would read it; what is no number is said."""
     if stop.code is None or isinstance(stop.code, int):
         return stop.code or 0

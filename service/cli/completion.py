@@ -10,7 +10,7 @@ with lazy_imports():
 def model_names(incomplete: str) -> list[str]:
     """Return the models of the configuration that begin so; none where there is no good configuration."""
     try:
-        models = configuration.load(build=False).models
+        models = configuration.load_settings(build=False).models
     except ConfigurationError:
         return []
     return [str(model.name) for model in models if model.name.startswith(incomplete)]

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from service.cli.printing import layout
 from service.cli.printing.wording import words
-from service.domain.jsonable import plain
+from service.domain.jsonable import to_jsonable
 from service.errors import HeadraceError, RefusedError
 from service.lazy import lazy_imports
 
@@ -33,7 +33,7 @@ out = Console(width=None if sys.stdout.isatty() else WIDTH)
 err = Console(stderr=True)
 
 
-class Exit(IntEnum):
+class ExitCode(IntEnum):
     """Exit codes."""
 
     DONE = 0
@@ -43,39 +43,39 @@ class Exit(IntEnum):
 
 
 @contextmanager
-def reported() -> Iterator[None]:
+def report_errors() -> Iterator[None]:
     """Errors of ours become a sentence and an exit code, without a traceback."""
     try:
         yield
     except RefusedError as error:
         err.print(f"refused: {error}", style="yellow", markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(Exit.REFUSED) from error
+        raise typer.Exit(ExitCode.REFUSED) from error
     except HeadraceError as error:
         err.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(Exit.FAILED) from error
+        raise typer.Exit(ExitCode.FAILED) from error
 
 
 @contextmanager
-def configured(config: Path | None) -> Iterator["configuration.Settings"]:
+def settings_for_command(config: Path | None) -> Iterator["configuration.Settings"]:
     """The settings for a command that runs once and needs no registry."""
-    with reported():
-        settings = configuration.load(config)
+    with report_errors():
+        settings = configuration.load_settings(config)
         set_up_logging(settings, level="warning")
         yield settings
 
 
 @contextmanager
-def opened(config: Path | None) -> Iterator["bootstrap.App"]:
+def app_for_command(config: Path | None) -> Iterator["bootstrap.App"]:
     """The object graph for a command that runs once."""
-    with configured(config) as settings, bootstrap.open_app(settings) as app:
+    with settings_for_command(config) as settings, bootstrap.open_app(settings) as app:
         yield app
 
 
 @contextmanager
 def reading(config: Path | None) -> Iterator["bootstrap.App"]:
     """The object graph for a command that reads or writes rows: what estimators the file names is not looked at."""
-    with reported():
-        settings = configuration.load(config, build=False)
+    with report_errors():
+        settings = configuration.load_settings(config, build=False)
         set_up_logging(settings, level="warning")
         with bootstrap.open_app(settings) as app:
             yield app
@@ -104,14 +104,14 @@ def show(value: Any, *, as_json: bool, columns: Sequence[str] = ()) -> None:
     if as_json:
         show_json(value)
     elif isinstance(value, Mapping):
-        layout.facts(out, [(words(key), plain(one)) for key, one in value.items()])
+        layout.facts(out, [(words(key), to_jsonable(one)) for key, one in value.items()])
     else:
         show_rows(list(value), [layout.Column(column) for column in columns])
 
 
 def show_json(value: Any) -> None:
     """Print plain values as JSON."""
-    sys.stdout.write(json.dumps(plain(value), indent=2, default=str) + "\n")
+    sys.stdout.write(json.dumps(to_jsonable(value), indent=2, default=str) + "\n")
 
 
 def show_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[layout.Column], *, none: str = "none") -> None:

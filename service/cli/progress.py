@@ -9,13 +9,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
 
 from service.cli.context import err, out
-from service.operations.monitoring.drift import Tell
+from service.operations.monitoring.drift import ReportProgress
 
 LINE_EVERY_S = 5.0
 
 
 @contextmanager
-def shown() -> Iterator[Tell]:
+def shown() -> Iterator[ReportProgress]:
     """Yield what is to be told of progress; lines go where they do not stand in the answer's way."""
     if not out.is_terminal:
         yield _Lines()

@@ -44,7 +44,7 @@ def learn(
 def run(config: ConfigOption = None) -> None:
     """Run every role under one supervisor."""
     load_all()
-    daemon.run(config)
+    daemon.run_daemon(config)
 
 
 def replay(

@@ -16,17 +16,17 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from service.config.sections import (
-    Archive,
-    Learner,
+    ArchiveSettings,
+    LearnerSettings,
     LeaseSettings,
-    Logging,
+    LoggingSettings,
     Section,
-    Server,
-    Storage,
-    Stream,
+    ServerSettings,
+    StorageSettings,
+    StreamSettings,
     TrainerSettings,
 )
-from service.domain.registry.served_prediction import one_sided
+from service.domain.registry.served_prediction import prediction_log_mismatch
 from service.domain.specification.model import ModelSpec
 from service.errors import ConfigurationError, SpecificationError
 from service.lazy import lazy_imports
@@ -55,14 +55,14 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+.012
 class Settings(Section):
     """The whole file."""
 
-    storage: Storage = Storage()
-    stream: Stream = Stream()
-    learner: Learner = Learner()
-    archive: Archive = Archive()
+    storage: StorageSettings = StorageSettings()
+    stream: StreamSettings = StreamSettings()
+    learner: LearnerSettings = LearnerSettings()
+    archive: ArchiveSettings = ArchiveSettings()
     trainer: TrainerSettings = TrainerSettings()
-    server: Server = Server()
+    server: ServerSettings = ServerSettings()
     lease: LeaseSettings = LeaseSettings()
-    log: Logging = Logging()
+    log: LoggingSettings = LoggingSettings()
     models: tuple[ModelSpec, ...] = ()
     failpoint: str | None = Field(default=None, exclude=True)
 
@@ -73,7 +73,7 @@ class Settings(Section):
         if twice:
             msg = f"found two models named {', '.join(sorted(twice))}, expected different names"
             raise ValueError(msg)
-        if (clash := one_sided(self.models)) is not None:
+        if (clash := prediction_log_mismatch(self.models)) is not None:
             raise ValueError(clash)
         return self
 
@@ -86,28 +86,28 @@ class Settings(Section):
         return self
 
 
-def place(path: Path | None) -> Path:
+def configuration_path(path: Path | None) -> Path:
     """Where the file belongs: as given, else HEADRACE_CONFIG, else ./headrace.yaml."""
     return path or Path(os.environ.get("HEADRACE_CONFIG", "headrace.yaml"))
 
 
-def find(path: Path | None) -> Path:
+def find_configuration(path: Path | None) -> Path:
     """The file in its place; ConfigurationError where there is none."""
-    found = place(path)
+    found = configuration_path(path)
     if not found.exists():
         msg = f"found no file {found}, expected the configuration; run `headrace init` to write one"
         raise ConfigurationError(msg)
     return found
 
 
-def load(path: Path | None = None, *, candidates: bool = False, build: bool = True) -> Settings:
+def load_settings(path: Path | None = None, *, candidates: bool = False, build: bool = True) -> Settings:
     """Return the settings; ConfigurationError lists every problem with file and line.
 
     With `candidates` all that retraining may try is built too, for which it imports what they need. Without `build`
     estimators, metrics and monitors are left alone: a command that reads rows of the registry has no use for them, and
     river takes a second to import.
     """
-    file = find(path)
+    file = find_configuration(path)
     text = file.read_text(encoding="utf-8")
     try:
         data = yaml.load(text, Loader=_Loader) or {}  # noqa: S506 - a SafeLoader
@@ -118,17 +118,17 @@ def load(path: Path | None = None, *, candidates: bool = False, build: bool = Tr
     if not isinstance(data, dict):
         msg = f"{file}: found {type(data).__name__}, expected keys such as storage, stream and models"
         raise ConfigurationError(msg)
-    _override(data)
+    _apply_environment(data)
     try:
         settings = Settings.model_validate({**data, "failpoint": os.environ.get("HEADRACE_FAILPOINT")})
     except ValidationError as error:
-        raise ConfigurationError("\n".join(_sentence(file, node, one) for one in error.errors())) from error
+        raise ConfigurationError("\n".join(_problem_line(file, node, one) for one in error.errors())) from error
     if build:
         _check_expressions(file, node, settings, candidates=candidates)
-    return _anchored(settings, file.parent)
+    return _resolve_paths(settings, file.parent)
 
 
-def share_metrics(folder: Path) -> None:
+def set_metrics_folder(folder: Path) -> None:
     """Say to the library of metrics, which reads it from the environment, where workers keep their values."""
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
 
@@ -140,7 +140,7 @@ def json_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **found, "title": "headrace.yaml"}
 
 
-def _override(data: dict[str, Any]) -> None:
+def _apply_environment(data: dict[str, Any]) -> None:
     """`HEADRACE_STORAGE__URL` sets `storage: {url: ...}`."""
     for name, value in os.environ.items():
         if not name.startswith(PREFIX) or name in RESERVED:
@@ -152,10 +152,10 @@ def _override(data: dict[str, Any]) -> None:
             if not isinstance(place, dict):
                 msg = f"{name}: found that {parent} is no section, expected HEADRACE_ and keys joined by `__`"
                 raise ConfigurationError(msg)
-        place[leaf] = _structured(value)
+        place[leaf] = _parse_environment_value(value)
 
 
-def _structured(text: str) -> Any:
+def _parse_environment_value(text: str) -> Any:
     """A list or a mapping where the text is one; anything else stays text, a password of digits too."""
     try:
         found = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
@@ -164,13 +164,13 @@ def _structured(text: str) -> Any:
     return found if isinstance(found, dict | list) else text
 
 
-def _anchored(settings: Settings, folder: Path) -> Settings:
+def _resolve_paths(settings: Settings, folder: Path) -> Settings:
     """Relative paths are relative to the file."""
     storage, log, kafka, tls = settings.storage, settings.stream.log, settings.stream.kafka, settings.server.tls
     files = {name: str(folder.resolve() / path) for name in _SSL_FILES if (path := getattr(kafka, name)) is not None}
     url = re.sub(r"^(sqlite:///)(?!/)", lambda found: f"{found[1]}{folder.resolve()}/", storage.url)
-    artifacts = _placed(storage.artifacts, folder)
-    archive = None if storage.archive is None else _placed(storage.archive, folder)
+    artifacts = _resolve_address(storage.artifacts, folder)
+    archive = None if storage.archive is None else _resolve_address(storage.archive, folder)
     return settings.model_copy(
         update={
             "storage": storage.model_copy(
@@ -181,7 +181,7 @@ def _anchored(settings: Settings, folder: Path) -> Settings:
                     "key_file": folder.resolve() / storage.key_file,
                 }
             ),
-            "server": settings.server.model_copy(update={"tls": tls and tls.beside(folder.resolve())}),
+            "server": settings.server.model_copy(update={"tls": tls and tls.relative_to(folder.resolve())}),
             "stream": settings.stream.model_copy(
                 update={
                     "log": log.model_copy(update={"path": folder.resolve() / log.path}),
@@ -192,7 +192,7 @@ def _anchored(settings: Settings, folder: Path) -> Settings:
     )
 
 
-def _placed(address: str, folder: Path) -> str:
+def _resolve_address(address: str, folder: Path) -> str:
     """A folder beside the file, or an address with a scheme."""
     return address if "://" in address else str(folder.resolve() / address)
 
@@ -200,38 +200,38 @@ def _placed(address: str, folder: Path) -> str:
 def _check_expressions(file: Path, node: Any, settings: Settings, *, candidates: bool) -> None:
     problems: dict[tuple[int, str], int] = {}
     for index, model in enumerate(settings.models):
-        found = specified.expressions(model, path=f"models[{index}].estimator")
+        found = specified.buildable_parts(model, path=f"models[{index}].estimator")
         if candidates:
             found["retrain.candidates"] = partial(
-                specified.require_candidates_of, model, path=f"models[{index}].retrain"
+                specified.require_candidates_buildable, model, path=f"models[{index}].retrain"
             )
         for key, build in found.items():
             try:
                 build()
             except SpecificationError as error:
-                place = ("models", index, *key.split("."), *_places(error.path, f"models[{index}].{key}"))
-                problems.setdefault((index, str(error)), _line(node, place))
+                place = ("models", index, *key.split("."), *_list_index(error.path, f"models[{index}].{key}"))
+                problems.setdefault((index, str(error)), _line_of(node, place))
     if problems:
         raise ConfigurationError("\n".join(f"{file}:{line}: {problem}" for (_, problem), line in problems.items()))
 
 
-def _places(path: str, prefix: str) -> tuple[str | int, ...]:
+def _list_index(path: str, prefix: str) -> tuple[str | int, ...]:
     """The first index of a list below a key, which has a line of its own."""
     found = re.match(r"\[(\d+)\]", path.removeprefix(prefix))
     return (int(found[1]),) if found and path.startswith(prefix) else ()
 
 
-def _sentence(file: Path, node: Any, error: Any) -> str:
+def _problem_line(file: Path, node: Any, error: Any) -> str:
     place = tuple(error["loc"])
     name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).removeprefix(".")
     if error["type"] == "extra_forbidden":
         near = difflib.get_close_matches(str(place[-1]), _known_keys(place[:-1]), n=1, cutoff=0.4)
         hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(_known_keys(place[:-1]))}"
-        return f"{file}:{_line(node, place)}: {name}: found an unknown key; {hint}"
+        return f"{file}:{_line_of(node, place)}: {name}: found an unknown key; {hint}"
     if error["type"] == "value_error":
-        return f"{file}:{_line(node, place)}: {name + ': ' if name else ''}{error['ctx']['error']}"
+        return f"{file}:{_line_of(node, place)}: {name + ': ' if name else ''}{error['ctx']['error']}"
     found = "a secret" if "password" in name else str(error.get("input"))[:80]
-    return f"{file}:{_line(node, place)}: {name}: found {found}, {error['msg'][:1].lower()}{error['msg'][1:]}"
+    return f"{file}:{_line_of(node, place)}: {name}: found {found}, {error['msg'][:1].lower()}{error['msg'][1:]}"
 
 
 def _known_keys(place: tuple[str | int, ...]) -> list[str]:
@@ -253,7 +253,7 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
         yield from _models_in(argument)
 
 
-def _line(node: Any, place: tuple[str | int, ...]) -> int:
+def _line_of(node: Any, place: tuple[str | int, ...]) -> int:
     """The line of the deepest part of the place that the file has."""
     line = 1
     for part in place:

@@ -17,7 +17,7 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Storage(Section):
+class StorageSettings(Section):
     """Where the registry and the artifacts are."""
 
     url: str = "sqlite:///var/headrace.db"
@@ -34,7 +34,7 @@ class Storage(Section):
         return value
 
 
-class Log(Section):
+class EmbeddedLog(Section):
     """The embedded log."""
 
     path: Path = Path("var/log.db")
@@ -56,29 +56,29 @@ class Kafka(Section):
     options: dict[str, Any] = Field(default_factory=dict)
 
 
-class Stream(Section):
+class StreamSettings(Section):
     """Which stream, and where."""
 
     kind: Literal["log", "kafka"] = "log"
-    log: Log = Log()
+    log: EmbeddedLog = EmbeddedLog()
     kafka: Kafka = Kafka()
 
 
-class Learner(Section):
+class LearnerSettings(Section):
     """The learner's own port for `/metrics`, `/healthz`, `/readyz`; 0 chooses a free one."""
 
     host: str = "127.0.0.1"
     port: int = Field(default=9464, ge=0, le=65535)
 
     @model_validator(mode="after")
-    def _loopback(self) -> "Learner":
+    def _loopback(self) -> "LearnerSettings":
         if self.host not in LOOPBACK:
             msg = f"found host {self.host!r}, expected a loopback address: no authentication is built yet"
             raise ValueError(msg)
         return self
 
 
-class Archive(Section):
+class ArchiveSettings(Section):
     """How topics are archived, for how long, and the archiver's own port; 0 chooses a free one."""
 
     range: int = Field(default=65_536, ge=1, le=10_000_000)
@@ -106,12 +106,12 @@ class Tls(Section):
     certfile: Path
     keyfile: Path
 
-    def beside(self, folder: Path) -> "Tls":
+    def relative_to(self, folder: Path) -> "Tls":
         """Relative paths are relative to the folder."""
         return Tls(certfile=folder / self.certfile, keyfile=folder / self.keyfile)
 
 
-class Server(Section):
+class ServerSettings(Section):
     """Where predictions are answered, and how much at once; port 0 chooses a free one.
 
     `timeout` is how long a client may take to send a request; `concurrency` is how many a worker answers at once;
@@ -134,7 +134,7 @@ class Server(Section):
     inquiry_memory: Size = 2_000_000_000
 
     @model_validator(mode="after")
-    def _asks_who_it_is(self) -> "Server":
+    def _asks_who_it_is(self) -> "ServerSettings":
         if self.host not in LOOPBACK and self.auth == "none":
             msg = (
                 f"found host {self.host!r} and auth none, expected a loopback address, or auth: tokens, so that "
@@ -150,7 +150,7 @@ class LeaseSettings(Section):
     ttl: Duration = 10.0
 
 
-class Logging(Section):
+class LoggingSettings(Section):
     """What is printed."""
 
     format: Literal["json", "console"] = "console"

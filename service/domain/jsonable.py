@@ -9,16 +9,16 @@ from service.domain.registry.checkpoint_metrics import CheckpointMetrics
 from service.domain.stream.position import Position
 
 
-def plain(value: Any) -> Any:
+def to_jsonable(value: Any) -> Any:
     """Nothing but what JSON has; bytes as text, what is no text in them escaped."""
     if isinstance(value, Position | CheckpointMetrics):
         return value.to_json()
     if is_dataclass(value) and not isinstance(value, type):
-        return {key: plain(getattr(value, key)) for key in asdict(value)}
+        return {key: to_jsonable(getattr(value, key)) for key in asdict(value)}
     if isinstance(value, Mapping):
-        return {str(key): plain(one) for key, one in value.items()}
+        return {str(key): to_jsonable(one) for key, one in value.items()}
     if isinstance(value, bytes):
         return value.decode("utf-8", errors="backslashreplace")
     if isinstance(value, list | tuple):
-        return [plain(one) for one in value]
+        return [to_jsonable(one) for one in value]
     return value.isoformat() if isinstance(value, datetime) else value

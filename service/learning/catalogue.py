@@ -9,7 +9,7 @@ from typing import Any
 
 from service.errors import SpecificationError
 
-RIVER = (
+RIVER_MODULES = (
     *("anomaly", "bandit", "cluster", "compose", "conf", "drift", "drift.binary", "dummy", "ensemble"),
     *("facto", "feature_extraction", "feature_selection", "forest", "imblearn", "linear_model", "metrics"),
     *("misc", "model_selection", "multiclass", "naive_bayes", "neighbors", "optim", "optim.initializers"),
@@ -18,7 +18,7 @@ RIVER = (
 )
 
 SKLEARN_PREFIX = "sklearn."
-SKLEARN = (
+SKLEARN_CLASSES = (
     "linear_model.SGDClassifier",
     "linear_model.SGDRegressor",
     "linear_model.Perceptron",
@@ -31,13 +31,13 @@ SKLEARN = (
     "neural_network.MLPRegressor",
 )
 
-_FUNCTION = "it takes functions, which a file cannot hold; build it in Python and name it by `factory:`"
+_TAKES_FUNCTIONS = "it takes functions, which a file cannot hold; build it in Python and name it by `factory:`"
 UNSUPPORTED: Mapping[str, str] = {
     "active.EntropySampler": "it answers whether to ask for a label instead of predicting one",
     "compat.SKL2RiverClassifier": "name the scikit-learn classifier itself, as in sklearn.linear_model.SGDClassifier",
     "compat.SKL2RiverRegressor": "name the scikit-learn regressor itself, as in sklearn.linear_model.SGDRegressor",
-    "compose.FuncTransformer": _FUNCTION,
-    "compose.TargetTransformRegressor": _FUNCTION,
+    "compose.FuncTransformer": _TAKES_FUNCTIONS,
+    "compose.TargetTransformRegressor": _TAKES_FUNCTIONS,
     "misc.ZstdClassifier": "it needs the zstd module of Python 3.14",
     "neighbors.SWINN": "its graph keeps state outside of the object and predicts with chance, so that a restored "
     "model would go on differently; use neighbors.LazySearch",
@@ -47,7 +47,7 @@ UNSUPPORTED: Mapping[str, str] = {
 }
 """Names that are refused, each with the reason."""
 
-NEEDED: Mapping[str, Mapping[str, str]] = {
+REQUIRED_PARAMETERS: Mapping[str, Mapping[str, str]] = {
     "neighbors.KNNClassifier": {"engine": "neighbors.LazySearch"},
     "neighbors.KNNRegressor": {"engine": "neighbors.LazySearch"},
 }
@@ -55,20 +55,20 @@ NEEDED: Mapping[str, Mapping[str, str]] = {
 
 
 @functools.cache
-def classes() -> Mapping[str, type]:
+def all_classes() -> Mapping[str, type]:
     """`linear_model.LogisticRegression` and so on, each with its class; loads all of river and scikit-learn."""
-    names = [f"{module}.{name}" for module in RIVER for name in _exported(module)]
-    names += [f"{SKLEARN_PREFIX}{dotted}" for dotted in SKLEARN]
-    return {name: found for name in names if (found := get(name)) is not None}
+    names = [f"{module}.{name}" for module in RIVER_MODULES for name in _exported(module)]
+    names += [f"{SKLEARN_PREFIX}{dotted}" for dotted in SKLEARN_CLASSES]
+    return {name: found for name in names if (found := get_class(name)) is not None}
 
 
 @functools.cache
-def get(name: str) -> type | None:
+def get_class(name: str) -> type | None:
     """The class of this name, its module alone loaded; None where there is none."""
     module, _, leaf = name.rpartition(".")
-    if module in RIVER and leaf in _exported(module):
+    if module in RIVER_MODULES and leaf in _exported(module):
         found = getattr(importlib.import_module(f"river.{module}"), leaf, None)
-    elif name.removeprefix(SKLEARN_PREFIX) in SKLEARN and name.startswith(SKLEARN_PREFIX):
+    elif name.removeprefix(SKLEARN_PREFIX) in SKLEARN_CLASSES and name.startswith(SKLEARN_PREFIX):
         found = getattr(importlib.import_module(module), leaf, None)
     else:
         return None
@@ -82,13 +82,13 @@ def _exported(module: str) -> Sequence[str]:
         return ()
 
 
-def find(name: str, *, path: str) -> type:
+def find_class(name: str, *, path: str) -> type:
     """The class; SpecificationError names the nearest valid name."""
     if name in UNSUPPORTED:
         raise SpecificationError(path, f"found {name}, which is not supported: {UNSUPPORTED[name]}")
-    found = get(name)
+    found = get_class(name)
     if found is None:
-        near = difflib.get_close_matches(name, classes(), n=1, cutoff=0.4)
+        near = difflib.get_close_matches(name, all_classes(), n=1, cutoff=0.4)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise SpecificationError(
             path, f"found {name!r}, expected a class of river such as linear_model.PARegressor{hint}"
@@ -96,12 +96,14 @@ def find(name: str, *, path: str) -> type:
     return found
 
 
-def is_module(dotted: str) -> bool:
+def is_allowed_module(dotted: str) -> bool:
     """Whether it is one of those whose classes a specification may name."""
-    return dotted in RIVER or dotted.removeprefix(SKLEARN_PREFIX) in {one.rsplit(".", 1)[0] for one in SKLEARN}
+    return dotted in RIVER_MODULES or dotted.removeprefix(SKLEARN_PREFIX) in {
+        one.rsplit(".", 1)[0] for one in SKLEARN_CLASSES
+    }
 
 
-def parameters(found: type) -> Mapping[str, inspect.Parameter]:
+def constructor_parameters(found: type) -> Mapping[str, inspect.Parameter]:
     """What its constructor takes."""
     try:
         return inspect.signature(found).parameters
@@ -109,7 +111,7 @@ def parameters(found: type) -> Mapping[str, inspect.Parameter]:
         return {}
 
 
-def nearest(name: str, known: Mapping[str, Any]) -> str:
+def parameter_hint(name: str, known: Mapping[str, Any]) -> str:
     """A hint for a mistyped parameter."""
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
     return f"; did you mean {near[0]}?" if near else f"; it takes {', '.join(known) or 'none'}"

@@ -26,27 +26,27 @@ _PLACES: Mapping[str, str] = {
 
 def array(code: str, shape: Sequence[int], order: str, data: Any) -> Any:
     """Return the NumPy array with these bytes, or with these items where it holds objects."""
-    return arrays.array(code, shape, order, data)
+    return arrays.numpy_array(code, shape, order, data)
 
 
 def scalar(code: str, data: bytes) -> Any:
     """Return NumPy's own number, string or time."""
-    return arrays.scalar(code, data)
+    return arrays.numpy_scalar(code, data)
 
 
 def random_state(state: Mapping[str, Any]) -> Any:
     """Return NumPy's old generator of random numbers, as it was."""
-    return arrays.random_state(state)
+    return arrays.numpy_random_state(state)
 
 
 def generator(state: Mapping[str, Any]) -> Any:
     """Return NumPy's new generator of random numbers, as it was."""
-    return arrays.generator(state)
+    return arrays.numpy_generator(state)
 
 
-def grown(name: str, rows: Sequence[search_trees.Row]) -> Any:
+def grown(name: str, rows: Sequence[search_trees.TreeRow]) -> Any:
     """Return the search tree of river that was flattened."""
-    return search_trees.grown(name, rows)
+    return search_trees.rebuild_tree(name, rows)
 
 
 def estimator(kind: str) -> Any:
@@ -98,6 +98,6 @@ REDUCERS: Mapping[type, Callable[[Any], tuple[Any, ...]]] = {
     np.ndarray: _by(array, arrays.array_parts),
     np.random.Generator: _by(generator, arrays.generator_parts),
     np.random.RandomState: _by(random_state, arrays.random_state_parts),
-    **dict.fromkeys(search_trees.NODES, _by(grown, search_trees.flattened)),
+    **dict.fromkeys(search_trees.TREE_NODE_TYPES, _by(grown, search_trees.flatten_tree)),
 }
 """How each type that is not ours is written."""

@@ -49,7 +49,7 @@ class PrometheusTelemetry:
     """Implements `ports.Telemetry` over one collector registry."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._signals: dict[tuple[str, str], int] = {}
+        self._signal_totals: dict[tuple[str, str], int] = {}
         self.events = Counter("headrace_events", "Events by outcome.", ["model", "outcome"], registry=registry)
         self.frozen = Gauge("headrace_model_frozen", "1 where nothing is learned.", ["model"], registry=registry)
         self.lag = Gauge(
@@ -116,39 +116,39 @@ class PrometheusTelemetry:
             registry=registry,
         )
 
-    def batch(self, model: str, counts: Mapping[str, int], seconds: float) -> None:
+    def batch_learned(self, model: str, counts: Mapping[str, int], seconds: float) -> None:
         """One batch was learned."""
         for outcome, count in counts.items():
             if count:
                 self.events.labels(model, outcome).inc(count)
         self.learn_seconds.labels(model).observe(seconds)
 
-    def labels(self, model: str, outcomes: Mapping[str, int], delays_ms: Sequence[int]) -> None:
+    def labels_received(self, model: str, outcomes: Mapping[str, int], delays_ms: Sequence[int]) -> None:
         """Labels came."""
         for outcome, count in outcomes.items():
             if count:
                 self.label_outcomes.labels(model, outcome).inc(count)
         self.label_delay.observe(model, delays_ms)
 
-    def refused(self, model: str, reasons: Mapping[str, int]) -> None:
+    def events_refused(self, model: str, reasons: Mapping[str, int]) -> None:
         """Events became dead letters."""
         for reason, count in reasons.items():
             self.dead_letters.labels(model, reason).inc(count)
 
-    def checkpoint(self, model: str, seconds: float, *, size: int) -> None:
+    def checkpoint_committed(self, model: str, seconds: float, *, size_bytes: int) -> None:
         """A commit is durable."""
         committed = time.time()
         self.checkpoint_seconds.labels(model).observe(seconds)
-        self.checkpoint_bytes.labels(model).set(size)
+        self.checkpoint_bytes.labels(model).set(size_bytes)
         self.checkpoint_age.labels(model).set_function(lambda: time.time() - committed)
 
-    def standing(self, model: str, *, lag: Mapping[TopicPartition, int], frozen: bool) -> None:
+    def lag_measured(self, model: str, *, lag: Mapping[TopicPartition, int], frozen: bool) -> None:
         """Events not yet learned, and whether any are."""
         for (topic, partition), count in lag.items():
             self.lag.labels(model, topic, partition).set(count)
         self.frozen.labels(model).set(frozen)
 
-    def gauges(self, model: str, metrics: CheckpointMetrics) -> None:
+    def checkpoint_metrics(self, model: str, metrics: CheckpointMetrics) -> None:
         """What a checkpoint says of the model."""
         for role, report in (("champion", metrics), ("baseline", metrics.baseline)):
             for window, said in (("cumulative", report.cumulative), ("window", report.window)):
@@ -161,37 +161,37 @@ class PrometheusTelemetry:
             for gauge, known in ((self.drift_value, one.value), (self.drift_threshold, one.threshold)):
                 if known is not None:
                     gauge.labels(model, one.name).set(known)
-            self._signalled(model, one.name, one.signals)
+            self._count_signals(model, one.name, one.signals)
 
-    def champion(self, model: str, version: int) -> None:
+    def champion_changed(self, model: str, version: int) -> None:
         """Which version serves; promotions are counted from none."""
         self.champion_version.labels(model).set(version)
         self.promotions.labels(model)
 
-    def failure(self, service: str) -> None:
+    def service_unreachable(self, service: str) -> None:
         """A service could not be reached."""
         self.retries.labels(service).inc()
 
-    def _signalled(self, model: str, monitor: str, total: int) -> None:
+    def _count_signals(self, model: str, monitor: str, total: int) -> None:
         """Raise the counter to the lineage's total; it never falls, whatever a rollback restores."""
-        before, self._signals[model, monitor] = self._signals.get((model, monitor), total), total
+        before, self._signal_totals[model, monitor] = self._signal_totals.get((model, monitor), total), total
         self.drift_signals.labels(model, monitor).inc(max(total - before, 0))
 
-    def promoted(self, model: str) -> None:
+    def challenger_promoted(self, model: str) -> None:
         """A challenger took over."""
         self.promotions.labels(model).inc()
 
-    def rolled_back(self, model: str) -> None:
+    def rollback_done(self, model: str) -> None:
         """A rollback was carried out."""
         self.rollbacks.labels(model).inc()
 
-    def archived(self, at: TopicPartition, *, records: int, size: int, seconds: float) -> None:
+    def records_archived(self, at: TopicPartition, *, records: int, size_bytes: int, seconds: float) -> None:
         """Records became durable in the archive."""
         self.archive_records.labels(*at).inc(max(records, 0))
-        self.archive_bytes.labels(*at).set(size)
+        self.archive_bytes.labels(*at).set(size_bytes)
         self.archive_seconds.labels(at.topic).observe(seconds)
 
-    def archive_lag(self, lag: Mapping[TopicPartition, int]) -> None:
+    def archive_lag_measured(self, lag: Mapping[TopicPartition, int]) -> None:
         """Records not yet durable in the archive."""
         for at, count in lag.items():
             self.archive_lag_events.labels(*at).set(count)

@@ -13,7 +13,7 @@ FRESHNESS_BOUNDS_S = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 5.0, 1
 PREDICTION_BOUNDS_S = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
 
 
-def share_values(worker: str) -> None:
+def use_multiprocess_values(worker: str) -> None:
     """Keep every value from now on in a file of this worker, which the one after it goes on with.
 
     The files lie where the environment says; any process reads all of them.
@@ -22,7 +22,7 @@ def share_values(worker: str) -> None:
     values.ValueClass = made(lambda: worker)
 
 
-def shared(folder: Path) -> CollectorRegistry:
+def aggregated_registry(folder: Path) -> CollectorRegistry:
     """What all workers have told, added up."""
     registry = CollectorRegistry()
     collector: Any = MultiProcessCollector
@@ -30,7 +30,7 @@ def shared(folder: Path) -> CollectorRegistry:
     return registry
 
 
-class PrometheusServing:
+class PrometheusServerTelemetry:
     """Implements `ports.ServerTelemetry` over one collector registry; workers' values are added up."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -48,8 +48,10 @@ class PrometheusServing:
         )
         self.retries = Counter("headrace_retries", "Unreachable services.", ["service"], registry=registry)
         self._declare_states(registry)
-        self._of_route = cache(self.requests.labels)
-        self._of_model = cache(lambda model: (self.predictions.labels(model), self.prediction_seconds.labels(model)))
+        self._route_counter = cache(self.requests.labels)
+        self._model_metrics = cache(
+            lambda model: (self.predictions.labels(model), self.prediction_seconds.labels(model))
+        )
 
     def _declare_states(self, registry: CollectorRegistry) -> None:
         self.served_version = Gauge(
@@ -73,33 +75,33 @@ class PrometheusServing:
             "headrace_unreadable_states", "States that could not be opened.", ["model"], registry=registry
         )
 
-    def ingested(self, model: str, kind: str, *, outcome: str, count: int) -> None:
+    def records_ingested(self, model: str, kind: str, *, outcome: str, count: int) -> None:
         """Records came over HTTP."""
         self.ingested_records.labels(model, kind, outcome).inc(count)
 
-    def predicted(self, model: str, count: int, seconds: float) -> None:
+    def predictions_served(self, model: str, count: int, seconds: float) -> None:
         """A request for predictions was answered."""
-        counter, histogram = self._of_model(model)
+        counter, histogram = self._model_metrics(model)
         counter.inc(count)
         histogram.observe(seconds)
 
-    def answered(self, route: str, status: int) -> None:
+    def request_completed(self, route: str, status: int) -> None:
         """Any request was."""
-        self._of_route(route, status).inc()
+        self._route_counter(route, status).inc()
 
-    def opened(self, model: str, version: int, seconds: float) -> None:
+    def state_opened(self, model: str, version: int, seconds: float) -> None:
         """A state stands for its model now."""
         self.served_version.labels(model).set(version)
         self.opening_seconds.labels(model).observe(seconds)
 
-    def fresh(self, model: str, seconds: float) -> None:
+    def freshness_measured(self, model: str, seconds: float) -> None:
         """The oldest record of a new state is part of it."""
         self.freshness.labels(model).observe(seconds)
 
-    def unreadable(self, model: str) -> None:
+    def state_unreadable(self, model: str) -> None:
         """A state could not be read."""
         self.unreadable_states.labels(model).inc()
 
-    def failure(self, service: str) -> None:
+    def service_unreachable(self, service: str) -> None:
         """A service could not be reached."""
         self.retries.labels(service).inc()

@@ -6,7 +6,7 @@ from typing import Protocol, Self
 
 import structlog
 
-from service.domain.registry.archive import Archived
+from service.domain.registry.archive import ArchivedPartition
 from service.domain.registry.registry import Lease
 from service.domain.specification.model import ModelSpec
 from service.errors import LeaseLostError, UnavailableError
@@ -61,9 +61,11 @@ class LeaseKeeper:
 class ArchiveLeaseKeeper:
     """A thread; `lost` is set to the error when another process has taken a partition."""
 
-    def __init__(self, leases: ArchiveLeases, held: Callable[[], Sequence[Archived]], *, ttl_s: float) -> None:
+    def __init__(
+        self, leases: ArchiveLeases, held_rows: Callable[[], Sequence[ArchivedPartition]], *, ttl_s: float
+    ) -> None:
         self._leases = leases
-        self._held = held
+        self._held_rows = held_rows
         self._ttl_s = ttl_s
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="archive-leases", daemon=True)
@@ -81,13 +83,13 @@ class ArchiveLeaseKeeper:
 
     def _run(self) -> None:
         while not self._stop.wait(self._ttl_s / 3):
-            for held in self._held():
-                self._renew(held)
+            for row in self._held_rows():
+                self._renew(row)
 
-    def _renew(self, held: Archived) -> None:
+    def _renew(self, row: ArchivedPartition) -> None:
         try:
-            self._leases.renew(held, ttl_s=self._ttl_s)
+            self._leases.renew(row, ttl_s=self._ttl_s)
         except LeaseLostError as error:
             self.lost = error
         except UnavailableError as error:
-            _log.info("lease_not_renewed", topic=held.at.topic, error=str(error))
+            _log.info("lease_not_renewed", topic=row.at.topic, error=str(error))

@@ -7,35 +7,44 @@ from typing import Any
 from service.domain.registry.archive import ArchiveStep
 from service.domain.registry.registry import CheckpointStep, Json
 from service.domain.specification.model import ModelSpec
-from service.ports.archive import Archive, ArchiveFiles, ArchiveFrames, ArchiveLeases, ArchiveRanges, Archives
-from service.ports.artifacts import Footprint, Sealer
-from service.ports.labels import DeadLetters, Outbox, Pending, Signals
-from service.ports.registry import Changes, Checkpoints, Commands, Exclusions, History, Leases, Models, Replays
+from service.ports.archive import Archive, ArchiveFiles, ArchiveFrames, ArchiveLeases, ArchiveProgress, ArchiveRanges
+from service.ports.artifacts import CrashMarker, Sealer
+from service.ports.labels import DeadLetters, DriftSignals, Outbox, PendingEvents
+from service.ports.registry import (
+    Checkpoints,
+    Commands,
+    Exclusions,
+    Leases,
+    ModelChanges,
+    ModelHistory,
+    Models,
+    Replays,
+)
 from service.ports.stream import Decoder, Sink, Source
-from service.ports.telemetry import ArchiveTelemetry, JobTelemetry, Telemetry
-from service.ports.training import Challengers, JobRuns, Jobs, Openings, Trainers
+from service.ports.telemetry import ArchiveTelemetry, JobTelemetry, LearnerTelemetry
+from service.ports.training import Challengers, HoldoutOpenings, JobRuns, Jobs, TrainerLeases
 
 
 @dataclass(frozen=True, slots=True)
-class Archiving:
+class ArchivingServices:
     """What writing the archive needs beside the rest."""
 
     files: ArchiveFiles
     ranges: ArchiveRanges
-    rows: Archives
+    rows: ArchiveProgress
     leases: ArchiveLeases
     telemetry: ArchiveTelemetry
-    reached: Callable[[ArchiveStep], None]
+    on_step: Callable[[ArchiveStep], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Training:
+class TrainingServices:
     """What training jobs need beside the rest."""
 
     jobs: Jobs
     runs: JobRuns
-    openings: Openings
-    trainers: Trainers
+    openings: HoldoutOpenings
+    trainers: TrainerLeases
     telemetry: JobTelemetry
 
 
@@ -44,32 +53,32 @@ class Services:
     """The registry's ports, the stream's factories, and who this process is."""
 
     models: Models
-    history: History
+    history: ModelHistory
     leases: Leases
     checkpoints: Checkpoints
-    changes: Changes
+    changes: ModelChanges
     commands: Commands
     dead_letters: DeadLetters
-    pending: Pending
+    pending: PendingEvents
     outbox: Outbox
     exclusions: Exclusions
     replays: Replays
-    signals: Signals
+    signals: DriftSignals
     sealer: Sealer
-    telemetry: Telemetry
+    telemetry: LearnerTelemetry
     source: Callable[[str], Source]
     sink: Callable[[], Sink]
     decoder: Callable[[ModelSpec], Decoder]
-    footprint: Callable[[str], Footprint]
-    build: Callable[[ModelSpec], tuple[Any, frozenset[tuple[str, str]]]]
+    crash_marker: Callable[[str], CrashMarker]
+    build_estimator: Callable[[ModelSpec], tuple[Any, frozenset[tuple[str, str]]]]
     environment: Json
     holder: str
     lease_ttl_s: float
-    make_topics: bool
-    tidy: Callable[[], None]
-    reached: Callable[[CheckpointStep], None]
+    create_topics: bool
+    clean_up: Callable[[], None]
+    on_step: Callable[[CheckpointStep], None]
     archive: Callable[[ModelSpec], Archive]
-    frames: Callable[[ModelSpec], ArchiveFrames]
-    archiving: Archiving | None
-    training: Training
+    archive_frames: Callable[[ModelSpec], ArchiveFrames]
+    archiving: ArchivingServices | None
+    training: TrainingServices
     challengers: Challengers

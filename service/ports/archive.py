@@ -3,27 +3,35 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from service.domain.registry.archive import Archived, ArchivedTopic, Brought, FileContents, FileFacts
-from service.domain.stream.events import Decoded, Records, TopicPartition
-from service.domain.stream.position import Bounds, Run
-from service.domain.training.archive_piece import Piece
+from service.domain.registry.archive import (
+    ArchivedPartition,
+    ArchivedTopic,
+    ArchiveFileContents,
+    ArchiveFileInfo,
+    BackfillResult,
+)
+from service.domain.stream.events import DecodedRecords, Records, TopicPartition
+from service.domain.stream.position import OffsetBounds, OffsetRange
+from service.domain.training.archive_piece import ArchivePiece
 
 
 class Archive(Protocol):
     """The past of a model's topics, as its decoder sees it."""
 
-    def bounds(self, topics: Sequence[str]) -> Mapping[TopicPartition, Bounds]:
+    def bounds(self, topics: Sequence[str]) -> Mapping[TopicPartition, OffsetBounds]:
         """What is archived and durable of every partition; nothing for a topic that has no archive."""
         ...
 
-    def read(self, at: TopicPartition, first: int, last: int) -> Iterator[Decoded]:
+    def read(self, at: TopicPartition, first: int, last: int) -> Iterator[DecodedRecords]:
         """All of first..last, in chunks that follow each other; gaps of the topic are passed over.
 
         NotFoundError or BelowStartError names what is missing.
         """
         ...
 
-    def within(self, at: TopicPartition, held: Bounds, *, since_ms: int, until_ms: int) -> Sequence[Run]:
+    def runs_between(
+        self, at: TopicPartition, bounds: OffsetBounds, *, since_ms: int, until_ms: int
+    ) -> Sequence[OffsetRange]:
         """The offsets in `held` of records whose own timestamps are in the range, as few runs as can be."""
         ...
 
@@ -31,15 +39,15 @@ class Archive(Protocol):
 class ArchiveFrames(Protocol):
     """The same past as columns, for batch jobs."""
 
-    def bounds(self, topics: Sequence[str]) -> Mapping[TopicPartition, Bounds]:
+    def bounds(self, topics: Sequence[str]) -> Mapping[TopicPartition, OffsetBounds]:
         """As `Archive.bounds`."""
         ...
 
-    def pieces(self, at: TopicPartition, *, until: int) -> Iterator[Piece]:
+    def pieces(self, at: TopicPartition, *, until: int) -> Iterator[ArchivePiece]:
         """What is archived of a partition before the offset, the newest first, opened one by one."""
         ...
 
-    def read(self, pieces: Sequence[Piece]) -> Any:
+    def read(self, pieces: Sequence[ArchivePiece]) -> Any:
         """Pieces that were opened, as one polars frame with the columns that `service.stream.archive.frame_columns` names."""
         ...
 
@@ -48,11 +56,11 @@ class OpenRange(Protocol):
     """The rows of one range of offsets so far."""
 
     @property
-    def facts(self) -> FileFacts:
+    def file_info(self) -> ArchiveFileInfo:
         """What its file will say of itself."""
         ...
 
-    def skip(self, to: int) -> None:
+    def skip(self, offset: int) -> None:
         """Go on at a later offset; what lies before it is gone from the stream and stays uncovered."""
         ...
 
@@ -72,19 +80,19 @@ class OpenRange(Protocol):
 class ArchiveRanges(Protocol):
     """Begins ranges, or takes them up where their file ends."""
 
-    def resume(self, topic: ArchivedTopic, at: TopicPartition, *, offset: int, size: int) -> OpenRange:
+    def resume(self, topic: ArchivedTopic, at: TopicPartition, *, offset: int, range_size: int) -> OpenRange:
         """The range of the offset with what its file holds; a new one, aligned to `size`, where there is none."""
         ...
 
-    def follow(self, topic: ArchivedTopic, at: TopicPartition, *, offset: int, size: int) -> OpenRange:
+    def open_next(self, topic: ArchivedTopic, at: TopicPartition, *, offset: int, range_size: int) -> OpenRange:
         """A new range that begins at the offset, up to the next multiple of `size`."""
         ...
 
-    def facts(self, at: TopicPartition, first: int) -> FileFacts:
+    def file_info(self, at: TopicPartition, first: int) -> ArchiveFileInfo:
         """What a file says of itself; ArtifactError where it cannot be read."""
         ...
 
-    def contents(self, at: TopicPartition, first: int) -> FileContents:
+    def contents(self, at: TopicPartition, first: int) -> ArchiveFileContents:
         """The same with offsets and timestamps, of one moment."""
         ...
 
@@ -92,7 +100,7 @@ class ArchiveRanges(Protocol):
 class ArchiveFiles(Protocol):
     """One file for each range of a partition; a name is only ever whole."""
 
-    def claim(self, at: TopicPartition) -> None:
+    def lock(self, at: TopicPartition) -> None:
         """Keep other processes from writing the partition's files, as far as the store can; LeaseHeldError."""
         ...
 
@@ -112,7 +120,7 @@ class ArchiveFiles(Protocol):
         """Forget it; missing is fine."""
         ...
 
-    def probe(self) -> None:
+    def check_writable(self) -> None:
         """Write something and take it away again; UnavailableError."""
         ...
 
@@ -120,43 +128,45 @@ class ArchiveFiles(Protocol):
 class ArchiveLeases(Protocol):
     """The right to write the archive of a partition."""
 
-    def acquire(self, at: TopicPartition, *, holder: str, ttl_s: float, first: int) -> Archived:
+    def acquire(self, at: TopicPartition, *, holder: str, ttl_s: float, first: int) -> ArchivedPartition:
         """Raise the epoch of its row, which begins at `first` if it is new; LeaseHeldError names the holder."""
         ...
 
-    def renew(self, held: Archived, *, ttl_s: float) -> None:
+    def renew(self, lease: ArchivedPartition, *, ttl_s: float) -> None:
         """LeaseLostError when the epoch has moved on."""
         ...
 
-    def release(self, held: Archived) -> None:
+    def release(self, lease: ArchivedPartition) -> None:
         """Expire it now; a lost lease is left alone."""
         ...
 
 
-class Archives(Protocol):
+class ArchiveProgress(Protocol):
     """How far the archive of every partition has come."""
 
-    def list(self) -> Sequence[Archived]:
+    def list(self) -> Sequence[ArchivedPartition]:
         """By topic and partition."""
         ...
 
-    def advance(self, held: Archived, *, to: int, records: int, size: int) -> Archived:
+    def advance(
+        self, lease: ArchivedPartition, *, next_offset: int, records: int, size_bytes: int
+    ) -> ArchivedPartition:
         """Move the position and add to the counts, under the lease; asked twice, done once. LeaseLostError."""
         ...
 
-    def cut(self, at: TopicPartition, *, first: int, records: int, size: int) -> None:
+    def drop_before(self, at: TopicPartition, *, first: int, records: int, size_bytes: int) -> None:
         """Move the beginning and take from the counts; a beginning that is already later stays."""
         ...
 
 
-class HistoryFile(Protocol):
+class BackfillSource(Protocol):
     """A file of the user's own that holds older history."""
 
     @property
-    def source(self) -> str:
+    def digest(self) -> str:
         """Its digest, by which it is known again."""
         ...
 
-    def write(self, at: TopicPartition) -> Brought:
+    def write(self, at: TopicPartition) -> BackfillResult:
         """All of it as a partition of the archive, from offset 0."""
         ...

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from service.domain.stream.events import Features, Label
-from service.domain.stream.position import Position, Run
+from service.domain.stream.position import OffsetRange, Position
 
 
 class Estimator(Protocol):
@@ -39,7 +39,7 @@ class ArtifactStore(Protocol):
         ...
 
 
-class Opened(Protocol):
+class VerifiedArtifact(Protocol):
     """An artifact whose signature holds."""
 
     @property
@@ -60,7 +60,7 @@ class Sealer(Protocol):
         """The signed container."""
         ...
 
-    def open(self, sealed: bytes) -> Opened:
+    def open(self, sealed: bytes) -> VerifiedArtifact:
         """UnsignedError or TamperedError where the signature does not hold."""
         ...
 
@@ -69,10 +69,10 @@ class Sealer(Protocol):
         ...
 
 
-class Footprint(Protocol):
+class CrashMarker(Protocol):
     """The records being learned, written where it outlives the process."""
 
-    def mark(self, run: Run) -> None:
+    def mark(self, run: OffsetRange) -> None:
         """Costs next to nothing; durable against the death of the process, not of the host."""
         ...
 
@@ -80,7 +80,7 @@ class Footprint(Protocol):
         """They are learned."""
         ...
 
-    def suspects(self) -> Mapping[Run, int]:
+    def suspects(self) -> Mapping[OffsetRange, int]:
         """Records during which the process died, as they were marked, and how often."""
         ...
 

@@ -6,22 +6,22 @@ from typing import Protocol
 
 from service.domain.registry.registry import DeadLetter, Lease, LineageId, SealedBytes
 from service.domain.specification.monitor import DriftSignal
-from service.domain.stream.events import Reason
-from service.domain.stream.pending import Outgoing, WaitingRow
+from service.domain.stream.events import RefusalReason
+from service.domain.stream.pending import OutboxRecords, PendingRow
 
 
-class Pending(Protocol):
+class PendingEvents(Protocol):
     """Events that wait for labels, and labels for events; written by commits."""
 
-    def find(self, lineage: LineageId, keys: Sequence[bytes]) -> Sequence[WaitingRow]:
+    def find(self, lineage: LineageId, keys: Sequence[bytes]) -> Sequence[PendingRow]:
         """Those of the keys that wait."""
         ...
 
-    def whole(self, lineage: LineageId) -> AbstractContextManager[Iterator[Sequence[WaitingRow]]]:
+    def stream_all(self, lineage: LineageId) -> AbstractContextManager[Iterator[Sequence[PendingRow]]]:
         """All that wait when it is entered, a chunk at a time, whatever is committed meanwhile."""
         ...
 
-    def keep(self, lease: Lease, sequence: int, waiting: SealedBytes) -> None:
+    def save_snapshot(self, lease: Lease, sequence: int, snapshot: SealedBytes) -> None:
         """All that waited by that commit, beside its checkpoint, if that is still there."""
         ...
 
@@ -33,16 +33,16 @@ class Pending(Protocol):
 class Outbox(Protocol):
     """Predictions that are durable and still to be sent; written by commits."""
 
-    def waiting(self, name: str, *, limit: int) -> Sequence[Outgoing]:
+    def unsent(self, name: str, *, limit: int) -> Sequence[OutboxRecords]:
         """Of every lineage of the model, oldest first."""
         ...
 
-    def sent(self, numbers: Sequence[int]) -> None:
+    def mark_sent(self, ids: Sequence[int]) -> None:
         """Forget them."""
         ...
 
 
-class Signals(Protocol):
+class DriftSignals(Protocol):
     """What a model's monitors have found; written by commits, the newest are kept."""
 
     def newest_first(self, name: str, *, monitor: str | None = None, limit: int) -> Sequence[DriftSignal]:
@@ -54,15 +54,15 @@ class DeadLetters(Protocol):
     """Refused events; written by commits, read and marked here."""
 
     def list(
-        self, name: str, *, limit: int, reason: Reason | None = None, before: int | None = None
+        self, name: str, *, limit: int, reason: RefusalReason | None = None, before: int | None = None
     ) -> Sequence[DeadLetter]:
         """Newest first, of those with a smaller number than `before`."""
         ...
 
-    def get(self, name: str, letter: int) -> DeadLetter:
+    def get(self, name: str, number: int) -> DeadLetter:
         """NotFoundError."""
         ...
 
-    def counts(self, name: str) -> Mapping[Reason, int]:
+    def counts(self, name: str) -> Mapping[RefusalReason, int]:
         """Kept dead letters by reason."""
         ...

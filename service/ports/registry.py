@@ -5,25 +5,25 @@ from typing import Protocol
 
 from service.domain.registry.registry import (
     AuditEntry,
+    ChangeOrigin,
     Checkpoint,
+    CheckpointCommit,
     Command,
     CommandKind,
     CommandStatus,
-    Commit,
-    Founding,
     JournalSegment,
     Json,
     Lease,
     Lineage,
     LineageId,
-    Model,
-    Origin,
-    Snapshot,
-    Succession,
+    LineageSuccession,
+    ModelRegistration,
+    RegisteredModel,
     Version,
     VersionNumber,
+    VersionSnapshot,
 )
-from service.domain.registry.replay_plan import Beginning, Promotion
+from service.domain.registry.replay_plan import NewReplayLineage, ReplayPromotion
 from service.domain.stream.exclusion import Exclusion
 from service.domain.stream.position import Position
 
@@ -31,15 +31,15 @@ from service.domain.stream.position import Position
 class Models(Protocol):
     """The named deployments."""
 
-    def register(self, founding: Founding) -> Model:
+    def register(self, registration: ModelRegistration) -> RegisteredModel:
         """Version 1, its lineage, lease row and checkpoint 0, in one transaction."""
         ...
 
-    def get(self, name: str) -> Model:
+    def get(self, name: str) -> RegisteredModel:
         """NotFoundError names the models there are."""
         ...
 
-    def list(self) -> Sequence[Model]:
+    def list(self) -> Sequence[RegisteredModel]:
         """By name."""
         ...
 
@@ -48,7 +48,7 @@ class Models(Protocol):
         ...
 
 
-class History(Protocol):
+class ModelHistory(Protocol):
     """Lineages, versions and the audit of one model."""
 
     def lineages(self, name: str) -> Sequence[Lineage]:
@@ -110,7 +110,7 @@ class Leases(Protocol):
 class Checkpoints(Protocol):
     """Durable states; every method that writes begins by proving the lease."""
 
-    def commit(self, commit: Commit) -> Checkpoint:
+    def commit(self, commit: CheckpointCommit) -> Checkpoint:
         """Artifact first, then everything else in one transaction; LeaseLostError."""
         ...
 
@@ -126,34 +126,34 @@ class Checkpoints(Protocol):
         """Order and score journal, one segment a commit, oldest first; without `scores` only the order."""
         ...
 
-    def thin(self, lease: Lease, *, keep_scores_s: float) -> int:
+    def apply_retention(self, lease: Lease, *, scores_retention_s: float) -> int:
         """Apply the retention ladder and collect orphans; how many checkpoints went.
 
         The order journal is kept whole, in fewer rows; scores older than `keep_scores_s` go.
         """
         ...
 
-    def note_start(self, lease: Lease, position: Position) -> int:
+    def record_start(self, lease: Lease, position: Position) -> int:
         """How many starts in a row, this one included, began at the same position without a commit."""
         ...
 
 
-class Changes(Protocol):
+class ModelChanges(Protocol):
     """What changes a model besides learning; each is one transaction under the lease."""
 
-    def succeed(self, succession: Succession) -> tuple[Version, Lease]:
+    def install_successor(self, succession: LineageSuccession) -> tuple[Version, Lease]:
         """A new version in a new lineage takes over as champion (or starts as challenger)."""
         ...
 
-    def snapshot(self, snapshot: Snapshot) -> Version:
+    def snapshot(self, snapshot: VersionSnapshot) -> Version:
         """The newest checkpoint's state becomes a version of the same lineage."""
         ...
 
-    def set_frozen(self, lease: Lease, *, frozen: bool, origin: Origin) -> None:
+    def set_frozen(self, lease: Lease, *, frozen: bool, origin: ChangeOrigin) -> None:
         """Whether the model learns at all."""
         ...
 
-    def fall_back(self, lease: Lease, *, to_sequence: int, origin: Origin) -> None:
+    def fall_back(self, lease: Lease, *, to_sequence: int, origin: ChangeOrigin) -> None:
         """Set aside what the commits past `to_sequence` have written; their events will be learned again."""
         ...
 
@@ -177,15 +177,15 @@ class Exclusions(Protocol):
 class Replays(Protocol):
     """Lineages that learn a model's history again."""
 
-    def begin(self, beginning: Beginning) -> Lineage:
+    def begin(self, beginning: NewReplayLineage) -> Lineage:
         """Lineage, first checkpoint, exclusions and audit in one transaction; compare-and-set on the champion."""
         ...
 
-    def promote(self, promotion: Promotion) -> tuple[Version, Lease]:
+    def promote(self, promotion: ReplayPromotion) -> tuple[Version, Lease]:
         """The lineage's newest checkpoint becomes a version and its lineage champion; other replays are retired."""
         ...
 
-    def cancel(self, lineage: LineageId, *, origin: Origin) -> None:
+    def cancel(self, lineage: LineageId, *, origin: ChangeOrigin) -> None:
         """Retire it, unless it has taken over."""
         ...
 

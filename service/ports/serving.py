@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from service.domain.access.access import Grant, Token
-from service.domain.access.stored_response import Answered
-from service.domain.registry.champion_state import Standing
+from service.domain.access.access import Token, TokenGrant
+from service.domain.access.stored_response import StoredResponse
+from service.domain.registry.champion_state import ChampionState
 
 
-class Watch(Protocol):
+class RegistryWatcher(Protocol):
     """Waits for the registry to change; one thread uses it."""
 
     def wait(self, *, timeout_s: float) -> bool:
@@ -20,18 +20,18 @@ class Watch(Protocol):
         ...
 
 
-class Standings(Protocol):
+class ChampionFeed(Protocol):
     """Which states stand for their models."""
 
-    def newest(self) -> Sequence[Standing]:
+    def newest(self) -> Sequence[ChampionState]:
         """Every champion's newest checkpoint, by the names of the models."""
         ...
 
-    def appended_ms(self, standing: Standing, *, after: int) -> int | None:
+    def oldest_append_ms(self, champion: ChampionState, *, after: int) -> int | None:
         """When the oldest record was appended that its lineage has learned since the commit `after`, if known."""
         ...
 
-    def watch(self) -> Watch:
+    def watch(self) -> RegistryWatcher:
         """Be told of new ones, in one thread."""
         ...
 
@@ -39,7 +39,7 @@ class Standings(Protocol):
 class Tokens(Protocol):
     """Who may ask over HTTP; the secret of a token is told once and kept nowhere."""
 
-    def create(self, grant: Grant, *, actor: str) -> tuple[Token, str]:
+    def create(self, grant: TokenGrant, *, actor: str) -> tuple[Token, str]:
         """The token and its text; RefusedError where one of that name is in force."""
         ...
 
@@ -56,14 +56,14 @@ class Tokens(Protocol):
         ...
 
 
-class Answers(Protocol):
+class StoredResponses(Protocol):
     """What writes over HTTP were answered, by their idempotency keys."""
 
-    def claim(self, owner: str, key: str, *, request: str) -> Answered | None:
+    def claim(self, owner: str, key: str, *, request_digest: str) -> StoredResponse | None:
         """None where it is this caller's to answer; the answer there is; ConflictingKeyError where it is another's."""
         ...
 
-    def keep(self, owner: str, key: str, answered: Answered) -> None:
+    def save(self, owner: str, key: str, response: StoredResponse) -> None:
         """The answer of whoever has claimed it."""
         ...
 

@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from service.domain.stream.events import Decoded, Records, TopicPartition
-from service.domain.stream.position import Bounds, Position
+from service.domain.stream.events import DecodedRecords, Records, TopicPartition
+from service.domain.stream.position import OffsetBounds, Position
 
 
 class Source(Protocol):
     """Reads assigned partitions in offset order; one thread uses it."""
 
-    def bounds(self, topics: Sequence[str], *, since_ms: int | None = None) -> Mapping[TopicPartition, Bounds]:
+    def bounds(self, topics: Sequence[str], *, since_ms: int | None = None) -> Mapping[TopicPartition, OffsetBounds]:
         """The readable offsets of every partition, from the first record of `since_ms` or later; NotFoundError."""
         ...
 
@@ -57,6 +57,6 @@ class Sink(Protocol):
 class Decoder(Protocol):
     """Turns bytes into events; a record it cannot read becomes a refusal, never an exception."""
 
-    def decode(self, records: Records) -> Decoded:
+    def decode(self, records: Records) -> DecodedRecords:
         """Every record becomes exactly one event or one refusal."""
         ...

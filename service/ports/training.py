@@ -3,20 +3,20 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from service.domain.registry.challenger import Challenger, Coronation, Note, Stage
+from service.domain.registry.challenger import Challenger, ChallengerPromotion, ChallengerStage, ChallengerUpdate
 from service.domain.registry.registry import Json, Lease, LineageId, Version, VersionNumber
 from service.domain.training.jobs import (
-    Candidate,
-    Decision,
-    Ending,
+    HoldoutOpening,
     Job,
+    JobEnding,
     JobId,
+    JobProgress,
+    JobRequest,
     JobState,
-    Opening,
-    Progress,
-    Trainer,
-    Transition,
-    Wanted,
+    JobTransition,
+    RetrainDecision,
+    TrainedCandidate,
+    TrainerLease,
 )
 from service.domain.training.report import Report, ReportFormat
 
@@ -24,11 +24,11 @@ from service.domain.training.report import Report, ReportFormat
 class Reports(Protocol):
     """What is told of a version's training."""
 
-    def keep(self, found: Sequence[Report]) -> None:
+    def save(self, reports: Sequence[Report]) -> None:
         """All at once; what is kept in a format already stays. NotFoundError for a version that there is not."""
         ...
 
-    def get(self, name: str, version: int, form: ReportFormat) -> Report:
+    def get(self, name: str, version: int, report_format: ReportFormat) -> Report:
         """NotFoundError names the versions that have one."""
         ...
 
@@ -40,7 +40,7 @@ class Reports(Protocol):
 class Jobs(Protocol):
     """Training jobs as they were asked for."""
 
-    def request(self, wanted: Wanted) -> Job:
+    def request(self, job_request: JobRequest) -> Job:
         """One that starts as soon as a trainer can; RefusedError while the model has an open one, NotFoundError."""
         ...
 
@@ -56,7 +56,7 @@ class Jobs(Protocol):
         """Stopping, or Stopped where no process runs; RefusedError where it has ended."""
         ...
 
-    def transitions(self, job: JobId) -> Sequence[Transition]:
+    def transitions(self, job: JobId) -> Sequence[JobTransition]:
         """Oldest first."""
         ...
 
@@ -64,59 +64,61 @@ class Jobs(Protocol):
 class JobRuns(Protocol):
     """What becomes of a job: its trainer starts and ends it, its own process does the rest."""
 
-    def launch(self, held: Trainer, job: JobId, *, process: str, log: str) -> Job:
+    def launch(self, lease: TrainerLease, job: JobId, *, process: str, log: str) -> Job:
         """A process has it; RefusedError where it is not waiting for one any more, LeaseLostError."""
         ...
 
-    def move(self, job: JobId, state: JobState, *, reason: str = "") -> Job:
+    def set_state(self, job: JobId, state: JobState, *, reason: str = "") -> Job:
         """The next state; RefusedError where it has been stopped, has ended or cannot come into that state."""
         ...
 
-    def beat(self, job: JobId, progress: Progress) -> JobState:
+    def heartbeat(self, job: JobId, progress: JobProgress) -> JobState:
         """It lives, and is so far; its state, in which it may have been told to stop. NotFoundError."""
         ...
 
-    def end(self, held: Trainer, job: JobId, ending: Ending) -> Job | None:
+    def end(self, lease: TrainerLease, job: JobId, ending: JobEnding) -> Job | None:
         """Failed, or Stopped if it was to stop; the next attempt where there is one. An end stays. LeaseLostError."""
         ...
 
-    def deliver(self, job: JobId, candidate: Candidate) -> Version:
+    def complete(self, job: JobId, candidate: TrainedCandidate) -> Version:
         """Completed, with a version and its reports in a lineage that serves nobody yet, at once; RefusedError."""
         ...
 
 
-class Trainers(Protocol):
+class TrainerLeases(Protocol):
     """The right to decide for a model and to train for it, and what was decided last."""
 
-    def acquire(self, name: str, *, holder: str, ttl_s: float) -> Trainer:
+    def acquire(self, name: str, *, holder: str, ttl_s: float) -> TrainerLease:
         """Raise the epoch of its row; LeaseHeldError names the holder."""
         ...
 
-    def renew(self, held: Trainer, *, ttl_s: float) -> Trainer:
+    def renew(self, lease: TrainerLease, *, ttl_s: float) -> TrainerLease:
         """Until `ttl_s` from now, by the registry's clock; LeaseLostError when the epoch has moved on."""
         ...
 
-    def release(self, held: Trainer) -> None:
+    def release(self, lease: TrainerLease) -> None:
         """Expire it now; a lost lease is left alone."""
         ...
 
-    def find(self, name: str) -> Trainer | None:
+    def find(self, name: str) -> TrainerLease | None:
         """As it stands, expired or not; None before the first."""
         ...
 
-    def decide(self, held: Trainer, decision: Decision, *, wanted: Wanted | None = None) -> Job | None:
+    def record_decision(
+        self, lease: TrainerLease, decision: RetrainDecision, *, job_request: JobRequest | None = None
+    ) -> Job | None:
         """Keep the decision, with the job it asks for, in one transaction; LeaseLostError, RefusedError."""
         ...
 
 
-class Openings(Protocol):
+class HoldoutOpenings(Protocol):
     """Which job has read its test part."""
 
-    def open(self, job: JobId, *, part: Json) -> Opening:
+    def open(self, job: JobId, *, part: Json) -> HoldoutOpening:
         """The first time; RefusedError the second."""
         ...
 
-    def find(self, job: JobId) -> Opening | None:
+    def find(self, job: JobId) -> HoldoutOpening | None:
         """None where it is still closed."""
         ...
 
@@ -128,38 +130,38 @@ class Challengers(Protocol):
         """Of one model, oldest first; those that have ended too, if asked for."""
         ...
 
-    def note(self, held: Trainer, lineage: LineageId, note: Note) -> Challenger:
+    def record_update(self, lease: TrainerLease, lineage: LineageId, changes: ChallengerUpdate) -> Challenger:
         """It goes on; RefusedError where it has ended, LeaseLostError."""
         ...
 
-    def end(self, held: Trainer, lineage: LineageId, stage: Stage, *, reason: str) -> None:
+    def end(self, lease: TrainerLease, lineage: LineageId, stage: ChallengerStage, *, reason: str) -> None:
         """It has ended, and learns no more; RefusedError where it had before, LeaseLostError."""
         ...
 
-    def promote(self, coronation: Coronation) -> tuple[Version, Lease]:
+    def promote(self, promotion: ChallengerPromotion) -> tuple[Version, Lease]:
         """It takes over in one transaction; the lease to go on with. RefusedError, LeaseLostError."""
         ...
 
 
-class Stages(Protocol):
+class JobProgressReporter(Protocol):
     """What a training tells of itself while it runs."""
 
-    def enter(self, state: JobState, *, reason: str = "") -> None:
+    def enter_state(self, state: JobState, *, reason: str = "") -> None:
         """The next state; RefusedError where the job is to stop."""
         ...
 
-    def advance(self, done: int, total: int, *, note: str = "") -> None:
+    def report_progress(self, done: int, total: int, *, note: str = "") -> None:
         """How far the present state is; cheap."""
         ...
 
-    def open_test(self, part: Json) -> None:
+    def open_holdout(self, part: Json) -> None:
         """The test part is read now; RefusedError the second time."""
         ...
 
 
-class Training(Protocol):
+class Retrainer(Protocol):
     """What a job's process does."""
 
-    def __call__(self, job: Job, stages: Stages) -> Candidate:
+    def __call__(self, job: Job, reporter: JobProgressReporter) -> TrainedCandidate:
         """From Loading to Evaluating, or Replaying."""
         ...

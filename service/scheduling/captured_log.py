@@ -11,7 +11,7 @@ import structlog
 
 _log = structlog.get_logger(__name__)
 
-CHUNK = 65_536
+CHUNK_BYTES = 65_536
 
 
 class CapturedLog:
@@ -22,61 +22,61 @@ class CapturedLog:
 
     def __init__(self, path: Path, pipe: BinaryIO, *, limit: int) -> None:
         self.path = path
-        self.dropped = 0
+        self.dropped_bytes = 0
         self._pipe = pipe
         self._limit = limit // 2
         self._size = 0
-        self._trouble = False
-        self._thread = threading.Thread(target=self._empty, name="job-log", daemon=True)
+        self._failure_logged = False
+        self._thread = threading.Thread(target=self._drain_pipe, name="job-log", daemon=True)
 
     def start(self) -> None:
         """Begin to read."""
-        self._tried(lambda: self.path.parent.mkdir(parents=True, exist_ok=True))
+        self._try(lambda: self.path.parent.mkdir(parents=True, exist_ok=True))
         self._thread.start()
 
     def close(self) -> None:
         """Read to the end, which comes when nobody holds the pipe's other end any more."""
         self._thread.join(timeout=5)
-        if self.dropped:
-            _log.warning("job_log_incomplete", path=str(self.path), dropped=self.dropped)
+        if self.dropped_bytes:
+            _log.warning("job_log_incomplete", path=str(self.path), dropped=self.dropped_bytes)
 
-    def _empty(self) -> None:
+    def _drain_pipe(self) -> None:
         with self._pipe as pipe:
-            while data := os.read(pipe.fileno(), CHUNK):
-                if not self._tried(partial(self._append, data)):
-                    self.dropped += len(data)
+            while data := os.read(pipe.fileno(), CHUNK_BYTES):
+                if not self._try(partial(self._append, data)):
+                    self.dropped_bytes += len(data)
 
     def _append(self, data: bytes) -> None:
         if self._size and self._size + len(data) > self._limit:
-            self.path.replace(older(self.path))
+            self.path.replace(rotated_path(self.path))
             self._size = 0
         with self.path.open("ab") as file:
             file.write(data)
         self._size += len(data)
 
-    def _tried(self, act: Callable[[], object]) -> bool:
+    def _try(self, action: Callable[[], object]) -> bool:
         try:
-            act()
+            action()
         except OSError as error:
-            if not self._trouble:
+            if not self._failure_logged:
                 _log.warning("job_log_not_written", path=str(self.path), error=str(error))
-            self._trouble = True
+            self._failure_logged = True
             return False
         return True
 
 
-def older(path: Path) -> Path:
+def rotated_path(path: Path) -> Path:
     """Where what was printed before is."""
     return path.with_name(f"{path.name}.1")
 
 
-def contents(path: Path) -> str:
+def read_log(path: Path) -> str:
     """All that is kept of a log, the older part first."""
-    parts = [one.read_bytes() for one in (older(path), path) if one.exists()]
+    parts = [one.read_bytes() for one in (rotated_path(path), path) if one.exists()]
     return b"".join(parts).decode("utf-8", errors="replace")
 
 
-def prune(folder: Path, *, keep: int) -> None:
+def prune_job_logs(folder: Path, *, keep: int) -> None:
     """Delete all but the newest logs."""
     logs = sorted(folder.glob("job-*.log*"), key=lambda one: one.stat().st_mtime, reverse=True)
     for path in logs[keep:]:

@@ -9,164 +9,170 @@ from pathlib import Path
 
 import structlog
 
-from service.domain.registry.challenger import Challenger, Fault, Note, Stage
+from service.domain.registry.challenger import Challenger, ChallengerFailure, ChallengerStage, ChallengerUpdate
 from service.domain.registry.registry import LineageId, ModelName
-from service.domain.training.jobs import Trainer
+from service.domain.training.jobs import TrainerLease
 from service.errors import LeaseLostError, RefusedError
 from service.operations.services import Services
-from service.scheduling.child_process import GRACE_S, LOWEST_PRIORITY, Beginning, Child, excess
+from service.scheduling.child_process import GRACE_S, LOWEST_PRIORITY, ChildOptions, ChildProcess, excess_message
 
 _log = structlog.get_logger(__name__)
 
-MOST_FAILURES = 3
+MAX_FAILURES = 3
 RESTART_S = 1.0
 MEMORY_EVERY_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Track:
+class ChallengerRunnerOptions:
     """How challengers are run: the command of a process, where its log goes, how many at a time, of which size."""
 
     command: Callable[[Challenger, int], Sequence[str]]
-    logs: Path
+    log_folder: Path
     log_bytes: int = 10_000_000
-    places: int = 2
-    memory: int = 2_000_000_000
+    slots: int = 2
+    memory_bytes: int = 2_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Death:
+class ProcessFailure:
     """Why a process has ended by itself."""
 
     reason: str
-    fault: Fault = Fault.CRASH
+    fault: ChallengerFailure = ChallengerFailure.CRASH
 
 
-class Runner:
+class ChallengerProcess:
     """One challenger's process, which began with the checkpoint `sequence`; `poll` says why it has ended."""
 
-    def __init__(self, challenger: Challenger, track: Track, *, sequence: int) -> None:
+    def __init__(self, challenger: Challenger, options: ChallengerRunnerOptions, *, sequence: int) -> None:
         self.challenger = challenger
         self.sequence = sequence
-        self.told_to_end = False
-        self.began = time.monotonic()
-        self._memory = track.memory
-        self._because: Death | None = None
-        log = track.logs / f"challenger-{challenger.lineage}.log"
-        command = partial(track.command, challenger)
-        beginning = Beginning(command, log, track.log_bytes, LOWEST_PRIORITY // 2, memory_every_s=MEMORY_EVERY_S)
-        self._child = Child(beginning)
+        self.is_ending = False
+        self.started_at = time.monotonic()
+        self._max_memory_bytes = options.memory_bytes
+        self._failure: ProcessFailure | None = None
+        log = options.log_folder / f"challenger-{challenger.lineage}.log"
+        command = partial(options.command, challenger)
+        beginning = ChildOptions(command, log, options.log_bytes, LOWEST_PRIORITY // 2, memory_every_s=MEMORY_EVERY_S)
+        self._child = ChildProcess(beginning)
 
-    def end(self) -> None:
+    def terminate(self) -> None:
         """SIGTERM now, SIGKILL after a grace."""
-        self.told_to_end = True
-        self._child.end()
+        self.is_ending = True
+        self._child.terminate()
 
-    def poll(self) -> Death | None:
+    def poll(self) -> ProcessFailure | None:
         """Why it has ended; None while it runs."""
         code = self._child.poll()
         if code is None:
             self._watch()
             return None
-        words = self._child.last_words()
+        words = self._child.failure_report()
         self._child.close()
-        if self._because or words:
-            return self._because or Death(str(words["reason"]), Fault(words["failure"]))
-        return Death(f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}")
+        if self._failure or words:
+            return self._failure or ProcessFailure(str(words["reason"]), ChallengerFailure(words["failure"]))
+        return ProcessFailure(f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}")
 
     def _watch(self) -> None:
-        if (used := self._child.memory()) > self._memory:
-            self._because = Death(excess(used, self._memory, name="trainer.challenger_memory"), Fault.UNFIT)
+        if (used := self._child.memory_bytes()) > self._max_memory_bytes:
+            self._failure = ProcessFailure(
+                excess_message(used, self._max_memory_bytes, name="trainer.challenger_memory"), ChallengerFailure.UNFIT
+            )
             self._child.kill()
 
 
 @dataclass
-class Runners:
+class ChallengerRunner:
     """Starts, watches and ends; one thread calls it."""
 
     services: Services
-    track: Track
-    running: dict[LineageId, Runner] = field(default_factory=dict)
-    _rest: dict[LineageId, float] = field(default_factory=dict)
+    options: ChallengerRunnerOptions
+    running: dict[LineageId, ChallengerProcess] = field(default_factory=dict)
+    _restart_at: dict[LineageId, float] = field(default_factory=dict)
 
-    def see_to(self, held: Mapping[ModelName, Trainer]) -> None:
+    def reconcile(self, leases: Mapping[ModelName, TrainerLease]) -> None:
         """Every open challenger of these models runs, as far as there are places; nothing else does."""
-        wanted = self._wanted(held)
+        wanted = self._wanted(leases)
         for lineage, runner in list(self.running.items()):
             if lineage not in wanted:
-                runner.end()
-            death = runner.poll()
-            if death is not None:
+                runner.terminate()
+            failure = runner.poll()
+            if failure is not None:
                 del self.running[lineage]
-                if not runner.told_to_end:
-                    self._died(held, runner, death)
+                if not runner.is_ending:
+                    self._record_failure(leases, runner, failure)
         for lineage, challenger in wanted.items():
-            if lineage not in self.running and time.monotonic() >= self._rest.get(lineage, 0.0):
+            if lineage not in self.running and time.monotonic() >= self._restart_at.get(lineage, 0.0):
                 self._start(challenger)
 
-    def ran_s(self) -> Mapping[LineageId, float]:
+    def run_times_s(self) -> Mapping[LineageId, float]:
         """For how long each process has run."""
         now = time.monotonic()
-        return {lineage: now - one.began for lineage, one in self.running.items()}
+        return {lineage: now - one.started_at for lineage, one in self.running.items()}
 
     def close(self) -> None:
         """End every process, and wait for it."""
         for runner in self.running.values():
-            runner.end()
+            runner.terminate()
         until = time.monotonic() + 2 * GRACE_S
         while self.running and time.monotonic() < until:
             self.running = {lineage: one for lineage, one in self.running.items() if one.poll() is None}
             time.sleep(0.05)
 
-    def _wanted(self, held: Mapping[ModelName, Trainer]) -> dict[LineageId, Challenger]:
+    def _wanted(self, leases: Mapping[ModelName, TrainerLease]) -> dict[LineageId, Challenger]:
         """The oldest, as many as there are places; none of a model that stands still."""
-        models = [name for name in held if not self.services.models.get(name).frozen]
+        models = [name for name in leases if not self.services.models.get(name).frozen]
         known = [one for name in models for one in self.services.challengers.list(name)]
-        known.sort(key=lambda one: (one.stage is not Stage.PROBATION, one.created_at))
-        return {one.lineage: one for one in known[: self.track.places]}
+        known.sort(key=lambda one: (one.stage is not ChallengerStage.PROBATION, one.created_at))
+        return {one.lineage: one for one in known[: self.options.slots]}
 
     def _start(self, challenger: Challenger) -> None:
         try:
-            sequence = self._sequence(challenger.lineage)
-            self.running[challenger.lineage] = Runner(challenger, self.track, sequence=sequence)
+            sequence = self._newest_sequence(challenger.lineage)
+            self.running[challenger.lineage] = ChallengerProcess(challenger, self.options, sequence=sequence)
         except OSError as error:
-            self._rest[challenger.lineage] = time.monotonic() + RESTART_S
+            self._restart_at[challenger.lineage] = time.monotonic() + RESTART_S
             _log.warning("challenger_not_started", model=challenger.model, error=str(error))
         else:
             _log.info("challenger_started", model=challenger.model, version=challenger.version)
 
-    def _died(self, held: Mapping[ModelName, Trainer], runner: Runner, death: Death) -> None:
+    def _record_failure(
+        self, leases: Mapping[ModelName, TrainerLease], runner: ChallengerProcess, failure: ProcessFailure
+    ) -> None:
         """Again after a rest; dropped where that would change nothing, or has not.
 
         One whose state another release has written waits for that release, however often it is tried.
         """
         challenger = runner.challenger
-        trainer, lineage = held.get(challenger.model), challenger.lineage
-        if trainer is None:
+        lease, lineage = leases.get(challenger.model), challenger.lineage
+        if lease is None:
             return
-        self._rest[lineage] = time.monotonic() + RESTART_S
-        _log.warning("challenger_died", model=challenger.model, version=challenger.version, why=death.reason)
-        if death.fault is Fault.OTHER_RELEASE:
+        self._restart_at[lineage] = time.monotonic() + RESTART_S
+        _log.warning(
+            "challenger_process_failed", model=challenger.model, version=challenger.version, why=failure.reason
+        )
+        if failure.fault is ChallengerFailure.OTHER_RELEASE:
             return
         try:
-            failures = 1 if self._sequence(lineage) > runner.sequence else challenger.failures + 1
-            self.services.challengers.note(trainer, lineage, Note(failures=failures))
-            if death.fault is Fault.UNFIT:
-                self._drop(trainer, challenger, death.reason)
-            elif failures >= MOST_FAILURES:
-                why = f"found its process dead {failures} times without a commit in between, at last: {death.reason}"
-                self._drop(trainer, challenger, why)
+            failures = 1 if self._newest_sequence(lineage) > runner.sequence else challenger.failures + 1
+            self.services.challengers.record_update(lease, lineage, ChallengerUpdate(failures=failures))
+            if failure.fault is ChallengerFailure.UNFIT:
+                self._drop(lease, challenger, failure.reason)
+            elif failures >= MAX_FAILURES:
+                why = f"found its process dead {failures} times without a commit in between, at last: {failure.reason}"
+                self._drop(lease, challenger, why)
         except LeaseLostError:
             raise
         except RefusedError:
-            _log.info("challenger_ended_meanwhile", model=challenger.model, version=challenger.version)
+            _log.info("challenger_already_ended", model=challenger.model, version=challenger.version)
 
-    def _drop(self, trainer: Trainer, challenger: Challenger, reason: str) -> None:
-        self.services.challengers.end(trainer, challenger.lineage, Stage.DROPPED, reason=reason)
-        told = {"version": challenger.version, "stage": Stage.DROPPED, "reason": reason}
-        _log.info("challenger_ended", model=challenger.model, **told)
+    def _drop(self, lease: TrainerLease, challenger: Challenger, reason: str) -> None:
+        self.services.challengers.end(lease, challenger.lineage, ChallengerStage.DROPPED, reason=reason)
+        fields = {"version": challenger.version, "stage": ChallengerStage.DROPPED, "reason": reason}
+        _log.info("challenger_ended", model=challenger.model, **fields)
 
-    def _sequence(self, lineage: LineageId) -> int:
+    def _newest_sequence(self, lineage: LineageId) -> int:
         """Of its newest commit; a model that is deleted has none."""
         newest = self.services.checkpoints.newest(lineage)
         return newest.sequence if newest else 0

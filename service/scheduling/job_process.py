@@ -8,12 +8,12 @@ from functools import partial
 from pathlib import Path
 
 from service.domain.specification.retrain import BudgetSpec
-from service.domain.training.jobs import Ending, Failure, Job, JobState
-from service.scheduling.child_process import GRACE_S, Beginning, Child, excess
+from service.domain.training.jobs import Job, JobEnding, JobFailure, JobState
+from service.scheduling.child_process import GRACE_S, ChildOptions, ChildProcess, excess_message
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class JobLaunch:
     """How a job's process is started: its command, told the descriptor for its last words, and its log."""
 
     command: Callable[[Job, int], Sequence[str]]
@@ -21,16 +21,16 @@ class Start:
     log_bytes: int
 
 
-class JobChild:
+class JobProcess:
     """Ends by itself, by its limits, or by `end`; `poll` says how."""
 
-    def __init__(self, job: Job, start: Start) -> None:
+    def __init__(self, job: Job, launch: JobLaunch) -> None:
         self.job = job
-        command = partial(start.command, job)
-        self._child = Child(Beginning(command, start.log, start.log_bytes, first_to_go=True))
+        command = partial(launch.command, job)
+        self._child = ChildProcess(ChildOptions(command, launch.log, launch.log_bytes, oom_first=True))
         self._began = time.monotonic()
-        self._because: Ending | None = None
-        self._ended: Ending | None = None
+        self._reason: JobEnding | None = None
+        self._result: JobEnding | None = None
 
     @property
     def pid(self) -> int:
@@ -38,26 +38,26 @@ class JobChild:
         return self._child.pid
 
     @property
-    def ending(self) -> bool:
+    def is_ending(self) -> bool:
         """Whether it has been told to end."""
-        return self._because is not None
+        return self._reason is not None
 
-    def end(self, because: Ending, *, grace_s: float = GRACE_S) -> None:
+    def terminate(self, ending: JobEnding, *, grace_s: float = GRACE_S) -> None:
         """SIGTERM now, SIGKILL after a grace; the first reason stays."""
-        if self._because is None:
-            self._because = because
-            self._child.end(grace_s=grace_s)
+        if self._reason is None:
+            self._reason = ending
+            self._child.terminate(grace_s=grace_s)
 
-    def poll(self) -> Ending | None:
+    def poll(self) -> JobEnding | None:
         """How it ended, None while it runs; of a job that has completed the registry knows better."""
-        if self._ended is not None:
-            return self._ended
+        if self._result is not None:
+            return self._result
         code = self._child.poll()
         if code is None:
             self._watch(self.job.spec.budget)
             return None
-        self._ended = self._because or self._by_itself(code)
-        return self._ended
+        self._result = self._reason or self._ending_of_exit(code)
+        return self._result
 
     def close(self) -> None:
         """Release what it is watched by."""
@@ -67,16 +67,16 @@ class JobChild:
         seconds = time.monotonic() - self._began
         if seconds > budget.max_runtime:
             reason = f"found it running for {seconds:.0f} s, expected at most {budget.max_runtime:g} (max_runtime)"
-            self.end(Ending(JobState.FAILED, reason, Failure.TIME))
-        elif (used := self._child.memory()) > budget.memory:
-            reason = excess(used, budget.memory, name="budget.memory")
-            self.end(Ending(JobState.FAILED, reason, Failure.MEMORY), grace_s=0.0)
+            self.terminate(JobEnding(JobState.FAILED, reason, JobFailure.TIME))
+        elif (used := self._child.memory_bytes()) > budget.memory:
+            reason = excess_message(used, budget.memory, name="budget.memory")
+            self.terminate(JobEnding(JobState.FAILED, reason, JobFailure.MEMORY), grace_s=0.0)
 
-    def _by_itself(self, code: int) -> Ending:
+    def _ending_of_exit(self, code: int) -> JobEnding:
         if code < 0:
             name = signal.Signals(-code).name
             reason = f"interrupted: its process was killed by {name}, not by its trainer"
-            return Ending(JobState.FAILED, reason, Failure.INTERRUPTED)
-        words = self._child.last_words()
+            return JobEnding(JobState.FAILED, reason, JobFailure.INTERRUPTED)
+        words = self._child.failure_report()
         reason = str(words.get("reason") or f"its process ended with exit code {code}")
-        return Ending(JobState.FAILED, reason, Failure(words.get("failure", Failure.EXCEPTION)))
+        return JobEnding(JobState.FAILED, reason, JobFailure(words.get("failure", JobFailure.EXCEPTION)))

@@ -10,40 +10,40 @@ _PROC = Path("/proc")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
-def members(session: int) -> Iterator[int]:
+def session_processes(session: int) -> Iterator[int]:
     """The processes of a session, zombies aside."""
     for path in _PROC.iterdir():
         if path.name.isdigit():
-            fields = _fields(path)
+            fields = _stat_fields(path)
             if len(fields) > 3 and fields[0] != "Z" and int(fields[3]) == session:
                 yield int(path.name)
 
 
-def memory(session: int) -> int:
+def session_memory_bytes(session: int) -> int:
     """Bytes that all of them hold and no file backs."""
-    return sum(_anonymous(_PROC / str(pid)) for pid in members(session))
+    return sum(_anonymous_bytes(_PROC / str(pid)) for pid in session_processes(session))
 
 
-def signal_all(session: int, number: signal.Signals) -> None:
+def signal_session(session: int, number: signal.Signals) -> None:
     """Send it to every process group of the session."""
-    groups = {_group(pid) for pid in members(session)} - {0, os.getpgid(0)}
+    groups = {_process_group(pid) for pid in session_processes(session)} - {0, os.getpgid(0)}
     for group in groups:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(group, number)
 
 
-def started(pid: int) -> str:
+def process_start_time(pid: int) -> str:
     """When it was started, in the kernel's ticks; empty where it is gone."""
-    fields = _fields(_PROC / str(pid))
+    fields = _stat_fields(_PROC / str(pid))
     return fields[19] if len(fields) > 19 and fields[0] != "Z" else ""
 
 
-def _group(pid: int) -> int:
-    fields = _fields(_PROC / str(pid))
+def _process_group(pid: int) -> int:
+    fields = _stat_fields(_PROC / str(pid))
     return int(fields[2]) if len(fields) > 2 else 0
 
 
-def _anonymous(path: Path) -> int:
+def _anonymous_bytes(path: Path) -> int:
     try:
         size = (path / "statm").read_text(encoding="ascii").split()
     except OSError:
@@ -51,7 +51,7 @@ def _anonymous(path: Path) -> int:
     return (int(size[1]) - int(size[2])) * _PAGE
 
 
-def _fields(path: Path) -> list[str]:
+def _stat_fields(path: Path) -> list[str]:
     """Of its status, those behind the name: state, parent, group, session, and so on."""
     try:
         return (path / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()

@@ -11,114 +11,114 @@ from tempfile import TemporaryDirectory
 import structlog
 
 from service import errors
-from service.domain.access.query import Inquiry, InquiryKind
+from service.domain.access.query import QueryKind, QueryRequest
 from service.errors import HeadraceError, RefusedError, SpecificationError, UnavailableError
-from service.scheduling.captured_log import contents
-from service.scheduling.child_process import Beginning, Child, excess
+from service.scheduling.captured_log import read_log
+from service.scheduling.child_process import ChildOptions, ChildProcess, excess_message
 
 _log = structlog.get_logger(__name__)
 
 POLL_S = 0.05
 MEMORY_EVERY_S = 0.25
 LOG_BYTES = 1_000_000
-MOST_TOLD = 4000
+MAX_LOGGED_CHARS = 4000
 """Letters of what a process has printed, for the log."""
-_QUESTION, _ANSWER, _REFUSAL, _LOG = "question.json", "answer.json", "refusal.json", "log"
+_QUERY, _RESULT, _REFUSAL, _LOG = "question.json", "answer.json", "refusal.json", "log"
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class QueryLimits:
     """How a process is started, told the folder of its question, and what it may take."""
 
     command: Callable[[Path], Sequence[str]]
     max_runtime_s: float
-    memory: int
+    memory_bytes: int
 
 
-class Inquiries:
+class QueryRunner:
     """Answers in the thread that asks; a process that nobody waits for any more is killed, for it only reads."""
 
-    def __init__(self, terms: Terms) -> None:
-        self._terms = terms
+    def __init__(self, limits: QueryLimits) -> None:
+        self._limits = limits
         self._closed = threading.Event()
 
     def close(self) -> None:
         """End what is being answered, and answer nothing more."""
         self._closed.set()
 
-    def answer(self, inquiry: Inquiry, over: threading.Event) -> bytes | None:
+    def run(self, query: QueryRequest, cancelled: threading.Event) -> bytes | None:
         """As JSON, or the error that the operation has raised; None where `over` was set before."""
         with TemporaryDirectory(prefix="headrace-inquiry-") as name:
             folder = Path(name)
-            _ask(folder, inquiry)
-            child = Child(
-                Beginning(
-                    command=lambda _words: self._terms.command(folder),
+            _write_query(folder, query)
+            child = ChildProcess(
+                ChildOptions(
+                    command=lambda _words: self._limits.command(folder),
                     log=folder / _LOG,
                     log_bytes=LOG_BYTES,
-                    first_to_go=True,
+                    oom_first=True,
                     memory_every_s=MEMORY_EVERY_S,
                 )
             )
             try:
-                code = self._watched(child, over)
+                code = self._wait_for_exit(child, cancelled)
             finally:
-                _end(child)
-            _tell(folder / _LOG, inquiry, code)
-            return None if code is None else _outcome(folder, code)
+                _kill(child)
+            _log_output(folder / _LOG, query, code)
+            return None if code is None else _read_result(folder, code)
 
-    def _watched(self, child: Child, over: threading.Event) -> int | None:
+    def _wait_for_exit(self, child: ChildProcess, cancelled: threading.Event) -> int | None:
         """How it has ended; None where nobody waits for it."""
-        until = time.monotonic() + self._terms.max_runtime_s
+        until = time.monotonic() + self._limits.max_runtime_s
         while (code := child.poll()) is None:
-            if over.is_set():
+            if cancelled.is_set():
                 return None
             if self._closed.is_set():
                 msg = "found the server about to stop, expected it to go on; ask again"
                 raise UnavailableError(msg)
-            self._require_within(child, until)
+            self._require_within_limits(child, until)
             time.sleep(POLL_S)
         return code
 
-    def _require_within(self, child: Child, until: float) -> None:
+    def _require_within_limits(self, child: ChildProcess, until: float) -> None:
         helps = "ask about fewer events, or on the host by the command line, which has no limit"
         if time.monotonic() > until:
-            limit = self._terms.max_runtime_s
+            limit = self._limits.max_runtime_s
             msg = f"found no answer after {limit:g} s, expected one by then (server.inquiry_timeout); {helps}"
             raise RefusedError(msg)
-        used = child.memory()
-        if used > self._terms.memory:
-            msg = f"{excess(used, self._terms.memory, name='server.inquiry_memory')}; {helps}"
+        used = child.memory_bytes()
+        if used > self._limits.memory_bytes:
+            msg = f"{excess_message(used, self._limits.memory_bytes, name='server.inquiry_memory')}; {helps}"
             raise RefusedError(msg)
 
 
-def question(folder: Path) -> Inquiry:
+def read_query(folder: Path) -> QueryRequest:
     """In the process: what is asked."""
-    found = json.loads((folder / _QUESTION).read_text(encoding="utf-8"))
-    return Inquiry(**{**found, "kind": InquiryKind(found["kind"])})
+    found = json.loads((folder / _QUERY).read_text(encoding="utf-8"))
+    return QueryRequest(**{**found, "kind": QueryKind(found["kind"])})
 
 
-def reply(folder: Path, answer: bytes) -> None:
+def write_result(folder: Path, result: bytes) -> None:
     """In the process: the answer, as JSON."""
-    (folder / _ANSWER).write_bytes(answer)
+    (folder / _RESULT).write_bytes(result)
 
 
-def refuse(folder: Path, error: HeadraceError) -> None:
+def write_refusal(folder: Path, error: HeadraceError) -> None:
     """In the process: why there is none."""
-    told = {"error": type(error).__name__, "text": str(error)}
-    (folder / _REFUSAL).write_text(json.dumps(told), encoding="utf-8")
+    refusal = {"error": type(error).__name__, "text": str(error)}
+    (folder / _REFUSAL).write_text(json.dumps(refusal), encoding="utf-8")
 
 
-def _ask(folder: Path, inquiry: Inquiry) -> None:
-    told = {"kind": inquiry.kind, "model": inquiry.model, "spec": inquiry.spec, "options": inquiry.options}
-    (folder / _QUESTION).write_text(json.dumps(told), encoding="utf-8")
+def _write_query(folder: Path, query: QueryRequest) -> None:
+    fields = {"kind": query.kind, "model": query.model, "spec": query.spec, "options": query.options}
+    (folder / _QUERY).write_text(json.dumps(fields), encoding="utf-8")
 
 
-def _outcome(folder: Path, code: int) -> bytes:
+def _read_result(folder: Path, code: int) -> bytes:
     if code == 0:
-        return (folder / _ANSWER).read_bytes()
+        return (folder / _RESULT).read_bytes()
     if (folder / _REFUSAL).exists():
-        raise _error(**json.loads((folder / _REFUSAL).read_text(encoding="utf-8")))
+        raise _restore_error(**json.loads((folder / _REFUSAL).read_text(encoding="utf-8")))
     if code < 0:
         msg = f"found the process that was to answer killed by signal {-code}, expected it to end by itself; ask again"
         raise UnavailableError(msg)
@@ -126,7 +126,7 @@ def _outcome(folder: Path, code: int) -> bytes:
     raise HeadraceError(msg)
 
 
-def _error(error: str, text: str) -> HeadraceError:
+def _restore_error(error: str, text: str) -> HeadraceError:
     """As it was raised in the process."""
     kind = getattr(errors, error, HeadraceError)
     if kind is SpecificationError:
@@ -136,15 +136,15 @@ def _error(error: str, text: str) -> HeadraceError:
     return found
 
 
-def _end(child: Child) -> None:
+def _kill(child: ChildProcess) -> None:
     while child.poll() is None:
         child.kill()
         time.sleep(POLL_S)
     child.close()
 
 
-def _tell(log: Path, inquiry: Inquiry, code: int | None) -> None:
-    text = contents(log)
+def _log_output(log: Path, query: QueryRequest, code: int | None) -> None:
+    text = read_log(log)
     if text:
-        told = {"model": inquiry.model, "kind": inquiry.kind, "code": code, "printed": text[-MOST_TOLD:]}
-        _log.warning("inquiry_printed", **told)
+        fields = {"model": query.model, "kind": query.kind, "code": code, "printed": text[-MAX_LOGGED_CHARS:]}
+        _log.warning("query_process_output", **fields)

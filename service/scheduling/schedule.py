@@ -15,26 +15,26 @@ from service.domain.registry.registry import ModelName
 from service.domain.specification import cron
 from service.domain.specification.retrain import RetrainSpec
 
-MOST_DUE = 10_000
-DEFAULTS = {"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
+MAX_DUE = 10_000
+JOB_DEFAULTS = {"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
 """However late, and once however often it was missed."""
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
+class DueCheck:
     """A model is to be looked at now; `cron` where its schedule asks for a job."""
 
     model: ModelName
     cron: bool
 
 
-class Timetable:
+class RetrainSchedule:
     """Its threads only say what is due; whoever asks acts on it."""
 
     def __init__(self) -> None:
-        self._scheduler: Any = BackgroundScheduler(timezone=UTC, job_defaults=DEFAULTS, daemon=True)
-        self._due: queue.Queue[Due] = queue.Queue(MOST_DUE)
-        self._known: dict[ModelName, RetrainSpec | None] = {}
+        self._scheduler: Any = BackgroundScheduler(timezone=UTC, job_defaults=JOB_DEFAULTS, daemon=True)
+        self._due: queue.Queue[DueCheck] = queue.Queue(MAX_DUE)
+        self._specs: dict[ModelName, RetrainSpec | None] = {}
 
     def __enter__(self) -> Self:
         """Begin."""
@@ -45,47 +45,47 @@ class Timetable:
         """Nothing is due any more."""
         self._scheduler.shutdown(wait=False)
 
-    def put(self, model: ModelName, spec: RetrainSpec | None) -> None:
+    def set_spec(self, model: ModelName, spec: RetrainSpec | None) -> None:
         """Follow the specification from now on; the first look is at once."""
-        if model in self._known and self._known[model] == spec:
+        if model in self._specs and self._specs[model] == spec:
             return
         self.remove(model)
-        self._known[model] = spec
-        self._say(Due(model, cron=False))
+        self._specs[model] = spec
+        self._enqueue(DueCheck(model, cron=False))
         if spec is not None:
-            self._add(Due(model, cron=False), IntervalTrigger(seconds=spec.check, timezone=UTC))
+            self._add(DueCheck(model, cron=False), IntervalTrigger(seconds=spec.check, timezone=UTC))
         if spec is not None and spec.cron is not None:
-            self._add(Due(model, cron=True), trigger(spec.cron))
+            self._add(DueCheck(model, cron=True), cron_trigger(spec.cron))
 
     def remove(self, model: ModelName) -> None:
         """Look at it no more."""
-        self._known.pop(model, None)
+        self._specs.pop(model, None)
         for job in self._scheduler.get_jobs():
             if job.args[0].model == model:
                 job.remove()
 
-    def make_good(self, model: ModelName, spec: RetrainSpec | None, *, since: datetime, now: datetime) -> None:
+    def add_missed(self, model: ModelName, spec: RetrainSpec | None, *, since: datetime, now: datetime) -> None:
         """What the schedule asked for while no trainer ran is due once."""
         if spec is None or spec.cron is None:
             return
-        missed = trigger(spec.cron).get_next_fire_time(None, since)
+        missed = cron_trigger(spec.cron).get_next_fire_time(None, since)
         if missed is not None and missed <= now:
-            self._say(Due(model, cron=True))
+            self._enqueue(DueCheck(model, cron=True))
 
-    def due(self) -> Iterator[Due]:
+    def due(self) -> Iterator[DueCheck]:
         """What is due by now."""
         with suppress(queue.Empty):
             while True:
                 yield self._due.get_nowait()
 
-    def _add(self, due: Due, when: Any) -> None:
-        self._scheduler.add_job(self._say, when, args=[due])
+    def _add(self, due: DueCheck, when: Any) -> None:
+        self._scheduler.add_job(self._enqueue, when, args=[due])
 
-    def _say(self, due: Due) -> None:
+    def _enqueue(self, due: DueCheck) -> None:
         with suppress(queue.Full):
             self._due.put_nowait(due)
 
 
-def trigger(expression: str) -> Any:
+def cron_trigger(expression: str) -> Any:
     """APScheduler's form of a cron expression, in UTC; ValueError."""
-    return CronTrigger(**cron.fields(expression), timezone=UTC)
+    return CronTrigger(**cron.parse_cron(expression), timezone=UTC)

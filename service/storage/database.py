@@ -14,7 +14,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from service.errors import UnavailableError
 
-_PATIENCE = "-c lock_timeout=5s -c idle_in_transaction_session_timeout=15s"
+_POSTGRES_TIMEOUTS = "-c lock_timeout=5s -c idle_in_transaction_session_timeout=15s"
 """A process that was paused or cut off in a transaction must not keep a lease's row locked for ever."""
 
 
@@ -26,13 +26,15 @@ class Database:
         self.is_sqlite = self._url.get_backend_name() == "sqlite"
         if self.is_sqlite and self._url.database:
             Path(self._url.database).parent.mkdir(parents=True, exist_ok=True)
-        connect: dict[str, Any] = {"timeout": 10} if self.is_sqlite else {"connect_timeout": 5, "options": _PATIENCE}
+        connect: dict[str, Any] = (
+            {"timeout": 10} if self.is_sqlite else {"connect_timeout": 5, "options": _POSTGRES_TIMEOUTS}
+        )
         self.engine = create_engine(self._url, connect_args=connect, pool_pre_ping=not self.is_sqlite)
         if self.is_sqlite:
             event.listen(self.engine, "connect", _prepare_sqlite)
 
     @property
-    def address(self) -> str:
+    def libpq_url(self) -> str:
         """As PostgreSQL's own tools write it, the password in it."""
         return self._url.set(drivername="postgresql").render_as_string(hide_password=False)
 
@@ -41,15 +43,15 @@ class Database:
         self.engine.dispose()
 
     @contextmanager
-    def reading(self) -> Iterator[Connection]:
+    def read_transaction(self) -> Iterator[Connection]:
         """A transaction that writes nothing."""
-        with self.translated(), self.engine.connect() as connection:
+        with self.translate_driver_errors(), self.engine.connect() as connection:
             yield connection
 
     @contextmanager
-    def standing(self) -> Iterator[Connection]:
+    def snapshot_transaction(self) -> Iterator[Connection]:
         """A transaction that writes nothing and sees one moment, whatever is committed meanwhile."""
-        with self.translated(), self.engine.connect() as connection:
+        with self.translate_driver_errors(), self.engine.connect() as connection:
             if self.is_sqlite:
                 connection.exec_driver_sql("BEGIN")
             else:
@@ -57,9 +59,9 @@ class Database:
             yield connection
 
     @contextmanager
-    def writing(self) -> Iterator[Connection]:
+    def write_transaction(self) -> Iterator[Connection]:
         """A transaction that is committed at the end of the block."""
-        with self.translated(), self.engine.connect() as connection:
+        with self.translate_driver_errors(), self.engine.connect() as connection:
             if self.is_sqlite:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             yield connection
@@ -73,7 +75,7 @@ class Database:
         return found
 
     @contextmanager
-    def translated(self) -> Iterator[None]:
+    def translate_driver_errors(self) -> Iterator[None]:
         """Drivers' errors become ours within the block."""
         try:
             yield
@@ -83,13 +85,13 @@ class Database:
             )
             raise UnavailableError(msg) from error
         except (OperationalError, InterfaceError) as error:
-            raise UnavailableError(self._sentence(error)) from error
+            raise UnavailableError(self._unavailable_message(error)) from error
         except DBAPIError as error:
             if error.connection_invalidated or type(error) is DatabaseError:
-                raise UnavailableError(self._sentence(error)) from error
+                raise UnavailableError(self._unavailable_message(error)) from error
             raise
 
-    def _sentence(self, error: DBAPIError) -> str:
+    def _unavailable_message(self, error: DBAPIError) -> str:
         shown = self._url.render_as_string(hide_password=True)
         cause = str(error.orig).strip().splitlines() or ["no answer"]
         return f"found the registry at {shown} unavailable: {cause[0]}; check it with `headrace doctor`"

@@ -7,30 +7,30 @@ from dataclasses import dataclass
 from service.domain.registry.archive import ArchiveStep
 from service.domain.registry.registry import CheckpointStep
 from service.ports.artifacts import ArtifactStore
-from service.storage.access.idempotency import SqlAnswers
+from service.storage.access.idempotency import SqlStoredResponses
 from service.storage.access.tokens import SqlTokens
 from service.storage.archives import SqlArchives
 from service.storage.checkpoints.artifacts import open_artifacts
 from service.storage.checkpoints.checkpoints import SqlCheckpoints
 from service.storage.checkpoints.dead_letters import SqlDeadLetters
 from service.storage.checkpoints.outbox import SqlOutbox
-from service.storage.checkpoints.pending import SqlPending
-from service.storage.checkpoints.signals import SqlSignals
+from service.storage.checkpoints.pending import SqlPendingEvents
+from service.storage.checkpoints.signals import SqlDriftSignals
 from service.storage.checkpoints.signing import Signer
 from service.storage.database import Database
-from service.storage.models.changes import SqlChanges
+from service.storage.models.changes import SqlModelChanges
 from service.storage.models.commands import SqlCommands
 from service.storage.models.exclusions import SqlExclusions
-from service.storage.models.history import SqlHistory
+from service.storage.models.history import SqlModelHistory
 from service.storage.models.models import SqlModels
 from service.storage.models.replays import SqlReplays
 from service.storage.schema import upgrade
 from service.storage.training.challengers import SqlChallengers
 from service.storage.training.job_runs import SqlJobRuns
-from service.storage.training.jobs import SqlJobs, SqlOpenings
+from service.storage.training.jobs import SqlHoldoutOpenings, SqlJobs
 from service.storage.training.reports import SqlReports
-from service.storage.training.trainers import SqlTrainers
-from service.storage.transactions.champion_feed import SqlStandings
+from service.storage.training.trainers import SqlTrainerLeases
+from service.storage.transactions.champion_feed import SqlChampionFeed
 from service.storage.transactions.leases import SqlLeases
 
 
@@ -41,27 +41,27 @@ class Registry:
     database: Database
     signer: Signer
     models: SqlModels
-    history: SqlHistory
+    history: SqlModelHistory
     leases: SqlLeases
     checkpoints: SqlCheckpoints
-    changes: SqlChanges
+    changes: SqlModelChanges
     commands: SqlCommands
     dead_letters: SqlDeadLetters
-    pending: SqlPending
+    pending_events: SqlPendingEvents
     outbox: SqlOutbox
     exclusions: SqlExclusions
     replays: SqlReplays
     archives: SqlArchives
     jobs: SqlJobs
     job_runs: SqlJobRuns
-    openings: SqlOpenings
-    trainers: SqlTrainers
+    holdout_openings: SqlHoldoutOpenings
+    trainer_leases: SqlTrainerLeases
     challengers: SqlChallengers
     reports: SqlReports
-    signals: SqlSignals
-    standings: SqlStandings
+    drift_signals: SqlDriftSignals
+    champion_feed: SqlChampionFeed
     tokens: SqlTokens
-    answers: SqlAnswers
+    stored_responses: SqlStoredResponses
 
 
 @contextmanager
@@ -71,49 +71,49 @@ def open_registry(
     artifacts: str,
     key: bytes,
     environment: Mapping[str, str] | None = None,
-    reached: Callable[[CheckpointStep | ArchiveStep], None] = lambda _step: None,
+    on_step: Callable[[CheckpointStep | ArchiveStep], None] = lambda _step: None,
 ) -> Iterator[Registry]:
     """Connections are closed at the end of the block; a registry of another revision is refused."""
-    upgrade.require_current(url)
+    upgrade.require_current_revision(url)
     database = Database(url)
-    store = open_artifacts(artifacts, reached=reached)
+    store = open_artifacts(artifacts, on_step=on_step)
     try:
-        yield _over(database, store, Signer(key, environment=environment), key=key, reached=reached)
+        yield _build_registry(database, store, Signer(key, environment=environment), key=key, on_step=on_step)
     finally:
         database.close()
 
 
-def _over(
+def _build_registry(
     database: Database,
     store: ArtifactStore,
     signer: Signer,
     *,
     key: bytes,
-    reached: Callable[[CheckpointStep | ArchiveStep], None],
+    on_step: Callable[[CheckpointStep | ArchiveStep], None],
 ) -> Registry:
     return Registry(
         database=database,
         signer=signer,
         models=SqlModels(database, store),
-        history=SqlHistory(database, store),
+        history=SqlModelHistory(database, store),
         leases=SqlLeases(database),
-        checkpoints=SqlCheckpoints(database, store, reached=reached),
-        changes=SqlChanges(database, store),
+        checkpoints=SqlCheckpoints(database, store, on_step=on_step),
+        changes=SqlModelChanges(database, store),
         commands=SqlCommands(database),
         dead_letters=SqlDeadLetters(database),
-        pending=SqlPending(database, store),
+        pending_events=SqlPendingEvents(database, store),
         outbox=SqlOutbox(database),
         exclusions=SqlExclusions(database),
         replays=SqlReplays(database, store),
-        archives=SqlArchives(database, reached=reached),
+        archives=SqlArchives(database, on_step=on_step),
         jobs=SqlJobs(database),
         job_runs=SqlJobRuns(database, store),
-        openings=SqlOpenings(database),
-        trainers=SqlTrainers(database),
+        holdout_openings=SqlHoldoutOpenings(database),
+        trainer_leases=SqlTrainerLeases(database),
         challengers=SqlChallengers(database),
         reports=SqlReports(database),
-        signals=SqlSignals(database),
-        standings=SqlStandings(database),
+        drift_signals=SqlDriftSignals(database),
+        champion_feed=SqlChampionFeed(database),
         tokens=SqlTokens(database, key),
-        answers=SqlAnswers(database),
+        stored_responses=SqlStoredResponses(database),
     )

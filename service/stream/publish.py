@@ -19,14 +19,14 @@ from river import datasets
 from service.domain.specification.model import FieldsSpec
 from service.errors import ConfigurationError, NotFoundError
 from service.ports.stream import Sink
-from service.stream.decoding.csv_lines import scalar
-from service.stream.decoding.fields import PartError
-from service.stream.decoding.json_documents import document
-from service.stream.decoding.mapped import Path, at, path_of
+from service.stream.decoding.csv_lines import parse_cell
+from service.stream.decoding.fields import FieldError
+from service.stream.decoding.json_documents import parse_json_object
+from service.stream.decoding.mapped import KeyPath, parse_path, value_at
 
-CHUNK = 1000
-ENVELOPE = ("ts", "y", "group", "weight")
-INSIDE_RIVER = (
+CHUNK_EVENTS = 1000
+ENVELOPE_FIELDS = ("ts", "y", "group", "weight")
+RIVER_DATASETS = (
     *("AirlinePassengers", "Bananas", "ChickWeights", "ImageSegments", "Phishing", "SP500Stocks", "Shuttle"),
     *("TrumpApproval", "WaterFlow"),
 )
@@ -39,12 +39,12 @@ def read_events(source: str, *, fields: FieldsSpec | None = None) -> Iterator[by
     Rows of other files become envelopes, or one flat object each where `fields` maps the model's layout.
     """
     if source.startswith("river:"):
-        return _river(source.removeprefix("river:"))
+        return _read_river(source.removeprefix("river:"))
     if source == "-":
-        return _lines(sys.stdin.buffer)
+        return _strip_lines(sys.stdin.buffer)
     path = FilePath(source)
     if not path.is_file():
-        near = _nearest(path.name, [one.name for one in path.parent.iterdir()] if path.parent.is_dir() else [])
+        near = _suggestion(path.name, [one.name for one in path.parent.iterdir()] if path.parent.is_dir() else [])
         msg = f"found no file {source}{near}; expected JSONL, CSV or Parquet, - for stdin, or river:Phishing"
         raise NotFoundError(msg)
     kind = path.suffix.removeprefix(".").lower()
@@ -52,19 +52,23 @@ def read_events(source: str, *, fields: FieldsSpec | None = None) -> Iterator[by
         return _file_lines(path)
     if kind == "csv":
         lines = fields is not None and fields.format == "csv"
-        return _csv_lines(path, (fields and fields.columns) or ()) if lines else _rows(_csv(path), path, fields)
+        return (
+            _csv_lines(path, (fields and fields.columns) or ())
+            if lines
+            else _encode_rows(_csv_rows(path), path, fields)
+        )
     if kind in {"parquet", "pq"}:
-        return _rows(_parquet(path), path, fields)
+        return _encode_rows(_parquet_rows(path), path, fields)
     msg = f"found {path.name}, expected a file that ends in .jsonl, .csv or .parquet"
     raise ConfigurationError(msg)
 
 
-def _nearest(name: str, known: Sequence[str]) -> str:
+def _suggestion(name: str, known: Sequence[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1)
     return f" (did you mean {near[0]}?)" if near else ""
 
 
-def publish(
+def publish_events(
     sink: Sink,
     topic: str,
     events: Iterable[bytes],
@@ -74,7 +78,7 @@ def publish(
 ) -> int:
     """Append in batches; how many were sent."""
     source = iter(events)
-    size = CHUNK if rate is None else max(1, min(CHUNK, int(rate / 10)))
+    size = CHUNK_EVENTS if rate is None else max(1, min(CHUNK_EVENTS, int(rate / 10)))
     began, sent = time.monotonic(), 0
     while chunk := list(islice(source, size)):
         sink.append(topic, chunk)
@@ -85,41 +89,41 @@ def publish(
     return sent
 
 
-def repeated(events: Iterable[bytes], times: int, *, id_path: str = "id") -> Iterator[bytes]:
+def repeat_events(events: Iterable[bytes], times: int, *, id_path: str = "id") -> Iterator[bytes]:
     """The events, then again and again; ids of later rounds end in `#` and the round's number.
 
     So no round is a duplicate of another. CSV lines are the exception: they stay as they are.
     """
-    kept: list[bytes] = []
+    first_round: list[bytes] = []
     for event in events:
         if times > 1:
-            kept.append(event)
+            first_round.append(event)
         yield event
-    path = path_of(id_path)
+    path = parse_path(id_path)
     for number in range(1, times):
-        yield from (_renamed(event, number, path) for event in kept)
+        yield from (_with_round_id(event, number, path) for event in first_round)
 
 
-def _renamed(event: bytes, number: int, id_path: Path) -> bytes:
+def _with_round_id(event: bytes, number: int, id_path: KeyPath) -> bytes:
     """With an id of its own; what is no document or has none is sent as it is, and refused once more."""
     try:
-        data = document(event)
-    except PartError:
+        data = parse_json_object(event)
+    except FieldError:
         return event
-    holder = at(data, id_path[:-1])
+    holder = value_at(data, id_path[:-1])
     if not isinstance(holder, dict) or holder.get(id_path[-1]) is None:
         return event
     holder[id_path[-1]] = f"{holder[id_path[-1]]}#{number}"
     return msgspec.json.encode(data)
 
 
-def _lines(file: Iterable[bytes]) -> Iterator[bytes]:
+def _strip_lines(file: Iterable[bytes]) -> Iterator[bytes]:
     return (line.rstrip(b"\r\n") for line in file if line.strip())
 
 
 def _file_lines(path: FilePath) -> Iterator[bytes]:
     with path.open("rb") as file:
-        yield from _lines(file)
+        yield from _strip_lines(file)
 
 
 def _csv_lines(path: FilePath, columns: Sequence[str]) -> Iterator[bytes]:
@@ -131,27 +135,27 @@ def _csv_lines(path: FilePath, columns: Sequence[str]) -> Iterator[bytes]:
     yield from lines
 
 
-def _csv(path: FilePath) -> Iterator[dict[str, Any]]:
+def _csv_rows(path: FilePath) -> Iterator[dict[str, Any]]:
     with path.open(newline="", encoding="utf-8-sig") as file:
         for row in csv.DictReader(file, restkey="", restval=""):
-            yield {name: _cell(name, text) for name, text in row.items() if isinstance(text, str)}
+            yield {name: _parse_cell(name, text) for name, text in row.items() if isinstance(text, str)}
 
 
-def _parquet(path: FilePath) -> Iterator[dict[str, Any]]:
-    for batch in pq.ParquetFile(path).iter_batches(CHUNK):
+def _parquet_rows(path: FilePath) -> Iterator[dict[str, Any]]:
+    for batch in pq.ParquetFile(path).iter_batches(CHUNK_EVENTS):
         for row in batch.to_pylist():
-            yield {name: _value(value) for name, value in row.items()}
+            yield {name: _json_value(value) for name, value in row.items()}
 
 
-def _rows(rows: Iterator[dict[str, Any]], path: FilePath, fields: FieldsSpec | None) -> Iterator[bytes]:
+def _encode_rows(rows: Iterator[dict[str, Any]], path: FilePath, fields: FieldsSpec | None) -> Iterator[bytes]:
     for number, row in enumerate(rows):
         yield msgspec.json.encode(row) if fields is not None else _envelope(row, f"{path.stem}-{number}")
 
 
-def _river(name: str) -> Iterator[bytes]:
-    if name not in INSIDE_RIVER:
-        known = ", ".join(INSIDE_RIVER)
-        msg = f"found river:{name}{_nearest(name, INSIDE_RIVER)}, expected one that river ships: {known}"
+def _read_river(name: str) -> Iterator[bytes]:
+    if name not in RIVER_DATASETS:
+        known = ", ".join(RIVER_DATASETS)
+        msg = f"found river:{name}{_suggestion(name, RIVER_DATASETS)}, expected one that river ships: {known}"
         raise NotFoundError(msg)
     return _river_rows(name)
 
@@ -165,20 +169,20 @@ def _river_rows(name: str) -> Iterator[bytes]:
 
 def _envelope(row: Mapping[str, Any], name: str) -> bytes:
     event: dict[str, Any] = {"id": row.get("id") if row.get("id") is not None else name}
-    event |= {key: row[key] for key in ENVELOPE if row.get(key) is not None}
-    event["x"] = {key: value for key, value in row.items() if key != "id" and key not in ENVELOPE}
+    event |= {key: row[key] for key in ENVELOPE_FIELDS if row.get(key) is not None}
+    event["x"] = {key: value for key, value in row.items() if key != "id" and key not in ENVELOPE_FIELDS}
     return msgspec.json.encode(event)
 
 
-def _cell(name: str, text: str) -> Any:
+def _parse_cell(name: str, text: str) -> Any:
     """A number, true or false, null, or the text; infinity stays text, for the learner to refuse."""
     try:
-        return _value(scalar(name, text))
-    except PartError:
+        return _json_value(parse_cell(name, text))
+    except FieldError:
         return None if text.strip().lower().endswith("nan") else text
 
 
-def _value(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
     """As JSON has it: NaN is how tables write null, and a time without a zone is meant in UTC."""
     if isinstance(value, datetime) and value.tzinfo is None:
         return value.replace(tzinfo=UTC)

@@ -6,19 +6,19 @@ from datetime import UTC, datetime, timedelta
 
 from service.domain.registry.registry import Json, LineageId, ModelName, Version, VersionKind, VersionNumber
 from service.domain.training.jobs import (
-    ALLOWED,
-    FINAL,
-    Candidate,
-    Decision,
-    Ending,
+    ALLOWED_TRANSITIONS,
+    FINAL_STATES,
+    HoldoutOpening,
     Job,
+    JobEnding,
     JobId,
+    JobProgress,
+    JobRequest,
     JobState,
-    Opening,
-    Progress,
-    Trainer,
-    Transition,
-    Wanted,
+    JobTransition,
+    RetrainDecision,
+    TrainedCandidate,
+    TrainerLease,
 )
 from service.domain.training.report import Report
 from service.errors import LeaseHeldError, LeaseLostError, NotFoundError, RefusedError
@@ -29,15 +29,15 @@ def _now() -> datetime:
 
 
 @dataclass
-class JobBook:
+class MemoryJobTables:
     """What the twins below share: the models there are, and the rows."""
 
     models: set[str] = field(default_factory=set)
     clock: Callable[[], datetime] = _now
     jobs: dict[JobId, Job] = field(default_factory=dict)
-    transitions: list[Transition] = field(default_factory=list)
-    openings: dict[JobId, Opening] = field(default_factory=dict)
-    trainers: dict[str, Trainer] = field(default_factory=dict)
+    transitions: list[JobTransition] = field(default_factory=list)
+    holdout_openings: dict[JobId, HoldoutOpening] = field(default_factory=dict)
+    trainers: dict[str, TrainerLease] = field(default_factory=dict)
     versions: list[Version] = field(default_factory=list)
     reports: list[Report] = field(default_factory=list)
 
@@ -48,46 +48,46 @@ class JobBook:
             raise NotFoundError(msg)
         return self.jobs[job]
 
-    def put(self, job: Job, reason: str) -> Job:
+    def record_state(self, job: Job, reason: str) -> Job:
         """The job in its state, which it has just come into."""
         self.jobs[job.id] = job
-        self.transitions.append(Transition(job.id, job.state, self.clock(), reason))
+        self.transitions.append(JobTransition(job.id, job.state, self.clock(), reason))
         return job
 
-    def insert(self, wanted: Wanted, *, after: Job | None = None) -> Job:
+    def insert(self, job_request: JobRequest, *, after: Job | None = None) -> Job:
         """A job that starts; RefusedError, NotFoundError."""
-        if wanted.model not in self.models:
-            msg = f"found no model {wanted.model}; see `headrace model list`"
+        if job_request.model not in self.models:
+            msg = f"found no model {job_request.model}; see `headrace model list`"
             raise NotFoundError(msg)
         for one in self.jobs.values():
-            if one.model == wanted.model and one.finished_at is None:
-                msg = f"found job {one.id} of {wanted.model} open ({one.state}), expected none"
+            if one.model == job_request.model and one.finished_at is None:
+                msg = f"found job {one.id} of {job_request.model} open ({one.state}), expected none"
                 raise RefusedError(msg)
         job = Job(
             JobId(len(self.jobs) + 1),
-            wanted.model,
+            job_request.model,
             JobState.STARTING,
-            wanted.spec,
-            wanted.cause,
-            wanted.actor,
-            wanted.reason,
+            job_request.spec,
+            job_request.cause,
+            job_request.actor,
+            job_request.reason,
             self.clock(),
             attempt=after.attempt + 1 if after else 1,
             retry_of=after.id if after else None,
-            evidence=wanted.evidence,
+            evidence=job_request.evidence,
         )
-        return self.put(job, wanted.reason)
+        return self.record_state(job, job_request.reason)
 
-    def prove(self, held: Trainer) -> None:
+    def require_trainer_lease(self, lease: TrainerLease) -> None:
         """LeaseLostError."""
-        found = self.trainers.get(held.model)
-        if found is None or found.epoch != held.epoch:
-            msg = f"found the right to train for {held.model} gone from epoch {held.epoch}"
+        found = self.trainers.get(lease.model)
+        if found is None or found.epoch != lease.epoch:
+            msg = f"found the right to train for {lease.model} gone from epoch {lease.epoch}"
             raise LeaseLostError(msg)
 
-    def require(self, job: Job, state: JobState) -> None:
+    def require_transition(self, job: Job, state: JobState) -> None:
         """RefusedError where the state may not come next."""
-        if state not in ALLOWED[job.state]:
+        if state not in ALLOWED_TRANSITIONS[job.state]:
             msg = f"found job {job.id} {job.state}, expected something else than {state} next"
             raise RefusedError(msg)
 
@@ -95,169 +95,177 @@ class JobBook:
 class MemoryJobs:
     """Implements `ports.Jobs`."""
 
-    def __init__(self, book: JobBook) -> None:
-        self._book = book
+    def __init__(self, tables: MemoryJobTables) -> None:
+        self._tables = tables
 
-    def request(self, wanted: Wanted) -> Job:
+    def request(self, job_request: JobRequest) -> Job:
         """One that starts as soon as a trainer can."""
-        return self._book.insert(wanted)
+        return self._tables.insert(job_request)
 
     def get(self, job: JobId) -> Job:
         """NotFoundError."""
-        return self._book.get(job)
+        return self._tables.get(job)
 
     def list(self, name: str | None = None, *, limit: int = 50, before: int | None = None) -> Sequence[Job]:
         """Newest first."""
-        found = [job for job in self._book.jobs.values() if name in {None, job.model}]
+        found = [job for job in self._tables.jobs.values() if name in {None, job.model}]
         found = [job for job in found if before is None or job.id < before]
         return found[::-1][:limit]
 
     def stop(self, job: JobId, *, actor: str, reason: str) -> Job:
         """Stopping, or Stopped where no process runs."""
-        found = self._book.get(job)
-        if found.state in FINAL:
+        found = self._tables.get(job)
+        if found.state in FINAL_STATES:
             msg = f"found job {job} {found.state} already, expected one that runs"
             raise RefusedError(msg)
         if found.state is JobState.STOPPING:
             return found
-        said = f"{actor}: {reason}" if reason else actor
+        explanation = f"{actor}: {reason}" if reason else actor
         waits = found.state is JobState.STARTING and found.process is None
-        found = self._book.put(replace(found, state=JobState.STOPPING), said)
+        found = self._tables.record_state(replace(found, state=JobState.STOPPING), explanation)
         if waits:
-            found = self._book.put(replace(found, state=JobState.STOPPED, finished_at=self._book.clock()), said)
+            found = self._tables.record_state(
+                replace(found, state=JobState.STOPPED, finished_at=self._tables.clock()), explanation
+            )
         return found
 
-    def transitions(self, job: JobId) -> Sequence[Transition]:
+    def transitions(self, job: JobId) -> Sequence[JobTransition]:
         """Oldest first."""
-        return [one for one in self._book.transitions if one.job == job]
+        return [one for one in self._tables.transitions if one.job == job]
 
 
 class MemoryJobRuns:
     """Implements `ports.JobRuns`; a candidate becomes a version of no lineage."""
 
-    def __init__(self, book: JobBook) -> None:
-        self._book = book
+    def __init__(self, tables: MemoryJobTables) -> None:
+        self._tables = tables
 
-    def launch(self, held: Trainer, job: JobId, *, process: str, log: str) -> Job:
+    def launch(self, lease: TrainerLease, job: JobId, *, process: str, log: str) -> Job:
         """A process has it."""
-        self._book.prove(held)
-        found, now = self._book.get(job), self._book.clock()
-        if found.process is not None or found.state in FINAL | {JobState.STOPPING}:
+        self._tables.require_trainer_lease(lease)
+        found, now = self._tables.get(job), self._tables.clock()
+        if found.process is not None or found.state in FINAL_STATES | {JobState.STOPPING}:
             msg = f"found job {job} stopped or taken before its process was there, expected it Starting"
             raise RefusedError(msg)
-        self._book.jobs[job] = replace(found, process=process, log=log, started_at=now, heartbeat_at=now)
-        return self._book.jobs[job]
+        self._tables.jobs[job] = replace(found, process=process, log=log, started_at=now, heartbeat_at=now)
+        return self._tables.jobs[job]
 
-    def move(self, job: JobId, state: JobState, *, reason: str = "") -> Job:
+    def set_state(self, job: JobId, state: JobState, *, reason: str = "") -> Job:
         """The next state."""
-        found = self._book.get(job)
-        self._book.require(found, state)
-        moved = replace(found, state=state, progress=Progress(), heartbeat_at=self._book.clock())
-        return self._book.put(moved, reason)
+        found = self._tables.get(job)
+        self._tables.require_transition(found, state)
+        moved = replace(found, state=state, progress=JobProgress(), heartbeat_at=self._tables.clock())
+        return self._tables.record_state(moved, reason)
 
-    def beat(self, job: JobId, progress: Progress) -> JobState:
+    def heartbeat(self, job: JobId, progress: JobProgress) -> JobState:
         """It lives, and is so far."""
-        found = self._book.get(job)
+        found = self._tables.get(job)
         if found.finished_at is None:
-            self._book.jobs[job] = replace(found, progress=progress, heartbeat_at=self._book.clock())
+            self._tables.jobs[job] = replace(found, progress=progress, heartbeat_at=self._tables.clock())
         return found.state
 
-    def end(self, held: Trainer, job: JobId, ending: Ending) -> Job | None:
+    def end(self, lease: TrainerLease, job: JobId, ending: JobEnding) -> Job | None:
         """Failed, or Stopped if it was to stop; the next attempt where there is one."""
-        self._book.prove(held)
-        found = self._book.get(job)
-        if found.state in FINAL:
+        self._tables.require_trainer_lease(lease)
+        found = self._tables.get(job)
+        if found.state in FINAL_STATES:
             return None
         stopping = found.state is JobState.STOPPING
         state = JobState.STOPPED if stopping else ending.state
-        self._book.require(found, state)
+        self._tables.require_transition(found, state)
         failure = None if stopping else ending.failure
-        self._book.put(replace(found, state=state, finished_at=self._book.clock(), failure=failure), ending.reason)
-        if stopping or not ending.retried(found):
+        self._tables.record_state(
+            replace(found, state=state, finished_at=self._tables.clock(), failure=failure), ending.reason
+        )
+        if stopping or not ending.needs_retry(found):
             return None
-        again = Wanted(found.model, found.spec, found.cause, found.requested_by, found.reason, found.evidence)
-        return self._book.insert(again, after=found)
+        again = JobRequest(found.model, found.spec, found.cause, found.requested_by, found.reason, found.evidence)
+        return self._tables.insert(again, after=found)
 
-    def deliver(self, job: JobId, candidate: Candidate) -> Version:
+    def complete(self, job: JobId, candidate: TrainedCandidate) -> Version:
         """The candidate's version, and the job's end."""
-        found, now = self._book.get(job), self._book.clock()
-        self._book.require(found, JobState.COMPLETED)
-        number = VersionNumber(2 + sum(one.model == found.model for one in self._book.versions))
+        found, now = self._tables.get(job), self._tables.clock()
+        self._tables.require_transition(found, JobState.COMPLETED)
+        number = VersionNumber(2 + sum(one.model == found.model for one in self._tables.versions))
         version = _version(found, candidate, number=number, at=now)
-        self._book.versions.append(version)
-        self._book.reports += [Report(found.model, number, form, text) for form, text in candidate.reports.items()]
-        self._book.put(replace(found, state=JobState.COMPLETED, finished_at=now, version=number), f"version {number}")
+        self._tables.versions.append(version)
+        self._tables.reports += [Report(found.model, number, form, text) for form, text in candidate.reports.items()]
+        self._tables.record_state(
+            replace(found, state=JobState.COMPLETED, finished_at=now, version=number), f"version {number}"
+        )
         return version
 
 
-class MemoryOpenings:
+class MemoryHoldoutOpenings:
     """Implements `ports.Openings`."""
 
-    def __init__(self, book: JobBook) -> None:
-        self._book = book
+    def __init__(self, tables: MemoryJobTables) -> None:
+        self._tables = tables
 
-    def open(self, job: JobId, *, part: Json) -> Opening:
+    def open(self, job: JobId, *, part: Json) -> HoldoutOpening:
         """The first time; RefusedError the second."""
-        self._book.get(job)
-        if job in self._book.openings:
-            msg = f"found the test part of job {job} opened at {self._book.openings[job].at}; it is read once"
+        self._tables.get(job)
+        if job in self._tables.holdout_openings:
+            msg = f"found the test part of job {job} opened at {self._tables.holdout_openings[job].at}; it is read once"
             raise RefusedError(msg)
-        return self._book.openings.setdefault(job, Opening(job, self._book.clock(), part))
+        return self._tables.holdout_openings.setdefault(job, HoldoutOpening(job, self._tables.clock(), part))
 
-    def find(self, job: JobId) -> Opening | None:
+    def find(self, job: JobId) -> HoldoutOpening | None:
         """None where it is still closed."""
-        return self._book.openings.get(job)
+        return self._tables.holdout_openings.get(job)
 
 
-class MemoryTrainers:
+class MemoryTrainerLeases:
     """Implements `ports.Trainers`; holders are told apart by their names alone."""
 
-    def __init__(self, book: JobBook) -> None:
-        self._book = book
+    def __init__(self, tables: MemoryJobTables) -> None:
+        self._tables = tables
 
-    def acquire(self, name: str, *, holder: str, ttl_s: float) -> Trainer:
+    def acquire(self, name: str, *, holder: str, ttl_s: float) -> TrainerLease:
         """Raise the epoch, if it is free for this holder."""
-        if name not in self._book.models:
+        if name not in self._tables.models:
             msg = f"found no model {name}; `headrace learn` registers those of the file"
             raise NotFoundError(msg)
-        now, found = self._book.clock(), self._book.trainers.get(name)
+        now, found = self._tables.clock(), self._tables.trainers.get(name)
         if found is not None and found.expires_at > now and found.holder != holder:
             msg = f"found {name} being trained for by {found.holder} until {found.expires_at}; --wait-for-lease"
             raise LeaseHeldError(msg)
         before = min(found.expires_at, now) if found else None
-        fresh = found or Trainer(ModelName(name), holder, 0, now)
+        fresh = found or TrainerLease(ModelName(name), holder, 0, now)
         expires = now + timedelta(seconds=ttl_s)
-        held = replace(fresh, holder=holder, epoch=fresh.epoch + 1, expires_at=expires)
-        self._book.trainers[name] = held
-        return replace(held, before=before)
+        current_lease = replace(fresh, holder=holder, epoch=fresh.epoch + 1, expires_at=expires)
+        self._tables.trainers[name] = current_lease
+        return replace(current_lease, before=before)
 
-    def renew(self, held: Trainer, *, ttl_s: float) -> Trainer:
+    def renew(self, lease: TrainerLease, *, ttl_s: float) -> TrainerLease:
         """LeaseLostError when the epoch has moved on."""
-        self._book.prove(held)
-        expires = self._book.clock() + timedelta(seconds=ttl_s)
-        self._book.trainers[held.model] = replace(self._book.trainers[held.model], expires_at=expires)
-        return replace(held, expires_at=expires)
+        self._tables.require_trainer_lease(lease)
+        expires = self._tables.clock() + timedelta(seconds=ttl_s)
+        self._tables.trainers[lease.model] = replace(self._tables.trainers[lease.model], expires_at=expires)
+        return replace(lease, expires_at=expires)
 
-    def release(self, held: Trainer) -> None:
+    def release(self, lease: TrainerLease) -> None:
         """Expire it now; a lost lease is left alone."""
-        found = self._book.trainers[held.model]
-        if found.epoch == held.epoch:
-            self._book.trainers[held.model] = replace(found, expires_at=self._book.clock())
+        found = self._tables.trainers[lease.model]
+        if found.epoch == lease.epoch:
+            self._tables.trainers[lease.model] = replace(found, expires_at=self._tables.clock())
 
-    def find(self, name: str) -> Trainer | None:
+    def find(self, name: str) -> TrainerLease | None:
         """As it stands."""
-        return self._book.trainers.get(name)
+        return self._tables.trainers.get(name)
 
-    def decide(self, held: Trainer, decision: Decision, *, wanted: Wanted | None = None) -> Job | None:
+    def record_decision(
+        self, lease: TrainerLease, decision: RetrainDecision, *, job_request: JobRequest | None = None
+    ) -> Job | None:
         """Keep the decision, with the job it asks for."""
-        self._book.prove(held)
-        job = self._book.insert(wanted) if wanted is not None else None
-        found, at = self._book.trainers[held.model], self._book.clock()
-        self._book.trainers[held.model] = replace(found, decision=replace(decision, at=at))
+        self._tables.require_trainer_lease(lease)
+        job = self._tables.insert(job_request) if job_request is not None else None
+        found, at = self._tables.trainers[lease.model], self._tables.clock()
+        self._tables.trainers[lease.model] = replace(found, decision=replace(decision, at=at))
         return job
 
 
-def _version(job: Job, candidate: Candidate, *, number: VersionNumber, at: datetime) -> Version:
+def _version(job: Job, candidate: TrainedCandidate, *, number: VersionNumber, at: datetime) -> Version:
     return Version(
         model=job.model,
         number=number,

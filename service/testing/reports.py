@@ -14,21 +14,21 @@ class MemoryReports:
 
     def __init__(self, versions: Sequence[tuple[str, int]]) -> None:
         self._versions = set(versions)
-        self._kept: dict[tuple[str, int, ReportFormat], Report] = {}
+        self._reports: dict[tuple[str, int, ReportFormat], Report] = {}
 
-    def keep(self, found: Sequence[Report]) -> None:
+    def save(self, reports: Sequence[Report]) -> None:
         """All at once; what is kept in a format already stays. NotFoundError for a version that there is not."""
-        unknown = next((one for one in found if (one.model, one.version) not in self._versions), None)
+        unknown = next((one for one in reports if (one.model, one.version) not in self._versions), None)
         if unknown is not None:
             msg = f"found no version {unknown.version} of {unknown.model} to keep a report with"
             raise NotFoundError(msg)
-        for one in found:
+        for one in reports:
             key = (one.model, one.version, one.format)
-            self._kept.setdefault(key, replace(one, created_at=datetime.now(UTC)))
+            self._reports.setdefault(key, replace(one, created_at=datetime.now(UTC)))
 
-    def get(self, name: str, version: int, form: ReportFormat) -> Report:
+    def get(self, name: str, version: int, report_format: ReportFormat) -> Report:
         """NotFoundError names the versions that have one."""
-        found = self._kept.get((name, version, form))
+        found = self._reports.get((name, version, report_format))
         if found is None:
             known = ", ".join(map(str, self.list(name))) or "none"
             msg = f"found no report of version {version} of {name}, expected one of a version that was trained: {known}"
@@ -38,5 +38,6 @@ class MemoryReports:
     def list(self, name: str) -> Sequence[VersionNumber]:
         """The versions that have one, oldest first."""
         return [
-            VersionNumber(number) for number in sorted({version for model, version, _ in self._kept if model == name})
+            VersionNumber(number)
+            for number in sorted({version for model, version, _ in self._reports if model == name})
         ]

@@ -4,9 +4,9 @@ import time
 from collections.abc import Mapping, Sequence
 from enum import Enum
 
-from service.domain.stream.bounds_check import require_held
+from service.domain.stream.bounds_check import require_within_bounds
 from service.domain.stream.events import Records, TopicPartition
-from service.domain.stream.position import Bounds, Position
+from service.domain.stream.position import OffsetBounds, Position
 from service.errors import NotFoundError
 
 
@@ -34,7 +34,7 @@ class Script:
         self.at = TopicPartition(topic, 0)
         self.acknowledged: Position | None = None
         self._items = list(items)
-        self._happened: set[int] = set()
+        self._consumed: set[int] = set()
 
     def source(self) -> "ScriptedSource":
         """A reader; cues that have happened to another are gaps to it."""
@@ -43,7 +43,7 @@ class Script:
     def next_cue(self, start: int, kinds: frozenset[Cue]) -> int:
         """The first offset from `start` on with such a cue still to come; else where the script is over."""
         for offset in range(start, len(self._items)):
-            if self._items[offset] in kinds and offset not in self._happened:
+            if self._items[offset] in kinds and offset not in self._consumed:
                 return offset
         return len(self._items)
 
@@ -51,7 +51,7 @@ class Script:
         """Whether this cue happens now."""
         happens = self.next_cue(offset, frozenset({kind})) == offset < len(self._items)
         if happens:
-            self._happened.add(offset)
+            self._consumed.add(offset)
         return happens
 
     def records(self, start: int, stop: int) -> Records:
@@ -68,18 +68,18 @@ class ScriptedSource:
         self._script = script
         self._offset = 0
 
-    def bounds(self, topics: Sequence[str], *, since_ms: int | None = None) -> Mapping[TopicPartition, Bounds]:
+    def bounds(self, topics: Sequence[str], *, since_ms: int | None = None) -> Mapping[TopicPartition, OffsetBounds]:
         """Up to the next END, a time being an offset; NotFoundError for an unknown topic."""
         for topic in topics:
             if topic != self._script.at.topic:
                 msg = f"topic {topic!r} is not in this script; found {self._script.at.topic}"
                 raise NotFoundError(msg)
         end = self._script.next_cue(0, frozenset({END}))
-        return {self._script.at: Bounds(min(since_ms or 0, end), end)}
+        return {self._script.at: OffsetBounds(min(since_ms or 0, end), end)}
 
     def assign(self, position: Position) -> None:
         """Read from here; behind an END where it is one."""
-        require_held(position, self.bounds([self._script.at.topic]))
+        require_within_bounds(position, self.bounds([self._script.at.topic]))
         self._offset = position.offsets[self._script.at]
         self._script.happens_at(self._offset, END)
 

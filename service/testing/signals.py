@@ -4,28 +4,28 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from service.domain.registry.registry import Lease
-from service.domain.specification.monitor import MOST_SIGNALS, DriftSignal
+from service.domain.specification.monitor import MAX_SIGNALS, DriftSignal
 
 
-class MemorySignals:
+class MemoryDriftSignals:
     """Implements `ports.Signals`; what a commit would write is given to `commit`."""
 
     def __init__(self) -> None:
         self._rows: list[tuple[str, DriftSignal]] = []
-        self._last = 0
+        self._last_id = 0
 
     def commit(self, name: str, lease: Lease, signals: Sequence[DriftSignal]) -> None:
         """With a number each; the oldest of the model go."""
         for one in signals:
-            self._last += 1
-            kept = replace(one, id=self._last, lineage=lease.lineage, created_at=lease.expires_at)
-            self._rows.append((name, kept))
-        gone = {one.id for one in self._of(name)[:-MOST_SIGNALS]}
-        self._rows = [(model, one) for model, one in self._rows if one.id not in gone]
+            self._last_id += 1
+            stored = replace(one, id=self._last_id, lineage=lease.lineage, created_at=lease.expires_at)
+            self._rows.append((name, stored))
+        expired = {one.id for one in self._of_model(name)[:-MAX_SIGNALS]}
+        self._rows = [(model, one) for model, one in self._rows if one.id not in expired]
 
     def newest_first(self, name: str, *, monitor: str | None = None, limit: int) -> Sequence[DriftSignal]:
         """Of every lineage of the model, of one monitor or of all."""
-        return [one for one in reversed(self._of(name)) if monitor in {None, one.monitor}][:limit]
+        return [one for one in reversed(self._of_model(name)) if monitor in {None, one.monitor}][:limit]
 
-    def _of(self, name: str) -> list[DriftSignal]:
+    def _of_model(self, name: str) -> list[DriftSignal]:
         return [one for model, one in self._rows if model == name]

@@ -6,10 +6,10 @@ from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from service.domain.stream.bounds_check import require_held
+from service.domain.stream.bounds_check import require_within_bounds
 from service.domain.stream.events import Records, TopicPartition
-from service.domain.stream.partitioning import require_same_length, spread
-from service.domain.stream.position import Bounds, Position
+from service.domain.stream.partitioning import assign_partitions, require_same_length
+from service.domain.stream.position import OffsetBounds, Position
 from service.errors import NotFoundError
 
 
@@ -29,12 +29,12 @@ class _Partition:
         self.values.append(value)
         self.end += 1
 
-    def keep(self, places: Sequence[int]) -> None:
-        self.offsets = [self.offsets[i] for i in places]
-        self.timestamps = [self.timestamps[i] for i in places]
-        self.values = [self.values[i] for i in places]
+    def keep_only(self, indices: Sequence[int]) -> None:
+        self.offsets = [self.offsets[i] for i in indices]
+        self.timestamps = [self.timestamps[i] for i in indices]
+        self.values = [self.values[i] for i in indices]
 
-    def since(self, timestamp: int) -> int:
+    def first_since(self, timestamp: int) -> int:
         return next((o for o, t in zip(self.offsets, self.timestamps, strict=True) if t >= timestamp), self.end)
 
     def read(self, at: TopicPartition, offset: int, limit: int) -> Records:
@@ -67,9 +67,9 @@ class MemoryStream:
         with self._changed:
             part = self._partition(at)
             part.start = max(part.start, min(before, part.end))
-            part.keep(range(bisect_left(part.offsets, part.start), len(part.offsets)))
+            part.keep_only(range(bisect_left(part.offsets, part.start), len(part.offsets)))
 
-    def marker(self, at: TopicPartition) -> int:
+    def append_marker(self, at: TopicPartition) -> int:
         """The next offset, which from now on holds no record, as a transaction's end does not."""
         with self._changed:
             part = self._partition(at)
@@ -79,10 +79,10 @@ class MemoryStream:
 
     def compact(self, at: TopicPartition, *, without: Sequence[int]) -> None:
         """Remove single records, as compaction does; the offsets stay."""
-        gone = set(without)
+        removed = set(without)
         with self._changed:
             part = self._partition(at)
-            part.keep([i for i, offset in enumerate(part.offsets) if offset not in gone])
+            part.keep_only([i for i, offset in enumerate(part.offsets) if offset not in removed])
 
     def create(self, topic: str, partitions: int) -> None:
         """Make the topic unless it exists."""
@@ -97,19 +97,21 @@ class MemoryStream:
             parts = self._topic(topic)
             turn = self._turns.get(topic, 0)
             for part, indices in zip(
-                parts, spread(len(values), partitions=len(parts), keys=keys, turn=turn), strict=True
+                parts,
+                assign_partitions(len(values), partitions=len(parts), keys=keys, first_partition=turn),
+                strict=True,
             ):
                 for i in indices:
                     part.append(values[i], timestamps[i])
             self._turns[topic] = turn if keys is not None else (turn + len(values)) % len(parts)
             self._changed.notify_all()
 
-    def bounds(self, topics: Sequence[str], since_ms: int | None) -> dict[TopicPartition, Bounds]:
+    def bounds(self, topics: Sequence[str], since_ms: int | None) -> dict[TopicPartition, OffsetBounds]:
         """Return the readable offsets of every partition, from the first record since then."""
         with self._changed:
             return {
-                TopicPartition(topic, number): Bounds(
-                    part.start if since_ms is None else part.since(since_ms), part.end
+                TopicPartition(topic, number): OffsetBounds(
+                    part.start if since_ms is None else part.first_since(since_ms), part.end
                 )
                 for topic in topics
                 for number, part in enumerate(self._topic(topic))
@@ -119,15 +121,15 @@ class MemoryStream:
         """What is there, or comes in time, and the position moved past it."""
         deadline = time.monotonic() + timeout_s
         with self._changed:
-            while not (found := list(self._runs(position, limit))):
+            while not (found := list(self._read_runs(position, limit))):
                 if not self._changed.wait(max(deadline - time.monotonic(), 0)) and time.monotonic() >= deadline:
                     break
             return found
 
-    def _runs(self, position: dict[TopicPartition, int], limit: int) -> Iterator[Records]:
+    def _read_runs(self, position: dict[TopicPartition, int], limit: int) -> Iterator[Records]:
         for place, (at, offset) in enumerate(list(position.items())):
             part = self._partition(at)
-            require_held(Position({at: offset}), {at: Bounds(part.start, part.end)})
+            require_within_bounds(Position({at: offset}), {at: OffsetBounds(part.start, part.end)})
             if limit <= 0 or offset == part.end:
                 continue
             found = part.read(at, offset, max(1, limit // (len(position) - place)))
@@ -154,13 +156,13 @@ class MemorySource:
         self._stream = stream
         self._position: dict[TopicPartition, int] = {}
 
-    def bounds(self, topics: Sequence[str], *, since_ms: int | None = None) -> Mapping[TopicPartition, Bounds]:
+    def bounds(self, topics: Sequence[str], *, since_ms: int | None = None) -> Mapping[TopicPartition, OffsetBounds]:
         """The readable offsets of every partition, from the first record since then; NotFoundError."""
         return self._stream.bounds(topics, since_ms)
 
     def assign(self, position: Position) -> None:
         """Read from here; BelowStartError or PastEndError where the log does not hold it."""
-        require_held(position, self.bounds(sorted({at.topic for at in position.offsets})))
+        require_within_bounds(position, self.bounds(sorted({at.topic for at in position.offsets})))
         self._position = dict(sorted(position.offsets.items()))
 
     def poll(self, *, timeout_s: float, limit: int) -> Sequence[Records]:
@@ -198,8 +200,8 @@ class MemorySink:
     ) -> None:
         """Append in order; equal keys go to one partition, keyless records in turn."""
         require_same_length(values, keys, timestamps)
-        stamps = timestamps if timestamps is not None else [time.time_ns() // 1_000_000] * len(values)
-        self._stream.append(topic, values, keys, stamps)
+        times_ms = timestamps if timestamps is not None else [time.time_ns() // 1_000_000] * len(values)
+        self._stream.append(topic, values, keys, times_ms)
 
     def close(self) -> None:
         """Nothing to flush."""

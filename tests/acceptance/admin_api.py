@@ -8,9 +8,9 @@ from typing import Any
 
 import httpx
 
-from service.domain.access.access import AccessRole, Grant
+from service.domain.access.access import AccessRole, TokenGrant
 from tests.acceptance.harness import PHISHING, STARTED, Deployment, kill, phishing_events
-from tests.acceptance.serving import Served, serving
+from tests.acceptance.serving import RunningServer, start_server
 
 OTHER = {**PHISHING, "name": "other", "events": "other.events"}
 LATE = {**PHISHING, "name": "late", "events": "late.events", "labels": "late.labels"}
@@ -22,7 +22,7 @@ class Api:
     """A running server, and tokens for it."""
 
     deployment: Deployment
-    served: Served
+    served: RunningServer
     tokens: dict[str, str] = field(default_factory=dict)
 
     def client(self, name: str | None = "admin") -> httpx.Client:
@@ -36,7 +36,7 @@ class Api:
             return client.request(method, PREFIX + path, **given)
 
 
-def opened(
+def open_api(
     folder: Path, *, unborn: bool = False, registry_url: str | None = None, lease_ttl: str = "5s", **server: Any
 ) -> Api:
     """Two models that have learned, a dead letter, a token for each role and each scope, and a server.
@@ -53,17 +53,17 @@ def opened(
         for role in AccessRole:
             for suffix, models in (("", None), ("-of-other", frozenset({"other"}))):
                 name = f"{role}{suffix}"
-                tokens[name] = app.create_token(Grant(name, role, models), actor="test")[1]
+                tokens[name] = app.create_token(TokenGrant(name, role, models), actor="test")[1]
     if unborn:
         deployment.others = [OTHER, LATE]
         deployment.configure()
-    return Api(deployment, serving(deployment, ready=not unborn), tokens)
+    return Api(deployment, start_server(deployment, ready=not unborn), tokens)
 
 
 @contextmanager
-def kept(folder: Path, *, unborn: bool = False, **server: Any) -> Iterator[Api]:
+def shared_api(folder: Path, *, unborn: bool = False, **server: Any) -> Iterator[Api]:
     """The same for all tests of a module: the end of a test does not end it."""
-    found = opened(folder, unborn=unborn, **server)
+    found = open_api(folder, unborn=unborn, **server)
     STARTED.remove(found.served.process)
     try:
         yield found

@@ -16,8 +16,8 @@ from river import datasets
 from service.bootstrap import App
 from service.domain.registry.challenger import Challenger
 from service.domain.registry.registry import LineageId
-from service.domain.stream.offset_ranges import size, union
-from service.domain.stream.position import Run
+from service.domain.stream.offset_ranges import offset_count, union_ranges
+from service.domain.stream.position import OffsetRange
 from service.domain.training.jobs import Job
 from service.ports.stream import Sink
 from tests.acceptance.harness import PHISHING
@@ -114,21 +114,21 @@ def newest_challenger(app: App) -> Challenger | None:
     return next(reversed(app.registry.challengers.list("phishing", finished=True)), None)
 
 
-def promoted(app: App) -> bool:
+def has_promoted(app: App) -> bool:
     """Whether a challenger has ever taken over."""
     return any(entry.action == "promote" for entry in app.registry.history.audit("phishing"))
 
 
-def taught(app: App, lineage: LineageId) -> Sequence[Run]:
+def learned_runs(app: App, lineage: LineageId) -> Sequence[OffsetRange]:
     """What it has learned, with the version that it began with, in order."""
     journal = [run for segment in app.registry.checkpoints.journal(lineage, scores=False) for run in segment.order]
     begun = next(one for one in app.registry.history.versions("phishing") if one.lineage == lineage)
     return [*begun.learned, *journal]
 
 
-def is_once(runs: Sequence[Run]) -> bool:
+def is_once(runs: Sequence[OffsetRange]) -> bool:
     """Whether no offset is in two of them."""
-    return size(union(runs)) == size(runs)
+    return offset_count(union_ranges(runs)) == offset_count(runs)
 
 
 def processes_in(folder: Path) -> list[int]:

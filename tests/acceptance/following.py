@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from river import datasets
 
 from tests.acceptance.harness import Deployment, terminate, wait_until
-from tests.acceptance.serving import serving
+from tests.acceptance.serving import start_server
 
 EAGER = [
     "preprocessing.StandardScaler",
@@ -47,7 +47,7 @@ class Client:
 
 
 @contextmanager
-def asking(clients: Sequence[Client]) -> Iterator[None]:
+def querying(clients: Sequence[Client]) -> Iterator[None]:
     """All of them, at once."""
     threads = [threading.Thread(target=client.run) for client in clients]
     for thread in threads:
@@ -61,7 +61,7 @@ def asking(clients: Sequence[Client]) -> Iterator[None]:
             thread.join()
 
 
-def changed(found: Deployment, action: str) -> tuple[float, int]:
+def newest_change(found: Deployment, action: str) -> tuple[float, int]:
     """When the newest change of that kind was made, and to which version."""
     with found.app() as app:
         entry = [one for one in app.registry.history.audit("phishing") if one.action == action][-1]
@@ -71,13 +71,13 @@ def changed(found: Deployment, action: str) -> tuple[float, int]:
 
 
 @contextmanager
-def replicated(found: Deployment, *, learned: int) -> Iterator[list[Client]]:
+def two_replicas(found: Deployment, *, learned: int) -> Iterator[list[Client]]:
     """A learner and two replicas, each asked without a pause by two clients; all of them end as they should."""
     learner = found.start("learn")
     wait_until(lambda: found.learned() == learned)
-    replicas = [serving(found), serving(found)]
+    replicas = [start_server(found), start_server(found)]
     clients = [Client(replica.port) for replica in replicas for _ in range(2)]
-    with asking(clients):
+    with querying(clients):
         yield clients
     assert all(terminate(replica.process) == 0 for replica in replicas)
     terminate(learner)
@@ -91,7 +91,7 @@ def promote_another(found: Deployment) -> None:
     found.command("model", "promote", "phishing", "2")
 
 
-def answered(clients: Sequence[Client], version: int, *, timeout_s: float) -> float:
+def wait_for_version(clients: Sequence[Client], version: int, *, timeout_s: float) -> float:
     """When the last client has had its first answer from a version."""
     wait_until(lambda: all(client.first(version) < float("inf") for client in clients), timeout_s=timeout_s)
     return max(client.first(version) for client in clients)

@@ -26,7 +26,7 @@ from service.bootstrap import App, open_app
 from service.bootstrap.streams import open_sink
 from service.domain.registry.registry import Checkpoint, ModelName
 from service.domain.specification.model import ModelSpec
-from service.domain.stream.position import PositionJson, Run
+from service.domain.stream.position import OffsetRange, PositionJson
 from service.learning.learner.learner import Learner
 from service.storage.checkpoints.signing import create_key
 from service.storage.schema import upgrade
@@ -59,7 +59,7 @@ class State:
     report: Mapping[str, Any]
     probes: Sequence[Any]
     position: PositionJson
-    order: Sequence[Run]
+    order: Sequence[OffsetRange]
 
 
 @dataclass
@@ -83,14 +83,14 @@ class Deployment:
         """Write the configuration and make the key and the registry."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.configure()
-        settings = config.load(self.folder / "headrace.yaml")
+        settings = config.load_settings(self.folder / "headrace.yaml")
         create_key(settings.storage.key_file)
         self._make_registry(settings.storage.url)
 
     def _make_registry(self, url: str) -> None:
         """Copy SQLite's from one that was upgraded, which takes a fifth of the time; upgrade any other."""
         if self.registry_url is not None:
-            upgrade.upgrade(url)
+            upgrade.upgrade_schema(url)
         elif not (self.folder / "var" / "headrace.db").exists():
             (self.folder / "var" / "headrace.db").write_bytes(_upgraded())
 
@@ -119,7 +119,7 @@ class Deployment:
     @contextmanager
     def app(self) -> Iterator[App]:
         """The object graph over this folder."""
-        with open_app(config.load(self.folder / "headrace.yaml")) as app:
+        with open_app(config.load_settings(self.folder / "headrace.yaml")) as app:
             yield app
 
     def publish(
@@ -131,7 +131,7 @@ class Deployment:
         keys: Sequence[bytes] | None = None,
     ) -> None:
         """Append to the model's topic, or to another."""
-        sink = open_sink(config.load(self.folder / "headrace.yaml"))
+        sink = open_sink(config.load_settings(self.folder / "headrace.yaml"))
         sink.create(topic or self.model["events"], partitions=partitions)
         sink.append(topic or self.model["events"], values, keys=keys)
         sink.close()
@@ -194,7 +194,7 @@ class Deployment:
             return State(
                 counts=dict(+learner.counts),
                 report=learner.report(),
-                probes=probed(learner),
+                probes=predict_probes(learner),
                 position=checkpoint.position.to_json(),
                 order=order,
             )
@@ -211,11 +211,11 @@ def _upgraded() -> bytes:
     """An empty registry in SQLite, as migrations leave it."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "headrace.db"
-        upgrade.upgrade(f"sqlite:///{path}")
+        upgrade.upgrade_schema(f"sqlite:///{path}")
         return path.read_bytes()
 
 
-def probed(learner: Learner) -> list[Any]:
+def predict_probes(learner: Learner) -> list[Any]:
     """Its predictions on a probe set."""
     return [learner.predict(x) for x, _ in _phishing()[:100]]
 

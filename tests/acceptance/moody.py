@@ -11,7 +11,7 @@ from river import linear_model, preprocessing
 MOOD = Path("mood")
 
 
-class Moody:
+class MisbehavingEstimator:
     """River's protocol around a pipeline of river's."""
 
     def __init__(self) -> None:
@@ -24,11 +24,11 @@ class Moody:
     def learn_one(self, x: dict[str, Any], y: bool) -> None:
         """As the pipeline, unless it is in a mood."""
         if MOOD.exists():
-            act(MOOD.read_text(encoding="utf-8"))
+            misbehave(MOOD.read_text(encoding="utf-8"))
         self.model.learn_one(x, y)
 
 
-def act(mood: str) -> None:
+def misbehave(mood: str) -> None:
     """Throw, hang, eat memory, or start a process and listen to nobody."""
     if mood == "throw":
         msg = "not this one"
@@ -49,9 +49,9 @@ def act(mood: str) -> None:
         time.sleep(3600)
 
 
-def make() -> Moody:
+def make() -> MisbehavingEstimator:
     """The factory that the configuration names; in one mood it cannot."""
     if MOOD.exists() and MOOD.read_text(encoding="utf-8") == "refuse":
         msg = "not today"
         raise ArithmeticError(msg)
-    return Moody()
+    return MisbehavingEstimator()

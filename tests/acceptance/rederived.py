@@ -13,10 +13,10 @@ from service.domain.specification.model import ModelSpec
 from service.domain.stream.events import Records, TopicPartition
 from service.domain.stream.position import Position
 from service.learning.learner.learner import Learner
-from tests.acceptance.harness import Deployment, State, probed
+from tests.acceptance.harness import Deployment, State, predict_probes
 
 
-def misled(values: list[bytes]) -> list[bytes]:
+def with_opposite_labels(values: list[bytes]) -> list[bytes]:
     """The same events with the opposite labels."""
     events = [msgspec.json.decode(value) for value in values]
     return [msgspec.json.encode({**event, "y": not event["y"]}) for event in events]
@@ -28,13 +28,13 @@ def versions(deployment: Deployment) -> list[Version]:
         return list(app.registry.history.versions("phishing"))
 
 
-def probes(deployment: Deployment, digest: str) -> list[Any]:
+def probe_predictions(deployment: Deployment, digest: str) -> list[Any]:
     """The predictions of an artifact on a probe set."""
     with deployment.app() as app:
-        return probed(opened(app, digest))
+        return predict_probes(open_learner_of(app, digest))
 
 
-def opened(app: App, digest: str) -> Learner:
+def open_learner_of(app: App, digest: str) -> Learner:
     """The learner that an artifact holds."""
     return Learner(app.spec("phishing"), payload(app, digest))
 
@@ -93,5 +93,5 @@ class Rederived:
         """Whether counts, metrics and predictions are exactly those."""
         assert dict(+self.learner.counts) == state.counts
         assert self.learner.report() == state.report
-        assert probed(self.learner) == state.probes
+        assert predict_probes(self.learner) == state.probes
         return True

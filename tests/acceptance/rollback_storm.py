@@ -11,7 +11,7 @@ from service.bootstrap import App
 from service.domain.registry.registry import CommandKind, CommandStatus
 from service.errors import NotFoundError
 from tests.acceptance.harness import Deployment, kill, wait_until
-from tests.acceptance.storms import DEATHS_OF_A_DAEMON, SOON_S, Learners, Supply
+from tests.acceptance.storms import DEATHS_OF_A_DAEMON, SOON_S, EventPublisher, Learners
 
 BEFORE_S, WITHIN_S, AFTER_S = 0.1, 0.05, 0.3
 """How long one lives on, at most: after a rollback is asked for, after it is begun, after it is done."""
@@ -24,12 +24,12 @@ MOST_ROLLBACKS = 40
 
 
 @dataclass(frozen=True)
-class Asked:
+class RequestedCommand:
     """A command by its number, and for a rollback the version to go back to."""
 
     number: int
     kind: CommandKind
-    goal: int | None = None
+    target_version: int | None = None
 
     @property
     def reason(self) -> str:
@@ -51,9 +51,9 @@ class RollbackStorm:
 
     deployment: Deployment
     app: App
-    supply: Supply
+    supply: EventPublisher
     chance: random.Random
-    asked: list[Asked] = field(default_factory=list)
+    asked: list[RequestedCommand] = field(default_factory=list)
     deaths: list[Death] = field(default_factory=list)
 
     @property
@@ -86,7 +86,7 @@ class RollbackStorm:
     def deaths_within(self) -> int:
         """How often a learner died between the beginning and the end of a command."""
         log = self.deployment.log()
-        return log.count("command_begun") - log.count("command_done")
+        return log.count("command_started") - log.count("command_done")
 
     def _ask(self, number: int) -> None:
         """Of a learner, now and then for a snapshot before it; and the death before the rollback, or soon after."""
@@ -98,7 +98,7 @@ class RollbackStorm:
             learned = self.deployment.learned()
             self._until(lambda: self.deployment.learned() > learned)
             if number % 3 == 0:
-                self._request(Asked(len(self.asked) + 1, CommandKind.SNAPSHOT))
+                self._request(RequestedCommand(len(self.asked) + 1, CommandKind.SNAPSHOT))
             self._request(self._rollback(number))
         self._die(BEFORE_S)
 
@@ -110,9 +110,9 @@ class RollbackStorm:
         kill(asking)
         self.deaths.append(Death(self.supply.left, learning=False))
 
-    def _kill_around(self, rollback: Asked) -> None:
+    def _kill_around(self, rollback: RequestedCommand) -> None:
         """Once while a learner carries it out, unless it is done by then, and once after it."""
-        begun = re.compile(rf"command_begun +command={rollback.number} ")
+        begun = re.compile(rf"command_started +command={rollback.number} ")
         living = self._learners.living()
         self._until(lambda: begun.search(self.deployment.log()) or self._done(rollback))
         self._die(WITHIN_S, living)
@@ -121,22 +121,22 @@ class RollbackStorm:
             self._until(lambda: self._learners.learning)
         self._die(AFTER_S)
 
-    def _rollback(self, number: int) -> Asked:
+    def _rollback(self, number: int) -> RequestedCommand:
         """To any version there is, or will be when this command's turn comes; each third time to a rollback's."""
         kinds = [None, *(one.kind for one in self.asked)]
         of_rollbacks = [version for version, kind in enumerate(kinds, start=1) if kind is CommandKind.ROLLBACK]
         goals = of_rollbacks if number % 3 == 2 else range(1, len(kinds) + 1)
-        return Asked(len(self.asked) + 1, CommandKind.ROLLBACK, self.chance.choice(goals))
+        return RequestedCommand(len(self.asked) + 1, CommandKind.ROLLBACK, self.chance.choice(goals))
 
-    def _request(self, wish: Asked) -> None:
+    def _request(self, wish: RequestedCommand) -> None:
         """What the command line does first where a learner runs."""
-        arguments = {"reason": wish.reason, **({"to": str(wish.goal)} if wish.goal else {})}
+        arguments = {"reason": wish.reason, **({"to": str(wish.target_version)} if wish.target_version else {})}
         command = self.app.registry.commands.request("phishing", wish.kind, arguments=arguments, actor="test")
         assert command.id == wish.number
         self.asked.append(wish)
 
-    def _command_line(self, wish: Asked) -> "subprocess.Popen[bytes]":
-        options = ("--to", str(wish.goal), "--reason", wish.reason, "--wait")
+    def _command_line(self, wish: RequestedCommand) -> "subprocess.Popen[bytes]":
+        options = ("--to", str(wish.target_version), "--reason", wish.reason, "--wait")
         self.asked.append(wish)
         return self.deployment.start("model", "rollback", "phishing", *options)
 
@@ -156,14 +156,14 @@ class RollbackStorm:
         self._learners.living()
         wait_until(looked, every_s=SOON_S)
 
-    def _until_known(self, wish: Asked) -> None:
+    def _until_known(self, wish: RequestedCommand) -> None:
         """A command line takes long to start; nothing is published meanwhile."""
         wait_until(lambda: self._status(wish), every_s=SOON_S)
 
-    def _done(self, wish: Asked) -> bool:
+    def _done(self, wish: RequestedCommand) -> bool:
         return self._status(wish) is CommandStatus.DONE
 
-    def _status(self, wish: Asked) -> CommandStatus | None:
+    def _status(self, wish: RequestedCommand) -> CommandStatus | None:
         try:
             return self.app.registry.commands.get(wish.number).status
         except NotFoundError:

@@ -27,7 +27,7 @@ class Reply:
 
 
 @dataclass
-class Served:
+class RunningServer:
     """A running `headrace serve`; its processes that answer are `pids`."""
 
     deployment: Deployment
@@ -87,12 +87,12 @@ def received(client: socket.socket, *, wait_s: float) -> bytes:
     return found
 
 
-def serving(deployment: Deployment, *arguments: str, ready: bool = True) -> Served:
+def start_server(deployment: Deployment, *arguments: str, ready: bool = True) -> RunningServer:
     """Start one, on a free port."""
     log = deployment.folder / "learner.log"
     before = len(deployment.log()) if log.exists() else 0
     process = deployment.start("serve", "--port", "0", *arguments)
-    served = Served(deployment, process, 0, before)
+    served = RunningServer(deployment, process, 0, before)
     wait_until(lambda: "server_started" in served.log or process.poll() is not None)
     found = re.search(r"server_started .*port=([0-9]+)", served.log)
     assert found, served.log[-2000:]

@@ -8,7 +8,7 @@ import time
 from service.ports.stream import Sink
 from tests.acceptance.harness import Deployment, kill, phishing_events, terminate, wait_until
 from tests.acceptance.processes import children, is_gone, learner_of
-from tests.acceptance.rederived import misled
+from tests.acceptance.rederived import with_opposite_labels
 
 DEATHS_OF_A_DAEMON = 6
 """More, and its supervisor would wait longer and longer before it starts another learner."""
@@ -63,7 +63,7 @@ class Learners:
         wait_until(lambda: all(map(is_gone, self._orphans)))
 
 
-class Supply:
+class EventPublisher:
     """Publishes events as they are needed, in turn sound and misleading, so that some are always left to learn.
 
     Long random ids soon make the state too large to live in the transaction, so that it is stored apart.
@@ -76,7 +76,7 @@ class Supply:
         self._keyed = partitions > 1
         self._ahead = ahead
         self._chunk = chunk
-        self._looked_at = 0.0
+        self._checked_at_s = 0.0
         self.published = 0
         sink.create(self._topic, partitions=partitions)
 
@@ -87,13 +87,13 @@ class Supply:
 
     def keep_ahead(self) -> None:
         """Publish until enough is left to learn; looks only now and then."""
-        if time.monotonic() - self._looked_at < LOOK_EVERY_S:
+        if time.monotonic() - self._checked_at_s < LOOK_EVERY_S:
             return
         while self.left < self._ahead:
             first = self.published
             values = phishing_events(self._chunk, first=first, long_ids=True)
-            values = misled(values) if first // self._chunk % 2 else values
+            values = with_opposite_labels(values) if first // self._chunk % 2 else values
             keys = [str(first + i).encode() for i in range(self._chunk)] if self._keyed else None
             self._sink.append(self._topic, values, keys=keys)
             self.published += self._chunk
-        self._looked_at = time.monotonic()
+        self._checked_at_s = time.monotonic()

@@ -10,12 +10,12 @@ from fastapi.routing import APIRoute
 from prometheus_client import CollectorRegistry
 from starlette.routing import BaseRoute, Mount, Route
 
-from service.bootstrap.queries import desk
-from service.bootstrap.server import follower, intake, routes
+from service.bootstrap.queries import server_queries
+from service.bootstrap.server import build_ingestor, build_model_cache, server_routes
 from service.cli import children
 from service.domain.access.access import AccessRole
-from service.metrics.server import PrometheusServing
-from tests.acceptance.admin_api import Api, kept, opened
+from service.metrics.server import PrometheusServerTelemetry
+from tests.acceptance.admin_api import Api, open_api, shared_api
 from tests.acceptance.harness import terminate, wait_until
 
 VIEWER, OPERATOR, ADMIN = AccessRole
@@ -80,7 +80,7 @@ HARMLESS = {"model": "ghost", "m": "ghost"}
 @pytest.fixture(scope="module")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     """A server with a token for each role."""
-    with kept(tmp_path_factory.mktemp("access")) as found:
+    with shared_api(tmp_path_factory.mktemp("access")) as found:
         yield found
 
 
@@ -100,10 +100,15 @@ def addressed(found: list[BaseRoute], prefix: str = "") -> Iterator[tuple[str, s
 def test_every_route_is_in_the_table(api: Api) -> None:
     """A new route fails here until it is said who may ask it."""
     with api.deployment.app() as app:
-        telemetry = PrometheusServing(CollectorRegistry())
-        asked_of = desk(app.settings, api.deployment.folder / "headrace.yaml", command=children.INQUIRY)
-        found = routes(
-            app, follower(app, telemetry, None), intake(app), desk=asked_of, telemetry=telemetry, metrics=bytes
+        telemetry = PrometheusServerTelemetry(CollectorRegistry())
+        asked_of = server_queries(app.settings, api.deployment.folder / "headrace.yaml", command=children.INQUIRY)
+        found = server_routes(
+            app,
+            build_model_cache(app, telemetry, None),
+            build_ingestor(app),
+            queries=asked_of,
+            telemetry=telemetry,
+            metrics=bytes,
         )
         assert set(addressed(found)) == set(ACCESS)
 
@@ -202,7 +207,7 @@ def test_no_token_is_in_a_log_or_an_error(api: Api) -> None:
 
 def test_predictions_may_be_open(tmp_path: Path) -> None:
     """With `open_predictions` nobody needs a token for a prediction, and everybody for everything else."""
-    found = opened(tmp_path, open_predictions=True)
+    found = open_api(tmp_path, open_predictions=True)
     with found.client(None) as client:
         assert client.post("/models/phishing/invocations", json={"a": 1}).status_code in {200, 422}
         assert client.post("/models/ghost/invocations", json={"a": 1}).status_code == 404
@@ -211,7 +216,7 @@ def test_predictions_may_be_open(tmp_path: Path) -> None:
 
 def test_a_token_is_limited_to_its_rate(tmp_path: Path) -> None:
     """Past `server.rate` a token is told to wait, and the next is not."""
-    found = opened(tmp_path, rate=1)
+    found = open_api(tmp_path, rate=1)
     with found.client("viewer") as client:
         assert client.get("/api/v1/me").status_code == 200
         answers = (client.get("/api/v1/me") for _ in range(100))
@@ -223,14 +228,14 @@ def test_a_token_is_limited_to_its_rate(tmp_path: Path) -> None:
 
 def test_a_server_that_has_looked_a_token_up_ends_when_told(tmp_path: Path) -> None:
     """SIGTERM ends it with 0, though the threads that asked the registry wait for more."""
-    found = opened(tmp_path)
+    found = open_api(tmp_path)
     assert found.ask("GET", "/me", "operator").status_code == 200
     assert terminate(found.served.process) == 0
 
 
 def test_an_open_server_listens_on_loopback_only(tmp_path: Path) -> None:
     """Any other address without `auth: tokens` is refused at the start, with the command that helps."""
-    found = opened(tmp_path)
+    found = open_api(tmp_path)
     found.deployment.server = {}
     found.deployment.configure()
     done = found.deployment.command("serve", "--host", "0.0.0.0", check=False)

@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from service.domain.training.report import Report, ReportFormat
-from service.serving.admin.dependencies import MOST_WAITING
-from tests.acceptance.admin_api import Api, kept, opened
+from service.serving.admin.dependencies import MAX_WAITING
+from tests.acceptance.admin_api import Api, open_api, shared_api
 from tests.acceptance.harness import phishing_events, terminate, wait_until
 from tests.acceptance.processes import pause
 
@@ -22,7 +22,7 @@ PROBLEM = "application/problem+json"
 @pytest.fixture(scope="module")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     """A server whose models nobody learns."""
-    with kept(tmp_path_factory.mktemp("admin")) as found:
+    with shared_api(tmp_path_factory.mktemp("admin")) as found:
         yield found
 
 
@@ -333,7 +333,7 @@ def test_the_learner_carries_out_what_is_asked(tmp_path: Path) -> None:
 
     The learner stands still while it is asked, so that it cannot have been quicker.
     """
-    api = opened(tmp_path, lease_ttl="60s")
+    api = open_api(tmp_path, lease_ttl="60s")
     learner = api.deployment.start("learn", "phishing")
     wait_until(lambda: (api.ask("GET", "/models/phishing").json()["writer"] or {"epoch": 0})["epoch"] >= 2)
     pause(learner, tmp_path / "var" / "headrace.db")
@@ -360,7 +360,7 @@ def test_the_learner_carries_out_what_is_asked(tmp_path: Path) -> None:
 
 def test_a_challenger_takes_over_by_hand(tmp_path: Path) -> None:
     """What a new specification has begun is listed as challenger, and promoted with the token's name as who and why."""
-    api = opened(tmp_path)
+    api = open_api(tmp_path)
     deployment = api.deployment
     deployment.model["estimator"] = ["preprocessing.StandardScaler", "linear_model.Perceptron"]
     deployment.configure()
@@ -379,7 +379,7 @@ def test_a_report_is_read_in_its_formats(api: Api) -> None:
     """Markdown unless another is asked for."""
     kept_ = [Report("phishing", 1, form, f"<{form}>", datetime.now(UTC)) for form in ReportFormat]
     with api.deployment.app() as app:
-        app.registry.reports.keep(kept_)
+        app.registry.reports.save(kept_)
     for form, kind in (("markdown", "text/markdown"), ("html", "text/html"), ("json", "application/json")):
         found = api.ask("GET", "/models/phishing/versions/1/report", params={"format": form})
         assert (found.text, found.headers["content-type"].partition(";")[0]) == (f"<{form}>", kind)
@@ -388,7 +388,7 @@ def test_a_report_is_read_in_its_formats(api: Api) -> None:
 
 def test_it_works_over_postgresql(tmp_path: Path, postgres_url: str) -> None:
     """Tokens, acts, pages, keys and numbers of any size, over the other database."""
-    api = opened(tmp_path, registry_url=postgres_url)
+    api = open_api(tmp_path, registry_url=postgres_url)
     key = {"Idempotency-Key": "one"}
     with ThreadPoolExecutor(10) as pool:
         asked = [pool.submit(api.ask, "POST", "/models/phishing/snapshot", json={}, headers=key) for _ in range(10)]
@@ -406,7 +406,7 @@ def test_it_works_over_postgresql(tmp_path: Path, postgres_url: str) -> None:
 
 def test_many_that_wait_keep_nobody_out(tmp_path: Path) -> None:
     """While more commands wait for a process that stands still than may wait, others are answered and told of theirs."""
-    api = opened(tmp_path, lease_ttl="60s")
+    api = open_api(tmp_path, lease_ttl="60s")
     learner = api.deployment.start("learn", "phishing")
     wait_until(lambda: (api.ask("GET", "/models/phishing").json()["writer"] or {"epoch": 0})["epoch"] >= 2)
     pause(learner, tmp_path / "var" / "headrace.db")
@@ -414,7 +414,7 @@ def test_many_that_wait_keep_nobody_out(tmp_path: Path) -> None:
         with ThreadPoolExecutor(50) as pool:
             given = {"params": {"wait": 10}, "json": {}}
             asked = [pool.submit(api.ask, "POST", "/models/phishing/snapshot", "operator", **given) for _ in range(48)]
-            wait_until(lambda: sum(one.done() for one in asked) == 48 - MOST_WAITING)
+            wait_until(lambda: sum(one.done() for one in asked) == 48 - MAX_WAITING)
             assert api.ask("GET", "/models/other", "viewer").status_code == 200
             assert {one.result().status_code for one in asked} == {202}
     finally:

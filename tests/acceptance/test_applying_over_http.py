@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.admin_api import Api, opened
+from tests.acceptance.admin_api import Api, open_api
 from tests.acceptance.harness import phishing_events, terminate, wait_until
 
 
 @pytest.fixture
 def api(tmp_path: Path) -> Api:
     """A server whose models nobody learns."""
-    return opened(tmp_path)
+    return open_api(tmp_path)
 
 
 def changed(api: Api, **keys: Any) -> None:

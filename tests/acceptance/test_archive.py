@@ -16,7 +16,7 @@ import pytest
 from service.domain.registry.archive import ArchiveStep
 from service.domain.stream.events import TopicPartition
 from service.errors import LeaseLostError
-from service.stream.archive.files import RemoteFiles
+from service.stream.archive.files import RemoteArchiveFiles
 from tests.acceptance.harness import (
     PHISHING,
     Deployment,
@@ -246,7 +246,7 @@ def test_death_on_an_object_store(tmp_path: Path, store: ObjectStore, step: str)
 def test_an_object_is_replaced_only_by_who_knows_it(store: ObjectStore) -> None:
     """An archiver that slept while another wrote cannot put its older tail over the newer one."""
     at, url = TopicPartition("t", 0), f"s3://{store.bucket()}/fence"
-    sleeper, heir = (RemoteFiles(url, reached=lambda _step: None) for _ in range(2))
+    sleeper, heir = (RemoteArchiveFiles(url, on_step=lambda _step: None) for _ in range(2))
     sleeper.write(at, 0, b"one")
     sleeper.write(at, 0, b"two")
     assert heir.read(at, 0) == b"two"
@@ -254,7 +254,7 @@ def test_an_object_is_replaced_only_by_who_knows_it(store: ObjectStore) -> None:
     with pytest.raises(LeaseLostError, match="another process"):
         sleeper.write(at, 0, b"older")
     with pytest.raises(LeaseLostError):
-        RemoteFiles(url, reached=lambda _step: None).write(at, 0, b"from nowhere")
+        RemoteArchiveFiles(url, on_step=lambda _step: None).write(at, 0, b"from nowhere")
     assert heir.read(at, 0) == b"three"
     assert dict(heir.sizes(at)) == {0: 5}
     heir.write(at, 0, b"three")

@@ -14,7 +14,7 @@ import pytest
 
 from service.domain.stream.events import TopicPartition
 from service.errors import BelowStartError, NotFoundError
-from service.stream.archive.range_file import opened, written
+from service.stream.archive.range_file import read_archive_file, to_parquet
 from service.stream.log import source as log
 from tests.acceptance.harness import PHISHING, Deployment, phishing_events
 from tests.acceptance.test_archive import files_of, require_whole
@@ -84,9 +84,9 @@ def test_size_is_kept_too(deployment: Deployment) -> None:
 
 
 def _rewritten(path: Path, change: Callable[[Any], Any]) -> None:
-    facts, table = opened(path.read_bytes(), path.name)
+    facts, table = read_archive_file(path.read_bytes(), path.name)
     table = change(table)
-    path.write_bytes(written(table, replace(facts, records=table.num_rows)))
+    path.write_bytes(to_parquet(table, replace(facts, records=table.num_rows)))
 
 
 def _altered(table: Any) -> Any:

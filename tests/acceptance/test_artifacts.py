@@ -14,7 +14,7 @@ from sqlalchemy import insert, select, update
 
 from service.bootstrap import App
 from service.domain.registry.registry import Checkpoint
-from service.domain.stream.position import merged
+from service.domain.stream.position import merge_ranges
 from service.storage.checkpoints.signing import MAGIC, Signer, load_key
 from service.storage.schema.all_tables import metadata
 from service.storage.schema.registry import artifacts, checkpoints
@@ -71,7 +71,7 @@ def flip_a_byte(deployment: Deployment) -> str:
         checkpoint = newest(app)
         data = bytearray(app.registry.history.artifact(checkpoint.digest))
         data[len(data) // 2] ^= 1
-        with app.registry.database.writing() as connection:
+        with app.registry.database.write_transaction() as connection:
             where = artifacts.c.digest == checkpoint.digest
             assert connection.execute(select(artifacts.c.content).where(where)).scalar_one() is not None
             connection.execute(update(artifacts).where(where).values(content=bytes(data)))
@@ -84,7 +84,7 @@ def put_in_place(deployment: Deployment, forge: Forge) -> str:
         checkpoint = newest(app)
         data = forge(app, checkpoint)
         digest = hashlib.sha256(data).hexdigest()
-        with app.registry.database.writing() as connection:
+        with app.registry.database.write_transaction() as connection:
             connection.execute(
                 insert(artifacts).values(
                     digest=digest, size=len(data), content=data, created_at=app.registry.database.now(connection)
@@ -109,7 +109,7 @@ def require_as_calm(deployment: Deployment, calm: State) -> None:
     assert found.report == calm.report
     assert found.probes == calm.probes
     assert found.position == calm.position
-    assert merged(found.order) == merged(calm.order)
+    assert merge_ranges(found.order) == merge_ranges(calm.order)
 
 
 @pytest.mark.slow
@@ -199,7 +199,7 @@ def of_a_later_state(_marker: Path) -> Forge:
 
 def rows(deployment: Deployment) -> dict[str, list[Any]]:
     """All rows of the registry but those that tell of starts and leases."""
-    with deployment.app() as app, app.registry.database.reading() as connection:
+    with deployment.app() as app, app.registry.database.read_transaction() as connection:
         kept = [table for table in metadata.sorted_tables if table.name not in {"leases", "lineages"}]
         return {table.name: list(connection.execute(select(table)).all()) for table in kept}
 
@@ -231,7 +231,7 @@ def test_a_checkpoint_of_another_release(
     assert learned.command("registry", "verify", check=False).returncode == 1
     assert not marker.exists()
     assert rows(learned) == before
-    with learned.app() as app, app.registry.database.writing() as connection:
+    with learned.app() as app, app.registry.database.write_transaction() as connection:
         connection.execute(update(checkpoints).where(checkpoints.c.id == newest(app).id).values(digest=digest))
     assert rows(learned)["checkpoints"] == whole["checkpoints"]
     learned.command("learn", "--until-end")
@@ -246,7 +246,7 @@ def test_the_attack_is_one(tmp_path: Path) -> None:
 
 def test_no_checkpoint_is_left(learned: Deployment) -> None:
     """Where every checkpoint is bad the learner ends with what to do, and overwrites nothing."""
-    with learned.app() as app, app.registry.database.writing() as connection:
+    with learned.app() as app, app.registry.database.write_transaction() as connection:
         connection.execute(update(artifacts).values(content=b"gone"))
     done = learned.command("learn", "--until-end", check=False)
     assert done.returncode == 1

@@ -11,8 +11,8 @@ import msgspec
 import pytest
 from sqlalchemy import update
 
-from service.domain.registry.challenger import Challenger, Stage
-from service.domain.registry.registry import Role
+from service.domain.registry.challenger import Challenger, ChallengerStage
+from service.domain.registry.registry import LineageRole
 from service.storage.schema.registry import checkpoints
 from service.storage.transactions import writes
 from tests.acceptance import moody
@@ -58,7 +58,7 @@ class Stand:
 
     def dropped(self) -> bool:
         """Whether it has come to that."""
-        return self.challenger.stage is Stage.DROPPED
+        return self.challenger.stage is ChallengerStage.DROPPED
 
     def require_unharmed(self) -> None:
         """Every event has changed the champion once, which has run all the time; nobody else's refusals are its own."""
@@ -70,7 +70,10 @@ class Stand:
         assert sum(run.last - run.first for run in state.order) == self.published
         with self.found.app() as app:
             registry = app.registry
-            assert [one.role for one in registry.history.lineages("phishing")] == [Role.CHAMPION, Role.RETIRED]
+            assert [one.role for one in registry.history.lineages("phishing")] == [
+                LineageRole.CHAMPION,
+                LineageRole.RETIRED,
+            ]
             assert registry.models.get("phishing").frozen is False
             assert registry.dead_letters.counts("phishing") == {}
             assert [one.action for one in registry.history.audit("phishing")] == ["register", "apply", "drop"]
@@ -152,8 +155,8 @@ def test_one_of_another_release(stand: Callable[..., Stand]) -> None:
         digest = registry.signer.digest(sealed)
 
         def point_at(named: str) -> None:
-            with registry.database.writing() as connection:
-                writes.artifact(connection, digest, sealed, now=registry.database.now(connection))
+            with registry.database.write_transaction() as connection:
+                writes.upsert_artifact(connection, digest, sealed, now=registry.database.now(connection))
                 of_newest = checkpoints.c.id == newest.id
                 connection.execute(update(checkpoints).where(of_newest).values(digest=named))
 

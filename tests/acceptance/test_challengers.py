@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from service.domain.registry.challenger import Stage
-from service.domain.registry.registry import Role
+from service.domain.registry.challenger import ChallengerStage
+from service.domain.registry.registry import LineageRole
 from tests.acceptance.harness import PHISHING, Deployment, phishing_events, terminate, wait_until
 
 BEFORE = 3000
@@ -36,7 +36,7 @@ def running(
         assert terminate(process) == 0
 
 
-def stages(found: Deployment) -> dict[int, Stage]:
+def stages(found: Deployment) -> dict[int, ChallengerStage]:
     """How far every challenger is, by the version that it began with."""
     with found.app() as app:
         return {one.version: one.stage for one in app.registry.challengers.list("phishing", finished=True)}
@@ -58,16 +58,16 @@ def test_the_better_one_takes_over_and_the_old_one_goes_after_its_probation(
     found.model = model(EAGER)
     found.configure()
     assert "challenges with new estimator" in found.command("model", "apply", "phishing").stdout
-    wait_until(lambda: stages(found).get(2) is Stage.SHADOW)
+    wait_until(lambda: stages(found).get(2) is ChallengerStage.SHADOW)
     stream(found, BEFORE, 3000)
-    wait_until(lambda: stages(found).get(2) is Stage.PROMOTED)
+    wait_until(lambda: stages(found).get(2) is ChallengerStage.PROMOTED)
     stream(found, BEFORE + 3000, 4000)
-    wait_until(lambda: stages(found).get(1) is Stage.RETIRED)
+    wait_until(lambda: stages(found).get(1) is ChallengerStage.RETIRED)
     wait_until(lambda: found.learned() == BEFORE + 7000)
     with found.app() as app:
         registry = app.registry
         old, new = registry.history.lineages("phishing")
-        assert (old.role, new.role) == (Role.RETIRED, Role.CHAMPION)
+        assert (old.role, new.role) == (LineageRole.RETIRED, LineageRole.CHAMPION)
         actions = [one.action for one in registry.history.audit("phishing")]
         assert actions == ["register", "apply", "promote", "retire"]
         promoted = registry.history.audit("phishing")[2]
@@ -87,9 +87,9 @@ def test_a_worse_one_is_rejected_early(running: tuple[Deployment, list["subproce
     found.model = model(LAZY)
     found.configure()
     found.command("model", "apply", "phishing")
-    wait_until(lambda: stages(found).get(2) is Stage.SHADOW)
+    wait_until(lambda: stages(found).get(2) is ChallengerStage.SHADOW)
     stream(found, BEFORE, 3000)
-    wait_until(lambda: stages(found).get(2) is Stage.REJECTED)
+    wait_until(lambda: stages(found).get(2) is ChallengerStage.REJECTED)
     require_unharmed(found, BEFORE + 3000)
     with found.app() as app:
         rejected = app.registry.history.audit("phishing")[-1]
@@ -107,16 +107,16 @@ def require_unharmed(found: Deployment, events: int) -> None:
     assert sum(run.last - run.first for run in state.order) == events
     with found.app() as app:
         roles = [one.role for one in app.registry.history.lineages("phishing")]
-    assert roles == [Role.CHAMPION, Role.RETIRED]
+    assert roles == [LineageRole.CHAMPION, LineageRole.RETIRED]
 
 
 def test_what_is_not_better_is_rejected(running: tuple[Deployment, list["subprocess.Popen[bytes]"]]) -> None:
     """The same model trained anew is no better within the events that it has."""
     found, _ = running
     found.command("job", "start", "phishing", "--wait")
-    wait_until(lambda: stages(found).get(2) is Stage.SHADOW)
+    wait_until(lambda: stages(found).get(2) is ChallengerStage.SHADOW)
     stream(found, BEFORE, 7000)
-    wait_until(lambda: stages(found).get(2) is Stage.REJECTED)
+    wait_until(lambda: stages(found).get(2) is ChallengerStage.REJECTED)
     require_unharmed(found, BEFORE + 7000)
     with found.app() as app:
         rejected = app.registry.history.audit("phishing")[-1]

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from service.bootstrap import App
-from service.domain.registry.challenger import Stage
-from service.domain.registry.registry import CommandKind, CommandStatus, Role
+from service.domain.registry.challenger import ChallengerStage
+from service.domain.registry.registry import CommandKind, CommandStatus, LineageRole
 from service.domain.training.jobs import JobState
 from service.errors import RefusedError
-from service.operations.retraining.job import carry_out
-from service.operations.retraining.refit import PlainRetraining
+from service.operations.retraining.job import run_training_job
+from service.operations.retraining.refit import RefitRetraining
 from tests.acceptance.harness import PHISHING, Deployment, phishing_events, terminate, wait_until
 
 EVENTS = 1000
@@ -46,7 +46,7 @@ def running(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Running]
 def challenger_learned(found: Deployment) -> int:
     """By its newest commit."""
     registry = found._watched().registry
-    (lineage,) = [one.id for one in registry.history.lineages("phishing") if one.role is Role.CHALLENGER]
+    (lineage,) = [one.id for one in registry.history.lineages("phishing") if one.role is LineageRole.CHALLENGER]
     return registry.checkpoints.newest_first(lineage)[0].learned
 
 
@@ -73,7 +73,7 @@ def require_exact(found: Deployment, learner: "subprocess.Popen[bytes]") -> None
     assert found.state().counts == {"learned": EVENTS + MORE}
     with found.app() as app:
         roles = [one.role for one in app.registry.history.lineages("phishing")]
-        assert (roles.count(Role.CHAMPION), roles.count(Role.CHALLENGER)) == (1, 0)
+        assert (roles.count(LineageRole.CHAMPION), roles.count(LineageRole.CHALLENGER)) == (1, 0)
         assert app.registry.challengers.list("phishing") == []
         assert app.registry.models.get("phishing").frozen is False
 
@@ -88,7 +88,7 @@ def test_a_promotion_and_then_a_rollback(running: Running) -> None:
         assert rolled_back[1].startswith("version 3 restores version 1 at")
         assert [one.action for one in app.registry.history.audit("phishing")][-2:] == ["promote", "rollback"]
         ended = {one.version: one for one in app.registry.challengers.list("phishing", finished=True)}
-        assert (ended[1].stage, ended[2].stage) == (Stage.RETIRED, Stage.PROMOTED)
+        assert (ended[1].stage, ended[2].stage) == (ChallengerStage.RETIRED, ChallengerStage.PROMOTED)
         assert ended[1].reason == "rolled back to version 3"
     require_exact(found, learner)
 
@@ -102,7 +102,7 @@ def test_a_rollback_and_then_a_promotion(running: Running) -> None:
         assert promoted[0] is CommandStatus.REFUSED
         assert "champion of phishing, expected 1, to which the challenger was compared" in promoted[1]
         (ended,) = app.registry.challengers.list("phishing", finished=True)
-        assert (ended.stage, ended.reason) == (Stage.RETIRED, "rolled back to version 3")
+        assert (ended.stage, ended.reason) == (ChallengerStage.RETIRED, "rolled back to version 3")
     require_exact(found, learner)
     refused = found.command("model", "promote", "phishing", "2", check=False)
     assert refused.returncode == 1
@@ -114,14 +114,14 @@ def test_a_job_that_delivers_after_a_rollback(running: Running) -> None:
     found, learner, trainer = running
     assert terminate(trainer) == 0
     with found.app() as app:
-        held = app.registry.trainers.acquire("phishing", holder="trainer", ttl_s=60)
+        held = app.registry.trainer_leases.acquire("phishing", holder="trainer", ttl_s=60)
         found.command("job", "start", "phishing")
         job = app.registry.jobs.list("phishing")[0].id
         app.registry.job_runs.launch(held, job, process="there", log="")
         with pytest.raises(RefusedError, match="Stopping"):
-            carry_out(app.services, job, rolled_back_meanwhile(found, app))
+            run_training_job(app.services, job, rolled_back_meanwhile(found, app))
         assert app.registry.jobs.get(job).state is JobState.STOPPING
-        app.registry.trainers.release(held)
+        app.registry.trainer_leases.release(held)
         assert [one.kind for one in app.registry.history.versions("phishing")] == ["initial", "initial", "rollback"]
     next_trainer = found.start("train")
     wait_until(lambda: found._watched().registry.jobs.get(job).state is JobState.STOPPED)
@@ -133,7 +133,7 @@ def rolled_back_meanwhile(found: Deployment, app: App) -> Callable[..., Any]:
     """The training that jobs do, with a rollback between its end and its delivery."""
 
     def train(job: Any, stages: Any) -> Any:
-        candidate = PlainRetraining(app.services)(job, stages)
+        candidate = RefitRetraining(app.services)(job, stages)
         found.command("model", "rollback", "phishing", "--to", "1")
         return candidate
 
@@ -157,5 +157,5 @@ def test_a_deletion_with_a_job_and_a_challenger(running: Running) -> None:
     found.command("learn", "--until-end")
     assert found.learned() == EVENTS
     next_trainer = found.start("train")
-    wait_until(lambda: found.log().count("training_opened") == 2)
+    wait_until(lambda: found.log().count("trainer_lease_acquired") == 2)
     assert terminate(next_trainer) == 0

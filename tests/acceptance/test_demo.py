@@ -56,4 +56,4 @@ def test_the_demonstration(tmp_path: Path) -> None:
     assert len(BRAILLE.findall(done.stdout)) > 100
     assert colours(tmp_path / "accuracy.png") > 20
     assert f"cd {tmp_path} &&" in text
-    assert config.load(tmp_path / "headrace.yaml").models[0].name == "phishing"
+    assert config.load_settings(tmp_path / "headrace.yaml").models[0].name == "phishing"

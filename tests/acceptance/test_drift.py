@@ -56,7 +56,7 @@ def learned(folder: Path) -> Deployment:
 def signals(deployment: Deployment) -> list[tuple[str, int, float]]:
     """What stands in the registry, by monitor, offset and value."""
     with deployment.app() as app:
-        found = app.registry.signals.newest_first("phishing", limit=100)
+        found = app.registry.drift_signals.newest_first("phishing", limit=100)
     return sorted((one.monitor, one.offset, one.value) for one in found)
 
 

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import update
 
 from service.storage.schema.registry import artifacts
-from tests.acceptance.admin_api import PREFIX, Api, opened
+from tests.acceptance.admin_api import PREFIX, Api, open_api
 
 X = {"long_url": 0.5, "is_https": 1.0}
 LINES = "application/jsonlines"
@@ -73,7 +73,7 @@ class Driver:
 @pytest.fixture
 def api(tmp_path: Path) -> Api:
     """A server that is soon told too much, with a model in its file that nobody has begun."""
-    return opened(tmp_path, unborn=True, max_body=LARGE, timeout="5s", rate=RATE)
+    return open_api(tmp_path, unborn=True, max_body=LARGE, timeout="5s", rate=RATE)
 
 
 def predictions_in_every_form(driver: Driver, api: Api) -> None:
@@ -168,7 +168,7 @@ def a_damaged_state_is_told(driver: Driver, api: Api) -> None:
     number = driver.ask("POST", f"{PREFIX}/models/other/snapshot", json={}).json()["outcome"].removeprefix("version ")
     with api.deployment.app() as app:
         version = next(one for one in app.registry.history.versions("other") if f"{one.number}" == number)
-        with app.registry.database.writing() as connection:
+        with app.registry.database.write_transaction() as connection:
             where = artifacts.c.digest == version.digest
             connection.execute(update(artifacts).where(where).values(content=b"altered"))
     found = driver.ask("GET", f"{PREFIX}/models/other/diff?one=1&other={number}")

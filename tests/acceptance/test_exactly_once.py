@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from service.domain.registry.registry import CheckpointStep
-from service.domain.stream.position import merged
+from service.domain.stream.position import merge_ranges
 from tests.acceptance.harness import PHISHING, Deployment, State, phishing_events, wait_until
 from tests.acceptance.rederived import Rederived
 from tests.acceptance.storms import SOON_S, Learners
@@ -99,7 +99,7 @@ def test_sigkill_at_random_moments(
     assert found.report == expected.report
     assert found.probes == expected.probes
     assert list(found.position.values()) == list(expected.position.values())
-    assert [(run.first, run.last) for run in merged(found.order)] == [(0, events)]
+    assert [(run.first, run.last) for run in merge_ranges(found.order)] == [(0, events)]
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.following import answered, changed, promote_another, replicated
+from tests.acceptance.following import newest_change, promote_another, two_replicas, wait_for_version
 from tests.acceptance.harness import PHISHING, Deployment, phishing_events
 
 WITHIN_S = 120.0
@@ -20,10 +20,10 @@ def test_replicas_follow_a_promotion_and_a_rollback(
     url = None if database == "sqlite" else str(request.getfixturevalue("postgres_url"))
     found = Deployment(tmp_path / "one", {**PHISHING, "promote": {"mode": "manual"}}, registry_url=url)
     found.publish(phishing_events(500))
-    with replicated(found, learned=500) as clients:
+    with two_replicas(found, learned=500) as clients:
         promote_another(found)
-        assert changed(found, "promote")[1] == 2
-        answered(clients, 2, timeout_s=WITHIN_S)
+        assert newest_change(found, "promote")[1] == 2
+        wait_for_version(clients, 2, timeout_s=WITHIN_S)
         found.command("model", "rollback", "phishing", "--to", "1", "--wait")
-        answered(clients, changed(found, "rollback")[1], timeout_s=WITHIN_S)
+        wait_for_version(clients, newest_change(found, "rollback")[1], timeout_s=WITHIN_S)
     assert {status for client in clients for _, status, _ in client.seen} == {200}

@@ -12,20 +12,20 @@ import pytest
 from sqlalchemy import insert
 
 from service.bootstrap import App
-from service.domain.registry.registry import CommandKind, Origin
-from service.domain.stream.events import Reason, Records, TopicPartition
+from service.domain.registry.registry import ChangeOrigin, CommandKind
+from service.domain.stream.events import Records, RefusalReason, TopicPartition
 from service.domain.stream.exclusion import Exclusion
 from service.errors import BelowStartError
-from service.operations.history.exclusions import excluded
+from service.operations.history.exclusions import parse_exclusions
 from service.operations.learning_loop.opening import LearnOptions
-from service.operations.replay.plan import Wish, begin, outlook, summary
-from service.operations.replay.run import Progress, replay
+from service.operations.replay.plan import RollbackOptions, plan_rollback, register_replay, rollback_summary
+from service.operations.replay.run import OffsetProgress, run_replay
 from service.operations.services import Services
 from service.storage.schema import registry as tables
-from service.testing.archive import MemoryArchive, NoArchive
+from service.testing.archive import EmptyArchive, MemoryArchive
 from service.testing.stream import MemoryStream
 from tests.acceptance.harness import PHISHING, Deployment, State, phishing_events
-from tests.acceptance.rederived import misled
+from tests.acceptance.rederived import with_opposite_labels
 from tests.budget import FULL
 
 AT = TopicPartition("phishing.events", 0)
@@ -40,7 +40,7 @@ class World:
     app: App
     deployment: Deployment
     stream: MemoryStream = field(default_factory=MemoryStream)
-    archive: MemoryArchive | NoArchive = field(default_factory=NoArchive)
+    archive: MemoryArchive | EmptyArchive = field(default_factory=EmptyArchive)
     values: list[bytes] = field(default_factory=list)
 
     def services(self) -> Services:
@@ -58,7 +58,7 @@ class World:
     def learn(self, *, accept_gap: bool = False) -> None:
         """What is in the stream now."""
         options = LearnOptions(until_end=True, accept_gap=accept_gap)
-        host = self.app.host([], options, stop=threading.Event(), nonce="test")
+        host = self.app.worker([], options, stop=threading.Event(), nonce="test")
         found = self.services()
         host.services = replace(host.services, source=found.source, archive=found.archive)
         host.run()
@@ -67,20 +67,20 @@ class World:
         """Have the first records archived."""
         self.archive = MemoryArchive(self.app.decoder(self.app.spec("phishing")))
         offsets = list(range(last))
-        self.archive.keep(Records(AT, offsets, [BASE + at for at in offsets], self.values[:last], last))
+        self.archive.store(Records(AT, offsets, [BASE + at for at in offsets], self.values[:last], last))
 
     def excluded(self, *texts: str) -> list[Exclusion]:
         """FROM..TO as they are written."""
-        return excluded(self.services(), "phishing", texts)
+        return parse_exclusions(self.services(), "phishing", texts)
 
-    def roll_back(self, *exclude: str, accept_gap: bool = False) -> list[Progress]:
+    def roll_back(self, *exclude: str, accept_gap: bool = False) -> list[OffsetProgress]:
         """In replay mode, in this process."""
-        services, told = self.services(), list[Progress]()
-        wish = Wish(self.excluded(*exclude), accept_gap=accept_gap)
-        found = outlook(services, "phishing", wish)
-        assert summary(services, found)["records"] == found.records
-        lineage = begin(services, found, origin=Origin("test"))
-        assert replay(services, lineage, stop=threading.Event(), tell=told.append)
+        services, told = self.services(), list[OffsetProgress]()
+        wish = RollbackOptions(self.excluded(*exclude), accept_gap=accept_gap)
+        found = plan_rollback(services, "phishing", wish)
+        assert rollback_summary(services, found)["records"] == found.record_count
+        lineage = register_replay(services, found, origin=ChangeOrigin("test"))
+        assert run_replay(services, lineage, stop=threading.Event(), on_progress=told.append)
         return told
 
 
@@ -150,7 +150,7 @@ def test_a_replay_goes_on_from_the_archive(tmp_path: Path, how: str) -> None:
     """Over the archive and then the stream, the model is exactly the one that never saw the window."""
     events = phishing_events(6000)
     with world(tmp_path / "archived") as found:
-        found.publish(events[:1000] + misled(events[1000:2500]) + events[2500:])
+        found.publish(events[:1000] + with_opposite_labels(events[1000:2500]) + events[2500:])
         found.learn()
         found.archived(4000)
         found.stream.truncate(AT, before=2000)
@@ -187,9 +187,15 @@ def test_what_killed_a_process_is_passed_over(tmp_path: Path) -> None:
     with world(tmp_path / "killer") as found:
         found.publish(events)
         found.learn()
-        letter = {"topic": AT.topic, "partition": 0, "position": 700, "reason": Reason.KILLED_PROCESS, "detail": ""}
+        letter = {
+            "topic": AT.topic,
+            "partition": 0,
+            "position": 700,
+            "reason": RefusalReason.KILLED_PROCESS,
+            "detail": "",
+        }
         said = {"model": "phishing", "payload": b"", "size": 0, "created_at": NOON}
-        with found.app.registry.database.writing() as connection:
+        with found.app.registry.database.write_transaction() as connection:
             connection.execute(insert(tables.dead_letters).values(**letter, **said))
         found.roll_back("1000..1200")
         state = found.deployment.state()
@@ -216,12 +222,12 @@ def test_any_past(tmp_path: Path, seed: int) -> None:
             learned.extend(offset for offset in range(first, first + count) if offset not in gone)
 
         def snapshot() -> None:
-            found.app.act("phishing", CommandKind.SNAPSHOT, {}, actor="test")
+            found.app.run_command("phishing", CommandKind.SNAPSHOT, {}, actor="test")
             versions[len(versions) + 1] = list(learned)
 
         def restore() -> None:
             goal = chance.choice(list(versions))
-            found.app.act("phishing", CommandKind.ROLLBACK, {"to": str(goal)}, actor="test")
+            found.app.run_command("phishing", CommandKind.ROLLBACK, {"to": str(goal)}, actor="test")
             learned[:] = versions[goal]
             restored.append(goal)
             versions[len(versions) + 1] = list(learned)

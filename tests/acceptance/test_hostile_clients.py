@@ -13,7 +13,7 @@ import pytest
 from river import datasets
 
 from tests.acceptance.harness import Deployment, phishing_events, terminate
-from tests.acceptance.serving import Served, received, serving
+from tests.acceptance.serving import RunningServer, received, start_server
 
 X: dict[str, Any] = next(x for x, _ in datasets.Phishing())
 HEAD = b"POST /invocations HTTP/1.1\r\nHost: x\r\n"
@@ -23,12 +23,12 @@ PATIENT_S = 8.0
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """A server with little patience."""
     made = Deployment(tmp_path_factory.mktemp("hostile"), server={"timeout": "2s", "max_body": "100KB"})
     made.publish(phishing_events(300))
     made.command("learn", "--until-end")
-    started = serving(made)
+    started = start_server(made)
     yield started
     terminate(started.process)
 
@@ -38,7 +38,7 @@ def _no_process_is_left() -> None:
     """The module's server outlives its tests."""
 
 
-def quick(served: Served) -> float:
+def quick(served: RunningServer) -> float:
     """How long the slowest of twenty good requests takes."""
     took = []
     for _ in range(20):
@@ -49,7 +49,7 @@ def quick(served: Served) -> float:
 
 
 @pytest.mark.parametrize("start", [b"", b"POST /invo", HEAD, HEAD + b"Content-Length: 50\r\n\r\n{"], ids=len)
-def test_a_slow_client_is_let_go(served: Served, start: bytes) -> None:
+def test_a_slow_client_is_let_go(served: RunningServer, start: bytes) -> None:
     """Whoever takes longer than server.timeout is told 408 once a request has begun, and the connection is closed."""
     with socket.create_connection(("127.0.0.1", served.port)) as client:
         client.sendall(start)
@@ -60,7 +60,7 @@ def test_a_slow_client_is_let_go(served: Served, start: bytes) -> None:
     assert found.startswith(b"HTTP/1.1 408") or (len(start) < 20 and not found)
 
 
-def test_dripping_bytes_do_not_prolong_it(served: Served) -> None:
+def test_dripping_bytes_do_not_prolong_it(served: RunningServer) -> None:
     """A byte now and then does not make a late request early."""
     with socket.create_connection(("127.0.0.1", served.port)) as client:
         client.sendall(HEAD + b"Content-Length: 5000\r\n\r\n")
@@ -72,7 +72,7 @@ def test_dripping_bytes_do_not_prolong_it(served: Served) -> None:
         assert time.monotonic() - began < PATIENT_S
 
 
-def test_an_endless_body_is_refused(served: Served) -> None:
+def test_an_endless_body_is_refused(served: RunningServer) -> None:
     """A chunked body without an end is answered by 413 as soon as it is too large, and read no further."""
     chunk = b"2000\r\n" + b" " * 0x2000 + b"\r\n"
     with socket.create_connection(("127.0.0.1", served.port), timeout=10) as client:
@@ -88,12 +88,12 @@ def test_an_endless_body_is_refused(served: Served) -> None:
     assert quick(served) < PATIENT_S
 
 
-def test_a_large_body_is_refused_by_its_length(served: Served) -> None:
+def test_a_large_body_is_refused_by_its_length(served: RunningServer) -> None:
     """A body that says it is too large is answered by 413 before it is sent."""
     assert served.raw(HEAD + b"Content-Length: 200000\r\n\r\n").startswith(b"HTTP/1.1 413")
 
 
-def test_a_compressed_bomb_is_not_opened(served: Served) -> None:
+def test_a_compressed_bomb_is_not_opened(served: RunningServer) -> None:
     """A compressed body is refused with 415 as it is."""
     bomb = zlib.compress(b" " * 50_000_000, 9)
     assert len(bomb) < 100_000
@@ -114,14 +114,14 @@ def test_a_compressed_bomb_is_not_opened(served: Served) -> None:
     ],
     ids=lambda data: data[:20].decode("latin-1").strip(),
 )
-def test_malformed_http_harms_nobody(served: Served, data: bytes) -> None:
+def test_malformed_http_harms_nobody(served: RunningServer, data: bytes) -> None:
     """What is no HTTP, or has a head past all measure, ends its own connection."""
     found = served.raw(data, wait_s=6)
     assert not found or found.split(b" ")[1].startswith(b"4")
     assert quick(served) < PATIENT_S
 
 
-def test_ten_thousand_idle_connections(served: Served) -> None:
+def test_ten_thousand_idle_connections(served: RunningServer) -> None:
     """As many as the system allows, up to ten thousand, cost the others nothing that they would notice."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

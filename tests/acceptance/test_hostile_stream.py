@@ -20,7 +20,7 @@ from typer.testing import CliRunner, Result
 
 from service.cli.app import app as cli
 from service.domain.registry.registry import DeadLetter
-from service.domain.stream.events import Reason
+from service.domain.stream.events import RefusalReason
 from tests.acceptance.harness import PHISHING, Deployment, phishing_events, wait_until
 
 CLEAN = 20_000
@@ -110,47 +110,52 @@ def repeated(event: dict[str, Any]) -> bytes:
     return changed(event).replace(b'"x": {', b'"x": {"long_url": 1, ')
 
 
-CASES: list[tuple[Reason, Callable[[dict[str, Any]], bytes]]] = [
-    (Reason.NOT_JSON, cut),
-    (Reason.NOT_JSON, lambda _: b""),
-    (Reason.NOT_JSON, lambda event: b"\xff\xfe" + changed(event)),
-    (Reason.NOT_JSON, lambda _: b'{"id": 1, "x": ' + b'{"a":' * 450 + b"1" + b"}" * 450 + b"}"),
-    (Reason.NOT_AN_OBJECT, lambda event: json.dumps([event]).encode()),
-    (Reason.REPEATED_KEY, repeated),
-    (Reason.MISSING_ID, with_part(id=...)),
-    (Reason.MISSING_ID, with_part(id=None)),
-    (Reason.BAD_ID, with_part(id="i" * 129)),
-    (Reason.BAD_ID, with_part(id=2**63)),
-    (Reason.BAD_ID, with_part(id=True)),
-    (Reason.BAD_TIME, with_part(ts="yesterday")),
-    (Reason.BAD_TIME, with_part(ts=10**20)),
-    (Reason.FUTURE_TIME, with_part(ts=4_102_444_800_000)),
-    (Reason.MISSING_FEATURES, with_part(x=...)),
-    (Reason.NON_SCALAR_FEATURE, with_feature(long_url=[1])),
-    (Reason.NON_FINITE, with_feature(long_url=float("nan"))),
-    (Reason.NON_FINITE, with_feature(long_url=float("-inf"))),
-    (Reason.MAGNITUDE, with_feature(long_url=1e13)),
-    (Reason.MAGNITUDE, with_feature(long_url=10**30)),
-    (Reason.OUT_OF_RANGE, with_feature(long_url=9e11)),
-    (Reason.OUT_OF_RANGE, with_feature(age_of_domain=-9e11)),
-    (Reason.TYPE_CHANGED, with_feature(long_url="1")),
-    (Reason.TYPE_CHANGED, with_feature(https=True)),
-    (Reason.NEW_FEATURE, with_feature(surprise=1)),
-    (Reason.BAD_LABEL, with_part(y="false")),
-    (Reason.BAD_LABEL, with_part(y=2)),
-    (Reason.BAD_WEIGHT, with_part(weight=-1)),
-    (Reason.BAD_GROUP, with_part(group=[1])),
-    (Reason.TOO_LARGE, with_part(note="n" * LARGEST_EVENT)),
-    (Reason.ESTIMATOR_FAILED, with_feature(long_url=0.222)),
-    (Reason.NON_FINITE_PREDICTION, with_feature(long_url=0.333)),
+CASES: list[tuple[RefusalReason, Callable[[dict[str, Any]], bytes]]] = [
+    (RefusalReason.NOT_JSON, cut),
+    (RefusalReason.NOT_JSON, lambda _: b""),
+    (RefusalReason.NOT_JSON, lambda event: b"\xff\xfe" + changed(event)),
+    (RefusalReason.NOT_JSON, lambda _: b'{"id": 1, "x": ' + b'{"a":' * 450 + b"1" + b"}" * 450 + b"}"),
+    (RefusalReason.NOT_AN_OBJECT, lambda event: json.dumps([event]).encode()),
+    (RefusalReason.REPEATED_KEY, repeated),
+    (RefusalReason.MISSING_ID, with_part(id=...)),
+    (RefusalReason.MISSING_ID, with_part(id=None)),
+    (RefusalReason.BAD_ID, with_part(id="i" * 129)),
+    (RefusalReason.BAD_ID, with_part(id=2**63)),
+    (RefusalReason.BAD_ID, with_part(id=True)),
+    (RefusalReason.BAD_TIME, with_part(ts="yesterday")),
+    (RefusalReason.BAD_TIME, with_part(ts=10**20)),
+    (RefusalReason.FUTURE_TIME, with_part(ts=4_102_444_800_000)),
+    (RefusalReason.MISSING_FEATURES, with_part(x=...)),
+    (RefusalReason.NON_SCALAR_FEATURE, with_feature(long_url=[1])),
+    (RefusalReason.NON_FINITE, with_feature(long_url=float("nan"))),
+    (RefusalReason.NON_FINITE, with_feature(long_url=float("-inf"))),
+    (RefusalReason.MAGNITUDE, with_feature(long_url=1e13)),
+    (RefusalReason.MAGNITUDE, with_feature(long_url=10**30)),
+    (RefusalReason.OUT_OF_RANGE, with_feature(long_url=9e11)),
+    (RefusalReason.OUT_OF_RANGE, with_feature(age_of_domain=-9e11)),
+    (RefusalReason.TYPE_CHANGED, with_feature(long_url="1")),
+    (RefusalReason.TYPE_CHANGED, with_feature(https=True)),
+    (RefusalReason.NEW_FEATURE, with_feature(surprise=1)),
+    (RefusalReason.BAD_LABEL, with_part(y="false")),
+    (RefusalReason.BAD_LABEL, with_part(y=2)),
+    (RefusalReason.BAD_WEIGHT, with_part(weight=-1)),
+    (RefusalReason.BAD_GROUP, with_part(group=[1])),
+    (RefusalReason.TOO_LARGE, with_part(note="n" * LARGEST_EVENT)),
+    (RefusalReason.ESTIMATOR_FAILED, with_feature(long_url=0.222)),
+    (RefusalReason.NON_FINITE_PREDICTION, with_feature(long_url=0.333)),
 ]
-EARLY = (Reason.TOO_MANY_FEATURES, with_feature(**{f"f{number}": 1 for number in range(40)}))
-UNREACHABLE = {Reason.NOT_CSV, Reason.KILLED_PROCESS, Reason.MISSING_LABEL, Reason.BAD_PREDICTION}
+EARLY = (RefusalReason.TOO_MANY_FEATURES, with_feature(**{f"f{number}": 1 for number in range(40)}))
+UNREACHABLE = {
+    RefusalReason.NOT_CSV,
+    RefusalReason.KILLED_PROCESS,
+    RefusalReason.MISSING_LABEL,
+    RefusalReason.BAD_PREDICTION,
+}
 
 
 def test_there_is_a_case_for_every_reason() -> None:
     """Every reason is tried, but CSV's own, those of labels and of served predictions, and the one that needs a dying process, which have tests of theirs."""
-    assert {reason for reason, _ in [*CASES, EARLY]} == set(Reason) - UNREACHABLE
+    assert {reason for reason, _ in [*CASES, EARLY]} == set(RefusalReason) - UNREACHABLE
 
 
 def is_no_event(raw: bytes) -> bool:
@@ -186,11 +191,13 @@ def fuzzed(count: int, clean: bytes) -> list[bytes]:
     return list(dict.fromkeys(found))[:count]
 
 
-def hostile(clean: Sequence[bytes], *, per_case: int) -> tuple[list[bytes], dict[int, tuple[Reason | None, bytes]]]:
+def hostile(
+    clean: Sequence[bytes], *, per_case: int
+) -> tuple[list[bytes], dict[int, tuple[RefusalReason | None, bytes]]]:
     """The clean events in order with bad ones and duplicates among them; the bad ones by offset."""
     chance = random.Random(5)
     model = json.loads(clean[0])
-    bad: list[tuple[float, Reason | None, bytes]] = []
+    bad: list[tuple[float, RefusalReason | None, bytes]] = []
     for number in range(per_case):
         for case, (reason, make) in enumerate(CASES):
             raw = make({**model, "id": f"bad-{case}-{number}"})
@@ -198,7 +205,7 @@ def hostile(clean: Sequence[bytes], *, per_case: int) -> tuple[list[bytes], dict
         raw = EARLY[1]({**model, "id": f"early-{number}"})
         bad.append((chance.uniform(50, 900), EARLY[0], raw))
     bad += [(chance.uniform(0, len(clean)), None, raw) for raw in fuzzed(200, clean[0])]
-    rows: list[tuple[float, Reason | None, bytes, bool]] = [(at, reason, raw, True) for at, reason, raw in bad]
+    rows: list[tuple[float, RefusalReason | None, bytes, bool]] = [(at, reason, raw, True) for at, reason, raw in bad]
     rows += [(at, None, raw, False) for at, raw in enumerate(clean)]
     rows.sort(key=lambda row: row[0])
     return [row[2] for row in rows], {at: (row[1], row[2]) for at, row in enumerate(rows) if row[3]}
@@ -323,7 +330,7 @@ def test_an_event_that_kills_the_process(tmp_path: Path, culprit: int) -> None:
     daemon.send_signal(signal.SIGTERM)
     assert daemon.wait(timeout=120) == 0, found.log()
     assert [(letter.offset, letter.reason, letter.payload) for letter in letters(found)] == [
-        (culprit, Reason.KILLED_PROCESS, bad)
+        (culprit, RefusalReason.KILLED_PROCESS, bad)
     ]
     checkpoint = found.newest()
     assert checkpoint is not None

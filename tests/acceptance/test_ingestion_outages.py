@@ -11,13 +11,13 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from tests.acceptance.harness import PHISHING, Deployment, metric, phishing_events, terminate, wait_until
-from tests.acceptance.serving import Reply, Served, serving
+from tests.acceptance.serving import Reply, RunningServer, start_server
 from tests.services.kafka import Broker
 
 TIMEOUT_S = 10.0
 
 
-def send(server: Served, event: bytes) -> Reply:
+def send(server: RunningServer, event: bytes) -> Reply:
     """One event."""
     return server.ask("/models/phishing/events", event, content_type="application/json")
 
@@ -32,7 +32,7 @@ def test_a_broker_that_is_away_is_told_in_time_and_found_again(
     events = phishing_events(30)
     deployment.publish(events[:10])
     deployment.command("learn", "--until-end")
-    server = serving(deployment)
+    server = start_server(deployment)
     assert send(server, events[10]).status == 202
     private_broker.kill()
     began = time.monotonic()
@@ -62,7 +62,7 @@ def test_a_record_that_the_topic_does_not_take(tmp_path: Path, broker: Broker, t
     events = phishing_events(30)
     deployment.publish(events[:10])
     deployment.command("learn", "--until-end")
-    server = serving(deployment)
+    server = start_server(deployment)
     large = json.dumps({"id": "large", "x": {f"feature {n}": 0.123456789 for n in range(2000)}, "y": True}).encode()
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(partial(send, server), [large, *events[10:20], large, *events[20:30]]))

@@ -15,10 +15,10 @@ import httpx
 import pytest
 import yaml
 
-from tests.acceptance.admin_api import PREFIX, Api, kept
+from tests.acceptance.admin_api import PREFIX, Api, shared_api
 from tests.acceptance.harness import STARTED, Deployment, kill, terminate, wait_until
 from tests.acceptance.processes import is_gone
-from tests.acceptance.serving import serving
+from tests.acceptance.serving import start_server
 from tests.acceptance.test_admin_api import problem
 from tests.acceptance.test_drift import MODEL, events
 
@@ -44,7 +44,7 @@ def served(folder: Path, **server: Any) -> Iterator[Api]:
     deployment.command("model", "snapshot", "phishing", "--as", "early")
     deployment.publish(records[1000:])
     deployment.command("learn", "--until-end")
-    found = Api(deployment, serving(deployment))
+    found = Api(deployment, start_server(deployment))
     STARTED.remove(found.served.process)
     try:
         yield found
@@ -218,7 +218,7 @@ def test_an_answer_is_kept_by_its_key(api: Api) -> None:
 @pytest.mark.slow
 def test_a_model_without_monitors_is_told(tmp_path: Path) -> None:
     """By the sentence of the command line, and without a process."""
-    with kept(tmp_path) as api:
+    with shared_api(tmp_path) as api:
         found = problem(api.ask("POST", "/models/phishing/drift/check", "operator", json={}), 422)
         assert found["detail"] in api.deployment.command("drift", "check", "phishing", check=False).stderr
 

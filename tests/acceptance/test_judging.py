@@ -9,10 +9,10 @@ import pytest
 from sqlalchemy import update
 
 from service.bootstrap import App
-from service.domain.registry.challenger import Challenger, Note, Stage
-from service.domain.training.jobs import Trainer
-from service.operations.challengers.judge import NEAR, Judge
-from service.operations.challengers.loss_cache import LossJournals
+from service.domain.registry.challenger import Challenger, ChallengerStage, ChallengerUpdate
+from service.domain.training.jobs import TrainerLease
+from service.operations.challengers.judge import MAX_LIVE_LAG, ChallengerJudge
+from service.operations.challengers.loss_cache import LossCache
 from service.storage.schema import registry as tables
 from tests.acceptance.harness import PHISHING, Deployment, phishing_events
 
@@ -34,15 +34,15 @@ def app(tmp_path: Path) -> Iterator[App]:
 
 
 @pytest.fixture
-def judge(app: App) -> Judge:
+def judge(app: App) -> ChallengerJudge:
     """Patient for a minute."""
-    return Judge(app.services, LossJournals(app.registry.checkpoints), PATIENCE_S)
+    return ChallengerJudge(app.services, LossCache(app.registry.checkpoints), PATIENCE_S)
 
 
 @pytest.fixture
-def held(app: App) -> Trainer:
+def held(app: App) -> TrainerLease:
     """The right to judge, since now."""
-    return app.registry.trainers.acquire("phishing", holder="trainer", ttl_s=app.services.lease_ttl_s)
+    return app.registry.trainer_leases.acquire("phishing", holder="trainer", ttl_s=app.services.lease_ttl_s)
 
 
 def only(app: App) -> Challenger:
@@ -51,35 +51,35 @@ def only(app: App) -> Challenger:
     return found
 
 
-def later(held: Trainer, seconds: float) -> Trainer:
+def later(held: TrainerLease, seconds: float) -> TrainerLease:
     """The same right as it is renewed after a while."""
     return replace(held, expires_at=held.expires_at + timedelta(seconds=seconds))
 
 
-def test_a_look_that_finds_nothing_new_writes_nothing(app: App, judge: Judge, held: Trainer) -> None:
+def test_a_look_that_finds_nothing_new_writes_nothing(app: App, judge: ChallengerJudge, held: TrainerLease) -> None:
     """The first says how far it is, the second what the comparison says, the others nothing."""
-    judge.look(held, ran_s={})
-    assert (only(app).behind, only(app).stage) == (EVENTS, Stage.SHADOW)
-    judge.look(held, ran_s={})
+    judge.judge_all(held, ran_s={})
+    assert (only(app).behind, only(app).stage) == (EVENTS, ChallengerStage.SHADOW)
+    judge.judge_all(held, ran_s={})
     assert only(app).evidence["events"] == 0
     before = only(app)
     for seconds in range(3):
-        judge.look(later(held, seconds), ran_s={})
+        judge.judge_all(later(held, seconds), ran_s={})
     assert only(app) == before
 
 
-def test_who_comes_no_nearer_is_dropped(app: App, judge: Judge, held: Trainer) -> None:
+def test_who_comes_no_nearer_is_dropped(app: App, judge: ChallengerJudge, held: TrainerLease) -> None:
     """After it has run that long, and not for time in which it did not run; why is in the audit."""
     challenger = only(app)
-    app.registry.challengers.note(held, challenger.lineage, Note(behind=NEAR + EVENTS))
+    app.registry.challengers.record_update(held, challenger.lineage, ChallengerUpdate(behind=MAX_LIVE_LAG + EVENTS))
     far_ahead(app)
     late = later(held, PATIENCE_S + 1)
-    judge.look(later(held, PATIENCE_S - 1), ran_s={challenger.lineage: PATIENCE_S + 1})
-    judge.look(late, ran_s={challenger.lineage: PATIENCE_S - 1})
-    judge.look(late, ran_s={})
-    assert only(app).stage is Stage.CATCHING_UP
-    judge.look(late, ran_s={challenger.lineage: PATIENCE_S + 1})
-    assert only(app).stage is Stage.DROPPED
+    judge.judge_all(later(held, PATIENCE_S - 1), ran_s={challenger.lineage: PATIENCE_S + 1})
+    judge.judge_all(late, ran_s={challenger.lineage: PATIENCE_S - 1})
+    judge.judge_all(late, ran_s={})
+    assert only(app).stage is ChallengerStage.CATCHING_UP
+    judge.judge_all(late, ran_s={challenger.lineage: PATIENCE_S + 1})
+    assert only(app).stage is ChallengerStage.DROPPED
     dropped = app.registry.history.audit("phishing")[-1]
     assert (dropped.action, dropped.actor) == ("drop", "trainer")
     assert dropped.reason == "found it 20,300 offsets behind the champion, no nearer for 60 s"
@@ -87,7 +87,7 @@ def test_who_comes_no_nearer_is_dropped(app: App, judge: Judge, held: Trainer) -
 
 def far_ahead(app: App) -> None:
     """The champion has learned 20,000 events more; only its position says so."""
-    with app.registry.database.writing() as connection:
+    with app.registry.database.write_transaction() as connection:
         table = tables.checkpoints
         champion = app.registry.models.get("phishing").champion
         position = {"phishing.events": {"0": 20_000 + EVENTS}}

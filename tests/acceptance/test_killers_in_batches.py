@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from river import linear_model, metrics, optim, preprocessing
 
-from service.domain.stream.events import Reason
+from service.domain.stream.events import RefusalReason
 from tests.acceptance.harness import PHISHING, Deployment, phishing_events, wait_until
 from tests.acceptance.test_hostile_stream import changed, letters
 
@@ -98,7 +98,7 @@ def require(found: Deployment, culprit: int, events: Sequence[bytes], *, rest: b
     assert +Counter(checkpoint.metrics.counts) == {"learned": learned, "dead": 1}
     assert checkpoint.metrics.cumulative == bare(good, rest=rest)
     (letter,) = letters(found)
-    assert (letter.offset, letter.reason) == (culprit, Reason.KILLED_PROCESS)
+    assert (letter.offset, letter.reason) == (culprit, RefusalReason.KILLED_PROCESS)
     return letter.payload
 
 

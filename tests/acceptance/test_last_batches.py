@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from service.domain.stream.events import Reason
-from service.domain.stream.partitioning import spread
+from service.domain.stream.events import RefusalReason
+from service.domain.stream.partitioning import assign_partitions
 from tests.acceptance.harness import PHISHING, Deployment, phishing_events
 from tests.acceptance.test_hostile_stream import changed, letters
 
@@ -42,9 +42,9 @@ def test_refusals_stand_under_their_own_partition(tmp_path: Path) -> None:
     keys = [b"%d" % number for number in range(len(events))]
     deployment.publish(events, partitions=4, keys=keys)
     deployment.command("learn", "--until-end")
-    homes = spread(len(events), partitions=4, keys=keys, turn=0)
+    homes = assign_partitions(len(events), partitions=4, keys=keys, first_partition=0)
     expected = {(at, held.index(place)) for place in bad for at, held in enumerate(homes) if place in held}
     assert len({partition for partition, _ in expected}) > 1
     found = letters(deployment)
     assert {(letter.at.partition, letter.offset) for letter in found} == expected
-    assert {letter.reason for letter in found} == {Reason.ESTIMATOR_FAILED}
+    assert {letter.reason for letter in found} == {RefusalReason.ESTIMATOR_FAILED}

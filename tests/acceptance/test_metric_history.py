@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.acceptance.harness import Deployment, phishing_events
-from tests.acceptance.rederived import misled
+from tests.acceptance.rederived import with_opposite_labels
 
 BRAILLE = re.compile("[\u2801-\u28ff]")
 
@@ -26,7 +26,9 @@ def test_the_curve_shows_the_fall_and_the_rollback(tmp_path: Path) -> None:
     deployment = Deployment(tmp_path / "model")
     parts = {
         ("snapshot", "phishing"): events[:2500],
-        ("rollback", "phishing", "--to", "2", "--reason", "labels were swapped"): misled(events[2500:3500]),
+        ("rollback", "phishing", "--to", "2", "--reason", "labels were swapped"): with_opposite_labels(
+            events[2500:3500]
+        ),
         ("show", "phishing"): events[3500:],
     }
     for afterwards, part in parts.items():

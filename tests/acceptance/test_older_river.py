@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.harness import PHISHING, Deployment, phishing_events
-from tests.acceptance.rederived import misled, versions
+from tests.acceptance.rederived import versions, with_opposite_labels
 from tests.acceptance.test_replay import is_that, never_seen
 from tests.services.presence import need
 
@@ -45,7 +45,7 @@ def older_river(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
 def test_it_comes_back_by_replay(older_river: Mapping[str, str], tmp_path: Path, poisoned: bool) -> None:
     """`learn` names the command; that rebuilds exactly the model which the installed river teaches from the start."""
     events = phishing_events(3000)
-    values = events[:1000] + misled(events[1000:1500]) + events[1500:] if poisoned else events
+    values = events[:1000] + with_opposite_labels(events[1000:1500]) + events[1500:] if poisoned else events
     deployment = Deployment(tmp_path / "older", MODEL)
     deployment.publish(values)
     for arguments in (("learn", "--until-end"), ("model", "snapshot", "phishing")):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from service.domain.stream.position import merged
+from service.domain.stream.position import merge_ranges
 from tests.acceptance.harness import (
     PHISHING,
     QUICK_S,
@@ -55,7 +55,7 @@ def require_same(found: State, calm: State) -> None:
 
 def spans(state: State) -> list[tuple[int, int, int]]:
     """The order of learning, without the topic's name."""
-    return [(run.partition, run.first, run.last) for run in merged(state.order)]
+    return [(run.partition, run.first, run.last) for run in merge_ranges(state.order)]
 
 
 def finish(deployment: Deployment, learner: "subprocess.Popen[bytes]", count: int) -> State:

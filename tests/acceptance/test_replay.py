@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from service.domain.registry.registry import CommandKind, CommandStatus, Role, VersionKind
+from service.domain.registry.registry import CommandKind, CommandStatus, LineageRole, VersionKind
 from tests.acceptance.harness import (
     PHISHING,
     Deployment,
@@ -19,7 +19,7 @@ from tests.acceptance.harness import (
     terminate,
     wait_until,
 )
-from tests.acceptance.rederived import misled, versions
+from tests.acceptance.rederived import versions, with_opposite_labels
 
 Window = tuple[int, int]
 
@@ -81,7 +81,7 @@ def poisoned(request: pytest.FixtureRequest, tmp_path: Path) -> Poisoned:
     deployment = Deployment(tmp_path / "poisoned")
     learner = deployment.start("learn") if request.param == "running" else None
     found, events = Poisoned(deployment, learner, []), phishing_events(5000)
-    for part, until in ((events[:2000], 2000), (misled(events[2000:3000]), 3000), (events[3000:], 5000)):
+    for part, until in ((events[:2000], 2000), (with_opposite_labels(events[2000:3000]), 3000), (events[3000:], 5000)):
         found.publish(part, until=until)
     return found
 
@@ -116,7 +116,7 @@ def test_the_window_was_never_seen(poisoned: Poisoned, tmp_path: Path) -> None:
     assert last["evidence"]["position"] == {"phishing.events": {"0": 5000}}
     with deployment.app() as app:
         roles = {one.id: one.role for one in app.registry.history.lineages("phishing")}
-    assert roles == {initial.lineage: Role.RETIRED, newest.lineage: Role.CHAMPION}
+    assert roles == {initial.lineage: LineageRole.RETIRED, newest.lineage: LineageRole.CHAMPION}
 
     poisoned.publish(phishing_events(6000)[5000:], until=5000)
     poisoned.stop()
@@ -129,7 +129,7 @@ def test_overlapping_windows_and_a_champion_that_is_a_rollback(poisoned: Poisone
     deployment = poisoned.deployment
     deployment.command("model", "rollback", "phishing", "--exclude", "2000..2700", "--exclude", "0:2500..3000")
     assert is_that(deployment, never_seen(tmp_path / "first", poisoned.values, (2000, 3000)))
-    poisoned.publish(misled(phishing_events(6000)[5000:]), until=5000)
+    poisoned.publish(with_opposite_labels(phishing_events(6000)[5000:]), until=5000)
     poisoned.publish(phishing_events(7000)[6000:], until=6000)
     deployment.command("model", "rollback", "phishing", "--exclude", "phishing.events/0:5000..6000")
     poisoned.stop()

@@ -17,11 +17,17 @@ import yaml
 from river import datasets
 
 from service.bootstrap import App
-from service.domain.registry.registry import Checkpoint, CommandKind, Origin, VersionKind
+from service.domain.registry.registry import ChangeOrigin, Checkpoint, CommandKind, VersionKind
 from service.operations.commands import execute as administer
-from service.operations.replay.plan import Outlook, Wish, begin, outlook, summary
-from service.operations.replay.run import replay
-from service.operations.states.resolve import Chosen, chosen
+from service.operations.replay.plan import (
+    RollbackOptions,
+    RollbackPlan,
+    plan_rollback,
+    register_replay,
+    rollback_summary,
+)
+from service.operations.replay.run import run_replay
+from service.operations.states.resolve import ResolvedState, resolve_state
 from tests.acceptance.harness import PHISHING, Deployment
 
 EVENTS = 3000
@@ -90,16 +96,16 @@ def kept(app: App) -> list[Checkpoint]:
     return [*app.registry.checkpoints.newest_first(champion)][::-1]
 
 
-def at(app: App, moment: datetime) -> Chosen:
+def at(app: App, moment: datetime) -> ResolvedState:
     """The state of that moment, as `--at` finds it."""
-    return chosen(app.services, "phishing", to=None, at=moment.isoformat())
+    return resolve_state(app.services, "phishing", version_or_alias=None, at=moment.isoformat())
 
 
-def replayed(app: App, wish: Wish) -> Outlook:
+def replayed(app: App, wish: RollbackOptions) -> RollbackPlan:
     """Begin, learn to the end and take over."""
-    found = outlook(app.services, "phishing", wish)
-    lineage = begin(app.services, found, origin=Origin("test"))
-    assert replay(app.services, lineage, stop=threading.Event())
+    found = plan_rollback(app.services, "phishing", wish)
+    lineage = register_replay(app.services, found, origin=ChangeOrigin("test"))
+    assert run_replay(app.services, lineage, stop=threading.Event())
     assert app.registry.models.get("phishing").champion == lineage.id
     return found
 
@@ -123,9 +129,9 @@ def test_from_every_checkpoint(tmp_path: Path, keep_every: str) -> None:
         assert whole == [1] if keep_every == "1h" else len(whole) >= PARTS
         versions = {one.digest for one in app.registry.history.versions("phishing")}
         for state in states[:-1]:
-            found = replayed(app, Wish(begin_with=at(app, state.created_at)))
-            assert facts(deployment) == before, found.begins_with
-            assert (found.instead == "") == (state.sequence in whole or state.digest in versions)
+            found = replayed(app, RollbackOptions(start_state=at(app, state.created_at)))
+            assert facts(deployment) == before, found.start_name
+            assert (found.fallback_reason == "") == (state.sequence in whole or state.digest in versions)
     deployment.command("registry", "verify")
 
 
@@ -140,14 +146,16 @@ def test_a_window_is_left_out_behind_a_checkpoint(tmp_path: Path) -> None:
         learn(poisoned, part)
     with poisoned.app() as app:
         clean = [one for one in kept(app) if max(one.position.offsets.values()) <= hole.start]
-        wish = Wish(app.excluded("phishing", [f"{hole.start}..{hole.stop}"]), at(app, clean[-1].created_at))
-        planned = outlook(app.services, "phishing", wish)
-        said = summary(app.services, planned)
+        wish = RollbackOptions(
+            app.parse_exclusions("phishing", [f"{hole.start}..{hole.stop}"]), at(app, clean[-1].created_at)
+        )
+        planned = plan_rollback(app.services, "phishing", wish)
+        said = rollback_summary(app.services, planned)
         assert re.match(r"checkpoint 1 of .* for checkpoint", said["from"])
         assert "waiting there, of which it keeps none" in said["instead"]
         begun = max(kept(app)[1].position.offsets.values())
-        assert planned.records == len(values) - len(hole) - begun
-        begin(app.services, planned, origin=Origin("test"))
+        assert planned.record_count == len(values) - len(hole) - begun
+        register_replay(app.services, planned, origin=ChangeOrigin("test"))
     dies = poisoned.start("replay", environment={"HEADRACE_FAILPOINT": "committed:1"})
     assert dies.wait(timeout=300) == -signal.SIGKILL
     poisoned.command("replay", "--until-done")
@@ -155,15 +163,15 @@ def test_a_window_is_left_out_behind_a_checkpoint(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("most", [administer.MOST_AT_ONCE, 0], ids=["few wait", "many wait"])
+@pytest.mark.parametrize("most", [administer.MAX_PENDING_SEALED_INLINE, 0], ids=["few wait", "many wait"])
 def test_from_a_restored_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
     """What a restoring rollback has left waiting belongs to its version, or to its first checkpoint, and to all after."""
-    monkeypatch.setattr(administer, "MOST_AT_ONCE", most)
+    monkeypatch.setattr(administer, "MAX_PENDING_SEALED_INLINE", most)
     deployment = Deployment(tmp_path, MODEL)
     before_it, *after_it = parts(records())[1:]
     learn(deployment, before_it)
     with deployment.app() as app:
-        app.act("phishing", CommandKind.ROLLBACK, {"to": 1, "at": None, "reason": "a test"}, actor="test")
+        app.run_command("phishing", CommandKind.ROLLBACK, {"to": 1, "at": None, "reason": "a test"}, actor="test")
     for part in after_it:
         learn(deployment, part)
     before = facts(deployment)
@@ -173,11 +181,11 @@ def test_from_a_restored_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, m
         assert (version.kind, version.number) == (VersionKind.ROLLBACK, 2)
         assert (version.waiting is not None) is (most > 0)
         states = kept(app)[:-1]
-        named = [chosen(app.services, "phishing", to=2, at=None)] if most else []
+        named = [resolve_state(app.services, "phishing", version_or_alias=2, at=None)] if most else []
         goals = [*named, *(at(app, one.created_at) for one in states[1::3])]
         assert len(goals) > 1
         for goal in goals:
-            found = replayed(app, Wish(begin_with=goal))
+            found = replayed(app, RollbackOptions(start_state=goal))
             assert found.route.ancestor.lineage == version.lineage
             assert facts(deployment) == before
 
@@ -194,12 +202,14 @@ def test_from_before_and_after_new_limits(tmp_path: Path) -> None:
     learn(deployment, second)
     before = facts(deployment)
     with deployment.app() as app:
-        begun = replayed(app, Wish(begin_with=chosen(app.services, "phishing", to=2, at=None)))
-        assert (begun.begins_with, begun.instead) == ("version 2", "")
+        begun = replayed(
+            app, RollbackOptions(start_state=resolve_state(app.services, "phishing", version_or_alias=2, at=None))
+        )
+        assert (begun.start_name, begun.fallback_reason) == ("version 2", "")
         assert facts(deployment) == before
         old = app.registry.history.lineages("phishing")[0]
         middle = app.registry.checkpoints.newest_first(old.id)[0]
-        assert replayed(app, Wish(begin_with=at(app, middle.created_at))).instead
+        assert replayed(app, RollbackOptions(start_state=at(app, middle.created_at))).fallback_reason
         assert facts(deployment) == before
 
 

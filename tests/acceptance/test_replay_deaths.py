@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from service.domain.registry.registry import CommandKind, Origin, Role
-from service.domain.stream.position import merged
-from service.operations.replay.plan import Wish, begin, outlook
+from service.domain.registry.registry import ChangeOrigin, CommandKind, LineageRole
+from service.domain.stream.position import merge_ranges
+from service.operations.replay.plan import RollbackOptions, plan_rollback, register_replay
 from tests.acceptance.harness import PHISHING, Deployment, phishing_events, terminate, wait_until
-from tests.acceptance.rederived import misled, versions
+from tests.acceptance.rederived import versions, with_opposite_labels
 from tests.acceptance.test_replay import Window, is_that, never_seen
 from tests.budget import FULL
 
@@ -38,7 +38,7 @@ def poisoned(request: pytest.FixtureRequest, tmp_path: Path, topic: str) -> tupl
         kafka=kafka,
     )
     events = phishing_events(EVENTS)
-    values = events[:5000] + misled(events[5000:12_000]) + events[12_000:]
+    values = events[:5000] + with_opposite_labels(events[5000:12_000]) + events[12_000:]
     deployment.publish(values[:3000])
     deployment.command("learn", "--until-end")
     deployment.command("model", "snapshot", "phishing")
@@ -67,7 +67,7 @@ def test_sigkill_in_the_middle_of_a_replay(
         deployment.command("replay", "--until-done")
         assert app.registry.replays.unfinished() == []
         roles = [one.role for one in app.registry.history.lineages("phishing")]
-        assert roles == [Role.RETIRED, Role.CHAMPION]
+        assert roles == [LineageRole.RETIRED, LineageRole.CHAMPION]
         assert app.registry.models.get("phishing").champion == lineage.id
         assert not app.registry.commands.pending("phishing")
         runs = [run for segment in app.registry.checkpoints.journal(lineage.id) for run in segment.order]
@@ -96,7 +96,7 @@ def test_four_partitions_follow_the_journal(tmp_path: Path) -> None:
     deployment.command("model", "rollback", "phishing", "--mode", "replay", "--to", "1")
     after = deployment.state()
     assert replace(after, order=()) == replace(before, order=())
-    assert merged(after.order) == merged(before.order)
+    assert merge_ranges(after.order) == merge_ranges(before.order)
     deployment.command("model", "rollback", "phishing", "--exclude", "2:1000..2000")
     assert deployment.state().counts == {"learned": 39_000}
     left = [run for run in deployment.state().order if run.partition == 2]
@@ -107,7 +107,7 @@ def test_four_partitions_follow_the_journal(tmp_path: Path) -> None:
 def test_a_learner_far_ahead_is_followed(tmp_path: Path) -> None:
     """While the champion learns on, the replay follows, and takes over a little behind it; nothing is lost."""
     deployment, events = Deployment(tmp_path / "ahead"), phishing_events(EVENTS)
-    values = events[:5000] + misled(events[5000:8000]) + events[8000:]
+    values = events[:5000] + with_opposite_labels(events[5000:8000]) + events[8000:]
     deployment.publish(values[:20_000])
     deployment.command("learn", "--until-end")
     learner = deployment.start("learn")
@@ -125,12 +125,14 @@ def test_a_learner_far_ahead_is_followed(tmp_path: Path) -> None:
 def test_the_daemon_finishes_what_was_begun(tmp_path: Path) -> None:
     """`headrace run` learns a replay to its end whose process is gone, and its learner goes on with the result."""
     deployment, events = Deployment(tmp_path / "begun"), phishing_events(4000)
-    values = events[:1000] + misled(events[1000:2000]) + events[2000:3000]
+    values = events[:1000] + with_opposite_labels(events[1000:2000]) + events[2000:3000]
     deployment.publish(values)
     deployment.command("learn", "--until-end")
     with deployment.app() as app:
-        wish = Wish(app.excluded("phishing", ["1000..2000"]))
-        begin(app.services, outlook(app.services, "phishing", wish), origin=Origin("test", "poisoned"))
+        wish = RollbackOptions(app.parse_exclusions("phishing", ["1000..2000"]))
+        register_replay(
+            app.services, plan_rollback(app.services, "phishing", wish), origin=ChangeOrigin("test", "poisoned")
+        )
     daemon = deployment.start("run")
     wait_until(lambda: len(versions(deployment)) == 2)
     deployment.publish(events[3000:])
@@ -146,9 +148,9 @@ def test_another_rollback_cancels_a_replay(tmp_path: Path) -> None:
     deployment.publish(phishing_events(3000))
     deployment.command("learn", "--until-end")
     with deployment.app() as app:
-        wish = Wish(app.excluded("phishing", ["1000..2000"]))
-        begin(app.services, outlook(app.services, "phishing", wish), origin=Origin("test"))
-        app.act("phishing", CommandKind.ROLLBACK, {"to": "1"}, actor="test")
+        wish = RollbackOptions(app.parse_exclusions("phishing", ["1000..2000"]))
+        register_replay(app.services, plan_rollback(app.services, "phishing", wish), origin=ChangeOrigin("test"))
+        app.run_command("phishing", CommandKind.ROLLBACK, {"to": "1"}, actor="test")
         assert app.registry.replays.unfinished() == []
     done = deployment.command("replay", "--until-done")
     assert done.returncode == 0

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from service.bootstrap import App
-from service.domain.registry.registry import CommandKind, Lineage, Origin
+from service.domain.registry.registry import ChangeOrigin, CommandKind, Lineage
 from service.errors import RefusedError
-from service.operations.replay.plan import Wish, begin, outlook
-from service.operations.replay.run import Progress, replay
+from service.operations.replay.plan import RollbackOptions, plan_rollback, register_replay
+from service.operations.replay.run import OffsetProgress, run_replay
 from tests.acceptance.harness import PHISHING, Deployment, phishing_events
 from tests.acceptance.test_replay import audit, is_that, never_seen
 
@@ -38,9 +38,9 @@ def deployment(tmp_path: Path) -> Deployment:
 
 def begun(app: App) -> Lineage:
     """A replay without 100..200, for which the model stands still."""
-    app.act("phishing", CommandKind.FREEZE, {"reason": "a rollback replays"}, actor="test")
-    wish = Wish(app.excluded("phishing", ["100..200"]), freeze=True)
-    return begin(app.services, outlook(app.services, "phishing", wish), origin=Origin("test"))
+    app.run_command("phishing", CommandKind.FREEZE, {"reason": "a rollback replays"}, actor="test")
+    wish = RollbackOptions(app.parse_exclusions("phishing", ["100..200"]), freeze=True)
+    return register_replay(app.services, plan_rollback(app.services, "phishing", wish), origin=ChangeOrigin("test"))
 
 
 def frozen(deployment: Deployment) -> bool:
@@ -75,12 +75,12 @@ def test_an_exclusion_in_the_last_moment(deployment: Deployment, tmp_path: Path,
     with deployment.app() as app:
         lineage = begun(app)
 
-        def tell(progress: Progress) -> None:
+        def tell(progress: OffsetProgress) -> None:
             if progress.done == progress.total:
                 deployment.command("exclusion", "add", "phishing", stretch)
 
         with pytest.raises(RefusedError, match=OVERTAKEN):
-            replay(app.services, lineage, stop=threading.Event(), tell=tell)
+            run_replay(app.services, lineage, stop=threading.Event(), on_progress=tell)
     assert is_given_up(deployment, tmp_path / "calm")
 
 
@@ -89,11 +89,11 @@ def test_an_exclusion_of_what_it_passes_over(deployment: Deployment) -> None:
     with deployment.app() as app:
         lineage = begun(app)
 
-        def tell(progress: Progress) -> None:
+        def tell(progress: OffsetProgress) -> None:
             if progress.done == progress.total:
                 deployment.command("exclusion", "add", "phishing", "2026-01-31T12:00:00.1Z..2026-01-31T12:00:00.2Z")
 
-        assert "replays from" in str(replay(app.services, lineage, stop=threading.Event(), tell=tell))
+        assert "replays from" in str(run_replay(app.services, lineage, stop=threading.Event(), on_progress=tell))
     assert not frozen(deployment)
 
 

@@ -139,7 +139,7 @@ def test_a_rollback_keeps_what_waits(tmp_path: Path) -> None:
     deployment.publish([event for event, _ in found])
     deployment.command("learn", "--until-end")
     with deployment.app() as app:
-        app.act("phishing", CommandKind.ROLLBACK, {"to": 1, "at": None, "reason": "a test"}, actor="test")
+        app.run_command("phishing", CommandKind.ROLLBACK, {"to": 1, "at": None, "reason": "a test"}, actor="test")
     deployment.publish([label for _, label in islice(found, 2000)], topic="events.labels")
     deployment.command("learn", "--until-end")
     assert deployment.state().counts == {"learned": 2000, "predicted": 2000}

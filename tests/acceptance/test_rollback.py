@@ -11,7 +11,7 @@ import pytest
 
 from service.domain.registry.registry import VersionKind
 from tests.acceptance.harness import PHISHING, Deployment, not_ready, phishing_events, terminate, wait_until
-from tests.acceptance.rederived import Rederived, misled, probes, versions
+from tests.acceptance.rederived import Rederived, probe_predictions, versions, with_opposite_labels
 
 
 @dataclass
@@ -41,7 +41,7 @@ def spoilt(request: pytest.FixtureRequest, tmp_path: Path) -> Misled:
     found.publish(events[:3000], until=3000)
     deployment.command("model", "snapshot", "phishing", "--reason", "before the campaign")
     found.between = datetime.now(UTC)
-    found.publish(misled(events[3000:5000]), until=5000)
+    found.publish(with_opposite_labels(events[3000:5000]), until=5000)
     return found
 
 
@@ -51,7 +51,7 @@ def test_rollback_restores_the_snapshot(spoilt: Misled, by: str) -> None:
     """Predictions are exactly those of the snapshot; position and counts go on; history grows and explains itself."""
     deployment, before, older = spoilt.deployment, spoilt.deployment.state(), versions(spoilt.deployment)
     goal = ["--to", "2"] if by == "version" else ["--at", spoilt.between.isoformat()]
-    assert before.probes != probes(deployment, older[1].digest)
+    assert before.probes != probe_predictions(deployment, older[1].digest)
     preview = json.loads(deployment.command("model", "rollback", "phishing", *goal, "--dry-run", "--json").stdout)
     assert preview["mode"] == "restore"
     assert (versions(deployment), deployment.state()) == (older, before), "a dry run changed something"
@@ -64,7 +64,9 @@ def test_rollback_restores_the_snapshot(spoilt: Misled, by: str) -> None:
     assert newest.number == 3
     assert newest.parent == 2
     assert newest.reason == "labels were swapped"
-    assert after.probes == probes(deployment, older[1].digest) == probes(deployment, newest.digest)
+    assert (
+        after.probes == probe_predictions(deployment, older[1].digest) == probe_predictions(deployment, newest.digest)
+    )
     assert (after.counts, after.position, after.report) == (before.counts, before.position, before.report)
     audit = json.loads(deployment.command("model", "history", "phishing", "--json").stdout)["audit"]
     assert [entry["action"] for entry in audit] == ["register", "snapshot", "rollback"]

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 from service.bootstrap import App
-from service.domain.registry.registry import CommandKind, CommandStatus, Role, Version
+from service.domain.registry.registry import CommandKind, CommandStatus, LineageRole, Version
 from service.domain.stream.events import TopicPartition
 from service.domain.stream.position import Position
 from service.learning.learner.learner import Learner
-from service.learning.learner.state import restored
-from tests.acceptance.harness import PHISHING, Deployment, State, probed
-from tests.acceptance.rederived import Rederived, opened, payload
-from tests.acceptance.rollback_storm import Asked, RollbackStorm
-from tests.acceptance.storms import Supply
+from service.learning.learner.state import restored_state
+from tests.acceptance.harness import PHISHING, Deployment, State, predict_probes
+from tests.acceptance.rederived import Rederived, open_learner_of, payload
+from tests.acceptance.rollback_storm import RequestedCommand, RollbackStorm
+from tests.acceptance.storms import EventPublisher
 from tests.budget import DEATHS, FULL, LEARNING, ROLLBACKS, WITHIN
 
 AHEAD = 15_000
@@ -39,7 +39,7 @@ def test_sigkill_during_rollbacks(threatened: tuple[Deployment, int], seed: int)
     """Thirty deaths or more, ten rollbacks or more: one champion, each done once, every event learned once, as the journals tell."""
     deployment, partitions = threatened
     with deployment.app() as app:
-        supply = Supply(deployment, app.sink(), partitions=partitions, ahead=AHEAD)
+        supply = EventPublisher(deployment, app.sink(), partitions=partitions, ahead=AHEAD)
         storm = RollbackStorm(deployment, app, supply, random.Random(seed))
         rollbacks = storm.rage(ROLLBACKS, learning=LEARNING, within=WITHIN)
         assert len(storm.deaths) == 3 * rollbacks >= DEATHS
@@ -50,7 +50,7 @@ def test_sigkill_during_rollbacks(threatened: tuple[Deployment, int], seed: int)
         require_what_journals_tell(app, state)
 
 
-def require_all_done(app: App, asked: Sequence[Asked]) -> None:
+def require_all_done(app: App, asked: Sequence[RequestedCommand]) -> None:
     """Each command was carried out once, in the order of asking, and made the version that it should."""
     registry = app.registry
     assert not registry.commands.pending("phishing")
@@ -59,18 +59,18 @@ def require_all_done(app: App, asked: Sequence[Asked]) -> None:
     _, *entries = registry.history.audit("phishing")
     for one, before, after, entry in zip(asked, versions[:-1], versions[1:], entries, strict=True):
         assert (after.number, after.kind, after.reason) == (before.number + 1, one.kind, one.reason)
-        assert after.parent == (one.goal or before.number)
+        assert after.parent == (one.target_version or before.number)
         assert (after.lineage != before.lineage) == (one.kind is CommandKind.ROLLBACK)
         assert (entry.action, entry.reason, entry.to_version) == (one.kind, one.reason, after.number)
-        assert entry.from_version == (before if one.goal else after).number
+        assert entry.from_version == (before if one.target_version else after).number
 
 
 def require_one_champion(app: App, rollbacks: int) -> None:
     """The lineage of the newest version, and all before it are retired."""
     lineages = app.registry.history.lineages("phishing")
     champion = app.registry.history.versions("phishing")[-1].lineage
-    assert [one.id for one in lineages if one.role is Role.CHAMPION] == [champion]
-    assert [one.role for one in lineages] == [Role.RETIRED] * rollbacks + [Role.CHAMPION]
+    assert [one.id for one in lineages if one.role is LineageRole.CHAMPION] == [champion]
+    assert [one.role for one in lineages] == [LineageRole.RETIRED] * rollbacks + [LineageRole.CHAMPION]
     assert app.registry.models.get("phishing").champion == champion
 
 
@@ -86,7 +86,7 @@ def require_what_journals_tell(app: App, state: State) -> None:
         if following:
             (goal,) = (one for one in versions if one.number == following[0].parent)
             require_restored(app, again.learner, goal, following[0])
-            changed += probed(again.learner) != probed(opened(app, following[0].digest))
+            changed += predict_probes(again.learner) != predict_probes(open_learner_of(app, following[0].digest))
     assert again.same_as(state)
     assert changed >= ROLLBACKS // 2, "rollbacks that change nothing prove nothing"
 
@@ -107,19 +107,19 @@ def require_snapshots(app: App, again: Rederived, origin: Version, snapshots: Se
     waiting = list(snapshots)
     for position in again.commits(origin):
         while waiting and waiting[0].position == position:
-            require_same(again.learner, opened(app, waiting.pop(0).digest))
+            require_same(again.learner, open_learner_of(app, waiting.pop(0).digest))
     assert not waiting
 
 
 def require_restored(app: App, old: Learner, goal: Version, rollback: Version) -> None:
     """What the rollback made is the goal's model, with the counts and metrics of the lineage that gave way."""
-    made = restored(old.state(), payload(app, goal.digest))
-    require_same(Learner(app.spec("phishing"), made), opened(app, rollback.digest))
-    assert probed(opened(app, rollback.digest)) == probed(opened(app, goal.digest))
+    made = restored_state(old.state(), payload(app, goal.digest))
+    require_same(Learner(app.spec("phishing"), made), open_learner_of(app, rollback.digest))
+    assert predict_probes(open_learner_of(app, rollback.digest)) == predict_probes(open_learner_of(app, goal.digest))
 
 
 def require_same(one: Learner, other: Learner) -> None:
     """Equal counts, metrics and predictions."""
     assert one.counts == other.counts
     assert one.report() == other.report()
-    assert probed(one) == probed(other)
+    assert predict_probes(one) == predict_probes(other)

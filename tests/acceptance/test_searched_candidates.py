@@ -12,11 +12,11 @@ from sklearn.metrics import accuracy_score, f1_score
 from service.domain.registry.registry import Version
 from service.domain.specification.model import ModelSpec
 from service.domain.stream.events import Task
-from service.domain.stream.position import PositionJson, merged
+from service.domain.stream.position import PositionJson, merge_ranges
 from service.domain.training.jobs import Job, JobState
 from service.learning.estimators import build as estimators
 from service.learning.learner.learner import Learner
-from service.learning.metrics.journal import arrays
+from service.learning.metrics.journal import decode_arrays
 from tests.acceptance.harness import PHISHING, Deployment, phishing_events, terminate, wait_until
 
 EVENTS = 1250
@@ -92,7 +92,7 @@ def test_a_search_ends_with_a_version_and_its_report(searched: tuple[Deployment,
     registry = deployment._watched().registry
     states = [one.state.value for one in registry.jobs.transitions(job.id)]
     assert states == ["Starting", "Loading", "Training", "Evaluating", "Replaying", "Completed"]
-    opening = registry.openings.find(job.id)
+    opening = registry.holdout_openings.find(job.id)
     assert opening is not None
     assert opening.part == {"events": 200, "of": 1000}
     told = report(deployment)
@@ -129,7 +129,7 @@ def test_what_won_is_what_river_makes_of_the_same_events(searched: tuple[Deploym
     """The state predicts exactly as the winning estimator that was taught the window by river alone."""
     deployment, _, version = searched
     spec = ModelSpec.model_validate(version.spec)
-    by_hand = estimators.build(spec.estimator, task=spec.task, seed=spec.seed)
+    by_hand = estimators.estimator_from_expression(spec.estimator, task=spec.task, seed=spec.seed)
     for row in events()[250:]:
         by_hand.learn_one(row["x"], row["y"])
     assert predictions(deployment, version.digest, spec) == [by_hand.predict_proba_one(x) for x in PROBES]
@@ -139,7 +139,7 @@ def predictions(deployment: Deployment, digest: str, spec: ModelSpec) -> list[An
     """Of a sealed state, on the probes."""
     app = deployment._watched()
     sealed = app.services.sealer.open(app.registry.history.artifact(digest))
-    learner = Learner(spec, sealed.payload, allowed=app.services.build(spec)[1])
+    learner = Learner(spec, sealed.payload, allowed=app.services.build_estimator(spec)[1])
     return [learner.predict(dict(x)) for x in PROBES]
 
 
@@ -153,11 +153,11 @@ def test_the_champion_s_test_score_is_that_of_its_journal(searched: tuple[Deploy
     kept = {
         offset: (truth, label, chance)
         for one in registry.checkpoints.journal(champion)
-        for run in arrays(one.scores)
+        for run in decode_arrays(one.scores)
         for offset, truth, label, chance in zip(run.offsets, run.truths, run.labels, run.probabilities, strict=True)
     }
     assert recomputed([kept[offset] for offset in range(1050, EVENTS)]) == pytest.approx(said)
-    model = estimators.build(PHISHING["estimator"], task=Task.BINARY, seed=42)
+    model = estimators.estimator_from_expression(PHISHING["estimator"], task=Task.BINARY, seed=42)
     alone = []
     for row in events():
         chance = model.predict_proba_one(row["x"])[True]
@@ -208,7 +208,7 @@ def test_a_warm_start_goes_on_from_the_champion(tmp_path: Path) -> None:
     deployment.command("archive", "--until-end")
     _, version = trained(deployment)
     assert [(run.first, run.last) for run in version.learned] == [(0, EVENTS)]
-    model = estimators.build(PHISHING["estimator"], task=Task.BINARY, seed=42)
+    model = estimators.estimator_from_expression(PHISHING["estimator"], task=Task.BINARY, seed=42)
     for row in [*rows[:600], *rows[250:], *rows[250:]]:
         model.learn_one(row["x"], row["y"])
     spec = ModelSpec.model_validate(version.spec)
@@ -247,7 +247,7 @@ def test_a_batch_estimator_challenges(tmp_path: Path, name: dict[str, Any]) -> N
     terminate(trainer)
     newest = registry.checkpoints.newest_first(version.lineage)[0]
     order = [run for one in registry.checkpoints.journal(version.lineage) for run in one.order]
-    assert [(run.first, run.last) for run in merged(order)] == [(EVENTS, EVENTS + 50)]
+    assert [(run.first, run.last) for run in merge_ranges(order)] == [(EVENTS, EVENTS + 50)]
     assert newest.learned == 1050
     if "calibration" not in next(iter(name.values())):
         assert predictions(deployment, newest.digest, spec) == before
@@ -321,7 +321,7 @@ def test_older_history_is_learned_first(tmp_path: Path) -> None:
 
 def taught(rows: Sequence[Mapping[str, Any]]) -> Any:
     """The searched estimator, by river alone."""
-    model = estimators.build("naive_bayes.GaussianNB", task=Task.BINARY, seed=42)
+    model = estimators.estimator_from_expression("naive_bayes.GaussianNB", task=Task.BINARY, seed=42)
     for row in rows:
         model.learn_one(row["x"], row["y"])
     return model

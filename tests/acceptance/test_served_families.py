@@ -13,7 +13,7 @@ from service.domain.stream.events import Task
 from service.learning.estimators import build as estimators
 from tests.acceptance import counting
 from tests.acceptance.harness import PHISHING, Deployment, phishing_events, terminate
-from tests.acceptance.serving import Served, serving
+from tests.acceptance.serving import RunningServer, start_server
 
 pytestmark = pytest.mark.slow
 
@@ -51,7 +51,7 @@ def _no_process_is_left() -> None:
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """One server of three models, two of which a training job has replaced."""
     folder: Path = tmp_path_factory.mktemp("families")
     own = {**PHISHING, "name": "own", "factory": "tests.acceptance.counting:make"}
@@ -65,7 +65,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     terminate(trainer)
     for name in ("lightgbm", "scikit"):
         made.command("model", "promote", name, "2")
-    started = serving(made)
+    started = start_server(made)
     yield started
     terminate(started.process)
 
@@ -77,12 +77,12 @@ def by_hand(name: str) -> Any:
         for row in rows(EVENTS):
             model.learn_one(row["x"], row["y"])
         return model
-    made = estimators.build(LIGHTGBM if name == "lightgbm" else SCIKIT, task=Task.BINARY, seed=42)
+    made = estimators.estimator_from_expression(LIGHTGBM if name == "lightgbm" else SCIKIT, task=Task.BINARY, seed=42)
     return made.fit(pl.DataFrame([row["x"] for row in rows(EVENTS)]), [row["y"] for row in rows(EVENTS)])
 
 
 @pytest.mark.parametrize(("name", "version"), [("lightgbm", 2), ("scikit", 2), ("own", 1)])
-def test_it_predicts_what_the_estimator_itself_does(served: Served, name: str, version: int) -> None:
+def test_it_predicts_what_the_estimator_itself_does(served: RunningServer, name: str, version: int) -> None:
     """Many in one request, or one: to the last bit what an estimator says that was taught without Headrace."""
     model = by_hand(name)
     expected = [{"false": one[False], "true": one[True]} for one in map(model.predict_proba_one, PROBES)]
@@ -98,7 +98,7 @@ def test_it_predicts_what_the_estimator_itself_does(served: Served, name: str, v
 
 
 @pytest.mark.parametrize("name", ["lightgbm", "scikit"])
-def test_it_is_explained(served: Served, name: str) -> None:
+def test_it_is_explained(served: RunningServer, name: str) -> None:
     """What contributions add up to is the score whose logistic function is the probability."""
     found = served.ask(f"/models/{name}/invocations?explain=true", json.dumps(PROBES)).json()["predictions"]
     told = [one["explanation"] for one in found]
@@ -110,7 +110,7 @@ def test_it_is_explained(served: Served, name: str) -> None:
     assert names <= set(PROBES[0])
 
 
-def test_a_class_of_ones_own_is_not_explained(served: Served) -> None:
+def test_a_class_of_ones_own_is_not_explained(served: RunningServer) -> None:
     """409 names the class, and what could be explained."""
     found = served.ask("/models/own/invocations?explain=true", json.dumps(PROBES[:3]))
     assert found.status == 409

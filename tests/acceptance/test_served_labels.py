@@ -16,15 +16,15 @@ import pytest
 
 from service.bootstrap import App
 from service.domain.registry.registry import LineageId
-from service.domain.registry.served_prediction import stamp_of
+from service.domain.registry.served_prediction import global_lineage_id
 from service.domain.specification.model import ModelSpec
 from service.domain.stream.events import Records, TopicPartition
 from service.learning.learner.learner import Learner
-from service.learning.metrics.journal import decode
-from service.operations.states.pending_memory import WaitingHere
-from tests.acceptance.harness import PHISHING, Deployment, kill, phishing_events, probed, terminate, wait_until
+from service.learning.metrics.journal import decode_segment
+from service.operations.states.pending_memory import PendingMemory
+from tests.acceptance.harness import PHISHING, Deployment, kill, phishing_events, predict_probes, terminate, wait_until
 from tests.acceptance.rederived import whole_stream
-from tests.acceptance.serving import Reply, Served, serving
+from tests.acceptance.serving import Reply, RunningServer, start_server
 from tests.budget import SHORT_LEASE_TTL, STREAMS, registry_url, stream_settings
 
 WARM = 300
@@ -40,7 +40,7 @@ class Replicas:
     """Two servers and a learner that are killed and come back, and a client that asks again until it is answered."""
 
     deployment: Deployment
-    servers: list[Served] = field(default_factory=list)
+    servers: list[RunningServer] = field(default_factory=list)
     learner: Any = None
     answers: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     chance: random.Random = field(default_factory=lambda: random.Random(11))
@@ -52,7 +52,7 @@ class Replicas:
         """All three."""
         self.learner = self.deployment.start("learn", "--wait-for-lease")
         wait_until(lambda: self.deployment.learned() >= WARM)
-        self.servers = [serving(self.deployment) for _ in range(2)]
+        self.servers = [start_server(self.deployment) for _ in range(2)]
 
     def send(self, path: str, body: Any, *, twice: bool = False) -> list[Reply]:
         """To either replica until it is answered; sometimes once more, to the other."""
@@ -107,7 +107,7 @@ class Replicas:
         else:
             number = int(victim[-1])
             kill(self.servers[number].process)
-            self.servers[number] = serving(self.deployment)
+            self.servers[number] = start_server(self.deployment)
 
 
 @pytest.fixture(params=STREAMS)
@@ -180,10 +180,10 @@ def _require_once(
         for key in exact:
             (one,) = answers[key]
             assert scored[first[key]][1:] == (one["prediction"], one["probabilities"]["true"])
-        stamp = stamp_of(next(iter(app.registry.history.lineages("phishing"))))
+        stamp = global_lineage_id(next(iter(app.registry.history.lineages("phishing"))))
         again, plain = _relearned(app, spec, stream, own=[stamp]), _relearned(app, spec, stream, own=[])
-    assert (dict(+again.counts), again.report(), probed(again)) == (state.counts, state.report, state.probes)
-    assert probed(plain) == state.probes
+    assert (dict(+again.counts), again.report(), predict_probes(again)) == (state.counts, state.report, state.probes)
+    assert predict_probes(plain) == state.probes
     assert (plain.counts["learned"], plain.counts["duplicate"]) == (state.counts["learned"], state.counts["duplicate"])
 
 
@@ -199,7 +199,7 @@ def _scored(app: App) -> dict[int, tuple[Any, Any, Any]]:
     assert model.champion is not None
     found: dict[int, tuple[Any, Any, Any]] = {}
     for segment in app.registry.checkpoints.journal(LineageId(model.champion)):
-        for run in decode(segment.scores):
+        for run in decode_segment(segment.scores):
             chances = run.probabilities or [None] * len(run.offsets)
             for row in zip(run.offsets, run.truths, run.labels, chances, strict=True):
                 assert row[0] not in found, "an event was scored twice"
@@ -211,9 +211,9 @@ def _relearned(
     app: App, spec: ModelSpec, stream: Mapping[TopicPartition, list[tuple[int, int, bytes]]], *, own: list[str]
 ) -> Learner:
     """Without a death, in the order of the journal."""
-    estimator, allowed = app.services.build(spec)
-    learner = Learner(spec, Learner.new(spec, estimator), allowed=allowed, own=own)
-    decoder, waiting = app.decoder(spec), WaitingHere()
+    estimator, allowed = app.services.build_estimator(spec)
+    learner = Learner(spec, Learner.new(spec, estimator), allowed=allowed, own_lineages=own)
+    decoder, waiting = app.decoder(spec), PendingMemory()
     model = app.registry.models.get("phishing")
     assert model.champion is not None
     for segment in app.registry.checkpoints.journal(LineageId(model.champion), scores=False):

@@ -9,9 +9,9 @@ import pytest
 
 from service.bootstrap import App
 from service.domain.registry.registry import LineageId
-from service.learning.metrics.journal import decode
+from service.learning.metrics.journal import decode_segment
 from tests.acceptance.harness import PHISHING, Deployment, phishing_events, terminate
-from tests.acceptance.serving import serving
+from tests.acceptance.serving import start_server
 
 WARM, ASKED = 200, 120
 
@@ -20,7 +20,7 @@ def scored(app: App, lineage: LineageId) -> dict[int, tuple[Any, Any, Any]]:
     """Truth, prediction and probability by the offset of the event."""
     found: dict[int, tuple[Any, Any, Any]] = {}
     for segment in app.registry.checkpoints.journal(lineage):
-        for run in decode(segment.scores):
+        for run in decode_segment(segment.scores):
             rows = zip(run.truths, run.labels, run.probabilities or (), strict=True)
             found |= dict(zip(run.offsets, rows, strict=True))
     return found
@@ -33,7 +33,7 @@ def served(tmp_path: Path) -> tuple[Deployment, int]:
     deployment = Deployment(tmp_path, model)
     deployment.publish(phishing_events(WARM))
     deployment.command("learn", "--until-end")
-    server = serving(deployment)
+    server = start_server(deployment)
     for number, one in enumerate(map(msgspec.json.decode, phishing_events(ASKED, first=WARM))):
         item, label = {"id": f"p{number}", "x": one["x"]}, {"id": f"p{number}", "y": one["y"]}
         told = server.ask("/models/phishing/invocations", json.dumps(item), content_type="application/json")
@@ -82,7 +82,7 @@ def test_what_is_logged_is_told_and_what_could_not_be_scored_is_not(served: tupl
     """Items with ids, of the champion; a version that was asked for logs nothing, and a refused request neither."""
     deployment, _ = served
     x = msgspec.json.decode(phishing_events(1)[0])["x"]
-    server = serving(deployment)
+    server = start_server(deployment)
 
     def logged(path: str, body: Any) -> str | None:
         reply = server.ask(path, json.dumps(body), content_type="application/json")

@@ -14,7 +14,7 @@ import pytest
 from river import datasets
 
 from tests.acceptance.harness import Deployment, metric, phishing_events, terminate, wait_until
-from tests.acceptance.serving import Served, received, serving
+from tests.acceptance.serving import RunningServer, received, start_server
 from tests.services.process import listens
 
 XS: list[dict[str, Any]] = [x for x, _ in datasets.Phishing()]
@@ -29,19 +29,19 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Deployment:
     return made
 
 
-def predicted(served: Served) -> float:
+def predicted(served: RunningServer) -> float:
     """How many items all workers have predicted, as any of them tells it."""
     return metric(served.port, "headrace_predictions_total", model="phishing") or 0.0
 
 
-def predict(served: Served) -> None:
+def predict(served: RunningServer) -> None:
     """One item, by any worker that is ready."""
     wait_until(lambda: served.predict(XS[0]).status == 200)
 
 
 def test_workers_share_a_port_and_their_metrics_are_added_up(deployment: Deployment) -> None:
     """Any worker tells what all have predicted; one that was killed is started again, and nothing it counted is lost."""
-    served = serving(deployment, "--workers", "2")
+    served = start_server(deployment, "--workers", "2")
     wait_until(lambda: len(served.pids) == 2)
     for _ in range(40):
         predict(served)
@@ -64,7 +64,7 @@ def test_what_was_asked_is_answered_before_it_ends(deployment: Deployment) -> No
 
     That the server waits for the body is known by its 100, and that it takes nobody else in, by its port.
     """
-    served = serving(deployment)
+    served = start_server(deployment)
     body = json.dumps(XS[0]).encode()
     head = b"POST /invocations HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n"
     with socket.create_connection(("127.0.0.1", served.port), timeout=60) as client:
@@ -87,7 +87,7 @@ def test_tls_by_files(deployment: Deployment, tmp_path: Path) -> None:
     deployment.server = {"tls": {"certfile": str(certificate), "keyfile": str(key)}}
     deployment.configure()
     try:
-        served = serving(deployment, ready=False)
+        served = start_server(deployment, ready=False)
         context = ssl.create_default_context(cafile=str(certificate))
         url = f"https://localhost:{served.port}/ping"
         with urllib.request.urlopen(url, context=context, timeout=10) as answer:
@@ -108,7 +108,7 @@ def test_the_daemon_has_a_server(tmp_path: Path) -> None:
     own = Deployment(tmp_path / "daemon")
     own.publish(phishing_events(200))
     daemon = own.start("run")
-    served = Served(own, daemon, 0, 0)
+    served = RunningServer(own, daemon, 0, 0)
     wait_until(lambda: served.pids)
     os.kill(served.pids[0], signal.SIGKILL)
     wait_until(lambda: len(served.pids) == 2)

@@ -13,7 +13,7 @@ from river import datasets
 from sqlalchemy import create_engine
 
 from tests.acceptance.harness import STARTED, Deployment, metric, phishing_events, terminate, wait_until
-from tests.acceptance.serving import Served, serving
+from tests.acceptance.serving import RunningServer, start_server
 
 FRESHNESS = "headrace_freshness_seconds"
 XS: list[dict[str, Any]] = [x for x, _ in datasets.Phishing()]
@@ -34,9 +34,9 @@ def _no_process_is_left() -> None:
 
 
 @pytest.fixture(scope="module")
-def served(deployment: Deployment) -> Iterator[Served]:
+def served(deployment: Deployment) -> Iterator[RunningServer]:
     """Its server."""
-    started = serving(deployment)
+    started = start_server(deployment)
     yield started
     terminate(started.process)
 
@@ -60,7 +60,7 @@ def as_csv(rows: list[dict[str, Any]], *, header: bool = True) -> str:
     return text.getvalue()
 
 
-def test_every_form_of_request_has_the_same_predictions(served: Served, deployment: Deployment) -> None:
+def test_every_form_of_request_has_the_same_predictions(served: RunningServer, deployment: Deployment) -> None:
     """JSON, JSON Lines and CSV with and without a header are answered alike, by what the checkpoint would predict."""
     state = deployment.state()
     expected = [{"false": one[False], "true": one[True]} for one in state.probes[:20]]
@@ -79,7 +79,7 @@ def test_every_form_of_request_has_the_same_predictions(served: Served, deployme
         assert found.headers["headrace-checkpoint"] == str(said["checkpoint"])
 
 
-def test_every_form_of_answer(served: Served) -> None:
+def test_every_form_of_answer(served: RunningServer) -> None:
     """The form is chosen by Accept; an id comes back; an object is answered by an object."""
     one = served.predict({"id": "a", "x": XS[0]}).json()
     assert one["id"] == "a"
@@ -110,14 +110,16 @@ def test_every_form_of_answer(served: Served) -> None:
         ("/invocations?version=" + "9" * 5000, "{}", "application/json", 422),
     ],
 )
-def test_what_cannot_be_answered_is_a_problem(served: Served, path: str, body: str, kind: str, status: int) -> None:
+def test_what_cannot_be_answered_is_a_problem(
+    served: RunningServer, path: str, body: str, kind: str, status: int
+) -> None:
     """Each is told as a problem with its status and a sentence."""
     found = served.ask(path, body, content_type=kind)
     assert (found.status, found.headers["content-type"]) == (status, "application/problem+json"), found.body
     assert found.json()["detail"]
 
 
-def test_an_explanation_names_the_largest_contributions(served: Served) -> None:
+def test_an_explanation_names_the_largest_contributions(served: RunningServer) -> None:
     """?explain=true tells what each feature has contributed, the largest first."""
     told = served.ask("/invocations?explain=true", json.dumps(XS[0])).json()["explanation"]
     sizes = [abs(one["contribution"]) for one in told["contributions"]]
@@ -129,13 +131,13 @@ def test_an_explanation_names_the_largest_contributions(served: Served) -> None:
     assert all(one["explanation"]["contributions"] for one in many)
 
 
-def test_a_kept_version_is_asked_by_its_number(served: Served) -> None:
+def test_a_kept_version_is_asked_by_its_number(served: RunningServer) -> None:
     """Version 1 answers as it was when it was made, without a checkpoint."""
     found = served.ask("/invocations?version=1", json.dumps(XS[0])).json()
     assert (found["version"], found["checkpoint"], found["position"]) == (1, None, {"phishing.events": {"0": 0}})
 
 
-def test_the_guard_names_feature_and_reason(served: Served) -> None:
+def test_the_guard_names_feature_and_reason(served: RunningServer) -> None:
     """Items that the guard refuses, or that name a key twice, are listed with feature and reason; nothing is predicted."""
     found = served.predict([XS[0], {**XS[1], "age_of_domain": 1e9}, {**XS[2], "is_popular": "yes"}])
     assert found.status == 422
@@ -153,7 +155,7 @@ def test_the_guard_names_feature_and_reason(served: Served) -> None:
         assert told == [(item, "is_popular", "repeated_key")]
 
 
-def test_probes_metrics_and_request_ids(served: Served) -> None:
+def test_probes_metrics_and_request_ids(served: RunningServer) -> None:
     """Probes answer, requests are counted by route, and a sane id is kept where an insane one is replaced."""
     before = metric(served.port, "headrace_requests_total", route="/invocations", status="200")
     assert served.get("/ping") == (200, "")
@@ -168,7 +170,7 @@ def test_probes_metrics_and_request_ids(served: Served) -> None:
 @pytest.mark.usefixtures("_own_processes_end")
 def test_it_is_not_ready_without_a_model_and_ends_when_told(tmp_path: Path) -> None:
     """Before there is a checkpoint /readyz is 503 with the reason, /ping is 200; SIGTERM ends it with 0."""
-    empty = serving(Deployment(tmp_path / "empty"), ready=False)
+    empty = start_server(Deployment(tmp_path / "empty"), ready=False)
     status, body = empty.get("/readyz")
     assert status == 503
     assert "headrace learn phishing" in json.loads(body)["reasons"][0]
@@ -183,7 +185,7 @@ def test_it_follows_the_learner(tmp_path: Path) -> None:
     own = Deployment(tmp_path / "own")
     own.publish(phishing_events(100))
     own.command("learn", "--until-end")
-    served = serving(own)
+    served = start_server(own)
     assert served.predict(XS[0]).json()["position"] == {"phishing.events": {"0": 100}}
     own.start("learn")
     began = time.monotonic()
@@ -201,7 +203,7 @@ def test_the_last_good_state_goes_on_where_a_new_one_cannot_be_read(tmp_path: Pa
     own = Deployment(tmp_path / "own")
     own.publish(phishing_events(100))
     own.command("learn", "--until-end")
-    served = serving(own)
+    served = start_server(own)
     before = served.predict(XS[0]).json()
     url = f"sqlite:///{own.folder}/var/headrace.db"
     own.publish(phishing_events(100, first=100))
@@ -223,7 +225,7 @@ def test_a_model_that_begins_anew_is_another(tmp_path: Path) -> None:
     own = Deployment(tmp_path / "own")
     own.publish(phishing_events(200))
     own.command("learn", "--until-end")
-    served = serving(own)
+    served = start_server(own)
     old = served.predict(XS[0]).json()
     assert served.ask("/invocations?version=1", json.dumps(XS[0])).json()["probabilities"] != old["probabilities"]
     own.command("model", "delete", "phishing", "--yes")

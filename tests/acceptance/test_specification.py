@@ -11,7 +11,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from tests.acceptance.admin_api import Api, kept
+from tests.acceptance.admin_api import Api, shared_api
 from tests.acceptance.test_access_over_http import ACCESS
 from tests.budget import FULL, SPECIFICATION_S
 
@@ -28,7 +28,7 @@ LAST = ("revokeToken", "deleteModel")
 @pytest.fixture(scope="module")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     """A server that asks for tokens, over models that have learned."""
-    with kept(tmp_path_factory.mktemp("specification"), concurrency=256) as found:
+    with shared_api(tmp_path_factory.mktemp("specification"), concurrency=256) as found:
         yield found
 
 

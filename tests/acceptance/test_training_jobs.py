@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from service.domain.registry.registry import Role
-from service.domain.training.jobs import FINAL, Failure, Job, JobState
+from service.domain.registry.registry import LineageRole
+from service.domain.training.jobs import FINAL_STATES, Job, JobFailure, JobState
 from service.learning.learner.learner import Learner
 from tests.acceptance import moody
 from tests.acceptance.harness import (
@@ -92,7 +92,7 @@ def until_job(deployment: Deployment, reached: Callable[[Job], bool], *, number:
 
 def ended(job: Job) -> bool:
     """Whether it has an end."""
-    return job.state in FINAL
+    return job.state in FINAL_STATES
 
 
 def trains(job: Job) -> bool:
@@ -129,19 +129,19 @@ def test_a_job_makes_a_candidate(deployment: Deployment, monkeypatch: pytest.Mon
     """Of the same history in the same order it is the champion once more; it serves nobody, and its log and times are kept."""
     monkeypatch.syspath_prepend(deployment.folder)
     trainer = deployment.start("train")
-    wait_until(lambda: "training_opened" in deployment.log())
+    wait_until(lambda: "trainer_lease_acquired" in deployment.log())
     done = deployment.command("job", "start", "phishing", "--wait", "--reason", "to see")
     assert "job 1 of phishing Completed: version 2" in done.stdout
     assert "no trainer" not in done.stdout
     app = deployment._watched()
     champion, candidate = app.registry.history.lineages("phishing")
-    assert (champion.role, candidate.role) == (Role.CHAMPION, Role.CHALLENGER)
+    assert (champion.role, candidate.role) == (LineageRole.CHAMPION, LineageRole.CHALLENGER)
     assert app.registry.models.get("phishing").champion == champion.id
     version = app.registry.history.versions("phishing")[1]
     assert (version.kind, version.parent, version.reason) == ("retrain", 1, "to see")
     spec = deployment_spec(deployment)
     sealed = app.services.sealer.open(app.registry.history.artifact(version.digest))
-    retrained = Learner(spec, sealed.payload, allowed=app.services.build(spec)[1])
+    retrained = Learner(spec, sealed.payload, allowed=app.services.build_estimator(spec)[1])
     expected = app.registry.checkpoints.newest_first(champion.id)[0]
     assert (version.position, retrained.counts["learned"]) == (expected.position, EVENTS)
     assert retrained.report()["cumulative"] == pytest.approx(expected.metrics.cumulative)
@@ -185,7 +185,7 @@ def test_a_job_that_throws(deployment: Deployment) -> None:
     assert done.returncode == 1
     assert "job 1 of phishing Failed" in done.stdout
     assert "not today" in done.stdout
-    assert [job.failure for job in jobs(deployment)] == [Failure.EXCEPTION]
+    assert [job.failure for job in jobs(deployment)] == [JobFailure.EXCEPTION]
     wait_until(lambda: "Traceback" in deployment.command("job", "logs", "1").stdout)
     assert terminate(trainer) == 0
 
@@ -193,12 +193,12 @@ def test_a_job_that_throws(deployment: Deployment) -> None:
 @pytest.mark.parametrize(
     ("mood", "budget", "failure", "words"),
     [
-        ("hang", {"max_runtime": "6s"}, Failure.TIME, "expected at most 6 (max_runtime)"),
-        ("eat", {"memory": "400MB"}, Failure.MEMORY, "expected at most 400 (budget.memory)"),
+        ("hang", {"max_runtime": "6s"}, JobFailure.TIME, "expected at most 6 (max_runtime)"),
+        ("eat", {"memory": "400MB"}, JobFailure.MEMORY, "expected at most 400 (budget.memory)"),
     ],
 )
 def test_a_job_past_its_limits(
-    learned: Path, tmp_path: Path, mood: str, budget: dict[str, str], failure: Failure, words: str
+    learned: Path, tmp_path: Path, mood: str, budget: dict[str, str], failure: JobFailure, words: str
 ) -> None:
     """Its process is ended, the reason says what was found and what was allowed, and it is not tried again."""
     deployment = copied(learned, tmp_path / "copy", budget=budget)
@@ -239,7 +239,7 @@ def test_a_job_that_is_killed(deployment: Deployment) -> None:
     os.kill(pid_of(job), signal.SIGKILL)
     again = until_job(deployment, ended, number=2)
     first = jobs(deployment)[0]
-    assert (first.state, first.failure) == (JobState.FAILED, Failure.INTERRUPTED)
+    assert (first.state, first.failure) == (JobState.FAILED, JobFailure.INTERRUPTED)
     assert "killed by SIGKILL" in reasons(deployment, first)[-1]
     assert (again.state, again.attempt, again.retry_of) == (JobState.COMPLETED, 2, first.id)
 
@@ -261,7 +261,7 @@ def test_a_trainer_that_is_killed(learned: Path, tmp_path: Path, retries: int) -
     assert "Training" in told.stdout
     deployment.start("train")
     found = until_job(deployment, ended)
-    assert (found.state, found.failure) == (JobState.FAILED, Failure.INTERRUPTED)
+    assert (found.state, found.failure) == (JobState.FAILED, JobFailure.INTERRUPTED)
     assert "its trainer or its process died" in reasons(deployment, found)[-1]
     assert is_gone(int(grandchild.read_text(encoding="utf-8")))
     if retries:
@@ -286,7 +286,7 @@ def test_a_trainer_that_is_stopped(deployment: Deployment) -> None:
 def test_two_trainers(deployment: Deployment) -> None:
     """The second is refused, or waits and takes over when the first is gone; a job runs once."""
     first = deployment.start("train")
-    wait_until(lambda: "training_opened" in deployment.log())
+    wait_until(lambda: "trainer_lease_acquired" in deployment.log())
     refused = deployment.command("train", check=False)
     assert refused.returncode == 3
     assert "--wait-for-lease" in refused.stderr
@@ -349,7 +349,7 @@ def test_a_drift_asks_once(tmp_path: Path) -> None:
     job = until_job(deployment, ended)
     assert (job.state, job.cause) == (JobState.COMPLETED, "drift")
     assert "errors" in job.reason
-    trainers = deployment._watched().registry.trainers
+    trainers = deployment._watched().registry.trainer_leases
     wait_until(lambda: _code(trainers) in {"answered", "quiet"})
     time.sleep(2)
     assert len(jobs(deployment)) == 1
@@ -390,7 +390,7 @@ def test_deleting_a_model_ends_its_job(deployment: Deployment) -> None:
 def test_the_daemon_trains(deployment: Deployment) -> None:
     """`headrace run` has a trainer; killed with its job it comes back, and ends with its job when the daemon ends."""
     daemon = deployment.start("run")
-    wait_until(lambda: "training_opened" in deployment.log())
+    wait_until(lambda: "trainer_lease_acquired" in deployment.log())
     in_mood(deployment, "hang")
     deployment.command("job", "start", "phishing")
     job = until_job(deployment, trains)

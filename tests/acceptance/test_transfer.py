@@ -27,7 +27,7 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Deployment:
     found.publish(EVENTS)
     found.command("learn", "--until-end")
     with found.app() as app_:
-        app_.act("phishing", CommandKind.SNAPSHOT, {"reason": "to be moved"}, actor="test")
+        app_.run_command("phishing", CommandKind.SNAPSHOT, {"reason": "to be moved"}, actor="test")
     return found
 
 

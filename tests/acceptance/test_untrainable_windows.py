@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from service.domain.training.jobs import Failure, Job, JobState
+from service.domain.training.jobs import Job, JobFailure, JobState
 from tests.acceptance import moody
 from tests.acceptance.harness import PHISHING, Deployment, phishing_events, terminate, wait_until
 
@@ -77,7 +77,7 @@ def failed(deployment: Deployment) -> tuple[Job, str, list[JobState]]:
     registry = deployment._watched().registry
     job = registry.jobs.list("phishing")[0]
     transitions = registry.jobs.transitions(job.id)
-    assert (job.state, job.failure) == (JobState.FAILED, Failure.EXCEPTION)
+    assert (job.state, job.failure) == (JobState.FAILED, JobFailure.EXCEPTION)
     assert "Traceback" not in told.stdout + told.stderr + deployment.command("job", "logs", str(job.id)).stdout
     return job, transitions[-1].reason, [one.state for one in transitions]
 
@@ -155,12 +155,12 @@ def moody_one(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("mood", "budget", "failure", "words"),
     [
-        ("hang", {"max_runtime": "12s", "share": 1}, Failure.TIME, "expected at most 12 (max_runtime)"),
-        ("eat", {"memory": "900MB"}, Failure.MEMORY, "expected at most 900 (budget.memory)"),
+        ("hang", {"max_runtime": "12s", "share": 1}, JobFailure.TIME, "expected at most 12 (max_runtime)"),
+        ("eat", {"memory": "900MB"}, JobFailure.MEMORY, "expected at most 900 (budget.memory)"),
     ],
 )
 def test_limits_hold_for_the_processes_of_a_search(
-    moody_one: Path, tmp_path: Path, mood: str, budget: dict[str, Any], failure: Failure, words: str
+    moody_one: Path, tmp_path: Path, mood: str, budget: dict[str, Any], failure: JobFailure, words: str
 ) -> None:
     """What two trials take together counts, and none of their processes is left."""
     model = {"estimator": None, "factory": "moody:make"}

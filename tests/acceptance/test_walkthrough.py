@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from service.domain.registry.served_prediction import PREFIX
+from service.domain.registry.served_prediction import SERVED_PREFIX
 from tests.acceptance.harness import STARTED, fetch, terminate, wait_until
 from tests.acceptance.pages import shell_environment
 from tests.services.process import free_port
@@ -65,7 +65,7 @@ def test_every_command_does_what_it_says(tmp_path: Path, environment: tuple[dict
     wait_until(lambda: _learned(port) == 403)
     assert terminate(daemon) == 0
     found = ran("headrace stream tail churn -n 20 --json", folder, given, port)
-    assert found.count(PREFIX.decode()[2:-2]) == 2
+    assert found.count(SERVED_PREFIX.decode()[2:-2]) == 2
 
 
 def _learned(port: int) -> int:

@@ -12,20 +12,20 @@ from pathlib import Path
 import pytest
 
 from service.bootstrap import App
-from service.domain.registry.challenger import Stage
-from service.domain.registry.registry import Role, VersionKind
-from service.domain.training.jobs import FINAL, Cause, Failure, JobState
+from service.domain.registry.challenger import ChallengerStage
+from service.domain.registry.registry import LineageRole, VersionKind
+from service.domain.training.jobs import FINAL_STATES, JobCause, JobFailure, JobState
 from tests.acceptance.changing_world import (
     CHANGED_AT,
     World,
+    has_promoted,
     is_once,
     kill_all,
+    learned_runs,
     model,
     newest_challenger,
     newest_job,
     processes_in,
-    promoted,
-    taught,
 )
 from tests.acceptance.harness import Deployment, terminate, wait_until
 from tests.acceptance.storms import SOON_S
@@ -55,13 +55,13 @@ def require_in_order(deployment: Deployment, app: App, events: int) -> None:
     """One champion that has learned the stream's newest events once, and nothing open or running beside it."""
     registry = app.registry
     lineages = registry.history.lineages("phishing")
-    (champion,) = [one for one in lineages if one.role is Role.CHAMPION]
+    (champion,) = [one for one in lineages if one.role is LineageRole.CHAMPION]
     assert registry.models.get("phishing").champion == champion.id
-    assert all(one.role is Role.RETIRED for one in lineages if one.id != champion.id)
-    assert all(is_once(taught(app, one.id)) for one in lineages)
+    assert all(one.role is LineageRole.RETIRED for one in lineages if one.id != champion.id)
+    assert all(is_once(learned_runs(app, one.id)) for one in lineages)
     newest = registry.checkpoints.newest_first(champion.id)[0]
     assert newest.position.to_json() == {deployment.model["events"]: {"0": events}}
-    assert all(job.state in FINAL for job in registry.jobs.list("phishing"))
+    assert all(job.state in FINAL_STATES for job in registry.jobs.list("phishing"))
     assert sum(job.state is JobState.COMPLETED for job in registry.jobs.list("phishing")) == 1
     assert not registry.challengers.list("phishing")
     assert not processes_in(deployment.folder)
@@ -71,8 +71,8 @@ def test_the_loop_closes_by_itself(deployment: Deployment, world: World) -> None
     """Nobody does anything: the drift is seen, a better model is trained, proves itself and takes over; all is recorded."""
     app = deployment._watched()
     daemon = deployment.start("run")
-    wait_until(lambda: promoted(app))
-    wait_until(lambda: (found := newest_challenger(app)) is not None and found.stage is Stage.RETIRED)
+    wait_until(lambda: has_promoted(app))
+    wait_until(lambda: (found := newest_challenger(app)) is not None and found.stage is ChallengerStage.RETIRED)
     events = world.end()
     wait_until(lambda: behind(deployment, events) == 0)
     assert terminate(daemon) == 0
@@ -89,8 +89,8 @@ def test_the_loop_closes_by_itself(deployment: Deployment, world: World) -> None
     assert (won.evidence["verdict"], won.evidence["lower"] > 0) == ("promote", True)
     assert won.evidence["champion_loss"] > won.evidence["challenger_loss"]
     (job,) = registry.jobs.list("phishing")
-    assert (job.cause, job.requested_by, job.version) == (Cause.DRIFT, "trainer", 2)
-    signal = registry.signals.newest_first("phishing", limit=100)[-1]
+    assert (job.cause, job.requested_by, job.version) == (JobCause.DRIFT, "trainer", 2)
+    signal = registry.drift_signals.newest_first("phishing", limit=100)[-1]
     assert signal.monitor == "quality"
     assert CHANGED_AT <= signal.offset < CHANGED_AT + 1000
     version = registry.history.versions("phishing")[1]
@@ -166,21 +166,21 @@ def test_twenty_deaths(deployment: Deployment, world: World) -> None:
     storm.kill(6, phase="training", after=lambda: is_trained(app), within_s=3.0)
     storm.calm(lambda: newest_challenger(app) is not None)
     storm.kill(7, phase="challenging", after=lambda: newest_challenger(app) is not None, within_s=2.0)
-    storm.calm(lambda: promoted(app))
-    storm.kill(3, phase="probation", after=lambda: promoted(app), within_s=1.0)
-    storm.calm(lambda: promoted(app) and not app.registry.challengers.list("phishing"))
+    storm.calm(lambda: has_promoted(app))
+    storm.kill(3, phase="probation", after=lambda: has_promoted(app), within_s=1.0)
+    storm.calm(lambda: has_promoted(app) and not app.registry.challengers.list("phishing"))
     events = world.end()
     storm.calm(lambda: behind(deployment, events) == 0)
     storm.end()
     assert len(storm.deaths) == 20
-    assert any(job.failure is Failure.INTERRUPTED for job in app.registry.jobs.list("phishing"))
+    assert any(job.failure is JobFailure.INTERRUPTED for job in app.registry.jobs.list("phishing"))
     require_in_order(deployment, app, events)
 
 
 def is_training(app: App) -> bool:
     """Whether a job has a process, and no end."""
     job = newest_job(app)
-    return job is not None and job.process is not None and job.state not in FINAL
+    return job is not None and job.process is not None and job.state not in FINAL_STATES
 
 
 def is_trained(app: App) -> bool:

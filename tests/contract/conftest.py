@@ -17,7 +17,7 @@ from service.storage.schema import upgrade
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty registry in a file."""
     path = tmp_path_factory.mktemp("registry") / "registry.db"
-    upgrade.upgrade(f"sqlite:///{path}")
+    upgrade.upgrade_schema(f"sqlite:///{path}")
     return path
 
 
@@ -25,7 +25,7 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def postgres_registry(request: pytest.FixtureRequest) -> str:
     """A database with the registry's tables."""
     url: str = request.getfixturevalue("postgres_server").database()
-    upgrade.upgrade(url)
+    upgrade.upgrade_schema(url)
     return url
 
 
@@ -37,7 +37,7 @@ def registry_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path}/registry.db"
     url = str(request.getfixturevalue("postgres_registry"))
     database = Database(url)
-    with database.writing() as connection:
+    with database.write_transaction() as connection:
         for table in reversed(tables.metadata.sorted_tables):
             connection.execute(table.delete())
     database.close()

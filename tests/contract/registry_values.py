@@ -9,22 +9,22 @@ from sqlalchemy import func, select, update
 
 from service.domain.registry.checkpoint_metrics import CheckpointMetrics
 from service.domain.registry.registry import (
-    Commit,
+    ChangeOrigin,
+    CheckpointCommit,
     DeadLetter,
-    Founding,
     Lease,
     LineageId,
+    LineageRole,
+    LineageSuccession,
     ModelName,
-    Origin,
-    Role,
+    ModelRegistration,
     SealedState,
-    Snapshot,
-    Succession,
     VersionKind,
     VersionNumber,
+    VersionSnapshot,
 )
-from service.domain.stream.events import Reason, TopicPartition
-from service.domain.stream.position import Position, Run
+from service.domain.stream.events import RefusalReason, TopicPartition
+from service.domain.stream.position import OffsetRange, Position
 from service.storage.registry import Registry
 from service.storage.schema import registry as tables
 
@@ -42,10 +42,12 @@ def state(data: bytes, *, offset: int = 0) -> SealedState:
     return SealedState(digest(data), data, Position({AT: offset}), offset, CheckpointMetrics({"Accuracy": 0.5}))
 
 
-def founding(name: str = NAME, *, data: bytes = b"first") -> Founding:
+def founding(name: str = NAME, *, data: bytes = b"first") -> ModelRegistration:
     """A model's first version."""
     environment = {"river": "0.26.1"}
-    return Founding(ModelName(name), {"name": name}, "spec-1", state(data), environment, Origin("ann", "begun"))
+    return ModelRegistration(
+        ModelName(name), {"name": name}, "spec-1", state(data), environment, ChangeOrigin("ann", "begun")
+    )
 
 
 def founded(registry: Registry, name: str = NAME, *, data: bytes = b"first") -> LineageId:
@@ -60,10 +62,10 @@ def leased(registry: Registry, *, holder: str = "here", ttl_s: float = 60.0) -> 
     return registry.leases.acquire(founded(registry), holder=holder, ttl_s=ttl_s)
 
 
-def commit(lease: Lease, sequence: int = 1, **changes: Any) -> Commit:
+def commit(lease: Lease, sequence: int = 1, **changes: Any) -> CheckpointCommit:
     """A checkpoint of ten events."""
     data = changes.pop("data", f"state {lease.lineage}-{sequence}".encode())
-    plain = Commit(
+    plain = CheckpointCommit(
         lease=lease,
         sequence=sequence,
         digest=digest(data),
@@ -71,7 +73,7 @@ def commit(lease: Lease, sequence: int = 1, **changes: Any) -> Commit:
         position=Position({AT: sequence * 10}),
         learned=sequence * 10,
         metrics=CheckpointMetrics({"Accuracy": 0.9}),
-        order=[Run("events", 0, sequence * 10 - 10, sequence * 10)],
+        order=[OffsetRange("events", 0, sequence * 10 - 10, sequence * 10)],
         scores=b"scores",
         scored=10,
         dead_letters=(),
@@ -79,38 +81,40 @@ def commit(lease: Lease, sequence: int = 1, **changes: Any) -> Commit:
     return replace(plain, **changes)
 
 
-def letter(offset: int, reason: Reason = Reason.NOT_JSON) -> DeadLetter:
+def letter(offset: int, reason: RefusalReason = RefusalReason.NOT_JSON) -> DeadLetter:
     """An event that was refused."""
     return DeadLetter(AT, offset, reason, "found {", b"{", 1)
 
 
-def succession(lease: Lease, **changes: Any) -> Succession:
+def succession(lease: Lease, **changes: Any) -> LineageSuccession:
     """A rollback to version 1."""
-    plain = Succession(
+    plain = LineageSuccession(
         lease=lease,
         model=NAME,
         kind=VersionKind.ROLLBACK,
-        role=Role.CHAMPION,
+        role=LineageRole.CHAMPION,
         parent=VersionNumber(1),
         state=state(b"rolled back", offset=70),
         spec={"name": NAME, "changed": True},
-        learned=[Run("events", 0, 0, 5), Run("events", 0, 5, 9)],
+        learned=[OffsetRange("events", 0, 0, 5), OffsetRange("events", 0, 5, 9)],
         environment={"river": "0.26.1"},
-        origin=Origin("bob", "it got worse"),
+        origin=ChangeOrigin("bob", "it got worse"),
         evidence={"to": "version 1"},
     )
     return replace(plain, **changes)
 
 
-def snapshot(lease: Lease, **changes: Any) -> Snapshot:
+def snapshot(lease: Lease, **changes: Any) -> VersionSnapshot:
     """A version of what is now."""
-    return replace(Snapshot(lease, NAME, VersionKind.SNAPSHOT, {"river": "0.26.1"}, Origin("cy", "keep")), **changes)
+    return replace(
+        VersionSnapshot(lease, NAME, VersionKind.SNAPSHOT, {"river": "0.26.1"}, ChangeOrigin("cy", "keep")), **changes
+    )
 
 
 def count(registry: Registry, name: str) -> int:
     """How many rows a table has."""
     table = tables.metadata.tables[name]
-    with registry.database.reading() as connection:
+    with registry.database.read_transaction() as connection:
         return int(connection.execute(select(func.count()).select_from(table)).scalar_one())
 
 
@@ -123,7 +127,7 @@ def aged(registry: Registry, name: str, by: timedelta, *, column: str = "created
     """Make all rows of a table older than they are."""
     table = tables.metadata.tables[name]
     key = next(iter(table.primary_key.columns))
-    with registry.database.writing() as connection:
+    with registry.database.write_transaction() as connection:
         for row in connection.execute(select(table)).all():
             at = {column: row._mapping[column] - by}
             connection.execute(update(table).where(key == row._mapping[key.name]).values(at))

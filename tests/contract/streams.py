@@ -97,7 +97,7 @@ class MemoryRig(Rig):
 
     def gap(self, at: TopicPartition) -> None:
         """One marker."""
-        self.stream.marker(at)
+        self.stream.append_marker(at)
 
     def compacted(self, topic: str, *, keys: Sequence[bytes]) -> None:
         """As a broker would have done it."""

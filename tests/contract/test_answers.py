@@ -7,39 +7,39 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import update
 
-from service.domain.access.stored_response import Answered
-from service.errors import ConflictingKeyError, RefusedError
+from service.domain.access.stored_response import StoredResponse
+from service.errors import IdempotencyKeyError, RefusedError
 from service.storage.access import idempotency as module
 from service.storage.registry import Registry
 from service.storage.schema.access import answers
 from tests.contract.registry_values import count
 
-MADE = Answered("a" * 64, 201, {"location": "/x"}, b'{"id":1}')
+MADE = StoredResponse("a" * 64, 201, {"location": "/x"}, b'{"id":1}')
 
 
 def test_the_first_answer_is_given_again(registry: Registry) -> None:
     """The same key with the same request gets the answer there is, of its owner only."""
-    assert registry.answers.claim("ann", "k", request=MADE.request) is None
-    registry.answers.keep("ann", "k", MADE)
-    assert registry.answers.claim("ann", "k", request=MADE.request) == MADE
-    assert registry.answers.claim("bob", "k", request=MADE.request) is None
+    assert registry.stored_responses.claim("ann", "k", request_digest=MADE.request) is None
+    registry.stored_responses.save("ann", "k", MADE)
+    assert registry.stored_responses.claim("ann", "k", request_digest=MADE.request) == MADE
+    assert registry.stored_responses.claim("bob", "k", request_digest=MADE.request) is None
 
 
 def test_a_key_is_for_one_request(registry: Registry) -> None:
     """Another request under it is refused."""
-    registry.answers.claim("ann", "k", request=MADE.request)
-    registry.answers.keep("ann", "k", MADE)
-    with pytest.raises(ConflictingKeyError):
-        registry.answers.claim("ann", "k", request="b" * 64)
+    registry.stored_responses.claim("ann", "k", request_digest=MADE.request)
+    registry.stored_responses.save("ann", "k", MADE)
+    with pytest.raises(IdempotencyKeyError):
+        registry.stored_responses.claim("ann", "k", request_digest="b" * 64)
 
 
 def test_what_is_being_answered_is_not_done_twice(registry: Registry) -> None:
     """A second request meanwhile is told to wait; when the first was let go, it may."""
-    registry.answers.claim("ann", "k", request=MADE.request)
+    registry.stored_responses.claim("ann", "k", request_digest=MADE.request)
     with pytest.raises(RefusedError, match="still being answered"):
-        registry.answers.claim("ann", "k", request=MADE.request)
-    registry.answers.release("ann", "k")
-    assert registry.answers.claim("ann", "k", request=MADE.request) is None
+        registry.stored_responses.claim("ann", "k", request_digest=MADE.request)
+    registry.stored_responses.release("ann", "k")
+    assert registry.stored_responses.claim("ann", "k", request_digest=MADE.request) is None
 
 
 def test_one_of_many_at_once_may(open_one: Callable[[], Registry]) -> None:
@@ -48,7 +48,7 @@ def test_one_of_many_at_once_may(open_one: Callable[[], Registry]) -> None:
 
     def claimed(number: int) -> bool:
         try:
-            return registries[number % 3].answers.claim("ann", "k", request=MADE.request) is None
+            return registries[number % 3].stored_responses.claim("ann", "k", request_digest=MADE.request) is None
         except RefusedError:
             return False
 
@@ -56,28 +56,30 @@ def test_one_of_many_at_once_may(open_one: Callable[[], Registry]) -> None:
         assert sum(pool.map(claimed, range(12))) == 1
 
 
-@pytest.mark.parametrize(("age", "settled"), [(module.KEPT, True), (module.BEGUN, False)])
+@pytest.mark.parametrize(("age", "settled"), [(module.KEPT_FOR, True), (module.CLAIM_EXPIRES_AFTER, False)])
 def test_old_keys_are_free_again(registry: Registry, age: timedelta, settled: bool) -> None:
     """An answer is kept for a day, and a request whose process died for minutes."""
-    registry.answers.claim("ann", "k", request=MADE.request)
+    registry.stored_responses.claim("ann", "k", request_digest=MADE.request)
     if settled:
-        registry.answers.keep("ann", "k", MADE)
-    with registry.database.writing() as connection:
+        registry.stored_responses.save("ann", "k", MADE)
+    with registry.database.write_transaction() as connection:
         past = registry.database.now(connection) - age - timedelta(seconds=1)
         connection.execute(update(answers).values(created_at=past))
-    assert registry.answers.claim("ann", "k", request="b" * 64) is None
+    assert registry.stored_responses.claim("ann", "k", request_digest="b" * 64) is None
 
 
 def test_few_are_kept(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     """The table has a bound."""
-    monkeypatch.setattr(module, "MOST", 5)
+    monkeypatch.setattr(module, "MAX_RESPONSES", 5)
     for number in range(12):
-        registry.answers.claim("ann", f"{number}", request=MADE.request)
+        registry.stored_responses.claim("ann", f"{number}", request_digest=MADE.request)
     assert count(registry, "answers") <= 6
 
 
 def test_a_large_answer_is_not_kept(registry: Registry) -> None:
     """Its key is free again."""
-    registry.answers.claim("ann", "k", request=MADE.request)
-    registry.answers.keep("ann", "k", Answered(MADE.request, 200, {}, b"x" * (module.MOST_BYTES + 1)))
-    assert registry.answers.claim("ann", "k", request=MADE.request) is None
+    registry.stored_responses.claim("ann", "k", request_digest=MADE.request)
+    registry.stored_responses.save(
+        "ann", "k", StoredResponse(MADE.request, 200, {}, b"x" * (module.MAX_BODY_BYTES + 1))
+    )
+    assert registry.stored_responses.claim("ann", "k", request_digest=MADE.request) is None

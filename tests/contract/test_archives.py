@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from service.domain.registry.archive import Archived
+from service.domain.registry.archive import ArchivedPartition
 from service.domain.stream.events import TopicPartition
 from service.errors import LeaseHeldError, LeaseLostError
 from service.storage.registry import Registry
@@ -19,12 +19,14 @@ AT = TopicPartition("events", 0)
 OTHER = TopicPartition("events", 1)
 
 
-def acquired(registry: Registry, at: TopicPartition = AT, *, holder: str = "here", ttl_s: float = 60.0) -> Archived:
+def acquired(
+    registry: Registry, at: TopicPartition = AT, *, holder: str = "here", ttl_s: float = 60.0
+) -> ArchivedPartition:
     """The right to write a partition, which begins at 100."""
     return registry.archives.acquire(at, holder=holder, ttl_s=ttl_s, first=100)
 
 
-def row(registry: Registry, at: TopicPartition = AT) -> Archived:
+def row(registry: Registry, at: TopicPartition = AT) -> ArchivedPartition:
     """The partition as it stands."""
     return next(one for one in registry.archives.list() if one.at == at)
 
@@ -49,7 +51,7 @@ class TestLeases:
     def test_one_that_ran_out_is_taken(self, registry: Registry) -> None:
         """The next holder raises the epoch and goes on where the last one had come to."""
         held = acquired(registry, ttl_s=0.05)
-        registry.archives.advance(held, to=150, records=50, size=9)
+        registry.archives.advance(held, next_offset=150, records=50, size_bytes=9)
         time.sleep(0.1)
         taken = acquired(registry, holder="there")
         assert (taken.first, taken.next, taken.records, taken.holder, taken.epoch) == (100, 150, 50, "there", 2)
@@ -62,7 +64,7 @@ class TestLeases:
         with pytest.raises(LeaseLostError, match="epoch 1"):
             registry.archives.renew(stale, ttl_s=60)
         with pytest.raises(LeaseLostError):
-            registry.archives.advance(stale, to=150, records=50, size=9)
+            registry.archives.advance(stale, next_offset=150, records=50, size_bytes=9)
         registry.archives.release(stale)
         assert row(registry) == taken
 
@@ -111,8 +113,8 @@ class TestPositions:
     def test_advancing(self, registry: Registry) -> None:
         """The position moves, the counts add up, and other partitions stay."""
         other, held = acquired(registry, OTHER), acquired(registry)
-        held = registry.archives.advance(held, to=150, records=40, size=900)
-        held = registry.archives.advance(held, to=160, records=10, size=-100)
+        held = registry.archives.advance(held, next_offset=150, records=40, size_bytes=900)
+        held = registry.archives.advance(held, next_offset=160, records=10, size_bytes=-100)
         assert (held.first, held.next, held.records, held.bytes, held.epoch) == (100, 160, 50, 800, 1)
         assert row(registry) == held
         assert row(registry, OTHER) == other
@@ -120,22 +122,22 @@ class TestPositions:
     def test_asked_twice_done_once(self, registry: Registry) -> None:
         """A retry whose first answer was lost compares the position it began at, and adds nothing again."""
         held = acquired(registry)
-        once = registry.archives.advance(held, to=150, records=40, size=900)
-        assert registry.archives.advance(held, to=150, records=40, size=900) == once
+        once = registry.archives.advance(held, next_offset=150, records=40, size_bytes=900)
+        assert registry.archives.advance(held, next_offset=150, records=40, size_bytes=900) == once
         assert row(registry) == once
 
     def test_an_older_position_moves_nothing_back(self, registry: Registry) -> None:
         """What was known before the last move does not undo it."""
         first = acquired(registry)
-        newest = registry.archives.advance(first, to=200, records=100, size=900)
-        assert registry.archives.advance(first, to=120, records=20, size=90) == newest
+        newest = registry.archives.advance(first, next_offset=200, records=100, size_bytes=900)
+        assert registry.archives.advance(first, next_offset=120, records=20, size_bytes=90) == newest
 
     def test_cutting(self, registry: Registry) -> None:
         """Retention moves the beginning and takes from the counts once, also while an archiver holds the lease."""
-        held = registry.archives.advance(acquired(registry), to=200, records=100, size=1000)
+        held = registry.archives.advance(acquired(registry), next_offset=200, records=100, size_bytes=1000)
         for _ in range(2):
-            registry.archives.cut(AT, first=150, records=50, size=400)
-        registry.archives.cut(AT, first=120, records=20, size=100)
+            registry.archives.drop_before(AT, first=150, records=50, size_bytes=400)
+        registry.archives.drop_before(AT, first=120, records=20, size_bytes=100)
         found = row(registry)
         assert (found.first, found.next, found.records, found.bytes) == (150, 200, 50, 600)
-        assert registry.archives.advance(held, to=210, records=10, size=100).records == 60
+        assert registry.archives.advance(held, next_offset=210, records=10, size_bytes=100).records == 60

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
-from service.domain.registry.challenger import Coronation, Live, Note, Stage
-from service.domain.registry.registry import Lease, LineageId, Origin, Role, VersionKind
+from service.domain.registry.challenger import ChallengerPromotion, ChallengerStage, ChallengerUpdate, ComparisonStart
+from service.domain.registry.registry import ChangeOrigin, Lease, LineageId, LineageRole, VersionKind
 from service.domain.stream.position import Position
-from service.domain.training.jobs import Trainer
+from service.domain.training.jobs import TrainerLease
 from service.errors import LeaseLostError, RefusedError
 from service.storage.registry import Registry
 from tests.contract.registry_values import AT, NAME, commit, leased, succession, totals
@@ -17,18 +17,18 @@ Open = Callable[[], Registry]
 
 def entered(registry: Registry, lease: Lease) -> LineageId:
     """A challenger of the lease's champion."""
-    registry.changes.succeed(succession(lease, role=Role.CHALLENGER, kind=VersionKind.INITIAL))
+    registry.changes.install_successor(succession(lease, role=LineageRole.CHALLENGER, kind=VersionKind.INITIAL))
     return registry.challengers.list(NAME)[-1].lineage
 
 
-def held(registry: Registry) -> Trainer:
+def held(registry: Registry) -> TrainerLease:
     """The right to judge."""
-    return registry.trainers.acquire(NAME, holder="trainer", ttl_s=10)
+    return registry.trainer_leases.acquire(NAME, holder="trainer", ttl_s=10)
 
 
-def coronation(lease: Lease, lineage: LineageId, *, probation: bool = True) -> Coronation:
+def coronation(lease: Lease, lineage: LineageId, *, probation: bool = True) -> ChallengerPromotion:
     """The challenger takes over from the lease's champion."""
-    return Coronation(lease, NAME, lineage, Origin("trainer", "better"), {"lower": 0.1}, probation)
+    return ChallengerPromotion(lease, NAME, lineage, ChangeOrigin("trainer", "better"), {"lower": 0.1}, probation)
 
 
 class TestChallengers:
@@ -39,17 +39,26 @@ class TestChallengers:
         lease = leased(registry)
         lineage = entered(registry, lease)
         (found,) = registry.challengers.list(NAME)
-        assert (found.lineage, found.stage, found.version, found.live) == (lineage, Stage.CATCHING_UP, 2, None)
+        assert (found.lineage, found.stage, found.version, found.live) == (
+            lineage,
+            ChallengerStage.CATCHING_UP,
+            2,
+            None,
+        )
         assert registry.models.get(NAME).champion == lease.lineage
         assert registry.leases.find(lineage) is None
 
     def test_what_is_noted_is_kept(self, registry: Registry) -> None:
         """What a note leaves out stays as it was; how far behind it is has a time."""
         lineage, trainer = entered(registry, leased(registry)), held(registry)
-        live = Live(LineageId(1), Position({AT: 5}), champion_sequence=3, sequence=1)
-        registry.challengers.note(trainer, lineage, Note(stage=Stage.SHADOW, live=live, behind=7))
-        found = registry.challengers.note(trainer, lineage, Note(evidence={"events": 3}, failures=1))
-        assert (found.stage, found.live, found.behind, found.failures) == (Stage.SHADOW, live, 7, 1)
+        live = ComparisonStart(LineageId(1), Position({AT: 5}), champion_sequence=3, sequence=1)
+        registry.challengers.record_update(
+            trainer, lineage, ChallengerUpdate(stage=ChallengerStage.SHADOW, live=live, behind=7)
+        )
+        found = registry.challengers.record_update(
+            trainer, lineage, ChallengerUpdate(evidence={"events": 3}, failures=1)
+        )
+        assert (found.stage, found.live, found.behind, found.failures) == (ChallengerStage.SHADOW, live, 7, 1)
         assert found.evidence == {"events": 3}
         assert found.behind_since is not None
 
@@ -57,25 +66,25 @@ class TestChallengers:
         """It learns no more, whoever holds it; why is in the audit, and it ends once."""
         lineage, trainer = entered(registry, leased(registry)), held(registry)
         lease = registry.leases.acquire(lineage, holder="runner", ttl_s=10)
-        registry.challengers.end(trainer, lineage, Stage.REJECTED, reason="worse")
+        registry.challengers.end(trainer, lineage, ChallengerStage.REJECTED, reason="worse")
         assert registry.challengers.list(NAME) == []
-        assert registry.challengers.list(NAME, finished=True)[0].stage is Stage.REJECTED
+        assert registry.challengers.list(NAME, finished=True)[0].stage is ChallengerStage.REJECTED
         entry = registry.history.audit(NAME)[-1]
         assert (entry.action, entry.reason, entry.evidence["lineage"]) == ("reject", "worse", lineage)
         with pytest.raises(LeaseLostError):
             registry.checkpoints.commit(commit(lease))
         with pytest.raises(RefusedError, match="rejected"):
-            registry.challengers.end(trainer, lineage, Stage.DROPPED, reason="again")
+            registry.challengers.end(trainer, lineage, ChallengerStage.DROPPED, reason="again")
 
     def test_another_trainer_judges(self, registry: Registry) -> None:
         """Whoever has lost the right to decide changes nothing."""
         lineage, trainer = entered(registry, leased(registry)), held(registry)
-        registry.trainers.release(trainer)
+        registry.trainer_leases.release(trainer)
         held(registry)
         with pytest.raises(LeaseLostError):
-            registry.challengers.note(trainer, lineage, Note(behind=1))
+            registry.challengers.record_update(trainer, lineage, ChallengerUpdate(behind=1))
         with pytest.raises(LeaseLostError):
-            registry.challengers.end(trainer, lineage, Stage.DROPPED, reason="slow")
+            registry.challengers.end(trainer, lineage, ChallengerStage.DROPPED, reason="slow")
 
 
 class TestPromotion:
@@ -89,10 +98,10 @@ class TestPromotion:
         version, after = registry.challengers.promote(coronation(lease, lineage))
         assert (version.number, after.lineage, after.epoch) == (2, lineage, running.epoch + 1)
         assert registry.models.get(NAME).champion == lineage
-        assert [one.role for one in registry.history.lineages(NAME)] == [Role.CHALLENGER, Role.CHAMPION]
+        assert [one.role for one in registry.history.lineages(NAME)] == [LineageRole.CHALLENGER, LineageRole.CHAMPION]
         (old,) = registry.challengers.list(NAME)
-        assert (old.lineage, old.stage, old.version) == (lease.lineage, Stage.PROBATION, 1)
-        assert old.live == Live(lineage, version.position, champion_sequence=0, sequence=0)
+        assert (old.lineage, old.stage, old.version) == (lease.lineage, ChallengerStage.PROBATION, 1)
+        assert old.live == ComparisonStart(lineage, version.position, champion_sequence=0, sequence=0)
         entry = registry.history.audit(NAME)[-1]
         assert (entry.action, entry.from_version, entry.to_version, entry.evidence) == ("promote", 1, 2, {"lower": 0.1})
         for gone in (lease, running):
@@ -106,20 +115,20 @@ class TestPromotion:
         _, after = registry.challengers.promote(coronation(lease, entered(registry, lease)))
         version, last = registry.challengers.promote(coronation(after, lease.lineage))
         assert (version.number, last.lineage) == (1, lease.lineage)
-        assert [one.role for one in registry.history.lineages(NAME)] == [Role.CHAMPION, Role.RETIRED]
+        assert [one.role for one in registry.history.lineages(NAME)] == [LineageRole.CHAMPION, LineageRole.RETIRED]
         assert registry.challengers.list(NAME) == []
 
     def test_without_probation(self, registry: Registry) -> None:
         """The old champion is retired."""
         lease = leased(registry)
         registry.challengers.promote(coronation(lease, entered(registry, lease), probation=False))
-        assert [one.role for one in registry.history.lineages(NAME)] == [Role.RETIRED, Role.CHAMPION]
+        assert [one.role for one in registry.history.lineages(NAME)] == [LineageRole.RETIRED, LineageRole.CHAMPION]
 
     def test_a_rollback_was_first(self, registry: Registry) -> None:
         """It has given up the challenger; nothing of the attempt stays."""
         lease = leased(registry)
         lineage = entered(registry, lease)
-        _, after = registry.changes.succeed(succession(lease))
+        _, after = registry.changes.install_successor(succession(lease))
         before = totals(registry)
         for held_ in (lease, after):
             with pytest.raises(RefusedError):

@@ -4,17 +4,17 @@ import polars as pl
 import pytest
 from river import linear_model, preprocessing
 
-from service.domain.registry.registry import Model
+from service.domain.registry.registry import RegisteredModel
 from service.domain.specification.model import ModelSpec
-from service.domain.stream.events import Event, Task, TopicPartition, Truth
+from service.domain.stream.events import Event, LabelRecord, Task, TopicPartition
 from service.domain.training.evaluation import Coverage
 from service.learning.engine.stepper import Stepper
-from service.learning.engine.work_items import Answer, Item, Question
-from service.learning.evaluation.holdout import Terms
-from service.learning.metrics.journal import ScoreJournal, encode
+from service.learning.engine.work_items import LabelledEvent, UnlabelledEvent, WorkItem
+from service.learning.evaluation.holdout import EvaluationSettings
+from service.learning.metrics.journal import ScoreJournal, encode_segment
 from service.learning.metrics.paired import ScoredEvents
 from service.learning.pickling import codec
-from service.operations.retraining.holdout import champion_scores, compare, prequential
+from service.operations.retraining.holdout import champion_scores, evaluate_beside_champion, score_prequentially
 from service.storage.registry import Registry
 from tests.contract.registry_values import AT, NAME, commit, founding
 
@@ -22,7 +22,7 @@ OTHER = TopicPartition("events", 1)
 SPEC = ModelSpec(name=NAME, task=Task.BINARY, events="events", estimator="x", metrics=("Accuracy", "LogLoss"))
 
 
-def events(count: int) -> list[tuple[TopicPartition, Item]]:
+def events(count: int) -> list[tuple[TopicPartition, WorkItem]]:
     """Of two partitions in turn."""
     return [
         (
@@ -39,7 +39,7 @@ def stepper() -> Stepper:
     return Stepper(codec.dumps(model), task=Task.BINARY)
 
 
-def journalled(registry: Registry, scored: ScoredEvents, *, first: int) -> Model:
+def journalled(registry: Registry, scored: ScoredEvents, *, first: int) -> RegisteredModel:
     """A registered model whose champion has scored all of that from the row `first` on, in two commits."""
     spec = SPEC.model_dump(mode="json")
     begun = founding()
@@ -58,13 +58,13 @@ def journalled(registry: Registry, scored: ScoredEvents, *, first: int) -> Model
                 labels=[scored.labels[row]],
                 probabilities=[(scored.probabilities or ())[row]],
             )
-        registry.checkpoints.commit(commit(lease, sequence, scores=encode(journal.take()), scored=len(rows)))
+        registry.checkpoints.commit(commit(lease, sequence, scores=encode_segment(journal.take()), scored=len(rows)))
     return registry.models.get(NAME)
 
 
 def test_prequential_is_rivers_own_loop() -> None:
     """Each event is predicted by a model that has learned those before it, and no other."""
-    found = prequential(stepper(), events(300), task=Task.BINARY)
+    found = score_prequentially(stepper(), events(300), task=Task.BINARY)
     oracle = preprocessing.StandardScaler() | linear_model.LogisticRegression()
     expected = []
     for _, event in events(300):
@@ -79,7 +79,7 @@ def test_prequential_is_rivers_own_loop() -> None:
 def test_micro_batches_are_predicted_before_any_of_them_is_learned() -> None:
     """As river's mini-batches, the last one smaller; across what is taken at a time."""
     given = events(5000)
-    found = prequential(stepper(), given, task=Task.BINARY, batch=300)
+    found = score_prequentially(stepper(), given, task=Task.BINARY, batch=300)
     oracle = preprocessing.StandardScaler() | linear_model.LogisticRegression()
     expected: list[float] = []
     for first in range(0, len(given), 300):
@@ -94,10 +94,10 @@ def test_micro_batches_are_predicted_before_any_of_them_is_learned() -> None:
 def test_late_labels_score_what_was_predicted_when_the_event_came() -> None:
     """An answer counts at its event's place, with the prediction of the time; a question alone counts nothing."""
     chosen = [item for _, item in events(40) if isinstance(item, Event)]
-    questions = [Question(OTHER, event) for event in chosen]
-    answers = [Answer(q, Truth(900 + i, i, i, bool(q.event.y))) for i, q in enumerate(questions[:30])]
-    items: list[tuple[TopicPartition, Item]] = [*((OTHER, q) for q in questions), *((AT, one) for one in answers)]
-    found = prequential(stepper(), items, task=Task.BINARY)
+    questions = [UnlabelledEvent(OTHER, event) for event in chosen]
+    answers = [LabelledEvent(q, LabelRecord(900 + i, i, i, bool(q.event.y))) for i, q in enumerate(questions[:30])]
+    items: list[tuple[TopicPartition, WorkItem]] = [*((OTHER, q) for q in questions), *((AT, one) for one in answers)]
+    found = score_prequentially(stepper(), items, task=Task.BINARY)
     assert list(found.places) == [("events", 1, event.offset) for event in chosen[:30]]
     assert set(found.probabilities or ()) == {0.5}
 
@@ -108,14 +108,14 @@ def test_an_event_that_breaks_the_candidate_is_not_predicted() -> None:
     broken = given[20][1]
     assert isinstance(broken, Event)
     broken.x["a"] = "text"
-    found = prequential(stepper(), given, task=Task.BINARY)
+    found = score_prequentially(stepper(), given, task=Task.BINARY)
     assert [row for row, label in enumerate(found.labels) if label is None] == [20]
     assert len(found) == 60
 
 
 def test_the_champion_is_judged_by_what_it_predicted_then(registry: Registry) -> None:
     """Its scores come back from the journal exactly, the compared ones and no others."""
-    scored = prequential(stepper(), events(200), task=Task.BINARY)
+    scored = score_prequentially(stepper(), events(200), task=Task.BINARY)
     model = journalled(registry, scored, first=40)
     wanted = {AT: list(range(10, 60)), OTHER: [99, 5]}
     found = champion_scores(registry.checkpoints, model, wanted)
@@ -125,9 +125,9 @@ def test_the_champion_is_judged_by_what_it_predicted_then(registry: Registry) ->
 
 def test_both_are_compared_on_what_both_have_scored(registry: Registry) -> None:
     """A candidate that is the champion's twin differs in nothing, and the coverage says what the journal lacks."""
-    scored = prequential(stepper(), events(200), task=Task.BINARY)
+    scored = score_prequentially(stepper(), events(200), task=Task.BINARY)
     model = journalled(registry, scored, first=40)
-    found = compare(scored, registry.checkpoints, model=model, terms=Terms(resamples=40))
+    found = evaluate_beside_champion(scored, registry.checkpoints, model=model, terms=EvaluationSettings(resamples=40))
     assert found.coverage == Coverage(compared=160, unscored=40)
     assert found.champion is not None
     assert found.champion.metrics == found.candidate.metrics

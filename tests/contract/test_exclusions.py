@@ -8,31 +8,43 @@ from typing import Any
 
 import pytest
 
-from service.domain.registry.registry import CommandKind, CommandStatus, Lease, LineageId, Origin, Role, VersionKind
-from service.domain.registry.replay_plan import Beginning, Plan, Promotion
+from service.domain.registry.registry import (
+    ChangeOrigin,
+    CommandKind,
+    CommandStatus,
+    Lease,
+    LineageId,
+    LineageRole,
+    VersionKind,
+)
+from service.domain.registry.replay_plan import NewReplayLineage, ReplayPlan, ReplayPromotion
 from service.domain.stream.exclusion import Exclusion, TimeRange
-from service.domain.stream.position import Position, Run
+from service.domain.stream.position import OffsetRange, Position
 from service.errors import LeaseLostError, NotFoundError, RefusedError
 from service.storage.registry import Registry
 from tests.contract.registry_values import AT, NAME, commit, founded, leased, state, succession, totals
 
 Open = Callable[[], Registry]
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
-OFFSETS = Exclusion(Run("events", 0, 40, 60), "labels were swapped", "ann")
+OFFSETS = Exclusion(OffsetRange("events", 0, 40, 60), "labels were swapped", "ann")
 TIMES = Exclusion(TimeRange(NOON, NOON + timedelta(hours=1)), "", "bob")
 
 
-def beginning(follow: LineageId, **changes: Any) -> Beginning:
+def beginning(follow: LineageId, **changes: Any) -> NewReplayLineage:
     """A replay from version 1 without `OFFSETS`."""
     spec = {"name": NAME, "replayed": True}
-    plan = Plan(follow, follow, "version 1", [Run("events", 0, 0, 5)], spec, gaps=[], actor="ann", reason="poisoned")
-    plain = Beginning(NAME, plan, 1, state(b"replaying", offset=5), [OFFSETS], Origin("ann", "poisoned"))
+    plan = ReplayPlan(
+        follow, follow, "version 1", [OffsetRange("events", 0, 0, 5)], spec, gaps=[], actor="ann", reason="poisoned"
+    )
+    plain = NewReplayLineage(NAME, plan, 1, state(b"replaying", offset=5), [OFFSETS], ChangeOrigin("ann", "poisoned"))
     return replace(plain, **changes)
 
 
-def promotion(lease: Lease, lineage: LineageId, **changes: Any) -> Promotion:
+def promotion(lease: Lease, lineage: LineageId, **changes: Any) -> ReplayPromotion:
     """The lineage takes over from the one of the lease."""
-    plain = Promotion(lease, NAME, lineage, {"river": "0.26.1"}, Origin("ann", "poisoned"), {"mode": "replay"})
+    plain = ReplayPromotion(
+        lease, NAME, lineage, {"river": "0.26.1"}, ChangeOrigin("ann", "poisoned"), {"mode": "replay"}
+    )
     return replace(plain, **changes)
 
 
@@ -46,8 +58,12 @@ class TestExclusions:
         first, second = registry.exclusions.add(NAME, OFFSETS), registry.exclusions.add(NAME, TIMES)
         assert registry.exclusions.list(NAME) == [first, second]
         assert registry.exclusions.list("other") == []
-        assert (first.stretch, first.reason, first.created_by) == (OFFSETS.stretch, "labels were swapped", "ann")
-        assert second.stretch == TIMES.stretch
+        assert (first.excluded_range, first.reason, first.created_by) == (
+            OFFSETS.excluded_range,
+            "labels were swapped",
+            "ann",
+        )
+        assert second.excluded_range == TIMES.excluded_range
         assert first.created_at is not None
 
     def test_the_same_twice_is_one(self, registry: Registry) -> None:
@@ -98,7 +114,7 @@ class TestReplays:
         kept = registry.exclusions.add(NAME, TIMES)
         plan = replace(beginning(lease.lineage).plan, exclusions=[kept.id])
         lineage = registry.replays.begin(beginning(lease.lineage, plan=plan))
-        assert (lineage.role, lineage.origin) == (Role.REPLAYING, 1)
+        assert (lineage.role, lineage.origin) == (LineageRole.REPLAYING, 1)
         assert registry.replays.unfinished() == [lineage]
         assert registry.models.get(NAME).champion == lease.lineage
         (checkpoint,) = registry.checkpoints.newest_first(lineage.id)
@@ -106,14 +122,14 @@ class TestReplays:
         assert registry.history.artifact(checkpoint.digest) == b"replaying"
         assert lineage.plan is not None
         numbers = [one.id for one in registry.exclusions.list(NAME)]
-        assert Plan.from_json(lineage.plan) == replace(plan, exclusions=numbers)
+        assert ReplayPlan.from_json(lineage.plan) == replace(plan, exclusions=numbers)
         entry = registry.history.audit(NAME)[-1]
         assert (entry.action, entry.reason, entry.evidence["exclusions"]) == ("replay", "poisoned", ["events/0:40..60"])
 
     def test_beginning_is_all_or_nothing(self, registry: Registry) -> None:
         """Where the champion is another by now, nothing is written, no exclusion either."""
         lease = leased(registry)
-        registry.changes.succeed(succession(lease))
+        registry.changes.install_successor(succession(lease))
         before = totals(registry)
         with pytest.raises(RefusedError, match="ask again"):
             registry.replays.begin(beginning(lease.lineage))
@@ -125,17 +141,19 @@ class TestReplays:
         registry.checkpoints.commit(commit(lease))
         lineage = registry.replays.begin(beginning(lease.lineage)).id
         replaying = registry.leases.acquire(lineage, holder="there", ttl_s=60)
-        newest = registry.checkpoints.commit(commit(replaying, order=[Run("events", 0, 5, 10)], data=b"replayed"))
+        newest = registry.checkpoints.commit(
+            commit(replaying, order=[OffsetRange("events", 0, 5, 10)], data=b"replayed")
+        )
         version, after = registry.replays.promote(promotion(lease, lineage))
         assert (version.number, version.kind, version.parent) == (2, VersionKind.ROLLBACK, 1)
         assert (version.digest, version.position) == (newest.digest, newest.position)
-        assert version.learned == [Run("events", 0, 0, 10)]
+        assert version.learned == [OffsetRange("events", 0, 0, 10)]
         assert version.spec == {"name": NAME, "replayed": True}
         model = registry.models.get(NAME)
         assert (model.champion, model.spec_digest, "replayed" in model.spec) == (lineage, "spec-1", False)
         assert [(one.role, one.origin) for one in registry.history.lineages(NAME)] == [
-            (Role.RETIRED, 1),
-            (Role.CHAMPION, 2),
+            (LineageRole.RETIRED, 1),
+            (LineageRole.CHAMPION, 2),
         ]
         assert (after.lineage, after.holder, after.epoch) == (lineage, lease.holder, replaying.epoch + 1)
         assert registry.replays.unfinished() == []
@@ -159,7 +177,7 @@ class TestReplays:
         """A rollback cancels the replays of the line it ends, and they cannot take over any more."""
         lease = leased(registry)
         one, other = (registry.replays.begin(beginning(lease.lineage)).id for _ in range(2))
-        _, after = registry.changes.succeed(succession(lease))
+        _, after = registry.changes.install_successor(succession(lease))
         assert registry.replays.unfinished() == []
         before = totals(registry)
         for held in (lease, after):
@@ -184,14 +202,14 @@ class TestReplays:
         with ThreadPoolExecutor(2) as pool:
             assert sum(pool.map(attempt, range(2))) == 1
         roles = [one.role for one in registries[0].history.lineages(NAME)]
-        assert sorted(roles) == [Role.CHAMPION, Role.RETIRED, Role.RETIRED]
+        assert sorted(roles) == [LineageRole.CHAMPION, LineageRole.RETIRED, LineageRole.RETIRED]
 
     def test_a_stale_lease_promotes_nothing(self, registry: Registry) -> None:
         """Whoever no longer holds the champion's lease cannot give it away; the command still waits."""
         lease = leased(registry)
         lineage = registry.replays.begin(beginning(lease.lineage)).id
         command = registry.commands.request(NAME, CommandKind.PROMOTE, arguments={}, actor="ann")
-        asked = Origin("ann", command=command.id)
+        asked = ChangeOrigin("ann", command=command.id)
         with pytest.raises(LeaseLostError):
             registry.replays.promote(promotion(replace(lease, epoch=9), lineage, origin=asked))
         assert registry.commands.get(command.id).status is CommandStatus.PENDING
@@ -202,7 +220,7 @@ class TestReplays:
     def test_freezing_ends_with_the_take_over(self, registry: Registry, asked: bool) -> None:
         """A champion that was frozen for the replay learns again; one that was frozen before stays frozen."""
         lease = leased(registry)
-        registry.changes.set_frozen(lease, frozen=True, origin=Origin("ann"))
+        registry.changes.set_frozen(lease, frozen=True, origin=ChangeOrigin("ann"))
         plan = replace(beginning(lease.lineage).plan, freeze=asked)
         lineage = registry.replays.begin(beginning(lease.lineage, plan=plan)).id
         registry.replays.promote(promotion(lease, lineage))
@@ -212,13 +230,13 @@ class TestReplays:
         """A cancelled replay is retired, and the audit says so; one that has taken over is left alone."""
         lease = leased(registry)
         one, other = (registry.replays.begin(beginning(lease.lineage)).id for _ in range(2))
-        registry.replays.cancel(one, origin=Origin("bob", "no need"))
+        registry.replays.cancel(one, origin=ChangeOrigin("bob", "no need"))
         assert [found.id for found in registry.replays.unfinished()] == [other]
         assert registry.history.audit(NAME)[-1].action == "cancel_replay"
         registry.replays.promote(promotion(lease, other))
-        registry.replays.cancel(other, origin=Origin("bob"))
+        registry.replays.cancel(other, origin=ChangeOrigin("bob"))
         assert registry.models.get(NAME).champion == other
-        assert registry.history.lineages(NAME)[-1].role is Role.CHAMPION
+        assert registry.history.lineages(NAME)[-1].role is LineageRole.CHAMPION
 
     def test_giving_up_ends_the_freeze(self, registry: Registry) -> None:
         """Whoever writes the champion is asked to go on, if it was frozen for the replay that is given up."""
@@ -226,7 +244,7 @@ class TestReplays:
         plan = beginning(lease.lineage).plan
         for freeze in (False, True):
             lineage = registry.replays.begin(beginning(lease.lineage, plan=replace(plan, freeze=freeze))).id
-            registry.replays.cancel(lineage, origin=Origin("bob"))
+            registry.replays.cancel(lineage, origin=ChangeOrigin("bob"))
             asked = [(one.kind, one.requested_by) for one in registry.commands.pending(NAME)]
             assert asked == [(CommandKind.UNFREEZE, "bob")] * freeze
 
@@ -234,10 +252,10 @@ class TestReplays:
     def test_another_champion_ends_the_freeze(self, registry: Registry, asked: bool) -> None:
         """A rollback that cancels a replay has the model learn again, if it was frozen for the replay."""
         lease = leased(registry)
-        registry.changes.set_frozen(lease, frozen=True, origin=Origin("ann"))
+        registry.changes.set_frozen(lease, frozen=True, origin=ChangeOrigin("ann"))
         plan = replace(beginning(lease.lineage).plan, freeze=asked)
         registry.replays.begin(beginning(lease.lineage, plan=plan))
-        registry.changes.succeed(succession(lease))
+        registry.changes.install_successor(succession(lease))
         assert registry.models.get(NAME).frozen is not asked
 
     def test_the_order_alone(self, registry: Registry) -> None:

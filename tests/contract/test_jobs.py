@@ -9,37 +9,37 @@ from typing import Any
 
 import pytest
 
-from service.domain.registry.registry import Origin, Role, SealedBytes, VersionKind
+from service.domain.registry.registry import ChangeOrigin, LineageRole, SealedBytes, VersionKind
 from service.domain.specification.retrain import RetrainSpec
 from service.domain.stream.exclusion import Exclusion
-from service.domain.stream.position import Run
+from service.domain.stream.position import OffsetRange
 from service.domain.training.jobs import (
-    ALLOWED,
-    FINAL,
-    Candidate,
-    Cause,
-    Decision,
-    Ending,
-    Failure,
+    ALLOWED_TRANSITIONS,
+    FINAL_STATES,
     Job,
+    JobCause,
+    JobEnding,
+    JobFailure,
     JobId,
+    JobProgress,
+    JobRequest,
     JobState,
-    Progress,
-    Trainer,
-    Wanted,
+    RetrainDecision,
+    TrainedCandidate,
+    TrainerLease,
 )
 from service.domain.training.report import ReportFormat
 from service.errors import LeaseHeldError, LeaseLostError, NotFoundError, RefusedError
-from service.ports.training import JobRuns, Jobs, Openings, Trainers
+from service.ports.training import HoldoutOpenings, JobRuns, Jobs, TrainerLeases
 from service.storage.registry import Registry
 from service.storage.transactions.holder import Holder
-from service.testing.jobs import JobBook, MemoryJobRuns, MemoryJobs, MemoryOpenings, MemoryTrainers
+from service.testing.jobs import MemoryHoldoutOpenings, MemoryJobRuns, MemoryJobs, MemoryJobTables, MemoryTrainerLeases
 from tests.contract.registry_values import NAME, count, digest, founded, founding, leased, state, succession
 
 Open = Callable[[], Registry]
 SPEC = RetrainSpec(retries=1)
-WANTED = Wanted(NAME, SPEC, Cause.DRIFT, "trainer", "drift: errors", {"learned": 10})
-INTERRUPTED = Ending(JobState.FAILED, "interrupted: killed", Failure.INTERRUPTED)
+WANTED = JobRequest(NAME, SPEC, JobCause.DRIFT, "trainer", "drift: errors", {"learned": 10})
+INTERRUPTED = JobEnding(JobState.FAILED, "interrupted: killed", JobFailure.INTERRUPTED)
 
 
 @dataclass
@@ -48,10 +48,10 @@ class Training:
 
     jobs: Jobs
     runs: JobRuns
-    openings: Openings
-    trainers: Trainers
+    openings: HoldoutOpenings
+    trainers: TrainerLeases
 
-    def held(self, *, holder: str = "here", ttl_s: float = 60.0) -> Trainer:
+    def held(self, *, holder: str = "here", ttl_s: float = 60.0) -> TrainerLease:
         """The right to train."""
         return self.trainers.acquire(NAME, holder=holder, ttl_s=ttl_s)
 
@@ -62,18 +62,20 @@ class Training:
 
 def over(registry: Registry) -> Training:
     """The ports of a registry."""
-    return Training(registry.jobs, registry.job_runs, registry.openings, registry.trainers)
+    return Training(registry.jobs, registry.job_runs, registry.holdout_openings, registry.trainer_leases)
 
 
-def candidate(data: bytes = b"trained", **changes: Any) -> Candidate:
+def candidate(data: bytes = b"trained", **changes: Any) -> TrainedCandidate:
     """What a job has trained."""
     waiting = SealedBytes(digest(b"waiting"), b"waiting")
-    learned = [Run("events", 0, 10, 30), Run("events", 0, 0, 10)]
-    plain = Candidate(state(data, offset=30), {"name": NAME}, learned, {"river": "0.26.1"}, evidence={"records": 30})
+    learned = [OffsetRange("events", 0, 10, 30), OffsetRange("events", 0, 0, 10)]
+    plain = TrainedCandidate(
+        state(data, offset=30), {"name": NAME}, learned, {"river": "0.26.1"}, evidence={"records": 30}
+    )
     return replace(plain, waiting=waiting, **changes)
 
 
-def launched(training: Training, held: Trainer | None = None) -> Job:
+def launched(training: Training, held: TrainerLease | None = None) -> Job:
     """A job with a process."""
     job = training.jobs.request(WANTED)
     return training.runs.launch(held or training.held(), job.id, process="there", log="job.log")
@@ -83,7 +85,7 @@ def evaluated(training: Training) -> Job:
     """A job that has trained."""
     job = launched(training)
     for one in (JobState.LOADING, JobState.TRAINING, JobState.EVALUATING):
-        job = training.runs.move(job.id, one)
+        job = training.runs.set_state(job.id, one)
     return job
 
 
@@ -93,16 +95,21 @@ class Promises:
     def test_a_job_from_request_to_version(self, training: Training) -> None:
         """Every state is a row with its time and reason, and the version and the end come together."""
         job = training.jobs.request(WANTED)
-        assert (job.state, job.cause, job.attempt, job.evidence["learned"]) == (JobState.STARTING, Cause.DRIFT, 1, 10)
+        assert (job.state, job.cause, job.attempt, job.evidence["learned"]) == (
+            JobState.STARTING,
+            JobCause.DRIFT,
+            1,
+            10,
+        )
         started = training.runs.launch(training.held(), job.id, process="there", log="job.log")
         assert (started.process, started.log, started.state) == ("there", "job.log", JobState.STARTING)
-        training.runs.move(job.id, JobState.LOADING)
-        training.runs.move(job.id, JobState.TRAINING, reason="30 offsets")
-        assert training.runs.beat(job.id, Progress(20, 30)) is JobState.TRAINING
-        assert training.jobs.get(job.id).progress == Progress(20, 30)
-        training.runs.move(job.id, JobState.EVALUATING)
-        assert training.jobs.get(job.id).progress == Progress()
-        version = training.runs.deliver(job.id, candidate())
+        training.runs.set_state(job.id, JobState.LOADING)
+        training.runs.set_state(job.id, JobState.TRAINING, reason="30 offsets")
+        assert training.runs.heartbeat(job.id, JobProgress(20, 30)) is JobState.TRAINING
+        assert training.jobs.get(job.id).progress == JobProgress(20, 30)
+        training.runs.set_state(job.id, JobState.EVALUATING)
+        assert training.jobs.get(job.id).progress == JobProgress()
+        version = training.runs.complete(job.id, candidate())
         assert (version.number, version.kind, version.parent, version.digest) == (2, "retrain", 1, digest(b"trained"))
         ended = training.jobs.get(job.id)
         assert (ended.state, ended.version, ended.finished_at is not None) == (JobState.COMPLETED, 2, True)
@@ -148,14 +155,14 @@ class Promises:
         job = evaluated(training)
         assert training.jobs.stop(job.id, actor="ann", reason="enough").state is JobState.STOPPING
         assert training.jobs.stop(job.id, actor="bob", reason="twice").state is JobState.STOPPING
-        assert training.runs.beat(job.id, Progress()) is JobState.STOPPING
+        assert training.runs.heartbeat(job.id, JobProgress()) is JobState.STOPPING
         for act in (
-            lambda: training.runs.move(job.id, JobState.REPLAYING),
-            lambda: training.runs.deliver(job.id, candidate()),
+            lambda: training.runs.set_state(job.id, JobState.REPLAYING),
+            lambda: training.runs.complete(job.id, candidate()),
         ):
             with pytest.raises(RefusedError, match="Stopping"):
                 act()
-        ending = INTERRUPTED if died else Ending(JobState.STOPPED, "ended")
+        ending = INTERRUPTED if died else JobEnding(JobState.STOPPED, "ended")
         assert training.runs.end(training.held(), job.id, ending) is None
         found = training.jobs.get(job.id)
         assert (found.state, found.failure, found.version) == (JobState.STOPPED, None, None)
@@ -174,39 +181,39 @@ class Promises:
             job.id,
             job.evidence,
         )
-        assert training.jobs.get(job.id).failure is Failure.INTERRUPTED
+        assert training.jobs.get(job.id).failure is JobFailure.INTERRUPTED
         training.runs.launch(held, again.id, process="there", log="job.log")
         assert training.runs.end(held, again.id, INTERRUPTED) is None
         assert [one.state for one in training.jobs.list(NAME)] == [JobState.FAILED, JobState.FAILED]
 
-    @pytest.mark.parametrize("failure", [Failure.EXCEPTION, Failure.TIME, Failure.MEMORY])
-    def test_what_failed_by_itself_is_not_tried_again(self, training: Training, failure: Failure) -> None:
+    @pytest.mark.parametrize("failure", [JobFailure.EXCEPTION, JobFailure.TIME, JobFailure.MEMORY])
+    def test_what_failed_by_itself_is_not_tried_again(self, training: Training, failure: JobFailure) -> None:
         """It would fail again."""
         held = training.held()
         job = launched(training, held)
-        assert training.runs.end(held, job.id, Ending(JobState.FAILED, "no", failure)) is None
+        assert training.runs.end(held, job.id, JobEnding(JobState.FAILED, "no", failure)) is None
         assert training.jobs.get(job.id).failure is failure
 
     def test_an_end_stays(self, training: Training) -> None:
         """A trainer that is late changes nothing, and a process that is late delivers nothing."""
         held = training.held()
         job = launched(training, held)
-        training.runs.end(held, job.id, Ending(JobState.FAILED, "no", Failure.TIME))
+        training.runs.end(held, job.id, JobEnding(JobState.FAILED, "no", JobFailure.TIME))
         before = training.jobs.transitions(job.id)
         assert training.runs.end(held, job.id, INTERRUPTED) is None
         with pytest.raises(RefusedError, match="Failed"):
-            training.runs.deliver(job.id, candidate())
-        assert training.runs.beat(job.id, Progress(1, 2)) is JobState.FAILED
+            training.runs.complete(job.id, candidate())
+        assert training.runs.heartbeat(job.id, JobProgress(1, 2)) is JobState.FAILED
         assert training.jobs.transitions(job.id) == before
-        assert training.jobs.get(job.id).progress == Progress()
+        assert training.jobs.get(job.id).progress == JobProgress()
 
-    @pytest.mark.parametrize("state", [one for one in JobState if one not in ALLOWED[JobState.LOADING]])
+    @pytest.mark.parametrize("state", [one for one in JobState if one not in ALLOWED_TRANSITIONS[JobState.LOADING]])
     def test_no_state_is_left_out(self, training: Training, state: JobState) -> None:
         """From Loading a job comes only into those states that may follow it."""
         job = launched(training)
-        training.runs.move(job.id, JobState.LOADING)
+        training.runs.set_state(job.id, JobState.LOADING)
         with pytest.raises(RefusedError, match="Loading"):
-            training.runs.move(job.id, state)
+            training.runs.set_state(job.id, state)
 
     def test_the_test_part_is_opened_once(self, training: Training) -> None:
         """The second time is refused, and who asks learns when it was."""
@@ -239,10 +246,10 @@ class Promises:
         stale = training.held(ttl_s=0.05)
         time.sleep(0.1)
         job = launched(training, training.held(holder="there"))
-        decision = Decision("drift", "drift", Cause.DRIFT)
+        decision = RetrainDecision("drift", "drift", JobCause.DRIFT)
         for act in (
             lambda: training.trainers.renew(stale, ttl_s=60),
-            lambda: training.trainers.decide(stale, decision, wanted=WANTED),
+            lambda: training.trainers.record_decision(stale, decision, job_request=WANTED),
             lambda: training.runs.launch(stale, job.id, process="here", log=""),
             lambda: training.runs.end(stale, job.id, INTERRUPTED),
         ):
@@ -256,12 +263,16 @@ class Promises:
     def test_a_decision_and_its_job_come_together(self, training: Training) -> None:
         """Both are there, or where a job is open neither; the last decision is kept."""
         held = training.held()
-        quiet = Decision("quiet", "no monitor sees drift", evidence={"learned": 5})
-        assert training.trainers.decide(held, quiet) is None
-        job = training.trainers.decide(held, Decision("drift", "errors", Cause.DRIFT), wanted=WANTED)
+        quiet = RetrainDecision("quiet", "no monitor sees drift", evidence={"learned": 5})
+        assert training.trainers.record_decision(held, quiet) is None
+        job = training.trainers.record_decision(
+            held, RetrainDecision("drift", "errors", JobCause.DRIFT), job_request=WANTED
+        )
         assert job == training.jobs.list()[0]
         with pytest.raises(RefusedError, match="open"):
-            training.trainers.decide(held, Decision("cron", "at three", Cause.CRON), wanted=WANTED)
+            training.trainers.record_decision(
+                held, RetrainDecision("cron", "at three", JobCause.CRON), job_request=WANTED
+            )
         found = training.trainers.find(NAME)
         assert found is not None
         assert found.decision is not None
@@ -275,8 +286,8 @@ class TestMemory(Promises):
     @pytest.fixture
     def training(self) -> Training:
         """No jobs of one model."""
-        book = JobBook({NAME})
-        return Training(MemoryJobs(book), MemoryJobRuns(book), MemoryOpenings(book), MemoryTrainers(book))
+        book = MemoryJobTables({NAME})
+        return Training(MemoryJobs(book), MemoryJobRuns(book), MemoryHoldoutOpenings(book), MemoryTrainerLeases(book))
 
 
 class TestRegistry(Promises):
@@ -291,17 +302,21 @@ class TestRegistry(Promises):
     def test_a_delivery_serves_nobody(self, registry: Registry, training: Training) -> None:
         """The champion stays; version, lineage, state and audit are there, and both challenge."""
         champion = registry.models.get(NAME).champion
-        first = training.runs.deliver(evaluated(training).id, candidate(b"first try"))
+        first = training.runs.complete(evaluated(training).id, candidate(b"first try"))
         training.trainers.release(training.trainers.find(NAME) or training.held())
-        second = training.runs.deliver(evaluated(training).id, candidate())
+        second = training.runs.complete(evaluated(training).id, candidate())
         assert registry.models.get(NAME).champion == champion
         assert [one.role for one in registry.history.lineages(NAME)] == [
-            Role.CHAMPION,
-            Role.CHALLENGER,
-            Role.CHALLENGER,
+            LineageRole.CHAMPION,
+            LineageRole.CHALLENGER,
+            LineageRole.CHALLENGER,
         ]
         assert registry.history.versions(NAME)[1:] == [first, second]
-        assert (second.kind, second.parent, second.learned) == (VersionKind.RETRAIN, 1, [Run("events", 0, 0, 30)])
+        assert (second.kind, second.parent, second.learned) == (
+            VersionKind.RETRAIN,
+            1,
+            [OffsetRange("events", 0, 0, 30)],
+        )
         assert registry.history.artifact(second.digest) == b"trained"
         assert registry.history.artifact(second.waiting or "") == b"waiting"
         checkpoint = registry.checkpoints.newest_first(second.lineage)[0]
@@ -313,32 +328,32 @@ class TestRegistry(Promises):
         """Every format is there when the version is; a delivery that is refused leaves none."""
         texts = {ReportFormat.MARKDOWN: "# told", ReportFormat.JSON: "{}"}
         job = evaluated(training)
-        version = training.runs.deliver(job.id, candidate(reports=texts))
+        version = training.runs.complete(job.id, candidate(reports=texts))
         assert {form: registry.reports.get(NAME, version.number, form).text for form in texts} == texts
         with pytest.raises(RefusedError):
-            training.runs.deliver(job.id, candidate(b"again", reports=texts))
+            training.runs.complete(job.id, candidate(b"again", reports=texts))
         assert registry.reports.list(NAME) == [version.number]
 
     def test_a_rollback_ends_what_the_old_line_led_to(self, registry: Registry) -> None:
         """An open job is told to stop and a challenger is retired, in the rollback's own transaction."""
         lease, training = leased(registry), over(registry)
-        training.runs.deliver(evaluated(training).id, candidate())
+        training.runs.complete(evaluated(training).id, candidate())
         training.trainers.release(training.trainers.find(NAME) or training.held())
         job = evaluated(training)
-        registry.changes.succeed(succession(lease))
+        registry.changes.install_successor(succession(lease))
         assert training.jobs.get(job.id).state is JobState.STOPPING
         assert training.jobs.transitions(job.id)[-1].reason == "rolled back to version 3"
-        assert Role.CHALLENGER not in {one.role for one in registry.history.lineages(NAME)}
+        assert LineageRole.CHALLENGER not in {one.role for one in registry.history.lineages(NAME)}
         with pytest.raises(RefusedError):
-            training.runs.deliver(job.id, candidate())
+            training.runs.complete(job.id, candidate())
 
     def test_an_exclusion_ends_who_may_have_read_it(self, registry: Registry, training: Training) -> None:
         """A job that runs has read history before the exclusion was there; one that is in force already changes nothing."""
-        registry.exclusions.add(NAME, Exclusion(Run("events", 0, 5, 9), "poison", "ann"))
+        registry.exclusions.add(NAME, Exclusion(OffsetRange("events", 0, 5, 9), "poison", "ann"))
         job = evaluated(training)
-        registry.exclusions.add(NAME, Exclusion(Run("events", 0, 5, 9), "poison", "ann"))
+        registry.exclusions.add(NAME, Exclusion(OffsetRange("events", 0, 5, 9), "poison", "ann"))
         assert training.jobs.get(job.id).state is JobState.EVALUATING
-        registry.exclusions.add(NAME, Exclusion(Run("events", 0, 10, 12), "poison", "ann"))
+        registry.exclusions.add(NAME, Exclusion(OffsetRange("events", 0, 10, 12), "poison", "ann"))
         assert training.jobs.get(job.id).state is JobState.STOPPING
 
     def test_a_deleted_model_takes_its_jobs_along(self, registry: Registry, training: Training) -> None:
@@ -348,9 +363,9 @@ class TestRegistry(Promises):
         registry.models.delete(NAME, actor="ann", reason="")
         assert [count(registry, name) for name in ("jobs", "job_transitions", "job_openings", "trainers")] == [0] * 4
         with pytest.raises(NotFoundError):
-            training.runs.beat(job.id, Progress())
+            training.runs.heartbeat(job.id, JobProgress())
         with pytest.raises(NotFoundError):
-            training.runs.deliver(job.id, candidate())
+            training.runs.complete(job.id, candidate())
 
     def test_many_ask_at_once(self, open_one: Open) -> None:
         """Of those that ask at the same moment one gets a job, by the index and not by looking first."""
@@ -381,7 +396,7 @@ class TestRegistry(Promises):
             registries[number].jobs.list()
             together.wait()
             try:
-                registries[number].trainers.acquire(NAME, holder=f"trainer {number}", ttl_s=60)
+                registries[number].trainer_leases.acquire(NAME, holder=f"trainer {number}", ttl_s=60)
             except LeaseHeldError:
                 return False
             return True
@@ -399,14 +414,14 @@ class TestRegistry(Promises):
         def deliver() -> bool:
             together.wait()
             try:
-                training.runs.deliver(job.id, candidate())
+                training.runs.complete(job.id, candidate())
             except RefusedError:
                 return False
             return True
 
         def roll_back() -> None:
             together.wait()
-            one.changes.succeed(succession(lease, origin=Origin("bob")))
+            one.changes.install_successor(succession(lease, origin=ChangeOrigin("bob")))
 
         with ThreadPoolExecutor(2) as pool:
             delivered, rolled_back = pool.submit(deliver), pool.submit(roll_back)
@@ -416,8 +431,8 @@ class TestRegistry(Promises):
         numbers = [version.number for version in one.history.versions(NAME)]
         assert numbers == list(range(1, len(numbers) + 1))
         roles = [found.role for found in one.history.lineages(NAME)]
-        assert roles.count(Role.CHAMPION) == 1
-        assert Role.CHALLENGER not in roles
+        assert roles.count(LineageRole.CHAMPION) == 1
+        assert LineageRole.CHALLENGER not in roles
 
     def test_a_sibling_takes_over_at_once(self, registry: Registry, training: Training) -> None:
         """Under one supervisor a trainer that has died is replaced without waiting for its lease."""
@@ -430,6 +445,6 @@ class TestRegistry(Promises):
         registry.models.register(founding("other", data=b"other"))
         for name in (NAME, "other"):
             registry.jobs.request(replace(WANTED, model=name))
-            registry.trainers.acquire(name, holder=f"trainer of {name}", ttl_s=60)
+            registry.trainer_leases.acquire(name, holder=f"trainer of {name}", ttl_s=60)
         assert len(registry.jobs.list()) == 2
-        assert {one.state for one in registry.jobs.list()}.isdisjoint(FINAL)
+        assert {one.state for one in registry.jobs.list()}.isdisjoint(FINAL_STATES)

@@ -8,7 +8,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from service.errors import RecordTooLargeError
-from service.operations.inference.group_commit import Appender
+from service.operations.inference.group_commit import GroupCommitAppender
 from service.ports.stream import Sink
 from service.stream.kafka.settings import KafkaSettings
 from tests.contract.streams import DRIVERS, KafkaRig, drain, values
@@ -70,7 +70,7 @@ def test_only_the_request_that_brought_it_is_refused(rig: KafkaRig, small: str) 
         gate.wait(60)
         return DRIVERS[rig.driver][1](KafkaSettings(bootstrap_servers=rig.bootstrap))
 
-    appender = Appender(opened, small)
+    appender = GroupCommitAppender(opened, small)
     first = appender.offer([b"first"], [b"first"])
     assert begun.wait(60)
     sizes = {n: LIMIT * 2 if n in {17, 60} else 500 for n in range(100)}

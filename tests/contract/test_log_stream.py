@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from service.domain.stream.events import TopicPartition
-from service.domain.stream.position import Bounds
+from service.domain.stream.position import OffsetBounds
 from service.stream.log.source import LogSink, LogSource
 from tests.contract.streams import begin, drain, read_to, values
 
@@ -101,7 +101,7 @@ def test_retention_by_size_keeps_the_newest(tmp_path: Path) -> None:
         sink.append("events", [b"%06d" % i + bytes(50_000)])
     assert sink.prune(max_bytes=500_000) == 31
     source = LogSource(path)
-    assert source.bounds(["events"]) == {TopicPartition("events", 0): Bounds(31, 40)}
+    assert source.bounds(["events"]) == {TopicPartition("events", 0): OffsetBounds(31, 40)}
     assert [int(value[:6]) for value in values(drain(source, ["events"]))] == list(range(31, 40))
     source.close()
     sink.close()

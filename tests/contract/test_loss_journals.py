@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from service.domain.registry.registry import JournalSegment, Lease, LineageId, Origin
+from service.domain.registry.registry import ChangeOrigin, JournalSegment, Lease, LineageId
 from service.domain.specification.promotion import Loss
 from service.domain.stream.events import Task
-from service.learning.evaluation.losses import Losses
-from service.learning.metrics.journal import ScoreJournal, encode
-from service.operations.challengers.loss_cache import LossJournals
+from service.learning.evaluation.losses import RunLosses
+from service.learning.metrics.journal import ScoreJournal, encode_segment
+from service.operations.challengers.loss_cache import LossCache
 from service.ports.registry import Checkpoints
 from service.storage.registry import Registry
 from tests.contract.registry_values import AT, commit, leased
@@ -22,7 +22,7 @@ class Counting:
     def __init__(self, checkpoints: Checkpoints) -> None:
         self._checkpoints = checkpoints
         self.commit, self.newest_first = checkpoints.commit, checkpoints.newest_first
-        self.thin, self.note_start = checkpoints.thin, checkpoints.note_start
+        self.thin, self.note_start = checkpoints.apply_retention, checkpoints.record_start
         self.segments = 0
 
     def journal(self, lineage: LineageId, *, scores: bool = True, after: int = -1) -> Sequence[JournalSegment]:
@@ -38,23 +38,23 @@ def scored(registry: Registry, lease: Lease, sequence: int, *, right: bool = Tru
     truths = [offset % 3 == 0 for offset in offsets]
     labels = truths if right else [not one for one in truths]
     journal.append(AT, offsets, truths=truths, labels=labels, probabilities=[0.1 + 0.8 * one for one in labels])
-    registry.checkpoints.commit(commit(lease, sequence, scores=encode(journal.take())))
+    registry.checkpoints.commit(commit(lease, sequence, scores=encode_segment(journal.take())))
 
 
-def values(found: Sequence[Losses]) -> list[tuple[int, float]]:
+def values(found: Sequence[RunLosses]) -> list[tuple[int, float]]:
     """Offsets and losses, in order."""
     return [pair for one in found for pair in zip(one.offsets.tolist(), one.values.tolist(), strict=True)]
 
 
 def anew(registry: Registry, lease: Lease, *, after: int = 1) -> list[tuple[int, float]]:
     """What a reader without a memory finds."""
-    return values(LossJournals(registry.checkpoints).losses(lease.lineage, Loss.BRIER, after=after))
+    return values(LossCache(registry.checkpoints).losses(lease.lineage, Loss.BRIER, after=after))
 
 
 def test_only_what_is_new_is_read(registry: Registry) -> None:
     """And one segment more, which says that the others are still those that were read."""
     lease, counting = leased(registry), Counting(registry.checkpoints)
-    journals = LossJournals(counting)
+    journals = LossCache(counting)
     assert journals.losses(lease.lineage, Loss.BRIER, after=1) == []
     for sequence in range(1, 21):
         scored(registry, lease, sequence)
@@ -73,11 +73,11 @@ def test_only_what_is_new_is_read(registry: Registry) -> None:
 def test_a_lineage_that_falls_back(registry: Registry, again: int) -> None:
     """What was forgotten counts no more, also where other segments have its numbers by then."""
     lease = leased(registry)
-    journals = LossJournals(registry.checkpoints)
+    journals = LossCache(registry.checkpoints)
     for sequence in range(1, 6):
         scored(registry, lease, sequence)
     before = journals.losses(lease.lineage, Loss.BRIER, after=1)
-    registry.changes.fall_back(lease, to_sequence=3, origin=Origin("learner", "unreadable"))
+    registry.changes.fall_back(lease, to_sequence=3, origin=ChangeOrigin("learner", "unreadable"))
     for sequence in range(4, 4 + again):
         scored(registry, lease, sequence, right=False)
     found = journals.losses(lease.lineage, Loss.BRIER, after=1)
@@ -91,14 +91,14 @@ def test_memory_is_bounded(registry: Registry) -> None:
     lease, counting = leased(registry), Counting(registry.checkpoints)
     for sequence in range(1, 6):
         scored(registry, lease, sequence)
-    journals = LossJournals(counting, most=60)
+    journals = LossCache(counting, max_events=60)
     for _ in range(2):
         assert values(journals.losses(lease.lineage, Loss.BRIER, after=1)) == anew(registry, lease, after=1)
         assert values(journals.losses(lease.lineage, Loss.BRIER, after=3)) == anew(registry, lease, after=3)
     assert counting.segments == (4 + 2) + (1 + 1)
     wrong = journals.losses(lease.lineage, Loss.ZERO_ONE, after=3)
     assert np.concatenate([one.values for one in wrong]).tolist() == [0.0] * 20
-    small, counting.segments = LossJournals(counting, most=30), 0
+    small, counting.segments = LossCache(counting, max_events=30), 0
     for _ in range(2):
         assert values(small.losses(lease.lineage, Loss.BRIER, after=1)) == anew(registry, lease, after=1)
     assert counting.segments == 4 + 4

@@ -11,13 +11,13 @@ from sqlalchemy import insert, update
 
 from service.domain.registry.checkpoint_metrics import CheckpointMetrics
 from service.domain.registry.metric_history import ExclusionMark, HistoryQuery, MetricHistory
-from service.domain.registry.registry import Lease, Role, VersionKind
+from service.domain.registry.registry import Lease, LineageRole, VersionKind
 from service.domain.specification.model import ModelSpec
 from service.domain.stream.events import Task, TopicPartition
-from service.domain.stream.position import Run
+from service.domain.stream.position import OffsetRange
 from service.errors import ConfigurationError, NotFoundError, RefusedError
-from service.learning.metrics.journal import ScoreJournal, encode
-from service.learning.metrics.prequential import Scores
+from service.learning.metrics.journal import ScoreJournal, encode_segment
+from service.learning.metrics.prequential import PrequentialMetrics
 from service.operations.monitoring.metric_history import metric_history
 from service.storage.registry import Registry
 from service.storage.schema import registry as tables
@@ -40,7 +40,7 @@ class Writer:
 
     def __init__(self, registry: Registry, spec: ModelSpec = SPEC) -> None:
         self.registry, self.spec = registry, spec
-        self.scores = Scores(spec.metrics, task=spec.task, window=spec.window, seed=spec.seed)
+        self.scores = PrequentialMetrics(spec.metrics, task=spec.task, window=spec.window, seed=spec.seed)
         values = founding()
         values = replace(values, spec=spec.model_dump(mode="json"), spec_digest=spec.digest(), state=self.state())
         champion = registry.models.register(values).champion
@@ -70,8 +70,8 @@ class Writer:
             commit(
                 lease or self.lease,
                 self.sequence,
-                order=[Run(AT.topic, AT.partition, first, first + len(values))],
-                scores=encode(journal.take()),
+                order=[OffsetRange(AT.topic, AT.partition, first, first + len(values))],
+                scores=encode_segment(journal.take()),
                 scored=len(values),
                 metrics=metrics,
             )
@@ -80,13 +80,13 @@ class Writer:
     def roll_back(self) -> None:
         """Restore version 1: a new lineage, whose metrics go on."""
         change = succession(self.lease, state=self.state(), spec=self.spec.model_dump(mode="json"))
-        _, self.lease = self.registry.changes.succeed(change)
+        _, self.lease = self.registry.changes.install_successor(change)
 
-    def history(self, excluded: Sequence[Run] = (), **query: Any) -> MetricHistory:
+    def history(self, excluded: Sequence[OffsetRange] = (), **query: Any) -> MetricHistory:
         """The curve."""
         registry, model = self.registry, self.registry.models.get(NAME)
         return metric_history(
-            registry.history, registry.checkpoints, model=model, query=HistoryQuery(**query), excluded=excluded
+            registry.history, registry.checkpoints, model=model, query=HistoryQuery(**query), excluded_runs=excluded
         )
 
 
@@ -136,7 +136,7 @@ def test_what_retention_has_emptied_is_said(writer: Writer, registry: Registry) 
     for i in range(6):
         writer.learn(rows(10, i))
     lost = tables.journals.c.sequence <= 3
-    with registry.database.writing() as connection:
+    with registry.database.write_transaction() as connection:
         connection.execute(update(tables.journals).where(lost).values(scores=b""))
         connection.execute(tables.journals.delete().where(tables.journals.c.sequence == 1))
     found = writer.history(metrics=NAMES)
@@ -151,8 +151,8 @@ def test_what_retention_has_emptied_is_said(writer: Writer, registry: Registry) 
 def test_a_lineage_that_has_caught_up_counts_from_its_take_over(writer: Writer, registry: Registry) -> None:
     """What it predicted while it replayed is not in the curve, nor what the old champion had scored already."""
     writer.learn(rows(40))
-    plain = succession(writer.lease, kind=VersionKind.RETRAIN, role=Role.REPLAYING, state=writer.state())
-    _, replaying = registry.changes.succeed(plain)
+    plain = succession(writer.lease, kind=VersionKind.RETRAIN, role=LineageRole.REPLAYING, state=writer.state())
+    _, replaying = registry.changes.install_successor(plain)
     writer.learn(rows(25, 7), lease=replaying, offset=0)
     before = [point.metrics for point in writer.history().points]
     crowned(registry, replaying)
@@ -172,7 +172,7 @@ def accuracy(values: Rows) -> float:
 
 def crowned(registry: Registry, lease: Lease) -> None:
     """The lineage becomes champion, with a line in the audit and a version of its own."""
-    with registry.database.writing() as connection:
+    with registry.database.write_transaction() as connection:
         now = registry.database.now(connection)
         connection.execute(update(tables.models).values(champion=lease.lineage))
         connection.execute(
@@ -207,7 +207,12 @@ def test_excluded_offsets_are_marked(writer: Writer) -> None:
     """As spans of scored events; those of other partitions are not met."""
     for i in range(4):
         writer.learn(rows(10, i))
-    runs = [Run("events", 0, 5, 12), Run("events", 0, 12, 15), Run("events", 0, 30, 99), Run("events", 1, 0, 9)]
+    runs = [
+        OffsetRange("events", 0, 5, 12),
+        OffsetRange("events", 0, 12, 15),
+        OffsetRange("events", 0, 30, 99),
+        OffsetRange("events", 1, 0, 9),
+    ]
     assert writer.history(excluded=runs).exclusions == [ExclusionMark(6, 15), ExclusionMark(31, 40)]
 
 
@@ -270,7 +275,7 @@ def test_two_partitions_keep_their_order(writer: Writer) -> None:
         commit(
             writer.lease,
             1,
-            scores=encode(journal.take()),
+            scores=encode_segment(journal.take()),
             scored=40,
             metrics=CheckpointMetrics.from_json(writer.scores.report()),
         )

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from service.domain.registry.registry import Lease, LineageId, Origin, Role, SealedBytes, VersionKind
-from service.domain.registry.replay_plan import Beginning, Plan, Promotion
-from service.domain.stream.pending import Outgoing, WaitingRow, WaitingRows
+from service.domain.registry.registry import ChangeOrigin, Lease, LineageId, LineageRole, SealedBytes, VersionKind
+from service.domain.registry.replay_plan import NewReplayLineage, ReplayPlan, ReplayPromotion
+from service.domain.stream.pending import OutboxRecords, PendingRow, PendingRowChanges
 from service.errors import LeaseLostError, NotFoundError
-from service.learning.engine.work_items import EVENT, LABEL
+from service.learning.engine.work_items import EVENT_KIND, LABEL_KIND
 from service.storage.checkpoints import pending as storage
-from service.storage.checkpoints.pending import COMMITS_KEPT, MOST_KEYS
+from service.storage.checkpoints.pending import MAX_KEYS_PER_QUERY, RESOLVED_KEPT_COMMITS
 from service.storage.registry import Registry
 from service.storage.schema import registry as tables
 from tests.contract.registry_values import (
@@ -31,34 +31,34 @@ from tests.contract.registry_values import (
 )
 
 NEVER = -(2**62)
-PREDICTED = Outgoing("told", [(b"k1", b"v1"), (b"k2", b"\x00\xff")])
+PREDICTED = OutboxRecords("told", [(b"k1", b"v1"), (b"k2", b"\x00\xff")])
 
 
-def row(key: bytes, *, ts: int = 1000, kind: int = EVENT, payload: bytes = b"payload") -> WaitingRow:
+def row(key: bytes, *, ts: int = 1000, kind: int = EVENT_KIND, payload: bytes = b"payload") -> PendingRow:
     """Someone who waits under this key."""
-    return WaitingRow(key, kind, ts, payload)
+    return PendingRow(key, kind, ts, payload)
 
 
 def changes(
-    created: Sequence[WaitingRow] = (), resolved: Sequence[bytes] = (), *, border_ms: int = NEVER
-) -> WaitingRows:
+    created: Sequence[PendingRow] = (), resolved: Sequence[bytes] = (), *, border_ms: int = NEVER
+) -> PendingRowChanges:
     """What a commit writes."""
-    return WaitingRows(created, resolved, border_ms)
+    return PendingRowChanges(created, resolved, border_ms)
 
 
-def committed(registry: Registry, lease: Lease, sequence: int, rows: WaitingRows | None) -> None:
+def committed(registry: Registry, lease: Lease, sequence: int, rows: PendingRowChanges | None) -> None:
     """A checkpoint with these rows."""
     registry.checkpoints.commit(commit(lease, sequence, waiting=rows))
 
 
-def waiting(registry: Registry, lineage: LineageId, *keys: bytes) -> dict[bytes, WaitingRow]:
+def waiting(registry: Registry, lineage: LineageId, *keys: bytes) -> dict[bytes, PendingRow]:
     """Who waits under these keys."""
-    return {found.key: found for found in registry.pending.find(lineage, keys)}
+    return {found.key: found for found in registry.pending_events.find(lineage, keys)}
 
 
 def succeeded(registry: Registry, lease: Lease, **changed: Any) -> Lease:
     """The lease of a lineage that a rollback has made."""
-    return registry.changes.succeed(succession(lease, **changed))[1]
+    return registry.changes.install_successor(succession(lease, **changed))[1]
 
 
 class TestRows:
@@ -67,7 +67,7 @@ class TestRows:
     def test_what_a_commit_created_is_found(self, registry: Registry) -> None:
         """Kind, time and payload come back as they were, by key and lineage, and nobody else's."""
         lease = leased(registry)
-        rows = [row(b"sa", ts=-5), row(b"i1", ts=2**60, kind=LABEL, payload=b""), row(b"s\xc3\xa4" + b"x" * 126)]
+        rows = [row(b"sa", ts=-5), row(b"i1", ts=2**60, kind=LABEL_KIND, payload=b""), row(b"s\xc3\xa4" + b"x" * 126)]
         committed(registry, lease, 1, changes(rows))
         other = founded(registry, "other")
         assert waiting(registry, lease.lineage, *[one.key for one in rows], b"unknown") == {
@@ -75,12 +75,12 @@ class TestRows:
         }
         assert waiting(registry, other, b"sa") == {}
         assert waiting(registry, lease.lineage) == {}
-        assert (registry.pending.count(lease.lineage), registry.pending.count(other)) == (3, 0)
+        assert (registry.pending_events.count(lease.lineage), registry.pending_events.count(other)) == (3, 0)
 
     def test_more_keys_than_one_question_may_hold(self, registry: Registry) -> None:
         """However many keys are asked for, all that wait are found."""
         lease = leased(registry)
-        keys = [b"i%d" % number for number in range(2 * MOST_KEYS + 5)]
+        keys = [b"i%d" % number for number in range(2 * MAX_KEYS_PER_QUERY + 5)]
         committed(registry, lease, 1, changes([row(key) for key in keys[::2]]))
         assert waiting(registry, lease.lineage, *keys).keys() == set(keys[::2])
 
@@ -90,17 +90,17 @@ class TestRows:
         committed(registry, lease, 1, changes([row(b"sa"), row(b"sb")]))
         committed(registry, lease, 2, changes((), [b"sa", b"unknown"]))
         assert waiting(registry, lease.lineage, b"sa", b"sb").keys() == {b"sb"}
-        assert registry.pending.count(lease.lineage) == 1
+        assert registry.pending_events.count(lease.lineage) == 1
 
     def test_resolved_rows_go_after_a_few_commits(self, registry: Registry) -> None:
         """They are kept for those who fall back, and not longer."""
         lease = leased(registry)
         committed(registry, lease, 1, changes([row(b"sa")]))
         committed(registry, lease, 2, changes((), [b"sa"]))
-        for sequence in range(3, 2 + COMMITS_KEPT):
+        for sequence in range(3, 2 + RESOLVED_KEPT_COMMITS):
             committed(registry, lease, sequence, changes())
             assert count(registry, "pending") == 1
-        committed(registry, lease, 2 + COMMITS_KEPT, changes())
+        committed(registry, lease, 2 + RESOLVED_KEPT_COMMITS, changes())
         assert count(registry, "pending") == 0
 
     def test_a_newer_row_replaces_an_older(self, registry: Registry) -> None:
@@ -108,10 +108,10 @@ class TestRows:
         lease = leased(registry)
         committed(registry, lease, 1, changes([row(b"sa"), row(b"sb")]))
         committed(registry, lease, 2, changes([row(b"sa", ts=7, payload=b"new")], [b"sb"]))
-        committed(registry, lease, 3, changes([row(b"sb", kind=LABEL, payload=b"new")]))
+        committed(registry, lease, 3, changes([row(b"sb", kind=LABEL_KIND, payload=b"new")]))
         assert waiting(registry, lease.lineage, b"sa", b"sb") == {
             b"sa": row(b"sa", ts=7, payload=b"new"),
-            b"sb": row(b"sb", kind=LABEL, payload=b"new"),
+            b"sb": row(b"sb", kind=LABEL_KIND, payload=b"new"),
         }
         assert count(registry, "pending") == 2
 
@@ -128,7 +128,7 @@ class TestRows:
         lease = leased(registry)
         committed(registry, lease, 1, changes([row(b"sa")]))
         committed(registry, lease, 2, None)
-        assert registry.pending.count(lease.lineage) == 1
+        assert registry.pending_events.count(lease.lineage) == 1
 
     def test_a_stale_epoch_changes_no_row(self, registry: Registry) -> None:
         """Rows and predictions are part of the commit that the lease must prove."""
@@ -152,9 +152,9 @@ class TestFallingBack:
         committed(registry, lease, 1, changes([row(b"sa"), row(b"sb")]))
         committed(registry, lease, 2, changes([row(b"sc")], [b"sa"]))
         committed(registry, lease, 3, changes([row(b"sd")], [b"sb", b"sc"]))
-        registry.changes.fall_back(lease, to_sequence=2, origin=Origin("learner"))
+        registry.changes.fall_back(lease, to_sequence=2, origin=ChangeOrigin("learner"))
         assert waiting(registry, lease.lineage, b"sa", b"sb", b"sc", b"sd").keys() == {b"sb", b"sc"}
-        registry.changes.fall_back(lease, to_sequence=1, origin=Origin("learner"))
+        registry.changes.fall_back(lease, to_sequence=1, origin=ChangeOrigin("learner"))
         assert waiting(registry, lease.lineage, b"sa", b"sb", b"sc", b"sd").keys() == {b"sa", b"sb"}
 
     def test_commits_go_on_from_there(self, registry: Registry) -> None:
@@ -162,7 +162,7 @@ class TestFallingBack:
         lease = leased(registry)
         committed(registry, lease, 1, changes([row(b"sa")]))
         committed(registry, lease, 2, changes([row(b"sb")], [b"sa"]))
-        registry.changes.fall_back(lease, to_sequence=1, origin=Origin("learner"))
+        registry.changes.fall_back(lease, to_sequence=1, origin=ChangeOrigin("learner"))
         registry.checkpoints.commit(commit(lease, 2, data=b"anew", waiting=changes([row(b"sc")])))
         assert waiting(registry, lease.lineage, b"sa", b"sb", b"sc").keys() == {b"sa", b"sc"}
 
@@ -181,7 +181,7 @@ class TestLineages:
         committed(registry, second, 1, changes([row(b"sd")], [b"sb"]))
         third = succeeded(registry, second)
         assert waiting(registry, third.lineage, b"sb", b"sc", b"sd").keys() == {b"sc", b"sd"}
-        registry.changes.fall_back(third, to_sequence=0, origin=Origin("learner"))
+        registry.changes.fall_back(third, to_sequence=0, origin=ChangeOrigin("learner"))
         assert waiting(registry, third.lineage, b"sc", b"sd").keys() == {b"sc", b"sd"}
 
     def test_falling_back_after_a_rollback(self, registry: Registry) -> None:
@@ -191,17 +191,17 @@ class TestLineages:
             committed(registry, lease, sequence, changes([row(b"i%d" % sequence)]))
         second = succeeded(registry, lease)
         committed(registry, second, 1, changes([row(b"i9")], [b"i4"]))
-        registry.changes.fall_back(second, to_sequence=0, origin=Origin("learner"))
-        assert registry.pending.count(second.lineage) == 5
+        registry.changes.fall_back(second, to_sequence=0, origin=ChangeOrigin("learner"))
+        assert registry.pending_events.count(second.lineage) == 5
         assert waiting(registry, second.lineage, b"i9") == {}
 
     def test_a_challenger_has_rows_of_its_own(self, registry: Registry) -> None:
         """A lineage that does not take over begins with nobody waiting, and leaves the champion's rows alone."""
         lease = leased(registry)
         committed(registry, lease, 1, changes([row(b"sa")]))
-        succeeded(registry, lease, role=Role.CHALLENGER, kind=VersionKind.INITIAL)
+        succeeded(registry, lease, role=LineageRole.CHALLENGER, kind=VersionKind.INITIAL)
         other = registry.leases.acquire(registry.challengers.list(NAME)[0].lineage, holder="runner", ttl_s=60)
-        assert registry.pending.count(other.lineage) == 0
+        assert registry.pending_events.count(other.lineage) == 0
         committed(registry, other, 1, changes([row(b"sa", payload=b"its own")]))
         assert waiting(registry, other.lineage, b"sa")[b"sa"].payload == b"its own"
         assert waiting(registry, lease.lineage, b"sa")[b"sa"].payload == b"payload"
@@ -217,9 +217,9 @@ class TestLineages:
         registry.leases.release(second)
         registry.leases.release(lease)
         registry.models.delete(NAME, actor="ann", reason="gone")
-        assert registry.pending.count(other.lineage) == count(registry, "pending") == 1
-        assert registry.outbox.waiting(NAME, limit=9) == []
-        assert len(registry.outbox.waiting("other", limit=9)) == 1
+        assert registry.pending_events.count(other.lineage) == count(registry, "pending") == 1
+        assert registry.outbox.unsent(NAME, limit=9) == []
+        assert len(registry.outbox.unsent("other", limit=9)) == 1
 
 
 class TestOutbox:
@@ -231,22 +231,22 @@ class TestOutbox:
         """Batches come oldest first, whole, to any process, across rollbacks, and go when they are sent."""
         lease = leased(registry)
         for sequence in (1, 2):
-            batch = Outgoing("told", [(b"%d" % sequence, b"v")])
+            batch = OutboxRecords("told", [(b"%d" % sequence, b"v")])
             registry.checkpoints.commit(commit(lease, sequence, outgoing=batch))
         registry.checkpoints.commit(commit(lease, 3))
         second = succeeded(registry, lease)
         registry.checkpoints.commit(commit(second, 1, outgoing=PREDICTED))
-        found = open_one().outbox.waiting(NAME, limit=9)
+        found = open_one().outbox.unsent(NAME, limit=9)
         assert [[tuple(pair) for pair in one.records] for one in found] == [
             [(b"1", b"v")],
             [(b"2", b"v")],
             list(PREDICTED.records),
         ]
         assert {one.topic for one in found} == {"told"}
-        assert [one.id for one in registry.outbox.waiting(NAME, limit=2)] == [one.id for one in found[:2]]
-        registry.outbox.sent([found[0].id, found[2].id])
-        assert [one.id for one in registry.outbox.waiting(NAME, limit=9)] == [found[1].id]
-        registry.outbox.sent([found[1].id])
+        assert [one.id for one in registry.outbox.unsent(NAME, limit=2)] == [one.id for one in found[:2]]
+        registry.outbox.mark_sent([found[0].id, found[2].id])
+        assert [one.id for one in registry.outbox.unsent(NAME, limit=9)] == [found[1].id]
+        registry.outbox.mark_sent([found[1].id])
         assert count(registry, "outbox") == 0
 
     def test_of_one_model_only(self, registry: Registry) -> None:
@@ -254,7 +254,7 @@ class TestOutbox:
         lease = leased(registry)
         registry.checkpoints.commit(commit(lease, 1, outgoing=PREDICTED))
         founded(registry, "other")
-        assert registry.outbox.waiting("other", limit=9) == []
+        assert registry.outbox.unsent("other", limit=9) == []
 
     def test_nothing_is_left_by_a_commit_that_fails(self, registry: Registry) -> None:
         """A second commit of one sequence leaves no prediction."""
@@ -270,17 +270,17 @@ class TestSets:
 
     def test_it_is_of_the_moment(self, open_one: Callable[[], Registry], monkeypatch: pytest.MonkeyPatch) -> None:
         """What another connection commits while the set is read is not in it, what waited is, whatever became of it."""
-        monkeypatch.setattr(storage, "AT_ONCE", 3)
+        monkeypatch.setattr(storage, "CHUNK_ROWS", 3)
         registry, writer = open_one(), open_one()
         lease = leased(registry)
         committed(registry, lease, 1, changes([row(b"i%d" % number) for number in range(8)]))
         committed(registry, lease, 2, changes([row(b"i8")], [b"i0"]))
-        with registry.pending.whole(lease.lineage) as chunks:
+        with registry.pending_events.stream_all(lease.lineage) as chunks:
             committed(writer, lease, 3, changes([row(b"i9"), row(b"i5", payload=b"anew")], [b"i1", b"i7"]))
             found = [*chunks]
         assert [len(chunk) for chunk in found] == [3, 3, 2]
         assert [one for chunk in found for one in chunk] == [row(b"i%d" % number) for number in range(1, 9)]
-        with registry.pending.whole(lease.lineage) as chunks:
+        with registry.pending_events.stream_all(lease.lineage) as chunks:
             assert {one.key for chunk in chunks for one in chunk} == {
                 b"i%d" % number for number in (2, 3, 4, 5, 6, 8, 9)
             }
@@ -292,14 +292,14 @@ class TestSets:
         kept, late = (SealedBytes(digest(data * size), data * size) for data in (b"k", b"l"))
         for sequence in (1, 2):
             committed(registry, lease, sequence, None)
-        registry.pending.keep(lease, 1, kept)
-        registry.pending.keep(lease, 7, late)
+        registry.pending_events.save_snapshot(lease, 1, kept)
+        registry.pending_events.save_snapshot(lease, 7, late)
         found = {one.sequence: one.waiting for one in registry.checkpoints.newest_first(lease.lineage)}
         assert found == {0: None, 1: kept.digest, 2: None}
         with pytest.raises(LeaseLostError):
-            registry.pending.keep(replace(lease, epoch=lease.epoch + 1), 2, late)
+            registry.pending_events.save_snapshot(replace(lease, epoch=lease.epoch + 1), 2, late)
         aged(registry, "artifacts", timedelta(hours=1))
-        registry.checkpoints.thin(lease, keep_scores_s=1e9)
+        registry.checkpoints.apply_retention(lease, scores_retention_s=1e9)
         assert registry.history.artifact(kept.digest) == kept.artifact
         with pytest.raises(NotFoundError):
             registry.history.artifact(late.digest)
@@ -310,11 +310,13 @@ class TestSets:
         for sequence in range(1, 31):
             committed(registry, lease, sequence, None)
             if sequence in (3, 4, 5, 6):
-                registry.pending.keep(lease, sequence, SealedBytes(digest(b"%d" % sequence), b"%d" % sequence))
+                registry.pending_events.save_snapshot(
+                    lease, sequence, SealedBytes(digest(b"%d" % sequence), b"%d" % sequence)
+                )
             if sequence == 5:
                 aged(registry, "checkpoints", timedelta(hours=7))
         aged(registry, "checkpoints", timedelta(hours=1, minutes=1))
-        registry.checkpoints.thin(lease, keep_scores_s=1e9)
+        registry.checkpoints.apply_retention(lease, scores_retention_s=1e9)
         after = registry.checkpoints.newest_first(lease.lineage)
         assert [one.sequence for one in after if one.waiting] == [6, 5]
 
@@ -322,14 +324,16 @@ class TestSets:
         """Of a rollback what its predecessor had left waiting, of a replay what its last checkpoint keeps."""
         lease = leased(registry)
         left = SealedBytes(digest(b"left"), b"left")
-        version, after = registry.changes.succeed(succession(lease, waiting=left))
+        version, after = registry.changes.install_successor(succession(lease, waiting=left))
         assert (version.waiting, registry.history.artifact(digest(b"left"))) == (left.digest, b"left")
-        plan = Plan(after.lineage, after.lineage, "version 2", [], {"name": NAME})
-        beginning = Beginning(NAME, plan, version.number, state(b"again"), (), Origin("test"), [row(b"sa")])
+        plan = ReplayPlan(after.lineage, after.lineage, "version 2", [], {"name": NAME})
+        beginning = NewReplayLineage(
+            NAME, plan, version.number, state(b"again"), (), ChangeOrigin("test"), [row(b"sa")]
+        )
         lineage = registry.replays.begin(beginning).id
         held = registry.leases.acquire(lineage, holder="replayer", ttl_s=60)
-        registry.pending.keep(held, 0, SealedBytes(digest(b"then"), b"then"))
-        promoted, _ = registry.replays.promote(Promotion(after, NAME, lineage, {}, Origin("test"), {}))
+        registry.pending_events.save_snapshot(held, 0, SealedBytes(digest(b"then"), b"then"))
+        promoted, _ = registry.replays.promote(ReplayPromotion(after, NAME, lineage, {}, ChangeOrigin("test"), {}))
         assert promoted.waiting == digest(b"then")
 
 
@@ -339,7 +343,7 @@ def test_rows_name_the_lineage_that_wrote_them(registry: Registry) -> None:
     committed(registry, lease, 4, changes([row(b"sa")]))
     second = succeeded(registry, lease)
     committed(registry, second, 1, changes([row(b"sb")]))
-    with registry.database.reading() as connection:
+    with registry.database.read_transaction() as connection:
         columns = tables.pending.c
         found = connection.execute(select(columns.key, columns.pool, columns.lineage, columns.created)).all()
     assert sorted((bytes(one.key), one.pool, one.lineage, one.created) for one in found) == [

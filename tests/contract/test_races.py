@@ -7,18 +7,28 @@ from dataclasses import dataclass
 
 import pytest
 
-from service.domain.registry.challenger import Coronation, Note, Stage
-from service.domain.registry.registry import Lease, LineageId, ModelName, Origin, Role, VersionKind
+from service.domain.registry.challenger import ChallengerPromotion, ChallengerStage, ChallengerUpdate
+from service.domain.registry.registry import ChangeOrigin, Lease, LineageId, LineageRole, ModelName, VersionKind
 from service.domain.specification.retrain import RetrainSpec
-from service.domain.stream.position import Run
-from service.domain.training.jobs import Candidate, Cause, Decision, JobId, JobState, Trainer, Wanted
+from service.domain.stream.position import OffsetRange
+from service.domain.training.jobs import (
+    JobCause,
+    JobId,
+    JobRequest,
+    JobState,
+    RetrainDecision,
+    TrainedCandidate,
+    TrainerLease,
+)
 from service.errors import HeadraceError, LeaseHeldError, LeaseLostError, NotFoundError, RefusedError
 from service.storage.registry import Registry
 from tests.contract.registry_values import NAME, commit, count, founding, leased, state, succession, totals
 
 Open = Callable[[], Registry]
-WANTED = Wanted(NAME, RetrainSpec(), Cause.DRIFT, "trainer", "drift: errors")
-CANDIDATE = Candidate(state(b"trained", offset=30), {"name": NAME}, [Run("events", 0, 0, 30)], {"river": "0.26.1"})
+WANTED = JobRequest(NAME, RetrainSpec(), JobCause.DRIFT, "trainer", "drift: errors")
+CANDIDATE = TrainedCandidate(
+    state(b"trained", offset=30), {"name": NAME}, [OffsetRange("events", 0, 0, 30)], {"river": "0.26.1"}
+)
 KEPT = {"artifacts", "audit"}
 """Tables that outlive a model: artifacts are collected later."""
 ROUNDS = 8
@@ -26,27 +36,27 @@ ROUNDS = 8
 
 def challenging(registry: Registry, lease: Lease) -> LineageId:
     """A challenger of the lease's champion."""
-    registry.changes.succeed(succession(lease, role=Role.CHALLENGER, kind=VersionKind.INITIAL))
+    registry.changes.install_successor(succession(lease, role=LineageRole.CHALLENGER, kind=VersionKind.INITIAL))
     return max(one.lineage for one in registry.challengers.list(NAME))
 
 
-def trained(registry: Registry, trainer: Trainer) -> JobId:
+def trained(registry: Registry, trainer: TrainerLease) -> JobId:
     """A job that has something to deliver."""
     job = registry.jobs.request(WANTED).id
     registry.job_runs.launch(trainer, job, process="there", log="")
     for one in (JobState.LOADING, JobState.TRAINING, JobState.EVALUATING):
-        registry.job_runs.move(job, one)
+        registry.job_runs.set_state(job, one)
     return job
 
 
-def trainer_of(registry: Registry) -> Trainer:
+def trainer_of(registry: Registry) -> TrainerLease:
     """The right to train and judge."""
-    return registry.trainers.acquire(NAME, holder="trainer", ttl_s=60)
+    return registry.trainer_leases.acquire(NAME, holder="trainer", ttl_s=60)
 
 
-def coronation(lease: Lease, lineage: LineageId) -> Coronation:
+def coronation(lease: Lease, lineage: LineageId) -> ChallengerPromotion:
     """The challenger takes over from the lease's champion, which goes into probation."""
-    return Coronation(lease, NAME, lineage, Origin("trainer", "better"), {"lower": 0.1}, probation=True)
+    return ChallengerPromotion(lease, NAME, lineage, ChangeOrigin("trainer", "better"), {"lower": 0.1}, probation=True)
 
 
 def actions(registry: Registry) -> list[str]:
@@ -56,7 +66,7 @@ def actions(registry: Registry) -> list[str]:
 
 def champions(registry: Registry) -> list[LineageId]:
     """All that have that role."""
-    return [one.id for one in registry.history.lineages(NAME) if one.role is Role.CHAMPION]
+    return [one.id for one in registry.history.lineages(NAME) if one.role is LineageRole.CHAMPION]
 
 
 @dataclass
@@ -95,14 +105,14 @@ class TestOneAfterTheOther:
         job = trained(registry, trainer)
         _, crowned = registry.challengers.promote(coronation(lease, first))
         assert {one.lineage for one in registry.challengers.list(NAME)} == {lease.lineage, second}
-        version, after = registry.changes.succeed(succession(crowned))
+        version, after = registry.changes.install_successor(succession(crowned))
         assert champions(registry) == [after.lineage] == [registry.models.get(NAME).champion]
         assert registry.challengers.list(NAME) == []
         found = {one.lineage: one for one in registry.challengers.list(NAME, finished=True)}
-        assert found[first].stage is Stage.PROMOTED
+        assert found[first].stage is ChallengerStage.PROMOTED
         for lineage in (lease.lineage, second):
             assert (found[lineage].stage, found[lineage].reason) == (
-                Stage.RETIRED,
+                ChallengerStage.RETIRED,
                 f"rolled back to version {version.number}",
             )
         assert registry.jobs.get(job).state is JobState.STOPPING
@@ -114,7 +124,7 @@ class TestOneAfterTheOther:
         """Refused, by the name of what was first; nothing of it stays."""
         lease = leased(registry)
         lineage = challenging(registry, lease)
-        _, after = registry.changes.succeed(succession(lease))
+        _, after = registry.changes.install_successor(succession(lease))
         before = totals(registry)
         for held in (lease, after):
             with pytest.raises(RefusedError, match=r"retired \(rolled back to version 3\)"):
@@ -125,7 +135,7 @@ class TestOneAfterTheOther:
         """Though it was asked for before; the reason of the drop is said."""
         lease, trainer = leased(registry), trainer_of(registry)
         lineage = challenging(registry, lease)
-        registry.challengers.end(trainer, lineage, Stage.DROPPED, reason="too large")
+        registry.challengers.end(trainer, lineage, ChallengerStage.DROPPED, reason="too large")
         with pytest.raises(RefusedError, match=r"dropped \(too large\)"):
             registry.challengers.promote(coronation(lease, lineage))
         assert champions(registry) == [lease.lineage]
@@ -134,9 +144,9 @@ class TestOneAfterTheOther:
         """It is stopped and delivers nothing; its end is no failure and is not tried again."""
         lease, trainer = leased(registry), trainer_of(registry)
         job = trained(registry, trainer)
-        registry.changes.succeed(succession(lease))
+        registry.changes.install_successor(succession(lease))
         with pytest.raises(RefusedError, match="Stopping"):
-            registry.job_runs.deliver(job, CANDIDATE)
+            registry.job_runs.complete(job, CANDIDATE)
         assert [one.kind for one in registry.history.versions(NAME)] == [VersionKind.INITIAL, VersionKind.ROLLBACK]
         assert registry.challengers.list(NAME, finished=True) == []
         told = registry.jobs.transitions(job)[-1]
@@ -147,7 +157,7 @@ class TestOneAfterTheOther:
         lease, trainer = leased(registry), trainer_of(registry)
         job, lineage = trained(registry, trainer), challenging(registry, lease)
         registry.challengers.promote(coronation(lease, lineage))
-        delivered = registry.job_runs.deliver(job, CANDIDATE)
+        delivered = registry.job_runs.complete(job, CANDIDATE)
         assert (delivered.number, delivered.parent) == (3, 2)
         assert {one.version for one in registry.challengers.list(NAME)} == {1, 3}
         assert champions(registry) == [lineage]
@@ -177,15 +187,15 @@ class TestOneAfterTheOther:
         assert actions(registry)[-1] == "delete"
         for act in (
             lambda: registry.challengers.promote(coronation(lease, lineage)),
-            lambda: registry.changes.succeed(succession(lease)),
+            lambda: registry.changes.install_successor(succession(lease)),
             lambda: registry.checkpoints.commit(commit(runner, 2)),
-            lambda: registry.challengers.note(trainer, lineage, Note(behind=1)),
-            lambda: registry.challengers.end(trainer, lineage, Stage.DROPPED, reason="slow"),
+            lambda: registry.challengers.record_update(trainer, lineage, ChallengerUpdate(behind=1)),
+            lambda: registry.challengers.end(trainer, lineage, ChallengerStage.DROPPED, reason="slow"),
         ):
             with pytest.raises(LeaseLostError):
                 act()
         with pytest.raises(NotFoundError, match="its model has been deleted"):
-            registry.job_runs.deliver(job, CANDIDATE)
+            registry.job_runs.complete(job, CANDIDATE)
         assert {name: found for name, found in totals(registry).items() if found and name not in KEPT} == {}
 
 
@@ -198,7 +208,10 @@ class TestAtOnce:
         lease = leased(one)
         for _ in range(ROUNDS):
             lineage, before = challenging(one, lease), len(actions(one))
-            acts = (one.challengers.promote, coronation(lease, lineage)), (other.changes.succeed, succession(lease))
+            acts = (
+                (one.challengers.promote, coronation(lease, lineage)),
+                (other.changes.install_successor, succession(lease)),
+            )
             done = at_once(*(lambda act=act, given=given: act(given) for act, given in acts))
             (winner,) = [found for found in done if found.refused is None]
             (loser,) = [found for found in done if found.refused is not None]
@@ -219,7 +232,7 @@ class TestAtOnce:
             given = coronation(lease, lineage)
             promoted, dropped = at_once(
                 lambda given=given: one.challengers.promote(given),
-                lambda lineage=lineage: other.challengers.end(trainer, lineage, Stage.DROPPED, reason="slow"),
+                lambda lineage=lineage: other.challengers.end(trainer, lineage, ChallengerStage.DROPPED, reason="slow"),
             )
             assert (promoted.refused is None) != (dropped.refused is None)
             assert isinstance(promoted.refused or dropped.refused, RefusedError)
@@ -237,7 +250,7 @@ class TestAtOnce:
             one.leases.release(lease)
             deleted, delivered = at_once(
                 lambda: one.models.delete(NAME, actor="ann", reason=""),
-                lambda given=job: other.job_runs.deliver(given, CANDIDATE),
+                lambda given=job: other.job_runs.complete(given, CANDIDATE),
             )
             assert deleted.refused is None
             assert delivered.refused is None or isinstance(delivered.refused, NotFoundError)
@@ -251,8 +264,8 @@ class TestAtOnce:
             trainer = trainer_of(one)
             deleted, decided = at_once(
                 lambda: one.models.delete(NAME, actor="ann", reason=""),
-                lambda given=trainer: other.trainers.decide(
-                    given, Decision("drift", "errors", Cause.DRIFT), wanted=WANTED
+                lambda given=trainer: other.trainer_leases.record_decision(
+                    given, RetrainDecision("drift", "errors", JobCause.DRIFT), job_request=WANTED
                 ),
             )
             assert deleted.refused is None

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from service.domain.registry.registry import CommandKind, Role, VersionKind
-from service.domain.stream.events import Reason
+from service.domain.registry.registry import CommandKind, LineageRole, VersionKind
+from service.domain.stream.events import RefusalReason
 from service.domain.stream.position import Position
 from service.errors import LeaseHeldError, LeaseLostError, NotFoundError, RefusedError
 from service.storage.registry import Registry
@@ -41,7 +41,7 @@ class TestModels:
         model = registry.models.register(founding())
         assert (model.name, model.spec, model.spec_digest, model.frozen) == (NAME, {"name": NAME}, "spec-1", False)
         (lineage,) = registry.history.lineages(NAME)
-        assert (lineage.id, lineage.role, lineage.origin) == (model.champion, Role.CHAMPION, 1)
+        assert (lineage.id, lineage.role, lineage.origin) == (model.champion, LineageRole.CHAMPION, 1)
         (version,) = registry.history.versions(NAME)
         assert (version.number, version.kind, version.parent) == (1, VersionKind.INITIAL, None)
         assert (version.created_by, version.reason, version.environment) == ("ann", "begun", {"river": "0.26.1"})
@@ -118,7 +118,7 @@ class TestFindingOne:
         lease = leased(registry)
         registry.checkpoints.commit(commit(lease, 1))
         registry.changes.snapshot(snapshot(lease))
-        _, after = registry.changes.succeed(succession(lease))
+        _, after = registry.changes.install_successor(succession(lease))
         history = registry.history
         assert [history.lineage(NAME, one.id) for one in history.lineages(NAME)] == list(history.lineages(NAME))
         assert [history.version(NAME, one.number) for one in history.versions(NAME)] == list(history.versions(NAME))
@@ -184,7 +184,7 @@ class TestLeases:
 
     def test_expiry_goes_by_the_registry(self, registry: Registry) -> None:
         """The time of expiry is the registry's clock and the time to live."""
-        with registry.database.reading() as connection:
+        with registry.database.read_transaction() as connection:
             now = registry.database.now(connection)
         lease = leased(registry, ttl_s=100)
         assert timedelta(seconds=99) < lease.expires_at - now < timedelta(seconds=102)
@@ -265,11 +265,15 @@ class TestDeadLetters:
     def test_reading(self, registry: Registry) -> None:
         """They are listed by reason, counted, shown, and not found in another model."""
         lease = leased(registry)
-        mixed = [letter(1), letter(2, Reason.MAGNITUDE), replace(letter(3), detail="a\x00b", payload=b"\x00\xff")]
+        mixed = [
+            letter(1),
+            letter(2, RefusalReason.MAGNITUDE),
+            replace(letter(3), detail="a\x00b", payload=b"\x00\xff"),
+        ]
         registry.checkpoints.commit(commit(lease, dead_letters=mixed))
-        assert registry.dead_letters.counts(NAME) == {Reason.NOT_JSON: 2, Reason.MAGNITUDE: 1}
+        assert registry.dead_letters.counts(NAME) == {RefusalReason.NOT_JSON: 2, RefusalReason.MAGNITUDE: 1}
         assert registry.dead_letters.counts("other") == {}
-        (one,) = registry.dead_letters.list(NAME, limit=9, reason=Reason.MAGNITUDE)
+        (one,) = registry.dead_letters.list(NAME, limit=9, reason=RefusalReason.MAGNITUDE)
         assert registry.dead_letters.get(NAME, one.id) == one
         newest = registry.dead_letters.list(NAME, limit=1)[0]
         assert (newest.payload, newest.detail, newest.replayed_at) == (b"\x00\xff", "a b", None)

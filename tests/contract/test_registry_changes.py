@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from service.domain.registry.registry import CommandKind, CommandStatus, Origin, Role, VersionKind
-from service.domain.registry.retention_ladder import kept
-from service.domain.stream.position import Position, Run
+from service.domain.registry.registry import ChangeOrigin, CommandKind, CommandStatus, LineageRole, VersionKind
+from service.domain.registry.retention_ladder import retained_times
+from service.domain.stream.position import OffsetRange, Position
 from service.errors import LeaseLostError, NotFoundError, RefusedError
 from service.storage.registry import Registry
 from service.storage.schema import registry as tables
@@ -42,14 +42,14 @@ class TestSuccession:
         """The new lineage serves under its own lease, the old one is retired, and nothing of it is lost."""
         lease = leased(registry)
         registry.checkpoints.commit(commit(lease))
-        version, after = registry.changes.succeed(succession(lease))
+        version, after = registry.changes.install_successor(succession(lease))
         assert (version.number, version.kind, version.parent) == (2, VersionKind.ROLLBACK, 1)
-        assert version.learned == [Run("events", 0, 0, 9)]
+        assert version.learned == [OffsetRange("events", 0, 0, 9)]
         model = registry.models.get(NAME)
         assert (model.champion, model.spec_digest, "changed" in model.spec) == (after.lineage, "spec-1", False)
         assert [(one.role, one.origin) for one in registry.history.lineages(NAME)] == [
-            (Role.RETIRED, 1),
-            (Role.CHAMPION, 2),
+            (LineageRole.RETIRED, 1),
+            (LineageRole.CHAMPION, 2),
         ]
         assert (after.epoch, after.holder) == (1, lease.holder)
         (checkpoint,) = registry.checkpoints.newest_first(after.lineage)
@@ -60,7 +60,7 @@ class TestSuccession:
 
     def test_the_audit_explains_it(self, registry: Registry) -> None:
         """Who, when, why, from what, to what, on what evidence."""
-        registry.changes.succeed(succession(leased(registry)))
+        registry.changes.install_successor(succession(leased(registry)))
         entry = registry.history.audit(NAME)[-1]
         assert (entry.actor, entry.action, entry.reason) == ("bob", "rollback", "it got worse")
         assert (entry.from_version, entry.to_version, entry.evidence) == (1, 2, {"to": "version 1"})
@@ -69,15 +69,15 @@ class TestSuccession:
     def test_a_challenger(self, registry: Registry) -> None:
         """A challenger starts beside the champion, which goes on to serve."""
         lease = leased(registry)
-        registry.changes.succeed(succession(lease, role=Role.CHALLENGER, kind=VersionKind.RETRAIN))
+        registry.changes.install_successor(succession(lease, role=LineageRole.CHALLENGER, kind=VersionKind.RETRAIN))
         assert registry.models.get(NAME).champion == lease.lineage
-        assert [one.role for one in registry.history.lineages(NAME)] == [Role.CHAMPION, Role.CHALLENGER]
+        assert [one.role for one in registry.history.lineages(NAME)] == [LineageRole.CHAMPION, LineageRole.CHALLENGER]
         assert registry.models.get(NAME).spec_digest == "spec-1"
 
     def test_what_the_file_says_is_registered(self, registry: Registry) -> None:
         """A specification from the file is the model's from then on, whoever serves."""
         lease = leased(registry)
-        registry.changes.succeed(succession(lease, role=Role.CHALLENGER, registers="spec-2"))
+        registry.changes.install_successor(succession(lease, role=LineageRole.CHALLENGER, registers="spec-2"))
         model = registry.models.get(NAME)
         assert (model.champion, model.spec_digest, model.spec["changed"]) == (lease.lineage, "spec-2", True)
         assert registry.history.audit(NAME)[-1].action == "apply"
@@ -85,10 +85,10 @@ class TestSuccession:
     def test_the_champion_is_compared_before_it_is_set(self, registry: Registry) -> None:
         """A lineage that serves no more cannot be succeeded, and nothing of the attempt stays."""
         lease = leased(registry)
-        registry.changes.succeed(succession(lease))
+        registry.changes.install_successor(succession(lease))
         before = totals(registry)
         with pytest.raises(RefusedError, match="headrace model history"):
-            registry.changes.succeed(succession(lease))
+            registry.changes.install_successor(succession(lease))
         assert totals(registry) == before
 
     def test_two_at_once(self, open_one: Open) -> None:
@@ -98,7 +98,7 @@ class TestSuccession:
 
         def attempt(at: int) -> bool:
             try:
-                registries[at].changes.succeed(succession(lease, state=state(f"s{at}".encode())))
+                registries[at].changes.install_successor(succession(lease, state=state(f"s{at}".encode())))
             except RefusedError:
                 return False
             return True
@@ -113,7 +113,7 @@ class TestSuccession:
         seen: list[Any] = list(registry.history.versions(NAME))
         for at in range(3):
             registry.changes.snapshot(snapshot(lease))
-            _, lease = registry.changes.succeed(succession(lease, state=state(f"s{at}".encode())))
+            _, lease = registry.changes.install_successor(succession(lease, state=state(f"s{at}".encode())))
             found = list(registry.history.versions(NAME))
             assert found[: len(seen)] == seen
             seen = found
@@ -123,11 +123,11 @@ class TestSuccession:
         """The command that asked is done in the same transaction, or still pending when that failed."""
         lease = leased(registry)
         command = registry.commands.request(NAME, CommandKind.ROLLBACK, arguments={}, actor="bob")
-        asked = Origin("bob", "why", command=command.id)
+        asked = ChangeOrigin("bob", "why", command=command.id)
         with pytest.raises(LeaseLostError):
-            registry.changes.succeed(succession(replace(lease, epoch=9), origin=asked))
+            registry.changes.install_successor(succession(replace(lease, epoch=9), origin=asked))
         assert registry.commands.get(command.id).status is CommandStatus.PENDING
-        registry.changes.succeed(succession(lease, origin=asked))
+        registry.changes.install_successor(succession(lease, origin=asked))
         done = registry.commands.get(command.id)
         assert (done.status, done.outcome) == (CommandStatus.DONE, "version 2")
 
@@ -143,7 +143,7 @@ class TestOtherChanges:
         version = registry.changes.snapshot(snapshot(lease))
         assert (version.number, version.kind, version.parent) == (2, VersionKind.SNAPSHOT, 1)
         assert (version.lineage, version.digest, version.position) == (lease.lineage, newest.digest, newest.position)
-        assert version.learned == [Run("events", 0, 0, 20)]
+        assert version.learned == [OffsetRange("events", 0, 0, 20)]
         assert (version.created_by, version.reason) == ("cy", "keep")
         assert registry.models.get(NAME).champion == lease.lineage
         assert registry.history.audit(NAME)[-1].action == "snapshot"
@@ -152,9 +152,9 @@ class TestOtherChanges:
         """A model is frozen and learns again, and the audit says by whom and why."""
         lease = leased(registry)
         founded(registry, "other")
-        registry.changes.set_frozen(lease, frozen=True, origin=Origin("ann", "odd data"))
+        registry.changes.set_frozen(lease, frozen=True, origin=ChangeOrigin("ann", "odd data"))
         assert (registry.models.get(NAME).frozen, registry.models.get("other").frozen) == (True, False)
-        registry.changes.set_frozen(lease, frozen=False, origin=Origin("bob"))
+        registry.changes.set_frozen(lease, frozen=False, origin=ChangeOrigin("bob"))
         assert not registry.models.get(NAME).frozen
         entries = registry.history.audit(NAME)[-2:]
         assert [(one.actor, one.action, one.reason) for one in entries] == [
@@ -167,7 +167,7 @@ class TestOtherChanges:
         lease = leased(registry)
         for sequence in (1, 2, 3):
             registry.checkpoints.commit(commit(lease, sequence, dead_letters=[letter(sequence)]))
-        registry.changes.fall_back(lease, to_sequence=1, origin=Origin("learner", "unreadable"))
+        registry.changes.fall_back(lease, to_sequence=1, origin=ChangeOrigin("learner", "unreadable"))
         assert [one.sequence for one in registry.checkpoints.newest_first(lease.lineage)] == [1, 0]
         assert [one.sequence for one in registry.checkpoints.journal(lease.lineage)] == [1]
         registry.checkpoints.commit(commit(lease, 2, dead_letters=[letter(2)]))
@@ -217,13 +217,13 @@ class TestThinning:
             if sequence % 5 == 0:
                 aged(registry, "checkpoints", timedelta(hours=7))
         before = registry.checkpoints.newest_first(lease.lineage)
-        with registry.database.reading() as connection:
-            wanted = kept([one.created_at for one in before], now=registry.database.now(connection))
-        gone = registry.checkpoints.thin(lease, keep_scores_s=1e9)
+        with registry.database.read_transaction() as connection:
+            wanted = retained_times([one.created_at for one in before], now=registry.database.now(connection))
+        gone = registry.checkpoints.apply_retention(lease, scores_retention_s=1e9)
         after = registry.checkpoints.newest_first(lease.lineage)
         assert [one.sequence for one in after] == [one.sequence for one in before if one.created_at in wanted]
         assert gone == len(before) - len(after) > 5
-        assert registry.checkpoints.thin(lease, keep_scores_s=1e9) == 0
+        assert registry.checkpoints.apply_retention(lease, scores_retention_s=1e9) == 0
 
     def test_the_order_is_kept_whole(self, registry: Registry) -> None:
         """Thinning folds rows and loses no run; old scores go, young ones stay."""
@@ -233,7 +233,7 @@ class TestThinning:
         aged(registry, "checkpoints", timedelta(days=40))
         aged(registry, "journals", timedelta(days=40))
         registry.checkpoints.commit(commit(lease, 21))
-        registry.checkpoints.thin(lease, keep_scores_s=86400)
+        registry.checkpoints.apply_retention(lease, scores_retention_s=86400)
         segments = registry.checkpoints.journal(lease.lineage)
         assert len(segments) < 21
         runs = [run for segment in segments for run in segment.order]
@@ -247,14 +247,14 @@ class TestThinning:
         large = b"y" * 300_000
         registry.checkpoints.commit(commit(lease, 1, data=large))
         registry.checkpoints.commit(commit(lease, 2))
-        registry.changes.fall_back(lease, to_sequence=0, origin=Origin("learner"))
-        registry.checkpoints.thin(lease, keep_scores_s=1e9)
+        registry.changes.fall_back(lease, to_sequence=0, origin=ChangeOrigin("learner"))
+        registry.checkpoints.apply_retention(lease, scores_retention_s=1e9)
         aged(registry, "artifacts", timedelta(minutes=11))
-        registry.checkpoints.thin(lease, keep_scores_s=1e9)
+        registry.checkpoints.apply_retention(lease, scores_retention_s=1e9)
         assert registry.history.artifact(digest(large)) == large, "what is set aside keeps its artifact"
         for table in ("checkpoints", "journals", "drift_signals", "pending"):
             aged(registry, f"set_aside_{table}", timedelta(days=31), column="set_aside_at")
-        registry.checkpoints.thin(lease, keep_scores_s=1e9)
+        registry.checkpoints.apply_retention(lease, scores_retention_s=1e9)
         assert not (tmp_path / "artifacts" / digest(large)[:2] / digest(large)).exists()
         with pytest.raises(NotFoundError):
             registry.history.artifact(digest(large))
@@ -269,9 +269,9 @@ class TestThinning:
                 kept_version = registry.changes.snapshot(snapshot(lease))
         for table in ("checkpoints", "artifacts"):
             aged(registry, table, timedelta(days=90))
-        assert registry.checkpoints.thin(lease, keep_scores_s=0) == 5
+        assert registry.checkpoints.apply_retention(lease, scores_retention_s=0) == 5
         assert registry.history.artifact(kept_version.digest) == b"state %d-1" % lease.lineage
-        with registry.database.reading() as connection:
+        with registry.database.read_transaction() as connection:
             left = set(connection.execute(select(tables.artifacts.c.digest)).scalars())
         named = {one.digest for one in registry.checkpoints.newest_first(lease.lineage)}
         assert left == named | {kept_version.digest, digest(b"first")}
@@ -280,9 +280,9 @@ class TestThinning:
         """An old artifact that nothing names, once committed again, outlives the next thinning."""
         lease = leased(registry)
         registry.checkpoints.commit(commit(lease, 1))
-        registry.changes.fall_back(lease, to_sequence=0, origin=Origin("learner"))
+        registry.changes.fall_back(lease, to_sequence=0, origin=ChangeOrigin("learner"))
         aged(registry, "artifacts", timedelta(minutes=11))
         registry.checkpoints.commit(commit(lease, 1))
-        registry.changes.fall_back(lease, to_sequence=0, origin=Origin("learner"))
-        registry.checkpoints.thin(lease, keep_scores_s=1e9)
+        registry.changes.fall_back(lease, to_sequence=0, origin=ChangeOrigin("learner"))
+        registry.checkpoints.apply_retention(lease, scores_retention_s=1e9)
         assert registry.history.artifact(commit(lease, 1).digest) == commit(lease, 1).artifact

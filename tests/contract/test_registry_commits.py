@@ -11,12 +11,12 @@ import pytest
 from sqlalchemy import select, update
 
 from service.domain.registry.checkpoint_metrics import CheckpointMetrics
-from service.domain.registry.registry import Origin
-from service.domain.stream.position import Position, Run
+from service.domain.registry.registry import ChangeOrigin
+from service.domain.stream.position import OffsetRange, Position
 from service.errors import LeaseLostError, NotFoundError, TamperedError
 from service.storage.registry import Registry
 from service.storage.schema import registry as tables
-from service.storage.transactions.writes import INLINE_BYTES
+from service.storage.transactions.writes import MAX_INLINE_BYTES
 from tests.contract.registry_values import (
     AT,
     NAME,
@@ -30,7 +30,7 @@ from tests.contract.registry_values import (
     totals,
 )
 
-LARGE = b"x" * (INLINE_BYTES + 1)
+LARGE = b"x" * (MAX_INLINE_BYTES + 1)
 
 
 class TestCommits:
@@ -48,7 +48,7 @@ class TestCommits:
         (segment,) = registry.checkpoints.journal(lease.lineage)
         assert (segment.sequence, segment.order, segment.scores, segment.scored) == (
             1,
-            [Run("events", 0, 0, 10)],
+            [OffsetRange("events", 0, 0, 10)],
             b"scores",
             10,
         )
@@ -60,7 +60,7 @@ class TestCommits:
         written = registry.checkpoints.commit(commit(lease, data=LARGE))
         assert (tmp_path / "artifacts" / digest(LARGE)[:2] / digest(LARGE)).read_bytes() == LARGE
         assert registry.history.artifact(written.digest) == LARGE
-        with registry.database.reading() as connection:
+        with registry.database.read_transaction() as connection:
             where = tables.artifacts.c.digest == written.digest
             assert connection.execute(select(tables.artifacts.c.content).where(where)).scalar_one() is None
 
@@ -73,11 +73,11 @@ class TestCommits:
             with pytest.raises(LeaseLostError, match="nothing was written"):
                 registry.checkpoints.commit(commit(stale, data=data, dead_letters=[letter(1)]))
         for act in (
-            lambda: registry.changes.succeed(succession(stale)),
+            lambda: registry.changes.install_successor(succession(stale)),
             lambda: registry.changes.snapshot(snapshot(stale)),
-            lambda: registry.changes.set_frozen(stale, frozen=True, origin=Origin("x")),
-            lambda: registry.changes.fall_back(stale, to_sequence=-1, origin=Origin("x")),
-            lambda: registry.checkpoints.thin(stale, keep_scores_s=0),
+            lambda: registry.changes.set_frozen(stale, frozen=True, origin=ChangeOrigin("x")),
+            lambda: registry.changes.fall_back(stale, to_sequence=-1, origin=ChangeOrigin("x")),
+            lambda: registry.checkpoints.apply_retention(stale, scores_retention_s=0),
         ):
             with pytest.raises(LeaseLostError):
                 act()
@@ -161,7 +161,7 @@ class TestCommits:
         lineage = founded(registry)
         here, there = Position({AT: 5}), Position({AT: 6})
         lease = registry.leases.acquire(lineage, holder="here", ttl_s=60)
-        assert [registry.checkpoints.note_start(lease, at) for at in (here, here, here, there, here)] == [
+        assert [registry.checkpoints.record_start(lease, at) for at in (here, here, here, there, here)] == [
             1,
             2,
             3,
@@ -173,12 +173,12 @@ class TestCommits:
         """Bytes that do not fit their digest are not handed out, and committing them again repairs them."""
         lease = leased(registry)
         written = registry.checkpoints.commit(commit(lease))
-        with registry.database.writing() as connection:
+        with registry.database.write_transaction() as connection:
             where = tables.artifacts.c.digest == written.digest
             connection.execute(update(tables.artifacts).where(where).values(content=b"altered"))
         with pytest.raises(TamperedError, match="headrace registry verify"):
             registry.history.artifact(written.digest)
-        registry.changes.fall_back(lease, to_sequence=0, origin=Origin("learner"))
+        registry.changes.fall_back(lease, to_sequence=0, origin=ChangeOrigin("learner"))
         registry.checkpoints.commit(commit(lease))
         assert registry.history.artifact(written.digest) == commit(lease).artifact
 

@@ -30,7 +30,7 @@ def reports(request: pytest.FixtureRequest, registry: Registry) -> Reports:
 
 def test_they_come_back_as_they_were_kept(reports: Reports) -> None:
     """Each format by itself, of any size, with the time of keeping."""
-    reports.keep([FIRST, HTML])
+    reports.save([FIRST, HTML])
     for one in (FIRST, HTML):
         found = reports.get(NAME, 1, one.format)
         assert replace(found, created_at=None) == one
@@ -40,16 +40,16 @@ def test_they_come_back_as_they_were_kept(reports: Reports) -> None:
 def test_the_versions_that_have_one(reports: Reports) -> None:
     """Oldest first, each once, each model's by itself."""
     assert reports.list(NAME) == []
-    reports.keep([SECOND])
-    reports.keep([FIRST, HTML])
+    reports.save([SECOND])
+    reports.save([FIRST, HTML])
     assert reports.list(NAME) == [1, 2]
     assert reports.list("other") == []
 
 
 def test_what_is_kept_stays(reports: Reports) -> None:
     """A job that tells the same version again changes nothing, and adds a format that was missing."""
-    reports.keep([FIRST])
-    reports.keep([replace(FIRST, text="altered"), HTML])
+    reports.save([FIRST])
+    reports.save([replace(FIRST, text="altered"), HTML])
     assert reports.get(NAME, 1, ReportFormat.MARKDOWN).text == FIRST.text
     assert reports.get(NAME, 1, ReportFormat.HTML).text == HTML.text
 
@@ -57,9 +57,9 @@ def test_what_is_kept_stays(reports: Reports) -> None:
 def test_a_version_that_there_is_not(reports: Reports) -> None:
     """Its report is refused, and with it those that were to be kept at the same time."""
     with pytest.raises(NotFoundError, match="no version 9"):
-        reports.keep([FIRST, replace(FIRST, version=VersionNumber(9))])
+        reports.save([FIRST, replace(FIRST, version=VersionNumber(9))])
     with pytest.raises(NotFoundError, match="no version 1 of nobody"):
-        reports.keep([replace(FIRST, model=ModelName("nobody"))])
+        reports.save([replace(FIRST, model=ModelName("nobody"))])
     assert reports.list(NAME) == []
 
 
@@ -67,7 +67,7 @@ def test_a_report_that_there_is_not(reports: Reports) -> None:
     """The message names the versions that have one."""
     with pytest.raises(NotFoundError, match="trained: none"):
         reports.get(NAME, 1, ReportFormat.HTML)
-    reports.keep([FIRST, SECOND])
+    reports.save([FIRST, SECOND])
     with pytest.raises(NotFoundError, match=r"version 3 of phishing, .*: 1, 2"):
         reports.get(NAME, 3, ReportFormat.MARKDOWN)
 
@@ -75,7 +75,7 @@ def test_a_report_that_there_is_not(reports: Reports) -> None:
 def test_they_go_with_their_model(registry: Registry, open_one: Callable[[], Registry]) -> None:
     """A deleted model leaves no report behind."""
     lease = leased(registry)
-    registry.reports.keep([FIRST])
+    registry.reports.save([FIRST])
     registry.leases.release(lease)
     registry.models.delete(NAME, actor="ann", reason="")
     assert count(open_one(), "reports") == 0

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from service.domain.registry.registry import Lease, Origin, SealedBytes
-from service.domain.stream.events import Reason
-from service.domain.stream.pending import WaitingRow, WaitingRows
+from service.domain.registry.registry import ChangeOrigin, Lease, SealedBytes
+from service.domain.stream.events import RefusalReason
+from service.domain.stream.pending import PendingRow, PendingRowChanges
 from service.errors import LeaseLostError, NotFoundError
 from service.storage.registry import Registry
 from service.storage.schema import registry as tables
@@ -22,7 +22,7 @@ KINDS = ("checkpoints", "journals", "drift_signals", "pending")
 def rows(registry: Registry, name: str) -> Sequence[Mapping[str, Any]]:
     """A table's rows."""
     table = tables.metadata.tables[name]
-    with registry.database.reading() as connection:
+    with registry.database.read_transaction() as connection:
         return [dict(row) for row in connection.execute(select(table)).mappings()]
 
 
@@ -33,13 +33,13 @@ def aside(registry: Registry) -> dict[str, int]:
 
 def full(registry: Registry, lease: Lease, sequence: int) -> None:
     """Commit something into every table that a fall-back touches."""
-    waits = WaitingRows((WaitingRow(b"k%d" % sequence, 1, 1000, b"x"),), (), border_ms=0)
+    waits = PendingRowChanges((PendingRow(b"k%d" % sequence, 1, 1000, b"x"),), (), watermark_ms=0)
     written = commit(
         lease,
         sequence,
         signals=[signal("errors", sequence)],
         waiting=waits,
-        dead_letters=[letter(sequence, Reason.NOT_JSON)],
+        dead_letters=[letter(sequence, RefusalReason.NOT_JSON)],
     )
     registry.checkpoints.commit(written)
 
@@ -51,8 +51,8 @@ def fallen(registry: Registry) -> Lease:
     for sequence in (1, 2, 3):
         full(registry, lease, sequence)
     kept = b"what waited"
-    registry.pending.keep(lease, 3, SealedBytes(digest(kept), kept))
-    registry.changes.fall_back(lease, to_sequence=1, origin=Origin("learner", "altered"))
+    registry.pending_events.save_snapshot(lease, 3, SealedBytes(digest(kept), kept))
+    registry.changes.fall_back(lease, to_sequence=1, origin=ChangeOrigin("learner", "altered"))
     return lease
 
 
@@ -74,10 +74,10 @@ def test_no_reader_sees_them(registry: Registry, fallen: Lease) -> None:
     """Checkpoints, journal, signals, standings and what waits are those of the commit that was fallen back to."""
     assert [one.sequence for one in registry.checkpoints.newest_first(fallen.lineage)] == [1, 0]
     assert [one.sequence for one in registry.checkpoints.journal(fallen.lineage)] == [1]
-    assert [one.offset for one in registry.signals.newest_first(NAME, limit=9)] == [1]
-    assert registry.pending.count(fallen.lineage) == 1
-    assert registry.pending.find(fallen.lineage, [b"k2", b"k3"]) == []
-    assert [one.sequence for one in registry.standings.newest()] == [1]
+    assert [one.offset for one in registry.drift_signals.newest_first(NAME, limit=9)] == [1]
+    assert registry.pending_events.count(fallen.lineage) == 1
+    assert registry.pending_events.find(fallen.lineage, [b"k2", b"k3"]) == []
+    assert [one.sequence for one in registry.champion_feed.newest()] == [1]
     assert len(registry.dead_letters.list(NAME, limit=9)) == 3
 
 
@@ -86,7 +86,7 @@ def test_the_same_commits_may_come_and_fall_again(registry: Registry, fallen: Le
     for sequence in (2, 3):
         full(registry, fallen, sequence)
     assert [one.sequence for one in registry.checkpoints.newest_first(fallen.lineage)] == [3, 2, 1, 0]
-    registry.changes.fall_back(fallen, to_sequence=1, origin=Origin("learner"))
+    registry.changes.fall_back(fallen, to_sequence=1, origin=ChangeOrigin("learner"))
     assert aside(registry) == dict.fromkeys(KINDS, 4)
 
 
@@ -94,7 +94,7 @@ def test_other_lineages_keep_theirs(registry: Registry, fallen: Lease) -> None:
     """A fall-back moves rows of its own lineage only."""
     other = registry.leases.acquire(founded(registry, "other"), holder="here", ttl_s=60)
     full(registry, other, 1)
-    registry.changes.fall_back(fallen, to_sequence=0, origin=Origin("learner"))
+    registry.changes.fall_back(fallen, to_sequence=0, origin=ChangeOrigin("learner"))
     assert [one.sequence for one in registry.checkpoints.newest_first(other.lineage)] == [1, 0]
     assert aside(registry) == dict.fromkeys(KINDS, 3)
 
@@ -103,23 +103,23 @@ def test_a_stale_lease_sets_nothing_aside(registry: Registry, fallen: Lease) -> 
     """A process that has lost its lease moves no row."""
     stale = Lease(fallen.lineage, fallen.holder, fallen.epoch + 1, fallen.expires_at)
     with pytest.raises(LeaseLostError):
-        registry.changes.fall_back(stale, to_sequence=0, origin=Origin("learner"))
+        registry.changes.fall_back(stale, to_sequence=0, origin=ChangeOrigin("learner"))
     assert aside(registry) == dict.fromkeys(KINDS, 2)
 
 
 def test_they_go_after_a_month(registry: Registry, fallen: Lease) -> None:
     """Until then their artifacts are kept too, however old; a deleted model's go with it."""
     aged(registry, "artifacts", timedelta(days=90))
-    registry.checkpoints.thin(fallen, keep_scores_s=1e9)
+    registry.checkpoints.apply_retention(fallen, scores_retention_s=1e9)
     assert registry.history.artifact(commit(fallen, 3).digest) == commit(fallen, 3).artifact
     assert registry.history.artifact(digest(b"what waited")) == b"what waited"
     for kind in KINDS:
         aged(registry, f"set_aside_{kind}", timedelta(days=29), column="set_aside_at")
-    registry.checkpoints.thin(fallen, keep_scores_s=1e9)
+    registry.checkpoints.apply_retention(fallen, scores_retention_s=1e9)
     assert aside(registry) == dict.fromkeys(KINDS, 2)
     for kind in KINDS:
         aged(registry, f"set_aside_{kind}", timedelta(days=2), column="set_aside_at")
-    registry.checkpoints.thin(fallen, keep_scores_s=1e9)
+    registry.checkpoints.apply_retention(fallen, scores_retention_s=1e9)
     assert aside(registry) == dict.fromkeys(KINDS, 0)
     with pytest.raises(NotFoundError):
         registry.history.artifact(commit(fallen, 3).digest)

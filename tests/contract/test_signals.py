@@ -5,14 +5,14 @@ from dataclasses import replace
 
 import pytest
 
-from service.domain.registry.registry import Lease, Origin
+from service.domain.registry.registry import ChangeOrigin, Lease
 from service.domain.specification import monitor as monitoring
 from service.domain.specification.monitor import DriftSignal
 from service.domain.stream.events import TopicPartition
 from service.errors import LeaseLostError
-from service.ports.labels import Signals
+from service.ports.labels import DriftSignals
 from service.storage.registry import Registry
-from service.testing.signals import MemorySignals
+from service.testing.signals import MemoryDriftSignals
 from tests.contract.registry_values import AT, NAME, commit, leased
 
 
@@ -26,7 +26,7 @@ class Desk:
     """A registry's signals and their twin, written together."""
 
     def __init__(self, registry: Registry) -> None:
-        self.registry, self.memory = registry, MemorySignals()
+        self.registry, self.memory = registry, MemoryDriftSignals()
         self.lease = leased(registry)
         self.sequence = 0
 
@@ -37,9 +37,9 @@ class Desk:
         self.memory.commit(NAME, self.lease, signals)
 
     @property
-    def both(self) -> Sequence[Signals]:
+    def both(self) -> Sequence[DriftSignals]:
         """What is asked."""
-        return self.registry.signals, self.memory
+        return self.registry.drift_signals, self.memory
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_signals_of_one_monitor(desk: Desk) -> None:
 
 def test_the_newest_are_kept(desk: Desk) -> None:
     """No more of a model than the limit, in one commit or over several."""
-    most = monitoring.MOST_SIGNALS
+    most = monitoring.MAX_SIGNALS
     desk.commit(*(signal("a", number) for number in range(most - 1)))
     desk.commit(*(signal("a", number) for number in range(most - 1, most + 2)))
     for signals in desk.both:
@@ -89,19 +89,19 @@ def test_no_signal_without_its_commit(registry: Registry) -> None:
     stale = Lease(lease.lineage, lease.holder, lease.epoch + 1, lease.expires_at)
     with pytest.raises(LeaseLostError):
         registry.checkpoints.commit(commit(stale, signals=[signal("a", 1)]))
-    assert registry.signals.newest_first(NAME, limit=1) == []
+    assert registry.drift_signals.newest_first(NAME, limit=1) == []
 
 
 def test_signals_fall_back_with_their_checkpoints(desk: Desk) -> None:
     """What will be learned again will be found again."""
     desk.commit(signal("a", 1))
     desk.commit(signal("a", 11))
-    desk.registry.changes.fall_back(desk.lease, to_sequence=1, origin=Origin("learner", reason="unreadable"))
-    assert [one.offset for one in desk.registry.signals.newest_first(NAME, limit=5)] == [1]
+    desk.registry.changes.fall_back(desk.lease, to_sequence=1, origin=ChangeOrigin("learner", reason="unreadable"))
+    assert [one.offset for one in desk.registry.drift_signals.newest_first(NAME, limit=5)] == [1]
 
 
 def test_positions_may_be_on_a_labels_topic(desk: Desk) -> None:
     """A label that came later has a position of its own."""
     late = replace(signal("a", 1), at=TopicPartition("labels", 3))
     desk.commit(late)
-    assert plain(desk.registry.signals.newest_first(NAME, limit=1)) == [late]
+    assert plain(desk.registry.drift_signals.newest_first(NAME, limit=1)) == [late]

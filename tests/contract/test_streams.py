@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from service.domain.stream.events import TopicPartition
-from service.domain.stream.position import Bounds, Position
+from service.domain.stream.position import OffsetBounds, Position
 from service.errors import BelowStartError, NotFoundError, PastEndError
 from tests.contract.streams import (
     DRIVERS,
@@ -42,23 +42,23 @@ def rig(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Rig]:
 def test_a_new_topic_is_empty(rig: Rig, topic: str) -> None:
     """Every partition of a new topic begins and ends at offset 0."""
     rig.sink().create(topic, partitions=3)
-    assert rig.source().bounds([topic]) == {TopicPartition(topic, i): Bounds(0, 0) for i in range(3)}
+    assert rig.source().bounds([topic]) == {TopicPartition(topic, i): OffsetBounds(0, 0) for i in range(3)}
 
 
 def test_creating_a_topic_twice_leaves_it(rig: Rig, topic: str) -> None:
     """`create` keeps a topic that exists, its records and its number of partitions."""
     filled(rig, topic, 2)
     rig.sink().create(topic, partitions=5)
-    assert rig.source().bounds([topic]) == {TopicPartition(topic, 0): Bounds(0, 2)}
+    assert rig.source().bounds([topic]) == {TopicPartition(topic, 0): OffsetBounds(0, 2)}
 
 
 def test_bounds_since_a_time(rig: Rig, topic: str) -> None:
     """Reading can begin at the first record of a time or later, and at the end where there is none."""
     filled(rig, topic, 10)
     at, source = TopicPartition(topic, 0), rig.source()
-    assert source.bounds([topic], since_ms=EPOCH_MS + 4) == {at: Bounds(4, 10)}
-    assert source.bounds([topic], since_ms=EPOCH_MS - 1000) == {at: Bounds(0, 10)}
-    assert source.bounds([topic], since_ms=EPOCH_MS + 50_000) == {at: Bounds(10, 10)}
+    assert source.bounds([topic], since_ms=EPOCH_MS + 4) == {at: OffsetBounds(4, 10)}
+    assert source.bounds([topic], since_ms=EPOCH_MS - 1000) == {at: OffsetBounds(0, 10)}
+    assert source.bounds([topic], since_ms=EPOCH_MS + 50_000) == {at: OffsetBounds(10, 10)}
 
 
 def test_an_unknown_topic_is_named(rig: Rig, topic: str) -> None:
@@ -117,7 +117,7 @@ def test_columns_of_unequal_length_are_refused(rig: Rig, topic: str) -> None:
     with pytest.raises(ValueError, match="expected equal lengths"):
         sink.append(topic, [b"a", b"b"], keys=[b"k"])
     sink.append(topic, [])
-    assert rig.source().bounds([topic]) == {TopicPartition(topic, 0): Bounds(0, 0)}
+    assert rig.source().bounds([topic]) == {TopicPartition(topic, 0): OffsetBounds(0, 0)}
 
 
 def test_equal_keys_share_a_partition(rig: Rig, topic: str) -> None:
@@ -254,7 +254,7 @@ def test_a_position_below_the_start_is_refused(rig: Rig, topic: str) -> None:
     at = TopicPartition(topic, 0)
     rig.truncate(at, before=30)
     source = rig.source()
-    assert source.bounds([topic]) == {at: Bounds(30, 60)}
+    assert source.bounds([topic]) == {at: OffsetBounds(30, 60)}
     with pytest.raises(BelowStartError, match="offset 29"):
         source.assign(Position({at: 29}))
     assert values(drain(source, [topic])) == expected[30:]

@@ -8,14 +8,14 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import insert, select, update
 
-from service.domain.access.access import AccessRole, Grant, Principal
+from service.domain.access.access import AccessRole, Principal, TokenGrant
 from service.errors import ConfigurationError, NotFoundError, RefusedError
 from service.storage.access.tokens import SqlTokens
 from service.storage.database import Database
 from service.storage.registry import Registry
 from service.storage.schema.access import tokens
 
-OPERATOR = Grant("ci", AccessRole.OPERATOR, frozenset({"phishing"}))
+OPERATOR = TokenGrant("ci", AccessRole.OPERATOR, frozenset({"phishing"}))
 
 
 def test_a_token_is_known_by_its_text(registry: Registry) -> None:
@@ -57,9 +57,9 @@ def test_a_revoked_token_is_none(registry: Registry) -> None:
 
 def test_an_expired_token_is_none(registry: Registry) -> None:
     """It is good until its time, and not then."""
-    made, text = registry.tokens.create(Grant("ci", AccessRole.VIEWER, lifetime_s=3600), actor="ann")
+    made, text = registry.tokens.create(TokenGrant("ci", AccessRole.VIEWER, lifetime_s=3600), actor="ann")
     assert registry.tokens.verify(text) is not None
-    brief, text = registry.tokens.create(Grant("brief", AccessRole.VIEWER, lifetime_s=0.001), actor="ann")
+    brief, text = registry.tokens.create(TokenGrant("brief", AccessRole.VIEWER, lifetime_s=0.001), actor="ann")
     time.sleep(0.002)
     assert registry.tokens.verify(text) is None
     assert made.expires_at is not None
@@ -86,7 +86,7 @@ def test_what_is_not_there_cannot_be_revoked(registry: Registry, which: str) -> 
 def test_names_that_mislead_are_refused(name: str) -> None:
     """A token is not called what the audit calls others, nor what cannot be read there."""
     with pytest.raises(ConfigurationError, match="expected one like"):
-        Grant(name, AccessRole.VIEWER)
+        TokenGrant(name, AccessRole.VIEWER)
 
 
 def test_who_makes_and_who_revokes_is_in_the_audit(registry: Registry) -> None:
@@ -111,7 +111,7 @@ def test_use_is_noted_coarsely(registry: Registry) -> None:
 
 def columns(database: Database) -> list[dict[str, object]]:
     """All that the database has of tokens."""
-    with database.reading() as connection:
+    with database.read_transaction() as connection:
         return [dict(row._mapping) for row in connection.execute(select(tokens))]
 
 
@@ -128,13 +128,13 @@ def test_a_written_database_widens_no_token(registry: Registry) -> None:
     """Who can write rows, but has not the key, can neither widen a token nor make one."""
     _, text = registry.tokens.create(OPERATOR, actor="ann")
     thief = SqlTokens(registry.database, b"another key")
-    _, made = thief.create(Grant("thief", AccessRole.ADMIN), actor="thief")
+    _, made = thief.create(TokenGrant("thief", AccessRole.ADMIN), actor="thief")
     assert registry.tokens.verify(made) is None
     for change in ({"role": "admin"}, {"models": None}, {"name": "ann"}):
-        with registry.database.writing() as connection:
+        with registry.database.write_transaction() as connection:
             connection.execute(update(tokens).where(tokens.c.name == "ci").values(change))
         assert registry.tokens.verify(text) is None
-        with registry.database.writing() as connection:
+        with registry.database.write_transaction() as connection:
             row = {"role": "operator", "models": ["phishing"], "name": "ci"}
             connection.execute(update(tokens).where(tokens.c.name.in_(["ci", "ann"])).values(row))
         assert registry.tokens.verify(text) is not None
@@ -142,7 +142,7 @@ def test_a_written_database_widens_no_token(registry: Registry) -> None:
 
 def test_a_row_of_nothing_lets_nobody_in(registry: Registry) -> None:
     """The comparison value of unknown tokens is not itself a token's."""
-    with registry.database.writing() as connection:
+    with registry.database.write_transaction() as connection:
         now = registry.database.now(connection)
         said = {"name": "x", "role": "admin", "created_by": "x", "created_at": now}
         connection.execute(insert(tokens).values(key="0" * 16, mac="0" * 64, **said))

@@ -74,7 +74,7 @@ def settings(monkeypatch: pytest.MonkeyPatch) -> config.Settings:
     for name, value in SERVICES["learner"]["environment"].items():
         monkeypatch.setenv(name, value)
     assert mounts("learner")[os.environ["HEADRACE_CONFIG"]] == "./deploy/headrace.yaml"
-    return config.load(CONFIGURATION)
+    return config.load_settings(CONFIGURATION)
 
 
 def test_the_file_fits_the_compose_schema() -> None:
@@ -327,7 +327,7 @@ def test_the_containers_commands_work_together(
     run("publish", tmp_path, drop=("--rate", "200", "--repeat", "100"))
     run("learner", tmp_path, add=("--until-end",))
     run("archiver", tmp_path, add=("--until-end",))
-    with open_app(config.load(tmp_path / "headrace.yaml")) as found:
+    with open_app(config.load_settings(tmp_path / "headrace.yaml")) as found:
         champion = found.registry.models.get(ModelName("phishing")).champion
         assert champion is not None
         newest = found.registry.checkpoints.newest_first(champion)[0]

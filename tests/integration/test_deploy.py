@@ -11,7 +11,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from service.config import Learner
+from service.config import LearnerSettings
 from service.serving.edge.health import health_server
 from tests.services.process import free_port
 
@@ -121,7 +121,7 @@ def test_the_healthcheck_tells_the_living_from_the_dead() -> None:
     with health_server(address, registry=CollectorRegistry(), not_ready=lambda: ["the broker is away"]) as port:
         assert healthcheck(port) == 0
     assert healthcheck(free_port()) == 1
-    assert f"'HEADRACE_LEARNER__PORT', '{Learner().port}'" in last("HEALTHCHECK")
+    assert f"'HEADRACE_LEARNER__PORT', '{LearnerSettings().port}'" in last("HEALTHCHECK")
 
 
 def test_the_image_has_the_releases_that_were_tested() -> None:

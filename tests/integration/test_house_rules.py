@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from service.metrics.learner import PrometheusTelemetry
-from service.metrics.server import PrometheusServing
+from service.metrics.server import PrometheusServerTelemetry
 
 ROOT = Path(__file__).parents[2]
 
@@ -286,6 +286,6 @@ def test_the_rule_notices_who_breaks_it(rule: Callable[[Source], Iterator[Findin
 
 def test_every_label_has_few_values() -> None:
     """Every label of a Prometheus metric is one whose values are known to be bounded."""
-    all_of_them = (PrometheusTelemetry(CollectorRegistry()), PrometheusServing(CollectorRegistry()))
+    all_of_them = (PrometheusTelemetry(CollectorRegistry()), PrometheusServerTelemetry(CollectorRegistry()))
     metrics = [one for part in all_of_them for one in vars(part).values() if hasattr(one, "_labelnames")]
     assert {label for one in metrics for label in one._labelnames} == set(BOUNDED_LABELS)

@@ -17,12 +17,12 @@ import yaml
 from prometheus_client import CollectorRegistry, ProcessCollector
 from river import metrics as river_metrics
 
-from service.config.sections import Archive, Learner, Server, TrainerSettings
+from service.config.sections import ArchiveSettings, LearnerSettings, ServerSettings, TrainerSettings
 from service.domain.registry.registry import CommandKind
 from service.metrics.learner import PrometheusTelemetry
-from service.metrics.server import PrometheusServing
+from service.metrics.server import PrometheusServerTelemetry
 from tests.acceptance.harness import PHISHING, Deployment, metric, phishing_events, terminate, wait_until
-from tests.acceptance.serving import Served, serving
+from tests.acceptance.serving import RunningServer, start_server
 from tests.services.presence import need
 from tests.services.process import free_port
 
@@ -61,7 +61,7 @@ def exported() -> dict[str, set[str]]:
     registry = CollectorRegistry()
     telemetry = PrometheusTelemetry(registry)
     found: dict[str, set[str]] = {"up": set()}
-    for one in [*vars(telemetry).values(), *vars(PrometheusServing(CollectorRegistry())).values()]:
+    for one in [*vars(telemetry).values(), *vars(PrometheusServerTelemetry(CollectorRegistry())).values()]:
         if hasattr(one, "_labelnames"):
             endings = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}.get(one._type, [""])
             found |= {one._name + ending: set(one._labelnames) for ending in endings}
@@ -244,26 +244,26 @@ def busy(folder: Path) -> Iterator[dict[int, int]]:
     processes = [deployment.start("learn"), deployment.start("archive"), deployment.start("train")]
     answering = {
         usual: re.compile(rf"{role}_started +pid=[0-9]+ +port=([0-9]+)")
-        for usual, role in {Archive().port: "archiver", TrainerSettings().port: "trainer"}.items()
+        for usual, role in {ArchiveSettings().port: "archiver", TrainerSettings().port: "trainer"}.items()
     }
     try:
         wait_until(lambda: deployment.learned() >= 3000)
         with deployment.app() as app:
-            app.act("phishing", CommandKind.SNAPSHOT, {"reason": "test"}, actor="test")
-            app.act("phishing", CommandKind.ROLLBACK, {"to": 1, "reason": "test"}, actor="test")
+            app.run_command("phishing", CommandKind.SNAPSHOT, {"reason": "test"}, actor="test")
+            app.run_command("phishing", CommandKind.ROLLBACK, {"to": 1, "reason": "test"}, actor="test")
         deployment.command("job", "start", "phishing", "--wait")
         wait_until(lambda: all(one.search(deployment.log()) for one in answering.values()))
         others = {usual: int(one.findall(deployment.log())[0]) for usual, one in answering.items()}
-        server = serving(deployment)
+        server = start_server(deployment)
         processes.append(server.process)
         ask_everything(server)
-        yield {Learner().port: deployment.port(), Server().port: server.port, **others}
+        yield {LearnerSettings().port: deployment.port(), ServerSettings().port: server.port, **others}
     finally:
         for process in processes:
             terminate(process)
 
 
-def ask_everything(server: Served) -> None:
+def ask_everything(server: RunningServer) -> None:
     """Predictions, and an event that is in a state that answers before this returns."""
     assert server.predict({"age_of_domain": 1}).status == 200
     event = json.dumps({"id": "posted", "x": {"age_of_domain": 1}, "y": True})

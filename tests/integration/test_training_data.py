@@ -12,14 +12,14 @@ import pytest
 
 from service.domain.specification.split import CvSpec, SplitSpec, WindowSpec
 from service.domain.stream.exclusion import Exclusion
-from service.domain.stream.position import Position, Run
+from service.domain.stream.position import OffsetRange, Position
 from service.errors import TrainingDataError
 from service.learning.datasets.dataset import TrainingData
-from service.learning.datasets.folds import folds
+from service.learning.datasets.folds import make_folds
 from service.learning.datasets.leakage import require_no_leak
-from service.learning.datasets.splits import Split, split
-from service.operations.training_data.load import training_data
-from service.operations.training_data.window import Ask
+from service.learning.datasets.splits import DataSplit, split_data
+from service.operations.training_data.load import load_training_data
+from service.operations.training_data.window import WindowRequest
 from tests.acceptance.harness import PHISHING, Deployment, phishing_events
 
 ROOT = Path(__file__).parents[2]
@@ -51,7 +51,9 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Deployment:
 def read(deployment: Deployment, window: dict[str, object], **asked: object) -> Iterator[TrainingData]:
     """The model's data."""
     with deployment.app() as app:
-        yield training_data(app.services, app.spec("phishing"), Ask(WindowSpec.model_validate(window), **asked))
+        yield load_training_data(
+            app.services, app.spec("phishing"), WindowRequest(WindowSpec.model_validate(window), **asked)
+        )
 
 
 def test_what_was_published_comes_back_once_with_its_label(deployment: Deployment) -> None:
@@ -115,12 +117,12 @@ def test_no_split_and_no_fold_of_it_leaks(deployment: Deployment, kind: str) -> 
         spec = SplitSpec.model_validate({"kind": kind, "train": 0.6, "validation": 0.2, "test": 0.2})
         if kind == "time":
             with pytest.raises(TrainingDataError, match="have groups of an earlier part"):
-                split(data, spec, seed=1, opened=lambda: opened.append("x"))
+                split_data(data, spec, seed=1, on_open=lambda: opened.append("x"))
             return
-        parts: Split = split(data, spec, seed=1, opened=lambda: opened.append("x"))
+        parts: DataSplit = split_data(data, spec, seed=1, on_open=lambda: opened.append("x"))
         require_no_leak({"train": parts.train, "validation": parts.validation, "test": parts.test.open()})
         assert opened == ["x"]
-        for fold in folds(parts.train, CvSpec(kind="stratified_group_kfold"), seed=1):
+        for fold in make_folds(parts.train, CvSpec(kind="stratified_group_kfold"), seed=1):
             require_no_leak({"train": parts.train.take(fold.train), "test": parts.train.take(fold.test)})
 
 
@@ -128,7 +130,7 @@ def test_the_next_retraining_does_not_see_what_was_excluded(deployment: Deployme
     """Exclusions in the registry are obeyed from then on."""
     with deployment.app() as app:
         deployment.command("learn", "--until-end")
-        hidden = Run("phishing.events", 0, 100, 300)
+        hidden = OffsetRange("phishing.events", 0, 100, 300)
         made = app.registry.exclusions.add("phishing", Exclusion(hidden, "swapped", "test"))
     with read(deployment, {"events": 5000, "duplicates": "id"}) as data:
         places = data.table.select("partition", "offset").rows()

@@ -98,7 +98,7 @@ def test_init_in_an_empty_folder(installed: Installed, tmp_path: Path) -> None:
     """`headrace init` writes a configuration that is good, a key, and a registry of the newest revision."""
     done = installed.run("headrace", "init", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert revisions(tmp_path) == [upgrade.expected()]
+    assert revisions(tmp_path) == [upgrade.newest_revision()]
     assert (tmp_path / "var" / "headrace.key").stat().st_mode & 0o777 == 0o600
     assert installed.run("headrace", "check", cwd=tmp_path).returncode == 0
 
@@ -114,5 +114,5 @@ def test_upgrade_with_the_wheels_own_migrations(installed: Installed, tmp_path: 
     assert without.returncode != 0
     done = installed.run("headrace", "registry", "upgrade", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(rf"revision {upgrade.expected()}\b", done.stdout)
-    assert revisions(tmp_path) == [upgrade.expected()]
+    assert re.search(rf"revision {upgrade.newest_revision()}\b", done.stdout)
+    assert revisions(tmp_path) == [upgrade.newest_revision()]

@@ -21,7 +21,7 @@ def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 def differences(url: str) -> list[object]:
     """What autogeneration would still change."""
     database = Database(url)
-    with database.reading() as connection:
+    with database.read_transaction() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": False})
         found = list(compare_metadata(context, metadata))
     database.close()
@@ -30,21 +30,21 @@ def differences(url: str) -> list[object]:
 
 def test_up_down_and_up_again(url: str) -> None:
     """The newest revision has exactly the models' tables, also after going back to nothing."""
-    upgrade.upgrade(url)
-    assert upgrade.current(url) == upgrade.expected()
+    upgrade.upgrade_schema(url)
+    assert upgrade.current_revision(url) == upgrade.newest_revision()
     assert differences(url) == []
-    upgrade.downgrade(url, "base")
-    assert upgrade.current(url) is None
-    upgrade.upgrade(url)
+    upgrade.downgrade_schema(url, "base")
+    assert upgrade.current_revision(url) is None
+    upgrade.upgrade_schema(url)
     assert differences(url) == []
 
 
 def test_another_revision_is_refused(url: str) -> None:
     """A registry that lags behind is not used; the message names the command."""
-    upgrade.upgrade(url)
+    upgrade.upgrade_schema(url)
     database = Database(url)
-    with database.writing() as connection:
+    with database.write_transaction() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0000'")
     database.close()
     with pytest.raises(RefusedError, match="headrace registry upgrade"):
-        upgrade.require_current(url)
+        upgrade.require_current_revision(url)

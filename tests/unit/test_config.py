@@ -26,14 +26,14 @@ def written(folder: Path, text: str = MODEL) -> Path:
 
 def test_an_exponent_is_a_number(tmp_path: Path) -> None:
     """A learning rate of 1e-3 is a number, also without a point."""
-    spec = config.load(written(tmp_path)).models[0]
+    spec = config.load_settings(written(tmp_path)).models[0]
     assert spec.estimator == {"linear_model.LogisticRegression": {"optimizer": {"optim.SGD": {"lr": 0.001}}}}
 
 
 @pytest.mark.parametrize("text", ["on", "off", "yes", "no", "y", "1e", "0:30x"])
 def test_words_stay_text(tmp_path: Path, text: str) -> None:
     """Only true and false are booleans; a topic may be called no."""
-    found = config.load(written(tmp_path, MODEL.replace("m.events", text)))
+    found = config.load_settings(written(tmp_path, MODEL.replace("m.events", text)))
     assert found.models[0].events == text
 
 
@@ -53,7 +53,7 @@ def test_the_environment_replaces_the_file(
 ) -> None:
     """A variable sets the key that its name spells, whether the file has it or not."""
     monkeypatch.setenv(name, value)
-    found: object = config.load(written(tmp_path))
+    found: object = config.load_settings(written(tmp_path))
     for part in place.split("."):
         found = getattr(found, part)
     assert found == expected
@@ -62,7 +62,7 @@ def test_the_environment_replaces_the_file(
 def test_a_password_of_digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A secret from the environment is text, whatever it looks like, and is not shown."""
     monkeypatch.setenv("HEADRACE_STREAM__KAFKA__SASL_PASSWORD", "0123")
-    found = config.load(written(tmp_path))
+    found = config.load_settings(written(tmp_path))
     assert found.stream.kafka.sasl_password is not None
     assert found.stream.kafka.sasl_password.get_secret_value() == "0123"
     assert "0123" not in repr(found)
@@ -89,7 +89,7 @@ def test_a_mistake_is_named_with_its_line(tmp_path: Path, change: tuple[str, str
     """The message has file, line, what was found, and what may have been meant."""
     path = written(tmp_path, MODEL.replace(*change))
     with pytest.raises(ConfigurationError) as caught:
-        config.load(path)
+        config.load_settings(path)
     assert message in str(caught.value)
     assert f"{path}:{line}: " in str(caught.value)
 
@@ -98,7 +98,7 @@ def test_every_mistake_is_named_at_once(tmp_path: Path) -> None:
     """Two wrong expressions are two lines."""
     text = MODEL.replace("lr:", "rl:").replace("estimator:", "metrics: [Acuracy]\n    estimator:")
     with pytest.raises(ConfigurationError) as caught:
-        config.load(written(tmp_path, text))
+        config.load_settings(written(tmp_path, text))
     assert len(str(caught.value).splitlines()) == 2
 
 
@@ -107,12 +107,12 @@ def test_a_variable_that_sets_nothing_is_an_error(tmp_path: Path, monkeypatch: p
     """A mistyped variable is not ignored."""
     monkeypatch.setenv(name, "7")
     with pytest.raises(ConfigurationError):
-        config.load(written(tmp_path, f"storage: {{url: 'sqlite:///x.db'}}\n{MODEL}"))
+        config.load_settings(written(tmp_path, f"storage: {{url: 'sqlite:///x.db'}}\n{MODEL}"))
 
 
 def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     """Registry, artifacts, key and log stand beside the file, wherever the program was started."""
-    found = config.load(written(tmp_path))
+    found = config.load_settings(written(tmp_path))
     assert found.storage.url == f"sqlite:///{tmp_path}/var/headrace.db"
     assert Path(found.storage.artifacts) == tmp_path / "var/artifacts"
     assert found.storage.key_file == tmp_path / "var/headrace.key"
@@ -122,7 +122,7 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
 def test_another_address_than_loopback_is_refused(tmp_path: Path) -> None:
     """Without authentication the health routes are not opened to the network."""
     with pytest.raises(ConfigurationError, match="loopback"):
-        config.load(written(tmp_path, f"learner: {{host: 0.0.0.0}}\n{MODEL}"))
+        config.load_settings(written(tmp_path, f"learner: {{host: 0.0.0.0}}\n{MODEL}"))
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_a_schedule_that_cannot_be_followed(tmp_path: Path, cron: str, expected:
     """It is found when the file is read, with its line, and not when the trainer starts."""
     path = written(tmp_path, MODEL + f'    retrain:\n      cron: "{cron}"\n')
     with pytest.raises(ConfigurationError, match=rf"headrace.yaml:[78]: models\[0\].retrain.*{expected}"):
-        config.load(path)
+        config.load_settings(path)
 
 
 RETRAIN = """\
@@ -163,14 +163,14 @@ RETRAIN = """\
 def test_what_retraining_says_of_its_data_is_checked(tmp_path: Path, text: str, said: str) -> None:
     """What is divided needs a window, and spaces are checked wherever they stand."""
     with pytest.raises(ConfigurationError, match=said.replace("?", r"\?")):
-        config.load(written(tmp_path, MODEL + text), candidates=True)
+        config.load_settings(written(tmp_path, MODEL + text), candidates=True)
 
 
 def test_a_window_needs_an_archive(tmp_path: Path) -> None:
     """Where nothing is archived there is nothing to read a window from."""
     text = "storage: {archive: null}\n" + MODEL + "    retrain: {window: {days: 1}}\n"
     with pytest.raises(ConfigurationError, match=r"found retrain\.window of m and storage\.archive null"):
-        config.load(written(tmp_path, text))
+        config.load_settings(written(tmp_path, text))
 
 
 def test_classes_are_not_asked_of_a_regression(tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_classes_are_not_asked_of_a_regression(tmp_path: Path) -> None:
     text = MODEL.replace("task: binary", "task: regression").replace("LogisticRegression", "LinearRegression")
     policy = "    retrain: {window: {days: 1}, cv: {kind: stratified_kfold}}\n"
     with pytest.raises(ConfigurationError, match="found kind stratified_kfold for a regression"):
-        config.load(written(tmp_path, text + policy))
+        config.load_settings(written(tmp_path, text + policy))
 
 
 @pytest.mark.parametrize(
@@ -188,17 +188,17 @@ def test_classes_are_not_asked_of_a_regression(tmp_path: Path) -> None:
 def test_candidates_are_built_when_asked_for(tmp_path: Path, name: str) -> None:
     """A candidate that cannot be built is named with its line; only `headrace check` takes the time for it."""
     file = written(tmp_path, MODEL + RETRAIN.replace("NAME", name))
-    assert config.load(file).models[0].retrain is not None
+    assert config.load_settings(file).models[0].retrain is not None
     with pytest.raises(ConfigurationError, match=rf"{file}:11: models\[0\].retrain.candidates\[1\].estimator"):
-        config.load(file, candidates=True)
+        config.load_settings(file, candidates=True)
 
 
 def test_served_predictions_need_labels(tmp_path: Path) -> None:
     """They wait for them; the message says which line to add."""
     with pytest.raises(ConfigurationError, match=r"log_predictions.*found no `labels`.*`labels: m\.events`"):
-        config.load(written(tmp_path, f"{MODEL}    log_predictions: true\n"))
+        config.load_settings(written(tmp_path, f"{MODEL}    log_predictions: true\n"))
     text = f"{MODEL}    labels: m.events\n    log_predictions: true\n"
-    assert config.load(written(tmp_path, text)).models[0].log_predictions
+    assert config.load_settings(written(tmp_path, text)).models[0].log_predictions
 
 
 def test_models_that_share_a_topic_share_what_is_served(tmp_path: Path) -> None:
@@ -206,6 +206,6 @@ def test_models_that_share_a_topic_share_what_is_served(tmp_path: Path) -> None:
     served = f"{MODEL}    labels: m.events\n    log_predictions: true\n"
     other = MODEL.removeprefix("models:\n").replace("name: m", "name: other")
     with pytest.raises(ConfigurationError, match=r"log_predictions of m and not of other, which reads m\.events too"):
-        config.load(written(tmp_path, served + other))
+        config.load_settings(written(tmp_path, served + other))
     both = other + "    labels: m.events\n    log_predictions: true\n"
-    assert len(config.load(written(tmp_path, served + both)).models) == 2
+    assert len(config.load_settings(written(tmp_path, served + both)).models) == 2

@@ -18,12 +18,12 @@ from pydantic import BaseModel
 
 from service import config
 from service.cli.app import app
-from service.cli.commands.setup import EXAMPLE
+from service.cli.commands.setup import EXAMPLE_CONFIGURATION
 from service.domain.specification.model import ModelSpec
-from service.domain.stream.events import Reason
+from service.domain.stream.events import RefusalReason
 from service.learning import catalogue
 from service.metrics.learner import PrometheusTelemetry
-from service.metrics.server import PrometheusServing
+from service.metrics.server import PrometheusServerTelemetry
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -99,7 +99,7 @@ def test_yaml_examples_are_good(text: str, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.delenv("HEADRACE_CONFIG", raising=False)
     path = tmp_path / "headrace.yaml"
     path.write_text(whole(text), encoding="utf-8")
-    config.load(path)
+    config.load_settings(path)
     data = yaml.load(whole(text), Loader=config._Loader)
     jsonschema.validate(data, json.loads(SCHEMA.read_text(encoding="utf-8")))
 
@@ -114,7 +114,7 @@ def test_the_schema_refuses_what_the_settings_refuse() -> None:
 
 def test_the_readme_shows_what_init_writes() -> None:
     """The ten lines of the README are the file that `headrace init` writes."""
-    assert EXAMPLE in fences(ROOT / "README.md", "yaml")
+    assert EXAMPLE_CONFIGURATION in fences(ROOT / "README.md", "yaml")
 
 
 @cache
@@ -254,7 +254,7 @@ def test_every_metric_is_described() -> None:
     """Each Prometheus metric stands in operations.md, with its labels, and none that is gone does."""
     registry = CollectorRegistry()
     telemetry = PrometheusTelemetry(registry)
-    parts = [*vars(telemetry).values(), *vars(PrometheusServing(CollectorRegistry())).values()]
+    parts = [*vars(telemetry).values(), *vars(PrometheusServerTelemetry(CollectorRegistry())).values()]
     declared = [one for one in parts if hasattr(one, "_labelnames")]
     text = section((DOCS / "operations.md").read_text(encoding="utf-8"), "Metrics")
     described = dict(re.findall(r"^\| `(headrace_\w+)` \| ([\w, ]+) \|", text, re.MULTILINE))
@@ -267,7 +267,7 @@ def test_every_metric_is_described() -> None:
 def test_every_reason_is_described() -> None:
     """Each reason for a refusal stands in guard.md, and none that is gone does."""
     text = section((DOCS / "guard.md").read_text(encoding="utf-8"), "Reasons")
-    assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE) == [reason.value for reason in Reason]
+    assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE) == [reason.value for reason in RefusalReason]
 
 
 def test_everything_unsupported_is_described() -> None:
@@ -279,7 +279,7 @@ def test_everything_unsupported_is_described() -> None:
 def test_every_scikit_learn_estimator_is_described() -> None:
     """Each scikit-learn estimator that a specification may name stands in estimators.md, and no other."""
     lists = section((DOCS / "estimators.md").read_text(encoding="utf-8"), "scikit-learn").split("```")[0]
-    assert set(re.findall(r"`(sklearn\.[\w.]+)`", lists)) == {f"sklearn.{name}" for name in catalogue.SKLEARN}
+    assert set(re.findall(r"`(sklearn\.[\w.]+)`", lists)) == {f"sklearn.{name}" for name in catalogue.SKLEARN_CLASSES}
 
 
 def test_decisions_say_all_that_they_must() -> None:

@@ -45,11 +45,11 @@ def test_labels_are_counted_by_outcome() -> None:
     """Outcomes add up, those that did not occur are not shown, and the share and the number waiting are the newest."""
     registry = CollectorRegistry()
     telemetry = PrometheusTelemetry(registry)
-    telemetry.labels("m", {"joined": 2, "late": 0}, [1500, 400])
-    telemetry.labels("m", {"joined": 1, "early": 1}, [0])
+    telemetry.labels_received("m", {"joined": 2, "late": 0}, [1500, 400])
+    telemetry.labels_received("m", {"joined": 1, "early": 1}, [0])
     for pending in (7, 5):
-        telemetry.gauges("m", CheckpointMetrics(labels=LabelCounts(pending=pending, share=pending / 10)))
-    telemetry.gauges("without", CheckpointMetrics())
+        telemetry.checkpoint_metrics("m", CheckpointMetrics(labels=LabelCounts(pending=pending, share=pending / 10)))
+    telemetry.checkpoint_metrics("without", CheckpointMetrics())
 
     def value(name: str, **labels: str) -> float | None:
         return registry.get_sample_value(name, {"model": "m", **labels})

@@ -5,10 +5,20 @@ from typing import Annotated
 import typer
 
 from service.cli.completion import model_names
-from service.cli.context import ConfigOption, JsonOption, actor, opened, out, reading, say, show_json, show_rows
+from service.cli.context import (
+    ConfigOption,
+    JsonOption,
+    actor,
+    app_for_command,
+    out,
+    reading,
+    say,
+    show_json,
+    show_rows,
+)
 from service.cli.printing.layout import Column, facts, title
 from service.cli.printing.wording import printable, size, when, words
-from service.domain.stream.events import Reason
+from service.domain.stream.events import RefusalReason
 from service.lazy import lazy_imports
 
 with lazy_imports():
@@ -25,29 +35,31 @@ COLUMNS = (
 
 app = typer.Typer(no_args_is_help=True)
 Model = Annotated[str, typer.Argument(help="The model's name.", autocompletion=model_names)]
-Letter = Annotated[int, typer.Argument(help="The dead letter's number.")]
+DeadLetterNumber = Annotated[int, typer.Argument(help="The dead letter's number.")]
 
 
 @app.command("list")
-def list_(
+def print_dead_letters(
     model: Model,
     config: ConfigOption = None,
-    reason: Annotated[Reason | None, typer.Option(help="Only this reason.")] = None,
+    reason: Annotated[RefusalReason | None, typer.Option(help="Only this reason.")] = None,
     limit: Annotated[int, typer.Option(help="At most so many, newest first.")] = 50,
     as_json: JsonOption = False,
 ) -> None:
     """Refused events, newest first."""
     with reading(config) as app_:
         app_.registry.models.get(model)
-        letters = app_.registry.dead_letters.list(model, limit=limit, reason=reason)
+        rows = app_.registry.dead_letters.list(model, limit=limit, reason=reason)
         if as_json:
-            show_json(letters)
+            show_json(rows)
         else:
-            show_rows([_row(one) for one in letters], COLUMNS, none=f"no event of {model} was refused")
+            show_rows([_row(one) for one in rows], COLUMNS, none=f"no event of {model} was refused")
 
 
 @app.command("show")
-def show_(model: Model, letter: Letter, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+def print_dead_letter(
+    model: Model, letter: DeadLetterNumber, config: ConfigOption = None, as_json: JsonOption = False
+) -> None:
     """One refused event, with its bytes."""
     with reading(config) as app_:
         found = app_.registry.dead_letters.get(model, letter)
@@ -58,10 +70,10 @@ def show_(model: Model, letter: Letter, config: ConfigOption = None, as_json: Js
 
 
 @app.command()
-def replay(model: Model, letter: Letter, config: ConfigOption = None) -> None:
+def replay(model: Model, letter: DeadLetterNumber, config: ConfigOption = None) -> None:
     """Have the learner learn a refused event after all, once."""
-    with opened(config) as app_:
-        say(app_.act(model, registry.CommandKind.REPLAY_DEAD_LETTER, {"id": letter}, actor=actor()))
+    with app_for_command(config) as app_:
+        say(app_.run_command(model, registry.CommandKind.REPLAY_DEAD_LETTER, {"id": letter}, actor=actor()))
 
 
 def _row(letter: "registry.DeadLetter") -> dict[str, str]:

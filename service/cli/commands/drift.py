@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from service.cli.completion import model_names
-from service.cli.context import ConfigOption, JsonOption, opened, out, reading, show_json
+from service.cli.context import ConfigOption, JsonOption, app_for_command, out, reading, show_json
 from service.lazy import lazy_imports
 
 with lazy_imports():
@@ -20,7 +20,7 @@ Name = Annotated[str, typer.Argument(help="The model.", autocompletion=model_nam
 
 
 @app.command("show")
-def show_(
+def print_drift(
     name: Name,
     config: ConfigOption = None,
     limit: Annotated[int, typer.Option("-n", "--limit", min=1, help="So many of the newest signals.")] = 10,
@@ -28,7 +28,7 @@ def show_(
 ) -> None:
     """The champion's monitors as of its newest checkpoint, and what they have found."""
     with reading(config) as app_:
-        found = drift.drift_of(app_.services, name, limit=limit)
+        found = drift.drift_status(app_.services, name, limit=limit)
     if as_json:
         show_json(found)
     else:
@@ -36,7 +36,7 @@ def show_(
 
 
 @app.command("check")
-def check_(
+def print_drift_check(
     name: Name,
     config: ConfigOption = None,
     calibrated: Annotated[
@@ -49,18 +49,20 @@ def check_(
     as_json: JsonOption = False,
 ) -> None:
     """Try the file's monitors on what the model has learned; nothing is changed."""
-    with opened(config) as app_:
+    with app_for_command(config) as app_:
         spec = app_.spec(name)
-        with progress.shown() as tell:
+        with progress.shown() as report_progress:
             if calibrated:
-                trial = calibration.Trial(events, target, seed)
-                found = drift.calibrate(app_.services, spec, events=history, trial=trial, tell=tell)
+                trial = calibration.CalibrationSettings(events, target, seed)
+                found = drift.calibrate_monitors(
+                    app_.services, spec, events=history, trial=trial, report_progress=report_progress
+                )
             else:
-                found = drift.check(app_.services, spec, events=history, tell=tell)
+                found = drift.check_monitors(app_.services, spec, events=history, report_progress=report_progress)
         if as_json:
             show_json(found)
         elif calibrated:
             drift_page.show_calibration(out, found)
         else:
             drift_page.show_check(out, found)
-        drift.require_fitting(found)
+        drift.require_usable_monitors(found)

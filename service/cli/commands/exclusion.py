@@ -5,10 +5,10 @@ from typing import Annotated, Any
 import typer
 
 from service.cli.completion import model_names
-from service.cli.context import ConfigOption, JsonOption, actor, opened, out, reading, show_json, show_rows
+from service.cli.context import ConfigOption, JsonOption, actor, app_for_command, out, reading, show_json, show_rows
 from service.cli.printing.layout import Column
 from service.cli.printing.wording import when
-from service.domain.stream.exclusion import FORMS, shown
+from service.domain.stream.exclusion import RANGE_FORMATS, format_range
 from service.lazy import lazy_imports
 
 with lazy_imports():
@@ -32,14 +32,16 @@ Reason = Annotated[str, typer.Option(help="Why, for the audit.")]
 @app.command()
 def add(
     name: Name,
-    stretch: Annotated[str, typer.Argument(metavar="FROM..TO", help=FORMS)],
+    stretch: Annotated[str, typer.Argument(metavar="FROM..TO", help=RANGE_FORMATS)],
     config: ConfigOption = None,
     reason: Reason = "",
 ) -> None:
     """Have no lineage of the model learn these records from now on."""
-    with opened(config) as app_:
-        found = exclude.exclude(app_.services, name, stretch, actor=actor(), reason=reason)
-        out.print(f"exclusion {found.id} of {name}: {shown(found.stretch)}", markup=False, highlight=False)
+    with app_for_command(config) as app_:
+        found = exclude.record_exclusion(app_.services, name, stretch, actor=actor(), reason=reason)
+        out.print(
+            f"exclusion {found.id} of {name}: {format_range(found.excluded_range)}", markup=False, highlight=False
+        )
         out.print(
             f"what has been learned of it stays learned until `headrace model rollback {name} --mode replay`",
             markup=False,
@@ -48,7 +50,7 @@ def add(
 
 
 @app.command("list")
-def list_(
+def print_exclusions(
     name: Name,
     config: ConfigOption = None,
     every: Annotated[bool, typer.Option("--all", help="Those that were removed, too.")] = False,
@@ -75,7 +77,7 @@ def remove(
     with reading(config) as app_:
         app_.registry.models.get(name)
         found = app_.registry.exclusions.remove(name, number, actor=actor(), reason=reason)
-        out.print(f"{shown(found.stretch)} of {name} is excluded no more", markup=False, highlight=False)
+        out.print(f"{format_range(found.excluded_range)} of {name} is excluded no more", markup=False, highlight=False)
 
 
 def _row(found: dict[str, Any]) -> dict[str, str]:

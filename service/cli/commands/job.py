@@ -6,7 +6,18 @@ from typing import Annotated
 import typer
 
 from service.cli.completion import model_names
-from service.cli.context import ConfigOption, Exit, JsonOption, actor, opened, out, reading, say, show_json, show_rows
+from service.cli.context import (
+    ConfigOption,
+    ExitCode,
+    JsonOption,
+    actor,
+    app_for_command,
+    out,
+    reading,
+    say,
+    show_json,
+    show_rows,
+)
 from service.lazy import lazy_imports
 
 with lazy_imports():
@@ -17,7 +28,7 @@ with lazy_imports():
     from service.operations.reporting import describe
     from service.operations.retraining import decide as consider
 
-LOOK_EVERY_S = 0.5
+POLL_EVERY_S = 0.5
 
 app = typer.Typer(no_args_is_help=True)
 Number = Annotated[int, typer.Argument(help="The job's number.")]
@@ -26,7 +37,7 @@ Wait = Annotated[bool, typer.Option("--wait", help="Until it has ended.")]
 
 
 @app.command("list")
-def list_(
+def print_jobs(
     model: Annotated[str | None, typer.Argument(help="Only those of this model.", autocompletion=model_names)] = None,
     config: ConfigOption = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many, newest first.")] = 50,
@@ -44,7 +55,7 @@ def list_(
 
 
 @app.command("show")
-def show_(number: Number, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+def print_job(number: Number, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """One job, with every state it was in, when, and why."""
     with reading(config) as app_:
         found = describe.job_details(app_.services, app_.registry.jobs.get(jobs.JobId(number)))
@@ -59,7 +70,7 @@ def logs(number: Number, config: ConfigOption = None) -> None:
     """What the job's process has printed; on the host where it ran."""
     with reading(config) as app_:
         job = app_.registry.jobs.get(jobs.JobId(number))
-        text = training.log_of(job)
+        text = training.job_log(job)
         if text:
             typer.echo(text, nl=False)
         else:
@@ -74,51 +85,51 @@ def start(
     reason: Reason = "",
 ) -> None:
     """Have the model trained anew on its history; the result is a version that serves nobody yet."""
-    with opened(config) as app_:
-        job = consider.by_hand(app_.services, model, actor=actor(), reason=reason)
+    with app_for_command(config) as app_:
+        job = consider.request_manual_job(app_.services, model, actor=actor(), reason=reason)
         say(f"job {job.id} of {model} {job.state}")
-        _say_if_alone(app_, model)
+        _warn_without_trainer(app_, model)
         if wait:
-            _wait(app_, job.id)
+            _wait_for_end(app_, job.id)
 
 
 @app.command()
 def stop(number: Number, config: ConfigOption = None, wait: Wait = False, reason: Reason = "") -> None:
     """End a job; it is Stopped then, and not Completed."""
-    with opened(config) as app_:
+    with app_for_command(config) as app_:
         job = app_.registry.jobs.stop(jobs.JobId(number), actor=actor(), reason=reason)
         say(f"job {job.id} of {job.model} {job.state}")
-        if job.state not in jobs.FINAL:
-            _say_if_alone(app_, job.model)
-        while wait and job.state not in jobs.FINAL:
-            time.sleep(LOOK_EVERY_S)
+        if job.state not in jobs.FINAL_STATES:
+            _warn_without_trainer(app_, job.model)
+        while wait and job.state not in jobs.FINAL_STATES:
+            time.sleep(POLL_EVERY_S)
             job = app_.registry.jobs.get(job.id)
         if wait:
-            say(_ended(app_, job))
+            say(_end_line(app_, job))
 
 
-def _say_if_alone(app_: "bootstrap.App", model: str) -> None:
+def _warn_without_trainer(app_: "bootstrap.App", model: str) -> None:
     if training.live_trainer(app_.services, model) is None:
         say(f"no trainer runs for {model}: the job waits for `headrace train` or `headrace run`")
 
 
-def _wait(app_: "bootstrap.App", number: "jobs.JobId") -> None:
+def _wait_for_end(app_: "bootstrap.App", number: "jobs.JobId") -> None:
     """Follow it, and the attempts that come after it; exit 1 unless it completes."""
-    said = None
-    while (job := app_.registry.jobs.get(number)).state not in jobs.FINAL:
-        if job.state is not said:
-            said = job.state
-            say(f"job {number} {said}")
-        time.sleep(LOOK_EVERY_S)
-    say(_ended(app_, job))
+    printed_state = None
+    while (job := app_.registry.jobs.get(number)).state not in jobs.FINAL_STATES:
+        if job.state is not printed_state:
+            printed_state = job.state
+            say(f"job {number} {printed_state}")
+        time.sleep(POLL_EVERY_S)
+    say(_end_line(app_, job))
     after = [one for one in app_.registry.jobs.list(job.model) if one.retry_of == number]
     if after:
         say(f"job {after[0].id} is attempt {after[0].attempt}")
-        _wait(app_, after[0].id)
+        _wait_for_end(app_, after[0].id)
     elif job.state is not jobs.JobState.COMPLETED:
-        raise typer.Exit(Exit.FAILED)
+        raise typer.Exit(ExitCode.FAILED)
 
 
-def _ended(app_: "bootstrap.App", job: "jobs.Job") -> str:
+def _end_line(app_: "bootstrap.App", job: "jobs.Job") -> str:
     reason = app_.registry.jobs.transitions(job.id)[-1].reason
     return f"job {job.id} of {job.model} {job.state}: {reason}"

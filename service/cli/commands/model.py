@@ -11,10 +11,10 @@ from typing import Annotated, Any
 import typer
 
 from service.cli.completion import model_names
-from service.cli.context import ConfigOption, JsonOption, actor, opened, out, reading, say, show, show_json
-from service.domain.registry.alias import ALIAS
+from service.cli.context import ConfigOption, JsonOption, actor, app_for_command, out, reading, say, show, show_json
+from service.domain.registry.alias import ALIAS_PATTERN
 from service.domain.registry.rollback_mode import RollbackMode
-from service.domain.stream.exclusion import FORMS
+from service.domain.stream.exclusion import RANGE_FORMATS
 from service.errors import HeadraceError
 from service.lazy import lazy_imports
 
@@ -36,15 +36,15 @@ app = typer.Typer(no_args_is_help=True)
 
 
 Name = Annotated[str, typer.Argument(help="The model's name.", autocompletion=model_names)]
-VersionNumber = Annotated[int, typer.Argument(help="The version the challenger began with; see `model show`.")]
+VersionArgument = Annotated[int, typer.Argument(help="The version the challenger began with; see `model show`.")]
 Reason = Annotated[str, typer.Option(help="Why, for the audit.")]
 
 
 @app.command("list")
-def list_(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+def print_models(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Every registered model."""
     with reading(config) as app_:
-        rows = [describe.summary(app_.services, model) for model in app_.registry.models.list()]
+        rows = [describe.model_summary(app_.services, model) for model in app_.registry.models.list()]
         if as_json:
             show_json(rows)
         else:
@@ -52,10 +52,10 @@ def list_(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 
 
 @app.command("show")
-def show_(name: Name, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+def print_model(name: Name, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """The model as its newest checkpoint has it."""
     with reading(config) as app_:
-        found = describe.describe(app_.services, app_.registry.models.get(name))
+        found = describe.describe_model(app_.services, app_.registry.models.get(name))
         if as_json:
             show_json(found)
             return
@@ -76,26 +76,26 @@ def history(
     as_json: JsonOption = False,
 ) -> None:
     """Versions, and every change with who and why; or any metric as a curve."""
-    with opened(config) as app_:
+    with app_for_command(config) as app_:
         app_.registry.models.get(name)
         found = None
         if plot or any((png, metric, window, since, until)):
-            query = metric_history.HistoryQuery(metric_names.parsed(metric or ()), window, since, until)
+            query = metric_history.HistoryQuery(metric_names.parse_metrics(metric or ()), window, since, until)
             found = app_.metric_history(name, query)
         if found is not None and png is not None:
             picture_file.write_png(found, png)
         if as_json:
-            show_json({**describe.past(app_.services, name), **({"curve": found} if found else {})})
+            show_json({**describe.version_history(app_.services, name), **({"curve": found} if found else {})})
         elif found is not None:
-            _draw(found, png if not plot else None)
+            _draw_curves(found, png if not plot else None)
         else:
-            model_tables.show_past(out, **describe.past(app_.services, name))
+            model_tables.show_past(out, **describe.version_history(app_.services, name))
 
 
 @app.command()
 def diff(name: Name, one: int, other: int, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """What sets two versions apart: specification, metrics, predictions on the newest events."""
-    with opened(config) as app_:
+    with app_for_command(config) as app_:
         found = app_.diff(name, one, other)
         if as_json:
             show_json(found)
@@ -111,38 +111,42 @@ def snapshot(
     reason: Reason = "",
 ) -> None:
     """Make a version of the present state."""
-    if alias is not None and not re.fullmatch(ALIAS, alias):
+    if alias is not None and not re.fullmatch(ALIAS_PATTERN, alias):
         msg = f"found --as {alias!r}, expected a name like before-sale: a letter, then letters, digits, - . or _"
         raise typer.BadParameter(msg)
-    _act(config, name, registry.CommandKind.SNAPSHOT, {"reason": reason, "alias": alias})
+    _run_command(config, name, registry.CommandKind.SNAPSHOT, {"reason": reason, "alias": alias})
 
 
 @app.command()
 def freeze(name: Name, config: ConfigOption = None, reason: Reason = "") -> None:
     """Stop learning; the stream waits."""
-    _act(config, name, registry.CommandKind.FREEZE, {"reason": reason})
+    _run_command(config, name, registry.CommandKind.FREEZE, {"reason": reason})
 
 
 @app.command()
 def unfreeze(name: Name, config: ConfigOption = None, reason: Reason = "") -> None:
     """Go on learning where it stopped."""
-    _act(config, name, registry.CommandKind.UNFREEZE, {"reason": reason})
+    _run_command(config, name, registry.CommandKind.UNFREEZE, {"reason": reason})
 
 
 @app.command()
 def apply(name: Name, config: ConfigOption = None, reason: Reason = "") -> None:
     """Adopt what has changed in the file's specification."""
-    with opened(config) as app_:
+    with app_for_command(config) as app_:
         spec = app_.spec(name).model_dump(mode="json")
-        say(app_.act(name, registry.CommandKind.APPLY, {"spec": spec, "reason": reason}, actor=actor()))
+        say(app_.run_command(name, registry.CommandKind.APPLY, {"spec": spec, "reason": reason}, actor=actor()))
 
 
 @app.command()
-def promote(name: Name, version: VersionNumber, config: ConfigOption = None, reason: Reason = "") -> None:
+def promote(name: Name, version: VersionArgument, config: ConfigOption = None, reason: Reason = "") -> None:
     """Let a challenger take over, whatever the comparison says."""
-    with opened(config) as app_:
-        origin = registry.Origin(actor(), reason)
-        say(ask.outcome_of(crown.crown(app_.services, name, version, origin=origin, wait_s=WAIT_S), wait_s=WAIT_S))
+    with app_for_command(config) as app_:
+        origin = registry.ChangeOrigin(actor(), reason)
+        say(
+            ask.require_outcome(
+                crown.promote_by_hand(app_.services, name, version, origin=origin, wait_s=WAIT_S), wait_s=WAIT_S
+            )
+        )
 
 
 @app.command()
@@ -152,7 +156,7 @@ def rollback(
     to: Annotated[str | None, typer.Option(help="A version's number or alias.")] = None,
     at: Annotated[str | None, typer.Option(help="The newest state at this time (RFC 3339).")] = None,
     mode: Annotated[RollbackMode | None, typer.Option(help="Restore a state, or learn again from it.")] = None,
-    exclude: Annotated[list[str] | None, typer.Option(metavar="FROM..TO", help=f"Leave out: {FORMS}.")] = None,
+    exclude: Annotated[list[str] | None, typer.Option(metavar="FROM..TO", help=f"Leave out: {RANGE_FORMATS}.")] = None,
     freeze: Annotated[bool, typer.Option("--freeze", help="Have the champion stand still meanwhile.")] = False,
     accept_gap: Annotated[bool, typer.Option("--accept-gap", help="Go on without what nothing holds.")] = False,
     reason: Reason = "",
@@ -162,17 +166,17 @@ def rollback(
 ) -> None:
     """Go back to an earlier state, or learn again without what is excluded."""
     request = requests.RollbackRequest(to, at, mode, exclude or (), freeze, accept_gap, reason)
-    with opened(config) as app_:
+    with app_for_command(config) as app_:
         if fault := request.fault(_spelled):
             raise typer.BadParameter(fault)
         if dry_run:
             found = requests.preview(app_.services, name, request)
             show(replaying.in_words(found) if request.replays and not as_json else found, as_json=as_json)
         elif request.replays:
-            replaying.roll_back(app_, name, request)
+            replaying.run_rollback_replay(app_, name, request)
         else:
             told, wait_s = requests.arguments(app_.services, name, request), math.inf if wait else WAIT_S
-            say(app_.act(name, registry.CommandKind.ROLLBACK, told, actor=actor(), wait_s=wait_s))
+            say(app_.run_command(name, registry.CommandKind.ROLLBACK, told, actor=actor(), wait_s=wait_s))
 
 
 def _spelled(field: str) -> str:
@@ -189,8 +193,8 @@ def replay(
     as_json: JsonOption = False,
 ) -> None:
     """Ask how another specification would have done on the same history; nothing is changed."""
-    with opened(config) as app_:
-        replaying.ask_what_if(app_, name, spec, (begin, end), as_json=as_json)
+    with app_for_command(config) as app_:
+        replaying.print_backtest(app_, name, spec, (begin, end), as_json=as_json)
 
 
 @app.command()
@@ -201,7 +205,7 @@ def delete(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Forget a model, its versions and its position; the audit stays."""
-    with opened(config) as app_:
+    with app_for_command(config) as app_:
         app_.registry.models.get(name)
         if not yes:
             typer.confirm(f"Delete {name} with all its versions?", abort=True)
@@ -209,9 +213,9 @@ def delete(
         say(f"{name} is deleted")
 
 
-def _act(config: Path | None, name: str, kind: "registry.CommandKind", arguments: dict[str, Any]) -> None:
-    with opened(config) as app_:
-        say(app_.act(name, kind, arguments, actor=actor()))
+def _run_command(config: Path | None, name: str, kind: "registry.CommandKind", arguments: dict[str, Any]) -> None:
+    with app_for_command(config) as app_:
+        say(app_.run_command(name, kind, arguments, actor=actor()))
 
 
 def _show_lag(app_: "bootstrap.App", found: Mapping[str, Any]) -> None:
@@ -229,10 +233,10 @@ def _show_lag(app_: "bootstrap.App", found: Mapping[str, Any]) -> None:
     layout.facts(out, pairs, indent=2)
 
 
-def _draw(found: "metric_history.MetricHistory", instead: Path | None) -> None:
+def _draw_curves(found: "metric_history.MetricHistory", png: Path | None) -> None:
     """In the terminal, unless a picture alone was asked for."""
-    if instead is not None:
-        out.print(f"the curve is in {instead}", markup=False)
+    if png is not None:
+        out.print(f"the curve is in {png}", markup=False)
         return
     for metric in found.metrics:
         out.print(curve.chart(found, metric, width=out.width))

@@ -8,7 +8,18 @@ import typer
 import yaml
 
 from service.cli.completion import model_names
-from service.cli.context import ConfigOption, Exit, JsonOption, actor, opened, out, reported, say, show, show_json
+from service.cli.context import (
+    ConfigOption,
+    ExitCode,
+    JsonOption,
+    actor,
+    app_for_command,
+    out,
+    report_errors,
+    say,
+    show,
+    show_json,
+)
 from service.cli.printing.layout import facts
 from service.cli.printing.wording import count, size
 from service.errors import RefusedError
@@ -24,10 +35,10 @@ app = typer.Typer(no_args_is_help=True)
 @app.command()
 def upgrade(config: ConfigOption = None) -> None:
     """Bring the registry's tables to this program's revision."""
-    with reported():
-        url = configuration.load(config).storage.url
-        revisions.upgrade(url)
-        say(f"the registry is at revision {revisions.current(url)}")
+    with report_errors():
+        url = configuration.load_settings(config).storage.url
+        revisions.upgrade_schema(url)
+        say(f"the registry is at revision {revisions.current_revision(url)}")
 
 
 @app.command()
@@ -37,18 +48,18 @@ def downgrade(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Bring the registry's tables back to an earlier revision; what only the later one holds is lost."""
-    with reported():
-        url = configuration.load(config).storage.url
+    with report_errors():
+        url = configuration.load_settings(config).storage.url
         if not yes:
             typer.confirm(f"Bring the tables back to {revision}, and lose what only later ones hold?", abort=True)
-        revisions.downgrade(url, revision)
-        say(f"the registry is at revision {revisions.current(url)}")
+        revisions.downgrade_schema(url, revision)
+        say(f"the registry is at revision {revisions.current_revision(url)}")
 
 
 @app.command()
 def prune(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Apply the retention of checkpoints, scores and the embedded log now; learners do it by themselves."""
-    with opened(config) as app_:
+    with app_for_command(config) as app_:
         show(app_.prune(), as_json=as_json)
 
 
@@ -60,7 +71,7 @@ def export(
     config: ConfigOption = None,
 ) -> None:
     """Write a version, signed as it is, to a file."""
-    with opened(config) as app_:
+    with app_for_command(config) as app_:
         data = app_.export(model, version)
         if file.exists():
             msg = f"found {file} already, expected a new file; nothing was written"
@@ -70,7 +81,7 @@ def export(
 
 
 @app.command("import")
-def import_(
+def import_model(
     file: Annotated[Path, typer.Argument(help="What `registry export` wrote.", exists=True, dir_okay=False)],
     config: ConfigOption = None,
     name: Annotated[str | None, typer.Option("--as", help="Another name for the model.")] = None,
@@ -78,8 +89,10 @@ def import_(
     keep_position: Annotated[bool, typer.Option(help="Read on where it stood: only on the same stream.")] = False,
 ) -> None:
     """Found a new model on a version from another registry."""
-    with opened(config) as app_:
-        spec = app_.import_(file.read_bytes(), name=name, key_file=key_file, keep_position=keep_position, actor=actor())
+    with app_for_command(config) as app_:
+        spec = app_.import_version(
+            file.read_bytes(), name=name, key_file=key_file, keep_position=keep_position, actor=actor()
+        )
         given = spec.model_dump(mode="json", exclude_defaults=True)
         say(f"{spec.name} is registered; its entry under `models:` in the configuration must be:")
         sys.stdout.write(yaml.safe_dump([given], sort_keys=False))
@@ -94,21 +107,21 @@ def backfill(
     config: ConfigOption = None,
 ) -> None:
     """Bring older history from files of your own into the archive; a file that is there already is left alone."""
-    with opened(config) as app_:
+    with app_for_command(config) as app_:
         for file in files:
             brought = app_.backfill(model, file)
-            told = (
+            outcome = (
                 "is there already"
                 if brought is None
                 else f"{count(brought.records, 'record')}, {brought.refused:,} of them refused"
             )
-            say(f"{file}: {told}")
+            say(f"{file}: {outcome}")
 
 
 @app.command()
 def verify(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Check every artifact and every file of the archive: is it there, whole, and what it should be?"""
-    with opened(config) as app_:
+    with app_for_command(config) as app_:
         findings = app_.verify()
     bad = [finding for finding in findings if finding.problem]
     if as_json:
@@ -119,4 +132,4 @@ def verify(config: ConfigOption = None, as_json: JsonOption = False) -> None:
             say("")
         say(f"{len(findings) - len(bad)} of {len(findings)} artifacts are good")
     if bad:
-        raise typer.Exit(Exit.FAILED)
+        raise typer.Exit(ExitCode.FAILED)

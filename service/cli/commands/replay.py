@@ -12,32 +12,32 @@ import structlog
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from service.bootstrap import App, spec_of
-from service.bootstrap.wiring import _own
+from service.bootstrap import App, configured_spec
+from service.bootstrap.wiring import _with_own_holder
 from service.cli.context import actor, out, show, show_rows
 from service.cli.printing.layout import Column
 from service.cli.printing.model_page import positions
 from service.cli.printing.wording import duration, number
-from service.cli.process.signals import stopping
-from service.config import load
-from service.domain.registry.registry import Lineage, Origin, Role
-from service.domain.stream.exclusion import shown
+from service.cli.process.signals import stop_on_signals
+from service.config import load_settings
+from service.domain.registry.registry import ChangeOrigin, Lineage, LineageRole
+from service.domain.stream.exclusion import format_range
 from service.errors import LeaseHeldError, LeaseLostError, RefusedError
-from service.operations.replay.backtest import Question, what_if
-from service.operations.replay.plan import Outlook, begun
+from service.operations.replay.backtest import BacktestRequest, run_backtest
+from service.operations.replay.plan import RollbackPlan, start_rollback_replay
 from service.operations.replay.rollback_request import RollbackRequest, planned
-from service.operations.replay.run import Progress, replay
+from service.operations.replay.run import OffsetProgress, run_replay
 from service.operations.services import Services
 from service.operations.states.newest_checkpoint import newest_checkpoint
-from service.operations.states.resolve import state_of
+from service.operations.states.resolve import resolve_state_by_name
 
 _log = structlog.get_logger(__name__)
 
 
-LOOK_EVERY_S = 5.0
+POLL_EVERY_S = 5.0
 
 
-LINE_EVERY_S = 5.0
+PROGRESS_EVERY_S = 5.0
 
 
 WATCH_S = 0.5
@@ -46,15 +46,15 @@ WATCH_S = 0.5
 METRICS = (Column("metric"), Column("over"), Column("present", right=True), Column("other", right=True))
 
 
-def roll_back(app: App, name: str, request: RollbackRequest) -> None:
+def run_rollback_replay(app: App, name: str, request: RollbackRequest) -> None:
     """Plan, begin, and learn to the end in this process."""
     found = planned(app.services, name, request)
     if request.freeze and found.model.frozen:
-        _say(f"{name} is frozen already, and stays so until `headrace model unfreeze {name}`")
-    found, lineage = begun(app.services, found, origin=Origin(actor(), reason=request.reason))
-    _say(_announced(found))
-    outcome = _to_the_end(_own(app.services, secrets.token_hex(6)), lineage)
-    _say(outcome or f"stopped; `headrace replay` or `headrace run` goes on with the rollback of {name}")
+        _print_line(f"{name} is frozen already, and stays so until `headrace model unfreeze {name}`")
+    found, lineage = start_rollback_replay(app.services, found, origin=ChangeOrigin(actor(), reason=request.reason))
+    _print_line(_announcement(found))
+    outcome = _replay_to_end(_with_own_holder(app.services, secrets.token_hex(6)), lineage)
+    _print_line(outcome or f"stopped; `headrace replay` or `headrace run` goes on with the rollback of {name}")
 
 
 def in_words(planned: Mapping[str, Any]) -> dict[str, Any]:
@@ -69,25 +69,27 @@ def in_words(planned: Mapping[str, Any]) -> dict[str, Any]:
     return {named.get(key, key): one for key, one in told.items() if one not in (None, "", [])}
 
 
-def ask_what_if(app: App, name: str, file: Path, ends: tuple[str | None, str | None], *, as_json: bool) -> None:
+def print_backtest(app: App, name: str, file: Path, ends: tuple[str | None, str | None], *, as_json: bool) -> None:
     """Score another specification on the same history and print both."""
-    spec = spec_of(load(file), name)
-    begin_with, end_with = (None if end is None else state_of(app.services, name, end) for end in ends)
-    with _shown() as tell:
-        found = what_if(app.services, name, Question(spec, begin_with, end_with), tell=tell)
+    spec = configured_spec(load_settings(file), name)
+    begin_with, end_with = (None if end is None else resolve_state_by_name(app.services, name, end) for end in ends)
+    with _progress_display() as report_progress:
+        found = run_backtest(
+            app.services, name, BacktestRequest(spec, begin_with, end_with), on_progress=report_progress
+        )
     if as_json:
         show(found, as_json=True)
         return
-    _say(f"{found['records']:,} records from {found['from']} to {found['to']}")
+    _print_line(f"{found['records']:,} records from {found['from']} to {found['to']}")
     if found["led_up"]:
-        _say(
+        _print_line(
             f"the present one was led up to {found['from']} by {found['led_up']['records']:,} records from "
             f"{found['led_up']['from']}, the nearest state of which it is kept what waited for labels"
         )
-    show_rows(_side_by_side(found), METRICS)
+    show_rows(_comparison_rows(found), METRICS)
 
 
-def _side_by_side(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _comparison_rows(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     present, other = found["present"], found["other"]
     return [
         {
@@ -101,51 +103,51 @@ def _side_by_side(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _announced(found: Outlook) -> str:
-    left_out = ", ".join(shown(one.stretch) for one in found.wish.exclusions)
-    line = f"replaying {found.model.name} from {found.begins_with}: {found.records:,} records"
+def _announcement(found: RollbackPlan) -> str:
+    left_out = ", ".join(format_range(one.excluded_range) for one in found.options.exclusions)
+    line = f"replaying {found.model.name} from {found.start_name}: {found.record_count:,} records"
     line = f"{line}, without {left_out}" if left_out else line
-    return f"{line} ({found.instead})" if found.instead else line
+    return f"{line} ({found.fallback_reason})" if found.fallback_reason else line
 
 
-def _to_the_end(services: Services, lineage: Lineage) -> str | None:
+def _replay_to_end(services: Services, lineage: Lineage) -> str | None:
     """Here, or as long as another process is at it there; what became of it."""
     stop = threading.Event()
-    with stopping(stop), _shown() as tell:
+    with stop_on_signals(stop), _progress_display() as report_progress:
         while not stop.is_set():
             try:
-                return replay(services, lineage, stop=stop, tell=tell)
+                return run_replay(services, lineage, stop=stop, on_progress=report_progress)
             except (LeaseHeldError, LeaseLostError):
-                outcome = _watched(services, lineage, stop=stop, tell=tell)
+                outcome = _watch_other_process(services, lineage, stop=stop, report_progress=report_progress)
                 if outcome is not None:
                     return outcome
     return None
 
 
-def _watched(
-    services: Services, lineage: Lineage, *, stop: threading.Event, tell: Callable[[Progress], None]
+def _watch_other_process(
+    services: Services, lineage: Lineage, *, stop: threading.Event, report_progress: Callable[[OffsetProgress], None]
 ) -> str | None:
     """Look on for a while; what became of it, if that is known by now."""
     began, first = time.monotonic(), newest_checkpoint(services, lineage.id).learned
-    while not stop.is_set() and time.monotonic() - began < LOOK_EVERY_S:
+    while not stop.is_set() and time.monotonic() - began < POLL_EVERY_S:
         found = services.history.lineage(lineage.model, lineage.id)
-        if found.role is Role.CHAMPION:
+        if found.role is LineageRole.CHAMPION:
             return f"version {found.origin} has taken over"
-        if found.role is Role.RETIRED:
+        if found.role is LineageRole.RETIRED:
             msg = f"the replay was given up; `headrace model history {lineage.model}` says why"
             raise RefusedError(msg)
         learned = newest_checkpoint(services, lineage.id).learned
         total = newest_checkpoint(services, services.models.get(lineage.model).champion or lineage.id).learned
-        tell(Progress(learned - first, max(total - first, 0), time.monotonic() - began))
+        report_progress(OffsetProgress(learned - first, max(total - first, 0), time.monotonic() - began))
         stop.wait(WATCH_S)
     return None
 
 
 @contextmanager
-def _shown() -> Iterator[Callable[[Progress], None]]:
+def _progress_display() -> Iterator[Callable[[OffsetProgress], None]]:
     """A bar on a terminal; otherwise a line now and then."""
     if not out.is_terminal:
-        yield _Lines()
+        yield _ProgressLines()
         return
     columns = (TextColumn("replaying"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Bar(*columns, console=out, transient=True) as bar:
@@ -153,19 +155,19 @@ def _shown() -> Iterator[Callable[[Progress], None]]:
         yield lambda found: bar.update(task, completed=found.done, total=found.total)
 
 
-class _Lines:
+class _ProgressLines:
     """Says how far it is, not too often."""
 
     def __init__(self) -> None:
-        self._said = time.monotonic()
+        self._printed_at = time.monotonic()
 
-    def __call__(self, found: Progress) -> None:
-        if time.monotonic() - self._said < LINE_EVERY_S:
+    def __call__(self, found: OffsetProgress) -> None:
+        if time.monotonic() - self._printed_at < PROGRESS_EVERY_S:
             return
-        self._said = time.monotonic()
-        left = "" if found.left_s is None else f", {found.left_s:.0f} s left"
-        _say(f"replayed {found.done:,} of {found.total:,} records{left}")
+        self._printed_at = time.monotonic()
+        left = "" if found.remaining_s is None else f", {found.remaining_s:.0f} s left"
+        _print_line(f"replayed {found.done:,} of {found.total:,} records{left}")
 
 
-def _say(line: str) -> None:
+def _print_line(line: str) -> None:
     out.print(line, markup=False, highlight=False, soft_wrap=True)

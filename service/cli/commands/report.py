@@ -28,18 +28,18 @@ def report(
 ) -> None:
     """How a version was trained, how well it did beside the champion, and what was decided."""
     with reading(config) as app_:
-        number = _newest(app_, name) if version is None else version
+        number = _newest_reported_version(app_, name) if version is None else version
         if html is not None:
-            _write(app_.registry.reports.get(name, number, reports.ReportFormat.HTML).text, html)
+            _write_html(app_.registry.reports.get(name, number, reports.ReportFormat.HTML).text, html)
             say(f"the report of version {number} of {name} is in {html}")
         if as_json:
-            kept = app_.registry.reports.get(name, number, reports.ReportFormat.JSON).text
-            sys.stdout.write(json.dumps(json.loads(kept), indent=2) + "\n")
+            stored = app_.registry.reports.get(name, number, reports.ReportFormat.JSON).text
+            sys.stdout.write(json.dumps(json.loads(stored), indent=2) + "\n")
         elif markdown or html is None:
-            _print(app_.registry.reports.get(name, number, reports.ReportFormat.MARKDOWN).text, raw=markdown)
+            _print_markdown(app_.registry.reports.get(name, number, reports.ReportFormat.MARKDOWN).text, raw=markdown)
 
 
-def _newest(app_: "bootstrap.App", name: str) -> int:
+def _newest_reported_version(app_: "bootstrap.App", name: str) -> int:
     known = app_.registry.reports.list(app_.registry.models.get(name).name)
     if not known:
         msg = f"found no report of {name}, expected a version that was trained; see `headrace model history {name}`"
@@ -47,7 +47,7 @@ def _newest(app_: "bootstrap.App", name: str) -> int:
     return known[-1]
 
 
-def _write(text: str, path: Path) -> None:
+def _write_html(text: str, path: Path) -> None:
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
@@ -55,7 +55,7 @@ def _write(text: str, path: Path) -> None:
         raise ConfigurationError(msg) from error
 
 
-def _print(text: str, *, raw: bool) -> None:
+def _print_markdown(text: str, *, raw: bool) -> None:
     if raw or not out.is_terminal:
         sys.stdout.write(text)
     else:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from service.cli.completion import model_names
-from service.cli.context import ConfigOption, configured, say
+from service.cli.context import ConfigOption, say, settings_for_command
 from service.errors import ConfigurationError, RefusedError
 from service.lazy import lazy_imports
 
@@ -46,20 +46,20 @@ def publish(
     ] = False,
 ) -> None:
     """Append events to the model's topic."""
-    with configured(config) as settings:
-        spec = bootstrap.spec_of(settings, model)
-        topic, fields = _topic(spec, labels=labels), _layout(spec, labels=labels)
+    with settings_for_command(config) as settings:
+        spec = bootstrap.configured_spec(settings, model)
+        topic, fields = _target_topic(spec, labels=labels), _layout(spec, labels=labels)
         events = publishing.read_events(source, fields=fields)
         if check:
-            events = _valid(decoders.make_decoder(spec), list(events), topic=topic)
+            events = _require_valid(decoders.make_decoder(spec), list(events), topic=topic)
         sink = streams.open_sink(settings)
         sink.create(topic, partitions=partitions)
         with terminal.counting() as progress:
             task = progress.add_task(f"to {topic}", total=None)
-            count = publishing.publish(
+            count = publishing.publish_events(
                 sink,
                 topic,
-                publishing.repeated(events, repeat, id_path=(fields and fields.id) or "id"),
+                publishing.repeat_events(events, repeat, id_path=(fields and fields.id) or "id"),
                 rate=rate,
                 on_progress=lambda sent: progress.update(task, completed=sent),
             )
@@ -76,20 +76,20 @@ def tail(
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line.")] = False,
 ) -> None:
     """The newest events of the model's topic, as they are."""
-    with configured(config) as settings:
-        spec = bootstrap.spec_of(settings, model)
+    with settings_for_command(config) as settings:
+        spec = bootstrap.configured_spec(settings, model)
         with closing(streams.open_source(settings, f"{model}-tail")) as reader:
             bounds = reader.bounds([spec.events])
             reader.assign(position.Position({at: max(found.end - count, found.start) for at, found in bounds.items()}))
             behind = {at for at, found in bounds.items() if count and found.end > found.start}
             while behind or follow:
                 for run in reader.poll(timeout_s=1.0, limit=500):
-                    _print(run, as_json=as_json)
+                    _print_records(run, as_json=as_json)
                     if run.next_offset >= bounds[run.at].end:
                         behind.discard(run.at)
 
 
-def _print(run: "records.Records", *, as_json: bool) -> None:
+def _print_records(run: "records.Records", *, as_json: bool) -> None:
     """A line a record, at once, whoever reads it."""
     for offset, ts, raw in zip(run.offsets, run.timestamps, run.values, strict=True):
         value, partition = raw.decode(errors="backslashreplace"), run.at.partition
@@ -100,7 +100,7 @@ def _print(run: "records.Records", *, as_json: bool) -> None:
     sys.stdout.flush()
 
 
-def _topic(spec: "specification.ModelSpec", *, labels: bool) -> str:
+def _target_topic(spec: "specification.ModelSpec", *, labels: bool) -> str:
     if not labels:
         return spec.events
     if spec.labels is None:
@@ -117,7 +117,7 @@ def _layout(spec: "specification.ModelSpec", *, labels: bool) -> "specification.
     return specification.FieldsSpec() if layout is None else specification.FieldsSpec(**layout.model_dump())
 
 
-def _valid(decoder: "decoding.Decoder", values: list[bytes], *, topic: str) -> Iterator[bytes]:
+def _require_valid(decoder: "decoding.Decoder", values: list[bytes], *, topic: str) -> Iterator[bytes]:
     """The events or labels, if a learner would accept their form."""
     now = time.time_ns() // 1_000_000
     run = records.Records(
@@ -126,7 +126,7 @@ def _valid(decoder: "decoding.Decoder", values: list[bytes], *, topic: str) -> I
     refusals = decoder.decode(run).refusals
     if refusals:
         first = refusals[0]
-        share = f"found {len(refusals)} of {len(values)} events refused"
-        msg = f"{share}, the first at line {first.offset + 1}: {first.reason}: {first.detail}"
+        count_text = f"found {len(refusals)} of {len(values)} events refused"
+        msg = f"{count_text}, the first at line {first.offset + 1}: {first.reason}: {first.detail}"
         raise RefusedError(msg)
     return iter(values)

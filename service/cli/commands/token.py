@@ -8,7 +8,7 @@ import typer
 from service.cli.context import ConfigOption, JsonOption, actor, err, reading, say, show_json, show_rows
 from service.cli.printing.layout import Column
 from service.cli.printing.wording import when
-from service.domain.access.access import AccessRole, Grant
+from service.domain.access.access import AccessRole, TokenGrant
 from service.lazy import lazy_imports
 
 with lazy_imports():
@@ -27,7 +27,7 @@ COLUMNS = (
 )
 
 
-def _lifetime(text: str) -> float:
+def _parse_lifetime(text: str) -> float:
     return lifetime.seconds(text)
 
 
@@ -37,7 +37,7 @@ def create(
     role: Annotated[AccessRole, typer.Option(help="What it allows.")],
     models: Annotated[str | None, typer.Option(metavar="A,B", help="Only these models.")] = None,
     expires: Annotated[
-        float | None, typer.Option(parser=_lifetime, metavar="TIME", help="How long it is good, such as 30d.")
+        float | None, typer.Option(parser=_parse_lifetime, metavar="TIME", help="How long it is good, such as 30d.")
     ] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -45,7 +45,7 @@ def create(
     """Make a token and print it; it cannot be shown again."""
     scope = None if models is None else frozenset(one.strip() for one in models.split(",") if one.strip())
     with reading(config) as app_:
-        found, text = app_.create_token(Grant(name, role, scope, expires), actor=actor())
+        found, text = app_.create_token(TokenGrant(name, role, scope, expires), actor=actor())
         if as_json:
             show_json({**found.to_json(), "token": text})
             return
@@ -55,7 +55,7 @@ def create(
 
 
 @app.command("list")
-def list_(
+def print_tokens(
     config: ConfigOption = None,
     every: Annotated[bool, typer.Option("--all", help="Those that were revoked, too.")] = False,
     as_json: JsonOption = False,
@@ -66,7 +66,7 @@ def list_(
         if as_json:
             show_json(rows)
         else:
-            show_rows(list(map(_row, rows)), COLUMNS, none="no tokens; `headrace token create` makes one")
+            show_rows(list(map(_token_row, rows)), COLUMNS, none="no tokens; `headrace token create` makes one")
 
 
 @app.command()
@@ -81,7 +81,7 @@ def revoke(
         say(f"token {found.id}, {found.name}, is revoked")
 
 
-def _row(found: dict[str, Any]) -> dict[str, str]:
+def _token_row(found: dict[str, Any]) -> dict[str, str]:
     times = {name: found[f"{name}_at"] for name in ("expires", "used", "revoked")}
     return {
         "id": str(found["id"]),

@@ -15,20 +15,20 @@ from rich.console import Console
 from rich.live import Live
 
 from service.bootstrap import App, open_app
-from service.cli.context import reported
-from service.cli.demo.screen import MODEL, Screen, Story
-from service.cli.demo.stream import WRONG_IN_TEN, Phase, Publisher
+from service.cli.context import report_errors
+from service.cli.demo.screen import MODEL, DemoScreen, Timeline
+from service.cli.demo.stream import WRONG_IN_TEN, DemoPublisher, Phase
 from service.cli.plotting import curve, picture_file
-from service.config import load
-from service.domain.registry.challenger import Stage
+from service.config import load_settings
+from service.domain.registry.challenger import ChallengerStage
 from service.domain.registry.metric_history import HistoryQuery
 from service.domain.registry.registry import CommandKind
 from service.domain.specification.monitor import MonitorState
-from service.domain.training.jobs import FINAL, JobState
+from service.domain.training.jobs import FINAL_STATES, JobState
 from service.errors import ConfigurationError, HeadraceError
 
 SNAPSHOT_AT, KILLED_AT, CHANGED_AT = 8_000, 11_000, 18_000
-MISLED, HEALED = 8_000, 8_000
+MISLED_EVENTS, RECOVERY_EVENTS = 8_000, 8_000
 
 CONFIGURATION = """\
 # The configuration of the demonstration; change it and run `headrace run` in this folder.
@@ -77,132 +77,140 @@ models:
 def demo(folder: Path) -> None:
     """Watch a real model survive SIGKILL, be replaced by a better one when the world changes, and be rolled back."""
     console = Console()
-    with reported(), open_app(load(_prepared(folder))) as app, _daemon(folder) as daemon:
+    with report_errors(), open_app(load_settings(_prepare(folder))) as app, _daemon(folder) as daemon:
         _wait_for_model(app, daemon)
-        with Live(console=console, refresh_per_second=4) as live, Publisher(app) as published:
-            play = _Play(app, daemon, folder, Screen(app, live, Story()), published)
+        with Live(console=console, refresh_per_second=4) as live, DemoPublisher(app) as published:
+            play = _Demonstration(app, daemon, folder, DemoScreen(app, live, Timeline()), published)
             for act in (
                 play.learn,
-                play.be_killed,
-                play.be_left_behind,
-                play.be_replaced,
-                play.be_misled,
-                play.go_back,
+                play.survive_kill,
+                play.change_concept,
+                play.promote_challenger,
+                play.publish_wrong_labels,
+                play.replay_without_burst,
             ):
                 act()
-        _conclude(app, console, folder)
+        _print_summary(app, console, folder)
 
 
 @dataclass
-class _Play:
+class _Demonstration:
     """One act after the other; each ends when what it tells of is durable."""
 
     app: App
     daemon: "subprocess.Popen[bytes]"
     folder: Path
-    screen: Screen
-    published: Publisher
-    began: int = 0
+    screen: DemoScreen
+    publisher: DemoPublisher
+    misled_from: int = 0
 
     def learn(self) -> None:
         """From nothing."""
-        self._tell("river's Phishing data set streams into the embedded log; the learner has never seen it")
-        self.screen.until(lambda: self.screen.learned > SNAPSHOT_AT)
-        version = self.app.act(MODEL, CommandKind.SNAPSHOT, {"reason": "demo"}, actor="demo")
-        self._tell(f"snapshot: {version}, accuracy {self.screen.accuracy:.3f} over the last 1,000 events")
+        self._add_line("river's Phishing data set streams into the embedded log; the learner has never seen it")
+        self.screen.redraw_until(lambda: self.screen.learned > SNAPSHOT_AT)
+        version = self.app.run_command(MODEL, CommandKind.SNAPSHOT, {"reason": "demo"}, actor="demo")
+        self._add_line(f"snapshot: {version}, accuracy {self.screen.accuracy:.3f} over the last 1,000 events")
 
-    def be_killed(self) -> None:
+    def survive_kill(self) -> None:
         """The whole daemon's children, by SIGKILL."""
-        self.screen.until(lambda: self.screen.learned > KILLED_AT)
+        self.screen.redraw_until(lambda: self.screen.learned > KILLED_AT)
         before, killed = self.screen.learned, time.monotonic()
         _kill_roles(self.daemon)
-        self._tell(f"[red]SIGKILL[/red] to every process after {before:,} durable events")
-        self.screen.until(lambda: self.screen.learned > before)
-        self._tell(f"[green]learning again[/green] {time.monotonic() - killed:.1f} s later, nothing lost or repeated")
+        self._add_line(f"[red]SIGKILL[/red] to every process after {before:,} durable events")
+        self.screen.redraw_until(lambda: self.screen.learned > before)
+        self._add_line(
+            f"[green]learning again[/green] {time.monotonic() - killed:.1f} s later, nothing lost or repeated"
+        )
 
-    def be_left_behind(self) -> None:
+    def change_concept(self) -> None:
         """The concept changes; a monitor sees it and a job is asked for."""
-        self.screen.until(lambda: self.screen.learned > CHANGED_AT)
-        sound = self.screen.accuracy
-        self.published.turn(Phase.SECOND)
-        self._tell("[red]the world changes[/red]: from now on every label means the opposite")
-        self.screen.until(lambda: (one := self.screen.monitor) is not None and one.state is MonitorState.DRIFT)
+        self.screen.redraw_until(lambda: self.screen.learned > CHANGED_AT)
+        accuracy_before = self.screen.accuracy
+        self.publisher.switch_to(Phase.SECOND)
+        self._add_line("[red]the world changes[/red]: from now on every label means the opposite")
+        self.screen.redraw_until(lambda: (one := self.screen.monitor) is not None and one.state is MonitorState.DRIFT)
         monitor = self.screen.monitor
         assert monitor is not None
         value, limit = monitor.value or 0.0, monitor.threshold or 0.0
-        self._tell(f"[yellow]drift[/yellow]: accuracy {value:.3f} crosses {limit:.3f}, it was {sound:.3f}")
-        self.screen.until(lambda: self.screen.job() is not None)
+        self._add_line(
+            f"[yellow]drift[/yellow]: accuracy {value:.3f} crosses {limit:.3f}, it was {accuracy_before:.3f}"
+        )
+        self.screen.redraw_until(lambda: self.screen.job() is not None)
         job = self.screen.job()
         assert job is not None
-        self._tell(f"the trainer asks for job {job.id}: {job.reason}")
+        self._add_line(f"the trainer asks for job {job.id}: {job.reason}")
 
-    def be_replaced(self) -> None:
+    def promote_challenger(self) -> None:
         """The job's candidate follows the stream, is judged on live labels, and takes over."""
-        self.screen.until(lambda: (job := self.screen.job()) is not None and job.state in FINAL)
+        self.screen.redraw_until(lambda: (job := self.screen.job()) is not None and job.state in FINAL_STATES)
         job = self.screen.job()
         assert job is not None
         if job.state is not JobState.COMPLETED:
             msg = f"found job {job.id} {job.state}, expected it Completed; see `headrace job logs {job.id}`"
             raise HeadraceError(msg)
-        self._tell(f"job {job.id} is done: version {job.version} challenges")
-        self.screen.until(self._promoted)
+        self._add_line(f"job {job.id} is done: version {job.version} challenges")
+        self.screen.redraw_until(self._is_promoted)
         won = [one for one in self.app.registry.history.audit(MODEL) if one.action == "promote"][-1]
         found = won.evidence
-        self._tell(
+        self._add_line(
             f"[green]version {won.to_version} takes over[/green]: over {found['events']:,} live events it was wrong in "
             f"{found['challenger_loss']:.1%}, the champion in {found['champion_loss']:.1%}"
         )
-        self.screen.until(lambda: self.screen.challenger() is None)
-        self._tell(f"the old champion's probation is over; accuracy {self.screen.accuracy:.3f}")
+        self.screen.redraw_until(lambda: self.screen.challenger() is None)
+        self._add_line(f"the old champion's probation is over; accuracy {self.screen.accuracy:.3f}")
 
-    def be_misled(self) -> None:
+    def publish_wrong_labels(self) -> None:
         """A burst of wrong labels."""
-        sound, self.began = self.screen.accuracy, self.published.turn(Phase.MISLED)
-        self._tell(f"[red]a burst of wrong labels[/red]: {WRONG_IN_TEN} of 10 say the opposite")
-        self.screen.until(lambda: self.published.sent >= self.began + MISLED)
-        ended = self.published.pause()
-        self.screen.until(lambda: self.screen.offset == ended)
-        self._tell(f"accuracy {self.screen.accuracy:.3f}, it was {sound:.3f}: the model has learned the lie")
-
-    def go_back(self) -> None:
-        """History anew, without the burst."""
-        ended = self.published.sent
-        self._tell(f"[yellow]rollback[/yellow] that leaves out events {self.began:,} to {ended:,}: history is replayed")
-        self._roll_back(f"{self.began}..{ended}")
-        newest = self.app.registry.history.versions(MODEL)[-1].number
-        self._tell(f"version {newest} takes over: it has never seen the burst")
-        self.published.turn(Phase.SECOND)
-        self.screen.until(lambda: self.published.sent >= ended + HEALED)
-        sent = self.published.pause()
-        self.screen.until(lambda: self.screen.offset == sent)
-        self._tell(
-            f"accuracy {self.screen.accuracy:.3f} again after {sent:,} events, {ended - self.began:,} of them left out"
+        accuracy_before, self.misled_from = self.screen.accuracy, self.publisher.switch_to(Phase.MISLED)
+        self._add_line(f"[red]a burst of wrong labels[/red]: {WRONG_IN_TEN} of 10 say the opposite")
+        self.screen.redraw_until(lambda: self.publisher.sent >= self.misled_from + MISLED_EVENTS)
+        ended = self.publisher.pause()
+        self.screen.redraw_until(lambda: self.screen.offset == ended)
+        self._add_line(
+            f"accuracy {self.screen.accuracy:.3f}, it was {accuracy_before:.3f}: the model has learned the lie"
         )
-        self.screen.until(lambda: True)
 
-    def _tell(self, text: str) -> None:
-        self.screen.story.tell(text)
+    def replay_without_burst(self) -> None:
+        """History anew, without the burst."""
+        ended = self.publisher.sent
+        self._add_line(
+            f"[yellow]rollback[/yellow] that leaves out events {self.misled_from:,} to {ended:,}: history is replayed"
+        )
+        self._roll_back(f"{self.misled_from}..{ended}")
+        newest = self.app.registry.history.versions(MODEL)[-1].number
+        self._add_line(f"version {newest} takes over: it has never seen the burst")
+        self.publisher.switch_to(Phase.SECOND)
+        self.screen.redraw_until(lambda: self.publisher.sent >= ended + RECOVERY_EVENTS)
+        sent = self.publisher.pause()
+        self.screen.redraw_until(lambda: self.screen.offset == sent)
+        self._add_line(
+            f"accuracy {self.screen.accuracy:.3f} again after {sent:,} events, {ended - self.misled_from:,} of them left out"
+        )
+        self.screen.redraw_until(lambda: True)
 
-    def _promoted(self) -> bool:
+    def _add_line(self, text: str) -> None:
+        self.screen.timeline.add(text)
+
+    def _is_promoted(self) -> bool:
         newest = self.screen.challenger(finished=True)
-        if newest is not None and newest.stage in {Stage.REJECTED, Stage.DROPPED}:
+        if newest is not None and newest.stage in {ChallengerStage.REJECTED, ChallengerStage.DROPPED}:
             msg = f"found the challenger {newest.stage}: {newest.reason}; see `headrace model history {MODEL}`"
             raise HeadraceError(msg)
         return any(one.action == "promote" for one in self.app.registry.history.audit(MODEL))
 
-    def _roll_back(self, stretch: str) -> None:
+    def _roll_back(self, range_text: str) -> None:
         """By the command, while nothing is published."""
-        asked = ["model", "rollback", MODEL, "--mode", "replay", "--exclude", stretch]
-        command = [sys.executable, "-m", "service", *asked, "--reason", "burst of wrong labels"]
+        arguments = ["model", "rollback", MODEL, "--mode", "replay", "--exclude", range_text]
+        command = [sys.executable, "-m", "service", *arguments, "--reason", "burst of wrong labels"]
         with (self.folder / "rollback.log").open("wb") as log:
             process = subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log)  # noqa: S603 - our own program
-            self.screen.until(lambda: process.poll() is not None)
+            self.screen.redraw_until(lambda: process.poll() is not None)
         if process.returncode:
             msg = f"the rollback exited {process.returncode}; see {self.folder / 'rollback.log'}"
             raise HeadraceError(msg)
 
 
-def _prepared(folder: Path) -> Path:
+def _prepare(folder: Path) -> Path:
     """A fresh folder with the configuration in it; only what an earlier demonstration left is removed."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "headrace.yaml"
@@ -247,7 +255,7 @@ def _kill_roles(daemon: "subprocess.Popen[bytes]") -> None:
         os.kill(int(child), signal.SIGKILL)
 
 
-def _conclude(app: App, console: Console, folder: Path) -> None:
+def _print_summary(app: App, console: Console, folder: Path) -> None:
     console.print()
     for entry in app.registry.history.audit(MODEL):
         console.print(f"  {entry.at:%H:%M:%S}  {entry.actor:8} {entry.action:12} {entry.reason}")

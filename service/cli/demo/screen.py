@@ -13,42 +13,42 @@ from service.bootstrap import App
 from service.domain.registry.challenger import Challenger
 from service.domain.registry.checkpoint_metrics import MonitorStatus
 from service.domain.registry.registry import Checkpoint
-from service.domain.training.jobs import FINAL, Job
+from service.domain.training.jobs import FINAL_STATES, Job
 from service.errors import HeadraceError
 from service.operations.states.newest_checkpoint import newest_checkpoint
 
 MODEL = "phishing"
-REDRAWN_EVERY_S = 0.25
+REDRAW_EVERY_S = 0.25
 
 
 @dataclass
-class Story:
+class Timeline:
     """A line an occurrence."""
 
-    began: float = field(default_factory=time.monotonic)
+    began_at: float = field(default_factory=time.monotonic)
     lines: list[str] = field(default_factory=list)
 
-    def tell(self, text: str) -> None:
+    def add(self, text: str) -> None:
         """Add a line with the time since the beginning."""
-        self.lines.append(f"[dim]{time.monotonic() - self.began:5.1f} s[/dim]  {text}")
+        self.lines.append(f"[dim]{time.monotonic() - self.began_at:5.1f} s[/dim]  {text}")
 
 
 @dataclass
-class Screen:
+class DemoScreen:
     """The newest checkpoint, the monitor, the job and the challenger."""
 
     app: App
     live: Live
-    story: Story
+    timeline: Timeline
     learned: int = 0
     accuracy: float = 0.0
     monitor: MonitorStatus | None = None
     offset: int = 0
     rate: float = 0.0
     checkpoint: int = 0
-    at: float = 0.0
+    committed_at: float = 0.0
 
-    def until(self, reached: Callable[[], Any], *, timeout_s: float = 300.0) -> None:
+    def redraw_until(self, reached: Callable[[], Any], *, timeout_s: float = 300.0) -> None:
         """Redraw until `reached()`; HeadraceError when that takes too long."""
         end = time.monotonic() + timeout_s
         while True:
@@ -58,7 +58,7 @@ class Screen:
             if time.monotonic() > end:
                 msg = f"found {self.learned:,} events learned after {timeout_s:.0f} s; see the daemon's log"
                 raise HeadraceError(msg)
-            time.sleep(REDRAWN_EVERY_S)
+            time.sleep(REDRAW_EVERY_S)
 
     def job(self) -> Job | None:
         """The newest."""
@@ -73,12 +73,12 @@ class Screen:
         offset = sum(newest.position.offsets.values())
         if newest.id != self.checkpoint:
             if self.checkpoint:
-                self.rate = (offset - self.offset) / (newest.created_at.timestamp() - self.at)
-            self.checkpoint, self.at, self.offset = newest.id, newest.created_at.timestamp(), offset
+                self.rate = (offset - self.offset) / (newest.created_at.timestamp() - self.committed_at)
+            self.checkpoint, self.committed_at, self.offset = newest.id, newest.created_at.timestamp(), offset
             self.learned = newest.learned
         self.accuracy = newest.metrics.window.get("Accuracy", 0.0)
         self.monitor = next(iter(newest.metrics.drift), None)
-        self.live.update(Group(self._table(newest), *self._beside(), *self.story.lines))
+        self.live.update(Group(self._table(newest), *self._activity_lines(), *self.timeline.lines))
 
     def _newest(self) -> Checkpoint:
         champion = self.app.registry.models.get(MODEL).champion
@@ -95,20 +95,20 @@ class Screen:
                 "events/s": f"{max(self.rate, 0):,.0f}",
                 "accuracy": f"{self.accuracy:.3f}",
                 "no change": f"{baseline.get('Accuracy', 0.0):.3f}",
-                "monitor": seen(self.monitor),
-                "saved": saved(time.time() - self.at),
+                "monitor": monitor_text(self.monitor),
+                "saved": saved(time.time() - self.committed_at),
                 "versions": str(len(self.app.registry.history.versions(MODEL))),
             }
         )
 
-    def _beside(self) -> Iterator[str]:
+    def _activity_lines(self) -> Iterator[str]:
         """What is going on beside the champion."""
         job, challenger = self.job(), self.challenger()
-        if job is not None and job.state not in FINAL:
+        if job is not None and job.state not in FINAL_STATES:
             done = f", {job.progress.done:,} of {job.progress.total:,}" if job.progress.total else ""
             yield f"  [cyan]job {job.id}[/cyan] {job.state}{done} {job.progress.note}"
         if challenger is not None:
-            yield f"  [cyan]challenger, version {challenger.version}[/cyan] {challenger.stage}{compared(challenger)}"
+            yield f"  [cyan]challenger, version {challenger.version}[/cyan] {challenger.stage}{loss_text(challenger)}"
 
 
 def champion_table(values: Mapping[str, str]) -> Table:
@@ -125,14 +125,14 @@ def saved(age_s: float) -> str:
     return f"{age_s:.1f} s ago" if age_s < 9.95 else f"{age_s:.0f} s ago"
 
 
-def seen(monitor: MonitorStatus | None) -> str:
+def monitor_text(monitor: MonitorStatus | None) -> str:
     """Return a monitor's value, its limit and its state."""
     if monitor is None or monitor.value is None:
         return "-"
     return f"{monitor.value:.2f} / {monitor.threshold or 0.0:.2f} {monitor.state}"
 
 
-def compared(challenger: Challenger) -> str:
+def loss_text(challenger: Challenger) -> str:
     """How the losses of both stand; nothing before there are any."""
     found = challenger.evidence
     if found.get("champion_loss") is None:

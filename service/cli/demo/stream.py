@@ -13,8 +13,8 @@ from river import datasets
 from service.bootstrap import App
 
 TOPIC = "phishing.events"
-RATE = 2000
-CHUNK = 100
+EVENTS_PER_S = 2000
+CHUNK_EVENTS = 100
 NOISE = 0.05
 """Added to each value, so that the data set's 1,250 rows are no duplicates of each other when they come again."""
 WRONG_IN_TEN = 7
@@ -28,7 +28,7 @@ class Phase(StrEnum):
     MISLED = "mostly the opposite of that"
 
 
-class Publisher:
+class DemoPublisher:
     """A thread that appends `RATE` events a second, of the phase that was turned to last."""
 
     def __init__(self, app: App) -> None:
@@ -50,7 +50,7 @@ class Publisher:
         self._running.set()
         self._thread.join(timeout=5)
 
-    def turn(self, phase: Phase) -> int:
+    def switch_to(self, phase: Phase) -> int:
         """The offset of the first event of the phase."""
         with self._lock:
             self._phase = phase
@@ -65,10 +65,10 @@ class Publisher:
 
     def _publish(self) -> None:
         sink, events = self._app.sink(), self._events()
-        while not self._stop.wait(CHUNK / RATE):
+        while not self._stop.wait(CHUNK_EVENTS / EVENTS_PER_S):
             self._running.wait()
             with self._lock:
-                chunk = list(islice(events, CHUNK))
+                chunk = list(islice(events, CHUNK_EVENTS))
                 sink.append(TOPIC, chunk)
                 self.sent += len(chunk)
         sink.close()

@@ -12,32 +12,32 @@ from service.domain.registry.metric_history import MetricHistory
 from service.domain.registry.registry import VersionKind
 
 HEIGHT = 12
-FAR = 6
+MAX_BASELINE_STRETCH = 6
 """A baseline that would make the scale so many times longer is not on it."""
 
-WIDEST = 100
+MAX_WIDTH = 100
 MARKS = {VersionKind.ROLLBACK: "↺", VersionKind.SNAPSHOT: "▲"}
 
 
-def scale(history: MetricHistory, metric: str) -> tuple[float, float]:
+def value_limits(history: MetricHistory, metric: str) -> tuple[float, float]:
     """The least and the greatest value that are shown: all of the model's, and the baseline's unless it is far off."""
     model = [one for point in history.points if (one := point.metrics[metric]) is not None]
     baseline = [one for point in history.points if (one := point.baseline[metric]) is not None]
     both = [*model, *baseline] or [0.0, 1.0]
     reach = max(max(model) - min(model), 0.2 * abs(max(model))) if model else math.inf
-    shown = model if max(both) - min(both) > FAR * reach else both
+    shown = model if max(both) - min(both) > MAX_BASELINE_STRETCH * reach else both
     return min(shown), max(shown)
 
 
-def off_scale(history: MetricHistory, metric: str) -> bool:
+def is_off_scale(history: MetricHistory, metric: str) -> bool:
     """Whether the newest value of the baseline is not among those that are shown."""
-    (low, high), newest = scale(history, metric), history.points[-1].baseline[metric]
+    (low, high), newest = value_limits(history, metric), history.points[-1].baseline[metric]
     return newest is not None and not low <= newest <= high
 
 
 def chart(history: MetricHistory, metric: str, *, width: int) -> Text:
     """One metric with the baseline and the marks, `width` columns at most."""
-    frame = _Frame.around(history, metric, width=min(width, WIDEST))
+    frame = _Frame.fit(history, metric, width=min(width, MAX_WIDTH))
     lines = [
         Text.assemble(
             (f"{metric} of {history.model} over {history.window:,} events", "bold"),
@@ -67,10 +67,10 @@ class _Frame:
     columns: int
 
     @classmethod
-    def around(cls, history: MetricHistory, metric: str, *, width: int) -> "_Frame":
+    def fit(cls, history: MetricHistory, metric: str, *, width: int) -> "_Frame":
         """Limits on round numbers."""
-        lowest, highest = scale(history, metric)
-        step = rounded((highest - lowest or abs(highest) or 1.0) / 4)
+        lowest, highest = value_limits(history, metric)
+        step = round_step((highest - lowest or abs(highest) or 1.0) / 4)
         low, high = math.floor(lowest / step) * step, math.ceil(highest / step) * step
         high = high if high > low else low + step
         first, last = history.points[0].event, history.points[-1].event
@@ -83,7 +83,7 @@ class _Frame:
         return min(max(round(share * (self.columns - 1)), 0), self.columns - 1)
 
 
-def rounded(step: float) -> float:
+def round_step(step: float) -> float:
     """The next 1, 2 or 5 times a power of ten."""
     power = 10.0 ** math.floor(math.log10(step))
     return next((one * power for one in (1, 2, 5) if one * power >= step * 0.999), 10 * power)
@@ -94,7 +94,7 @@ def _plot(history: MetricHistory, metric: str, frame: _Frame) -> list[Text]:
     for mark in history.versions:
         if mark.kind is VersionKind.ROLLBACK and mark.event is not None and frame.first <= mark.event <= frame.last:
             _dotted(canvas, mark.event, frame)
-    if not off_scale(history, metric):
+    if not is_off_scale(history, metric):
         _line(canvas, [(point.event, point.baseline[metric]) for point in history.points], "bright_black")
     _line(canvas, [(point.event, point.metrics[metric]) for point in history.points], "cyan")
     return [
@@ -142,13 +142,13 @@ def _number(value: float, step: float) -> str:
 
 
 def _axis(frame: _Frame) -> list[Text]:
-    step = rounded((frame.last - frame.first) / max(frame.columns // 14, 1))
+    step = round_step((frame.last - frame.first) / max(frame.columns // 14, 1))
     ticks = [one * step for one in range(math.ceil(frame.first / step), math.floor(frame.last / step) + 1)]
-    line, numbers = ["─"] * frame.columns, _Row(frame.columns)
+    line, numbers = ["─"] * frame.columns, _LabelRow(frame.columns)
     for tick in ticks:
         line[frame.column(tick)] = "┬"
         label = f"{tick:,.0f}"
-        numbers.put(frame.column(tick) - len(label) // 2, label)
+        numbers.place(frame.column(tick) - len(label) // 2, label)
     margin = " " * (frame.margin - 1)
     return [Text(f"{margin}└{''.join(line)}"), Text(f"{margin} {numbers.text()}"), Text(f"{margin} scored events")]
 
@@ -156,19 +156,19 @@ def _axis(frame: _Frame) -> list[Text]:
 def _marks(history: MetricHistory, frame: _Frame) -> list[Text]:
     """Versions beneath the axis, those that find no room without their number; excluded events beneath them."""
     rows, margin = [], " " * frame.margin
-    versions = _Row(frame.columns)
+    versions = _LabelRow(frame.columns)
     for mark in reversed(history.versions):
         if mark.event is not None and frame.first <= mark.event <= frame.last:
             sign, column = MARKS.get(mark.kind, "▲"), frame.column(mark.event)
-            versions.put(column, f"{sign}v{mark.number}") or versions.put(column, sign)
+            versions.place(column, f"{sign}v{mark.number}") or versions.place(column, sign)
     if versions.text():
         rows.append(Text(f"{margin}{versions.text()}", style="yellow"))
     if history.exclusions:
-        excluded = _Row(frame.columns)
+        excluded = _LabelRow(frame.columns)
         for span in history.exclusions:
             if span.last >= frame.first and span.first <= frame.last:
                 first, last = frame.column(span.first), frame.column(span.last)
-                excluded.put(first, "▒" * (last - first + 1))
+                excluded.place(first, "▒" * (last - first + 1))
         rows.append(Text(f"{margin}{excluded.text()}", style="red"))
     return rows
 
@@ -182,25 +182,25 @@ def _notes(history: MetricHistory, metric: str) -> list[Text]:
         notes.append("▒ excluded")
     found = [Text("   ".join(notes), style="dim")]
     newest = history.points[-1].baseline[metric]
-    if newest is not None and off_scale(history, metric):
+    if newest is not None and is_off_scale(history, metric):
         found.append(Text(f"no change is off the scale: {newest:.4g} at the end", style="dim"))
     if history.emptied:
-        found.append(Text(emptied(history), style="dim"))
+        found.append(Text(emptied_note(history), style="dim"))
     return found
 
 
-def emptied(history: MetricHistory) -> str:
+def emptied_note(history: MetricHistory) -> str:
     """What is no longer there to be drawn."""
     return f"retention (scores.keep) has emptied the scores of events 1 to {history.emptied:,}"
 
 
-class _Row:
+class _LabelRow:
     """A line of text in which labels do not touch."""
 
     def __init__(self, columns: int) -> None:
         self._cells = [" "] * columns
 
-    def put(self, column: int, label: str) -> bool:
+    def place(self, column: int, label: str) -> bool:
         """Whether there was room; a label that would pass the end is moved to the left."""
         start = min(max(column, 0), max(len(self._cells) - len(label), 0))
         around = self._cells[max(start - 1, 0) : start + len(label) + 1]

@@ -13,7 +13,7 @@ with lazy_imports():
 def write_png(history: MetricHistory, path: Path) -> None:
     """Write the picture; ConfigurationError where matplotlib is not installed, or the file cannot be written."""
     try:
-        picture.write(history, path)
+        picture.draw_png(history, path)
     except ImportError as error:
         msg = f"found no {error.name}, which draws pictures; install `headrace[plot]`, or look at `--plot`"
         raise ConfigurationError(msg) from error

@@ -7,8 +7,8 @@ from rich.console import Console
 
 from service.cli.printing.layout import Column, facts, table, title
 from service.cli.printing.wording import count, duration, number, size, when, words, writer
-from service.domain.jsonable import plain
-from service.domain.training.jobs import FINAL, Job
+from service.domain.jsonable import to_jsonable
+from service.domain.training.jobs import FINAL_STATES, Job
 
 NO_JOBS = "no jobs; `headrace job start` makes one"
 JOBS = (
@@ -33,7 +33,7 @@ MONITORS = (
 
 def structured(job: Job) -> dict[str, Any]:
     """Return a job as plain values, its specification too."""
-    return {**plain(job), "spec": job.spec.model_dump(mode="json")}
+    return {**to_jsonable(job), "spec": job.spec.model_dump(mode="json")}
 
 
 def row(job: Job) -> dict[str, str]:
@@ -44,7 +44,7 @@ def row(job: Job) -> dict[str, str]:
         "state": job.state.value,
         "cause": job.cause.value,
         "attempt": str(job.attempt),
-        "progress": _progress(plain(job.progress)) if job.state not in FINAL else "",
+        "progress": _progress(to_jsonable(job.progress)) if job.state not in FINAL_STATES else "",
         "created": when(job.created_at),
         "ended": when(job.finished_at) if job.finished_at else "",
         "version": "" if job.version is None else str(job.version),

@@ -7,7 +7,7 @@ from concurrent.futures import thread as pools
 from typing import NoReturn
 
 
-def leave(code: int) -> NoReturn:
+def exit_process(code: int) -> NoReturn:
     """End without taking the interpreter apart.
 
     A thread of a native library (Arrow, polars) may be giving back a Python buffer just then; in an interpreter that is

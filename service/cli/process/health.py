@@ -11,7 +11,7 @@ from service.serving.edge.health import health_server
 
 
 @contextmanager
-def answering(
+def optional_health_server(
     port: int, registry: CollectorRegistry, not_ready: Callable[[], Sequence[str]]
 ) -> Iterator[tuple[int | None, ConfigurationError | None]]:
     """On a port of its own; where that is taken the role goes without, and is given the reason."""

@@ -17,7 +17,7 @@ def die_with_parent(number: int) -> None:
 
 
 @contextmanager
-def stopping(stop: threading.Event) -> Iterator[None]:
+def stop_on_signals(stop: threading.Event) -> Iterator[None]:
     """Handlers are installed for the block and put back after it.
 
     A handler runs between any two steps of the main thread, which may hold the event's lock just then, as may another
@@ -27,13 +27,13 @@ def stopping(stop: threading.Event) -> Iterator[None]:
     numbers = (signal.SIGTERM, signal.SIGINT)
     before = {number: signal.getsignal(number) for number in numbers}
 
-    def ask(number: int, frame: FrameType | None) -> None:
+    def request_stop(number: int, frame: FrameType | None) -> None:
         del frame
         signal.signal(number, signal.SIG_DFL)
         _thread.start_new_thread(stop.set, ())
 
     for number in numbers:
-        signal.signal(number, ask)
+        signal.signal(number, request_stop)
     try:
         yield
     finally:

@@ -10,35 +10,35 @@ import structlog
 from service.bootstrap import App, open_app
 from service.config import Settings
 from service.errors import UnavailableError
-from service.ports.telemetry import Telemetries
+from service.ports.telemetry import RoleTelemetry
 
 _log = structlog.get_logger(__name__)
 
 
-class Start:
+class Startup:
     """Waits for the registry, and says so."""
 
-    def __init__(self, settings: Settings, telemetry: Telemetries, stop: threading.Event) -> None:
+    def __init__(self, settings: Settings, telemetry: RoleTelemetry, stop: threading.Event) -> None:
         self._settings = settings
         self._telemetry = telemetry
         self._stop = stop
-        self._why = "the registry is not opened yet"
-        self.not_ready: Callable[[], Sequence[str]] = lambda: [self._why]
+        self._reason = "the registry is not opened yet"
+        self.not_ready: Callable[[], Sequence[str]] = lambda: [self._reason]
 
     def reasons(self) -> Sequence[str]:
         """Why the role is not ready, as the present stage of its start has it."""
         return self.not_ready()
 
-    def opened(self, stack: ExitStack) -> App | None:
+    def wait_for_app(self, stack: ExitStack) -> App | None:
         """The object graph; None when asked to stop before there was one."""
         wait_s = 0.2
         while not self._stop.is_set():
             try:
                 return stack.enter_context(open_app(self._settings, telemetry=self._telemetry))
             except UnavailableError as error:
-                self._why = str(error)
-                self._telemetry.failure("database")
-                _log.info("waiting", reason=self._why)
+                self._reason = str(error)
+                self._telemetry.service_unreachable("database")
+                _log.info("waiting_for_registry", reason=self._reason)
             self._stop.wait(wait_s * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
             wait_s = min(wait_s * 2, 5.0)
         return None

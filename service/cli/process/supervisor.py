@@ -10,26 +10,26 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from service.cli.context import Exit
-from service.cli.process.exit import leave
-from service.cli.process.signals import die_with_parent, stopping
+from service.cli.context import ExitCode
+from service.cli.process.exit import exit_process
+from service.cli.process.signals import die_with_parent, stop_on_signals
 
 _log = structlog.get_logger(__name__)
 
-RESTART_S = 0.1
-LONGEST_S = 5.0
-SOUND_S = 10.0
-MOST_QUICK_DEATHS = 12
+FIRST_BACKOFF_S = 0.1
+MAX_BACKOFF_S = 5.0
+HEALTHY_AFTER_S = 10.0
+MAX_QUICK_DEATHS = 12
 GRACE_S = 10.0
 
 
 @dataclass
-class Child:
+class RoleProcess:
     """One role's process."""
 
     role: str
     pid: int
-    started: float
+    started_at: float
 
 
 @dataclass
@@ -41,61 +41,65 @@ class Supervisor:
     """
 
     roles: Mapping[str, Callable[[], int]]
-    beside: Mapping[str, Callable[[], int]] = field(default_factory=dict)
+    optional_roles: Mapping[str, Callable[[], int]] = field(default_factory=dict)
     stop: threading.Event = field(default_factory=threading.Event)
-    _children: dict[int, Child] = field(default_factory=dict)
-    _quick: dict[str, int] = field(default_factory=dict)
-    _due: dict[str, float] = field(default_factory=dict)
+    _children: dict[int, RoleProcess] = field(default_factory=dict)
+    _quick_deaths: dict[str, int] = field(default_factory=dict)
+    _restart_at: dict[str, float] = field(default_factory=dict)
 
     def run(self) -> int:
         """Until stopped, or until a role refuses to run or dies too quickly too often."""
-        with stopping(self.stop):
-            for role in (*self.roles, *self.beside):
+        with stop_on_signals(self.stop):
+            for role in (*self.roles, *self.optional_roles):
                 self._fork(role)
             code = self._watch()
-            self._end()
+            self._stop_children()
         return code
 
     def _watch(self) -> int:
         while not self.stop.is_set():
-            self._start_again()
+            self._restart_due_roles()
             pid, status = os.waitpid(-1, os.WNOHANG)
             if pid == 0:
                 self.stop.wait(0.05)
                 continue
             child = self._children.pop(pid)
             code = os.waitstatus_to_exitcode(status)
-            if child.role in self.beside:
-                self._put_off(child, code)
+            if child.role in self.optional_roles:
+                self._schedule_restart(child, code)
                 continue
-            if code in (Exit.DONE, Exit.REFUSED) or (code == Exit.USAGE and child.role not in self._quick):
+            if code in (ExitCode.DONE, ExitCode.REFUSED) or (
+                code == ExitCode.USAGE and child.role not in self._quick_deaths
+            ):
                 return code
             if not self._restart(child, code):
-                return Exit.FAILED
-        return Exit.DONE
+                return ExitCode.FAILED
+        return ExitCode.DONE
 
-    def _put_off(self, child: Child, code: int) -> None:
+    def _schedule_restart(self, child: RoleProcess, code: int) -> None:
         """A role beside the others comes back later, and nobody waits for it."""
-        wait_s = LONGEST_S if code in (Exit.DONE, Exit.REFUSED) else min(self._pause(child), LONGEST_S)
+        wait_s = (
+            MAX_BACKOFF_S if code in (ExitCode.DONE, ExitCode.REFUSED) else min(self._backoff_s(child), MAX_BACKOFF_S)
+        )
         _log.warning("role_restarts", role=child.role, exit_code=code, wait_s=wait_s)
-        self._due[child.role] = time.monotonic() + wait_s
+        self._restart_at[child.role] = time.monotonic() + wait_s
 
-    def _start_again(self) -> None:
-        for role in [role for role, due in self._due.items() if time.monotonic() >= due]:
-            del self._due[role]
+    def _restart_due_roles(self) -> None:
+        for role in [role for role, due in self._restart_at.items() if time.monotonic() >= due]:
+            del self._restart_at[role]
             self._fork(role)
 
-    def _pause(self, child: Child) -> float:
+    def _backoff_s(self, child: RoleProcess) -> float:
         """Longer the more often the role has died quickly."""
-        quick = time.monotonic() - child.started < SOUND_S
-        deaths = self._quick[child.role] = self._quick.get(child.role, 0) + 1 if quick else 1
-        return float(RESTART_S * 2 ** min(max(deaths - 4, 0), 10))
+        quick = time.monotonic() - child.started_at < HEALTHY_AFTER_S
+        deaths = self._quick_deaths[child.role] = self._quick_deaths.get(child.role, 0) + 1 if quick else 1
+        return float(FIRST_BACKOFF_S * 2 ** min(max(deaths - 4, 0), 10))
 
-    def _restart(self, child: Child, code: int) -> bool:
-        wait_s = min(self._pause(child), LONGEST_S)
-        deaths = self._quick[child.role]
-        if deaths > MOST_QUICK_DEATHS:
-            _log.error("role_gives_up", role=child.role, deaths=deaths)
+    def _restart(self, child: RoleProcess, code: int) -> bool:
+        wait_s = min(self._backoff_s(child), MAX_BACKOFF_S)
+        deaths = self._quick_deaths[child.role]
+        if deaths > MAX_QUICK_DEATHS:
+            _log.error("role_failed_too_often", role=child.role, deaths=deaths)
             return False
         _log.warning("role_restarts", role=child.role, exit_code=code, wait_s=wait_s)
         if not self.stop.wait(wait_s):
@@ -108,18 +112,18 @@ class Supervisor:
         parent = os.getpid()
         pid = os.fork()
         if pid == 0:
-            self._be(role, parent)
-        self._children[pid] = Child(role, pid, time.monotonic())
+            self._run_child(role, parent)
+        self._children[pid] = RoleProcess(role, pid, time.monotonic())
 
-    def _be(self, role: str, parent: int) -> None:
+    def _run_child(self, role: str, parent: int) -> None:
         """In the child: die with the parent, run the role, and leave."""
         die_with_parent(signal.SIGTERM)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
-        code = Exit.FAILED if os.getppid() != parent else {**self.roles, **self.beside}[role]()
-        leave(code)
+        code = ExitCode.FAILED if os.getppid() != parent else {**self.roles, **self.optional_roles}[role]()
+        exit_process(code)
 
-    def _end(self) -> None:
+    def _stop_children(self) -> None:
         for pid in self._children:
             os.kill(pid, signal.SIGTERM)
         until = time.monotonic() + GRACE_S

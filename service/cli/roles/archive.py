@@ -10,11 +10,11 @@ import structlog
 import typer
 from prometheus_client import CollectorRegistry, ProcessCollector
 
-from service.cli.context import Exit, reported, set_up_logging
-from service.cli.process.health import answering
-from service.cli.process.signals import stopping
-from service.cli.process.startup import Start
-from service.config import Settings, load
+from service.cli.context import ExitCode, report_errors, set_up_logging
+from service.cli.process.health import optional_health_server
+from service.cli.process.signals import stop_on_signals
+from service.cli.process.startup import Startup
+from service.config import Settings, load_settings
 from service.metrics.learner import PrometheusTelemetry
 
 _log = structlog.get_logger(__name__)
@@ -22,39 +22,43 @@ _log = structlog.get_logger(__name__)
 
 def archive(config: Path | None, *, until_end: bool, wait_for_lease: bool) -> None:
     """Copy every model's topics into Parquet files until stopped."""
-    with reported():
-        settings = load(config)
-        archive_here(settings, nonce=secrets.token_hex(6), until_end=until_end, wait_for_lease=wait_for_lease)
+    with report_errors():
+        settings = load_settings(config)
+        run_archiver(settings, nonce=secrets.token_hex(6), until_end=until_end, wait_for_lease=wait_for_lease)
 
 
-def archive_here(settings: Settings, *, nonce: str, until_end: bool = False, wait_for_lease: bool = False) -> None:
+def run_archiver(settings: Settings, *, nonce: str, until_end: bool = False, wait_for_lease: bool = False) -> None:
     """The archiver, in this process."""
     set_up_logging(settings)
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     stop = threading.Event()
-    start = Start(settings, PrometheusTelemetry(registry), stop)
-    with stopping(stop), answering(settings.archive.port, registry, start.reasons) as found, ExitStack() as stack:
-        port, without = found
-        if without is not None:
-            _log.warning("archiver_without_metrics", error=str(without))
+    startup = Startup(settings, PrometheusTelemetry(registry), stop)
+    with (
+        stop_on_signals(stop),
+        optional_health_server(settings.archive.port, registry, startup.reasons) as found,
+        ExitStack() as stack,
+    ):
+        port, metrics_error = found
+        if metrics_error is not None:
+            _log.warning("metrics_port_unavailable", error=str(metrics_error))
         _log.info("archiver_started", pid=os.getpid(), port=port)
-        app = start.opened(stack)
+        app = startup.wait_for_app(stack)
         if app is not None:
             archiver = app.archiver(stop=stop, nonce=nonce, until_end=until_end, wait_for_lease=wait_for_lease)
-            start.not_ready = archiver.not_ready
+            startup.not_ready = archiver.not_ready
             archiver.run()
     _log.info("archiver_stopped")
 
 
-def archiver_child(settings: Settings, nonce: str) -> int:
+def run_archiver_role(settings: Settings, nonce: str) -> int:
     """The role's exit code under the supervisor."""
     try:
-        with reported():
-            archive_here(settings, nonce=nonce)
+        with report_errors():
+            run_archiver(settings, nonce=nonce)
     except typer.Exit as done:
         return done.exit_code
     except Exception:  # noqa: BLE001 - the supervisor restarts the child; here the reason is logged
         _log.exception("archiver_failed")
-        return Exit.FAILED
-    return Exit.DONE
+        return ExitCode.FAILED
+    return ExitCode.DONE

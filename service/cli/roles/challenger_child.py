@@ -8,47 +8,47 @@ from pathlib import Path
 import structlog
 
 from service.bootstrap import open_app
-from service.cli.context import Exit, set_up_logging
-from service.cli.process.exit import leave
-from service.cli.process.signals import stopping
-from service.cli.roles.job_child import die_with, sentence
-from service.config import load
-from service.domain.registry.challenger import Fault
+from service.cli.context import ExitCode, set_up_logging
+from service.cli.process.exit import exit_process
+from service.cli.process.signals import stop_on_signals
+from service.cli.roles.job_child import describe_error, die_with_trainer
+from service.config import load_settings
+from service.domain.registry.challenger import ChallengerFailure
 from service.domain.registry.registry import LineageId
-from service.errors import OtherReleaseError, UnfitError
+from service.errors import ChallengerUnfitError, OtherReleaseError
 from service.operations.learning_loop.opening import LearnOptions
-from service.scheduling.child_process import last_words
+from service.scheduling.child_process import report_failure
 
 _log = structlog.get_logger(__name__)
 
 
-def main() -> int:
+def run_challenger_child() -> int:
     """The exit code; why it ended goes to the trainer."""
-    given = _arguments()
-    if not die_with(given.trainer):
-        return Exit.FAILED
+    arguments = _parse_arguments()
+    if not die_with_trainer(arguments.trainer):
+        return ExitCode.FAILED
     stop = threading.Event()
     try:
-        settings = load(given.config)
+        settings = load_settings(arguments.config)
         set_up_logging(settings)
-        with stopping(stop), open_app(settings) as app:
-            options = LearnOptions(actor="trainer", wait_for_lease=True, challenger=LineageId(given.lineage))
-            app.host([given.model], options, stop=stop, nonce=secrets.token_hex(6)).run()
+        with stop_on_signals(stop), open_app(settings) as app:
+            options = LearnOptions(actor="trainer", wait_for_lease=True, challenger=LineageId(arguments.lineage))
+            app.worker([arguments.model], options, stop=stop, nonce=secrets.token_hex(6)).run()
     except Exception as error:  # noqa: BLE001 - whatever it is, the trainer is told and the log has the rest
-        last_words(given.words, sentence(error), failure=_fault(error))
-        _log.exception("challenger_failed", lineage=given.lineage)
-        return Exit.FAILED
-    return Exit.DONE
+        report_failure(arguments.words, describe_error(error), failure=_fault(error))
+        _log.exception("challenger_failed", lineage=arguments.lineage)
+        return ExitCode.FAILED
+    return ExitCode.DONE
 
 
-def _fault(error: Exception) -> Fault:
+def _fault(error: Exception) -> ChallengerFailure:
     """Return what its end means for the challenger."""
     if isinstance(error, OtherReleaseError):
-        return Fault.OTHER_RELEASE
-    return Fault.UNFIT if isinstance(error, UnfitError) else Fault.CRASH
+        return ChallengerFailure.OTHER_RELEASE
+    return ChallengerFailure.UNFIT if isinstance(error, ChallengerUnfitError) else ChallengerFailure.CRASH
 
 
-def _arguments() -> argparse.Namespace:
+def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="headrace challenger")
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--model", required=True)
@@ -58,4 +58,4 @@ def _arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    leave(main())
+    exit_process(run_challenger_child())

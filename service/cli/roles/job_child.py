@@ -8,42 +8,42 @@ from pathlib import Path
 import structlog
 
 from service.bootstrap import open_app
-from service.bootstrap.job import Retraining
-from service.cli.context import Exit, set_up_logging
-from service.cli.process.exit import leave
+from service.bootstrap.job import PolicyRetrainer
+from service.cli.context import ExitCode, set_up_logging
+from service.cli.process.exit import exit_process
 from service.cli.process.signals import die_with_parent
-from service.config import load
-from service.domain.training.jobs import Failure
+from service.config import load_settings
+from service.domain.training.jobs import JobFailure
 from service.errors import HeadraceError, RefusedError, UnavailableError
-from service.operations.retraining.job import carry_out
-from service.scheduling.child_process import last_words
+from service.operations.retraining.job import run_training_job
+from service.scheduling.child_process import report_failure
 
 _log = structlog.get_logger(__name__)
 
 
-def main() -> int:
+def run_job_child() -> int:
     """The exit code; the reason of a failure goes to the trainer."""
-    given = _arguments()
-    if not die_with(given.trainer):
-        return Exit.FAILED
+    arguments = _parse_arguments()
+    if not die_with_trainer(arguments.trainer):
+        return ExitCode.FAILED
     try:
-        settings = load(given.config)
+        settings = load_settings(arguments.config)
         set_up_logging(settings)
         with open_app(settings) as app:
-            carry_out(app.services, given.job, Retraining(app.services))
+            run_training_job(app.services, arguments.job, PolicyRetrainer(app.services))
     except HeadraceError as error:
-        failure = Failure.INTERRUPTED if isinstance(error, UnavailableError) else Failure.EXCEPTION
-        last_words(given.words, str(error), failure=failure)
-        _log.error("job_failed", job=given.job, reason=str(error), exc_info=error.__cause__ is not None)
-        return Exit.REFUSED if isinstance(error, RefusedError) else Exit.FAILED
+        failure = JobFailure.INTERRUPTED if isinstance(error, UnavailableError) else JobFailure.EXCEPTION
+        report_failure(arguments.words, str(error), failure=failure)
+        _log.error("job_failed", job=arguments.job, reason=str(error), exc_info=error.__cause__ is not None)
+        return ExitCode.REFUSED if isinstance(error, RefusedError) else ExitCode.FAILED
     except Exception as error:  # noqa: BLE001 - whatever it is, the trainer is told and the log has the rest
-        last_words(given.words, sentence(error), failure=Failure.EXCEPTION)
-        _log.exception("job_failed", job=given.job)
-        return Exit.FAILED
-    return Exit.DONE
+        report_failure(arguments.words, describe_error(error), failure=JobFailure.EXCEPTION)
+        _log.exception("job_failed", job=arguments.job)
+        return ExitCode.FAILED
+    return ExitCode.DONE
 
 
-def _arguments() -> argparse.Namespace:
+def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="headrace training job")
     parser.add_argument("--config", type=Path, required=True)
     for name in ("job", "words", "trainer"):
@@ -51,16 +51,16 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def die_with(trainer: int) -> bool:
+def die_with_trainer(trainer: int) -> bool:
     """Be killed when the trainer dies; False where it is dead already."""
     die_with_parent(signal.SIGKILL)
     return os.getppid() == trainer
 
 
-def sentence(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
     """What it says, with its type where the message alone may say nothing."""
     return str(error) if isinstance(error, HeadraceError) else f"{type(error).__name__}: {error}"
 
 
 if __name__ == "__main__":
-    leave(main())
+    exit_process(run_job_child())

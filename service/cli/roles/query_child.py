@@ -6,43 +6,43 @@ from pathlib import Path
 import msgspec
 
 from service.bootstrap import open_app
-from service.bootstrap.queries import settings_in
-from service.cli.context import Exit, set_up_logging
-from service.cli.process.exit import leave
-from service.cli.roles.job_child import die_with
+from service.bootstrap.queries import load_server_settings
+from service.cli.context import ExitCode, set_up_logging
+from service.cli.process.exit import exit_process
+from service.cli.roles.job_child import die_with_trainer
 from service.config.expressions import require_buildable
-from service.domain.access.query import InquiryKind
-from service.domain.jsonable import plain
+from service.domain.access.query import QueryKind
+from service.domain.jsonable import to_jsonable
 from service.domain.specification.model import ModelSpec
 from service.errors import HeadraceError
-from service.operations.inference.queries import answered
-from service.scheduling.query_processes import question, refuse, reply
+from service.operations.inference.queries import run_query
+from service.scheduling.query_processes import read_query, write_refusal, write_result
 
 
-def main() -> int:
+def run_query_child() -> int:
     """The exit code; the answer, or the refusal, is in the folder."""
-    given = _arguments()
-    if not die_with(given.server):
-        return Exit.FAILED
+    arguments = _parse_arguments()
+    if not die_with_trainer(arguments.server):
+        return ExitCode.FAILED
     try:
-        reply(given.folder, _answer(given.config, given.folder))
+        write_result(arguments.folder, _run_query(arguments.config, arguments.folder))
     except HeadraceError as error:
-        refuse(given.folder, error)
-        return Exit.REFUSED
-    return Exit.DONE
+        write_refusal(arguments.folder, error)
+        return ExitCode.REFUSED
+    return ExitCode.DONE
 
 
-def _answer(config: Path, folder: Path) -> bytes:
+def _run_query(config: Path, folder: Path) -> bytes:
     """What is not finite is null."""
-    inquiry, settings = question(folder), settings_in(config)
+    query, settings = read_query(folder), load_server_settings(config)
     set_up_logging(settings, level="warning")
-    if inquiry.kind is InquiryKind.WHAT_IF:
-        require_buildable(ModelSpec.model_validate(inquiry.spec))
+    if query.kind is QueryKind.WHAT_IF:
+        require_buildable(ModelSpec.model_validate(query.spec))
     with open_app(settings) as app:
-        return msgspec.json.encode(plain(answered(app.services, inquiry)), enc_hook=str)
+        return msgspec.json.encode(to_jsonable(run_query(app.services, query)), enc_hook=str)
 
 
-def _arguments() -> argparse.Namespace:
+def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="headrace inquiry")
     for name in ("config", "folder"):
         parser.add_argument(f"--{name}", type=Path, required=True)
@@ -51,4 +51,4 @@ def _arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    leave(main())
+    exit_process(run_query_child())

@@ -5,37 +5,37 @@ import threading
 from pathlib import Path
 
 from service.bootstrap import open_app
-from service.bootstrap.wiring import _own
-from service.cli.commands.replay import LOOK_EVERY_S, WATCH_S, _log
-from service.cli.context import reported, set_up_logging
-from service.cli.process.signals import stopping
-from service.config import Settings, load
+from service.bootstrap.wiring import _with_own_holder
+from service.cli.commands.replay import POLL_EVERY_S, WATCH_S, _log
+from service.cli.context import report_errors, set_up_logging
+from service.cli.process.signals import stop_on_signals
+from service.config import Settings, load_settings
 from service.domain.registry.registry import Lineage
 from service.errors import HeadraceError, LeaseHeldError, UnavailableError
-from service.operations.replay.run import replay
+from service.operations.replay.run import run_replay
 from service.operations.services import Services
 
 
 def replay_role(config: Path | None, *, until_done: bool) -> None:
     """Finish rollbacks in replay mode whose process is gone."""
-    with reported():
-        settings = load(config)
+    with report_errors():
+        settings = load_settings(config)
         set_up_logging(settings)
-        replay_here(settings, nonce=secrets.token_hex(6), until_done=until_done)
+        run_replayer(settings, nonce=secrets.token_hex(6), until_done=until_done)
 
 
-def replay_here(settings: Settings, *, nonce: str, until_done: bool = False) -> None:
+def run_replayer(settings: Settings, *, nonce: str, until_done: bool = False) -> None:
     """Look for unfinished replays until stopped, or until there are none."""
     stop = threading.Event()
-    with stopping(stop):
+    with stop_on_signals(stop):
         while not stop.is_set():
             try:
                 with open_app(settings) as app:
-                    _finish_all(_own(app.services, nonce), stop, until_done=until_done)
+                    _finish_all(_with_own_holder(app.services, nonce), stop, until_done=until_done)
                 return
             except UnavailableError as error:
-                _log.info("waiting", reason=str(error))
-                stop.wait(LOOK_EVERY_S)
+                _log.info("waiting_for_registry", reason=str(error))
+                stop.wait(POLL_EVERY_S)
 
 
 def _finish_all(services: Services, stop: threading.Event, *, until_done: bool) -> None:
@@ -44,12 +44,12 @@ def _finish_all(services: Services, stop: threading.Event, *, until_done: bool) 
             _finish(services, lineage, stop)
         if until_done and not services.replays.unfinished():
             return
-        stop.wait(WATCH_S if until_done else LOOK_EVERY_S)
+        stop.wait(WATCH_S if until_done else POLL_EVERY_S)
 
 
 def _finish(services: Services, lineage: Lineage, stop: threading.Event) -> None:
     try:
-        outcome = replay(services, lineage, stop=stop)
+        outcome = run_replay(services, lineage, stop=stop)
     except LeaseHeldError:
         return
     except UnavailableError:

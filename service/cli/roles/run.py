@@ -11,15 +11,15 @@ import structlog
 import typer
 from prometheus_client import CollectorRegistry, ProcessCollector
 
-from service.cli.context import Exit, reported, set_up_logging
-from service.cli.process.signals import stopping
-from service.cli.process.startup import Start
+from service.cli.context import ExitCode, report_errors, set_up_logging
+from service.cli.process.signals import stop_on_signals
+from service.cli.process.startup import Startup
 from service.cli.process.supervisor import Supervisor
-from service.cli.roles.archive import archiver_child
-from service.cli.roles.replay import replay_here
-from service.cli.roles.serve import server_child
-from service.cli.roles.train import trainer_child
-from service.config import Settings, find, load
+from service.cli.roles.archive import run_archiver_role
+from service.cli.roles.replay import run_replayer
+from service.cli.roles.serve import run_server_role
+from service.cli.roles.train import run_trainer_role
+from service.config import Settings, find_configuration, load_settings
 from service.errors import ConfigurationError
 from service.metrics.learner import PrometheusTelemetry
 from service.operations.learning_loop.opening import LearnOptions
@@ -34,58 +34,60 @@ ROLES = ("learner", "replayer", "archiver", "trainer")
 
 def learn(config: Path | None, models: list[str], options: LearnOptions) -> None:
     """Learn from the stream until stopped."""
-    with reported():
-        learn_here(load(config), models, options, nonce=secrets.token_hex(6))
+    with report_errors():
+        run_learner(load_settings(config), models, options, nonce=secrets.token_hex(6))
 
 
-def run(config: Path | None) -> None:
+def run_daemon(config: Path | None) -> None:
     """Run every role under one supervisor."""
-    with reported():
-        file = find(config).resolve()
-        settings = load(file)
+    with report_errors():
+        file = find_configuration(config).resolve()
+        settings = load_settings(file)
         set_up_logging(settings)
         load_key(settings.storage.key_file)  # said once here, and not by every role
-        own = {role: secrets.token_hex(6) for role in ROLES}
-        roles = {"learner": lambda: _child(lambda: learn_here(settings, [], LearnOptions(), nonce=own["learner"]))}
-        beside = {"replayer": lambda: _child(lambda: replay_here(settings, nonce=own["replayer"]))}
+        nonces = {role: secrets.token_hex(6) for role in ROLES}
+        roles = {
+            "learner": lambda: _run_role(lambda: run_learner(settings, [], LearnOptions(), nonce=nonces["learner"]))
+        }
+        optional_roles = {"replayer": lambda: _run_role(lambda: run_replayer(settings, nonce=nonces["replayer"]))}
         if settings.storage.archive is not None and settings.models:
-            beside["archiver"] = lambda: archiver_child(settings, own["archiver"])
+            optional_roles["archiver"] = lambda: run_archiver_role(settings, nonces["archiver"])
         if settings.models:
-            beside["trainer"] = lambda: trainer_child(settings, file, own["trainer"])
-            beside["server"] = lambda: server_child(settings, file)
-        code = Supervisor(roles, beside).run()
-        raise typer.Exit(Exit.FAILED if code == Exit.USAGE else code)
+            optional_roles["trainer"] = lambda: run_trainer_role(settings, file, nonces["trainer"])
+            optional_roles["server"] = lambda: run_server_role(settings, file)
+        code = Supervisor(roles, optional_roles).run()
+        raise typer.Exit(ExitCode.FAILED if code == ExitCode.USAGE else code)
 
 
-def learn_here(settings: Settings, models: list[str], options: LearnOptions, *, nonce: str) -> None:
+def run_learner(settings: Settings, models: list[str], options: LearnOptions, *, nonce: str) -> None:
     """The learner, in this process; it answers on its port before the registry does."""
     set_up_logging(settings)
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     stop = threading.Event()
-    start = Start(settings, PrometheusTelemetry(registry), stop)
+    startup = Startup(settings, PrometheusTelemetry(registry), stop)
     address = (settings.learner.host, settings.learner.port)
     with (
-        stopping(stop),
-        health_server(address, registry=registry, not_ready=start.reasons) as port,
+        stop_on_signals(stop),
+        health_server(address, registry=registry, not_ready=startup.reasons) as port,
         ExitStack() as stack,
     ):
         _log.info("learner_started", pid=os.getpid(), port=port)
-        app = start.opened(stack)
+        app = startup.wait_for_app(stack)
         if app is not None:
-            host = app.host(models, options, stop=stop, nonce=nonce)
-            start.not_ready = host.not_ready
-            host.run()
+            worker = app.worker(models, options, stop=stop, nonce=nonce)
+            startup.not_ready = worker.not_ready
+            worker.run()
     _log.info("learner_stopped")
 
 
-def _child(role: Callable[[], None]) -> int:
+def _run_role(role: Callable[[], None]) -> int:
     try:
-        with reported():
+        with report_errors():
             role()
     except typer.Exit as done:
-        return Exit.USAGE if isinstance(done.__cause__, ConfigurationError) else done.exit_code
+        return ExitCode.USAGE if isinstance(done.__cause__, ConfigurationError) else done.exit_code
     except Exception:  # noqa: BLE001 - the supervisor restarts the child; here the reason is logged
         _log.exception("role_failed")
-        return Exit.FAILED
-    return Exit.DONE
+        return ExitCode.FAILED
+    return ExitCode.DONE

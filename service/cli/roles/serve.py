@@ -20,144 +20,153 @@ import uvicorn
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from pydantic import ValidationError
 
-from service.bootstrap.queries import desk
-from service.bootstrap.server import access_log, asgi, follower, intake, load, routes
+from service.bootstrap.queries import server_queries
+from service.bootstrap.server import (
+    access_log,
+    build_asgi_app,
+    build_ingestor,
+    build_model_cache,
+    new_worker_load,
+    server_routes,
+)
 from service.cli import children
-from service.cli.context import Exit, reported, set_up_logging
-from service.cli.process.signals import stopping
-from service.cli.process.startup import Start
+from service.cli.context import ExitCode, report_errors, set_up_logging
+from service.cli.process.signals import stop_on_signals
+from service.cli.process.startup import Startup
 from service.cli.process.supervisor import Supervisor
-from service.config import Settings, find, share_metrics
-from service.config import load as load_settings
-from service.config.sections import Server
+from service.config import Settings, find_configuration, set_metrics_folder
+from service.config import load_settings as load_settings
+from service.config.sections import ServerSettings
 from service.errors import ConfigurationError
 from service.metrics.null import NullTelemetry
-from service.metrics.server import PrometheusServing, share_values, shared
+from service.metrics.server import PrometheusServerTelemetry, aggregated_registry, use_multiprocess_values
 from service.serving.edge.connections import connection_class, watch_connections
-from service.serving.edge.limits import Load
+from service.serving.edge.limits import WorkerLoad
 
 _log = structlog.get_logger(__name__)
 
 BACKLOG = 2048
 DRAIN_S = 8
-IDLE_S = 75
-SWITCH_S = 0.001
+KEEP_ALIVE_S = 75
+SWITCH_INTERVAL_S = 0.001
 """How long a thread beside may keep a request waiting for the interpreter."""
-COLLECTING = (20_000, 20, 20)
+GC_THRESHOLDS = (20_000, 20, 20)
 """A request leaves no cycles behind; Python's own 700 would look for some every few of them."""
 
 
 def serve(config: Path | None, given: Mapping[str, object]) -> None:
     """Answer predictions over HTTP, following every checkpoint, until stopped."""
-    with reported():
-        file = find(config).resolve()
+    with report_errors():
+        file = find_configuration(config).resolve()
         settings = load_settings(file)
-        serve_here(settings.model_copy(update={"server": _changed(settings.server, given)}), file)
+        run_server(settings.model_copy(update={"server": _with_options(settings.server, given)}), file)
 
 
-def _changed(server: Server, given: Mapping[str, object]) -> Server:
+def _with_options(server: ServerSettings, options: Mapping[str, object]) -> ServerSettings:
     """With what the command line says; ConfigurationError as for the file."""
     try:
-        return Server.model_validate({**server.model_dump(), **{k: v for k, v in given.items() if v is not None}})
+        return ServerSettings.model_validate(
+            {**server.model_dump(), **{k: v for k, v in options.items() if v is not None}}
+        )
     except ValidationError as error:
-        said = "\n".join(one["msg"].removeprefix("Value error, ") for one in error.errors())
-        raise ConfigurationError(said) from error
+        message = "\n".join(one["msg"].removeprefix("Value error, ") for one in error.errors())
+        raise ConfigurationError(message) from error
 
 
-def serve_here(settings: Settings, file: Path) -> None:
+def run_server(settings: Settings, file: Path) -> None:
     """The server: this process, or a supervisor of several that share a socket; typer.Exit where it failed."""
     set_up_logging(settings)
-    with listening(settings.server) as listener:
+    with listening_socket(settings.server) as listener:
         if settings.server.workers == 1:
             _serve(settings, file, listener)
             return
         with TemporaryDirectory(prefix="headrace-metrics-") as folder:
-            share_metrics(Path(folder))
+            set_metrics_folder(Path(folder))
             names = [f"server-{number}" for number in range(1, settings.server.workers + 1)]
-            roles = {name: partial(_worker, settings, file, listener, name, Path(folder)) for name in names}
+            roles = {name: partial(_run_worker, settings, file, listener, name, Path(folder)) for name in names}
             code = Supervisor(roles).run()
-    if code != Exit.DONE:
+    if code != ExitCode.DONE:
         raise typer.Exit(code)
 
 
-def _worker(settings: Settings, file: Path, listener: socket.socket, name: str, folder: Path) -> int:
+def _run_worker(settings: Settings, file: Path, listener: socket.socket, name: str, folder: Path) -> int:
     def work() -> None:
-        share_values(name)
+        use_multiprocess_values(name)
         _serve(settings, file, listener, shared_metrics=folder)
 
-    return _reported(work)
+    return _run_role(work)
 
 
 def _serve(settings: Settings, file: Path, listener: socket.socket, shared_metrics: Path | None = None) -> None:
     registry = CollectorRegistry()
-    telemetry = PrometheusServing(registry)
+    telemetry = PrometheusServerTelemetry(registry)
     if shared_metrics is None:
         ProcessCollector(registry=registry)
     stop = threading.Event()
     with ExitStack() as stack:
-        with stopping(stop):
-            app = Start(settings, NullTelemetry(), stop).opened(stack)
+        with stop_on_signals(stop):
+            app = Startup(settings, NullTelemetry(), stop).wait_for_app(stack)
         if app is None:
             return
-        following = follower(app, telemetry, stop)
-        stack.enter_context(following.running())
-        ingest = stack.enter_context(closing(intake(app)))
-        metrics = partial(_scraped, registry, shared_metrics)
-        limits = load(settings.server)
+        model_cache = build_model_cache(app, telemetry, stop)
+        stack.enter_context(model_cache.running())
+        ingest = stack.enter_context(closing(build_ingestor(app)))
+        metrics = partial(_metrics_page, registry, shared_metrics)
+        worker_load = new_worker_load(settings.server)
         log = access_log(settings)
         if log is not None:
             stack.enter_context(log.writing())
-        asked = desk(settings, file, command=children.INQUIRY)
-        found = routes(app, following, ingest, desk=asked, telemetry=telemetry, metrics=metrics)
-        answering = asgi(found, telemetry, load=limits, log=log)
-        options = _options(settings.server, answering, http=connection_class(limits, telemetry))
-        sys.setswitchinterval(SWITCH_S)
+        queries = server_queries(settings, file, command=children.INQUIRY)
+        found = server_routes(app, model_cache, ingest, queries=queries, telemetry=telemetry, metrics=metrics)
+        asgi_app = build_asgi_app(found, telemetry, load=worker_load, log=log)
+        uvicorn_config = _uvicorn_config(settings.server, asgi_app, http=connection_class(worker_load, telemetry))
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
         gc.collect()
         gc.freeze()  # what was imported stays: to look through it would hold requests up
-        gc.set_threshold(*COLLECTING)
+        gc.set_threshold(*GC_THRESHOLDS)
         _log.info("server_started", pid=os.getpid(), port=listener.getsockname()[1], host=settings.server.host)
-        _Server(options, limits, asked.inquiries.close).run(sockets=[listener])
+        _Server(uvicorn_config, worker_load, queries.runner.close).run(sockets=[listener])
     _log.info("server_stopped", pid=os.getpid())
 
 
-def _scraped(registry: CollectorRegistry, folder: Path | None) -> bytes:
-    return generate_latest(registry if folder is None else shared(folder))
+def _metrics_page(registry: CollectorRegistry, folder: Path | None) -> bytes:
+    return generate_latest(registry if folder is None else aggregated_registry(folder))
 
 
 class _Server(uvicorn.Server):
     """Drains at the first SIGTERM or SIGINT and returns; the second kills."""
 
-    def __init__(self, options: uvicorn.Config, limits: Load, ending: Callable[[], None]) -> None:
+    def __init__(self, options: uvicorn.Config, worker_load: WorkerLoad, before_shutdown: Callable[[], None]) -> None:
         super().__init__(options)
-        self._limits = limits
-        self._ending = ending
+        self._load = worker_load
+        self._before_shutdown = before_shutdown
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Clients that are late are looked for from the beginning."""
         await super().startup(sockets)
-        self._watch = asyncio.create_task(watch_connections(self.server_state.connections, self._limits))
+        self._watch = asyncio.create_task(watch_connections(self.server_state.connections, self._load))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """What takes minutes is ended first."""
-        self._ending()
+        self._before_shutdown()
         await super().shutdown(sockets)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """As every role does it."""
         stop = threading.Event()
-        asked = threading.Thread(target=self._drain_when, args=(stop,), daemon=True)
-        asked.start()
-        with stopping(stop):
+        drain_thread = threading.Thread(target=self._drain_on, args=(stop,), daemon=True)
+        drain_thread.start()
+        with stop_on_signals(stop):
             yield
         stop.set()
 
-    def _drain_when(self, stop: threading.Event) -> None:
+    def _drain_on(self, stop: threading.Event) -> None:
         stop.wait()
         self.should_exit = True
 
 
-def _options(server: Server, routes: Any, *, http: Any) -> uvicorn.Config:
+def _uvicorn_config(server: ServerSettings, routes: Any, *, http: Any) -> uvicorn.Config:
     for name in ("uvicorn.error", "uvicorn.access", "uvicorn.asgi"):
         logging.getLogger(name).disabled = True
     made = uvicorn.Config(
@@ -171,7 +180,7 @@ def _options(server: Server, routes: Any, *, http: Any) -> uvicorn.Config:
         server_header=False,
         proxy_headers=False,
         backlog=BACKLOG,
-        timeout_keep_alive=IDLE_S,
+        timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=DRAIN_S,
         ssl_certfile=server.tls.certfile if server.tls else None,
         ssl_keyfile=str(server.tls.keyfile) if server.tls else None,
@@ -185,7 +194,7 @@ def _options(server: Server, routes: Any, *, http: Any) -> uvicorn.Config:
 
 
 @contextmanager
-def listening(server: Server) -> Iterator[socket.socket]:
+def listening_socket(server: ServerSettings) -> Iterator[socket.socket]:
     """A socket that workers share; ConfigurationError where the port is taken."""
     family = socket.AF_INET6 if ":" in server.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as listener:
@@ -203,18 +212,18 @@ def listening(server: Server) -> Iterator[socket.socket]:
         yield listener
 
 
-def server_child(settings: Settings, file: Path) -> int:
+def run_server_role(settings: Settings, file: Path) -> int:
     """The role's exit code under the supervisor."""
-    return _reported(partial(serve_here, settings, file))
+    return _run_role(partial(run_server, settings, file))
 
 
-def _reported(role: Callable[[], None]) -> int:
+def _run_role(role: Callable[[], None]) -> int:
     try:
-        with reported():
+        with report_errors():
             role()
     except typer.Exit as done:
         return done.exit_code
     except Exception:  # noqa: BLE001 - the supervisor restarts the child; here the reason is logged
         _log.exception("server_failed")
-        return Exit.FAILED
-    return Exit.DONE
+        return ExitCode.FAILED
+    return ExitCode.DONE

@@ -40,19 +40,19 @@ class Principal:
         return self.models is None or model in self.models
 
 
-ANYONE = Principal("anonymous", AccessRole.ADMIN)
+ANONYMOUS = Principal("anonymous", AccessRole.ADMIN)
 """Everybody who reaches a server that listens on a loopback address and asks for no token."""
 
-PREFIX = "hrt_"
+TOKEN_PREFIX = "hrt_"
 """By which scanners of secrets know a token of Headrace."""
-RESERVED = frozenset({ANYONE.name, "trainer", "learner", "headrace"})
+RESERVED_NAMES = frozenset({ANONYMOUS.name, "trainer", "learner", "headrace"})
 """Names that the audit gives to others."""
-NAME = r"[A-Za-z][A-Za-z0-9_.-]{0,62}"
+TOKEN_NAME_PATTERN = r"[A-Za-z][A-Za-z0-9_.-]{0,62}"
 """What a token may be called."""
 
 
 @dataclass(frozen=True, slots=True)
-class Grant:
+class TokenGrant:
     """What a token is to allow; `lifetime_s` is None for one that does not expire."""
 
     name: str
@@ -62,10 +62,10 @@ class Grant:
 
     def __post_init__(self) -> None:
         """ConfigurationError for a name or a scope that cannot be."""
-        if not re.fullmatch(NAME, self.name, re.ASCII) or self.name in RESERVED:
+        if not re.fullmatch(TOKEN_NAME_PATTERN, self.name, re.ASCII) or self.name in RESERVED_NAMES:
             msg = (
                 f"found the token's name {self.name!r}, expected one like deploy-eu: a letter, then letters, digits, "
-                f"- . or _, and none of {', '.join(sorted(RESERVED))}"
+                f"- . or _, and none of {', '.join(sorted(RESERVED_NAMES))}"
             )
             raise ConfigurationError(msg)
         if self.models is not None and not self.models:
@@ -100,7 +100,7 @@ class Token:
             "name": self.name,
             "role": self.role.value,
             "models": None if self.models is None else sorted(self.models),
-            "begins_with": f"{PREFIX}{self.key}",
+            "begins_with": f"{TOKEN_PREFIX}{self.key}",
             "created_at": self.created_at,
             "created_by": self.created_by,
             "expires_at": self.expires_at,

@@ -6,7 +6,7 @@ from enum import StrEnum
 from service.domain.registry.registry import Json
 
 
-class InquiryKind(StrEnum):
+class QueryKind(StrEnum):
     """What is asked."""
 
     DRIFT_CHECK = "drift_check"
@@ -15,10 +15,10 @@ class InquiryKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Inquiry:
+class QueryRequest:
     """Of which model, by which specification, and with which options; all of it as JSON has it."""
 
-    kind: InquiryKind
+    kind: QueryKind
     model: str
     spec: Json
     options: Json

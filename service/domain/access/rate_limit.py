@@ -4,25 +4,25 @@ from collections import OrderedDict
 from collections.abc import Hashable
 
 
-class RateLimit:
+class RateLimiter:
     """`rate` requests a second each, with as many at once as come in a second, at least one.
 
     The table has a bound: whoever was longest away begins anew.
     """
 
-    def __init__(self, rate: float, *, most: int = 10_000) -> None:
+    def __init__(self, rate: float, *, max_clients: int = 10_000) -> None:
         self._rate = rate
         self._burst = max(rate, 1.0)
-        self._most = most
+        self._max_clients = max_clients
         self._buckets: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()
 
-    def take(self, who: Hashable, *, now_s: float) -> float:
+    def acquire(self, client: Hashable, *, now_s: float) -> float:
         """0.0 where it may; otherwise in how many seconds it may."""
-        left, since = self._buckets.pop(who, (self._burst, now_s))
+        left, since = self._buckets.pop(client, (self._burst, now_s))
         left = min(left + max(now_s - since, 0.0) * self._rate, self._burst)
         wait_s = 0.0 if left >= 1.0 else (1.0 - left) / self._rate
-        self._buckets[who] = (left - 1.0 if wait_s == 0.0 else left, now_s)
-        if len(self._buckets) > self._most:
+        self._buckets[client] = (left - 1.0 if wait_s == 0.0 else left, now_s)
+        if len(self._buckets) > self._max_clients:
             self._buckets.popitem(last=False)
         return wait_s
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class StoredResponse:
     """`request` is the digest of what was asked."""
 
     request: str

@@ -1,3 +1,3 @@
 """What a version may be called."""
 
-ALIAS = r"[A-Za-z][A-Za-z0-9_.-]{0,62}"
+ALIAS_PATTERN = r"[A-Za-z][A-Za-z0-9_.-]{0,62}"

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from service.domain.specification.model import ModelSpec
 from service.domain.stream.events import Records, TopicPartition
 
-BACKFILL = "@backfill"
+BACKFILL_SUFFIX = "@backfill"
 """Ends the name of an archived topic that no broker has; no name of Kafka's holds the sign."""
 
 
@@ -32,7 +32,7 @@ class ArchiveStep(StrEnum):
     ACKNOWLEDGED = "archive_acknowledged"
 
 
-class Span(NamedTuple):
+class ArchivedSpan(NamedTuple):
     """Offsets `first` up to but not including `next` that were read in full and decoded by one mapping."""
 
     first: int
@@ -51,11 +51,11 @@ class ArchivedTopic:
     @property
     def mapping(self) -> str:
         """The digest of what decides how records become columns."""
-        return mapping_of(self.spec, self.topic)
+        return mapping_digest(self.spec, self.topic)
 
 
 @dataclass(frozen=True, slots=True)
-class Archived:
+class ArchivedPartition:
     """How far the archive of a partition has come, and the right to write it until `expires_at` under `epoch`."""
 
     at: TopicPartition
@@ -69,13 +69,13 @@ class Archived:
 
 
 @dataclass(frozen=True, slots=True)
-class FileFacts:
+class ArchiveFileInfo:
     """What a file's metadata says: the range it is of, what it covers, its rows, and its newest timestamp."""
 
     at: TopicPartition
     first: int
     end: int
-    spans: Sequence[Span]
+    spans: Sequence[ArchivedSpan]
     records: int
     newest_ms: int
     source: str = ""
@@ -86,22 +86,22 @@ class FileFacts:
         return self.spans[-1].next if self.spans else self.first
 
     @property
-    def full(self) -> bool:
+    def is_full(self) -> bool:
         """Whether nothing will be added to it."""
         return self.next >= self.end
 
 
 @dataclass(frozen=True, slots=True)
-class FileContents:
+class ArchiveFileContents:
     """A file's facts, and offset and timestamp of each of its records."""
 
-    facts: FileFacts
+    facts: ArchiveFileInfo
     offsets: Sequence[int]
     timestamps: Sequence[int]
 
 
 @dataclass(frozen=True, slots=True)
-class Brought:
+class BackfillResult:
     """What came in from a file of the user's: records, those of them that the decoder refuses, bytes written."""
 
     records: int
@@ -109,21 +109,21 @@ class Brought:
     bytes: int
 
 
-def mapping_of(spec: ModelSpec, topic: str) -> str:
+def mapping_digest(spec: ModelSpec, topic: str) -> str:
     """Equal for specifications that make the same columns of the topic; limits of the guard do not count.
 
     What was accepted under other limits stays accepted, as it was when it was learned.
     """
     data = spec.model_dump(mode="json")
-    told = {
+    columns = {
         "task": data["task"],
         "events": data["fields"] if topic == spec.events else False,
         "labels": data["label_fields"] if topic == spec.labels else False,
     }
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(columns, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def topics_of(spec: ModelSpec) -> Sequence[str]:
+def model_topics(spec: ModelSpec) -> Sequence[str]:
     """Every topic that the model reads."""
     return list(dict.fromkeys([spec.events, *([spec.labels] if spec.labels else [])]))
 
@@ -132,23 +132,23 @@ def archived_topics(specs: Sequence[ModelSpec], *, raw: bool) -> Sequence[Archiv
     """Each topic of these models once; where two map it differently the first decides, and all bytes are kept."""
     found: dict[str, ArchivedTopic] = {}
     for spec in specs:
-        for topic in topics_of(spec):
+        for topic in model_topics(spec):
             known = found.get(topic)
             if known is None:
                 found[topic] = ArchivedTopic(topic, spec, raw)
-            elif known.mapping != mapping_of(spec, topic):
+            elif known.mapping != mapping_digest(spec, topic):
                 found[topic] = ArchivedTopic(topic, known.spec, raw=True)
     return list(found.values())
 
 
-def backfilled(topic: str) -> str:
+def backfill_topic(topic: str) -> str:
     """The archived topic that holds what was there before the topic's own archive begins."""
-    return f"{topic}{BACKFILL}"
+    return f"{topic}{BACKFILL_SUFFIX}"
 
 
 def origin_topic(topic: str) -> str:
     """The inverse of `backfilled`; any other topic is its own."""
-    return topic.removesuffix(BACKFILL)
+    return topic.removesuffix(BACKFILL_SUFFIX)
 
 
 def range_end(first: int, size: int) -> int:
@@ -156,36 +156,39 @@ def range_end(first: int, size: int) -> int:
     return first - first % size + size
 
 
-def split_at(run: Records, end: int) -> tuple[Records, Records | None]:
+def split_records(records: Records, end: int) -> tuple[Records, Records | None]:
     """What lies before the offset, and the rest."""
-    if run.next_offset <= end:
-        return run, None
-    cut = bisect_left(run.offsets, end)
-    parts = [(run.offsets[part], run.timestamps[part], run.values[part]) for part in (slice(cut), slice(cut, None))]
-    return Records(run.at, *parts[0], end), Records(run.at, *parts[1], run.next_offset)
+    if records.next_offset <= end:
+        return records, None
+    cut = bisect_left(records.offsets, end)
+    parts = [
+        (records.offsets[part], records.timestamps[part], records.values[part])
+        for part in (slice(cut), slice(cut, None))
+    ]
+    return Records(records.at, *parts[0], end), Records(records.at, *parts[1], records.next_offset)
 
 
-def as_original(records: Records) -> Records:
+def as_origin_topic(records: Records) -> Records:
     """As a record of the topic itself, by whose name decoders tell events from labels."""
     topic = origin_topic(records.at.topic)
     return records if topic == records.at.topic else replace(records, at=TopicPartition(topic, records.at.partition))
 
 
-def joined(spans: Iterable[Span]) -> list[Span]:
+def merge_spans(spans: Iterable[ArchivedSpan]) -> list[ArchivedSpan]:
     """The same cover with neighbours of one mapping joined."""
-    found: list[Span] = []
+    found: list[ArchivedSpan] = []
     for span in spans:
         if span.first >= span.next:
             continue
         top = found[-1] if found else None
         if top and top.next == span.first and top.mapping == span.mapping:
-            found[-1] = Span(top.first, span.next, span.mapping)
+            found[-1] = ArchivedSpan(top.first, span.next, span.mapping)
         else:
             found.append(span)
     return found
 
 
-def missing(spans: Iterable[Span], first: int, last: int) -> list[tuple[int, int]]:
+def missing_ranges(spans: Iterable[ArchivedSpan], first: int, last: int) -> list[tuple[int, int]]:
     """The parts of first..last that no span covers."""
     gaps: list[tuple[int, int]] = []
     for span in sorted(spans):
@@ -197,21 +200,21 @@ def missing(spans: Iterable[Span], first: int, last: int) -> list[tuple[int, int
     return gaps
 
 
-def deletable(
-    files: Mapping[TopicPartition, Iterator[FileFacts]],
+def deletable_files(
+    files: Mapping[TopicPartition, Iterator[ArchiveFileInfo]],
     sizes: Mapping[tuple[TopicPartition, int], int],
     *,
     floors: Mapping[TopicPartition, int],
     oldest_ms: int | None,
     max_bytes: int | None,
-) -> list[FileFacts]:
+) -> list[ArchiveFileInfo]:
     """Files past the age, then the oldest past the size, from each partition's beginning as far as no floor needs them.
 
     Oldest first; of two partitions, the one whose file has the older newest record goes first. No file is looked at
     past the first that stays.
     """
     total = sum(sizes.values())
-    gone: list[FileFacts] = []
+    deleted: list[ArchiveFileInfo] = []
     heads = [(one.newest_ms, one) for rest in files.values() if (one := next(rest, None)) is not None]
     while heads:
         newest_ms, file = min(heads, key=lambda head: (head[0], head[1].at))
@@ -221,8 +224,8 @@ def deletable(
         if file.end > floors.get(file.at, file.end) or not (too_old or too_much):
             continue
         total -= sizes.get((file.at, file.first), 0)
-        gone.append(file)
+        deleted.append(file)
         following = next(files[file.at], None)
         if following is not None:  # timestamps may go back, and a partition is cut at its beginning
             heads.append((max(newest_ms, following.newest_ms), following))
-    return gone
+    return deleted

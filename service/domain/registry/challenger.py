@@ -6,11 +6,11 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Self
 
-from service.domain.registry.registry import Json, Lease, LineageId, ModelName, Origin, VersionNumber
+from service.domain.registry.registry import ChangeOrigin, Json, Lease, LineageId, ModelName, VersionNumber
 from service.domain.stream.position import Position
 
 
-class Stage(StrEnum):
+class ChallengerStage(StrEnum):
     """How far a challenger is, or how it ended."""
 
     CATCHING_UP = "catching_up"
@@ -23,11 +23,13 @@ class Stage(StrEnum):
     RETIRED = "retired"
 
 
-OPEN = frozenset({Stage.CATCHING_UP, Stage.SHADOW, Stage.RECOMMENDED, Stage.PROBATION})
+OPEN_STAGES = frozenset(
+    {ChallengerStage.CATCHING_UP, ChallengerStage.SHADOW, ChallengerStage.RECOMMENDED, ChallengerStage.PROBATION}
+)
 """Those that learn."""
 
 
-class Fault(StrEnum):
+class ChallengerFailure(StrEnum):
     """Why a challenger's process ends: it may go better another time, it would not, or not with this release."""
 
     CRASH = "crash"
@@ -36,7 +38,7 @@ class Fault(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Live:
+class ComparisonStart:
     """From where challenger and champion are compared: the champion then, its position, and the last commit of both."""
 
     champion: LineageId
@@ -69,12 +71,12 @@ class Challenger:
 
     lineage: LineageId
     model: ModelName
-    stage: Stage
+    stage: ChallengerStage
     version: VersionNumber
     reason: str
     created_at: datetime
     updated_at: datetime
-    live: Live | None = None
+    live: ComparisonStart | None = None
     behind: int | None = None
     behind_since: datetime | None = None
     failures: int = 0
@@ -83,11 +85,11 @@ class Challenger:
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
+class ChallengerUpdate:
     """What changes of a challenger that goes on; None leaves it as it is."""
 
-    stage: Stage | None = None
-    live: Live | None = None
+    stage: ChallengerStage | None = None
+    live: ComparisonStart | None = None
     behind: int | None = None
     evidence: Json | None = None
     failures: int | None = None
@@ -95,7 +97,7 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
-class Coronation:
+class ChallengerPromotion:
     """A challenger takes over from the champion of the lease; compare-and-set on both.
 
     `probation` is whether the old champion stays as its challenger.
@@ -104,7 +106,7 @@ class Coronation:
     lease: Lease
     model: ModelName
     lineage: LineageId
-    origin: Origin
+    origin: ChangeOrigin
     evidence: Json
     probation: bool
     lease_ttl_s: float = 10.0

@@ -8,14 +8,14 @@ from service.domain.stream.position import Position
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ChampionState:
     """A champion's newest checkpoint, without its bytes; `version` is the one with which the lineage took over.
 
-    `born` is when the model was registered: one that is begun anew has its name and its numbers, and is another.
+    `registered_at` is when the model was registered: one that is begun anew has its name and its numbers, and is another.
     """
 
     model: ModelName
-    born: datetime
+    registered_at: datetime
     lineage: LineageId
     version: VersionNumber
     checkpoint: CheckpointId

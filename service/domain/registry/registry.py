@@ -8,9 +8,9 @@ from typing import Any, NewType, TypeAlias
 
 from service.domain.registry.checkpoint_metrics import CheckpointMetrics
 from service.domain.specification.monitor import DriftSignal
-from service.domain.stream.events import Reason, TopicPartition
-from service.domain.stream.pending import Outgoing, WaitingRows
-from service.domain.stream.position import Position, Run
+from service.domain.stream.events import RefusalReason, TopicPartition
+from service.domain.stream.pending import OutboxRecords, PendingRowChanges
+from service.domain.stream.position import OffsetRange, Position
 
 ModelName = NewType("ModelName", str)
 LineageId = NewType("LineageId", int)
@@ -30,7 +30,7 @@ class VersionKind(StrEnum):
     IMPORT = "import"
 
 
-class Role(StrEnum):
+class LineageRole(StrEnum):
     """What a lineage does for its model."""
 
     CHAMPION = "champion"
@@ -60,7 +60,7 @@ class CommandStatus(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
+class RegisteredModel:
     """A named deployment."""
 
     name: ModelName
@@ -77,7 +77,7 @@ class Lineage:
 
     id: LineageId
     model: ModelName
-    role: Role
+    role: LineageRole
     origin: VersionNumber
     created_at: datetime
     plan: Json | None = None
@@ -95,7 +95,7 @@ class Version:
     digest: str
     spec: Json
     position: Position
-    learned: Sequence[Run]
+    learned: Sequence[OffsetRange]
     metrics: CheckpointMetrics
     environment: Json
     created_at: datetime
@@ -150,7 +150,7 @@ class DeadLetter:
 
     at: TopicPartition
     offset: int
-    reason: Reason
+    reason: RefusalReason
     detail: str
     payload: bytes
     size: int
@@ -174,7 +174,7 @@ class AuditEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class Commit:
+class CheckpointCommit:
     """One transaction: a sealed artifact and the runs since the commit before, the oldest appended at `appended_ms`."""
 
     lease: Lease
@@ -184,14 +184,14 @@ class Commit:
     position: Position
     learned: int
     metrics: CheckpointMetrics
-    order: Sequence[Run]
+    order: Sequence[OffsetRange]
     scores: bytes
     scored: int
     dead_letters: Sequence[DeadLetter]
     replayed: Sequence[int] = ()
     max_dead_letters: int = 10_000
-    waiting: WaitingRows | None = None
-    outgoing: Outgoing | None = None
+    waiting: PendingRowChanges | None = None
+    outgoing: OutboxRecords | None = None
     signals: Sequence[DriftSignal] = ()
     appended_ms: int | None = None
 
@@ -201,14 +201,14 @@ class JournalSegment:
     """What one commit added to the journals."""
 
     sequence: int
-    order: Sequence[Run]
+    order: Sequence[OffsetRange]
     scores: bytes
     scored: int
     created_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class ChangeOrigin:
     """Who asks for a change, why, and by which command, which is settled with it."""
 
     actor: str
@@ -236,7 +236,7 @@ class SealedBytes:
 
 
 @dataclass(frozen=True, slots=True)
-class Founding:
+class ModelRegistration:
     """A model's first version."""
 
     name: ModelName
@@ -244,25 +244,25 @@ class Founding:
     spec_digest: str
     state: SealedState
     environment: Json
-    origin: Origin
+    origin: ChangeOrigin
     kind: VersionKind = VersionKind.INITIAL
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class VersionSnapshot:
     """A version made of a lineage's newest committed state; an alias moves to it."""
 
     lease: Lease
     model: ModelName
     kind: VersionKind
     environment: Json
-    origin: Origin
+    origin: ChangeOrigin
     alias: str | None = None
     waiting: SealedBytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Succession:
+class LineageSuccession:
     """A new lineage from an older state; compare-and-set on the lease's lineage as champion.
 
     `registers` is the digest of a specification that comes from the file, `waiting` what waits for labels then.
@@ -271,13 +271,13 @@ class Succession:
     lease: Lease
     model: ModelName
     kind: VersionKind
-    role: Role
+    role: LineageRole
     parent: VersionNumber
     state: SealedState
     spec: Json
-    learned: Sequence[Run]
+    learned: Sequence[OffsetRange]
     environment: Json
-    origin: Origin
+    origin: ChangeOrigin
     evidence: Json = field(default_factory=dict)
     outcome: str = ""
     lease_ttl_s: float = 10.0

@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from service.domain.registry.registry import Json, Lease, LineageId, ModelName, Origin, SealedState, VersionNumber
+from service.domain.registry.registry import ChangeOrigin, Json, Lease, LineageId, ModelName, SealedState, VersionNumber
 from service.domain.stream.exclusion import Exclusion
-from service.domain.stream.pending import WaitingRow
-from service.domain.stream.position import Run
+from service.domain.stream.pending import PendingRow
+from service.domain.stream.position import OffsetRange
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ReplayPlan:
     """What a replaying lineage follows; it is kept for good with its lineage.
 
     It began with the state `ancestor` of lineage `source`, which had learned `learned`, and follows what
@@ -22,10 +22,10 @@ class Plan:
     follow: LineageId
     source: LineageId
     ancestor: str
-    learned: Sequence[Run]
+    learned: Sequence[OffsetRange]
     spec: Json
     exclusions: Sequence[int] = ()
-    gaps: Sequence[Run] = ()
+    gaps: Sequence[OffsetRange] = ()
     freeze: bool = False
     actor: str = ""
     reason: str = ""
@@ -36,10 +36,10 @@ class Plan:
             "follow": self.follow,
             "source": self.source,
             "ancestor": self.ancestor,
-            "learned": _listed(self.learned),
+            "learned": _as_lists(self.learned),
             "spec": dict(self.spec),
             "exclusions": list(self.exclusions),
-            "gaps": _listed(self.gaps),
+            "gaps": _as_lists(self.gaps),
             "freeze": self.freeze,
             "actor": self.actor,
             "reason": self.reason,
@@ -48,35 +48,35 @@ class Plan:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """The inverse of `to_json`."""
-        return cls(**{**data, **{key: [Run(*run) for run in data[key]] for key in ("learned", "gaps")}})
+        return cls(**{**data, **{key: [OffsetRange(*run) for run in data[key]] for key in ("learned", "gaps")}})
 
 
 @dataclass(frozen=True, slots=True)
-class Beginning:
+class NewReplayLineage:
     """A replaying lineage to be made, with the exclusions that it is made for."""
 
     model: ModelName
-    plan: Plan
+    plan: ReplayPlan
     version: VersionNumber
     state: SealedState
     exclusions: Sequence[Exclusion]
-    origin: Origin
-    waiting: Sequence[WaitingRow] = ()
+    origin: ChangeOrigin
+    waiting: Sequence[PendingRow] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Promotion:
+class ReplayPromotion:
     """A replaying lineage takes over from the champion of the lease; compare-and-set on both."""
 
     lease: Lease
     model: ModelName
     lineage: LineageId
     environment: Json
-    origin: Origin
+    origin: ChangeOrigin
     evidence: Json
     outcome: str = "takes over"
     lease_ttl_s: float = 10.0
 
 
-def _listed(runs: Sequence[Run]) -> list[list[Any]]:
+def _as_lists(runs: Sequence[OffsetRange]) -> list[list[Any]]:
     return [[run.topic, run.partition, run.first, run.last] for run in runs]

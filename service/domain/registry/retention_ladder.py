@@ -4,18 +4,18 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-NEWEST = 10
-RUNGS = (
+NEWEST_KEPT = 10
+RETENTION_STEPS = (
     (timedelta(hours=1), timedelta(minutes=1)),
     (timedelta(days=1), timedelta(hours=1)),
     (timedelta(days=30), timedelta(days=1)),
 )
 
 
-def kept(times: Sequence[datetime], *, now: datetime) -> set[datetime]:
+def retained_times(times: Sequence[datetime], *, now: datetime) -> set[datetime]:
     """Of times newest first: the newest ten, then one a minute, an hour, a day; none past thirty days."""
-    found = set(times[:NEWEST])
-    for reach, step in RUNGS:
+    found = set(times[:NEWEST_KEPT])
+    for reach, step in RETENTION_STEPS:
         seen: set[int] = set()
         for time in times:
             slot = int(time.timestamp() // step.total_seconds())
@@ -25,8 +25,8 @@ def kept(times: Sequence[datetime], *, now: datetime) -> set[datetime]:
     return found
 
 
-def leading(keep: set[datetime], sets: Sequence[datetime]) -> set[datetime]:
+def pending_sets_to_keep(kept: set[datetime], stored: Sequence[datetime]) -> set[datetime]:
     """Of the times with a set of what waits, those that lead up to one that is kept: the newest not after it."""
-    ordered = sorted(sets)
-    places = (bisect_right(ordered, time) for time in keep)
-    return {ordered[place - 1] for place in places if place}
+    ordered = sorted(stored)
+    indices = (bisect_right(ordered, time) for time in kept)
+    return {ordered[place - 1] for place in indices if place}

@@ -7,25 +7,25 @@ import msgspec
 
 from service.domain.registry.registry import Lineage
 from service.domain.specification.model import ModelSpec
-from service.domain.stream.events import Served
+from service.domain.stream.events import ServedPrediction
 
-PREFIX = b'{"headrace.served":'
+SERVED_PREFIX = b'{"headrace.served":'
 """So begins the value of such a record, whatever layout the model's other records have."""
 
 
-def one_sided(models: Sequence[ModelSpec]) -> str | None:
+def prediction_log_mismatch(models: Sequence[ModelSpec]) -> str | None:
     """Why one of two models that share a topic would refuse what is served by the other; None where none would."""
-    logging = {model.events: model.name for model in models if model.log_predictions}
+    logged_topics = {model.events: model.name for model in models if model.log_predictions}
     for model in models:
-        if not model.log_predictions and model.events in logging:
+        if not model.log_predictions and model.events in logged_topics:
             return (
-                f"found log_predictions of {logging[model.events]} and not of {model.name}, which reads {model.events} "
+                f"found log_predictions of {logged_topics[model.events]} and not of {model.name}, which reads {model.events} "
                 f"too and would refuse what is served; set `log_predictions: true` for both"
             )
     return None
 
 
-def stamp_of(lineage: Lineage) -> str:
+def global_lineage_id(lineage: Lineage) -> str:
     """What tells a lineage from every other that ever was, of any database: numbers are used again."""
     return f"{lineage.id}-{int(lineage.created_at.timestamp() * 1000)}"
 
@@ -40,14 +40,14 @@ class ServedEvent(msgspec.Struct, omit_defaults=True):
     weight: float | None = None
 
 
-class _Record(msgspec.Struct):
-    served: Served = msgspec.field(name="headrace.served")
+class _ServedRecord(msgspec.Struct):
+    served: ServedPrediction = msgspec.field(name="headrace.served")
     event: ServedEvent
 
 
 _encode = msgspec.json.Encoder().encode
 
 
-def served_record(event: ServedEvent, served: Served) -> bytes:
+def encode_served_record(event: ServedEvent, served: ServedPrediction) -> bytes:
     """The value of the record."""
-    return _encode(_Record(served, event))
+    return _encode(_ServedRecord(served, event))

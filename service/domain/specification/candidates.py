@@ -8,20 +8,20 @@ from typing import Any, Literal, Self, TypeAlias
 from pydantic import Field, field_validator, model_validator
 
 from service.domain.specification import search_spaces as spaces
-from service.domain.specification.units import Frozen
+from service.domain.specification.units import FrozenSpec
 from service.errors import SpecificationError
 
-Weights: TypeAlias = Literal["balanced", "none"] | Mapping[str, float]
-LABELS: Mapping[bool, str] = {True: "true", False: "false"}
-MOST_EPOCHS = 1000
+ClassWeights: TypeAlias = Literal["balanced", "none"] | Mapping[str, float]
+BOOLEAN_LABELS: Mapping[bool, str] = {True: "true", False: "false"}
+MAX_EPOCHS = 1000
 
 
 def label_text(label: Any) -> str:
     """A label as a key of a file, whatever its type: true, 3, spam."""
-    return LABELS[label] if isinstance(label, bool) else str(label)
+    return BOOLEAN_LABELS[label] if isinstance(label, bool) else str(label)
 
 
-class CandidateSpec(Frozen):
+class CandidateSpec(FrozenSpec):
     """An estimator, or a space of them, and how it is taught; any value may be a search space.
 
     Without `estimator` it is the champion's.
@@ -35,21 +35,23 @@ class CandidateSpec(Frozen):
 
     @field_validator("epochs", mode="before")
     @classmethod
-    def _counts(cls, value: Any) -> Any:
-        _require(value, "epochs", _is_count, f"a number of 1 to {MOST_EPOCHS}, or integers such as {{int: [1, 5]}}")
+    def _check_epochs(cls, value: Any) -> Any:
+        _require(
+            value, "epochs", _is_epoch_count, f"a number of 1 to {MAX_EPOCHS}, or integers such as {{int: [1, 5]}}"
+        )
         return value
 
     @field_validator("class_weights", mode="before")
     @classmethod
-    def _weighs(cls, value: Any) -> Any:
-        keyed = _texts(value)
+    def _check_class_weights(cls, value: Any) -> Any:
+        keyed = _with_label_texts(value)
         expected = "none, balanced, or a positive number for each label, like {true: 5}"
         _require(keyed, "class_weights", _are_weights, expected)
         return keyed
 
     @model_validator(mode="after")
-    def _fits_together(self) -> Self:
-        searched = _spaces(self.estimator, "estimator")
+    def _check_warm_start(self) -> Self:
+        searched = _space_names(self.estimator, "estimator")
         if self.warm_start and searched:
             msg = (
                 f"found warm_start with a space at {searched[0]}, expected an estimator without spaces: only the "
@@ -59,12 +61,12 @@ class CandidateSpec(Frozen):
         return self
 
     @property
-    def parts(self) -> dict[str, Any]:
+    def searchable_parts(self) -> dict[str, Any]:
         """All in which spaces may stand, by the names that their paths begin with."""
         return {"estimator": self.estimator, "epochs": self.epochs, "class_weights": self.class_weights}
 
 
-class SearchBudget(Frozen):
+class SearchBudget(FrozenSpec):
     """How much is tried; `share` is that of the job's time which searching may take."""
 
     trials: int = Field(default=20, ge=1, le=100_000)
@@ -73,13 +75,13 @@ class SearchBudget(Frozen):
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class TrialRecipe:
     """What one trial trains: a candidate without spaces. An estimator of None is made by the model's factory."""
 
     candidate: str
     estimator: Any
     epochs: int = 1
-    class_weights: Weights = "none"
+    class_weights: ClassWeights = "none"
     warm_start: bool = False
     params: Mapping[str, Any] = field(default_factory=dict)
     """What was chosen in each space, by the space's name."""
@@ -90,15 +92,15 @@ def candidates_or_default(given: Sequence[CandidateSpec]) -> tuple[CandidateSpec
     return tuple(given) or (CandidateSpec(name="own"),)
 
 
-def inherited(candidate: CandidateSpec, estimator: Any) -> CandidateSpec:
+def with_champion_estimator(candidate: CandidateSpec, estimator: Any) -> CandidateSpec:
     """With the champion's estimator where it has none of its own."""
     return candidate if candidate.estimator is not None else candidate.model_copy(update={"estimator": estimator})
 
 
-def recipe(candidate: CandidateSpec, pick: spaces.Pick) -> Recipe:
+def build_recipe(candidate: CandidateSpec, pick: spaces.PickValue) -> TrialRecipe:
     """What is trained when `pick` has decided every space."""
-    found = {name: spaces.filled(part, path=name, pick=pick) for name, part in candidate.parts.items()}
-    return Recipe(
+    found = {name: spaces.fill_spaces(part, path=name, pick=pick) for name, part in candidate.searchable_parts.items()}
+    return TrialRecipe(
         candidate.name,
         **{name: value for name, (value, _) in found.items()},
         warm_start=candidate.warm_start,
@@ -106,22 +108,22 @@ def recipe(candidate: CandidateSpec, pick: spaces.Pick) -> Recipe:
     )
 
 
-def size(candidate: CandidateSpec) -> float:
+def recipe_count(candidate: CandidateSpec) -> float:
     """How many recipes it holds, or infinity."""
-    return math.prod(spaces.size(part, path=name) for name, part in candidate.parts.items())
+    return math.prod(spaces.expression_count(part, path=name) for name, part in candidate.searchable_parts.items())
 
 
-def _texts(value: Any) -> Any:
+def _with_label_texts(value: Any) -> Any:
     """Labels as text, which they become anyway in a specification kept as JSON; null is none."""
     if value is None:
         return "none"
     if isinstance(value, Mapping):
-        return {label_text(key): _texts(one) for key, one in value.items()}
-    return [_texts(one) for one in value] if isinstance(value, list | tuple) else value
+        return {label_text(key): _with_label_texts(one) for key, one in value.items()}
+    return [_with_label_texts(one) for one in value] if isinstance(value, list | tuple) else value
 
 
-def _is_count(value: Any) -> bool:
-    return type(value) is int and 1 <= value <= MOST_EPOCHS
+def _is_epoch_count(value: Any) -> bool:
+    return type(value) is int and 1 <= value <= MAX_EPOCHS
 
 
 def _are_weights(value: Any) -> bool:
@@ -132,20 +134,20 @@ def _are_weights(value: Any) -> bool:
     return value in {"none", "balanced"} if isinstance(value, str) else False
 
 
-def _require(value: Any, path: str, fits: Any, expected: str) -> None:
+def _require(value: Any, path: str, is_valid: Any, expected: str) -> None:
     """ValueError, which pydantic puts in its place, unless everything that the value may become fits."""
     try:
-        found = spaces.variants(value, path=path)
+        found = spaces.covering_expressions(value, path=path)
     except SpecificationError as error:
         raise ValueError(str(error)) from error
     for one in found:
-        if not fits(one.value):
+        if not is_valid(one.value):
             msg = f"found {one.value!r:.80}, expected {expected}"
             raise ValueError(msg)
 
 
-def _spaces(value: Any, path: str) -> list[str]:
+def _space_names(value: Any, path: str) -> list[str]:
     try:
-        return [name for name, _ in spaces.spaces_in(value, path=path)]
+        return [name for name, _ in spaces.iter_spaces(value, path=path)]
     except SpecificationError as error:
         raise ValueError(str(error)) from error

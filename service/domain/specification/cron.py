@@ -3,36 +3,36 @@
 import re
 from collections.abc import Iterator, Mapping
 
-FIELDS = ("minute", "hour", "day", "month", "day_of_week")
+CRON_FIELDS = ("minute", "hour", "day", "month", "day_of_week")
 _DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _NUMBERS = re.compile(r"(\*|\d+(?:-\d+)?)(?:/(\d+))?")
 
 
-def fields(expression: str) -> Mapping[str, str]:
+def parse_cron(expression: str) -> Mapping[str, str]:
     """By name, with weekdays by name: schedulers differ in which day 0 is. ValueError says what was expected."""
     parts = expression.split()
-    if len(parts) != len(FIELDS):
+    if len(parts) != len(CRON_FIELDS):
         msg = f"found {expression!r}, expected five fields, like 0 3 * * * for every day at three (UTC)"
         raise ValueError(msg)
-    found = dict(zip(FIELDS, parts, strict=True))
+    found = dict(zip(CRON_FIELDS, parts, strict=True))
     if "*" not in {found["day"], found["day_of_week"]}:
         msg = (
             f"found {expression!r}, expected a day of the month or a day of the week: which of both counts is not clear"
         )
         raise ValueError(msg)
-    weekdays = ",".join(_by_name(part) for part in found["day_of_week"].split(","))
+    weekdays = ",".join(_weekday_names(part) for part in found["day_of_week"].split(","))
     return {**found, "day_of_week": weekdays}
 
 
-def _by_name(part: str) -> str:
+def _weekday_names(part: str) -> str:
     """Numbers, 0 or 7 being Sunday, as a list of names; names as they are."""
     numbers = _NUMBERS.fullmatch(part)
     if numbers is None or part == "*":
         return part.lower()
-    return ",".join(_DAYS[day % 7] for day in _days(numbers[1], int(numbers[2] or 1), part))
+    return ",".join(_DAYS[day % 7] for day in _weekday_numbers(numbers[1], int(numbers[2] or 1), part))
 
 
-def _days(span: str, step: int, part: str) -> Iterator[int]:
+def _weekday_numbers(span: str, step: int, part: str) -> Iterator[int]:
     first, _, last = ("0-6" if span == "*" else span).partition("-")
     end = int(last or first)
     if step < 1 or end > 7 or int(first) > end:

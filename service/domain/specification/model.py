@@ -7,15 +7,15 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from service.domain.specification.monitor import Monitoring
+from service.domain.specification.monitor import MonitorSpecs
 from service.domain.specification.promotion import PromoteSpec
 from service.domain.specification.retrain import RetrainSpec
-from service.domain.specification.split import unfit
-from service.domain.specification.units import Beginning, Duration, Frozen, Size
+from service.domain.specification.split import split_problem
+from service.domain.specification.units import Duration, FrozenSpec, Size, StartPosition
 from service.domain.stream.events import Task
 
 
-class FieldsSpec(Frozen):
+class FieldsSpec(FrozenSpec):
     """Where the envelope's parts stand in the user's own layout (`$.a.b`, or a CSV column)."""
 
     format: Literal["json", "csv"] = "json"
@@ -28,7 +28,7 @@ class FieldsSpec(Frozen):
     weight: str | None = None
 
 
-class LabelFieldsSpec(Frozen):
+class LabelFieldsSpec(FrozenSpec):
     """Where id, time and label stand in the records of a labels topic of its own."""
 
     format: Literal["json", "csv"] = "json"
@@ -38,7 +38,7 @@ class LabelFieldsSpec(Frozen):
     y: str | None = None
 
 
-class GuardSpec(Frozen):
+class GuardSpec(FrozenSpec):
     """What a value may be before the model sees it."""
 
     max_magnitude: float = Field(default=1e12, gt=0)
@@ -50,13 +50,13 @@ class GuardSpec(Frozen):
     max_refused_share: float = Field(default=0.5, gt=0, le=1)
 
 
-class DedupeSpec(Frozen):
+class DedupeSpec(FrozenSpec):
     """How many ids are remembered."""
 
     events: int = Field(default=10_000, ge=0)
 
 
-class PendingSpec(Frozen):
+class PendingSpec(FrozenSpec):
     """How many events may wait for their labels, and labels for their events; past it the oldest expire.
 
     Once in `keep_every` a checkpoint keeps all that waits, so that a replay can begin there.
@@ -66,7 +66,7 @@ class PendingSpec(Frozen):
     keep_every: Duration = 3600.0
 
 
-class CheckpointSpec(Frozen):
+class CheckpointSpec(FrozenSpec):
     """When state becomes durable, and how much of it is kept."""
 
     every: Duration = 1.0
@@ -74,26 +74,26 @@ class CheckpointSpec(Frozen):
     max_share: float = Field(default=0.05, gt=0, le=1)
 
 
-class ScoresSpec(Frozen):
+class ScoresSpec(FrozenSpec):
     """How long the score journal is kept."""
 
     keep: Duration = 7 * 86400.0
 
 
-class LearnSpec(Frozen):
+class LearnSpec(FrozenSpec):
     """`batch: 1` learns event by event, more uses `learn_many`."""
 
     batch: int = Field(default=1, ge=1, le=1_000_000)
 
 
-class DeadLetterSpec(Frozen):
+class DeadLetterSpec(FrozenSpec):
     """Bounds on what is kept of refused events."""
 
     max_count: int = Field(default=10_000, gt=0)
     max_payload: Size = 64_000
 
 
-class ModelSpec(Frozen):
+class ModelSpec(FrozenSpec):
     """One model, as the file describes it."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,62}$")
@@ -106,7 +106,7 @@ class ModelSpec(Frozen):
     label_fields: LabelFieldsSpec | None = None
     label_ttl: Duration = 7 * 86400.0
     pending: PendingSpec = PendingSpec()
-    start: Beginning = "earliest"
+    start: StartPosition = "earliest"
     seed: int = 42
     estimator: str | list[Any] | dict[str, Any] | None = None
     factory: str | None = None
@@ -118,13 +118,13 @@ class ModelSpec(Frozen):
     dedupe: DedupeSpec = DedupeSpec()
     learn: LearnSpec = LearnSpec()
     dead_letters: DeadLetterSpec = DeadLetterSpec()
-    drift: Monitoring = ()
+    drift: MonitorSpecs = ()
     retrain: RetrainSpec | None = None
     promote: PromoteSpec = PromoteSpec()
 
     @field_validator("log_predictions")
     @classmethod
-    def _has_labels(cls, value: bool, info: ValidationInfo) -> bool:  # noqa: FBT001 - pydantic's signature
+    def _require_labels_topic(cls, value: bool, info: ValidationInfo) -> bool:  # noqa: FBT001 - pydantic's signature
         if value and info.data.get("labels") is None:
             topic = info.data.get("events", "TOPIC")
             msg = (
@@ -136,21 +136,21 @@ class ModelSpec(Frozen):
 
     @field_validator("promote")
     @classmethod
-    def _judges_its_task(cls, value: PromoteSpec, info: ValidationInfo) -> PromoteSpec:
+    def _check_promotion_loss(cls, value: PromoteSpec, info: ValidationInfo) -> PromoteSpec:
         return value.require_fitting(info.data["task"]) if "task" in info.data else value
 
     @field_validator("retrain")
     @classmethod
-    def _divides_its_task(cls, value: RetrainSpec | None, info: ValidationInfo) -> RetrainSpec | None:
+    def _check_split_kind(cls, value: RetrainSpec | None, info: ValidationInfo) -> RetrainSpec | None:
         task = info.data.get("task")
-        problem = None if value is None or task is None else unfit(task, split=value.split, cv=value.cv)
+        problem = None if value is None or task is None else split_problem(task, split=value.split, cv=value.cv)
         if problem is not None:
             raise ValueError(problem)
         return value
 
     @field_validator("factory")
     @classmethod
-    def _names_a_function(cls, value: str | None) -> str | None:
+    def _check_factory(cls, value: str | None) -> str | None:
         if value is not None and not re.fullmatch(r"[\w.]+:\w+", value):
             msg = f"found {value!r}, expected package.module:function"
             raise ValueError(msg)

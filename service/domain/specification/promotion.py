@@ -6,10 +6,10 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from service.domain.specification.units import Frozen
+from service.domain.specification.units import FrozenSpec
 from service.domain.stream.events import Task
 
-FEWEST_BLOCKS = 20
+MIN_BLOCKS = 20
 """Fewer blocks than this cannot prove anything at the usual levels."""
 
 
@@ -23,27 +23,27 @@ class Loss(StrEnum):
     SQUARED = "squared"
 
 
-LOSSES = {
+LOSSES_BY_TASK = {
     Task.BINARY: (Loss.BRIER, Loss.ZERO_ONE, Loss.LOG),
     Task.MULTICLASS: (Loss.ZERO_ONE,),
     Task.REGRESSION: (Loss.ABSOLUTE, Loss.SQUARED),
 }
 """What the score journal of a task suffices for, the default first: of many classes it keeps labels only."""
 
-CLIPPED = frozenset({Loss.LOG, Loss.ABSOLUTE, Loss.SQUARED})
+UNBOUNDED_LOSSES = frozenset({Loss.LOG, Loss.ABSOLUTE, Loss.SQUARED})
 """Losses without a bound of their own."""
 
 
 def _require_blocks(name: str, events: int, *, block: int) -> None:
-    if events < FEWEST_BLOCKS * block:
+    if events < MIN_BLOCKS * block:
         msg = (
-            f"found {name} {events} and block {block}, expected at least {FEWEST_BLOCKS} blocks, "
-            f"{FEWEST_BLOCKS * block} events; a smaller shadow.block needs fewer"
+            f"found {name} {events} and block {block}, expected at least {MIN_BLOCKS} blocks, "
+            f"{MIN_BLOCKS * block} events; a smaller shadow.block needs fewer"
         )
         raise ValueError(msg)
 
 
-class ShadowSpec(Frozen):
+class ShadowSpec(FrozenSpec):
     """How many events a challenger is compared on; `block` is how many in a row count as one observation."""
 
     min_events: int = Field(default=1000, gt=0)
@@ -51,7 +51,7 @@ class ShadowSpec(Frozen):
     block: int = Field(default=128, gt=0)
 
     @model_validator(mode="after")
-    def _can_decide(self) -> Self:
+    def _check_events(self) -> Self:
         if self.min_events > self.max_events:
             msg = f"found min_events {self.min_events} above max_events {self.max_events}, expected at most that"
             raise ValueError(msg)
@@ -59,13 +59,13 @@ class ShadowSpec(Frozen):
         return self
 
 
-class ProbationSpec(Frozen):
+class ProbationSpec(FrozenSpec):
     """How many events the champion before may use to prove that it was better."""
 
     events: int = Field(default=5000, gt=0)
 
 
-class PromoteSpec(Frozen):
+class PromoteSpec(FrozenSpec):
     """When a challenger takes over, and by which loss it is judged."""
 
     mode: Literal["auto", "manual"] = "auto"
@@ -76,25 +76,25 @@ class PromoteSpec(Frozen):
     probation: ProbationSpec = ProbationSpec()
 
     @model_validator(mode="after")
-    def _fits_together(self) -> Self:
-        if self.clip is not None and self.loss not in CLIPPED:
-            msg = f"found clip and loss {self.loss or 'by task'}, expected clip only with {', '.join(sorted(CLIPPED))}"
+    def _check_clip(self) -> Self:
+        if self.clip is not None and self.loss not in UNBOUNDED_LOSSES:
+            msg = f"found clip and loss {self.loss or 'by task'}, expected clip only with {', '.join(sorted(UNBOUNDED_LOSSES))}"
             raise ValueError(msg)
         _require_blocks("probation.events", self.probation.events, block=self.shadow.block)
         return self
 
     def loss_of(self, task: Task) -> Loss:
         """The loss by which a task's models are judged."""
-        return self.loss or LOSSES[task][0]
+        return self.loss or LOSSES_BY_TASK[task][0]
 
     def require_fitting(self, task: Task) -> Self:
         """This; ValueError where the loss does not fit the task."""
-        if self.loss_of(task) not in LOSSES[task]:
-            msg = f"found loss {self.loss} for a {task} task, expected {' or '.join(LOSSES[task])}"
+        if self.loss_of(task) not in LOSSES_BY_TASK[task]:
+            msg = f"found loss {self.loss} for a {task} task, expected {' or '.join(LOSSES_BY_TASK[task])}"
             raise ValueError(msg)
         return self
 
-    def level(self, ordinal: int) -> float:
+    def error_level(self, ordinal: int) -> float:
         """The error that the challenger may make which is the `ordinal`-th (1, 2, ...) to meet its champion.
 
         The levels of all that a champion ever meets add up to 1 - confidence, however many they are.
@@ -102,7 +102,7 @@ class PromoteSpec(Frozen):
         return (1 - self.confidence) / (ordinal * (ordinal + 1))
 
 
-class Verdict(StrEnum):
+class ComparisonVerdict(StrEnum):
     """What follows from a comparison."""
 
     PROMOTE = "promote"
@@ -111,7 +111,7 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class ComparisonEvidence:
     """What a comparison has found after `events` events that both predicted when they arrived.
 
     `difference` is the champion's mean loss less the challenger's: above zero the challenger is better.
@@ -119,7 +119,7 @@ class Evidence:
     the first events have set the scale.
     """
 
-    verdict: Verdict
+    verdict: ComparisonVerdict
     reason: str
     loss: Loss
     events: int
@@ -137,4 +137,4 @@ class Evidence:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
         """The inverse of `to_json`."""
-        return cls(**{**data, "verdict": Verdict(data["verdict"]), "loss": Loss(data["loss"])})
+        return cls(**{**data, "verdict": ComparisonVerdict(data["verdict"]), "loss": Loss(data["loss"])})

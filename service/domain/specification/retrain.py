@@ -7,7 +7,7 @@ from pydantic import Field, field_validator, model_validator
 from service.domain.specification import cron
 from service.domain.specification.candidates import CandidateSpec, SearchBudget
 from service.domain.specification.split import CvSpec, SplitSpec, WindowSpec
-from service.domain.specification.units import Duration, Frozen, Size
+from service.domain.specification.units import Duration, FrozenSpec, Size
 
 
 class BudgetSpec(SearchBudget):
@@ -17,7 +17,7 @@ class BudgetSpec(SearchBudget):
     memory: Size = 4_000_000_000
 
 
-class RetrainSpec(Frozen):
+class RetrainSpec(FrozenSpec):
     """When a replacement is trained, on what, and on what budget.
 
     Without a window it is the champion's estimator, taught all that the champion has learned.
@@ -37,13 +37,13 @@ class RetrainSpec(Frozen):
 
     @field_validator("cron")
     @classmethod
-    def _five_fields(cls, value: str | None) -> str | None:
+    def _check_cron(cls, value: str | None) -> str | None:
         if value is not None:
-            cron.fields(value)
+            cron.parse_cron(value)
         return value
 
     @model_validator(mode="after")
-    def _has_what_it_divides(self) -> Self:
+    def _require_window(self) -> Self:
         divided = {"split": self.split != SplitSpec(), "cv": self.cv, "candidates": self.candidates}
         needing = next((name for name, given in divided.items() if given), None)
         if self.window is None and needing is not None:

@@ -15,7 +15,7 @@ from service.errors import SpecificationError
 
 
 @dataclass(frozen=True, slots=True)
-class Numbers:
+class FloatRange:
     """Any number between two, both included."""
 
     low: float
@@ -24,7 +24,7 @@ class Numbers:
 
 
 @dataclass(frozen=True, slots=True)
-class Integers:
+class IntRange:
     """`low`, `low + step`, and so on up to `high`, if that is one of them."""
 
     low: int
@@ -34,61 +34,61 @@ class Integers:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class ChoiceSpace:
     """One of several; each may hold spaces."""
 
     options: tuple[Any, ...]
 
 
-Space: TypeAlias = Numbers | Integers | Choice
-Pick: TypeAlias = Callable[[str, Space], Any]
+SearchSpace: TypeAlias = FloatRange | IntRange | ChoiceSpace
+PickValue: TypeAlias = Callable[[str, SearchSpace], Any]
 """Decides a space by its name: a number, or the index of an option."""
 
-KINDS = ("uniform", "log_uniform", "int", "log_int", "choice")
+SPACE_KINDS = ("uniform", "log_uniform", "int", "log_int", "choice")
 _RANGES = ("uniform", "log_uniform", "log_int")
 
 
 @dataclass(frozen=True, slots=True)
-class Variant:
+class ConcreteExpression:
     """An expression without spaces; `moved` leads from its places to those in the expression as it was written."""
 
     value: Any
-    moved: Mapping[str, str] = field(default_factory=dict)
+    original_paths: Mapping[str, str] = field(default_factory=dict)
 
-    def written(self, path: str) -> str:
+    def original_path(self, path: str) -> str:
         """The place in the file that this one came from."""
-        known = max((at for at in self.moved if _within(path, at)), key=len, default=None)
-        return path if known is None else self.moved[known] + path[len(known) :]
+        known = max((at for at in self.original_paths if _is_within(path, at)), key=len, default=None)
+        return path if known is None else self.original_paths[known] + path[len(known) :]
 
 
-def space_of(node: Any, *, path: str) -> Space | None:
+def parse_space(node: Any, *, path: str) -> SearchSpace | None:
     """The space that a node is, None where it is none; SpecificationError for one that nothing can lie in."""
     if not isinstance(node, Mapping) or len(node) != 1:
         return None
     kind, arguments = next(iter(node.items()))
-    if kind not in KINDS:
-        _require_no_slip(kind, arguments, path)
+    if kind not in SPACE_KINDS:
+        _require_no_typo(kind, arguments, path)
         return None
     if kind == "choice":
         if not isinstance(arguments, list | tuple) or not arguments:
             raise SpecificationError(path, f"found choice of {arguments!r:.80}, expected a list of options")
-        return Choice(tuple(arguments))
+        return ChoiceSpace(tuple(arguments))
     if kind in {"int", "log_int"}:
-        return _integers(kind, arguments, path)
-    return _numbers(kind, arguments, path)
+        return _parse_int_range(kind, arguments, path)
+    return _parse_float_range(kind, arguments, path)
 
 
-def written(space: Space) -> dict[str, Any]:
+def to_expression(space: SearchSpace) -> dict[str, Any]:
     """As it stands in a file."""
-    if isinstance(space, Choice):
+    if isinstance(space, ChoiceSpace):
         return {"choice": list(space.options)}
-    if isinstance(space, Numbers):
+    if isinstance(space, FloatRange):
         return {"log_uniform" if space.log else "uniform": [space.low, space.high]}
     step = [] if space.step == 1 else [space.step]
     return {"log_int" if space.log else "int": [space.low, space.high, *step]}
 
 
-def children(node: Any, path: str) -> Iterator[tuple[str, Any]]:
+def child_nodes(node: Any, path: str) -> Iterator[tuple[str, Any]]:
     """What stands directly in a node that is no space."""
     if isinstance(node, Mapping):
         yield from ((f"{path}.{key}", one) for key, one in node.items())
@@ -96,74 +96,81 @@ def children(node: Any, path: str) -> Iterator[tuple[str, Any]]:
         yield from ((f"{path}[{index}]", one) for index, one in enumerate(node))
 
 
-def spaces_in(node: Any, *, path: str) -> Iterator[tuple[str, Space]]:
+def iter_spaces(node: Any, *, path: str) -> Iterator[tuple[str, SearchSpace]]:
     """Every space by its name, those within options too; SpecificationError for one that is wrong."""
-    found = space_of(node, path=path)
+    found = parse_space(node, path=path)
     if found is not None:
         yield path, found
-    inner = options(found, path) if isinstance(found, Choice) else () if found else children(node, path)
-    for place, one in inner:
-        yield from spaces_in(one, path=place)
+    inner = choice_options(found, path) if isinstance(found, ChoiceSpace) else () if found else child_nodes(node, path)
+    for child_path, one in inner:
+        yield from iter_spaces(one, path=child_path)
 
 
-def options(choice: Choice, path: str) -> Iterator[tuple[str, Any]]:
+def choice_options(choice: ChoiceSpace, path: str) -> Iterator[tuple[str, Any]]:
     """Each option with its name."""
     return ((f"{path}.choice[{index}]", one) for index, one in enumerate(choice.options))
 
 
-def filled(node: Any, *, path: str, pick: Pick) -> tuple[Any, dict[str, Any]]:
+def fill_spaces(node: Any, *, path: str, pick: PickValue) -> tuple[Any, dict[str, Any]]:
     """The expression with every space decided, and what was decided: a number, or an option without spaces."""
-    space = space_of(node, path=path)
-    if isinstance(space, Choice):
+    space = parse_space(node, path=path)
+    if isinstance(space, ChoiceSpace):
         index = pick(path, space)
-        chosen, inner = filled(space.options[index], path=f"{path}.choice[{index}]", pick=pick)
+        chosen, inner = fill_spaces(space.options[index], path=f"{path}.choice[{index}]", pick=pick)
         return chosen, {path: chosen, **inner}
     if space is not None:
         value = pick(path, space)
         return value, {path: value}
-    parts = [filled(one, path=place, pick=pick) for place, one in children(node, path)]
+    parts = [fill_spaces(one, path=place, pick=pick) for place, one in child_nodes(node, path)]
     return _rebuilt(node, [part for part, _ in parts]), {name: one for _, found in parts for name, one in found.items()}
 
 
-def size(node: Any, *, path: str) -> float:
+def expression_count(node: Any, *, path: str) -> float:
     """How many different expressions it holds; infinity where a range of numbers is among them."""
-    space = space_of(node, path=path)
-    if isinstance(space, Numbers):
+    space = parse_space(node, path=path)
+    if isinstance(space, FloatRange):
         return math.inf
-    if isinstance(space, Integers):
+    if isinstance(space, IntRange):
         return len(range(space.low, space.high + 1, space.step))
-    if isinstance(space, Choice):
-        return sum(size(one, path=place) for place, one in options(space, path))
-    return math.prod(size(one, path=place) for place, one in children(node, path))
+    if isinstance(space, ChoiceSpace):
+        return sum(expression_count(one, path=place) for place, one in choice_options(space, path))
+    return math.prod(expression_count(one, path=place) for place, one in child_nodes(node, path))
 
 
-def variants(node: Any, *, path: str, at: str | None = None) -> list[Variant]:
+def covering_expressions(node: Any, *, path: str, at: str | None = None) -> list[ConcreteExpression]:
     """Expressions in which, together, every option and both ends of every range occur; as few as that takes."""
     here = path if at is None else at
-    space = space_of(node, path=path)
-    if isinstance(space, Choice):
-        found = [one for place, option in options(space, path) for one in _moved(option, place, here)]
+    space = parse_space(node, path=path)
+    if isinstance(space, ChoiceSpace):
+        found = [
+            one for place, option in choice_options(space, path) for one in _option_expressions(option, place, here)
+        ]
     elif space is not None:
-        found = [Variant(space.low), Variant(_highest(space))]
+        found = [ConcreteExpression(space.low), ConcreteExpression(_highest_value(space))]
     else:
-        found = _combined(node, path, here)
+        found = _combined_expressions(node, path, here)
     return found
 
 
-def _moved(option: Any, place: str, at: str) -> list[Variant]:
-    return [Variant(one.value, {at: place, **one.moved}) for one in variants(option, path=place, at=at)]
+def _option_expressions(option: Any, option_path: str, at: str) -> list[ConcreteExpression]:
+    return [
+        ConcreteExpression(one.value, {at: option_path, **one.original_paths})
+        for one in covering_expressions(option, path=option_path, at=at)
+    ]
 
 
-def _combined(node: Any, path: str, at: str) -> list[Variant]:
-    steps = [place[len(path) :] for place, _ in children(node, path)]
-    parts = [variants(one, path=place, at=at + place[len(path) :]) for place, one in children(node, path)]
+def _combined_expressions(node: Any, path: str, at: str) -> list[ConcreteExpression]:
+    steps = [place[len(path) :] for place, _ in child_nodes(node, path)]
+    parts = [
+        covering_expressions(one, path=place, at=at + place[len(path) :]) for place, one in child_nodes(node, path)
+    ]
     if not steps:
-        return [Variant(node)]
+        return [ConcreteExpression(node)]
     rows = [[part[row % len(part)] for part in parts] for row in range(max(map(len, parts)))]
     return [
-        Variant(
+        ConcreteExpression(
             _rebuilt(node, [one.value for one in row]),
-            {place: name for one in row for place, name in one.moved.items()},
+            {place: name for one in row for place, name in one.original_paths.items()},
         )
         for row in rows
     ]
@@ -175,35 +182,35 @@ def _rebuilt(node: Any, parts: Sequence[Any]) -> Any:
     return list(parts) if isinstance(node, list | tuple) else node
 
 
-def _highest(space: Numbers | Integers) -> float:
-    if isinstance(space, Numbers):
+def _highest_value(space: FloatRange | IntRange) -> float:
+    if isinstance(space, FloatRange):
         return space.high
     return range(space.low, space.high + 1, space.step)[-1]
 
 
-def _within(path: str, place: str) -> bool:
-    return path == place or (path.startswith(place) and path[len(place)] in ".[")
+def _is_within(path: str, parent: str) -> bool:
+    return path == parent or (path.startswith(parent) and path[len(parent)] in ".[")
 
 
-def _numbers(kind: str, arguments: Any, path: str) -> Numbers:
-    low, high = _ends(kind, arguments, path)
+def _parse_float_range(kind: str, arguments: Any, path: str) -> FloatRange:
+    low, high = _parse_ends(kind, arguments, path)
     if kind == "log_uniform" and low <= 0:
         raise SpecificationError(path, f"found {kind} of {arguments}, expected ends above zero")
-    return Numbers(float(low), float(high), log=kind == "log_uniform")
+    return FloatRange(float(low), float(high), log=kind == "log_uniform")
 
 
-def _integers(kind: str, arguments: Any, path: str) -> Integers:
+def _parse_int_range(kind: str, arguments: Any, path: str) -> IntRange:
     stepped = kind == "int" and isinstance(arguments, list | tuple) and len(arguments) == 3
-    low, high = _ends(kind, arguments[:2] if stepped else arguments, path)
+    low, high = _parse_ends(kind, arguments[:2] if stepped else arguments, path)
     given = [low, high, *(arguments[2:] if stepped else ())]
     if not all(type(one) is int for one in given) or (stepped and given[2] < 1):
         raise SpecificationError(path, f"found {kind} of {arguments!r:.80}, expected integers, like {kind}: [3, 12]")
     if kind == "log_int" and low < 1:
         raise SpecificationError(path, f"found {kind} of {arguments}, expected ends above zero")
-    return Integers(int(low), int(high), step=arguments[2] if stepped else 1, log=kind == "log_int")
+    return IntRange(int(low), int(high), step=arguments[2] if stepped else 1, log=kind == "log_int")
 
 
-def _ends(kind: str, arguments: Any, path: str) -> tuple[float, float]:
+def _parse_ends(kind: str, arguments: Any, path: str) -> tuple[float, float]:
     example = f"the lowest and the highest, like {kind}: {[3, 12] if kind.endswith('int') else [0.001, 0.1]}"
     if not isinstance(arguments, list | tuple) or len(arguments) != 2 or not all(map(_is_number, arguments)):
         raise SpecificationError(path, f"found {kind} of {arguments!r:.80}, expected {example}")
@@ -217,8 +224,10 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _require_no_slip(kind: Any, arguments: Any, path: str) -> None:
+def _require_no_typo(kind: Any, arguments: Any, path: str) -> None:
     """A parameter may be a mapping of the user's own; one of two numbers under nearly a kind's name is a slip."""
     near = difflib.get_close_matches(str(kind), _RANGES, n=1, cutoff=0.8)
     if near and isinstance(arguments, list) and len(arguments) == 2 and all(map(_is_number, arguments)):
-        raise SpecificationError(path, f"found {kind}, expected one of {', '.join(KINDS)}; did you mean {near[0]}?")
+        raise SpecificationError(
+            path, f"found {kind}, expected one of {', '.join(SPACE_KINDS)}; did you mean {near[0]}?"
+        )

@@ -5,18 +5,18 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from service.domain.specification.units import Delay, Frozen
+from service.domain.specification.units import Delay, FrozenSpec
 from service.domain.stream.events import Task
 
 SplitKind = Literal["time", "random", "stratified"]
 CvKind = Literal["kfold", "stratified_kfold", "group_kfold", "stratified_group_kfold", "time_series"]
 
 _Share = Annotated[float, Field(ge=0, lt=1)]
-_BY_CLASS = frozenset({"stratified", "stratified_kfold", "stratified_group_kfold"})
-_PRECISION = 1e-9
+_STRATIFIED_KINDS = frozenset({"stratified", "stratified_kfold", "stratified_group_kfold"})
+_SHARE_TOLERANCE = 1e-9
 
 
-class WindowSpec(Frozen):
+class WindowSpec(FrozenSpec):
     """The newest so many events, or days of event time; and what makes two of them duplicates.
 
     `content` removes events of equal features and label under different ids too, `id` only what came twice.
@@ -27,7 +27,7 @@ class WindowSpec(Frozen):
     duplicates: Literal["content", "id"] = "content"
 
     @model_validator(mode="after")
-    def _one_of_both(self) -> Self:
+    def _check_size(self) -> Self:
         if (self.events is None) == (self.days is None):
             found = "neither events nor days" if self.events is None else "both events and days"
             msg = f"found {found}, expected one of them, like {{events: 100000}} or {{days: 30}}"
@@ -35,7 +35,7 @@ class WindowSpec(Frozen):
         return self
 
 
-class SplitSpec(Frozen):
+class SplitSpec(FrozenSpec):
     """Shares of rows, in the order of time, at random, or at random with equal shares of each class.
 
     The embargo keeps what came so shortly before a later part, in seconds of event time or in events, out of the
@@ -51,9 +51,9 @@ class SplitSpec(Frozen):
     seed: int | None = Field(default=None, ge=0, lt=2**32)
 
     @model_validator(mode="after")
-    def _is_whole(self) -> Self:
+    def _check_shares(self) -> Self:
         total = self.train + self.validation + self.test
-        if not math.isclose(total, 1, abs_tol=_PRECISION):
+        if not math.isclose(total, 1, abs_tol=_SHARE_TOLERANCE):
             msg = (
                 f"found train {self.train:g}, validation {self.validation:g} and test {self.test:g}, {total:g} in all, "
                 "expected shares that sum to 1"
@@ -68,7 +68,7 @@ class SplitSpec(Frozen):
         return self
 
 
-class CvSpec(Frozen):
+class CvSpec(FrozenSpec):
     """Folds as scikit-learn makes them; `gap` is in events."""
 
     kind: CvKind = "stratified_kfold"
@@ -78,7 +78,7 @@ class CvSpec(Frozen):
     seed: int | None = Field(default=None, ge=0, lt=2**32)
 
     @model_validator(mode="after")
-    def _fits_the_kind(self) -> Self:
+    def _check_kind(self) -> Self:
         if self.gap and self.kind != "time_series":
             msg = f"found gap with kind {self.kind}, expected it with kind time_series, the only one that keeps order"
             raise ValueError(msg)
@@ -91,9 +91,9 @@ class CvSpec(Frozen):
         return self
 
 
-def unfit(task: Task, *, split: SplitSpec | None = None, cv: CvSpec | None = None) -> str | None:
+def split_problem(task: Task, *, split: SplitSpec | None = None, cv: CvSpec | None = None) -> str | None:
     """What is wrong with dividing events of this task so; None where nothing is."""
     for key, kind in (("split", split and split.kind), ("cv", cv and cv.kind)):
-        if kind in _BY_CLASS and task is Task.REGRESSION:
+        if kind in _STRATIFIED_KINDS and task is Task.REGRESSION:
             return f"{key}: found kind {kind} for a regression, expected a kind without classes"
     return None

@@ -35,7 +35,7 @@ Size = Annotated[int, Field(gt=0), _with_unit(_BYTES, "1MB")]
 """Bytes; written as a number or with a unit (`1MB`)."""
 
 
-def _beginning(value: object) -> object:
+def _parse_start(value: object) -> object:
     if value in {"earliest", "latest"}:
         return value
     try:
@@ -48,11 +48,13 @@ def _beginning(value: object) -> object:
     return found
 
 
-Beginning = Annotated[Literal["earliest", "latest"] | datetime, BeforeValidator(_beginning, json_schema_input_type=str)]
+StartPosition = Annotated[
+    Literal["earliest", "latest"] | datetime, BeforeValidator(_parse_start, json_schema_input_type=str)
+]
 """Where a new model begins to read: the stream's ends, or a time with its zone."""
 
 
-class Frozen(BaseModel):
+class FrozenSpec(BaseModel):
     """Immutable, and closed against keys it does not know."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -3,34 +3,34 @@
 from collections.abc import Mapping
 
 from service.domain.stream.events import TopicPartition
-from service.domain.stream.position import Bounds, Position
+from service.domain.stream.position import OffsetBounds, Position
 from service.errors import BelowStartError, PastEndError
 
 
-def require_held(position: Position, bounds: Mapping[TopicPartition, Bounds]) -> None:
+def require_within_bounds(position: Position, bounds: Mapping[TopicPartition, OffsetBounds]) -> None:
     """BelowStartError or PastEndError for the first partition that cannot be read from its offset."""
     for at, offset in sorted(position.offsets.items()):
-        _require_one(at, offset, held=bounds.get(at))
+        _require_offset_within(at, offset, bounds=bounds.get(at))
 
 
-def _require_one(at: TopicPartition, offset: int, *, held: Bounds | None) -> None:
+def _require_offset_within(at: TopicPartition, offset: int, *, bounds: OffsetBounds | None) -> None:
     name = f"{at.topic}[{at.partition}]"
-    if held is None:
+    if bounds is None:
         msg = (
             f"{name}: found a stored position at offset {offset}, but the topic has no such partition; "
             f"it was made anew with fewer. Compare with `headrace doctor`, or start over with --fresh"
         )
         raise PastEndError(msg)
-    if offset < held.start:
+    if offset < bounds.start:
         msg = (
-            f"{name}: found the position at offset {offset}, expected {held.start} or later: retention has "
-            f"deleted {held.start - offset} offsets that were not read. `headrace learn --accept-gap` goes on "
+            f"{name}: found the position at offset {offset}, expected {bounds.start} or later: retention has "
+            f"deleted {bounds.start - offset} offsets that were not read. `headrace learn --accept-gap` goes on "
             f"without them"
         )
         raise BelowStartError(msg)
-    if offset > held.end:
+    if offset > bounds.end:
         msg = (
-            f"{name}: found the position at offset {offset}, expected {held.end} or earlier, where the log "
+            f"{name}: found the position at offset {offset}, expected {bounds.end} or earlier, where the log "
             f"ends: it was truncated, or is another log. Check the stream's address with `headrace doctor`"
         )
         raise PastEndError(msg)

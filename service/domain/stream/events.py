@@ -23,7 +23,7 @@ class Task(StrEnum):
     REGRESSION = "regression"
 
 
-class Reason(StrEnum):
+class RefusalReason(StrEnum):
     """Why an event became a dead letter."""
 
     NOT_JSON = "not_json"
@@ -75,14 +75,14 @@ class Records:
     values: Sequence[bytes]
     next_offset: int
 
-    def chosen(self, which: Sequence[bool]) -> "Records":
+    def select(self, mask: Sequence[bool]) -> "Records":
         """Those of the run that are chosen; it ends where the whole does."""
-        offsets, timestamps = [*compress(self.offsets, which)], [*compress(self.timestamps, which)]
-        return Records(self.at, offsets, timestamps, [*compress(self.values, which)], self.next_offset)
+        offsets, timestamps = [*compress(self.offsets, mask)], [*compress(self.timestamps, mask)]
+        return Records(self.at, offsets, timestamps, [*compress(self.values, mask)], self.next_offset)
 
 
 @dataclass(frozen=True, slots=True)
-class Skipped:
+class SkippedOffsets:
     """Offsets `first` up to but not including `next_offset` that are passed over, and not learned."""
 
     at: TopicPartition
@@ -102,7 +102,7 @@ class Event(msgspec.Struct, gc=False):
     weight: float = 1.0
 
 
-class Truth(msgspec.Struct, gc=False):
+class LabelRecord(msgspec.Struct, gc=False):
     """A label that came as a record of its own; `ts` in epoch milliseconds."""
 
     offset: int
@@ -111,7 +111,7 @@ class Truth(msgspec.Struct, gc=False):
     y: Label
 
 
-class Served(msgspec.Struct, frozen=True, gc=False):
+class ServedPrediction(msgspec.Struct, frozen=True, gc=False):
     """What a server answered for an event, and of which state: model, lineage (its stamp), version, checkpoint.
 
     `probabilities` are in the estimator's order, with labels as the task has them; None where it gives none.
@@ -129,12 +129,12 @@ class Refusal(msgspec.Struct, frozen=True):
     """A record that is not learned, and why; `payload` is the record's value, whole."""
 
     offset: int
-    reason: Reason
+    reason: RefusalReason
     detail: str
     payload: bytes
 
 
-class Payloads(Mapping[int, bytes]):
+class PayloadsByOffset(Mapping[int, bytes]):
     """Values by offset, without a dictionary that hardly any run needs; offsets rise."""
 
     def __init__(self, offsets: Sequence[int], values: Sequence[bytes]) -> None:
@@ -158,7 +158,7 @@ class Payloads(Mapping[int, bytes]):
 
 
 @dataclass(frozen=True, slots=True)
-class Decoded:
+class DecodedRecords:
     """The events, labels and refusals of one run of records, each in offset order.
 
     `served` is what servers answered for some of the events, by offset.
@@ -170,8 +170,8 @@ class Decoded:
     next_offset: int
     first_offset: int
     payloads: Mapping[int, bytes]
-    truths: Sequence[Truth] = ()
-    served: Mapping[int, Served] = field(default_factory=dict)
+    truths: Sequence[LabelRecord] = ()
+    served: Mapping[int, ServedPrediction] = field(default_factory=dict)
 
     def payload(self, offset: int) -> bytes:
         """The record's value, whole; empty where this run does not hold it."""

@@ -7,10 +7,10 @@ from datetime import datetime
 from typing import TypeAlias
 
 from service.domain.stream.events import TopicPartition
-from service.domain.stream.position import Run
+from service.domain.stream.position import OffsetRange
 from service.errors import ConfigurationError
 
-FORMS = "1000..2000, 3:1000..2000, topic/3:1000..2000 or 2026-01-31T12:00Z..2026-01-31T13:00Z"
+RANGE_FORMATS = "1000..2000, 3:1000..2000, topic/3:1000..2000 or 2026-01-31T12:00Z..2026-01-31T13:00Z"
 _OFFSETS = re.compile(r"(?:(?:([\w.-]+)/)?(\d+):)?(\d+)\.\.(\d+)", re.ASCII)
 
 
@@ -22,13 +22,13 @@ class TimeRange:
     until: datetime
 
     @property
-    def ms(self) -> tuple[int, int]:
+    def bounds_ms(self) -> tuple[int, int]:
         """Both in epoch milliseconds."""
         return int(self.since.timestamp() * 1000), int(self.until.timestamp() * 1000)
 
-    def holds(self, timestamp_ms: int) -> bool:
+    def contains(self, timestamp_ms: int) -> bool:
         """Whether a record of that timestamp is in it."""
-        since, until = self.ms
+        since, until = self.bounds_ms
         return since <= timestamp_ms < until
 
     def __str__(self) -> str:
@@ -36,7 +36,7 @@ class TimeRange:
         return f"{self.since.isoformat()}..{self.until.isoformat()}"
 
 
-Stretch: TypeAlias = Run | TimeRange
+ExcludedRange: TypeAlias = OffsetRange | TimeRange
 """What is excluded: offsets of one partition, or times."""
 
 
@@ -44,7 +44,7 @@ Stretch: TypeAlias = Run | TimeRange
 class Exclusion:
     """Who excluded which part of a model's stream, when and why; `id` is 0 before it is stored."""
 
-    stretch: Stretch
+    excluded_range: ExcludedRange
     reason: str = ""
     created_by: str = ""
     id: int = 0
@@ -53,21 +53,21 @@ class Exclusion:
     removed_at: datetime | None = None
 
 
-def shown(stretch: Stretch) -> str:
+def format_range(excluded: ExcludedRange) -> str:
     """As the command line takes it."""
-    if isinstance(stretch, TimeRange):
-        return str(stretch)
-    return f"{stretch.topic}/{stretch.partition}:{stretch.first}..{stretch.last}"
+    if isinstance(excluded, TimeRange):
+        return str(excluded)
+    return f"{excluded.topic}/{excluded.partition}:{excluded.first}..{excluded.last}"
 
 
-def parsed(text: str, partitions: Sequence[TopicPartition], *, events: str) -> Stretch:
+def parse_range(text: str, partitions: Sequence[TopicPartition], *, events: str) -> ExcludedRange:
     """FROM..TO as a user writes it; ConfigurationError says what was expected."""
     found = _OFFSETS.fullmatch(text.strip())
     if found is None:
-        return _times(text)
+        return _parse_times(text)
     topic = found[1] or events
-    at = TopicPartition(topic, int(found[2]) if found[2] else _only(text, partitions, topic=topic))
-    run = Run(at.topic, at.partition, int(found[3]), int(found[4]))
+    at = TopicPartition(topic, int(found[2]) if found[2] else _only_partition(text, partitions, topic=topic))
+    run = OffsetRange(at.topic, at.partition, int(found[3]), int(found[4]))
     if at not in partitions:
         known = ", ".join(f"{one.topic}/{one.partition}" for one in sorted(partitions))
         msg = f"found {text!r}, expected one of the model's partitions: {known}"
@@ -78,25 +78,25 @@ def parsed(text: str, partitions: Sequence[TopicPartition], *, events: str) -> S
     return run
 
 
-def offsets(stretches: Sequence[Stretch]) -> list[Run]:
+def offset_ranges(excluded: Sequence[ExcludedRange]) -> list[OffsetRange]:
     """Those that are given by offsets."""
-    return [one for one in stretches if isinstance(one, Run)]
+    return [one for one in excluded if isinstance(one, OffsetRange)]
 
 
-def times(stretches: Sequence[Stretch]) -> list[TimeRange]:
+def time_ranges(excluded: Sequence[ExcludedRange]) -> list[TimeRange]:
     """Those that are given by time."""
-    return [one for one in stretches if isinstance(one, TimeRange)]
+    return [one for one in excluded if isinstance(one, TimeRange)]
 
 
-def by_partition(runs: Sequence[Run]) -> Mapping[TopicPartition, list[Run]]:
+def ranges_by_partition(runs: Sequence[OffsetRange]) -> Mapping[TopicPartition, list[OffsetRange]]:
     """Runs of each partition, in the order given."""
-    found: dict[TopicPartition, list[Run]] = {}
+    found: dict[TopicPartition, list[OffsetRange]] = {}
     for run in runs:
         found.setdefault(TopicPartition(run.topic, run.partition), []).append(run)
     return found
 
 
-def _only(text: str, partitions: Sequence[TopicPartition], *, topic: str) -> int:
+def _only_partition(text: str, partitions: Sequence[TopicPartition], *, topic: str) -> int:
     numbers = [at.partition for at in partitions if at.topic == topic]
     if len(numbers) != 1:
         msg = (
@@ -107,12 +107,12 @@ def _only(text: str, partitions: Sequence[TopicPartition], *, topic: str) -> int
     return numbers[0]
 
 
-def _times(text: str) -> TimeRange:
+def _parse_times(text: str) -> TimeRange:
     first, _, last = text.partition("..")
     try:
         found = TimeRange(datetime.fromisoformat(first.strip()), datetime.fromisoformat(last.strip()))
     except ValueError as error:
-        msg = f"found {text!r}, expected FROM..TO as in {FORMS}"
+        msg = f"found {text!r}, expected FROM..TO as in {RANGE_FORMATS}"
         raise ConfigurationError(msg) from error
     if found.since.tzinfo is None or found.until.tzinfo is None:
         msg = f"found {text!r} without a zone, expected times such as 2026-01-31T12:00Z"

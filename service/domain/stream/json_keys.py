@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 
-def colons_explained(raw: bytes, keys: int, texts: Iterable[object]) -> bool:
+def has_unique_keys(raw: bytes, keys: int, texts: Iterable[object]) -> bool:
     """Whether the keys and the strings among `texts` account for every colon.
 
     Each key as written brings a colon, so this proves that none is repeated; an escape could hide a colon of a string.
@@ -17,7 +17,7 @@ def colons_explained(raw: bytes, keys: int, texts: Iterable[object]) -> bool:
     return raw.count(b":") == keys + written.count(":")
 
 
-def repeated_key(raw: bytes) -> str | None:
+def find_repeated_key(raw: bytes) -> str | None:
     """One that stands more than once in an object of the text, at any depth; looks at every pair of it."""
     repeated: list[str] = []
 

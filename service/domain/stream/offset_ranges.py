@@ -4,137 +4,137 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from service.domain.stream.events import TopicPartition
-from service.domain.stream.position import Run, merged
+from service.domain.stream.position import OffsetRange, merge_ranges
 
 
-def minus(runs: Iterable[Run], holes: Iterable[Run]) -> list[Run]:
+def subtract_ranges(ranges: Iterable[OffsetRange], excluded: Iterable[OffsetRange]) -> list[OffsetRange]:
     """The same order without the offsets of the holes."""
-    by_partition = _by_partition(holes)
-    return merged(part for run in runs for part in _without(run, by_partition.get(_at(run), ())))
+    by_partition = _by_partition(excluded)
+    return merge_ranges(part for run in ranges for part in _cut_out(run, by_partition.get(_partition_of(run), ())))
 
 
-def touches(runs: Iterable[Run], holes: Iterable[Run]) -> bool:
+def overlaps(ranges: Iterable[OffsetRange], excluded: Iterable[OffsetRange]) -> bool:
     """Whether any offset is in both."""
-    by_partition = _by_partition(holes)
-    return any(_overlap(run, hole) for run in runs for hole in by_partition.get(_at(run), ()))
+    by_partition = _by_partition(excluded)
+    return any(_overlap(run, hole) for run in ranges for hole in by_partition.get(_partition_of(run), ()))
 
 
-def size(runs: Iterable[Run]) -> int:
+def offset_count(ranges: Iterable[OffsetRange]) -> int:
     """How many offsets, those without a record too."""
-    return sum(run.last - run.first for run in runs)
+    return sum(run.last - run.first for run in ranges)
 
 
-def union(runs: Iterable[Run]) -> list[Run]:
+def union_ranges(ranges: Iterable[OffsetRange]) -> list[OffsetRange]:
     """The same offsets sorted, each once, in as few runs as can be."""
-    found: list[Run] = []
-    for run in sorted(merged(runs), key=lambda one: (one.topic, one.partition, one.first)):
+    found: list[OffsetRange] = []
+    for run in sorted(merge_ranges(ranges), key=lambda one: (one.topic, one.partition, one.first)):
         top = found[-1] if found else None
-        if top and _at(top) == _at(run) and run.first <= top.last:
-            found[-1] = Run(top.topic, top.partition, top.first, max(top.last, run.last))
+        if top and _partition_of(top) == _partition_of(run) and run.first <= top.last:
+            found[-1] = OffsetRange(top.topic, top.partition, top.first, max(top.last, run.last))
         else:
             found.append(run)
     return found
 
 
-def until(runs: Iterable[Run], learned: Iterable[Run]) -> list[Run]:
+def prefix_covering(ranges: Iterable[OffsetRange], learned: Iterable[OffsetRange]) -> list[OffsetRange]:
     """The beginning of an order that has learned exactly these offsets."""
-    wanted = union(learned)
-    missing, found = list(wanted), list[Run]()
-    for run in runs:
+    wanted = union_ranges(learned)
+    missing, found = list(wanted), list[OffsetRange]()
+    for run in ranges:
         if not missing:
             break
         found += _common(run, wanted)
-        missing = minus(missing, [run])
-    return merged(found)
+        missing = subtract_ranges(missing, [run])
+    return merge_ranges(found)
 
 
-def within(runs: Iterable[Run], wanted: Iterable[Run]) -> list[Run]:
+def in_order_of(ranges: Iterable[OffsetRange], wanted: Iterable[OffsetRange]) -> list[OffsetRange]:
     """All of `wanted`, each offset once, in the order of `runs`, which has none twice.
 
     What `runs` lacks stands before what follows it in its partition, or at the end.
     """
-    whole = union(wanted)
-    lacking, found = minus(whole, runs := merged(runs)), list[Run]()
-    for run in runs:
+    whole = union_ranges(wanted)
+    lacking, found = subtract_ranges(whole, ranges := merge_ranges(ranges)), list[OffsetRange]()
+    for run in ranges:
         for part in _common(run, whole):
-            earlier = [one for one in lacking if _at(one) == _at(part) and one.first < part.first]
+            earlier = [one for one in lacking if _partition_of(one) == _partition_of(part) and one.first < part.first]
             found += [*earlier, part]
-            lacking = minus(lacking, earlier) if earlier else lacking
-    return merged([*found, *lacking])
+            lacking = subtract_ranges(lacking, earlier) if earlier else lacking
+    return merge_ranges([*found, *lacking])
 
 
-def begins_with(runs: Sequence[Run], done: Sequence[Run]) -> bool:
+def starts_with(ranges: Sequence[OffsetRange], done: Sequence[OffsetRange]) -> bool:
     """Whether `runs`, offset by offset, begins with all of `done`."""
-    rest = iter(runs)
-    here: Run | None = None
+    rest = iter(ranges)
+    here: OffsetRange | None = None
     for step in done:
         left = step
         while left.first < left.last:
             here = here if here is not None and here.first < here.last else next(rest, None)
-            if here is None or _at(here) != _at(left) or here.first != left.first:
+            if here is None or _partition_of(here) != _partition_of(left) or here.first != left.first:
                 return False
-            border = min(here.last, left.last)
-            here, left = _from(here, border), _from(left, border)
+            cut = min(here.last, left.last)
+            here, left = _starting_at(here, cut), _starting_at(left, cut)
     return True
 
 
-def beyond(runs: Sequence[Run], done: Iterable[Run]) -> list[Run]:
+def remainder_after(ranges: Sequence[OffsetRange], done: Iterable[OffsetRange]) -> list[OffsetRange]:
     """What of `runs` comes behind the last offset of `done`, which has learned a beginning of them.
 
     Offsets that `done` lacks in between held no record where it was learned, and are passed.
     """
-    rest = list(reversed(runs))
-    for step in merged(done):
-        left: Run | None = step
+    rest = list(reversed(ranges))
+    for step in merge_ranges(done):
+        left: OffsetRange | None = step
         while left is not None and rest:
             here = rest.pop()
             if not _overlap(here, left):
                 continue
-            border = min(here.last, left.last)
-            left = _from(left, border) if border < left.last else None
-            rest.append(_from(here, border))
-    return merged(reversed(rest))
+            cut = min(here.last, left.last)
+            left = _starting_at(left, cut) if cut < left.last else None
+            rest.append(_starting_at(here, cut))
+    return merge_ranges(reversed(rest))
 
 
-def highest(runs: Iterable[Run]) -> Mapping[TopicPartition, int]:
+def end_offsets(ranges: Iterable[OffsetRange]) -> Mapping[TopicPartition, int]:
     """The offset behind the last of each partition."""
     found: dict[TopicPartition, int] = {}
-    for run in runs:
-        found[_at(run)] = max(found.get(_at(run), run.last), run.last)
+    for run in ranges:
+        found[_partition_of(run)] = max(found.get(_partition_of(run), run.last), run.last)
     return found
 
 
-def _common(run: Run, others: Iterable[Run]) -> Iterator[Run]:
+def _common(run: OffsetRange, others: Iterable[OffsetRange]) -> Iterator[OffsetRange]:
     for other in others:
         if _overlap(run, other):
-            yield Run(run.topic, run.partition, max(run.first, other.first), min(run.last, other.last))
+            yield OffsetRange(run.topic, run.partition, max(run.first, other.first), min(run.last, other.last))
 
 
-def _overlap(one: Run, other: Run) -> bool:
-    return _at(one) == _at(other) and max(one.first, other.first) < min(one.last, other.last)
+def _overlap(one: OffsetRange, other: OffsetRange) -> bool:
+    return _partition_of(one) == _partition_of(other) and max(one.first, other.first) < min(one.last, other.last)
 
 
-def _without(run: Run, holes: Iterable[Run]) -> Iterator[Run]:
+def _cut_out(run: OffsetRange, excluded: Iterable[OffsetRange]) -> Iterator[OffsetRange]:
     """The parts of a run between the holes, which are sorted."""
     first = run.first
-    for hole in holes:
-        if hole.last <= first or hole.first >= run.last:
+    for excluded_range in excluded:
+        if excluded_range.last <= first or excluded_range.first >= run.last:
             continue
-        yield Run(run.topic, run.partition, first, max(first, hole.first))
-        first = hole.last
-    yield Run(run.topic, run.partition, min(first, run.last), run.last)
+        yield OffsetRange(run.topic, run.partition, first, max(first, excluded_range.first))
+        first = excluded_range.last
+    yield OffsetRange(run.topic, run.partition, min(first, run.last), run.last)
 
 
-def _from(run: Run, first: int) -> Run:
-    return Run(run.topic, run.partition, first, run.last)
+def _starting_at(run: OffsetRange, first: int) -> OffsetRange:
+    return OffsetRange(run.topic, run.partition, first, run.last)
 
 
-def _at(run: Run) -> TopicPartition:
+def _partition_of(run: OffsetRange) -> TopicPartition:
     return TopicPartition(run.topic, run.partition)
 
 
-def _by_partition(holes: Iterable[Run]) -> Mapping[TopicPartition, Sequence[Run]]:
-    found: dict[TopicPartition, list[Run]] = defaultdict(list)
-    for hole in union(holes):
-        found[_at(hole)].append(hole)
+def _by_partition(excluded: Iterable[OffsetRange]) -> Mapping[TopicPartition, Sequence[OffsetRange]]:
+    found: dict[TopicPartition, list[OffsetRange]] = defaultdict(list)
+    for excluded_range in union_ranges(excluded):
+        found[_partition_of(excluded_range)].append(excluded_range)
     return found

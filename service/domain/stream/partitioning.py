@@ -4,13 +4,15 @@ from collections.abc import Sequence
 from zlib import crc32
 
 
-def spread(count: int, *, partitions: int, keys: Sequence[bytes] | None, turn: int) -> list[list[int]]:
+def assign_partitions(
+    count: int, *, partitions: int, keys: Sequence[bytes] | None, first_partition: int
+) -> list[list[int]]:
     """The records' indices, a list for each partition: equal keys together, keyless ones in turn.
 
     CRC-32 of the key, so that the same key always finds the same partition, whatever is installed.
     """
     if keys is None:
-        return [list(range((at - turn) % partitions, count, partitions)) for at in range(partitions)]
+        return [list(range((at - first_partition) % partitions, count, partitions)) for at in range(partitions)]
     found: list[list[int]] = [[] for _ in range(partitions)]
     for index, key in enumerate(keys):
         found[crc32(key) % partitions].append(index)

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-NEVER_MS = -(2**62)
+MIN_TIME_MS = -(2**62)
 """A time before all others."""
 
 
 @dataclass(frozen=True, slots=True)
-class WaitingRow:
+class PendingRow:
     """An event, or a label, under the key of its id; `ts` in epoch milliseconds."""
 
     key: bytes
@@ -18,16 +18,16 @@ class WaitingRow:
 
 
 @dataclass(frozen=True, slots=True)
-class WaitingRows:
+class PendingRowChanges:
     """What one commit changes: new rows, keys that wait no more, and the time before which all is forgotten."""
 
-    created: Sequence[WaitingRow]
+    created: Sequence[PendingRow]
     resolved: Sequence[bytes]
-    border_ms: int
+    watermark_ms: int
 
 
 @dataclass(frozen=True, slots=True)
-class Outgoing:
+class OutboxRecords:
     """Records for a topic of predictions: (key, value) each."""
 
     topic: str

@@ -43,7 +43,7 @@ class Position:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class OffsetRange:
     """Offsets `first` up to but not including `last` of one partition, learned in one go."""
 
     topic: str
@@ -53,22 +53,22 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class OffsetBounds:
     """The offsets a partition holds: `start` up to but not including `end`."""
 
     start: int
     end: int
 
 
-def merged(runs: Iterable[Run]) -> list[Run]:
+def merge_ranges(ranges: Iterable[OffsetRange]) -> list[OffsetRange]:
     """The same order of learning with neighbouring runs of one partition joined."""
-    found: list[Run] = []
-    for run in runs:
+    found: list[OffsetRange] = []
+    for run in ranges:
         if run.first == run.last:
             continue
         top = found[-1] if found else None
         if top and (top.topic, top.partition, top.last) == (run.topic, run.partition, run.first):
-            found[-1] = Run(top.topic, top.partition, top.first, run.last)
+            found[-1] = OffsetRange(top.topic, top.partition, top.first, run.last)
         else:
             found.append(run)
     return found

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from service.domain.stream.events import TopicPartition
 
 
-class Piece(NamedTuple):
+class ArchivePiece(NamedTuple):
     """Offsets `first` up to but not including `last` of one archived file, or the `whole` of it; its rows and times.
 
     Event times are in epoch milliseconds; None where the file does not tell.

@@ -137,6 +137,6 @@ class Evaluation:
         return msgspec.convert(found, cls)
 
 
-def shown(label: Label) -> str:
+def class_label_text(label: Label) -> str:
     """A class or a group as it is written."""
     return str(label)

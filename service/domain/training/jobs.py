@@ -8,8 +8,8 @@ from typing import Literal, NewType
 
 from service.domain.registry.registry import Json, ModelName, SealedBytes, SealedState, VersionNumber
 from service.domain.specification.retrain import RetrainSpec
-from service.domain.stream.pending import WaitingRow
-from service.domain.stream.position import Run
+from service.domain.stream.pending import PendingRow
+from service.domain.stream.position import OffsetRange
 from service.domain.training.report import ReportFormat
 
 JobId = NewType("JobId", int)
@@ -29,18 +29,18 @@ class JobState(StrEnum):
     STOPPED = "Stopped"
 
 
-FINAL = frozenset({JobState.COMPLETED, JobState.FAILED, JobState.STOPPED})
+FINAL_STATES = frozenset({JobState.COMPLETED, JobState.FAILED, JobState.STOPPED})
 
 
-_LEFT = frozenset({JobState.FAILED, JobState.STOPPING})
+_ABORTED = frozenset({JobState.FAILED, JobState.STOPPING})
 
 
-ALLOWED: Mapping[JobState, frozenset[JobState]] = {
-    JobState.STARTING: _LEFT | {JobState.LOADING},
-    JobState.LOADING: _LEFT | {JobState.TRAINING},
-    JobState.TRAINING: _LEFT | {JobState.EVALUATING},
-    JobState.EVALUATING: _LEFT | {JobState.REPLAYING, JobState.COMPLETED},
-    JobState.REPLAYING: _LEFT | {JobState.COMPLETED},
+ALLOWED_TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
+    JobState.STARTING: _ABORTED | {JobState.LOADING},
+    JobState.LOADING: _ABORTED | {JobState.TRAINING},
+    JobState.TRAINING: _ABORTED | {JobState.EVALUATING},
+    JobState.EVALUATING: _ABORTED | {JobState.REPLAYING, JobState.COMPLETED},
+    JobState.REPLAYING: _ABORTED | {JobState.COMPLETED},
     JobState.STOPPING: frozenset({JobState.STOPPED}),
     JobState.COMPLETED: frozenset(),
     JobState.FAILED: frozenset(),
@@ -49,7 +49,7 @@ ALLOWED: Mapping[JobState, frozenset[JobState]] = {
 """Which state may follow which."""
 
 
-class Cause(StrEnum):
+class JobCause(StrEnum):
     """Who asked for a job."""
 
     DRIFT = "drift"
@@ -57,7 +57,7 @@ class Cause(StrEnum):
     HAND = "hand"
 
 
-class Failure(StrEnum):
+class JobFailure(StrEnum):
     """Why a job failed."""
 
     EXCEPTION = "exception"
@@ -67,7 +67,7 @@ class Failure(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class JobProgress:
     """How far the present state of a job is; `total` is 0 where that is not known."""
 
     done: int = 0
@@ -76,12 +76,12 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class JobRequest:
     """A job that is asked for."""
 
     model: ModelName
     spec: RetrainSpec
-    cause: Cause
+    cause: JobCause
     actor: str
     reason: str = ""
     evidence: Json = field(default_factory=dict)
@@ -95,25 +95,25 @@ class Job:
     model: ModelName
     state: JobState
     spec: RetrainSpec
-    cause: Cause
+    cause: JobCause
     requested_by: str
     reason: str
     created_at: datetime
     attempt: int = 1
     retry_of: JobId | None = None
     evidence: Json = field(default_factory=dict)
-    progress: Progress = Progress()
+    progress: JobProgress = JobProgress()
     process: str | None = None
     log: str | None = None
     started_at: datetime | None = None
     heartbeat_at: datetime | None = None
     finished_at: datetime | None = None
-    failure: Failure | None = None
+    failure: JobFailure | None = None
     version: VersionNumber | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Transition:
+class JobTransition:
     """A job came into a state."""
 
     job: JobId
@@ -123,20 +123,20 @@ class Transition:
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class JobEnding:
     """How a job ended that has not completed."""
 
     state: Literal[JobState.FAILED, JobState.STOPPED]
     reason: str
-    failure: Failure | None = None
+    failure: JobFailure | None = None
 
-    def retried(self, job: Job) -> bool:
+    def needs_retry(self, job: Job) -> bool:
         """Whether another attempt follows: only for one that something else than itself has ended."""
-        return self.failure is Failure.INTERRUPTED and job.attempt <= job.spec.retries
+        return self.failure is JobFailure.INTERRUPTED and job.attempt <= job.spec.retries
 
 
 @dataclass(frozen=True, slots=True)
-class Opening:
+class HoldoutOpening:
     """A job has read its test part; it can do so once."""
 
     job: JobId
@@ -145,29 +145,29 @@ class Opening:
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class TrainedCandidate:
     """What a job has trained; `position` of its state is where the stream goes on for it."""
 
     state: SealedState
     spec: Json
-    learned: Sequence[Run]
+    learned: Sequence[OffsetRange]
     environment: Json
     reason: str = ""
     evidence: Json = field(default_factory=dict)
     waiting: SealedBytes | None = None
-    waiting_rows: Sequence[WaitingRow] = ()
+    waiting_rows: Sequence[PendingRow] = ()
     """The same as `waiting`, with which its lineage begins."""
     reports: Mapping[ReportFormat, str] = field(default_factory=dict)
     """How it was trained and how it did, kept with the version."""
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class RetrainDecision:
     """To retrain for a cause, or not: `code` says why in one word, `explanation` in a sentence."""
 
     code: str
     explanation: str
-    cause: Cause | None = None
+    cause: JobCause | None = None
     evidence: Json = field(default_factory=dict)
     at: datetime | None = None
 
@@ -178,13 +178,13 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
-class Trainer:
+class TrainerLease:
     """The right to decide and to train for a model, until `expires_at`, under `epoch`; and the last decision."""
 
     model: ModelName
     holder: str
     epoch: int
     expires_at: datetime
-    decision: Decision | None = None
+    decision: RetrainDecision | None = None
     before: datetime | None = None
     """Until when the one before held it; None for the first."""

@@ -67,7 +67,7 @@ class TrialResult:
 
 
 @dataclass(frozen=True, slots=True)
-class SearchResult:
+class SearchSummary:
     """The metric that the search looked at, in which direction, and all its trials."""
 
     metric: str
@@ -87,7 +87,7 @@ class FoldResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class ReportedDecision:
     """What was decided, by whom or by which rule, and why."""
 
     outcome: str
@@ -103,7 +103,7 @@ class RetrainingReport:
     task: str
     reason: str
     estimator: Any
-    decision: Decision
+    decision: ReportedDecision
     job: str = ""
     started_at: datetime | None = None
     ended_at: datetime | None = None
@@ -112,7 +112,7 @@ class RetrainingReport:
     split: str = ""
     parts: tuple[SplitPart, ...] = ()
     folds: tuple[FoldResult, ...] = ()
-    search: SearchResult | None = None
+    search: SearchSummary | None = None
     evaluation: Evaluation | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     seeds: Mapping[str, int] = field(default_factory=dict)

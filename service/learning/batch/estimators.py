@@ -16,23 +16,23 @@ from service.errors import EstimatorError
 from service.learning import pickled
 from service.learning.batch import catalogue as batch_catalogue
 from service.learning.batch import models as batch_models
-from service.learning.batch.feature_matrix import FeatureTable, Matrix
-from service.learning.batch.fit import fitted
+from service.learning.batch.feature_matrix import FeatureEncoder, Matrix
+from service.learning.batch.fit import fit_batch_model
 from service.learning.batch.models import BatchModel
-from service.learning.batch.platt_scaling import OnlineCalibration
+from service.learning.batch.platt_scaling import OnlinePlattScaling
 
 
-class _Frozen:
+class _FrozenEstimator:
     """What both kinds have in common."""
 
     def __init__(self, name: str, parameters: Mapping[str, Any], options: Mapping[str, Any]) -> None:
         self.name = name
         self.parameters = dict(parameters)
         self.options = dict(options)
-        self._table: FeatureTable | None = None
+        self._encoder: FeatureEncoder | None = None
         self._model: BatchModel | None = None
-        self._release = ""
-        self._ahead: dict[int, tuple[Any, Any]] = {}
+        self._library_version = ""
+        self._predicted_ahead: dict[int, tuple[Any, Any]] = {}
 
     @property
     def is_fitted(self) -> bool:
@@ -41,10 +41,10 @@ class _Frozen:
 
     def foresee(self, xs: Sequence[Mapping[str, Any]]) -> None:
         """Predict these together, because they will be asked for one by one; each as if it had come alone."""
-        if not xs or self._model is None or self._table is None:
+        if not xs or self._model is None or self._encoder is None:
             return
-        found = self._model.predict_each(self._table.rows(xs))
-        self._ahead = {id(x): (x, one) for x, one in zip(xs, found, strict=True)}
+        found = self._model.predict_each(self._encoder.rows(xs))
+        self._predicted_ahead = {id(x): (x, one) for x, one in zip(xs, found, strict=True)}
 
     def clone(self, new_params: Any = None, include_attributes: bool = False) -> Self:  # noqa: FBT001, FBT002 - river's
         """One that is not fitted, with the same parameters."""
@@ -63,61 +63,71 @@ class _Frozen:
             "name": self.name,
             "parameters": self.parameters,
             "options": self.options,
-            "release": self._release,
+            "release": self._library_version,
         }
-        if self._model is not None and self._table is not None:
+        if self._model is not None and self._encoder is not None:
             state["model"] = self._model.to_bytes()
-            state["names"] = list(self._table.names)
-            state["categories"] = {name: dict(known) for name, known in self._table.categories.items()}
+            state["names"] = list(self._encoder.names)
+            state["categories"] = {name: dict(known) for name, known in self._encoder.categories.items()}
         return state
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         """ForbiddenClassError, ArtifactError or EnvironmentChangedError where the model cannot be opened."""
-        _Frozen.__init__(self, state["name"], state["parameters"], state["options"])
-        self._release = state["release"]
+        _FrozenEstimator.__init__(self, state["name"], state["parameters"], state["options"])
+        self._library_version = state["release"]
         if "model" in state:
-            self._table = FeatureTable(state["names"], state["categories"])
-            self._model = batch_models.opened(_form(self.name), state["model"], release=self._release)
+            self._encoder = FeatureEncoder(state["names"], state["categories"])
+            self._model = batch_models.load_batch_model(
+                _library_of(self.name), state["model"], release=self._library_version
+            )
 
-    def _fit(self, frame: pl.DataFrame, truths: npt.NDArray[Any], weights: Any) -> None:
-        table = FeatureTable.of(frame)
+    def _fit(self, frame: pl.DataFrame, targets: npt.NDArray[Any], weights: Any) -> None:
+        encoder = FeatureEncoder.of(frame)
         given = None if weights is None else np.asarray(weights, dtype=np.float64)
-        targets = (truths, given)
-        rows = table.matrix(frame)
-        self._model = fitted(self.name, self.parameters, self.options, table=table, rows=rows, targets=targets)
-        self._table, self._release, self._ahead = table, batch_models.release_of(_form(self.name)), {}
+        targets_and_weights = (targets, given)
+        rows = encoder.matrix(frame)
+        self._model = fit_batch_model(
+            self.name, self.parameters, self.options, encoder=encoder, rows=rows, targets=targets_and_weights
+        )
+        self._encoder, self._library_version, self._predicted_ahead = (
+            encoder,
+            batch_models.installed_version(_library_of(self.name)),
+            {},
+        )
 
-    def _said(self, x: Mapping[str, Any]) -> Any:
+    def _predict_row(self, x: Mapping[str, Any]) -> Any:
         """The model's answer for one event; None before it is fitted."""
-        if self._model is None or self._table is None:
+        if self._model is None or self._encoder is None:
             return None
-        known = self._ahead.get(id(x))
+        known = self._predicted_ahead.get(id(x))
         if known is not None and known[0] is x:
             return known[1]
-        return self._model.predict(self._table.rows([x]))[0]
+        return self._model.predict(self._encoder.rows([x]))[0]
 
-    def _parts(self, x: Mapping[str, Any], number: int | None) -> tuple[float, dict[str, float], int | None] | None:
+    def _contributions(
+        self, x: Mapping[str, Any], class_index: int | None
+    ) -> tuple[float, dict[str, float], int | None] | None:
         """What each feature has contributed to the score of a class, and of which; no calibration is in it."""
-        if self._model is None or self._table is None:
+        if self._model is None or self._encoder is None:
             return None
-        found = self._model.contributions(self._table.rows([x]), number)
+        found = self._model.contributions(self._encoder.rows([x]), class_index)
         if found is None:
             return None
-        return found.base, dict(zip(self._table.names, found.columns.tolist(), strict=True)), found.about
+        return found.base, dict(zip(self._encoder.names, found.columns.tolist(), strict=True)), found.class_index
 
-    def _said_of(self, frame: pl.DataFrame) -> Matrix | None:
-        if self._model is None or self._table is None:
+    def _predict_frame(self, frame: pl.DataFrame) -> Matrix | None:
+        if self._model is None or self._encoder is None:
             return None
-        return self._model.predict(self._table.matrix(frame))
+        return self._model.predict(self._encoder.matrix(frame))
 
 
-class BatchClassifier(_Frozen, base.Classifier):
+class BatchClassifier(_FrozenEstimator, base.Classifier):
     """A classifier; `fit` decides which classes it knows."""
 
     def __init__(self, name: str, parameters: Mapping[str, Any], options: Mapping[str, Any]) -> None:
         super().__init__(name, parameters, options)
         self._classes: list[Any] = []
-        self._calibration: OnlineCalibration | None = None
+        self._calibration: OnlinePlattScaling | None = None
 
     @property
     def _multiclass(self) -> bool:
@@ -135,43 +145,43 @@ class BatchClassifier(_Frozen, base.Classifier):
         self._fit(frame, np.asarray([number[label] for label in labels]), weights)
         self._classes = classes
         online = self.options["calibration"] == "online"
-        self._calibration = OnlineCalibration.identity(len(classes)) if online else None
+        self._calibration = OnlinePlattScaling.identity(len(classes)) if online else None
         return self
 
     def learn_one(self, x: dict[Any, Any], y: Any, w: float = 1.0) -> None:
         """Only the calibration learns; a class that was not in the training data teaches nothing."""
         if self._calibration is not None and y in self._classes:
-            self._calibration.learn(self._chances(self._said(x)), self._classes.index(y), weight=w)
+            self._calibration.learn(self._probabilities(self._predict_row(x)), self._classes.index(y), weight=w)
 
     def learn_many(self, X: pl.DataFrame, y: Any) -> None:  # noqa: N803 - river's name
         """As `learn_one`, row by row."""
-        said = self._said_of(X) if self._calibration is not None else None
-        for one, label in zip(() if said is None else said, y, strict=said is not None):
+        outputs = self._predict_frame(X) if self._calibration is not None else None
+        for one, label in zip(() if outputs is None else outputs, y, strict=outputs is not None):
             if self._calibration is not None and label in self._classes:
-                self._calibration.learn(self._chances(one), self._classes.index(label), weight=1.0)
+                self._calibration.learn(self._probabilities(one), self._classes.index(label), weight=1.0)
 
     def predict_proba_one(self, x: dict[Any, Any], **_named: Any) -> dict[Any, float]:
         """All classes of the training data and their probabilities; nothing before it is fitted."""
-        said = self._said(x)
-        return {} if said is None else dict(zip(self._classes, self._calibrated(said), strict=True))
+        output = self._predict_row(x)
+        return {} if output is None else dict(zip(self._classes, self._calibrated(output), strict=True))
 
     def predict_proba_many(self, X: pl.DataFrame) -> pl.DataFrame:  # noqa: N803 - river's name
         """A column for each class."""
-        said = self._said_of(X)
-        rows = [] if said is None else [self._calibrated(one) for one in said]
+        outputs = self._predict_frame(X)
+        rows = [] if outputs is None else [self._calibrated(one) for one in outputs]
         return pl.DataFrame(rows, schema=[str(label) for label in self._classes], orient="row")
 
     def predict_many(self, X: pl.DataFrame) -> pl.Series:  # noqa: N803 - river's name
         """The more probable class of each row."""
-        said = self._said_of(X)
-        if said is None:
+        outputs = self._predict_frame(X)
+        if outputs is None:
             return pl.Series("y", [None] * X.height)
-        chances = (self._calibrated(one) for one in said)
-        return pl.Series("y", [self._classes[int(np.argmax(one))] for one in chances])
+        probabilities = (self._calibrated(one) for one in outputs)
+        return pl.Series("y", [self._classes[int(np.argmax(one))] for one in probabilities])
 
     def contributions(self, x: Mapping[str, Any], label: Any) -> tuple[float, dict[str, float], Any] | None:
         """A base, a contribution a feature, and the label whose score they sum up to; None of a kind that has none."""
-        found = self._parts(x, self._classes.index(label)) if label in self._classes else None
+        found = self._contributions(x, self._classes.index(label)) if label in self._classes else None
         return None if found is None else (*found[:2], self._classes[found[2] or 0])
 
     def __getstate__(self) -> dict[str, Any]:
@@ -184,18 +194,18 @@ class BatchClassifier(_Frozen, base.Classifier):
         super().__setstate__(state)
         self._classes = state["classes"]
         models = state["calibrators"]
-        self._calibration = None if models is None else OnlineCalibration(models)
+        self._calibration = None if models is None else OnlinePlattScaling(models)
 
-    def _chances(self, said: Any) -> list[float]:
+    def _probabilities(self, output: Any) -> list[float]:
         """LightGBM gives one number where there are two classes."""
-        return [1 - float(said), float(said)] if np.ndim(said) == 0 else [float(one) for one in said]
+        return [1 - float(output), float(output)] if np.ndim(output) == 0 else [float(one) for one in output]
 
-    def _calibrated(self, said: Any) -> list[float]:
-        chances = self._chances(said)
-        return chances if self._calibration is None else self._calibration.calibrated(chances)
+    def _calibrated(self, output: Any) -> list[float]:
+        probabilities = self._probabilities(output)
+        return probabilities if self._calibration is None else self._calibration.calibrated(probabilities)
 
 
-class BatchRegressor(_Frozen, base.Regressor):
+class BatchRegressor(_FrozenEstimator, base.Regressor):
     """A regressor."""
 
     def fit(self, frame: pl.DataFrame, labels: Sequence[Any], weights: Any = None) -> Self:
@@ -211,18 +221,18 @@ class BatchRegressor(_Frozen, base.Regressor):
 
     def predict_one(self, x: dict[Any, Any]) -> Any:
         """The value; None before it is fitted."""
-        said = self._said(x)
-        return None if said is None else float(said)
+        output = self._predict_row(x)
+        return None if output is None else float(output)
 
     def contributions(self, x: Mapping[str, Any], _label: Any) -> tuple[float, dict[str, float], None] | None:
         """As of a classifier, of the value."""
-        found = self._parts(x, None)
+        found = self._contributions(x, None)
         return None if found is None else (*found[:2], None)
 
     def predict_many(self, X: pl.DataFrame) -> pl.Series:  # noqa: N803 - river's name
         """A value for each row."""
-        said = self._said_of(X)
-        return pl.Series("y", [None] * X.height if said is None else said.tolist())
+        outputs = self._predict_frame(X)
+        return pl.Series("y", [None] * X.height if outputs is None else outputs.tolist())
 
 
 def made(name: str, parameters: Mapping[str, Any], options: Mapping[str, Any]) -> BatchClassifier | BatchRegressor:
@@ -231,5 +241,5 @@ def made(name: str, parameters: Mapping[str, Any], options: Mapping[str, Any]) -
     return kind(name, parameters, options)
 
 
-def _form(name: str) -> str:
-    return name.removeprefix(batch_catalogue.PREFIX).partition(".")[0]
+def _library_of(name: str) -> str:
+    return name.removeprefix(batch_catalogue.BATCH_PREFIX).partition(".")[0]

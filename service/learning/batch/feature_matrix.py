@@ -11,25 +11,25 @@ import polars as pl
 
 Matrix = npt.NDArray[np.float64]
 
-MOST_CATEGORIES = 100
+MAX_CATEGORIES = 100
 """Of one feature; rarer ones are as if they were missing."""
 
 
 @dataclass(frozen=True, slots=True)
-class FeatureTable:
+class FeatureEncoder:
     """Names in order; texts have a number each. What is missing, unknown or of another type is NaN."""
 
     names: Sequence[str]
     categories: Mapping[str, Mapping[str, int]]
 
     @classmethod
-    def of(cls, frame: pl.DataFrame) -> "FeatureTable":
+    def of(cls, frame: pl.DataFrame) -> "FeatureEncoder":
         """That of the training data: text columns become categories, the most frequent first."""
         texts = [column for column in frame.get_columns() if column.dtype in {pl.String, pl.Categorical, pl.Enum}]
-        return cls(sorted(frame.columns), {column.name: _numbered(column.cast(pl.String)) for column in texts})
+        return cls(sorted(frame.columns), {column.name: _category_codes(column.cast(pl.String)) for column in texts})
 
     @property
-    def categorical(self) -> list[int]:
+    def categorical_indices(self) -> list[int]:
         """The places of categories."""
         return [place for place, name in enumerate(self.names) if name in self.categories]
 
@@ -61,10 +61,10 @@ class FeatureTable:
         return column.cast(pl.Float64).fill_null(math.nan).to_numpy()
 
 
-def _numbered(column: pl.Series) -> dict[str, int]:
+def _category_codes(column: pl.Series) -> dict[str, int]:
     counts: dict[str, int] = {}
     for value in column:
         if value is not None:
             counts[value] = counts.get(value, 0) + 1
-    frequent = sorted(counts, key=lambda value: (-counts[value], value))[:MOST_CATEGORIES]
+    frequent = sorted(counts, key=lambda value: (-counts[value], value))[:MAX_CATEGORIES]
     return {value: number for number, value in enumerate(frequent)}

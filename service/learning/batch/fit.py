@@ -8,19 +8,19 @@ import numpy as np
 import numpy.typing as npt
 
 from service.learning.batch import catalogue as batch_catalogue
-from service.learning.batch.feature_matrix import FeatureTable, Matrix
+from service.learning.batch.feature_matrix import FeatureEncoder, Matrix
 from service.learning.batch.models import BatchModel, LightgbmModel, ScikitModel
 
-EXACT: Mapping[str, Any] = {"deterministic": True, "force_row_wise": True, "verbosity": -1}
+DETERMINISTIC: Mapping[str, Any] = {"deterministic": True, "force_row_wise": True, "verbosity": -1}
 """With these LightGBM gives the same model from the same data, whatever the number of threads."""
 
 
-def fitted(
+def fit_batch_model(
     name: str,
     parameters: Mapping[str, Any],
     options: Mapping[str, Any],
     *,
-    table: FeatureTable,
+    encoder: FeatureEncoder,
     rows: Matrix,
     targets: tuple[npt.NDArray[Any], npt.NDArray[np.float64] | None],
 ) -> BatchModel:
@@ -28,24 +28,24 @@ def fitted(
 
     Scikit-learn's own loops run on one thread: sums over several depend on how many there are.
     """
-    kind: Any = batch_catalogue.find(name, path="estimator")
-    truths, weights = targets
-    if name.startswith(f"{batch_catalogue.PREFIX}lightgbm."):
-        made = kind(**parameters, **EXACT)
-        made.fit(rows, truths, sample_weight=weights, categorical_feature=table.categorical or "auto")
+    estimator_class: Any = batch_catalogue.find_batch_class(name, path="estimator")
+    labels, weights = targets
+    if name.startswith(f"{batch_catalogue.BATCH_PREFIX}lightgbm."):
+        made = estimator_class(**parameters, **DETERMINISTIC)
+        made.fit(rows, labels, sample_weight=weights, categorical_feature=encoder.categorical_indices or "auto")
         return LightgbmModel(made.booster_.model_to_string())
-    made = kind(**parameters)
-    pipeline = _pipeline(made, options, table=table)
+    made = estimator_class(**parameters)
+    pipeline = _pipeline(made, options, encoder=encoder)
     weighted = {} if weights is None else {"model__sample_weight": weights}
     with importlib.import_module("threadpoolctl").threadpool_limits(limits=1):
-        return ScikitModel(pipeline.fit(rows, truths, **weighted))
+        return ScikitModel(pipeline.fit(rows, labels, **weighted))
 
 
-def _pipeline(model: Any, options: Mapping[str, Any], *, table: FeatureTable) -> Any:
+def _pipeline(model: Any, options: Mapping[str, Any], *, encoder: FeatureEncoder) -> Any:
     """Only the steps that it needs: each costs a prediction a part of a millisecond."""
     steps: list[tuple[str, Any]] = []
-    if table.categorical and options["categories"] == "onehot":
-        steps.append(("categories", _encoder(table)))
+    if encoder.categorical_indices and options["categories"] == "onehot":
+        steps.append(("categories", _one_hot_encoder(encoder)))
     if not model.__sklearn_tags__().input_tags.allow_nan:
         imputer: Any = importlib.import_module("sklearn.impute").SimpleImputer
         steps.append(("missing", imputer(strategy="median", keep_empty_features=True)))
@@ -55,10 +55,10 @@ def _pipeline(model: Any, options: Mapping[str, Any], *, table: FeatureTable) ->
     return made
 
 
-def _encoder(table: FeatureTable) -> Any:
+def _one_hot_encoder(table: FeatureEncoder) -> Any:
     """A column for each category; none of them for one that is not known."""
     encoder: Any = importlib.import_module("sklearn.preprocessing").OneHotEncoder
     transformer: Any = importlib.import_module("sklearn.compose").ColumnTransformer
-    known = [np.arange(float(len(table.categories[table.names[place]]))) for place in table.categorical]
+    known = [np.arange(float(len(table.categories[table.names[place]]))) for place in table.categorical_indices]
     one_hot = encoder(categories=known, handle_unknown="ignore", sparse_output=False)
-    return transformer([("categories", one_hot, table.categorical)], remainder="passthrough")
+    return transformer([("categories", one_hot, table.categorical_indices)], remainder="passthrough")

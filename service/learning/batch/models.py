@@ -17,11 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from service.errors import ArtifactError, EnvironmentChangedError, ForbiddenClassError
-from service.learning.batch.contributions import Parts, chosen, folded, parts_of
+from service.learning.batch.contributions import ColumnContributions, column_contributions, fold_categories, score_index
 from service.learning.batch.feature_matrix import Matrix
 from service.learning.scikit_internals import histogram_trees
 
-NODES = frozenset(
+ALLOWED_NODES = frozenset(
     {
         *(("builtins", name, f"{name.capitalize()}Node") for name in ("dict", "list", "slice", "tuple")),
         *(("builtins", name, "JsonNode") for name in ("str", "int", "float", "bool", "NoneType")),
@@ -75,7 +75,7 @@ NODES = frozenset(
 )
 """(module, class, loader) of everything that a file may hold."""
 
-_REMEMBERED = "CachedNode"
+_CACHED_NODE = "CachedNode"
 """A node that stands in the file already."""
 
 
@@ -90,7 +90,7 @@ class BatchModel(Protocol):
         """The same, to the last bit as if each row had come alone."""
         ...
 
-    def contributions(self, rows: Matrix, number: int | None) -> Parts | None:
+    def contributions(self, rows: Matrix, class_index: int | None) -> ColumnContributions | None:
         """What each column of the one row has contributed to the score of the class with this number."""
         ...
 
@@ -110,12 +110,12 @@ class ScikitModel:
         self._threads = importlib.import_module("threadpoolctl").ThreadpoolController()
 
     @classmethod
-    def opened(cls, data: bytes) -> "ScikitModel":
+    def from_bytes(cls, data: bytes) -> "ScikitModel":
         """ForbiddenClassError for what is not listed, before anything of it is made."""
-        _require_listed(data)
-        trusted = sorted({f"{module}.{name}" for module, name, _ in NODES})
+        _require_allowed_nodes(data)
+        trusted = sorted({f"{module}.{name}" for module, name, _ in ALLOWED_NODES})
         pipeline = importlib.import_module("skops.io").loads(data, trusted=trusted)
-        _require_sound(pipeline)
+        _require_valid_trees(pipeline)
         return cls(pipeline, data)
 
     def predict(self, rows: Matrix) -> npt.NDArray[np.float64]:
@@ -133,12 +133,12 @@ class ScikitModel:
             ready = self._pipeline[:-1].transform(rows) if len(self._pipeline) > 1 else rows
             return [np.asarray(final(ready[row : row + 1]), dtype=np.float64)[0] for row in range(len(ready))]
 
-    def contributions(self, rows: Matrix, number: int | None) -> Parts | None:
+    def contributions(self, rows: Matrix, class_index: int | None) -> ColumnContributions | None:
         """Of linear models, forests and boosted trees of histograms."""
         with self._threads.limit(limits=1):
             ready = self._pipeline[:-1].transform(rows) if len(self._pipeline) > 1 else rows
-        found = parts_of(self._final, ready[0], number)
-        return None if found is None else folded(self._pipeline, found, rows.shape[1])
+        found = column_contributions(self._final, ready[0], class_index)
+        return None if found is None else fold_categories(self._pipeline, found, rows.shape[1])
 
     def to_bytes(self) -> bytes:
         """A skops file; written once, because what is fitted does not change."""
@@ -161,7 +161,7 @@ class LightgbmModel:
         self._data = zlib.compress(text.encode(), 6)
 
     @classmethod
-    def opened(cls, data: bytes) -> "LightgbmModel":
+    def from_bytes(cls, data: bytes) -> "LightgbmModel":
         """ArtifactError for what is no model."""
         return cls(zlib.decompress(data).decode())
 
@@ -174,43 +174,46 @@ class LightgbmModel:
         """Trees answer row by row."""
         return list(self.predict(rows))
 
-    def contributions(self, rows: Matrix, number: int | None) -> Parts | None:
+    def contributions(self, rows: Matrix, class_index: int | None) -> ColumnContributions | None:
         """Exact Shapley values of the raw score."""
         found = self._booster.predict(rows, pred_contrib=True, num_threads=1).reshape(-1, rows.shape[1] + 1)
-        at, about = chosen(number, len(found))
-        return Parts(float(found[at, -1]), found[at, :-1], about)
+        at, about = score_index(class_index, len(found))
+        return ColumnContributions(float(found[at, -1]), found[at, :-1], about)
 
     def to_bytes(self) -> bytes:
         """Its text, compressed."""
         return self._data
 
 
-FORMATS: Mapping[str, type[ScikitModel] | type[LightgbmModel]] = {"sklearn": ScikitModel, "lightgbm": LightgbmModel}
+MODEL_CLASSES: Mapping[str, type[ScikitModel] | type[LightgbmModel]] = {
+    "sklearn": ScikitModel,
+    "lightgbm": LightgbmModel,
+}
 
 
-def opened(form: str, data: bytes, *, release: str) -> BatchModel:
+def load_batch_model(library: str, data: bytes, *, release: str) -> BatchModel:
     """EnvironmentChangedError where another scikit-learn wrote it; LightGBM reads its texts in any release."""
-    installed = release_of(form)
-    if form == "sklearn" and release != installed:
+    installed = installed_version(library)
+    if library == "sklearn" and release != installed:
         msg = (
             f"found a model of scikit-learn {release}, and {installed} is installed; install scikit-learn=={release}, "
             "or train again with `headrace job start`"
         )
         raise EnvironmentChangedError(msg)
-    return FORMATS[form].opened(data)
+    return MODEL_CLASSES[library].from_bytes(data)
 
 
-def release_of(form: str) -> str:
+def installed_version(library: str) -> str:
     """What is installed of the library."""
-    return str(importlib.import_module(form).__version__)
+    return str(importlib.import_module(library).__version__)
 
 
-def _require_listed(data: bytes) -> None:
+def _require_allowed_nodes(data: bytes) -> None:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         schema = json.loads(archive.read("schema.json"))
     for node in _nodes(schema):
         named = (node.get("__module__"), node.get("__class__"), node.get("__loader__"))
-        if named not in NODES and named[2] != _REMEMBERED:
+        if named not in ALLOWED_NODES and named[2] != _CACHED_NODE:
             msg = (
                 f"found a skops file that names {named[0]}.{named[1]} ({named[2]}), expected only what scikit-learn's "
                 "listed estimators are made of; it is not opened. Run `headrace registry verify`"
@@ -231,7 +234,7 @@ def _nodes(value: Any) -> Iterator[Mapping[str, Any]]:
             todo += one
 
 
-def _require_sound(pipeline: Any) -> None:
+def _require_valid_trees(pipeline: Any) -> None:
     """Trees whose indices lead nowhere would end the process, or read what is not theirs."""
     final = pipeline.steps[-1][1]
     width = int(getattr(final, "n_features_in_", 0))

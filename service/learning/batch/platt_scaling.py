@@ -11,20 +11,20 @@ from typing import Any
 
 from river import linear_model, optim
 
-CLIP = 1e-6
-RATE = 0.01
+PROBABILITY_CLIP = 1e-6
+LEARNING_RATE = 0.01
 
 
-class OnlineCalibration:
+class OnlinePlattScaling:
     """Its models, which are all of its state."""
 
     def __init__(self, models: Sequence[Any]) -> None:
         self.models = models
 
     @classmethod
-    def identity(cls, classes: int) -> "OnlineCalibration":
+    def identity(cls, classes: int) -> "OnlinePlattScaling":
         """One that changes nothing yet."""
-        return cls([_identity() for _ in range(1 if classes == 2 else classes)])
+        return cls([_identity_model() for _ in range(1 if classes == 2 else classes)])
 
     def calibrated(self, given: Sequence[float]) -> list[float]:
         """Probabilities of the classes in their order."""
@@ -35,24 +35,24 @@ class OnlineCalibration:
         total = sum(found)
         return [one / total for one in found] if total > 0 else list(given)
 
-    def learn(self, given: Sequence[float], truth: int, *, weight: float) -> None:
+    def learn(self, given: Sequence[float], class_index: int, *, weight: float) -> None:
         """That the class with this number was the one."""
         if len(self.models) == 1:
-            self.models[0].learn_one(_logit(given[1]), truth == 1, w=weight)
+            self.models[0].learn_one(_logit(given[1]), class_index == 1, w=weight)
             return
         for number, (model, p) in enumerate(zip(self.models, given, strict=True)):
-            model.learn_one(_logit(p), number == truth, w=weight)
+            model.learn_one(_logit(p), number == class_index, w=weight)
 
 
-def _identity() -> Any:
+def _identity_model() -> Any:
     """River gives a weight its first value when it first learns; of an event without weight it learns nothing else."""
     found = linear_model.LogisticRegression(
-        optimizer=optim.SGD(RATE), intercept_lr=RATE, initializer=optim.initializers.Constant(1.0)
+        optimizer=optim.SGD(LEARNING_RATE), intercept_lr=LEARNING_RATE, initializer=optim.initializers.Constant(1.0)
     )
     found.learn_one({"logit": 0.0}, y=True, w=0.0)
     return found
 
 
 def _logit(p: float) -> dict[str, float]:
-    clipped = min(max(p, CLIP), 1 - CLIP)
+    clipped = min(max(p, PROBABILITY_CLIP), 1 - PROBABILITY_CLIP)
     return {"logit": math.log(clipped / (1 - clipped))}

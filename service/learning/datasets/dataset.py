@@ -12,13 +12,13 @@ from service.domain.stream.events import Event, Features, Task
 from service.domain.stream.position import Position
 from service.domain.training.archive_piece import RowCounts
 
-CHUNK = 4096
-FEATURE, WHOLE, NULL = "x.", "i.", "n."
+CHUNK_ROWS = 4096
+FEATURE_PREFIX, INTEGER_PREFIX, NULL_PREFIX = "x.", "i.", "n."
 """Prefixes: a feature; which of its numbers are integers; which of its nulls were given, while others are absent."""
 
-ORDER = ("ts", "topic", "partition", "offset")
-IDS = ("id_number", "id_text")
-GROUPS = ("group_number", "group_text")
+ORDER_COLUMNS = ("ts", "topic", "partition", "offset")
+ID_COLUMNS = ("id_number", "id_text")
+GROUP_COLUMNS = ("group_number", "group_text")
 _ABSENT: Any = object()
 
 Indices = npt.NDArray[np.intp]
@@ -47,7 +47,9 @@ class TrainingData:
     @property
     def features(self) -> tuple[str, ...]:
         """Their names."""
-        return tuple(name.removeprefix(FEATURE) for name in self.table.columns if name.startswith(FEATURE))
+        return tuple(
+            name.removeprefix(FEATURE_PREFIX) for name in self.table.columns if name.startswith(FEATURE_PREFIX)
+        )
 
     @property
     def times(self) -> npt.NDArray[np.int64]:
@@ -67,10 +69,10 @@ class TrainingData:
     @property
     def groups(self) -> npt.NDArray[np.int64] | None:
         """A number for each group, in the order of first events; an event without one is alone. None without any."""
-        given = self.table.select(GROUPS)
+        given = self.table.select(GROUP_COLUMNS)
         if all(column.null_count() == self.table.height for column in given):
             return None
-        alone = pl.all_horizontal(pl.col(GROUPS).is_null())
+        alone = pl.all_horizontal(pl.col(GROUP_COLUMNS).is_null())
         rows = given.with_columns(pl.when(alone).then(pl.int_range(pl.len())).alias("alone"))
         codes = rows.select(pl.struct(pl.all()).rank("dense")).to_series().to_numpy()
         _, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
@@ -80,7 +82,7 @@ class TrainingData:
 
     def frame(self) -> pl.DataFrame:
         """The features by their own names, a row an event: numbers, strings and booleans, null where there is none."""
-        return self.table.select(pl.col(f"{FEATURE}{name}").alias(name) for name in self.features)
+        return self.table.select(pl.col(f"{FEATURE_PREFIX}{name}").alias(name) for name in self.features)
 
     def take(self, rows: Indices) -> "TrainingData":
         """These rows only, in the order given; the counts stay those of the whole."""
@@ -94,25 +96,25 @@ class TrainingData:
 
     def events(self) -> Iterator[Event]:
         """One by one as the stream had them, each with its label; made a few thousand at a time."""
-        for start in range(0, self.table.height, CHUNK):
-            yield from events_of(self.table.slice(start, CHUNK))
+        for start in range(0, self.table.height, CHUNK_ROWS):
+            yield from table_events(self.table.slice(start, CHUNK_ROWS))
 
 
-def events_of(table: pl.DataFrame) -> list[Event]:
+def table_events(table: pl.DataFrame) -> list[Event]:
     """The rows of a table of `TrainingData` as events."""
     columns = [
         table.get_column("offset").to_list(),
-        _either(table, IDS),
+        _merge_columns(table, ID_COLUMNS),
         table.get_column("ts").to_list(),
         _features(table),
         table.get_column("y").to_list(),
-        _either(table, GROUPS),
+        _merge_columns(table, GROUP_COLUMNS),
         table.get_column("weight").to_list(),
     ]
     return [*map(Event, *columns)]
 
 
-def _either(table: pl.DataFrame, names: tuple[str, str]) -> list[Any]:
+def _merge_columns(table: pl.DataFrame, names: tuple[str, str]) -> list[Any]:
     numbers, texts = (table.get_column(name) for name in names)
     if texts.null_count() == len(texts):
         return numbers.to_list()
@@ -126,11 +128,11 @@ def _features(table: pl.DataFrame) -> list[Features]:
     columns: list[list[Any]] = []
     sparse = False
     for column in table.get_columns():
-        if not column.name.startswith(FEATURE):
+        if not column.name.startswith(FEATURE_PREFIX):
             continue
-        name = column.name.removeprefix(FEATURE)
+        name = column.name.removeprefix(FEATURE_PREFIX)
         values = _values(table, column, name)
-        given = table.get_column(f"{NULL}{name}") if f"{NULL}{name}" in table.columns else None
+        given = table.get_column(f"{NULL_PREFIX}{name}") if f"{NULL_PREFIX}{name}" in table.columns else None
         absent = column.is_null() if given is None else column.is_null() & ~given
         for row in absent.arg_true() if column.null_count() else ():
             values[row] = _ABSENT
@@ -148,7 +150,7 @@ def _features(table: pl.DataFrame) -> list[Features]:
 def _values(table: pl.DataFrame, column: pl.Series, name: str) -> list[Any]:
     """Integers are integers again where only some of the numbers are."""
     values: list[Any] = column.to_list()
-    if f"{WHOLE}{name}" in table.columns:
-        for row in table.get_column(f"{WHOLE}{name}").arg_true():
+    if f"{INTEGER_PREFIX}{name}" in table.columns:
+        for row in table.get_column(f"{INTEGER_PREFIX}{name}").arg_true():
             values[row] = int(values[row])
     return values

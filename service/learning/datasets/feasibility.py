@@ -25,9 +25,9 @@ def require_classes(data: TrainingData, *, where: str, rows: Indices | None = No
         raise TrainingDataError(msg)
 
 
-def require_filled(spec: SplitSpec, counts: Sequence[int], *, embargoed: int, crossing: int) -> None:
+def require_nonempty_parts(spec: SplitSpec, counts: Sequence[int], *, embargoed: int, crossing: int) -> None:
     """TrainingDataError where a part that was asked for has no event."""
-    empty = _empty(spec, counts)
+    empty = _empty_parts(spec, counts)
     if empty:
         msg = (
             f"found no event for {empty} among {sum(counts) + embargoed + crossing}, of which {embargoed} fell to the "
@@ -39,7 +39,7 @@ def require_filled(spec: SplitSpec, counts: Sequence[int], *, embargoed: int, cr
 
 def require_groups(count: int, counts: Sequence[int], spec: SplitSpec) -> None:
     """TrainingDataError where so many groups leave a part without any."""
-    empty = _empty(spec, counts)
+    empty = _empty_parts(spec, counts)
     if empty:
         msg = (
             f"found {count} groups, too few for {empty}, as a group is never divided; choose a longer `window`, or "
@@ -48,7 +48,7 @@ def require_groups(count: int, counts: Sequence[int], spec: SplitSpec) -> None:
         raise TrainingDataError(msg)
 
 
-def require_members(labels: npt.NDArray[Any], counts: Sequence[int]) -> None:
+def require_class_members(labels: npt.NDArray[Any], counts: Sequence[int]) -> None:
     """TrainingDataError where a class cannot be in every part."""
     parts = [count for count in counts if count]
     classes, members = np.unique(labels, return_counts=True)
@@ -63,11 +63,11 @@ def require_members(labels: npt.NDArray[Any], counts: Sequence[int]) -> None:
     raise TrainingDataError(msg)
 
 
-def require_feasible(data: TrainingData, spec: CvSpec) -> None:
+def require_feasible_folds(data: TrainingData, spec: CvSpec) -> None:
     """TrainingDataError where scikit-learn would fail, would leave a fold empty, or groups would cross."""
     groups = data.groups
     _require_groups_of(spec, None if groups is None else int(groups.max()) + 1 if len(groups) else 0)
-    if len(data) < _least(len(data), spec):
+    if len(data) < _min_events(len(data), spec):
         gap = f" and a gap of {spec.gap}" if spec.gap else ""
         msg = f"found {len(data)} events for {spec.folds} folds{gap}, expected more; take fewer or a longer window"
         raise TrainingDataError(msg)
@@ -75,7 +75,7 @@ def require_feasible(data: TrainingData, spec: CvSpec) -> None:
         _require_strata(data, spec)
 
 
-def _least(count: int, spec: CvSpec) -> int:
+def _min_events(count: int, spec: CvSpec) -> int:
     """How many events the folds need; in time series the first one learns what its test rows and the gap leave."""
     if spec.kind != "time_series":
         return spec.folds
@@ -116,7 +116,7 @@ def _require_strata(data: TrainingData, spec: CvSpec) -> None:
         raise TrainingDataError(msg)
 
 
-def _empty(spec: SplitSpec, counts: Sequence[int]) -> str:
+def _empty_parts(spec: SplitSpec, counts: Sequence[int]) -> str:
     """The parts without anything that should have something, in words."""
     shares = (spec.train, spec.validation, spec.test)
     names = [name for name, share, count in zip(_PARTS, shares, counts, strict=True) if share and not count]

@@ -8,18 +8,18 @@ from sklearn import model_selection
 from service.domain.specification.split import CvKind, CvSpec
 from service.errors import TrainingDataError
 from service.learning.datasets.dataset import Indices, TrainingData
-from service.learning.datasets.feasibility import require_classes, require_feasible
-from service.learning.datasets.splits import without_crossing
+from service.learning.datasets.feasibility import require_classes, require_feasible_folds
+from service.learning.datasets.splits import without_shared_groups
 
 
-class Fold(NamedTuple):
+class CvFold(NamedTuple):
     """Rows to learn and rows to be scored by."""
 
     train: Indices
     test: Indices
 
 
-_MAKERS: Mapping[CvKind, Callable[..., Any]] = {
+_SPLITTERS: Mapping[CvKind, Callable[..., Any]] = {
     "kfold": model_selection.KFold,
     "stratified_kfold": model_selection.StratifiedKFold,
     "group_kfold": model_selection.GroupKFold,
@@ -27,16 +27,16 @@ _MAKERS: Mapping[CvKind, Callable[..., Any]] = {
 }
 
 
-def folds(data: TrainingData, spec: CvSpec, *, seed: int) -> list[Fold]:
+def make_folds(data: TrainingData, spec: CvSpec, *, seed: int) -> list[CvFold]:
     """TrainingDataError where the data do not allow it; `seed` counts where folds are shuffled and none is given.
 
     In time series, a fold's test rows are without those whose group it has learned.
     """
-    require_feasible(data, spec)
+    require_feasible_folds(data, spec)
     labels, groups = data.labels, data.groups
-    found = [Fold(train, test) for train, test in _splitter(spec, seed).split(labels, labels, groups)]
+    found = [CvFold(train, test) for train, test in _splitter(spec, seed).split(labels, labels, groups)]
     if spec.kind == "time_series":
-        found = [Fold(train, without_crossing(test, train, groups)) for train, test in found]
+        found = [CvFold(train, without_shared_groups(test, train, groups)) for train, test in found]
     for number, fold in enumerate(found, start=1):
         if not len(fold.train) or not len(fold.test):
             msg = (
@@ -52,4 +52,4 @@ def _splitter(spec: CvSpec, seed: int) -> Any:
     if spec.kind == "time_series":
         return model_selection.TimeSeriesSplit(n_splits=spec.folds, gap=spec.gap)
     given = seed if spec.seed is None else spec.seed
-    return _MAKERS[spec.kind](spec.folds, shuffle=spec.shuffle, random_state=given if spec.shuffle else None)
+    return _SPLITTERS[spec.kind](spec.folds, shuffle=spec.shuffle, random_state=given if spec.shuffle else None)

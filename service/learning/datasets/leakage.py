@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
-from service.errors import LeakError
-from service.learning.datasets.dataset import FEATURE, GROUPS, IDS, TrainingData
+from service.errors import DataLeakError
+from service.learning.datasets.dataset import FEATURE_PREFIX, GROUP_COLUMNS, ID_COLUMNS, TrainingData
 
 
 def require_no_leak(parts: Mapping[str, TrainingData], *, by_content: bool = True) -> None:
@@ -14,10 +14,10 @@ def require_no_leak(parts: Mapping[str, TrainingData], *, by_content: bool = Tru
     Without `by_content` events of equal features and label under different ids may be in several parts.
     """
     tables = {name: part.table for name, part in parts.items() if len(part)}
-    _require_apart(tables, IDS, what="id")
-    _require_apart(tables, GROUPS, what="group")
+    _require_apart(tables, ID_COLUMNS, what="id")
+    _require_apart(tables, GROUP_COLUMNS, what="group")
     if by_content:
-        features = {name for table in tables.values() for name in table.columns if name.startswith(FEATURE)}
+        features = {name for table in tables.values() for name in table.columns if name.startswith(FEATURE_PREFIX)}
         _require_apart(tables, [*sorted(features), "y"], what="content")
 
 
@@ -40,16 +40,16 @@ def _require_apart(tables: Mapping[str, pl.DataFrame], columns: Sequence[str], *
     suspects = counted.filter(pl.col("@part").n_unique().over("@hash") > 1)
     crossing = suspects.filter(pl.col("@part").n_unique().over(columns) > 1)
     if not crossing.is_empty():
-        raise _leak(crossing, columns, what)
+        raise _leak_error(crossing, columns, what)
 
 
-def _leak(crossing: pl.DataFrame, columns: Sequence[str], what: str) -> LeakError:
+def _leak_error(crossing: pl.DataFrame, columns: Sequence[str], what: str) -> DataLeakError:
     """Told by the two earliest rows of the first that crosses."""
     count = crossing.select(columns).n_unique()
     first = crossing.join(crossing.head(1).select(columns), on=columns, nulls_equal=True)
     rows = first.unique("@part", keep="first", maintain_order=True).head(2).rows(named=True)
     places = [f"the {row['@part']} part ({row['@topic']}[{row['@partition']}]@{row['@offset']})" for row in rows]
-    return LeakError(
+    return DataLeakError(
         f"found one {what} in {' and '.join(places)}, and {count} in all that parts share, expected none; divide with "
         "`split`, which removes duplicates and keeps groups together"
     )

@@ -13,18 +13,23 @@ from service.domain.specification.split import SplitSpec
 from service.domain.stream.events import Task
 from service.errors import RefusedError, TrainingDataError
 from service.learning.datasets.dataset import Indices, TrainingData
-from service.learning.datasets.feasibility import require_classes, require_filled, require_groups, require_members
+from service.learning.datasets.feasibility import (
+    require_class_members,
+    require_classes,
+    require_groups,
+    require_nonempty_parts,
+)
 from service.learning.datasets.leakage import require_no_leak
 
-FOLDS = 20
+STRATIFIED_GROUP_FOLDS = 20
 """Stratified groups are dealt into so many folds, of which each part gets its share."""
 
-Groups: TypeAlias = npt.NDArray[np.int64]
-Sizes: TypeAlias = tuple[int, int, int]
+GroupNumbers: TypeAlias = npt.NDArray[np.int64]
+PartSizes: TypeAlias = tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Membership:
+class SplitRows:
     """The rows of each part, in order; an embargo, and groups that would cross, leave some in none."""
 
     train: Indices
@@ -39,10 +44,10 @@ class TestPart:
 
     __test__ = False
 
-    def __init__(self, data: TrainingData, opened: Callable[[], None]) -> None:
+    def __init__(self, data: TrainingData, on_open: Callable[[], None]) -> None:
         self._data: TrainingData | None = data
         self._size = len(data)
-        self._opened = opened
+        self._on_open = on_open
 
     def __len__(self) -> int:
         """How many events, which tells nothing of them."""
@@ -62,12 +67,12 @@ class TestPart:
             )
             raise RefusedError(msg)
         data, self._data = self._data, None
-        self._opened()
+        self._on_open()
         return data
 
 
 @dataclass(frozen=True, slots=True)
-class Split:
+class DataSplit:
     """The parts, and how many events are in none of them."""
 
     train: TrainingData
@@ -77,23 +82,25 @@ class Split:
     crossing: int
 
 
-def split(
-    data: TrainingData, spec: SplitSpec, *, seed: int, opened: Callable[[], None], by_content: bool = True
-) -> Split:
+def split_data(
+    data: TrainingData, spec: SplitSpec, *, seed: int, on_open: Callable[[], None], by_content: bool = True
+) -> DataSplit:
     """TrainingDataError where a part would be empty or lack a class, LeakError where parts would share anything.
 
     `seed` counts where the specification has none. Without `by_content` equal events under different ids are no leak.
     """
-    found = membership(data, spec, seed=seed)
+    found = split_rows(data, spec, seed=seed)
     parts = {name: data.take(getattr(found, name)) for name in ("train", "validation", "test")}
-    require_filled(spec, [len(part) for part in parts.values()], embargoed=found.embargoed, crossing=found.crossing)
+    require_nonempty_parts(
+        spec, [len(part) for part in parts.values()], embargoed=found.embargoed, crossing=found.crossing
+    )
     require_classes(parts["train"], where="the train part")
     require_no_leak(parts, by_content=by_content)
-    test = TestPart(parts["test"], opened)
-    return Split(parts["train"], parts["validation"], test, found.embargoed, found.crossing)
+    test = TestPart(parts["test"], on_open)
+    return DataSplit(parts["train"], parts["validation"], test, found.embargoed, found.crossing)
 
 
-def membership(data: TrainingData, spec: SplitSpec, *, seed: int) -> Membership:
+def split_rows(data: TrainingData, spec: SplitSpec, *, seed: int) -> SplitRows:
     """Which rows are in which part; without groups and embargo each row is in one."""
     if spec.kind == "time":
         return _by_time(data, spec)
@@ -102,45 +109,45 @@ def membership(data: TrainingData, spec: SplitSpec, *, seed: int) -> Membership:
         return _stratified(data, spec, groups=groups, seed=given)
     if groups is not None:
         return _grouped(groups, spec, seed=given)
-    return _drawn(len(data), sizes(len(data), spec), partial(train_test_split, random_state=given))
+    return _draw_parts(len(data), part_sizes(len(data), spec), partial(train_test_split, random_state=given))
 
 
-def sizes(count: int, spec: SplitSpec) -> Sizes:
+def part_sizes(count: int, spec: SplitSpec) -> PartSizes:
     """Of train, validation and test; borders are rounded."""
     first, last = round(count * spec.train), round(count * (spec.train + spec.validation))
     return first, last - first, count - last
 
 
-def without_crossing(rows: Indices, earlier: Indices, groups: Groups | None) -> Indices:
+def without_shared_groups(rows: Indices, earlier: Indices, groups: GroupNumbers | None) -> Indices:
     """The rows whose groups have no event in the earlier part."""
     return rows if groups is None else rows[~np.isin(groups[rows], groups[earlier])]
 
 
-def _by_time(data: TrainingData, spec: SplitSpec) -> Membership:
+def _by_time(data: TrainingData, spec: SplitSpec) -> SplitRows:
     """A group that spans a border stays in the earlier part, and leaves the later ones: no part sees its future."""
-    first, second, _ = np.cumsum(sizes(len(data), spec)).tolist()
+    first, second, _ = np.cumsum(part_sizes(len(data), spec)).tolist()
     rows, groups = np.arange(len(data)), data.groups
-    train = _before(first, rows[:first], data, spec)
-    validation = _before(second, rows[first:second], data, spec)
-    own = without_crossing(validation, train, groups)
-    test = without_crossing(rows[second:], np.concatenate([train, own]), groups)
+    train = _before_embargo(first, rows[:first], data, spec)
+    validation = _before_embargo(second, rows[first:second], data, spec)
+    own = without_shared_groups(validation, train, groups)
+    test = without_shared_groups(rows[second:], np.concatenate([train, own]), groups)
     crossing = len(validation) - len(own) + len(data) - second - len(test)
-    return Membership(train, own, test, second - len(train) - len(validation), crossing)
+    return SplitRows(train, own, test, second - len(train) - len(validation), crossing)
 
 
-def _before(border: int, rows: Indices, data: TrainingData, spec: SplitSpec) -> Indices:
+def _before_embargo(boundary: int, rows: Indices, data: TrainingData, spec: SplitSpec) -> Indices:
     """The rows that the embargo before the border leaves."""
     if spec.embargo_events:
         return rows[: max(len(rows) - spec.embargo_events, 0)]
-    if not spec.embargo or border >= len(data):
+    if not spec.embargo or boundary >= len(data):
         return rows
-    return np.asarray(rows[data.times[rows] <= data.times[border] - round(spec.embargo * 1000)])
+    return np.asarray(rows[data.times[rows] <= data.times[boundary] - round(spec.embargo * 1000)])
 
 
-def _grouped(groups: Groups, spec: SplitSpec, *, seed: int) -> Membership:
+def _grouped(groups: GroupNumbers, spec: SplitSpec, *, seed: int) -> SplitRows:
     """Shares are of groups, as in scikit-learn."""
     count = int(groups.max()) + 1
-    counts = sizes(count, spec)
+    counts = part_sizes(count, spec)
     require_groups(count, counts, spec)
 
     def draw(rows: Indices, *, test_size: int) -> tuple[Indices, Indices]:
@@ -148,30 +155,30 @@ def _grouped(groups: Groups, spec: SplitSpec, *, seed: int) -> Membership:
         train, test = next(splitter.split(rows, groups=groups[rows]))
         return np.asarray(rows[train]), np.asarray(rows[test])
 
-    return _drawn(len(groups), counts, draw)
+    return _draw_parts(len(groups), counts, draw)
 
 
-def _stratified(data: TrainingData, spec: SplitSpec, *, groups: Groups | None, seed: int) -> Membership:
+def _stratified(data: TrainingData, spec: SplitSpec, *, groups: GroupNumbers | None, seed: int) -> SplitRows:
     if data.task is Task.REGRESSION:
         msg = "found kind stratified for a regression, expected time or random: there are no classes"
         raise TrainingDataError(msg)
-    labels, counts = data.labels, sizes(len(data), spec)
+    labels, counts = data.labels, part_sizes(len(data), spec)
     require_classes(data, where="the window")
-    require_members(labels, counts)
+    require_class_members(labels, counts)
     if groups is not None:
         return _stratified_groups(labels, groups, spec, seed=seed)
 
     def draw(rows: Indices, *, test_size: int) -> Any:
         return train_test_split(rows, test_size=test_size, random_state=seed, stratify=labels[rows])
 
-    return _drawn(len(data), counts, draw)
+    return _draw_parts(len(data), counts, draw)
 
 
-def _stratified_groups(labels: npt.NDArray[Any], groups: Groups, spec: SplitSpec, *, seed: int) -> Membership:
+def _stratified_groups(labels: npt.NDArray[Any], groups: GroupNumbers, spec: SplitSpec, *, seed: int) -> SplitRows:
     """Scikit-learn has folds of stratified groups and no such split: parts are made of folds."""
     count = int(groups.max()) + 1
-    folds = min(FOLDS, count, int(np.unique(labels, return_counts=True)[1].max()))
-    counts = sizes(folds, spec)
+    folds = min(STRATIFIED_GROUP_FOLDS, count, int(np.unique(labels, return_counts=True)[1].max()))
+    counts = part_sizes(folds, spec)
     require_groups(count, counts, spec)
     splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
     dealt = [test for _, test in splitter.split(labels, labels, groups)]
@@ -180,14 +187,14 @@ def _stratified_groups(labels: npt.NDArray[Any], groups: Groups, spec: SplitSpec
         np.sort(np.concatenate([np.empty(0, np.intp), *part]))
         for part in (dealt[:last], dealt[last:middle], dealt[middle:])
     )
-    return Membership(train, validation, test)
+    return SplitRows(train, validation, test)
 
 
-def _drawn(count: int, counts: Sizes, draw: Callable[..., Any]) -> Membership:
+def _draw_parts(count: int, counts: PartSizes, draw: Callable[..., Any]) -> SplitRows:
     """First the test part from all, then the validation part from the rest; each in order."""
     rows = np.arange(count)
     if not counts[0] or not counts[2]:
-        return Membership(rows[: counts[0]], rows[:0], rows[counts[0] :])
+        return SplitRows(rows[: counts[0]], rows[:0], rows[counts[0] :])
     rest, test = map(np.sort, draw(rows, test_size=counts[2]))
     train, validation = map(np.sort, draw(rest, test_size=counts[1])) if counts[1] else (rest, rows[:0])
-    return Membership(train, validation, test)
+    return SplitRows(train, validation, test)

@@ -14,30 +14,30 @@ from river import compose, linear_model, preprocessing
 
 from service.domain.stream.events import Task
 from service.learning.engine.binary_probabilities import BinaryProbabilities
-from service.learning.engine.columns import Columns, Matrix
-from service.learning.engine.fast_path import Prediction
+from service.learning.engine.columns import EventColumns, Matrix
+from service.learning.engine.fast_path import RawPrediction
 from service.learning.river_internals import learn_linear, linear_scores
 
 
-class BatchPass(Protocol):
+class BatchFastPath(Protocol):
     """What an estimator says of a batch, and how it learns it."""
 
-    def predict(self, events: Columns) -> Sequence[Prediction]:
+    def predict(self, events: EventColumns) -> Sequence[RawPrediction]:
         """A prediction an event; learns nothing."""
         ...
 
-    def learn(self, events: Columns) -> None:
+    def learn(self, events: EventColumns) -> None:
         """The whole batch at once."""
         ...
 
 
-def make_batch_pass(estimator: Any, *, task: Task, probabilities: bool) -> BatchPass:
+def make_batch_fast_path(estimator: Any, *, task: Task, probabilities: bool) -> BatchFastPath:
     """The quickest that fits."""
     parts = _scaled_logistic(estimator) if task is Task.BINARY and probabilities else None
-    return _ScaledLogistic(*parts) if parts else _Framed(estimator, task, probabilities=probabilities)
+    return _ScaledLogistic(*parts) if parts else _DataFramePath(estimator, task, probabilities=probabilities)
 
 
-class _Framed:
+class _DataFramePath:
     """Through data frames, as river does it."""
 
     def __init__(self, estimator: Any, task: Task, *, probabilities: bool) -> None:
@@ -45,7 +45,7 @@ class _Framed:
         self._task = task
         self._probabilities = probabilities
 
-    def predict(self, events: Columns) -> Sequence[Prediction]:
+    def predict(self, events: EventColumns) -> Sequence[RawPrediction]:
         """Values, labels, or probabilities of the classes seen so far."""
         frame = _frame(events)
         if not self._probabilities:
@@ -56,7 +56,7 @@ class _Framed:
             return BinaryProbabilities(*(column.to_numpy() for column in found.get_columns()))
         return [dict(zip(labels, row, strict=True)) for row in found.rows()]
 
-    def learn(self, events: Columns) -> None:
+    def learn(self, events: EventColumns) -> None:
         """As `learn_many`."""
         self._estimator.learn_many(_frame(events), pl.Series("y", events.ys))
 
@@ -73,14 +73,14 @@ class _ScaledLogistic:
         self._scaler = scaler
         self._model = model
 
-    def predict(self, events: Columns) -> Sequence[Prediction]:
+    def predict(self, events: EventColumns) -> Sequence[RawPrediction]:
         """Probabilities of both classes."""
         columns = list(events.names)
         linear = linear_scores(self._model, self._scaled(columns, _matrix(events)), columns)
         positive: Matrix = self._model.loss.mean_func(linear)
         return BinaryProbabilities(1.0 - positive, positive)
 
-    def learn(self, events: Columns) -> None:
+    def learn(self, events: EventColumns) -> None:
         """The scaler learns first, then the model one step on the mean gradient."""
         columns, matrix = list(events.names), _matrix(events)
         self._scaler_learns(columns, matrix)
@@ -117,10 +117,10 @@ def _scaled_logistic(estimator: Any) -> tuple[Any, Any] | None:
     return scaler, model
 
 
-def _matrix(events: Columns) -> Matrix:
+def _matrix(events: EventColumns) -> Matrix:
     """A row an event, as a data frame has it."""
     return np.asfortranarray(events.numbers.T)
 
 
-def _frame(events: Columns) -> pl.DataFrame:
+def _frame(events: EventColumns) -> pl.DataFrame:
     return pl.DataFrame(events.numbers.T, schema=list(events.names), orient="row")

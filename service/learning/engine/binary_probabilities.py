@@ -29,7 +29,7 @@ class BinaryProbabilities(Sequence[dict[bool, float]]):
         """The probabilities of False, and those of True."""
         return self._negative, self._positive
 
-    def joined(self, others: Sequence[Any]) -> Sequence[Any]:
+    def concat(self, others: Sequence[Any]) -> Sequence[Any]:
         """These, then the others."""
         if not isinstance(others, BinaryProbabilities):
             return [*self, *others]

@@ -9,7 +9,7 @@ from service.learning.engine.stepper import Stepper
 T = TypeVar("T")
 
 
-class Watch(Protocol):
+class CrashTracker(Protocol):
     """Keeps what is being learned where it outlives the process, and knows where the process has died."""
 
     def mark(self, at: TopicPartition, offsets: Sequence[int]) -> None:
@@ -25,20 +25,30 @@ class Watch(Protocol):
         ...
 
 
-def watched(
-    watch: Watch, stepper: Stepper, learn: Callable[[Stepper, int], T], *, at: TopicPartition, offsets: Sequence[int]
+def learn_tracked(
+    crash_tracker: CrashTracker,
+    stepper: Stepper,
+    learn: Callable[[Stepper, int], T],
+    *,
+    at: TopicPartition,
+    offsets: Sequence[int],
 ) -> T:
     """Learn a batch under its mark, after a rehearsal where it has killed the process; `learn` takes how many."""
-    watch.mark(at, offsets)
-    if watch.died_within(at, offsets):
-        _rehearse(watch, stepper, learn, at=at, offsets=offsets)
+    crash_tracker.mark(at, offsets)
+    if crash_tracker.died_within(at, offsets):
+        _bisect(crash_tracker, stepper, learn, at=at, offsets=offsets)
     found = learn(stepper, len(offsets))
-    watch.learned(at, offsets)
+    crash_tracker.learned(at, offsets)
     return found
 
 
-def _rehearse(
-    watch: Watch, stepper: Stepper, learn: Callable[[Stepper, int], T], *, at: TopicPartition, offsets: Sequence[int]
+def _bisect(
+    crash_tracker: CrashTracker,
+    stepper: Stepper,
+    learn: Callable[[Stepper, int], T],
+    *,
+    at: TopicPartition,
+    offsets: Sequence[int],
 ) -> None:
     """Have copies of the model learn the first event, the first two, and so on; each time the last one is marked.
 
@@ -48,6 +58,6 @@ def _rehearse(
     snapshot = stepper.snapshot()
     for count, offset in enumerate(offsets, 1):
         copy = stepper.copy(snapshot)
-        watch.mark(at, [offset])
+        crash_tracker.mark(at, [offset])
         learn(copy, count)
-        watch.mark(at, offsets)
+        crash_tracker.mark(at, offsets)

@@ -13,7 +13,7 @@ from service.domain.stream.events import Event, EventId, Label
 Matrix = npt.NDArray[np.float64]
 
 
-class Columns(Sequence[Event]):
+class EventColumns(Sequence[Event]):
     """Reads as the events, and makes one only where somebody asks for it.
 
     `numbers` holds a row for each of `names`, which ascend, and a column for each event. Every event has a label
@@ -51,7 +51,7 @@ class Columns(Sequence[Event]):
         values = np.array(list(chain.from_iterable(rows)))
         if values.dtype.kind not in "biuf":
             return None
-        order, numbers = ordered(names, values.astype(np.float64, copy=False))
+        order, numbers = sort_columns(names, values.astype(np.float64, copy=False))
         offsets, ids, times = ([getattr(event, part) for event in events] for part in ("offset", "id", "ts"))
         return cls(offsets, ids, times, _labels(events), names=order, numbers=numbers)
 
@@ -62,12 +62,12 @@ class Columns(Sequence[Event]):
     @overload
     def __getitem__(self, at: int) -> Event: ...
     @overload
-    def __getitem__(self, at: slice) -> "Columns": ...
-    def __getitem__(self, at: int | slice) -> "Event | Columns":
+    def __getitem__(self, at: slice) -> "EventColumns": ...
+    def __getitem__(self, at: int | slice) -> "Event | EventColumns":
         """One event, or those of a slice."""
         if isinstance(at, slice):
             parts = (self.offsets[at], self.ids[at], self.timestamps[at], self.ys[at])
-            return Columns(*parts, names=self.names, numbers=self.numbers[:, at])
+            return EventColumns(*parts, names=self.names, numbers=self.numbers[:, at])
         x = dict(zip(self.names, self.numbers[:, at].tolist(), strict=True))
         return Event(self.offsets[at], self.ids[at], self.timestamps[at], x, self.ys[at])
 
@@ -77,13 +77,13 @@ class Columns(Sequence[Event]):
         return map(Event, self.offsets, self.ids, self.timestamps, xs, self.ys)
 
 
-def joined(first: Sequence[Any], second: Sequence[Any]) -> Sequence[Any]:
+def concat_items(first: Sequence[Any], second: Sequence[Any]) -> Sequence[Any]:
     """Both in one, in columns where both are of one layout."""
     if not first or not second:
         return second or first
-    if not isinstance(first, Columns) or not isinstance(second, Columns) or first.names != second.names:
+    if not isinstance(first, EventColumns) or not isinstance(second, EventColumns) or first.names != second.names:
         return [*first, *second]
-    return Columns(
+    return EventColumns(
         [*first.offsets, *second.offsets],
         [*first.ids, *second.ids],
         [*first.timestamps, *second.timestamps],
@@ -93,13 +93,13 @@ def joined(first: Sequence[Any], second: Sequence[Any]) -> Sequence[Any]:
     )
 
 
-def ordered(names: tuple[str, ...], values: Matrix) -> tuple[tuple[str, ...], Matrix]:
+def sort_columns(names: tuple[str, ...], values: Matrix) -> tuple[tuple[str, ...], Matrix]:
     """Names ascending and a row for each, of values that stand event by event in the order of `names`."""
     order = sorted(range(len(names)), key=names.__getitem__)
     return tuple(names[at] for at in order), values.reshape(-1, len(names)).T[order]
 
 
-def regular(event: Event, *, offset: int) -> Event:
+def normalize_event(event: Event, *, offset: int) -> Event:
     """The event as columns would give it: features in the order of their names, integers as floats.
 
     What a micro-batch teaches must not depend on whether its events came in columns.

@@ -16,14 +16,14 @@ from service.domain.stream.events import Features, Label, Task
 from service.learning.estimators.capabilities import final_step
 from service.learning.river_internals import is_supervised
 
-Prediction: TypeAlias = Any
-Predict: TypeAlias = Callable[[Features], Prediction]
-Step: TypeAlias = Callable[[Features, Label | None], Prediction]
-Learn: TypeAlias = Callable[[Features, Label | None], None]
+RawPrediction: TypeAlias = Any
+PredictFn: TypeAlias = Callable[[Features], RawPrediction]
+StepFn: TypeAlias = Callable[[Features, Label | None], RawPrediction]
+LearnFn: TypeAlias = Callable[[Features, Label | None], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Pass:
+class FastPath:
     """`step` predicts, learns, and returns the prediction; the flags say what a prediction is.
 
     `learn` learns what was predicted before.
@@ -33,28 +33,28 @@ class Pass:
     (label, probabilities).
     """
 
-    step: Step
-    predict: Predict
-    learn: Learn
+    step: StepFn
+    predict: PredictFn
+    learn: LearnFn
     gives_probabilities: bool
-    pairs: bool
+    gives_pairs: bool
 
 
-def make_pass(estimator: Any, *, task: Task) -> Pass:
+def make_fast_path(estimator: Any, *, task: Task) -> FastPath:
     """The quickest pass that computes what `predict` and then `learn_one` of the estimator do."""
     final = final_step(estimator)
     probabilities = task is not Task.REGRESSION and _has_probabilities(final)
     pairs = probabilities and _has_own_label(final)
-    chain = _plain_chain(estimator)
+    chain = _unsupervised_chain(estimator)
     if chain and not pairs:
         transformers, model = chain
         predict = model.predict_proba_one if probabilities else model.predict_one
         step = _scaled_step(transformers, model, predict) or _chained_step(transformers, model, predict)
         learn = _scaled_learn(transformers, model) or _chained_learn(transformers, model)
         predict = _scaled_predict(transformers, predict) or _chained_predict(transformers, predict)
-        return Pass(step, predict, learn, probabilities, pairs=False)
+        return FastPath(step, predict, learn, probabilities, gives_pairs=False)
     predict = _whole_predict(estimator, probabilities=probabilities, pairs=pairs)
-    return Pass(_whole_step(estimator, predict), predict, estimator.learn_one, probabilities, pairs)
+    return FastPath(_whole_step(estimator, predict), predict, estimator.learn_one, probabilities, pairs)
 
 
 def _has_probabilities(final: Any) -> bool:
@@ -74,7 +74,7 @@ def _has_own_label(final: Any) -> bool:
     return getattr(type(final), "predict_one", None) is not base.Classifier.predict_one
 
 
-def _plain_chain(estimator: Any) -> tuple[list[Any], Any] | None:
+def _unsupervised_chain(estimator: Any) -> tuple[list[Any], Any] | None:
     if not isinstance(estimator, compose.Pipeline):
         return None
     *heads, final = estimator.steps.values()
@@ -89,18 +89,18 @@ def _plain_chain(estimator: Any) -> tuple[list[Any], Any] | None:
     return heads, final
 
 
-def _whole_predict(estimator: Any, *, probabilities: bool, pairs: bool) -> Predict:
+def _whole_predict(estimator: Any, *, probabilities: bool, pairs: bool) -> PredictFn:
     if not pairs:
-        predict: Predict = estimator.predict_proba_one if probabilities else estimator.predict_one
+        predict: PredictFn = estimator.predict_proba_one if probabilities else estimator.predict_one
         return predict
     label, probability = estimator.predict_one, estimator.predict_proba_one
     return lambda x: (label(x), probability(x))
 
 
-def _whole_step(estimator: Any, predict: Predict) -> Step:
+def _whole_step(estimator: Any, predict: PredictFn) -> StepFn:
     learn = estimator.learn_one
 
-    def step(x: Features, y: Label | None) -> Prediction:
+    def step(x: Features, y: Label | None) -> RawPrediction:
         prediction = predict(x)
         learn(x, y)
         return prediction
@@ -108,10 +108,10 @@ def _whole_step(estimator: Any, predict: Predict) -> Step:
     return step
 
 
-def _chained_predict(transformers: list[Any], predict: Predict) -> Predict:
+def _chained_predict(transformers: list[Any], predict: PredictFn) -> PredictFn:
     transforms = tuple(transformer.transform_one for transformer in transformers)
 
-    def chained(x: Features) -> Prediction:
+    def chained(x: Features) -> RawPrediction:
         for transform in transforms:
             x = transform(x)
         return predict(x)
@@ -119,11 +119,11 @@ def _chained_predict(transformers: list[Any], predict: Predict) -> Predict:
     return chained
 
 
-def _chained_step(transformers: list[Any], model: Any, predict: Predict) -> Step:
+def _chained_step(transformers: list[Any], model: Any, predict: PredictFn) -> StepFn:
     chained = _chained_predict(transformers, predict)
     learn = _chained_learn(transformers, model)
 
-    def step(x: Features, y: Label | None) -> Prediction:
+    def step(x: Features, y: Label | None) -> RawPrediction:
         prediction = chained(x)
         learn(x, y)
         return prediction
@@ -131,7 +131,7 @@ def _chained_step(transformers: list[Any], model: Any, predict: Predict) -> Step
     return step
 
 
-def _chained_learn(transformers: list[Any], model: Any) -> Learn:
+def _chained_learn(transformers: list[Any], model: Any) -> LearnFn:
     steps = tuple((transformer.learn_one, transformer.transform_one) for transformer in transformers)
     learn = model.learn_one
 
@@ -144,14 +144,14 @@ def _chained_learn(transformers: list[Any], model: Any) -> Learn:
     return chained
 
 
-def _scaled_step(transformers: list[Any], model: Any, predict: Predict) -> Step | None:
+def _scaled_step(transformers: list[Any], model: Any, predict: PredictFn) -> StepFn | None:
     scaler = _plain_scaler(transformers)
     if scaler is None:
         return None
     counts, means, variances = scaler.counts, scaler.means, scaler.vars
     learn = model.learn_one
 
-    def step(x: Features, y: Label | None) -> Prediction:
+    def step(x: Features, y: Label | None) -> RawPrediction:
         before: Features = {}
         after: Features = {}
         for name, value in x.items():
@@ -174,14 +174,14 @@ def _scaled_step(transformers: list[Any], model: Any, predict: Predict) -> Step 
     return step
 
 
-def _scaled_predict(transformers: list[Any], predict: Predict) -> Predict | None:
+def _scaled_predict(transformers: list[Any], predict: PredictFn) -> PredictFn | None:
     """The first half of `_scaled_step`, for events whose labels come later."""
     scaler = _plain_scaler(transformers)
     if scaler is None:
         return None
     means, variances = scaler.means, scaler.vars
 
-    def scaled(x: Features) -> Prediction:
+    def scaled(x: Features) -> RawPrediction:
         before: Features = {}
         for name, value in x.items():
             variance = variances[name]
@@ -191,7 +191,7 @@ def _scaled_predict(transformers: list[Any], predict: Predict) -> Predict | None
     return scaled
 
 
-def _scaled_learn(transformers: list[Any], model: Any) -> Learn | None:
+def _scaled_learn(transformers: list[Any], model: Any) -> LearnFn | None:
     """The second half of `_scaled_step`, for events that were predicted before."""
     scaler = _plain_scaler(transformers)
     if scaler is None:

@@ -11,12 +11,12 @@ from typing import Any, Self, cast
 
 import msgspec
 
-from service.domain.stream.events import Event, TopicPartition, Truth
+from service.domain.stream.events import Event, LabelRecord, TopicPartition
 from service.learning.engine.binary_probabilities import BinaryProbabilities
-from service.learning.engine.bisection import Watch, watched
-from service.learning.engine.columns import Columns, joined, regular
-from service.learning.engine.stepper import Learned, Stepper, without_answers_to
-from service.learning.engine.work_items import Answer, Item, Question, offsets_of, taught
+from service.learning.engine.bisection import CrashTracker, learn_tracked
+from service.learning.engine.columns import EventColumns, concat_items, normalize_event
+from service.learning.engine.stepper import Stepper, StepResult, without_labels_of
+from service.learning.engine.work_items import LabelledEvent, UnlabelledEvent, WorkItem, item_offsets, training_event
 
 
 class MicroBatch:
@@ -25,145 +25,153 @@ class MicroBatch:
     def __init__(self, stepper: Stepper, *, size: int) -> None:
         self._stepper = stepper
         self._size = size
-        self._waiting: dict[TopicPartition, Sequence[Item]] = {}
+        self._collected: dict[TopicPartition, Sequence[WorkItem]] = {}
 
     @classmethod
     def restore(cls, stepper: Stepper, *, size: int, state: Sequence[Any]) -> Self:
         """With what waited when `state` was taken."""
         found = cls(stepper, size=size)
-        found._waiting = {TopicPartition(*at): [_unpacked(one) for one in items] for at, items in state}
+        found._collected = {TopicPartition(*at): [_unpacked(one) for one in items] for at, items in state}
         return found
 
     def state(self) -> list[Any]:
         """What waits, a partition at a time."""
-        return [[list(at), [_packed(item) for item in items]] for at, items in self._waiting.items() if items]
+        return [[list(at), [_packed(item) for item in items]] for at, items in self._collected.items() if items]
 
     def learn(
         self,
         at: TopicPartition,
-        items: Sequence[Item],
+        items: Sequence[WorkItem],
         *,
-        before: Callable[[Item], None] | None = None,
-        watch: Watch | None = None,
-    ) -> Learned:
+        on_item: Callable[[WorkItem], None] | None = None,
+        crash_tracker: CrashTracker | None = None,
+    ) -> StepResult:
         """Learn every batch of the partition that is full.
 
         Questions are predicted at once, by what was learned before them. `before` is told of each event that is
         learned on its own, `watch` of each batch.
         """
         if self._size == 1:
-            return self._stepper.learn(items, before=before)
-        if isinstance(items, Columns) or Question not in set(map(type, items)):
-            return self._collect(at, items, watch=watch)
-        parts: list[Learned] = []
-        refused: list[Item] = []
-        for asks, group in groupby(items, key=lambda item: isinstance(item, Question)):
-            run, lost = without_answers_to(refused, list(group))
-            learned = self._stepper.learn(run) if asks else self._collect(at, run, watch=watch)
-            refused += [item for item, _, _ in learned.failed if isinstance(item, Question)]
-            parts.append(Learned(learned.items, learned.predictions, [*learned.failed, *lost]))
-        return _all(parts)
+            return self._stepper.learn(items, on_item=on_item)
+        if isinstance(items, EventColumns) or UnlabelledEvent not in set(map(type, items)):
+            return self._collect(at, items, crash_tracker=crash_tracker)
+        parts: list[StepResult] = []
+        refused: list[WorkItem] = []
+        for is_unlabelled, group in groupby(items, key=lambda item: isinstance(item, UnlabelledEvent)):
+            run, lost = without_labels_of(refused, list(group))
+            learned = self._stepper.learn(run) if is_unlabelled else self._collect(at, run, crash_tracker=crash_tracker)
+            refused += [item for item, _, _ in learned.failed if isinstance(item, UnlabelledEvent)]
+            parts.append(StepResult(learned.items, learned.predictions, [*learned.failed, *lost]))
+        return _combined(parts)
 
-    def flush(self, at: TopicPartition, *, watch: Watch | None = None) -> Learned:
+    def flush(self, at: TopicPartition, *, crash_tracker: CrashTracker | None = None) -> StepResult:
         """Learn what waits of the partition, full or not."""
-        ready = self._waiting.pop(at, [])
-        return self._learn_one_batch(at, ready, watch=watch) if ready else Learned([], [])
+        ready = self._collected.pop(at, [])
+        return self._learn_one_batch(at, ready, crash_tracker=crash_tracker) if ready else StepResult([], [])
 
-    def remove(self, at: TopicPartition, offset: int) -> Item:
+    def remove(self, at: TopicPartition, offset: int) -> WorkItem:
         """Take out what waits from this record, as if it had never come; ValueError if nothing does."""
-        waiting = list(self._waiting.get(at, []))
-        index = [item.offset for item in waiting].index(offset)
-        found = waiting.pop(index)
-        self._waiting[at] = waiting
+        collected = list(self._collected.get(at, []))
+        index = [item.offset for item in collected].index(offset)
+        found = collected.pop(index)
+        self._collected[at] = collected
         return found
 
-    def places(self) -> Sequence[tuple[TopicPartition, int]]:
+    def record_positions(self) -> Sequence[tuple[TopicPartition, int]]:
         """The records from which something waits: their partitions and offsets."""
-        return [(at, offset) for at, items in self._waiting.items() for offset in offsets_of(items)]
+        return [(at, offset) for at, items in self._collected.items() for offset in item_offsets(items)]
 
     def partitions(self) -> Sequence[TopicPartition]:
         """The partitions of which something waits."""
-        return [at for at, items in self._waiting.items() if items]
+        return [at for at, items in self._collected.items() if items]
 
-    def _collect(self, at: TopicPartition, items: Sequence[Item], *, watch: Watch | None) -> Learned:
-        waiting = joined(self._waiting.get(at, []), items)
-        whole = len(waiting) - len(waiting) % self._size
-        self._waiting[at] = waiting[whole:]
-        batches = [waiting[first : first + self._size] for first in range(0, whole, self._size)]
-        return _all([self._learn_one_batch(at, batch, watch=watch) for batch in batches])
+    def _collect(
+        self, at: TopicPartition, items: Sequence[WorkItem], *, crash_tracker: CrashTracker | None
+    ) -> StepResult:
+        collected = concat_items(self._collected.get(at, []), items)
+        whole = len(collected) - len(collected) % self._size
+        self._collected[at] = collected[whole:]
+        batches = [collected[first : first + self._size] for first in range(0, whole, self._size)]
+        return _combined([self._learn_one_batch(at, batch, crash_tracker=crash_tracker) for batch in batches])
 
-    def _learn_one_batch(self, at: TopicPartition, items: Sequence[Item], *, watch: Watch | None) -> Learned:
-        learn = partial(_learn_first, items if isinstance(items, Columns) else _numbered(items))
-        if watch is None:
+    def _learn_one_batch(
+        self, at: TopicPartition, items: Sequence[WorkItem], *, crash_tracker: CrashTracker | None
+    ) -> StepResult:
+        learn = partial(_learn_first, items if isinstance(items, EventColumns) else _batch_events(items))
+        if crash_tracker is None:
             learned = learn(self._stepper, len(items))
         else:
-            learned = watched(watch, self._stepper, learn, at=at, offsets=offsets_of(items))
-        return learned if isinstance(items, Columns) else _as_given(learned, items)
+            learned = learn_tracked(crash_tracker, self._stepper, learn, at=at, offsets=item_offsets(items))
+        return learned if isinstance(items, EventColumns) else _in_terms_of_items(learned, items)
 
 
-def _numbered(items: Sequence[Item]) -> Sequence[Event]:
+def _batch_events(items: Sequence[WorkItem]) -> Sequence[Event]:
     """What is learned, under its place in the batch: in columns if all of it fits, else as columns would give it."""
-    events = [item if isinstance(item, Event) else taught(cast("Answer", item)) for item in items]
-    columns = Columns.of(events)
+    events = [item if isinstance(item, Event) else training_event(cast("LabelledEvent", item)) for item in items]
+    columns = EventColumns.of(events)
     if columns is not None:
         columns.offsets = range(len(items))
         return columns
-    return [regular(event, offset=place) for place, event in enumerate(events)]
+    return [normalize_event(event, offset=place) for place, event in enumerate(events)]
 
 
-def _learn_first(events: Sequence[Event], stepper: Stepper, count: int) -> Learned:
+def _learn_first(events: Sequence[Event], stepper: Stepper, count: int) -> StepResult:
     """At once where they are columns, else event by event."""
     first = events[:count]
-    return stepper.learn_many(first) if isinstance(first, Columns) else stepper.learn(first)
+    return stepper.learn_many(first) if isinstance(first, EventColumns) else stepper.learn(first)
 
 
-def _as_given(learned: Learned, items: Sequence[Item]) -> Learned:
+def _in_terms_of_items(learned: StepResult, items: Sequence[WorkItem]) -> StepResult:
     """The batch in terms of its items; what was predicted before stands for what the batch predicted."""
     done = [items[event.offset] for event in learned.items]
     predictions = learned.predictions
-    if Answer in set(map(type, items)):
+    if LabelledEvent in set(map(type, items)):
         pairs = zip(done, predictions, strict=True)
-        predictions = [item.question.prediction if isinstance(item, Answer) else given for item, given in pairs]
+        predictions = [
+            item.unlabelled.prediction if isinstance(item, LabelledEvent) else given for item, given in pairs
+        ]
     failed = [(items[event.offset], reason, why) for event, reason, why in learned.failed]
-    return Learned(done, predictions, failed)
+    return StepResult(done, predictions, failed)
 
 
-def _packed(item: Item) -> dict[str, Any]:
+def _packed(item: WorkItem) -> dict[str, Any]:
     """An event as it is learned; an answer with what was predicted."""
     if isinstance(item, Event):
-        found: dict[str, Any] = msgspec.to_builtins(regular(item, offset=item.offset))
+        found: dict[str, Any] = msgspec.to_builtins(normalize_event(item, offset=item.offset))
         return found
-    answer = cast("Answer", item)
-    question, truth = answer.question, answer.truth
+    labelled = cast("LabelledEvent", item)
+    unlabelled, label = labelled.unlabelled, labelled.label
     return {
-        **msgspec.to_builtins(question.event),
-        "question": list(question.at),
-        "prediction": question.prediction,
-        "truth": [truth.offset, truth.ts, truth.y],
+        **msgspec.to_builtins(unlabelled.event),
+        "question": list(unlabelled.at),
+        "prediction": unlabelled.prediction,
+        "truth": [label.offset, label.ts, label.y],
     }
 
 
-def _unpacked(found: dict[str, Any]) -> Item:
+def _unpacked(found: dict[str, Any]) -> WorkItem:
     event = msgspec.convert(found, Event)
     if "truth" not in found:
         return event
     offset, ts, y = found["truth"]
     prediction = found["prediction"]
     given = tuple(prediction) if isinstance(prediction, list) else prediction
-    return Answer(Question(TopicPartition(*found["question"]), event, given), Truth(offset, event.id, ts, y))
+    return LabelledEvent(
+        UnlabelledEvent(TopicPartition(*found["question"]), event, given), LabelRecord(offset, event.id, ts, y)
+    )
 
 
-def _all(parts: Sequence[Learned]) -> Learned:
+def _combined(parts: Sequence[StepResult]) -> StepResult:
     if len(parts) == 1:
         return parts[0]
-    return Learned(
-        reduce(joined, [part.items for part in parts], []),
-        reduce(_both, [part.predictions for part in parts], []),
+    return StepResult(
+        reduce(concat_items, [part.items for part in parts], []),
+        reduce(_concat_predictions, [part.predictions for part in parts], []),
         [failure for part in parts for failure in part.failed],
     )
 
 
-def _both(first: Sequence[Any], second: Sequence[Any]) -> Sequence[Any]:
+def _concat_predictions(first: Sequence[Any], second: Sequence[Any]) -> Sequence[Any]:
     if not first:
         return second
-    return first.joined(second) if isinstance(first, BinaryProbabilities) else [*first, *second]
+    return first.concat(second) if isinstance(first, BinaryProbabilities) else [*first, *second]

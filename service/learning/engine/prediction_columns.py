@@ -5,12 +5,12 @@ from typing import Any
 
 from service.domain.stream.events import Label, Task
 from service.learning.engine.binary_probabilities import BinaryProbabilities
-from service.learning.engine.fast_path import Prediction
+from service.learning.engine.fast_path import RawPrediction
 from service.learning.engine.stepper import without_non_finite
 
 
 def prediction_columns(
-    predictions: Sequence[Prediction], *, task: Task, probabilities: bool, pairs: bool
+    predictions: Sequence[RawPrediction], *, task: Task, gives_probabilities: bool, gives_pairs: bool
 ) -> tuple[list[Label | None], list[Any] | None]:
     """Labels, and P(True) for a binary task, or all probabilities; None for what was not predicted or not finite.
 
@@ -19,9 +19,9 @@ def prediction_columns(
     if isinstance(predictions, BinaryProbabilities):
         return predictions.labels(), predictions.positive()
     found = without_non_finite(predictions)
-    if not probabilities:
+    if not gives_probabilities:
         return found, None
-    if pairs:
+    if gives_pairs:
         labels = [pair[0] if pair else None for pair in found]
         found = [pair[1] if pair else None for pair in found]
     else:

@@ -5,11 +5,11 @@ from typing import Any, TypeAlias, cast
 
 import msgspec
 
-from service.domain.stream.events import Event, EventId, Features, Label, TopicPartition, Truth
-from service.learning.engine.columns import Columns
+from service.domain.stream.events import Event, EventId, Features, Label, LabelRecord, TopicPartition
+from service.learning.engine.columns import EventColumns
 
 
-class Question(msgspec.Struct, gc=False):
+class UnlabelledEvent(msgspec.Struct, gc=False):
     """An event that was predicted before its label was known; `served` if a server's answer is its prediction."""
 
     at: TopicPartition
@@ -23,70 +23,70 @@ class Question(msgspec.Struct, gc=False):
         return self.event.offset
 
 
-class Answer(msgspec.Struct, gc=False):
+class LabelledEvent(msgspec.Struct, gc=False):
     """A label that has found its event; `offset` is the label's own."""
 
-    question: Question
-    truth: Truth
+    unlabelled: UnlabelledEvent
+    label: LabelRecord
 
     @property
     def offset(self) -> int:
         """Where the label stands."""
-        return self.truth.offset
+        return self.label.offset
 
 
-class Early(msgspec.Struct, gc=False):
+class EarlyLabel(msgspec.Struct, gc=False):
     """A label whose event has not come yet."""
 
     at: TopicPartition
-    truth: Truth
+    label: LabelRecord
 
 
-Item: TypeAlias = Event | Question | Answer
-Waiter: TypeAlias = Question | Early
+WorkItem: TypeAlias = Event | UnlabelledEvent | LabelledEvent
+PendingItem: TypeAlias = UnlabelledEvent | EarlyLabel
 """What can be done to a model: learn an event, predict one, learn one that was predicted."""
 
 
-def event_of(item: Item) -> Event:
+def item_event(item: WorkItem) -> Event:
     """The features it is about."""
     if isinstance(item, Event):
         return item
-    return item.event if isinstance(item, Question) else item.question.event
+    return item.event if isinstance(item, UnlabelledEvent) else item.unlabelled.event
 
 
-def offsets_of(items: Sequence[Item]) -> Sequence[int]:
+def item_offsets(items: Sequence[WorkItem]) -> Sequence[int]:
     """Where each stands."""
-    return items.offsets if isinstance(items, Columns) else [item.offset for item in items]
+    return items.offsets if isinstance(items, EventColumns) else [item.offset for item in items]
 
 
-def labels_of(items: Sequence[Item]) -> Sequence[Label]:
+def item_labels(items: Sequence[WorkItem]) -> Sequence[Label]:
     """What is learned, of events and answers."""
-    if isinstance(items, Columns):
+    if isinstance(items, EventColumns):
         return items.ys
     given = cast("Sequence[Any]", items)
-    if Answer not in set(map(type, given)):
+    if LabelledEvent not in set(map(type, given)):
         return [item.y for item in given]
-    return [item.truth.y if type(item) is Answer else item.y for item in given]
+    return [item.label.y if type(item) is LabelledEvent else item.y for item in given]
 
 
-def feature_of(items: Sequence[Item], name: str) -> Sequence[Any]:
+def item_feature(items: Sequence[WorkItem], name: str) -> Sequence[Any]:
     """One feature of all items, None where an event has none; an array where they are columns that have it."""
-    if isinstance(items, Columns) and name in items.names:
+    if isinstance(items, EventColumns) and name in items.names:
         found: Sequence[Any] = items.numbers[items.names.index(name)]
         return found
-    events = items if set(map(type, items)) == {Event} else [event_of(item) for item in items]
+    events = items if set(map(type, items)) == {Event} else [item_event(item) for item in items]
     return [event.x.get(name) for event in cast("Sequence[Event]", events)]
 
 
-def taught(answer: Answer) -> Event:
+def training_event(labelled: LabelledEvent) -> Event:
     """The event as it is learned, with its label."""
-    event = answer.question.event
-    return Event(event.offset, event.id, event.ts, event.x, answer.truth.y, event.group, event.weight)
+    event = labelled.unlabelled.event
+    return Event(event.offset, event.id, event.ts, event.x, labelled.label.y, event.group, event.weight)
 
 
-def time_of(waiter: Waiter) -> int:
+def event_time_ms(pending: PendingItem) -> int:
     """Event time, in epoch milliseconds."""
-    return waiter.event.ts if isinstance(waiter, Question) else waiter.truth.ts
+    return pending.event.ts if isinstance(pending, UnlabelledEvent) else pending.label.ts
 
 
 class _EventRow(msgspec.Struct, array_like=True):
@@ -110,38 +110,41 @@ class _LabelRow(msgspec.Struct, array_like=True):
     y: Label
 
 
-EVENT, LABEL = 0, 1
+EVENT_KIND, LABEL_KIND = 0, 1
 _encode = msgspec.msgpack.Encoder().encode
-_event = msgspec.msgpack.Decoder(_EventRow).decode
-_label = msgspec.msgpack.Decoder(_LabelRow).decode
+_decode_event_row = msgspec.msgpack.Decoder(_EventRow).decode
+_decode_label_row = msgspec.msgpack.Decoder(_LabelRow).decode
 
 
-def key_of(found: EventId) -> bytes:
+def encode_event_id(found: EventId) -> bytes:
     """The id as a key: 5 and "5" differ."""
     return b"s" + found.encode() if isinstance(found, str) else b"i%d" % found
 
 
-def id_of(key: bytes) -> EventId:
+def decode_event_id(key: bytes) -> EventId:
     """The inverse of `key_of`."""
     return key[1:].decode() if key[:1] == b"s" else int(key[1:])
 
 
-def packed(waiter: Waiter) -> tuple[int, int, bytes]:
+def encode_pending(pending: PendingItem) -> tuple[int, int, bytes]:
     """Kind, event time and the rest."""
-    if isinstance(waiter, Early):
-        truth = waiter.truth
-        return LABEL, truth.ts, _encode(_LabelRow(*waiter.at, truth.offset, truth.y))
-    event = waiter.event
-    row = _EventRow(*waiter.at, event.offset, event.x, event.group, event.weight, waiter.prediction)
-    return EVENT, event.ts, _encode(row)
+    if isinstance(pending, EarlyLabel):
+        label = pending.label
+        return LABEL_KIND, label.ts, _encode(_LabelRow(*pending.at, label.offset, label.y))
+    event = pending.event
+    row = _EventRow(*pending.at, event.offset, event.x, event.group, event.weight, pending.prediction)
+    return EVENT_KIND, event.ts, _encode(row)
 
 
-def unpacked(key: bytes, kind: int, ts: int, payload: bytes) -> Waiter:
+def decode_pending(key: bytes, kind: int, ts: int, payload: bytes) -> PendingItem:
     """The inverse of `key_of` and `packed`."""
-    if kind == LABEL:
-        told = _label(payload)
-        return Early(TopicPartition(told.topic, told.partition), Truth(told.offset, id_of(key), ts, told.y))
-    row = _event(payload)
-    event = Event(row.offset, id_of(key), ts, row.x, None, row.group, row.weight)
-    prediction = tuple(row.prediction) if isinstance(row.prediction, list) else row.prediction
-    return Question(TopicPartition(row.topic, row.partition), event, prediction)
+    if kind == LABEL_KIND:
+        label_row = _decode_label_row(payload)
+        return EarlyLabel(
+            TopicPartition(label_row.topic, label_row.partition),
+            LabelRecord(label_row.offset, decode_event_id(key), ts, label_row.y),
+        )
+    event_row = _decode_event_row(payload)
+    event = Event(event_row.offset, decode_event_id(key), ts, event_row.x, None, event_row.group, event_row.weight)
+    prediction = tuple(event_row.prediction) if isinstance(event_row.prediction, list) else event_row.prediction
+    return UnlabelledEvent(TopicPartition(event_row.topic, event_row.partition), event, prediction)

@@ -28,20 +28,26 @@ with lazy_imports():
     from service.learning.batch import estimators as batch_estimators
     from service.learning.estimators import sklearn_online as scikit
 
-__all__ = ["allowed_classes_of", "build", "build_part", "load_factory", "require_batch"]
+__all__ = [
+    "allowed_classes_of",
+    "estimator_from_expression",
+    "load_factory",
+    "object_from_expression",
+    "require_batch_support",
+]
 
-SEEDS = ("seed", "random_state")
-UNION = "+"
-ALONE = "estimator"
-LISTS = ("models", "transformers")
+SEED_PARAMETERS = ("seed", "random_state")
+UNION_KEY = "+"
+ROOT_KEY = "estimator"
+LIST_PARAMETERS = ("models", "transformers")
 """Parameters in which a list of estimators is no pipeline."""
 _TYPES = {"int": int, "float": float, "str": str, "bool": bool}
-_NO_NAMES = ("compose.Select", "compose.Discard", "compose.Prefixer", "compose.Suffixer", "compose.Renamer")
+_TAKES_FEATURE_NAMES = ("compose.Select", "compose.Discard", "compose.Prefixer", "compose.Suffixer", "compose.Renamer")
 """Their arguments are features, whatever those are called."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _Location:
     """Where something stands: `path` in the file, `key` within the model, which decides its seed."""
 
     path: str
@@ -49,7 +55,7 @@ class _Place:
     seed: int
     task: Task | None
 
-    def at(self, step: str) -> "_Place":
+    def child(self, step: str) -> "_Location":
         return replace(self, path=f"{self.path}{step}", key=f"{self.key}{step}")
 
     def own_seed(self) -> int:
@@ -57,11 +63,11 @@ class _Place:
         return int.from_bytes(hashlib.sha256(f"{self.seed}:{self.key}".encode()).digest()[:4], "big") % 2**31
 
 
-def build(expression: Any, *, task: Task, seed: int, path: str = "estimator") -> Any:
+def estimator_from_expression(expression: Any, *, task: Task, seed: int, path: str = "estimator") -> Any:
     """An estimator for the task; SpecificationError says where the expression is wrong."""
     if expression is None:
         raise SpecificationError(path, "found nothing, expected an estimator such as linear_model.LogisticRegression")
-    found = _build(expression, _Place(path, ALONE, seed, task))
+    found = _build(expression, _Location(path, ROOT_KEY, seed, task))
     _require_task(found, task=task, path=path)
     try:
         codec.loads(codec.dumps(found))
@@ -70,159 +76,165 @@ def build(expression: Any, *, task: Task, seed: int, path: str = "estimator") ->
     return found
 
 
-def require_batch(estimator: Any, *, batch: int, path: str = "learn.batch") -> None:
+def require_batch_support(estimator: Any, *, batch: int, path: str = "learn.batch") -> None:
     """SpecificationError where micro-batches are asked for that the estimator cannot learn."""
-    part = abilities.without_batches(estimator) if batch > 1 else None
+    part = abilities.part_without_learn_many(estimator) if batch > 1 else None
     if part is not None:
         raise SpecificationError(
             path, f"found {batch}, but {part} cannot learn a batch: it has no learn_many; expected 1"
         )
 
 
-def build_part(expression: Any, *, seed: int, path: str) -> Any:
+def object_from_expression(expression: Any, *, seed: int, path: str) -> Any:
     """A metric, detector, optimizer or any other object."""
-    return _build(expression, _Place(path, path, seed, None))
+    return _build(expression, _Location(path, path, seed, None))
 
 
-def _build(expression: Any, place: _Place) -> Any:
+def _build(expression: Any, location: _Location) -> Any:
     if isinstance(expression, str) and _is_name(expression):
-        return _made(expression, {}, place)
+        return _instance(expression, {}, location)
     if isinstance(expression, list):
-        return _pipeline(expression, place)
+        return _pipeline(expression, location)
     if isinstance(expression, Mapping) and len(expression) == 1 and _is_name(next(iter(expression))):
         name, arguments = next(iter(expression.items()))
-        return _union(arguments, place.at(".+")) if name == UNION else _made(name, arguments, place)
+        return _union(arguments, location.child(".+")) if name == UNION_KEY else _instance(name, arguments, location)
     raise SpecificationError(
-        place.path, f"found {expression!r:.80}, expected a name, {{name: parameters}} or a list of steps"
+        location.path, f"found {expression!r:.80}, expected a name, {{name: parameters}} or a list of steps"
     )
 
 
 def _is_name(text: object) -> bool:
     if not isinstance(text, str):
         return False
-    return text == UNION or ("." in text and text.replace(".", "").replace("_", "").isalnum() and not text[0].isdigit())
+    return text == UNION_KEY or (
+        "." in text and text.replace(".", "").replace("_", "").isalnum() and not text[0].isdigit()
+    )
 
 
-def _pipeline(steps: Sequence[Any], place: _Place) -> Any:
+def _pipeline(steps: Sequence[Any], location: _Location) -> Any:
     if not steps:
-        raise SpecificationError(place.path, "found an empty list, expected at least one step")
-    return _composed(compose.Pipeline, [_build(step, place.at(f"[{i}]")) for i, step in enumerate(steps)], place)
+        raise SpecificationError(location.path, "found an empty list, expected at least one step")
+    return _composed(
+        compose.Pipeline, [_build(step, location.child(f"[{i}]")) for i, step in enumerate(steps)], location
+    )
 
 
-def _union(parts: Any, place: _Place) -> Any:
+def _union(parts: Any, location: _Location) -> Any:
     if not isinstance(parts, list) or not parts:
-        raise SpecificationError(place.path, f"found {parts!r:.80}, expected a list of transformers")
-    return _composed(compose.TransformerUnion, [_build(one, place.at(f"[{i}]")) for i, one in enumerate(parts)], place)
+        raise SpecificationError(location.path, f"found {parts!r:.80}, expected a list of transformers")
+    return _composed(
+        compose.TransformerUnion, [_build(one, location.child(f"[{i}]")) for i, one in enumerate(parts)], location
+    )
 
 
-def _composed(kind: Any, parts: Sequence[Any], place: _Place) -> Any:
+def _composed(kind: Any, parts: Sequence[Any], location: _Location) -> Any:
     for index, part in enumerate(parts):
         if not isinstance(part, base.Estimator):
             raise SpecificationError(
-                place.at(f"[{index}]").path, f"found {type(part).__name__}, expected a transformer or a model"
+                location.child(f"[{index}]").path, f"found {type(part).__name__}, expected a transformer or a model"
             )
     try:
         return kind(*parts)
     except Exception as error:
-        raise SpecificationError(place.path, f"cannot be composed: {type(error).__name__}: {error}") from error
+        raise SpecificationError(location.path, f"cannot be composed: {type(error).__name__}: {error}") from error
 
 
-def _made(name: str, arguments: Any, outer: _Place) -> Any:
-    place = outer.at(f".{name}")
-    if batch_catalogue.is_batch(name):
-        return _batch(name, arguments, outer)
-    found = catalogue.find(name, path=place.path)
-    known = catalogue.parameters(found)
-    positional = _positional(name, arguments, place) if isinstance(arguments, list) else []
-    named = _named(name, arguments, place)
-    for key in SEEDS:
+def _instance(name: str, arguments: Any, outer: _Location) -> Any:
+    location = outer.child(f".{name}")
+    if batch_catalogue.is_batch_name(name):
+        return _batch_estimator(name, arguments, outer)
+    found = catalogue.find_class(name, path=location.path)
+    known = catalogue.constructor_parameters(found)
+    positional = _positional(name, arguments, location) if isinstance(arguments, list) else []
+    named = _named(name, arguments, location)
+    for key in SEED_PARAMETERS:
         if key in known and key not in named:
-            named[key] = place.own_seed()
-    _require_needed(name, named, place)
+            named[key] = location.own_seed()
+    _require_needed(name, named, location)
     classes = named.pop("classes", None) if name.startswith(catalogue.SKLEARN_PREFIX) else None
     try:
         made = found(*positional, **named)
     except Exception as error:
-        raise SpecificationError(place.path, f"cannot be built: {type(error).__name__}: {error}") from error
-    return _in_rivers_dress(made, classes, place) if name.startswith(catalogue.SKLEARN_PREFIX) else made
+        raise SpecificationError(location.path, f"cannot be built: {type(error).__name__}: {error}") from error
+    return _river_wrapper(made, classes, location) if name.startswith(catalogue.SKLEARN_PREFIX) else made
 
 
-def _batch(name: str, arguments: Any, outer: _Place) -> Any:
+def _batch_estimator(name: str, arguments: Any, outer: _Location) -> Any:
     """It stands alone: what transforms features before it would go on learning while it is frozen."""
-    place = outer.at(f".{name}")
-    if outer.key != ALONE:
+    location = outer.child(f".{name}")
+    if outer.key != ROOT_KEY:
         raise SpecificationError(
-            place.path, f"found {name} as a part of an estimator, expected it alone; it has `scale` and `categories`"
+            location.path, f"found {name} as a part of an estimator, expected it alone; it has `scale` and `categories`"
         )
-    parameters_, options = batch_catalogue.checked(
-        name, arguments, task=place.task, seed=place.own_seed(), path=place.path
+    parameters_, options = batch_catalogue.check_arguments(
+        name, arguments, task=location.task, seed=location.own_seed(), path=location.path
     )
     return batch_estimators.made(name, parameters_, options)
 
 
-def _require_needed(name: str, named: Mapping[str, Any], place: _Place) -> None:
-    for key, value in catalogue.NEEDED.get(name, {}).items():
+def _require_needed(name: str, named: Mapping[str, Any], location: _Location) -> None:
+    for key, value in catalogue.REQUIRED_PARAMETERS.get(name, {}).items():
         if named.get(key) is None:
             raise SpecificationError(
-                place.at(f".{key}").path, f"found nothing, expected {value}: river's default is not supported"
+                location.child(f".{key}").path, f"found nothing, expected {value}: river's default is not supported"
             )
 
 
-def _positional(name: str, arguments: Sequence[Any], place: _Place) -> list[Any]:
-    if name in _NO_NAMES:
+def _positional(name: str, arguments: Sequence[Any], location: _Location) -> list[Any]:
+    if name in _TAKES_FEATURE_NAMES:
         return list(arguments)
     if name == "compose.SelectType":
-        return [_type(one, place.at(f"[{i}]")) for i, one in enumerate(arguments)]
-    known = list(catalogue.parameters(catalogue.find(name, path=place.path)).values())
+        return [_type(one, location.child(f"[{i}]")) for i, one in enumerate(arguments)]
+    known = list(catalogue.constructor_parameters(catalogue.find_class(name, path=location.path)).values())
     given = zip(arguments, [*known, *[None] * len(arguments)], strict=False)
-    return [_value(one, place.at(f"[{i}]"), parameter) for i, (one, parameter) in enumerate(given)]
+    return [_value(one, location.child(f"[{i}]"), parameter) for i, (one, parameter) in enumerate(given)]
 
 
-def _type(name: Any, place: _Place) -> type:
+def _type(name: Any, location: _Location) -> type:
     if not isinstance(name, str) or name not in _TYPES:
-        raise SpecificationError(place.path, f"found {name!r:.80}, expected one of {', '.join(_TYPES)}")
+        raise SpecificationError(location.path, f"found {name!r:.80}, expected one of {', '.join(_TYPES)}")
     return _TYPES[name]
 
 
-def _named(name: str, arguments: Any, place: _Place) -> dict[str, Any]:
+def _named(name: str, arguments: Any, location: _Location) -> dict[str, Any]:
     if arguments is None or isinstance(arguments, list):
         return {}
     if not isinstance(arguments, Mapping):
-        raise SpecificationError(place.path, f"found {arguments!r:.80}, expected its parameters by name")
-    known: Mapping[str, Any] = catalogue.parameters(catalogue.find(name, path=place.path))
+        raise SpecificationError(location.path, f"found {arguments!r:.80}, expected its parameters by name")
+    known: Mapping[str, Any] = catalogue.constructor_parameters(catalogue.find_class(name, path=location.path))
     if name.startswith(catalogue.SKLEARN_PREFIX):
         known = {**known, "classes": None}
     open_ended = any(one is not None and one.kind is one.VAR_KEYWORD for one in known.values())
     found = {}
     for key, value in arguments.items():
-        here = place.at(f".{key}")
+        here = location.child(f".{key}")
         if key not in known and not open_ended:
-            raise SpecificationError(here.path, f"found no such parameter{catalogue.nearest(str(key), known)}")
-        found[str(key)] = value if name in _NO_NAMES else _value(value, here, known.get(key))
+            raise SpecificationError(here.path, f"found no such parameter{catalogue.parameter_hint(str(key), known)}")
+        found[str(key)] = value if name in _TAKES_FEATURE_NAMES else _value(value, here, known.get(key))
     return found
 
 
-def _value(value: Any, place: _Place, parameter: inspect.Parameter | None = None) -> Any:
+def _value(value: Any, location: _Location, parameter: inspect.Parameter | None = None) -> Any:
     """A parameter: an object where it names one, else the plain value."""
-    found = _object_or_plain(value, place, parameter)
-    problem = parameters.fault(found, parameter)
+    found = _object_or_plain(value, location, parameter)
+    problem = parameters.parameter_problem(found, parameter)
     if problem is not None:
-        raise SpecificationError(place.path, problem)
+        raise SpecificationError(location.path, problem)
     return found
 
 
-def _object_or_plain(value: Any, place: _Place, parameter: inspect.Parameter | None) -> Any:
+def _object_or_plain(value: Any, location: _Location, parameter: inspect.Parameter | None) -> Any:
     if isinstance(value, str):
-        return _build(value, place) if _names_class(value, parameter) else value
+        return _build(value, location) if _names_class(value, parameter) else value
     if isinstance(value, Mapping):
         if len(value) == 1 and _is_name(next(iter(value))):
-            return _build(value, place)
-        return {_key(key): _value(one, place.at(f".{key}")) for key, one in value.items()}
+            return _build(value, location)
+        return {_label_key(key): _value(one, location.child(f".{key}")) for key, one in value.items()}
     if isinstance(value, list):
-        parts = [_value(one, place.at(f"[{i}]")) for i, one in enumerate(value)]
-        plain = (parameter is not None and parameter.name in LISTS) or not parts
+        parts = [_value(one, location.child(f"[{i}]")) for i, one in enumerate(value)]
+        plain = (parameter is not None and parameter.name in LIST_PARAMETERS) or not parts
         steps = all(isinstance(one, base.Estimator) for one in parts)
-        return _composed(compose.Pipeline, parts, place) if steps and not plain else parts
+        return _composed(compose.Pipeline, parts, location) if steps and not plain else parts
     return value
 
 
@@ -231,40 +243,47 @@ def _names_class(text: str, parameter: inspect.Parameter | None) -> bool:
     if not _is_name(text):
         return False
     module, _, name = text.rpartition(".")
-    return parameters.takes_name(parameter) or text == UNION or (catalogue.is_module(module) and name[:1].isupper())
+    return (
+        parameters.takes_only_objects(parameter)
+        or text == UNION_KEY
+        or (catalogue.is_allowed_module(module) and name[:1].isupper())
+    )
 
 
-def _key(key: Any) -> Any:
+def _label_key(key: Any) -> Any:
     """Labels as keys; a specification kept as JSON has only texts."""
     return {"true": True, "false": False}.get(key, key) if isinstance(key, str) else key
 
 
-def _in_rivers_dress(made: Any, classes: Any, place: _Place) -> Any:
+def _river_wrapper(made: Any, classes: Any, location: _Location) -> Any:
     """Scikit-learn's estimator with `learn_one`, its parameters checked by scikit-learn itself."""
     try:
         scikit_internals.validate_parameters(made)
     except ValueError as error:
-        raise SpecificationError(place.path, str(error)) from error
+        raise SpecificationError(location.path, str(error)) from error
     if not hasattr(made, "partial_fit"):
-        raise SpecificationError(place.path, "cannot learn event by event with these parameters: it has no partial_fit")
+        raise SpecificationError(
+            location.path, "cannot learn event by event with these parameters: it has no partial_fit"
+        )
     if scikit.is_regressor(made):
         if classes is not None:
-            raise SpecificationError(place.at(".classes").path, "found classes for a regressor, expected none")
+            raise SpecificationError(location.child(".classes").path, "found classes for a regressor, expected none")
         return scikit.ScikitRegressor(made)
-    if classes is None and place.task is Task.BINARY:
+    if classes is None and location.task is Task.BINARY:
         classes = [False, True]
-    _require_classes(classes, place.at(".classes"))
+    _require_classes(classes, location.child(".classes"))
     return scikit.ScikitClassifier(made, classes)
 
 
-def _require_classes(classes: Any, place: _Place) -> None:
+def _require_classes(classes: Any, location: _Location) -> None:
     what = "expected the list of all labels, which scikit-learn must know before it learns the first"
     if not isinstance(classes, list) or len(classes) < 2:
-        raise SpecificationError(place.path, f"found {classes!r:.80}, {what}")
+        raise SpecificationError(location.path, f"found {classes!r:.80}, {what}")
     kinds = {type(label) for label in classes}
     if len(kinds) > 1 or not kinds <= {bool, int, str} or len(set(classes)) < len(classes):
         raise SpecificationError(
-            place.path, f"found {classes!r:.80}, expected different labels of one type: strings, integers or booleans"
+            location.path,
+            f"found {classes!r:.80}, expected different labels of one type: strings, integers or booleans",
         )
 
 
@@ -273,14 +292,14 @@ def _require_task(found: Any, *, task: Task, path: str) -> None:
     wanted = base.Regressor if task is Task.REGRESSION else base.Classifier
     if not isinstance(last, wanted):
         kind = "regressor" if task is Task.REGRESSION else "classifier"
-        raise SpecificationError(path, f"found {_shown(last)} at the end, expected a {kind} for the task {task}")
+        raise SpecificationError(path, f"found {_class_name(last)} at the end, expected a {kind} for the task {task}")
     if task is Task.MULTICLASS and not river_internals.is_multiclass(last):
         raise SpecificationError(
-            path, f"found {_shown(last)}, which knows two classes; wrap it in multiclass.OneVsRestClassifier"
+            path, f"found {_class_name(last)}, which knows two classes; wrap it in multiclass.OneVsRestClassifier"
         )
 
 
-def _shown(one: Any) -> str:
+def _class_name(one: Any) -> str:
     home = type(one).__module__.split(".")
     if home[0] == "service":
         return type(one.estimator).__name__

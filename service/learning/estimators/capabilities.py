@@ -22,9 +22,9 @@ def takes_weights(estimator: Any) -> bool:
         return False
 
 
-def without_batches(estimator: Any) -> str | None:
+def part_without_learn_many(estimator: Any) -> str | None:
     """The part that cannot learn a batch; None where all can."""
-    return next((type(part).__name__ for part in _parts(estimator) if not _learns_batches(part)), None)
+    return next((type(part).__name__ for part in _parts(estimator) if not _has_learn_many(part)), None)
 
 
 def _parts(estimator: Any) -> list[Any]:
@@ -37,6 +37,6 @@ def _parts(estimator: Any) -> list[Any]:
     return [estimator]
 
 
-def _learns_batches(part: Any) -> bool:
+def _has_learn_many(part: Any) -> bool:
     answers = any(hasattr(part, name) for name in ("predict_many", "predict_proba_many", "transform_many"))
     return answers and hasattr(part, "learn_many")

@@ -8,8 +8,8 @@ from typing import Any
 
 from service.errors import SpecificationError
 
-PATH = "factory"
-HELP = "install its package beside headrace, or name its folder in PYTHONPATH"
+FACTORY_PATH = "factory"
+INSTALL_HINT = "install its package beside headrace, or name its folder in PYTHONPATH"
 
 
 def load_factory(reference: str) -> Any:
@@ -18,14 +18,16 @@ def load_factory(reference: str) -> Any:
     try:
         function = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise SpecificationError(PATH, f"found {reference!r}, which cannot be imported: {error}; {HELP}") from error
+        raise SpecificationError(
+            FACTORY_PATH, f"found {reference!r}, which cannot be imported: {error}; {INSTALL_HINT}"
+        ) from error
     try:
         made = function()
     except Exception as error:
-        raise SpecificationError(PATH, f"{reference} throws {type(error).__name__}: {error}") from error
+        raise SpecificationError(FACTORY_PATH, f"{reference} throws {type(error).__name__}: {error}") from error
     missing = [method for method in ("predict_one", "learn_one") if not callable(getattr(made, method, None))]
     if missing:
-        raise SpecificationError(PATH, f"found a {type(made).__name__} without {', '.join(missing)}")
+        raise SpecificationError(FACTORY_PATH, f"found a {type(made).__name__} without {', '.join(missing)}")
     return made
 
 
@@ -55,11 +57,11 @@ def _reachable(estimator: Any) -> list[Any]:
         value = todo.pop()
         if id(value) not in seen:
             seen[id(value)] = value
-            todo += _parts(value)
+            todo += _members(value)
     return list(seen.values())
 
 
-def _parts(value: Any) -> list[Any]:
+def _members(value: Any) -> list[Any]:
     if isinstance(value, Mapping):
         return [*value.keys(), *value.values()]
     if isinstance(value, list | tuple | set | frozenset):

@@ -14,19 +14,19 @@ _PLAIN: dict[str, tuple[type, ...]] = {
     "None": (type(None),),
     "Optional": (type(None),),
 }
-_JUDGED = ("optim.", "base.Classifier", "base.Regressor", "base.Estimator")
+_CHECKED_BASES = ("optim.", "base.Classifier", "base.Regressor", "base.Estimator")
 """River's annotations of other kinds are not always true."""
 
 
-def takes_name(parameter: inspect.Parameter | None) -> bool:
+def takes_only_objects(parameter: inspect.Parameter | None) -> bool:
     """Whether only an object fits, so that a text must be the name of its class."""
-    kinds = _kinds(parameter)
+    kinds = _annotation_names(parameter)
     return bool(kinds) and "str" not in kinds and any(_is_object(kind) for kind in kinds)
 
 
-def fault(value: Any, parameter: inspect.Parameter | None) -> str | None:
+def parameter_problem(value: Any, parameter: inspect.Parameter | None) -> str | None:
     """What is wrong with a value; None where nothing certainly is."""
-    kinds = _kinds(parameter)
+    kinds = _annotation_names(parameter)
     if parameter is None or (isinstance(value, str) and type(parameter.default) in {int, float, bool} and not kinds):
         return None if parameter is None else f"found {value!r:.80}, expected a value such as {parameter.default}"
     if not kinds:
@@ -35,7 +35,7 @@ def fault(value: Any, parameter: inspect.Parameter | None) -> str | None:
     if isinstance(value, str | int | float | None):
         return None if _fits_plain(value, kinds) else f"found {value!r:.80}, {expected}"
     value = final_step(value)
-    wanted = [found for kind in kinds if kind.startswith(_JUDGED) and (found := _resolved(kind))]
+    wanted = [found for kind in kinds if kind.startswith(_CHECKED_BASES) and (found := _resolved(kind))]
     if not wanted or len(wanted) + len(kinds & _PLAIN.keys()) < len(kinds):
         return None
     return None if isinstance(value, tuple(wanted)) else f"found {type(value).__name__}, {expected}"
@@ -49,7 +49,7 @@ def _fits_plain(value: float | str | None, kinds: set[str]) -> bool:
     return any(isinstance(value, _PLAIN[kind]) for kind in kinds if kind in _PLAIN)
 
 
-def _kinds(parameter: inspect.Parameter | None) -> set[str]:
+def _annotation_names(parameter: inspect.Parameter | None) -> set[str]:
     """The names in an annotation such as `optim.base.Optimizer | None`; empty where there is none."""
     if parameter is None or not isinstance(parameter.annotation, str):
         return set()

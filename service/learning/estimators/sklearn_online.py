@@ -8,7 +8,7 @@ from river import compat
 from sklearn.base import clone, is_regressor
 
 from service.learning import pickled
-from service.learning.batch.contributions import parts_of
+from service.learning.batch.contributions import column_contributions
 from service.learning.river_internals import feature_names
 
 __all__ = ["ScikitClassifier", "ScikitRegressor", "is_regressor"]
@@ -42,7 +42,7 @@ class ScikitClassifier(compat.SKL2RiverClassifier):
 
     def predict_one(self, x: dict[Any, Any], **named: Any) -> Any:
         """The label; the first class before anything was learned."""
-        return _plain(super().predict_one(x, **named))
+        return _python_value(super().predict_one(x, **named))
 
     def predict_proba_one(self, x: dict[Any, Any], **named: Any) -> Any:
         """All classes and their probabilities; NotImplementedError where the estimator has none."""
@@ -53,7 +53,7 @@ class ScikitClassifier(compat.SKL2RiverClassifier):
     def contributions(self, x: Mapping[Any, float], label: Any) -> tuple[float, Mapping[Any, float], Any] | None:
         """The base, what each feature adds to the score, and of which class; None for what cannot be explained."""
         number = self.classes.index(label) if self.classes else None
-        found = _parts(self, x, number)
+        found = _contributions(self, x, number)
         return found and (*found[:2], None if found[2] is None else self.classes[found[2]])
 
 
@@ -69,22 +69,22 @@ class ScikitRegressor(compat.SKL2RiverRegressor):
 
     def predict_one(self, x: dict[Any, Any]) -> Any:
         """The value; 0 before anything was learned."""
-        return _plain(super().predict_one(x))
+        return _python_value(super().predict_one(x))
 
     def contributions(self, x: Mapping[Any, float], label: Any) -> tuple[float, Mapping[Any, float], None] | None:
         """The base, and what each feature adds to it; None for what cannot be explained."""
         del label
-        found = _parts(self, x, None)
+        found = _contributions(self, x, None)
         return found and (*found[:2], None)
 
 
-def _parts(
-    dressed: Any, x: Mapping[Any, float], number: int | None
+def _contributions(
+    wrapped: Any, x: Mapping[Any, float], class_index: int | None
 ) -> tuple[float, Mapping[Any, float], int | None] | None:
-    names = feature_names(dressed)
-    found = parts_of(dressed.estimator, np.asarray([float(x[name]) for name in names]), number)
-    return found and (found.base, dict(zip(names, found.columns.tolist(), strict=True)), found.about)
+    names = feature_names(wrapped)
+    found = column_contributions(wrapped.estimator, np.asarray([float(x[name]) for name in names]), class_index)
+    return found and (found.base, dict(zip(names, found.columns.tolist(), strict=True)), found.class_index)
 
 
-def _plain(value: Any) -> Any:
+def _python_value(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value

@@ -10,40 +10,42 @@ from river import metrics as river_metrics
 
 from service.domain.stream.events import Label, Task
 from service.learning.evaluation.intervals import Indices
-from service.learning.metrics.names import Metric, name_of
+from service.learning.metrics.names import Metric, metric_name
 from service.learning.metrics.paired import ScoredEvents
-from service.learning.metrics.prequential import Family
-from service.learning.metrics.windowed import Coder, Forecasts, passed
+from service.learning.metrics.prequential import MetricSet
+from service.learning.metrics.windowed import Forecasts, LabelEncoder, thresholds_passed
 from service.learning.river_internals import loss_of, value_at
 
-UPDATES = 2_000_000
+MAX_UPDATES = 2_000_000
 """How many updates of river's own a bootstrap may take for a metric; a second or two."""
 
-Values: TypeAlias = dict[str, float]
-Sample: TypeAlias = Callable[[Indices], Values]
+MetricValues: TypeAlias = dict[str, float]
+SampleMetrics: TypeAlias = Callable[[Indices], MetricValues]
 _Mean: Any = river_metrics.base.MeanMetric
 
 
-def samplers(side: ScoredEvents, metrics: Sequence[Metric], *, task: Task, seed: int) -> list[tuple[Sample, int]]:
+def metric_samplers(
+    side: ScoredEvents, metrics: Sequence[Metric], *, task: Task, seed: int
+) -> list[tuple[SampleMetrics, int]]:
     """Functions from rows to metrics, each with how many events it may be given in all."""
-    kinds = {name_of(one): one for one in metrics}
-    family = Family(metrics, seed=seed)
-    counted = [kinds[name] for name in kinds if name not in family.others]
-    means = {name: one for name, one in family.others.items() if _is_mean(one)}
-    found: list[tuple[Sample, int]] = []
+    kinds = {metric_name(one): one for one in metrics}
+    family = MetricSet(metrics, seed=seed)
+    counted = [kinds[name] for name in kinds if name not in family.other_metrics]
+    means = {name: one for name, one in family.other_metrics.items() if _is_mean(one)}
+    found: list[tuple[SampleMetrics, int]] = []
     if counted:
-        found.append((_counted(side, counted, task=task, seed=seed), np.iinfo(np.int64).max))
+        found.append((_counting_sampler(side, counted, task=task, seed=seed), np.iinfo(np.int64).max))
     if means:
-        found.append((_averaged(side, means), np.iinfo(np.int64).max))
-    for name, one in family.others.items():
+        found.append((_mean_sampler(side, means), np.iinfo(np.int64).max))
+    for name, one in family.other_metrics.items():
         if type(one) is river_metrics.R2:
-            found.append((_determination(side, name), np.iinfo(np.int64).max))
+            found.append((_r2_sampler(side, name), np.iinfo(np.int64).max))
         elif name not in means:
-            found.append((_updated(side, kinds[name], seed=seed), UPDATES))
+            found.append((_updating_sampler(side, kinds[name], seed=seed), MAX_UPDATES))
     return found
 
 
-def losses(side: ScoredEvents, *, task: Task) -> npt.NDArray[np.float64]:
+def event_losses(side: ScoredEvents, *, task: Task) -> npt.NDArray[np.float64]:
     """Zero-one, or squared."""
     if task is Task.REGRESSION:
         squares: npt.NDArray[np.float64] = (np.asarray(side.truths, float) - np.asarray(side.labels, float)) ** 2
@@ -55,23 +57,23 @@ def _is_mean(metric: Any) -> bool:
     return isinstance(metric, _Mean) and type(metric).update is _Mean.update
 
 
-def _counted(side: ScoredEvents, metrics: Sequence[Metric], *, task: Task, seed: int) -> Sample:
+def _counting_sampler(side: ScoredEvents, metrics: Sequence[Metric], *, task: Task, seed: int) -> SampleMetrics:
     """What follows from a confusion matrix, or from counts by threshold."""
-    coder = Coder()
-    truths, labels = coder.codes(list(side.truths)), coder.codes(list(side.labels))
+    coder = LabelEncoder()
+    truths, labels = coder.encode(list(side.truths)), coder.encode(list(side.labels))
     classes = tuple(coder.classes)
     met, codes = np.unique(truths * len(classes) + labels, return_inverse=True)
     pairs = [(classes[pair // len(classes)], classes[pair % len(classes)]) for pair in met.tolist()]
     given = None if side.probabilities is None or task is not Task.BINARY else np.asarray(side.probabilities)
     forecasts = Forecasts(truths, labels, given, classes)
-    curves = Family(metrics, seed=seed).curves if given is not None else {}
-    above = {name: (passed(forecasts, one), 2 * (one.n_thresholds + 1)) for name, one in curves.items()}
+    curves = MetricSet(metrics, seed=seed).roc_metrics if given is not None else {}
+    above = {name: (thresholds_passed(forecasts, one), 2 * (one.n_thresholds + 1)) for name, one in curves.items()}
 
-    def sample(rows: Indices) -> Values:
-        family = Family(metrics, seed=seed)
-        family.counts = _tally(pairs, np.bincount(codes[rows], minlength=len(pairs)).tolist())
+    def sample(rows: Indices) -> MetricValues:
+        family = MetricSet(metrics, seed=seed)
+        family.confusion_counts = _tally(pairs, np.bincount(codes[rows], minlength=len(pairs)).tolist())
         for name, (places, size) in above.items():
-            family.above[name] = np.bincount(places[rows], minlength=size).reshape(2, -1).tolist()
+            family.threshold_counts[name] = np.bincount(places[rows], minlength=size).reshape(2, -1).tolist()
         return family.report()
 
     return sample
@@ -81,17 +83,19 @@ def _tally(pairs: Sequence[tuple[Label, Label]], counts: Sequence[int]) -> Count
     return Counter({pair: count for pair, count in zip(pairs, counts, strict=True) if count})
 
 
-def _averaged(side: ScoredEvents, metrics: dict[str, Any]) -> Sample:
+def _mean_sampler(side: ScoredEvents, metrics: dict[str, Any]) -> SampleMetrics:
     """Functions of a mean of losses, which river is asked for once an event."""
-    columns = {name: np.asarray([*map(loss_of(one), side.truths, _given(side, one))]) for name, one in metrics.items()}
+    columns = {
+        name: np.asarray([*map(loss_of(one), side.truths, _metric_inputs(side, one))]) for name, one in metrics.items()
+    }
 
-    def sample(rows: Indices) -> Values:
+    def sample(rows: Indices) -> MetricValues:
         return {name: value_at(one, float(columns[name][rows].mean())) for name, one in metrics.items()}
 
     return sample
 
 
-def _given(side: ScoredEvents, metric: Any) -> Sequence[Any]:
+def _metric_inputs(side: ScoredEvents, metric: Any) -> Sequence[Any]:
     """What the metric is asked with: labels or values, else probabilities by label."""
     classifying = isinstance(metric, river_metrics.base.ClassificationMetric)
     if not classifying or metric.requires_labels or side.probabilities is None:
@@ -99,24 +103,24 @@ def _given(side: ScoredEvents, metric: Any) -> Sequence[Any]:
     return [{True: one, False: 1 - one} if isinstance(one, float) else one for one in side.probabilities]
 
 
-def _determination(side: ScoredEvents, name: str) -> Sample:
+def _r2_sampler(side: ScoredEvents, name: str) -> SampleMetrics:
     """R2; 0 where the truths do not differ, as river has it."""
     truths = np.asarray(side.truths, dtype=float)
-    squares = losses(side, task=Task.REGRESSION)
+    squares = event_losses(side, task=Task.REGRESSION)
 
-    def sample(rows: Indices) -> Values:
+    def sample(rows: Indices) -> MetricValues:
         spread = float(((truths[rows] - truths[rows].mean()) ** 2).sum())
         return {name: 1 - float(squares[rows].sum()) / spread if spread else 0.0}
 
     return sample
 
 
-def _updated(side: ScoredEvents, metric: Metric, *, seed: int) -> Sample:
+def _updating_sampler(side: ScoredEvents, metric: Metric, *, seed: int) -> SampleMetrics:
     """Any other metric, event by event."""
 
-    def sample(rows: Indices) -> Values:
+    def sample(rows: Indices) -> MetricValues:
         part = side.take(rows.tolist())
-        family = Family([metric], seed=seed)
+        family = MetricSet([metric], seed=seed)
         family.update(part.truths, list(part.labels), part.probabilities)
         return family.report()
 

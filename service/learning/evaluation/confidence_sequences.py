@@ -25,27 +25,27 @@ import numpy.typing as npt
 
 _LAMBDAS = np.geomspace(1e-4, 0.95, 64)
 _PSI = -np.log1p(-_LAMBDAS) - _LAMBDAS
-_STEPS = 50
+_NEWTON_STEPS = 50
 
 
-def tuned(spread: float, *, events: float, level: float) -> float:
+def tune_rho(spread: float, *, events: float, level: float) -> float:
     """The rho with which the normal mixture is narrowest after `events` of this mean square (Howard et al., 3.5)."""
     width = -2 * math.log(level)
     return spread * events / (width + math.log1p(width))
 
 
-def of_blocks(squares: float, *, rho: float, level: float) -> float:
+def block_boundary(squares: float, *, rho: float, level: float) -> float:
     """What the absolute sum of symmetric blocks reaches, ever, with probability at most `level`."""
     inner = squares + rho
     return math.sqrt(inner * (math.log(inner / rho) - 2 * math.log(level)))
 
 
-def of_events(squares: float, *, rho: float, level: float) -> float:
+def event_boundary(squares: float, *, rho: float, level: float) -> float:
     """What the absolute sum of differences within [-1, 1] reaches, ever, with probability at most `level`."""
     threshold = math.log(2 / level)
     offsets = _log_weights(rho) - _PSI * squares
     found = float(np.min((threshold - offsets) / _LAMBDAS))
-    for _ in range(_STEPS):
+    for _ in range(_NEWTON_STEPS):
         exponents = offsets + _LAMBDAS * found
         top = float(exponents.max())
         shares = np.exp(exponents - top)

@@ -8,36 +8,36 @@ import numpy as np
 import numpy.typing as npt
 
 from service.domain.stream.events import Label, Task
-from service.domain.training.evaluation import Calibration, Confusion, ReliabilityBin, Residuals, shown
+from service.domain.training.evaluation import Calibration, Confusion, ReliabilityBin, Residuals, class_label_text
 from service.learning.metrics.paired import ScoredEvents
 
-MOST_CLASSES = 20
-REST = "(other)"
-LEVELS = (1.0, 5.0, 25.0, 50.0, 75.0, 95.0, 99.0)
-BINS = 10
+MAX_CLASSES = 20
+OTHER_CLASSES = "(other)"
+QUANTILE_LEVELS = (1.0, 5.0, 25.0, 50.0, 75.0, 95.0, 99.0)
+RELIABILITY_BINS = 10
 
 Floats = npt.NDArray[np.float64]
 
 
-def classes_of(truths: Sequence[Label], *, task: Task) -> tuple[Label, ...]:
+def frequent_classes(truths: Sequence[Label], *, task: Task) -> tuple[Label, ...]:
     """Those that have a row of their own: the most frequent, in their order."""
     if task is Task.BINARY:
         return (False, True)
-    frequent = [label for label, _ in Counter(truths).most_common(MOST_CLASSES)]
+    frequent = [label for label, _ in Counter(truths).most_common(MAX_CLASSES)]
     return tuple(sorted(frequent, key=lambda label: (type(label).__name__, label)))
 
 
 def confusion(side: ScoredEvents, classes: Sequence[Label]) -> Confusion:
     """All other classes are one, where there are any."""
-    place = {label: i for i, label in enumerate(classes)}
+    index_of = {label: i for i, label in enumerate(classes)}
     rest = len(classes)
     counts = np.zeros((rest + 1, rest + 1), dtype=np.int64)
     pairs: Counter[Any] = Counter(zip(side.truths, side.labels, strict=True))
     for (truth, label), count in pairs.items():
-        counts[place.get(truth, rest), place.get(label, rest)] += count
-    names = [shown(label) for label in classes]
+        counts[index_of.get(truth, rest), index_of.get(label, rest)] += count
+    names = [class_label_text(label) for label in classes]
     if counts[rest].any() or counts[:, rest].any():
-        names.append(REST)
+        names.append(OTHER_CLASSES)
     size = len(names)
     return Confusion(tuple(names), tuple(tuple(row) for row in counts[:size, :size].tolist()))
 
@@ -45,11 +45,11 @@ def confusion(side: ScoredEvents, classes: Sequence[Label]) -> Confusion:
 def residuals(side: ScoredEvents) -> Residuals:
     """Truth less prediction."""
     errors = np.asarray(side.truths, dtype=float) - np.asarray(side.labels, dtype=float)
-    found = np.quantile(errors, np.asarray(LEVELS) / 100)
-    return Residuals(float(errors.mean()), tuple(zip(LEVELS, found.tolist(), strict=True)))
+    found = np.quantile(errors, np.asarray(QUANTILE_LEVELS) / 100)
+    return Residuals(float(errors.mean()), tuple(zip(QUANTILE_LEVELS, found.tolist(), strict=True)))
 
 
-def calibration(side: ScoredEvents, *, task: Task, bins: int = BINS) -> Calibration | None:
+def calibration(side: ScoredEvents, *, task: Task, bins: int = RELIABILITY_BINS) -> Calibration | None:
     """Reliability in bins of equal width, expected calibration error and Brier score; None without probabilities.
 
     Of many classes, the reliability is that of the predicted label, and the score sums over the classes, as in G. W.
@@ -75,9 +75,12 @@ def _brier(truth: Label, given: Mapping[Label, float]) -> float:
 
 def _calibration(of: str, predicted: Floats, happened: Floats, *, bins: int, brier: float) -> Calibration:
     edges = np.linspace(0, 1, bins + 1)
-    place = np.searchsorted(edges[1:-1], predicted, side="left")
-    counts = np.bincount(place, minlength=bins)
-    sums = np.bincount(place, weights=predicted, minlength=bins), np.bincount(place, weights=happened, minlength=bins)
+    bin_index = np.searchsorted(edges[1:-1], predicted, side="left")
+    counts = np.bincount(bin_index, minlength=bins)
+    sums = (
+        np.bincount(bin_index, weights=predicted, minlength=bins),
+        np.bincount(bin_index, weights=happened, minlength=bins),
+    )
     filled = np.flatnonzero(counts)
     found = tuple(
         ReliabilityBin(

@@ -18,23 +18,23 @@ from service.domain.training.evaluation import (
     GroupScores,
     Performance,
     Resampling,
-    shown,
+    class_label_text,
 )
 from service.learning.evaluation import diagnostics as diagnosis
 from service.learning.evaluation import intervals
-from service.learning.evaluation.bootstrap import Sample, losses, samplers
-from service.learning.metrics.names import Metric, name_of, needing_probabilities
-from service.learning.metrics.paired import Group, ScoredEvents, alone, paired, unchanged
-from service.learning.metrics.prequential import DEFAULTS, Family
+from service.learning.evaluation.bootstrap import SampleMetrics, event_losses, metric_samplers
+from service.learning.metrics.names import Metric, metric_name, needing_probabilities
+from service.learning.metrics.paired import Group, ScoredEvents, no_change_baseline, pair_events, predicted_only
+from service.learning.metrics.prequential import DEFAULT_METRICS, MetricSet
 
-FEWEST = 100
+MIN_RESAMPLES = 100
 """Resamples without which an interval is none."""
 
 WILSON, BOOTSTRAP = "Wilson", "stationary bootstrap"
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class EvaluationSettings:
     """How to judge: `before` is the truth that precedes the first event.
 
     A champion with fewer than `fewest` comparable events is not compared.
@@ -42,13 +42,13 @@ class Terms:
 
     confidence: float = 0.95
     resamples: int = 500
-    most_groups: int = 10
-    fewest: int = 30
-    before: Label | None = None
+    max_groups: int = 10
+    min_compared: int = 30
+    previous_label: Label | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class _Bench:
+class _EvaluationContext:
     """What all sides have in common."""
 
     task: Task
@@ -59,7 +59,7 @@ class _Bench:
 
 
 @dataclass(frozen=True, slots=True)
-class _Judged:
+class _EvaluatedSide:
     """A side with its metrics in each resample."""
 
     events: ScoredEvents
@@ -67,62 +67,68 @@ class _Judged:
     replicates: Mapping[str, Sequence[float]]
 
 
-def evaluate(candidate: ScoredEvents, champion: ScoredEvents | None, *, spec: ModelSpec, terms: Terms) -> Evaluation:
+def evaluate_holdout(
+    candidate: ScoredEvents, champion: ScoredEvents | None, *, spec: ModelSpec, settings: EvaluationSettings
+) -> Evaluation:
     """Of the events that both predicted; of all that the candidate predicted where there is no champion to compare."""
-    rows, ours, unpredicted = alone(candidate)
+    rows, ours, unpredicted = predicted_only(candidate)
     coverage, theirs = Coverage(len(ours), unpredicted=unpredicted), None
     if champion is not None:
-        both = paired(candidate, champion)
+        both = pair_events(candidate, champion)
         coverage = both.coverage
-        if coverage.compared >= terms.fewest:
+        if coverage.compared >= settings.min_compared:
             rows, ours, theirs = both.rows, both.candidate, both.champion
-    baseline = unchanged(candidate, rows, before=terms.before)
+    baseline = no_change_baseline(candidate, rows, previous_label=settings.previous_label)
     if spec.task is Task.BINARY:
         baseline = replace(baseline, probabilities=[1.0 if label else 0.0 for label in baseline.labels])
-    bench = _bench(spec, [one for one in (ours, theirs, baseline) if one is not None], terms=terms)
-    judged = _judged(ours, bench)
-    other = None if theirs is None else _judged(replace(theirs, groups=ours.groups), bench)
+    context = _make_context(spec, [one for one in (ours, theirs, baseline) if one is not None], settings=settings)
+    evaluated = _evaluate_side(ours, context)
+    other = None if theirs is None else _evaluate_side(replace(theirs, groups=ours.groups), context)
     return Evaluation(
         spec.task,
-        tuple(name_of(one) for one in bench.metrics),
+        tuple(metric_name(one) for one in context.metrics),
         coverage,
-        bench.resampling,
-        judged.performance,
-        _judged(baseline, bench).performance,
+        context.resampling,
+        evaluated.performance,
+        _evaluate_side(baseline, context).performance,
         None if other is None else other.performance,
-        None if other is None else _differences(judged, other, bench),
+        None if other is None else _differences(evaluated, other, context),
     )
 
 
-def _bench(spec: ModelSpec, sides: Sequence[ScoredEvents], *, terms: Terms) -> _Bench:
-    block = max((intervals.block_length(losses(side, task=spec.task)) for side in sides if len(side)), default=1.0)
+def _make_context(
+    spec: ModelSpec, sides: Sequence[ScoredEvents], *, settings: EvaluationSettings
+) -> _EvaluationContext:
+    block = max(
+        (intervals.block_length(event_losses(side, task=spec.task)) for side in sides if len(side)), default=1.0
+    )
     ours = sides[0]
     met = Counter(group for group in ours.groups or () if group is not None)
-    return _Bench(
+    return _EvaluationContext(
         spec.task,
-        spec.metrics or DEFAULTS[spec.task],
-        () if spec.task is Task.REGRESSION else diagnosis.classes_of(ours.truths, task=spec.task),
-        [group for group, _ in met.most_common(terms.most_groups)],
-        Resampling(terms.confidence, terms.resamples, block, spec.seed),
+        spec.metrics or DEFAULT_METRICS[spec.task],
+        () if spec.task is Task.REGRESSION else diagnosis.frequent_classes(ours.truths, task=spec.task),
+        [group for group, _ in met.most_common(settings.max_groups)],
+        Resampling(settings.confidence, settings.resamples, block, spec.seed),
     )
 
 
-def _judged(side: ScoredEvents, bench: _Bench) -> _Judged:
-    replicates = _replicates(side, bench)
-    values = _values(side, bench)
-    regression = bench.task is Task.REGRESSION
-    groups, rest = _by_group(side, bench)
+def _evaluate_side(side: ScoredEvents, context: _EvaluationContext) -> _EvaluatedSide:
+    replicates = _replicates(side, context)
+    values = _metric_values(side, context)
+    regression = context.task is Task.REGRESSION
+    groups, rest = _by_group(side, context)
     estimates = {
-        name_of(one): _estimate(side, one, bench, value=values[name_of(one)], replicates=replicates)
-        for one in bench.metrics
+        metric_name(one): _estimate(side, one, context, value=values[metric_name(one)], replicates=replicates)
+        for one in context.metrics
     }
-    return _Judged(
+    return _EvaluatedSide(
         side,
         Performance(
             estimates,
-            None if regression or not len(side) else diagnosis.confusion(side, bench.classes),
+            None if regression or not len(side) else diagnosis.confusion(side, context.classes),
             diagnosis.residuals(side) if regression and len(side) else None,
-            diagnosis.calibration(side, task=bench.task),
+            diagnosis.calibration(side, task=context.task),
             groups,
             rest,
         ),
@@ -130,68 +136,75 @@ def _judged(side: ScoredEvents, bench: _Bench) -> _Judged:
     )
 
 
-def _computable(side: ScoredEvents, bench: _Bench) -> Sequence[Metric]:
+def _computable_metrics(side: ScoredEvents, context: _EvaluationContext) -> Sequence[Metric]:
     if side.probabilities is not None:
-        return bench.metrics
-    needing = set(needing_probabilities(bench.metrics, seed=bench.resampling.seed))
-    return [one for one in bench.metrics if name_of(one) not in needing]
+        return context.metrics
+    needing = set(needing_probabilities(context.metrics, seed=context.resampling.seed))
+    return [one for one in context.metrics if metric_name(one) not in needing]
 
 
-def _values(side: ScoredEvents, bench: _Bench) -> dict[str, float | None]:
+def _metric_values(side: ScoredEvents, context: _EvaluationContext) -> dict[str, float | None]:
     """By river's own formulas; None where there is nothing to compute from, or no finite value."""
-    found: dict[str, float | None] = dict.fromkeys(map(name_of, bench.metrics))
-    names = _computable(side, bench)
+    found: dict[str, float | None] = dict.fromkeys(map(metric_name, context.metrics))
+    names = _computable_metrics(side, context)
     if len(side) and names:
-        family = Family(names, seed=bench.resampling.seed)
+        family = MetricSet(names, seed=context.resampling.seed)
         family.update(list(side.truths), list(side.labels), side.probabilities)
         found |= {name: value if math.isfinite(value) else None for name, value in family.report().items()}
     return found
 
 
-def _replicates(side: ScoredEvents, bench: _Bench) -> dict[str, list[float]]:
+def _replicates(side: ScoredEvents, context: _EvaluationContext) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {}
-    names = _computable(side, bench)
+    names = _computable_metrics(side, context)
     if not len(side) or not names:
         return found
-    plan = bench.resampling
-    able = [
+    plan = context.resampling
+    samplable = [
         (sample, min(plan.resamples, most // len(side)))
-        for sample, most in samplers(side, names, task=bench.task, seed=plan.seed)
+        for sample, most in metric_samplers(side, names, task=context.task, seed=plan.seed)
     ]
-    able = [(sample, most) for sample, most in able if most >= min(FEWEST, plan.resamples)]
-    drawn = intervals.resampled(len(side), block=plan.block, resamples=plan.resamples, seed=plan.seed)
-    for name, value in _drawn(able, drawn):
+    samplable = [(sample, most) for sample, most in samplable if most >= min(MIN_RESAMPLES, plan.resamples)]
+    drawn = intervals.bootstrap_rows(len(side), block=plan.block, resamples=plan.resamples, seed=plan.seed)
+    for name, value in _sampled_values(samplable, drawn):
         found.setdefault(name, []).append(value)
     return found
 
 
-def _drawn(able: Sequence[tuple[Sample, int]], rows: Iterator[intervals.Indices]) -> Iterator[tuple[str, float]]:
+def _sampled_values(
+    samplable: Sequence[tuple[SampleMetrics, int]], rows: Iterator[intervals.Indices]
+) -> Iterator[tuple[str, float]]:
     for number, one in enumerate(rows):
-        for sample, most in able:
-            if number < most:
+        for sample, max_updates in samplable:
+            if number < max_updates:
                 yield from sample(one).items()
 
 
 def _estimate(
-    side: ScoredEvents, metric: Metric, bench: _Bench, *, value: float | None, replicates: Mapping[str, Sequence[float]]
+    side: ScoredEvents,
+    metric: Metric,
+    context: _EvaluationContext,
+    *,
+    value: float | None,
+    replicates: Mapping[str, Sequence[float]],
 ) -> Estimate:
     if value is None:
         return Estimate(None)
-    confidence = bench.resampling.confidence
-    indicator = _indicator(side, metric, seed=bench.resampling.seed)
+    confidence = context.resampling.confidence
+    indicator = _indicator(side, metric, seed=context.resampling.seed)
     if indicator is not None:
         if not len(indicator):
             return Estimate(value)
-        count = intervals.independent(indicator)
-        low, high = intervals.wilson(value * count, count, confidence=confidence)
+        count = intervals.effective_sample_size(indicator)
+        low, high = intervals.wilson_interval(value * count, count, confidence=confidence)
         return Estimate(value, low, high, WILSON, count)
-    span = intervals.percentiles(replicates.get(name_of(metric), ()), confidence=confidence)
+    span = intervals.percentile_interval(replicates.get(metric_name(metric), ()), confidence=confidence)
     return Estimate(value) if span is None else Estimate(value, *span, BOOTSTRAP)
 
 
 def _indicator(side: ScoredEvents, metric: Metric, *, seed: int) -> Any:
     """Ones and zeros of which the metric is the mean; None where it is no share of events."""
-    one = Family([metric], seed=seed).from_matrix.get(name_of(metric))
+    one = MetricSet([metric], seed=seed).from_matrix.get(metric_name(metric))
     rows = list(zip(side.truths, side.labels, strict=True))
     if type(one) is river_metrics.Accuracy:
         return np.asarray([truth == label for truth, label in rows], dtype=float)
@@ -202,7 +215,7 @@ def _indicator(side: ScoredEvents, metric: Metric, *, seed: int) -> Any:
     return None
 
 
-def _differences(ours: _Judged, theirs: _Judged, bench: _Bench) -> dict[str, Estimate]:
+def _differences(ours: _EvaluatedSide, theirs: _EvaluatedSide, context: _EvaluationContext) -> dict[str, Estimate]:
     """Resample by resample, so that what is hard for both does not count as doubt."""
     found = {}
     for name, estimate in ours.performance.metrics.items():
@@ -211,21 +224,23 @@ def _differences(ours: _Judged, theirs: _Judged, bench: _Bench) -> dict[str, Est
             found[name] = Estimate(None)
             continue
         pairs = zip(ours.replicates.get(name, ()), theirs.replicates.get(name, ()), strict=True)
-        span = intervals.percentiles([a - b for a, b in pairs], confidence=bench.resampling.confidence)
+        span = intervals.percentile_interval([a - b for a, b in pairs], confidence=context.resampling.confidence)
         found[name] = Estimate(one - other) if span is None else Estimate(one - other, *span, BOOTSTRAP)
     return found
 
 
-def _by_group(side: ScoredEvents, bench: _Bench) -> tuple[tuple[GroupScores, ...], GroupScores | None]:
-    if side.groups is None or not bench.groups:
+def _by_group(side: ScoredEvents, context: _EvaluationContext) -> tuple[tuple[GroupScores, ...], GroupScores | None]:
+    if side.groups is None or not context.groups:
         return (), None
-    rows: dict[Group, list[int]] = {group: [] for group in bench.groups}
+    rows: dict[Group, list[int]] = {group: [] for group in context.groups}
     rest: list[int] = []
     for row, group in enumerate(side.groups):
         rows.get(group, rest).append(row)
-    found = tuple(_group(shown(group), side.take(rows[group]), bench) for group in rows if group is not None)
-    return found, _group("all others", side.take(rest), bench) if rest else None
+    found = tuple(
+        _group_scores(class_label_text(group), side.take(rows[group]), context) for group in rows if group is not None
+    )
+    return found, _group_scores("all others", side.take(rest), context) if rest else None
 
 
-def _group(name: str, side: ScoredEvents, bench: _Bench) -> GroupScores:
-    return GroupScores(name, len(side), _values(side, bench))
+def _group_scores(name: str, side: ScoredEvents, context: _EvaluationContext) -> GroupScores:
+    return GroupScores(name, len(side), _metric_values(side, context))

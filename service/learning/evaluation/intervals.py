@@ -19,7 +19,7 @@ Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
 
 
-def wilson(successes: float, count: float, *, confidence: float) -> tuple[float, float]:
+def wilson_interval(successes: float, count: float, *, confidence: float) -> tuple[float, float]:
     """The score interval of a proportion; `count` need not be whole."""
     z = float(stats.norm.ppf(0.5 + confidence / 2))
     share = successes / count
@@ -29,7 +29,7 @@ def wilson(successes: float, count: float, *, confidence: float) -> tuple[float,
     return max(centre - reach, 0.0), min(centre + reach, 1.0)
 
 
-def independent(series: npt.ArrayLike) -> float:
+def effective_sample_size(series: npt.ArrayLike) -> float:
     """How many independent values tell as much of the mean as this series; never more than it has."""
     values = np.asarray(series, dtype=float)
     count = len(values)
@@ -51,7 +51,8 @@ def block_length(series: npt.ArrayLike) -> float:
         return 1.0
     most = math.ceil(min(3 * math.sqrt(count), count / 3))
     bandwidth = min(
-        2 * _last_correlated(covariances / covariances[0], count), math.ceil(math.sqrt(count)) + _run(count)
+        2 * _last_correlated(covariances / covariances[0], count),
+        math.ceil(math.sqrt(count)) + _insignificant_run(count),
     )
     lags = np.arange(1, min(bandwidth, count - 1) + 1)
     if not len(lags):
@@ -66,7 +67,7 @@ def block_length(series: npt.ArrayLike) -> float:
     return float(min(max(best, 1.0), most))
 
 
-def resampled(count: int, *, block: float, resamples: int, seed: int) -> Iterator[Indices]:
+def bootstrap_rows(count: int, *, block: float, resamples: int, seed: int) -> Iterator[Indices]:
     """Rows of each resample: blocks of geometric length that begin anywhere and go round the end."""
     chance = np.random.default_rng(seed)
     for _ in range(resamples):
@@ -78,7 +79,7 @@ def resampled(count: int, *, block: float, resamples: int, seed: int) -> Iterato
         yield np.mod(offsets + np.arange(count), count)
 
 
-def percentiles(replicates: npt.ArrayLike, *, confidence: float) -> tuple[float, float] | None:
+def percentile_interval(replicates: npt.ArrayLike, *, confidence: float) -> tuple[float, float] | None:
     """Of the replicates that are defined; None where fewer than half are."""
     values = np.asarray(replicates, dtype=float)
     finite = values[np.isfinite(values)]
@@ -90,17 +91,17 @@ def percentiles(replicates: npt.ArrayLike, *, confidence: float) -> tuple[float,
 
 def _last_correlated(rho: Floats, count: int) -> int:
     """The lag after which a run of autocorrelations is no more than chance."""
-    run = _run(count)
+    run = _insignificant_run(count)
     most = math.ceil(math.sqrt(count)) + run
-    border = 2 * math.sqrt(math.log10(count) / count)
-    large = np.abs(rho[1 : most + 1]) >= border
+    threshold = 2 * math.sqrt(math.log10(count) / count)
+    large = np.abs(rho[1 : most + 1]) >= threshold
     for lag in range(len(large) - run + 1):
         if not large[lag : lag + run].any():
             return lag or 1
     return int(np.flatnonzero(large)[-1]) + 1 if large.any() else 1
 
 
-def _run(count: int) -> int:
+def _insignificant_run(count: int) -> int:
     return max(5, math.ceil(math.sqrt(math.log10(count))))
 
 

@@ -14,21 +14,27 @@ from typing import Any, Self
 
 import numpy as np
 
-from service.domain.specification.promotion import CLIPPED, Evidence, Loss, PromoteSpec, Verdict
+from service.domain.specification.promotion import (
+    UNBOUNDED_LOSSES,
+    ComparisonEvidence,
+    ComparisonVerdict,
+    Loss,
+    PromoteSpec,
+)
 from service.domain.stream.events import Task
 from service.learning.evaluation import confidence_sequences as boundaries
-from service.learning.evaluation.losses import Pairs
+from service.learning.evaluation.losses import LossPairs
 
-LOG_CLIP = 7.0
+LOG_LOSS_CLIP = 7.0
 """Nats; a chance of 0.0009."""
 
-_CALIBRATION = 256
-_CLIP_MEANS = 10.0
-_LEAST_SQUARES = 0.1
+_SCALE_EVENTS = 256
+_BOUND_IN_MEANS = 10.0
+_PRIOR_SQUARES = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class SequentialTestSettings:
     """What is agreed before the first event; without a `bound` the champion's first losses say what is large."""
 
     loss: Loss
@@ -39,22 +45,22 @@ class Terms:
     bound: float | None
 
     @property
-    def calibration(self) -> int:
+    def scale_events(self) -> int:
         """How many events only set the scale."""
-        return max(min(_CALIBRATION, self.min_events // 4), 1)
+        return max(min(_SCALE_EVENTS, self.min_events // 4), 1)
 
     @classmethod
     def of_shadow(cls, spec: PromoteSpec, task: Task, *, ordinal: int) -> Self:
         """For the `ordinal`-th challenger (1, 2, ...) that a champion meets."""
         loss = spec.loss_of(task)
-        bound = spec.clip or (LOG_CLIP if loss is Loss.LOG else None)
+        bound = spec.clip or (LOG_LOSS_CLIP if loss is Loss.LOG else None)
         return cls(
             loss,
-            spec.level(ordinal),
+            spec.error_level(ordinal),
             spec.shadow.min_events,
             spec.shadow.max_events,
             spec.shadow.block,
-            bound if loss in CLIPPED else 1.0,
+            bound if loss in UNBOUNDED_LOSSES else 1.0,
         )
 
     @classmethod
@@ -66,7 +72,7 @@ class Terms:
 
 
 @dataclass(frozen=True, slots=True)
-class Scale:
+class LossScale:
     """What the first events have set: the largest loss, and where the boundaries are narrowest."""
 
     bound: float
@@ -74,7 +80,7 @@ class Scale:
 
 
 @dataclass(frozen=True, slots=True)
-class Sums:
+class LossSums:
     """Over whole blocks, as parts of the bound: differences, their squares, the squares of blocks; and losses."""
 
     blocks: int = 0
@@ -86,47 +92,47 @@ class Sums:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class SequentialComparison:
     """All that is known; `waiting` holds both losses of events that do not make a block yet."""
 
-    terms: Terms
+    terms: SequentialTestSettings
     events: int = 0
-    verdict: Verdict = Verdict.WAIT
-    scale: Scale | None = None
-    sums: Sums = Sums()
+    verdict: ComparisonVerdict = ComparisonVerdict.WAIT
+    scale: LossScale | None = None
+    sums: LossSums = LossSums()
     waiting: tuple[Sequence[float], Sequence[float]] = ((), ())
 
-    def fed(self, pairs: Pairs) -> Self:
+    def updated(self, pairs: LossPairs) -> Self:
         """This comparison some events later; what comes after its verdict changes nothing."""
         found = self
         champion = np.concatenate((self.waiting[0], pairs.champion))
         challenger = np.concatenate((self.waiting[1], pairs.challenger))
         start = 0
-        while found.verdict is Verdict.WAIT and len(champion) - start >= (size := found._next):
+        while found.verdict is ComparisonVerdict.WAIT and len(champion) - start >= (size := found._events_to_next_step):
             end = start + size
-            found = found._with(champion[start:end], challenger[start:end])
+            found = found._after_block(champion[start:end], challenger[start:end])
             start = end
-        over = found.verdict is not Verdict.WAIT
+        over = found.verdict is not ComparisonVerdict.WAIT
         rest = ((), ()) if over else (tuple(champion[start:].tolist()), tuple(challenger[start:].tolist()))
         return replace(found, waiting=rest)
 
     @property
-    def seen(self) -> int:
+    def events_seen(self) -> int:
         """How many events, those included that wait."""
         return self.events + len(self.waiting[0])
 
-    def evidence(self) -> Evidence:
+    def evidence(self) -> ComparisonEvidence:
         """What has been found so far, in a form that is kept."""
         tested = self.sums.blocks * self.terms.block
         if self.scale is None or not tested:
-            return Evidence(self.verdict, self._reason(), self.terms.loss, self.seen, self.terms.level)
+            return ComparisonEvidence(self.verdict, self._reason(), self.terms.loss, self.events_seen, self.terms.level)
         bound, total = self.scale.bound, self.sums.differences
-        radius = min(max(self._of_events(), self._of_blocks()), tested + abs(total))
-        return Evidence(
+        radius = min(max(self._event_boundary(), self._block_boundary()), tested + abs(total))
+        return ComparisonEvidence(
             self.verdict,
             self._reason(),
             self.terms.loss,
-            self.seen,
+            self.events_seen,
             self.terms.level,
             champion_loss=self.sums.champion * bound / tested,
             challenger_loss=self.sums.challenger * bound / tested,
@@ -144,78 +150,82 @@ class Comparison:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
         """The inverse of `to_json`."""
-        terms = Terms(**{**data["terms"], "loss": Loss(data["terms"]["loss"])})
-        scale = None if data["scale"] is None else Scale(**data["scale"])
+        terms = SequentialTestSettings(**{**data["terms"], "loss": Loss(data["terms"]["loss"])})
+        scale = None if data["scale"] is None else LossScale(**data["scale"])
         champion, challenger = (tuple(column) for column in data["waiting"])
-        verdict, sums = Verdict(data["verdict"]), Sums(**data["sums"])
+        verdict, sums = ComparisonVerdict(data["verdict"]), LossSums(**data["sums"])
         return cls(terms, data["events"], verdict, scale, sums, (champion, challenger))
 
     @property
-    def _next(self) -> int:
+    def _events_to_next_step(self) -> int:
         """After how many more events there is something to do."""
-        size = self.terms.block if self.scale else self.terms.calibration
+        size = self.terms.block if self.scale else self.terms.scale_events
         return min(size, self.terms.max_events - self.events)
 
-    def _with(self, champion: Any, challenger: Any) -> Self:
+    def _after_block(self, champion: Any, challenger: Any) -> Self:
         """One whole block later, or at the end of the events."""
         events = self.events + len(champion)
         if self.scale is None:
-            return replace(self, events=events, scale=_scale(self.terms, champion, challenger))
+            return replace(self, events=events, scale=_set_scale(self.terms, champion, challenger))
         sums = self.sums
         if len(champion) == self.terms.block:
-            sums = _added(sums, _parts(champion, self.scale), _parts(challenger, self.scale))
+            sums = _add_block(sums, _scaled_losses(champion, self.scale), _scaled_losses(challenger, self.scale))
         found = replace(self, events=events, sums=sums)
         return replace(found, verdict=found.judge())
 
-    def judge(self) -> Verdict:
+    def judge(self) -> ComparisonVerdict:
         """Return what the sums decide, whatever was decided before."""
         total = self.sums.differences
-        if self.events >= self.terms.min_events and abs(total) >= self._of_blocks() and abs(total) >= self._of_events():
-            return Verdict.PROMOTE if total > 0 else Verdict.REJECT
-        return Verdict.REJECT if self.events >= self.terms.max_events else Verdict.WAIT
+        if (
+            self.events >= self.terms.min_events
+            and abs(total) >= self._block_boundary()
+            and abs(total) >= self._event_boundary()
+        ):
+            return ComparisonVerdict.PROMOTE if total > 0 else ComparisonVerdict.REJECT
+        return ComparisonVerdict.REJECT if self.events >= self.terms.max_events else ComparisonVerdict.WAIT
 
-    def _of_events(self) -> float:
+    def _event_boundary(self) -> float:
         assert self.scale is not None
-        return boundaries.of_events(self.sums.squares, rho=self.scale.rho, level=self.terms.level)
+        return boundaries.event_boundary(self.sums.squares, rho=self.scale.rho, level=self.terms.level)
 
-    def _of_blocks(self) -> float:
+    def _block_boundary(self) -> float:
         assert self.scale is not None
-        return boundaries.of_blocks(self.sums.block_squares, rho=self.scale.rho, level=self.terms.level)
+        return boundaries.block_boundary(self.sums.block_squares, rho=self.scale.rho, level=self.terms.level)
 
     def _reason(self) -> str:
         """The verdict in words."""
         terms = self.terms
-        if self.verdict is Verdict.PROMOTE:
+        if self.verdict is ComparisonVerdict.PROMOTE:
             return f"better by {terms.loss} loss, at level {terms.level:.4g}"
-        if self.verdict is Verdict.WAIT:
-            return f"not decided after {self.seen} of at most {terms.max_events} events"
-        proved = abs(self.sums.differences) >= max(self._of_blocks(), self._of_events())
+        if self.verdict is ComparisonVerdict.WAIT:
+            return f"not decided after {self.events_seen} of at most {terms.max_events} events"
+        proved = abs(self.sums.differences) >= max(self._block_boundary(), self._event_boundary())
         if proved and self.events >= terms.min_events:
             return f"worse by {terms.loss} loss, at level {terms.level:.4g}"
         return f"not shown to be better within {terms.max_events} events"
 
 
-def _scale(terms: Terms, champion: Any, challenger: Any) -> Scale:
+def _set_scale(terms: SequentialTestSettings, champion: Any, challenger: Any) -> LossScale:
     """From the first events; a tenth of a whole loss stands for those that have not differed yet."""
     bound = terms.bound
     if bound is None:
-        bound = _CLIP_MEANS * math.fsum(champion) / len(champion)
-    before = Scale(bound, 1.0)
-    squares = math.fsum((_parts(champion, before) - _parts(challenger, before)) ** 2)
-    spread = (squares + _LEAST_SQUARES) / (len(champion) + 1)
+        bound = _BOUND_IN_MEANS * math.fsum(champion) / len(champion)
+    before = LossScale(bound, 1.0)
+    squares = math.fsum((_scaled_losses(champion, before) - _scaled_losses(challenger, before)) ** 2)
+    spread = (squares + _PRIOR_SQUARES) / (len(champion) + 1)
     events = math.sqrt(terms.min_events * terms.max_events)
-    return Scale(bound, boundaries.tuned(spread, events=events, level=terms.level))
+    return LossScale(bound, boundaries.tune_rho(spread, events=events, level=terms.level))
 
 
-def _parts(values: Any, scale: Scale) -> Any:
+def _scaled_losses(values: Any, scale: LossScale) -> Any:
     """Losses as parts of the largest."""
     return np.minimum(values, scale.bound) / scale.bound if scale.bound > 0 else np.zeros(len(values))
 
 
-def _added(sums: Sums, champion: Any, challenger: Any) -> Sums:
+def _add_block(sums: LossSums, champion: Any, challenger: Any) -> LossSums:
     lost, lost_by_challenger = math.fsum(champion), math.fsum(challenger)
     total = lost - lost_by_challenger
-    return Sums(
+    return LossSums(
         sums.blocks + 1,
         sums.differences + total,
         sums.squares + math.fsum((champion - challenger) ** 2),

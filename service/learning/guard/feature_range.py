@@ -3,13 +3,13 @@
 from enum import StrEnum
 from typing import Any, Self
 
-WARM_UP = 30
-NORM_WINDOW = 100
-NORM_COUNT = 50
+WARM_UP_VALUES = 30
+REBUILD_WINDOW = 100
+REBUILD_COUNT = 50
 _NEGLIGIBLE = 1e-9
 
 
-class Kind(StrEnum):
+class FeatureType(StrEnum):
     """The type of a feature, fixed by its first value that is not null."""
 
     NUMBER = "number"
@@ -17,11 +17,11 @@ class Kind(StrEnum):
     BOOLEAN = "boolean"
 
 
-KINDS: dict[type, Kind] = {
-    float: Kind.NUMBER,
-    int: Kind.NUMBER,
-    str: Kind.STRING,
-    bool: Kind.BOOLEAN,
+FEATURE_TYPES: dict[type, FeatureType] = {
+    float: FeatureType.NUMBER,
+    int: FeatureType.NUMBER,
+    str: FeatureType.STRING,
+    bool: FeatureType.BOOLEAN,
 }
 
 
@@ -35,7 +35,7 @@ class FeatureRange:
     __slots__ = ("hi", "judged", "kind", "lo", "outside", "span")
 
     def __init__(self) -> None:
-        self.kind: Kind | None = None
+        self.kind: FeatureType | None = None
         self.judged = 0
         self.lo = 0.0
         self.hi = 0.0
@@ -47,7 +47,7 @@ class FeatureRange:
         """The inverse of `state`."""
         found = cls()
         kind, found.judged, found.lo, found.hi, found.span, outside = state
-        found.kind = None if kind is None else Kind(kind)
+        found.kind = None if kind is None else FeatureType(kind)
         found.outside = [(index, value) for index, value in outside]
         return found
 
@@ -57,9 +57,9 @@ class FeatureRange:
         return [kind, self.judged, self.lo, self.hi, self.span, [list(pair) for pair in self.outside]]
 
     @property
-    def warm(self) -> bool:
+    def is_warm(self) -> bool:
         """Whether enough values were accepted to judge the next."""
-        return self.judged >= WARM_UP
+        return self.judged >= WARM_UP_VALUES
 
     def limits(self, factor: float) -> tuple[float, float]:
         """The smallest and the largest value that would be accepted now."""
@@ -68,29 +68,29 @@ class FeatureRange:
     def widen(self, lo: float, hi: float, count: int) -> None:
         """Learn `count` accepted values between `lo` and `hi`, both of which occurred."""
         self.lo, self.hi = (min(self.lo, lo), max(self.hi, hi)) if self.judged else (lo, hi)
-        was_warm = self.warm
+        was_warm = self.is_warm
         self.judged += count
         if was_warm:
             self.span = max(self.span, self.hi - self.lo)
-        elif self.warm:
-            self.span = _span(self.lo, self.hi)
+        elif self.is_warm:
+            self.span = _range_width(self.lo, self.hi)
 
     def note_outside(self, value: float) -> bool:
         """Remember a value past the limits; True when such values are the norm now."""
         self.judged += 1
-        oldest = self.judged - NORM_WINDOW
+        oldest = self.judged - REBUILD_WINDOW
         self.outside = [pair for pair in self.outside if pair[0] > oldest]
         self.outside.append((self.judged, value))
-        if len(self.outside) < NORM_COUNT:
+        if len(self.outside) < REBUILD_COUNT:
             return False
         values = [value for _, value in self.outside]
         self.lo, self.hi = min(values), max(values)
-        self.span = _span(self.lo, self.hi)
+        self.span = _range_width(self.lo, self.hi)
         self.outside = []
         return True
 
 
-def _span(lo: float, hi: float) -> float:
+def _range_width(lo: float, hi: float) -> float:
     """The width of the range, or its magnitude where it has hardly any width."""
     size = max(abs(lo), abs(hi))
     return hi - lo if hi - lo > _NEGLIGIBLE * size else size or 1.0

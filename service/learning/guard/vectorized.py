@@ -10,10 +10,10 @@ import numpy as np
 from service.domain.specification.limits import LARGEST_INTEGER
 from service.domain.specification.model import GuardSpec
 from service.domain.stream.events import Event, Features
-from service.learning.engine.columns import Columns, Matrix
-from service.learning.guard.feature_range import FeatureRange, Kind
+from service.learning.engine.columns import EventColumns, Matrix
+from service.learning.guard.feature_range import FeatureRange, FeatureType
 
-LONGEST_STRING = 1024
+MAX_STRING_LENGTH = 1024
 NUMBERS: frozenset[type] = frozenset({float, int})
 
 
@@ -35,7 +35,7 @@ class UniformBatch:
         label: FeatureRange | None,
     ) -> "UniformBatch | None":
         """The batch by columns; None where layouts or types vary or a feature is not warm."""
-        if isinstance(events, Columns):
+        if isinstance(events, EventColumns):
             return _of_columns(events, features=features, label=label)
         names = tuple(events[0].x) if events else ()
         if not names or not features.keys() >= set(names):
@@ -45,7 +45,7 @@ class UniformBatch:
         if list(chain.from_iterable(xs)) != list(names) * len(xs):
             return None
         ranges = [features[name] for name in names]
-        if label is None and all(known.kind is Kind.NUMBER and known.warm for known in ranges):
+        if label is None and all(known.kind is FeatureType.NUMBER and known.is_warm for known in ranges):
             return _all_numbers(xs, ranges)
         columns: list[Sequence[Any]] = list(zip(*map(dict.values, xs), strict=True))
         labels = [] if label is None else [event.y for event in events]
@@ -56,7 +56,7 @@ class UniformBatch:
             return None
         return _numeric(columns, ranges)
 
-    def passes(self, spec: GuardSpec) -> bool:
+    def is_within_limits(self, spec: GuardSpec) -> bool:
         """Whether every number lies within the limits as they stand; NaN never does."""
         limits = [known.limits(spec.range_factor) for known in self.ranges]
         largest = min(spec.max_magnitude, LARGEST_INTEGER)
@@ -65,14 +65,14 @@ class UniformBatch:
             for lo, hi, (low, high) in zip(self.lowest, self.highest, limits, strict=True)
         )
 
-    def learn(self) -> None:
+    def widen_ranges(self) -> None:
         """Widen every range by its column."""
         for known, lo, hi in zip(self.ranges, self.lowest, self.highest, strict=True):
             known.widen(lo, hi, self.count)
 
 
 def _of_columns(
-    events: Columns, *, features: Mapping[str, FeatureRange], label: FeatureRange | None
+    events: EventColumns, *, features: Mapping[str, FeatureRange], label: FeatureRange | None
 ) -> UniformBatch | None:
     ranges = [known for name in events.names if (known := features.get(name)) is not None]
     if len(ranges) != len(events.names):
@@ -81,18 +81,18 @@ def _of_columns(
     if label is not None:
         ranges.append(label)
         numbers = np.vstack((numbers, np.asarray(events.ys, dtype=np.float64)))
-    if not all(known.kind is Kind.NUMBER and known.warm for known in ranges):
+    if not all(known.kind is FeatureType.NUMBER and known.is_warm for known in ranges):
         return None
     return _batch(ranges, numbers)
 
 
 def _fits(column: Sequence[Any], known: FeatureRange) -> bool:
     types = set(map(type, column))
-    if known.kind is Kind.NUMBER:
-        return known.warm and types <= NUMBERS
-    if known.kind is Kind.STRING:
-        return types == {str} and max(map(len, column)) <= LONGEST_STRING
-    return known.kind is Kind.BOOLEAN and types == {bool}
+    if known.kind is FeatureType.NUMBER:
+        return known.is_warm and types <= NUMBERS
+    if known.kind is FeatureType.STRING:
+        return types == {str} and max(map(len, column)) <= MAX_STRING_LENGTH
+    return known.kind is FeatureType.BOOLEAN and types == {bool}
 
 
 def _all_numbers(xs: Sequence[Features], ranges: Sequence[FeatureRange]) -> UniformBatch | None:
@@ -108,7 +108,7 @@ def _all_numbers(xs: Sequence[Features], ranges: Sequence[FeatureRange]) -> Unif
 
 
 def _numeric(columns: Sequence[Sequence[Any]], ranges: Sequence[FeatureRange]) -> UniformBatch | None:
-    chosen = [at for at, known in enumerate(ranges) if known.kind is Kind.NUMBER]
+    chosen = [at for at, known in enumerate(ranges) if known.kind is FeatureType.NUMBER]
     shape = (len(chosen), len(columns[0]))
     values = chain.from_iterable(columns[at] for at in chosen)
     try:

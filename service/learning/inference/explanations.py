@@ -9,11 +9,11 @@ from river import base, compose, tree
 from service.domain.stream.events import Features, Label
 from service.errors import RefusedError
 from service.learning.batch.estimators import BatchClassifier, BatchRegressor
-from service.learning.inference.predictor import name_of
+from service.learning.inference.predictor import label_name
 from service.learning.river_internals import root_of
 
-MOST_TOLD = 10
-_Told: TypeAlias = str | msgspec.UnsetType
+MAX_CONTRIBUTIONS = 10
+_OptionalLabel: TypeAlias = str | msgspec.UnsetType
 
 
 class Contribution(msgspec.Struct, frozen=True):
@@ -32,25 +32,25 @@ class Explanation(msgspec.Struct, frozen=True):
     base: float
     total: float
     contributions: Sequence[Contribution]
-    label: _Told = msgspec.UNSET
+    label: _OptionalLabel = msgspec.UNSET
 
 
-def explained(estimator: Any, x: Features, label: Label | None) -> Explanation:
+def explain(estimator: Any, x: Features, label: Label | None) -> Explanation:
     """The largest contributions first; RefusedError for an estimator of another kind."""
     final, features = _transformed(estimator, x)
     if hasattr(final, "contributions"):
-        found = _told_by(final, features, label)
+        found = _explain_by_itself(final, features, label)
     elif isinstance(getattr(final, "weights", None), Mapping) and hasattr(final, "intercept"):
-        found = _of_linear(final, features)
+        found = _explain_linear(final, features)
     else:
-        found = _of_trees(_trees(final), features, label)
+        found = _explain_trees(_trees(final), features, label)
     if found is None:
-        msg = f"found {_kind(final)}, expected a linear model, a tree or a forest: no other is explained"
+        msg = f"found {_estimator_name(final)}, expected a linear model, a tree or a forest: no other is explained"
         raise RefusedError(msg)
     return found
 
 
-def _kind(final: Any) -> str:
+def _estimator_name(final: Any) -> str:
     if isinstance(final, BatchClassifier | BatchRegressor):
         return f"{final.name}{'' if final.is_fitted else ', which no training job has fitted yet'}"
     if hasattr(final, "contributions"):
@@ -59,11 +59,11 @@ def _kind(final: Any) -> str:
     return f"a {type(final).__name__}"
 
 
-def _explanation(start: float, parts: Mapping[str, float], label: _Told) -> Explanation:
+def _explanation(start: float, parts: Mapping[str, float], label: _OptionalLabel) -> Explanation:
     ranked = sorted(parts.items(), key=lambda one: -abs(one[1]))
     total = float(start) + float(sum(parts.values()))
-    told = [Contribution(str(name), float(part)) for name, part in ranked[:MOST_TOLD] if part]
-    return Explanation(float(start), total, told, label)
+    contributions = [Contribution(str(name), float(part)) for name, part in ranked[:MAX_CONTRIBUTIONS] if part]
+    return Explanation(float(start), total, contributions, label)
 
 
 def _transformed(estimator: Any, x: Features) -> tuple[Any, dict[Any, Any]]:
@@ -77,31 +77,31 @@ def _transformed(estimator: Any, x: Features) -> tuple[Any, dict[Any, Any]]:
     return final, features
 
 
-def _told_by(final: Any, x: Features, label: Label | None) -> Explanation | None:
+def _explain_by_itself(final: Any, x: Features, label: Label | None) -> Explanation | None:
     """What an estimator in river's dress says of itself."""
     found = final.contributions(x, label)
     if found is None:
         return None
     start, parts, about = found
-    return _explanation(start, parts, msgspec.UNSET if about is None else name_of(about))
+    return _explanation(start, parts, msgspec.UNSET if about is None else label_name(about))
 
 
-def _of_linear(final: Any, x: Mapping[Any, Any]) -> Explanation:
+def _explain_linear(final: Any, x: Mapping[Any, Any]) -> Explanation:
     parts = {name: final.weights.get(name, 0.0) * value for name, value in x.items()}
     return _explanation(final.intercept, parts, "true" if isinstance(final, base.Classifier) else msgspec.UNSET)
 
 
-def _of_trees(trees: Sequence[Any], x: Mapping[Any, Any], label: Label | None) -> Explanation | None:
+def _explain_trees(trees: Sequence[Any], x: Mapping[Any, Any], label: Label | None) -> Explanation | None:
     if not trees:
         return None
     bases, sums = 0.0, dict[str, float]()
     for one in trees:
-        start, steps = _path(root_of(one), x, label)
+        start, steps = _path_changes(root_of(one), x, label)
         bases += start
         for name, step in steps:
             sums[name] = sums.get(name, 0.0) + step
-    told = name_of(label) if isinstance(trees[0], base.Classifier) else msgspec.UNSET
-    return _explanation(bases / len(trees), {name: part / len(trees) for name, part in sums.items()}, told)
+    label_text = label_name(label) if isinstance(trees[0], base.Classifier) else msgspec.UNSET
+    return _explanation(bases / len(trees), {name: part / len(trees) for name, part in sums.items()}, label_text)
 
 
 def _trees(model: Any) -> list[Any]:
@@ -111,17 +111,17 @@ def _trees(model: Any) -> list[Any]:
     return [model] if grown else []
 
 
-def _path(root: Any, x: Mapping[Any, Any], label: Label | None) -> tuple[float, Sequence[tuple[str, float]]]:
+def _path_changes(root: Any, x: Mapping[Any, Any], label: Label | None) -> tuple[float, Sequence[tuple[str, float]]]:
     """The root's value, and what each split on the way to the leaf has changed of it."""
-    nodes = list(_walk(root, x))
-    values = [_value(node, label) for node in nodes]
+    nodes = list(_path_nodes(root, x))
+    values = [_node_value(node, label) for node in nodes]
     steps = [
         (str(node.feature), after - before) for node, before, after in zip(nodes, values, values[1:], strict=False)
     ]
     return values[0], steps
 
 
-def _walk(node: Any, x: Mapping[Any, Any]) -> Iterator[Any]:
+def _path_nodes(node: Any, x: Mapping[Any, Any]) -> Iterator[Any]:
     """A branch whose feature is missing is left by the path that most have taken, as the tree itself does."""
     yield node
     while hasattr(node, "children"):
@@ -132,7 +132,7 @@ def _walk(node: Any, x: Mapping[Any, Any]) -> Iterator[Any]:
         yield node
 
 
-def _value(node: Any, label: Label | None) -> float:
+def _node_value(node: Any, label: Label | None) -> float:
     stats = node.stats
     if isinstance(stats, Mapping):
         total = sum(stats.values())

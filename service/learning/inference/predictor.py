@@ -8,18 +8,18 @@ import msgspec
 
 from service.domain.specification.limits import LARGEST_PREDICTION
 from service.domain.specification.model import ModelSpec
-from service.domain.stream.events import EventId, Features, Label, Reason
+from service.domain.stream.events import EventId, Features, Label, RefusalReason
 from service.errors import EstimatorError
-from service.learning.engine.fast_path import Prediction, make_pass
-from service.learning.engine.stepper import plain
-from service.learning.guard.guard import Guard
-from service.learning.guard.prediction_guard import Fault, Judgement
-from service.learning.inference.vectorized import make_rows
-from service.learning.learner.state import opened
+from service.learning.engine.fast_path import RawPrediction, make_fast_path
+from service.learning.engine.stepper import as_python_values
+from service.learning.guard.guard import FeatureGuard
+from service.learning.guard.prediction_guard import FeatureFault, PredictionGuard
+from service.learning.inference.vectorized import make_vectorized_predict
+from service.learning.learner.state import decode_state
 from service.learning.pickling import codec
 
 
-class Answer(msgspec.Struct, kw_only=True, gc=False):
+class PredictionResult(msgspec.Struct, kw_only=True, gc=False):
     """What a model says of one item; `probabilities` by label where the model gives any."""
 
     id: EventId | msgspec.UnsetType = msgspec.UNSET
@@ -28,93 +28,96 @@ class Answer(msgspec.Struct, kw_only=True, gc=False):
     explanation: Any = msgspec.UNSET
 
 
-Row: TypeAlias = Answer | Sequence[Fault]
+PredictionOrFaults: TypeAlias = PredictionResult | Sequence[FeatureFault]
 """An answer, or why there is none."""
 
 
-class Answerer:
+class Predictor:
     """Judges features as the guard of the stream does, and predicts."""
 
     def __init__(self, spec: ModelSpec, state: bytes, *, allowed: frozenset[tuple[str, str]] = frozenset()) -> None:
-        data = opened(state)
+        data = decode_state(state)
         self.spec = spec
-        self.judgement = Judgement(Guard.restore(spec.guard, data["guard"]))
+        self.prediction_guard = PredictionGuard(FeatureGuard.restore(spec.guard, data["guard"]))
         self.estimator: Any = codec.loads(data["estimator"], extra=allowed)
-        self._pass = make_pass(self.estimator, task=spec.task)
-        self._rows = make_rows(self.estimator)
-        self.strangers = 0
+        self._fast_path = make_fast_path(self.estimator, task=spec.task)
+        self._predict_rows = make_vectorized_predict(self.estimator)
+        self.unseen_count = 0
         """How often features came that the model has not learned: an estimator may keep a trace of their names."""
 
-    def answer(self, x: Features) -> Row:
+    def predict(self, x: Features) -> PredictionOrFaults:
         """One item's."""
-        if not self.judgement.passes(x):
-            faults = self.judgement.faults(x)
+        if not self.prediction_guard.passes(x):
+            faults = self.prediction_guard.faults(x)
             if faults:
                 return faults
-            self.strangers += 1
+            self.unseen_count += 1
         try:
-            said = self._pass.predict(x)
+            output = self._fast_path.predict(x)
         except Exception as error:  # noqa: BLE001 - a user's estimator may throw anything
-            return [Fault("", Reason.ESTIMATOR_FAILED, f"{type(error).__name__}: {error}")]
-        return self._answered(said)
+            return [FeatureFault("", RefusalReason.ESTIMATOR_FAILED, f"{type(error).__name__}: {error}")]
+        return self._to_result(output)
 
-    def answers(self, xs: Sequence[Features]) -> Sequence[Row]:
+    def predict_many(self, xs: Sequence[Features]) -> Sequence[PredictionOrFaults]:
         """Exactly what `answer` says of each, together where the estimator allows it."""
-        found = self._rows(xs) if self._rows and self._sound(xs) else None
+        found = self._predict_rows(xs) if self._predict_rows and self._all_pass(xs) else None
         if found is None:
-            return self._each(xs)
-        return [self._answered(said) for said in found]
+            return self._predict_each(xs)
+        return [self._to_result(said) for said in found]
 
-    def labels(self, x: Features) -> Mapping[str, Label]:
+    def labels_by_name(self, x: Features) -> Mapping[str, Label]:
         """The labels themselves by the names that their probabilities for these features have in an answer."""
-        said = self._pass.predict(x)
-        chances = said[1] if self._pass.pairs else said
-        return {name_of(key): plain([key])[0] for key in chances}
+        output = self._fast_path.predict(x)
+        probabilities = output[1] if self._fast_path.gives_pairs else output
+        return {label_name(key): as_python_values([key])[0] for key in probabilities}
 
-    def _each(self, xs: Sequence[Features]) -> Sequence[Row]:
+    def _predict_each(self, xs: Sequence[Features]) -> Sequence[PredictionOrFaults]:
         foresee = getattr(self.estimator, "foresee", None)
         if foresee is None:
-            return [self.answer(x) for x in xs]
-        foresee([x for x in xs if self.judgement.passes(x)])
+            return [self.predict(x) for x in xs]
+        foresee([x for x in xs if self.prediction_guard.passes(x)])
         try:
-            return [self.answer(x) for x in xs]
+            return [self.predict(x) for x in xs]
         finally:
             foresee([])
 
-    def _sound(self, xs: Sequence[Features]) -> bool:
-        return all(map(self.judgement.passes, xs))
+    def _all_pass(self, xs: Sequence[Features]) -> bool:
+        return all(map(self.prediction_guard.passes, xs))
 
-    def _answered(self, said: Prediction) -> Row:
-        label, chances = said if self._pass.pairs else (said, None)
-        if self._pass.gives_probabilities:
-            chances = said if chances is None else chances
-            if not math.isfinite(total := sum(chances.values())) or abs(total) >= LARGEST_PREDICTION:
+    def _to_result(self, output: RawPrediction) -> PredictionOrFaults:
+        label, probabilities = output if self._fast_path.gives_pairs else (output, None)
+        if self._fast_path.gives_probabilities:
+            probabilities = output if probabilities is None else probabilities
+            if not math.isfinite(total := sum(probabilities.values())) or abs(total) >= LARGEST_PREDICTION:
                 return _NOT_FINITE
-            if not self._pass.pairs:
-                label = max(chances, key=chances.__getitem__) if chances else None
-            named = {name_of(key): float(chance) for key, chance in chances.items()}
-            return Answer(prediction=label if type(label) in _PLAIN else plain([label])[0], probabilities=named)
+            if not self._fast_path.gives_pairs:
+                label = max(probabilities, key=probabilities.__getitem__) if probabilities else None
+            named = {label_name(key): float(chance) for key, chance in probabilities.items()}
+            return PredictionResult(
+                prediction=label if type(label) in _JSON_LABEL_TYPES else as_python_values([label])[0],
+                probabilities=named,
+            )
         if isinstance(label, float) and not abs(label) < LARGEST_PREDICTION:
             return _NOT_FINITE
-        return Answer(prediction=plain([label])[0])
+        return PredictionResult(prediction=as_python_values([label])[0])
 
 
-_PLAIN = {bool, str, int}
+_JSON_LABEL_TYPES = {bool, str, int}
 
 
-def name_of(label: Any) -> str:
+def label_name(label: Any) -> str:
     """As JSON writes it; the number 1 is no `true`."""
-    own = label if type(label) in _PLAIN else plain([label])[0]
+    own = label if type(label) in _JSON_LABEL_TYPES else as_python_values([label])[0]
     if type(own) is bool:
         return "true" if own else "false"
     return str(own)
 
 
-_NOT_FINITE = [Fault("", Reason.NON_FINITE_PREDICTION, "the model predicts what is not finite")]
+_NOT_FINITE = [FeatureFault("", RefusalReason.NON_FINITE_PREDICTION, "the model predicts what is not finite")]
 
 
-def require(row: Row) -> Answer:
+def require_result(row: PredictionOrFaults) -> PredictionResult:
     """The answer, or EstimatorError with the reasons why there is none."""
-    if isinstance(row, Answer):
+    if isinstance(row, PredictionResult):
         return row
     raise EstimatorError("; ".join(fault.detail for fault in row))

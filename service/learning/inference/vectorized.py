@@ -14,16 +14,16 @@ import numpy.typing as npt
 from river import compose, linear_model, optim, preprocessing
 
 from service.domain.stream.events import Features
-from service.learning.engine.fast_path import Prediction
+from service.learning.engine.fast_path import RawPrediction
 from service.learning.guard.vectorized import NUMBERS
 
-Rows: TypeAlias = Callable[[Sequence[Features]], Sequence[Prediction] | None]
+VectorizedPredict: TypeAlias = Callable[[Sequence[Features]], Sequence[RawPrediction] | None]
 
-_FLAT = 30.0
+_SIGMOID_CUTOFF = 30.0
 """Where river's sigmoid is cut off."""
 
 
-def make_rows(estimator: Any) -> Rows | None:
+def make_vectorized_predict(estimator: Any) -> VectorizedPredict | None:
     """None where there is no quicker way than one by one; what is made may say so of some rows, too."""
     if type(estimator) is not compose.Pipeline or len(estimator.steps) != 2:
         return None
@@ -43,7 +43,7 @@ class _ScaledLogistic:
         self._weights = dict(model.weights)
         self._intercept = model.intercept
 
-    def __call__(self, xs: Sequence[Features]) -> Sequence[Prediction] | None:
+    def __call__(self, xs: Sequence[Features]) -> Sequence[RawPrediction] | None:
         """Rows of one layout of numbers, all of which have a weight."""
         names = tuple(xs[0]) if xs else ()
         if not names or not self._weights.keys() >= set(names):
@@ -56,7 +56,7 @@ class _ScaledLogistic:
             deviation = self._deviations.get(name)
             if deviation:
                 sums += self._weights[name] * ((column - self._means[name]) / deviation)
-        return [_chances(value) for value in (sums + self._intercept).tolist()]
+        return [_probabilities(value) for value in (sums + self._intercept).tolist()]
 
 
 def _matrix(xs: Sequence[Features], names: tuple[str, ...]) -> npt.NDArray[np.float64] | None:
@@ -70,8 +70,8 @@ def _matrix(xs: Sequence[Features], names: tuple[str, ...]) -> npt.NDArray[np.fl
     return np.fromiter(values, np.float64, len(values)).reshape(len(xs), len(names))
 
 
-def _chances(value: float) -> dict[bool, float]:
-    if not -_FLAT <= value <= _FLAT:
+def _probabilities(value: float) -> dict[bool, float]:
+    if not -_SIGMOID_CUTOFF <= value <= _SIGMOID_CUTOFF:
         positive = 0.0 if value < 0 else 1.0 if value > 0 else math.nan
     else:
         positive = 1 / (1 + math.exp(-value))

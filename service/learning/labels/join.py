@@ -11,254 +11,274 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any, cast
 
-from service.domain.stream.events import Event, EventId, TopicPartition, Truth
-from service.learning.engine.work_items import Answer, Early, Item, Question, Waiter, time_of
-from service.learning.labels.recent_labels import Settled
-from service.learning.labels.watermark import EventTime, Kind
+from service.domain.stream.events import Event, EventId, LabelRecord, TopicPartition
+from service.learning.engine.work_items import (
+    EarlyLabel,
+    LabelledEvent,
+    PendingItem,
+    UnlabelledEvent,
+    WorkItem,
+    event_time_ms,
+)
+from service.learning.labels.recent_labels import RecentLabels
+from service.learning.labels.watermark import EventTimeWatermark, PendingKind
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
+class PendingChanges:
     """What a commit writes of those that wait: new ones, those resolved, and the border of event time.
 
     Whatever is older than `border_ms` (epoch milliseconds) can be forgotten.
     """
 
-    created: Mapping[EventId, Waiter]
+    created: Mapping[EventId, PendingItem]
     resolved: Sequence[EventId]
-    border_ms: int
+    watermark_ms: int
 
 
 @dataclass(slots=True)
-class Arranged:
+class JoinedRun:
     """What to do, in order; how many labels met which fate; delays of those that joined, in milliseconds."""
 
-    items: list[Item] = field(default_factory=list)
+    items: list[WorkItem] = field(default_factory=list)
     outcomes: Counter[str] = field(default_factory=Counter)
     delays_ms: list[int] = field(default_factory=list)
 
 
 @dataclass(slots=True)
-class _Run:
+class _JoinState:
     """One run being arranged: what the registry holds of it, and the times of those that began or ceased to wait."""
 
     at: TopicPartition
-    before: dict[EventId, Waiter]
-    into: Arranged = field(default_factory=Arranged)
-    asked: list[int] = field(default_factory=list)
-    answered: list[int] = field(default_factory=list)
+    stored: dict[EventId, PendingItem]
+    result: JoinedRun = field(default_factory=JoinedRun)
+    unlabelled_times: list[int] = field(default_factory=list)
+    labelled_times: list[int] = field(default_factory=list)
 
 
-def in_order(events: Sequence[Event], truths: Sequence[Truth]) -> list[Event | Truth]:
+def merge_by_offset(events: Sequence[Event], labels: Sequence[LabelRecord]) -> list[Event | LabelRecord]:
     """Both as they stand in their partition."""
-    both: list[Event | Truth] = [*events, *truths]
-    if events and truths:
+    both: list[Event | LabelRecord] = [*events, *labels]
+    if events and labels:
         both.sort(key=attrgetter("offset"))
     return both
 
 
-class Waiting:
+class LabelJoin:
     """Joins labels with events; ids that were labelled lately are not labelled again."""
 
-    def __init__(self, *, ttl_s: float, remember: int, most: int, state: Mapping[str, Any] | None = None) -> None:
-        self._time = EventTime(ttl_s=ttl_s, most=most, state=state and state["time"])
-        self._settled = Settled(remember, state["settled"] if state else None)
-        self._held: dict[EventId, Waiter] = {}
-        self._created: dict[EventId, Waiter] = {}
+    def __init__(
+        self, *, ttl_s: float, recent_labels: int, max_pending: int, state: Mapping[str, Any] | None = None
+    ) -> None:
+        self._watermark = EventTimeWatermark(ttl_s=ttl_s, max_pending=max_pending, state=state and state["time"])
+        self._recent_labels = RecentLabels(recent_labels, state["settled"] if state else None)
+        self._held: dict[EventId, PendingItem] = {}
+        self._created: dict[EventId, PendingItem] = {}
         self._resolved: dict[EventId, None] = {}
-        self._gone: set[EventId] = set()
-        self._flights: deque[tuple[Mapping[EventId, Waiter], Sequence[EventId]]] = deque()
-        self.landings = 0
+        self._resolved_in_flight: set[EventId] = set()
+        self._commits_in_flight: deque[tuple[Mapping[EventId, PendingItem], Sequence[EventId]]] = deque()
+        self.commits_landed = 0
 
     def state(self) -> dict[str, Any]:
         """Plain values for msgpack; what is held lies in the registry."""
-        return {"time": self._time.state(), "settled": self._settled.state()}
+        return {"time": self._watermark.state(), "settled": self._recent_labels.state()}
 
     @property
-    def pending(self) -> int:
+    def pending_count(self) -> int:
         """Events that wait for a label."""
-        return self._time.waiting(Kind.EVENTS)
+        return self._watermark.pending_count(PendingKind.EVENTS)
 
     @property
-    def early(self) -> int:
+    def early_count(self) -> int:
         """Labels that wait for an event."""
-        return self._time.waiting(Kind.LABELS)
+        return self._watermark.pending_count(PendingKind.LABELS)
 
     @property
-    def created(self) -> int:
+    def created_count(self) -> int:
         """How many a commit would write."""
         return len(self._created)
 
-    def unknown(self, events: Sequence[Event], truths: Sequence[Truth]) -> list[EventId]:
+    def ids_to_look_up(self, events: Sequence[Event], labels: Sequence[LabelRecord]) -> list[EventId]:
         """The ids of a run that may lie in the registry, to be supplied with it."""
         held = self._held
-        found = [truth.id for truth in truths if truth.id not in held]
-        if self.early:
+        found = [truth.id for truth in labels if truth.id not in held]
+        if self.early_count:
             found += [event.id for event in events if event.id not in held]
         return found
 
-    def arrange(
+    def join(
         self,
         at: TopicPartition,
         events: Sequence[Event],
-        truths: Sequence[Truth],
+        labels: Sequence[LabelRecord],
         *,
-        supplied: Mapping[EventId, Waiter],
-    ) -> Arranged:
+        prefetched: Mapping[EventId, PendingItem],
+    ) -> JoinedRun:
         """The events and labels of one run, each in offset order, as what is to be predicted and learned."""
-        run = _Run(at, {key: one for key, one in supplied.items() if key not in self._gone and key not in self._held})
-        if self._time.stands_still([event.ts for event in events], labels=len(truths)):
-            self._arrange_quickly(events, truths, run)
+        run = _JoinState(
+            at,
+            {
+                key: one
+                for key, one in prefetched.items()
+                if key not in self._resolved_in_flight and key not in self._held
+            },
+        )
+        if self._watermark.observe_without_advance([event.ts for event in events], labels=len(labels)):
+            self._join_quickly(events, labels, run)
         else:
-            for one in in_order(events, truths):
+            for one in merge_by_offset(events, labels):
                 if isinstance(one, Event):
-                    self._expire(self._time.pass_by(one.ts), run.into)
-                    self._event(one, run)
+                    self._expire(self._watermark.observe(one.ts), run.result)
+                    self._join_event(one, run)
                 else:
-                    self._truth(one, run)
-        self._time.count(Kind.EVENTS, run.asked)
-        self._time.count(Kind.EVENTS, run.answered, -1)
-        return run.into
+                    self._join_label(one, run)
+        self._watermark.add_pending(PendingKind.EVENTS, run.unlabelled_times)
+        self._watermark.add_pending(PendingKind.EVENTS, run.labelled_times, -1)
+        return run.result
 
-    def put_back(self, answer: Answer, at: TopicPartition, into: Arranged) -> None:
+    def hold_label(self, labelled: LabelledEvent, at: TopicPartition, result: JoinedRun) -> None:
         """Its event was refused after all: the label waits, as if the event had not come."""
-        truth = answer.truth
-        into.outcomes["joined"] -= 1
-        into.outcomes["early"] += 1
-        self._keep(truth.id, Early(at, truth))
-        self._time.count(Kind.LABELS, (truth.ts,))
+        label = labelled.label
+        result.outcomes["joined"] -= 1
+        result.outcomes["early"] += 1
+        self._hold(label.id, EarlyLabel(at, label))
+        self._watermark.add_pending(PendingKind.LABELS, (label.ts,))
 
-    def withdraw(self, question: Question) -> None:
+    def drop_event(self, unlabelled: UnlabelledEvent) -> None:
         """The event was refused after all."""
-        event = question.event
-        if self._held.get(event.id) is question:
-            self._resolve(event.id, question)
-            self._time.count(Kind.EVENTS, (event.ts,), -1)
+        event = unlabelled.event
+        if self._held.get(event.id) is unlabelled:
+            self._resolve(event.id, unlabelled)
+            self._watermark.add_pending(PendingKind.EVENTS, (event.ts,), -1)
 
-    def take(self) -> Changes:
+    def take_changes(self) -> PendingChanges:
         """What a commit writes; until it has landed, and one more, all of it stays known here."""
         created, resolved = self._created, list(self._resolved)
         self._created, self._resolved = {}, {}
-        self._flights.append((created, resolved))
-        return Changes(created, resolved, self._time.border_ms - self._time.ttl_ms)
+        self._commits_in_flight.append((created, resolved))
+        return PendingChanges(created, resolved, self._watermark.watermark_ms - self._watermark.ttl_ms)
 
-    def landed(self) -> None:
+    def commit_landed(self) -> None:
         """The oldest commit under way is durable: what the one before it wrote need not be held any more."""
-        self.landings += 1
-        if len(self._flights) < 2:
+        self.commits_landed += 1
+        if len(self._commits_in_flight) < 2:
             return
-        created, resolved = self._flights.popleft()
-        for key, waiter in created.items():
-            if self._held.get(key) is waiter:
+        created, resolved = self._commits_in_flight.popleft()
+        for key, pending in created.items():
+            if self._held.get(key) is pending:
                 del self._held[key]
-        self._gone.difference_update(resolved)
+        self._resolved_in_flight.difference_update(resolved)
 
-    def _known(self, key: EventId, before: Mapping[EventId, Waiter]) -> Waiter | None:
+    def _find_pending(self, key: EventId, stored: Mapping[EventId, PendingItem]) -> PendingItem | None:
         """Who waits under this id; twice the TTL after its time it is forgotten, wherever it may still lie."""
-        found = self._held.get(key) or (before.get(key) if self._settled.get(key) is None else None)
-        return None if found is None or time_of(found) < self._time.border_ms - self._time.ttl_ms else found
+        found = self._held.get(key) or (stored.get(key) if self._recent_labels.get(key) is None else None)
+        return (
+            None
+            if found is None or event_time_ms(found) < self._watermark.watermark_ms - self._watermark.ttl_ms
+            else found
+        )
 
-    def _arrange_quickly(self, events: Sequence[Event], truths: Sequence[Truth], run: "_Run") -> None:
+    def _join_quickly(self, events: Sequence[Event], labels: Sequence[LabelRecord], run: "_JoinState") -> None:
         """The common cases without a call each: an event that nobody waits for, a label whose event waits."""
-        held, created, items, before, at = self._held, self._created, run.into.items, run.before, run.at
-        border = self._time.border_ms
-        simple = not before and not self.early
-        for one in in_order(events, truths):
+        held, created, items, before, at = self._held, self._created, run.result.items, run.stored, run.at
+        watermark_ms = self._watermark.watermark_ms
+        simple = not before and not self.early_count
+        for one in merge_by_offset(events, labels):
             if type(one) is Event:
                 key = one.id
                 if simple and one.y is None and key not in held:
-                    question = Question(at, one)
-                    self._keep(key, question)
-                    items.append(question)
-                    run.asked.append(one.ts)
+                    unlabelled = UnlabelledEvent(at, one)
+                    self._hold(key, unlabelled)
+                    items.append(unlabelled)
+                    run.unlabelled_times.append(one.ts)
                 else:
-                    self._event(one, run)
-                    simple = simple and not self.early
+                    self._join_event(one, run)
+                    simple = simple and not self.early_count
                 continue
-            truth = cast("Truth", one)
-            known = held.get(truth.id)
-            if type(known) is Question and known.event.ts >= border and created.get(truth.id) is known:
-                del held[truth.id], created[truth.id]
-                self._settled.add(truth.id, truth.y)
-                items.append(Answer(known, truth))
-                run.answered.append(known.event.ts)
-                self._joined(known.event, truth, run.into)
+            label = cast("LabelRecord", one)
+            known = held.get(label.id)
+            if type(known) is UnlabelledEvent and known.event.ts >= watermark_ms and created.get(label.id) is known:
+                del held[label.id], created[label.id]
+                self._recent_labels.add(label.id, label.y)
+                items.append(LabelledEvent(known, label))
+                run.labelled_times.append(known.event.ts)
+                self._count_joined(known.event, label, run.result)
             else:
-                self._truth(truth, run)
-                simple = simple and not self.early
+                self._join_label(label, run)
+                simple = simple and not self.early_count
 
-    def _event(self, event: Event, run: "_Run") -> None:
-        known = self._known(event.id, run.before)
-        early = known if isinstance(known, Early) else None
+    def _join_event(self, event: Event, run: "_JoinState") -> None:
+        known = self._find_pending(event.id, run.stored)
+        early = known if isinstance(known, EarlyLabel) else None
         if early is not None:
             self._resolve(event.id, early)
-            run.before.pop(event.id, None)
-            self._time.count(Kind.LABELS, (early.truth.ts,), -1)
+            run.stored.pop(event.id, None)
+            self._watermark.add_pending(PendingKind.LABELS, (early.label.ts,), -1)
         if event.y is not None:
             if early is not None:
-                run.into.outcomes["duplicate" if early.truth.y == event.y else "contradicting"] += 1
-            self._settled.add(event.id, event.y)
-            run.into.items.append(event)
-        elif early is not None and early.truth.ts >= self._time.border_ms:
-            event.y = early.truth.y
-            self._settled.add(event.id, early.truth.y)
-            self._joined(event, early.truth, run.into)
-            run.into.items.append(event)
+                run.result.outcomes["duplicate" if early.label.y == event.y else "contradicting"] += 1
+            self._recent_labels.add(event.id, event.y)
+            run.result.items.append(event)
+        elif early is not None and early.label.ts >= self._watermark.watermark_ms:
+            event.y = early.label.y
+            self._recent_labels.add(event.id, early.label.y)
+            self._count_joined(event, early.label, run.result)
+            run.result.items.append(event)
         else:
             self._wait_for_label(event, run)
 
-    def _wait_for_label(self, event: Event, run: "_Run") -> None:
-        question = Question(run.at, event)
-        run.into.items.append(question)
-        if event.ts < self._time.border_ms:
-            run.into.outcomes["expired"] += 1
+    def _wait_for_label(self, event: Event, run: "_JoinState") -> None:
+        unlabelled = UnlabelledEvent(run.at, event)
+        run.result.items.append(unlabelled)
+        if event.ts < self._watermark.watermark_ms:
+            run.result.outcomes["expired"] += 1
             return
-        self._keep(event.id, question)
-        self._time.count(Kind.EVENTS, (event.ts,))
+        self._hold(event.id, unlabelled)
+        self._watermark.add_pending(PendingKind.EVENTS, (event.ts,))
 
-    def _truth(self, truth: Truth, run: "_Run") -> None:
-        known = self._known(truth.id, run.before)
-        if isinstance(known, Question):
-            self._answer(truth, known, run)
+    def _join_label(self, label: LabelRecord, run: "_JoinState") -> None:
+        known = self._find_pending(label.id, run.stored)
+        if isinstance(known, UnlabelledEvent):
+            self._label_event(label, known, run)
             return
-        earlier = known.truth.y if known is not None else self._settled.get(truth.id)
-        outcomes = run.into.outcomes
+        earlier = known.label.y if known is not None else self._recent_labels.get(label.id)
+        outcomes = run.result.outcomes
         if earlier is not None:
-            outcomes["duplicate" if earlier == truth.y else "contradicting"] += 1
-        elif truth.ts < self._time.border_ms:
+            outcomes["duplicate" if earlier == label.y else "contradicting"] += 1
+        elif label.ts < self._watermark.watermark_ms:
             outcomes["unmatched"] += 1
         else:
             outcomes["early"] += 1
-            self._keep(truth.id, Early(run.at, truth))
-            self._time.count(Kind.LABELS, (truth.ts,))
+            self._hold(label.id, EarlyLabel(run.at, label))
+            self._watermark.add_pending(PendingKind.LABELS, (label.ts,))
 
-    def _answer(self, truth: Truth, known: Question, run: "_Run") -> None:
-        self._resolve(truth.id, known)
-        run.before.pop(truth.id, None)
-        if known.event.ts < self._time.border_ms:
-            run.into.outcomes["late"] += 1
+    def _label_event(self, label: LabelRecord, known: UnlabelledEvent, run: "_JoinState") -> None:
+        self._resolve(label.id, known)
+        run.stored.pop(label.id, None)
+        if known.event.ts < self._watermark.watermark_ms:
+            run.result.outcomes["late"] += 1
             return
-        self._time.count(Kind.EVENTS, (known.event.ts,), -1)
-        self._settled.add(truth.id, truth.y)
-        self._joined(known.event, truth, run.into)
-        run.into.items.append(Answer(known, truth))
+        self._watermark.add_pending(PendingKind.EVENTS, (known.event.ts,), -1)
+        self._recent_labels.add(label.id, label.y)
+        self._count_joined(known.event, label, run.result)
+        run.result.items.append(LabelledEvent(known, label))
 
-    def _joined(self, event: Event, truth: Truth, into: Arranged) -> None:
-        into.outcomes["joined"] += 1
-        into.delays_ms.append(max(truth.ts - event.ts, 0))
+    def _count_joined(self, event: Event, label: LabelRecord, result: JoinedRun) -> None:
+        result.outcomes["joined"] += 1
+        result.delays_ms.append(max(label.ts - event.ts, 0))
 
-    def _keep(self, key: EventId, waiter: Waiter) -> None:
-        self._held[key] = self._created[key] = waiter
-        self._settled.discard(key)
+    def _hold(self, key: EventId, pending: PendingItem) -> None:
+        self._held[key] = self._created[key] = pending
+        self._recent_labels.discard(key)
         self._resolved.pop(key, None)
-        self._gone.discard(key)
+        self._resolved_in_flight.discard(key)
 
-    def _resolve(self, key: EventId, waiter: Waiter) -> None:
+    def _resolve(self, key: EventId, pending: PendingItem) -> None:
         self._held.pop(key, None)
-        if self._created.pop(key, None) is not waiter:
+        if self._created.pop(key, None) is not pending:
             self._resolved[key] = None
-            self._gone.add(key)
+            self._resolved_in_flight.add(key)
 
-    def _expire(self, expired: Mapping[Kind, int], into: Arranged) -> None:
+    def _expire(self, expired: Mapping[PendingKind, int], result: JoinedRun) -> None:
         for kind, count in expired.items():
-            into.outcomes["expired" if kind is Kind.EVENTS else "unmatched"] += count
+            result.outcomes["expired" if kind is PendingKind.EVENTS else "unmatched"] += count

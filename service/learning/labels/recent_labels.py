@@ -5,10 +5,10 @@ from typing import Any
 
 from service.domain.stream.events import EventId, Label
 
-SLACK = 64
+PRUNE_SLACK = 64
 
 
-class Settled:
+class RecentLabels:
     """The labels of the last `window` ids that were labelled; older ones are forgotten by number, not by chance."""
 
     def __init__(self, window: int, state: Mapping[str, Any] | None = None) -> None:
@@ -23,7 +23,7 @@ class Settled:
         """It is labelled now."""
         self._serial += 1
         self._labels[key] = (self._serial, y)
-        if len(self._labels) > 2 * self._window + SLACK:
+        if len(self._labels) > 2 * self._window + PRUNE_SLACK:
             self._labels = {one: kept for one, kept in self._labels.items() if self._remembers(kept)}
 
     def discard(self, key: EventId) -> None:
@@ -40,5 +40,5 @@ class Settled:
         kept = [(key, serial, y) for key, (serial, y) in self._labels.items() if self._remembers((serial, y))]
         return {"serial": self._serial, "labels": kept}
 
-    def _remembers(self, settled: tuple[int, Label]) -> bool:
-        return settled[0] > self._serial - self._window
+    def _remembers(self, serial_and_label: tuple[int, Label]) -> bool:
+        return serial_and_label[0] > self._serial - self._window

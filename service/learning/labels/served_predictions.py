@@ -4,74 +4,82 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from service.domain.stream.events import Event, Reason, Served, TopicPartition, Truth
-from service.learning.engine.fast_path import Prediction
+from service.domain.stream.events import Event, LabelRecord, RefusalReason, ServedPrediction, TopicPartition
+from service.learning.engine.fast_path import RawPrediction
 from service.learning.engine.stepper import Stepper
-from service.learning.engine.work_items import Answer, Item, Question
+from service.learning.engine.work_items import LabelledEvent, UnlabelledEvent, WorkItem
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class ServedPredictions:
     """Events, what was served for some of them by offset, and those whose answer no estimator of this form gives."""
 
     events: Sequence[Event]
-    predictions: Mapping[int, Prediction] = field(default_factory=dict)
-    unfit: Sequence[tuple[Event, Reason, str]] = ()
+    predictions: Mapping[int, RawPrediction] = field(default_factory=dict)
+    refused: Sequence[tuple[Event, RefusalReason, str]] = ()
 
 
-def answered(
-    events: Sequence[Event], served: Mapping[int, Served], *, own: Collection[str], stepper: Stepper
-) -> Answered:
+def match_served(
+    events: Sequence[Event], served: Mapping[int, ServedPrediction], *, own_lineages: Collection[str], stepper: Stepper
+) -> ServedPredictions:
     """What of `served` counts as said by this lineage: the answers of lineages whose stamps are its `own`."""
-    if not served or not own:
-        return Answered(events)
-    found: dict[int, Prediction] = {}
-    unfit: list[tuple[Event, Reason, str]] = []
+    if not served or not own_lineages:
+        return ServedPredictions(events)
+    found: dict[int, RawPrediction] = {}
+    unfit: list[tuple[Event, RefusalReason, str]] = []
     for event in events:
-        told = served.get(event.offset)
-        if told is None or told.lineage not in own:
+        prediction = served.get(event.offset)
+        if prediction is None or prediction.lineage not in own_lineages:
             continue
-        problem = misfit(told, probabilities=stepper.gives_probabilities, pairs=stepper.pairs)
+        problem = served_problem(
+            prediction, gives_probabilities=stepper.gives_probabilities, gives_pairs=stepper.gives_pairs
+        )
         if problem:
-            unfit.append((event, Reason.BAD_PREDICTION, problem))
+            unfit.append((event, RefusalReason.BAD_PREDICTION, problem))
         else:
-            found[event.offset] = in_form(told, pairs=stepper.pairs)
+            found[event.offset] = to_raw_prediction(prediction, gives_pairs=stepper.gives_pairs)
     refused = {event.offset for event, _, _ in unfit}
-    return Answered([event for event in events if event.offset not in refused] if refused else events, found, unfit)
+    return ServedPredictions(
+        [event for event in events if event.offset not in refused] if refused else events, found, unfit
+    )
 
 
-def misfit(told: Served, *, probabilities: bool, pairs: bool) -> str:
+def served_problem(served: ServedPrediction, *, gives_probabilities: bool, gives_pairs: bool) -> str:
     """Why an estimator of this form cannot have said it; empty where it can. The flags are those of `Pass`."""
-    if (told.probabilities is not None) is not probabilities:
-        found, expected = ("no probabilities", "some") if probabilities else ("probabilities", "none")
+    if (served.probabilities is not None) is not gives_probabilities:
+        found, expected = ("no probabilities", "some") if gives_probabilities else ("probabilities", "none")
         return f"found {found}, expected {expected} from the estimator of this lineage"
-    if told.probabilities is None or pairs:
+    if served.probabilities is None or gives_pairs:
         return ""
-    likeliest = max(told.probabilities, key=lambda pair: pair[1])[0] if told.probabilities else None
-    if likeliest == told.prediction:
+    likeliest = max(served.probabilities, key=lambda pair: pair[1])[0] if served.probabilities else None
+    if likeliest == served.prediction:
         return ""
-    return f"found the prediction {told.prediction!r:.80}, expected the label of the highest probability, {likeliest!r}"
+    return (
+        f"found the prediction {served.prediction!r:.80}, expected the label of the highest probability, {likeliest!r}"
+    )
 
 
-def in_form(told: Served, *, pairs: bool) -> Prediction:
+def to_raw_prediction(served: ServedPrediction, *, gives_pairs: bool) -> RawPrediction:
     """As the estimator itself would have said it."""
-    if told.probabilities is None:
-        return told.prediction
-    probabilities: dict[Any, float] = dict(told.probabilities)
-    return (told.prediction, probabilities) if pairs else probabilities
+    if served.probabilities is None:
+        return served.prediction
+    probabilities: dict[Any, float] = dict(served.probabilities)
+    return (served.prediction, probabilities) if gives_pairs else probabilities
 
 
-def with_served(items: Sequence[Item], at: TopicPartition, predictions: Mapping[int, Prediction]) -> list[Item]:
+def with_served_predictions(
+    items: Sequence[WorkItem], at: TopicPartition, predictions: Mapping[int, RawPrediction]
+) -> list[WorkItem]:
     """Questions that are answered by what was served; where an early label waited, question and answer at once."""
-    found: list[Item] = []
+    found: list[WorkItem] = []
     for item in items:
-        if type(item) is Question and item.event.offset in predictions:
+        if type(item) is UnlabelledEvent and item.event.offset in predictions:
             item.prediction, item.served = predictions[item.event.offset], True
             found.append(item)
         elif type(item) is Event and item.y is not None and item.offset in predictions:
             event = Event(item.offset, item.id, item.ts, item.x, None, item.group, item.weight)
-            question = Question(at, event, predictions[item.offset], served=True)
-            found += [question, Answer(question, Truth(item.offset, item.id, item.ts, item.y))]
+            unlabelled = UnlabelledEvent(at, event, predictions[item.offset], served=True)
+            found += [unlabelled, LabelledEvent(unlabelled, LabelRecord(item.offset, item.id, item.ts, item.y))]
         else:
             found.append(item)
     return found

@@ -11,101 +11,101 @@ from enum import StrEnum
 from statistics import median_low
 from typing import Any
 
-from service.domain.stream.pending import NEVER_MS
+from service.domain.stream.pending import MIN_TIME_MS
 
-BLOCK = 64
-SHARES = 256
+BLOCK_EVENTS = 64
+TTL_BUCKETS = 256
 
 
-class Kind(StrEnum):
+class PendingKind(StrEnum):
     """Who waits."""
 
     EVENTS = "events"
     LABELS = "labels"
 
 
-class EventTime:
+class EventTimeWatermark:
     """Times are epoch milliseconds; what is older than `border_ms` has waited in vain."""
 
-    def __init__(self, *, ttl_s: float, most: int, state: Mapping[str, Any] | None = None) -> None:
-        self.ttl_ms = max(int(ttl_s * 1000), SHARES)
-        self.border_ms = NEVER_MS
-        self._width_ms = self.ttl_ms // SHARES
-        self._most = most
+    def __init__(self, *, ttl_s: float, max_pending: int, state: Mapping[str, Any] | None = None) -> None:
+        self.ttl_ms = max(int(ttl_s * 1000), TTL_BUCKETS)
+        self.watermark_ms = MIN_TIME_MS
+        self._bucket_ms = self.ttl_ms // TTL_BUCKETS
+        self._max_pending = max_pending
         self._block: list[int] = []
-        self._counts: dict[Kind, Counter[int]] = {kind: Counter() for kind in Kind}
+        self._counts: dict[PendingKind, Counter[int]] = {kind: Counter() for kind in PendingKind}
         if state:
-            self.border_ms = state["border"]
+            self.watermark_ms = state["border"]
             self._block = list(state["block"])
-            self._counts = {kind: Counter(dict(state["counts"][kind])) for kind in Kind}
+            self._counts = {kind: Counter(dict(state["counts"][kind])) for kind in PendingKind}
 
     def state(self) -> dict[str, Any]:
         """Plain values for msgpack."""
         counts = {str(kind): list(found.items()) for kind, found in self._counts.items()}
-        return {"block": self._block.copy(), "border": self.border_ms, "counts": counts}
+        return {"block": self._block.copy(), "border": self.watermark_ms, "counts": counts}
 
-    def waiting(self, kind: Kind) -> int:
+    def pending_count(self, kind: PendingKind) -> int:
         """How many wait."""
         return self._counts[kind].total()
 
-    def stands_still(self, times: Sequence[int], *, labels: int) -> bool:
+    def observe_without_advance(self, times: Sequence[int], *, labels: int) -> bool:
         """Whether no block of these events can move the border, whatever the labels do; if so, they are noted here."""
         if times:
             furthest = max(times) - self.ttl_ms
-            if furthest >= self.border_ms + self._width_ms or min(times) < self.border_ms:
+            if furthest >= self.watermark_ms + self._bucket_ms or min(times) < self.watermark_ms:
                 return False
-        if self._waiting() + len(times) + labels > self._most:
+        if self._total_pending() + len(times) + labels > self._max_pending:
             return False
         block = [*self._block, *times]
-        self._block = block[len(block) - len(block) % BLOCK :]
+        self._block = block[len(block) - len(block) % BLOCK_EVENTS :]
         return True
 
-    def pass_by(self, ts: int) -> Counter[Kind]:
+    def observe(self, ts: int) -> Counter[PendingKind]:
         """An event of this time has come; how many have waited in vain since."""
         self._block.append(ts)
-        expired: Counter[Kind] = Counter()
-        if len(self._block) == BLOCK:
+        expired: Counter[PendingKind] = Counter()
+        if len(self._block) == BLOCK_EVENTS:
             now = median_low(self._block)
             self._block = []
             self._advance(now - self.ttl_ms, expired)
-            self._make_room(expired)
+            self._expire_excess(expired)
         return expired
 
-    def count(self, kind: Kind, times: Sequence[int], sign: int = 1) -> None:
+    def add_pending(self, kind: PendingKind, times: Sequence[int], sign: int = 1) -> None:
         """They begin to wait, or cease to (-1); nothing for those past the border, which are counted already."""
         if not times:
             return
-        first, last = min(times) // self._width_ms, max(times) // self._width_ms
-        if first == last and times[0] >= self.border_ms:
-            shares = Counter({first: len(times)})
+        first, last = min(times) // self._bucket_ms, max(times) // self._bucket_ms
+        if first == last and times[0] >= self.watermark_ms:
+            buckets = Counter({first: len(times)})
         else:
-            shares = Counter(ts // self._width_ms for ts in times if ts >= self.border_ms)
+            buckets = Counter(ts // self._bucket_ms for ts in times if ts >= self.watermark_ms)
         counts = self._counts[kind]
-        for share, count in shares.items():
-            counts[share] += sign * count
-            if not counts[share]:
-                del counts[share]
+        for bucket, count in buckets.items():
+            counts[bucket] += sign * count
+            if not counts[bucket]:
+                del counts[bucket]
 
-    def _waiting(self) -> int:
+    def _total_pending(self) -> int:
         return sum(counts.total() for counts in self._counts.values())
 
-    def _advance(self, border_ms: int, expired: Counter[Kind]) -> None:
-        border_ms = border_ms // self._width_ms * self._width_ms
-        if border_ms <= self.border_ms:
+    def _advance(self, watermark_ms: int, expired: Counter[PendingKind]) -> None:
+        watermark_ms = watermark_ms // self._bucket_ms * self._bucket_ms
+        if watermark_ms <= self.watermark_ms:
             return
-        self.border_ms = border_ms
+        self.watermark_ms = watermark_ms
         for kind, counts in self._counts.items():
-            past = [share for share in counts if share * self._width_ms < border_ms]
+            past = [share for share in counts if share * self._bucket_ms < watermark_ms]
             expired[kind] += sum(counts.pop(share) for share in past)
 
-    def _make_room(self, expired: Counter[Kind]) -> None:
+    def _expire_excess(self, expired: Counter[PendingKind]) -> None:
         """Where more wait than may, the oldest shares go before their time."""
-        excess = self._waiting() - self._most
+        excess = self._total_pending() - self._max_pending
         if excess <= 0:
             return
-        both = self._counts[Kind.EVENTS] + self._counts[Kind.LABELS]
-        for share in sorted(both):
-            self._advance((share + 1) * self._width_ms, expired)
-            excess -= both[share]
+        both = self._counts[PendingKind.EVENTS] + self._counts[PendingKind.LABELS]
+        for bucket in sorted(both):
+            self._advance((bucket + 1) * self._bucket_ms, expired)
+            excess -= both[bucket]
             if excess <= 0:
                 return

@@ -6,7 +6,7 @@ from typing import Any, Self
 from service.domain.stream.events import EventId
 
 
-class Dedupe:
+class IdDeduplicator:
     """Remembers the last `window` accepted ids; 0 remembers nothing."""
 
     def __init__(self, window: int) -> None:
@@ -25,7 +25,7 @@ class Dedupe:
         """Plain values, oldest id first."""
         return {"ids": self._order.copy()}
 
-    def fresh(self, ids: Sequence[EventId]) -> list[bool] | None:
+    def mark_new(self, ids: Sequence[EventId]) -> list[bool] | None:
         """Whether each id is new, and remember the new ones; None when all are."""
         if not self._window:
             return None
@@ -33,9 +33,9 @@ class Dedupe:
         if len(distinct) == len(ids) and self._seen.isdisjoint(distinct):
             self._remember(ids)
             return None
-        return [self._is_fresh(found) for found in ids]
+        return [self._is_new(found) for found in ids]
 
-    def _is_fresh(self, found: EventId) -> bool:
+    def _is_new(self, found: EventId) -> bool:
         if found in self._seen:
             return False
         self._remember((found,))

@@ -10,25 +10,33 @@ import msgspec
 
 from service.domain.registry.checkpoint_metrics import CheckpointMetrics
 from service.domain.specification.model import ModelSpec
-from service.domain.stream.events import Decoded, Event, EventId, Reason, Refusal, TopicPartition, Truth
-from service.domain.stream.position import Run, merged
-from service.learning.engine.bisection import Watch
-from service.learning.engine.columns import Columns
-from service.learning.engine.fast_path import Prediction
+from service.domain.stream.events import (
+    DecodedRecords,
+    Event,
+    EventId,
+    LabelRecord,
+    Refusal,
+    RefusalReason,
+    TopicPartition,
+)
+from service.domain.stream.position import OffsetRange, merge_ranges
+from service.learning.engine.bisection import CrashTracker
+from service.learning.engine.columns import EventColumns
+from service.learning.engine.fast_path import RawPrediction
 from service.learning.engine.microbatch import MicroBatch
 from service.learning.engine.stepper import Stepper
-from service.learning.engine.work_items import Answer, Item, Question, Waiter
-from service.learning.guard.guard import Admitted, Guard
-from service.learning.labels.join import Arranged, Waiting, in_order
-from service.learning.labels.served_predictions import answered, with_served
-from service.learning.learner.dedupe import Dedupe
-from service.learning.learner.outcomes import LABEL_OUTCOMES, Outcome, Pending
+from service.learning.engine.work_items import LabelledEvent, PendingItem, UnlabelledEvent, WorkItem
+from service.learning.guard.guard import FeatureGuard, GuardResult
+from service.learning.labels.join import JoinedRun, LabelJoin, merge_by_offset
+from service.learning.labels.served_predictions import match_served, with_served_predictions
+from service.learning.learner.dedupe import IdDeduplicator
+from service.learning.learner.outcomes import LABEL_OUTCOMES, LearningOutcome, UncommittedChanges
 from service.learning.learner.scoring import Scoring
-from service.learning.learner.state import encoded, opened
-from service.learning.monitors import Batch
+from service.learning.learner.state import decode_state, encode_state
+from service.learning.monitors import MonitorBatch
 from service.learning.pickling import codec
 
-_NOTHING: Mapping[EventId, Waiter] = {}
+_NO_PENDING: Mapping[EventId, PendingItem] = {}
 
 
 class Learner:
@@ -40,30 +48,30 @@ class Learner:
         state: bytes,
         *,
         allowed: frozenset[tuple[str, str]] = frozenset(),
-        own: Collection[str] = (),
+        own_lineages: Collection[str] = (),
     ) -> None:
-        data = opened(state)
+        data = decode_state(state)
         objects = codec.loads(data["objects"])
         self.spec = spec
-        self._guard = Guard.restore(spec.guard, data["guard"])
-        self._dedupe = Dedupe.restore(spec.dedupe.events, data["dedupe"])
+        self._guard = FeatureGuard.restore(spec.guard, data["guard"])
+        self._dedupe = IdDeduplicator.restore(spec.dedupe.events, data["dedupe"])
         self._stepper = Stepper(data["estimator"], task=spec.task, extra=allowed)
-        self._batch = MicroBatch.restore(self._stepper, size=spec.learn.batch, state=data["batch"])
+        self._micro_batch = MicroBatch.restore(self._stepper, size=spec.learn.batch, state=data["batch"])
         self._scoring = Scoring(spec, self._stepper, state=data["scores"], objects=objects)
         self.counts: Counter[str] = Counter(data["counts"])
-        self.waiting = _waiting(spec, data.get("waiting"))
-        self._labels: Counter[str] = Counter(data.get("labels", {}))
-        self._order: list[Run] = []
-        self._own = own
+        self.label_join = _make_label_join(spec, data.get("waiting"))
+        self._label_counts: Counter[str] = Counter(data.get("labels", {}))
+        self._order: list[OffsetRange] = []
+        self._own_lineages = own_lineages
 
     @classmethod
-    def new(cls, spec: ModelSpec, estimator: Any, *, reference: Batch | None = None) -> bytes:
+    def new(cls, spec: ModelSpec, estimator: Any, *, reference: MonitorBatch | None = None) -> bytes:
         """The state of a lineage that has learned nothing of the stream; `reference` is what it was trained on."""
         scores, objects = Scoring.new(spec, reference=reference)
-        return encoded(
+        return encode_state(
             estimator=codec.dumps(estimator),
-            guard=Guard(spec.guard, spec.task).state(),
-            dedupe=Dedupe(spec.dedupe.events).state(),
+            guard=FeatureGuard(spec.guard, spec.task).state(),
+            dedupe=IdDeduplicator(spec.dedupe.events).state(),
             batch=[],
             scores=scores,
             objects=objects,
@@ -74,71 +82,76 @@ class Learner:
 
     def learn(
         self,
-        decoded: Decoded,
+        decoded: DecodedRecords,
         *,
-        supplied: Mapping[EventId, Waiter] = _NOTHING,
-        before: Callable[[Item], None] | None = None,
-        watch: Watch | None = None,
-    ) -> Outcome:
+        prefetched: Mapping[EventId, PendingItem] = _NO_PENDING,
+        on_item: Callable[[WorkItem], None] | None = None,
+        crash_tracker: CrashTracker | None = None,
+    ) -> LearningOutcome:
         """Learn one run of records of one partition; `before` is told of each event first, `watch` of micro-batches.
 
         `supplied` is what the registry holds of the ids that `waiting` does not know.
         """
-        admitted, truths, untrue = self._admitted(decoded)
-        told = answered(admitted.events, decoded.served, own=self._own, stepper=self._stepper)
-        fresh, heavy = self._stepper.weighable(self._fresh(told.events))
-        plain = self.waiting is None and isinstance(fresh, Columns)
-        arranged = Arranged() if plain else self._arranged(decoded.at, fresh, truths, supplied)
-        items = fresh if plain else arranged.items
-        if told.predictions:
-            items = with_served(items, decoded.at, told.predictions)
-        learned = self._batch.learn(decoded.at, items, before=before, watch=watch)
-        refused: list[tuple[Event | Truth, Reason, str]] = [*admitted.refused, *told.unfit, *heavy, *untrue]
-        refused += self._failures(decoded.at, learned.failed, arranged)
+        admitted, labels, refused_labels = self._admit(decoded)
+        served = match_served(admitted.events, decoded.served, own_lineages=self._own_lineages, stepper=self._stepper)
+        fresh, weighted = self._stepper.split_by_weight_support(self._fresh(served.events))
+        unjoined = self.label_join is None and isinstance(fresh, EventColumns)
+        joined = JoinedRun() if unjoined else self._join_labels(decoded.at, fresh, labels, prefetched)
+        items = fresh if unjoined else joined.items
+        if served.predictions:
+            items = with_served_predictions(items, decoded.at, served.predictions)
+        learned = self._micro_batch.learn(decoded.at, items, on_item=on_item, crash_tracker=crash_tracker)
+        refused: list[tuple[Event | LabelRecord, RefusalReason, str]] = [
+            *admitted.refused,
+            *served.refused,
+            *weighted,
+            *refused_labels,
+        ]
+        refused += self._failures(decoded.at, learned.failed, joined)
         signals = self._scoring.score(decoded.at, learned)
         refusals = [*decoded.refusals, *(_refusal(one, decoded.payload(one[0].offset)) for one in refused)]
-        asked = list(map(type, learned.items)).count(Question) if self.waiting else 0
+        unlabelled = list(map(type, learned.items)).count(UnlabelledEvent) if self.label_join else 0
         counts = Counter(
-            learned=len(learned.items) - asked,
-            predicted=asked if self.waiting else len(fresh) - len(items),
-            duplicate=len(told.events) - len(fresh) - len(heavy),
+            learned=len(learned.items) - unlabelled,
+            predicted=unlabelled if self.label_join else len(fresh) - len(items),
+            duplicate=len(served.events) - len(fresh) - len(weighted),
             dead=len(refusals),
         )
         self._advance(decoded, counts)
-        self._labels.update(arranged.outcomes)
+        self._label_counts.update(joined.outcomes)
         refusals.sort(key=attrgetter("offset"))
-        return Outcome(counts, refusals, signals, arranged.outcomes, arranged.delays_ms)
+        return LearningOutcome(counts, refusals, signals, joined.outcomes, joined.delays_ms)
 
-    def flush(self, *, watch: Watch | None = None) -> Iterator[tuple[TopicPartition, Outcome]]:
+    def flush(self, *, crash_tracker: CrashTracker | None = None) -> Iterator[tuple[TopicPartition, LearningOutcome]]:
         """Learn what waits, full or not, a partition at a time; only where the stream is known to have ended."""
-        for at in self._batch.partitions():
-            learned = self._batch.flush(at, watch=watch)
+        for at in self._micro_batch.partitions():
+            learned = self._micro_batch.flush(at, crash_tracker=crash_tracker)
             signals = self._scoring.score(at, learned)
             counts = Counter(learned=len(learned.items), dead=len(learned.failed))
-            refusals = [_refusal(one, b"") for one in self._failures(at, learned.failed, Arranged())]
+            refusals = [_refusal(one, b"") for one in self._failures(at, learned.failed, JoinedRun())]
             self.counts.update(counts)
-            yield at, Outcome(counts, refusals, signals)
+            yield at, LearningOutcome(counts, refusals, signals)
 
-    def skip(self, at: TopicPartition, refusal: Refusal) -> Outcome:
+    def skip(self, at: TopicPartition, refusal: Refusal) -> LearningOutcome:
         """Leave one record out, for a reason found outside of learning."""
         counts = Counter(dead=1)
         self.counts.update(counts)
-        self._order.append(Run(at.topic, at.partition, refusal.offset, refusal.offset + 1))
-        return Outcome(counts, [refusal], [])
+        self._order.append(OffsetRange(at.topic, at.partition, refusal.offset, refusal.offset + 1))
+        return LearningOutcome(counts, [refusal], [])
 
-    def remove(self, at: TopicPartition, offset: int, *, reason: Reason, detail: str) -> Outcome:
+    def remove(self, at: TopicPartition, offset: int, *, reason: RefusalReason, detail: str) -> LearningOutcome:
         """Leave out a record that was taken before and waits for a micro-batch."""
-        failed = (self._batch.remove(at, offset), reason, detail)
-        refusals = [_refusal(one, b"") for one in self._failures(at, [failed], Arranged())]
+        failed = (self._micro_batch.remove(at, offset), reason, detail)
+        refusals = [_refusal(one, b"") for one in self._failures(at, [failed], JoinedRun())]
         counts = Counter(dead=1)
         self.counts.update(counts)
-        return Outcome(counts, refusals, [])
+        return LearningOutcome(counts, refusals, [])
 
-    def collected(self) -> Sequence[tuple[TopicPartition, int]]:
+    def micro_batch_records(self) -> Sequence[tuple[TopicPartition, int]]:
         """The records that wait for a micro-batch: their partitions and offsets."""
-        return self._batch.places()
+        return self._micro_batch.record_positions()
 
-    def predict(self, x: dict[str, Any]) -> Prediction:
+    def predict(self, x: dict[str, Any]) -> RawPrediction:
         """What the model says now."""
         return self._stepper.predict(x)
 
@@ -152,14 +165,14 @@ class Learner:
 
     def labels(self) -> dict[str, Any]:
         """What became of labels, how many events wait for one, and the share of events that has one; {} without."""
-        if self.waiting is None:
+        if self.label_join is None:
             return {}
-        learned, pending, expired = self.counts["learned"], self.waiting.pending, self._labels["expired"]
+        learned, pending, expired = self.counts["learned"], self.label_join.pending_count, self._label_counts["expired"]
         known = learned + pending + expired
         return {
-            **{outcome: self._labels[outcome] for outcome in LABEL_OUTCOMES},
+            **{outcome: self._label_counts[outcome] for outcome in LABEL_OUTCOMES},
             "pending": pending,
-            "waiting": self.waiting.early,
+            "waiting": self.label_join.early_count,
             "share": learned / known if known else 0.0,
         }
 
@@ -169,101 +182,113 @@ class Learner:
         return CheckpointMetrics.from_json({**self.report(), "counts": counts, "labels": labels, "drift": self.drift()})
 
     @property
-    def has_kept_none_waiting(self) -> bool:
+    def has_no_stored_pending(self) -> bool:
         """Whether no event and no label can lie in the registry: none waits, and none has waited in vain."""
-        lapsed = self._labels["expired"] or self._labels["unmatched"]
-        return self.waiting is None or not (self.waiting.pending or self.waiting.early or lapsed)
+        lapsed = self._label_counts["expired"] or self._label_counts["unmatched"]
+        return self.label_join is None or not (self.label_join.pending_count or self.label_join.early_count or lapsed)
 
     def state(self) -> bytes:
         """All of it, as a checkpoint keeps it; the only serialization in the computing thread."""
-        return encoded(
+        return encode_state(
             estimator=self._stepper.snapshot(),
             guard=self._guard.state(),
             dedupe=self._dedupe.state(),
-            batch=self._batch.state(),
+            batch=self._micro_batch.state(),
             scores=self._scoring.state(),
             objects=self._scoring.objects(),
             counts=dict(self.counts),
-            waiting=self.waiting.state() if self.waiting else None,
-            labels=dict(self._labels),
+            waiting=self.label_join.state() if self.label_join else None,
+            labels=dict(self._label_counts),
         )
 
-    def take_pending(self) -> Pending:
+    def take_uncommitted(self) -> UncommittedChanges:
         """The journals since the last call; the caller commits them or dies."""
-        order, self._order = merged(self._order), []
-        scores, scored, said, signals = self._scoring.take()
-        return Pending(order, scores, scored, self.waiting.take() if self.waiting else None, said, signals)
+        order, self._order = merge_ranges(self._order), []
+        scores, scored, predictions, signals = self._scoring.take()
+        return UncommittedChanges(
+            order, scores, scored, self.label_join.take_changes() if self.label_join else None, predictions, signals
+        )
 
     @property
     def scored_since_commit(self) -> int:
         """How much a commit would write to the journals; bounds what may be held back."""
-        return self._scoring.kept
+        return self._scoring.pending_count
 
     def _fresh(self, events: Sequence[Event]) -> Sequence[Event]:
-        fresh = self._dedupe.fresh(events.ids if isinstance(events, Columns) else [event.id for event in events])
+        fresh = self._dedupe.mark_new(
+            events.ids if isinstance(events, EventColumns) else [event.id for event in events]
+        )
         if fresh is None:
             return events
         return [event for event, new in zip(events, fresh, strict=True) if new]
 
-    def _admitted(self, decoded: Decoded) -> tuple[Admitted, Sequence[Truth], list[tuple[Truth, Reason, str]]]:
+    def _admit(
+        self, decoded: DecodedRecords
+    ) -> tuple[GuardResult, Sequence[LabelRecord], list[tuple[LabelRecord, RefusalReason, str]]]:
         """Events and labels that the guard lets pass, and the labels that it does not.
 
         A label's range is learned from labels wherever they stand, so that then their order counts.
         """
-        guard, truths = self._guard, decoded.truths
-        if not truths or not guard.judges_labels:
-            return guard.admit(decoded.events), truths, []
+        guard, labels = self._guard, decoded.truths
+        if not labels or not guard.checks_labels:
+            return guard.admit(decoded.events), labels, []
         if all(event.y is None for event in decoded.events):
-            return guard.admit(decoded.events), *guard.admit_truths(truths)
-        parts: list[Admitted] = []
-        good: list[Truth] = []
-        bad: list[tuple[Truth, Reason, str]] = []
-        for kind, group in groupby(in_order(decoded.events, truths), key=type):
+            return guard.admit(decoded.events), *guard.admit_labels(labels)
+        parts: list[GuardResult] = []
+        admitted_labels: list[LabelRecord] = []
+        refused_labels: list[tuple[LabelRecord, RefusalReason, str]] = []
+        for kind, group in groupby(merge_by_offset(decoded.events, labels), key=type):
             if kind is Event:
                 parts.append(guard.admit(cast("list[Event]", list(group))))
             else:
-                passed, refused = guard.admit_truths(cast("list[Truth]", list(group)))
-                good += passed
-                bad += refused
+                passed, refused = guard.admit_labels(cast("list[LabelRecord]", list(group)))
+                admitted_labels += passed
+                refused_labels += refused
         events = [event for part in parts for event in part.events]
-        return Admitted(events, [one for part in parts for one in part.refused]), good, bad
+        return GuardResult(events, [one for part in parts for one in part.refused]), admitted_labels, refused_labels
 
-    def _arranged(
-        self, at: TopicPartition, events: Sequence[Event], truths: Sequence[Truth], supplied: Mapping[EventId, Waiter]
-    ) -> Arranged:
-        if self.waiting is None:
-            return Arranged([event for event in events if event.y is not None])
-        return self.waiting.arrange(at, events, truths, supplied=supplied)
+    def _join_labels(
+        self,
+        at: TopicPartition,
+        events: Sequence[Event],
+        labels: Sequence[LabelRecord],
+        prefetched: Mapping[EventId, PendingItem],
+    ) -> JoinedRun:
+        if self.label_join is None:
+            return JoinedRun([event for event in events if event.y is not None])
+        return self.label_join.join(at, events, labels, prefetched=prefetched)
 
     def _failures(
-        self, at: TopicPartition, failed: Sequence[tuple[Item, Reason, str]], arranged: Arranged
-    ) -> Iterator[tuple[Event | Truth, Reason, str]]:
+        self, at: TopicPartition, failed: Sequence[tuple[WorkItem, RefusalReason, str]], joined: JoinedRun
+    ) -> Iterator[tuple[Event | LabelRecord, RefusalReason, str]]:
         """What could not be done, as the records that are refused; the label of a refused event waits instead."""
-        questions = {id(item) for item, _, _ in failed if isinstance(item, Question)}
+        unlabelled = {id(item) for item, _, _ in failed if isinstance(item, UnlabelledEvent)}
         for item, reason, detail in failed:
-            if isinstance(item, Answer) and id(item.question) in questions and self.waiting:
-                self.waiting.put_back(item, at, arranged)
-            elif isinstance(item, Answer):
-                yield item.truth, reason, detail
-            elif isinstance(item, Question):
-                if self.waiting is not None:
-                    self.waiting.withdraw(item)
+            if isinstance(item, LabelledEvent) and id(item.unlabelled) in unlabelled and self.label_join:
+                self.label_join.hold_label(item, at, joined)
+            elif isinstance(item, LabelledEvent):
+                yield item.label, reason, detail
+            elif isinstance(item, UnlabelledEvent):
+                if self.label_join is not None:
+                    self.label_join.drop_event(item)
                 yield item.event, reason, detail
             else:
                 yield item, reason, detail
 
-    def _advance(self, decoded: Decoded, counts: Counter[str]) -> None:
+    def _advance(self, decoded: DecodedRecords, counts: Counter[str]) -> None:
         self.counts.update(counts)
         first = decoded.first_offset
-        self._order.append(Run(decoded.at.topic, decoded.at.partition, first, decoded.next_offset))
+        self._order.append(OffsetRange(decoded.at.topic, decoded.at.partition, first, decoded.next_offset))
 
 
-def _waiting(spec: ModelSpec, state: Mapping[str, Any] | None) -> Waiting | None:
+def _make_label_join(spec: ModelSpec, state: Mapping[str, Any] | None) -> LabelJoin | None:
     if spec.labels is None:
         return None
-    return Waiting(ttl_s=spec.label_ttl, remember=spec.dedupe.events, most=spec.pending.events, state=state)
+    return LabelJoin(
+        ttl_s=spec.label_ttl, recent_labels=spec.dedupe.events, max_pending=spec.pending.events, state=state
+    )
 
 
-def _refusal(refused: tuple[Event | Truth, Reason, str], payload: bytes) -> Refusal:
+def _refusal(refused: tuple[Event | LabelRecord, RefusalReason, str], payload: bytes) -> Refusal:
     record, reason, detail = refused
     return Refusal(record.offset, reason, detail, payload or msgspec.json.encode(record))

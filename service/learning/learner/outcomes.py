@@ -8,26 +8,26 @@ import msgspec
 
 from service.domain.specification.monitor import DriftSignal
 from service.domain.stream.events import EventId, Refusal, TopicPartition
-from service.domain.stream.position import Run
-from service.learning.engine.fast_path import Prediction
-from service.learning.labels.join import Changes
-from service.learning.metrics.journal import Part
+from service.domain.stream.position import OffsetRange
+from service.learning.engine.fast_path import RawPrediction
+from service.learning.labels.join import PendingChanges
+from service.learning.metrics.journal import PackedRun
 
 LABEL_OUTCOMES = ("joined", "early", "duplicate", "contradicting", "late", "unmatched", "expired")
 """What becomes of a label (or, `expired`, of an event that waited for one in vain)."""
 
 
-class Said(msgspec.Struct, frozen=True, gc=False):
+class EventPrediction(msgspec.Struct, frozen=True, gc=False):
     """What was predicted for an event when it came."""
 
     id: EventId
     at: TopicPartition
     offset: int
-    prediction: Prediction
+    prediction: RawPrediction
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class LearningOutcome:
     """What one run of records did: counts by outcome, and the records that were refused."""
 
     counts: Counter[str]
@@ -38,12 +38,12 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Pending:
+class UncommittedChanges:
     """What has been learned since the last commit and not yet been committed."""
 
-    order: Sequence[Run]
-    scores: Sequence[Part]
+    order: Sequence[OffsetRange]
+    scores: Sequence[PackedRun]
     scored: int
-    waiting: Changes | None
-    said: Sequence[Said]
+    pending: PendingChanges | None
+    predictions: Sequence[EventPrediction]
     signals: Sequence[DriftSignal] = ()

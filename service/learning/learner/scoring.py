@@ -7,17 +7,24 @@ from operator import itemgetter
 from typing import Any
 
 from service.domain.specification.model import ModelSpec
-from service.domain.specification.monitor import DriftSignal, Watched
+from service.domain.specification.monitor import DriftSignal, MonitorTarget
 from service.domain.stream.events import Label, TopicPartition
-from service.learning.engine.columns import Columns
-from service.learning.engine.fast_path import Prediction
+from service.learning.engine.columns import EventColumns
+from service.learning.engine.fast_path import RawPrediction
 from service.learning.engine.prediction_columns import prediction_columns
-from service.learning.engine.stepper import Learned, Stepper
-from service.learning.engine.work_items import Answer, Item, Question, event_of, feature_of, labels_of
-from service.learning.learner.outcomes import Said
-from service.learning.metrics.journal import Part, ScoreJournal
-from service.learning.metrics.prequential import Scores
-from service.learning.monitors import Batch, Hit, Monitors
+from service.learning.engine.stepper import Stepper, StepResult
+from service.learning.engine.work_items import (
+    LabelledEvent,
+    UnlabelledEvent,
+    WorkItem,
+    item_event,
+    item_feature,
+    item_labels,
+)
+from service.learning.learner.outcomes import EventPrediction
+from service.learning.metrics.journal import PackedRun, ScoreJournal
+from service.learning.metrics.prequential import PrequentialMetrics
+from service.learning.monitors import DriftOnset, MonitorBatch, MonitorSet
 
 
 class Scoring:
@@ -26,7 +33,7 @@ class Scoring:
     def __init__(self, spec: ModelSpec, stepper: Stepper, *, state: Any, objects: Mapping[str, Any]) -> None:
         self._spec = spec
         self._stepper = stepper
-        self._scores = Scores.restore(
+        self._scores = PrequentialMetrics.restore(
             spec.metrics,
             task=spec.task,
             window=spec.window,
@@ -34,20 +41,20 @@ class Scoring:
             state=state,
             objects=objects["scores"],
         )
-        self._monitors = Monitors.restore(
+        self._monitors = MonitorSet.restore(
             spec.drift, task=spec.task, seed=spec.seed, objects=objects["monitors"], metrics=spec.metrics
         )
         self._journal = ScoreJournal(spec.task)
-        self._said: list[Said] = []
+        self._predictions: list[EventPrediction] = []
         self._signals: list[DriftSignal] = []
 
     @classmethod
-    def new(cls, spec: ModelSpec, *, reference: Batch | None = None) -> tuple[Any, dict[str, Any]]:
+    def new(cls, spec: ModelSpec, *, reference: MonitorBatch | None = None) -> tuple[Any, dict[str, Any]]:
         """The state and objects of a lineage that has learned nothing of the stream."""
-        scores = Scores(spec.metrics, task=spec.task, window=spec.window, seed=spec.seed)
-        monitors = Monitors(spec.drift, task=spec.task, seed=spec.seed, metrics=spec.metrics)
+        scores = PrequentialMetrics(spec.metrics, task=spec.task, window=spec.window, seed=spec.seed)
+        monitors = MonitorSet(spec.drift, task=spec.task, seed=spec.seed, metrics=spec.metrics)
         if reference is not None:
-            monitors.with_reference(reference)
+            monitors.set_references(reference)
         return scores.state(), {"scores": scores.objects(), "monitors": monitors.objects()}
 
     def state(self) -> Any:
@@ -67,62 +74,65 @@ class Scoring:
         return self._monitors.report()
 
     @property
-    def kept(self) -> int:
+    def pending_count(self) -> int:
         """How much waits to be taken by a commit."""
-        return self._journal.count + len(self._said) + len(self._signals)
+        return self._journal.count + len(self._predictions) + len(self._signals)
 
-    def take(self) -> tuple[Sequence[Part], int, Sequence[Said], Sequence[DriftSignal]]:
+    def take(self) -> tuple[Sequence[PackedRun], int, Sequence[EventPrediction], Sequence[DriftSignal]]:
         """The journal since the last call, how many it scores, what was predicted, and what monitors have found."""
-        said, self._said = self._said, []
+        predictions, self._predictions = self._predictions, []
         signals, self._signals = self._signals, []
         scored = self._journal.count
-        return self._journal.take(), scored, said, signals
+        return self._journal.take(), scored, predictions, signals
 
-    def score(self, at: TopicPartition, learned: Learned) -> Sequence[DriftSignal]:
+    def score(self, at: TopicPartition, learned: StepResult) -> Sequence[DriftSignal]:
         """Score what was learned of one run, in order; questions wait for their labels."""
         items, predictions = learned.items, learned.predictions
         if self._spec.predictions is not None:
-            self._say(at, items, predictions)
-        signals = self._watched(at, items, predictions)
+            self._keep_predictions(at, items, predictions)
+        signals = self._monitor_arrivals(at, items, predictions)
         if self._spec.labels is not None:
-            told = [type(item) is not Question for item in items]
-            items, predictions = [*compress(items, told)], [*compress(predictions, told)]
+            is_labelled = [type(item) is not UnlabelledEvent for item in items]
+            items, predictions = [*compress(items, is_labelled)], [*compress(predictions, is_labelled)]
         if items:
-            labels, probabilities = self._columns(predictions)
-            truths = labels_of(items)
+            labels, probabilities = self._prediction_columns(predictions)
+            truths = item_labels(items)
             self._scores.update(truths, labels, probabilities)
-            self._note(at, items, truths=truths, labels=labels, probabilities=probabilities)
-            hits = self._monitors.update(Batch(truths, labels, probabilities), at_arrival=False)
+            self._write_journal(at, items, truths=truths, labels=labels, probabilities=probabilities)
+            hits = self._monitors.update(MonitorBatch(truths, labels, probabilities), at_arrival=False)
             signals += _signals(at, items, hits)
         self._signals += signals
         return signals
 
-    def _watched(
-        self, at: TopicPartition, items: Sequence[Item], predictions: Sequence[Prediction]
+    def _monitor_arrivals(
+        self, at: TopicPartition, items: Sequence[WorkItem], predictions: Sequence[RawPrediction]
     ) -> list[DriftSignal]:
         """Show events and predictions to the monitors when events come; an answer's event has been seen."""
-        by_prediction = self._monitors.watches(Watched.PREDICTION)
-        if not by_prediction and not self._monitors.watches(Watched.FEATURE):
+        by_prediction = self._monitors.has_target(MonitorTarget.PREDICTION)
+        if not by_prediction and not self._monitors.has_target(MonitorTarget.FEATURE):
             return []
         if self._spec.labels is not None:
-            new = [type(item) is not Answer for item in items]
+            new = [type(item) is not LabelledEvent for item in items]
             items, predictions = [*compress(items, new)], [*compress(predictions, new)]
         if not items:
             return []
-        labels, probabilities = self._columns(predictions) if by_prediction else ([], None)
-        seen = Batch(labels=labels, probabilities=probabilities, feature=partial(feature_of, items))
+        labels, probabilities = self._prediction_columns(predictions) if by_prediction else ([], None)
+        seen = MonitorBatch(labels=labels, probabilities=probabilities, feature_values=partial(item_feature, items))
         return _signals(at, items, self._monitors.update(seen, at_arrival=True))
 
-    def _columns(self, predictions: Sequence[Prediction]) -> tuple[list[Label | None], list[Any] | None]:
+    def _prediction_columns(self, predictions: Sequence[RawPrediction]) -> tuple[list[Label | None], list[Any] | None]:
         stepper = self._stepper
         return prediction_columns(
-            predictions, task=self._spec.task, probabilities=stepper.gives_probabilities, pairs=stepper.pairs
+            predictions,
+            task=self._spec.task,
+            gives_probabilities=stepper.gives_probabilities,
+            gives_pairs=stepper.gives_pairs,
         )
 
-    def _note(
+    def _write_journal(
         self,
         at: TopicPartition,
-        items: Sequence[Item],
+        items: Sequence[WorkItem],
         *,
         truths: Sequence[Label],
         labels: Sequence[Label | None],
@@ -132,7 +142,7 @@ class Scoring:
         first = 0
         for where, group in _by_partition(at, items):
             part = slice(first, first + len(group))
-            offsets = _places(group)
+            offsets = _event_offsets(group)
             self._journal.append(
                 where,
                 offsets,
@@ -142,39 +152,43 @@ class Scoring:
             )
             first = part.stop
 
-    def _say(self, at: TopicPartition, items: Sequence[Item], predictions: Sequence[Prediction]) -> None:
+    def _keep_predictions(
+        self, at: TopicPartition, items: Sequence[WorkItem], predictions: Sequence[RawPrediction]
+    ) -> None:
         """Keep what was predicted now for the topic of predictions."""
         for item, prediction in zip(items, predictions, strict=True):
-            if type(item) is not Answer:
-                event = event_of(item)
-                self._said.append(Said(event.id, at, event.offset, prediction))
+            if type(item) is not LabelledEvent:
+                event = item_event(item)
+                self._predictions.append(EventPrediction(event.id, at, event.offset, prediction))
 
 
-def _places(items: Sequence[Item]) -> Sequence[int]:
+def _event_offsets(items: Sequence[WorkItem]) -> Sequence[int]:
     """The offsets of the events themselves."""
-    if isinstance(items, Columns):
+    if isinstance(items, EventColumns):
         return items.offsets
-    return [item.question.event.offset if type(item) is Answer else item.offset for item in items]
+    return [item.unlabelled.event.offset if type(item) is LabelledEvent else item.offset for item in items]
 
 
-def _signals(at: TopicPartition, items: Sequence[Item], hits: Sequence[tuple[str, Hit]]) -> list[DriftSignal]:
+def _signals(
+    at: TopicPartition, items: Sequence[WorkItem], hits: Sequence[tuple[str, DriftOnset]]
+) -> list[DriftSignal]:
     """With the position and the time of the records that brought them."""
     found: list[DriftSignal] = []
     for name, hit in hits:
-        item = items[hit.place]
-        ts = item.truth.ts if isinstance(item, Answer) else event_of(item).ts
+        item = items[hit.index]
+        ts = item.label.ts if isinstance(item, LabelledEvent) else item_event(item).ts
         found.append(DriftSignal(name, at, item.offset, ts, hit.value, hit.threshold, hit.evidence))
     return found
 
 
-def _by_partition(at: TopicPartition, items: Sequence[Item]) -> Iterator[tuple[TopicPartition, Sequence[Item]]]:
+def _by_partition(at: TopicPartition, items: Sequence[WorkItem]) -> Iterator[tuple[TopicPartition, Sequence[WorkItem]]]:
     """Items whose events stand in one partition, in order."""
-    if isinstance(items, Columns) or Answer not in set(map(type, items)):
+    if isinstance(items, EventColumns) or LabelledEvent not in set(map(type, items)):
         yield at, items
         return
-    places = [item.question.at if type(item) is Answer else at for item in items]
-    if places.count(places[0]) == len(places):
-        yield places[0], items
+    partitions = [item.unlabelled.at if type(item) is LabelledEvent else at for item in items]
+    if partitions.count(partitions[0]) == len(partitions):
+        yield partitions[0], items
         return
-    for where, group in groupby(zip(places, items, strict=True), key=itemgetter(0)):
+    for where, group in groupby(zip(partitions, items, strict=True), key=itemgetter(0)):
         yield where, [item for _, item in group]

@@ -24,7 +24,7 @@ class OrderedConfusionMatrix(metrics.ConfusionMatrix):
 _new_matrix: Any = OrderedConfusionMatrix
 
 
-def filled(counts: Mapping[tuple[Label, Label], int]) -> Any:
+def build_confusion_matrix(counts: Mapping[tuple[Label, Label], int]) -> Any:
     """A matrix with these counts of (truth, label)."""
     matrix = _new_matrix()
     for (truth, label), count in counts.items():

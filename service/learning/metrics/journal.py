@@ -18,7 +18,7 @@ import numpy as np
 from service.domain.stream.events import Label, Task, TopicPartition
 
 
-class Form(StrEnum):
+class ColumnFormat(StrEnum):
     """How a column is packed."""
 
     BITS = "bits"
@@ -27,19 +27,19 @@ class Form(StrEnum):
     PLAIN = "plain"
 
 
-Column: TypeAlias = tuple[Form, Any]
+PackedColumn: TypeAlias = tuple[ColumnFormat, Any]
 
 
-class Part(msgspec.Struct, array_like=True):
+class PackedRun(msgspec.Struct, array_like=True):
     """The columns of one run, packed; `steps` are offset differences."""
 
     topic: str
     partition: int
     count: int
-    steps: bytes
-    truths: Column
-    labels: Column
-    probabilities: Column | None = None
+    offset_deltas: bytes
+    truths: PackedColumn
+    labels: PackedColumn
+    probabilities: PackedColumn | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class RunArrays:
 
 
 @dataclass(slots=True)
-class _Columns:
+class _RunColumns:
     offsets: list[int] = field(default_factory=list)
     truths: list[Any] = field(default_factory=list)
     labels: list[Any] = field(default_factory=list)
@@ -81,7 +81,7 @@ class ScoreJournal:
 
     task: Task
     count: int = 0
-    _runs: list[tuple[TopicPartition, _Columns]] = field(default_factory=list)
+    _runs: list[tuple[TopicPartition, _RunColumns]] = field(default_factory=list)
 
     def append(
         self,
@@ -94,7 +94,7 @@ class ScoreJournal:
     ) -> None:
         """One batch of scored events of one partition."""
         if not self._runs or self._runs[-1][0] != at:
-            self._runs.append((at, _Columns()))
+            self._runs.append((at, _RunColumns()))
         columns = self._runs[-1][1]
         columns.offsets.extend(offsets)
         columns.truths.extend(truths)
@@ -103,79 +103,79 @@ class ScoreJournal:
             columns.probabilities.extend(probabilities)
         self.count += len(offsets)
 
-    def take(self) -> Sequence[Part]:
+    def take(self) -> Sequence[PackedRun]:
         """What was collected, packed; the journal is empty afterwards."""
-        parts = [_packed(self.task, at, columns) for at, columns in self._runs]
+        parts = [_pack_run(self.task, at, columns) for at, columns in self._runs]
         self._runs, self.count = [], 0
         return parts
 
 
-def encode(parts: Sequence[Part]) -> bytes:
+def encode_segment(parts: Sequence[PackedRun]) -> bytes:
     """A segment; compressing it is work for another thread than the computing one."""
     return zlib.compress(msgspec.msgpack.encode(parts), 1)
 
 
-def arrays(segment: bytes) -> list[RunArrays]:
+def decode_arrays(segment: bytes) -> list[RunArrays]:
     """The inverse of `take` and `encode`; empty where retention has emptied the segment."""
     if not segment:
         return []
-    return [_unpacked(part) for part in msgspec.msgpack.decode(zlib.decompress(segment), type=list[Part])]
+    return [_unpack_run(part) for part in msgspec.msgpack.decode(zlib.decompress(segment), type=list[PackedRun])]
 
 
-def decode(segment: bytes) -> list[ScoredRun]:
+def decode_segment(segment: bytes) -> list[ScoredRun]:
     """As `arrays`, in values of Python."""
     return [
         ScoredRun(
             run.at,
             run.offsets.tolist(),
-            _plain(run.truths),
-            _plain(run.labels),
-            None if run.probabilities is None else _plain(run.probabilities),
+            _python_values(run.truths),
+            _python_values(run.labels),
+            None if run.probabilities is None else _python_values(run.probabilities),
         )
-        for run in arrays(segment)
+        for run in decode_arrays(segment)
     ]
 
 
-def _packed(task: Task, at: TopicPartition, columns: _Columns) -> Part:
+def _pack_run(task: Task, at: TopicPartition, columns: _RunColumns) -> PackedRun:
     steps = np.diff(np.asarray(columns.offsets, dtype=np.int64), prepend=0).tobytes()
     kept = columns.probabilities
-    return Part(
+    return PackedRun(
         at.topic,
         at.partition,
         len(columns.offsets),
         steps,
-        _column(task, columns.truths),
-        _column(task, columns.labels),
-        (Form.FLOAT64, np.asarray(kept, dtype=np.float64).tobytes()) if kept else None,
+        _pack_column(task, columns.truths),
+        _pack_column(task, columns.labels),
+        (ColumnFormat.FLOAT64, np.asarray(kept, dtype=np.float64).tobytes()) if kept else None,
     )
 
 
-def _column(task: Task, values: Sequence[Any]) -> Column:
+def _pack_column(task: Task, values: Sequence[Any]) -> PackedColumn:
     if task is Task.MULTICLASS or None in values:
-        return Form.PLAIN, list(values)
+        return ColumnFormat.PLAIN, list(values)
     if task is Task.BINARY:
-        return Form.BITS, np.packbits(np.asarray(values, dtype=bool)).tobytes()
-    return Form.FLOAT64, np.asarray(values, dtype=np.float64).tobytes()
+        return ColumnFormat.BITS, np.packbits(np.asarray(values, dtype=bool)).tobytes()
+    return ColumnFormat.FLOAT64, np.asarray(values, dtype=np.float64).tobytes()
 
 
-def _unpacked(part: Part) -> RunArrays:
+def _unpack_run(part: PackedRun) -> RunArrays:
     return RunArrays(
         TopicPartition(part.topic, part.partition),
-        np.cumsum(np.frombuffer(part.steps, dtype=np.int64)),
-        _values(part.truths, part.count),
-        _values(part.labels, part.count),
-        None if part.probabilities is None else _values(part.probabilities, part.count),
+        np.cumsum(np.frombuffer(part.offset_deltas, dtype=np.int64)),
+        _unpack_column(part.truths, part.count),
+        _unpack_column(part.labels, part.count),
+        None if part.probabilities is None else _unpack_column(part.probabilities, part.count),
     )
 
 
-def _values(column: Column, count: int) -> Any:
+def _unpack_column(column: PackedColumn, count: int) -> Any:
     form, packed = column
-    if form == Form.PLAIN:
+    if form == ColumnFormat.PLAIN:
         return list(packed)
-    if form == Form.BITS:
+    if form == ColumnFormat.BITS:
         return np.unpackbits(np.frombuffer(packed, dtype=np.uint8), count=count).view(bool)
-    return np.frombuffer(packed, dtype=np.float32 if form == Form.FLOAT32 else np.float64)
+    return np.frombuffer(packed, dtype=np.float32 if form == ColumnFormat.FLOAT32 else np.float64)
 
 
-def _plain(values: Any) -> list[Any]:
+def _python_values(values: Any) -> list[Any]:
     return values if isinstance(values, list) else list(values.tolist())

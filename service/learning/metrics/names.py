@@ -12,15 +12,15 @@ from river import metrics as river_metrics
 from service.domain.specification.model import ModelSpec
 from service.domain.stream.events import Task
 from service.errors import ConfigurationError, SpecificationError
-from service.learning.metrics.prequential import DEFAULTS, Family
+from service.learning.metrics.prequential import DEFAULT_METRICS, MetricSet
 
 Metric: TypeAlias = str | dict[str, Any]
 
-NO_NUMBER = frozenset({"ClassificationReport", "ConfusionMatrix"})
+TABULAR_METRICS = frozenset({"ClassificationReport", "ConfusionMatrix"})
 """Metrics that are a table."""
 
 
-def parsed(texts: Sequence[str]) -> list[Metric]:
+def parse_metrics(texts: Sequence[str]) -> list[Metric]:
     """Metrics as a command line or an address has them: `F1`, or `{FBeta: {beta: 2}}`."""
     found: list[Metric] = []
     for text in texts:
@@ -28,14 +28,14 @@ def parsed(texts: Sequence[str]) -> list[Metric]:
             metric = yaml.safe_load(text)
         except (yaml.YAMLError, ValueError):
             metric = None
-        if not isinstance(metric, str) and not _has_parameters(metric):
+        if not isinstance(metric, str) and not _is_parameterized(metric):
             msg = f"found metric {text!r}, expected a name such as F1, or one with parameters: '{{FBeta: {{beta: 2}}}}'"
             raise ConfigurationError(msg)
         found.append(metric)
     return found
 
 
-def _has_parameters(metric: object) -> bool:
+def _is_parameterized(metric: object) -> bool:
     """Whether it is a name with plain values by name; a confusion matrix (`cm`) is none."""
     if not isinstance(metric, dict) or len(metric) != 1:
         return False
@@ -48,7 +48,7 @@ def _is_plain(value: object) -> bool:
     return isinstance(value, str | bool) or (isinstance(value, int | float) and math.isfinite(value))
 
 
-def fitting(task: Task) -> Sequence[str]:
+def metrics_for_task(task: Task) -> Sequence[str]:
     """The names of river's metrics for a task."""
     base = river_metrics.base
     kinds = {
@@ -56,48 +56,48 @@ def fitting(task: Task) -> Sequence[str]:
         Task.MULTICLASS: base.MultiClassMetric,
         Task.REGRESSION: base.RegressionMetric,
     }
-    found = {name: getattr(river_metrics, name, None) for name in river_metrics.__all__ if name not in NO_NUMBER}
+    found = {name: getattr(river_metrics, name, None) for name in river_metrics.__all__ if name not in TABULAR_METRICS}
     return [name for name, one in found.items() if inspect.isclass(one) and issubclass(one, kinds[task])]
 
 
-def chosen(spec: ModelSpec, wanted: Sequence[Metric]) -> tuple[Metric, ...]:
+def select_metrics(spec: ModelSpec, requested: Sequence[Metric]) -> tuple[Metric, ...]:
     """The wanted metrics, with the specification's parameters where it has the metric; without any, its first."""
-    own: Sequence[Metric] = spec.metrics or DEFAULTS[spec.task]
-    if not wanted:
+    own: Sequence[Metric] = spec.metrics or DEFAULT_METRICS[spec.task]
+    if not requested:
         return (own[0],)
-    configured = {name_of(one): one for one in own}
-    known = fitting(spec.task)
-    found = [configured.get(one, one) if isinstance(one, str) else one for one in map(_leaf, wanted)]
+    configured = {metric_name(one): one for one in own}
+    known = metrics_for_task(spec.task)
+    found = [configured.get(one, one) if isinstance(one, str) else one for one in map(_leaf, requested)]
     for one in found:
-        _require_fitting(name_of(one), known, spec.task)
+        _require_fitting(metric_name(one), known, spec.task)
         try:
-            Family([one], seed=spec.seed)
+            MetricSet([one], seed=spec.seed)
         except SpecificationError as error:
-            msg = f"metric {name_of(one)}: {error.message}; give it as `--metric '{{{name_of(one)}: {{name: value}}}}'`"
+            msg = f"metric {metric_name(one)}: {error.message}; give it as `--metric '{{{metric_name(one)}: {{name: value}}}}'`"
             raise ConfigurationError(msg) from error
-    return tuple({name_of(one): one for one in found}.values())
+    return tuple({metric_name(one): one for one in found}.values())
 
 
-def fitting_one(name: str, task: Task, *, among: Sequence[Metric]) -> Metric:
+def find_metric(name: str, task: Task, *, among: Sequence[Metric]) -> Metric:
     """The metric of this name, with its parameters where `among` has it; ConfigurationError where none fits."""
-    leaf = name_of(name)
-    _require_fitting(leaf, fitting(task), task)
-    return {name_of(one): one for one in among}.get(leaf, leaf)
+    leaf = metric_name(name)
+    _require_fitting(leaf, metrics_for_task(task), task)
+    return {metric_name(one): one for one in among}.get(leaf, leaf)
 
 
 def needing_probabilities(names: Sequence[Metric], *, seed: int) -> Sequence[str]:
     """Those of a classification for which labels are not enough."""
-    return [name_of(one) for one in names if Family([one], seed=seed).needs_probabilities]
+    return [metric_name(one) for one in names if MetricSet([one], seed=seed).needs_probabilities]
 
 
-def name_of(metric: Metric) -> str:
+def metric_name(metric: Metric) -> str:
     """As it is shown: `Accuracy`."""
     dotted = metric if isinstance(metric, str) else next(iter(metric))
     return dotted.rsplit(".", 1)[-1]
 
 
 def _leaf(metric: Metric) -> Metric:
-    return name_of(metric) if isinstance(metric, str) else metric
+    return metric_name(metric) if isinstance(metric, str) else metric
 
 
 def _require_fitting(name: str, known: Sequence[str], task: Task) -> None:
@@ -105,6 +105,6 @@ def _require_fitting(name: str, known: Sequence[str], task: Task) -> None:
         return
     lower = {one.lower(): one for one in known}
     near = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.6)
-    hint = f"; did you mean {lower[near[0]]}?" if near else f", such as {', '.join(DEFAULTS[task])}"
+    hint = f"; did you mean {lower[near[0]]}?" if near else f", such as {', '.join(DEFAULT_METRICS[task])}"
     msg = f"found metric {name!r}, expected one of river.metrics that fits a {task} task{hint}"
     raise ConfigurationError(msg)

@@ -17,9 +17,9 @@ from scipy import integrate
 
 from service.domain.stream.events import Label, Task
 from service.learning.estimators import build as estimators
-from service.learning.metrics.confusion import filled
+from service.learning.metrics.confusion import build_confusion_matrix
 
-DEFAULTS: Mapping[Task, tuple[str, ...]] = {
+DEFAULT_METRICS: Mapping[Task, tuple[str, ...]] = {
     Task.BINARY: ("Accuracy", "F1", "ROCAUC"),
     Task.MULTICLASS: ("Accuracy", "MacroF1"),
     Task.REGRESSION: ("MAE", "RMSE", "R2"),
@@ -28,38 +28,47 @@ DEFAULTS: Mapping[Task, tuple[str, ...]] = {
 _Column = Sequence[Any]
 
 
-class Family:
+class MetricSet:
     """One set of metrics over one sequence of (truth, label, probability)."""
 
     def __init__(self, names: Sequence[str | dict[str, Any]], *, seed: int) -> None:
-        built = {_name(one): estimators.build_part(_dotted(one), seed=seed, path="metrics") for one in names}
+        built = {
+            _metric_name(one): estimators.object_from_expression(_qualified(one), seed=seed, path="metrics")
+            for one in names
+        }
         self._order = list(built)
-        self.from_matrix = {name: one for name, one in built.items() if _from_matrix(one)}
-        self.curves = {name: one for name, one in built.items() if type(one) is river_metrics.ROCAUC}
-        self.others = {n: one for n, one in built.items() if n not in self.from_matrix and n not in self.curves}
-        self.counts: Counter[tuple[Label, Label]] = Counter()
-        self.above: dict[str, list[list[int]]] = {
-            name: [[0] * (one.n_thresholds + 1) for _ in range(2)] for name, one in self.curves.items()
+        self.from_matrix = {name: one for name, one in built.items() if _uses_confusion_matrix(one)}
+        self.roc_metrics = {name: one for name, one in built.items() if type(one) is river_metrics.ROCAUC}
+        self.other_metrics = {
+            n: one for n, one in built.items() if n not in self.from_matrix and n not in self.roc_metrics
+        }
+        self.confusion_counts: Counter[tuple[Label, Label]] = Counter()
+        self.threshold_counts: dict[str, list[list[int]]] = {
+            name: [[0] * (one.n_thresholds + 1) for _ in range(2)] for name, one in self.roc_metrics.items()
         }
 
     @property
     def needs_probabilities(self) -> bool:
         """Whether labels alone are not enough."""
-        return bool(self.curves) or any(not one.requires_labels for one in self.others.values() if _is_classifying(one))
+        return bool(self.roc_metrics) or any(
+            not one.requires_labels for one in self.other_metrics.values() if _is_classification_metric(one)
+        )
 
     def update(self, truths: _Column, labels: _Column, probabilities: _Column | None) -> None:
         """Columns of one length, without entries that were not predicted."""
         if self.from_matrix:
-            self.counts.update(_tally(truths, labels))
-        for name, one in self.curves.items():
-            self._count_curve(name, one, truths, probabilities if probabilities is not None else labels)
-        self.update_others(truths, labels, probabilities)
+            self.confusion_counts.update(_count_pairs(truths, labels))
+        for name, one in self.roc_metrics.items():
+            self._count_thresholds(name, one, truths, probabilities if probabilities is not None else labels)
+        self.update_other_metrics(truths, labels, probabilities)
 
-    def update_others(self, truths: _Column, labels: _Column, probabilities: _Column | None) -> None:
+    def update_other_metrics(self, truths: _Column, labels: _Column, probabilities: _Column | None) -> None:
         """Update only what follows from no counts; `counts` and `above` may be set by whoever has counted."""
-        for one in self.others.values():
+        for one in self.other_metrics.values():
             given = (
-                labels if not _is_classifying(one) or one.requires_labels or probabilities is None else probabilities
+                labels
+                if not _is_classification_metric(one) or one.requires_labels or probabilities is None
+                else probabilities
             )
             update = one.update
             for truth, prediction in zip(truths, given, strict=True):
@@ -72,30 +81,30 @@ class Family:
 
     def report(self) -> dict[str, float]:
         """Each metric's value, by river's own formula."""
-        shared = filled(self.counts)
+        shared = build_confusion_matrix(self.confusion_counts)
         values: dict[str, float] = {}
         for name, one in self.from_matrix.items():
-            _share(one, shared)
+            _set_confusion_matrix(one, shared)
             values[name] = float(one.get())
-        values |= {name: self._area(name, one) for name, one in self.curves.items()}
-        values |= {name: float(one.get()) for name, one in self.others.items()}
+        values |= {name: self._roc_auc(name, one) for name, one in self.roc_metrics.items()}
+        values |= {name: float(one.get()) for name, one in self.other_metrics.items()}
         return {name: values[name] for name in self._order}
 
-    def _count_curve(self, name: str, one: Any, truths: _Column, probabilities: _Column) -> None:
+    def _count_thresholds(self, name: str, one: Any, truths: _Column, probabilities: _Column) -> None:
         """How many thresholds lie below each probability, for both truths."""
         passed = np.searchsorted(np.asarray(one.thresholds), np.asarray(probabilities, dtype=float), side="left")
         positive = np.fromiter((truth == one.pos_val for truth in truths), dtype=bool, count=len(truths))
         size = one.n_thresholds + 1
-        for row, found in zip(self.above[name], (passed[~positive], passed[positive]), strict=True):
+        for row, found in zip(self.threshold_counts[name], (passed[~positive], passed[positive]), strict=True):
             for at, count in enumerate(np.bincount(found, minlength=size)):
                 row[at] += int(count)
 
-    def _area(self, name: str, one: Any) -> float:
-        negatives, positives = (np.asarray(row) for row in self.above[name])
+    def _roc_auc(self, name: str, one: Any) -> float:
+        negatives, positives = (np.asarray(row) for row in self.threshold_counts[name])
         if one.pos_val is True:
-            return _area_under(negatives, positives)
+            return _area_under_roc(negatives, positives)
         one.cms = [
-            filled(
+            build_confusion_matrix(
                 {
                     (True, True): int(positives[i + 1 :].sum()),
                     (True, False): int(positives[: i + 1].sum()),
@@ -108,19 +117,19 @@ class Family:
         return float(one.get())
 
 
-class Scores:
+class PrequentialMetrics:
     """Cumulative and windowed metrics of a model, and of the no-change baseline beside it."""
 
     def __init__(self, metrics: Sequence[str | dict[str, Any]], *, task: Task, window: int, seed: int) -> None:
-        self._names = tuple(metrics) or DEFAULTS[task]
+        self._names = tuple(metrics) or DEFAULT_METRICS[task]
         self._task = task
         self._seed = seed
         self._window = window
-        self._model = Family(self._names, seed=seed)
-        self._baseline = Family(self._names, seed=seed)
+        self._model = MetricSet(self._names, seed=seed)
+        self._baseline = MetricSet(self._names, seed=seed)
         self._recent: deque[tuple[Any, Any, Any]] = deque(maxlen=window)
         self._recent_baseline: deque[tuple[Any, Any]] = deque(maxlen=window)
-        self._last: Label | None = None
+        self._last_label: Label | None = None
         self._count = 0
 
     @property
@@ -142,36 +151,38 @@ class Scores:
         """The inverse of `state` and `objects`."""
         found = cls(metrics, task=task, window=window, seed=seed)
         for name, family in (("model", found._model), ("baseline", found._baseline)):
-            family.counts = Counter({(truth, label): n for truth, label, n in state[name]["counts"]})
-            family.above = {curve: [list(row) for row in rows] for curve, rows in state[name]["above"].items()}
-            family.others = objects[name]
+            family.confusion_counts = Counter({(truth, label): n for truth, label, n in state[name]["counts"]})
+            family.threshold_counts = {
+                curve: [list(row) for row in rows] for curve, rows in state[name]["above"].items()
+            }
+            family.other_metrics = objects[name]
         found._recent.extend(tuple(one) for one in zip(*state["recent"], strict=True))
         found._recent_baseline.extend(tuple(one) for one in zip(*state["recent_baseline"], strict=True))
-        found._last = state["last"]
+        found._last_label = state["last"]
         found._count = state["count"]
         return found
 
     def state(self) -> dict[str, Any]:
         """Plain values for msgpack."""
         return {
-            "model": _family_state(self._model),
-            "baseline": _family_state(self._baseline),
+            "model": _metric_set_state(self._model),
+            "baseline": _metric_set_state(self._baseline),
             "recent": list(zip(*self._recent, strict=True)),
             "recent_baseline": list(zip(*self._recent_baseline, strict=True)),
-            "last": self._last,
+            "last": self._last_label,
             "count": self._count,
         }
 
     def objects(self) -> dict[str, Any]:
         """River metrics that hold state of their own."""
-        return {"model": self._model.others, "baseline": self._baseline.others}
+        return {"model": self._model.other_metrics, "baseline": self._baseline.other_metrics}
 
     def update(self, truths: Sequence[Label], labels: Sequence[Label | None], probabilities: _Column | None) -> None:
         """Score a batch in the order it was predicted; what was not predicted is not scored."""
         if not truths:
             return
-        before = [self._last, *truths[:-1]]
-        self._last = truths[-1]
+        before = [self._last_label, *truths[:-1]]
+        self._last_label = truths[-1]
         self._count += len(truths)
         self._update_baseline(truths, before)
         if None in labels:
@@ -181,7 +192,7 @@ class Scores:
         if truths:
             self._model.update(truths, labels, probabilities)
             third = probabilities if probabilities is not None else [None] * len(truths)
-            self._recent.extend(zip(*(_last(one, self._window) for one in (truths, labels, third)), strict=True))
+            self._recent.extend(zip(*(_newest(one, self._window) for one in (truths, labels, third)), strict=True))
 
     def report(self) -> dict[str, Any]:
         """`cumulative`, `window`, `baseline` {cumulative, window}, `n` events with a truth."""
@@ -199,16 +210,16 @@ class Scores:
         if before[0] is None:
             truths, before = truths[1:], before[1:]
         if truths:
-            self._baseline.update(truths, before, _certain(before) if self._binary else None)
-            self._recent_baseline.extend(zip(*(_last(one, self._window) for one in (truths, before)), strict=True))
+            self._baseline.update(truths, before, _hard_probabilities(before) if self._binary else None)
+            self._recent_baseline.extend(zip(*(_newest(one, self._window) for one in (truths, before)), strict=True))
 
     def _windowed(self, rows: Sequence[tuple[Any, Any, Any]]) -> dict[str, float]:
-        family = Family(self._names, seed=self._seed)
+        family = MetricSet(self._names, seed=self._seed)
         if rows:
             truths, labels, third = zip(*rows, strict=True)
             given: _Column | None = third
             if third[0] is None:
-                given = _certain(labels) if self._binary else None
+                given = _hard_probabilities(labels) if self._binary else None
             family.update(truths, labels, given)
         return family.report()
 
@@ -217,11 +228,11 @@ class Scores:
         return self._task is Task.BINARY
 
 
-def _last(column: _Column, count: int) -> _Column:
+def _newest(column: _Column, count: int) -> _Column:
     return column[-count:]
 
 
-def _tally(truths: _Column, labels: _Column) -> Mapping[Any, int] | Iterable[Any]:
+def _count_pairs(truths: _Column, labels: _Column) -> Mapping[Any, int] | Iterable[Any]:
     """How often each truth met each label; of booleans in three quick passes."""
     if set(map(type, truths)) != {bool} or set(map(type, labels)) != {bool}:
         return zip(truths, labels, strict=True)
@@ -232,46 +243,46 @@ def _tally(truths: _Column, labels: _Column) -> Mapping[Any, int] | Iterable[Any
     return {pair: count for pair, count in found.items() if count}
 
 
-def _certain(labels: _Column) -> list[float]:
+def _hard_probabilities(labels: _Column) -> list[float]:
     return [1.0 if label else 0.0 for label in labels]
 
 
-def _family_state(family: Family) -> dict[str, Any]:
+def _metric_set_state(family: MetricSet) -> dict[str, Any]:
     return {
-        "counts": [(truth, label, n) for (truth, label), n in family.counts.items()],
-        "above": family.above,
+        "counts": [(truth, label, n) for (truth, label), n in family.confusion_counts.items()],
+        "above": family.threshold_counts,
     }
 
 
-def _name(metric: str | Mapping[str, Any]) -> str:
+def _metric_name(metric: str | Mapping[str, Any]) -> str:
     dotted = metric if isinstance(metric, str) else next(iter(metric))
     return dotted.rsplit(".", 1)[-1]
 
 
-def _dotted(metric: str | Mapping[str, Any]) -> Any:
+def _qualified(metric: str | Mapping[str, Any]) -> Any:
     if isinstance(metric, str):
         return metric if "." in metric else f"metrics.{metric}"
     name, arguments = next(iter(metric.items()))
     return {name if "." in name else f"metrics.{name}": arguments}
 
 
-def _from_matrix(metric: Any) -> bool:
+def _uses_confusion_matrix(metric: Any) -> bool:
     return isinstance(getattr(metric, "cm", None), river_metrics.ConfusionMatrix)
 
 
-def _area_under(negatives: Any, positives: Any) -> float:
+def _area_under_roc(negatives: Any, positives: Any) -> float:
     """What river's ROC AUC makes of how many of each truth lie above no, one, two, ... thresholds."""
     falses, trues = ((row.sum() - np.cumsum(row))[:-1] / max(row.sum(), 1) for row in (negatives, positives))
     return -float(integrate.trapezoid(x=falses, y=trues))
 
 
-def _is_classifying(metric: Any) -> bool:
+def _is_classification_metric(metric: Any) -> bool:
     return isinstance(metric, river_metrics.base.ClassificationMetric)
 
 
-def _share(metric: Any, matrix: Any) -> None:
+def _set_confusion_matrix(metric: Any, matrix: Any) -> None:
     """Have a metric, and those it is made of, compute from this matrix."""
     metric.cm = matrix
     for part in vars(metric).values():
-        if _from_matrix(part):
-            _share(part, matrix)
+        if _uses_confusion_matrix(part):
+            _set_confusion_matrix(part, matrix)

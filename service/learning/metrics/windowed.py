@@ -13,9 +13,9 @@ import numpy as np
 
 from service.domain.stream.events import Label, Task
 from service.learning.metrics.journal import RunArrays
-from service.learning.metrics.prequential import Family
+from service.learning.metrics.prequential import MetricSet
 
-Names: TypeAlias = Sequence[str | dict[str, Any]]
+MetricNames: TypeAlias = Sequence[str | dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Forecasts:
         """How many."""
         return len(self.truths)
 
-    def plain(self, start: int, end: int) -> tuple[list[Any], list[Any], list[Any] | None]:
+    def python_rows(self, start: int, end: int) -> tuple[list[Any], list[Any], list[Any] | None]:
         """Rows from `start` to before `end` in values of Python."""
         truths, labels = self.truths[start:end].tolist(), self.labels[start:end].tolist()
         given = None if self.probabilities is None else self.probabilities[start:end].tolist()
@@ -44,7 +44,7 @@ class Forecasts:
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class ScoredForecasts:
     """Everything scored, in its order: the model's forecasts, and those of no change.
 
     `predicted` and `unchanged` say how many of them belong to the first 0, 1, ... events.
@@ -52,44 +52,44 @@ class Scored:
 
     model: Forecasts
     baseline: Forecasts
-    predicted: Any
-    unchanged: Any
+    predicted_counts: Any
+    baseline_counts: Any
     gives_probabilities: bool
 
     def __len__(self) -> int:
         """How many events."""
-        return len(self.predicted) - 1
+        return len(self.predicted_counts) - 1
 
 
 @dataclass(slots=True)
-class Coder:
+class LabelEncoder:
     """Gives each label of a classification its place, in the order in which they are met."""
 
     classes: dict[Label, int] = field(default_factory=dict)
 
-    def codes(self, values: Any) -> Any:
+    def encode(self, values: Any) -> Any:
         """Places of labels; -1 where nothing was predicted."""
         if isinstance(values, np.ndarray):
             false, true = (self.classes.setdefault(label, len(self.classes)) for label in (False, True))
             return np.where(values, true, false).astype(np.int64)
-        place = self.classes
-        return np.asarray([-1 if v is None else place.setdefault(v, len(place)) for v in values], dtype=np.int64)
+        index_of = self.classes
+        return np.asarray([-1 if v is None else index_of.setdefault(v, len(index_of)) for v in values], dtype=np.int64)
 
 
-def scored(task: Task, runs: Sequence[RunArrays]) -> Scored:
+def concat_runs(task: Task, runs: Sequence[RunArrays]) -> ScoredForecasts:
     """The runs as one sequence."""
-    coder = Coder()
-    coded = _values if task is Task.REGRESSION else coder.codes
+    encoder = LabelEncoder()
+    coded = _values if task is Task.REGRESSION else encoder.encode
     truths, labels = _joined([coded(run.truths) for run in runs]), _joined([coded(run.labels) for run in runs])
     known = ~np.isnan(labels) if task is Task.REGRESSION else labels >= 0
-    classes = tuple(coder.classes)
+    classes = tuple(encoder.classes)
     given = certain = None
     if task is Task.BINARY:
-        chances = np.asarray([1.0 if label else 0.0 for label in (*classes, False)])
+        probabilities = np.asarray([1.0 if label else 0.0 for label in (*classes, False)])
         given = _joined([_given(run) for run in runs])[known]
-        given = np.where(np.isnan(given), chances[labels[known]], given)
-        certain = chances[truths[:-1]]
-    return Scored(
+        given = np.where(np.isnan(given), probabilities[labels[known]], given)
+        certain = probabilities[truths[:-1]]
+    return ScoredForecasts(
         Forecasts(truths[known], labels[known], given, classes),
         Forecasts(truths[1:], truths[:-1], certain, classes),
         np.concatenate(([0], np.cumsum(known))),
@@ -98,48 +98,50 @@ def scored(task: Task, runs: Sequence[RunArrays]) -> Scored:
     )
 
 
-def windowed(
-    forecasts: Forecasts, ends: Sequence[int], *, window: int, names: Names, seed: int
+def windowed_metrics(
+    forecasts: Forecasts, ends: Sequence[int], *, window: int, names: MetricNames, seed: int
 ) -> Iterator[Mapping[str, float]]:
     """Each metric over the last `window` forecasts before each of the ascending `ends`."""
-    borders = [(max(end - window, 0), end) for end in ends]
-    tallies = _tallies(forecasts, borders) if forecasts.classes else None
+    bounds = [(max(end - window, 0), end) for end in ends]
+    tallies = _confusion_counts(forecasts, bounds) if forecasts.classes else None
     above = {
-        name: _sliding(passed(forecasts, one), 2 * (one.n_thresholds + 1), borders)
-        for name, one in Family(names, seed=seed).curves.items()
+        name: _sliding(thresholds_passed(forecasts, one), 2 * (one.n_thresholds + 1), bounds)
+        for name, one in MetricSet(names, seed=seed).roc_metrics.items()
     }
-    for start, end in borders:
-        family = Family(names, seed=seed)
+    for start, end in bounds:
+        family = MetricSet(names, seed=seed)
         if tallies is not None:
-            family.counts = next(tallies)
+            family.confusion_counts = next(tallies)
         for name, rows in above.items():
-            family.above[name] = np.reshape(next(rows), (2, -1)).tolist()
-        if family.others:
-            family.update_others(*forecasts.plain(start, end))
+            family.threshold_counts[name] = np.reshape(next(rows), (2, -1)).tolist()
+        if family.other_metrics:
+            family.update_other_metrics(*forecasts.python_rows(start, end))
         yield family.report()
 
 
-def _tallies(forecasts: Forecasts, borders: Sequence[tuple[int, int]]) -> Iterator[Counter[tuple[Label, Label]]]:
+def _confusion_counts(
+    forecasts: Forecasts, bounds: Sequence[tuple[int, int]]
+) -> Iterator[Counter[tuple[Label, Label]]]:
     """How often each truth met each label."""
     classes = forecasts.classes
     pairs, codes = np.unique(forecasts.truths * len(classes) + forecasts.labels, return_inverse=True)
     met = [(classes[pair // len(classes)], classes[pair % len(classes)]) for pair in pairs.tolist()]
-    for counts in _sliding(codes, len(met), borders):
+    for counts in _sliding(codes, len(met), bounds):
         yield Counter({one: n for one, n in zip(met, counts, strict=True) if n})
 
 
-def _sliding(codes: Any, size: int, borders: Sequence[tuple[int, int]]) -> Iterator[list[int]]:
+def _sliding(codes: Any, size: int, bounds: Sequence[tuple[int, int]]) -> Iterator[list[int]]:
     """How often each code stands between each of the ascending borders."""
     counts = np.zeros(size, dtype=np.int64)
     low = high = 0
-    for start, end in borders:
+    for start, end in bounds:
         counts += np.bincount(codes[high:end], minlength=size)
         counts -= np.bincount(codes[low:start], minlength=size)
         low, high = start, end
         yield counts.tolist()
 
 
-def passed(forecasts: Forecasts, curve: Any) -> Any:
+def thresholds_passed(forecasts: Forecasts, curve: Any) -> Any:
     """How many thresholds lie below each probability, those of the positive class in a second half."""
     passed = np.searchsorted(np.asarray(curve.thresholds), forecasts.probabilities, side="left")
     positive = np.asarray([label == curve.pos_val for label in forecasts.classes], dtype=bool)[forecasts.truths]

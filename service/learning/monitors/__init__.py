@@ -4,8 +4,8 @@
 Begin with `monitor.py` (the protocol) and `monitor_set.py`; to add a distance, see `distances.py`.
 """
 
-from service.learning.monitors.inputs import Batch
-from service.learning.monitors.monitor import Hit, Monitor
-from service.learning.monitors.monitor_set import Monitors
+from service.learning.monitors.inputs import MonitorBatch
+from service.learning.monitors.monitor import DriftOnset, Monitor
+from service.learning.monitors.monitor_set import MonitorSet
 
-__all__ = ["Batch", "Hit", "Monitor", "Monitors"]
+__all__ = ["DriftOnset", "Monitor", "MonitorBatch", "MonitorSet"]

@@ -3,23 +3,23 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from service.domain.specification.monitor import MonitorSpec, MonitorState, Watched
+from service.domain.specification.monitor import MonitorSpec, MonitorState, MonitorTarget
 from service.domain.stream.events import Task
-from service.learning.monitors.detector_stats import reading
-from service.learning.monitors.inputs import Batch, column_of, without_missing
-from service.learning.monitors.monitor import Hit, Standing
+from service.learning.monitors.detector_stats import read_detector_stats
+from service.learning.monitors.inputs import MonitorBatch, column_reader, without_missing
+from service.learning.monitors.monitor import DriftOnset, MonitorStatus
 from service.learning.river_internals import adwin_changes
 
 _ADWIN = ("river.drift.adwin", "ADWIN")
 """By name, because importing it loads all of river's detectors."""
 
 
-class Detector:
+class DetectorMonitor:
     """Drift lasts until `window` values have brought no detection; only the first of them is a signal."""
 
     def __init__(self, spec: MonitorSpec, detector: Any, *, task: Task) -> None:
         self._spec = spec
-        self._column = column_of(spec, task)
+        self._column = column_reader(spec, task)
         self._detector = detector
         self._count = 0
         self._last: int | None = None
@@ -30,30 +30,30 @@ class Detector:
         """River's own."""
         return self._detector
 
-    def update(self, batch: Batch) -> list[Hit]:
+    def update(self, batch: MonitorBatch) -> list[DriftOnset]:
         """Where the first change of a drift was detected."""
         column = self._column(batch)
-        if self._spec.watched is Watched.FEATURE:
+        if self._spec.target is MonitorTarget.FEATURE:
             column = without_missing(column)
         values = column.values
-        if self._problem or not len(values) or self._complains(values):
+        if self._problem or not len(values) or self._has_problem(values):
             return []
-        hits: list[Hit] = []
-        for index in _detected(self._detector, values):
+        hits: list[DriftOnset] = []
+        for index in _detections(self._detector, values):
             here = self._count + index + 1
-            if not self._lasts(here):
-                found = reading(self._detector)
+            if not self._is_in_drift(here):
+                found = read_detector_stats(self._detector)
                 value = float(values[index]) if found.value is None else found.value
                 evidence = {"detector": type(self._detector).__name__, "values": here}
-                hits.append(Hit(column.place(index), value, found.limit, evidence))
+                hits.append(DriftOnset(column.batch_index(index), value, found.limit, evidence))
             self._last = here
         self._count += len(values)
         return hits
 
-    def standing(self) -> Standing:
+    def status(self) -> MonitorStatus:
         """The detector's own value and limit."""
-        found = reading(self._detector)
-        return Standing(found.value, found.limit, None, self._state(), problem=self._problem)
+        found = read_detector_stats(self._detector)
+        return MonitorStatus(found.value, found.limit, None, self._monitor_state(), problem=self._problem)
 
     def state(self) -> dict[str, Any]:
         """The detector itself."""
@@ -64,22 +64,22 @@ class Detector:
         self._detector, self._problem = state["detector"], state.get("problem", "")
         self._count, self._last = state.get("count", 0), state.get("last")
 
-    def _lasts(self, count: int) -> bool:
+    def _is_in_drift(self, count: int) -> bool:
         return self._last is not None and count - self._last < self._spec.window
 
-    def _state(self) -> MonitorState:
-        if self._lasts(self._count):
+    def _monitor_state(self) -> MonitorState:
+        if self._is_in_drift(self._count):
             return MonitorState.DRIFT
         return MonitorState.WARNING if getattr(self._detector, "warning_detected", False) else MonitorState.QUIET
 
-    def _complains(self, values: Sequence[Any]) -> bool:
+    def _has_problem(self, values: Sequence[Any]) -> bool:
         if isinstance(values[0], str):
             kind = type(self._detector).__name__
             self._problem = f"found strings in {self._spec.on}, expected numbers for {kind}; `metric: psi` takes either"
         return bool(self._problem)
 
 
-def _detected(detector: Any, values: Sequence[Any]) -> Iterator[int]:
+def _detections(detector: Any, values: Sequence[Any]) -> Iterator[int]:
     """Where a change is detected while the values are fed one after another."""
     if (type(detector).__module__, type(detector).__name__) == _ADWIN:
         yield from adwin_changes(detector, values)

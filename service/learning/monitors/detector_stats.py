@@ -8,96 +8,96 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from service.learning.monitors.monitor import finite
+from service.learning.monitors.monitor import finite_or_none
 
 
-class Reading(NamedTuple):
+class DetectorStats(NamedTuple):
     """A detector's present value, and the limit at which it detects; None where it has none yet."""
 
     value: float | None
     limit: float | None
 
 
-def reading(detector: Any) -> Reading:
+def read_detector_stats(detector: Any) -> DetectorStats:
     """Of any detector: its statistic, or its estimate of the mean where it has no other."""
-    read = _READINGS.get(type(detector).__name__, _estimate)
+    read = _READERS.get(type(detector).__name__, _estimate)
     found = read(detector)
-    return Reading(finite(found.value), finite(found.limit))
+    return DetectorStats(finite_or_none(found.value), finite_or_none(found.limit))
 
 
-def _estimate(detector: Any) -> Reading:
-    return Reading(getattr(detector, "estimation", None), None)
+def _estimate(detector: Any) -> DetectorStats:
+    return DetectorStats(getattr(detector, "estimation", None), None)
 
 
-def _adwin(detector: Any) -> Reading:
+def _adwin(detector: Any) -> DetectorStats:
     """The mean, and what the mean of its window's newer half would have to be (Bifet and Gavalda, 2007, eq. 3.1)."""
     width = detector.width
     if width < max(2 * detector.min_window_length, 2):
-        return Reading(detector.estimation, None)
+        return DetectorStats(detector.estimation, None)
     # What river calls the variance is the sum of squared deviations.
     spread = math.log(2 * math.log(width) / detector.delta)
     reciprocal = 4 / width
     cut = math.sqrt(2 * reciprocal * detector.variance / width * spread) + 2 / 3 * reciprocal * spread
-    return Reading(detector.estimation, detector.estimation + cut / 2)
+    return DetectorStats(detector.estimation, detector.estimation + cut / 2)
 
 
-def _ddm(detector: Any) -> Reading:
+def _ddm(detector: Any) -> DetectorStats:
     """The error rate and its deviation, and their least with three deviations (Gama et al., 2004)."""
     n, rate = detector._p.n, detector._p.get()
     if not n:
-        return Reading(None, None)
+        return DetectorStats(None, None)
     limit = None
     if detector._p_min is not None:
         limit = detector._p_min + detector.drift_threshold * detector._s_min
-    return Reading(rate + math.sqrt(rate * (1 - rate) / n), limit)
+    return DetectorStats(rate + math.sqrt(rate * (1 - rate) / n), limit)
 
 
-def _eddm(detector: Any) -> Reading:
+def _eddm(detector: Any) -> DetectorStats:
     """The distance between errors as a share of the greatest there was; it detects below its limit."""
     if detector._n_errors <= detector.warm_start or detector._p2s_prime_max <= 0:
-        return Reading(None, detector.beta)
+        return DetectorStats(None, detector.beta)
     distances = detector._error_distances
-    return Reading((distances.mean.get() + 2 * distances.get() ** 0.5) / detector._p2s_prime_max, detector.beta)
+    return DetectorStats((distances.mean.get() + 2 * distances.get() ** 0.5) / detector._p2s_prime_max, detector.beta)
 
 
-def _hddm_a(detector: Any) -> Reading:
+def _hddm_a(detector: Any) -> DetectorStats:
     """The mean, and the least mean with its bound (Frias-Blanco et al., 2014)."""
     total, least = detector._z, detector._x_min
     if not total.n:
-        return Reading(None, None)
+        return DetectorStats(None, None)
     if least.n in {0, total.n}:
-        return Reading(total.get(), None)
+        return DetectorStats(total.get(), None)
     share = (total.n - least.n) / least.n / total.n
-    return Reading(total.get(), least.get() + math.sqrt(share / 2 * math.log(2 / detector.drift_confidence)))
+    return DetectorStats(total.get(), least.get() + math.sqrt(share / 2 * math.log(2 / detector.drift_confidence)))
 
 
-def _hddm_w(detector: Any) -> Reading:
+def _hddm_w(detector: Any) -> DetectorStats:
     """The newer weighted mean, and the older one with its bound (Frias-Blanco et al., 2014)."""
     older, newer = detector._s1_incr, detector._s2_incr
     if not (older._is_init and newer._is_init):
-        return Reading(detector._total.ewma if detector._total._is_init else None, None)
+        return DetectorStats(detector._total.ewma if detector._total._is_init else None, None)
     bound = detector._mcdiarmid_bound(older.ibc + newer.ibc, detector.drift_confidence)
-    return Reading(newer.ewma, older.ewma + bound)
+    return DetectorStats(newer.ewma, older.ewma + bound)
 
 
-def _kswin(detector: Any) -> Reading:
+def _kswin(detector: Any) -> DetectorStats:
     """The test's p-value; it detects at or below its limit."""
     full = len(detector.window) >= detector.window_size
-    return Reading(float(detector.p_value) if full or detector.drift_detected else None, detector.alpha)
+    return DetectorStats(float(detector.p_value) if full or detector.drift_detected else None, detector.alpha)
 
 
-def _page_hinkley(detector: Any) -> Reading:
+def _page_hinkley(detector: Any) -> DetectorStats:
     """The greater of the two sums that it watches (Page, 1954)."""
     if not detector._x_mean.n:
-        return Reading(None, detector.threshold)
+        return DetectorStats(None, detector.threshold)
     sides = {
         "up": detector._sum_increase - detector._min_increase,
         "down": detector._max_decrease - detector._sum_decrease,
     }
-    return Reading(sides.get(detector.mode, max(sides.values())), detector.threshold)
+    return DetectorStats(sides.get(detector.mode, max(sides.values())), detector.threshold)
 
 
-_READINGS: Mapping[str, Callable[[Any], Reading]] = {
+_READERS: Mapping[str, Callable[[Any], DetectorStats]] = {
     "ADWIN": _adwin,
     "DDM": _ddm,
     "EDDM": _eddm,

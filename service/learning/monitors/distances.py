@@ -10,38 +10,38 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from service.learning.monitors.inputs import Floats, numbers
+from service.learning.monitors.inputs import Floats, to_floats
 
-Places = npt.NDArray[Any]
+BinIndices = npt.NDArray[Any]
 
-BINS = 10
-MOST_POINTS = 1000
+MAX_BINS = 10
+MAX_POINTS = 1000
 """A reference of more distinct values is measured at so many of its quantiles: off by at most a thousandth."""
-MOST_CATEGORIES = 1000
-FARTHEST = 1000.0
+MAX_CATEGORIES = 1000
+MAX_MEAN_SHIFT = 1000.0
 """Standard deviations, where the reference hardly varies."""
-_HALF = 0.5
+_SMOOTHING_COUNT = 0.5
 _NEGLIGIBLE = 1e-9
 
 
-class Yardstick(Protocol):
+class ReferenceDistance(Protocol):
     """A reference, and the distance from it."""
 
-    def places(self, values: Sequence[Any]) -> Places | None:
+    def bin_indices(self, values: Sequence[Any]) -> BinIndices | None:
         """A place a value; None where values are of another type than the reference's."""
         ...
 
-    def distance(self, window: Places) -> float:
+    def distance(self, window: BinIndices) -> float:
         """Of the values in these places from the reference."""
         ...
 
-    def evidence(self, window: Places) -> dict[str, Any]:
+    def evidence(self, window: BinIndices) -> dict[str, Any]:
         """Where they differ most."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Bins:
+class PsiBins:
     """Population stability index over bins of numbers; what is missing has a bin of its own.
 
     The index is the sum of (p - q) ln(p / q) over the bins' shares p of the window and q of the reference (Siddiqi,
@@ -54,22 +54,22 @@ class Bins:
     shares: Floats
 
     @classmethod
-    def of(cls, sample: Floats) -> "Bins":
+    def of(cls, sample: Floats) -> "PsiBins":
         """Of the reference's numbers, NaN for what is missing."""
         edges = _edges(sample[~np.isnan(sample)])
         return cls(edges, _shares(_binned(edges, sample), len(edges) + 2))
 
-    def places(self, values: Sequence[Any]) -> Places | None:
+    def bin_indices(self, values: Sequence[Any]) -> BinIndices | None:
         """Which bin, the last for what is missing."""
-        found = numbers(values)
+        found = to_floats(values)
         return None if found is None else _binned(self.edges, found)
 
-    def distance(self, window: Places) -> float:
+    def distance(self, window: BinIndices) -> float:
         """The index."""
         shares = _shares(window, len(self.shares))
         return float(((shares - self.shares) * np.log(shares / self.shares)).sum())
 
-    def evidence(self, window: Places) -> dict[str, Any]:
+    def evidence(self, window: BinIndices) -> dict[str, Any]:
         """The bin that adds most, with its shares."""
         at, shares = _heaviest(window, self.shares)
         ends = ["", *(f"{edge:g}" for edge in self.edges), ""]
@@ -78,7 +78,7 @@ class Bins:
 
 
 @dataclass(frozen=True, slots=True)
-class Categories:
+class CategoryShares:
     """Population stability index over categories, or the share of those that the reference has not.
 
     A reference's rarest categories past `MOST_CATEGORIES` count as unknown.
@@ -89,21 +89,21 @@ class Categories:
     unknown_share: bool
 
     @classmethod
-    def of(cls, counts: Mapping[Any, int], rest: int, missing: int, *, unknown_share: bool) -> "Categories":
+    def of(cls, counts: Mapping[Any, int], rest: int, missing: int, *, unknown_share: bool) -> "CategoryShares":
         """Of how often each category stands in the reference, how often others and how often none."""
-        common = sorted(counts, key=lambda one: -counts[one])[:MOST_CATEGORIES]
+        common = sorted(counts, key=lambda one: -counts[one])[:MAX_CATEGORIES]
         rest += sum(counts.values()) - sum(counts[one] for one in common)
         found = np.array([*(counts[one] for one in common), rest, missing], dtype=np.float64)
         known = {one: place for place, one in enumerate(common)}
-        return cls(known, (found + _HALF) / (found.sum() + _HALF * len(found)), unknown_share)
+        return cls(known, (found + _SMOOTHING_COUNT) / (found.sum() + _SMOOTHING_COUNT * len(found)), unknown_share)
 
-    def places(self, values: Sequence[Any]) -> Places | None:
+    def bin_indices(self, values: Sequence[Any]) -> BinIndices | None:
         """Which category; then one place for the unknown and one for what is missing."""
         unknown = len(self.known)
         found = {**self.known, None: unknown + 1}.get
         return np.array([found(value, unknown) for value in values], dtype=np.int32)
 
-    def distance(self, window: Places) -> float:
+    def distance(self, window: BinIndices) -> float:
         """The index, or the share of the unknown among what is not missing."""
         if self.unknown_share:
             there = window[window <= len(self.known)]
@@ -111,14 +111,14 @@ class Categories:
         shares = _shares(window, len(self.shares))
         return float(((shares - self.shares) * np.log(shares / self.shares)).sum())
 
-    def evidence(self, window: Places) -> dict[str, Any]:
+    def evidence(self, window: BinIndices) -> dict[str, Any]:
         """The category that adds most, with its shares."""
         at, shares = _heaviest(window, self.shares)
         return {"category": [*map(str, self.known), "unknown", "missing"][at][:80], **shares}
 
 
 @dataclass(frozen=True, slots=True)
-class Points:
+class KsPoints:
     """Kolmogorov and Smirnov's distance of two samples: the most by which their distribution functions differ.
 
     (Kolmogorov, 1933; Smirnov, 1939.) Every point of the reference is a place, and so is each gap between two.
@@ -129,92 +129,97 @@ class Points:
     """The reference's distribution function in every place."""
 
     @classmethod
-    def of(cls, sample: Floats) -> "Points":
+    def of(cls, sample: Floats) -> "KsPoints":
         """Of the reference's numbers."""
         ordered = np.sort(sample[~np.isnan(sample)])
         points = np.unique(ordered)
-        if len(points) > MOST_POINTS:
-            points = np.unique(ordered[np.linspace(0, len(ordered) - 1, MOST_POINTS).astype(np.int64)])
+        if len(points) > MAX_POINTS:
+            points = np.unique(ordered[np.linspace(0, len(ordered) - 1, MAX_POINTS).astype(np.int64)])
         ends = [np.searchsorted(ordered, points, side=side) for side in ("left", "right")]
         below = np.stack(ends, axis=1).ravel() / len(ordered)
         return cls(points, np.append(below, 1.0))
 
-    def places(self, values: Sequence[Any]) -> Places | None:
+    def bin_indices(self, values: Sequence[Any]) -> BinIndices | None:
         """Even in a gap, odd on a point."""
-        found = numbers(values)
+        found = to_floats(values)
         if found is None:
             return None
         left = np.searchsorted(self.points, found)
         met = self.points[np.minimum(left, len(self.points) - 1)] == found
         return np.asarray(2 * left + met, dtype=np.int32)
 
-    def distance(self, window: Places) -> float:
+    def distance(self, window: BinIndices) -> float:
         """At most 1."""
         return float(np.abs(self._differences(window)).max())
 
-    def evidence(self, window: Places) -> dict[str, Any]:
+    def evidence(self, window: BinIndices) -> dict[str, Any]:
         """Where the functions differ most, and their values there."""
         difference = self._differences(window)
         at = int(np.abs(difference).argmax())
         point = float(self.points[min(at // 2, len(self.points) - 1)])
         return {"at": point, "window": float(difference[at] + self.below[at]), "reference": float(self.below[at])}
 
-    def _differences(self, window: Places) -> Floats:
+    def _differences(self, window: BinIndices) -> Floats:
         counts = np.bincount(window, minlength=len(self.below))
         found: Floats = np.cumsum(counts, dtype=np.float64) / len(window) - self.below
         return found
 
 
 @dataclass(frozen=True, slots=True)
-class Moments:
+class MeanShift:
     """The distance of two means in standard deviations of the reference (Glass, 1976)."""
 
     mean: float
     deviation: float
 
     @classmethod
-    def of(cls, sample: Floats) -> "Moments":
+    def of(cls, sample: Floats) -> "MeanShift":
         """Of the reference's numbers."""
         there = sample[~np.isnan(sample)]
         mean = float(there.mean())
         return cls(mean, max(float(there.std()), _NEGLIGIBLE * abs(mean)))
 
-    def places(self, values: Sequence[Any]) -> Places | None:
+    def bin_indices(self, values: Sequence[Any]) -> BinIndices | None:
         """The numbers themselves."""
-        return numbers(values)
+        return to_floats(values)
 
-    def distance(self, window: Places) -> float:
+    def distance(self, window: BinIndices) -> float:
         """Of the means; at most `FARTHEST`, which any change from a constant is."""
         shift = abs(float(window.mean()) - self.mean)
-        return shift / self.deviation if shift < FARTHEST * self.deviation else FARTHEST * bool(shift)
+        return shift / self.deviation if shift < MAX_MEAN_SHIFT * self.deviation else MAX_MEAN_SHIFT * bool(shift)
 
-    def evidence(self, window: Places) -> dict[str, Any]:
+    def evidence(self, window: BinIndices) -> dict[str, Any]:
         """Both means, and the reference's standard deviation."""
         return {"window": float(window.mean()), "reference": self.mean, "deviation": self.deviation}
 
 
-KINDS: Mapping[str, type[Any]] = {"bins": Bins, "categories": Categories, "points": Points, "moments": Moments}
+DISTANCES_BY_KIND: Mapping[str, type[Any]] = {
+    "bins": PsiBins,
+    "categories": CategoryShares,
+    "points": KsPoints,
+    "moments": MeanShift,
+}
 
 
 def _edges(there: Floats) -> Floats:
     distinct = np.unique(there)
-    if len(distinct) <= BINS:
+    if len(distinct) <= MAX_BINS:
         return np.concatenate(([np.nextafter(distinct[0], -np.inf)], distinct))
-    tenths = np.quantile(there, np.arange(1, BINS) / BINS, method="inverted_cdf").astype(np.float64)
+    tenths = np.quantile(there, np.arange(1, MAX_BINS) / MAX_BINS, method="inverted_cdf").astype(np.float64)
     return np.unique(tenths)
 
 
-def _binned(edges: Floats, values: Floats) -> Places:
-    places = np.searchsorted(edges, values, side="left")
-    return np.where(np.isnan(values), len(edges) + 1, places).astype(np.int32)
+def _binned(edges: Floats, values: Floats) -> BinIndices:
+    indices = np.searchsorted(edges, values, side="left")
+    return np.where(np.isnan(values), len(edges) + 1, indices).astype(np.int32)
 
 
-def _shares(places: Places, size: int) -> Floats:
-    counts = np.bincount(places, minlength=size)
-    return np.asarray((counts + _HALF) / (len(places) + _HALF * size), dtype=np.float64)
+def _shares(indices: BinIndices, size: int) -> Floats:
+    counts = np.bincount(indices, minlength=size)
+    return np.asarray((counts + _SMOOTHING_COUNT) / (len(indices) + _SMOOTHING_COUNT * size), dtype=np.float64)
 
 
-def _heaviest(window: Places, reference: Floats) -> tuple[int, dict[str, float]]:
+def _heaviest(window: BinIndices, reference: Floats) -> tuple[int, dict[str, float]]:
     shares = _shares(window, len(reference))
     at = int(((shares - reference) * np.log(shares / reference)).argmax())
     return at, {"window": float(shares[at]), "reference": float(reference[at])}

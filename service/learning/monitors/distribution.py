@@ -9,154 +9,158 @@ from typing import Any
 
 import numpy as np
 
-from service.domain.specification.monitor import NUMERIC, Distance, Limits, MonitorSpec
+from service.domain.specification.monitor import NUMERIC_DISTANCES, DistanceMetric, MonitorLimits, MonitorSpec
 from service.domain.stream.events import Task
-from service.learning.monitors.distances import KINDS, Places, Yardstick
-from service.learning.monitors.inputs import Batch, Column, column_of, is_numeric, numbers
-from service.learning.monitors.monitor import Hit, Level, Standing
-from service.learning.monitors.reference import FEWEST, Gathering
+from service.learning.monitors.distances import DISTANCES_BY_KIND, BinIndices, ReferenceDistance
+from service.learning.monitors.inputs import MonitorBatch, MonitoredColumn, column_reader, is_numeric, to_floats
+from service.learning.monitors.monitor import DriftOnset, LimitTracker, MonitorStatus
+from service.learning.monitors.reference import MIN_REFERENCE_VALUES, ReferenceBuilder
 
-HOPS = 10
+MEASUREMENTS_PER_WINDOW = 10
 """A window is measured so often while it is renewed once."""
 
 
-class Distribution:
+class DistributionMonitor:
     """Collects its reference, unless it is given one, then measures windows."""
 
-    def __init__(self, spec: MonitorSpec, metric: Distance, limits: Limits, *, task: Task) -> None:
+    def __init__(self, spec: MonitorSpec, metric: DistanceMetric, limits: MonitorLimits, *, task: Task) -> None:
         self._spec = spec
         self._metric = metric
-        self._column = column_of(spec, task)
+        self._column = column_reader(spec, task)
         self._numeric = is_numeric(spec, task)
         wanted = spec.own_reference
-        self._gathering = self._new_gathering(wanted.events, after=wanted.after)
-        self._yardstick: Yardstick | None = None
-        self._reference = 0
-        self._recent: Places = np.zeros(0)
+        self._reference_builder = self._new_reference_builder(wanted.events, after=wanted.after)
+        self._distance: ReferenceDistance | None = None
+        self._reference_size = 0
+        self._recent: BinIndices = np.zeros(0)
         self._count = 0
-        self._level = Level(limits)
+        self._limit_tracker = LimitTracker(limits)
         self._problem = ""
 
-    def refer_to(self, sample: Batch) -> bool:
+    def set_reference(self, sample: MonitorBatch) -> bool:
         """Take the reference from training data; whether there was enough of it."""
         values = self._column(sample).values
-        gathering = self._new_gathering(len(values))
-        gathering.take(values)
-        if gathering.count - gathering.missing < FEWEST:
+        builder = self._new_reference_builder(len(values))
+        builder.add(values)
+        if builder.count - builder.missing < MIN_REFERENCE_VALUES:
             return False
-        self._gathering = gathering
+        self._reference_builder = builder
         self._recent, self._count = np.zeros(0), 0
-        self._level = Level(self._level.limits)
-        self._settle()
+        self._limit_tracker = LimitTracker(self._limit_tracker.limits)
+        self._finish_reference()
         return True
 
-    def update(self, batch: Batch) -> list[Hit]:
+    def update(self, batch: MonitorBatch) -> list[DriftOnset]:
         """What completes the reference is not measured."""
         if self._problem:
             return []
         column = self._column(batch)
         start = 0
-        if self._yardstick is None:
-            start = self._gathering.take(column.values)
-            if not self._fits() or not self._gathering.complete:
+        if self._distance is None:
+            start = self._reference_builder.add(column.values)
+            if not self._fits() or not self._reference_builder.is_complete:
                 return []
-            self._settle()
+            self._finish_reference()
         return self._measure(column, start) if start < len(column.values) else []
 
-    def standing(self) -> Standing:
+    def status(self) -> MonitorStatus:
         """What it waits for is the reference, then a whole window."""
         waits = ""
-        if self._yardstick is None and not self._problem:
-            waits = f"{self._gathering.count:,} of {self._gathering.wanted:,} events of its reference"
-            waits += f", which begins in {self._gathering.skip:,}" if self._gathering.skip else ""
-        elif self._level.value is None and not self._problem:
+        if self._distance is None and not self._problem:
+            waits = f"{self._reference_builder.count:,} of {self._reference_builder.wanted:,} events of its reference"
+            waits += f", which begins in {self._reference_builder.skip:,}" if self._reference_builder.skip else ""
+        elif self._limit_tracker.value is None and not self._problem:
             waits = f"{self._count:,} of {self._spec.window:,} events of its first window"
-        return self._level.standing(waits_for=waits, problem=self._problem)
+        return self._limit_tracker.status(waits_for=waits, problem=self._problem)
 
-    def traced(self) -> list[float]:
+    def start_trace(self) -> list[float]:
         """A list that takes every value from now on."""
-        self._level.trace = []
-        return self._level.trace
+        self._limit_tracker.trace = []
+        return self._limit_tracker.trace
 
     def state(self) -> dict[str, Any]:
         """The reference or what there is of it, the window, and the level."""
-        yardstick = self._yardstick
-        kind = next((name for name, one in KINDS.items() if type(yardstick) is one), None)
+        distance = self._distance
+        kind = next((name for name, one in DISTANCES_BY_KIND.items() if type(distance) is one), None)
         return {
-            "gathering": self._gathering.state() if yardstick is None else None,
+            "gathering": self._reference_builder.state() if distance is None else None,
             "kind": kind,
-            "yardstick": {name: getattr(yardstick, name) for name in KINDS[kind].__slots__} if kind else None,
-            "reference": self._reference,
+            "yardstick": {name: getattr(distance, name) for name in DISTANCES_BY_KIND[kind].__slots__}
+            if kind
+            else None,
+            "reference": self._reference_size,
             "recent": self._recent,
             "count": self._count,
-            "level": self._level.kept(),
+            "level": self._limit_tracker.to_state(),
             "problem": self._problem,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """The inverse of `state`."""
         if state["gathering"] is not None:
-            self._gathering.restore(state["gathering"])
+            self._reference_builder.restore(state["gathering"])
         if state["kind"] is not None:
-            self._yardstick = KINDS[state["kind"]](**state["yardstick"])
-        self._reference, self._recent, self._count = state["reference"], state["recent"], state["count"]
-        self._level.take(state["level"])
+            self._distance = DISTANCES_BY_KIND[state["kind"]](**state["yardstick"])
+        self._reference_size, self._recent, self._count = state["reference"], state["recent"], state["count"]
+        self._limit_tracker.restore(state["level"])
         self._problem = state["problem"]
 
-    def _new_gathering(self, wanted: int, *, after: int = 0) -> Gathering:
-        return Gathering(self._metric, wanted, numeric=self._numeric, skip=after)
+    def _new_reference_builder(self, wanted: int, *, after: int = 0) -> ReferenceBuilder:
+        return ReferenceBuilder(self._metric, wanted, numeric=self._numeric, skip=after)
 
     def _fits(self) -> bool:
-        if self._metric in NUMERIC and self._gathering.numeric is False:
-            self._complain("strings", wanted="numbers")
+        if self._metric in NUMERIC_DISTANCES and self._reference_builder.numeric is False:
+            self._set_problem("strings", wanted="numbers")
         return not self._problem
 
-    def _complain(self, found: str, *, wanted: str) -> None:
+    def _set_problem(self, found: str, *, wanted: str) -> None:
         self._problem = f"found {found} in {self._spec.on}, expected {wanted}; `metric: psi` takes either"
 
-    def _settle(self) -> None:
+    def _finish_reference(self) -> None:
         """The reference stands; what was collected for it is let go."""
         if not self._fits():
             return
-        self._yardstick, self._reference = self._gathering.yardstick(), self._gathering.count
-        self._gathering = self._new_gathering(0)
+        self._distance, self._reference_size = self._reference_builder.build(), self._reference_builder.count
+        self._reference_builder = self._new_reference_builder(0)
 
-    def _measure(self, column: Column, start: int) -> list[Hit]:
-        yardstick = self._yardstick
-        assert yardstick is not None
+    def _measure(self, column: MonitoredColumn, start: int) -> list[DriftOnset]:
+        distance = self._distance
+        assert distance is not None
         values: Sequence[Any] = column.values[start:]
         kept: Any = None
-        if self._metric in NUMERIC:
-            values, kept = _there(values)
-        places = yardstick.places(values) if len(values) else None
-        if places is None:
+        if self._metric in NUMERIC_DISTANCES:
+            values, kept = _present(values)
+        indices = distance.bin_indices(values) if len(values) else None
+        if indices is None:
             if len(values):
-                self._complain("values of another type", wanted="those of its reference")
+                self._set_problem("values of another type", wanted="those of its reference")
             return []
-        joined = np.concatenate((self._recent, places)) if len(self._recent) else places
-        before, self._count = self._count, self._count + len(places)
-        hits: list[Hit] = []
-        for end in _ends(before, self._count, window=self._spec.window):
+        joined = np.concatenate((self._recent, indices)) if len(self._recent) else indices
+        before, self._count = self._count, self._count + len(indices)
+        hits: list[DriftOnset] = []
+        for end in _window_ends(before, self._count, window=self._spec.window):
             last = len(joined) - (self._count - end)
-            hit = self._reach(yardstick, joined[last - self._spec.window : last])
+            hit = self._check_window(distance, joined[last - self._spec.window : last])
             if hit is not None:
                 index = end - before - 1
-                place = column.place(start + (index if kept is None else int(kept[index])))
-                hits.append(Hit(place, *hit))
+                index_in_batch = column.batch_index(start + (index if kept is None else int(kept[index])))
+                hits.append(DriftOnset(index_in_batch, *hit))
         self._recent = joined[-self._spec.window :].copy()
         return hits
 
-    def _reach(self, yardstick: Yardstick, window: Places) -> tuple[float, float, dict[str, Any]] | None:
-        value, limits = yardstick.distance(window), self._level.limits
-        if not self._level.reach(value):
+    def _check_window(
+        self, distance: ReferenceDistance, window: BinIndices
+    ) -> tuple[float, float, dict[str, Any]] | None:
+        value, limits = distance.distance(window), self._limit_tracker.limits
+        if not self._limit_tracker.observe(value):
             return None
-        known = {"metric": self._metric.value, "reference_events": self._reference, "window_events": len(window)}
-        return value, limits.threshold, {**known, "worst": yardstick.evidence(window)}
+        known = {"metric": self._metric.value, "reference_events": self._reference_size, "window_events": len(window)}
+        return value, limits.threshold, {**known, "worst": distance.evidence(window)}
 
 
-def _there(values: Sequence[Any]) -> tuple[Any, Any]:
+def _present(values: Sequence[Any]) -> tuple[Any, Any]:
     """Numbers that are not missing, and where they stand if some are."""
-    found = numbers(values)
+    found = to_floats(values)
     if found is None:
         return values, None
     missing = np.isnan(found)
@@ -166,9 +170,9 @@ def _there(values: Sequence[Any]) -> tuple[Any, Any]:
     return found[kept], kept
 
 
-def _ends(before: int, count: int, *, window: int) -> range:
+def _window_ends(before: int, count: int, *, window: int) -> range:
     """After how many values a window is measured, of those in (before, count]."""
-    hop = max(window // HOPS, 1)
+    hop = max(window // MEASUREMENTS_PER_WINDOW, 1)
     first = max(before + 1, window)
     first += (window - first) % hop
     return range(first, count + 1, hop)

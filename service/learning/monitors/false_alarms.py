@@ -10,19 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from service.domain.specification.monitor import Limits, MonitorSpec, MonitorState, ReferenceSpec, Watched
+from service.domain.specification.monitor import MonitorLimits, MonitorSpec, MonitorState, MonitorTarget, ReferenceSpec
 from service.domain.stream.events import Task
 from service.learning.metrics.names import Metric
-from service.learning.monitors.detector import Detector
-from service.learning.monitors.inputs import Batch
-from service.learning.monitors.monitor_set import built, dotted
+from service.learning.monitors.detector import DetectorMonitor
+from service.learning.monitors.inputs import MonitorBatch
+from service.learning.monitors.monitor_set import build_monitor, with_river_names
 
-PASS_EVENTS = 20_000
+EVENTS_PER_PASS = 20_000
 """Watched in one pass, beside its reference."""
-CHUNK = 500
-LASTING = 0.1
+CHUNK_EVENTS = 500
+MAX_DRIFT_SHARE = 0.1
 """A limit with which a monitor is in drift for a larger share of the time is not strict enough, however few alarms."""
-LADDERS: Mapping[str, tuple[str, Sequence[float]]] = {
+STRICTNESS_FACTORS: Mapping[str, tuple[str, Sequence[float]]] = {
     "ADWIN": ("delta", (1, 0.1, 0.01, 1e-3, 1e-4)),
     "DDM": ("drift_threshold", (1, 1.25, 1.5, 2, 3)),
     "EDDM": ("beta", (1, 0.95, 0.9, 0.8, 0.6)),
@@ -35,7 +35,7 @@ LADDERS: Mapping[str, tuple[str, Sequence[float]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class CalibrationSettings:
     """So many shuffled events, and the limit wanted: one false alarm in `target` of them."""
 
     events: int
@@ -43,25 +43,25 @@ class Trial:
     seed: int
 
     @property
-    def allowed(self) -> int:
+    def allowed_alarms(self) -> int:
         """False alarms that are few enough."""
         return self.events // self.target
 
-    def lasting(self, window: int) -> float:
+    def max_drift_share(self, window: int) -> float:
         """A share of the time in drift that is small enough."""
-        return max(LASTING, 3 * window / self.target)
+        return max(MAX_DRIFT_SHARE, 3 * window / self.target)
 
 
 @dataclass(frozen=True, slots=True)
-class History:
+class RecordedBatch:
     """What was recorded, as one batch of `length` events."""
 
-    batch: Batch
+    batch: MonitorBatch
     length: int
 
 
 @dataclass(frozen=True, slots=True)
-class Calibration:
+class MonitorCalibration:
     """False alarms at the monitor's limit, and the least strict limit of those tried that has few enough of them.
 
     `in_drift` is the share of the time that false alarms lasted: a limit that is passed always has one alarm.
@@ -81,7 +81,7 @@ class Calibration:
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class MonitoredModel:
     """Whose monitor is tried: the model's task, seed and metrics."""
 
     task: Task
@@ -89,85 +89,87 @@ class Subject:
     metrics: Sequence[Metric] = ()
 
 
-def calibrated(
+def calibrate_monitor(
     spec: MonitorSpec,
-    history: History,
+    recorded: RecordedBatch,
     *,
-    subject: Subject,
-    trial: Trial,
-    tell: Callable[[int], None] = lambda _events: None,
-) -> Calibration:
+    model: MonitoredModel,
+    settings: CalibrationSettings,
+    on_progress: Callable[[int], None] = lambda _events: None,
+) -> MonitorCalibration:
     """Try the monitor on shuffled history; `tell` is told how many events it has been fed."""
     if spec.metric is not None:
         spec = spec.model_copy(update={"reference": ReferenceSpec(events=spec.own_reference.events)})
-    needed = lead_of(spec) + spec.window
-    if history.length < needed:
-        note = f"found {history.length:,} events of history, expected {needed:,} for reference and window"
-        return Calibration(spec.name, spec.on, "", None, 0, 0, note=note)
+    needed = reference_length(spec) + spec.window
+    if recorded.length < needed:
+        note = f"found {recorded.length:,} events of history, expected {needed:,} for reference and window"
+        return MonitorCalibration(spec.name, spec.on, "", None, 0, 0, note=note)
     if spec.limits is None:
-        found = _detector(spec, history, subject, trial, tell)
+        found = _calibrate_detector(spec, recorded, model, settings, on_progress)
     else:
-        found = _distance(spec, spec.limits, history, subject=subject, trial=trial, tell=tell)
+        found = _calibrate_limit(spec, spec.limits, recorded, model=model, settings=settings, on_progress=on_progress)
     rate = 100_000 * found.alarms / found.events if found.events else 0.0
-    note = "" if found.suggested is not None else _unknown(trial, found)
+    note = "" if found.suggested is not None else _missing_suggestion(settings, found)
     return replace(found, per_100000=round(rate, 3), in_drift=round(found.in_drift, 4), note=note)
 
 
-def lead_of(spec: MonitorSpec) -> int:
+def reference_length(spec: MonitorSpec) -> int:
     """The events that a pass spends on the reference."""
     return spec.own_reference.events if spec.metric is not None else 0
 
 
-def _unknown(trial: Trial, found: Calibration) -> str:
-    if not trial.allowed:
-        return (
-            f"found {trial.events:,} events to try, expected {trial.target:,} or more to tell of one alarm in so many"
-        )
+def _missing_suggestion(settings: CalibrationSettings, found: MonitorCalibration) -> str:
+    if not settings.allowed_alarms:
+        return f"found {settings.events:,} events to try, expected {settings.target:,} or more to tell of one alarm in so many"
     if not found.parameter:
         return "no parameter of this detector is known to make it stricter"
     return f"no {found.parameter} that was tried is strict enough"
 
 
-def alarms(values: Sequence[Sequence[float]], limits: Limits) -> tuple[int, float]:
+def count_alarms(values: Sequence[Sequence[float]], limits: MonitorLimits) -> tuple[int, float]:
     """Signals that series of values would give with these limits, and the share of the values in drift."""
     count = lasting = 0
     for series in values:
         state = MonitorState.QUIET
         for value in series:
-            before, state = state, limits.state(state, value)
+            before, state = state, limits.next_state(state, value)
             lasting += state is MonitorState.DRIFT
             count += state is MonitorState.DRIFT and before is not MonitorState.DRIFT
     return count, lasting / max(sum(map(len, values)), 1)
 
 
-def _distance(
+def _calibrate_limit(
     spec: MonitorSpec,
-    limits: Limits,
-    history: History,
+    limits: MonitorLimits,
+    recorded: RecordedBatch,
     *,
-    subject: Subject,
-    trial: Trial,
-    tell: Callable[[int], None],
-) -> Calibration:
+    model: MonitoredModel,
+    settings: CalibrationSettings,
+    on_progress: Callable[[int], None],
+) -> MonitorCalibration:
     series: list[list[float]] = []
     events = 0
-    for watched in _passes(spec, history, trial):
-        monitor: Any = built(spec, task=subject.task, seed=subject.seed, metrics=subject.metrics)
+    for shuffled in _shuffled_passes(spec, recorded, settings):
+        monitor: Any = build_monitor(spec, task=model.task, seed=model.seed, metrics=model.metrics)
         series.append(monitor.traced())
-        for part in _parts(watched):
+        for part in _parts(shuffled):
             monitor.update(part.batch)
-            tell(part.length)
+            on_progress(part.length)
         problem = monitor.standing().problem
         if problem:
-            return Calibration(spec.name, spec.on, "", None, 0, 0, problem=problem)
-        events += watched.length - lead_of(spec)
+            return MonitorCalibration(spec.name, spec.on, "", None, 0, 0, problem=problem)
+        events += shuffled.length - reference_length(spec)
     parameter, *_ = (name for name in ("threshold", "above", "below") if getattr(spec, name) is not None)
-    suggested = _least(series, limits, allowed=events // trial.target, lasting=trial.lasting(spec.window))
-    found = alarms(series, limits)
-    return Calibration(spec.name, spec.on, parameter, limits.threshold, events, *found, suggested)
+    suggested = _least_strict_limit(
+        series, limits, allowed=events // settings.target, lasting=settings.max_drift_share(spec.window)
+    )
+    found = count_alarms(series, limits)
+    return MonitorCalibration(spec.name, spec.on, parameter, limits.threshold, events, *found, suggested)
 
 
-def _least(series: Sequence[Sequence[float]], limits: Limits, *, allowed: int, lasting: float) -> float | None:
+def _least_strict_limit(
+    series: Sequence[Sequence[float]], limits: MonitorLimits, *, allowed: int, lasting: float
+) -> float | None:
     """From the strictest on, the last limit that is passed seldom enough; None where too few events were tried.
 
     A limit that is always passed is passed seldom, too: it must not be met from its own side.
@@ -175,20 +177,20 @@ def _least(series: Sequence[Sequence[float]], limits: Limits, *, allowed: int, l
     found = np.unique(np.concatenate([np.asarray(one, dtype=np.float64) for one in series]))
     if not allowed or not len(found):
         return None
-    last = strictest = float(found[0] if limits.falling else found[-1])
-    for value in found if limits.falling else found[::-1]:
-        count, share = alarms(series, _moved(limits, float(value)))
+    last = strictest = float(found[0] if limits.lower_is_worse else found[-1])
+    for value in found if limits.lower_is_worse else found[::-1]:
+        count, share = count_alarms(series, _with_threshold(limits, float(value)))
         if count > allowed or share > lasting:
-            return _rounded(last, up=not limits.falling)
+            return _rounded(last, up=not limits.lower_is_worse)
         last = float(value)
-    return _rounded(strictest, up=not limits.falling)
+    return _rounded(strictest, up=not limits.lower_is_worse)
 
 
-def _moved(limits: Limits, threshold: float) -> Limits:
+def _with_threshold(limits: MonitorLimits, threshold: float) -> MonitorLimits:
     """With the warning in the same proportion."""
     share = limits.warning / limits.threshold if limits.threshold else 1.0
     warning = threshold * share if limits.threshold else threshold + limits.warning
-    return Limits(threshold, warning, limits.falling)
+    return MonitorLimits(threshold, warning, limits.lower_is_worse)
 
 
 def _rounded(value: float, *, up: bool) -> float:
@@ -199,86 +201,96 @@ def _rounded(value: float, *, up: bool) -> float:
     return float((np.ceil if up else np.floor)(value * digits) / digits)
 
 
-def _detector(
-    spec: MonitorSpec, history: History, subject: Subject, trial: Trial, tell: Callable[[int], None]
-) -> Calibration:
-    monitor = built(spec, task=subject.task, seed=subject.seed, metrics=())
-    assert isinstance(monitor, Detector)
-    parameter, factors = LADDERS.get(type(monitor.detector).__name__, ("", (1,)))
+def _calibrate_detector(
+    spec: MonitorSpec,
+    recorded: RecordedBatch,
+    model: MonitoredModel,
+    settings: CalibrationSettings,
+    on_progress: Callable[[int], None],
+) -> MonitorCalibration:
+    monitor = build_monitor(spec, task=model.task, seed=model.seed, metrics=())
+    assert isinstance(monitor, DetectorMonitor)
+    parameter, factors = STRICTNESS_FACTORS.get(type(monitor.detector).__name__, ("", (1,)))
     given = getattr(monitor.detector, parameter, None)
-    first: Calibration | None = None
+    first: MonitorCalibration | None = None
     for factor in factors:
         value = None if given is None else float(f"{given * factor:.4g}")
-        tried = spec if given is None else spec.model_copy(update={"detector": _with(spec, parameter, value)})
-        found = _tried(tried, history, subject, trial, tell)
+        tried = spec if given is None else spec.model_copy(update={"detector": _with_parameter(spec, parameter, value)})
+        found = _count_detections(tried, recorded, model, settings, on_progress)
         first = first or replace(found, parameter=parameter, value=value)
         if found.problem or not parameter:
             return first
-        if found.alarms <= trial.allowed and found.in_drift <= trial.lasting(spec.window):
-            return replace(first, suggested=value if trial.allowed else None)
+        if found.alarms <= settings.allowed_alarms and found.in_drift <= settings.max_drift_share(spec.window):
+            return replace(first, suggested=value if settings.allowed_alarms else None)
     assert first is not None
     return first
 
 
-def _with(spec: MonitorSpec, parameter: str, value: float | None) -> Any:
-    expression = dotted(spec.detector)
+def _with_parameter(spec: MonitorSpec, parameter: str, value: float | None) -> Any:
+    expression = with_river_names(spec.detector)
     name, arguments = (expression, {}) if isinstance(expression, str) else next(iter(expression.items()))
     return {name: {**(arguments if isinstance(arguments, dict) else {}), parameter: value}}
 
 
-def _tried(
-    spec: MonitorSpec, history: History, subject: Subject, trial: Trial, tell: Callable[[int], None]
-) -> Calibration:
+def _count_detections(
+    spec: MonitorSpec,
+    recorded: RecordedBatch,
+    model: MonitoredModel,
+    settings: CalibrationSettings,
+    on_progress: Callable[[int], None],
+) -> MonitorCalibration:
     events = count = lasting = 0
-    for watched in _passes(spec, history, trial):
-        monitor = built(spec, task=subject.task, seed=subject.seed, metrics=())
-        for part in _parts(watched):
+    for shuffled in _shuffled_passes(spec, recorded, settings):
+        monitor = build_monitor(spec, task=model.task, seed=model.seed, metrics=())
+        for part in _parts(shuffled):
             count += len(monitor.update(part.batch))
-            lasting += part.length * (monitor.standing().state is MonitorState.DRIFT)
-            tell(part.length)
-        problem = monitor.standing().problem
+            lasting += part.length * (monitor.status().state is MonitorState.DRIFT)
+            on_progress(part.length)
+        problem = monitor.status().problem
         if problem:
-            return Calibration(spec.name, spec.on, "", None, 0, 0, problem=problem)
-        events += watched.length
-    return Calibration(spec.name, spec.on, "", None, events, count, lasting / max(events, 1))
+            return MonitorCalibration(spec.name, spec.on, "", None, 0, 0, problem=problem)
+        events += shuffled.length
+    return MonitorCalibration(spec.name, spec.on, "", None, events, count, lasting / max(events, 1))
 
 
-def _passes(spec: MonitorSpec, history: History, trial: Trial) -> Iterator[History]:
+def _shuffled_passes(
+    spec: MonitorSpec, recorded: RecordedBatch, settings: CalibrationSettings
+) -> Iterator[RecordedBatch]:
     """Until enough events have been watched; the same orders whichever monitor asks."""
-    rng = np.random.default_rng(trial.seed)
-    lead, watched = lead_of(spec), 0
-    while watched < trial.events:
-        length = min(history.length, lead + min(PASS_EVENTS, max(trial.events - watched, spec.window)))
-        order = rng.permutation(history.length)[:length].tolist()
-        yield History(_ordered(spec, history.batch, order), length)
-        watched += length - lead
+    rng = np.random.default_rng(settings.seed)
+    lead, watched_events = reference_length(spec), 0
+    while watched_events < settings.events:
+        length = min(recorded.length, lead + min(EVENTS_PER_PASS, max(settings.events - watched_events, spec.window)))
+        order = rng.permutation(recorded.length)[:length].tolist()
+        yield RecordedBatch(_ordered(spec, recorded.batch, order), length)
+        watched_events += length - lead
 
 
-def _parts(history: History) -> Iterator[History]:
-    for start in range(0, history.length, CHUNK):
-        places = range(start, min(start + CHUNK, history.length))
-        yield History(_sliced(history.batch, slice(places.start, places.stop)), len(places))
+def _parts(recorded: RecordedBatch) -> Iterator[RecordedBatch]:
+    for start in range(0, recorded.length, CHUNK_EVENTS):
+        indices = range(start, min(start + CHUNK_EVENTS, recorded.length))
+        yield RecordedBatch(_sliced(recorded.batch, slice(indices.start, indices.stop)), len(indices))
 
 
-def _ordered(spec: MonitorSpec, batch: Batch, order: Sequence[int]) -> Batch:
+def _ordered(spec: MonitorSpec, batch: MonitorBatch, order: Sequence[int]) -> MonitorBatch:
     """In another order; only what the monitor looks at."""
-    if spec.watched is Watched.FEATURE:
-        values = batch.feature(spec.subject)
-        return Batch(feature={spec.subject: [values[at] for at in order]}.__getitem__)
+    if spec.target is MonitorTarget.FEATURE:
+        values = batch.feature_values(spec.target_name)
+        return MonitorBatch(feature_values={spec.target_name: [values[at] for at in order]}.__getitem__)
     given = batch.probabilities
-    return Batch(
+    return MonitorBatch(
         [batch.truths[at] for at in order],
         [batch.labels[at] for at in order],
         None if given is None else [given[at] for at in order],
     )
 
 
-def _sliced(batch: Batch, part: slice) -> Batch:
+def _sliced(batch: MonitorBatch, part: slice) -> MonitorBatch:
     given = batch.probabilities
-    return Batch(
+    return MonitorBatch(
         batch.truths[part], batch.labels[part], None if given is None else given[part], partial(_feature, batch, part)
     )
 
 
-def _feature(batch: Batch, part: slice, name: str) -> Sequence[Any]:
-    return batch.feature(name)[part]
+def _feature(batch: MonitorBatch, part: slice, name: str) -> Sequence[Any]:
+    return batch.feature_values(name)[part]

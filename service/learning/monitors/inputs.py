@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from service.domain.specification.monitor import MonitorSpec, Watched
+from service.domain.specification.monitor import MonitorSpec, MonitorTarget
 from service.domain.stream.events import Label, Scalar, Task
 
 Floats = npt.NDArray[np.float64]
@@ -21,7 +21,7 @@ def _no_feature(_name: str) -> Sequence[Scalar]:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class MonitorBatch:
     """Columns of one length, in the order of learning; one that nobody asks for may be empty.
 
     `probabilities` are P(True) of a binary task, `{label: probability}` of a multiclass one. `feature` gives a
@@ -31,39 +31,39 @@ class Batch:
     truths: Sequence[Label] = ()
     labels: Sequence[Label | None] = ()
     probabilities: Sequence[Any] | None = None
-    feature: Callable[[str], Sequence[Any]] = _no_feature
+    feature_values: Callable[[str], Sequence[Any]] = _no_feature
 
 
-class Column(NamedTuple):
+class MonitoredColumn(NamedTuple):
     """Values, and where in the batch each stands if some have been left out."""
 
     values: Sequence[Any]
-    places: Sequence[int] | None = None
+    indices: Sequence[int] | None = None
 
-    def place(self, index: int) -> int:
+    def batch_index(self, index: int) -> int:
         """Where in the batch a value stands."""
-        return index if self.places is None else self.places[index]
+        return index if self.indices is None else self.indices[index]
 
 
-def column_of(spec: MonitorSpec, task: Task) -> Callable[[Batch], Column]:
+def column_reader(spec: MonitorSpec, task: Task) -> Callable[[MonitorBatch], MonitoredColumn]:
     """What picks the monitor's column out of a batch."""
-    picks: dict[Watched, Callable[[Batch], Column]] = {
-        Watched.ERROR: _distances if task is Task.REGRESSION else _errors,
-        Watched.LABEL: lambda batch: Column(batch.truths),
-        Watched.PREDICTION: _chances if task is Task.BINARY else _predictions,
-        Watched.FEATURE: lambda batch: Column(batch.feature(spec.subject)),
+    readers: dict[MonitorTarget, Callable[[MonitorBatch], MonitoredColumn]] = {
+        MonitorTarget.ERROR: _absolute_errors if task is Task.REGRESSION else _error_column,
+        MonitorTarget.LABEL: lambda batch: MonitoredColumn(batch.truths),
+        MonitorTarget.PREDICTION: _positive_probabilities if task is Task.BINARY else _predictions,
+        MonitorTarget.FEATURE: lambda batch: MonitoredColumn(batch.feature_values(spec.target_name)),
     }
-    return picks[spec.watched]
+    return readers[spec.target]
 
 
 def is_numeric(spec: MonitorSpec, task: Task) -> bool | None:
     """Whether it looks at numbers, 0 and 1 included; None where only the stream will tell."""
-    if spec.watched is Watched.FEATURE:
+    if spec.target is MonitorTarget.FEATURE:
         return None
-    return spec.watched is Watched.ERROR or task is not Task.MULTICLASS
+    return spec.target is MonitorTarget.ERROR or task is not Task.MULTICLASS
 
 
-def numbers(values: Sequence[Any]) -> Floats | None:
+def to_floats(values: Sequence[Any]) -> Floats | None:
     """As floats, with NaN for what is missing; None where something is no number."""
     if isinstance(values, np.ndarray):
         return values.astype(np.float64, copy=False) if values.dtype.kind in "biuf" else None
@@ -72,38 +72,42 @@ def numbers(values: Sequence[Any]) -> Floats | None:
     return np.array(values, dtype=np.float64)
 
 
-def without_missing(column: Column) -> Column:
+def without_missing(column: MonitoredColumn) -> MonitoredColumn:
     """The values that are there."""
     if isinstance(column.values, np.ndarray):
-        return Column(column.values.tolist(), column.places)
+        return MonitoredColumn(column.values.tolist(), column.indices)
     if None not in column.values:
         return column
     kept = [value is not None for value in column.values]
-    places = range(len(column.values)) if column.places is None else column.places
-    return Column([*compress(column.values, kept)], [*compress(places, kept)])
+    indices = range(len(column.values)) if column.indices is None else column.indices
+    return MonitoredColumn([*compress(column.values, kept)], [*compress(indices, kept)])
 
 
-def _errors(batch: Batch) -> Column:
+def _error_column(batch: MonitorBatch) -> MonitoredColumn:
     if None not in batch.labels:
-        return Column(list(map(ne, batch.truths, batch.labels)))
-    told = without_missing(Column(batch.labels))
-    return Column([batch.truths[told.place(i)] != label for i, label in enumerate(told.values)], told.places)
+        return MonitoredColumn(list(map(ne, batch.truths, batch.labels)))
+    predicted = without_missing(MonitoredColumn(batch.labels))
+    return MonitoredColumn(
+        [batch.truths[predicted.batch_index(i)] != label for i, label in enumerate(predicted.values)], predicted.indices
+    )
 
 
-def _distances(batch: Batch) -> Column:
-    told = without_missing(Column(batch.labels))
-    truths = batch.truths if told.places is None else [batch.truths[place] for place in told.places]
-    pairs = zip(truths, told.values, strict=True)
-    return Column([abs(float(truth) - float(value)) for truth, value in pairs], told.places)
+def _absolute_errors(batch: MonitorBatch) -> MonitoredColumn:
+    predicted = without_missing(MonitoredColumn(batch.labels))
+    truths = batch.truths if predicted.indices is None else [batch.truths[place] for place in predicted.indices]
+    pairs = zip(truths, predicted.values, strict=True)
+    return MonitoredColumn([abs(float(truth) - float(value)) for truth, value in pairs], predicted.indices)
 
 
-def _chances(batch: Batch) -> Column:
+def _positive_probabilities(batch: MonitorBatch) -> MonitoredColumn:
     if batch.probabilities is None:
         return _predictions(batch)
-    told = without_missing(Column(batch.labels))
+    predicted = without_missing(MonitoredColumn(batch.labels))
     given = batch.probabilities
-    return Column(given if told.places is None else [given[place] for place in told.places], told.places)
+    return MonitoredColumn(
+        given if predicted.indices is None else [given[place] for place in predicted.indices], predicted.indices
+    )
 
 
-def _predictions(batch: Batch) -> Column:
-    return without_missing(Column(batch.labels))
+def _predictions(batch: MonitorBatch) -> MonitoredColumn:
+    return without_missing(MonitoredColumn(batch.labels))

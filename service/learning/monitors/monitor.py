@@ -5,22 +5,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from service.domain.specification.monitor import Limits, MonitorState
-from service.learning.monitors.inputs import Batch
+from service.domain.specification.monitor import MonitorLimits, MonitorState
+from service.learning.monitors.inputs import MonitorBatch
 
 
 @dataclass(frozen=True, slots=True)
-class Hit:
+class DriftOnset:
     """A monitor went over to drift at this place of a batch."""
 
-    place: int
+    index: int
     value: float
     threshold: float | None
     evidence: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class MonitorStatus:
     """How a monitor stands; no value before it has seen enough, `waits_for` says of what; a problem is the user's."""
 
     value: float | None
@@ -34,11 +34,11 @@ class Standing:
 class Monitor(Protocol):
     """One monitor; whatever it is fed, its state follows from the values and not from where batches end."""
 
-    def update(self, batch: Batch) -> list[Hit]:
+    def update(self, batch: MonitorBatch) -> list[DriftOnset]:
         """Look at a batch; where in it the monitor went over to drift."""
         ...
 
-    def standing(self) -> Standing:
+    def status(self) -> MonitorStatus:
         """Value, limits and state."""
         ...
 
@@ -52,36 +52,36 @@ class Monitor(Protocol):
 
 
 @dataclass(slots=True)
-class Level:
+class LimitTracker:
     """A value against its limits; `trace` takes every value where somebody wants them."""
 
-    limits: Limits
+    limits: MonitorLimits
     value: float | None = None
     state: MonitorState = MonitorState.QUIET
     trace: list[float] | None = None
 
-    def reach(self, value: float) -> bool:
+    def observe(self, value: float) -> bool:
         """Take the next value; whether that is a signal."""
         if self.trace is not None:
             self.trace.append(value)
         before, self.value = self.state, value
-        self.state = self.limits.state(before, value)
+        self.state = self.limits.next_state(before, value)
         return self.state is MonitorState.DRIFT and before is not MonitorState.DRIFT
 
-    def standing(self, *, waits_for: str = "", problem: str = "") -> Standing:
+    def status(self, *, waits_for: str = "", problem: str = "") -> MonitorStatus:
         """As a monitor says it."""
         limits = self.limits
-        return Standing(self.value, limits.threshold, limits.warning, self.state, waits_for, problem)
+        return MonitorStatus(self.value, limits.threshold, limits.warning, self.state, waits_for, problem)
 
-    def kept(self) -> list[Any]:
+    def to_state(self) -> list[Any]:
         """What a checkpoint keeps."""
         return [self.value, self.state.value]
 
-    def take(self, kept: list[Any]) -> None:
+    def restore(self, kept: list[Any]) -> None:
         """The inverse of `kept`; a limit that was moved meanwhile is heeded from the next value on."""
         self.value, self.state = kept[0], MonitorState(kept[1])
 
 
-def finite(value: float | None) -> float | None:
+def finite_or_none(value: float | None) -> float | None:
     """The number, if it is one that JSON can carry."""
     return value if value is not None and math.isfinite(value) else None

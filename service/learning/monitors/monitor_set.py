@@ -7,20 +7,20 @@ from typing import Any, Self
 
 from river import base
 
-from service.domain.specification.monitor import NUMERIC, Distance, MonitorSpec, Watched
+from service.domain.specification.monitor import NUMERIC_DISTANCES, DistanceMetric, MonitorSpec, MonitorTarget
 from service.domain.stream.events import Task
 from service.errors import ConfigurationError, SpecificationError
 from service.learning.estimators import build as estimators
-from service.learning.metrics.names import Metric, fitting_one
-from service.learning.monitors.detector import Detector
-from service.learning.monitors.distribution import Distribution
-from service.learning.monitors.inputs import Batch
-from service.learning.monitors.monitor import Hit, Monitor, Standing
-from service.learning.monitors.quality import Quality
+from service.learning.metrics.names import Metric, find_metric
+from service.learning.monitors.detector import DetectorMonitor
+from service.learning.monitors.distribution import DistributionMonitor
+from service.learning.monitors.inputs import MonitorBatch
+from service.learning.monitors.monitor import DriftOnset, Monitor, MonitorStatus
+from service.learning.monitors.quality import MetricMonitor
 
-AT_ARRIVAL = (Watched.PREDICTION, Watched.FEATURE)
+ARRIVAL_TARGETS = (MonitorTarget.PREDICTION, MonitorTarget.FEATURE)
 """Known when an event comes, however late its label is."""
-SHORT = {
+DETECTOR_ALIASES = {
     "ADWIN": "drift.ADWIN",
     "DDM": "drift.binary.DDM",
     "EDDM": "drift.binary.EDDM",
@@ -30,16 +30,16 @@ SHORT = {
     "PageHinkley": "drift.PageHinkley",
 }
 """The detectors' names in the literature."""
-_LIMITS = {"name", "threshold", "warning", "above", "below"}
+_CHANGEABLE_FIELDS = {"name", "threshold", "warning", "above", "below"}
 """What may change of a monitor while its state goes on."""
 
 
-class Monitors:
+class MonitorSet:
     """One monitor a specification; those `at_arrival` are fed when an event comes, the others with its label."""
 
     def __init__(self, specs: Sequence[MonitorSpec], *, task: Task, seed: int, metrics: Sequence[Metric] = ()) -> None:
         self._specs = {spec.name: spec for spec in specs}
-        self._monitors = {spec.name: built(spec, task=task, seed=seed, metrics=metrics) for spec in specs}
+        self._monitors = {spec.name: build_monitor(spec, task=task, seed=seed, metrics=metrics) for spec in specs}
         self._signals: Counter[str] = Counter()
 
     @classmethod
@@ -57,92 +57,94 @@ class Monitors:
         for name, kept in objects["detectors"].items():
             spec = found._specs.get(name)
             state = kept if isinstance(kept, dict) else {"detector": kept}
-            if spec is not None and state.get("watches", _watches(spec)) == _watches(spec):
+            if spec is not None and state.get("watches", _identity(spec)) == _identity(spec):
                 found._monitors[name].restore(state)
         found._signals.update({name: n for name, n in objects["signals"].items() if name in found._monitors})
         return found
 
     def objects(self) -> dict[str, Any]:
         """Every monitor's state, and how often each has signalled."""
-        kept = {name: {**one.state(), "watches": _watches(self._specs[name])} for name, one in self._monitors.items()}
+        kept = {name: {**one.state(), "watches": _identity(self._specs[name])} for name, one in self._monitors.items()}
         return {"detectors": kept, "signals": dict(self._signals)}
 
-    def with_reference(self, sample: Batch) -> Sequence[str]:
+    def set_references(self, sample: MonitorBatch) -> Sequence[str]:
         """Take training data for the reference of all that refer to the champion's; the names of those that could.
 
         `sample` has what was trained on, and what the new model predicts of it; what it lacks stays as it was.
         """
-        wanted = {name: one for name, one in self._monitors.items() if isinstance(one, Distribution)}
+        wanted = {name: one for name, one in self._monitors.items() if isinstance(one, DistributionMonitor)}
         return [
-            name for name, one in wanted.items() if self._specs[name].reference == "champion" and one.refer_to(sample)
+            name
+            for name, one in wanted.items()
+            if self._specs[name].reference == "champion" and one.set_reference(sample)
         ]
 
     def report(self) -> list[dict[str, Any]]:
         """Each monitor's value, limits, state and count of signals."""
         return [
-            {"name": name, "on": self._specs[name].on, **_shown(one.standing()), "signals": self._signals[name]}
+            {"name": name, "on": self._specs[name].on, **_status_json(one.status()), "signals": self._signals[name]}
             for name, one in self._monitors.items()
         ]
 
-    def watches(self, watched: Watched) -> bool:
+    def has_target(self, target: MonitorTarget) -> bool:
         """Whether any monitor looks at this."""
-        return any(spec.watched is watched for spec in self._specs.values())
+        return any(spec.target is target for spec in self._specs.values())
 
-    def update(self, batch: Batch, *, at_arrival: bool) -> list[tuple[str, Hit]]:
+    def update(self, batch: MonitorBatch, *, at_arrival: bool) -> list[tuple[str, DriftOnset]]:
         """Feed a batch of events as they came, or of labels with predictions; signals, monitor by monitor."""
-        found = [(name, hit) for name, one in self._of(at_arrival=at_arrival) for hit in one.update(batch)]
+        found = [(name, hit) for name, one in self._fed(at_arrival=at_arrival) for hit in one.update(batch)]
         self._signals.update(name for name, _ in found)
         return found
 
-    def _of(self, *, at_arrival: bool) -> Iterator[tuple[str, Monitor]]:
+    def _fed(self, *, at_arrival: bool) -> Iterator[tuple[str, Monitor]]:
         for name, one in self._monitors.items():
-            if (self._specs[name].watched in AT_ARRIVAL) is at_arrival:
+            if (self._specs[name].target in ARRIVAL_TARGETS) is at_arrival:
                 yield name, one
 
 
-def _shown(standing: Standing) -> dict[str, Any]:
-    return {**asdict(standing), "state": standing.state.value}
+def _status_json(status: MonitorStatus) -> dict[str, Any]:
+    return {**asdict(status), "state": status.state.value}
 
 
-def _watches(spec: MonitorSpec) -> dict[str, Any]:
-    return spec.model_dump(mode="json", exclude=_LIMITS)
+def _identity(spec: MonitorSpec) -> dict[str, Any]:
+    return spec.model_dump(mode="json", exclude=_CHANGEABLE_FIELDS)
 
 
-def built(spec: MonitorSpec, *, task: Task, seed: int, metrics: Sequence[Metric]) -> Monitor:
+def build_monitor(spec: MonitorSpec, *, task: Task, seed: int, metrics: Sequence[Metric]) -> Monitor:
     """A new monitor; SpecificationError where it does not fit the task."""
     path, limits = f"drift.{spec.name}", spec.limits
     if limits is None:
-        detector = estimators.build_part(dotted(spec.detector), seed=seed, path=path)
+        detector = estimators.object_from_expression(with_river_names(spec.detector), seed=seed, path=path)
         _require_detector(spec, detector, task=task, path=path)
-        return Detector(spec, detector, task=task)
-    if spec.watched is Watched.METRIC:
+        return DetectorMonitor(spec, detector, task=task)
+    if spec.target is MonitorTarget.METRIC:
         try:
-            metric = fitting_one(spec.subject, task, among=metrics)
+            metric = find_metric(spec.target_name, task, among=metrics)
         except ConfigurationError as error:
             raise SpecificationError(path, str(error)) from error
-        return Quality(spec, metric, limits, task=task, seed=seed)
+        return MetricMonitor(spec, metric, limits, task=task, seed=seed)
     assert spec.metric is not None
-    _require_numbers(spec, spec.metric.value if spec.metric in NUMERIC else "", task=task, path=path)
+    _require_numbers(spec, spec.metric.value if spec.metric in NUMERIC_DISTANCES else "", task=task, path=path)
     _require_categories(spec, task=task, path=path)
-    return Distribution(spec, spec.metric, limits, task=task)
+    return DistributionMonitor(spec, spec.metric, limits, task=task)
 
 
-def dotted(expression: Any) -> Any:
+def with_river_names(expression: Any) -> Any:
     """With river's own names in place of those of the literature."""
     if isinstance(expression, dict) and len(expression) == 1:
         name, arguments = next(iter(expression.items()))
-        return {SHORT.get(name, name): arguments}
-    return SHORT.get(expression, expression)
+        return {DETECTOR_ALIASES.get(name, name): arguments}
+    return DETECTOR_ALIASES.get(expression, expression)
 
 
 def _require_detector(spec: MonitorSpec, detector: Any, *, task: Task, path: str) -> None:
     kind = type(detector).__name__
     if not isinstance(detector, base.DriftDetector | base.BinaryDriftDetector):
-        raise SpecificationError(path, f"found {kind}, expected a drift detector: {', '.join(SHORT)}")
+        raise SpecificationError(path, f"found {kind}, expected a drift detector: {', '.join(DETECTOR_ALIASES)}")
     _require_numbers(spec, kind, task=task, path=path)
     binary = isinstance(detector, base.BinaryDriftDetector)
-    twofold = (spec.watched is Watched.ERROR and task is not Task.REGRESSION) or (
-        spec.watched is Watched.LABEL and task is Task.BINARY
+    twofold = (spec.target is MonitorTarget.ERROR and task is not Task.REGRESSION) or (
+        spec.target is MonitorTarget.LABEL and task is Task.BINARY
     )
     if binary and not twofold:
         msg = f"found {kind} on: {spec.on} of a {task} task, which takes 0 and 1 only; expected ADWIN or PageHinkley"
@@ -150,13 +152,13 @@ def _require_detector(spec: MonitorSpec, detector: Any, *, task: Task, path: str
 
 
 def _require_numbers(spec: MonitorSpec, kind: str, *, task: Task, path: str) -> None:
-    if kind and task is Task.MULTICLASS and spec.watched in {Watched.LABEL, Watched.PREDICTION}:
+    if kind and task is Task.MULTICLASS and spec.target in {MonitorTarget.LABEL, MonitorTarget.PREDICTION}:
         msg = f"found {kind} on: {spec.on} of a multiclass task, which are no numbers; expected metric: psi"
         raise SpecificationError(path, msg)
 
 
 def _require_categories(spec: MonitorSpec, *, task: Task, path: str) -> None:
-    plain = task is not Task.MULTICLASS and spec.watched in {Watched.LABEL, Watched.PREDICTION}
-    if spec.metric is Distance.NEW_CATEGORY_SHARE and plain:
+    plain = task is not Task.MULTICLASS and spec.target in {MonitorTarget.LABEL, MonitorTarget.PREDICTION}
+    if spec.metric is DistanceMetric.NEW_CATEGORY_SHARE and plain:
         msg = f"found new_category_share on: {spec.on} of a {task} task, which has no categories; expected metric: psi"
         raise SpecificationError(path, msg)

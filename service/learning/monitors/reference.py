@@ -8,57 +8,61 @@ from typing import Any
 
 import numpy as np
 
-from service.domain.specification.monitor import Distance
-from service.learning.monitors.distances import Bins, Categories, Moments, Points, Yardstick
-from service.learning.monitors.inputs import Floats, numbers
+from service.domain.specification.monitor import DistanceMetric
+from service.learning.monitors.distances import CategoryShares, KsPoints, MeanShift, PsiBins, ReferenceDistance
+from service.learning.monitors.inputs import Floats, to_floats
 
-FEWEST = 50
+MIN_REFERENCE_VALUES = 50
 """Values that are there; a reference of fewer goes on being collected."""
-MOST_DISTINCT = 10_000
+MAX_DISTINCT = 10_000
 """Categories that are told apart while they are counted; the later ones are unknown to the reference."""
 
 
 @dataclass(slots=True)
-class Gathering:
+class ReferenceBuilder:
     """The reference so far; `numeric` is None until a value has told, `rest` counts categories without a name.
 
     The first `skip` values are passed over.
     """
 
-    metric: Distance
+    metric: DistanceMetric
     wanted: int
     numeric: bool | None = None
     skip: int = 0
     count: int = 0
     missing: int = 0
-    rest: int = 0
+    other_count: int = 0
     numbers: list[Floats] = field(default_factory=list)
     categories: Counter[Any] = field(default_factory=Counter)
 
     @property
-    def complete(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether enough has come."""
-        return self.count >= self.wanted and self.count - self.missing >= FEWEST
+        return self.count >= self.wanted and self.count - self.missing >= MIN_REFERENCE_VALUES
 
-    def take(self, values: Sequence[Any]) -> int:
+    def add(self, values: Sequence[Any]) -> int:
         """How many of the values were needed."""
         start = min(self.skip, len(values))
         self.skip -= start
-        while start < len(values) and not self.complete:
-            lacking = max(self.wanted - self.count, FEWEST - (self.count - self.missing))
+        while start < len(values) and not self.is_complete:
+            lacking = max(self.wanted - self.count, MIN_REFERENCE_VALUES - (self.count - self.missing))
             part = values[start : start + lacking]
-            self._add(part)
+            self._add_values(part)
             start += len(part)
         return start
 
-    def yardstick(self) -> Yardstick:
+    def build(self) -> ReferenceDistance:
         """What measures from this reference."""
-        if self.metric is Distance.NEW_CATEGORY_SHARE or not self.numeric:
-            unknown = self.metric is Distance.NEW_CATEGORY_SHARE
-            return Categories.of(self.categories, self.rest, self.missing, unknown_share=unknown)
+        if self.metric is DistanceMetric.NEW_CATEGORY_SHARE or not self.numeric:
+            unknown = self.metric is DistanceMetric.NEW_CATEGORY_SHARE
+            return CategoryShares.of(self.categories, self.other_count, self.missing, unknown_share=unknown)
         sample = np.concatenate([*self.numbers, np.full(self.missing, np.nan)])
-        kinds: Mapping[Distance, Any] = {Distance.PSI: Bins, Distance.KS: Points, Distance.MEAN_SHIFT: Moments}
-        found: Yardstick = kinds[self.metric].of(sample)
+        kinds: Mapping[DistanceMetric, Any] = {
+            DistanceMetric.PSI: PsiBins,
+            DistanceMetric.KS: KsPoints,
+            DistanceMetric.MEAN_SHIFT: MeanShift,
+        }
+        found: ReferenceDistance = kinds[self.metric].of(sample)
         return found
 
     def state(self) -> dict[str, Any]:
@@ -68,20 +72,20 @@ class Gathering:
             "numeric": self.numeric,
             "count": self.count,
             "missing": self.missing,
-            "rest": self.rest,
+            "rest": self.other_count,
             "skip": self.skip,
         }
         return {**kept, "numbers": joined, "categories": dict(self.categories)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """The inverse of `state`."""
-        self.numeric, self.rest, self.skip = state["numeric"], state["rest"], state["skip"]
+        self.numeric, self.other_count, self.skip = state["numeric"], state["rest"], state["skip"]
         self.count, self.missing = state["count"], state["missing"]
         self.numbers, self.categories = [state["numbers"]], Counter(state["categories"])
 
-    def _add(self, values: Sequence[Any]) -> None:
+    def _add_values(self, values: Sequence[Any]) -> None:
         self.count += len(values)
-        found = None if self.metric is Distance.NEW_CATEGORY_SHARE or self.numeric is False else numbers(values)
+        found = None if self.metric is DistanceMetric.NEW_CATEGORY_SHARE or self.numeric is False else to_floats(values)
         if found is not None:
             there = found[~np.isnan(found)]
             self.missing += len(found) - len(there)
@@ -92,14 +96,14 @@ class Gathering:
         named = [value for value in plain if value is not None]
         self.missing += len(values) - len(named)
         self.numeric = False
-        self._count(named)
+        self._count_categories(named)
 
-    def _count(self, values: Sequence[Any]) -> None:
+    def _count_categories(self, values: Sequence[Any]) -> None:
         found = Counter(values)
         new = (one for one in found if one not in self.categories)
-        kept = set(islice(new, max(MOST_DISTINCT - len(self.categories), 0)))
+        kept = set(islice(new, max(MAX_DISTINCT - len(self.categories), 0)))
         for one, count in found.items():
             if one in self.categories or one in kept:
                 self.categories[one] += count
             else:
-                self.rest += count
+                self.other_count += count

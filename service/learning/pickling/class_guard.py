@@ -8,39 +8,47 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-_FUNCTION = ("__code__", "__defaults__", "__kwdefaults__", "__module__", "__name__", "__qualname__", "__doc__")
-_CLASS = ("__bases__", "__name__", "__qualname__")
-_MUTABLE, _HEAP = 1 << 8, 1 << 9
+_FUNCTION_ATTRIBUTES = (
+    "__code__",
+    "__defaults__",
+    "__kwdefaults__",
+    "__module__",
+    "__name__",
+    "__qualname__",
+    "__doc__",
+)
+_CLASS_ATTRIBUTES = ("__bases__", "__name__", "__qualname__")
+_IMMUTABLE_TYPE, _HEAP_TYPE = 1 << 8, 1 << 9
 
 
-class Untouched:
+class ClassGuard:
     """What classes and functions were like before."""
 
     def __init__(self) -> None:
         self._before: dict[Any, Mapping[str, Any]] = {}
 
-    def note(self, found: Any) -> None:
+    def remember(self, found: Any) -> None:
         """Remember the class or function as it is now."""
         if found in self._before or not (_is_open_class(found) or inspect.isfunction(found)):
             return
         if inspect.isclass(found):
             _fill_caches(found)
-        self._before[found] = _seen(found)
+        self._before[found] = _attributes_of(found)
 
-    def put_back(self) -> str | None:
+    def restore(self) -> str | None:
         """Undo every change; the name of something that had been changed."""
         changed = None
         for found, before in self._before.items():
-            now = _seen(found)
+            now = _attributes_of(found)
             differing = [name for name in {**before, **now} if before.get(name, self) is not now.get(name, self)]
             for name in differing:
-                _reset(found, name, before)
+                _restore_attribute(found, name, before)
                 changed = f"{before['__module__']}.{before['__qualname__']}.{name}"
         return changed
 
 
 def _is_open_class(found: Any) -> bool:
-    return inspect.isclass(found) and bool(found.__flags__ & _HEAP) and not found.__flags__ & _MUTABLE
+    return inspect.isclass(found) and bool(found.__flags__ & _HEAP_TYPE) and not found.__flags__ & _IMMUTABLE_TYPE
 
 
 def _fill_caches(found: type) -> None:
@@ -50,12 +58,12 @@ def _fill_caches(found: type) -> None:
     inspect.get_annotations(found)
 
 
-def _seen(found: Any) -> dict[str, Any]:
-    names = _CLASS if inspect.isclass(found) else _FUNCTION
+def _attributes_of(found: Any) -> dict[str, Any]:
+    names = _CLASS_ATTRIBUTES if inspect.isclass(found) else _FUNCTION_ATTRIBUTES
     return {**vars(found), **{name: getattr(found, name) for name in names}}
 
 
-def _reset(found: Any, name: str, before: Mapping[str, Any]) -> None:
+def _restore_attribute(found: Any, name: str, before: Mapping[str, Any]) -> None:
     if name in before:
         setattr(found, name, before[name])
     else:

@@ -16,10 +16,10 @@ from river.optim import initializers
 
 from service.errors import ArtifactError, EnvironmentChangedError, ForbiddenClassError, OtherReleaseError
 from service.learning import catalogue, pickled
-from service.learning.pickling.class_guard import Untouched
+from service.learning.pickling.class_guard import ClassGuard
 from service.learning.river_internals import compiled_modules
 
-_PLAIN = {
+_PLAIN_TYPES = {
     ("builtins", name)
     for name in (
         *("set", "frozenset", "dict", "list", "tuple", "int", "float", "str", "bool", "complex"),
@@ -41,7 +41,7 @@ _PLAIN = {
     ("random", "Random"),
     ("statistics", "NormalDist"),
 }
-_SCIKIT = {
+_WRAPPER_CLASSES = {
     ("sklearn.neural_network._stochastic_optimizers", "AdamOptimizer"),
     ("sklearn.neural_network._stochastic_optimizers", "SGDOptimizer"),
     ("sklearn.preprocessing._label", "LabelBinarizer"),
@@ -101,10 +101,10 @@ _FUNCTIONS = frozenset(
         ("copy", "deepcopy"),
     }
 )
-_CLONED = ("river.metrics.", "river.stats.", "river.proba.")
+_CLONE_METHOD_MODULES = ("river.metrics.", "river.stats.", "river.proba.")
 """Bandits keep the method `clone` of their reward."""
 _CALLABLE_INSTANCES = (initializers.Constant, initializers.Normal, initializers.Zeros)
-_SKIPPED = (
+_FORBIDDEN_MODULES = (
     *("river.checks", "river.compat.river_to_sklearn", "river.evaluate", "river.stream", "river.datasets"),
     *("river.bandit.datasets", "river.bandit.envs", "river.drift.datasets"),
 )
@@ -127,9 +127,9 @@ def loads(data: bytes, *, extra: frozenset[tuple[str, str]] = frozenset()) -> An
 
     `extra` holds (module, class) pairs that the user has allowed by choosing a factory.
     """
-    untouched = Untouched()
+    class_guard = ClassGuard()
     try:
-        return _Reader(io.BytesIO(data), extra, untouched).load()
+        return _Reader(io.BytesIO(data), extra, class_guard).load()
     except (OtherReleaseError, EnvironmentChangedError, KeyboardInterrupt, SystemExit, MemoryError):
         raise
     except BaseException as error:  # a panic of compiled code is no Exception
@@ -139,7 +139,7 @@ def loads(data: bytes, *, extra: frozenset[tuple[str, str]] = frozenset()) -> An
         )
         raise ArtifactError(msg) from error
     finally:
-        changed = untouched.put_back()
+        changed = class_guard.restore()
         if changed is not None:
             msg = f"a change of {changed}"
             raise _forbidden(msg)
@@ -152,20 +152,20 @@ def is_allowed(module: str, name: str) -> bool:
     Only the module in question is loaded, so that an artifact opens without all of river.
     """
     wanted = (module, name)
-    if wanted in _PLAIN or wanted in _SCIKIT:
+    if wanted in _PLAIN_TYPES or wanted in _WRAPPER_CLASSES:
         return True
     if module.startswith(catalogue.SKLEARN_PREFIX):
-        return wanted in {(one.__module__, one.__qualname__) for one in _scikit_classes()}
-    return wanted in _compiled() or (module.startswith("river.") and _is_river_class(module, name))
+        return wanted in {(one.__module__, one.__qualname__) for one in _sklearn_classes()}
+    return wanted in _compiled_classes() or (module.startswith("river.") and _is_river_class(module, name))
 
 
-def _scikit_classes() -> list[type]:
-    found = [catalogue.get(f"{catalogue.SKLEARN_PREFIX}{dotted}") for dotted in catalogue.SKLEARN]
+def _sklearn_classes() -> list[type]:
+    found = [catalogue.get_class(f"{catalogue.SKLEARN_PREFIX}{dotted}") for dotted in catalogue.SKLEARN_CLASSES]
     return [one for one in found if one is not None]
 
 
 def _is_river_class(module: str, name: str) -> bool:
-    if _is_skipped(module) or ".test" in module:
+    if _is_forbidden_module(module) or ".test" in module:
         return False
     try:
         found = vars(importlib.import_module(module)).get(name)
@@ -179,12 +179,12 @@ def _is_plain_class(value: Any) -> bool:
     return inspect.isclass(value) and not issubclass(value, type)
 
 
-def _is_skipped(module: str) -> bool:
-    return module.startswith(_SKIPPED)
+def _is_forbidden_module(module: str) -> bool:
+    return module.startswith(_FORBIDDEN_MODULES)
 
 
 @functools.cache
-def _compiled() -> frozenset[tuple[str, str]]:
+def _compiled_classes() -> frozenset[tuple[str, str]]:
     """The compiled classes, which name themselves without their package."""
     return frozenset(
         (value.__module__, value.__qualname__)
@@ -205,16 +205,16 @@ class _Writer(pickle.Pickler):
 class _Reader(pickle.Unpickler):
     """Finds listed names only; `getattr` and `partial` come as checked stand-ins."""
 
-    def __init__(self, file: io.BytesIO, extra: frozenset[tuple[str, str]], untouched: Untouched) -> None:
+    def __init__(self, file: io.BytesIO, extra: frozenset[tuple[str, str]], class_guard: ClassGuard) -> None:
         super().__init__(file)
         self._extra = extra
-        self._untouched = untouched
+        self._class_guard = class_guard
 
     def find_class(self, module: str, name: str) -> Any:
         """The listed object, or ForbiddenClassError."""
         found = self._found((module, name))
         if (module, name) not in self._extra:
-            self._untouched.note(found)
+            self._class_guard.remember(found)
         return found
 
     def persistent_load(self, pid: Any) -> Any:
@@ -257,7 +257,7 @@ def _require_listed(function: Any) -> None:
     name = (getattr(function, "__module__", None), getattr(function, "__qualname__", None))
     module, qualified = str(name[0]), str(name[1])
     listed = (module, qualified) in _FUNCTIONS or is_allowed(module, qualified)
-    if type(function) in _CALLABLE_INSTANCES or (listed and _named(module, qualified) is function):
+    if type(function) in _CALLABLE_INSTANCES or (listed and _resolve_name(module, qualified) is function):
         return
     msg = f"functools.partial over {name[1] or type(function).__name__!r:.80}"
     raise _forbidden(msg)
@@ -267,15 +267,15 @@ def _checked_getattr(owner: Any, name: str) -> Any:
     kind = owner if inspect.isclass(owner) else type(owner)
     own = {} if owner is kind else getattr(owner, "__dict__", {})
     listed = (kind.__module__, f"{kind.__qualname__}.{name}") in _METHODS or (
-        name == "clone" and kind.__module__.startswith(_CLONED)
+        name == "clone" and kind.__module__.startswith(_CLONE_METHOD_MODULES)
     )
-    if listed and name not in own and _named(kind.__module__, kind.__qualname__) is kind:
+    if listed and name not in own and _resolve_name(kind.__module__, kind.__qualname__) is kind:
         return getattr(owner, name)
     msg = f"getattr of {kind.__qualname__}.{name!s:.80}"
     raise _forbidden(msg)
 
 
-def _named(module: str, name: str) -> Any:
+def _resolve_name(module: str, name: str) -> Any:
     """What really has this name, whatever calls itself so."""
     return functools.reduce(getattr, name.split("."), importlib.import_module(module))
 

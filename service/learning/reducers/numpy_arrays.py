@@ -12,53 +12,53 @@ import numpy.typing as npt
 
 from service.errors import ArtifactError
 
-_CODE = re.compile(r"[<>|=](?:[biufcSU]\d+|[mM]8(?:\[\w+\])?|O)")
-_BITS: Mapping[str, Callable[[], Any]] = {"MT19937": np.random.MT19937, "PCG64": np.random.PCG64}
+_TYPE_CODE = re.compile(r"[<>|=](?:[biufcSU]\d+|[mM]8(?:\[\w+\])?|O)")
+_BIT_GENERATORS: Mapping[str, Callable[[], Any]] = {"MT19937": np.random.MT19937, "PCG64": np.random.PCG64}
 _MT19937_WORDS = 624
 
 
-def array(code: str, shape: Sequence[int], order: str, data: Any) -> npt.NDArray[Any]:
+def numpy_array(code: str, shape: Sequence[int], order: str, data: Any) -> npt.NDArray[Any]:
     """The array with these bytes; with these items where it holds objects."""
-    kind = _kind(code)
+    kind = _dtype_of(code)
     if kind.hasobject:
         return np.fromiter(data, dtype=kind, count=len(data)).reshape(shape, order="F" if order == "F" else "C")
     return np.ndarray(tuple(shape), dtype=kind, buffer=bytearray(data), order="F" if order == "F" else "C")
 
 
-def scalar(code: str, data: bytes) -> Any:
+def numpy_scalar(code: str, data: bytes) -> Any:
     """NumPy's own number, string or time."""
-    kind = _kind(code)
+    kind = _dtype_of(code)
     if kind.hasobject:
         msg = f"found a scalar of type {code}, expected a number, a string or a time"
         raise ArtifactError(msg)
     return np.ndarray((), dtype=kind, buffer=bytearray(data))[()]
 
 
-def random_state(state: Mapping[str, Any]) -> np.random.RandomState:
+def numpy_random_state(state: Mapping[str, Any]) -> np.random.RandomState:
     """The old generator of random numbers, as it was."""
     found = np.random.RandomState(0)
-    found.set_state(_sound(state))
+    found.set_state(_valid_state(state))
     return found
 
 
-def generator(state: Mapping[str, Any]) -> np.random.Generator:
+def numpy_generator(state: Mapping[str, Any]) -> np.random.Generator:
     """The new generator of random numbers, as it was."""
-    bits = _BITS[state["bit_generator"]]()
-    bits.state = _sound(state)
+    bits = _BIT_GENERATORS[state["bit_generator"]]()
+    bits.state = _valid_state(state)
     return np.random.Generator(bits)
 
 
-def _sound(state: Mapping[str, Any]) -> Any:
+def _valid_state(state: Mapping[str, Any]) -> Any:
     """NumPy does not look whether the place is inside of the key."""
-    place = state["state"].get("pos", 0)
-    if not 0 <= place <= _MT19937_WORDS:
-        msg = f"found a generator of random numbers at place {place}, expected 0 to {_MT19937_WORDS}"
+    index = state["state"].get("pos", 0)
+    if not 0 <= index <= _MT19937_WORDS:
+        msg = f"found a generator of random numbers at place {index}, expected 0 to {_MT19937_WORDS}"
         raise ArtifactError(msg)
     return state
 
 
-def _kind(code: str) -> np.dtype[Any]:
-    if not isinstance(code, str) or not _CODE.fullmatch(code):
+def _dtype_of(code: str) -> np.dtype[Any]:
+    if not isinstance(code, str) or not _TYPE_CODE.fullmatch(code):
         msg = f"found an array of type {code!r:.80}, expected numbers, strings, times or objects"
         raise ArtifactError(msg)
     return np.dtype(code)
@@ -66,7 +66,7 @@ def _kind(code: str) -> np.dtype[Any]:
 
 def array_parts(value: npt.NDArray[Any]) -> tuple[Any, ...]:
     """Return the arguments of `array` that give this one; ArtifactError for one that no artifact may hold."""
-    _kind(value.dtype.str)
+    _dtype_of(value.dtype.str)
     order: Literal["F", "C"] = "F" if value.flags.f_contiguous and not value.flags.c_contiguous else "C"
     data = value.ravel(order).tolist() if value.dtype.hasobject else value.tobytes(order)
     return value.dtype.str, value.shape, order, data

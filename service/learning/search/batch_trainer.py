@@ -3,26 +3,36 @@
 from collections.abc import Sequence
 from typing import Any
 
-from service.domain.specification.candidates import Recipe, label_text
+from service.domain.specification.candidates import TrialRecipe, label_text
 from service.domain.stream.events import Event
 from service.errors import EstimatorError
-from service.learning.engine.fast_path import Prediction
+from service.learning.engine.fast_path import RawPrediction
 from service.learning.estimators import build as estimators
-from service.learning.estimators.candidates import Ground, is_batch
-from service.learning.search.context import Course, online_trainer
+from service.learning.estimators.candidates import ModelContext, is_batch_expression
+from service.learning.search.context import TrialContext, make_online_trainer
 from service.learning.search.table_rows import TableRows
-from service.learning.search.trainers import Lesson, OnlineModel, Trainer, Watch, weights_of
+from service.learning.search.trainers import (
+    OnlineModel,
+    RecipeTrainer,
+    TrainingCallback,
+    TrainingRows,
+    class_weight_factors,
+)
 
 
-def trainer_of(course: Course, recipe: Recipe) -> Trainer:
+def select_trainer(context: TrialContext, recipe: TrialRecipe) -> RecipeTrainer:
     """Who trains this one, by what it names."""
-    return BatchTrainer(course.ground) if is_batch(recipe.estimator) else online_trainer(course, recipe)
+    return (
+        BatchTrainer(context.model_context)
+        if is_batch_expression(recipe.estimator)
+        else make_online_trainer(context, recipe)
+    )
 
 
 class FrozenModel(OnlineModel):
     """Predicts many events together; only its calibration learns, where it has one."""
 
-    def learn(self, events: Sequence[Event]) -> Sequence[Prediction]:
+    def learn(self, events: Sequence[Event]) -> Sequence[RawPrediction]:
         """Predict each event, then learn it."""
         self.estimator.foresee([event.x for event in events])
         return super().learn(events)
@@ -31,31 +41,35 @@ class FrozenModel(OnlineModel):
 class BatchTrainer:
     """Fits on the columns of training data."""
 
-    def __init__(self, ground: Ground) -> None:
-        self._ground = ground
+    def __init__(self, context: ModelContext) -> None:
+        self._model_context = context
 
-    def fit(self, recipe: Recipe, lesson: Lesson, watch: Watch) -> FrozenModel:
+    def fit(self, recipe: TrialRecipe, training_rows: TrainingRows, callback: TrainingCallback) -> FrozenModel:
         """EstimatorError where it throws."""
-        watch.breathe()
-        rows, ground = lesson.data, self._ground
+        callback.check_stop()
+        rows, context = training_rows.data, self._model_context
         if not isinstance(rows, TableRows):
             msg = f"found rows of {type(rows).__name__} for {recipe.candidate}, expected columns to fit it on"
             raise EstimatorError(msg)
-        made = estimators.build(recipe.estimator, task=ground.task, seed=ground.seed)
+        made = estimators.estimator_from_expression(recipe.estimator, task=context.task, seed=context.seed)
         try:
-            made.fit(rows.frame(lesson.train), rows.labels(lesson.train), _weights(recipe, lesson, rows))
+            made.fit(
+                rows.frame(training_rows.train),
+                rows.labels(training_rows.train),
+                _event_weights(recipe, training_rows, rows),
+            )
         except EstimatorError:
             raise
         except Exception as error:
             msg = f"{type(error).__name__}: {error}"
             raise EstimatorError(msg) from error
-        return FrozenModel(made, ground)
+        return FrozenModel(made, context)
 
 
-def _weights(recipe: Recipe, lesson: Lesson, rows: TableRows) -> Any:
+def _event_weights(recipe: TrialRecipe, training_rows: TrainingRows, rows: TableRows) -> Any:
     """Those of the events times those of their classes; None where all are one."""
-    given, factors = rows.weights(lesson.train), weights_of(recipe, lesson)
+    given, factors = rows.weights(training_rows.train), class_weight_factors(recipe, training_rows)
     if not factors:
         return None if set(given) <= {1.0} else given
-    labels = rows.labels(lesson.train)
+    labels = rows.labels(training_rows.train)
     return [one * factors.get(label_text(label), 1.0) for one, label in zip(given, labels, strict=True)]

@@ -10,18 +10,18 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from service.errors import ArtifactError
-from service.learning.search.context import Course
-from service.learning.search.run_trial import run
-from service.learning.search.trials import Assignment, Outcome, TrialState
+from service.learning.search.context import TrialContext
+from service.learning.search.run_trial import run_trial
+from service.learning.search.trials import Assignment, TrialOutcome, TrialState
 
-GRACE_S = 0.3
+TERMINATE_GRACE_S = 0.3
 """Between asking a process to end and killing it."""
 
 
-class Crew(Protocol):
+class TrialExecutor(Protocol):
     """Takes as many trials at a time as it is wide."""
 
-    width: int
+    slots: int
 
     def __enter__(self) -> Self:
         """Nothing is started before it is needed."""
@@ -37,19 +37,19 @@ class Crew(Protocol):
         """Begin it; there must be room."""
         ...
 
-    def collect(self, timeout_s: float) -> list[Outcome]:
+    def collect(self, timeout_s: float) -> list[TrialOutcome]:
         """What has ended, waiting so long for the first."""
         ...
 
 
-class Alone:
+class SerialExecutor:
     """One trial after another in this process, each when it is collected; a trial that kills it kills the search."""
 
-    width = 1
+    slots = 1
 
-    def __init__(self, course: Course, *, stop: Callable[[], bool] = lambda: False) -> None:
-        self._course = course
-        self._data = course.load()
+    def __init__(self, context: TrialContext, *, stop: Callable[[], bool] = lambda: False) -> None:
+        self._trial_context = context
+        self._data = context.load()
         self._stop = stop
         self._waiting: list[Assignment] = []
 
@@ -66,33 +66,33 @@ class Alone:
         """Remember it."""
         self._waiting.append(assignment)
 
-    def collect(self, timeout_s: float) -> list[Outcome]:  # noqa: ARG002 - it never waits
+    def collect(self, timeout_s: float) -> list[TrialOutcome]:  # noqa: ARG002 - it never waits
         """Run what was started."""
         waiting, self._waiting = self._waiting, []
-        return [run(one, self._course, self._data, stop=self._stop) for one in waiting]
+        return [run_trial(one, self._trial_context, self._data, stop=self._stop) for one in waiting]
 
 
 @dataclass(slots=True)
-class _Worker:
+class _TrialProcess:
     """A process, its pipe, and what it is at, since when."""
 
     process: SpawnProcess
     pipe: Connection
-    at: Assignment | None = None
-    since: float = 0.0
+    assignment: Assignment | None = None
+    started_s: float = 0.0
 
 
-class Processes:
+class ProcessExecutor:
     """A process for each trial that runs at a time; they load the events once, and live for many trials.
 
     One that dies fails its own trial, and another takes its place. ArtifactError where events cannot be loaded.
     """
 
-    def __init__(self, course: Course, *, processes: int) -> None:
-        self.width = processes
-        self._course = course
+    def __init__(self, context: TrialContext, *, processes: int) -> None:
+        self.slots = processes
+        self._trial_context = context
         self._context = multiprocessing.get_context("spawn")
-        self._workers: list[_Worker] = []
+        self._workers: list[_TrialProcess] = []
 
     def __enter__(self) -> Self:
         """Nothing is started before it is needed."""
@@ -106,7 +106,7 @@ class Processes:
             worker.pipe.close()
             worker.process.terminate()
         for worker in self._workers:
-            worker.process.join(GRACE_S)
+            worker.process.join(TERMINATE_GRACE_S)
             if worker.process.is_alive():
                 worker.process.kill()
                 worker.process.join()
@@ -114,51 +114,51 @@ class Processes:
 
     def start(self, assignment: Assignment) -> None:
         """In the first process that is free."""
-        worker = next((one for one in self._workers if one.at is None), None) or self._hired()
-        worker.at, worker.since = assignment, self._course.clock()
+        worker = next((one for one in self._workers if one.assignment is None), None) or self._start_worker()
+        worker.assignment, worker.started_s = assignment, self._trial_context.clock()
         try:
             worker.pipe.send(assignment)
         except OSError:
             return  # it has died between two trials: `collect` finds out
 
-    def collect(self, timeout_s: float) -> list[Outcome]:
+    def collect(self, timeout_s: float) -> list[TrialOutcome]:
         """What has ended, waiting so long for the first."""
-        busy = {one.pipe: one for one in self._workers if one.at is not None}
+        busy = {one.pipe: one for one in self._workers if one.assignment is not None}
         ready = wait(list(busy), timeout_s) if busy else []
-        return [self._ended(worker) for pipe, worker in busy.items() if pipe in ready]
+        return [self._receive(worker) for pipe, worker in busy.items() if pipe in ready]
 
-    def _hired(self) -> _Worker:
+    def _start_worker(self) -> _TrialProcess:
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=_work, args=(self._course, theirs), daemon=True)
+        process = self._context.Process(target=_run_assignments, args=(self._trial_context, theirs), daemon=True)
         process.start()
         theirs.close()
-        found = _Worker(process, ours)
+        found = _TrialProcess(process, ours)
         self._workers.append(found)
         return found
 
-    def _ended(self, worker: _Worker) -> Outcome:
+    def _receive(self, worker: _TrialProcess) -> TrialOutcome:
         try:
-            found: Outcome | str = worker.pipe.recv()
+            found: TrialOutcome | str = worker.pipe.recv()
         except (EOFError, OSError):
-            return self._died(worker)
+            return self._fail_trial(worker)
         if isinstance(found, str):
             msg = f"found events that a trial's process cannot load ({found}), expected them where the search was told"
             raise ArtifactError(msg)
-        worker.at = None
+        worker.assignment = None
         return found
 
-    def _died(self, worker: _Worker) -> Outcome:
+    def _fail_trial(self, worker: _TrialProcess) -> TrialOutcome:
         self._workers.remove(worker)
         worker.pipe.close()
         worker.process.join()
         code = worker.process.exitcode or 0
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        number = worker.at.number if worker.at is not None else -1
-        seconds = self._course.clock() - worker.since
-        return Outcome(number, TrialState.FAILED, reason=f"its process {how}", duration_s=seconds)
+        number = worker.assignment.number if worker.assignment is not None else -1
+        seconds = self._trial_context.clock() - worker.started_s
+        return TrialOutcome(number, TrialState.FAILED, reason=f"its process {how}", duration_s=seconds)
 
 
-def _work(course: Course, pipe: Connection) -> None:
+def _run_assignments(context: TrialContext, pipe: Connection) -> None:
     """In a child: trials as they come, or why there can be none, until the parent closes the pipe or is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
@@ -167,12 +167,12 @@ def _work(course: Course, pipe: Connection) -> None:
         return parent is not None and not parent.is_alive()
 
     try:
-        data = course.load()
+        data = context.load()
     except Exception as error:  # noqa: BLE001 - whatever it is, the parent ends the search with it
         pipe.send(f"{type(error).__name__}: {error}")
         return
     while True:
         try:
-            pipe.send(run(pipe.recv(), course, data, stop=orphaned))
+            pipe.send(run_trial(pipe.recv(), context, data, stop=orphaned))
         except (EOFError, OSError):
             return

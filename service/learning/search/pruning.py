@@ -10,30 +10,32 @@ from collections.abc import Sequence
 
 from service.learning.search.trials import Trial, TrialState
 
-STARTUP = 4
+STARTUP_TRIALS = 4
 """So many trials must be complete before any is pruned."""
-WARMUP = 2
+WARMUP_STEPS = 2
 """Steps at which nobody is pruned: scores of the first events are chance."""
 
 
-def bars(told: Sequence[Trial]) -> list[float]:
+def pruning_thresholds(finished: Sequence[Trial]) -> list[float]:
     """What must be reached at each step, NaN where nothing must.
 
     Warm starts are left out: they know already what the others are still to learn.
     """
-    steps = [one.outcome.steps for one in told if _counts(one)]
-    if len(steps) < STARTUP:
+    steps = [one.outcome.steps for one in finished if _is_comparable(one)]
+    if len(steps) < STARTUP_TRIALS:
         return []
     count = max(map(len, steps))
-    return [math.nan if at < WARMUP else _median([one[at] for one in steps if at < len(one)]) for at in range(count)]
+    return [
+        math.nan if at < WARMUP_STEPS else _median([one[at] for one in steps if at < len(one)]) for at in range(count)
+    ]
 
 
-def is_below(score: float, bar: float, *, maximize: bool) -> bool:
+def is_below(score: float, threshold: float, *, maximize: bool) -> bool:
     """Whether a trial with this score ends here; never where either is NaN."""
-    return score < bar if maximize else score > bar
+    return score < threshold if maximize else score > threshold
 
 
-def _counts(trial: Trial) -> bool:
+def _is_comparable(trial: Trial) -> bool:
     return trial.outcome.state is TrialState.COMPLETE and not trial.recipe.warm_start and trial.same_as is None
 
 

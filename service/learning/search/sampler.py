@@ -9,9 +9,9 @@ from typing import Any, Protocol
 import optuna
 
 from service.domain.specification import candidates as domain
-from service.domain.specification.candidates import CandidateSpec, Recipe
-from service.domain.specification.search_spaces import Choice, Integers, Numbers, Space
-from service.learning.search.trials import Outcome, TrialState
+from service.domain.specification.candidates import CandidateSpec, TrialRecipe
+from service.domain.specification.search_spaces import ChoiceSpace, FloatRange, IntRange, SearchSpace
+from service.learning.search.trials import TrialOutcome, TrialState
 
 _CANDIDATE = "candidate"
 
@@ -21,44 +21,44 @@ class Sampler(Protocol):
 
     total: int
 
-    def ask(self, number: int) -> Recipe:
+    def ask(self, number: int) -> TrialRecipe:
         """What this trial tries."""
         ...
 
-    def tell(self, outcome: Outcome) -> None:
+    def tell(self, outcome: TrialOutcome) -> None:
         """What became of one that was asked for."""
         ...
 
 
-def sampler(candidates: Sequence[CandidateSpec], *, trials: int, seed: int, maximize: bool) -> Sampler:
+def make_sampler(candidates: Sequence[CandidateSpec], *, trials: int, seed: int, maximize: bool) -> Sampler:
     """The first trials are of each candidate in turn."""
-    if sum(map(domain.size, candidates)) <= trials:
-        return Everything(candidates)
-    return Parzen(candidates, trials=trials, seed=seed, maximize=maximize)
+    if sum(map(domain.recipe_count, candidates)) <= trials:
+        return ExhaustiveSampler(candidates)
+    return TpeSampler(candidates, trials=trials, seed=seed, maximize=maximize)
 
 
-def content(recipe: Recipe) -> str:
+def recipe_key(recipe: TrialRecipe) -> str:
     """Equal for recipes that train the same."""
     parts = [recipe.estimator, recipe.epochs, recipe.class_weights, recipe.warm_start]
     return json.dumps(parts, sort_keys=True, default=str)
 
 
-class Everything:
+class ExhaustiveSampler:
     """Each recipe once."""
 
     def __init__(self, candidates: Sequence[CandidateSpec]) -> None:
-        self._recipes = [one for candidate in candidates for one in every_recipe(candidate)]
+        self._recipes = [one for candidate in candidates for one in all_recipes(candidate)]
         self.total = len(self._recipes)
 
-    def ask(self, number: int) -> Recipe:
+    def ask(self, number: int) -> TrialRecipe:
         """In the order of the file."""
         return self._recipes[number]
 
-    def tell(self, outcome: Outcome) -> None:
+    def tell(self, outcome: TrialOutcome) -> None:
         """Nothing follows from it."""
 
 
-class Parzen:
+class TpeSampler:
     """Optuna's sampler, with its own seed; which candidate is one more choice."""
 
     def __init__(self, candidates: Sequence[CandidateSpec], *, trials: int, seed: int, maximize: bool) -> None:
@@ -66,26 +66,26 @@ class Parzen:
         self.total = trials
         self._candidates = {one.name: one for one in candidates}
         self._study = optuna.create_study(
-            direction="maximize" if maximize else "minimize", sampler=_parzen(seed, trials=trials)
+            direction="maximize" if maximize else "minimize", sampler=_tpe_sampler(seed, trials=trials)
         )
         for name in self._candidates:
             self._study.enqueue_trial({_CANDIDATE: name})
-        self._open: dict[int, optuna.Trial] = {}
+        self._open_trials: dict[int, optuna.Trial] = {}
 
-    def ask(self, number: int) -> Recipe:
+    def ask(self, number: int) -> TrialRecipe:
         """What promises most by what has been told; trials that have not been told count as poor."""
         trial = self._study.ask()
-        self._open[number] = trial
+        self._open_trials[number] = trial
         name = trial.suggest_categorical(_CANDIDATE, list(self._candidates))
 
-        def pick(path: str, space: Space) -> Any:
-            return suggested(trial, f"{name}:{path}", space)
+        def pick(path: str, space: SearchSpace) -> Any:
+            return suggest_value(trial, f"{name}:{path}", space)
 
-        return domain.recipe(self._candidates[name], pick)
+        return domain.build_recipe(self._candidates[name], pick)
 
-    def tell(self, outcome: Outcome) -> None:
+    def tell(self, outcome: TrialOutcome) -> None:
         """One that failed counts as the poorest, so that what fails is not tried over and over."""
-        trial = self._open.pop(outcome.number)
+        trial = self._open_trials.pop(outcome.number)
         if outcome.state is TrialState.COMPLETE:
             self._study.tell(trial, outcome.value)
             return
@@ -96,32 +96,32 @@ class Parzen:
         self._study.tell(trial, state=optuna.trial.TrialState.PRUNED)
 
 
-def suggested(trial: optuna.Trial, name: str, space: Space) -> Any:
+def suggest_value(trial: optuna.Trial, name: str, space: SearchSpace) -> Any:
     """A number of the space, or the index of an option."""
-    if isinstance(space, Numbers):
+    if isinstance(space, FloatRange):
         return trial.suggest_float(name, space.low, space.high, log=space.log)
-    if isinstance(space, Integers):
+    if isinstance(space, IntRange):
         return trial.suggest_int(name, space.low, space.high, step=space.step, log=space.log)
     return trial.suggest_categorical(name, list(range(len(space.options))))
 
 
-def every_recipe(candidate: CandidateSpec) -> list[Recipe]:
+def all_recipes(candidate: CandidateSpec) -> list[TrialRecipe]:
     """All recipes of a candidate without ranges of numbers, the last space changing quickest."""
-    found: list[Recipe] = []
-    count = _Count()
+    found: list[TrialRecipe] = []
+    count = _SpaceCounter()
     while not found or count.advance():
-        found.append(domain.recipe(candidate, count.pick))
+        found.append(domain.build_recipe(candidate, count.pick))
     return found
 
 
-class _Count:
+class _SpaceCounter:
     """Counts through all spaces as through the digits of a number; which digits there are depends on those before."""
 
     def __init__(self) -> None:
         self._digits: list[int] = []
         self._sizes: list[int] = []
 
-    def pick(self, path: str, space: Space) -> int:
+    def pick(self, path: str, space: SearchSpace) -> int:
         """The value at this digit."""
         values = _values(space, path)
         at = len(self._sizes)
@@ -141,16 +141,16 @@ class _Count:
         return True
 
 
-def _values(space: Space, path: str) -> Sequence[int]:
-    if isinstance(space, Integers):
+def _values(space: SearchSpace, path: str) -> Sequence[int]:
+    if isinstance(space, IntRange):
         return range(space.low, space.high + 1, space.step)
-    if isinstance(space, Choice):
+    if isinstance(space, ChoiceSpace):
         return range(len(space.options))
     msg = f"{path}: found a range of numbers, expected integers or a choice: there is no end to it"
     raise ValueError(msg)
 
 
-def _parzen(seed: int, *, trials: int) -> optuna.samplers.BaseSampler:
+def _tpe_sampler(seed: int, *, trials: int) -> optuna.samplers.BaseSampler:
     """Parameters that occur together are sampled together; random trials come first, a third of all at most."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from service.domain.stream.events import Event, Label, Task
-from service.learning.engine.fast_path import Prediction
+from service.learning.engine.fast_path import RawPrediction
 from service.learning.engine.prediction_columns import prediction_columns
 from service.learning.estimators import build as estimators
-from service.learning.metrics.prequential import Family
+from service.learning.metrics.prequential import MetricSet
 
 
-class Speaks(Protocol):
+class PredictionForm(Protocol):
     """Says what its predictions are, as in `Pass`."""
 
     @property
@@ -19,7 +19,7 @@ class Speaks(Protocol):
         ...
 
     @property
-    def pairs(self) -> bool:
+    def gives_pairs(self) -> bool:
         """Whether a prediction is (label, probabilities)."""
         ...
 
@@ -29,20 +29,20 @@ class PrequentialScore:
 
     def __init__(self, metric: str | dict[str, Any], *, task: Task, seed: int) -> None:
         self._task = task
-        self._family = Family([metric], seed=seed)
+        self._family = MetricSet([metric], seed=seed)
 
-    def update(self, events: Sequence[Event], predictions: Sequence[Prediction], model: Speaks) -> None:
+    def update(self, events: Sequence[Event], predictions: Sequence[RawPrediction], model: PredictionForm) -> None:
         """What was not predicted is not scored."""
         truths: list[Label] = [event.y for event in events if event.y is not None]
-        labels, chances = prediction_columns(
-            predictions, task=self._task, probabilities=model.gives_probabilities, pairs=model.pairs
+        labels, probabilities = prediction_columns(
+            predictions, task=self._task, gives_probabilities=model.gives_probabilities, gives_pairs=model.gives_pairs
         )
         if None in labels:
             kept = [at for at, label in enumerate(labels) if label is not None]
             truths, labels = [truths[at] for at in kept], [labels[at] for at in kept]
-            chances = None if chances is None else [chances[at] for at in kept]
+            probabilities = None if probabilities is None else [probabilities[at] for at in kept]
         if truths:
-            self._family.update(truths, labels, chances)
+            self._family.update(truths, labels, probabilities)
 
     @property
     def value(self) -> float:
@@ -54,4 +54,4 @@ def bigger_is_better(metric: str | dict[str, Any], *, seed: int) -> bool:
     """Whether a search maximizes it, as river says."""
     name, arguments = (metric, {}) if isinstance(metric, str) else next(iter(metric.items()))
     dotted = name if "." in name else f"metrics.{name}"
-    return bool(estimators.build_part({dotted: arguments}, seed=seed, path="metrics").bigger_is_better)
+    return bool(estimators.object_from_expression({dotted: arguments}, seed=seed, path="metrics").bigger_is_better)

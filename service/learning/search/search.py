@@ -9,31 +9,31 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from service.domain.specification.candidates import CandidateSpec, Recipe, SearchBudget
-from service.learning.estimators.candidates import complete, require_candidates
-from service.learning.metrics.names import name_of
-from service.learning.search.context import Course
-from service.learning.search.executors import Crew, Processes
-from service.learning.search.pruning import bars
-from service.learning.search.sampler import Sampler, content, sampler
+from service.domain.specification.candidates import CandidateSpec, SearchBudget, TrialRecipe
+from service.learning.estimators.candidates import complete_candidates, require_candidates
+from service.learning.metrics.names import metric_name
+from service.learning.search.context import TrialContext
+from service.learning.search.executors import ProcessExecutor, TrialExecutor
+from service.learning.search.pruning import pruning_thresholds
+from service.learning.search.sampler import Sampler, make_sampler, recipe_key
 from service.learning.search.score import bigger_is_better
 from service.learning.search.trials import (
     Assignment,
-    Ended,
-    Outcome,
+    SearchEnd,
+    SearchOutcome,
     SearchProgress,
-    SearchResult,
     Trial,
+    TrialOutcome,
     TrialState,
     WarmState,
 )
 
-PATIENCE_S = 0.2
+POLL_S = 0.2
 """How long a search waits before it looks whether it is to stop."""
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class SearchPlan:
     """What is searched, how long, and by which chance; `path` is where the candidates stand in the file."""
 
     candidates: Sequence[CandidateSpec]
@@ -43,102 +43,110 @@ class Plan:
     path: str = "retrain.candidates"
 
 
-def search(
-    plan: Plan,
-    course: Course,
+def search_candidates(
+    plan: SearchPlan,
+    context: TrialContext,
     *,
     stop: Callable[[], bool] = lambda: False,
     progress: Callable[[SearchProgress], None] = lambda _: None,
-    crew: Callable[[Course], Crew] | None = None,
-) -> SearchResult:
+    make_executor: Callable[[TrialContext], TrialExecutor] | None = None,
+) -> SearchOutcome:
     """Every trial and the best; SpecificationError before any for candidates that no trial could be right with."""
-    candidates = complete(plan.candidates, course.ground)
-    require_candidates(candidates, course.ground, trials=plan.budget.trials, path=plan.path)
-    refused = {one.name: why for one in candidates if (why := _unwarmed(one, course)) is not None}
+    candidates = complete_candidates(plan.candidates, context.model_context)
+    require_candidates(candidates, context.model_context, trials=plan.budget.trials, path=plan.path)
+    refused = {one.name: why for one in candidates if (why := _warm_start_problem(one, context)) is not None}
     fitting = [one for one in candidates if one.name not in refused]
-    found = _Search(plan, course, fitting)
-    ended = Ended.DONE
+    found = _SearchRun(plan, context, fitting)
+    ended = SearchEnd.DONE
     if fitting:
-        with (crew or (lambda one: Processes(one, processes=plan.budget.processes)))(course) as hands:
-            ended = found.run(hands, stop, progress)
-    return SearchResult(found.told, found.best, ended, name_of(course.metric), plan.seed, refused)
+        with (make_executor or (lambda one: ProcessExecutor(one, processes=plan.budget.processes)))(
+            context
+        ) as executor:
+            ended = found.run(executor, stop, progress)
+    return SearchOutcome(found.finished, found.best, ended, metric_name(context.metric), plan.seed, refused)
 
 
-class _Search:
+class _SearchRun:
     """The trials so far; those up to a number have been told, a few after it run or have ended early."""
 
-    def __init__(self, plan: Plan, course: Course, candidates: Sequence[CandidateSpec]) -> None:
+    def __init__(self, plan: SearchPlan, context: TrialContext, candidates: Sequence[CandidateSpec]) -> None:
         self._plan = plan
-        self._course = course
-        self._maximize = bigger_is_better(course.metric, seed=course.ground.seed)
-        self._sampler: Sampler = sampler(candidates, trials=plan.budget.trials, seed=plan.seed, maximize=self._maximize)
-        self._asked: list[Recipe] = []
-        self._ended: dict[int, Outcome] = {}
-        self._first: dict[str, Trial] = {}
+        self._trial_context = context
+        self._maximize = bigger_is_better(context.metric, seed=context.model_context.seed)
+        self._sampler: Sampler = make_sampler(
+            candidates, trials=plan.budget.trials, seed=plan.seed, maximize=self._maximize
+        )
+        self._recipes: list[TrialRecipe] = []
+        self._ended_outcomes: dict[int, TrialOutcome] = {}
+        self._first_by_recipe: dict[str, Trial] = {}
         self._repeats: dict[int, int] = {}
-        self.told: list[Trial] = []
+        self.finished: list[Trial] = []
         self.best: Trial | None = None
 
-    def run(self, crew: Crew, stop: Callable[[], bool], progress: Callable[[SearchProgress], None]) -> Ended:
+    def run(
+        self, executor: TrialExecutor, stop: Callable[[], bool], progress: Callable[[SearchProgress], None]
+    ) -> SearchEnd:
         """Until all trials have been told, or no time is left."""
-        clock = self._course.clock
-        until = clock() + self._plan.timeout_s
+        clock = self._trial_context.clock
+        deadline_s = clock() + self._plan.timeout_s
         self._report(progress)
-        while len(self.told) < self._sampler.total:
-            self._begin(crew)
-            for outcome in crew.collect(0.0 if self._next_has_ended else PATIENCE_S):
-                self._ended[outcome.number] = outcome
+        while len(self.finished) < self._sampler.total:
+            self._begin_trials(executor)
+            for outcome in executor.collect(0.0 if self._next_has_ended else POLL_S):
+                self._ended_outcomes[outcome.number] = outcome
             if self._tell_next():
                 self._report(progress)
-            reason = Ended.STOPPED if stop() else Ended.TIME if clock() >= until else None
-            if reason is not None and len(self.told) < self._sampler.total:
-                self._break_off(reason)
+            reason = SearchEnd.STOPPED if stop() else SearchEnd.TIME if clock() >= deadline_s else None
+            if reason is not None and len(self.finished) < self._sampler.total:
+                self._stop_early(reason)
                 self._report(progress)
                 return reason
-        return Ended.DONE
+        return SearchEnd.DONE
 
     @property
     def _next_has_ended(self) -> bool:
-        return len(self.told) in self._ended
+        return len(self.finished) in self._ended_outcomes
 
-    def _begin(self, crew: Crew) -> None:
-        while len(self._asked) < min(self._sampler.total, len(self.told) + crew.width):
-            number = len(self._asked)
+    def _begin_trials(self, executor: TrialExecutor) -> None:
+        while len(self._recipes) < min(self._sampler.total, len(self.finished) + executor.slots):
+            number = len(self._recipes)
             recipe = self._sampler.ask(number)
-            self._asked.append(recipe)
-            before = self._first.get(content(recipe))
+            self._recipes.append(recipe)
+            before = self._first_by_recipe.get(recipe_key(recipe))
             if before is not None:
                 self._repeats[number] = before.outcome.number
-                self._ended[number] = replace(before.outcome, number=number, duration_s=0.0)
+                self._ended_outcomes[number] = replace(before.outcome, number=number, duration_s=0.0)
             else:
-                crew.start(Assignment(number, recipe, () if recipe.warm_start else tuple(bars(self.told))))
+                executor.start(
+                    Assignment(number, recipe, () if recipe.warm_start else tuple(pruning_thresholds(self.finished)))
+                )
 
     def _tell_next(self) -> bool:
         """Tell of one at most, even where more have ended: the next is asked for before another is told."""
-        outcome = self._ended.get(len(self.told))
+        outcome = self._ended_outcomes.get(len(self.finished))
         if outcome is None or outcome.state is TrialState.STOPPED:
             return False
-        del self._ended[outcome.number]
+        del self._ended_outcomes[outcome.number]
         self._sampler.tell(outcome)
-        self._note(outcome)
+        self._record(outcome)
         return True
 
-    def _break_off(self, reason: Ended) -> None:
+    def _stop_early(self, reason: SearchEnd) -> None:
         """What has ended is kept, what has not is written down as stopped."""
-        why = "the search was stopped" if reason is Ended.STOPPED else "the time of the search was over"
-        for number in range(len(self.told), len(self._asked)):
-            outcome = self._ended.get(number) or Outcome(number, TrialState.STOPPED)
-            self._note(replace(outcome, reason=why) if outcome.state is TrialState.STOPPED else outcome)
+        why = "the search was stopped" if reason is SearchEnd.STOPPED else "the time of the search was over"
+        for number in range(len(self.finished), len(self._recipes)):
+            outcome = self._ended_outcomes.get(number) or TrialOutcome(number, TrialState.STOPPED)
+            self._record(replace(outcome, reason=why) if outcome.state is TrialState.STOPPED else outcome)
 
-    def _note(self, outcome: Outcome) -> None:
-        recipe = self._asked[outcome.number]
-        trial = Trial(recipe, outcome, self._course.ground.seed, self._repeats.get(outcome.number))
-        self.told.append(trial)
-        self._first.setdefault(content(recipe), trial)
+    def _record(self, outcome: TrialOutcome) -> None:
+        recipe = self._recipes[outcome.number]
+        trial = Trial(recipe, outcome, self._trial_context.model_context.seed, self._repeats.get(outcome.number))
+        self.finished.append(trial)
+        self._first_by_recipe.setdefault(recipe_key(recipe), trial)
         if outcome.state is TrialState.COMPLETE and self._is_better(outcome):
             self.best = trial
 
-    def _is_better(self, outcome: Outcome) -> bool:
+    def _is_better(self, outcome: TrialOutcome) -> bool:
         """Of equals the first stays."""
         value = outcome.value
         best = None if self.best is None else self.best.outcome.value
@@ -148,24 +156,24 @@ class _Search:
 
     def _report(self, progress: Callable[[SearchProgress], None]) -> None:
         best = None if self.best is None else self.best.outcome.value
-        progress(SearchProgress(len(self.told), self._sampler.total, best))
+        progress(SearchProgress(len(self.finished), self._sampler.total, best))
 
 
-def _unwarmed(candidate: CandidateSpec, course: Course) -> str | None:
+def _warm_start_problem(candidate: CandidateSpec, context: TrialContext) -> str | None:
     """Why a candidate cannot go on from the champion's state; None where it can, or is not to."""
     if not candidate.warm_start:
         return None
-    warm = course.warm
+    warm = context.warm_state
     if warm is None:
         return f"{candidate.name}: found warm_start and no state of the champion to go on from"
     if candidate.estimator != warm.estimator:
         return f"{candidate.name}: found warm_start with an estimator that is not the champion's; leave `estimator` out"
-    return _seen(candidate.name, warm, course)
+    return _overlap_problem(candidate.name, warm, context)
 
 
-def _seen(name: str, warm: WarmState, course: Course) -> str | None:
-    data = course.load()
-    scored = [validation if len(validation) else train for train, validation in course.folds]
+def _overlap_problem(name: str, warm: WarmState, context: TrialContext) -> str | None:
+    data = context.load()
+    scored = [validation if len(validation) else train for train, validation in context.folds]
     first = min(min(data.times(rows)) for rows in scored)
     if warm.until_ms < first:
         return None

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from service.domain.stream.events import Event, Label
-from service.learning.datasets.dataset import TrainingData, events_of
+from service.learning.datasets.dataset import TrainingData, table_events
 from service.learning.search.trials import Indices
 
 
@@ -21,7 +21,7 @@ class TableRows:
 
     def take(self, rows: Indices) -> Sequence[Event]:
         """These, in the order given."""
-        return events_of(self._data.take(rows).table)
+        return table_events(self._data.take(rows).table)
 
     def labels(self, rows: Indices) -> Sequence[Label]:
         """In the types that events have."""

@@ -5,27 +5,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from service.domain.specification.candidates import Recipe, label_text
+from service.domain.specification.candidates import TrialRecipe, label_text
 from service.domain.stream.events import Event
 from service.errors import EstimatorError
-from service.learning.engine.batch_fast_path import make_batch_pass
-from service.learning.engine.columns import Columns, regular
-from service.learning.engine.fast_path import Prediction, make_pass
-from service.learning.engine.stepper import plain, without_non_finite
+from service.learning.engine.batch_fast_path import make_batch_fast_path
+from service.learning.engine.columns import EventColumns, normalize_event
+from service.learning.engine.fast_path import RawPrediction, make_fast_path
+from service.learning.engine.stepper import as_python_values, without_non_finite
 from service.learning.estimators import build as estimators
-from service.learning.estimators.candidates import Ground
+from service.learning.estimators.candidates import ModelContext
 from service.learning.estimators.capabilities import takes_weights
 from service.learning.pickling import codec
-from service.learning.search.score import Speaks
-from service.learning.search.trials import Indices, Rows, WarmState
+from service.learning.search.score import PredictionForm
+from service.learning.search.trials import HistoryRows, Indices, WarmState
 
-STEPS = 10
+PRUNING_STEPS = 10
 """How often a trial tells its score while it learns."""
-CHUNK = 512
+CHUNK_EVENTS = 512
 """Events that are taken, learned and scored at a time; a search stops within one."""
 
 
-class Model(Speaks, Protocol):
+class TrainedModel(PredictionForm, Protocol):
     """What training makes: it goes on as a river estimator would."""
 
     @property
@@ -33,40 +33,40 @@ class Model(Speaks, Protocol):
         """What a version keeps."""
         ...
 
-    def learn(self, events: Sequence[Event]) -> Sequence[Prediction]:
+    def learn(self, events: Sequence[Event]) -> Sequence[RawPrediction]:
         """Predict each event, then learn it; EstimatorError where it throws or is spoilt."""
         ...
 
 
-class Watch(Protocol):
+class TrainingCallback(Protocol):
     """Is told of the first pass over what is learned; it may raise to end the training."""
 
-    def scored(self, events: Sequence[Event], predictions: Sequence[Prediction], model: Speaks) -> None:
+    def on_scored(self, events: Sequence[Event], predictions: Sequence[RawPrediction], model: PredictionForm) -> None:
         """These were predicted, then learned."""
         ...
 
-    def step(self) -> None:
+    def on_step(self) -> None:
         """Another tenth has been learned."""
         ...
 
-    def breathe(self) -> None:
+    def check_stop(self) -> None:
         """Called often, in later passes too."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Lesson:
+class TrainingRows:
     """What is there to learn from; a trainer may look at the validation rows only to know when to end."""
 
-    data: Rows
+    data: HistoryRows
     train: Indices
     validation: Indices
 
 
-class Trainer(Protocol):
+class RecipeTrainer(Protocol):
     """Makes a model of a recipe. One that learns in batch tells its watch nothing, and is never pruned."""
 
-    def fit(self, recipe: Recipe, lesson: Lesson, watch: Watch) -> Model:
+    def fit(self, recipe: TrialRecipe, training_rows: TrainingRows, callback: TrainingCallback) -> TrainedModel:
         """EstimatorError where the recipe is no good."""
         ...
 
@@ -74,28 +74,30 @@ class Trainer(Protocol):
 class OnlineModel:
     """A river estimator with the pass that fits it; in micro-batches where the model has them."""
 
-    def __init__(self, estimator: Any, ground: Ground) -> None:
+    def __init__(self, estimator: Any, context: ModelContext) -> None:
         self.estimator = estimator
-        self._pass = make_pass(estimator, task=ground.task)
-        self._batch = make_batch_pass(estimator, task=ground.task, probabilities=self._pass.gives_probabilities)
-        self._size = ground.batch
+        self._fast_path = make_fast_path(estimator, task=context.task)
+        self._batch_fast_path = make_batch_fast_path(
+            estimator, task=context.task, probabilities=self._fast_path.gives_probabilities
+        )
+        self._size = context.batch_size
         self._takes_weights = takes_weights(estimator)
 
     @property
     def gives_probabilities(self) -> bool:
         """Whether a prediction is, or carries, `{label: probability}`."""
-        return self._pass.gives_probabilities
+        return self._fast_path.gives_probabilities
 
     @property
-    def pairs(self) -> bool:
+    def gives_pairs(self) -> bool:
         """Whether a prediction is (label, probabilities)."""
-        return self._pass.pairs
+        return self._fast_path.gives_pairs
 
-    def learn(self, events: Sequence[Event]) -> Sequence[Prediction]:
+    def learn(self, events: Sequence[Event]) -> Sequence[RawPrediction]:
         """Predict each event, then learn it; the last batch may be smaller than the others."""
         try:
-            found = plain(self._in_batches(events) if self._size > 1 else self._one_by_one(events))
-            after = [self._pass.predict(event.x) for event in events[-1:]]
+            found = as_python_values(self._in_batches(events) if self._size > 1 else self._one_by_one(events))
+            after = [self._fast_path.predict(event.x) for event in events[-1:]]
         except EstimatorError:
             raise
         except Exception as error:
@@ -106,29 +108,29 @@ class OnlineModel:
             raise EstimatorError(msg)
         return found
 
-    def _one_by_one(self, events: Sequence[Event]) -> list[Prediction]:
-        step = self._pass.step
+    def _one_by_one(self, events: Sequence[Event]) -> list[RawPrediction]:
+        step = self._fast_path.step
         return [step(event.x, event.y) if event.weight == 1.0 else self._weighted(event) for event in events]
 
-    def _in_batches(self, events: Sequence[Event]) -> Sequence[Prediction]:
+    def _in_batches(self, events: Sequence[Event]) -> Sequence[RawPrediction]:
         parts = [self._one_batch(events[first : first + self._size]) for first in range(0, len(events), self._size)]
         if len(parts) == 1:
             return parts[0]
         return [one for part in parts for one in part]
 
-    def _one_batch(self, events: Sequence[Event]) -> Sequence[Prediction]:
-        columns = Columns.of(events)
+    def _one_batch(self, events: Sequence[Event]) -> Sequence[RawPrediction]:
+        columns = EventColumns.of(events)
         if columns is None:
-            return self._one_by_one([regular(event, offset=event.offset) for event in events])
-        predictions = self._batch.predict(columns)
-        self._batch.learn(columns)
+            return self._one_by_one([normalize_event(event, offset=event.offset) for event in events])
+        predictions = self._batch_fast_path.predict(columns)
+        self._batch_fast_path.learn(columns)
         return predictions
 
-    def _weighted(self, event: Event) -> Prediction:
+    def _weighted(self, event: Event) -> RawPrediction:
         if not self._takes_weights:
             msg = f"found an event that weighs {event.weight:g}, but {type(self.estimator).__name__} learns no weights"
             raise EstimatorError(msg)
-        prediction = self._pass.predict(event.x)
+        prediction = self._fast_path.predict(event.x)
         self.estimator.learn_one(event.x, event.y, w=event.weight)
         return prediction
 
@@ -136,42 +138,48 @@ class OnlineModel:
 class OnlineTrainer:
     """Teaches river estimators event by event, or in micro-batches, as a learner does."""
 
-    def __init__(self, ground: Ground, warm: WarmState | None = None) -> None:
-        self._ground = ground
-        self._warm = warm
+    def __init__(self, context: ModelContext, warm_state: WarmState | None = None) -> None:
+        self._model_context = context
+        self._warm_state = warm_state
 
-    def fit(self, recipe: Recipe, lesson: Lesson, watch: Watch) -> OnlineModel:
+    def fit(self, recipe: TrialRecipe, training_rows: TrainingRows, callback: TrainingCallback) -> OnlineModel:
         """EstimatorError where it throws or is spoilt."""
-        model = OnlineModel(self._begun(recipe), self._ground)
-        weights = weights_of(recipe, lesson)
-        size = chunk_size(len(lesson.train), batch=self._ground.batch)
+        model = OnlineModel(self._initial_estimator(recipe), self._model_context)
+        weights = class_weight_factors(recipe, training_rows)
+        size = chunk_size(len(training_rows.train), batch=self._model_context.batch_size)
         for epoch in range(recipe.epochs):
-            told = 0
-            for first in range(0, len(lesson.train), size):
-                watch.breathe()
-                events = weighted(lesson.data.take(lesson.train[first : first + size]), weights)
+            reported_steps = 0
+            for first in range(0, len(training_rows.train), size):
+                callback.check_stop()
+                events = with_class_weights(training_rows.data.take(training_rows.train[first : first + size]), weights)
                 predictions = model.learn(events)
                 if epoch == 0:
-                    watch.scored(events, predictions, model)
-                    told = _tell(watch, told, done=first + len(events), total=len(lesson.train))
+                    callback.on_scored(events, predictions, model)
+                    reported_steps = _report_steps(
+                        callback, reported_steps, done=first + len(events), total=len(training_rows.train)
+                    )
         return model
 
-    def _begun(self, recipe: Recipe) -> Any:
-        ground = self._ground
-        made = estimators.load_factory(ground.factory) if recipe.estimator is None and ground.factory else None
-        if recipe.warm_start and self._warm is not None:
+    def _initial_estimator(self, recipe: TrialRecipe) -> Any:
+        context = self._model_context
+        made = estimators.load_factory(context.factory) if recipe.estimator is None and context.factory else None
+        if recipe.warm_start and self._warm_state is not None:
             extra = frozenset[tuple[str, str]]() if made is None else estimators.allowed_classes_of(made)
-            return codec.loads(self._warm.snapshot, extra=extra)
-        return estimators.build(recipe.estimator, task=ground.task, seed=ground.seed) if made is None else made
+            return codec.loads(self._warm_state.snapshot, extra=extra)
+        return (
+            estimators.estimator_from_expression(recipe.estimator, task=context.task, seed=context.seed)
+            if made is None
+            else made
+        )
 
 
 def chunk_size(count: int, *, batch: int) -> int:
     """Whole batches; small histories are cut so that there is a chunk for each step."""
-    wanted = max(1, min(CHUNK, -(-count // STEPS)))
+    wanted = max(1, min(CHUNK_EVENTS, -(-count // PRUNING_STEPS)))
     return batch * -(-wanted // batch)
 
 
-def weights_of(recipe: Recipe, lesson: Lesson) -> dict[str, float]:
+def class_weight_factors(recipe: TrialRecipe, training_rows: TrainingRows) -> dict[str, float]:
     """The factor of each label, by its text; empty where there are none.
 
     Balanced: as in scikit-learn, so that all classes weigh the same and the mean is one.
@@ -180,11 +188,11 @@ def weights_of(recipe: Recipe, lesson: Lesson) -> dict[str, float]:
         return {}
     if recipe.class_weights != "balanced":
         return {label: float(one) for label, one in recipe.class_weights.items()}
-    counts = Counter(map(label_text, lesson.data.labels(lesson.train)))
+    counts = Counter(map(label_text, training_rows.data.labels(training_rows.train)))
     return {label: counts.total() / (len(counts) * count) for label, count in counts.items()}
 
 
-def weighted(events: Sequence[Event], weights: dict[str, float]) -> Sequence[Event]:
+def with_class_weights(events: Sequence[Event], weights: dict[str, float]) -> Sequence[Event]:
     """The events with their weights times those of their labels."""
     if not weights:
         return events
@@ -195,9 +203,9 @@ def weighted(events: Sequence[Event], weights: dict[str, float]) -> Sequence[Eve
     ]
 
 
-def _tell(watch: Watch, told: int, *, done: int, total: int) -> int:
+def _report_steps(callback: TrainingCallback, reported: int, *, done: int, total: int) -> int:
     """Tell of every tenth that has passed, once."""
-    passed = done * STEPS // total
-    for _ in range(told, passed):
-        watch.step()
+    passed = done * PRUNING_STEPS // total
+    for _ in range(reported, passed):
+        callback.on_step()
     return passed

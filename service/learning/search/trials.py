@@ -9,16 +9,16 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from service.domain.specification.candidates import Recipe
+from service.domain.specification.candidates import TrialRecipe
 from service.domain.stream.events import Event, Label
 from service.errors import EstimatorError
 
 Indices: TypeAlias = npt.NDArray[np.intp]
-Fold: TypeAlias = tuple[Indices, Indices]
+FoldRows: TypeAlias = tuple[Indices, Indices]
 """Rows to learn, and rows to be scored by; each in the order in which the stream had them."""
 
 
-class Rows(Protocol):
+class HistoryRows(Protocol):
     """Labelled events in the order of time, which need not all exist at once."""
 
     def __len__(self) -> int:
@@ -38,7 +38,7 @@ class Rows(Protocol):
         ...
 
 
-class EventRows:
+class InMemoryRows:
     """Events that are all there."""
 
     def __init__(self, events: Sequence[Event]) -> None:
@@ -88,12 +88,12 @@ class Assignment:
     """A trial to be run; `bars` are the scores that it must reach at its steps to go on, NaN where there is none."""
 
     number: int
-    recipe: Recipe
-    bars: Sequence[float] = ()
+    recipe: TrialRecipe
+    thresholds: Sequence[float] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class TrialOutcome:
     """What became of a trial: `steps` are prequential scores while it learned, `folds` those that count."""
 
     number: int
@@ -115,8 +115,8 @@ class Outcome:
 class Trial:
     """A recipe and how it did; `seed` is that of its estimator. One whose recipe was tried before repeats `same_as`."""
 
-    recipe: Recipe
-    outcome: Outcome
+    recipe: TrialRecipe
+    outcome: TrialOutcome
     seed: int
     same_as: int | None = None
 
@@ -141,7 +141,7 @@ class Trial:
         }
 
 
-class Ended(StrEnum):
+class SearchEnd(StrEnum):
     """Why no more trials were begun."""
 
     DONE = "done"
@@ -159,12 +159,12 @@ class SearchProgress:
 
 
 @dataclass(frozen=True, slots=True)
-class SearchResult:
+class SearchOutcome:
     """All trials by their numbers, and the best of those that completed."""
 
     trials: Sequence[Trial]
     best: Trial | None
-    ended: Ended
+    ended: SearchEnd
     metric: str
     seed: int
     refused: Mapping[str, str] = field(default_factory=dict)

@@ -6,17 +6,17 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from service.domain.registry.archive import Archived, ArchivedTopic, split_at
+from service.domain.registry.archive import ArchivedPartition, ArchivedTopic, split_records
 from service.domain.stream.events import Records
-from service.domain.stream.position import Bounds
-from service.operations.services import Archiving
+from service.domain.stream.position import OffsetBounds
+from service.operations.services import ArchivingServices
 from service.ports.archive import OpenRange
 
 _log = structlog.get_logger(__name__)
 
 
 @dataclass
-class Partition:
+class PartitionArchiver:
     """Takes runs of records, and makes them durable:
 
     1. the range's file is written aside, 2. fsynced, 3. renamed over the one before;
@@ -25,60 +25,60 @@ class Partition:
     After a death in between the file is ahead of the row, and its own facts say how far; it is taken up there.
     """
 
-    parts: Archiving
+    archiving: ArchivingServices
     topic: ArchivedTopic
-    held: Archived
-    size: int
-    open: OpenRange = field(init=False)
-    since: float | None = None
-    _tail_bytes: int = 0
-    _unsaid_bytes: int = 0
-    _said_records: int = 0
+    row: ArchivedPartition
+    range_size: int
+    open_range: OpenRange = field(init=False)
+    dirty_since_s: float | None = None
+    _written_bytes: int = 0
+    _unreported_bytes: int = 0
+    _reported_records: int = 0
 
     def __post_init__(self) -> None:
         """Take up the range of the row's position, with what its file has."""
-        at, ranges = self.held.at, self.parts.ranges
-        self.open = ranges.resume(self.topic, at, offset=self.held.next, size=self.size)
-        self._unsaid_bytes = sum(self.parts.files.sizes(at).values()) - self.held.bytes
-        self._take_up()
+        at, ranges = self.row.at, self.archiving.ranges
+        self.open_range = ranges.resume(self.topic, at, offset=self.row.next, range_size=self.range_size)
+        self._unreported_bytes = sum(self.archiving.files.sizes(at).values()) - self.row.bytes
+        self._resume_from_file()
 
     @property
     def position(self) -> int:
         """The next offset to read."""
-        return self.open.facts.next
+        return self.open_range.file_info.next
 
     @property
     def full(self) -> bool:
         """Whether the open range takes nothing more."""
-        return self.open.facts.full
+        return self.open_range.file_info.is_full
 
-    def begin(self, bounds: Bounds) -> None:
+    def skip_deleted(self, bounds: OffsetBounds) -> None:
         """Pass over what the stream has deleted before it was archived; a new archive begins where the stream does."""
         if self.position >= bounds.start:
             return
-        new = self.held.records == 0 and not self.open.facts.spans
-        if not new:
+        is_new = self.row.records == 0 and not self.open_range.file_info.spans
+        if not is_new:
             _log.error(
                 "archive_gap",
-                topic=self.held.at.topic,
-                partition=self.held.at.partition,
+                topic=self.row.at.topic,
+                partition=self.row.at.partition,
                 first=self.position,
                 next=bounds.start,
             )
-        if bounds.start >= self.open.facts.end:
+        if bounds.start >= self.open_range.file_info.end:
             self.flush()
-            offset = max(bounds.start - bounds.start % self.size, self.open.facts.end)
-            self._turn_to(offset)
-        self.open.skip(bounds.start)
+            offset = max(bounds.start - bounds.start % self.range_size, self.open_range.file_info.end)
+            self._start_range(offset)
+        self.open_range.skip(bounds.start)
 
-    def take(self, run: Records) -> Iterator[None]:
+    def add(self, run: Records) -> Iterator[None]:
         """Add what is new of the run; yields when the range is full, and goes on in the next one once it is flushed."""
-        rest: Records | None = split_at(run, self.position)[1] if _begins(run) < self.position else run
+        rest: Records | None = split_records(run, self.position)[1] if _first_offset(run) < self.position else run
         while rest is not None:
-            part, rest = split_at(rest, self.open.facts.end)
+            part, rest = split_records(rest, self.open_range.file_info.end)
             if part.next_offset > self.position:
-                self.open.add(part)
-                self.since = time.monotonic() if self.since is None else self.since
+                self.open_range.add(part)
+                self.dirty_since_s = time.monotonic() if self.dirty_since_s is None else self.dirty_since_s
             if self.full:
                 yield
             if self.full:
@@ -86,36 +86,40 @@ class Partition:
 
     def flush(self) -> None:
         """Make durable what was taken; UnavailableError leaves everything as it was, to be tried again."""
-        if self.since is not None:
+        if self.dirty_since_s is not None:
             self._write()
         if self.full:
-            self._turn_to(self.open.facts.end)
+            self._start_range(self.open_range.file_info.end)
 
     def _write(self) -> None:
-        began = time.perf_counter()
-        at, facts = self.held.at, self.open.facts
-        data = self.open.to_bytes()
-        self.parts.files.write(at, facts.first, data)
-        grown = len(data) - self._tail_bytes + self._unsaid_bytes
-        records = facts.records - self._said_records
-        self.held = self.parts.rows.advance(self.held, to=facts.next, records=records, size=grown)
-        self._tail_bytes, self._unsaid_bytes, self._said_records = len(data), 0, facts.records
-        self.since = None
-        seconds = time.perf_counter() - began
-        self.parts.telemetry.archived(at, records=records, size=self.held.bytes, seconds=seconds)
+        started_s = time.perf_counter()
+        at, facts = self.row.at, self.open_range.file_info
+        data = self.open_range.to_bytes()
+        self.archiving.files.write(at, facts.first, data)
+        added_bytes = len(data) - self._written_bytes + self._unreported_bytes
+        records = facts.records - self._reported_records
+        self.row = self.archiving.rows.advance(
+            self.row, next_offset=facts.next, records=records, size_bytes=added_bytes
+        )
+        self._written_bytes, self._unreported_bytes, self._reported_records = len(data), 0, facts.records
+        self.dirty_since_s = None
+        seconds = time.perf_counter() - started_s
+        self.archiving.telemetry.records_archived(at, records=records, size_bytes=self.row.bytes, seconds=seconds)
 
-    def _turn_to(self, offset: int) -> None:
-        self.open = self.parts.ranges.follow(self.topic, self.held.at, offset=offset, size=self.size)
-        self._take_up()
+    def _start_range(self, offset: int) -> None:
+        self.open_range = self.archiving.ranges.open_next(
+            self.topic, self.row.at, offset=offset, range_size=self.range_size
+        )
+        self._resume_from_file()
 
-    def _take_up(self) -> None:
+    def _resume_from_file(self) -> None:
         """A file may be ahead of its row: then it is written once more, so that the row follows."""
-        facts = self.open.facts
-        self._tail_bytes = self.parts.files.sizes(self.held.at).get(facts.first, 0) if facts.records else 0
-        self._said_records = facts.records - self.open.count_from(self.held.next)
-        if self.position > self.held.next:
-            self.since = time.monotonic()
+        facts = self.open_range.file_info
+        self._written_bytes = self.archiving.files.sizes(self.row.at).get(facts.first, 0) if facts.records else 0
+        self._reported_records = facts.records - self.open_range.count_from(self.row.next)
+        if self.position > self.row.next:
+            self.dirty_since_s = time.monotonic()
 
 
-def _begins(run: Records) -> int:
+def _first_offset(run: Records) -> int:
     return run.offsets[0] if len(run.offsets) else run.next_offset

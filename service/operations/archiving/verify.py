@@ -5,43 +5,56 @@ from itertools import pairwise
 
 import msgspec
 
-from service.domain.registry.archive import Archived, ArchivedTopic, FileContents, FileFacts, missing
-from service.domain.stream.events import Decoded, Event, Refusal, TopicPartition, Truth
-from service.domain.stream.position import Bounds
+from service.domain.registry.archive import (
+    ArchivedPartition,
+    ArchivedTopic,
+    ArchiveFileContents,
+    ArchiveFileInfo,
+    missing_ranges,
+)
+from service.domain.stream.events import DecodedRecords, Event, LabelRecord, Refusal, TopicPartition
+from service.domain.stream.position import OffsetBounds
 from service.errors import HeadraceError, NotFoundError, UnavailableError
-from service.operations.history.stream_range import streamed
-from service.operations.services import Archiving, Services
+from service.operations.history.stream_range import read_stream_range
+from service.operations.services import ArchivingServices, Services
 from service.operations.states.verify import Finding
 from service.ports.stream import Source
 
 
-def verify_archive(services: Services, parts: Archiving, topics: Sequence[ArchivedTopic]) -> Iterator[Finding]:
+def verify_archive(
+    services: Services, archiving: ArchivingServices, topics: Sequence[ArchivedTopic]
+) -> Iterator[Finding]:
     """A finding a file; those that the stream still holds are compared with it, record by record."""
-    known = {topic.topic: topic for topic in topics}
+    topics_by_name = {topic.topic: topic for topic in topics}
     source = services.source("verify")
     try:
-        for row in parts.rows.list():
-            topic = known.get(row.at.topic)
+        for row in archiving.rows.list():
+            topic = topics_by_name.get(row.at.topic)
             bounds = _bounds(source, row.at) if topic is not None else None
-            yield from _Verified(services, parts, row, source, topic).findings(bounds)
+            yield from _PartitionVerifier(services, archiving, row, source, topic).findings(bounds)
     finally:
         source.close()
 
 
-def _bounds(source: Source, at: TopicPartition) -> Bounds | None:
+def _bounds(source: Source, at: TopicPartition) -> OffsetBounds | None:
     try:
         return source.bounds([at.topic]).get(at)
     except NotFoundError:
         return None
 
 
-class _Verified:
+class _PartitionVerifier:
     """One partition's archive beside its row and its stream."""
 
     def __init__(
-        self, services: Services, parts: Archiving, row: Archived, source: Source, topic: ArchivedTopic | None
+        self,
+        services: Services,
+        archiving: ArchivingServices,
+        row: ArchivedPartition,
+        source: Source,
+        topic: ArchivedTopic | None,
     ) -> None:
-        self._parts = parts
+        self._archiving = archiving
         self._row = row
         self._source = source
         self._topic = topic
@@ -49,33 +62,33 @@ class _Verified:
         self._archive = services.archive(topic.spec) if topic else None
         self._name = f"archive {row.at.topic}[{row.at.partition}]"
 
-    def findings(self, bounds: Bounds | None) -> Iterator[Finding]:
+    def findings(self, bounds: OffsetBounds | None) -> Iterator[Finding]:
         """The files in order, then what they lack together."""
         covered = self._row.first
-        for first in self._parts.files.sizes(self._row.at):
+        for first in self._archiving.files.sizes(self._row.at):
             try:
-                contents = self._parts.ranges.contents(self._row.at, first)
+                contents = self._archiving.ranges.contents(self._row.at, first)
                 facts = contents.facts
-                problems = [*self._gap(covered, facts), *self._inside(first, contents)]
-                problems += self._beside(contents, bounds)
-                covered = max(covered, facts.end if facts.full else facts.next)
+                problems = [*self._gap_problems(covered, facts), *self._content_problems(first, contents)]
+                problems += self._stream_differences(contents, bounds)
+                covered = max(covered, facts.end if facts.is_full else facts.next)
             except UnavailableError:
                 raise
             except HeadraceError as error:
                 problems = [str(error)]
             yield Finding(f"{self._name} {first}", "", "; ".join(problems))
         if covered < self._row.next:
-            lacking = f"offsets {covered} to {self._row.next} are missing, which the registry says are there"
-            yield Finding(self._name, "", lacking)
+            problem = f"offsets {covered} to {self._row.next} are missing, which the registry says are there"
+            yield Finding(self._name, "", problem)
 
-    def _gap(self, covered: int, facts: FileFacts) -> list[str]:
+    def _gap_problems(self, covered: int, facts: ArchiveFileInfo) -> list[str]:
         """What lies between the file before and this one, and what it does not cover itself."""
         if facts.first < covered < facts.end and covered != self._row.first:
             return [f"offsets {facts.first} to {covered} are in two files"]
-        gaps = missing(facts.spans, covered, min(facts.end, max(facts.next, self._row.next)))
+        gaps = missing_ranges(facts.spans, covered, min(facts.end, max(facts.next, self._row.next)))
         return [f"offsets {first} to {last} are missing" for first, last in gaps]
 
-    def _inside(self, first: int, contents: FileContents) -> list[str]:
+    def _content_problems(self, first: int, contents: ArchiveFileContents) -> list[str]:
         """Whether the file is what its name and its own facts say."""
         facts, offsets = contents.facts, contents.offsets
         problems = []
@@ -89,28 +102,28 @@ class _Verified:
             problems.append(f"found offsets {offsets[0]} to {offsets[-1]} in the range {facts.first} to {facts.end}")
         return problems
 
-    def _beside(self, contents: FileContents, bounds: Bounds | None) -> list[str]:
+    def _stream_differences(self, contents: ArchiveFileContents, bounds: OffsetBounds | None) -> list[str]:
         """Compare what both hold."""
         facts = contents.facts
         if bounds is None or not facts.spans:
             return []
         low = max(bounds.start, facts.spans[0].first)
         high = min(bounds.end, facts.next)
-        return _differences(self._stream(low, high), self._archived(contents, low, high)) if low < high else []
+        return _differences(self._read_stream(low, high), self._read_archive(contents, low, high)) if low < high else []
 
-    def _stream(self, low: int, high: int) -> "_Side":
+    def _read_stream(self, low: int, high: int) -> "_OffsetOutcomes":
         assert self._decoder is not None
-        side = _Side()
-        for run in streamed(self._source, self._row.at, low, high):
-            side.stamps |= dict(zip(run.offsets, run.timestamps, strict=True))
+        side = _OffsetOutcomes()
+        for run in read_stream_range(self._source, self._row.at, low, high):
+            side.timestamps |= dict(zip(run.offsets, run.timestamps, strict=True))
             side.add(self._decoder.decode(run))
         return side
 
-    def _archived(self, contents: FileContents, low: int, high: int) -> "_Side":
+    def _read_archive(self, contents: ArchiveFileContents, low: int, high: int) -> "_OffsetOutcomes":
         assert self._archive is not None
-        side = _Side()
-        stamps = zip(contents.offsets, contents.timestamps, strict=True)
-        side.stamps = {offset: at for offset, at in stamps if low <= offset < high}
+        side = _OffsetOutcomes()
+        timestamps = zip(contents.offsets, contents.timestamps, strict=True)
+        side.timestamps = {offset: at for offset, at in timestamps if low <= offset < high}
         for span in contents.facts.spans:
             first, last = max(span.first, low), min(span.next, high)
             for decoded in self._archive.read(self._row.at, first, last) if first < last else ():
@@ -118,34 +131,39 @@ class _Verified:
         return side
 
 
-class _Side:
+class _OffsetOutcomes:
     """Timestamps and outcomes by offset, to the type of every value and the order of every feature."""
 
     def __init__(self) -> None:
-        self.stamps: dict[int, int] = {}
+        self.timestamps: dict[int, int] = {}
         self.outcomes: dict[int, bytes] = {}
 
-    def add(self, decoded: Decoded) -> None:
+    def add(self, decoded: DecodedRecords) -> None:
         """Encoded, so that 1, 1.0 and true differ."""
         encode = msgspec.msgpack.Encoder().encode
-        found: list[Event | Truth | Refusal] = [*decoded.events, *decoded.truths, *decoded.refusals]
+        found: list[Event | LabelRecord | Refusal] = [*decoded.events, *decoded.truths, *decoded.refusals]
         for one in found:
             self.outcomes[one.offset] = encode(one)
 
 
-def _differences(stream: _Side, archive: _Side) -> list[str]:
-    if stream.stamps == archive.stamps and stream.outcomes == archive.outcomes:
+def _differences(stream: _OffsetOutcomes, archive: _OffsetOutcomes) -> list[str]:
+    if stream.timestamps == archive.timestamps and stream.outcomes == archive.outcomes:
         return []
-    lacks, more = stream.stamps.keys() - archive.stamps.keys(), archive.stamps.keys() - stream.stamps.keys()
-    both = stream.stamps.keys() & archive.stamps.keys()
-    other = [at for at in both if _at(stream, at) != _at(archive, at)]
-    told: Mapping[str, Sequence[int]] = {
-        "of the stream are missing": sorted(lacks),
-        "are not in the stream any more": sorted(more),
-        "differ from the stream": sorted(other),
+    missing_offsets, surplus_offsets = (
+        stream.timestamps.keys() - archive.timestamps.keys(),
+        archive.timestamps.keys() - stream.timestamps.keys(),
+    )
+    both = stream.timestamps.keys() & archive.timestamps.keys()
+    changed_offsets = [at for at in both if _record_at(stream, at) != _record_at(archive, at)]
+    mismatches: Mapping[str, Sequence[int]] = {
+        "of the stream are missing": sorted(missing_offsets),
+        "are not in the stream any more": sorted(surplus_offsets),
+        "differ from the stream": sorted(changed_offsets),
     }
-    return [f"{len(found)} records {what}, the first at offset {found[0]}" for what, found in told.items() if found]
+    return [
+        f"{len(found)} records {what}, the first at offset {found[0]}" for what, found in mismatches.items() if found
+    ]
 
 
-def _at(side: _Side, offset: int) -> tuple[int | None, bytes | None]:
-    return side.stamps.get(offset), side.outcomes.get(offset)
+def _record_at(side: _OffsetOutcomes, offset: int) -> tuple[int | None, bytes | None]:
+    return side.timestamps.get(offset), side.outcomes.get(offset)

@@ -7,31 +7,31 @@ from typing import NamedTuple
 
 from service.domain.registry.registry import JournalSegment, LineageId
 from service.domain.specification.promotion import Loss
-from service.learning.evaluation.losses import Losses, losses
-from service.learning.metrics.journal import arrays
+from service.learning.evaluation.losses import RunLosses, run_losses
+from service.learning.metrics.journal import decode_arrays
 from service.ports.registry import Checkpoints
 
-MOST_KEPT = 4_000_000
+MAX_CACHED_EVENTS = 4_000_000
 """Events of all that is remembered; sixteen bytes each."""
 
 
-class _Wanted(NamedTuple):
+class _CacheKey(NamedTuple):
     lineage: LineageId
     after: int
     loss: Loss
 
 
 @dataclass(frozen=True, slots=True)
-class _Read:
+class _CachedLosses:
     """What a journal said up to its segment `last`."""
 
-    last: JournalSegment
-    losses: Sequence[Losses]
-    events: int
+    last_segment: JournalSegment
+    losses: Sequence[RunLosses]
+    event_count: int
 
 
 @dataclass
-class LossJournals:
+class LossCache:
     """A memory of the journals: the answers are those that reading them anew would give, while scores are kept.
 
     A lineage that falls back to an older checkpoint forgets its newest segments, and writes others under their numbers.
@@ -39,28 +39,28 @@ class LossJournals:
     """
 
     checkpoints: Checkpoints
-    most: int = MOST_KEPT
-    _read: OrderedDict[_Wanted, _Read] = field(default_factory=OrderedDict)
+    max_events: int = MAX_CACHED_EVENTS
+    _cached: OrderedDict[_CacheKey, _CachedLosses] = field(default_factory=OrderedDict)
 
-    def losses(self, lineage: LineageId, loss: Loss, *, after: int) -> Sequence[Losses]:
+    def losses(self, lineage: LineageId, loss: Loss, *, after: int) -> Sequence[RunLosses]:
         """Of every segment past `after`, oldest first."""
-        wanted = _Wanted(lineage, after, loss)
-        known = self._read.pop(wanted, None)
-        found = self.checkpoints.journal(lineage, after=known.last.sequence - 1 if known else after)
-        if known is not None and found[:1] == [known.last]:
-            found = found[1:]
-        elif known is not None:
-            known, found = None, self.checkpoints.journal(lineage, after=after)
-        fresh = [losses(run, loss) for segment in found for run in arrays(segment.scores)]
-        read = [*(known.losses if known else ()), *fresh]
-        last = found[-1] if found else known.last if known else None
-        if last is not None:
-            events = (known.events if known else 0) + sum(len(one.offsets) for one in fresh)
-            self._keep(wanted, _Read(last, read, events))
-        return read
+        key = _CacheKey(lineage, after, loss)
+        hit = self._cached.pop(key, None)
+        segments = self.checkpoints.journal(lineage, after=hit.last_segment.sequence - 1 if hit else after)
+        if hit is not None and segments[:1] == [hit.last_segment]:
+            segments = segments[1:]
+        elif hit is not None:
+            hit, segments = None, self.checkpoints.journal(lineage, after=after)
+        new_losses = [run_losses(run, loss) for segment in segments for run in decode_arrays(segment.scores)]
+        all_losses = [*(hit.losses if hit else ()), *new_losses]
+        last_segment = segments[-1] if segments else hit.last_segment if hit else None
+        if last_segment is not None:
+            events = (hit.event_count if hit else 0) + sum(len(one.offsets) for one in new_losses)
+            self._store(key, _CachedLosses(last_segment, all_losses, events))
+        return all_losses
 
-    def _keep(self, wanted: _Wanted, read: _Read) -> None:
+    def _store(self, key: _CacheKey, entry: _CachedLosses) -> None:
         """The newest answers; those that nobody has asked for lately go first."""
-        self._read[wanted] = read
-        while sum(one.events for one in self._read.values()) > self.most:
-            self._read.popitem(last=False)
+        self._cached[key] = entry
+        while sum(one.event_count for one in self._cached.values()) > self.max_events:
+            self._cached.popitem(last=False)

@@ -14,11 +14,11 @@ from service.domain.registry.registry import (
     Lease,
     SealedState,
 )
-from service.domain.stream.events import Reason
+from service.domain.stream.events import RefusalReason
 from service.errors import HeadraceError, LeaseLostError, RefusedError, UnavailableError
-from service.learning.learner.outcomes import Outcome
-from service.operations.commands.apply_spec import _apply
-from service.operations.commands.promote import origin_of, promote
+from service.learning.learner.outcomes import LearningOutcome
+from service.operations.commands.apply_spec import _apply_spec
+from service.operations.commands.promote import command_origin, promote_lineage
 from service.operations.commands.rollback import _rollback, _snapshot
 from service.operations.services import Services
 from service.operations.states.sealed_state import seal_state
@@ -30,31 +30,31 @@ class OpenSession(Protocol):
     """What a command needs of the session that learns the lineage; absent where the lineage is not being learned."""
 
     frozen: bool
-    paused_because: str
+    pause_reason: str
 
-    def replay(self, letter: DeadLetter) -> Outcome:
+    def replay_dead_letter(self, dead_letter: DeadLetter) -> LearningOutcome:
         """Learn a dead letter again; it is marked as replayed with the next commit."""
 
     def commit_now(self) -> None:
         """Make everything learned durable before returning."""
 
 
-def carry_out(services: Services, command: Command, lease: Lease, *, session: OpenSession | None = None) -> Lease:
+def execute_command(services: Services, command: Command, lease: Lease, *, session: OpenSession | None = None) -> Lease:
     """Do what the command asks and record what became of it; the lease to go on with."""
-    acts: dict[CommandKind, Callable[[], tuple[str, Lease]]] = {
+    handlers: dict[CommandKind, Callable[[], tuple[str, Lease]]] = {
         CommandKind.SNAPSHOT: lambda: _snapshot(services, command, lease),
         CommandKind.ROLLBACK: lambda: _rollback(services, command, lease),
         CommandKind.FREEZE: lambda: _freeze(services, command, lease, frozen=True),
         CommandKind.UNFREEZE: lambda: _freeze(services, command, lease, frozen=False),
-        CommandKind.APPLY: lambda: _apply(services, command, lease),
-        CommandKind.PROMOTE: lambda: promote(services, command, lease),
-        CommandKind.REPLAY_DEAD_LETTER: lambda: _replay(services, command, lease, session=session),
+        CommandKind.APPLY: lambda: _apply_spec(services, command, lease),
+        CommandKind.PROMOTE: lambda: promote_lineage(services, command, lease),
+        CommandKind.REPLAY_DEAD_LETTER: lambda: _replay_dead_letter(services, command, lease, session=session),
     }
     if services.commands.get(command.id).status is not CommandStatus.PENDING:
         return lease
-    _log.info("command_begun", model=command.model, kind=command.kind, command=command.id)
+    _log.info("command_started", model=command.model, kind=command.kind, command=command.id)
     try:
-        outcome, after = acts[command.kind]()
+        outcome, next_lease = handlers[command.kind]()
     except (UnavailableError, LeaseLostError):
         raise
     except HeadraceError as error:
@@ -68,37 +68,41 @@ def carry_out(services: Services, command: Command, lease: Lease, *, session: Op
     _log.info("command_done", model=command.model, kind=command.kind, command=command.id, outcome=outcome)
     if session is not None and command.kind in {CommandKind.FREEZE, CommandKind.UNFREEZE}:
         session.frozen = command.kind is CommandKind.FREEZE
-        session.paused_because = str(command.arguments.get("reason", ""))
-    return after
+        session.pause_reason = str(command.arguments.get("reason", ""))
+    return next_lease
 
 
 def _freeze(services: Services, command: Command, lease: Lease, *, frozen: bool) -> tuple[str, Lease]:
-    services.changes.set_frozen(lease, frozen=frozen, origin=origin_of(command))
+    services.changes.set_frozen(lease, frozen=frozen, origin=command_origin(command))
     return ("frozen" if frozen else "learning"), lease
 
 
-def _replay(services: Services, command: Command, lease: Lease, *, session: OpenSession | None) -> tuple[str, Lease]:
+def _replay_dead_letter(
+    services: Services, command: Command, lease: Lease, *, session: OpenSession | None
+) -> tuple[str, Lease]:
     if session is None:
         msg = f"dead letters are replayed by a learner; start `headrace learn {command.model}` first"
         raise RefusedError(msg)
-    letter = services.dead_letters.get(command.model, int(command.arguments["id"]))
-    if letter.replayed_at is not None:
-        msg = f"dead letter {letter.id} was replayed at {letter.replayed_at:%Y-%m-%d %H:%M:%S}; it is learned once"
+    dead_letter = services.dead_letters.get(command.model, int(command.arguments["id"]))
+    if dead_letter.replayed_at is not None:
+        msg = f"dead letter {dead_letter.id} was replayed at {dead_letter.replayed_at:%Y-%m-%d %H:%M:%S}; it is learned once"
         raise RefusedError(msg)
-    if letter.size > len(letter.payload):
-        msg = f"dead letter {letter.id} keeps {len(letter.payload)} of its {letter.size} bytes, so it cannot be learned"
+    if dead_letter.size > len(dead_letter.payload):
+        msg = f"dead letter {dead_letter.id} keeps {len(dead_letter.payload)} of its {dead_letter.size} bytes, so it cannot be learned"
         raise RefusedError(msg)
-    if letter.reason is Reason.KILLED_PROCESS:
-        msg = f"dead letter {letter.id} killed the process that learned it, and would kill this one; publish it anew"
+    if dead_letter.reason is RefusalReason.KILLED_PROCESS:
+        msg = (
+            f"dead letter {dead_letter.id} killed the process that learned it, and would kill this one; publish it anew"
+        )
         raise RefusedError(msg)
-    outcome = session.replay(letter)
+    outcome = session.replay_dead_letter(dead_letter)
     session.commit_now()
     if outcome.refusals:
         msg = f"refused again: {outcome.refusals[0].reason}: {outcome.refusals[0].detail}"
         raise RefusedError(msg)
-    return f"dead letter {letter.id}: {dict(+outcome.counts)}", lease
+    return f"dead letter {dead_letter.id}: {dict(+outcome.counts)}", lease
 
 
-def _sealed(services: Services, model: str, state: bytes, current: Checkpoint) -> SealedState:
+def _seal_state(services: Services, model: str, state: bytes, current: Checkpoint) -> SealedState:
     position, learned, metrics = current.position, current.learned, current.metrics
     return seal_state(services, state, model=model, position=position, learned=learned, metrics=metrics)

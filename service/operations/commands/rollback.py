@@ -1,54 +1,54 @@
 """TODO docstring of service/operations/commands/rollback.py"""
 
-from service.domain.registry.registry import Command, Lease, Snapshot, VersionKind
-from service.learning.learner.state import restored
-from service.operations.commands.apply_spec import CARRIED_OVER
-from service.operations.commands.execute import _sealed
-from service.operations.commands.promote import origin_of
-from service.operations.commands.succession import _Change, _present_version, _succeed
+from service.domain.registry.registry import Command, Lease, VersionKind, VersionSnapshot
+from service.learning.learner.state import restored_state
+from service.operations.commands.apply_spec import UPDATABLE_SPEC_KEYS
+from service.operations.commands.execute import _seal_state
+from service.operations.commands.promote import command_origin
+from service.operations.commands.succession import _current_version, _start_champion_lineage, _SuccessionChange
 from service.operations.services import Services
 from service.operations.states.newest_checkpoint import newest_checkpoint
-from service.operations.states.pending_snapshot import sealed_waiting
-from service.operations.states.resolve import chosen
+from service.operations.states.pending_snapshot import seal_pending
+from service.operations.states.resolve import resolve_state
 from service.operations.states.sealed_state import open_state, require_readable
 
 
 def _rollback(services: Services, command: Command, lease: Lease) -> tuple[str, Lease]:
     arguments = command.arguments
-    goal = chosen(services, command.model, to=arguments.get("to"), at=arguments.get("at"))
+    target = resolve_state(services, command.model, version_or_alias=arguments.get("to"), at=arguments.get("at"))
     current = newest_checkpoint(services, lease.lineage)
-    state = restored(*(open_state(services, one, model=command.model) for one in (current.digest, goal.digest)))
-    present = _present_version(services, command.model, lease).spec
-    spec = {**goal.version.spec, **{key: present[key] for key in CARRIED_OVER if key in present}}
+    state = restored_state(*(open_state(services, one, model=command.model) for one in (current.digest, target.digest)))
+    current_spec = _current_version(services, command.model, lease).spec
+    spec = {**target.version.spec, **{key: current_spec[key] for key in UPDATABLE_SPEC_KEYS if key in current_spec}}
     require_readable(services, state, spec=spec)
-    change = _Change(
+    change = _SuccessionChange(
         kind=VersionKind.ROLLBACK,
-        parent=goal.version,
-        state=_sealed(services, command.model, state, current),
-        learned=goal.learned,
+        parent=target.version,
+        state=_seal_state(services, command.model, state, current),
+        learned=target.learned,
         spec=spec,
-        evidence={"mode": "restore", "to": goal.name, "position": current.position.to_json()},
-        outcome=f"restores {goal.name} at {current.position}",
+        evidence={"mode": "restore", "to": target.name, "position": current.position.to_json()},
+        outcome=f"restores {target.name} at {current.position}",
     )
-    version, after = _succeed(services, command, lease, change=change)
-    services.telemetry.rolled_back(command.model)
-    return f"version {version.number} {change.outcome}", after
+    version, next_lease = _start_champion_lineage(services, command, lease, change=change)
+    services.telemetry.rollback_done(command.model)
+    return f"version {version.number} {change.outcome}", next_lease
 
 
 def _snapshot(services: Services, command: Command, lease: Lease) -> tuple[str, Lease]:
-    spec = _present_version(services, command.model, lease).spec
+    spec = _current_version(services, command.model, lease).spec
     position = newest_checkpoint(services, lease.lineage).position
-    waiting = sealed_waiting(services, lease, spec, position=position)
+    pending = seal_pending(services, lease, spec, position=position)
     version = services.changes.snapshot(
-        Snapshot(
+        VersionSnapshot(
             lease,
             command.model,
             VersionKind.SNAPSHOT,
             services.environment,
-            origin_of(command),
+            command_origin(command),
             alias=command.arguments.get("alias"),
-            waiting=waiting,
+            waiting=pending,
         )
     )
-    services.telemetry.champion(command.model, version.number)
+    services.telemetry.champion_changed(command.model, version.number)
     return f"version {version.number}", lease

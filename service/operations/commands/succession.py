@@ -7,66 +7,68 @@ from service.domain.registry.registry import (
     Command,
     Json,
     Lease,
-    Role,
+    LineageRole,
+    LineageSuccession,
     SealedBytes,
     SealedState,
-    Succession,
     Version,
     VersionKind,
 )
-from service.domain.stream.position import Run
-from service.operations.commands.promote import origin_of
+from service.domain.stream.position import OffsetRange
+from service.operations.commands.promote import command_origin
 from service.operations.services import Services
-from service.operations.states.pending_snapshot import sealed_waiting
+from service.operations.states.pending_snapshot import seal_pending
 
-MOST_AT_ONCE = 50_000
+MAX_PENDING_SEALED_INLINE = 50_000
 """So many waiting events are sealed in a fraction of a second."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Change:
+class _SuccessionChange:
     """What is particular to one succession."""
 
     kind: VersionKind
     parent: Version
     state: SealedState
-    learned: Sequence[Run]
+    learned: Sequence[OffsetRange]
     spec: Json
     evidence: Json
     outcome: str
-    registers: str | None = None
+    registered_digest: str | None = None
 
 
-def _succeed(services: Services, command: Command, lease: Lease, *, change: _Change) -> tuple[Version, Lease]:
+def _start_champion_lineage(
+    services: Services, command: Command, lease: Lease, *, change: _SuccessionChange
+) -> tuple[Version, Lease]:
     """It goes on with what waits for the lineage that it follows."""
-    return services.changes.succeed(
-        Succession(
+    return services.changes.install_successor(
+        LineageSuccession(
             lease=lease,
             model=command.model,
             kind=change.kind,
-            role=Role.CHAMPION,
+            role=LineageRole.CHAMPION,
             parent=change.parent.number,
             state=change.state,
             spec=change.spec,
             learned=change.learned,
             environment=services.environment,
-            origin=origin_of(command),
+            origin=command_origin(command),
             evidence=change.evidence,
             outcome=change.outcome,
-            registers=change.registers,
-            waiting=_sealed_at_once(services, lease, change),
+            registers=change.registered_digest,
+            waiting=_seal_pending_if_small(services, lease, change),
             lease_ttl_s=services.lease_ttl_s,
         )
     )
 
 
-def _sealed_at_once(services: Services, lease: Lease, change: _Change) -> SealedBytes | None:
+def _seal_pending_if_small(services: Services, lease: Lease, change: _SuccessionChange) -> SealedBytes | None:
     """What waits, where that is quickly done: learning stands still. Else it is kept beside the first checkpoint."""
-    if change.state.metrics.waiting > MOST_AT_ONCE:
+    if change.state.metrics.waiting > MAX_PENDING_SEALED_INLINE:
         return None
-    return sealed_waiting(services, lease, change.spec, position=change.state.position)
+    return seal_pending(services, lease, change.spec, position=change.state.position)
 
 
-def _present_version(services: Services, model: str, lease: Lease) -> Version:
+def _current_version(services: Services, model: str, lease: Lease) -> Version:
     """The newest version of the lineage that is written now."""
     return services.history.newest_version(model, lease.lineage)

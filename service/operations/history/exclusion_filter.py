@@ -2,48 +2,48 @@
 
 from collections.abc import Iterator, Sequence
 
-from service.domain.stream.events import Decoded, Records, Skipped
-from service.domain.stream.exclusion import Stretch, TimeRange, offsets, times
-from service.domain.stream.offset_ranges import minus, union
-from service.domain.stream.position import Run
-from service.operations.history.record_runs import FeedItem, between, first_of
+from service.domain.stream.events import DecodedRecords, Records, SkippedOffsets
+from service.domain.stream.exclusion import ExcludedRange, TimeRange, offset_ranges, time_ranges
+from service.domain.stream.offset_ranges import subtract_ranges, union_ranges
+from service.domain.stream.position import OffsetRange
+from service.operations.history.record_runs import ConsumedItem, first_offset, item_between
 
 
-class Sieve:
+class ExclusionFilter:
     """The exclusions of one model; rows are told by offset, records by their own timestamp too."""
 
-    def __init__(self, stretches: Sequence[Stretch] = ()) -> None:
-        self.times: Sequence[TimeRange] = times(stretches)
-        self.holes: Sequence[Run] = union(offsets(stretches))
+    def __init__(self, excluded_ranges: Sequence[ExcludedRange] = ()) -> None:
+        self.time_ranges: Sequence[TimeRange] = time_ranges(excluded_ranges)
+        self.excluded_offsets: Sequence[OffsetRange] = union_ranges(offset_ranges(excluded_ranges))
 
-    def pieces(self, item: FeedItem) -> Sequence[FeedItem]:
+    def split(self, item: ConsumedItem) -> Sequence[ConsumedItem]:
         """The item in pieces, in order, nothing of it lost: what is excluded is Skipped.
 
         Of a decoded run only offsets can be told; whoever reads it from the archive leaves out times.
         """
-        if isinstance(item, Skipped) or not (self.holes or self.times):
+        if isinstance(item, SkippedOffsets) or not (self.excluded_offsets or self.time_ranges):
             return (item,)
-        first = first_of(item)
-        whole = Run(item.at.topic, item.at.partition, first, item.next_offset)
-        excluded = [*self.holes, *(self._by_time(item) if isinstance(item, Records) else ())]
-        kept = minus([whole], excluded)
-        return (item,) if kept == [whole] else [*_pieces(item, kept, first=first)]
+        first = first_offset(item)
+        item_run = OffsetRange(item.at.topic, item.at.partition, first, item.next_offset)
+        excluded_runs = [*self.excluded_offsets, *(self._time_excluded_runs(item) if isinstance(item, Records) else ())]
+        kept = subtract_ranges([item_run], excluded_runs)
+        return (item,) if kept == [item_run] else [*_split_item(item, kept, first=first)]
 
-    def _by_time(self, run: Records) -> Iterator[Run]:
+    def _time_excluded_runs(self, run: Records) -> Iterator[OffsetRange]:
         """The offsets of records in one of the ranges of time."""
-        for since, until in [one.ms for one in self.times]:
-            if len(run.timestamps) and since <= max(run.timestamps) and min(run.timestamps) < until:
+        for since_ms, until_ms in [one.bounds_ms for one in self.time_ranges]:
+            if len(run.timestamps) and since_ms <= max(run.timestamps) and min(run.timestamps) < until_ms:
                 for offset, timestamp in zip(run.offsets, run.timestamps, strict=True):
-                    if since <= timestamp < until:
-                        yield Run(run.at.topic, run.at.partition, offset, offset + 1)
+                    if since_ms <= timestamp < until_ms:
+                        yield OffsetRange(run.at.topic, run.at.partition, offset, offset + 1)
 
 
-def _pieces(item: Records | Decoded, kept: Sequence[Run], *, first: int) -> Iterator[FeedItem]:
+def _split_item(item: Records | DecodedRecords, kept: Sequence[OffsetRange], *, first: int) -> Iterator[ConsumedItem]:
     reached = first
     for run in kept:
         if reached < run.first:
-            yield Skipped(item.at, reached, run.first)
-        yield between(item, run.first, run.last)
+            yield SkippedOffsets(item.at, reached, run.first)
+        yield item_between(item, run.first, run.last)
         reached = run.last
     if reached < item.next_offset:
-        yield Skipped(item.at, reached, item.next_offset)
+        yield SkippedOffsets(item.at, reached, item.next_offset)

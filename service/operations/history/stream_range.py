@@ -8,23 +8,21 @@ from service.domain.stream.position import Position
 from service.errors import UnavailableError
 from service.ports.stream import Source
 
-PATIENCE_S = 30.0
+SILENCE_TIMEOUT_S = 30.0
 POLL_LIMIT = 4096
 
 
-def streamed(source: Source, at: TopicPartition, first: int, last: int) -> Iterator[Records]:
+def read_stream_range(source: Source, at: TopicPartition, first: int, last: int) -> Iterator[Records]:
     """The records from `first` up to but not including `last`; UnavailableError where the stream stays silent."""
     source.assign(Position({at: first}))
-    deadline = time.monotonic() + PATIENCE_S
+    deadline_s = time.monotonic() + SILENCE_TIMEOUT_S
     while first < last:
         for run in source.poll(timeout_s=0.5, limit=POLL_LIMIT):
-            first, deadline = run.next_offset, time.monotonic() + PATIENCE_S
+            first, deadline_s = run.next_offset, time.monotonic() + SILENCE_TIMEOUT_S
             count = sum(offset < last for offset in run.offsets)
             yield Records(at, run.offsets[:count], run.timestamps[:count], run.values[:count], min(first, last))
             if first >= last:
                 return
-        if time.monotonic() > deadline:
-            msg = (
-                f"found no answer from the stream for {PATIENCE_S:g} s at offset {first} of {at.topic}[{at.partition}]"
-            )
+        if time.monotonic() > deadline_s:
+            msg = f"found no answer from the stream for {SILENCE_TIMEOUT_S:g} s at offset {first} of {at.topic}[{at.partition}]"
             raise UnavailableError(msg)

@@ -14,14 +14,14 @@ from service.ports.stream import Sink
 
 _log = structlog.get_logger(__name__)
 
-MOST_RECORDS = 100_000
-MOST_BYTES = 64_000_000
+MAX_QUEUED_RECORDS = 100_000
+MAX_QUEUED_BYTES = 64_000_000
 """So much may wait for a topic in one process; one request that is larger is let in where nothing else waits."""
-RECORDS_AT_ONCE, BYTES_AT_ONCE = 10_000, 8_000_000
+MAX_RECORDS_PER_APPEND, MAX_BYTES_PER_APPEND = 10_000, 8_000_000
 
 
 @dataclass(slots=True)
-class _Asked:
+class _AppendRequest:
     """One request's records, appended together and in their order."""
 
     values: Sequence[bytes]
@@ -30,18 +30,18 @@ class _Asked:
     done: "Future[None]" = field(default_factory=Future)
 
 
-class Appender:
+class GroupCommitAppender:
     """One topic's bounded queue, and the one thread that appends what waits there.
 
     The sink is opened with the first record and kept; after it could not be reached it is opened anew.
     """
 
-    def __init__(self, sink: Callable[[], Sink], topic: str, *, make: bool = False) -> None:
-        self._open = sink
+    def __init__(self, open_sink: Callable[[], Sink], topic: str, *, create_topic: bool = False) -> None:
+        self._open_sink = open_sink
         self._topic = topic
-        self._make = make
+        self._create_topic = create_topic
         self._sink: Sink | None = None
-        self._queue: deque[_Asked] = deque()
+        self._queue: deque[_AppendRequest] = deque()
         self._records = self._bytes = 0
         self._changed = threading.Condition()
         self._closed = False
@@ -49,21 +49,21 @@ class Appender:
 
     def offer(self, values: Sequence[bytes], keys: Sequence[bytes]) -> "Future[None] | None":
         """Done when all of it is durable; None where too much waits already. Whoever gives up cancels it."""
-        asked = _Asked(values, keys, sum(map(len, values)))
+        request = _AppendRequest(values, keys, sum(map(len, values)))
         with self._changed:
             if self._closed:
                 msg = f"found the server to be stopping, expected it to append to {self._topic}; ask another one"
                 raise UnavailableError(msg)
-            if self._is_full(asked):
+            if self._is_full(request):
                 return None
-            self._queue.append(asked)
+            self._queue.append(request)
             self._records += len(values)
-            self._bytes += asked.size
+            self._bytes += request.size
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name=f"append-{self._topic}", daemon=True)
                 self._thread.start()
             self._changed.notify()
-        return asked.done
+        return request.done
 
     def close(self, *, timeout_s: float = 30.0) -> None:
         """Append what waits, and release the sink."""
@@ -73,26 +73,28 @@ class Appender:
         if self._thread is not None:
             self._thread.join(timeout_s)
 
-    def _is_full(self, asked: _Asked) -> bool:
+    def _is_full(self, request: _AppendRequest) -> bool:
         """Whether it must wait elsewhere; the queue's bounds are for all that wait together."""
-        more = self._records + len(asked.values) > MOST_RECORDS or self._bytes + asked.size > MOST_BYTES
-        return bool(self._queue) and more
+        exceeds_bounds = (
+            self._records + len(request.values) > MAX_QUEUED_RECORDS or self._bytes + request.size > MAX_QUEUED_BYTES
+        )
+        return bool(self._queue) and exceeds_bounds
 
     def _run(self) -> None:
-        while group := self._next():
-            wanted = [one for one in group if one.done.set_running_or_notify_cancel()]
-            if wanted:
-                self._append(wanted)
-        self._release()
+        while group := self._next_group():
+            active = [one for one in group if one.done.set_running_or_notify_cancel()]
+            if active:
+                self._append(active)
+        self._close_sink()
 
-    def _next(self) -> list[_Asked]:
+    def _next_group(self) -> list[_AppendRequest]:
         """What waits, up to what is appended at once; nothing when closed and empty."""
         with self._changed:
             while not self._queue and not self._closed:
                 self._changed.wait()
-            group: list[_Asked] = []
+            group: list[_AppendRequest] = []
             records = size = 0
-            while self._queue and (not group or (records < RECORDS_AT_ONCE and size < BYTES_AT_ONCE)):
+            while self._queue and (not group or (records < MAX_RECORDS_PER_APPEND and size < MAX_BYTES_PER_APPEND)):
                 group.append(self._queue.popleft())
                 records += len(group[-1].values)
                 size += group[-1].size
@@ -100,40 +102,40 @@ class Appender:
             self._bytes -= size
             return group
 
-    def _append(self, group: Sequence[_Asked]) -> None:
+    def _append(self, group: Sequence[_AppendRequest]) -> None:
         """All at once; where that is refused, each half by itself, so that none suffers from another's records."""
         try:
             values = [value for one in group for value in one.values]
-            self._opened().append(self._topic, values, keys=[key for one in group for key in one.keys])
+            self._connected_sink().append(self._topic, values, keys=[key for one in group for key in one.keys])
         except HeadraceError as error:
-            self._release()
+            self._close_sink()
             if len(group) > 1 and not isinstance(error, UnavailableError):
                 for half in (group[: len(group) // 2], group[len(group) // 2 :]):
                     self._append(half)
                 return
             _log.warning("append_failed", topic=self._topic, requests=len(group), error=str(error))
-            _settle(group, error)
+            _fail_all(group, error)
         except Exception as error:  # noqa: BLE001 - raised where the result is asked for
-            self._release()
-            _settle(group, error)
+            self._close_sink()
+            _fail_all(group, error)
         else:
             for one in group:
                 one.done.set_result(None)
 
-    def _opened(self) -> Sink:
+    def _connected_sink(self) -> Sink:
         if self._sink is None:
-            self._sink = self._open()
-            if self._make:
+            self._sink = self._open_sink()
+            if self._create_topic:
                 self._sink.create(self._topic, partitions=1)
         return self._sink
 
-    def _release(self) -> None:
+    def _close_sink(self) -> None:
         sink, self._sink = self._sink, None
         if sink is not None:
             with suppress(HeadraceError):
                 sink.close()
 
 
-def _settle(group: Sequence[_Asked], error: Exception) -> None:
+def _fail_all(group: Sequence[_AppendRequest], error: Exception) -> None:
     for one in group:
         one.done.set_exception(error)

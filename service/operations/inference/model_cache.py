@@ -9,28 +9,28 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from service.domain.registry.champion_state import Standing
+from service.domain.registry.champion_state import ChampionState
 from service.domain.registry.registry import CheckpointId, LineageId, Version
 from service.domain.specification.model import ModelSpec
 from service.domain.stream.position import Position
 from service.errors import HeadraceError, UnavailableError
-from service.learning.inference.predictor import Answerer
+from service.learning.inference.predictor import Predictor
 from service.operations.services import Services
 from service.operations.states.sealed_state import open_state
-from service.ports.serving import Standings, Watch
+from service.ports.serving import ChampionFeed, RegistryWatcher
 from service.ports.telemetry import ServingTelemetry
 
 _log = structlog.get_logger(__name__)
 
-STRETCH = 100
+REOPEN_COST_FACTOR = 100
 """A lineage is opened anew no sooner than this many times the processor time of its last unpickling: under 1%."""
-STRANGERS = 100_000
-LOOK_S = 0.5
-MOST_KEPT, MOST_ORIGINS = 8, 64
+MAX_UNSEEN_FEATURES = 100_000
+POLL_S = 0.5
+MAX_CACHED_VERSIONS, MAX_CACHED_DETAILS = 8, 64
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class ServedModel:
     """A state that answers; `checkpoint` is None for a version that was asked for."""
 
     model: str
@@ -38,11 +38,11 @@ class Served:
     version: int
     checkpoint: CheckpointId | None
     position: Position
-    answerer: Answerer
+    predictor: Predictor
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class VersionDetails:
     """What never changes of a version: its row, its specification, and the classes that its states may name."""
 
     version: Version
@@ -51,32 +51,32 @@ class Origin:
 
 
 @dataclass
-class _Following:
+class _CacheEntry:
     """What the thread knows of a model."""
 
-    standing: Standing
-    due: float
-    trouble: str | None = None
-    cost_s: float = float("inf")
+    champion_state: ChampionState
+    due_at_s: float
+    problem: str | None = None
+    open_cost_s: float = float("inf")
 
 
 @dataclass
-class Follower:
+class ModelCache:
     """A thread that looks, opens and swaps; requests read `champions`, which is replaced whole."""
 
     services: Services
-    standings: Standings
+    champion_feed: ChampionFeed
     models: Sequence[str]
     telemetry: ServingTelemetry
     stop: threading.Event
-    champions: Mapping[str, Served] = field(default_factory=dict)
-    _following: dict[str, _Following] = field(default_factory=dict)
-    _kept: "OrderedDict[tuple[str, int], Served]" = field(default_factory=OrderedDict)
-    _opening: threading.Lock = field(default_factory=threading.Lock)
+    champions: Mapping[str, ServedModel] = field(default_factory=dict)
+    _entries: dict[str, _CacheEntry] = field(default_factory=dict)
+    _cached_versions: "OrderedDict[tuple[str, int], ServedModel]" = field(default_factory=OrderedDict)
+    _cache_lock: threading.Lock = field(default_factory=threading.Lock)
     _outage: str | None = None
     _changed: bool = False
-    _waiting: "list[Standing]" = field(default_factory=list)
-    _origins: "OrderedDict[tuple[str, int], Origin]" = field(default_factory=OrderedDict)
+    _newest_states: "list[ChampionState]" = field(default_factory=list)
+    _cached_details: "OrderedDict[tuple[str, int], VersionDetails]" = field(default_factory=OrderedDict)
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -91,150 +91,160 @@ class Follower:
 
     def run(self) -> None:
         """Until stopped; what goes wrong is told, and tried again."""
-        with closing(self.standings.watch()) as watch:
+        with closing(self.champion_feed.watch()) as watch:
             while not self.stop.is_set():
                 try:
-                    self._look(watch)
+                    self._poll(watch)
                 except UnavailableError as error:
-                    self._away(error)
+                    self._record_outage(error)
                 except Exception:  # noqa: BLE001 - what serves goes on serving, and the reason is logged
-                    _log.exception("follower_failed")
-                    self.stop.wait(LOOK_S)
+                    _log.exception("model_cache_failed")
+                    self.stop.wait(POLL_S)
 
-    def _look(self, watch: Watch) -> None:
+    def _poll(self, watch: RegistryWatcher) -> None:
         """Once; what could not be looked at is looked at the next time."""
-        self._changed = watch.wait(timeout_s=self._patience_s()) or self._changed
+        self._changed = watch.wait(timeout_s=self._wait_s()) or self._changed
         if self._changed:
-            self._waiting = [one for one in self.standings.newest() if one.model in self.models]
+            self._newest_states = [one for one in self.champion_feed.newest() if one.model in self.models]
             self._changed = False
-            self._forget()
+            self._evict_deleted()
         self._outage = None
-        self._follow()
+        self._refresh()
 
     def not_ready(self) -> Sequence[str]:
         """Why nothing can be predicted, a model a sentence; empty where all can be."""
-        return [self._missing(name) for name in self.models if name not in self.champions]
+        return [self._not_ready_reason(name) for name in self.models if name not in self.champions]
 
     def degraded(self) -> Sequence[str]:
         """What is wrong although predictions are made."""
-        found = [f"{name}: {one.trouble}" for name, one in list(self._following.items()) if one.trouble]
+        found = [f"{name}: {one.problem}" for name, one in list(self._entries.items()) if one.problem]
         return [*found, self._outage] if self._outage else found
 
-    def kept(self, model: str, number: int) -> Served:
+    def open_version(self, model: str, number: int) -> ServedModel:
         """A version as it was when it was made; NotFoundError, ArtifactError. Blocks."""
-        with self._opening:
-            found = self._kept.pop((model, number), None) or self._version(model, number)
-            self._kept[model, number] = found
-            while len(self._kept) > MOST_KEPT:
-                self._kept.popitem(last=False)
-        return found
+        with self._cache_lock:
+            served_model = self._cached_versions.pop((model, number), None) or self._load_version(model, number)
+            self._cached_versions[model, number] = served_model
+            while len(self._cached_versions) > MAX_CACHED_VERSIONS:
+                self._cached_versions.popitem(last=False)
+        return served_model
 
-    def _version(self, model: str, number: int) -> Served:
-        origin = self._origin(model, number)
-        version = origin.version
-        answerer = Answerer(origin.spec, open_state(self.services, version.digest, model=model), allowed=origin.allowed)
-        return Served(model, version.lineage, number, None, version.position, answerer)
+    def _load_version(self, model: str, number: int) -> ServedModel:
+        details = self._version_details(model, number)
+        version = details.version
+        predictor = Predictor(
+            details.spec, open_state(self.services, version.digest, model=model), allowed=details.allowed
+        )
+        return ServedModel(model, version.lineage, number, None, version.position, predictor)
 
-    def _origin(self, model: str, number: int) -> Origin:
+    def _version_details(self, model: str, number: int) -> VersionDetails:
         """Read once; of the last ones asked for."""
-        found = self._origins.get((model, number))
-        if found is None:
+        details = self._cached_details.get((model, number))
+        if details is None:
             version = self.services.history.version(model, number)
             spec = ModelSpec.model_validate(version.spec)
-            found = self._origins[model, number] = Origin(version, spec, self.services.build(spec)[1])
-            while len(self._origins) > MOST_ORIGINS:
-                self._origins.popitem(last=False)
-        return found
+            details = self._cached_details[model, number] = VersionDetails(
+                version, spec, self.services.build_estimator(spec)[1]
+            )
+            while len(self._cached_details) > MAX_CACHED_DETAILS:
+                self._cached_details.popitem(last=False)
+        return details
 
-    def _forget(self) -> None:
+    def _evict_deleted(self) -> None:
         """What is known of models that are gone, or have begun anew."""
-        born = {one.model: one.born for one in self._waiting}
+        registered_at = {one.model: one.registered_at for one in self._newest_states}
         gone = {
-            name for name, known in self._following.items() if born.get(known.standing.model) != known.standing.born
+            name
+            for name, known in self._entries.items()
+            if registered_at.get(known.champion_state.model) != known.champion_state.registered_at
         }
         if not gone:
             return
         self.champions = {name: served for name, served in self.champions.items() if name not in gone}
-        with self._opening:
-            for key in [key for key in (*self._kept, *self._origins) if key[0] in gone]:
-                self._kept.pop(key, None)
-                self._origins.pop(key, None)
+        with self._cache_lock:
+            for key in [key for key in (*self._cached_versions, *self._cached_details) if key[0] in gone]:
+                self._cached_versions.pop(key, None)
+                self._cached_details.pop(key, None)
         for name in gone:
-            del self._following[name]
+            del self._entries[name]
 
-    def _follow(self) -> None:
-        for standing in self._waiting:
-            known = self._following.get(standing.model)
-            if known is None or self._wants(standing, known):
-                self._swap(standing)
+    def _refresh(self) -> None:
+        for state in self._newest_states:
+            entry = self._entries.get(state.model)
+            if entry is None or self._needs_opening(state, entry):
+                self._open_champion(state)
 
-    def _wants(self, standing: Standing, known: _Following) -> bool:
-        if standing.lineage != known.standing.lineage:
+    def _needs_opening(self, state: ChampionState, entry: _CacheEntry) -> bool:
+        if state.lineage != entry.champion_state.lineage:
             return True
-        served = self.champions.get(standing.model)
-        worn = known.trouble is not None or served is None or served.answerer.strangers > STRANGERS
-        return (worn or standing.digest != known.standing.digest) and time.monotonic() >= known.due
+        served_model = self.champions.get(state.model)
+        needs_reload = (
+            entry.problem is not None
+            or served_model is None
+            or served_model.predictor.unseen_count > MAX_UNSEEN_FEATURES
+        )
+        return (needs_reload or state.digest != entry.champion_state.digest) and time.monotonic() >= entry.due_at_s
 
-    def _swap(self, standing: Standing) -> None:
+    def _open_champion(self, state: ChampionState) -> None:
         try:
-            origin = self._origin(standing.model, standing.version)
-            payload = open_state(self.services, standing.digest, model=standing.model)
-            began = time.thread_time()
-            answerer = Answerer(origin.spec, payload, allowed=origin.allowed)
+            details = self._version_details(state.model, state.version)
+            payload = open_state(self.services, state.digest, model=state.model)
+            started_s = time.thread_time()
+            predictor = Predictor(details.spec, payload, allowed=details.allowed)
         except UnavailableError:
             raise
         except HeadraceError as error:
-            self._put_off(standing, error)
+            self._postpone(state, error)
             return
-        took = time.thread_time() - began
-        place = (standing.lineage, standing.version, standing.checkpoint, standing.position)
-        self.champions = {**self.champions, standing.model: Served(standing.model, *place, answerer)}
-        before = self._following.get(standing.model)
-        self._following[standing.model] = self._opened_for(took, standing)
-        self.telemetry.opened(standing.model, standing.version, took)
-        self._tell_freshness(standing, before)
+        cost_s = time.thread_time() - started_s
+        identity = (state.lineage, state.version, state.checkpoint, state.position)
+        self.champions = {**self.champions, state.model: ServedModel(state.model, *identity, predictor)}
+        previous = self._entries.get(state.model)
+        self._entries[state.model] = self._new_entry(cost_s, state)
+        self.telemetry.state_opened(state.model, state.version, cost_s)
+        self._report_freshness(state, previous)
 
-    def _tell_freshness(self, standing: Standing, before: _Following | None) -> None:
+    def _report_freshness(self, state: ChampionState, previous: _CacheEntry | None) -> None:
         """From now on a prediction can include what the lineage has learned since the state before."""
-        if before is None or before.standing.lineage != standing.lineage:
+        if previous is None or previous.champion_state.lineage != state.lineage:
             return
         now_ms = time.time() * 1000
-        appended_ms = self.standings.appended_ms(standing, after=before.standing.sequence)
+        appended_ms = self.champion_feed.oldest_append_ms(state, after=previous.champion_state.sequence)
         if appended_ms is not None:
-            self.telemetry.fresh(standing.model, max(now_ms - appended_ms, 0.0) / 1000)
+            self.telemetry.freshness_measured(state.model, max(now_ms - appended_ms, 0.0) / 1000)
 
-    def _opened_for(self, cost_s: float, standing: Standing) -> _Following:
+    def _new_entry(self, cost_s: float, state: ChampionState) -> _CacheEntry:
         """The cheaper of two openings counts: Python may have cleaned up in the midst of one."""
-        known = self._following.get(standing.model)
-        least_s = min(cost_s, known.cost_s) if known else cost_s
-        return _Following(standing, time.monotonic() + STRETCH * least_s, cost_s=cost_s)
+        previous = self._entries.get(state.model)
+        least_s = min(cost_s, previous.open_cost_s) if previous else cost_s
+        return _CacheEntry(state, time.monotonic() + REOPEN_COST_FACTOR * least_s, open_cost_s=cost_s)
 
-    def _put_off(self, standing: Standing, error: HeadraceError) -> None:
+    def _postpone(self, state: ChampionState, error: HeadraceError) -> None:
         """The last good one stays; one that was thinned away meanwhile has a successor already."""
-        trouble = f"checkpoint {standing.checkpoint} cannot be read, the one before it serves: {error}"
-        known = self._following.get(standing.model)
-        if known is None or known.trouble != trouble:
-            _log.warning("state_unreadable", model=standing.model, checkpoint=standing.checkpoint, error=str(error))
-            self.telemetry.unreadable(standing.model)
-        self._following[standing.model] = _Following(standing, time.monotonic() + 2 * LOOK_S, trouble)
+        problem = f"checkpoint {state.checkpoint} cannot be read, the one before it serves: {error}"
+        previous = self._entries.get(state.model)
+        if previous is None or previous.problem != problem:
+            _log.warning("state_unreadable", model=state.model, checkpoint=state.checkpoint, error=str(error))
+            self.telemetry.state_unreadable(state.model)
+        self._entries[state.model] = _CacheEntry(state, time.monotonic() + 2 * POLL_S, problem)
 
-    def _patience_s(self) -> float:
+    def _wait_s(self) -> float:
         """Until the next opening that was put off."""
-        due = [self._following[one.model].due for one in self._waiting if one.model in self._following]
-        waits = [max(at - time.monotonic(), 0.01) for at in due if at > time.monotonic()]
-        return min([LOOK_S, *waits])
+        due = [self._entries[one.model].due_at_s for one in self._newest_states if one.model in self._entries]
+        delays_s = [max(at - time.monotonic(), 0.01) for at in due if at > time.monotonic()]
+        return min([POLL_S, *delays_s])
 
-    def _away(self, error: UnavailableError) -> None:
+    def _record_outage(self, error: UnavailableError) -> None:
         if self._outage is None:
             _log.info("registry_unavailable", error=str(error))
         self._outage = str(error)
-        self.telemetry.failure("database")
-        self.stop.wait(LOOK_S)
+        self.telemetry.service_unreachable("database")
+        self.stop.wait(POLL_S)
 
-    def _missing(self, model: str) -> str:
-        known = self._following.get(model)
-        if known is not None and known.trouble:
-            return f"{model}: {known.trouble}"
+    def _not_ready_reason(self, model: str) -> str:
+        entry = self._entries.get(model)
+        if entry is not None and entry.problem:
+            return f"{model}: {entry.problem}"
         if self._outage:
             return f"{model}: {self._outage}"
         return f"{model}: found no state of it yet; `headrace run` or `headrace learn {model}` makes one"

@@ -6,18 +6,18 @@ from dataclasses import dataclass, field
 from msgspec import UNSET
 
 from service.domain.registry.registry import LineageId
-from service.domain.registry.served_prediction import ServedEvent, served_record, stamp_of
+from service.domain.registry.served_prediction import ServedEvent, encode_served_record, global_lineage_id
 from service.domain.stream import events
 from service.domain.stream.events import Features, Label, Task
 from service.errors import UnavailableError
-from service.learning.inference.predictor import Answer, Answerer, name_of
-from service.operations.inference.ingest import Ingest, key_of
-from service.operations.inference.model_cache import Served
+from service.learning.inference.predictor import PredictionResult, Predictor, label_name
+from service.operations.inference.ingest import RecordIngestor, record_key
+from service.operations.inference.model_cache import ServedModel
 from service.operations.services import Services
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class PredictionLogBatch:
     """Records for a topic, with their keys."""
 
     topic: str
@@ -26,60 +26,68 @@ class Batch:
 
 
 @dataclass
-class ServedLog:
+class PredictionLog:
     """Makes records of answers; the stamps of lineages are read once each."""
 
     services: Services
-    ingest: Ingest
-    _stamps: dict[LineageId, str] = field(default_factory=dict)
-    _named: dict[str, tuple[Answerer, dict[str, Label]]] = field(default_factory=dict)
+    ingest: RecordIngestor
+    _lineage_uids: dict[LineageId, str] = field(default_factory=dict)
+    _labels_by_name: dict[str, tuple[Predictor, dict[str, Label]]] = field(default_factory=dict)
 
-    def keeps(self, served: Served) -> bool:
+    def is_logged(self, served_model: ServedModel) -> bool:
         """Whether answers of this state are logged: of a champion, where the specification that it learns by says so.
 
         The file may say so before `headrace model apply` has told the learner.
         """
-        return served.checkpoint is not None and served.answerer.spec.log_predictions
+        return served_model.checkpoint is not None and served_model.predictor.spec.log_predictions
 
-    def knows(self, served: Served) -> bool:
+    def has_lineage(self, served_model: ServedModel) -> bool:
         """Whether `batch` blocks no more."""
-        return served.lineage in self._stamps
+        return served_model.lineage in self._lineage_uids
 
-    def batch(self, served: Served, xs: Sequence[Features], answers: Sequence[Answer]) -> Batch:
+    def batch(
+        self, served_model: ServedModel, xs: Sequence[Features], answers: Sequence[PredictionResult]
+    ) -> PredictionLogBatch:
         """A record for each answer that has an id; UnavailableError where the registry cannot be asked."""
-        stamp = self._stamp(served)
+        lineage_uid = self._lineage_uid(served_model)
         values: list[bytes] = []
         keys: list[bytes] = []
         for x, answer in zip(xs, answers, strict=True):
             if answer.id is not UNSET:
-                values.append(served_record(ServedEvent(answer.id, x), self._said(served, stamp, x, answer)))
-                keys.append(key_of(answer.id))
-        return Batch(served.answerer.spec.events, values, keys)
+                values.append(
+                    encode_served_record(
+                        ServedEvent(answer.id, x), self._served_prediction(served_model, lineage_uid, x, answer)
+                    )
+                )
+                keys.append(record_key(answer.id))
+        return PredictionLogBatch(served_model.predictor.spec.events, values, keys)
 
-    def _said(self, served: Served, stamp: str, x: Features, answer: Answer) -> events.Served:
+    def _served_prediction(
+        self, served_model: ServedModel, lineage_uid: str, x: Features, answer: PredictionResult
+    ) -> events.ServedPrediction:
         pairs = None
         if answer.probabilities is not UNSET:
-            named = self._labels(served, x, answer.probabilities)
+            named = self._labels(served_model, x, answer.probabilities)
             pairs = [(named[name], chance) for name, chance in answer.probabilities.items()]
-        place = (served.model, stamp, served.version, served.checkpoint or 0)
-        return events.Served(*place, answer.prediction, pairs)
+        identity = (served_model.model, lineage_uid, served_model.version, served_model.checkpoint or 0)
+        return events.ServedPrediction(*identity, answer.prediction, pairs)
 
-    def _labels(self, served: Served, x: Features, names: Mapping[str, float]) -> Mapping[str, Label]:
+    def _labels(self, served_model: ServedModel, x: Features, names: Mapping[str, float]) -> Mapping[str, Label]:
         """What the names of an answer's probabilities stand for: "1" may be the text or the number."""
-        answerer, known = self._named.get(served.model, (None, {}))
-        if answerer is not served.answerer:
-            binary = served.answerer.spec.task is Task.BINARY
-            known = {name_of(label): label for label in (False, True)} if binary else {}
-            self._named[served.model] = (served.answerer, known)
-        if not known.keys() >= names.keys():
-            known |= served.answerer.labels(x)
-        return known
+        predictor, labels = self._labels_by_name.get(served_model.model, (None, {}))
+        if predictor is not served_model.predictor:
+            binary = served_model.predictor.spec.task is Task.BINARY
+            labels = {label_name(label): label for label in (False, True)} if binary else {}
+            self._labels_by_name[served_model.model] = (served_model.predictor, labels)
+        if not labels.keys() >= names.keys():
+            labels |= served_model.predictor.labels_by_name(x)
+        return labels
 
-    def _stamp(self, served: Served) -> str:
-        if served.lineage not in self._stamps:
-            lineages = self.services.history.lineages(served.model)
-            self._stamps |= {one.id: stamp_of(one) for one in lineages}
-        if served.lineage not in self._stamps:
-            msg = f"found no lineage {served.lineage} of {served.model} any more; ask again, another one serves by then"
+    def _lineage_uid(self, served_model: ServedModel) -> str:
+        if served_model.lineage not in self._lineage_uids:
+            lineages = self.services.history.lineages(served_model.model)
+            self._lineage_uids |= {one.id: global_lineage_id(one) for one in lineages}
+        if served_model.lineage not in self._lineage_uids:
+            msg = f"found no lineage {served_model.lineage} of {served_model.model} any more; ask again, another one serves by then"
             raise UnavailableError(msg)
-        return self._stamps[served.lineage]
+        return self._lineage_uids[served_model.lineage]

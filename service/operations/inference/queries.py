@@ -3,37 +3,40 @@
 from collections.abc import Mapping
 from typing import Any, assert_never
 
-from service.domain.access.query import Inquiry, InquiryKind
+from service.domain.access.query import QueryKind, QueryRequest
 from service.domain.specification.model import ModelSpec
-from service.learning.monitors.false_alarms import Trial
-from service.operations.monitoring.drift import calibrate, check, require_fitting
-from service.operations.replay.backtest import Question, what_if
+from service.learning.monitors.false_alarms import CalibrationSettings
+from service.operations.monitoring.drift import calibrate_monitors, check_monitors, require_usable_monitors
+from service.operations.replay.backtest import BacktestRequest, run_backtest
 from service.operations.services import Services
-from service.operations.states.resolve import state_of
+from service.operations.states.resolve import resolve_state_by_name
 
 
-def answered(services: Services, inquiry: Inquiry) -> dict[str, Any]:
+def run_query(services: Services, query: QueryRequest) -> dict[str, Any]:
     """What the command line prints as JSON; nothing is changed."""
-    spec, options = ModelSpec.model_validate(inquiry.spec), inquiry.options
-    if inquiry.kind is InquiryKind.WHAT_IF:
-        return _what_if(services, inquiry.model, spec, options)
-    if inquiry.kind is InquiryKind.DRIFT_CHECK:
-        found = check(services, spec, events=options["history"], tell=_nobody)
-    elif inquiry.kind is InquiryKind.CALIBRATION:
-        trial = Trial(options["events"], options["target"], options["seed"])
-        found = calibrate(services, spec, events=options["history"], trial=trial, tell=_nobody)
+    spec, options = ModelSpec.model_validate(query.spec), query.options
+    if query.kind is QueryKind.WHAT_IF:
+        return _backtest(services, query.model, spec, options)
+    if query.kind is QueryKind.DRIFT_CHECK:
+        result = check_monitors(services, spec, events=options["history"], report_progress=_ignore_progress)
+    elif query.kind is QueryKind.CALIBRATION:
+        trial = CalibrationSettings(options["events"], options["target"], options["seed"])
+        result = calibrate_monitors(
+            services, spec, events=options["history"], trial=trial, report_progress=_ignore_progress
+        )
     else:
-        assert_never(inquiry.kind)
-    require_fitting(found)
-    return found
+        assert_never(query.kind)
+    require_usable_monitors(result)
+    return result
 
 
-def _what_if(services: Services, model: str, spec: ModelSpec, options: Mapping[str, Any]) -> dict[str, Any]:
+def _backtest(services: Services, model: str, spec: ModelSpec, options: Mapping[str, Any]) -> dict[str, Any]:
     begin, end = (
-        None if name is None else state_of(services, model, name) for name in (options["from"], options["to"])
+        None if name is None else resolve_state_by_name(services, model, name)
+        for name in (options["from"], options["to"])
     )
-    return what_if(services, model, Question(spec, begin, end))
+    return run_backtest(services, model, BacktestRequest(spec, begin, end))
 
 
-def _nobody(what: str, events: int, total: int) -> None:
+def _ignore_progress(what: str, events: int, total: int) -> None:
     """Is told, and tells nobody."""

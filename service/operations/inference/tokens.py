@@ -1,17 +1,17 @@
 """Making a token for models that there are."""
 
-from service.domain.access.access import Grant, Token
+from service.domain.access.access import Token, TokenGrant
 from service.errors import NotFoundError
 from service.ports.registry import Models
 from service.ports.serving import Tokens
 
 
-def grant_token(models: Models, tokens: Tokens, grant: Grant, *, actor: str) -> tuple[Token, str]:
+def grant_token(models: Models, tokens: Tokens, grant: TokenGrant, *, actor: str) -> tuple[Token, str]:
     """The token and its text; NotFoundError for a model that there is not."""
     known = {str(model.name) for model in models.list()}
     missing = sorted((grant.models or frozenset()) - known)
     if missing:
-        there = ", ".join(sorted(known)) or "none"
-        msg = f"found no model {', '.join(missing)}, expected some of: {there}; see `headrace model list`"
+        available = ", ".join(sorted(known)) or "none"
+        msg = f"found no model {', '.join(missing)}, expected some of: {available}; see `headrace model list`"
         raise NotFoundError(msg)
     return tokens.create(grant, actor=actor)

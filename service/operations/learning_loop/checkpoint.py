@@ -8,23 +8,23 @@ from service.domain.registry.checkpoint_metrics import CheckpointMetrics
 from service.domain.registry.registry import Checkpoint, Command, DeadLetter, Lease
 from service.domain.specification.model import CheckpointSpec
 from service.domain.specification.monitor import DriftSignal
-from service.domain.stream.position import Position, Run
-from service.learning.labels.join import Changes
-from service.learning.learner.outcomes import Said
-from service.learning.metrics.journal import Part
+from service.domain.stream.position import OffsetRange, Position
+from service.learning.labels.join import PendingChanges
+from service.learning.learner.outcomes import EventPrediction
+from service.learning.metrics.journal import PackedRun
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class CommittedCheckpoint:
     """A commit that is durable, and the commands that were waiting at that moment."""
 
     checkpoint: Checkpoint
     commands: Sequence[Command]
-    seconds: float
+    duration_s: float
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class CheckpointDraft:
     """A serialized state, before it is signed."""
 
     model: str
@@ -32,50 +32,50 @@ class Draft:
     sequence: int
     state: bytes
     position: Position
-    learned: int
+    learned_count: int
     metrics: CheckpointMetrics
-    order: Sequence[Run]
-    scores: Sequence[Part]
-    scored: int
+    order: Sequence[OffsetRange]
+    scores: Sequence[PackedRun]
+    scored_count: int
     dead_letters: Sequence[DeadLetter]
-    replayed: Sequence[int]
+    replayed_letters: Sequence[int]
     max_dead_letters: int
     keep_scores_s: float
-    waiting: Changes | None = None
-    said: Sequence[Said] = ()
-    predictions: str | None = None
+    pending_changes: PendingChanges | None = None
+    made_predictions: Sequence[EventPrediction] = ()
+    predictions_topic: str | None = None
     version: int = 0
     signals: Sequence[DriftSignal] = ()
     appended_ms: int | None = None
 
 
-class Rhythm:
+class CheckpointSchedule:
     """When the next checkpoint is due: by time or events, seldom enough to cost little."""
 
     def __init__(self, spec: CheckpointSpec) -> None:
         self._spec = spec
-        self._least_s = 0.0
-        self._last = time.monotonic()
+        self._min_interval_s = 0.0
+        self._last_at_s = time.monotonic()
         self._events = 0
 
-    def learned(self, events: int) -> None:
+    def count_events(self, events: int) -> None:
         """Count towards the limit in events."""
         self._events += events
 
-    def due(self) -> bool:
+    def is_due(self) -> bool:
         """Whether the interval has passed or enough has been learned."""
-        passed_s = time.monotonic() - self._last
+        passed_s = time.monotonic() - self._last_at_s
         if self._spec.events is not None and self._events >= self._spec.events:
-            return passed_s >= self._least_s
-        return passed_s >= max(self._spec.every, self._least_s)
+            return passed_s >= self._min_interval_s
+        return passed_s >= max(self._spec.every, self._min_interval_s)
 
-    def took(self, seconds: float) -> None:
+    def restart(self, serialize_s: float) -> None:
         """Stretch what comes next so that serializing stays under its share of the time."""
-        self._last = time.monotonic()
+        self._last_at_s = time.monotonic()
         self._events = 0
-        self._least_s = seconds / self._spec.max_share
+        self._min_interval_s = serialize_s / self._spec.max_share
 
 
-def trimmed(letter: DeadLetter, limit: int) -> DeadLetter:
+def with_truncated_payload(letter: DeadLetter, limit: int) -> DeadLetter:
     """The dead letter with no more of its payload than is kept."""
     return letter if len(letter.payload) <= limit else replace(letter, payload=letter.payload[:limit])

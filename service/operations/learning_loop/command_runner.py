@@ -4,7 +4,7 @@ from concurrent.futures import Executor, Future, wait
 from dataclasses import dataclass, field
 
 from service.domain.registry.registry import Lease, LineageId
-from service.operations.commands.execute import carry_out
+from service.operations.commands.execute import execute_command
 from service.operations.learning_loop.session import Session
 from service.operations.services import Services
 
@@ -46,7 +46,7 @@ class CommandRunner:
         commands, session.commands = session.commands, []
         for command in commands:
             session.commit_now()
-            lease = carry_out(self.services, command, session.lease, session=session)
+            lease = execute_command(self.services, command, session.lease, session=session)
             session.commit_now()
             if lease.lineage != session.lease.lineage:
                 return lease

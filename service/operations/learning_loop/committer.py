@@ -17,18 +17,24 @@ from typing import TypeVar
 
 import structlog
 
-from service.domain.registry.registry import Checkpoint, Command, Commit, Lease, LineageId, Origin
+from service.domain.registry.registry import ChangeOrigin, Checkpoint, CheckpointCommit, Command, Lease, LineageId
 from service.domain.specification.model import ModelSpec
 from service.domain.stream.events import EventId
-from service.domain.stream.exclusion import Stretch
-from service.domain.stream.pending import Outgoing, WaitingRow, WaitingRows
+from service.domain.stream.exclusion import ExcludedRange
+from service.domain.stream.pending import OutboxRecords, PendingRow, PendingRowChanges
 from service.errors import HeadraceError, UnavailableError
-from service.learning.engine.work_items import Waiter, id_of, key_of, packed, unpacked
-from service.learning.labels.join import Changes
-from service.learning.metrics.journal import encode
-from service.operations.learning_loop.checkpoint import Draft, Written
-from service.operations.learning_loop.outbox import MOST_UNSENT, Sender, outgoing
-from service.operations.learning_loop.pending_snapshots import WaitingKeeper
+from service.learning.engine.work_items import (
+    PendingItem,
+    decode_event_id,
+    decode_pending,
+    encode_event_id,
+    encode_pending,
+)
+from service.learning.labels.join import PendingChanges
+from service.learning.metrics.journal import encode_segment
+from service.operations.learning_loop.checkpoint import CheckpointDraft, CommittedCheckpoint
+from service.operations.learning_loop.outbox import MAX_UNSENT_COMMITS, PredictionSender, encode_predictions
+from service.operations.learning_loop.pending_snapshots import PendingSnapshotWriter
 from service.operations.retry import Backoff, Outage
 from service.operations.services import Services
 from service.operations.states.sealed_state import seal_bytes
@@ -36,10 +42,10 @@ from service.operations.states.sealed_state import seal_bytes
 _log = structlog.get_logger(__name__)
 
 
-THIN_EVERY_S = 60.0
+RETENTION_EVERY_S = 60.0
 
 
-Answered = TypeVar("Answered")
+T = TypeVar("T")
 
 
 class Committer:
@@ -52,160 +58,166 @@ class Committer:
         stop: threading.Event,
         *,
         spec: ModelSpec,
-        exclusions: Sequence[Stretch] = (),
+        excluded_ranges: Sequence[ExcludedRange] = (),
     ) -> None:
         self._services = services
         self._pool = pool
         self._stop = stop
-        self.exclusions = exclusions
-        self._thinned = time.monotonic()
-        self._sender: Sender | None = None
-        self._sending: Future[None] | None = None
-        self._keeper = WaitingKeeper(services, every_s=spec.pending.keep_every)
+        self.excluded_ranges = excluded_ranges
+        self._retention_applied_at_s = time.monotonic()
+        self._sender: PredictionSender | None = None
+        self._send_future: Future[None] | None = None
+        self._pending_snapshots = PendingSnapshotWriter(services, every_s=spec.pending.keep_every)
         self.outage: Outage | None = None
 
     @property
-    def backlogged(self) -> bool:
+    def has_send_backlog(self) -> bool:
         """Whether so many predictions wait to be sent that learning must wait too."""
-        return self._sender is not None and self._sender.unsent > MOST_UNSENT
+        return self._sender is not None and self._sender.unsent_commits > MAX_UNSENT_COMMITS
 
     def send_predictions(self, model: str) -> None:
         """Begin to send what commits have left to be sent, this one's too, unless that is under way."""
-        self._sender = self._sender or Sender(self._services, model)
-        self._sender.unsent += 1
+        self._sender = self._sender or PredictionSender(self._services, model)
+        self._sender.unsent_commits += 1
         self._send_again()
 
     def _send_again(self) -> None:
-        if self._sender is not None and self._sender.unsent and (self._sending is None or self._sending.done()):
-            self._sending = self._pool.submit(self._sender.send)
+        if (
+            self._sender is not None
+            and self._sender.unsent_commits
+            and (self._send_future is None or self._send_future.done())
+        ):
+            self._send_future = self._pool.submit(self._sender.send)
 
-    def find(self, lineage: LineageId, keys: Sequence[EventId]) -> "Future[Mapping[EventId, Waiter]]":
+    def find_pending(self, lineage: LineageId, keys: Sequence[EventId]) -> "Future[Mapping[EventId, PendingItem]]":
         """Begin to look up who waits under these ids; patient while the database is away."""
-        return self._pool.submit(self._find, lineage, keys)
+        return self._pool.submit(self._find_pending, lineage, keys)
 
-    def _find(self, lineage: LineageId, keys: Sequence[EventId]) -> Mapping[EventId, Waiter]:
-        packed_keys = [key_of(key) for key in keys]
-        rows = self._patiently(lambda: self._services.pending.find(lineage, packed_keys))
-        return {id_of(row.key): unpacked(row.key, row.kind, row.ts, row.payload) for row in rows}
+    def _find_pending(self, lineage: LineageId, keys: Sequence[EventId]) -> Mapping[EventId, PendingItem]:
+        row_keys = [encode_event_id(key) for key in keys]
+        rows = self._retry(lambda: self._services.pending.find(lineage, row_keys))
+        return {decode_event_id(row.key): decode_pending(row.key, row.kind, row.ts, row.payload) for row in rows}
 
-    def submit(self, draft: Draft) -> "Future[Written]":
+    def submit(self, draft: CheckpointDraft) -> "Future[CommittedCheckpoint]":
         """Begin to write; the future raises what the writing raised."""
         return self._pool.submit(self._write, draft)
 
-    def poll(self, model: str) -> "Future[Sequence[Command]]":
+    def poll_commands(self, model: str) -> "Future[Sequence[Command]]":
         """Look for commands, and send what could not be sent, while there is nothing to write."""
         self._send_again()
-        return self._pool.submit(self._pending, model)
+        return self._pool.submit(self._pending_commands, model)
 
-    def pause(self, lease: Lease, *, reason: str) -> None:
+    def record_frozen(self, lease: Lease, *, reason: str) -> None:
         """Have the model recorded as frozen."""
-        self._pool.submit(self._freeze, lease, reason)
+        self._pool.submit(self._set_frozen, lease, reason)
 
-    def _freeze(self, lease: Lease, reason: str) -> None:
+    def _set_frozen(self, lease: Lease, reason: str) -> None:
         try:
-            self._services.changes.set_frozen(lease, frozen=True, origin=Origin("learner", reason=reason))
+            self._services.changes.set_frozen(lease, frozen=True, origin=ChangeOrigin("learner", reason=reason))
         except HeadraceError as error:
-            _log.warning("pause_not_recorded", lineage=lease.lineage, error=str(error))
+            _log.warning("freeze_not_recorded", lineage=lease.lineage, error=str(error))
 
-    def _pending(self, model: str) -> Sequence[Command]:
+    def _pending_commands(self, model: str) -> Sequence[Command]:
         try:
             found = self._services.commands.pending(model)
-            stretches = [one.stretch for one in self._services.exclusions.list(model)]
+            excluded_ranges = [one.excluded_range for one in self._services.exclusions.list(model)]
         except UnavailableError as error:
-            self._note_down(error)
+            self._record_outage(error)
             return ()
         self.outage = None
-        if stretches != self.exclusions:
-            self.exclusions = stretches
+        if excluded_ranges != self.excluded_ranges:
+            self.excluded_ranges = excluded_ranges
         return found
 
-    def _write(self, draft: Draft) -> Written:
-        began = time.monotonic()
-        commit = self._sealed(draft)
-        checkpoint = self._commit_patiently(commit)
-        self._keep_waiting(draft, checkpoint)
-        self._thin(draft)
-        return Written(checkpoint, self._pending(draft.model), time.monotonic() - began)
+    def _write(self, draft: CheckpointDraft) -> CommittedCheckpoint:
+        started_s = time.monotonic()
+        commit = self._build_commit(draft)
+        checkpoint = self._commit_with_retry(commit)
+        self._snapshot_pending(draft, checkpoint)
+        self._apply_retention(draft)
+        return CommittedCheckpoint(checkpoint, self._pending_commands(draft.model), time.monotonic() - started_s)
 
-    def _sealed(self, draft: Draft) -> Commit:
+    def _build_commit(self, draft: CheckpointDraft) -> CheckpointCommit:
         lineage = str(draft.lease.lineage)
         sealed = seal_bytes(self._services, draft.state, model=draft.model, position=draft.position, lineage=lineage)
-        return Commit(
+        return CheckpointCommit(
             lease=draft.lease,
             sequence=draft.sequence,
             digest=sealed.digest,
             artifact=sealed.artifact,
             position=draft.position,
-            learned=draft.learned,
+            learned=draft.learned_count,
             metrics=draft.metrics,
             order=draft.order,
-            scores=encode(draft.scores) if draft.scored else b"",
-            scored=draft.scored,
+            scores=encode_segment(draft.scores) if draft.scored_count else b"",
+            scored=draft.scored_count,
             dead_letters=draft.dead_letters,
-            replayed=draft.replayed,
+            replayed=draft.replayed_letters,
             max_dead_letters=draft.max_dead_letters,
-            waiting=_waiting_rows(draft.waiting) if draft.waiting else None,
-            outgoing=_outgoing(draft),
+            waiting=_pending_rows(draft.pending_changes) if draft.pending_changes else None,
+            outgoing=_outgoing_predictions(draft),
             signals=draft.signals,
             appended_ms=draft.appended_ms,
         )
 
-    def _commit_patiently(self, commit: Commit) -> Checkpoint:
+    def _commit_with_retry(self, commit: CheckpointCommit) -> Checkpoint:
         def attempt() -> Checkpoint:
-            done = self._already(commit) if self.outage is not None else None
+            done = self._existing_checkpoint(commit) if self.outage is not None else None
             return done or self._services.checkpoints.commit(commit)
 
-        return self._patiently(attempt)
+        return self._retry(attempt)
 
-    def _patiently(self, attempt: Callable[[], Answered]) -> Answered:
+    def _retry(self, operation: Callable[[], T]) -> T:
         backoff = Backoff(0.1)
         while True:
             try:
-                answered = attempt()
+                result = operation()
             except UnavailableError as error:
-                self._note_down(error)
+                self._record_outage(error)
                 if self._stop.wait(backoff.next_s()):
                     raise
             else:
                 self.outage = None
-                return answered
+                return result
 
-    def _keep_waiting(self, draft: Draft, checkpoint: Checkpoint) -> None:
-        if draft.waiting is not None:
-            self._patiently(partial(self._keeper.committed, checkpoint, draft.lease, model=draft.model))
+    def _snapshot_pending(self, draft: CheckpointDraft, checkpoint: Checkpoint) -> None:
+        if draft.pending_changes is not None:
+            self._retry(partial(self._pending_snapshots.start_if_due, checkpoint, draft.lease, model=draft.model))
 
-    def _thin(self, draft: Draft) -> None:
+    def _apply_retention(self, draft: CheckpointDraft) -> None:
         """Once a minute, not while a checkpoint awaits what belongs to it; what fails now is done the next time."""
-        if time.monotonic() - self._thinned < THIN_EVERY_S or self._keeper.busy:
+        if time.monotonic() - self._retention_applied_at_s < RETENTION_EVERY_S or self._pending_snapshots.is_writing:
             return
-        self._thinned = time.monotonic()
+        self._retention_applied_at_s = time.monotonic()
         try:
-            gone = self._services.checkpoints.thin(draft.lease, keep_scores_s=draft.keep_scores_s)
-            self._services.tidy()
+            deleted = self._services.checkpoints.apply_retention(draft.lease, scores_retention_s=draft.keep_scores_s)
+            self._services.clean_up()
         except UnavailableError as error:
-            _log.info("not_thinned", model=draft.model, error=str(error))
+            _log.info("checkpoint_retention_failed", model=draft.model, error=str(error))
         else:
-            _log.debug("thinned", model=draft.model, checkpoints=gone)
+            _log.debug("checkpoint_retention_applied", model=draft.model, checkpoints=deleted)
 
-    def _already(self, commit: Commit) -> Checkpoint | None:
+    def _existing_checkpoint(self, commit: CheckpointCommit) -> Checkpoint | None:
         """The checkpoint of an earlier try whose acknowledgement was lost on the way."""
         newest = self._services.checkpoints.newest(commit.lease.lineage)
         found = newest is not None and (newest.sequence, newest.digest) == (commit.sequence, commit.digest)
         return newest if found else None
 
-    def _note_down(self, error: UnavailableError) -> None:
-        self._services.telemetry.failure("database")
+    def _record_outage(self, error: UnavailableError) -> None:
+        self._services.telemetry.service_unreachable("database")
         if self.outage is None:
             _log.info("database_unavailable", error=str(error))
-        self.outage = Outage.noted(self.outage, error)
+        self.outage = Outage.updated(self.outage, error)
 
 
-def _waiting_rows(changes: Changes) -> WaitingRows:
-    created = [WaitingRow(key_of(key), *packed(waiter)) for key, waiter in changes.created.items()]
-    return WaitingRows(created, [key_of(key) for key in changes.resolved], changes.border_ms)
+def _pending_rows(changes: PendingChanges) -> PendingRowChanges:
+    created = [PendingRow(encode_event_id(key), *encode_pending(waiter)) for key, waiter in changes.created.items()]
+    return PendingRowChanges(created, [encode_event_id(key) for key in changes.resolved], changes.watermark_ms)
 
 
-def _outgoing(draft: Draft) -> Outgoing | None:
-    if draft.predictions is None or not draft.said:
+def _outgoing_predictions(draft: CheckpointDraft) -> OutboxRecords | None:
+    if draft.predictions_topic is None or not draft.made_predictions:
         return None
-    return outgoing(draft.said, topic=draft.predictions, model=draft.model, version=draft.version)
+    return encode_predictions(
+        draft.made_predictions, topic=draft.predictions_topic, model=draft.model, version=draft.version
+    )

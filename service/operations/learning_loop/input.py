@@ -7,63 +7,65 @@ from concurrent.futures import wait as wait_for
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from service.domain.stream.events import Decoded, EventId, Records, Skipped, TopicPartition
-from service.domain.stream.exclusion import Stretch
+from service.domain.stream.events import DecodedRecords, EventId, Records, SkippedOffsets, TopicPartition
+from service.domain.stream.exclusion import ExcludedRange
 from service.domain.stream.position import Position
-from service.learning.engine.work_items import Waiter
-from service.learning.labels.join import Waiting
-from service.operations.history.exclusion_filter import Sieve
-from service.operations.history.record_runs import FeedItem, shortened
-from service.operations.learning_loop.consumer import Supply
-from service.operations.learning_loop.poison import Suspicion
+from service.learning.engine.work_items import PendingItem
+from service.learning.labels.join import LabelJoin
+from service.operations.history.exclusion_filter import ExclusionFilter
+from service.operations.history.record_runs import ConsumedItem, split_after_count
+from service.operations.learning_loop.consumer import RecordSource
+from service.operations.learning_loop.poison import PoisonRecordDetector
 
-DEPTH = 4
-
-
-PATIENCE_S = 0.005
+MAX_PREFETCHED_RUNS = 4
 
 
-STALE_AFTER = 1
+LOOKUP_WAIT_S = 0.005
+
+
+MAX_COMMITS_SINCE_LOOKUP = 1
 """Commits that may land between a lookup and its use: so long does `Waiting` remember what they resolved."""
 
 
-Found: TypeAlias = Mapping[EventId, Waiter]
+PendingById: TypeAlias = Mapping[EventId, PendingItem]
 
 
-Find: TypeAlias = Callable[[Sequence[EventId]], "Future[Found]"]
+FindPending: TypeAlias = Callable[[Sequence[EventId]], "Future[PendingById]"]
 
 
-NOTHING: Found = {}
+NO_PENDING: PendingById = {}
 
 
 @dataclass(slots=True)
-class _Prepared:
-    item: Decoded | Skipped
-    keys: Sequence[EventId]
-    lookup: "Future[Found] | None"
-    landings: int
+class _PrefetchedRun:
+    item: DecodedRecords | SkippedOffsets
+    ids: Sequence[EventId]
+    lookup: "Future[PendingById] | None"
+    commits_landed: int
 
 
-class Lookahead:
+class LabelPrefetch:
     """A short queue of runs whose lookups are under way."""
 
-    def __init__(self, waiting: Waiting, *, decode: Callable[[Records], Decoded], find: Find) -> None:
-        self._waiting = waiting
+    def __init__(
+        self, label_join: LabelJoin, *, decode: Callable[[Records], DecodedRecords], find: FindPending
+    ) -> None:
+        self._label_join = label_join
         self._decode = decode
         self._find = find
-        self._ready: deque[_Prepared] = deque()
+        self._ready: deque[_PrefetchedRun] = deque()
 
     @property
-    def busy(self) -> bool:
+    def has_runs(self) -> bool:
         """Whether a run is in the queue."""
         return bool(self._ready)
 
-    def fill(self, take: Callable[[], FeedItem | None]) -> None:
+    def fill(self, take: Callable[[], ConsumedItem | None]) -> None:
         """Make ready what there is, up to a few runs."""
-        while len(self._ready) < DEPTH and (item := take()) is not None:
-            self._ready.append(self._prepared(item))
+        while len(self._ready) < MAX_PREFETCHED_RUNS and (item := take()) is not None:
+            self._ready.append(self._prefetch(item))
 
-    def next(self) -> tuple[Decoded | Skipped, Found] | None:
+    def next(self) -> tuple[DecodedRecords | SkippedOffsets, PendingById] | None:
         """The oldest run with what the registry holds of it; None while that is not known yet."""
         if not self._ready:
             return None
@@ -71,82 +73,87 @@ class Lookahead:
         if self._is_stale(first):
             self._look_up(first)
         if first.lookup is None:
-            return self._ready.popleft().item, NOTHING
-        if not wait_for([first.lookup], timeout=PATIENCE_S).done:
+            return self._ready.popleft().item, NO_PENDING
+        if not wait_for([first.lookup], timeout=LOOKUP_WAIT_S).done:
             return None
         return self._ready.popleft().item, first.lookup.result()
 
-    def _is_stale(self, run: _Prepared) -> bool:
+    def _is_stale(self, prefetched: _PrefetchedRun) -> bool:
         """Whether commits have landed that made what was found untrue, or made `Waiting` forget what it knew then."""
-        if isinstance(run.item, Skipped) or self._waiting.landings == run.landings:
+        if isinstance(prefetched.item, SkippedOffsets) or self._label_join.commits_landed == prefetched.commits_landed:
             return False
-        if run.keys and self._waiting.landings > run.landings + STALE_AFTER:
+        if prefetched.ids and self._label_join.commits_landed > prefetched.commits_landed + MAX_COMMITS_SINCE_LOOKUP:
             return True
-        return not set(self._keys(run.item)) <= set(run.keys)
+        return not set(self._unknown_ids(prefetched.item)) <= set(prefetched.ids)
 
-    def _keys(self, run: Decoded) -> Sequence[EventId]:
-        return self._waiting.unknown(run.events, run.truths)
+    def _unknown_ids(self, run: DecodedRecords) -> Sequence[EventId]:
+        return self._label_join.ids_to_look_up(run.events, run.truths)
 
-    def _look_up(self, run: _Prepared) -> None:
-        if isinstance(run.item, Decoded):
-            run.keys = self._keys(run.item)
-        run.lookup, run.landings = self._find(run.keys) if run.keys else None, self._waiting.landings
+    def _look_up(self, prefetched: _PrefetchedRun) -> None:
+        if isinstance(prefetched.item, DecodedRecords):
+            prefetched.ids = self._unknown_ids(prefetched.item)
+        prefetched.lookup, prefetched.commits_landed = (
+            self._find(prefetched.ids) if prefetched.ids else None,
+            self._label_join.commits_landed,
+        )
 
-    def _prepared(self, item: FeedItem) -> _Prepared:
-        if isinstance(item, Skipped):
-            return _Prepared(item, (), None, 0)
-        run = _Prepared(self._decode(item) if isinstance(item, Records) else item, (), None, 0)
-        self._look_up(run)
-        return run
+    def _prefetch(self, item: ConsumedItem) -> _PrefetchedRun:
+        if isinstance(item, SkippedOffsets):
+            return _PrefetchedRun(item, (), None, 0)
+        prefetched = _PrefetchedRun(self._decode(item) if isinstance(item, Records) else item, (), None, 0)
+        self._look_up(prefetched)
+        return prefetched
 
 
-class Intake:
+class InputBuffer:
     """Runs in the feed's order; `lookahead` is None where labels come with their events."""
 
-    def __init__(self, feed: Supply, suspicion: Suspicion, lookahead: Lookahead | None) -> None:
-        self._feed = feed
-        self._suspicion = suspicion
-        self._ahead = lookahead
-        self._pieces: deque[FeedItem] = deque()
-        self._exclusions: Sequence[Stretch] | None = None
-        self._sieve = Sieve()
-        self._appended: deque[tuple[TopicPartition, int, int]] = deque()
+    def __init__(
+        self, source: RecordSource, poison_detector: PoisonRecordDetector, prefetch: LabelPrefetch | None
+    ) -> None:
+        self._source = source
+        self._poison_detector = poison_detector
+        self._prefetch = prefetch
+        self._items: deque[ConsumedItem] = deque()
+        self._excluded_ranges: Sequence[ExcludedRange] | None = None
+        self._exclusion_filter = ExclusionFilter()
+        self._append_times: deque[tuple[TopicPartition, int, int]] = deque()
 
     @property
-    def busy(self) -> bool:
+    def has_items(self) -> bool:
         """Whether something was taken from the feed and not handed over yet."""
-        return bool(self._pieces) or (self._ahead is not None and self._ahead.busy)
+        return bool(self._items) or (self._prefetch is not None and self._prefetch.has_runs)
 
-    def obey(self, exclusions: Sequence[Stretch]) -> None:
+    def set_excluded_ranges(self, excluded_ranges: Sequence[ExcludedRange]) -> None:
         """Leave these out from now on."""
-        if exclusions is not self._exclusions:
-            self._exclusions = exclusions
-            self._sieve = Sieve(exclusions)
+        if excluded_ranges is not self._excluded_ranges:
+            self._excluded_ranges = excluded_ranges
+            self._exclusion_filter = ExclusionFilter(excluded_ranges)
 
-    def next(self, limit: int) -> tuple[FeedItem, Found] | None:
+    def next(self, limit: int) -> tuple[ConsumedItem, PendingById] | None:
         """At most so many records, with what the registry holds of them; None when nothing is ready."""
-        if self._ahead is None:
-            item = self._cut(limit)
-            return None if item is None else (item, NOTHING)
-        self._ahead.fill(lambda: self._cut(limit))
-        return self._ahead.next()
+        if self._prefetch is None:
+            item = self._take_records(limit)
+            return None if item is None else (item, NO_PENDING)
+        self._prefetch.fill(lambda: self._take_records(limit))
+        return self._prefetch.next()
 
-    def _cut(self, limit: int) -> FeedItem | None:
-        if not self._pieces and (item := self._feed.take(timeout_s=0)) is not None:
-            self._pieces.extend(self._sieve.pieces(item))
-        if not self._pieces:
+    def _take_records(self, limit: int) -> ConsumedItem | None:
+        if not self._items and (item := self._source.take(timeout_s=0)) is not None:
+            self._items.extend(self._exclusion_filter.split(item))
+        if not self._items:
             return None
-        piece = self._pieces.popleft()
-        first, rest = shortened(piece, self._suspicion.at_once(piece, limit))
+        queued = self._items.popleft()
+        first, rest = split_after_count(queued, self._poison_detector.max_records(queued, limit))
         if rest is not None:
-            self._pieces.appendleft(rest)
+            self._items.appendleft(rest)
         if isinstance(first, Records) and len(first.timestamps):
-            self._appended.append((first.at, first.next_offset, int(min(first.timestamps))))
+            self._append_times.append((first.at, first.next_offset, int(min(first.timestamps))))
         return first
 
     def appended_ms(self, position: Position) -> int | None:
         """When the oldest record before the position, since the last call, was appended to the stream."""
-        found: list[int] = []
-        while self._appended and self._appended[0][1] <= position.offsets.get(self._appended[0][0], 0):
-            found.append(self._appended.popleft()[2])
-        return min(found, default=None)
+        times_ms: list[int] = []
+        while self._append_times and self._append_times[0][1] <= position.offsets.get(self._append_times[0][0], 0):
+            times_ms.append(self._append_times.popleft()[2])
+        return min(times_ms, default=None)

@@ -10,17 +10,17 @@ from typing import TypeVar
 
 import structlog
 
-from service.domain.registry.registry import Lease, Lineage, LineageId, Role
+from service.domain.registry.registry import Lease, Lineage, LineageId, LineageRole
 from service.domain.specification.model import ModelSpec
-from service.domain.stream.exclusion import Stretch
+from service.domain.stream.exclusion import ExcludedRange
 from service.errors import LeaseHeldError, UnavailableError
 from service.operations.learning_loop.committer import Committer
-from service.operations.learning_loop.consumer import Feed, Start
+from service.operations.learning_loop.consumer import ConsumerStart, StreamConsumer
 from service.operations.learning_loop.session import Session
-from service.operations.retry import HAND_OVER_S, Backoff, aside
+from service.operations.retry import HAND_OVER_S, Backoff, run_interruptibly
 from service.operations.services import Services
-from service.operations.states.recovery import Recovered, recover
-from service.operations.states.registration import begin_anew, enrol
+from service.operations.states.recovery import RecoveredLearner, recover
+from service.operations.states.registration import register_model, reset_model
 
 _log = structlog.get_logger(__name__)
 
@@ -70,7 +70,7 @@ class StartupWait:
 
     def retry_aside(self, act: Callable[[], T]) -> T:
         """Do the same in a side thread, which is left behind when the process is to stop."""
-        return self.retry(partial(aside, act, stop=self._stop))
+        return self.retry(partial(run_interruptibly, act, stop=self._stop))
 
     def pause(self, reason: str, *, seconds: float) -> None:
         """Wait that long for this reason; the first reason of a series is logged."""
@@ -93,10 +93,10 @@ class SessionOpener:
     def register(self, spec: ModelSpec) -> None:
         """Register a model that is new, or reset it where that was asked for; a challenger has its model already."""
         if self.options.challenger is None:
-            register = begin_anew if self.options.fresh else enrol
+            register = reset_model if self.options.fresh else register_model
             self.waiting.retry_aside(partial(register, self.services, spec, actor=self.options.actor))
 
-    def next(self, model: str, opened: Collection[LineageId]) -> tuple[Session, Feed] | None:
+    def next(self, model: str, opened: Collection[LineageId]) -> tuple[Session, StreamConsumer] | None:
         """Open the next lineage of the model that is not `opened` yet; None where there is none, or at a stop.
 
         Waits for the database. Raises LeaseHeldError where another process keeps the lease for longer than a hand-over
@@ -104,7 +104,7 @@ class SessionOpener:
         """
         return self.waiting.retry(partial(self._next, model, opened))
 
-    def _next(self, model: str, opened: Collection[LineageId]) -> tuple[Session, Feed] | None:
+    def _next(self, model: str, opened: Collection[LineageId]) -> tuple[Session, StreamConsumer] | None:
         patience = time.monotonic() + HAND_OVER_S
         # The lineage is looked up anew at each attempt: another process may retire the one that is waited for.
         while not self.stop.is_set() and (lineage := self._unopened(model, opened)) is not None:
@@ -126,14 +126,14 @@ class SessionOpener:
 
     def _is_ours(self, lineage: Lineage) -> bool:
         if self.options.challenger is None:
-            return lineage.role is Role.CHAMPION
-        return lineage.role is Role.CHALLENGER and lineage.id == self.options.challenger
+            return lineage.role is LineageRole.CHAMPION
+        return lineage.role is LineageRole.CHALLENGER and lineage.id == self.options.challenger
 
     def _acquired(self, lineage: Lineage) -> Lease:
         services = self.services
         return services.leases.acquire(lineage.id, holder=services.holder, ttl_s=services.lease_ttl_s)
 
-    def _opened(self, model: str, lease: Lease) -> tuple[Session, Feed] | None:
+    def _opened(self, model: str, lease: Lease) -> tuple[Session, StreamConsumer] | None:
         """Open the lineage of this lease; None, and the lease released, where its role has changed meanwhile."""
         services = self.services
         lineage = services.history.lineage(model, lease.lineage)
@@ -141,27 +141,31 @@ class SessionOpener:
             services.leases.release(lease)
             return None
         recovered = recover(services, lineage, lease=lease)
-        exclusions = [one.stretch for one in services.exclusions.list(model)]
+        exclusions = [one.excluded_range for one in services.exclusions.list(model)]
         feed = self._feed(recovered, exclusions)
-        committer = Committer(services, self.pool, self.stop, spec=recovered.spec, exclusions=exclusions)
-        if lineage.role is Role.CHAMPION:
-            services.telemetry.champion(model, services.history.newest_version(model, lineage.id).number)
+        committer = Committer(services, self.pool, self.stop, spec=recovered.spec, excluded_ranges=exclusions)
+        if lineage.role is LineageRole.CHAMPION:
+            services.telemetry.champion_changed(model, services.history.newest_version(model, lineage.id).number)
         frozen = services.models.get(model).frozen
         session = Session(services, recovered, lease, feed, committer, frozen=frozen)
         feed.__enter__()
         _log_opened(model, lease, recovered, frozen=frozen)
         return session, feed
 
-    def _feed(self, recovered: Recovered, exclusions: Sequence[Stretch]) -> Feed:
+    def _feed(self, recovered: RecoveredLearner, exclusions: Sequence[ExcludedRange]) -> StreamConsumer:
         """Read from the lineage's position; the broker keeps the champion's under the model's name."""
         spec, lineage = recovered.spec, recovered.lineage
-        reader = spec.name if lineage.role is Role.CHAMPION else f"{spec.name}.challenger-{lineage.id}"
+        reader = spec.name if lineage.role is LineageRole.CHAMPION else f"{spec.name}.challenger-{lineage.id}"
         archive, accept_gap = self.services.archive(spec), self.options.accept_gap
-        start = Start(spec.topics, recovered.position, archive, exclusions, accept_gap=accept_gap)
-        return Feed(self.services.source(reader), start, failed=partial(self.services.telemetry.failure, "stream"))
+        start = ConsumerStart(spec.topics, recovered.position, archive, exclusions, accept_gap=accept_gap)
+        return StreamConsumer(
+            self.services.source(reader),
+            start,
+            on_failure=partial(self.services.telemetry.service_unreachable, "stream"),
+        )
 
 
-def _log_opened(model: str, lease: Lease, recovered: Recovered, *, frozen: bool) -> None:
+def _log_opened(model: str, lease: Lease, recovered: RecoveredLearner, *, frozen: bool) -> None:
     if frozen:
         _log.warning("model_frozen", model=model, repair=f"headrace model unfreeze {model}")
     _log.info(

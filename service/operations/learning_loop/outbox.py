@@ -6,19 +6,19 @@ from typing import Any
 import msgspec
 import structlog
 
-from service.domain.stream.pending import Outgoing
+from service.domain.stream.pending import OutboxRecords
 from service.errors import HeadraceError
-from service.learning.learner.outcomes import Said
+from service.learning.learner.outcomes import EventPrediction
 from service.operations.services import Services
 
 _log = structlog.get_logger(__name__)
 
-AT_ONCE = 20
-MOST_UNSENT = 600
+MAX_BATCHES_PER_SEND = 20
+MAX_UNSENT_COMMITS = 600
 """Commits whose predictions may wait to be sent, before learning waits too."""
 
 
-class Prediction(msgspec.Struct, omit_defaults=False):
+class PredictionRecord(msgspec.Struct, omit_defaults=False):
     """A record of the topic of predictions."""
 
     id: str | int
@@ -30,67 +30,71 @@ class Prediction(msgspec.Struct, omit_defaults=False):
     key: str
 
 
-def outgoing(said: Sequence[Said], *, topic: str, model: str, version: int) -> Outgoing:
+def encode_predictions(
+    predictions: Sequence[EventPrediction], *, topic: str, model: str, version: int
+) -> OutboxRecords:
     """The records, in order."""
-    return Outgoing(topic, [_record(one, model, version) for one in said])
+    return OutboxRecords(topic, [_record(one, model, version) for one in predictions])
 
 
-class Sender:
+class PredictionSender:
     """Sends what commits have left in the registry, and forgets it there; may send again after a crash."""
 
     def __init__(self, services: Services, model: str) -> None:
         self._services = services
         self._model = model
-        self._known: set[str] = set()
-        self._complaint = ""
-        self.unsent = 0
+        self._created_topics: set[str] = set()
+        self._last_error = ""
+        self.unsent_commits = 0
 
     def send(self) -> None:
         """All that waits; what cannot be sent now stays."""
         try:
-            while batches := self._services.outbox.waiting(self._model, limit=AT_ONCE):
+            while batches := self._services.outbox.unsent(self._model, limit=MAX_BATCHES_PER_SEND):
                 self._append(batches)
-                self._services.outbox.sent([batch.id for batch in batches])
+                self._services.outbox.mark_sent([batch.id for batch in batches])
         except HeadraceError as error:
-            self._complain(str(error))
+            self._log_new_error(str(error))
         else:
-            self.unsent, self._complaint = 0, ""
+            self.unsent_commits, self._last_error = 0, ""
 
-    def _complain(self, error: str) -> None:
+    def _log_new_error(self, error: str) -> None:
         """Once, until something else is wrong."""
-        if error != self._complaint:
+        if error != self._last_error:
             _log.warning("predictions_not_sent", model=self._model, error=error)
-        self._complaint = error
+        self._last_error = error
 
-    def _append(self, batches: Sequence[Outgoing]) -> None:
+    def _append(self, batches: Sequence[OutboxRecords]) -> None:
         sink = self._services.sink()
         try:
             for batch in batches:
-                if self._services.make_topics and batch.topic not in self._known:
+                if self._services.create_topics and batch.topic not in self._created_topics:
                     sink.create(batch.topic, partitions=1)
-                    self._known.add(batch.topic)
+                    self._created_topics.add(batch.topic)
                 keys, values = zip(*batch.records, strict=True)
                 sink.append(batch.topic, values, keys=keys)
         finally:
             sink.close()
 
 
-def _record(said: Said, model: str, version: int) -> tuple[bytes, bytes]:
-    label, probabilities = _in_words(said.prediction)
-    at = said.at
-    key = f"{model}/{version}/{at.topic}/{at.partition}/{said.offset}"
-    position = {"topic": at.topic, "partition": at.partition, "offset": said.offset}
-    return key.encode(), msgspec.json.encode(Prediction(said.id, label, probabilities, model, version, position, key))
+def _record(predicted: EventPrediction, model: str, version: int) -> tuple[bytes, bytes]:
+    label, probabilities = _label_and_probabilities(predicted.prediction)
+    at = predicted.at
+    key = f"{model}/{version}/{at.topic}/{at.partition}/{predicted.offset}"
+    position = {"topic": at.topic, "partition": at.partition, "offset": predicted.offset}
+    return key.encode(), msgspec.json.encode(
+        PredictionRecord(predicted.id, label, probabilities, model, version, position, key)
+    )
 
 
-def _in_words(prediction: Any) -> tuple[Any, dict[str, float] | None]:
+def _label_and_probabilities(prediction: Any) -> tuple[Any, dict[str, float] | None]:
     """Label (or value) and probabilities by label."""
     if isinstance(prediction, tuple):
-        return prediction[0], _named(prediction[1])
+        return prediction[0], _by_label_text(prediction[1])
     if isinstance(prediction, dict):
-        return (max(prediction, key=prediction.__getitem__) if prediction else None), _named(prediction)
+        return (max(prediction, key=prediction.__getitem__) if prediction else None), _by_label_text(prediction)
     return prediction, None
 
 
-def _named(probabilities: dict[Any, float]) -> dict[str, float]:
+def _by_label_text(probabilities: dict[Any, float]) -> dict[str, float]:
     return {str(label).lower() if isinstance(label, bool) else str(label): one for label, one in probabilities.items()}

@@ -9,71 +9,75 @@ import structlog
 
 from service.domain.registry.registry import Checkpoint, Lease
 from service.errors import HeadraceError
-from service.operations.retry import aside_begun
+from service.operations.retry import submit_to_daemon_thread
 from service.operations.services import Services
-from service.operations.states.pending_snapshot import seal_whole
+from service.operations.states.pending_snapshot import seal_pending_rows
 
 _log = structlog.get_logger(__name__)
 
-MOST_KEPT = 1_000_000
+MAX_SNAPSHOT_EVENTS = 1_000_000
 """More than that, which are hundreds of megabytes, are kept with versions alone."""
-MAX_SHARE = 0.01
+MAX_TIME_SHARE = 0.01
 """Of the time, at most."""
 
 
-class WaitingKeeper:
+class PendingSnapshotWriter:
     """Of one lineage. The set is fixed before the next commit, and written while learning and commits go on."""
 
     def __init__(self, services: Services, *, every_s: float) -> None:
         self._services = services
         self._every_s = every_s
-        self._last: datetime | None = None
-        self._took_s = 0.0
-        self._flight: Future[None] | None = None
+        self._last_at: datetime | None = None
+        self._duration_s = 0.0
+        self._write_future: Future[None] | None = None
 
     @property
-    def busy(self) -> bool:
+    def is_writing(self) -> bool:
         """Whether a set is being written; what failed otherwise than was to be expected is raised here."""
-        if self._flight is not None and self._flight.done():
-            flight, self._flight = self._flight, None
-            flight.result()
-        return self._flight is not None
+        if self._write_future is not None and self._write_future.done():
+            finished, self._write_future = self._write_future, None
+            finished.result()
+        return self._write_future is not None
 
-    def committed(self, found: Checkpoint, lease: Lease, *, model: str) -> None:
+    def start_if_due(self, checkpoint: Checkpoint, lease: Lease, *, model: str) -> None:
         """Begin to keep what waits by this commit, if it is time; the next commit must come after the return."""
-        if self.busy or not self._is_due(found):
+        if self.is_writing or not self._is_due(checkpoint):
             return
-        self._last = found.created_at
-        begun = threading.Event()
-        self._flight = aside_begun(lambda: self._keep(found, lease, model=model, begun=begun))
-        begun.wait()
+        self._last_at = checkpoint.created_at
+        started = threading.Event()
+        self._write_future = submit_to_daemon_thread(
+            lambda: self._write_snapshot(checkpoint, lease, model=model, started=started)
+        )
+        started.wait()
 
-    def _is_due(self, found: Checkpoint) -> bool:
-        if found.metrics.waiting > MOST_KEPT:
+    def _is_due(self, checkpoint: Checkpoint) -> bool:
+        if checkpoint.metrics.waiting > MAX_SNAPSHOT_EVENTS:
             return False
-        if self._last is None:
-            known = self._services.checkpoints.newest_first(found.lineage)
-            self._last = next((one.created_at for one in known if one.waiting is not None), None)
-        pause = timedelta(seconds=max(self._every_s, self._took_s / MAX_SHARE))
-        return self._last is None or found.created_at - self._last >= pause
+        if self._last_at is None:
+            checkpoints = self._services.checkpoints.newest_first(checkpoint.lineage)
+            self._last_at = next((one.created_at for one in checkpoints if one.waiting is not None), None)
+        min_interval = timedelta(seconds=max(self._every_s, self._duration_s / MAX_TIME_SHARE))
+        return self._last_at is None or checkpoint.created_at - self._last_at >= min_interval
 
-    def _keep(self, found: Checkpoint, lease: Lease, *, model: str, begun: threading.Event) -> None:
-        began = time.monotonic()
+    def _write_snapshot(self, checkpoint: Checkpoint, lease: Lease, *, model: str, started: threading.Event) -> None:
+        started_s = time.monotonic()
         try:
-            keep_waiting(self._services, found, lease, model=model, begun=begun)
+            save_pending_snapshot(self._services, checkpoint, lease, model=model, started=started)
         except HeadraceError as error:
-            _log.info("waiting_not_kept", model=model, sequence=found.sequence, error=str(error))
+            _log.info("pending_snapshot_failed", model=model, sequence=checkpoint.sequence, error=str(error))
         finally:
-            begun.set()
-            self._took_s = time.monotonic() - began
+            started.set()
+            self._duration_s = time.monotonic() - started_s
 
 
-def keep_waiting(
-    services: Services, found: Checkpoint, lease: Lease, *, model: str, begun: threading.Event | None = None
+def save_pending_snapshot(
+    services: Services, checkpoint: Checkpoint, lease: Lease, *, model: str, started: threading.Event | None = None
 ) -> None:
     """What waits now beside this checkpoint, which is the newest until `begun` is set; LeaseLostError."""
-    with services.pending.whole(found.lineage) as chunks:
-        if begun is not None:
-            begun.set()
-        sealed = seal_whole(services, chunks, model=model, lineage=found.lineage, position=found.position)
-    services.pending.keep(lease, found.sequence, sealed)
+    with services.pending.stream_all(checkpoint.lineage) as chunks:
+        if started is not None:
+            started.set()
+        sealed = seal_pending_rows(
+            services, chunks, model=model, lineage=checkpoint.lineage, position=checkpoint.position
+        )
+    services.pending.save_snapshot(lease, checkpoint.sequence, sealed)

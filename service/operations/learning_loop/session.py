@@ -8,30 +8,30 @@ from functools import partial
 
 import structlog
 
-from service.domain.registry.registry import CheckpointStep, Command, DeadLetter, Lease, Role
-from service.domain.stream.events import Decoded, Reason, Records, Skipped, TopicPartition
+from service.domain.registry.registry import CheckpointStep, Command, DeadLetter, Lease, LineageRole
+from service.domain.stream.events import DecodedRecords, Records, RefusalReason, SkippedOffsets, TopicPartition
 from service.domain.stream.position import Position
-from service.errors import LeaseLostError, UnfitError
-from service.learning.learner.outcomes import Outcome
-from service.operations.history.record_runs import count_of
-from service.operations.learning_loop.checkpoint import Draft, Rhythm, Written
+from service.errors import ChallengerUnfitError, LeaseLostError
+from service.learning.learner.outcomes import LearningOutcome
+from service.operations.history.record_runs import record_count
+from service.operations.learning_loop.checkpoint import CheckpointDraft, CheckpointSchedule, CommittedCheckpoint
 from service.operations.learning_loop.committer import Committer
-from service.operations.learning_loop.consumer import Supply
-from service.operations.learning_loop.input import NOTHING, Found, Intake, Lookahead
-from service.operations.learning_loop.poison import DETAIL, Suspicion, refusal_of
-from service.operations.learning_loop.refusals import Letters, Share
+from service.operations.learning_loop.consumer import RecordSource
+from service.operations.learning_loop.input import NO_PENDING, InputBuffer, LabelPrefetch, PendingById
+from service.operations.learning_loop.poison import KILLED_PROCESS_DETAIL, PoisonRecordDetector, poison_refusal
+from service.operations.learning_loop.refusals import DeadLetterBuffer, RefusalRateBreaker
 from service.operations.services import Services
-from service.operations.states.recovery import Recovered
+from service.operations.states.recovery import RecoveredLearner
 
 _log = structlog.get_logger(__name__)
 
-SLICE_S = 0.2
-SMALLEST_SLICE, LARGEST_SLICE = 16, 2048
-MOST_HELD_BACK = 500_000
-MOST_WAITING = 50_000
+SLICE_DURATION_S = 0.2
+MIN_SLICE_RECORDS, MAX_SLICE_RECORDS = 16, 2048
+MAX_UNCOMMITTED_SCORES = 500_000
+MAX_UNCOMMITTED_PENDING = 50_000
 """Events whose features are held until their commit has landed, and twice as many whose commit is under way."""
-NOWHERE = -1
-STANDING_S = 0.5
+UNKNOWN_TIME_MS = -1
+STATUS_EVERY_S = 0.5
 
 
 @dataclass
@@ -42,13 +42,13 @@ class Session:
     """
 
     services: Services
-    recovered: Recovered
+    recovered: RecoveredLearner
     lease: Lease
-    feed: Supply
+    source: RecordSource
     committer: Committer
     frozen: bool = False
     commands: list[Command] = field(default_factory=list)
-    condemned: frozenset[tuple[TopicPartition, int]] = frozenset()
+    known_killers: frozenset[tuple[TopicPartition, int]] = frozenset()
 
     def __post_init__(self) -> None:
         """Begin where the checkpoint ends."""
@@ -57,233 +57,247 @@ class Session:
         self.learner = self.recovered.learner
         self.position: Position = self.recovered.position
         self.lease_lost = False
-        self.paused_because = ""
+        self.pause_reason = ""
         self._sequence = self.recovered.sequence
         self._decoder = self.services.decoder(spec)
-        self._rhythm = Rhythm(spec.checkpoint)
+        self._schedule = CheckpointSchedule(spec.checkpoint)
         self._role = self.recovered.lineage.role
-        self._share = Share(spec, self._role)
-        self._letters = Letters(spec.dead_letters, kept=self._role is not Role.CHALLENGER)
-        self._flight: Future[Written] | None = None
-        self._asking: Future[Sequence[Command]] | None = None
-        self._slice = SMALLEST_SLICE * 16
-        self._dirty = False
-        footprint = self.services.footprint(f"{spec.name}-{self.lease.lineage}")
-        starts, waiting = self.recovered.starts, self.learner.collected()
-        self._suspicion = Suspicion(footprint, self.position, starts=starts, condemned=self.condemned, waiting=waiting)
-        self._intake = self._opened_intake()
-        self._told_at = 0.0
-        self._judged = 0
-        self._predictions = spec.predictions if self._role is Role.CHAMPION else None
-        if self._predictions is not None:
+        self._refusal_breaker = RefusalRateBreaker(spec, self._role)
+        self._dead_letters = DeadLetterBuffer(spec.dead_letters, keep=self._role is not LineageRole.CHALLENGER)
+        self._commit_future: Future[CommittedCheckpoint] | None = None
+        self._commands_future: Future[Sequence[Command]] | None = None
+        self._slice_records = MIN_SLICE_RECORDS * 16
+        self._has_uncommitted = False
+        crash_marker = self.services.crash_marker(f"{spec.name}-{self.lease.lineage}")
+        starts, unlearned = self.recovered.starts_without_commit, self.learner.micro_batch_records()
+        self._poison_detector = PoisonRecordDetector(
+            crash_marker,
+            self.position,
+            starts_without_commit=starts,
+            known_killers=self.known_killers,
+            unlearned=unlearned,
+        )
+        self._input = self._make_input_buffer()
+        self._status_at_s = 0.0
+        self._processed = 0
+        self._predictions_topic = spec.predictions if self._role is LineageRole.CHAMPION else None
+        if self._predictions_topic is not None:
             self.committer.send_predictions(spec.name)
-        for at, offset in self._suspicion.convicted(waiting):
-            self._take(at, self.learner.remove(at, offset, reason=Reason.KILLED_PROCESS, detail=DETAIL))
+        for at, offset in self._poison_detector.confirmed_among(unlearned):
+            self._record_outcome(
+                at, self.learner.remove(at, offset, reason=RefusalReason.KILLED_PROCESS, detail=KILLED_PROCESS_DETAIL)
+            )
 
     def step(self) -> bool:
         """Learn one slice if there is one, and see to the checkpoint; whether anything was learned."""
         if self.lease_lost:
             msg = f"the lease of {self.spec.name} was taken by another process; nothing more is written here"
             raise LeaseLostError(msg)
-        taken = None if self.frozen or self.held_back else self._intake.next(self._slice)
+        taken = None if self.frozen or self.is_throttled else self._input.next(self._slice_records)
         if taken is not None:
-            item, found = taken
-            if isinstance(item, Skipped):
-                self._move(item.at, item.next_offset)
-                self._dirty = True
+            item, pending = taken
+            if isinstance(item, SkippedOffsets):
+                self._advance(item.at, item.next_offset)
+                self._has_uncommitted = True
             else:
-                self._learn(item, found)
-        self._see_to_checkpoint()
+                self._learn(item, pending)
+        self._checkpoint_if_due()
         return taken is not None
 
     @property
-    def behind(self) -> bool:
+    def has_buffered_input(self) -> bool:
         """Whether something that was taken from the feed is not learned yet."""
-        return self._intake.busy
+        return self._input.has_items
 
     @property
-    def judged(self) -> int:
+    def processed(self) -> int:
         """How many records it has been through."""
-        return self._judged
+        return self._processed
 
-    def drained(self, ends: dict[TopicPartition, int]) -> bool:
+    def has_reached(self, ends: dict[TopicPartition, int]) -> bool:
         """Whether everything before `ends` has been learned."""
         return all(self.position.offsets.get(at, 0) >= end for at, end in ends.items())
 
-    def flush_partial(self) -> None:
+    def flush_micro_batch(self) -> None:
         """Learn what waits for a micro-batch to fill; for a stream that has ended."""
-        for at, outcome in self.learner.flush(watch=self._suspicion):
-            self._suspicion.end()
-            self._take(at, outcome)
+        for at, outcome in self.learner.flush(crash_tracker=self._poison_detector):
+            self._poison_detector.end()
+            self._record_outcome(at, outcome)
 
     def commit_now(self) -> None:
         """Make everything learned durable before returning."""
-        self._land(wait=True)
-        if self._dirty:
-            self._launch()
-            self._land(wait=True)
+        self._finish_commit(wait=True)
+        if self._has_uncommitted:
+            self._start_commit()
+            self._finish_commit(wait=True)
 
-    def replay(self, letter: DeadLetter) -> Outcome:
+    def replay_dead_letter(self, dead_letter: DeadLetter) -> LearningOutcome:
         """Learn a dead letter again; marked as replayed with the next commit."""
-        made_at = int(letter.created_at.timestamp() * 1000) if letter.created_at else NOWHERE
-        records = Records(letter.at, [letter.offset], [made_at], [letter.payload], letter.offset + 1)
+        made_at_ms = int(dead_letter.created_at.timestamp() * 1000) if dead_letter.created_at else UNKNOWN_TIME_MS
+        records = Records(
+            dead_letter.at, [dead_letter.offset], [made_at_ms], [dead_letter.payload], dead_letter.offset + 1
+        )
         decoded = self._decoder.decode(records)
-        waiting = self.learner.waiting
-        keys = waiting.unknown(decoded.events, decoded.truths) if waiting else ()
-        found = self.committer.find(self.lease.lineage, keys).result() if keys else NOTHING
-        outcome = self.learner.learn(decoded, supplied=found)
+        label_join = self.learner.label_join
+        keys = label_join.ids_to_look_up(decoded.events, decoded.truths) if label_join else ()
+        pending = self.committer.find_pending(self.lease.lineage, keys).result() if keys else NO_PENDING
+        outcome = self.learner.learn(decoded, prefetched=pending)
         if not outcome.refusals:
-            self._letters.learned(letter)
-        self._dirty = True
+            self._dead_letters.mark_replayed(dead_letter)
+        self._has_uncommitted = True
         return outcome
 
     @property
     def checkpoint_age_s(self) -> float:
         """Seconds since the newest commit."""
-        return time.monotonic() - self._committed_at
+        return time.monotonic() - self._committed_at_s
 
-    _committed_at: float = field(default_factory=time.monotonic)
+    _committed_at_s: float = field(default_factory=time.monotonic)
 
     @property
-    def held_back(self) -> bool:
+    def is_throttled(self) -> bool:
         """Whether so much waits for its commit that learning must wait too."""
         learner = self.learner
-        much = learner.scored_since_commit > MOST_HELD_BACK or self._letters.many
-        much = much or (learner.waiting is not None and learner.waiting.created > MOST_WAITING)
-        return much or self.committer.backlogged
+        is_over = learner.scored_since_commit > MAX_UNCOMMITTED_SCORES or self._dead_letters.is_full
+        is_over = is_over or (
+            learner.label_join is not None and learner.label_join.created_count > MAX_UNCOMMITTED_PENDING
+        )
+        return is_over or self.committer.has_send_backlog
 
-    def _opened_intake(self) -> Intake:
+    def _make_input_buffer(self) -> InputBuffer:
         """What hands over runs; it looks up labels' events where labels do not come with their events."""
-        lookahead = None
-        if self.learner.waiting is not None:
-            find = partial(self.committer.find, self.lease.lineage)
-            lookahead = Lookahead(self.learner.waiting, decode=self._decoder.decode, find=find)
-        intake = Intake(self.feed, self._suspicion, lookahead)
-        intake.obey(self.committer.exclusions)
-        return intake
+        prefetch = None
+        if self.learner.label_join is not None:
+            find_pending = partial(self.committer.find_pending, self.lease.lineage)
+            prefetch = LabelPrefetch(self.learner.label_join, decode=self._decoder.decode, find=find_pending)
+        input_buffer = InputBuffer(self.source, self._poison_detector, prefetch)
+        input_buffer.set_excluded_ranges(self.committer.excluded_ranges)
+        return input_buffer
 
-    def _learn(self, run: Records | Decoded, found: Found = NOTHING) -> None:
-        began = time.perf_counter()
-        if self._suspicion.convicts(run):
-            return self._pass_over(run)
-        self._suspicion.begin(run)
+    def _learn(self, run: Records | DecodedRecords, pending: PendingById = NO_PENDING) -> None:
+        started_s = time.perf_counter()
+        if self._poison_detector.is_confirmed(run):
+            return self._skip_record(run)
+        self._poison_detector.begin(run)
         decoded = self._decoder.decode(run) if isinstance(run, Records) else run
-        outcome = self.learner.learn(decoded, supplied=found, watch=self._suspicion.watch)
-        self._suspicion.end()
-        count = count_of(run)
-        self._judged += count
-        self._move(run.at, run.next_offset)
-        seconds = time.perf_counter() - began
+        outcome = self.learner.learn(decoded, prefetched=pending, crash_tracker=self._poison_detector.active_tracker)
+        self._poison_detector.end()
+        count = record_count(run)
+        self._processed += count
+        self._advance(run.at, run.next_offset)
+        seconds = time.perf_counter() - started_s
         if count:
-            self._slice = int(min(max(count / seconds * SLICE_S, SMALLEST_SLICE), LARGEST_SLICE))
-        self.services.telemetry.batch(self.spec.name, outcome.counts, seconds)
+            self._slice_records = int(
+                min(max(count / seconds * SLICE_DURATION_S, MIN_SLICE_RECORDS), MAX_SLICE_RECORDS)
+            )
+        self.services.telemetry.batch_learned(self.spec.name, outcome.counts, seconds)
         if outcome.labels:
-            self.services.telemetry.labels(self.spec.name, outcome.labels, outcome.delays_ms)
-        return self._take(run.at, outcome)
+            self.services.telemetry.labels_received(self.spec.name, outcome.labels, outcome.delays_ms)
+        return self._record_outcome(run.at, outcome)
 
-    def _move(self, at: TopicPartition, offset: int) -> None:
+    def _advance(self, at: TopicPartition, offset: int) -> None:
         """Go on behind what was learned; a dead letter that a replay learns again lies behind already."""
         self.position = self.position.advanced({at: max(offset, self.position.offsets.get(at, 0))})
 
-    def _take(self, at: TopicPartition, outcome: Outcome) -> None:
-        self._dirty = True
-        self._rhythm.learned(outcome.counts["learned"])
+    def _record_outcome(self, at: TopicPartition, outcome: LearningOutcome) -> None:
+        self._has_uncommitted = True
+        self._schedule.count_events(outcome.counts["learned"])
         if outcome.refusals:
-            self.services.telemetry.refused(self.spec.name, self._letters.add(at, outcome.refusals))
-        reason = self._share.too_much(outcome)
+            self.services.telemetry.events_refused(self.spec.name, self._dead_letters.add(at, outcome.refusals))
+        reason = self._refusal_breaker.trip_reason(outcome)
         if reason is not None:
-            self._stop_because(reason)
+            self._pause(reason)
 
-    def _stop_because(self, reason: str) -> None:
+    def _pause(self, reason: str) -> None:
         """Too much was refused: the champion waits for somebody to look, a challenger is of no use; UnfitError."""
-        if self._role is Role.CHALLENGER:
-            raise UnfitError(reason)
+        if self._role is LineageRole.CHALLENGER:
+            raise ChallengerUnfitError(reason)
         _log.warning("model_paused", model=self.spec.name, reason=reason)
-        self.committer.pause(self.lease, reason=reason)
+        self.committer.record_frozen(self.lease, reason=reason)
         self.frozen = True
-        self.paused_because = reason
+        self.pause_reason = reason
 
-    def _see_to_checkpoint(self) -> None:
-        self._land(wait=False)
-        self._tell_standing()
-        if self._flight is not None or not self._rhythm.due():
+    def _checkpoint_if_due(self) -> None:
+        self._finish_commit(wait=False)
+        self._report_status()
+        if self._commit_future is not None or not self._schedule.is_due():
             return
-        if self._dirty:
-            self._launch()
-        elif self._asking is None:
-            self._rhythm.took(0.0)
-            self._asking = self.committer.poll(self.spec.name)
+        if self._has_uncommitted:
+            self._start_commit()
+        elif self._commands_future is None:
+            self._schedule.restart(0.0)
+            self._commands_future = self.committer.poll_commands(self.spec.name)
 
-    def _tell_standing(self) -> None:
+    def _report_status(self) -> None:
         """Also where commits wait for the database: that is when the lag grows."""
         now = time.monotonic()
-        if now - self._told_at >= STANDING_S:
-            self._told_at = now
-            self.services.telemetry.standing(self.spec.name, lag=self.lag(), frozen=self.frozen)
+        if now - self._status_at_s >= STATUS_EVERY_S:
+            self._status_at_s = now
+            self.services.telemetry.lag_measured(self.spec.name, lag=self.lag(), frozen=self.frozen)
 
-    def _launch(self) -> None:
-        began = time.perf_counter()
-        state, pending = self.learner.state(), self.learner.take_pending()
-        self._rhythm.took(time.perf_counter() - began)
-        letters, replayed = self._letters.take()
-        self._dirty = False
+    def _start_commit(self) -> None:
+        started_s = time.perf_counter()
+        state, pending = self.learner.state(), self.learner.take_uncommitted()
+        self._schedule.restart(time.perf_counter() - started_s)
+        dead_letters, replayed = self._dead_letters.drain()
+        self._has_uncommitted = False
         self._sequence += 1
-        self._flight = self.committer.submit(
-            Draft(
+        self._commit_future = self.committer.submit(
+            CheckpointDraft(
                 model=self.spec.name,
                 lease=self.lease,
                 sequence=self._sequence,
                 state=state,
                 position=self.position,
-                learned=self.learner.counts["learned"],
+                learned_count=self.learner.counts["learned"],
                 metrics=self.learner.metrics(),
                 order=pending.order,
                 scores=pending.scores,
-                scored=pending.scored,
-                dead_letters=letters,
-                replayed=replayed,
+                scored_count=pending.scored,
+                dead_letters=dead_letters,
+                replayed_letters=replayed,
                 max_dead_letters=self.spec.dead_letters.max_count,
                 keep_scores_s=self.spec.scores.keep,
-                waiting=pending.waiting,
-                said=pending.said,
-                predictions=self._predictions,
+                pending_changes=pending.pending,
+                made_predictions=pending.predictions,
+                predictions_topic=self._predictions_topic,
                 version=self.recovered.lineage.origin,
                 signals=pending.signals,
-                appended_ms=self._intake.appended_ms(self.position),
+                appended_ms=self._input.appended_ms(self.position),
             )
         )
 
-    def _land(self, *, wait: bool) -> None:
-        if self._flight is not None and (wait or self._flight.done()):
-            written = self._flight.result()
-            self._flight = None
-            self._landed(written)
-        if self._asking is not None and (wait or self._asking.done()):
-            self.commands = list(self._asking.result())
-            self._asking = None
-            self._intake.obey(self.committer.exclusions)
+    def _finish_commit(self, *, wait: bool) -> None:
+        if self._commit_future is not None and (wait or self._commit_future.done()):
+            committed = self._commit_future.result()
+            self._commit_future = None
+            self._on_committed(committed)
+        if self._commands_future is not None and (wait or self._commands_future.done()):
+            self.commands = list(self._commands_future.result())
+            self._commands_future = None
+            self._input.set_excluded_ranges(self.committer.excluded_ranges)
 
-    def _landed(self, written: Written) -> None:
-        self._committed_at = time.monotonic()
-        self.commands = list(written.commands)
-        self._intake.obey(self.committer.exclusions)
-        if self.learner.waiting is not None:
-            self.learner.waiting.landed()
-        if self._predictions is not None:
+    def _on_committed(self, committed: CommittedCheckpoint) -> None:
+        self._committed_at_s = time.monotonic()
+        self.commands = list(committed.commands)
+        self._input.set_excluded_ranges(self.committer.excluded_ranges)
+        if self.learner.label_join is not None:
+            self.learner.label_join.commit_landed()
+        if self._predictions_topic is not None:
             self.committer.send_predictions(self.spec.name)
-        self.feed.acknowledge(written.checkpoint.position)
-        self.services.reached(CheckpointStep.ACKNOWLEDGED)
+        self.source.acknowledge(committed.checkpoint.position)
+        self.services.on_step(CheckpointStep.ACKNOWLEDGED)
         telemetry = self.services.telemetry
-        telemetry.checkpoint(self.spec.name, written.seconds, size=written.checkpoint.size)
-        telemetry.gauges(self.spec.name, written.checkpoint.metrics)
-        self._suspicion.committed(written.checkpoint.position, self.learner.collected)
+        telemetry.checkpoint_committed(self.spec.name, committed.duration_s, size_bytes=committed.checkpoint.size)
+        telemetry.checkpoint_metrics(self.spec.name, committed.checkpoint.metrics)
+        self._poison_detector.committed(committed.checkpoint.position, self.learner.micro_batch_records)
 
     def lag(self) -> dict[TopicPartition, int]:
         """Events not yet learned, a partition at a time."""
         offsets = self.position.offsets
-        return {at: max(bounds.end - offsets.get(at, 0), 0) for at, bounds in self.feed.bounds.items()}
+        return {at: max(bounds.end - offsets.get(at, 0), 0) for at, bounds in self.source.bounds.items()}
 
-    def _pass_over(self, run: Records | Decoded) -> None:
+    def _skip_record(self, run: Records | DecodedRecords) -> None:
         """Refuse the one record of this run."""
-        self._move(run.at, run.next_offset)
-        self._take(run.at, self.learner.skip(run.at, refusal_of(run)))
+        self._advance(run.at, run.next_offset)
+        self._record_outcome(run.at, self.learner.skip(run.at, poison_refusal(run)))

@@ -15,17 +15,17 @@ from service.domain.specification.model import ModelSpec
 from service.domain.stream.events import TopicPartition
 from service.errors import HeadraceError, RefusedError, UnavailableError
 from service.operations.learning_loop.command_runner import CommandRunner
-from service.operations.learning_loop.consumer import Feed
+from service.operations.learning_loop.consumer import StreamConsumer
 from service.operations.learning_loop.opening import LearnOptions, SessionOpener, StartupWait
 from service.operations.learning_loop.session import Session
 from service.operations.leases import LeaseKeeper
 from service.operations.services import Services
-from service.operations.states.registration import stream_end
+from service.operations.states.registration import stream_ends
 
 _log = structlog.get_logger(__name__)
 
 
-WRITERS = 4
+WRITER_THREADS = 4
 
 
 COMMAND_THREADS = 2
@@ -34,36 +34,36 @@ COMMAND_THREADS = 2
 IDLE_S = 0.01
 
 
-COLLECT_AFTER = (50_000, 20, 50)
+GC_THRESHOLDS = (50_000, 20, 50)
 
 
-def spare_the_collector() -> None:
+def reduce_garbage_collection() -> None:
     """What is imported and opened stays, and events are no cycles: looking for garbage among them costs a tenth."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(*COLLECT_AFTER)
+    gc.set_threshold(*GC_THRESHOLDS)
 
 
-def reasons(sessions: Sequence[Session], *, waits_for: str) -> list[str]:
+def not_ready_reasons(sessions: Sequence[Session], *, waiting_reason: str) -> list[str]:
     """Empty where every model is being learned and becomes durable."""
-    found = [] if sessions or waits_for else ["no model is being learned yet"]
-    found += [waits_for] if waits_for else []
-    return [*found, *(f"{session.spec.name}: {reason}" for session in sessions for reason in _of(session))]
+    found = [] if sessions or waiting_reason else ["no model is being learned yet"]
+    found += [waiting_reason] if waiting_reason else []
+    return [*found, *(f"{session.spec.name}: {reason}" for session in sessions for reason in _session_reasons(session))]
 
 
-def _of(session: Session) -> Iterator[str]:
-    if session.feed.outage is not None:
-        yield f"the stream cannot be read {session.feed.outage}"
+def _session_reasons(session: Session) -> Iterator[str]:
+    if session.source.outage is not None:
+        yield f"the stream cannot be read {session.source.outage}"
     if session.committer.outage is not None:
         yield f"nothing has become durable {session.committer.outage}"
-    if session.held_back:
+    if session.is_throttled:
         yield "learning waits, because too much that was learned waits for its commit"
     if session.frozen:
-        yield f"frozen; {session.paused_because or 'see `headrace model history`'}"
+        yield f"frozen; {session.pause_reason or 'see `headrace model history`'}"
 
 
 @dataclass
-class Host:
+class Worker:
     """Opens a session a lineage, steps them in turn, and closes them with everything durable."""
 
     services: Services
@@ -75,9 +75,9 @@ class Host:
 
     def __post_init__(self) -> None:
         """Have nothing open yet."""
-        self._waiting = StartupWait(self.stop, partial(self.services.telemetry.failure, "start"))
-        self._feeds: dict[LineageId, Feed] = {}
-        self._ends: dict[str, dict[TopicPartition, int]] | None = None
+        self._waiting = StartupWait(self.stop, partial(self.services.telemetry.service_unreachable, "start"))
+        self._consumers: dict[LineageId, StreamConsumer] = {}
+        self._end_offsets: dict[str, dict[TopicPartition, int]] | None = None
 
     def run(self) -> None:
         """Learn until `stop` is set, or until the stream's end where that was asked for.
@@ -85,7 +85,7 @@ class Host:
         Raises the first refusal when every session has been closed.
         """
         with ExitStack() as stack:
-            writers = stack.enter_context(ThreadPoolExecutor(WRITERS, thread_name_prefix="writer"))
+            writers = stack.enter_context(ThreadPoolExecutor(WRITER_THREADS, thread_name_prefix="writer"))
             threads = stack.enter_context(ThreadPoolExecutor(COMMAND_THREADS, thread_name_prefix="commands"))
             self._opener = SessionOpener(self.services, self.options, writers, self.stop, self._waiting)
             self._commands = CommandRunner(self.services, threads)
@@ -104,22 +104,22 @@ class Host:
 
     def not_ready(self) -> list[str]:
         """Return why the learner is not ready; empty when it is."""
-        return reasons(list(self.sessions.values()), waits_for=self._waiting.reason)
+        return not_ready_reasons(list(self.sessions.values()), waiting_reason=self._waiting.reason)
 
     def _learn(self) -> None:
         for spec in self.specs:
             self._opener.register(spec)
-            self._open(spec.name)
+            self._open_session(spec.name)
         if self.options.until_end:
-            self._ends = self._stream_ends()
-        spare_the_collector()
+            self._end_offsets = self._stream_ends()
+        reduce_garbage_collection()
         self._loop()
 
     def _loop(self) -> None:
         while self.sessions and not self.stop.is_set():
             busy = [self._step(session) for session in list(self.sessions.values())]
             if not any(busy):
-                if self._ends is not None and self._drained(self._ends):
+                if self._end_offsets is not None and self._drained(self._end_offsets):
                     return
                 self.stop.wait(IDLE_S)
 
@@ -132,7 +132,7 @@ class Host:
         except RefusedError as error:
             _log.warning("session_refused", model=session.spec.name, error=str(error))
             self.failures.append(error)
-            self._discard(session)
+            self._drop_session(session)
             return True
         if session.commands and self.options.challenger is None:
             self._commands.start(session)
@@ -151,21 +151,21 @@ class Host:
         return lease is not None
 
     def _reopen(self, session: Session) -> None:
-        self._discard(session)
-        self._open(session.spec.name)
+        self._drop_session(session)
+        self._open_session(session.spec.name)
 
-    def _open(self, model: str) -> None:
+    def _open_session(self, model: str) -> None:
         """Open a session for each lineage of the model that learns here and has none yet."""
         while (opened := self._opener.next(model, self.sessions)) is not None:
-            session, feed = opened
-            self._feeds[session.lease.lineage] = feed
+            session, consumer = opened
+            self._consumers[session.lease.lineage] = consumer
             self.sessions[session.lease.lineage] = session
 
-    def _discard(self, session: Session) -> None:
+    def _drop_session(self, session: Session) -> None:
         self.sessions.pop(session.lease.lineage, None)
-        feed = self._feeds.pop(session.lease.lineage, None)
-        if feed is not None:
-            feed.__exit__()
+        consumer = self._consumers.pop(session.lease.lineage, None)
+        if consumer is not None:
+            consumer.__exit__()
 
     def _close_all(self) -> None:
         """Commit what was learned, and hand back the leases."""
@@ -176,9 +176,9 @@ class Host:
         for session in list(self.sessions.values()):
             with self._closing(session):
                 session.commit_now()
-                self._discard(session)
+                self._drop_session(session)
                 self.services.leases.release(session.lease)
-            self._discard(session)
+            self._drop_session(session)
 
     @contextmanager
     def _closing(self, session: Session) -> Iterator[None]:
@@ -186,21 +186,21 @@ class Host:
         try:
             yield
         except HeadraceError as error:
-            _log.warning("not_committed_at_stop", model=session.spec.name, error=str(error))
+            _log.warning("commit_failed_at_stop", model=session.spec.name, error=str(error))
             if not isinstance(error, UnavailableError):
                 self.failures.append(error)
 
     def _stream_ends(self) -> dict[str, dict[TopicPartition, int]]:
         """Return the ends by model, because a rollback goes on in another lineage."""
         specs = [session.spec for session in self.sessions.values()]
-        return {spec.name: self._waiting.retry_aside(partial(stream_end, self.services, spec)) for spec in specs}
+        return {spec.name: self._waiting.retry_aside(partial(stream_ends, self.services, spec)) for spec in specs}
 
     def _drained(self, ends: dict[str, dict[TopicPartition, int]]) -> bool:
         """Return whether everything before the ends was learned; then also what waits for a micro-batch to fill."""
         if self._commands.busy:
             return False
-        done = all(one.frozen or one.drained(ends.get(one.spec.name, {})) for one in self.sessions.values())
+        done = all(one.frozen or one.has_reached(ends.get(one.spec.name, {})) for one in self.sessions.values())
         if done:
             for session in self.sessions.values():
-                session.flush_partial()
+                session.flush_micro_batch()
         return done

@@ -8,7 +8,7 @@ from service.domain.registry.registry import AuditEntry, Lineage, LineageId, Ver
 
 
 @dataclass(frozen=True, slots=True)
-class Reign:
+class ChampionPeriod:
     """A lineage from the moment in which it became champion to the one in which another did.
 
     `born` says that it began its life as champion, so that all of its journal is of its reign;
@@ -18,44 +18,44 @@ class Reign:
     lineage: LineageId
     since: datetime
     until: datetime | None
-    born: bool
-    first: Version
+    began_as_champion: bool
+    first_version: Version
 
 
-def reigns(
+def champion_periods(
     champion: LineageId,
     *,
     lineages: Sequence[Lineage],
     versions: Sequence[Version],
     audit: Sequence[AuditEntry],
-) -> list[Reign]:
+) -> list[ChampionPeriod]:
     """Oldest first, found from the audit's changes of champion backwards.
 
     A model of the same name that was deleted has left its audit, which is passed over.
     """
     by_number = {version.number: version for version in versions}
     by_id = {lineage.id: lineage for lineage in lineages}
-    own = _since_registered(audit)
-    found: list[Reign] = []
+    entries = _since_registered(audit)
+    periods: list[ChampionPeriod] = []
     current, until = champion, None
     while True:
-        at = _taken_over(own, by_number, current)
-        entry = own[at] if at is not None else None
-        began = by_id[current]
-        since = entry.at if entry is not None and entry.at is not None else began.created_at
-        first = by_number[_number(entry)] if entry is not None else by_number[began.origin]
-        found.append(Reign(current, since, until, began.created_at >= since, first))
+        at = _takeover_index(entries, by_number, current)
+        entry = entries[at] if at is not None else None
+        current_lineage = by_id[current]
+        since = entry.at if entry is not None and entry.at is not None else current_lineage.created_at
+        first = by_number[_promoted_version(entry)] if entry is not None else by_number[current_lineage.origin]
+        periods.append(ChampionPeriod(current, since, until, current_lineage.created_at >= since, first))
         if at is None or entry is None or entry.from_version is None:
-            return found[::-1]
-        current, until, own = by_number[entry.from_version].lineage, since, own[:at]
+            return periods[::-1]
+        current, until, entries = by_number[entry.from_version].lineage, since, entries[:at]
 
 
 def _since_registered(audit: Sequence[AuditEntry]) -> Sequence[AuditEntry]:
-    gone = [i for i, entry in enumerate(audit) if entry.action == "delete"]
-    return audit[gone[-1] + 1 :] if gone else audit
+    deletions = [i for i, entry in enumerate(audit) if entry.action == "delete"]
+    return audit[deletions[-1] + 1 :] if deletions else audit
 
 
-def _taken_over(
+def _takeover_index(
     audit: Sequence[AuditEntry], versions: Mapping[VersionNumber, Version], lineage: LineageId
 ) -> int | None:
     """The newest entry in which another lineage gave way to this one."""
@@ -66,6 +66,6 @@ def _taken_over(
     return None
 
 
-def _number(entry: AuditEntry) -> VersionNumber:
+def _promoted_version(entry: AuditEntry) -> VersionNumber:
     assert entry.to_version is not None
     return entry.to_version

@@ -6,35 +6,41 @@ from itertools import pairwise
 from typing import Any
 
 from service.domain.specification.model import ModelSpec
-from service.domain.specification.monitor import DriftSignal, MonitorSpec, Watched
+from service.domain.specification.monitor import DriftSignal, MonitorSpec, MonitorTarget
 from service.errors import ConfigurationError, NotFoundError
-from service.learning.monitors import Batch, Monitors
-from service.learning.monitors.false_alarms import Calibration, History, Subject, Trial, calibrated
-from service.operations.monitoring.recorded import Recorded, scored, seen
+from service.learning.monitors import MonitorBatch, MonitorSet
+from service.learning.monitors.false_alarms import (
+    CalibrationSettings,
+    MonitorCalibration,
+    MonitoredModel,
+    RecordedBatch,
+    calibrate_monitor,
+)
+from service.operations.monitoring.recorded import RecordedEvents, recorded_features, recorded_scores
 from service.operations.services import Services
 from service.operations.states.newest_checkpoint import newest_checkpoint
 
-CHUNK = 2000
-Tell = Callable[[str, int, int], None]
+CHUNK_EVENTS = 2000
+ReportProgress = Callable[[str, int, int], None]
 """Is told what is being done, how many events more, and of how many."""
 
 
-def drift_of(services: Services, model: str, *, limit: int) -> dict[str, Any]:
+def drift_status(services: Services, model: str, *, limit: int) -> dict[str, Any]:
     """Every monitor of the champion with its last signal, and the model's newest signals."""
-    champion = services.models.get(model).champion
-    if champion is None:
+    champion_lineage = services.models.get(model).champion
+    if champion_lineage is None:
         msg = f"found no champion of {model}; start `headrace learn` first"
         raise NotFoundError(msg)
-    monitors = newest_checkpoint(services, champion).metrics.drift
+    monitors = newest_checkpoint(services, champion_lineage).metrics.drift
     return {
         "model": model,
-        "monitors": [{**one.to_json(), "last": _last(services, model, one.name)} for one in monitors],
-        "signals": [shown(one) for one in services.signals.newest_first(model, limit=limit)],
-        "decision": _decision(services, model),
+        "monitors": [{**one.to_json(), "last": _last_signal(services, model, one.name)} for one in monitors],
+        "signals": [signal_row(one) for one in services.signals.newest_first(model, limit=limit)],
+        "decision": _last_decision(services, model),
     }
 
 
-def _decision(services: Services, name: str) -> dict[str, Any] | None:
+def _last_decision(services: Services, name: str) -> dict[str, Any] | None:
     """What the trainer decided last: to retrain, or not, and why."""
     trainer = services.training.trainers.find(name)
     last = trainer.decision if trainer else None
@@ -43,7 +49,7 @@ def _decision(services: Services, name: str) -> dict[str, Any] | None:
     return {"retrain": last.retrain, "code": last.code, "explanation": last.explanation, "at": last.at}
 
 
-def shown(signal: DriftSignal) -> dict[str, Any]:
+def signal_row(signal: DriftSignal) -> dict[str, Any]:
     """A signal by its position, with its evidence."""
     return {
         "id": signal.id,
@@ -60,31 +66,38 @@ def shown(signal: DriftSignal) -> dict[str, Any]:
     }
 
 
-def check(services: Services, spec: ModelSpec, *, events: int, tell: Tell) -> dict[str, Any]:
+def check_monitors(
+    services: Services, spec: ModelSpec, *, events: int, report_progress: ReportProgress
+) -> dict[str, Any]:
     """Feed new monitors with recorded history in its order; how they stand at its end, and each signal on the way."""
     rows: list[dict[str, Any]] = []
     signals: list[dict[str, Any]] = []
-    for specs, recorded in _recorded(services, spec, events=events, tell=tell):
-        monitors = Monitors(specs, task=spec.task, seed=spec.seed, metrics=spec.metrics)
-        for start, end in pairwise([*range(0, recorded.length, CHUNK), recorded.length]):
-            part = _part(recorded.batch, slice(start, end))
-            for name, hit in [*monitors.update(part, at_arrival=True), *monitors.update(part, at_arrival=False)]:
-                at, offset = recorded.places[start + hit.place]
+    for specs, events_batch in _recorded_by_input(services, spec, events=events, report_progress=report_progress):
+        monitors = MonitorSet(specs, task=spec.task, seed=spec.seed, metrics=spec.metrics)
+        for start, end in pairwise([*range(0, events_batch.length, CHUNK_EVENTS), events_batch.length]):
+            part = _batch_slice(events_batch.batch, slice(start, end))
+            for name, signal in [*monitors.update(part, at_arrival=True), *monitors.update(part, at_arrival=False)]:
+                at, offset = events_batch.places[start + signal.index]
                 where = {"topic": at.topic, "partition": at.partition, "offset": offset}
-                signals.append({"monitor": name, **where, "value": hit.value, "threshold": hit.threshold})
-            tell("checking", end - start, recorded.length)
-        rows += [{**one, "events": recorded.length} for one in monitors.report()]
+                signals.append({"monitor": name, **where, "value": signal.value, "threshold": signal.threshold})
+            report_progress("checking", end - start, events_batch.length)
+        rows += [{**one, "events": events_batch.length} for one in monitors.report()]
     return {"model": spec.name, "monitors": rows, "signals": signals}
 
 
-def calibrate(services: Services, spec: ModelSpec, *, events: int, trial: Trial, tell: Tell) -> dict[str, Any]:
+def calibrate_monitors(
+    services: Services, spec: ModelSpec, *, events: int, trial: CalibrationSettings, report_progress: ReportProgress
+) -> dict[str, Any]:
     """Each monitor's false alarms on shuffled history, and the limit that would make them rare enough."""
-    subject = Subject(spec.task, spec.seed, spec.metrics)
-    found: list[Calibration] = []
-    for specs, recorded in _recorded(services, spec, events=events, tell=tell):
-        history = History(recorded.batch, recorded.length)
+    subject = MonitoredModel(spec.task, spec.seed, spec.metrics)
+    found: list[MonitorCalibration] = []
+    for specs, events_batch in _recorded_by_input(services, spec, events=events, report_progress=report_progress):
+        history = RecordedBatch(events_batch.batch, events_batch.length)
         found += [
-            calibrated(one, history, subject=subject, trial=trial, tell=_telling(tell, one, trial)) for one in specs
+            calibrate_monitor(
+                one, history, model=subject, settings=trial, on_progress=_monitor_progress(report_progress, one, trial)
+            )
+            for one in specs
         ]
     order = {one.name: place for place, one in enumerate(spec.drift)}
     found.sort(key=lambda one: order[one.name])
@@ -98,27 +111,35 @@ def require_monitors(spec: ModelSpec) -> None:
         raise ConfigurationError(msg)
 
 
-def require_fitting(found: dict[str, Any]) -> None:
+def require_usable_monitors(result: dict[str, Any]) -> None:
     """ConfigurationError for a monitor that cannot watch what it is told to."""
-    problems = [f"drift.{one['name']}: {one['problem']}" for one in found["monitors"] if one["problem"]]
+    problems = [f"drift.{one['name']}: {one['problem']}" for one in result["monitors"] if one["problem"]]
     if problems:
         raise ConfigurationError("\n".join(problems))
 
 
-def _recorded(
-    services: Services, spec: ModelSpec, *, events: int, tell: Tell
-) -> Iterator[tuple[Sequence[MonitorSpec], Recorded]]:
+def _recorded_by_input(
+    services: Services, spec: ModelSpec, *, events: int, report_progress: ReportProgress
+) -> Iterator[tuple[Sequence[MonitorSpec], RecordedEvents]]:
     """The monitors of features with events, and all others with scores."""
     require_monitors(spec)
-    features = [one for one in spec.drift if one.watched is Watched.FEATURE]
-    others = [one for one in spec.drift if one.watched is not Watched.FEATURE]
+    features = [one for one in spec.drift if one.target is MonitorTarget.FEATURE]
+    others = [one for one in spec.drift if one.target is not MonitorTarget.FEATURE]
     if features:
-        yield features, _some(seen(services, spec, events=events, tell=lambda n: tell("reading", n, events)), spec)
+        yield (
+            features,
+            _require_events(
+                recorded_features(
+                    services, spec, events=events, on_progress=lambda n: report_progress("reading", n, events)
+                ),
+                spec,
+            ),
+        )
     if others:
-        yield others, _some(scored(services, spec, events=events), spec)
+        yield others, _require_events(recorded_scores(services, spec, events=events), spec)
 
 
-def _some(recorded: Recorded, spec: ModelSpec) -> Recorded:
+def _require_events(recorded: RecordedEvents, spec: ModelSpec) -> RecordedEvents:
     if not recorded.length:
         msg = (
             f"found nothing recorded of {spec.name}, expected events that it has learned; "
@@ -128,20 +149,22 @@ def _some(recorded: Recorded, spec: ModelSpec) -> Recorded:
     return recorded
 
 
-def _telling(tell: Tell, spec: MonitorSpec, trial: Trial) -> Callable[[int], None]:
-    return lambda events: tell(f"calibrating {spec.name}", events, trial.events)
+def _monitor_progress(
+    report_progress: ReportProgress, spec: MonitorSpec, trial: CalibrationSettings
+) -> Callable[[int], None]:
+    return lambda events: report_progress(f"calibrating {spec.name}", events, trial.events)
 
 
-def _part(batch: Batch, part: slice) -> Batch:
-    given = batch.probabilities
-    return Batch(
-        batch.truths[part],
-        batch.labels[part],
-        None if given is None else given[part],
-        lambda name: batch.feature(name)[part],
+def _batch_slice(batch: MonitorBatch, rows: slice) -> MonitorBatch:
+    probabilities = batch.probabilities
+    return MonitorBatch(
+        batch.truths[rows],
+        batch.labels[rows],
+        None if probabilities is None else probabilities[rows],
+        lambda name: batch.feature_values(name)[rows],
     )
 
 
-def _last(services: Services, model: str, monitor: str) -> dict[str, Any] | None:
+def _last_signal(services: Services, model: str, monitor: str) -> dict[str, Any] | None:
     found = services.signals.newest_first(model, monitor=monitor, limit=1)
-    return shown(found[0]) if found else None
+    return signal_row(found[0]) if found else None

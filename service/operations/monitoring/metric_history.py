@@ -7,168 +7,181 @@ from datetime import UTC, datetime
 from typing import Any
 
 from service.domain.registry.metric_history import ExclusionMark, HistoryQuery, MetricHistory, Point, VersionMark
-from service.domain.registry.registry import Model
+from service.domain.registry.registry import RegisteredModel
 from service.domain.specification.model import ModelSpec
 from service.domain.stream.events import Task
-from service.domain.stream.position import Run
+from service.domain.stream.position import OffsetRange
 from service.errors import ConfigurationError, NotFoundError, RefusedError
-from service.learning.metrics.names import Metric, chosen, name_of, needing_probabilities
-from service.learning.metrics.prequential import Family
-from service.learning.metrics.windowed import Scored, scored, windowed
-from service.operations.monitoring.scored_history import Served, served
-from service.ports.registry import Checkpoints, History
+from service.learning.metrics.names import Metric, metric_name, needing_probabilities, select_metrics
+from service.learning.metrics.prequential import MetricSet
+from service.learning.metrics.windowed import ScoredForecasts, concat_runs, windowed_metrics
+from service.operations.monitoring.scored_history import ScoredHistory, read_scored_history
+from service.ports.registry import Checkpoints, ModelHistory
 
-POINTS = 400
+MAX_POINTS = 400
 """As many as a wide picture shows."""
 
-UPDATES = 2_000_000
+MAX_METRIC_UPDATES = 2_000_000
 """How many updates of river's metrics one curve may take; a second or two."""
 
-FEWEST = 20
+MIN_POINTS = 20
 
 
 @dataclass(frozen=True, slots=True)
-class _Frame:
+class _CurveInput:
     """Which rows, and what over them."""
 
     spec: ModelSpec
     metrics: Sequence[Metric]
     window: int
-    served: Served
-    scored: Scored
+    scored_history: ScoredHistory
+    scored: ScoredForecasts
 
     @property
-    def emptied(self) -> int:
-        return self.served.emptied
+    def expired_rows(self) -> int:
+        return self.scored_history.expired_rows
 
 
 def metric_history(
-    history: History, checkpoints: Checkpoints, *, model: Model, query: HistoryQuery, excluded: Sequence[Run]
+    history: ModelHistory,
+    checkpoints: Checkpoints,
+    *,
+    model: RegisteredModel,
+    query: HistoryQuery,
+    excluded_runs: Sequence[OffsetRange],
 ) -> MetricHistory:
     """The curve; ConfigurationError, NotFoundError or RefusedError where it cannot be drawn."""
     spec = ModelSpec.model_validate(model.spec)
-    names = chosen(spec, query.metrics)
-    found = served(history, checkpoints, model)
-    frame = _Frame(spec, names, query.window or spec.window, found, scored(spec.task, found.runs))
-    _require_probabilities(frame)
-    ends = _ends(frame, query)
-    stride = max(ends[-1] - ends[-2] if len(ends) > 1 else 1, 1)
+    names = select_metrics(spec, query.metrics)
+    scored_history = read_scored_history(history, checkpoints, model)
+    curve_input = _CurveInput(
+        spec, names, query.window or spec.window, scored_history, concat_runs(spec.task, scored_history.runs)
+    )
+    _require_probabilities(curve_input)
+    window_ends = _window_ends(curve_input, query)
+    stride = max(window_ends[-1] - window_ends[-2] if len(window_ends) > 1 else 1, 1)
     return MetricHistory(
         model.name,
-        [name_of(one) for one in names],
-        frame.window,
-        frame.emptied + len(frame.scored),
-        frame.emptied,
-        _points(frame, ends),
-        _versions(history, frame, model),
+        [metric_name(one) for one in names],
+        curve_input.window,
+        curve_input.expired_rows + len(curve_input.scored),
+        curve_input.expired_rows,
+        _points(curve_input, window_ends),
+        _version_marks(history, curve_input, model),
         [
-            ExclusionMark(frame.emptied + first + 1, frame.emptied + last + 1)
-            for first, last in found.spans(excluded, gap=stride)
+            ExclusionMark(curve_input.expired_rows + first + 1, curve_input.expired_rows + last + 1)
+            for first, last in scored_history.row_spans(excluded_runs, gap=stride)
         ],
     )
 
 
-def _require_probabilities(frame: _Frame) -> None:
-    needing = needing_probabilities(frame.metrics, seed=frame.spec.seed)
-    if not needing or not len(frame.scored) or frame.scored.gives_probabilities:
+def _require_probabilities(curve_input: _CurveInput) -> None:
+    metrics_needing = needing_probabilities(curve_input.metrics, seed=curve_input.spec.seed)
+    if not metrics_needing or not len(curve_input.scored) or curve_input.scored.gives_probabilities:
         return
-    cause = f"{frame.spec.name} has given none"
-    if frame.spec.task is Task.MULTICLASS:
+    cause = f"{curve_input.spec.name} has given none"
+    if curve_input.spec.task is Task.MULTICLASS:
         cause = "the score journal keeps only labels of a multiclass task"
-    msg = f"found metric {needing[0]}, which needs probabilities, and {cause}; expected a metric of labels"
+    msg = f"found metric {metrics_needing[0]}, which needs probabilities, and {cause}; expected a metric of labels"
     raise RefusedError(msg)
 
 
-def _ends(frame: _Frame, query: HistoryQuery) -> list[int]:
+def _window_ends(curve_input: _CurveInput, query: HistoryQuery) -> list[int]:
     """After how many rows a window ends, evenly from the newest backwards."""
     low, high = (
-        _row(frame, query.since, name="--from", default=0),
-        _row(frame, query.until, name="--to", default=len(frame.scored)),
+        _row_number(curve_input, query.since, name="--from", default=0),
+        _row_number(curve_input, query.until, name="--to", default=len(curve_input.scored)),
     )
-    first = max(low + 1, _first_whole(frame))
+    first = max(low + 1, _first_full_window(curve_input))
     if first > high:
-        raise NotFoundError(_nothing(frame, query))
-    stride = max(math.ceil((high - first + 1) / _most(frame)), 1)
+        raise NotFoundError(_no_scores_message(curve_input, query))
+    stride = max(math.ceil((high - first + 1) / _max_points(curve_input)), 1)
     return list(range(high, first - 1, -stride))[::-1]
 
 
-def _row(frame: _Frame, text: str | None, *, name: str, default: int) -> int:
+def _row_number(curve_input: _CurveInput, text: str | None, *, name: str, default: int) -> int:
     """How many rows lie before a time or an event."""
     if text is None:
         return default
     if text.isdecimal():
-        return min(max(int(text) - 1 - frame.emptied, 0), len(frame.scored))
+        return min(max(int(text) - 1 - curve_input.expired_rows, 0), len(curve_input.scored))
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
         msg = f"found {name} {text!r}, expected an RFC 3339 time such as 2026-01-31T12:00:00Z or an event's number"
         raise ConfigurationError(msg) from error
-    return frame.served.rows_before(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+    return curve_input.scored_history.rows_before(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
 
 
-def _first_whole(frame: _Frame) -> int:
+def _first_full_window(curve_input: _CurveInput) -> int:
     """After how many rows the first window ends that lacks nothing."""
-    least = frame.window if frame.emptied else 1
-    ranks = (frame.scored.predicted, frame.scored.unchanged)
-    return max(int(rank.searchsorted(least)) for rank in ranks)
+    required = curve_input.window if curve_input.expired_rows else 1
+    ranks = (curve_input.scored.predicted_counts, curve_input.scored.baseline_counts)
+    return max(int(rank.searchsorted(required)) for rank in ranks)
 
 
-def _nothing(frame: _Frame, query: HistoryQuery) -> str:
-    name, kept, emptied = frame.spec.name, len(frame.scored), frame.emptied
-    gone = f"; retention (`scores.keep`) has emptied the first {emptied:,}" if emptied else ""
+def _no_scores_message(curve_input: _CurveInput, query: HistoryQuery) -> str:
+    name, kept, expired = curve_input.spec.name, len(curve_input.scored), curve_input.expired_rows
+    expired_note = f"; retention (`scores.keep`) has emptied the first {expired:,}" if expired else ""
     if kept < 2:
-        return f"found no scores of {name}, expected some: its model has to predict and learn labelled events{gone}"
-    if emptied and _first_whole(frame) > kept:
+        return f"found no scores of {name}, expected some: its model has to predict and learn labelled events{expired_note}"
+    if expired and _first_full_window(curve_input) > kept:
         return (
-            f"found {kept:,} scores of {name}, expected {frame.window:,} for a window{gone}; "
+            f"found {kept:,} scores of {name}, expected {curve_input.window:,} for a window{expired_note}; "
             "a smaller --window needs fewer"
         )
-    times = frame.served.times
+    times = curve_input.scored_history.commit_times_s
     first, last = (f"{datetime.fromtimestamp(times[i], UTC):%Y-%m-%dT%H:%M:%SZ}" for i in (0, -1))
     wanted = " ".join(f"{key} {text}" for key, text in (("--from", query.since), ("--to", query.until)) if text)
     return (
-        f"found no scores of {name} in {wanted}, expected a range that meets events {emptied + 1:,} to "
-        f"{emptied + kept:,}, committed from {first} to {last}{gone}"
+        f"found no scores of {name} in {wanted}, expected a range that meets events {expired + 1:,} to "
+        f"{expired + kept:,}, committed from {first} to {last}{expired_note}"
     )
 
 
-def _most(frame: _Frame) -> int:
-    others = len(Family(frame.metrics, seed=frame.spec.seed).others)
-    return POINTS if not others else max(min(POINTS, UPDATES // (2 * others * frame.window)), FEWEST)
+def _max_points(curve_input: _CurveInput) -> int:
+    slow_metrics = len(MetricSet(curve_input.metrics, seed=curve_input.spec.seed).other_metrics)
+    return (
+        MAX_POINTS
+        if not slow_metrics
+        else max(min(MAX_POINTS, MAX_METRIC_UPDATES // (2 * slow_metrics * curve_input.window)), MIN_POINTS)
+    )
 
 
-def _points(frame: _Frame, ends: Sequence[int]) -> Sequence[Point]:
-    def along(forecasts: Any, ranks: Any) -> Any:
+def _points(curve_input: _CurveInput, ends: Sequence[int]) -> Sequence[Point]:
+    def curve(forecasts: Any, ranks: Any) -> Any:
         ends_ = [int(ranks[end]) for end in ends]
-        return windowed(forecasts, ends_, window=frame.window, names=frame.metrics, seed=frame.spec.seed)
+        return windowed_metrics(
+            forecasts, ends_, window=curve_input.window, names=curve_input.metrics, seed=curve_input.spec.seed
+        )
 
-    model = along(frame.scored.model, frame.scored.predicted)
-    baseline = along(frame.scored.baseline, frame.scored.unchanged)
+    model = curve(curve_input.scored.model, curve_input.scored.predicted_counts)
+    baseline = curve(curve_input.scored.baseline, curve_input.scored.baseline_counts)
     return [
         Point(
-            frame.emptied + end,
-            datetime.fromtimestamp(frame.served.times[end - 1], UTC),
-            _defined(ours),
-            _defined(theirs),
+            curve_input.expired_rows + end,
+            datetime.fromtimestamp(curve_input.scored_history.commit_times_s[end - 1], UTC),
+            _finite_or_none(ours),
+            _finite_or_none(theirs),
         )
         for end, ours, theirs in zip(ends, model, baseline, strict=True)
     ]
 
 
-def _defined(values: Mapping[str, float]) -> Mapping[str, float | None]:
+def _finite_or_none(values: Mapping[str, float]) -> Mapping[str, float | None]:
     return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
-def _versions(history: History, frame: _Frame, model: Model) -> Sequence[VersionMark]:
+def _version_marks(history: ModelHistory, curve_input: _CurveInput, model: RegisteredModel) -> Sequence[VersionMark]:
     """Those of the lineages that served."""
-    lineages = {reign.lineage for reign in frame.served.reigns}
+    lineages = {reign.lineage for reign in curve_input.scored_history.periods}
     return [
-        VersionMark(one.number, one.kind, one.created_at, _event(frame, one.created_at), one.reason)
+        VersionMark(one.number, one.kind, one.created_at, _event_number(curve_input, one.created_at), one.reason)
         for one in history.versions(model.name)
         if one.lineage in lineages
     ]
 
 
-def _event(frame: _Frame, moment: datetime) -> int | None:
-    rows = frame.served.rows_at(moment)
-    return None if frame.emptied and not rows else frame.emptied + rows
+def _event_number(curve_input: _CurveInput, moment: datetime) -> int | None:
+    rows = curve_input.scored_history.rows_until(moment)
+    return None if curve_input.expired_rows and not rows else curve_input.expired_rows + rows

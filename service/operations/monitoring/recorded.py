@@ -5,30 +5,30 @@ from dataclasses import dataclass
 from typing import Any
 
 from service.domain.specification.model import ModelSpec
-from service.domain.specification.monitor import Watched
-from service.domain.stream.events import Event, Records, Skipped, TopicPartition
-from service.domain.stream.exclusion import offsets, times
-from service.domain.stream.offset_ranges import minus, size
-from service.domain.stream.position import Run
-from service.learning.engine.work_items import feature_of
-from service.learning.guard.guard import Guard
+from service.domain.specification.monitor import MonitorTarget
+from service.domain.stream.events import Event, Records, SkippedOffsets, TopicPartition
+from service.domain.stream.exclusion import offset_ranges, time_ranges
+from service.domain.stream.offset_ranges import offset_count, subtract_ranges
+from service.domain.stream.position import OffsetRange
+from service.learning.engine.work_items import item_feature
+from service.learning.guard.guard import FeatureGuard
 from service.learning.metrics.journal import RunArrays
-from service.learning.monitors import Batch
-from service.operations.history.exclusion_filter import Sieve
-from service.operations.history.reader import History
-from service.operations.monitoring.scored_history import inside, of_rows, served
+from service.learning.monitors import MonitorBatch
+from service.operations.history.exclusion_filter import ExclusionFilter
+from service.operations.history.reader import HistoryReader
+from service.operations.monitoring.scored_history import read_scored_history, rows_inside, select_rows
 from service.operations.services import Services
-from service.operations.states.lineage_tree import past_of
+from service.operations.states.lineage_tree import load_lineage_tree
 
-Place = tuple[TopicPartition, int]
+EventPlace = tuple[TopicPartition, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class RecordedEvents:
     """A batch of `length` events, and where each stands."""
 
-    batch: Batch
-    places: Sequence[Place]
+    batch: MonitorBatch
+    places: Sequence[EventPlace]
 
     @property
     def length(self) -> int:
@@ -36,74 +36,79 @@ class Recorded:
         return len(self.places)
 
 
-def scored(services: Services, spec: ModelSpec, *, events: int) -> Recorded:
+def recorded_scores(services: Services, spec: ModelSpec, *, events: int) -> RecordedEvents:
     """The newest of what champions have scored and is not excluded, as they predicted it when it came."""
-    runs = _unexcluded(services, spec)
+    runs = _unexcluded_scores(services, spec)
     truths, labels = (_column(runs, name)[-events:] for name in ("truths", "labels"))
-    given = None
+    probabilities = None
     if runs and all(run.probabilities is not None for run in runs):
-        given = _column(runs, "probabilities")[-events:]
+        probabilities = _column(runs, "probabilities")[-events:]
     places = [(run.at, int(offset)) for run in runs for offset in run.offsets]
-    return Recorded(Batch(truths, labels, given), places[-events:])
+    return RecordedEvents(MonitorBatch(truths, labels, probabilities), places[-events:])
 
 
-def _unexcluded(services: Services, spec: ModelSpec) -> Sequence[RunArrays]:
-    runs = served(services.history, services.checkpoints, services.models.get(spec.name)).runs
-    stretches = [one.stretch for one in services.exclusions.list(spec.name)]
-    holes = offsets(stretches)
-    if times(stretches):
-        history = History(services, spec)
+def _unexcluded_scores(services: Services, spec: ModelSpec) -> Sequence[RunArrays]:
+    runs = read_scored_history(services.history, services.checkpoints, services.models.get(spec.name)).runs
+    excluded_ranges = [one.excluded_range for one in services.exclusions.list(spec.name)]
+    excluded_offsets = offset_ranges(excluded_ranges)
+    if time_ranges(excluded_ranges):
+        history = HistoryReader(services, spec)
         try:
-            holes = [*holes, *history.excluded([_span(run) for run in runs], stretches=stretches)]
+            excluded_offsets = [
+                *excluded_offsets,
+                *history.excluded_runs([_run_span(run) for run in runs], excluded_ranges=excluded_ranges),
+            ]
         finally:
             history.close()
-    return [of_rows(run, ~inside(run, holes)) for run in runs] if holes else runs
+    return [select_rows(run, ~rows_inside(run, excluded_offsets)) for run in runs] if excluded_offsets else runs
 
 
-def _span(run: RunArrays) -> Run:
+def _run_span(run: RunArrays) -> OffsetRange:
     """From its first offset to its last."""
-    return Run(run.at.topic, run.at.partition, int(run.offsets.min()), int(run.offsets.max()) + 1)
+    return OffsetRange(run.at.topic, run.at.partition, int(run.offsets.min()), int(run.offsets.max()) + 1)
 
 
-def seen(
-    services: Services, spec: ModelSpec, *, events: int, tell: Callable[[int], None] = lambda _events: None
-) -> Recorded:
+def recorded_features(
+    services: Services, spec: ModelSpec, *, events: int, on_progress: Callable[[int], None] = lambda _events: None
+) -> RecordedEvents:
     """The features that monitors watch, of the newest events that the champion has learned and history still holds."""
-    names = [one.subject for one in spec.drift if one.watched is Watched.FEATURE]
+    names = [one.target_name for one in spec.drift if one.target is MonitorTarget.FEATURE]
     columns: dict[str, list[Any]] = {name: [] for name in names}
-    places: list[Place] = []
+    places: list[EventPlace] = []
     for at, found in _events(services, spec, events=events):
         for name, column in columns.items():
-            column.extend(feature_of(found, name))
+            column.extend(item_feature(found, name))
         places += [(at, event.offset) for event in found]
-        tell(len(found))
-    return Recorded(Batch(feature=columns.__getitem__), places)
+        on_progress(len(found))
+    return RecordedEvents(MonitorBatch(feature_values=columns.__getitem__), places)
 
 
 def _events(services: Services, spec: ModelSpec, *, events: int) -> Iterator[tuple[TopicPartition, Sequence[Event]]]:
-    stretches = [one.stretch for one in services.exclusions.list(spec.name)]
-    runs = [run for run in past_of(services, spec.name).order if run.topic == spec.events]
-    history, decoder = History(services, spec), services.decoder(spec)
-    guard, sieve = Guard(spec.guard, spec.task), Sieve(stretches)
+    excluded_ranges = [one.excluded_range for one in services.exclusions.list(spec.name)]
+    runs = [run for run in load_lineage_tree(services, spec.name).champion_order if run.topic == spec.events]
+    history, decoder = HistoryReader(services, spec), services.decoder(spec)
+    guard, exclusion_filter = FeatureGuard(spec.guard, spec.task), ExclusionFilter(excluded_ranges)
     try:
-        for run in _newest(minus(runs, [*history.missing(runs), *offsets(stretches)]), events):
-            for item in history.read(run, exclusions=stretches):
-                for piece in sieve.pieces(item):
-                    if not isinstance(piece, Skipped):
+        for run in _newest_offsets(
+            subtract_ranges(runs, [*history.missing(runs), *offset_ranges(excluded_ranges)]), events
+        ):
+            for item in history.read(run, excluded_ranges=excluded_ranges):
+                for piece in exclusion_filter.split(item):
+                    if not isinstance(piece, SkippedOffsets):
                         decoded = decoder.decode(piece) if isinstance(piece, Records) else piece
                         yield decoded.at, guard.admit(decoded.events).events
     finally:
         history.close()
 
 
-def _newest(runs: Sequence[Run], events: int) -> list[Run]:
+def _newest_offsets(runs: Sequence[OffsetRange], events: int) -> list[OffsetRange]:
     """The last offsets of the runs, in their order."""
-    found: list[Run] = []
+    found: list[OffsetRange] = []
     for run in reversed(runs):
-        left = events - size(found)
+        left = events - offset_count(found)
         if left <= 0:
             break
-        found.insert(0, Run(run.topic, run.partition, max(run.first, run.last - left), run.last))
+        found.insert(0, OffsetRange(run.topic, run.partition, max(run.first, run.last - left), run.last))
     return found
 
 

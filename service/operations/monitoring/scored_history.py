@@ -8,37 +8,37 @@ from typing import Any
 
 import numpy as np
 
-from service.domain.registry.registry import Checkpoint, JournalSegment, Model
+from service.domain.registry.registry import Checkpoint, JournalSegment, RegisteredModel
 from service.domain.stream.events import TopicPartition
-from service.domain.stream.position import Run
-from service.learning.metrics.journal import RunArrays, arrays
-from service.operations.monitoring.champion_periods import Reign, reigns
-from service.ports.registry import Checkpoints, History
+from service.domain.stream.position import OffsetRange
+from service.learning.metrics.journal import RunArrays, decode_arrays
+from service.operations.monitoring.champion_periods import ChampionPeriod, champion_periods
+from service.ports.registry import Checkpoints, ModelHistory
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class ScoredHistory:
     """The columns that are kept, with the time of each row's commit (epoch seconds), never falling.
 
     `emptied` rows before them have been emptied by retention.
     """
 
     runs: Sequence[RunArrays]
-    times: Any
-    emptied: int
-    reigns: Sequence[Reign]
+    commit_times_s: Any
+    expired_rows: int
+    periods: Sequence[ChampionPeriod]
 
     def rows_before(self, moment: datetime) -> int:
         """How many rows had been committed before that."""
-        return int(np.searchsorted(self.times, moment.timestamp(), side="left"))
+        return int(np.searchsorted(self.commit_times_s, moment.timestamp(), side="left"))
 
-    def rows_at(self, moment: datetime) -> int:
+    def rows_until(self, moment: datetime) -> int:
         """How many rows had been committed by then."""
-        return int(np.searchsorted(self.times, moment.timestamp(), side="right"))
+        return int(np.searchsorted(self.commit_times_s, moment.timestamp(), side="right"))
 
-    def spans(self, excluded: Sequence[Run], *, gap: int) -> Sequence[tuple[int, int]]:
+    def row_spans(self, excluded_runs: Sequence[OffsetRange], *, gap: int) -> Sequence[tuple[int, int]]:
         """Rows of these runs, as first and last; those with less than `gap` between them are one."""
-        found = [inside(run, excluded) for run in self.runs]
+        found = [rows_inside(run, excluded_runs) for run in self.runs]
         rows = np.flatnonzero(np.concatenate(found)) if found else np.zeros(0, dtype=np.int64)
         if not len(rows):
             return []
@@ -46,79 +46,83 @@ class Served:
         return [(int(part[0]), int(part[-1])) for part in np.split(rows, cuts)]
 
 
-def served(history: History, checkpoints: Checkpoints, model: Model) -> Served:
+def read_scored_history(history: ModelHistory, checkpoints: Checkpoints, model: RegisteredModel) -> ScoredHistory:
     """Read from the score journals; an event that two champions have scored counts for the first."""
     assert model.champion is not None
-    chain = reigns(
+    periods = champion_periods(
         model.champion,
         lineages=history.lineages(model.name),
         versions=history.versions(model.name),
         audit=history.audit(model.name),
     )
-    found: list[tuple[float, RunArrays]] = []
-    emptied = 0
-    for reign in chain:
-        segments = [one for one in checkpoints.journal(reign.lineage) if _within(one, reign)]
-        kept = [(_time(one), run) for one in segments for run in arrays(one.scores)]
-        emptied += max(
-            _scored(checkpoints.newest_first(reign.lineage), reign, segments)
-            - sum(len(run.offsets) for _, run in kept),
+    timed_runs: list[tuple[float, RunArrays]] = []
+    expired_rows = 0
+    for period in periods:
+        segments = [one for one in checkpoints.journal(period.lineage) if _is_within(one, period)]
+        stored = [(_commit_time_s(one), run) for one in segments for run in decode_arrays(one.scores)]
+        expired_rows += max(
+            _scored_count(checkpoints.newest_first(period.lineage), period, segments)
+            - sum(len(run.offsets) for _, run in stored),
             0,
         )
-        found += kept if reign.born else _unseen(kept, found)
-    times = [np.full(len(run.offsets), time) for time, run in found]
+        timed_runs += stored if period.began_as_champion else _without_duplicates(stored, timed_runs)
+    times = [np.full(len(run.offsets), time) for time, run in timed_runs]
     moments = np.maximum.accumulate(np.concatenate(times)) if times else np.zeros(0)
-    return Served([run for _, run in found], moments, emptied, chain)
+    return ScoredHistory([run for _, run in timed_runs], moments, expired_rows, periods)
 
 
-def _within(segment: JournalSegment, reign: Reign) -> bool:
+def _is_within(segment: JournalSegment, period: ChampionPeriod) -> bool:
     time = segment.created_at
     assert time is not None
-    return (reign.born or time > reign.since) and (reign.until is None or time <= reign.until)
+    return (period.began_as_champion or time > period.since) and (period.until is None or time <= period.until)
 
 
-def _time(segment: JournalSegment) -> float:
+def _commit_time_s(segment: JournalSegment) -> float:
     assert segment.created_at is not None
     return segment.created_at.timestamp()
 
 
-def _scored(newest_first: Sequence[Checkpoint], reign: Reign, segments: Sequence[JournalSegment]) -> int:
+def _scored_count(
+    newest_first: Sequence[Checkpoint], period: ChampionPeriod, segments: Sequence[JournalSegment]
+) -> int:
     """How many events the reign has scored, those that retention has emptied included.
 
     What a challenger counted before it took over is none of its reign.
     """
-    of_reign = (one for one in newest_first if reign.until is None or one.created_at <= reign.until)
-    newest = next(of_reign, None)
-    if not reign.born or newest is None or newest.metrics.scored is None:
+    in_period = (one for one in newest_first if period.until is None or one.created_at <= period.until)
+    newest = next(in_period, None)
+    if not period.began_as_champion or newest is None or newest.metrics.scored is None:
         return sum(segment.scored for segment in segments)
-    return newest.metrics.scored - (reign.first.metrics.scored or 0)
+    return newest.metrics.scored - (period.first_version.metrics.scored or 0)
 
 
-def _unseen(
-    kept: Sequence[tuple[float, RunArrays]], before: Sequence[tuple[float, RunArrays]]
+def _without_duplicates(
+    stored: Sequence[tuple[float, RunArrays]], earlier: Sequence[tuple[float, RunArrays]]
 ) -> list[tuple[float, RunArrays]]:
     """Without the events that stand in `before`."""
-    seen: dict[TopicPartition, Any] = {}
-    for at in {run.at for _, run in kept}:
-        seen[at] = np.concatenate([np.zeros(0, dtype=np.int64), *(run.offsets for _, run in before if run.at == at)])
-    found = ((time, of_rows(run, ~np.isin(run.offsets, seen[run.at]))) for time, run in kept)
+    known_offsets: dict[TopicPartition, Any] = {}
+    for at in {run.at for _, run in stored}:
+        known_offsets[at] = np.concatenate(
+            [np.zeros(0, dtype=np.int64), *(run.offsets for _, run in earlier if run.at == at)]
+        )
+    found = ((time, select_rows(run, ~np.isin(run.offsets, known_offsets[run.at]))) for time, run in stored)
     return [(time, run) for time, run in found if len(run.offsets)]
 
 
-def of_rows(run: RunArrays, chosen: Any) -> RunArrays:
+def select_rows(run: RunArrays, mask: Any) -> RunArrays:
     """The rows that a mask chooses."""
 
     def of(column: Any) -> Any:
-        return list(compress(column, chosen)) if isinstance(column, list) else column[chosen]
+        return list(compress(column, mask)) if isinstance(column, list) else column[mask]
 
-    given = None if run.probabilities is None else of(run.probabilities)
-    return RunArrays(run.at, run.offsets[chosen], of(run.truths), of(run.labels), given)
+    probabilities = None if run.probabilities is None else of(run.probabilities)
+    return RunArrays(run.at, run.offsets[mask], of(run.truths), of(run.labels), probabilities)
 
 
-def inside(run: RunArrays, excluded: Sequence[Run]) -> Any:
+def rows_inside(run: RunArrays, excluded: Sequence[OffsetRange]) -> Any:
     """Which rows lie in one of these."""
-    found = np.zeros(len(run.offsets), dtype=bool)
+    mask = np.zeros(len(run.offsets), dtype=bool)
     for one in excluded:
         if (one.topic, one.partition) == run.at:
-            found |= (run.offsets >= one.first) & (run.offsets < one.last)
-    return found
+            mask |= (run.offsets >= one.first) & (run.offsets < one.last)
+    return mask

@@ -4,64 +4,64 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from service.domain.registry.registry import Version, VersionKind
-from service.domain.registry.replay_routes import Ancestor, footings
+from service.domain.registry.replay_routes import AncestorState, base_states
 from service.domain.specification.model import ModelSpec
-from service.domain.stream.pending import WaitingRow
+from service.domain.stream.pending import PendingRow
 from service.errors import ArtifactError, EnvironmentChangedError, NotFoundError, RefusedError
-from service.learning.estimators.candidates import is_batch
+from service.learning.estimators.candidates import is_batch_expression
 from service.learning.learner.learner import Learner
 from service.operations.services import Services
-from service.operations.states.lineage_tree import Past
-from service.operations.states.pending_snapshot import opened_waiting
+from service.operations.states.lineage_tree import LineageTree
+from service.operations.states.pending_snapshot import open_pending
 from service.operations.states.sealed_state import open_state
 
-UNUSABLE = (ArtifactError, NotFoundError, EnvironmentChangedError)
+UNUSABLE_STATE_ERRORS = (ArtifactError, NotFoundError, EnvironmentChangedError)
 """What is wrong with a state that no replay can begin with; another one may do."""
 
 
 @dataclass(frozen=True, slots=True)
-class Footing:
+class BaseState:
     """A state and what waited there; `is_kept` is false where it was made anew, as it had learned nothing."""
 
-    ancestor: Ancestor
+    ancestor: AncestorState
     state: bytes
-    waiting: Sequence[WaitingRow]
-    is_kept: bool
+    pending: Sequence[PendingRow]
+    is_stored: bool
 
 
-def ways_to(past: Past, wanted: Ancestor, known: Sequence[Ancestor]) -> list[Ancestor]:
+def base_states_for(tree: LineageTree, target: AncestorState, states: Sequence[AncestorState]) -> list[AncestorState]:
     """What leads to that state by learning alone, nearest last: the state itself."""
-    return footings(wanted, known, flow=past.lines[wanted.lineage].flow)
+    return base_states(target, states, ancestor_lineages=tree.nodes[target.lineage].ancestors)
 
 
-def footing(services: Services, past: Past, ancestor: Ancestor, *, spec: ModelSpec) -> Footing:
+def open_base_state(services: Services, tree: LineageTree, ancestor: AncestorState, *, spec: ModelSpec) -> BaseState:
     """One of `UNUSABLE` where the state cannot be opened, or what waited there is not kept."""
-    allowed = services.build(spec)[1]
-    version = services.history.version(past.model, ancestor.version)
+    allowed = services.build_estimator(spec)[1]
+    version = services.history.version(tree.model, ancestor.version)
     try:
         _require_same_estimator(version, ancestor, spec=spec)
-        state = open_state(services, ancestor.digest, model=past.model)
-        _require_whole(ancestor, Learner(spec, state, allowed=allowed))
-    except UNUSABLE:
+        state = open_state(services, ancestor.digest, model=tree.model)
+        _require_stored_pending(ancestor, Learner(spec, state, allowed=allowed))
+    except UNUSABLE_STATE_ERRORS:
         if ancestor.order or version.kind is not VersionKind.INITIAL:
             raise
         _require_learnable(spec)
-        return Footing(ancestor, Learner.new(spec, services.build(spec)[0]), (), is_kept=False)
-    waiting = opened_waiting(services, ancestor.waiting) if ancestor.waiting else ()
-    return Footing(ancestor, state, waiting, is_kept=True)
+        return BaseState(ancestor, Learner.new(spec, services.build_estimator(spec)[0]), (), is_stored=False)
+    pending = open_pending(services, ancestor.waiting) if ancestor.waiting else ()
+    return BaseState(ancestor, state, pending, is_stored=True)
 
 
-def _require_same_estimator(version: Version, ancestor: Ancestor, *, spec: ModelSpec) -> None:
+def _require_same_estimator(version: Version, ancestor: AncestorState, *, spec: ModelSpec) -> None:
     """NotFoundError for a state of another estimator than the champion's, which has taken over from it."""
-    then = ModelSpec.model_validate(version.spec)
-    if (then.estimator, then.factory) != (spec.estimator, spec.factory):
+    version_spec = ModelSpec.model_validate(version.spec)
+    if (version_spec.estimator, version_spec.factory) != (spec.estimator, spec.factory):
         msg = f"found another estimator in {ancestor.name} than the champion of {spec.name} has, expected the same"
         raise NotFoundError(msg)
 
 
 def _require_learnable(spec: ModelSpec) -> None:
     """RefusedError for what would stand still: only a training job fits it."""
-    if is_batch(spec.estimator):
+    if is_batch_expression(spec.estimator):
         msg = (
             f"found a batch estimator in the champion of {spec.name}, fitted on what is excluded, expected one that "
             f"learns from a stream; `headrace exclusion add {spec.name} FROM..TO` and `headrace job start {spec.name}` "
@@ -70,9 +70,9 @@ def _require_learnable(spec: ModelSpec) -> None:
         raise RefusedError(msg)
 
 
-def _require_whole(ancestor: Ancestor, learner: Learner) -> None:
-    if ancestor.is_whole or learner.waiting is None or learner.has_kept_none_waiting:
+def _require_stored_pending(ancestor: AncestorState, learner: Learner) -> None:
+    if ancestor.is_whole or learner.label_join is None or learner.has_no_stored_pending:
         return
-    waiting = learner.waiting
-    msg = f"found {waiting.pending} events and {waiting.early} labels waiting there, of which it keeps none"
+    label_join = learner.label_join
+    msg = f"found {label_join.pending_count} events and {label_join.early_count} labels waiting there, of which it keeps none"
     raise NotFoundError(msg)

@@ -8,46 +8,48 @@ from typing import Self
 
 import structlog
 
-from service.domain.stream.events import Skipped, TopicPartition
-from service.domain.stream.exclusion import Stretch
-from service.domain.stream.offset_ranges import size
-from service.domain.stream.position import Bounds, Position, Run
-from service.operations.history.reader import History
-from service.operations.history.record_runs import FeedItem
+from service.domain.stream.events import SkippedOffsets, TopicPartition
+from service.domain.stream.exclusion import ExcludedRange
+from service.domain.stream.offset_ranges import offset_count
+from service.domain.stream.position import OffsetBounds, OffsetRange, Position
+from service.operations.history.reader import HistoryReader
+from service.operations.history.record_runs import ConsumedItem
 from service.operations.retry import Outage
 
 _log = structlog.get_logger(__name__)
 
-QUEUED = 8
-NEAR = 10_000
+MAX_QUEUED_ITEMS = 8
+MAX_TAKEOVER_LAG = 10_000
 """So few offsets behind the champion a replay takes over: what is left is learned from the stream."""
 
 
 @dataclass(frozen=True, slots=True)
-class Leg:
+class ReplaySegment:
     """The next part of the way: runs to learn, and where the champion stands at its end."""
 
-    runs: Sequence[Run]
+    runs: Sequence[OffsetRange]
     target: Position
-    exclusions: Sequence[Stretch]
+    excluded_ranges: Sequence[ExcludedRange]
 
 
-class HistoryFeed:
+class HistoryConsumer:
     """Implements the session's supply; ends when it has come near to what `leg` says is left.
 
     `leg` is asked for the first part, and then, whenever a part has been read, for what has been added since.
     """
 
-    def __init__(self, history: History, leg: Callable[[Sequence[Run]], Leg], *, start: Position) -> None:
+    def __init__(
+        self, history: HistoryReader, next_segment: Callable[[Sequence[OffsetRange]], ReplaySegment], *, start: Position
+    ) -> None:
         self._history = history
-        self._leg = leg
+        self._next_segment = next_segment
         self._reached = dict(start.offsets)
-        self._items: queue.Queue[FeedItem] = queue.Queue(QUEUED)
+        self._items: queue.Queue[ConsumedItem] = queue.Queue(MAX_QUEUED_ITEMS)
         self._stop = history.stop
         self._thread = threading.Thread(target=self._read, name="history", daemon=True)
-        self.bounds: Mapping[TopicPartition, Bounds] = {}
+        self.bounds: Mapping[TopicPartition, OffsetBounds] = {}
         self.failure: Exception | None = None
-        self.total = 0
+        self.total_offsets = 0
         self.finished = False
 
     def __enter__(self) -> Self:
@@ -70,7 +72,7 @@ class HistoryFeed:
         """Whether all that there was to read has been taken."""
         return self.finished and self._items.empty()
 
-    def take(self, *, timeout_s: float) -> FeedItem | None:
+    def take(self, *, timeout_s: float) -> ConsumedItem | None:
         """The next item; None when nothing came. What stopped the reader is raised here."""
         try:
             return self._items.get(timeout=timeout_s) if timeout_s > 0 else self._items.get_nowait()
@@ -84,39 +86,39 @@ class HistoryFeed:
 
     def _read(self) -> None:
         try:
-            self._follow()
+            self._read_segments()
         except Exception as error:  # noqa: BLE001 - whatever stops the reader is raised by `take`
             self.failure = error
         finally:
             self._history.close()
 
-    def _follow(self) -> None:
-        read: list[Run] = []
-        leg = self._leg(read)
+    def _read_segments(self) -> None:
+        read: list[OffsetRange] = []
+        segment = self._next_segment(read)
         while not self._stop.is_set():
-            self.total += size(leg.runs)
-            for run in leg.runs:
-                self._go(run, leg.exclusions)
-            read += leg.runs
-            before, leg = leg, self._leg(read)
-            if size(leg.runs) <= NEAR:
-                return self._arrive(before.target)
+            self.total_offsets += offset_count(segment.runs)
+            for run in segment.runs:
+                self._read_run(run, segment.excluded_ranges)
+            read += segment.runs
+            previous, segment = segment, self._next_segment(read)
+            if offset_count(segment.runs) <= MAX_TAKEOVER_LAG:
+                return self._skip_to(previous.target)
         return None
 
-    def _go(self, run: Run, exclusions: Sequence[Stretch]) -> None:
-        for item in self._history.read(run, exclusions=exclusions):
-            self._put(item)
+    def _read_run(self, run: OffsetRange, excluded_ranges: Sequence[ExcludedRange]) -> None:
+        for item in self._history.read(run, excluded_ranges=excluded_ranges):
+            self._enqueue(item)
         self._reached[TopicPartition(run.topic, run.partition)] = run.last
 
-    def _arrive(self, target: Position) -> None:
+    def _skip_to(self, target: Position) -> None:
         """Stand where the champion stood, though what is excluded or was never learned lies in between."""
         for at, offset in sorted(target.offsets.items()):
             reached = self._reached.get(at, 0)
             if reached < offset:
-                self._put(Skipped(at, reached, offset))
+                self._enqueue(SkippedOffsets(at, reached, offset))
         self.finished = True
 
-    def _put(self, item: FeedItem) -> None:
+    def _enqueue(self, item: ConsumedItem) -> None:
         while not self._stop.is_set():
             try:
                 return self._items.put(item, timeout=0.2)

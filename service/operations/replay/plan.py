@@ -5,229 +5,258 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from service.domain.registry.registry import CommandKind, Lineage, Model, Origin, SealedState
-from service.domain.registry.replay_plan import Beginning, Plan
-from service.domain.registry.replay_routes import Ancestor, Route, routes
+from service.domain.registry.registry import ChangeOrigin, CommandKind, Lineage, RegisteredModel, SealedState
+from service.domain.registry.replay_plan import NewReplayLineage, ReplayPlan
+from service.domain.registry.replay_routes import AncestorState, ReplayRoute, replay_routes
 from service.domain.specification.model import ModelSpec
-from service.domain.stream.events import Records, Skipped
-from service.domain.stream.exclusion import Exclusion, Stretch, offsets, shown, times
-from service.domain.stream.offset_ranges import highest, minus, size, touches, union
-from service.domain.stream.position import Run
+from service.domain.stream.events import Records, SkippedOffsets
+from service.domain.stream.exclusion import ExcludedRange, Exclusion, format_range, offset_ranges, time_ranges
+from service.domain.stream.offset_ranges import end_offsets, offset_count, overlaps, subtract_ranges, union_ranges
+from service.domain.stream.position import OffsetRange
 from service.errors import HeadraceError, RefusedError
 from service.learning.learner.learner import Learner
-from service.operations.commands.request import ask
-from service.operations.history.reader import History, gone
-from service.operations.replay.base_state import UNUSABLE, Footing, footing, ways_to
+from service.operations.commands.request import request_and_wait
+from service.operations.history.reader import HistoryReader, missing_history_error
+from service.operations.replay.base_state import UNUSABLE_STATE_ERRORS, BaseState, base_states_for, open_base_state
 from service.operations.services import Services
-from service.operations.states.lineage_tree import Past, candidates, past_of, stood
-from service.operations.states.recovery import spec_of
-from service.operations.states.resolve import Chosen
+from service.operations.states.lineage_tree import LineageTree, known_states, load_lineage_tree, newest_with_digest
+from service.operations.states.recovery import lineage_spec
+from service.operations.states.resolve import ResolvedState
 from service.operations.states.sealed_state import seal_state
 
 SAMPLE_EVENTS, SAMPLE_S = 2000, 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class RollbackOptions:
     """What is asked for: what to leave out, and where to begin if not at the newest clean state."""
 
     exclusions: Sequence[Exclusion] = ()
-    begin_with: Chosen | None = None
+    start_state: ResolvedState | None = None
     freeze: bool = False
     accept_gap: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Outlook:
+class RollbackPlan:
     """A replay that can be begun; `missing` is what nothing holds any more.
 
     `instead` says why it begins with another state than the one that was named, and leads up to that first.
     """
 
-    model: Model
-    wish: Wish
-    route: Route
-    footing: Footing
+    model: RegisteredModel
+    options: RollbackOptions
+    route: ReplayRoute
+    base_state: BaseState
     spec: ModelSpec
-    left_out: int
-    missing: Sequence[Run]
-    instead: str = ""
+    excluded_count: int
+    missing: Sequence[OffsetRange]
+    fallback_reason: str = ""
 
     @property
-    def records(self) -> int:
+    def record_count(self) -> int:
         """How many offsets there are to learn."""
-        return size(self.route.runs) - size(self.missing)
+        return offset_count(self.route.runs) - offset_count(self.missing)
 
     @property
-    def begins_with(self) -> str:
+    def start_name(self) -> str:
         """The state's name, and that of the one that it leads up to first."""
-        named = self.wish.begin_with
-        return f"{self.route.ancestor.name} for {named.name}" if named and self.instead else self.route.ancestor.name
+        requested = self.options.start_state
+        return (
+            f"{self.route.ancestor.name} for {requested.name}"
+            if requested and self.fallback_reason
+            else self.route.ancestor.name
+        )
 
 
-def outlook(services: Services, name: str, wish: Wish) -> Outlook:
+def plan_rollback(services: Services, name: str, options: RollbackOptions) -> RollbackPlan:
     """RefusedError where nothing has to be replayed, BelowStartError where history is missing."""
-    model, past = services.models.get(name), past_of(services, name)
-    spec = spec_of(services, past.lines[past.champion].lineage)
-    history = History(services, spec)
+    model, tree = services.models.get(name), load_lineage_tree(services, name)
+    spec = lineage_spec(services, tree.nodes[tree.champion].lineage)
+    history = HistoryReader(services, spec)
     try:
-        in_force = [one.stretch for one in services.exclusions.list(name)]
-        stretches = [*in_force, *(one.stretch for one in wish.exclusions)]
-        holes = _holes(history, past, stretches)
-        route, found, instead = _chosen(services, past, holes, wish=wish, spec=spec)
+        in_force = [one.excluded_range for one in services.exclusions.list(name)]
+        excluded_ranges = [*in_force, *(one.excluded_range for one in options.exclusions)]
+        excluded_offsets = _excluded_offsets(history, tree, excluded_ranges)
+        route, base_state, instead = _choose_route(services, tree, excluded_offsets, options=options, spec=spec)
         missing = [] if not route.runs else history.missing(route.runs)
-        if missing and not wish.accept_gap:
-            raise gone(missing, model=name)
+        if missing and not options.accept_gap:
+            raise missing_history_error(missing, model=name)
     finally:
         history.close()
-    left_out = size(past.order) - size(minus(past.order, holes))
-    return Outlook(model, wish, route, found, spec, left_out, missing, instead)
+    excluded_count = offset_count(tree.champion_order) - offset_count(
+        subtract_ranges(tree.champion_order, excluded_offsets)
+    )
+    return RollbackPlan(model, options, route, base_state, spec, excluded_count, missing, instead)
 
 
-def begin(services: Services, found: Outlook, *, origin: Origin) -> Lineage:
+def register_replay(services: Services, rollback: RollbackPlan, *, origin: ChangeOrigin) -> Lineage:
     """The replaying lineage, with what it leaves out, in the registry."""
-    ancestor = found.route.ancestor
-    in_force = [one.id for one in services.exclusions.list(found.model.name)]
-    assert found.model.champion is not None
-    plan = Plan(
-        follow=found.model.champion,
+    ancestor = rollback.route.ancestor
+    in_force = [one.id for one in services.exclusions.list(rollback.model.name)]
+    assert rollback.model.champion is not None
+    plan = ReplayPlan(
+        follow=rollback.model.champion,
         source=ancestor.lineage,
-        ancestor=found.begins_with,
-        learned=union(ancestor.order),
-        spec=found.spec.model_dump(mode="json"),
+        ancestor=rollback.start_name,
+        learned=union_ranges(ancestor.order),
+        spec=rollback.spec.model_dump(mode="json"),
         exclusions=in_force,
-        gaps=found.missing,
-        freeze=found.wish.freeze,
+        gaps=rollback.missing,
+        freeze=rollback.options.freeze,
         actor=origin.actor,
         reason=origin.reason,
     )
-    said = [replace(one, reason=origin.reason, created_by=origin.actor) for one in found.wish.exclusions]
-    state = _sealed(services, found)
-    beginning = Beginning(found.model.name, plan, ancestor.version, state, said, origin, found.footing.waiting)
+    exclusions = [replace(one, reason=origin.reason, created_by=origin.actor) for one in rollback.options.exclusions]
+    state = _seal_base_state(services, rollback)
+    beginning = NewReplayLineage(
+        rollback.model.name, plan, ancestor.version, state, exclusions, origin, rollback.base_state.pending
+    )
     return services.replays.begin(beginning)
 
 
-def summary(services: Services, found: Outlook) -> dict[str, Any]:
+def rollback_summary(services: Services, rollback: RollbackPlan) -> dict[str, Any]:
     """What a dry run says."""
-    rate = measured_rate(services, found)
+    rate = measure_rate(services, rollback)
     return {
-        "model": found.model.name,
+        "model": rollback.model.name,
         "mode": "replay",
-        "from": found.begins_with,
-        "instead": found.instead or None,
-        "position": found.route.ancestor.position.to_json(),
-        "excluded": [shown(one.stretch) for one in found.wish.exclusions],
-        "left_out": found.left_out,
-        "records": found.records,
+        "from": rollback.start_name,
+        "instead": rollback.fallback_reason or None,
+        "position": rollback.route.ancestor.position.to_json(),
+        "excluded": [format_range(one.excluded_range) for one in rollback.options.exclusions],
+        "left_out": rollback.excluded_count,
+        "records": rollback.record_count,
         "rate": round(rate),
-        "seconds": round(found.records / rate, 3) if rate else 0.0,
-        "missing": [shown(run) for run in found.missing],
-        "freeze": found.wish.freeze,
+        "seconds": round(rollback.record_count / rate, 3) if rate else 0.0,
+        "missing": [format_range(run) for run in rollback.missing],
+        "freeze": rollback.options.freeze,
     }
 
 
-def measured_rate(services: Services, found: Outlook) -> float:
+def measure_rate(services: Services, rollback: RollbackPlan) -> float:
     """Records a second, of the first that would be learned; by a learner that is thrown away."""
-    spec = found.spec
-    learner = Learner(spec, found.footing.state, allowed=services.build(spec)[1])
-    decoder, history = services.decoder(spec), History(services, spec)
-    count, began = 0, time.perf_counter()
+    spec = rollback.spec
+    learner = Learner(spec, rollback.base_state.state, allowed=services.build_estimator(spec)[1])
+    decoder, history = services.decoder(spec), HistoryReader(services, spec)
+    count, started_s = 0, time.perf_counter()
     try:
-        for run in minus(found.route.runs, found.missing):
+        for run in subtract_ranges(rollback.route.runs, rollback.missing):
             for item in history.read(run):
-                if isinstance(item, Skipped):
+                if isinstance(item, SkippedOffsets):
                     continue
                 decoded = decoder.decode(item) if isinstance(item, Records) else item
                 learner.learn(decoded)
                 count += decoded.next_offset - decoded.first_offset
-                if count >= SAMPLE_EVENTS or time.perf_counter() - began > SAMPLE_S:
-                    return count / (time.perf_counter() - began)
+                if count >= SAMPLE_EVENTS or time.perf_counter() - started_s > SAMPLE_S:
+                    return count / (time.perf_counter() - started_s)
     finally:
         history.close()
-    return count / (time.perf_counter() - began)
+    return count / (time.perf_counter() - started_s)
 
 
-def _holes(history: History, past: Past, stretches: Sequence[Stretch]) -> list[Run]:
+def _excluded_offsets(
+    history: HistoryReader, tree: LineageTree, excluded_ranges: Sequence[ExcludedRange]
+) -> list[OffsetRange]:
     """What is excluded, by offset: times are looked up in all that any state may have learned or seen."""
-    if not times(stretches):
-        return union(offsets(stretches))
-    known = union(run for line in past.lines.values() for run in line.order)
-    return union([*offsets(stretches), *history.excluded(known, stretches=stretches)])
+    if not time_ranges(excluded_ranges):
+        return union_ranges(offset_ranges(excluded_ranges))
+    learned = union_ranges(run for line in tree.nodes.values() for run in line.order)
+    return union_ranges(
+        [*offset_ranges(excluded_ranges), *history.excluded_runs(learned, excluded_ranges=excluded_ranges)]
+    )
 
 
-def _chosen(
-    services: Services, past: Past, holes: Sequence[Run], *, wish: Wish, spec: ModelSpec
-) -> tuple[Route, Footing, str]:
+def _choose_route(
+    services: Services,
+    tree: LineageTree,
+    excluded_offsets: Sequence[OffsetRange],
+    *,
+    options: RollbackOptions,
+    spec: ModelSpec,
+) -> tuple[ReplayRoute, BaseState, str]:
     """The shortest way, what it begins with, and why that is another state than the one that was named, if it is."""
-    known = candidates(services, past)
-    if wish.begin_with is not None:
-        wanted = _required(past.model, wish.begin_with, known, holes=holes)
-        known = ways_to(past, wanted, known) if routes([wanted], past.order, holes=holes) else []
+    states = known_states(services, tree)
+    if options.start_state is not None:
+        requested = _require_clean_state(tree.model, options.start_state, states, excluded_offsets=excluded_offsets)
+        states = (
+            base_states_for(tree, requested, states)
+            if replay_routes([requested], tree.champion_order, excluded=excluded_offsets)
+            else []
+        )
     problems: list[str] = []
-    for route in routes(known, past.order, holes=holes):
+    for route in replay_routes(states, tree.champion_order, excluded=excluded_offsets):
         try:
-            found = footing(services, past, route.ancestor, spec=spec)
-        except UNUSABLE as error:
+            base_state = open_base_state(services, tree, route.ancestor, spec=spec)
+        except UNUSABLE_STATE_ERRORS as error:
             problems.append(f"{route.ancestor.name}: {error}")
             continue
-        is_present = route.ancestor.lineage == past.champion and size(route.ancestor.order) == size(past.order)
-        if is_present and found.is_kept and wish.begin_with is None:
-            _refuse_idle(past)
-        return route, found, problems[0] if problems and wish.begin_with else ""
+        is_present = route.ancestor.lineage == tree.champion and offset_count(route.ancestor.order) == offset_count(
+            tree.champion_order
+        )
+        if is_present and base_state.is_stored and options.start_state is None:
+            _refuse_nothing_to_replay(tree)
+        return route, base_state, problems[0] if problems and options.start_state else ""
     problem = problems[0] if problems else "none is a beginning of what the champion has learned"
     msg = (
-        f"found no state of {past.model} from which the rest can be learned again: {problem}; "
-        f"see `headrace registry verify` and `headrace model history {past.model}`"
+        f"found no state of {tree.model} from which the rest can be learned again: {problem}; "
+        f"see `headrace registry verify` and `headrace model history {tree.model}`"
     )
     raise RefusedError(msg)
 
 
-def _required(model: str, goal: Chosen, known: Sequence[Ancestor], *, holes: Sequence[Run]) -> Ancestor:
+def _require_clean_state(
+    model: str, target: ResolvedState, states: Sequence[AncestorState], *, excluded_offsets: Sequence[OffsetRange]
+) -> AncestorState:
     """The state that was named, if nothing that is excluded is in it."""
-    found = stood(known, goal.digest, name=goal.name)
-    if not found.is_clean(holes):
-        hit, *_ = (hole for hole in holes if touches([*found.order, *found.seen], [hole]))
+    state = newest_with_digest(states, target.digest, name=target.name)
+    if not state.is_free_of(excluded_offsets):
+        learned_run, *_ = (hole for hole in excluded_offsets if overlaps([*state.order, *state.seen], [hole]))
         msg = (
-            f"found {shown(hit)} excluded, which {goal.name} of {model} has learned or seen; leave out --to and --at, "
+            f"found {format_range(learned_run)} excluded, which {target.name} of {model} has learned or seen; leave out --to and --at, "
             "and the newest state without it is found"
         )
         raise RefusedError(msg)
-    return found
+    return state
 
 
-def _refuse_idle(past: Past) -> None:
-    position = ", ".join(f"{t}[{p}]@{o}" for (t, p), o in sorted(highest(past.order).items())) or "nothing"
+def _refuse_nothing_to_replay(tree: LineageTree) -> None:
+    position = ", ".join(f"{t}[{p}]@{o}" for (t, p), o in sorted(end_offsets(tree.champion_order).items())) or "nothing"
     msg = (
-        f"found nothing excluded among what the champion of {past.model} has learned ({position}), so that there is "
-        f"nothing to replay; `headrace exclusion add {past.model} FROM..TO` keeps out what is still to come"
+        f"found nothing excluded among what the champion of {tree.model} has learned ({position}), so that there is "
+        f"nothing to replay; `headrace exclusion add {tree.model} FROM..TO` keeps out what is still to come"
     )
     raise RefusedError(msg)
 
 
-def _sealed(services: Services, found: Outlook) -> SealedState:
-    position = found.route.ancestor.position
-    learner = Learner(found.spec, found.footing.state, allowed=services.build(found.spec)[1])
+def _seal_base_state(services: Services, rollback: RollbackPlan) -> SealedState:
+    position = rollback.route.ancestor.position
+    learner = Learner(rollback.spec, rollback.base_state.state, allowed=services.build_estimator(rollback.spec)[1])
     metrics = learner.metrics()
-    learned, state = learner.counts["learned"], found.footing.state
-    return seal_state(services, state, model=found.model.name, position=position, learned=learned, metrics=metrics)
+    learned, state = learner.counts["learned"], rollback.base_state.state
+    return seal_state(services, state, model=rollback.model.name, position=position, learned=learned, metrics=metrics)
 
 
-WAIT_S = 30.0
+FREEZE_WAIT_S = 30.0
 
 
-def begun(services: Services, found: Outlook, *, origin: Origin) -> tuple[Outlook, Lineage]:
+def start_rollback_replay(
+    services: Services, plan: RollbackPlan, *, origin: ChangeOrigin
+) -> tuple[RollbackPlan, Lineage]:
     """The replay in the registry; a model that was frozen for one that cannot begin goes on."""
-    name, actor = found.model.name, origin.actor
-    if found.wish.freeze and found.model.frozen:
-        found = replace(found, wish=replace(found.wish, freeze=False))
-    if not found.wish.freeze:
-        return found, begin(services, found, origin=origin)
-    why = {"reason": origin.reason or "a rollback replays"}
-    ask(services, name, kind=CommandKind.FREEZE, arguments=why, actor=actor, wait_s=WAIT_S)
+    name, actor = plan.model.name, origin.actor
+    if plan.options.freeze and plan.model.frozen:
+        plan = replace(plan, options=replace(plan.options, freeze=False))
+    if not plan.options.freeze:
+        return plan, register_replay(services, plan, origin=origin)
+    arguments = {"reason": origin.reason or "a rollback replays"}
+    request_and_wait(services, name, kind=CommandKind.FREEZE, arguments=arguments, actor=actor, wait_s=FREEZE_WAIT_S)
     try:
-        found = outlook(services, name, found.wish)
-        return found, begin(services, found, origin=origin)
+        plan = plan_rollback(services, name, plan.options)
+        return plan, register_replay(services, plan, origin=origin)
     except HeadraceError:
-        why = {"reason": "the rollback has not begun"}
-        ask(services, name, kind=CommandKind.UNFREEZE, arguments=why, actor=actor, wait_s=WAIT_S)
+        arguments = {"reason": "the rollback has not begun"}
+        request_and_wait(
+            services, name, kind=CommandKind.UNFREEZE, arguments=arguments, actor=actor, wait_s=FREEZE_WAIT_S
+        )
         raise

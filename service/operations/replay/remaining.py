@@ -3,48 +3,50 @@
 from collections.abc import Sequence
 
 from service.domain.registry.registry import LineageId
-from service.domain.registry.replay_plan import Plan
-from service.domain.stream.exclusion import Stretch, offsets
-from service.domain.stream.offset_ranges import beyond, minus
-from service.domain.stream.position import Run
+from service.domain.registry.replay_plan import ReplayPlan
+from service.domain.stream.exclusion import ExcludedRange, offset_ranges
+from service.domain.stream.offset_ranges import remainder_after, subtract_ranges
+from service.domain.stream.position import OffsetRange
 from service.errors import RefusedError
 from service.operations.history.exclusions import require_unlearned
-from service.operations.replay.feed import Leg
+from service.operations.replay.feed import ReplaySegment
 from service.operations.services import Services
-from service.operations.states.lineage_tree import Past, past_of
+from service.operations.states.lineage_tree import LineageTree, load_lineage_tree
 from service.operations.states.newest_checkpoint import newest_checkpoint
 
 
-class Itinerary:
+class RemainingWork:
     """The way of one replaying lineage; asked again, it knows what the champion has learned since."""
 
-    def __init__(self, services: Services, model: str, lineage: LineageId, *, plan: Plan) -> None:
+    def __init__(self, services: Services, model: str, lineage: LineageId, *, plan: ReplayPlan) -> None:
         self._services = services
         self._model = model
         self._plan = plan
         self._lineage = lineage
-        line = past_of(services, model).lines[lineage]
-        self.done = line.order
+        node = load_lineage_tree(services, model).nodes[lineage]
+        self.initially_learned = node.order
 
-    def leg(self, read: Sequence[Run]) -> Leg:
+    def next_segment(self, read: Sequence[OffsetRange]) -> ReplaySegment:
         """What is left behind what had been learned at the start and was read since."""
         position = newest_checkpoint(self._services, self._plan.follow).position
-        past = past_of(self._services, self._model)
-        stretches = self._stretches()
-        self._require_followed(past)
-        learned = past.lines[self._lineage].order
-        require_unlearned(self._services, self._model, self._plan, learned=learned, read=[*self.done, *read])
-        goal = minus(past.lines[self._plan.follow].order, offsets(stretches))
-        rest = minus(beyond(goal, [*self.done, *read]), self._plan.gaps)
-        return Leg(rest, position, stretches)
+        tree = load_lineage_tree(self._services, self._model)
+        excluded_ranges = self._excluded_ranges()
+        self._require_same_champion(tree)
+        learned = tree.nodes[self._lineage].order
+        require_unlearned(
+            self._services, self._model, self._plan, learned=learned, read=[*self.initially_learned, *read]
+        )
+        target_order = subtract_ranges(tree.nodes[self._plan.follow].order, offset_ranges(excluded_ranges))
+        remaining = subtract_ranges(remainder_after(target_order, [*self.initially_learned, *read]), self._plan.gaps)
+        return ReplaySegment(remaining, position, excluded_ranges)
 
-    def _stretches(self) -> list[Stretch]:
+    def _excluded_ranges(self) -> list[ExcludedRange]:
         """What it was planned without, even if that has been allowed again since, and what was excluded since."""
         known = self._services.exclusions.list(self._model, removed=True)
-        return [one.stretch for one in known if one.removed_at is None or one.id in self._plan.exclusions]
+        return [one.excluded_range for one in known if one.removed_at is None or one.id in self._plan.exclusions]
 
-    def _require_followed(self, past: Past) -> None:
-        if past.champion != self._plan.follow:
+    def _require_same_champion(self, tree: LineageTree) -> None:
+        if tree.champion != self._plan.follow:
             msg = (
                 f"found another champion of {self._model} than lineage {self._plan.follow}, which this replay follows; "
                 f"ask for the rollback again, and see `headrace model history {self._model}`"

@@ -6,10 +6,10 @@ from typing import Any
 
 from service.domain.registry.registry import Json
 from service.domain.registry.rollback_mode import RollbackMode
-from service.operations.history.exclusions import excluded
-from service.operations.replay.plan import Outlook, Wish, outlook, summary
+from service.operations.history.exclusions import parse_exclusions
+from service.operations.replay.plan import RollbackOptions, RollbackPlan, plan_rollback, rollback_summary
 from service.operations.services import Services
-from service.operations.states.resolve import chosen
+from service.operations.states.resolve import resolve_state
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,20 +47,20 @@ class RollbackRequest:
 def preview(services: Services, model: str, request: RollbackRequest) -> dict[str, Any]:
     """Return what the rollback would do; raises what doing it would raise."""
     if request.replays:
-        return summary(services, planned(services, model, request))
-    goal = chosen(services, model, to=request.to, at=request.at)
+        return rollback_summary(services, planned(services, model, request))
+    goal = resolve_state(services, model, version_or_alias=request.to, at=request.at)
     return {"model": model, "mode": "restore", "to": goal.name, "version": goal.version.number}
 
 
 def arguments(services: Services, model: str, request: RollbackRequest) -> Json:
     """Return what the command that restores is told; raise NotFoundError now rather than have it be refused later."""
-    chosen(services, model, to=request.to, at=request.at)
+    resolve_state(services, model, version_or_alias=request.to, at=request.at)
     return {"to": request.to, "at": request.at, "reason": request.reason}
 
 
-def planned(services: Services, model: str, request: RollbackRequest) -> Outlook:
+def planned(services: Services, model: str, request: RollbackRequest) -> RollbackPlan:
     """Return the replay that is asked for, which `begun` begins."""
     named = request.to is not None or request.at is not None
-    goal = chosen(services, model, to=request.to, at=request.at) if named else None
-    left_out = excluded(services, model, request.exclude)
-    return outlook(services, model, Wish(left_out, goal, request.freeze, request.accept_gap))
+    goal = resolve_state(services, model, version_or_alias=request.to, at=request.at) if named else None
+    left_out = parse_exclusions(services, model, request.exclude)
+    return plan_rollback(services, model, RollbackOptions(left_out, goal, request.freeze, request.accept_gap))

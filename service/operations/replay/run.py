@@ -9,52 +9,52 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from service.domain.registry.registry import CommandKind, Lease, Lineage, Origin, Role
-from service.domain.registry.replay_plan import Plan
+from service.domain.registry.registry import ChangeOrigin, CommandKind, Lease, Lineage, LineageRole
+from service.domain.registry.replay_plan import ReplayPlan
 from service.domain.stream.events import TopicPartition
 from service.errors import LeaseLostError, OtherReleaseError, RefusedError
-from service.operations.commands.request import ask, carry_out_all
+from service.operations.commands.request import execute_pending_commands, request_and_wait
 from service.operations.history.exclusions import deadly
-from service.operations.history.reader import History
+from service.operations.history.reader import HistoryReader
 from service.operations.learning_loop.committer import Committer
-from service.operations.learning_loop.pending_snapshots import keep_waiting
+from service.operations.learning_loop.pending_snapshots import save_pending_snapshot
 from service.operations.learning_loop.session import Session
 from service.operations.leases import LeaseKeeper
-from service.operations.replay.feed import HistoryFeed
-from service.operations.replay.remaining import Itinerary
+from service.operations.replay.feed import HistoryConsumer
+from service.operations.replay.remaining import RemainingWork
 from service.operations.services import Services
 from service.operations.states.newest_checkpoint import newest_checkpoint
-from service.operations.states.recovery import Recovered, recover
+from service.operations.states.recovery import RecoveredLearner, recover
 
 _log = structlog.get_logger(__name__)
 
-COMMIT_EVERY_S = 2.0
+MIN_COMMIT_INTERVAL_S = 2.0
 IDLE_S = 0.005
-WRITERS = 2
+WRITER_THREADS = 2
 """One commits, one looks up."""
-TELL_EVERY_S = 0.2
+PROGRESS_EVERY_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class OffsetProgress:
     """How many offsets of those known so far are learned, by this process in so many seconds."""
 
     done: int
     total: int
-    seconds: float
+    elapsed_s: float
 
     @property
-    def left_s(self) -> float | None:
+    def remaining_s(self) -> float | None:
         """How long it takes at the present rate; None before there is one."""
-        return (self.total - self.done) * self.seconds / self.done if self.done else None
+        return (self.total - self.done) * self.elapsed_s / self.done if self.done else None
 
 
-def replay(
+def run_replay(
     services: Services,
     lineage: Lineage,
     *,
     stop: threading.Event,
-    tell: Callable[[Progress], None] = lambda _progress: None,
+    on_progress: Callable[[OffsetProgress], None] = lambda _progress: None,
 ) -> str | None:
     """Learn to the end and take over; what became of it, or None when told to stop before.
 
@@ -63,63 +63,74 @@ def replay(
     """
     lease = services.leases.acquire(lineage.id, holder=services.holder, ttl_s=services.lease_ttl_s)
     try:
-        return _learn_all(services, lineage, lease, stop=stop, tell=tell)
+        return _learn_all(services, lineage, lease, stop=stop, on_progress=on_progress)
     except (LeaseLostError, OtherReleaseError):
         raise
     except RefusedError as error:
-        services.replays.cancel(lineage.id, origin=Origin("replay", reason=str(error)))
+        services.replays.cancel(lineage.id, origin=ChangeOrigin("replay", reason=str(error)))
         _unfreeze(services, lineage)
         raise
     finally:
         services.leases.release(lease)
 
 
-def taken_over(services: Services, lineage: Lineage) -> bool:
+def has_taken_over(services: Services, lineage: Lineage) -> bool:
     """Whether the lineage has become champion."""
     return services.models.get(lineage.model).champion == lineage.id
 
 
 def _learn_all(
-    services: Services, lineage: Lineage, lease: Lease, *, stop: threading.Event, tell: Callable[[Progress], None]
+    services: Services,
+    lineage: Lineage,
+    lease: Lease,
+    *,
+    stop: threading.Event,
+    on_progress: Callable[[OffsetProgress], None],
 ) -> str | None:
     with ExitStack() as stack:
-        session, feed = _opened(services, lineage, lease, stack=stack, stop=stop)
-        began, told = time.monotonic(), 0.0
+        session, consumer = _open_session(services, lineage, lease, stack=stack, stop=stop)
+        started_s, reported_at_s = time.monotonic(), 0.0
         while not stop.is_set():
-            exhausted = feed.exhausted
+            exhausted = consumer.exhausted
             if not session.step():
-                if exhausted and not session.behind:
+                if exhausted and not session.has_buffered_input:
                     break
                 stop.wait(IDLE_S)
-            if time.monotonic() - told > TELL_EVERY_S:
-                told = time.monotonic()
-                tell(Progress(min(session.judged, feed.total), feed.total, told - began))
+            if time.monotonic() - reported_at_s > PROGRESS_EVERY_S:
+                reported_at_s = time.monotonic()
+                on_progress(
+                    OffsetProgress(
+                        min(session.processed, consumer.total_offsets),
+                        consumer.total_offsets,
+                        reported_at_s - started_s,
+                    )
+                )
         session.commit_now()
         if stop.is_set():
             return None
         if session.spec.labels is not None:
             newest = newest_checkpoint(services, lineage.id)
-            keep_waiting(services, newest, lease, model=lineage.model)
-        tell(Progress(feed.total, feed.total, time.monotonic() - began))
+            save_pending_snapshot(services, newest, lease, model=lineage.model)
+        on_progress(OffsetProgress(consumer.total_offsets, consumer.total_offsets, time.monotonic() - started_s))
         return _take_over(services, lineage)
 
 
-def _opened(
+def _open_session(
     services: Services, lineage: Lineage, lease: Lease, *, stack: ExitStack, stop: threading.Event
-) -> tuple[Session, HistoryFeed]:
+) -> tuple[Session, HistoryConsumer]:
     plan = _plan_of(lineage)
-    recovered = _patient(recover(services, lineage, lease=lease))
-    itinerary = Itinerary(services, lineage.model, lineage.id, plan=plan)
-    pool = stack.enter_context(ThreadPoolExecutor(WRITERS, thread_name_prefix="writer"))
-    history = History(services, recovered.spec)
-    feed = stack.enter_context(HistoryFeed(history, itinerary.leg, start=recovered.position))
-    exclusions = [one.stretch for one in services.exclusions.list(lineage.model)]
-    committer = Committer(services, pool, stop, spec=recovered.spec, exclusions=exclusions)
-    condemned = _condemned(services, lineage.model)
-    session = Session(services, recovered, lease, feed, committer, condemned=condemned)
+    recovered = _with_fewer_commits(recover(services, lineage, lease=lease))
+    remaining_work = RemainingWork(services, lineage.model, lineage.id, plan=plan)
+    pool = stack.enter_context(ThreadPoolExecutor(WRITER_THREADS, thread_name_prefix="writer"))
+    history = HistoryReader(services, recovered.spec)
+    consumer = stack.enter_context(HistoryConsumer(history, remaining_work.next_segment, start=recovered.position))
+    excluded_ranges = [one.excluded_range for one in services.exclusions.list(lineage.model)]
+    committer = Committer(services, pool, stop, spec=recovered.spec, excluded_ranges=excluded_ranges)
+    known_killers = _killer_records(services, lineage.model)
+    session = Session(services, recovered, lease, consumer, committer, known_killers=known_killers)
     stack.enter_context(LeaseKeeper(services.leases, lambda: [session], ttl_s=services.lease_ttl_s))
     _log.info("replay_opened", model=lineage.model, lineage=lineage.id, position=str(recovered.position))
-    return session, feed
+    return session, consumer
 
 
 def _take_over(services: Services, lineage: Lineage) -> str:
@@ -127,7 +138,7 @@ def _take_over(services: Services, lineage: Lineage) -> str:
     plan = _plan_of(lineage)
     arguments = {"lineage": lineage.id, "reason": plan.reason}
     try:
-        return ask(
+        return request_and_wait(
             services,
             lineage.model,
             kind=CommandKind.PROMOTE,
@@ -136,7 +147,7 @@ def _take_over(services: Services, lineage: Lineage) -> str:
             wait_s=float("inf"),
         )
     except RefusedError:
-        if taken_over(services, lineage):
+        if has_taken_over(services, lineage):
             return f"lineage {lineage.id} has taken over"
         raise
 
@@ -145,22 +156,22 @@ def _unfreeze(services: Services, lineage: Lineage) -> None:
     """Where the champion stood still for this replay, and nobody is there to have it go on."""
     champion = services.models.get(lineage.model).champion
     if lineage.plan is not None and lineage.plan.get("freeze") and champion is not None:
-        carry_out_all(services, lineage.model, champion)
+        execute_pending_commands(services, lineage.model, champion)
 
 
-def _plan_of(lineage: Lineage) -> Plan:
-    if lineage.plan is None or lineage.role is not Role.REPLAYING:
+def _plan_of(lineage: Lineage) -> ReplayPlan:
+    if lineage.plan is None or lineage.role is not LineageRole.REPLAYING:
         msg = f"found lineage {lineage.id} of {lineage.model} {lineage.role}, expected one that replays"
         raise RefusedError(msg)
-    return Plan.from_json(lineage.plan)
+    return ReplayPlan.from_json(lineage.plan)
 
 
-def _patient(recovered: Recovered) -> Recovered:
+def _with_fewer_commits(recovered: RecoveredLearner) -> RecoveredLearner:
     """With commits less often: nobody serves from them, and what a crash loses is learned again."""
     spec = recovered.spec
-    checkpoint = spec.checkpoint.model_copy(update={"every": max(spec.checkpoint.every, COMMIT_EVERY_S)})
+    checkpoint = spec.checkpoint.model_copy(update={"every": max(spec.checkpoint.every, MIN_COMMIT_INTERVAL_S)})
     return replace(recovered, spec=spec.model_copy(update={"checkpoint": checkpoint}))
 
 
-def _condemned(services: Services, model: str) -> frozenset[tuple[TopicPartition, int]]:
+def _killer_records(services: Services, model: str) -> frozenset[tuple[TopicPartition, int]]:
     return frozenset((one.at, one.offset) for one in deadly(services, model))

@@ -2,19 +2,19 @@
 
 from typing import Any
 
-from service.domain.jsonable import plain
+from service.domain.jsonable import to_jsonable
 from service.domain.registry.challenger import Challenger
 from service.domain.registry.checkpoint_metrics import CheckpointMetrics
-from service.domain.registry.registry import Checkpoint, Lineage, LineageId, Model
-from service.domain.stream.exclusion import Exclusion, shown
+from service.domain.registry.registry import Checkpoint, Lineage, LineageId, RegisteredModel
+from service.domain.stream.exclusion import Exclusion, format_range
 from service.domain.training.jobs import Job
 from service.errors import NotFoundError
 from service.operations.services import Services
 
 
-def summary(services: Services, model: Model) -> dict[str, Any]:
+def model_summary(services: Services, model: RegisteredModel) -> dict[str, Any]:
     """One line of a list of models."""
-    checkpoint = _newest(services, model.name, model.champion)
+    checkpoint = _newest_checkpoint(services, model.name, model.champion)
     return {
         "name": model.name,
         "version": services.history.newest_version(model.name, checkpoint.lineage).number,
@@ -24,9 +24,9 @@ def summary(services: Services, model: Model) -> dict[str, Any]:
     }
 
 
-def describe(services: Services, model: Model) -> dict[str, Any]:
+def describe_model(services: Services, model: RegisteredModel) -> dict[str, Any]:
     """The model as its newest checkpoint has it."""
-    checkpoint = _newest(services, model.name, model.champion)
+    checkpoint = _newest_checkpoint(services, model.name, model.champion)
     newest = services.history.newest_version(model.name, checkpoint.lineage)
     lease = services.leases.find(checkpoint.lineage)
     metrics = checkpoint.metrics.to_json()
@@ -40,7 +40,7 @@ def describe(services: Services, model: Model) -> dict[str, Any]:
             "since": newest.created_at,
         },
         "position": checkpoint.position.to_json(),
-        "events": _events(checkpoint.metrics),
+        "events": _event_counts(checkpoint.metrics),
         "labels": metrics.get("labels", {}),
         "metrics": {key: metrics.get(key, {}) for key in ("cumulative", "window", "baseline")},
         "challengers": [challenger_row(one) for one in services.challengers.list(model.name)],
@@ -52,7 +52,7 @@ def describe(services: Services, model: Model) -> dict[str, Any]:
     }
 
 
-def past(services: Services, name: str) -> dict[str, Any]:
+def version_history(services: Services, name: str) -> dict[str, Any]:
     """Versions and their names, and every change."""
     history = services.history
     return {"versions": history.versions(name), "audit": history.audit(name), "aliases": history.aliases(name)}
@@ -74,7 +74,7 @@ def challenger_row(challenger: Challenger) -> dict[str, Any]:
 
 def replay_row(services: Services, lineage: Lineage) -> dict[str, Any]:
     """How far a replay has come, and whose it is."""
-    newest = _newest(services, lineage.model, lineage.id)
+    newest = _newest_checkpoint(services, lineage.model, lineage.id)
     lease = services.leases.find(lineage.id)
     plan = lineage.plan or {}
     return {
@@ -87,31 +87,31 @@ def replay_row(services: Services, lineage: Lineage) -> dict[str, Any]:
     }
 
 
-def exclusion_row(one: Exclusion) -> dict[str, Any]:
+def exclusion_row(exclusion: Exclusion) -> dict[str, Any]:
     """An exclusion as the command line writes its stretch."""
     fields = ("id", "reason", "created_by", "created_at", "removed_by", "removed_at")
-    return {**{field: getattr(one, field) for field in fields}, "stretch": shown(one.stretch)}
+    return {**{field: getattr(exclusion, field) for field in fields}, "stretch": format_range(exclusion.excluded_range)}
 
 
 def job_details(services: Services, job: Job) -> dict[str, Any]:
     """A job with what it was asked for, every state it was in, and whether it has read its test part."""
     opening = services.training.openings.find(job.id)
     return {
-        **{key: value for key, value in plain(job).items() if key != "spec"},
+        **{key: value for key, value in to_jsonable(job).items() if key != "spec"},
         "spec": job.spec.model_dump(mode="json"),
-        "test_opened": plain(opening) if opening else None,
-        "transitions": [plain(one) for one in services.training.jobs.transitions(job.id)],
+        "test_opened": to_jsonable(opening) if opening else None,
+        "transitions": [to_jsonable(one) for one in services.training.jobs.transitions(job.id)],
     }
 
 
-def _events(metrics: CheckpointMetrics) -> dict[str, int]:
+def _event_counts(metrics: CheckpointMetrics) -> dict[str, int]:
     return {
         **{outcome: metrics.counts.get(outcome, 0) for outcome in ("learned", "predicted", "dead", "duplicate")},
         "pending": metrics.labels.pending if metrics.labels is not None else 0,
     }
 
 
-def _newest(services: Services, name: str, lineage: LineageId | None) -> Checkpoint:
+def _newest_checkpoint(services: Services, name: str, lineage: LineageId | None) -> Checkpoint:
     found = services.checkpoints.newest(lineage) if lineage is not None else None
     if found is None:
         msg = f"found no checkpoint of {name}, expected one; start `headrace learn {name}` first, or it was deleted"

@@ -10,8 +10,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from service.operations.reporting.plots import Drawing
 
-SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~$&])")
-UNWRITABLE = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+MARKDOWN_SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~$&])")
+FORBIDDEN_CHARACTERS = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What neither XML nor every database can hold."""
 
 
@@ -77,9 +77,9 @@ class Document:
     blocks: Sequence[Block]
 
 
-def writable(text: str) -> str:
+def replace_forbidden(text: str) -> str:
     """Without what no file of text can hold."""
-    return UNWRITABLE.sub("\N{REPLACEMENT CHARACTER}", text)
+    return FORBIDDEN_CHARACTERS.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def to_html(document: Document) -> str:
@@ -89,7 +89,7 @@ def to_html(document: Document) -> str:
 
 def to_markdown(document: Document) -> str:
     """The same without the drawings; nothing that was given is markup."""
-    return "\n\n".join([f"# {_plain(document.title)}", *map(_markdown, document.blocks)]) + "\n"
+    return "\n\n".join([f"# {_escape_markdown(document.title)}", *map(_markdown, document.blocks)]) + "\n"
 
 
 def _is_number(text: str) -> bool:
@@ -102,7 +102,7 @@ def _place(value: float) -> str:
 
 def _finalized(value: object) -> object:
     """Return a given text as a file can hold it; what a macro has made is escaped already."""
-    return writable(value) if type(value) is str else value
+    return replace_forbidden(value) if type(value) is str else value
 
 
 @cache
@@ -122,27 +122,27 @@ def _templates() -> Environment:
 
 def _markdown(block: Block) -> str:
     if isinstance(block, Heading):
-        return f"{'#' * block.level} {_plain(block.text)}"
+        return f"{'#' * block.level} {_escape_markdown(block.text)}"
     if isinstance(block, Paragraph):
-        return _plain(block.text)
+        return _escape_markdown(block.text)
     if isinstance(block, Figure):
-        return f"*{_plain(block.caption)}: drawn in the HTML report.*"
+        return f"*{_escape_markdown(block.caption)}: drawn in the HTML report.*"
     if isinstance(block, Code):
         ticks = max((len(run) for run in re.findall("`+", block.text)), default=0)
         fence = "`" * max(3, ticks + 1)
-        return f"{fence}\n{writable(block.text)}\n{fence}"
+        return f"{fence}\n{replace_forbidden(block.text)}\n{fence}"
     lines = [block.columns, ["---"] * len(block.columns), *block.rows]
     return "\n".join(_markdown_row(cells, rule=number == 1) for number, cells in enumerate(lines))
 
 
 def _markdown_row(cells: Sequence[str], *, rule: bool) -> str:
-    return f"| {' | '.join(cell if rule else _plain(cell) for cell in cells)} |"
+    return f"| {' | '.join(cell if rule else _escape_markdown(cell) for cell in cells)} |"
 
 
-def _plain(text: str) -> str:
-    return SPECIAL.sub(r"\\\1", " ".join(writable(text).split()))
+def _escape_markdown(text: str) -> str:
+    return MARKDOWN_SPECIAL.sub(r"\\\1", " ".join(replace_forbidden(text).split()))
 
 
-def pairs(values: Mapping[str, object], *, columns: tuple[str, str]) -> Table:
+def key_value_table(values: Mapping[str, object], *, columns: tuple[str, str]) -> Table:
     """A table of names and values."""
     return Table(columns, [(name, str(value)) for name, value in values.items()])

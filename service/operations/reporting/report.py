@@ -8,7 +8,7 @@ from typing import Any
 
 from service.domain.registry.registry import ModelName, VersionNumber
 from service.domain.training.evaluation import Estimate, Evaluation, GroupScores, Performance
-from service.domain.training.report import Report, ReportFormat, RetrainingReport, SearchResult
+from service.domain.training.report import Report, ReportFormat, RetrainingReport, SearchSummary
 from service.operations.reporting import plots
 from service.operations.reporting.document import (
     Block,
@@ -18,119 +18,144 @@ from service.operations.reporting.document import (
     Heading,
     Paragraph,
     Table,
-    pairs,
+    key_value_table,
+    replace_forbidden,
     to_html,
     to_markdown,
-    writable,
 )
 
-MOST_TRIALS = 200
-NONE = "\N{EN DASH}"
+MAX_TRIALS_SHOWN = 200
+NO_VALUE = "\N{EN DASH}"
 
 
-def reports(found: RetrainingReport, *, version: int) -> Sequence[Report]:
+def version_reports(report: RetrainingReport, *, version: int) -> Sequence[Report]:
     """In every format, to be kept with the version."""
-    name, number = ModelName(found.model), VersionNumber(version)
-    return [Report(name, number, format_, text) for format_, text in texts(found, version=version).items()]
+    name, number = ModelName(report.model), VersionNumber(version)
+    return [Report(name, number, format_, text) for format_, text in render_formats(report, version=version).items()]
 
 
-def texts(found: RetrainingReport, *, version: int | None = None) -> Mapping[ReportFormat, str]:
+def render_formats(report: RetrainingReport, *, version: int | None = None) -> Mapping[ReportFormat, str]:
     """By format; a version that is still to be made has no number."""
-    drawn = document(found, version=version)
+    rendered = build_document(report, version=version)
     return {
-        ReportFormat.MARKDOWN: to_markdown(drawn),
-        ReportFormat.HTML: to_html(drawn),
-        ReportFormat.JSON: json.dumps(_storable(found.to_json())),
+        ReportFormat.MARKDOWN: to_markdown(rendered),
+        ReportFormat.HTML: to_html(rendered),
+        ReportFormat.JSON: json.dumps(_json_safe(report.to_json())),
     }
 
 
-def document(found: RetrainingReport, *, version: int | None = None) -> Document:
+def build_document(report: RetrainingReport, *, version: int | None = None) -> Document:
     """Parts that did not take place are left out."""
-    what = "" if version is None else f", version {version}"
-    blocks = [*_summary(found), *_data(found), *_search(found.search), *_evaluation(found.evaluation), *_ground(found)]
-    return Document(f"Retraining of {found.model}{what}", blocks)
+    version_text = "" if version is None else f", version {version}"
+    blocks = [
+        *_summary(report),
+        *_data(report),
+        *_search(report.search),
+        *_evaluation(report.evaluation),
+        *_environment_and_seeds(report),
+    ]
+    return Document(f"Retraining of {report.model}{version_text}", blocks)
 
 
-def _summary(found: RetrainingReport) -> Iterator[Block]:
-    yield Paragraph(f"Decision: {found.decision.outcome}. Reason: {found.decision.reason}.")
-    told = {
-        "task": found.task,
-        "trained because": found.reason,
-        "job": found.job,
-        "champion": found.champion,
-        "started": _moment(found.started_at),
-        "ended": _moment(found.ended_at),
+def _summary(report: RetrainingReport) -> Iterator[Block]:
+    yield Paragraph(f"Decision: {report.decision.outcome}. Reason: {report.decision.reason}.")
+    facts = {
+        "task": report.task,
+        "trained because": report.reason,
+        "job": report.job,
+        "champion": report.champion,
+        "started": _format_time(report.started_at),
+        "ended": _format_time(report.ended_at),
     }
-    yield pairs({name: value for name, value in told.items() if value not in {"", NONE}}, columns=("", ""))
-    if found.decision.evidence:
-        yield pairs({name: _cell(one) for name, one in found.decision.evidence.items()}, columns=("evidence", "value"))
-    for note in found.notes:
+    yield key_value_table(
+        {name: value for name, value in facts.items() if value not in {"", NO_VALUE}}, columns=("", "")
+    )
+    if report.decision.evidence:
+        yield key_value_table(
+            {name: _format_cell(one) for name, one in report.decision.evidence.items()}, columns=("evidence", "value")
+        )
+    for note in report.notes:
         yield Paragraph(f"Note: {note}")
     yield Heading("What was trained")
-    yield Code(json.dumps(found.estimator, indent=2, ensure_ascii=False, default=str))
+    yield Code(json.dumps(report.estimator, indent=2, ensure_ascii=False, default=str))
 
 
-def _data(found: RetrainingReport) -> Iterator[Block]:
-    if found.window is not None:
-        window = found.window
+def _data(report: RetrainingReport) -> Iterator[Block]:
+    if report.window is not None:
+        window = report.window
         yield Heading("Data")
-        yield Paragraph(f"Window: {window.asked}; events from {_moment(window.first)} to {_moment(window.last)}.")
+        yield Paragraph(
+            f"Window: {window.asked}; events from {_format_time(window.first)} to {_format_time(window.last)}."
+        )
         if window.exclusions:
             yield Paragraph(f"Left out as excluded: {', '.join(window.exclusions)}.")
-        yield pairs({name: f"{count:,}" for name, count in window.counts.items()}, columns=("rows", "count"))
-    if found.parts:
+        yield key_value_table({name: f"{count:,}" for name, count in window.counts.items()}, columns=("rows", "count"))
+    if report.parts:
         yield Heading("Split", 3)
-        if found.split:
-            yield Paragraph(found.split)
+        if report.split:
+            yield Paragraph(report.split)
         rows = [
-            (one.name, f"{one.events:,}", _moment(one.first), _moment(one.last), _labels(one.labels))
-            for one in found.parts
+            (
+                one.name,
+                f"{one.events:,}",
+                _format_time(one.first),
+                _format_time(one.last),
+                _format_label_counts(one.labels),
+            )
+            for one in report.parts
         ]
         yield Table(("part", "events", "first", "last", "labels"), rows)
-    if found.folds:
+    if report.folds:
         yield Heading("Cross-validation", 3)
-        folds = [(f"{one.number}", f"{one.train:,}", f"{one.validation:,}", _number(one.score)) for one in found.folds]
+        folds = [
+            (f"{one.number}", f"{one.train:,}", f"{one.validation:,}", _format_number(one.score))
+            for one in report.folds
+        ]
         yield Table(("fold", "train", "validation", "score"), folds)
 
 
-def _search(found: SearchResult | None) -> Iterator[Block]:
-    if found is None or not found.trials:
+def _search(search: SearchSummary | None) -> Iterator[Block]:
+    if search is None or not search.trials:
         return
     yield Heading("Search")
-    best = f" The best is trial {found.best}." if found.best is not None else ""
+    best = f" The best is trial {search.best}." if search.best is not None else ""
     yield Paragraph(
-        f"{len(found.trials)} trials; {'greater' if found.maximize else 'smaller'} {found.metric} is better.{best}"
+        f"{len(search.trials)} trials; {'greater' if search.maximize else 'smaller'} {search.metric} is better.{best}"
     )
-    scored = [(one.number, one.score) for one in found.trials if one.score is not None]
+    scored = [(one.number, one.score) for one in search.trials if one.score is not None]
     if len(scored) > 1:
-        yield Figure(plots.trials(scored, maximize=found.maximize), f"{found.metric} by trial, and the best so far")
+        yield Figure(
+            plots.trial_plot(scored, maximize=search.maximize), f"{search.metric} by trial, and the best so far"
+        )
     rows = [
         (
             f"{one.number}",
             one.candidate,
             one.state,
-            _number(one.score),
-            ", ".join(f"{name}={_cell(value)}" for name, value in one.parameters.items()) or NONE,
-            _number(one.seconds),
-            NONE if one.seed is None else f"{one.seed}",
+            _format_number(one.score),
+            ", ".join(f"{name}={_format_cell(value)}" for name, value in one.parameters.items()) or NO_VALUE,
+            _format_number(one.seconds),
+            NO_VALUE if one.seed is None else f"{one.seed}",
         )
-        for one in found.trials[:MOST_TRIALS]
+        for one in search.trials[:MAX_TRIALS_SHOWN]
     ]
-    yield Table(("trial", "candidate", "state", found.metric, "parameters", "seconds", "seed"), rows)
-    if len(found.trials) > MOST_TRIALS:
-        yield Paragraph(f"{len(found.trials) - MOST_TRIALS:,} further trials are not shown.")
+    yield Table(("trial", "candidate", "state", search.metric, "parameters", "seconds", "seed"), rows)
+    if len(search.trials) > MAX_TRIALS_SHOWN:
+        yield Paragraph(f"{len(search.trials) - MAX_TRIALS_SHOWN:,} further trials are not shown.")
 
 
-def _evaluation(found: Evaluation | None) -> Iterator[Block]:
-    if found is None:
+def _evaluation(evaluation: Evaluation | None) -> Iterator[Block]:
+    if evaluation is None:
         return
-    sides = _sides(found)
+    sides = _sides(evaluation)
     yield Heading("Evaluation on the test part")
-    yield Paragraph(_coverage(found))
+    yield Paragraph(_coverage(evaluation))
     metrics = {name: side.metrics for name, side in sides.items()}
-    yield Figure(plots.intervals(found.metrics, metrics), "Metrics with their intervals, each on its own scale")
-    yield _metrics(found, metrics)
-    plan = found.resampling
+    yield Figure(
+        plots.interval_plot(evaluation.metrics, metrics), "Metrics with their intervals, each on its own scale"
+    )
+    yield _metrics(evaluation, metrics)
+    plan = evaluation.resampling
     yield Paragraph(
         f"Intervals at {plan.confidence:.0%}: Wilson over independent events for shares of events, else percentiles of "
         f"{plan.resamples} stationary bootstrap resamples, mean block {plan.block:.1f} events, seed {plan.seed}."
@@ -138,39 +163,41 @@ def _evaluation(found: Evaluation | None) -> Iterator[Block]:
     yield from _confusion(sides)
     yield from _residuals(sides)
     yield from _calibration(sides)
-    yield from _groups(found, sides)
+    yield from _groups(evaluation, sides)
 
 
-def _sides(found: Evaluation) -> dict[str, Performance]:
-    sides = {"candidate": found.candidate}
-    if found.champion is not None:
-        sides["champion"] = found.champion
-    return {**sides, "no change": found.baseline}
+def _sides(evaluation: Evaluation) -> dict[str, Performance]:
+    sides = {"candidate": evaluation.candidate}
+    if evaluation.champion is not None:
+        sides["champion"] = evaluation.champion
+    return {**sides, "no change": evaluation.baseline}
 
 
-def _coverage(found: Evaluation) -> str:
-    told, coverage = [], found.coverage
-    if found.champion is not None:
-        told.append(f"Candidate and champion are compared on the {coverage.compared:,} events that both had predicted.")
+def _coverage(evaluation: Evaluation) -> str:
+    sentences, coverage = [], evaluation.coverage
+    if evaluation.champion is not None:
+        sentences.append(
+            f"Candidate and champion are compared on the {coverage.compared:,} events that both had predicted."
+        )
     else:
-        told.append(f"The candidate stands alone: {coverage.compared:,} events can be compared with a champion.")
+        sentences.append(f"The candidate stands alone: {coverage.compared:,} events can be compared with a champion.")
     reasons = {
         "the champion has no score of": coverage.unscored,
         "only the champion has scored": coverage.unseen,
         "one of both did not predict": coverage.unpredicted,
         "the champion saw with another label": coverage.contradicting,
     }
-    told += [f"Left out: {count:,} that {reason}." for reason, count in reasons.items() if count]
-    return " ".join(told)
+    sentences += [f"Left out: {count:,} that {reason}." for reason, count in reasons.items() if count]
+    return " ".join(sentences)
 
 
-def _metrics(found: Evaluation, sides: Mapping[str, Mapping[str, Estimate]]) -> Table:
+def _metrics(evaluation: Evaluation, sides: Mapping[str, Mapping[str, Estimate]]) -> Table:
     columns = ["metric", *sides]
-    rows = [[metric, *(_estimate(side[metric]) for side in sides.values())] for metric in found.metrics]
-    if found.differences is not None:
+    rows = [[metric, *(_format_estimate(side[metric]) for side in sides.values())] for metric in evaluation.metrics]
+    if evaluation.differences is not None:
         columns.append("candidate less champion")
-        for row, metric in zip(rows, found.metrics, strict=True):
-            row.append(_estimate(found.differences[metric]))
+        for row, metric in zip(rows, evaluation.metrics, strict=True):
+            row.append(_format_estimate(evaluation.differences[metric]))
     return Table(columns, rows)
 
 
@@ -191,10 +218,12 @@ def _residuals(sides: Mapping[str, Performance]) -> Iterator[Block]:
     residuals = {name: side.residuals for name, side in sides.items() if side.residuals is not None}
     if residuals:
         yield Heading("Residuals", 3)
-        yield Figure(plots.quantiles(residuals), "Truth less prediction: 5 to 95 percent, the middle half, the median")
+        yield Figure(
+            plots.residual_plot(residuals), "Truth less prediction: 5 to 95 percent, the middle half, the median"
+        )
         levels = [level for level, _ in next(iter(residuals.values())).quantiles]
         rows_ = [
-            (name, *(_number(value) for _, value in one.quantiles), _number(one.mean))
+            (name, *(_format_number(value) for _, value in one.quantiles), _format_number(one.mean))
             for name, one in residuals.items()
         ]
         yield Table(("", *(f"{level:g}%" for level in levels), "mean"), rows_)
@@ -209,76 +238,86 @@ def _calibration(sides: Mapping[str, Performance]) -> Iterator[Block]:
     yield Heading("Calibration", 3)
     of = next(iter(found.values())).of
     caption = "Observed share against predicted probability; larger dots are more events"
-    yield Figure(plots.reliability(found), f"{caption} (of {'label True' if of == 'True' else f'the {of}'})")
+    yield Figure(plots.reliability_plot(found), f"{caption} (of {'label True' if of == 'True' else f'the {of}'})")
     yield Table(
         ("", "expected calibration error", "Brier score"),
-        [(name, _number(one.ece), _number(one.brier)) for name, one in found.items()],
+        [(name, _format_number(one.ece), _format_number(one.brier)) for name, one in found.items()],
     )
     bins = [
-        (name, f"{one.low:g} to {one.high:g}", f"{one.count:,}", _number(one.predicted), _number(one.observed))
+        (
+            name,
+            f"{one.low:g} to {one.high:g}",
+            f"{one.count:,}",
+            _format_number(one.predicted),
+            _format_number(one.observed),
+        )
         for name, calibration in found.items()
         for one in calibration.bins
     ]
     yield Table(("", "probability", "events", "predicted", "observed"), bins)
 
 
-def _groups(found: Evaluation, sides: Mapping[str, Performance]) -> Iterator[Block]:
-    judged = {name: side for name, side in sides.items() if side.groups}
-    if not judged:
+def _groups(evaluation: Evaluation, sides: Mapping[str, Performance]) -> Iterator[Block]:
+    grouped_sides = {name: side for name, side in sides.items() if side.groups}
+    if not grouped_sides:
         return
     yield Heading("By group", 3)
     rows = [
-        (one.group, f"{one.events:,}", name, *(_number(one.metrics[metric]) for metric in found.metrics))
-        for members in zip(*(_members(side) for side in judged.values()), strict=True)
-        for name, one in zip(judged, members, strict=True)
+        (one.group, f"{one.events:,}", name, *(_format_number(one.metrics[metric]) for metric in evaluation.metrics))
+        for members in zip(*(_group_scores(side) for side in grouped_sides.values()), strict=True)
+        for name, one in zip(grouped_sides, members, strict=True)
     ]
-    yield Table(("group", "events", "", *found.metrics), rows)
+    yield Table(("group", "events", "", *evaluation.metrics), rows)
 
 
-def _members(side: Performance) -> Sequence[GroupScores]:
+def _group_scores(side: Performance) -> Sequence[GroupScores]:
     return [*side.groups, *([side.other_groups] if side.other_groups is not None else [])]
 
 
-def _ground(found: RetrainingReport) -> Iterator[Block]:
-    if found.environment or found.seeds:
+def _environment_and_seeds(report: RetrainingReport) -> Iterator[Block]:
+    if report.environment or report.seeds:
         yield Heading("Environment and seeds")
-    if found.environment:
-        yield pairs(found.environment, columns=("package", "release"))
-    if found.seeds:
-        yield pairs(found.seeds, columns=("seed of", "value"))
+    if report.environment:
+        yield key_value_table(report.environment, columns=("package", "release"))
+    if report.seeds:
+        yield key_value_table(report.seeds, columns=("seed of", "value"))
 
 
-def _estimate(one: Estimate) -> str:
-    if one.value is None:
-        return NONE
-    span = "" if one.low is None or one.high is None else f" ({_number(one.low)} to {_number(one.high)})"
-    return f"{_number(one.value)}{span}"
+def _format_estimate(estimate: Estimate) -> str:
+    if estimate.value is None:
+        return NO_VALUE
+    span = (
+        ""
+        if estimate.low is None or estimate.high is None
+        else f" ({_format_number(estimate.low)} to {_format_number(estimate.high)})"
+    )
+    return f"{_format_number(estimate.value)}{span}"
 
 
-def _number(value: float | None) -> str:
-    return NONE if value is None else f"{value:.4g}"
+def _format_number(value: float | None) -> str:
+    return NO_VALUE if value is None else f"{value:.4g}"
 
 
-def _moment(at: datetime | None) -> str:
-    return NONE if at is None else f"{at:%Y-%m-%d %H:%M:%S}"
+def _format_time(at: datetime | None) -> str:
+    return NO_VALUE if at is None else f"{at:%Y-%m-%d %H:%M:%S}"
 
 
-def _labels(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{label}: {count:,}" for label, count in counts.items()) or NONE
+def _format_label_counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{label}: {count:,}" for label, count in counts.items()) or NO_VALUE
 
 
-def _cell(value: Any) -> str:
+def _format_cell(value: Any) -> str:
     if isinstance(value, float):
-        return _number(value)
-    return writable(value) if isinstance(value, str) else json.dumps(value, default=str)
+        return _format_number(value)
+    return replace_forbidden(value) if isinstance(value, str) else json.dumps(value, default=str)
 
 
-def _storable(value: Any) -> Any:
+def _json_safe(value: Any) -> Any:
     """Without what JSON cannot hold."""
     if isinstance(value, str):
-        return writable(value)
+        return replace_forbidden(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {writable(str(name)): _storable(one) for name, one in value.items()}
-    return [_storable(one) for one in value] if isinstance(value, list | tuple) else value
+        return {replace_forbidden(str(name)): _json_safe(one) for name, one in value.items()}
+    return [_json_safe(one) for one in value] if isinstance(value, list | tuple) else value

@@ -3,37 +3,37 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from service.domain.registry.registry import Model, VersionNumber
+from service.domain.registry.registry import RegisteredModel, VersionNumber
 from service.domain.specification.model import ModelSpec
-from service.domain.stream.exclusion import Stretch, offsets
-from service.domain.stream.offset_ranges import minus
-from service.domain.stream.position import Position, Run, merged
+from service.domain.stream.exclusion import ExcludedRange, offset_ranges
+from service.domain.stream.offset_ranges import subtract_ranges
+from service.domain.stream.position import OffsetRange, Position, merge_ranges
 from service.errors import NotFoundError
 from service.operations.history.exclusions import deadly
 from service.operations.services import Services
-from service.operations.states.lineage_tree import Line, past_of
+from service.operations.states.lineage_tree import LineageNode, load_lineage_tree
 from service.operations.states.newest_checkpoint import newest_checkpoint
-from service.operations.states.recovery import spec_of
+from service.operations.states.recovery import lineage_spec
 
 
 @dataclass(frozen=True, slots=True)
-class Outset:
+class TrainingBaseline:
     """`spec` is the registered one with the champion's estimator; `order` ends at the `position` of its newest state.
 
     `holes` are offsets that are excluded, and records that killed a process; `stretches` are all exclusions.
     """
 
-    model: Model
+    model: RegisteredModel
     spec: ModelSpec
-    champion: VersionNumber
-    line: Line
-    order: Sequence[Run]
+    champion_version: VersionNumber
+    node: LineageNode
+    learned_runs: Sequence[OffsetRange]
     position: Position
-    stretches: Sequence[Stretch]
-    holes: Sequence[Run]
+    excluded_ranges: Sequence[ExcludedRange]
+    excluded_offsets: Sequence[OffsetRange]
 
 
-def outset(services: Services, name: str) -> Outset:
+def load_training_baseline(services: Services, name: str) -> TrainingBaseline:
     """What the champion had learned by its newest checkpoint, and before that whoever it was restored from.
 
     A rollback without exclusions finds a state bad, not the records. NotFoundError without a champion.
@@ -43,16 +43,20 @@ def outset(services: Services, name: str) -> Outset:
         msg = f"found no champion of {name}; start `headrace learn {name}` first"
         raise NotFoundError(msg)
     newest = newest_checkpoint(services, model.champion)
-    line = past_of(services, name).lines[model.champion]
-    own = spec_of(services, line.lineage)
-    stretches = [one.stretch for one in services.exclusions.list(name)]
-    return Outset(
+    champion_node = load_lineage_tree(services, name).nodes[model.champion]
+    champion_spec = lineage_spec(services, champion_node.lineage)
+    ranges = [one.excluded_range for one in services.exclusions.list(name)]
+    return TrainingBaseline(
         model,
-        ModelSpec.model_validate({**model.spec, "estimator": own.estimator, "factory": own.factory}),
+        ModelSpec.model_validate(
+            {**model.spec, "estimator": champion_spec.estimator, "factory": champion_spec.factory}
+        ),
         services.history.newest_version(name, model.champion).number,
-        line,
-        merged([*line.seen, *minus(line.order_at(newest.sequence), line.seen)]),
+        champion_node,
+        merge_ranges(
+            [*champion_node.traces, *subtract_ranges(champion_node.order_at(newest.sequence), champion_node.traces)]
+        ),
         newest.position,
-        stretches,
-        [*offsets(stretches), *(Run(*one.at, one.offset, one.offset + 1) for one in deadly(services, name))],
+        ranges,
+        [*offset_ranges(ranges), *(OffsetRange(*one.at, one.offset, one.offset + 1) for one in deadly(services, name))],
     )

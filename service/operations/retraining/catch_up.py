@@ -5,36 +5,36 @@ from dataclasses import dataclass, field
 
 from service.domain.registry.registry import Json, SealedBytes, SealedState
 from service.domain.specification.model import ModelSpec
-from service.domain.stream.events import Records, Skipped
-from service.domain.stream.exclusion import Stretch
-from service.domain.stream.offset_ranges import minus, size
-from service.domain.stream.position import Position, Run, merged
-from service.domain.training.jobs import Candidate, Job
+from service.domain.stream.events import Records, SkippedOffsets
+from service.domain.stream.exclusion import ExcludedRange
+from service.domain.stream.offset_ranges import offset_count, subtract_ranges
+from service.domain.stream.position import OffsetRange, Position, merge_ranges
+from service.domain.training.jobs import Job, TrainedCandidate
 from service.domain.training.report import ReportFormat
 from service.learning.learner.learner import Learner
-from service.learning.learner.state import begun
-from service.learning.monitors import Batch
-from service.operations.history.exclusion_filter import Sieve
-from service.operations.history.reader import History
+from service.learning.learner.state import with_new_monitors
+from service.learning.monitors import MonitorBatch
+from service.operations.history.exclusion_filter import ExclusionFilter
+from service.operations.history.reader import HistoryReader
 from service.operations.services import Services
-from service.operations.states.pending_memory import WaitingHere
-from service.operations.states.pending_snapshot import pack
+from service.operations.states.pending_memory import PendingMemory
+from service.operations.states.pending_snapshot import pack_pending
 from service.operations.states.sealed_state import seal_bytes, seal_state
-from service.ports.training import Stages
+from service.ports.training import JobProgressReporter
 
 
 @dataclass(frozen=True, slots=True)
-class Syllabus:
+class TrainingPlan:
     """What is learned, in this order; behind it the stream goes on at `position`."""
 
     spec: ModelSpec
-    runs: Sequence[Run]
-    stretches: Sequence[Stretch]
+    runs: Sequence[OffsetRange]
+    excluded_ranges: Sequence[ExcludedRange]
     position: Position
 
 
 @dataclass(frozen=True, slots=True)
-class Telling:
+class TrainingEvidence:
     """What is kept of a training beside its result."""
 
     evidence: Json = field(default_factory=dict)
@@ -42,89 +42,91 @@ class Telling:
 
 
 @dataclass(frozen=True, slots=True)
-class Trained:
+class FittedEstimator:
     """What a candidate has beside its lesson: what its monitors refer to, and an estimator made in another way.
 
     `estimator` is its snapshot, None where the lesson's own stays; `before` is what it had learned before the lesson.
     """
 
-    references: Sequence[Batch]
+    references: Sequence[MonitorBatch]
     estimator: bytes | None = None
-    before: Sequence[Run] = ()
+    learned_before: Sequence[OffsetRange] = ()
 
 
-class Lesson:
+class CatchUp:
     """One learner and what waits for its labels."""
 
-    def __init__(self, services: Services, syllabus: Syllabus) -> None:
-        spec = syllabus.spec
-        estimator, allowed = services.build(spec)
+    def __init__(self, services: Services, plan: TrainingPlan) -> None:
+        spec = plan.spec
+        estimator, allowed = services.build_estimator(spec)
         self._services = services
-        self._syllabus = syllabus
-        self._waiting = WaitingHere()
+        self._plan = plan
+        self._pending = PendingMemory()
         self.learner = Learner(spec, Learner.new(spec, estimator), allowed=allowed)
 
-    def learn(self, history: History, stages: Stages) -> None:
+    def learn(self, history: HistoryReader, reporter: JobProgressReporter) -> None:
         """All of it."""
-        runs, stretches = self._syllabus.runs, self._syllabus.stretches
-        done, total = 0, size(runs)
-        decoder, sieve = self._services.decoder(self._syllabus.spec), Sieve(stretches)
+        runs, excluded_ranges = self._plan.runs, self._plan.excluded_ranges
+        done, total = 0, offset_count(runs)
+        decoder, exclusion_filter = self._services.decoder(self._plan.spec), ExclusionFilter(excluded_ranges)
         for run in runs:
-            for found in history.read(run, exclusions=stretches):
-                for item in sieve.pieces(found):
-                    if not isinstance(item, Skipped):
+            for found in history.read(run, excluded_ranges=excluded_ranges):
+                for item in exclusion_filter.split(found):
+                    if not isinstance(item, SkippedOffsets):
                         decoded = decoder.decode(item) if isinstance(item, Records) else item
-                        self._waiting.learn(self.learner, decoded)
-                stages.advance(done + max(found.next_offset - run.first, 0), total)
+                        self._pending.learn(self.learner, decoded)
+                reporter.report_progress(done + max(found.next_offset - run.first, 0), total)
             done += run.last - run.first
 
-    def candidate(self, job: Job, telling: Telling, *, trained: Trained | None = None) -> Candidate:
+    def candidate(
+        self, job: Job, training_evidence: TrainingEvidence, *, fitted: FittedEstimator | None = None
+    ) -> TrainedCandidate:
         """The signed state, with its metrics over the lesson; it has learned exactly what it says."""
-        state = self._sealed(self._state(trained))
-        learned = merged(self._waiting.order)
-        before = minus(trained.before, learned) if trained else []
-        return Candidate(
+        state = self._seal(self._final_state(fitted))
+        learned = merge_ranges(self._pending.learned_order)
+        earlier = subtract_ranges(fitted.learned_before, learned) if fitted else []
+        return TrainedCandidate(
             state=state,
-            spec=self._syllabus.spec.model_dump(mode="json"),
-            learned=merged([*before, *learned]),
+            spec=self._plan.spec.model_dump(mode="json"),
+            learned=merge_ranges([*earlier, *learned]),
             environment=self._services.environment,
             reason=job.reason,
             evidence={
                 "cause": job.cause,
-                "records": size(self._syllabus.runs),
+                "records": offset_count(self._plan.runs),
                 "attempt": job.attempt,
-                **telling.evidence,
+                **training_evidence.evidence,
             },
-            waiting=self._sealed_waiting(),
-            waiting_rows=self._waiting.rows,
-            reports=telling.reports,
+            waiting=self._seal_pending(),
+            waiting_rows=self._pending.rows,
+            reports=training_evidence.reports,
         )
 
-    def _state(self, trained: Trained | None) -> bytes:
+    def _final_state(self, fitted: FittedEstimator | None) -> bytes:
         """What waits for a micro-batch stays, unless another estimator has learned it already."""
-        if trained is None:
+        if fitted is None:
             return self.learner.state()
-        if trained.estimator is not None:
+        if fitted.estimator is not None:
             list(self.learner.flush())
-            self._waiting.take(self.learner)
-        spec, allowed = self._syllabus.spec, self._services.build(self._syllabus.spec)[1]
-        state = begun(self.learner.state(), spec, references=trained.references, estimator=trained.estimator)
+            self._pending.absorb(self.learner)
+        spec, allowed = self._plan.spec, self._services.build_estimator(self._plan.spec)[1]
+        state = with_new_monitors(self.learner.state(), spec, references=fitted.references, estimator=fitted.estimator)
         self.learner = Learner(spec, state, allowed=allowed)
         return state
 
-    def _sealed(self, state: bytes) -> SealedState:
-        learner, syllabus = self.learner, self._syllabus
+    def _seal(self, state: bytes) -> SealedState:
+        learner, plan = self.learner, self._plan
         return seal_state(
             self._services,
             state,
-            model=syllabus.spec.name,
-            position=syllabus.position,
+            model=plan.spec.name,
+            position=plan.position,
             learned=learner.counts["learned"],
             metrics=learner.metrics(),
         )
 
-    def _sealed_waiting(self) -> SealedBytes | None:
-        if not self._waiting.rows:
+    def _seal_pending(self) -> SealedBytes | None:
+        if not self._pending.rows:
             return None
-        spec, position = self._syllabus.spec, self._syllabus.position
-        return seal_bytes(self._services, pack(iter([self._waiting.rows])), model=spec.name, position=position)
+        spec, position = self._plan.spec, self._plan.position
+        return seal_bytes(self._services, pack_pending(iter([self._pending.rows])), model=spec.name, position=position)

@@ -7,37 +7,37 @@ from functools import partial
 import numpy as np
 import polars as pl
 
-from service.domain.registry.archive import backfilled
+from service.domain.registry.archive import backfill_topic
 from service.domain.registry.registry import Json
 from service.domain.specification.retrain import RetrainSpec
 from service.domain.stream.events import Label, TopicPartition
-from service.domain.stream.offset_ranges import minus, within
-from service.domain.stream.position import Position, Run
+from service.domain.stream.offset_ranges import in_order_of, subtract_ranges
+from service.domain.stream.position import OffsetRange, Position
 from service.errors import TrainingDataError
 from service.learning.datasets import feasibility as feasible
 from service.learning.datasets import folds, splits
-from service.learning.datasets.dataset import ORDER, TrainingData
-from service.learning.search.trials import Fold
-from service.operations.retraining.baseline import Outset
-from service.operations.retraining.catch_up import Syllabus
+from service.learning.datasets.dataset import ORDER_COLUMNS, TrainingData
+from service.learning.search.trials import FoldRows
+from service.operations.retraining.baseline import TrainingBaseline
+from service.operations.retraining.catch_up import TrainingPlan
 from service.operations.services import Services
-from service.operations.training_data.load import firsts, training_data
-from service.operations.training_data.window import Ask
+from service.operations.training_data.load import first_offsets, load_training_data
+from service.operations.training_data.window import WindowRequest
 
-_PART = "@part"
+_PART_COLUMN = "@part"
 
 
 @dataclass(frozen=True, slots=True)
-class Material:
+class TrainingDatasets:
     """All of the window, its parts, and the train and validation part together in the order of time.
 
     `folds` are rows of `development`, to learn and to be scored by.
     """
 
     data: TrainingData
-    parts: splits.Split
+    parts: splits.DataSplit
     development: TrainingData
-    folds: Sequence[Fold]
+    folds: Sequence[FoldRows]
 
     @property
     def scored_since_ms(self) -> int:
@@ -45,64 +45,69 @@ class Material:
         times = self.development.times
         return int(min(times[validation if len(validation) else train].min() for train, validation in self.folds))
 
-    def before(self, test: TrainingData) -> Label | None:
+    def last_label_before(self, test: TrainingData) -> Label | None:
         """The last truth before the test part, which is what no change would have said."""
-        earlier = int(np.searchsorted(self.development.times, test.times[0]))
-        return None if not earlier else self.development.table.item(earlier - 1, "y")
+        row = int(np.searchsorted(self.development.times, test.times[0]))
+        return None if not row else self.development.table.item(row - 1, "y")
 
 
-def gather(services: Services, outset: Outset, given: RetrainSpec, *, opened: Callable[[Json], None]) -> Material:
+def load_datasets(
+    services: Services, baseline: TrainingBaseline, retrain_spec: RetrainSpec, *, on_test_opened: Callable[[Json], None]
+) -> TrainingDatasets:
     """TrainingDataError or BelowStartError for a window that cannot be trained on as it was asked for."""
-    spec = outset.spec
-    if given.window is None:
+    spec = baseline.spec
+    if retrain_spec.window is None:
         msg = f"found no window for {spec.name}, expected one to divide, like `window: {{events: 100000}}`"
         raise TrainingDataError(msg)
-    data = training_data(services, spec, Ask(given.window, until=outset.position))
+    data = load_training_data(services, spec, WindowRequest(retrain_spec.window, until=baseline.position))
     feasible.require_classes(data, where="the window")
-    told: dict[str, int] = {}
-    parts = splits.split(
+    test_size: dict[str, int] = {}
+    parts = splits.split_data(
         data,
-        given.split,
+        retrain_spec.split,
         seed=spec.seed,
-        opened=partial(opened, told),
-        by_content=given.window.duplicates == "content",
+        on_open=partial(on_test_opened, test_size),
+        by_content=retrain_spec.window.duplicates == "content",
     )
-    told |= {"events": len(parts.test), "of": len(data)}
+    test_size |= {"events": len(parts.test), "of": len(data)}
     development, hold_out = _development(parts)
-    chosen: Sequence[Fold] = [hold_out]
-    if given.cv is not None:
-        chosen = [(one.train, one.test) for one in folds.folds(development, given.cv, seed=spec.seed)]
-    return Material(data, parts, development, chosen)
+    fold_rows: Sequence[FoldRows] = [hold_out]
+    if retrain_spec.cv is not None:
+        fold_rows = [(one.train, one.test) for one in folds.make_folds(development, retrain_spec.cv, seed=spec.seed)]
+    return TrainingDatasets(data, parts, development, fold_rows)
 
 
-def syllabus(services: Services, outset: Outset, data: TrainingData) -> Syllabus:
+def plan_catch_up(services: Services, baseline: TrainingBaseline, data: TrainingData) -> TrainingPlan:
     """Every record of the window, in the order of the champion where it has learned them; history before it first."""
-    last = _ends(outset, data)
-    wanted = minus([Run(*at, first, last[at]) for at, first in data.begin.offsets.items()], outset.holes)
-    older = [run for run in wanted if run.topic == backfilled(outset.spec.events)]
-    newer = [run for run in wanted if run.topic != backfilled(outset.spec.events)]
-    runs = [*older, *within(outset.order, newer)]
-    return Syllabus(outset.spec, runs, outset.stretches, _position(services, outset, data))
+    window_ends = _window_ends(baseline, data)
+    window_runs = subtract_ranges(
+        [OffsetRange(*at, first, window_ends[at]) for at, first in data.begin.offsets.items()],
+        baseline.excluded_offsets,
+    )
+    older = [run for run in window_runs if run.topic == backfill_topic(baseline.spec.events)]
+    newer = [run for run in window_runs if run.topic != backfill_topic(baseline.spec.events)]
+    runs = [*older, *in_order_of(baseline.learned_runs, newer)]
+    return TrainingPlan(baseline.spec, runs, baseline.excluded_ranges, _end_position(services, baseline, data))
 
 
-def _development(parts: splits.Split) -> tuple[TrainingData, Fold]:
+def _development(parts: splits.DataSplit) -> tuple[TrainingData, FoldRows]:
     """Both parts in one table, and which of its rows are of which."""
     numbered = enumerate((parts.train.table, parts.validation.table))
-    tables = [table.with_columns(pl.lit(number).alias(_PART)) for number, table in numbered]
-    both = pl.concat(tables).sort(ORDER)
-    part = both.get_column(_PART)
+    tables = [table.with_columns(pl.lit(number).alias(_PART_COLUMN)) for number, table in numbered]
+    both = pl.concat(tables).sort(ORDER_COLUMNS)
+    part = both.get_column(_PART_COLUMN)
     fold = ((part == 0).arg_true().to_numpy().astype(np.intp), (part == 1).arg_true().to_numpy().astype(np.intp))
-    return TrainingData(parts.train.task, both.drop(_PART)), fold
+    return TrainingData(parts.train.task, both.drop(_PART_COLUMN)), fold
 
 
-def _ends(outset: Outset, data: TrainingData) -> dict[TopicPartition, int]:
+def _window_ends(baseline: TrainingBaseline, data: TrainingData) -> dict[TopicPartition, int]:
     """Where the window ends in each partition; of older history, behind the last event that is trained on."""
-    old = data.table.filter(pl.col("topic") == backfilled(outset.spec.events))
-    last = firsts(old.with_columns(-pl.col("offset")))
+    backfilled_rows = data.table.filter(pl.col("topic") == backfill_topic(baseline.spec.events))
+    last = first_offsets(backfilled_rows.with_columns(-pl.col("offset")))
     return {**{at: 1 - offset for at, offset in last.items()}, **data.end.offsets}
 
 
-def _position(services: Services, outset: Outset, data: TrainingData) -> Position:
+def _end_position(services: Services, baseline: TrainingBaseline, data: TrainingData) -> Position:
     """The window's end; where nothing is archived of a partition, where the model began to read it."""
-    began = services.history.versions(outset.spec.name)[0].position.offsets
-    return Position({at: data.end.offsets.get(at, began.get(at, 0)) for at in outset.position.offsets})
+    initial_offsets = services.history.versions(baseline.spec.name)[0].position.offsets
+    return Position({at: data.end.offsets.get(at, initial_offsets.get(at, 0)) for at in baseline.position.offsets})

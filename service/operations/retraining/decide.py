@@ -5,75 +5,92 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from service.domain.registry.registry import Model
+from service.domain.registry.registry import RegisteredModel
 from service.domain.specification.model import ModelSpec
 from service.domain.specification.retrain import RetrainSpec
-from service.domain.training.jobs import FINAL, Cause, Decision, Job, Trainer, Wanted
+from service.domain.training.jobs import FINAL_STATES, Job, JobCause, JobRequest, RetrainDecision, TrainerLease
 from service.errors import LeaseLostError, RefusedError
-from service.operations.retraining.policy import Reading, Situation, decide, evidence_of, readings_of
+from service.operations.retraining.policy import (
+    MonitorReading,
+    RetrainingSituation,
+    decide,
+    decision_evidence,
+    monitor_readings,
+)
 from service.operations.services import Services
 
 _log = structlog.get_logger(__name__)
 
-COOLING = frozenset({"rollback", "exclude"})
+COOLDOWN_ACTIONS = frozenset({"rollback", "exclude"})
 """Acts after which a cooldown begins."""
 
 
-def consider(services: Services, held: Trainer, *, cron_due: bool = False) -> tuple[Decision, Job | None]:
+def decide_retraining(
+    services: Services, trainer: TrainerLease, *, cron_due: bool = False
+) -> tuple[RetrainDecision, Job | None]:
     """The decision, kept and, where it is another one than before, logged; and the job that it asked for."""
     ports = services.training
-    now = ports.trainers.renew(held, ttl_s=services.lease_ttl_s).expires_at - timedelta(seconds=services.lease_ttl_s)
-    found = _situation(services, services.models.get(held.model), now=now, cron_due=cron_due)
-    decision, before = decide(found), ports.trainers.find(held.model)
+    now = ports.trainers.renew(trainer, ttl_s=services.lease_ttl_s).expires_at - timedelta(seconds=services.lease_ttl_s)
+    situation = _situation(services, services.models.get(trainer.model), now=now, cron_due=cron_due)
+    decision, before = decide(situation), ports.trainers.find(trainer.model)
     last = before.decision if before else None
-    wanted = _wanted(found, decision)
-    job = _kept(services, held, decision, last=last, wanted=wanted)
+    job_request = _job_request(situation, decision)
+    job = _record_decision(services, trainer, decision, last=last, job_request=job_request)
     if last is None or last.code != decision.code or decision.retrain:
-        told = {"code": decision.code, "why": decision.explanation, "job": job.id if job else None}
-        _log.info("retraining_decided", model=held.model, retrain=job is not None, **told)
+        log_fields = {"code": decision.code, "why": decision.explanation, "job": job.id if job else None}
+        _log.info("retraining_decided", model=trainer.model, retrain=job is not None, **log_fields)
     return decision, job
 
 
-def by_hand(services: Services, model: str, *, actor: str, reason: str) -> Job:
+def request_manual_job(services: Services, model: str, *, actor: str, reason: str) -> Job:
     """A job that a person asks for; RefusedError while one is open."""
     found = services.models.get(model)
-    readings, learned, _ = _standing(services, found)
+    readings, learned, _ = _champion_readings(services, found)
     spec = ModelSpec.model_validate(found.spec).retrain or RetrainSpec()
-    evidence = evidence_of(readings, learned=learned)
-    return services.training.jobs.request(Wanted(found.name, spec, Cause.HAND, actor, reason, evidence))
+    evidence = decision_evidence(readings, learned=learned)
+    return services.training.jobs.request(JobRequest(found.name, spec, JobCause.HAND, actor, reason, evidence))
 
 
-def _kept(
-    services: Services, held: Trainer, decision: Decision, *, last: Decision | None, wanted: Wanted | None
+def _record_decision(
+    services: Services,
+    trainer: TrainerLease,
+    decision: RetrainDecision,
+    *,
+    last: RetrainDecision | None,
+    job_request: JobRequest | None,
 ) -> Job | None:
     """None where nothing is wanted, or somebody else's job came first."""
-    if wanted is None and last is not None and last.explanation == decision.explanation:
+    if job_request is None and last is not None and last.explanation == decision.explanation:
         return None
     try:
-        return services.training.trainers.decide(held, decision, wanted=wanted)
+        return services.training.trainers.record_decision(trainer, decision, job_request=job_request)
     except RefusedError as error:
-        if wanted is None or isinstance(error, LeaseLostError):
+        if job_request is None or isinstance(error, LeaseLostError):
             raise
-        _log.info("retraining_not_asked", model=held.model, why=str(error))
+        _log.info("retraining_job_refused", model=trainer.model, why=str(error))
         return None
 
 
-def _wanted(found: Situation, decision: Decision) -> Wanted | None:
-    if decision.cause is None or found.spec is None:
+def _job_request(situation: RetrainingSituation, decision: RetrainDecision) -> JobRequest | None:
+    if decision.cause is None or situation.spec is None:
         return None
-    return Wanted(found.model, found.spec, decision.cause, "trainer", decision.explanation, decision.evidence)
+    return JobRequest(
+        situation.model, situation.spec, decision.cause, "trainer", decision.explanation, decision.evidence
+    )
 
 
-def _situation(services: Services, model: Model, *, now: datetime, cron_due: bool) -> Situation:
-    readings, learned, newest = _standing(services, model)
-    ended = [job for job in newest if job.state in FINAL]
-    changes = [one.at for one in services.history.audit(model.name) if one.action in COOLING and one.at is not None]
-    return Situation(
+def _situation(services: Services, model: RegisteredModel, *, now: datetime, cron_due: bool) -> RetrainingSituation:
+    readings, learned, newest = _champion_readings(services, model)
+    ended = [job for job in newest if job.state in FINAL_STATES]
+    changes = [
+        one.at for one in services.history.audit(model.name) if one.action in COOLDOWN_ACTIONS and one.at is not None
+    ]
+    return RetrainingSituation(
         model=model.name,
         spec=ModelSpec.model_validate(model.spec).retrain,
         now=now,
         readings=readings,
-        open=next((job for job in newest if job.state not in FINAL), None),
+        open=next((job for job in newest if job.state not in FINAL_STATES), None),
         last=ended[0] if ended else None,
         changed_at=max(changes, default=None),
         learned=learned,
@@ -82,10 +99,12 @@ def _situation(services: Services, model: Model, *, now: datetime, cron_due: boo
     )
 
 
-def _standing(services: Services, model: Model) -> tuple[Sequence[Reading], int, Sequence[Job]]:
+def _champion_readings(
+    services: Services, model: RegisteredModel
+) -> tuple[Sequence[MonitorReading], int, Sequence[Job]]:
     """What the champion's newest checkpoint says, and the two newest jobs, of which one may be open."""
     newest = services.training.jobs.list(model.name, limit=2)
     found = services.checkpoints.newest(model.champion) if model.champion is not None else None
     if found is None:
         return (), 0, newest
-    return readings_of(found.metrics.drift, newest[0] if newest else None), found.learned, newest
+    return monitor_readings(found.metrics.drift, newest[0] if newest else None), found.learned, newest

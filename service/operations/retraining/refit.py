@@ -1,44 +1,44 @@
 """The plainest training: the champion's own estimator taught anew, in the order in which it was learned."""
 
-from service.domain.stream.offset_ranges import minus, size
-from service.domain.training.jobs import Candidate, Job, JobState
+from service.domain.stream.offset_ranges import offset_count, subtract_ranges
+from service.domain.training.jobs import Job, JobState, TrainedCandidate
 from service.errors import RefusedError
-from service.operations.history.reader import History, gone
-from service.operations.retraining.baseline import outset
-from service.operations.retraining.catch_up import Lesson, Syllabus, Telling
+from service.operations.history.reader import HistoryReader, missing_history_error
+from service.operations.retraining.baseline import load_training_baseline
+from service.operations.retraining.catch_up import CatchUp, TrainingEvidence, TrainingPlan
 from service.operations.services import Services
-from service.ports.training import Stages
+from service.ports.training import JobProgressReporter
 
 
-class PlainRetraining:
+class RefitRetraining:
     """Implements `ports.Training`: all that the champion and those before it have learned and that is not excluded."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    def __call__(self, job: Job, stages: Stages) -> Candidate:
+    def __call__(self, job: Job, reporter: JobProgressReporter) -> TrainedCandidate:
         """From Loading to Evaluating; BelowStartError where history is missing."""
-        stages.enter(JobState.LOADING)
-        syllabus = _syllabus(self._services, job.model)
-        history = History(self._services, syllabus.spec)
+        reporter.enter_state(JobState.LOADING)
+        plan = _refit_plan(self._services, job.model)
+        history = HistoryReader(self._services, plan.spec)
         try:
-            missing = history.missing(syllabus.runs)
+            missing = history.missing(plan.runs)
             if missing:
-                raise gone(missing, model=job.model)
-            stages.enter(JobState.TRAINING, reason=f"{size(syllabus.runs):,} offsets up to {syllabus.position}")
-            lesson = Lesson(self._services, syllabus)
-            lesson.learn(history, stages)
+                raise missing_history_error(missing, model=job.model)
+            reporter.enter_state(JobState.TRAINING, reason=f"{offset_count(plan.runs):,} offsets up to {plan.position}")
+            catch_up = CatchUp(self._services, plan)
+            catch_up.learn(history, reporter)
         finally:
             history.close()
-        stages.enter(JobState.EVALUATING, reason=f"learned {lesson.learner.counts['learned']:,} events")
-        return lesson.candidate(job, Telling())
+        reporter.enter_state(JobState.EVALUATING, reason=f"learned {catch_up.learner.counts['learned']:,} events")
+        return catch_up.candidate(job, TrainingEvidence())
 
 
-def _syllabus(services: Services, name: str) -> Syllabus:
+def _refit_plan(services: Services, name: str) -> TrainingPlan:
     """RefusedError where nothing is left."""
-    found = outset(services, name)
-    runs = minus(found.order, found.holes)
+    baseline = load_training_baseline(services, name)
+    runs = subtract_ranges(baseline.learned_runs, baseline.excluded_offsets)
     if not runs:
         msg = f"found nothing that {name} has learned and that is not excluded, expected events to train on"
         raise RefusedError(msg)
-    return Syllabus(found.spec, runs, found.stretches, found.position)
+    return TrainingPlan(baseline.spec, runs, baseline.excluded_ranges, baseline.position)

@@ -3,102 +3,108 @@
 import time
 from dataclasses import replace
 
-from service.domain.specification.candidates import Recipe
+from service.domain.specification.candidates import TrialRecipe
 from service.domain.specification.model import ModelSpec
-from service.domain.training.jobs import Candidate, Job, JobState
-from service.learning.estimators.candidates import is_batch
+from service.domain.training.jobs import Job, JobState, TrainedCandidate
+from service.learning.estimators.candidates import is_batch_expression
 from service.learning.pickling import codec
 from service.learning.search.trials import SearchProgress
-from service.operations.history.reader import History
-from service.operations.retraining.baseline import Outset, outset
-from service.operations.retraining.catch_up import Lesson, Trained
-from service.operations.retraining.datasets import Material, gather, syllabus
-from service.operations.retraining.evidence import Account
-from service.operations.retraining.holdout import Examination, examine, references
-from service.operations.retraining.selection import Contest, Winner, search_time_s
-from service.operations.retraining.warm_start import Warmth, warmth
+from service.operations.history.reader import HistoryReader
+from service.operations.retraining.baseline import TrainingBaseline, load_training_baseline
+from service.operations.retraining.catch_up import CatchUp, FittedEstimator
+from service.operations.retraining.datasets import TrainingDatasets, load_datasets, plan_catch_up
+from service.operations.retraining.evidence import RetrainingOutcome
+from service.operations.retraining.holdout import HoldoutEvaluation, monitor_references, run_holdout_evaluation
+from service.operations.retraining.selection import ModelSelection, SelectedCandidate, search_time_s
+from service.operations.retraining.warm_start import WarmStart, find_warm_start
 from service.operations.services import Services
-from service.ports.training import Stages
+from service.ports.training import JobProgressReporter
 
 
-class SearchedRetraining:
+class SearchRetraining:
     """Implements `ports.Training` for jobs with a window."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    def __call__(self, job: Job, stages: Stages) -> Candidate:
+    def __call__(self, job: Job, reporter: JobProgressReporter) -> TrainedCandidate:
         """From Loading to Replaying; what cannot be done as it was asked for fails in Loading."""
-        began = time.monotonic()
-        stages.enter(JobState.LOADING)
-        start = outset(self._services, job.model)
-        material = gather(self._services, start, job.spec, opened=stages.open_test)
-        warm = self._warmth(start, job, material)
-        contest = Contest(start.spec, job.spec, material, warm.state if warm else None)
-        stages.enter(JobState.TRAINING, reason=_divided(material))
-        left_s = search_time_s(job.spec, spent_s=time.monotonic() - began)
-        winner = contest.winner(left_s=left_s, progress=lambda found: _tell(stages, found))
-        stages.enter(JobState.EVALUATING, reason=_won(winner))
-        spec = _spec_of(start.spec, winner.recipe)
-        model = contest.developed(winner.recipe)
-        examination = examine(self._services, material, spec, model.estimator, champion=start.model)
-        telling = Account(job, start, contest, winner, examination, self._services.environment).telling()
-        trained = _trained(contest, winner.recipe, examination, warm=warm)
-        lesson = self._taught(start, material, spec, stages=stages)
-        return lesson.candidate(job, telling, trained=trained)
+        started_s = time.monotonic()
+        reporter.enter_state(JobState.LOADING)
+        baseline = load_training_baseline(self._services, job.model)
+        datasets = load_datasets(self._services, baseline, job.spec, on_test_opened=reporter.open_holdout)
+        warm_start = self._warm_start(baseline, job, datasets)
+        selection = ModelSelection(baseline.spec, job.spec, datasets, warm_start.state if warm_start else None)
+        reporter.enter_state(JobState.TRAINING, reason=_describe_split(datasets))
+        remaining_s = search_time_s(job.spec, spent_s=time.monotonic() - started_s)
+        selected = selection.select(remaining_s=remaining_s, progress=lambda found: _report_search(reporter, found))
+        reporter.enter_state(JobState.EVALUATING, reason=_describe_selection(selected))
+        spec = _selected_spec(baseline.spec, selected.recipe)
+        model = selection.fit_development(selected.recipe)
+        holdout = run_holdout_evaluation(self._services, datasets, spec, model.estimator, champion=baseline.model)
+        evidence = RetrainingOutcome(
+            job, baseline, selection, selected, holdout, self._services.environment
+        ).training_evidence()
+        fitted = _fitted_estimator(selection, selected.recipe, holdout, warm_start=warm_start)
+        catch_up = self._catch_up(baseline, datasets, spec, reporter=reporter)
+        return catch_up.candidate(job, evidence, fitted=fitted)
 
-    def _warmth(self, start: Outset, job: Job, material: Material) -> Warmth | None:
+    def _warm_start(self, baseline: TrainingBaseline, job: Job, datasets: TrainingDatasets) -> WarmStart | None:
         if not any(one.warm_start for one in job.spec.candidates):
             return None
-        return warmth(self._services, start, material.data, before_ms=material.scored_since_ms)
+        return find_warm_start(self._services, baseline, datasets.data, before_ms=datasets.scored_since_ms)
 
-    def _taught(self, start: Outset, material: Material, spec: ModelSpec, *, stages: Stages) -> Lesson:
+    def _catch_up(
+        self, baseline: TrainingBaseline, datasets: TrainingDatasets, spec: ModelSpec, *, reporter: JobProgressReporter
+    ) -> CatchUp:
         """What follows the stream from the window's end on."""
-        task = replace(syllabus(self._services, start, material.data), spec=spec)
-        lesson, history = Lesson(self._services, task), History(self._services, spec)
-        stages.enter(JobState.REPLAYING, reason=f"the whole window, up to {task.position}")
+        plan = replace(plan_catch_up(self._services, baseline, datasets.data), spec=spec)
+        catch_up, history = CatchUp(self._services, plan), HistoryReader(self._services, spec)
+        reporter.enter_state(JobState.REPLAYING, reason=f"the whole window, up to {plan.position}")
         try:
-            lesson.learn(history, stages)
+            catch_up.learn(history, reporter)
         finally:
             history.close()
-        return lesson
+        return catch_up
 
 
-def _trained(contest: Contest, recipe: Recipe, found: Examination, *, warm: Warmth | None) -> Trained:
+def _fitted_estimator(
+    selection: ModelSelection, recipe: TrialRecipe, holdout: HoldoutEvaluation, *, warm_start: WarmStart | None
+) -> FittedEstimator:
     """One pass of a river estimator is the lesson itself; whatever else was searched is done on the whole window."""
-    known = references(contest.material.data, found)
-    plain = recipe.epochs == 1 and recipe.class_weights == "none" and not recipe.warm_start
-    if plain and not is_batch(recipe.estimator):
-        return Trained(known)
-    snapshot = codec.dumps(contest.final(recipe).estimator)
-    return Trained(known, snapshot, warm.learned if recipe.warm_start and warm else ())
+    monitor_batches = monitor_references(selection.datasets.data, holdout)
+    is_single_pass = recipe.epochs == 1 and recipe.class_weights == "none" and not recipe.warm_start
+    if is_single_pass and not is_batch_expression(recipe.estimator):
+        return FittedEstimator(monitor_batches)
+    snapshot = codec.dumps(selection.fit_window(recipe).estimator)
+    return FittedEstimator(monitor_batches, snapshot, warm_start.learned if recipe.warm_start and warm_start else ())
 
 
-def _spec_of(spec: ModelSpec, recipe: Recipe) -> ModelSpec:
+def _selected_spec(spec: ModelSpec, recipe: TrialRecipe) -> ModelSpec:
     """The model's, with what won."""
     if recipe.estimator is None:
         return spec
     return spec.model_copy(update={"estimator": recipe.estimator, "factory": None})
 
 
-def _divided(material: Material) -> str:
-    parts = material.parts
+def _describe_split(datasets: TrainingDatasets) -> str:
+    parts = datasets.parts
     return (
-        f"{len(material.data):,} events: {len(parts.train):,} to train, {len(parts.validation):,} to choose by, "
+        f"{len(datasets.data):,} events: {len(parts.train):,} to train, {len(parts.validation):,} to choose by, "
         f"{len(parts.test):,} to test"
     )
 
 
-def _won(winner: Winner) -> str:
-    if winner.found is None:
+def _describe_selection(selected: SelectedCandidate) -> str:
+    if selected.search_result is None:
         return "the champion's own estimator"
-    best = winner.found.require_best()
+    best = selected.search_result.require_best()
     return (
-        f"trial {best.outcome.number} ({best.recipe.candidate}) of {len(winner.found.trials)}: "
-        f"{winner.found.metric} {best.outcome.value:.4g}"
+        f"trial {best.outcome.number} ({best.recipe.candidate}) of {len(selected.search_result.trials)}: "
+        f"{selected.search_result.metric} {best.outcome.value:.4g}"
     )
 
 
-def _tell(stages: Stages, found: SearchProgress) -> None:
-    note = "trials" if found.best is None else f"trials, the best at {found.best:.4g}"
-    stages.advance(found.done, found.total, note=note)
+def _report_search(reporter: JobProgressReporter, progress: SearchProgress) -> None:
+    note = "trials" if progress.best is None else f"trials, the best at {progress.best:.4g}"
+    reporter.report_progress(progress.done, progress.total, note=note)

@@ -14,105 +14,105 @@ import numpy as np
 import polars as pl
 
 from service.domain.specification import candidates
-from service.domain.specification.candidates import Recipe
+from service.domain.specification.candidates import TrialRecipe
 from service.domain.specification.model import ModelSpec
 from service.domain.specification.retrain import RetrainSpec
-from service.domain.specification.search_spaces import Space
+from service.domain.specification.search_spaces import SearchSpace
 from service.domain.stream.events import Task
 from service.learning.datasets.dataset import TrainingData
-from service.learning.estimators.candidates import Ground, complete, require_candidates
+from service.learning.estimators.candidates import ModelContext, complete_candidates, require_candidates
 from service.learning.metrics.names import Metric
-from service.learning.metrics.prequential import DEFAULTS
-from service.learning.search.batch_trainer import trainer_of
-from service.learning.search.context import Course
+from service.learning.metrics.prequential import DEFAULT_METRICS
+from service.learning.search.batch_trainer import select_trainer
+from service.learning.search.context import TrialContext
 from service.learning.search.run_trial import refit
-from service.learning.search.search import Plan, search
+from service.learning.search.search import SearchPlan, search_candidates
 from service.learning.search.table_rows import TableRows
-from service.learning.search.trainers import Model
-from service.learning.search.trials import SearchProgress, SearchResult, WarmState
-from service.operations.retraining.datasets import Material
+from service.learning.search.trainers import TrainedModel
+from service.learning.search.trials import SearchOutcome, SearchProgress, WarmState
+from service.operations.retraining.datasets import TrainingDatasets
 
 
 @contextmanager
-def shared(data: TrainingData) -> Iterator[Callable[[], TableRows]]:
+def share_rows(data: TrainingData) -> Iterator[Callable[[], TableRows]]:
     """What loads the rows, here and in processes that this one has started, until the end of the block."""
     with tempfile.TemporaryFile() as file:
         data.table.write_ipc(file)
         file.flush()
-        yield partial(load, f"/proc/{os.getpid()}/fd/{file.fileno()}", data.task)
+        yield partial(load_rows, f"/proc/{os.getpid()}/fd/{file.fileno()}", data.task)
 
 
-def load(path: str, task: Task) -> TableRows:
+def load_rows(path: str, task: Task) -> TableRows:
     """The rows of such a file."""
     return TableRows(TrainingData(task, pl.read_ipc(Path(path).read_bytes())))
 
 
 @dataclass(frozen=True, slots=True)
-class Winner:
+class SelectedCandidate:
     """What is trained; `found` is None where nothing had to be searched."""
 
-    recipe: Recipe
-    found: SearchResult | None = None
+    recipe: TrialRecipe
+    search_result: SearchOutcome | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Contest:
+class ModelSelection:
     """Candidates of one model on one material, from one state of the champion if any is to go on from it."""
 
     spec: ModelSpec
-    given: RetrainSpec
-    material: Material
-    warm: WarmState | None = None
+    retrain_spec: RetrainSpec
+    datasets: TrainingDatasets
+    warm_state: WarmState | None = None
 
     @property
     def needs_search(self) -> bool:
         """Whether there is anything to choose, or to cross-validate."""
-        return bool(self.given.candidates) or self.given.cv is not None
+        return bool(self.retrain_spec.candidates) or self.retrain_spec.cv is not None
 
     @property
     def metric(self) -> Metric:
         """Which decides."""
-        return (self.spec.metrics or DEFAULTS[self.spec.task])[0]
+        return (self.spec.metrics or DEFAULT_METRICS[self.spec.task])[0]
 
-    def winner(self, *, left_s: float, progress: Callable[[SearchProgress], None]) -> Winner:
+    def select(self, *, remaining_s: float, progress: Callable[[SearchProgress], None]) -> SelectedCandidate:
         """SpecificationError for candidates that cannot be, EstimatorError where none of the trials came to a score."""
-        ground = Ground.of(self.spec)
+        ground = ModelContext.of(self.spec)
         if not self.needs_search:
-            own = complete((), ground)
-            require_candidates(own, ground, trials=1)
-            return Winner(candidates.recipe(own[0], _undecided))
-        plan = Plan(self.given.candidates, self.given.budget, self.spec.seed, max(left_s, 0.0))
-        with shared(self.material.development) as load:
-            found = search(plan, replace(self._course(), load=load), progress=progress)
-        return Winner(found.require_best().recipe, found)
+            champion_candidate = complete_candidates((), ground)
+            require_candidates(champion_candidate, ground, trials=1)
+            return SelectedCandidate(candidates.build_recipe(champion_candidate[0], _reject_space))
+        plan = SearchPlan(self.retrain_spec.candidates, self.retrain_spec.budget, self.spec.seed, max(remaining_s, 0.0))
+        with share_rows(self.datasets.development) as load:
+            search_result = search_candidates(plan, replace(self._trial_context(), load=load), progress=progress)
+        return SelectedCandidate(search_result.require_best().recipe, search_result)
 
-    def developed(self, recipe: Recipe) -> Model:
+    def fit_development(self, recipe: TrialRecipe) -> TrainedModel:
         """The recipe trained on the train and the validation part, and on nothing else."""
-        rows = TableRows(self.material.development)
-        return refit(recipe, self._course(), rows, rows=np.arange(len(rows)))
+        rows = TableRows(self.datasets.development)
+        return refit(recipe, self._trial_context(), rows, rows=np.arange(len(rows)))
 
-    def final(self, recipe: Recipe) -> Model:
+    def fit_window(self, recipe: TrialRecipe) -> TrainedModel:
         """The recipe trained on all of the window, the test part too, which has been read by now."""
-        rows = TableRows(self.material.data)
-        return refit(recipe, self._course(), rows, rows=np.arange(len(rows)))
+        rows = TableRows(self.datasets.data)
+        return refit(recipe, self._trial_context(), rows, rows=np.arange(len(rows)))
 
-    def _course(self) -> Course:
-        return Course(
-            lambda: TableRows(self.material.development),
-            self.material.folds,
-            Ground.of(self.spec),
+    def _trial_context(self) -> TrialContext:
+        return TrialContext(
+            lambda: TableRows(self.datasets.development),
+            self.datasets.folds,
+            ModelContext.of(self.spec),
             self.metric,
             time.monotonic,
-            self.warm,
-            trainer_of,
+            self.warm_state,
+            select_trainer,
         )
 
 
-def search_time_s(given: RetrainSpec, *, spent_s: float) -> float:
+def search_time_s(retrain_spec: RetrainSpec, *, spent_s: float) -> float:
     """What a search may still take of its share."""
-    return given.budget.max_runtime * given.budget.share - spent_s
+    return retrain_spec.budget.max_runtime * retrain_spec.budget.share - spent_s
 
 
-def _undecided(path: str, space: Space) -> NoReturn:
+def _reject_space(path: str, space: SearchSpace) -> NoReturn:
     msg = f"{path}: found the space {space} in the champion's own estimator, expected a value"
     raise TypeError(msg)

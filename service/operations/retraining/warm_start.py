@@ -7,15 +7,15 @@ import polars as pl
 import structlog
 
 from service.domain.registry.registry import Checkpoint
-from service.domain.stream.exclusion import times
-from service.domain.stream.offset_ranges import touches
-from service.domain.stream.position import Position, Run
+from service.domain.stream.exclusion import time_ranges
+from service.domain.stream.offset_ranges import overlaps
+from service.domain.stream.position import OffsetRange, Position
 from service.errors import ArtifactError, EnvironmentChangedError, NotFoundError
 from service.learning.datasets.dataset import TrainingData
-from service.learning.learner.state import opened
+from service.learning.learner.state import decode_state
 from service.learning.search.trials import WarmState
-from service.operations.history.reader import History
-from service.operations.retraining.baseline import Outset
+from service.operations.history.reader import HistoryReader
+from service.operations.retraining.baseline import TrainingBaseline
 from service.operations.services import Services
 from service.operations.states.sealed_state import open_learner
 
@@ -23,26 +23,28 @@ _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Warmth:
+class WarmStart:
     """The state, and all that it has learned."""
 
     state: WarmState
-    learned: Sequence[Run]
+    learned: Sequence[OffsetRange]
 
 
-def warmth(services: Services, outset: Outset, data: TrainingData, *, before_ms: int) -> Warmth | None:
+def find_warm_start(
+    services: Services, baseline: TrainingBaseline, data: TrainingData, *, before_ms: int
+) -> WarmStart | None:
     """The newest that has learned nothing that happened then or later, and nothing that is excluded."""
-    for checkpoint in services.checkpoints.newest_first(outset.line.lineage.id):
-        until_ms = _until_ms(data, checkpoint.position)
-        learned = outset.line.order_at(checkpoint.sequence)
-        if until_ms >= before_ms or not learned or not _is_clean(services, outset, learned):
+    for checkpoint in services.checkpoints.newest_first(baseline.node.lineage.id):
+        until_ms = _learned_until_ms(data, checkpoint.position)
+        learned = baseline.node.order_at(checkpoint.sequence)
+        if until_ms >= before_ms or not learned or not _is_clean(services, baseline, learned):
             continue
-        for snapshot in _estimator(services, outset, checkpoint):
-            return Warmth(WarmState(snapshot, outset.spec.estimator, until_ms), learned)
+        for snapshot in _estimator_snapshot(services, baseline, checkpoint):
+            return WarmStart(WarmState(snapshot, baseline.spec.estimator, until_ms), learned)
     return None
 
 
-def _until_ms(data: TrainingData, position: Position) -> int:
+def _learned_until_ms(data: TrainingData, position: Position) -> int:
     """The latest event of the window that stands before the position; without any, just before the window."""
     before = pl.lit(value=False)
     for (topic, partition), offset in position.offsets.items():
@@ -51,26 +53,26 @@ def _until_ms(data: TrainingData, position: Position) -> int:
     return int(data.times[0]) - 1 if not isinstance(latest, int) else latest
 
 
-def _is_clean(services: Services, outset: Outset, learned: Sequence[Run]) -> bool:
+def _is_clean(services: Services, baseline: TrainingBaseline, learned: Sequence[OffsetRange]) -> bool:
     """Neither it nor those from which it took over have met what is excluded."""
-    known = [*learned, *outset.line.seen]
-    if touches(known, outset.holes):
+    learned_or_seen = [*learned, *baseline.node.traces]
+    if overlaps(learned_or_seen, baseline.excluded_offsets):
         return False
-    if not times(outset.stretches):
+    if not time_ranges(baseline.excluded_ranges):
         return True
-    history = History(services, outset.spec)
+    history = HistoryReader(services, baseline.spec)
     try:
-        return not history.excluded(known, stretches=outset.stretches)
+        return not history.excluded_runs(learned_or_seen, excluded_ranges=baseline.excluded_ranges)
     finally:
         history.close()
 
 
-def _estimator(services: Services, outset: Outset, checkpoint: Checkpoint) -> Iterator[bytes]:
+def _estimator_snapshot(services: Services, baseline: TrainingBaseline, checkpoint: Checkpoint) -> Iterator[bytes]:
     """Its snapshot, which has learned what waited for a micro-batch; nothing where it cannot be read."""
     try:
-        learner = open_learner(services, checkpoint.digest, spec=outset.spec)
+        learner = open_learner(services, checkpoint.digest, spec=baseline.spec)
     except (ArtifactError, NotFoundError, EnvironmentChangedError) as error:
-        _log.info("no_warm_start_from", sequence=checkpoint.sequence, error=str(error))
+        _log.info("warm_start_state_unreadable", sequence=checkpoint.sequence, error=str(error))
         return
     list(learner.flush())
-    yield opened(learner.state())["estimator"]
+    yield decode_state(learner.state())["estimator"]

@@ -11,24 +11,24 @@ from service.learning.learner.learner import Learner
 from service.operations.services import Services
 from service.operations.states.sealed_state import open_learner
 
-PROBES = 200
+MAX_PROBE_EVENTS = 200
 
 
-def version_of(services: Services, model: str, number: int) -> Version:
+def find_version(services: Services, model: str, number: int) -> Version:
     """Return a version of a registered model; NotFoundError names the models or the versions that there are."""
     return services.history.version(services.models.get(model).name, number)
 
 
-def learner_of(services: Services, version: Version) -> Learner:
+def open_version(services: Services, version: Version) -> Learner:
     """Return the learner that the version is of."""
     return open_learner(services, version.digest, spec=ModelSpec.model_validate(version.spec))
 
 
-def difference(services: Services, model: str, numbers: tuple[int, int]) -> dict[str, Any]:
+def compare_versions(services: Services, model: str, numbers: tuple[int, int]) -> dict[str, Any]:
     """Specification keys, metrics, and predictions on the newest events of the stream."""
-    one, other = (version_of(services, model, number) for number in numbers)
-    probes = probe_set(services, ModelSpec.model_validate(one.spec))
-    predictions = [[learner_of(services, version).predict(x) for x in probes] for version in (one, other)]
+    one, other = (find_version(services, model, number) for number in numbers)
+    probes = newest_features(services, ModelSpec.model_validate(one.spec))
+    predictions = [[open_version(services, version).predict(x) for x in probes] for version in (one, other)]
     differing = [i for i, (a, b) in enumerate(zip(*predictions, strict=True)) if a != b]
     return {
         "versions": list(numbers),
@@ -42,27 +42,30 @@ def difference(services: Services, model: str, numbers: tuple[int, int]) -> dict
         "probes": len(probes),
         "probes_differing": len(differing),
         "examples": [
-            {"x": probes[i], "predictions": [_shown(predictions[0][i]), _shown(predictions[1][i])]}
+            {
+                "x": probes[i],
+                "predictions": [_with_text_labels(predictions[0][i]), _with_text_labels(predictions[1][i])],
+            }
             for i in differing[:5]
         ],
     }
 
 
-def probe_set(services: Services, spec: ModelSpec) -> Sequence[Features]:
+def newest_features(services: Services, spec: ModelSpec) -> Sequence[Features]:
     """The features of up to `PROBES` of the newest events of the topic."""
     source = services.source(f"{spec.name}-probe")
     decoder = services.decoder(spec)
     try:
         bounds = source.bounds([spec.events])
-        share = max(PROBES // max(len(bounds), 1), 1)
-        source.assign(Position({at: max(found.end - share, found.start) for at, found in bounds.items()}))
-        runs = [run for _ in range(5) for run in source.poll(timeout_s=0.5, limit=PROBES)]
+        per_partition = max(MAX_PROBE_EVENTS // max(len(bounds), 1), 1)
+        source.assign(Position({at: max(found.end - per_partition, found.start) for at, found in bounds.items()}))
+        runs = [run for _ in range(5) for run in source.poll(timeout_s=0.5, limit=MAX_PROBE_EVENTS)]
     finally:
         source.close()
-    return [event.x for run in runs for event in decoder.decode(run).events][:PROBES]
+    return [event.x for run in runs for event in decoder.decode(run).events][:MAX_PROBE_EVENTS]
 
 
-def _shown(prediction: Any) -> Any:
+def _with_text_labels(prediction: Any) -> Any:
     if isinstance(prediction, dict):
         return {str(label): probability for label, probability in prediction.items()}
     return prediction

@@ -4,59 +4,59 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from service.domain.registry.registry import Checkpoint, JournalSegment, Lineage, LineageId, Version, VersionKind
-from service.domain.registry.replay_plan import Plan
-from service.domain.registry.replay_routes import Ancestor
-from service.domain.stream.offset_ranges import until
-from service.domain.stream.position import Run, merged
+from service.domain.registry.replay_plan import ReplayPlan
+from service.domain.registry.replay_routes import AncestorState
+from service.domain.stream.offset_ranges import prefix_covering
+from service.domain.stream.position import OffsetRange, merge_ranges
 from service.errors import NotFoundError
 from service.operations.services import Services
 
-TRAINED = frozenset({VersionKind.INITIAL, VersionKind.RETRAIN})
+TRAINED_KINDS = frozenset({VersionKind.INITIAL, VersionKind.RETRAIN})
 """Kinds of versions whose state began with nothing."""
-BEGINNINGS = TRAINED | {VersionKind.IMPORT}
+LINEAGE_START_KINDS = TRAINED_KINDS | {VersionKind.IMPORT}
 """Kinds of versions with which a lineage begins, and nothing waits that is not kept with them."""
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class LineageNode:
     """One lineage: what its state began with, its journal, and what else left a trace in its state.
 
     `flow` are the lineages out of which learning alone has made its state, itself the first.
     """
 
     lineage: Lineage
-    base: Sequence[Run]
+    initial_runs: Sequence[OffsetRange]
     journal: Sequence[JournalSegment]
-    seen: Sequence[Run]
-    flow: Sequence[LineageId]
+    traces: Sequence[OffsetRange]
+    ancestors: Sequence[LineageId]
 
     @property
-    def order(self) -> list[Run]:
+    def order(self) -> list[OffsetRange]:
         """All that it has learned."""
-        return merged([*self.base, *(run for segment in self.journal for run in segment.order)])
+        return merge_ranges([*self.initial_runs, *(run for segment in self.journal for run in segment.order)])
 
-    def order_at(self, sequence: int) -> list[Run]:
+    def order_at(self, sequence: int) -> list[OffsetRange]:
         """What it had learned by that commit."""
         runs = (run for segment in self.journal if segment.sequence <= sequence for run in segment.order)
-        return merged([*self.base, *runs])
+        return merge_ranges([*self.initial_runs, *runs])
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
+class LineageTree:
     """Every lineage of a model, and its versions."""
 
     model: str
     champion: LineageId
-    lines: Mapping[LineageId, Line]
+    nodes: Mapping[LineageId, LineageNode]
     versions: Sequence[Version]
 
     @property
-    def order(self) -> list[Run]:
+    def champion_order(self) -> list[OffsetRange]:
         """What the champion has learned."""
-        return self.lines[self.champion].order
+        return self.nodes[self.champion].order
 
 
-def past_of(services: Services, model: str) -> Past:
+def load_lineage_tree(services: Services, model: str) -> LineageTree:
     """Read it all; lineages come after those they began from."""
     champion = services.models.get(model).champion
     if champion is None:
@@ -64,32 +64,38 @@ def past_of(services: Services, model: str) -> Past:
         raise NotFoundError(msg)
     versions = services.history.versions(model)
     predecessors = _predecessors(services, model, versions)
-    lines: dict[LineageId, Line] = {}
+    nodes: dict[LineageId, LineageNode] = {}
     for lineage in services.history.lineages(model):
         journal = services.checkpoints.journal(lineage.id, scores=False)
-        base, seen, flow = _inherited(lineage, versions, lines, predecessors=predecessors)
-        lines[lineage.id] = Line(lineage, base, journal, seen, [lineage.id, *flow])
-    return Past(model, champion, lines, versions)
+        initial_runs, traces, parent_ancestors = _inherited(lineage, versions, nodes, predecessors=predecessors)
+        nodes[lineage.id] = LineageNode(lineage, initial_runs, journal, traces, [lineage.id, *parent_ancestors])
+    return LineageTree(model, champion, nodes, versions)
 
 
-def candidates(services: Services, past: Past) -> list[Ancestor]:
+def known_states(services: Services, tree: LineageTree) -> list[AncestorState]:
     """Every version, and every checkpoint that is kept and is no version, oldest first."""
-    lines = {key: line for key, line in past.lines.items() if not _stands_apart(line.lineage, past.versions)}
-    kept = [one for key in lines for one in services.checkpoints.newest_first(key)]
-    sets = {one.digest: one.waiting for one in kept if one.waiting is not None}
-    named = {version.digest for version in past.versions}
-    found = [(one.created_at, _of_checkpoint(one, lines[one.lineage])) for one in kept if one.digest not in named]
-    for one in past.versions:
-        if one.lineage in lines:
-            first = _first_of(one.lineage, past.versions)
-            state = _of_version(one, lines[one.lineage], waiting=one.waiting or sets.get(one.digest), first=first)
-            found.append((one.created_at, state))
-    return [state for _, state in sorted(found, key=lambda pair: pair[0])]
+    nodes = {key: line for key, line in tree.nodes.items() if not _is_detached(line.lineage, tree.versions)}
+    checkpoints = [one for key in nodes for one in services.checkpoints.newest_first(key)]
+    pending_digests = {one.digest: one.waiting for one in checkpoints if one.waiting is not None}
+    version_digests = {version.digest for version in tree.versions}
+    dated_states = [
+        (one.created_at, _checkpoint_ancestor(one, nodes[one.lineage]))
+        for one in checkpoints
+        if one.digest not in version_digests
+    ]
+    for one in tree.versions:
+        if one.lineage in nodes:
+            first = _first_version(one.lineage, tree.versions)
+            state = _version_ancestor(
+                one, nodes[one.lineage], pending_digest=one.waiting or pending_digests.get(one.digest), first=first
+            )
+            dated_states.append((one.created_at, state))
+    return [state for _, state in sorted(dated_states, key=lambda pair: pair[0])]
 
 
-def stood(known: Sequence[Ancestor], digest: str, *, name: str) -> Ancestor:
+def newest_with_digest(states: Sequence[AncestorState], digest: str, *, name: str) -> AncestorState:
     """Return the newest state of that digest, by the name under which it was asked for; NotFoundError."""
-    found = next((one for one in reversed(known) if one.digest == digest), None)
+    found = next((one for one in reversed(states) if one.digest == digest), None)
     if found is None:
         msg = f"found {name} thinned away meanwhile, expected it among the states that are kept; ask again"
         raise NotFoundError(msg)
@@ -101,41 +107,43 @@ def has_served(lineage: Lineage, versions: Sequence[Version]) -> bool:
     return any(one.number == lineage.origin and one.lineage == lineage.id for one in versions)
 
 
-def _stands_apart(lineage: Lineage, versions: Sequence[Version]) -> bool:
+def _is_detached(lineage: Lineage, versions: Sequence[Version]) -> bool:
     """Whether it was trained beside the champion's line and has never served: no history leads through it."""
     return lineage.plan is None and not has_served(lineage, versions)
 
 
-def _of_version(version: Version, line: Line, *, waiting: str | None, first: Version) -> Ancestor:
-    is_whole = waiting is not None or version.kind in BEGINNINGS
-    return Ancestor(
+def _version_ancestor(
+    version: Version, node: LineageNode, *, pending_digest: str | None, first: Version
+) -> AncestorState:
+    is_whole = pending_digest is not None or version.kind in LINEAGE_START_KINDS
+    return AncestorState(
         f"version {version.number}",
         version.digest,
         version.lineage,
         version.number,
         version.position,
-        until(line.order, version.learned),
-        line.seen,
-        waiting,
+        prefix_covering(node.order, version.learned),
+        node.traces,
+        pending_digest,
         is_whole=is_whole or (version.kind is VersionKind.SNAPSHOT and version.number != first.number),
     )
 
 
-def _of_checkpoint(found: Checkpoint, line: Line) -> Ancestor:
-    return Ancestor(
-        f"checkpoint {found.sequence} of {found.created_at:%Y-%m-%d %H:%M:%S} UTC",
-        found.digest,
-        found.lineage,
-        line.lineage.origin,
-        found.position,
-        line.order_at(found.sequence),
-        line.seen,
-        found.waiting,
-        is_whole=found.waiting is not None,
+def _checkpoint_ancestor(checkpoint: Checkpoint, node: LineageNode) -> AncestorState:
+    return AncestorState(
+        f"checkpoint {checkpoint.sequence} of {checkpoint.created_at:%Y-%m-%d %H:%M:%S} UTC",
+        checkpoint.digest,
+        checkpoint.lineage,
+        node.lineage.origin,
+        checkpoint.position,
+        node.order_at(checkpoint.sequence),
+        node.traces,
+        checkpoint.waiting,
+        is_whole=checkpoint.waiting is not None,
     )
 
 
-def _first_of(lineage: LineageId, versions: Sequence[Version]) -> Version:
+def _first_version(lineage: LineageId, versions: Sequence[Version]) -> Version:
     """The version that a lineage began with, or the first that was made of it."""
     found = next((version for version in versions if version.lineage == lineage), None)
     if found is None:
@@ -147,30 +155,30 @@ def _first_of(lineage: LineageId, versions: Sequence[Version]) -> Version:
 def _inherited(
     lineage: Lineage,
     versions: Sequence[Version],
-    lines: Mapping[LineageId, Line],
+    nodes: Mapping[LineageId, LineageNode],
     *,
     predecessors: Mapping[int, LineageId],
-) -> tuple[Sequence[Run], Sequence[Run], Sequence[LineageId]]:
+) -> tuple[Sequence[OffsetRange], Sequence[OffsetRange], Sequence[LineageId]]:
     """What a lineage began with, what had left a trace by then, and the lineages that it only goes on with.
 
     A restoring rollback goes on with none: its state is of one lineage, its metrics and what waits of another.
     """
     if lineage.plan is not None:
-        plan = Plan.from_json(lineage.plan)
-        source = lines[plan.source]
-        return until(source.order, plan.learned), source.seen, source.flow
-    origin = _first_of(lineage.id, versions)
-    if origin.kind in TRAINED:
+        plan = ReplayPlan.from_json(lineage.plan)
+        source = nodes[plan.source]
+        return prefix_covering(source.order, plan.learned), source.traces, source.ancestors
+    origin = _first_version(lineage.id, versions)
+    if origin.kind in TRAINED_KINDS:
         return origin.learned, (), ()
     parent = next((version for version in versions if version.number == origin.parent), None)
     if parent is None:
         return (), (), ()
-    source = lines[parent.lineage]
+    source = nodes[parent.lineage]
     if origin.kind is not VersionKind.ROLLBACK:
-        return until(source.order, origin.learned), source.seen, source.flow
-    before = [lines[predecessors[origin.number]]] if origin.number in predecessors else []
-    seen = [run for line in before for run in (*line.order, *line.seen)] if before else source.seen
-    return until(source.order, origin.learned), seen, ()
+        return prefix_covering(source.order, origin.learned), source.traces, source.ancestors
+    replaced = [nodes[predecessors[origin.number]]] if origin.number in predecessors else []
+    traces = [run for line in replaced for run in (*line.order, *line.traces)] if replaced else source.traces
+    return prefix_covering(source.order, origin.learned), traces, ()
 
 
 def _predecessors(services: Services, model: str, versions: Sequence[Version]) -> Mapping[int, LineageId]:

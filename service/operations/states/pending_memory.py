@@ -2,56 +2,62 @@
 
 from collections.abc import Mapping, Sequence
 
-from service.domain.stream.events import Decoded, EventId
-from service.domain.stream.pending import WaitingRow
-from service.domain.stream.position import Run
-from service.learning.engine.work_items import Waiter, id_of, key_of, packed, unpacked
+from service.domain.stream.events import DecodedRecords, EventId
+from service.domain.stream.pending import PendingRow
+from service.domain.stream.position import OffsetRange
+from service.learning.engine.work_items import (
+    PendingItem,
+    decode_event_id,
+    decode_pending,
+    encode_event_id,
+    encode_pending,
+)
 from service.learning.learner.learner import Learner
-from service.learning.learner.outcomes import Outcome, Pending
+from service.learning.learner.outcomes import LearningOutcome, UncommittedChanges
 
-SWEPT_FIRST = 10_000
+FIRST_SWEEP_ROWS = 10_000
 
 
-class WaitingHere:
+class PendingMemory:
     """Stands for the table `pending`: a learner is supplied from it, and what it keeps waiting is written to it."""
 
-    def __init__(self, rows: Sequence[WaitingRow] = ()) -> None:
-        self._rows = {id_of(row.key): row for row in rows}
-        self._swept_at = SWEPT_FIRST
-        self.order: list[Run] = []
+    def __init__(self, rows: Sequence[PendingRow] = ()) -> None:
+        self._rows = {decode_event_id(row.key): row for row in rows}
+        self._sweep_rows = FIRST_SWEEP_ROWS
+        self.learned_order: list[OffsetRange] = []
 
     @property
-    def rows(self) -> list[WaitingRow]:
+    def rows(self) -> list[PendingRow]:
         """All that wait, and of those whose time is past at most as many again."""
         return list(self._rows.values())
 
-    def learn(self, learner: Learner, decoded: Decoded) -> Outcome:
+    def learn(self, learner: Learner, decoded: DecodedRecords) -> LearningOutcome:
         """Learn one run as if it were committed at once."""
-        outcome = learner.learn(decoded, supplied=self._found(learner, decoded))
-        self.take(learner)
+        outcome = learner.learn(decoded, prefetched=self._find_pending(learner, decoded))
+        self.absorb(learner)
         return outcome
 
-    def take(self, learner: Learner) -> None:
+    def absorb(self, learner: Learner) -> None:
         """What the learner has learned and keeps waiting since the last time."""
-        pending = learner.take_pending()
-        self.order += pending.order
-        self._take(learner, pending)
+        pending = learner.take_uncommitted()
+        self.learned_order += pending.order
+        self._absorb_pending(learner, pending)
 
-    def _found(self, learner: Learner, decoded: Decoded) -> Mapping[EventId, Waiter]:
-        if learner.waiting is None or not self._rows:
+    def _find_pending(self, learner: Learner, decoded: DecodedRecords) -> Mapping[EventId, PendingItem]:
+        if learner.label_join is None or not self._rows:
             return {}
-        asked = learner.waiting.unknown(decoded.events, decoded.truths)
-        rows = [self._rows[key] for key in asked if key in self._rows]
-        return {id_of(row.key): unpacked(row.key, row.kind, row.ts, row.payload) for row in rows}
+        unknown_ids = learner.label_join.ids_to_look_up(decoded.events, decoded.truths)
+        rows = [self._rows[key] for key in unknown_ids if key in self._rows]
+        return {decode_event_id(row.key): decode_pending(row.key, row.kind, row.ts, row.payload) for row in rows}
 
-    def _take(self, learner: Learner, pending: Pending) -> None:
-        if learner.waiting is None or pending.waiting is None:
+    def _absorb_pending(self, learner: Learner, pending: UncommittedChanges) -> None:
+        if learner.label_join is None or pending.pending is None:
             return
-        for key in pending.waiting.resolved:
+        for key in pending.pending.resolved:
             self._rows.pop(key, None)
-        for key, waiter in pending.waiting.created.items():
-            self._rows[key] = WaitingRow(key_of(key), *packed(waiter))
-        learner.waiting.landed()
-        if len(self._rows) > self._swept_at:
-            self._rows = {key: row for key, row in self._rows.items() if row.ts >= pending.waiting.border_ms}
-            self._swept_at = max(2 * len(self._rows), SWEPT_FIRST)
+        for key, waiter in pending.pending.created.items():
+            self._rows[key] = PendingRow(encode_event_id(key), *encode_pending(waiter))
+        learner.label_join.commit_landed()
+        if len(self._rows) > self._sweep_rows:
+            self._rows = {key: row for key, row in self._rows.items() if row.ts >= pending.pending.watermark_ms}
+            self._sweep_rows = max(2 * len(self._rows), FIRST_SWEEP_ROWS)

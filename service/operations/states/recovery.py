@@ -9,15 +9,15 @@ from dataclasses import dataclass
 
 import structlog
 
-from service.domain.registry.registry import Lease, Lineage, LineageId, Origin, Role, Version, VersionKind
-from service.domain.registry.replay_plan import Plan
-from service.domain.registry.served_prediction import stamp_of
+from service.domain.registry.registry import ChangeOrigin, Lease, Lineage, LineageId, LineageRole, Version, VersionKind
+from service.domain.registry.replay_plan import ReplayPlan
+from service.domain.registry.served_prediction import global_lineage_id
 from service.domain.specification.model import ModelSpec
 from service.domain.stream.position import Position
 from service.errors import ArtifactError, NotFoundError, OtherReleaseError, TamperedError, UnsignedError
 from service.learning.learner.learner import Learner
 from service.operations.services import Services
-from service.operations.states.lineage_tree import TRAINED
+from service.operations.states.lineage_tree import TRAINED_KINDS
 from service.operations.states.sealed_state import open_state
 
 _log = structlog.get_logger(__name__)
@@ -27,36 +27,36 @@ SPOILT = (NotFoundError, TamperedError, UnsignedError)
 """What proves that a checkpoint's bytes are not those that were committed."""
 
 
-CUT = TRAINED | {VersionKind.ROLLBACK}
+DISCONTINUOUS_KINDS = TRAINED_KINDS | {VersionKind.ROLLBACK}
 """Kinds of versions whose state is none that learning alone has made of the line before."""
 
 
-def voices(services: Services, lineage: Lineage) -> frozenset[str]:
+def own_lineage_uids(services: Services, lineage: Lineage) -> frozenset[str]:
     """Stamps of the lineage itself and of those that it only goes on with.
 
     A replay without exclusions makes the states again that answered; one with exclusions makes others.
     """
     lineages = {one.id: one for one in services.history.lineages(lineage.model)}
     versions = services.history.versions(lineage.model)
-    first = {one.lineage: one for one in reversed(versions)}
-    owner = {one.number: one.lineage for one in versions}
-    found: dict[LineageId, str] = {}
+    first_versions = {one.lineage: one for one in reversed(versions)}
+    lineage_by_version = {one.number: one.lineage for one in versions}
+    uids: dict[LineageId, str] = {}
     current: Lineage | None = lineage
-    while current is not None and current.id not in found:
-        found[current.id] = stamp_of(current)
+    while current is not None and current.id not in uids:
+        uids[current.id] = global_lineage_id(current)
         if current.plan is not None:
-            plan = Plan.from_json(current.plan)
-            before = None if plan.exclusions or plan.gaps else plan.follow
+            plan = ReplayPlan.from_json(current.plan)
+            previous = None if plan.exclusions or plan.gaps else plan.follow
         else:
-            origin = first.get(current.id)
-            parent = None if origin is None or origin.kind in CUT else origin.parent
-            before = owner.get(parent) if parent is not None else None
-        current = lineages.get(before) if before is not None else None
-    return frozenset(found.values())
+            origin = first_versions.get(current.id)
+            parent = None if origin is None or origin.kind in DISCONTINUOUS_KINDS else origin.parent
+            previous = lineage_by_version.get(parent) if parent is not None else None
+        current = lineages.get(previous) if previous is not None else None
+    return frozenset(uids.values())
 
 
 @dataclass(frozen=True, slots=True)
-class Recovered:
+class RecoveredLearner:
     """A learner as its newest good checkpoint left it."""
 
     lineage: Lineage
@@ -64,46 +64,48 @@ class Recovered:
     learner: Learner
     position: Position
     sequence: int
-    starts: int
+    starts_without_commit: int
 
 
-def origin_of(services: Services, lineage: Lineage) -> Version:
+def origin_version(services: Services, lineage: Lineage) -> Version:
     """The version from which a lineage began; its specification is the lineage's."""
     return services.history.version(lineage.model, lineage.origin)
 
 
-def spec_of(services: Services, lineage: Lineage) -> ModelSpec:
+def lineage_spec(services: Services, lineage: Lineage) -> ModelSpec:
     """Its version's, or until it has one its plan's."""
-    if lineage.role is Role.REPLAYING and lineage.plan is not None:
+    if lineage.role is LineageRole.REPLAYING and lineage.plan is not None:
         return ModelSpec.model_validate(lineage.plan["spec"])
-    if lineage.role is Role.CHALLENGER:
+    if lineage.role is LineageRole.CHALLENGER:
         return ModelSpec.model_validate(services.history.newest_version(lineage.model, lineage.id).spec)
-    return ModelSpec.model_validate(origin_of(services, lineage).spec)
+    return ModelSpec.model_validate(origin_version(services, lineage).spec)
 
 
-def recover(services: Services, lineage: Lineage, *, lease: Lease) -> Recovered:
+def recover(services: Services, lineage: Lineage, *, lease: Lease) -> RecoveredLearner:
     """Return a learner of the newest checkpoint that is not spoilt; what is newer is reported and set aside.
 
     EnvironmentChangedError or OtherReleaseError for one that is whole and that this release cannot open, ArtifactError
     where no checkpoint is left.
     """
-    spec = spec_of(services, lineage)
-    bad: list[str] = []
+    spec = lineage_spec(services, lineage)
+    errors: list[str] = []
     for checkpoint in services.checkpoints.newest_first(lineage.id):
         try:
             state = open_state(services, checkpoint.digest, model=spec.name)
         except SPOILT as error:
             _log.warning("checkpoint_unreadable", model=spec.name, sequence=checkpoint.sequence, error=str(error))
-            bad.append(str(error))
+            errors.append(str(error))
             continue
         learner = _learner(services, lineage, spec, state)
-        if bad:
-            reason = f"checkpoints after {checkpoint.sequence} cannot be read: {bad[0]}"
-            services.changes.fall_back(lease, to_sequence=checkpoint.sequence, origin=Origin("learner", reason=reason))
-        starts = services.checkpoints.note_start(lease, checkpoint.position)
-        return Recovered(lineage, spec, learner, checkpoint.position, checkpoint.sequence, starts)
+        if errors:
+            reason = f"checkpoints after {checkpoint.sequence} cannot be read: {errors[0]}"
+            services.changes.fall_back(
+                lease, to_sequence=checkpoint.sequence, origin=ChangeOrigin("learner", reason=reason)
+            )
+        starts = services.checkpoints.record_start(lease, checkpoint.position)
+        return RecoveredLearner(lineage, spec, learner, checkpoint.position, checkpoint.sequence, starts)
     msg = (
-        f"found no readable checkpoint of {spec.name} (lineage {lineage.id}): {'; '.join(bad) or 'there is none'}; "
+        f"found no readable checkpoint of {spec.name} (lineage {lineage.id}): {'; '.join(errors) or 'there is none'}; "
         "run `headrace registry verify`, or begin anew with `headrace learn --fresh`"
     )
     raise ArtifactError(msg)
@@ -111,9 +113,9 @@ def recover(services: Services, lineage: Lineage, *, lease: Lease) -> Recovered:
 
 def _learner(services: Services, lineage: Lineage, spec: ModelSpec, state: bytes) -> Learner:
     """Return a learner of a state whose signature holds; OtherReleaseError where it cannot be opened even so."""
-    own = voices(services, lineage) if spec.log_predictions else ()
+    own = own_lineage_uids(services, lineage) if spec.log_predictions else ()
     try:
-        return Learner(spec, state, allowed=services.build(spec)[1], own=own)
+        return Learner(spec, state, allowed=services.build_estimator(spec)[1], own_lineages=own)
     except ArtifactError as error:
         msg = (
             f"found the newest checkpoint of {spec.name} whole, and not to be opened by this release: {error}. Nothing "

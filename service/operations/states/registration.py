@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from service.domain.registry.checkpoint_metrics import CheckpointMetrics
-from service.domain.registry.registry import Founding, Model, ModelName, Origin, SealedState
+from service.domain.registry.registry import ChangeOrigin, ModelName, ModelRegistration, RegisteredModel, SealedState
 from service.domain.specification.model import ModelSpec
 from service.domain.stream.events import TopicPartition
 from service.domain.stream.position import Position
@@ -13,13 +13,13 @@ from service.operations.services import Services
 from service.operations.states.sealed_state import seal_state
 
 
-def enrol(services: Services, spec: ModelSpec, *, actor: str) -> Model:
+def register_model(services: Services, spec: ModelSpec, *, actor: str) -> RegisteredModel:
     """The registered model; registered now if it is new, refused if its specification has changed."""
     known = {model.name: model for model in services.models.list()}
     model = known.get(ModelName(spec.name))
     if model is None:
-        return services.models.register(_founding(services, spec, actor=actor))
-    changed = differences(model.spec, spec) if model.spec_digest != spec.digest() else []
+        return services.models.register(_model_registration(services, spec, actor=actor))
+    changed = changed_keys(model.spec, spec) if model.spec_digest != spec.digest() else []
     if changed:
         msg = (
             f"the file's specification of {spec.name} differs from the registered one in "
@@ -30,39 +30,39 @@ def enrol(services: Services, spec: ModelSpec, *, actor: str) -> Model:
     return model
 
 
-def differences(registered: object, spec: ModelSpec) -> list[str]:
+def changed_keys(registered: object, spec: ModelSpec) -> list[str]:
     """The top-level keys in which a stored specification and the file's differ."""
     stored = ModelSpec.model_validate(registered).model_dump(mode="json")
     wanted = spec.model_dump(mode="json")
     return sorted(key for key in wanted if stored.get(key) != wanted[key])
 
 
-def begin_anew(services: Services, spec: ModelSpec, *, actor: str) -> Model:
+def reset_model(services: Services, spec: ModelSpec, *, actor: str) -> RegisteredModel:
     """Forget the model, its versions and its position, and register it again."""
     if spec.name in {model.name for model in services.models.list()}:
         services.models.delete(spec.name, actor=actor, reason="begun anew with --fresh")
-    return services.models.register(_founding(services, spec, actor=actor))
+    return services.models.register(_model_registration(services, spec, actor=actor))
 
 
-def new_state(services: Services, spec: ModelSpec, *, position: Position) -> SealedState:
+def seal_new_state(services: Services, spec: ModelSpec, *, position: Position) -> SealedState:
     """The sealed state of a lineage that has learned nothing."""
-    estimator, _ = services.build(spec)
+    estimator, _ = services.build_estimator(spec)
     state = Learner.new(spec, estimator)
     return seal_state(services, state, model=spec.name, position=position, learned=0, metrics=CheckpointMetrics())
 
 
-def _founding(services: Services, spec: ModelSpec, *, actor: str) -> Founding:
-    return Founding(
+def _model_registration(services: Services, spec: ModelSpec, *, actor: str) -> ModelRegistration:
+    return ModelRegistration(
         name=ModelName(spec.name),
         spec=spec.model_dump(mode="json"),
         spec_digest=spec.digest(),
-        state=new_state(services, spec, position=first_position(services, spec)),
+        state=seal_new_state(services, spec, position=first_position(services, spec)),
         environment=services.environment,
-        origin=Origin(actor, reason="registered"),
+        origin=ChangeOrigin(actor, reason="registered"),
     )
 
 
-def stream_end(services: Services, spec: ModelSpec) -> dict[TopicPartition, int]:
+def stream_ends(services: Services, spec: ModelSpec) -> dict[TopicPartition, int]:
     """Where each partition of the model's topics ends now."""
     source = services.source(spec.name)
     try:
@@ -78,7 +78,7 @@ def first_position(services: Services, spec: ModelSpec) -> Position:
     try:
         bounds = source.bounds(spec.topics, since_ms=since_ms)
     except NotFoundError:
-        if not services.make_topics:
+        if not services.create_topics:
             raise
         sink = services.sink()
         for topic in spec.topics:

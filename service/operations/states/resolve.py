@@ -6,54 +6,56 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from service.domain.registry.registry import LineageId, Version
-from service.domain.stream.position import Run
+from service.domain.stream.position import OffsetRange
 from service.errors import ConfigurationError, NotFoundError
 from service.operations.services import Services
 from service.operations.states.lineage_tree import has_served
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class ResolvedState:
     """Its artifact, the version it is or came from, a name for it, and what it had learned."""
 
     digest: str
     version: Version
     name: str
-    learned: Sequence[Run]
+    learned: Sequence[OffsetRange]
 
 
-def chosen(services: Services, model: str, *, to: int | str | None, at: str | None) -> Chosen:
+def resolve_state(
+    services: Services, model: str, *, version_or_alias: int | str | None, at: str | None
+) -> ResolvedState:
     """The version of that number or alias, or the newest version or checkpoint at that time."""
     versions = services.history.versions(services.models.get(model).name)
-    if to is None:
-        return _newest_at(services, model, versions, moment=_moment(at))
+    if version_or_alias is None:
+        return _newest_state_at(services, model, versions, moment=_parse_time(at))
     aliases = services.history.aliases(model)
-    number = aliases.get(str(to), to)
+    number = aliases.get(str(version_or_alias), version_or_alias)
     found = next((version for version in versions if str(version.number) == str(number)), None)
     if found is None:
         known = ", ".join([*(str(version.number) for version in versions), *aliases])
-        msg = f"found no version {to} of {model}, expected one of {known}; see `headrace model history {model}`"
+        msg = f"found no version {version_or_alias} of {model}, expected one of {known}; see `headrace model history {model}`"
         raise NotFoundError(msg)
-    return _as_it_is(found)
+    return _version_state(found)
 
 
-def state_of(services: Services, model: str, name: str) -> Chosen:
+def resolve_state_by_name(services: Services, model: str, name: str) -> ResolvedState:
     """By a time where it looks like one, else by a version's number or alias."""
     by_time = re.match(r"\d{4}-", name) is not None
-    return chosen(services, model, to=None if by_time else name, at=name if by_time else None)
+    return resolve_state(services, model, version_or_alias=None if by_time else name, at=name if by_time else None)
 
 
-def learned_until(services: Services, origin: Version, lineage: LineageId, *, sequence: int) -> Sequence[Run]:
+def learned_until(services: Services, origin: Version, lineage: LineageId, *, sequence: int) -> Sequence[OffsetRange]:
     """What a lineage had learned by that commit: what it began with, and its journal."""
     journal = services.checkpoints.journal(lineage)
     return [*origin.learned, *(run for part in journal if part.sequence <= sequence for run in part.order)]
 
 
-def _as_it_is(version: Version) -> Chosen:
-    return Chosen(version.digest, version, f"version {version.number}", version.learned)
+def _version_state(version: Version) -> ResolvedState:
+    return ResolvedState(version.digest, version, f"version {version.number}", version.learned)
 
 
-def _moment(text: str | None) -> datetime:
+def _parse_time(text: str | None) -> datetime:
     try:
         found = datetime.fromisoformat(text or "")
     except ValueError as error:
@@ -62,28 +64,28 @@ def _moment(text: str | None) -> datetime:
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
-def _newest_at(services: Services, model: str, versions: Sequence[Version], *, moment: datetime) -> Chosen:
-    served = {one.id for one in services.history.lineages(model) if has_served(one, versions)}
-    before = [one for one in versions if one.created_at <= moment and one.lineage in served]
-    since = {version.number: version.created_at for version in versions}
+def _newest_state_at(services: Services, model: str, versions: Sequence[Version], *, moment: datetime) -> ResolvedState:
+    served_lineages = {one.id for one in services.history.lineages(model) if has_served(one, versions)}
+    earlier_versions = [one for one in versions if one.created_at <= moment and one.lineage in served_lineages]
+    version_times = {version.number: version.created_at for version in versions}
     checkpoints = [
         (one, lineage)
         for lineage in services.history.lineages(model)
         if has_served(lineage, versions)
         for one in services.checkpoints.newest_first(lineage.id)
-        if since[lineage.origin] <= one.created_at <= moment
+        if version_times[lineage.origin] <= one.created_at <= moment
     ]
-    if not before:
+    if not earlier_versions:
         msg = (
             f"found no version or checkpoint of {model} at or before {moment:%Y-%m-%d %H:%M:%S %Z}; "
             f"see `headrace model history {model}`"
         )
         raise NotFoundError(msg)
-    newest = max(before, key=lambda one: one.created_at)
+    newest = max(earlier_versions, key=lambda one: one.created_at)
     checkpoint, lineage = max(checkpoints, key=lambda pair: pair[0].created_at, default=(None, None))
     if checkpoint is None or lineage is None or checkpoint.created_at <= newest.created_at:
-        return _as_it_is(newest)
+        return _version_state(newest)
     origin = services.history.version(model, lineage.origin)
     name = f"checkpoint {checkpoint.sequence} of {checkpoint.created_at:%Y-%m-%d %H:%M:%S} UTC"
     learned = learned_until(services, origin, lineage.id, sequence=checkpoint.sequence)
-    return Chosen(checkpoint.digest, origin, name, learned)
+    return ResolvedState(checkpoint.digest, origin, name, learned)

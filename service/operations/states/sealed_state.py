@@ -62,7 +62,7 @@ def require_readable(services: Services, state: bytes, *, spec: Json) -> None:
 
 
 def _read(services: Services, state: bytes, *, spec: ModelSpec) -> Learner:
-    return Learner(spec, state, allowed=services.build(spec)[1])
+    return Learner(spec, state, allowed=services.build_estimator(spec)[1])
 
 
 def _require_environment(services: Services, model: str, *, made: Mapping[str, str]) -> None:

@@ -3,17 +3,17 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from service.domain.registry.registry import Json, Model
+from service.domain.registry.registry import Json, RegisteredModel
 from service.domain.specification.model import ModelSpec
 from service.errors import HeadraceError, LeaseHeldError, UnavailableError
 from service.operations.services import Services
-from service.operations.states.pending_snapshot import opened_waiting
+from service.operations.states.pending_snapshot import open_pending
 from service.operations.states.sealed_state import open_state, require_readable
 
 
-def prune(services: Services, model: Model) -> str:
+def prune_checkpoints(services: Services, model: RegisteredModel) -> str:
     """What became of the model's checkpoints; a learner that writes the model prunes it by itself."""
-    services.tidy()
+    services.clean_up()
     if model.champion is None:
         return "it has no champion"
     try:
@@ -21,8 +21,8 @@ def prune(services: Services, model: Model) -> str:
     except LeaseHeldError:
         return "its learner does it by itself, once a minute"
     try:
-        keep_s = ModelSpec.model_validate(model.spec).scores.keep
-        return f"{services.checkpoints.thin(lease, keep_scores_s=keep_s)} checkpoints went"
+        scores_retention_s = ModelSpec.model_validate(model.spec).scores.keep
+        return f"{services.checkpoints.apply_retention(lease, scores_retention_s=scores_retention_s)} checkpoints went"
     finally:
         services.leases.release(lease)
 
@@ -36,19 +36,19 @@ class Finding:
     problem: str
 
 
-def verify(services: Services) -> Sequence[Finding]:
+def verify_artifacts(services: Services) -> Sequence[Finding]:
     """Every artifact that a version or checkpoint names: there, whole, signed, and naming only what is allowed."""
     problems: dict[str, str] = {}
     found: list[Finding] = []
     for model in services.models.list():
-        for name, digest, spec in _named(services, model):
+        for name, digest, spec in _named_artifacts(services, model):
             if digest not in problems:
-                problems[digest] = _problem(services, model.name, digest, spec=spec)
+                problems[digest] = _find_problem(services, model.name, digest, spec=spec)
             found.append(Finding(name, digest, problems[digest]))
     return found
 
 
-def _named(services: Services, model: Model) -> Iterator[tuple[str, str, Json | None]]:
+def _named_artifacts(services: Services, model: RegisteredModel) -> Iterator[tuple[str, str, Json | None]]:
     versions = services.history.versions(model.name)
     specs = {version.number: version.spec for version in versions}
     for version in versions:
@@ -63,10 +63,10 @@ def _named(services: Services, model: Model) -> Iterator[tuple[str, str, Json | 
                 yield f"{name}, what waited", checkpoint.waiting, None
 
 
-def _problem(services: Services, model: str, digest: str, *, spec: Json | None) -> str:
+def _find_problem(services: Services, model: str, digest: str, *, spec: Json | None) -> str:
     try:
         if spec is None:
-            opened_waiting(services, digest)
+            open_pending(services, digest)
         else:
             require_readable(services, open_state(services, digest, model=model), spec=spec)
     except UnavailableError:

@@ -8,15 +8,15 @@ import polars as pl
 
 from service.domain.stream.events import Task
 from service.errors import TrainingDataError
-from service.learning.datasets.dataset import ORDER
+from service.learning.datasets.dataset import ORDER_COLUMNS
 
 _NUMBER, _INTEGER, _STRING, _BOOLEAN = "y_number", "y_integer", "y_string", "y_boolean"
-_KINDS = (_NUMBER, _INTEGER, _STRING, _BOOLEAN)
-_TYPES: Mapping[Task, Any] = {Task.BINARY: pl.Boolean, Task.REGRESSION: pl.Float64}
+_LABEL_COLUMNS = (_NUMBER, _INTEGER, _STRING, _BOOLEAN)
+_LABEL_TYPES: Mapping[Task, Any] = {Task.BINARY: pl.Boolean, Task.REGRESSION: pl.Float64}
 
 
 @dataclass(frozen=True, slots=True)
-class Joined:
+class JoinedLabels:
     """Labelled events in their order, and how many had their label late or never.
 
     `repeated` labels came after the first of their id, or beside an event that brought its own; `contradicting` ones
@@ -30,91 +30,101 @@ class Joined:
     contradicting: int
 
 
-def join_labels(events: pl.DataFrame, labels: pl.DataFrame, *, task: Task, ttl_ms: int) -> Joined:
+def join_labels(events: pl.DataFrame, labels: pl.DataFrame, *, task: Task, ttl_ms: int) -> JoinedLabels:
     """An event keeps a label of its own; else the first of its id counts, unless it came later than the time to live.
 
     Both have the columns that `service.stream.archive.frame_columns` names; `events` have distinct ids.
     """
-    own = events.with_columns(_label(events, task).alias("y"), pl.lit(None, pl.Int64).alias("label_ts"))
-    own = own.drop(*_KINDS, strict=False)
+    labelled_events = events.with_columns(
+        _label_expression(events, task).alias("y"), pl.lit(None, pl.Int64).alias("label_ts")
+    )
+    labelled_events = labelled_events.drop(*_LABEL_COLUMNS, strict=False)
     if labels.is_empty():
-        return Joined(*_labelled(own), late=0, repeated=0, contradicting=0)
-    key = key_of(events, labels).alias("key")
-    told = labels.select(key, _label(labels, task).alias("told"), pl.col("ts").alias("told_ts"), *ORDER[1:])
-    _require_one_kind(own.schema["y"], told.schema["told"])
-    keys = own.select(key, "y", "ts")
-    told = told.filter(pl.col("told").is_not_null()) if told.get_column("told").null_count() else told
-    both, again = _first_told(keys, told)
+        return JoinedLabels(*_labelled(labelled_events), late=0, repeated=0, contradicting=0)
+    key = id_key(events, labels).alias("key")
+    keyed_labels = labels.select(
+        key, _label_expression(labels, task).alias("told"), pl.col("ts").alias("told_ts"), *ORDER_COLUMNS[1:]
+    )
+    _require_one_type(labelled_events.schema["y"], keyed_labels.schema["told"])
+    keys = labelled_events.select(key, "y", "ts")
+    keyed_labels = (
+        keyed_labels.filter(pl.col("told").is_not_null())
+        if keyed_labels.get_column("told").null_count()
+        else keyed_labels
+    )
+    matched, later_labels = _first_labels(keys, keyed_labels)
     late = pl.col("y").is_null() & ((pl.col("told_ts") - pl.col("ts")).abs() > ttl_ms)
     joins = pl.col("y").is_null() & ~late.fill_null(value=True)
-    found = both.select(
+    found = matched.select(
         pl.when(joins).then("told").otherwise("y").alias("y"),
         pl.when(joins).then("told_ts").alias("label_ts"),
         late.fill_null(value=False).alias("late"),
     )
-    counts = both.select(_beside(pl.col("y"))).row(0, named=True)
-    repeats = again.select(_beside(pl.coalesce("y", "first"))).row(0, named=True)
-    table, missing = _labelled(own.with_columns(found.get_column("y"), found.get_column("label_ts")))
+    counts = matched.select(_repeat_counts(pl.col("y"))).row(0, named=True)
+    repeat_counts = later_labels.select(_repeat_counts(pl.coalesce("y", "first"))).row(0, named=True)
+    table, missing = _labelled(labelled_events.with_columns(found.get_column("y"), found.get_column("label_ts")))
     late_count = int(found.get_column("late").sum())
-    return Joined(
+    return JoinedLabels(
         table,
         missing - late_count,
         late=late_count,
-        repeated=counts["repeated"] + repeats["repeated"],
-        contradicting=counts["contradicting"] + repeats["contradicting"],
+        repeated=counts["repeated"] + repeat_counts["repeated"],
+        contradicting=counts["contradicting"] + repeat_counts["contradicting"],
     )
 
 
-def _first_told(keys: pl.DataFrame, told: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _first_labels(keys: pl.DataFrame, keyed_labels: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The keys, in their order, each with the first label of its id; and the later labels of the same ids."""
     columns = ("key", "told", "told_ts")
-    both = keys.join(told.select(columns), on="key", how="left", maintain_order="left")
-    if both.height == keys.height:
-        return both, both.clear().with_columns(pl.col("told").alias("first"))
-    ordered = told.sort("told_ts", *ORDER[1:])
+    matched = keys.join(keyed_labels.select(columns), on="key", how="left", maintain_order="left")
+    if matched.height == keys.height:
+        return matched, matched.clear().with_columns(pl.col("told").alias("first"))
+    ordered = keyed_labels.sort("told_ts", *ORDER_COLUMNS[1:])
     first = ordered.get_column("key").is_first_distinct()
-    both = keys.join(ordered.filter(first).select(columns), on="key", how="left", maintain_order="left")
-    again = ordered.filter(~first).select("key", "told")
-    return both, again.join(both.select("key", "y", pl.col("told").alias("first")), on="key")
+    matched = keys.join(ordered.filter(first).select(columns), on="key", how="left", maintain_order="left")
+    later_labels = ordered.filter(~first).select("key", "told")
+    return matched, later_labels.join(matched.select("key", "y", pl.col("told").alias("first")), on="key")
 
 
-def _beside(known: pl.Expr) -> list[pl.Expr]:
+def _repeat_counts(known: pl.Expr) -> list[pl.Expr]:
     """How many labels came where one was known, and how many of them differ from it."""
-    both = known.is_not_null() & pl.col("told").is_not_null()
-    return [both.sum().alias("repeated"), (both & (known != pl.col("told"))).sum().alias("contradicting")]
+    is_repeat = known.is_not_null() & pl.col("told").is_not_null()
+    return [is_repeat.sum().alias("repeated"), (is_repeat & (known != pl.col("told"))).sum().alias("contradicting")]
 
 
 def _labelled(table: pl.DataFrame) -> tuple[pl.DataFrame, int]:
-    without = table.get_column("y").null_count()
-    return (table.filter(pl.col("y").is_not_null()) if without else table), without
+    missing = table.get_column("y").null_count()
+    return (table.filter(pl.col("y").is_not_null()) if missing else table), missing
 
 
-def _label(rows: pl.DataFrame, task: Task) -> pl.Expr:
+def _label_expression(rows: pl.DataFrame, task: Task) -> pl.Expr:
     """The label in the type that the task has it in."""
-    found = [name for name in _KINDS if name in rows.columns and rows.get_column(name).null_count() < rows.height]
-    if not found:
-        return pl.lit(None, _TYPES.get(task))
+    columns = [
+        name for name in _LABEL_COLUMNS if name in rows.columns and rows.get_column(name).null_count() < rows.height
+    ]
+    if not columns:
+        return pl.lit(None, _LABEL_TYPES.get(task))
     if task is Task.REGRESSION:
-        return pl.coalesce(pl.col(name).cast(pl.Float64) for name in found)
-    if len(found) > 1:
-        raise _several_kinds(name.removeprefix("y_") for name in found)
-    return pl.col(found[0])
+        return pl.coalesce(pl.col(name).cast(pl.Float64) for name in columns)
+    if len(columns) > 1:
+        raise _mixed_types_error(name.removeprefix("y_") for name in columns)
+    return pl.col(columns[0])
 
 
-def _require_one_kind(*types: pl.DataType) -> None:
-    told = {of for of in types if of != pl.Null}
-    if len(told) > 1:
-        raise _several_kinds(str(of) for of in told)
+def _require_one_type(*types: pl.DataType) -> None:
+    label_types = {of for of in types if of != pl.Null}
+    if len(label_types) > 1:
+        raise _mixed_types_error(str(of) for of in label_types)
 
 
-def _several_kinds(found: Iterable[str]) -> TrainingDataError:
+def _mixed_types_error(found: Iterable[str]) -> TrainingDataError:
     return TrainingDataError(
         f"found labels of the types {' and '.join(sorted(found))} in the window, expected one type: classes are told "
         "apart by it; choose a window with labels of one type, or exclude the others with `headrace exclusion add`"
     )
 
 
-def key_of(*frames: pl.DataFrame) -> pl.Expr:
+def id_key(*frames: pl.DataFrame) -> pl.Expr:
     """What tells the ids of these frames apart: a column where all are of one type."""
     if all(frame.get_column("id_text").null_count() == frame.height for frame in frames):
         return pl.col("id_number")

@@ -12,36 +12,53 @@ from service.domain.stream.events import TopicPartition
 from service.domain.stream.position import Position
 from service.domain.training.archive_piece import RowCounts
 from service.errors import TrainingDataError
-from service.learning.datasets.dataset import FEATURE, GROUPS, IDS, NULL, WHOLE, TrainingData
-from service.learning.datasets.guarded import guarded
+from service.learning.datasets.dataset import (
+    FEATURE_PREFIX,
+    GROUP_COLUMNS,
+    ID_COLUMNS,
+    INTEGER_PREFIX,
+    NULL_PREFIX,
+    TrainingData,
+)
+from service.learning.datasets.guarded import admitted_rows
 from service.operations.services import Services
-from service.operations.training_data.join_labels import join_labels, key_of
-from service.operations.training_data.window import Ask, Backwards, Window, chosen, ends_of, excluded, read_window
+from service.operations.training_data.join_labels import id_key, join_labels
+from service.operations.training_data.window import (
+    BackwardReader,
+    EventWindow,
+    WindowRequest,
+    filter_rows,
+    is_excluded,
+    partition_ends,
+    read_window,
+)
 from service.ports.archive import ArchiveFrames
 
-FEW, MORE = 1, 64
-_PLAIN = ("topic", "partition", "offset", "ts", "label_ts", *IDS, *GROUPS, "weight", "y")
+FIRST_LOOKUP_ROWS, LOOKUP_GROWTH = 1, 64
+_FIXED_COLUMNS = ("topic", "partition", "offset", "ts", "label_ts", *ID_COLUMNS, *GROUP_COLUMNS, "weight", "y")
 
 
-def training_data(services: Services, spec: ModelSpec, ask: Ask) -> TrainingData:
+def load_training_data(services: Services, spec: ModelSpec, request: WindowRequest) -> TrainingData:
     """As `load`, with the exclusions that are in force."""
-    in_force = [one.stretch for one in services.exclusions.list(spec.name)]
-    return load(services.frames(spec), spec, replace(ask, exclusions=[*ask.exclusions, *in_force]))
+    active_ranges = [one.excluded_range for one in services.exclusions.list(spec.name)]
+    return read_training_data(
+        services.archive_frames(spec), spec, replace(request, exclusions=[*request.exclusions, *active_ranges])
+    )
 
 
-def load(frames: ArchiveFrames, spec: ModelSpec, ask: Ask) -> TrainingData:
+def read_training_data(frames: ArchiveFrames, spec: ModelSpec, request: WindowRequest) -> TrainingData:
     """The window's labelled events, each id and, unless the window says otherwise, each content once.
 
     BelowStartError where the archive begins too late, TrainingDataError where nothing is left to train on. Of
     duplicates the first is kept. Of what is excluded, neither events nor labels are seen.
     """
-    window = read_window(frames, spec, ask)
-    events = _once(window.events)
-    labels, ends = _labels(frames, spec, ask, window)
+    window = read_window(frames, spec, request)
+    events = _unique_ids(window.events)
+    labels, label_ends = _window_labels(frames, spec, request, window)
     joined = join_labels(events, labels, task=spec.task, ttl_ms=int(spec.label_ttl * 1000))
-    table = _typed(joined.table)
-    admitted = chosen(table, pl.lit(pl.Series(guarded(table, spec.guard, spec.task))))
-    kept = _distinct(admitted) if ask.window.duplicates == "content" else admitted
+    table = _typed_columns(joined.table)
+    admitted = filter_rows(table, pl.lit(pl.Series(admitted_rows(table, spec.guard, spec.task))))
+    kept = _unique_content(admitted) if request.window.duplicates == "content" else admitted
     counts = RowCounts(
         read=window.events.height + window.excluded + window.undecodable,
         excluded=window.excluded,
@@ -57,103 +74,109 @@ def load(frames: ArchiveFrames, spec: ModelSpec, ask: Ask) -> TrainingData:
     )
     if kept.is_empty():
         raise _nothing_left(spec, counts)
-    begin = Position({**_first_events(window), **_first_labels(labels, events, ends.offsets)})
-    return TrainingData(spec.task, kept, counts, Position({**window.end.offsets, **ends.offsets}), begin)
+    begin = Position({**_first_event_offsets(window), **_first_label_offsets(labels, events, label_ends.offsets)})
+    return TrainingData(spec.task, kept, counts, Position({**window.end.offsets, **label_ends.offsets}), begin)
 
 
-def firsts(rows: pl.DataFrame) -> dict[TopicPartition, int]:
+def first_offsets(rows: pl.DataFrame) -> dict[TopicPartition, int]:
     """The first offset of each partition."""
-    least = rows.group_by("topic", "partition").agg(pl.col("offset").min())
-    return {TopicPartition(topic, partition): offset for topic, partition, offset in least.iter_rows()}
+    smallest = rows.group_by("topic", "partition").agg(pl.col("offset").min())
+    return {TopicPartition(topic, partition): offset for topic, partition, offset in smallest.iter_rows()}
 
 
-def _first_events(window: Window) -> dict[TopicPartition, int]:
+def _first_event_offsets(window: EventWindow) -> dict[TopicPartition, int]:
     """Of each partition; where there is one, nothing needs to be grouped."""
     if len(window.places) > 1:
-        return firsts(window.events)
-    least = window.events.get_column("offset").min()
-    return dict.fromkeys(window.places, cast("int", least))
+        return first_offsets(window.events)
+    smallest = window.events.get_column("offset").min()
+    return dict.fromkeys(window.places, cast("int", smallest))
 
 
-def _first_labels(
+def _first_label_offsets(
     labels: pl.DataFrame, events: pl.DataFrame, places: Iterable[TopicPartition]
 ) -> dict[TopicPartition, int]:
     """Of each partition of a topic of labels the first offset that names one of these events."""
-    key = key_of(events, labels).alias("key")
+    key = id_key(events, labels).alias("key")
     known = events.select(key).to_series()
-    found = {at: _first_of(known, chosen(labels, pl.col("partition") == at.partition), key) for at in places}
+    found = {
+        at: _first_known_offset(known, filter_rows(labels, pl.col("partition") == at.partition), key) for at in places
+    }
     return {at: offset for at, offset in found.items() if offset is not None}
 
 
-def _first_of(known: pl.Series, part: pl.DataFrame, key: pl.Expr) -> int | None:
+def _first_known_offset(known: pl.Series, part: pl.DataFrame, key: pl.Expr) -> int | None:
     """The first offset with a known key; looks at more and more rows, since mostly the very first have one."""
-    first, count = 0, FEW
+    first, count = 0, FIRST_LOOKUP_ROWS
     while first < part.height:
-        some = part.slice(first, count).select("offset", key)
-        named = known.filter(known.is_in(some.get_column("key").implode()))
+        rows = part.slice(first, count).select("offset", key)
+        named = known.filter(known.is_in(rows.get_column("key").implode()))
         if len(named):
-            return int(some.filter(pl.col("key").is_in(named.implode())).item(0, "offset"))
-        first, count = first + count, count * MORE
+            return int(rows.filter(pl.col("key").is_in(named.implode())).item(0, "offset"))
+        first, count = first + count, count * LOOKUP_GROWTH
     return None
 
 
-def _once(events: pl.DataFrame) -> pl.DataFrame:
+def _unique_ids(events: pl.DataFrame) -> pl.DataFrame:
     """Each id at its first event."""
-    keys = events.select(key_of(events)).to_series()
+    keys = events.select(id_key(events)).to_series()
     return events if keys.n_unique() == events.height else events.filter(keys.is_first_distinct())
 
 
-def _labels(frames: ArchiveFrames, spec: ModelSpec, ask: Ask, window: Window) -> tuple[pl.DataFrame, Position]:
+def _window_labels(
+    frames: ArchiveFrames, spec: ModelSpec, request: WindowRequest, window: EventWindow
+) -> tuple[pl.DataFrame, Position]:
     """Those between the events; or of their own topic, as far back as one can still belong to the window."""
     if spec.labels in {None, spec.events}:
         return window.labels, Position()
-    ends = ends_of(frames, [str(spec.labels)], ask)
+    ends = partition_ends(frames, [str(spec.labels)], request)
     oldest_ms = int(window.events.item(0, "ts") - spec.label_ttl * 1000)
-    pieces = Backwards(frames, ends).take(rows=0, since_ms=oldest_ms)
+    pieces = BackwardReader(frames, ends).take(rows=0, since_ms=oldest_ms)
     rows = frames.read(pieces[::-1])
-    return chosen(rows, (pl.col("kind") == LABEL) & ~excluded(ask.exclusions)), Position(ends)
+    return filter_rows(rows, (pl.col("kind") == LABEL) & ~is_excluded(request.exclusions)), Position(ends)
 
 
-def _typed(table: pl.DataFrame) -> pl.DataFrame:
+def _typed_columns(table: pl.DataFrame) -> pl.DataFrame:
     """Only columns that say something; numbers are integers where all of a feature's are."""
-    columns: list[pl.Expr] = [pl.col(name) for name in _PLAIN]
-    for name in (column.removeprefix(FEATURE) for column in table.columns if column.startswith(FEATURE)):
-        values = table.get_column(f"{FEATURE}{name}")
-        given = table.get_column(f"{NULL}{name}") if f"{NULL}{name}" in table.columns else None
-        if values.null_count() == len(values) and (given is None or not given.any()):
+    columns: list[pl.Expr] = [pl.col(name) for name in _FIXED_COLUMNS]
+    for name in (column.removeprefix(FEATURE_PREFIX) for column in table.columns if column.startswith(FEATURE_PREFIX)):
+        values = table.get_column(f"{FEATURE_PREFIX}{name}")
+        is_null = table.get_column(f"{NULL_PREFIX}{name}") if f"{NULL_PREFIX}{name}" in table.columns else None
+        if values.null_count() == len(values) and (is_null is None or not is_null.any()):
             continue
-        columns += _feature(values, table.get_column(f"{WHOLE}{name}") if values.dtype == pl.Float64 else None)
-        if given is not None and given.any():
-            columns.append(pl.col(f"{NULL}{name}"))
+        columns += _feature_columns(
+            values, table.get_column(f"{INTEGER_PREFIX}{name}") if values.dtype == pl.Float64 else None
+        )
+        if is_null is not None and is_null.any():
+            columns.append(pl.col(f"{NULL_PREFIX}{name}"))
     return table.select(columns)
 
 
-def _feature(values: pl.Series, whole: pl.Series | None) -> list[pl.Expr]:
+def _feature_columns(values: pl.Series, whole: pl.Series | None) -> list[pl.Expr]:
     column = pl.col(values.name)
     count = 0 if whole is None else int(whole.sum())
     if count == 0:
         return [column]
     if count == len(values) - values.null_count():
         return [column.cast(pl.Int64)]
-    return [column, pl.col(f"{WHOLE}{values.name.removeprefix(FEATURE)}")]
+    return [column, pl.col(f"{INTEGER_PREFIX}{values.name.removeprefix(FEATURE_PREFIX)}")]
 
 
-def _distinct(table: pl.DataFrame) -> pl.DataFrame:
+def _unique_content(table: pl.DataFrame) -> pl.DataFrame:
     """Each combination of features and label at its first event; rows whose hashes are equal are compared in full."""
-    content = [name for name in table.columns if name.startswith(FEATURE) or name == "y"]
+    content = [name for name in table.columns if name.startswith(FEATURE_PREFIX) or name == "y"]
     hashes = table.select(content).hash_rows()
     if hashes.n_unique() == table.height:
         return table
     suspects = table.select(*content, pl.int_range(pl.len()).alias("row")).filter(~hashes.is_unique())
     kept = suspects.unique(content, keep="first").get_column("row")
-    again = set(suspects.get_column("row")) - set(kept)
-    return table.filter(~pl.int_range(pl.len()).is_in(list(again)))
+    duplicates = set(suspects.get_column("row")) - set(kept)
+    return table.filter(~pl.int_range(pl.len()).is_in(list(duplicates)))
 
 
 def _nothing_left(spec: ModelSpec, counts: RowCounts) -> TrainingDataError:
-    told = ", ".join(f"{count} {name}" for name, count in counts.to_json().items() if count)
+    counts_text = ", ".join(f"{count} {name}" for name, count in counts.to_json().items() if count)
     labels = f" labels come from {spec.labels}, within label_ttl {spec.label_ttl:g} s;" if spec.labels else ""
     return TrainingDataError(
-        f"found no event with its label in the window ({told}), expected some to train on;{labels} see `headrace model "
+        f"found no event with its label in the window ({counts_text}), expected some to train on;{labels} see `headrace model "
         f"show {spec.name}` and choose a longer `window`"
     )

@@ -10,8 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
 
-from service.serving.admin.dependencies import Parts
-from service.serving.admin.openapi import PREFIX, specification
+from service.serving.admin.dependencies import AdminDependencies
+from service.serving.admin.openapi import PREFIX, openapi_document
 from service.serving.admin.routes import (
     audit,
     commands,
@@ -25,10 +25,10 @@ from service.serving.admin.routes import (
     versions,
 )
 from service.serving.admin.routes import queries as inquiries
-from service.serving.admin.schemas import JsonAnswer
-from service.serving.edge.problems import HANDLERS, unroutable
+from service.serving.admin.schemas import NanSafeJsonResponse
+from service.serving.edge.problems import HANDLERS, handle_http_exception
 
-NOUNS = (models, versions, commands, rollback, exclusions, jobs, drift, inquiries, dead_letters, audit, tokens)
+RESOURCES = (models, versions, commands, rollback, exclusions, jobs, drift, inquiries, dead_letters, audit, tokens)
 
 
 class AdminApi(FastAPI):
@@ -37,40 +37,40 @@ class AdminApi(FastAPI):
     def openapi(self) -> dict[str, Any]:
         """Made once."""
         if self.openapi_schema is None:
-            self.openapi_schema = specification(self)
+            self.openapi_schema = openapi_document(self)
         return self.openapi_schema
 
 
-def application(parts: Parts) -> AdminApi:
+def admin_application(deps: AdminDependencies) -> AdminApi:
     """Every route of the admin API, over these parts."""
-    handlers: dict[Any, Any] = {**HANDLERS, HTTPException: _unroutable}
+    handlers: dict[Any, Any] = {**HANDLERS, HTTPException: _handle_http_exception}
     app = AdminApi(
         title="Headrace",
         docs_url=None,
         redoc_url=None,
-        default_response_class=JsonAnswer,
+        default_response_class=NanSafeJsonResponse,
         exception_handlers=handlers,
         redirect_slashes=False,
         root_path_in_servers=False,
     )
-    app.state.parts = parts
-    for noun in NOUNS:
+    app.state.parts = deps
+    for noun in RESOURCES:
         app.include_router(noun.router)
     return app
 
 
-def _unroutable(request: Request, error: Exception) -> Response:
+def _handle_http_exception(request: Request, error: Exception) -> Response:
     """As everywhere; of an address that has several methods it names all."""
-    answer = unroutable(request, error)
-    if answer.status_code == 405:
-        routes = (route for noun in NOUNS for route in noun.router.routes if isinstance(route, APIRoute))
+    response = handle_http_exception(request, error)
+    if response.status_code == 405:
+        routes = (route for noun in RESOURCES for route in noun.router.routes if isinstance(route, APIRoute))
         found = (route for route in routes if route.matches(request.scope)[0] is not Match.NONE)
         methods = {method for route in found for method in route.methods or ()}
-        answer.headers["Allow"] = ", ".join(sorted(methods)) or answer.headers.get("Allow", "GET")
-    return answer
+        response.headers["Allow"] = ", ".join(sorted(methods)) or response.headers.get("Allow", "GET")
+    return response
 
 
-def documentation() -> Route:
+def docs_route() -> Route:
     """`/docs`."""
 
     async def docs(request: Request) -> Response:

@@ -9,8 +9,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.domain.access.access import AccessRole
-from service.serving.admin.dependencies import EVERYWHERE, ROLE, Parts
-from service.serving.admin.idempotency import once
+from service.serving.admin.dependencies import EVERY_MODEL, ROLE, AdminDependencies
+from service.serving.admin.idempotency import run_once
 from service.serving.edge.errors import ForbiddenError
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -24,35 +24,35 @@ class GuardedRoute(APIRoute):
         """FastAPI's own, behind the gate."""
         inner: Handler = super().get_route_handler()
         extra = self.openapi_extra or {}
-        needed, everywhere = AccessRole(extra[ROLE]), bool(extra[EVERYWHERE])
+        needed, every_model = AccessRole(extra[ROLE]), bool(extra[EVERY_MODEL])
 
         async def guarded(request: Request) -> Response:
-            parts: Parts = request.app.state.parts
-            who = await parts.gate.admit(request, needed, request.path_params.get("model"))
-            if everywhere and who.models is not None:
-                msg = f"found token {who.name} limited to some models, expected one of all; see `headrace token create`"
+            deps: AdminDependencies = request.app.state.parts
+            caller = await deps.authorizer.authorize(request, needed, request.path_params.get("model"))
+            if every_model and caller.models is not None:
+                msg = f"found token {caller.name} limited to some models, expected one of all; see `headrace token create`"
                 raise ForbiddenError(msg)
-            request.state.principal = who
+            request.state.principal = caller
             if request.method in READS:
-                return tagged(request, await inner(request))
-            return await once(parts.answers, request, who, inner)
+                return with_etag(request, await inner(request))
+            return await run_once(deps.stored_responses, request, caller, inner)
 
         return guarded
 
 
-def tagged(request: Request, response: Response) -> Response:
+def with_etag(request: Request, response: Response) -> Response:
     """With its entity tag; without its body where the client has that already."""
     if response.status_code != 200:
         return response
     tag = f'"{hashlib.sha256(response.body).hexdigest()[:32]}"'
     headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
-    if _has(request.headers.get("if-none-match", ""), tag):
+    if _matches_etag(request.headers.get("if-none-match", ""), tag):
         return Response(status_code=304, headers=headers)
     response.headers.update(headers)
     return response
 
 
-def _has(given: str, tag: str) -> bool:
+def _matches_etag(if_none_match: str, tag: str) -> bool:
     """RFC 9110: weak comparison, or any."""
-    tags = {one.strip().removeprefix("W/") for one in given.split(",")}
+    tags = {one.strip().removeprefix("W/") for one in if_none_match.split(",")}
     return "*" in tags or tag in tags

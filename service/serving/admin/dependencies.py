@@ -10,25 +10,25 @@ from fastapi import Depends, Path, Query
 from starlette.requests import Request
 
 from service.domain.access.access import AccessRole, Principal
-from service.domain.access.query import Inquiry
+from service.domain.access.query import QueryRequest
 from service.domain.registry.metric_history import HistoryQuery, MetricHistory
 from service.domain.specification.model import ModelSpec
 from service.domain.training.jobs import Job
 from service.operations.services import Services
-from service.ports.serving import Answers, Tokens
+from service.ports.serving import StoredResponses, Tokens
 from service.ports.training import Reports
-from service.serving.edge.auth import Gate
+from service.serving.edge.auth import Authorizer
 
 ROLE = "x-headrace-role"
-EVERYWHERE = "x-headrace-every-model"
-MOST_WAITING = 16
-MOST_INQUIRING = 1
-MOST = 2**53
+EVERY_MODEL = "x-headrace-every-model"
+MAX_WAITING = 16
+MAX_QUERIES = 1
+MAX_JSON_INTEGER = 2**53
 """The largest whole number that every JSON parser keeps."""
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class AdminDependencies:
     """The registry's ports and operations, and the gate.
 
     `acting` gives services to a request that may carry out commands: under a holder of its own, since two that share
@@ -37,38 +37,38 @@ class Parts:
     """
 
     services: Services
-    acting: Callable[[], Services]
-    gate: Gate
+    command_services: Callable[[], Services]
+    authorizer: Authorizer
     tokens: Tokens
-    answers: Answers
+    stored_responses: StoredResponses
     reports: Reports
     metric_history: Callable[[str, HistoryQuery], MetricHistory]
-    log_of: Callable[[Job], str]
-    spec_in_file: Callable[[str], ModelSpec]
-    inquire: Callable[[Inquiry, Event], bytes | None]
-    is_trained: Callable[[str], bool]
-    waiting: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(MOST_WAITING))
-    inquiring: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(MOST_INQUIRING))
+    job_log: Callable[[Job], str]
+    configured_spec: Callable[[str], ModelSpec]
+    run_query: Callable[[QueryRequest, Event], bytes | None]
+    has_trainer: Callable[[str], bool]
+    wait_slots: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(MAX_WAITING))
+    query_slots: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(MAX_QUERIES))
 
     @contextmanager
-    def patience(self, wait_s: float) -> Iterator[float]:
+    def wait_slot(self, wait_s: float) -> Iterator[float]:
         """So long may it wait; not at all where so many wait that others would find no thread."""
-        may = self.waiting.acquire(blocking=False)
+        granted = self.wait_slots.acquire(blocking=False)
         try:
-            yield wait_s if may else 0.0
+            yield wait_s if granted else 0.0
         finally:
-            if may:
-                self.waiting.release()
+            if granted:
+                self.wait_slots.release()
 
 
-def needs(role: AccessRole, *, everywhere: bool = False) -> dict[str, Any]:
+def requires_role(role: AccessRole, *, every_model: bool = False) -> dict[str, Any]:
     """What a route asks of a token: a role, and perhaps that it is good for every model."""
-    return {"openapi_extra": {ROLE: role.value, EVERYWHERE: everywhere}}
+    return {"openapi_extra": {ROLE: role.value, EVERY_MODEL: every_model}}
 
 
-async def _parts(request: Request) -> Parts:
+async def _dependencies(request: Request) -> AdminDependencies:
     found = request.app.state.parts
-    assert isinstance(found, Parts)
+    assert isinstance(found, AdminDependencies)
     return found
 
 
@@ -78,8 +78,8 @@ async def _principal(request: Request) -> Principal:
     return found
 
 
-Given = Annotated[Parts, Depends(_parts)]
-Who = Annotated[Principal, Depends(_principal)]
+Deps = Annotated[AdminDependencies, Depends(_dependencies)]
+Caller = Annotated[Principal, Depends(_principal)]
 ModelPath = Annotated[
     str, Path(pattern=r"^[a-z0-9][a-z0-9_.-]{0,62}$", description="The model's name.", examples=["phishing"])
 ]

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 JsonSchema = Mapping[str, Any]
-SIMPLE: Mapping[str, Any] = {"integer": 1, "number": 0.5, "boolean": False, "string": "text", "null": None}
+PRIMITIVE_EXAMPLES: Mapping[str, Any] = {"integer": 1, "number": 0.5, "boolean": False, "string": "text", "null": None}
 
 
 def example_of(schema: JsonSchema, schemas: Mapping[str, JsonSchema]) -> Any:
@@ -20,14 +20,14 @@ def example_of(schema: JsonSchema, schemas: Mapping[str, JsonSchema]) -> Any:
     for key in ("anyOf", "oneOf"):
         if schema.get(key):
             return example_of(schema[key][0], schemas)
-    return _typed(schema, schemas)
+    return _example_of_type(schema, schemas)
 
 
-def _typed(schema: JsonSchema, schemas: Mapping[str, JsonSchema]) -> Any:
+def _example_of_type(schema: JsonSchema, schemas: Mapping[str, JsonSchema]) -> Any:
     kind = schema.get("type")
     if kind == "array":
         return [example_of(schema.get("items", {}), schemas)]
     if kind == "object":
         needed = schema.get("required", ())
         return {name: example_of(one, schemas) for name, one in schema.get("properties", {}).items() if name in needed}
-    return SIMPLE.get(str(kind))
+    return PRIMITIVE_EXAMPLES.get(str(kind))

@@ -11,76 +11,79 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.domain.access.access import Principal
-from service.domain.access.stored_response import Answered
+from service.domain.access.stored_response import StoredResponse
 from service.errors import HeadraceError, UnavailableError
-from service.ports.serving import Answers
+from service.ports.serving import StoredResponses
 from service.serving.edge import problems
 from service.serving.edge.errors import ConflictError, UnprocessableError
 
-KEY = r"[\x21-\x7e]{1,255}"
-PASSING = frozenset({408, 429})
+KEY_PATTERN = r"[\x21-\x7e]{1,255}"
+NOT_STORED_STATUSES = frozenset({408, 429})
 """Refusals that have nothing to do with what was asked."""
-TOLD_ONCE = (
+SECRET_NOT_REPEATED = (
     "found that this was done before under the key, and that its answer held a secret, which is told once; "
     "undo it and ask anew under another key, see `headrace token list`"
 )
 _log = structlog.get_logger(__name__)
 
 
-async def once(
-    answers: Answers, request: Request, who: Principal, inner: Callable[[Request], Awaitable[Response]]
+async def run_once(
+    stored_responses: StoredResponses,
+    request: Request,
+    caller: Principal,
+    handler: Callable[[Request], Awaitable[Response]],
 ) -> Response:
     """The answer; without a key whatever comes of it."""
     key = request.headers.get("idempotency-key")
     if key is None:
-        return await inner(request)
-    if not re.fullmatch(KEY, key):
+        return await handler(request)
+    if not re.fullmatch(KEY_PATTERN, key):
         msg = "found an Idempotency-Key that is none, expected 1 to 255 visible ASCII characters, such as a UUID"
         raise UnprocessableError(msg)
-    owner, digest = f"{who.token or who.name}", await _digest(request)
-    kept = await run_in_threadpool(answers.claim, owner, key, request=digest)
-    if kept is not None:
-        return Response(kept.body, kept.status, {**kept.headers, "Idempotency-Replayed": "true"})
+    owner, digest = f"{caller.token or caller.name}", await _request_digest(request)
+    stored = await run_in_threadpool(stored_responses.claim, owner, key, request_digest=digest)
+    if stored is not None:
+        return Response(stored.body, stored.status, {**stored.headers, "Idempotency-Replayed": "true"})
     try:
-        response = await _answer(request, inner)
+        response = await _run_handler(request, handler)
     except Exception:
-        await run_in_threadpool(answers.release, owner, key)
+        await run_in_threadpool(stored_responses.release, owner, key)
         raise
-    await run_in_threadpool(_settle, answers, (owner, key), _answered(response, digest))
+    await run_in_threadpool(_store_response, stored_responses, (owner, key), _to_stored_response(response, digest))
     return response
 
 
-async def _answer(request: Request, inner: Callable[[Request], Awaitable[Response]]) -> Response:
+async def _run_handler(request: Request, handler: Callable[[Request], Awaitable[Response]]) -> Response:
     """A refusal is an answer, too."""
     try:
-        return await inner(request)
+        return await handler(request)
     except RequestValidationError as error:
-        return problems.invalid(request, error)
+        return problems.handle_validation_error(request, error)
     except HeadraceError as error:
-        return problems.refused(request, error)
+        return problems.handle_headrace_error(request, error)
 
 
-def _settle(answers: Answers, place: tuple[str, str], answered: Answered) -> None:
+def _store_response(stored_responses: StoredResponses, claim: tuple[str, str], response: StoredResponse) -> None:
     """What was done is told, also where that it was told cannot be kept."""
     try:
-        if answered.status >= 500 or answered.status in PASSING:
-            answers.release(*place)
+        if response.status >= 500 or response.status in NOT_STORED_STATUSES:
+            stored_responses.release(*claim)
         else:
-            answers.keep(*place, answered)
+            stored_responses.save(*claim, response)
     except UnavailableError as error:
-        _log.warning("answer_not_kept", status=answered.status, reason=str(error))
+        _log.warning("response_not_stored", status=response.status, reason=str(error))
 
 
-def _answered(response: Response, digest: str) -> Answered:
+def _to_stored_response(response: Response, digest: str) -> StoredResponse:
     """What will be said again; of an answer that nobody may store, only that it was given."""
     if "no-store" in response.headers.get("cache-control", ""):
-        response = problems.problem(ConflictError(TOLD_ONCE))
+        response = problems.problem_response(ConflictError(SECRET_NOT_REPEATED))
     names = ("content-type", "location", "link", "retry-after")
     headers = {name: response.headers[name] for name in names if name in response.headers}
-    return Answered(digest, response.status_code, headers, bytes(response.body))
+    return StoredResponse(digest, response.status_code, headers, bytes(response.body))
 
 
-async def _digest(request: Request) -> str:
+async def _request_digest(request: Request) -> str:
     """Of what is asked: method, address and body."""
-    asked = f"{request.method} {request.url.path}?{request.url.query}\n".encode()
-    return hashlib.sha256(asked + await request.body()).hexdigest()
+    request_line = f"{request.method} {request.url.path}?{request.url.query}\n".encode()
+    return hashlib.sha256(request_line + await request.body()).hexdigest()

@@ -10,7 +10,7 @@ from fastapi.openapi.utils import get_openapi
 from service.serving.admin.dependencies import ROLE
 from service.serving.admin.examples import example_of
 from service.serving.admin.openapi_predictions import PATHS, SCHEMAS
-from service.serving.admin.problem_schemas import PROBLEM, problems
+from service.serving.admin.problem_schemas import PROBLEM_SCHEMA, problem_responses
 from service.serving.admin.schemas import Body
 
 PREFIX = "/api/v1"
@@ -19,18 +19,18 @@ DESCRIPTION = """Predictions, ingestion, and what the command line can do with m
 
 Every error is a problem (RFC 9457), often with the command that helps. Reads carry an `ETag`; a write that is
 repeated under its `Idempotency-Key` is done once."""
-ALWAYS = (400, 401, 403, 429, 500, 503)
-KEY = {
+ALWAYS_STATUSES = (400, 401, 403, 429, 500, 503)
+IDEMPOTENCY_KEY_PARAMETER = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": False,
     "description": "The same key with the same request is carried out once, and answered as the first time.",
     "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
 }
-ETAG = {"ETag": {"description": "Of this answer, for If-None-Match.", "schema": {"type": "string"}}}
+ETAG_HEADER = {"ETag": {"description": "Of this answer, for If-None-Match.", "schema": {"type": "string"}}}
 
 
-def specification(app: FastAPI) -> dict[str, Any]:
+def openapi_document(app: FastAPI) -> dict[str, Any]:
     """OpenAPI 3.1, with addresses from the server's root."""
     found = get_openapi(
         title=app.title, version=importlib.metadata.version("headrace"), description=DESCRIPTION, routes=app.routes
@@ -38,51 +38,51 @@ def specification(app: FastAPI) -> dict[str, Any]:
     schemas = found["components"]["schemas"]
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
-    schemas |= {"Problem": PROBLEM, **SCHEMAS}
-    for name, example in _examples(Body):
+    schemas |= {"Problem": PROBLEM_SCHEMA, **SCHEMAS}
+    for name, example in _body_examples(Body):
         schemas[name]["example"] = example
-    for path, method, operation in list(operations(found["paths"])):
-        _complete(operation, method, path)
+    for path, method, operation in list(iterate_operations(found["paths"])):
+        _add_common_responses(operation, method, path)
     found["paths"] = {**PATHS, **{f"{PREFIX}{path}": item for path, item in found["paths"].items()}}
-    for _, _, operation in operations(found["paths"]):
-        _illustrate(operation, schemas)
+    for _, _, operation in iterate_operations(found["paths"]):
+        _add_examples(operation, schemas)
     found["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
     found["servers"] = [{"url": "/"}]
     return found
 
 
-def operations(paths: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+def iterate_operations(paths: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Path, method and operation."""
     for path, item in paths.items():
         for method, operation in item.items():
             yield path, method, operation
 
 
-def _examples(kind: type[Body]) -> Iterator[tuple[str, Any]]:
+def _body_examples(body_class: type[Body]) -> Iterator[tuple[str, Any]]:
     """Of every body, with the nulls that FastAPI leaves out of what it publishes."""
-    for one in kind.__subclasses__():
+    for one in body_class.__subclasses__():
         extra = one.model_config.get("json_schema_extra")
         if isinstance(extra, dict) and "example" in extra and "[" not in one.__name__:
             yield one.__name__, extra["example"]
-        yield from _examples(one)
+        yield from _body_examples(one)
 
 
-def _complete(operation: dict[str, Any], method: str, path: str) -> None:
+def _add_common_responses(operation: dict[str, Any], method: str, path: str) -> None:
     """What every route of the admin API may answer, and what it may be told."""
     operation["security"] = [{"token": []}]
     operation["description"] = f"{operation.get('description', '')}\n\nNeeds the role {operation[ROLE]}."
-    answers = operation["responses"]
-    answers.pop("422", None)
-    asked = {*ALWAYS, 422, *([404, 409] if method in WRITES else [404] if "{" in path else [])}
-    answers |= problems(*sorted(asked))
+    responses = operation["responses"]
+    responses.pop("422", None)
+    statuses = {*ALWAYS_STATUSES, 422, *([404, 409] if method in WRITES else [404] if "{" in path else [])}
+    responses |= problem_responses(*sorted(statuses))
     if method in WRITES:
-        operation.setdefault("parameters", []).append(KEY)
+        operation.setdefault("parameters", []).append(IDEMPOTENCY_KEY_PARAMETER)
         return
-    answers["304"] = {"description": "The client has it already."}
-    answers["200"]["headers"] = ETAG
+    responses["304"] = {"description": "The client has it already."}
+    responses["200"]["headers"] = ETAG_HEADER
 
 
-def _illustrate(operation: dict[str, Any], schemas: Mapping[str, Any]) -> None:
+def _add_examples(operation: dict[str, Any], schemas: Mapping[str, Any]) -> None:
     """Examples where there are schemas to make them of."""
     contents = [operation.get("requestBody", {}), *operation["responses"].values()]
     for media in (media for one in contents for media in one.get("content", {}).values()):

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from service.serving.admin.problem_schemas import problems
+from service.serving.admin.problem_schemas import problem_responses
 
-Spec = dict[str, Any]
+OpenApiObject = dict[str, Any]
 LINES = "application/jsonlines"
 FEATURES = {"age": 31, "country": "NO", "is_new": True}
 PREDICTION = {"prediction": True, "probabilities": {"false": 0.21, "true": 0.79}}
@@ -13,7 +13,7 @@ SIGNATURE = {"model": "phishing", "version": 3, "checkpoint": 812, "position": {
 EVENT = {"id": "17", "ts": "2026-01-31T12:00:00Z", "x": FEATURES}
 LABEL = {"id": "17", "y": True}
 _SCALAR = {"type": ["number", "string", "boolean", "null"]}
-_SIGNED = {
+_STATE_PROPERTIES = {
     "model": {"type": "string"},
     "version": {"type": "integer"},
     "checkpoint": {"type": ["integer", "null"]},
@@ -33,7 +33,7 @@ _EXPLANATION = {
         "contributions": {"type": "array", "items": {"type": "object", "properties": _CONTRIBUTION}},
     },
 }
-SCHEMAS: Mapping[str, Spec] = {
+SCHEMAS: Mapping[str, OpenApiObject] = {
     "Features": {
         "type": "object",
         "description": "Numbers, text, booleans and null by name.",
@@ -67,7 +67,7 @@ SCHEMAS: Mapping[str, Spec] = {
             "prediction": _SCALAR,
             "probabilities": {"type": "object", "additionalProperties": {"type": "number"}},
             "explanation": _EXPLANATION,
-            **_SIGNED,
+            **_STATE_PROPERTIES,
         },
         "example": {**PREDICTION, **SIGNATURE},
     },
@@ -77,7 +77,7 @@ SCHEMAS: Mapping[str, Spec] = {
         "required": ["predictions", "model", "version"],
         "properties": {
             "predictions": {"type": "array", "items": {"$ref": "#/components/schemas/Prediction"}},
-            **_SIGNED,
+            **_STATE_PROPERTIES,
         },
         "example": {"predictions": [PREDICTION], **SIGNATURE},
     },
@@ -101,16 +101,16 @@ SCHEMAS: Mapping[str, Spec] = {
 }
 
 
-def _ref(name: str) -> Spec:
+def _schema_ref(name: str) -> OpenApiObject:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-def _one_or_many(*names: str, least: int = 0) -> Spec:
-    one = [_ref(name) for name in names]
+def _one_or_many(*names: str, least: int = 0) -> OpenApiObject:
+    one = [_schema_ref(name) for name in names]
     return {"anyOf": [*one, {"type": "array", "minItems": least, "items": {"anyOf": one}}]}
 
 
-def _text(example: str) -> Spec:
+def _text_content(example: str) -> OpenApiObject:
     return {"schema": {"type": "string"}, "example": example}
 
 
@@ -134,13 +134,13 @@ _EXPLAIN = {
     "description": "What each feature has contributed; of linear models, trees, forests and boosted trees.",
     "schema": {"type": "boolean", "default": False},
 }
-_TRACED = {
+_STATE_HEADERS = {
     f"Headrace-{name}": {"schema": {"type": "string"}} for name in ("Model", "Version", "Checkpoint", "Position")
 }
 _CSV_ANSWER = "prediction,probability_false,probability_true\r\ntrue,0.21,0.79\r\n"
 
 
-def _invocations(operation: str, summary: str, *parameters: Spec) -> Spec:
+def _predict_operation(operation: str, summary: str, *parameters: OpenApiObject) -> OpenApiObject:
     return {
         "operationId": operation,
         "summary": summary,
@@ -151,29 +151,29 @@ def _invocations(operation: str, summary: str, *parameters: Spec) -> Spec:
             "required": True,
             "content": {
                 "application/json": {"schema": _one_or_many("PredictionRequest", "Features"), "example": FEATURES},
-                LINES: _text('{"age": 31}\n{"age": 32}\n'),
-                "text/csv": _text("age,country\n31,NO\n32,SE\n"),
+                LINES: _text_content('{"age": 31}\n{"age": 32}\n'),
+                "text/csv": _text_content("age,country\n31,NO\n32,SE\n"),
             },
         },
         "responses": {
             "200": {
                 "description": "Predictions, in the order asked for.",
-                "headers": _TRACED,
+                "headers": _STATE_HEADERS,
                 "content": {
                     "application/json": {
-                        "schema": {"anyOf": [_ref("SignedPredictions"), _ref("SignedPrediction")]},
+                        "schema": {"anyOf": [_schema_ref("SignedPredictions"), _schema_ref("SignedPrediction")]},
                         "example": {**PREDICTION, **SIGNATURE},
                     },
-                    LINES: _text('{"prediction":true}\n{"prediction":false}\n'),
-                    "text/csv": _text(_CSV_ANSWER),
+                    LINES: _text_content('{"prediction":true}\n{"prediction":false}\n'),
+                    "text/csv": _text_content(_CSV_ANSWER),
                 },
             },
-            **problems(400, 401, 403, 404, 406, 408, 409, 413, 415, 422, 429, 500, 503),
+            **problem_responses(400, 401, 403, 404, 406, 408, 409, 413, 415, 422, 429, 500, 503),
         },
     }
 
 
-def _appended(operation: str, summary: str, schema: str, example: Spec) -> Spec:
+def _append_operation(operation: str, summary: str, schema: str, example: OpenApiObject) -> OpenApiObject:
     return {
         "operationId": operation,
         "summary": summary,
@@ -184,39 +184,47 @@ def _appended(operation: str, summary: str, schema: str, example: Spec) -> Spec:
             "required": True,
             "content": {
                 "application/json": {"schema": _one_or_many(schema, least=1), "example": example},
-                LINES: _text('{"id": 17}\n{"id": 18}\n'),
-                "text/csv": _text("17,31,NO\n18,32,SE\n"),
+                LINES: _text_content('{"id": 17}\n{"id": 18}\n'),
+                "text/csv": _text_content("17,31,NO\n18,32,SE\n"),
             },
         },
         "responses": {
             "202": {
                 "description": "Durable in the stream.",
-                "content": {"application/json": {"schema": _ref("Accepted"), "example": {"accepted": 1}}},
+                "content": {"application/json": {"schema": _schema_ref("Accepted"), "example": {"accepted": 1}}},
             },
-            **problems(400, 401, 403, 404, 408, 413, 415, 422, 429, 500, 503),
+            **problem_responses(400, 401, 403, 404, 408, 413, 415, 422, 429, 500, 503),
         },
     }
 
 
-def _probe(operation: str, summary: str, kind: str, *, example: Any, unready: bool = False) -> Spec:
+def _probe_operation(
+    operation: str, summary: str, media_type: str, *, example: Any, unready: bool = False
+) -> OpenApiObject:
     """A route for monitors; without a type its answer is empty."""
     schema = {"type": "string"} if isinstance(example, str) else {"type": "object"}
-    content: Spec = {"content": {kind: {"schema": schema, "example": example}}} if kind else {}
-    answers = {"200": {"description": summary, **content}}
+    content: OpenApiObject = {"content": {media_type: {"schema": schema, "example": example}}} if media_type else {}
+    responses = {"200": {"description": summary, **content}}
     if unready:
-        answers["503"] = {"description": "Not every model can be predicted.", **content}
-    return {"operationId": operation, "summary": summary, "tags": ["probes"], "security": [], "responses": answers}
+        responses["503"] = {"description": "Not every model can be predicted.", **content}
+    return {"operationId": operation, "summary": summary, "tags": ["probes"], "security": [], "responses": responses}
 
 
-PATHS: Mapping[str, Spec] = {
-    "/invocations": {"post": _invocations("predict", "Predictions of the only model.")},
-    "/models/{m}/invocations": {"post": _invocations("predictOfModel", "Predictions of a model.", _MODEL)},
-    "/models/{m}/events": {"post": _appended("appendEvents", "Append events to a model's stream.", "Event", EVENT)},
-    "/models/{m}/labels": {"post": _appended("appendLabels", "Append labels to a model's stream.", "Label", LABEL)},
-    "/ping": {"get": _probe("ping", "The server lives.", "", example=None)},
-    "/healthz": {"get": _probe("health", "The server lives.", "application/json", example={"status": "alive"})},
+PATHS: Mapping[str, OpenApiObject] = {
+    "/invocations": {"post": _predict_operation("predict", "Predictions of the only model.")},
+    "/models/{m}/invocations": {"post": _predict_operation("predictOfModel", "Predictions of a model.", _MODEL)},
+    "/models/{m}/events": {
+        "post": _append_operation("appendEvents", "Append events to a model's stream.", "Event", EVENT)
+    },
+    "/models/{m}/labels": {
+        "post": _append_operation("appendLabels", "Append labels to a model's stream.", "Label", LABEL)
+    },
+    "/ping": {"get": _probe_operation("ping", "The server lives.", "", example=None)},
+    "/healthz": {
+        "get": _probe_operation("health", "The server lives.", "application/json", example={"status": "alive"})
+    },
     "/readyz": {
-        "get": _probe(
+        "get": _probe_operation(
             "readiness",
             "Every model can be predicted.",
             "application/json",
@@ -224,5 +232,7 @@ PATHS: Mapping[str, Spec] = {
             unready=True,
         )
     },
-    "/metrics": {"get": _probe("scrape", "For Prometheus.", "text/plain", example="headrace_requests_total 1.0\n")},
+    "/metrics": {
+        "get": _probe_operation("scrape", "For Prometheus.", "text/plain", example="headrace_requests_total 1.0\n")
+    },
 }

@@ -9,13 +9,13 @@ from starlette.datastructures import URL
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.serving.admin.dependencies import MOST
+from service.serving.admin.dependencies import MAX_JSON_INTEGER
 from service.serving.admin.schemas import Body, JsonObject
 
 Item = TypeVar("Item")
 Row = TypeVar("Row")
 Limit = Annotated[int, Query(ge=1, le=200, description="At most so many.")]
-After = Annotated[int | None, Query(ge=0, le=MOST, description="The `next` of the page before.")]
+After = Annotated[int | None, Query(ge=0, le=MAX_JSON_INTEGER, description="The `next` of the page before.")]
 AfterName = Annotated[str | None, Query(pattern=r"^[a-z0-9_.-]{1,63}$", description="The `next` of the page before.")]
 
 
@@ -40,32 +40,32 @@ class Paging:
         """The same for lists with the newest first."""
         return int(self.after) if self.after is not None else None
 
-    def of(
+    def page(
         self, rows: Sequence[Row], *, key: Callable[[Row], int | str], show: Callable[[Row], JsonObject]
     ) -> JsonObject:
         """The page that begins `rows`; there is a next where they are more than its limit."""
-        kept = rows[: self.limit]
-        following = key(kept[-1]) if len(rows) > self.limit else None
+        page_rows = rows[: self.limit]
+        following = key(page_rows[-1]) if len(rows) > self.limit else None
         if following is not None:
             url = URL(scope=self.request.scope).include_query_params(after=following)
             self.response.headers["Link"] = f'<{url.path}?{url.query}>; rel="next"'
-        return {"items": [show(row) for row in kept], "next": following}
+        return {"items": [show(row) for row in page_rows], "next": following}
 
-    def behind(
+    def page_after(
         self, rows: Sequence[Row], *, key: Callable[[Row], int], show: Callable[[Row], JsonObject]
     ) -> JsonObject:
         """The page of rows in the order of their keys that follows `after`."""
         after = -1 if self.after is None else int(self.after)
-        return self.of([row for row in rows if key(row) > after], key=key, show=show)
+        return self.page([row for row in rows if key(row) > after], key=key, show=show)
 
 
 async def _paging(request: Request, response: Response, limit: Limit = 50, after: After = None) -> Paging:
     return Paging(request, response, limit, after)
 
 
-async def _by_name(request: Request, response: Response, limit: Limit = 50, after: AfterName = None) -> Paging:
+async def _paging_by_name(request: Request, response: Response, limit: Limit = 50, after: AfterName = None) -> Paging:
     return Paging(request, response, limit, after)
 
 
 Paged = Annotated[Paging, Depends(_paging)]
-PagedByName = Annotated[Paging, Depends(_by_name)]
+PagedByName = Annotated[Paging, Depends(_paging_by_name)]

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from service.serving.edge.problems import KINDS, MEDIA_TYPE, UNEXPECTED, Kind
+from service.serving.edge.problems import MEDIA_TYPE, PROBLEM_TYPES, UNEXPECTED, ProblemType
 
-PROBLEM = {
+PROBLEM_SCHEMA = {
     "type": "object",
     "title": "Problem",
     "description": "RFC 9457.",
@@ -21,14 +21,19 @@ PROBLEM = {
 }
 
 
-def problems(*statuses: int) -> dict[str, Any]:
+def problem_responses(*statuses: int) -> dict[str, Any]:
     """The documented answers of these statuses."""
-    return {str(status): _problem(status) for status in statuses}
+    return {str(status): _problem_response(status) for status in statuses}
 
 
-def _problem(status: int) -> dict[str, Any]:
-    kinds = {kind.status: kind for kind in reversed([UNEXPECTED, *KINDS.values()])}
-    kind = kinds.get(status) or Kind(status, "http", "The request was refused")
-    example = {"type": kind.type, "title": kind.title, "status": status, "detail": "found ..., expected ..."}
+def _problem_response(status: int) -> dict[str, Any]:
+    types_by_status = {kind.status: kind for kind in reversed([UNEXPECTED, *PROBLEM_TYPES.values()])}
+    problem_type = types_by_status.get(status) or ProblemType(status, "http", "The request was refused")
+    example = {
+        "type": problem_type.type,
+        "title": problem_type.title,
+        "status": status,
+        "detail": "found ..., expected ...",
+    }
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": example}}
-    return {"description": kind.title, "content": content}
+    return {"description": problem_type.title, "content": content}

@@ -19,7 +19,7 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class JsonAnswer(JSONResponse):
+class NanSafeJsonResponse(JSONResponse):
     """JSON in which what is not finite is null."""
 
     def render(self, content: Any) -> bytes:
@@ -35,6 +35,6 @@ class Why(Body):
     reason: Text = ""
 
 
-def shown(example: JsonObject) -> ConfigDict:
+def with_example(example: JsonObject) -> ConfigDict:
     """A model's example, in its schema."""
     return ConfigDict(json_schema_extra={"example": example})

@@ -18,14 +18,14 @@ import structlog
 
 _log = structlog.get_logger(__name__)
 
-EVERY_S = 0.2
-AT_ONCE = 512
-KINDS = 1024
-MOST_WAITING = 50_000
+WRITE_EVERY_S = 0.2
+BATCH_LINES = 512
+CACHED_REQUEST_KINDS = 1024
+MAX_WAITING_LINES = 50_000
 """Lines that may wait for a log that takes none; what comes beyond is lost, and counted."""
 
 
-class Line(NamedTuple):
+class AccessLogEntry(NamedTuple):
     """What is told of a request; no body, no query, no token."""
 
     at: float
@@ -41,15 +41,15 @@ class AccessLog:
     """Takes lines at the cost of a microsecond, and writes them five times a second, many at once."""
 
     def __init__(self, *, as_json: bool) -> None:
-        self._form = _json if as_json else _plain
+        self._format = _json_line if as_json else _console_line
         self._lines: deque[str] = deque()
         self._lost = 0
         self._stop = threading.Event()
 
-    def note(self, line: Line) -> None:
+    def append(self, entry: AccessLogEntry) -> None:
         """Nobody who answers requests waits for it."""
-        if len(self._lines) < MOST_WAITING:
-            self._lines.append(self._form(line))
+        if len(self._lines) < MAX_WAITING_LINES:
+            self._lines.append(self._format(entry))
         else:
             self._lost += 1
 
@@ -67,49 +67,49 @@ class AccessLog:
     def _run(self) -> None:
         done = False
         while not done:
-            done = self._stop.wait(EVERY_S)
+            done = self._stop.wait(WRITE_EVERY_S)
             self._write()
 
     def _write(self) -> None:
         while self._lines:
-            few = [self._lines.popleft() for _ in range(min(len(self._lines), AT_ONCE))]
-            structlog.PrintLogger(sys.stderr).msg("\n".join(few))
+            batch = [self._lines.popleft() for _ in range(min(len(self._lines), BATCH_LINES))]
+            structlog.PrintLogger(sys.stderr).msg("\n".join(batch))
         lost, self._lost = self._lost, 0
         if lost:
-            _log.warning("request_lines_lost", count=lost)
+            _log.warning("access_log_entries_lost", count=lost)
 
 
-def _json(line: Line) -> str:
-    before, after = _json_parts(line.client, line.method, line.path, line.status)
-    return f'{before}{line.id.decode("ascii")}","ms":{line.seconds * 1000:.2f},{after}{_moment(line.at)}"}}'
+def _json_line(entry: AccessLogEntry) -> str:
+    before, after = _json_parts(entry.client, entry.method, entry.path, entry.status)
+    return f'{before}{entry.id.decode("ascii")}","ms":{entry.seconds * 1000:.2f},{after}{_timestamp(entry.at)}"}}'
 
 
-def _plain(line: Line) -> str:
-    before, after = _plain_parts(line.client, line.method, line.path, line.status)
-    return f"{_moment(line.at)} {before}{line.id.decode('ascii')} ms={line.seconds * 1000:.2f} {after}"
+def _console_line(entry: AccessLogEntry) -> str:
+    before, after = _console_parts(entry.client, entry.method, entry.path, entry.status)
+    return f"{_timestamp(entry.at)} {before}{entry.id.decode('ascii')} ms={entry.seconds * 1000:.2f} {after}"
 
 
-@lru_cache(KINDS)
+@lru_cache(CACHED_REQUEST_KINDS)
 def _json_parts(client: str | None, method: str, path: str, status: int) -> tuple[str, str]:
     """What stands before the id, and between the milliseconds and the moment."""
-    first = {"event": "request", "level": "info", "client": client, "method": method, "path": _shown(path)}
+    first = {"event": "request", "level": "info", "client": client, "method": method, "path": _escaped_path(path)}
     before = msgspec.json.encode({**first, "status": status}).decode()
     return before[:-1] + ',"id":"', '"timestamp":"'
 
 
-@lru_cache(KINDS)
-def _plain_parts(client: str | None, method: str, path: str, status: int) -> tuple[str, str]:
+@lru_cache(CACHED_REQUEST_KINDS)
+def _console_parts(client: str | None, method: str, path: str, status: int) -> tuple[str, str]:
     """What stands before the id, and behind the milliseconds."""
     event = f"[info     ] request                        client={client} id="
-    return event, f"method={method} path={_shown(path)} status={status}"
+    return event, f"method={method} path={_escaped_path(path)} status={status}"
 
 
-def _shown(path: str) -> str:
+def _escaped_path(path: str) -> str:
     """On one line, and no longer than a line should be."""
     return ascii(path[:200])[1:-1]
 
 
-def _moment(at: float) -> str:
+def _timestamp(at: float) -> str:
     whole = int(at)
     return f"{_second(whole)}.{int((at - whole) * 1_000_000):06d}Z"
 

@@ -9,36 +9,36 @@ from itertools import count
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.ports.telemetry import ServingTelemetry
-from service.serving.edge.access_log import AccessLog, Line
-from service.serving.edge.probes import PATHS
-from service.serving.edge.scope import ACCOUNT, headers_of
+from service.serving.edge.access_log import AccessLog, AccessLogEntry
+from service.serving.edge.probes import PROBE_PATHS
+from service.serving.edge.scope import REQUEST_RECORD, headers_of
 
-GONE = 499
+CLIENT_CLOSED_REQUEST = 499
 """What is counted where the client went away before its answer."""
 
-_SANE = re.compile(rb"[A-Za-z0-9._:+/=-]{1,128}")
-_KNOWN = {path: path for path in PATHS | {"/invocations"}}
-_OF_MODEL = re.compile(r"/models/[^/]+/(invocations|async-invocations|events|labels)")
+_SAFE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:+/=-]{1,128}")
+_KNOWN_PATHS = {path: path for path in PROBE_PATHS | {"/invocations"}}
+_MODEL_PATH = re.compile(r"/models/[^/]+/(invocations|async-invocations|events|labels)")
 
 
 @dataclass(slots=True)
-class Account:
+class RequestRecord:
     """What is known of a request: its id, and the status of its answer once there is one."""
 
-    key: bytes
-    status: int = GONE
+    request_id: bytes
+    status: int = CLIENT_CLOSED_REQUEST
 
 
-class Accounting:
+class RequestAccounting:
     """What is told of requests; bodies, queries and tokens never are."""
 
     def __init__(self, telemetry: ServingTelemetry, log: AccessLog | None) -> None:
-        self._answered = telemetry.answered
-        self._note = log.note if log is not None else None
+        self._count_request = telemetry.request_completed
+        self._log_request = log.append if log is not None else None
         self._prefix = os.urandom(6).hex().encode()
         self._numbers = count(1)
 
-    def around(self, app: ASGIApp) -> ASGIApp:
+    def wrap(self, app: ASGIApp) -> ASGIApp:
         """The application, accounted for."""
 
         async def accounted(scope: Scope, receive: Receive, send: Send) -> None:
@@ -46,41 +46,43 @@ class Accounting:
                 await app(scope, receive, send)
                 return
             began = time.perf_counter()
-            account = scope[ACCOUNT] = Account(self._key(headers_of(scope).get(b"x-request-id")))
+            record = scope[REQUEST_RECORD] = RequestRecord(self._request_id(headers_of(scope).get(b"x-request-id")))
 
-            async def told(message: Message) -> None:
+            async def send_recorded(message: Message) -> None:
                 if message["type"] == "http.response.start":
-                    account.status = message["status"]
-                    message["headers"] = [*message.get("headers", ()), (b"x-request-id", account.key)]
+                    record.status = message["status"]
+                    message["headers"] = [*message.get("headers", ()), (b"x-request-id", record.request_id)]
                 await send(message)
 
             try:
-                await app(scope, receive, told)
+                await app(scope, receive, send_recorded)
             finally:
-                self._close(scope, account, time.perf_counter() - began)
+                self._record(scope, record, time.perf_counter() - began)
 
         return accounted
 
-    def _key(self, given: bytes | None) -> bytes:
+    def _request_id(self, client_request_id: bytes | None) -> bytes:
         """What the client calls it, if that can stand in a log; a number of our own otherwise."""
-        if given is not None and _SANE.fullmatch(given):
-            return given
+        if client_request_id is not None and _SAFE_REQUEST_ID.fullmatch(client_request_id):
+            return client_request_id
         return b"%s-%x" % (self._prefix, next(self._numbers))
 
-    def _close(self, scope: Scope, account: Account, seconds: float) -> None:
+    def _record(self, scope: Scope, record: RequestRecord, seconds: float) -> None:
         path = scope["path"]
-        self._answered(route(path), account.status)
-        if self._note is not None and path not in PATHS:
+        self._count_request(route_label(path), record.status)
+        if self._log_request is not None and path not in PROBE_PATHS:
             client = scope.get("client")
             host = client[0] if client else None
-            self._note(Line(time.time(), account.key, host, scope["method"], path, account.status, seconds))
+            self._log_request(
+                AccessLogEntry(time.time(), record.request_id, host, scope["method"], path, record.status, seconds)
+            )
 
 
-def route(path: str) -> str:
+def route_label(path: str) -> str:
     """What a path is counted as: an address of the program's own, never what a client made up."""
-    if path in _KNOWN:
-        return _KNOWN[path]
-    found = _OF_MODEL.fullmatch(path)
+    if path in _KNOWN_PATHS:
+        return _KNOWN_PATHS[path]
+    found = _MODEL_PATH.fullmatch(path)
     if found:
         return f"/models/{{m}}/{found[1]}"
     return "/api/v1" if path.startswith("/api/v1/") else "other"

@@ -8,40 +8,40 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.errors import HeadraceError
-from service.serving.edge.accounting import Accounting
-from service.serving.edge.limits import Limits, Load
-from service.serving.edge.problems import HANDLERS, refused, unexpected
+from service.serving.edge.accounting import RequestAccounting
+from service.serving.edge.limits import RequestLimits, WorkerLoad
+from service.serving.edge.problems import HANDLERS, handle_headrace_error, handle_unexpected_error
 
 
-def application(routes: Sequence[BaseRoute], *, load: Load, accounting: Accounting) -> ASGIApp:
+def server_application(routes: Sequence[BaseRoute], *, load: WorkerLoad, accounting: RequestAccounting) -> ASGIApp:
     """Every request is accounted for, what the limits refuse, too."""
     app = Starlette(routes=list(routes), exception_handlers=dict(HANDLERS))
-    return accounting.around(Limits(Shortcut(app, routes), load))
+    return accounting.wrap(RequestLimits(DirectDispatch(app, routes), load))
 
 
-class Shortcut:
+class DirectDispatch:
     """Leads to routes that are applications of their own past the router, which takes a fifth of a request's time."""
 
     def __init__(self, app: ASGIApp, routes: Sequence[BaseRoute]) -> None:
         self._app = app
         plain = [one for one in routes if isinstance(one, Route) and one.methods == {"POST"}]
-        self._ways = [(one.path_regex, one.app) for one in plain if one.app is one.endpoint]
+        self._direct_routes = [(one.path_regex, one.app) for one in plain if one.app is one.endpoint]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """As the router would answer."""
-        app = self._way(scope) if scope["type"] == "http" and scope["method"] == "POST" else None
+        app = self._find_direct_app(scope) if scope["type"] == "http" and scope["method"] == "POST" else None
         if app is None:
             await self._app(scope, receive, send)
             return
         try:
             await app(scope, receive, send)
         except HeadraceError as error:
-            await refused(Request(scope), error)(scope, receive, send)
+            await handle_headrace_error(Request(scope), error)(scope, receive, send)
         except Exception as error:  # noqa: BLE001 - it is logged there, with its traceback
-            await unexpected(Request(scope), error)(scope, receive, send)
+            await handle_unexpected_error(Request(scope), error)(scope, receive, send)
 
-    def _way(self, scope: Scope) -> ASGIApp | None:
-        for pattern, app in self._ways:
+    def _find_direct_app(self, scope: Scope) -> ASGIApp | None:
+        for pattern, app in self._direct_routes:
             found = pattern.match(scope["path"])
             if found is not None:
                 scope["path_params"] = found.groupdict()

@@ -16,20 +16,20 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from service.ports.telemetry import ServingTelemetry
 from service.serving.edge import errors as edge
-from service.serving.edge.accounting import route
-from service.serving.edge.limits import RETRY_S, Load
-from service.serving.edge.probes import PATHS
-from service.serving.edge.problems import problem
+from service.serving.edge.accounting import route_label
+from service.serving.edge.limits import RETRY_AFTER_S, WorkerLoad
+from service.serving.edge.probes import PROBE_PATHS
+from service.serving.edge.problems import problem_response
 from service.serving.edge.scope import ARRIVED, EXCHANGE
 
 _log = structlog.get_logger(__name__)
 
-LOOK_EVERY_S = 0.5
-MOST_HEAD_BYTES = 65_536
-_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+CHECK_EVERY_S = 0.5
+MAX_HEAD_BYTES = 65_536
+_HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
-class _Done:
+class _CompletedRequest:
     """A request that has its answer: what comes of its body is not kept."""
 
     response_started = response_complete = True
@@ -56,7 +56,7 @@ class Exchange:
         return found
 
     @property
-    def ready(self) -> bool:
+    def can_send_whole(self) -> bool:
         """Whether one write is the whole answer: the connection stays, takes it, and has been told nothing yet."""
         cycle = self._cycle
         begun = cycle.response_started or cycle.disconnected
@@ -74,33 +74,33 @@ class Exchange:
 class Connection(HttpToolsProtocol):
     """One client; `overdue_s` is when it is late with the request that it sends, or has been idle for too long."""
 
-    load: ClassVar[Load]
+    load: ClassVar[WorkerLoad]
     telemetry: ClassVar[ServingTelemetry]
     overloaded: ClassVar[bytes]
     late: ClassVar[bytes]
-    overdue_s = float("inf")
-    head, in_head = 0, True
-    sending = True
+    deadline_s = float("inf")
+    head_bytes, in_head = 0, True
+    receiving = True
 
     def connection_made(self, transport: Any) -> None:
         """It has so long to send its first request."""
         super().connection_made(transport)
-        self.overdue_s = self.loop.time() + self.load.timeout_s
+        self.deadline_s = self.loop.time() + self.load.timeout_s
 
     def on_message_begin(self) -> None:
         """Every request has so long."""
         super().on_message_begin()
-        self.head, self.in_head, self.sending = 0, True, True
-        self.overdue_s = self.loop.time() + self.load.timeout_s
+        self.head_bytes, self.in_head, self.receiving = 0, True, True
+        self.deadline_s = self.loop.time() + self.load.timeout_s
 
     def data_received(self, data: bytes) -> None:
         """A head has a measure, too; what was read at once may pass it."""
         super().data_received(data)
         if self.in_head:
-            self.head += len(data)
-            if self.head > MOST_HEAD_BYTES and not self.transport.is_closing():
-                self.telemetry.answered("other", 431)
-                self.transport.write(_LARGE)
+            self.head_bytes += len(data)
+            if self.head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+                self.telemetry.request_completed("other", 431)
+                self.transport.write(_HEAD_TOO_LARGE)
                 self.transport.close()
 
     def on_headers_complete(self) -> None:
@@ -108,8 +108,8 @@ class Connection(HttpToolsProtocol):
         self.in_head = False
         if self.cycle is not None and not self.cycle.response_complete:
             super().on_headers_complete()
-        elif self.load.full and self.url.partition(b"?")[0].decode("latin-1") not in PATHS:
-            self._shed()
+        elif self.load.is_full and self.url.partition(b"?")[0].decode("latin-1") not in PROBE_PATHS:
+            self._shed_request()
         else:
             scope: Any = self.scope
             self.load.arrived += 1
@@ -119,9 +119,9 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """It is all there."""
-        self.sending = False
-        answered = self.cycle is not None and self.cycle.response_complete
-        self.overdue_s = self._idle_until() if answered else float("inf")
+        self.receiving = False
+        is_complete = self.cycle is not None and self.cycle.response_complete
+        self.deadline_s = self._idle_deadline_s() if is_complete else float("inf")
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
@@ -132,28 +132,28 @@ class Connection(HttpToolsProtocol):
         self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
-        elif not self.sending:
-            self.overdue_s = self._idle_until()
+        elif not self.receiving:
+            self.deadline_s = self._idle_deadline_s()
 
-    def _idle_until(self) -> float:
+    def _idle_deadline_s(self) -> float:
         return self.loop.time() + self.timeout_keep_alive
 
-    def expire(self) -> None:
+    def close_overdue(self) -> None:
         """Close, with a word where a request had begun and nothing was answered."""
         free = self.cycle is None or self.cycle.response_complete
         unanswered = free if self.in_head else not self.cycle.response_started
-        if self.scope is not None and self.sending and unanswered:
-            self.telemetry.answered("other", 408)
+        if self.scope is not None and self.receiving and unanswered:
+            self.telemetry.request_completed("other", 408)
             self.transport.write(self.late)
         self.transport.close()
 
-    def _shed(self) -> None:
+    def _shed_request(self) -> None:
         if self.flow.write_paused:
             self.transport.abort()
             return
-        done: Any = _Done()
+        done: Any = _CompletedRequest()
         self.cycle = done
-        self.telemetry.answered(route(self.url.partition(b"?")[0].decode("latin-1")), 429)
+        self.telemetry.request_completed(route_label(self.url.partition(b"?")[0].decode("latin-1")), 429)
         self.transport.write(self.overloaded)
         self.load.shed += 1
         if self.parser.should_keep_alive():
@@ -162,34 +162,36 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
 
 
-def connection_class(load: Load, telemetry: ServingTelemetry) -> type[Connection]:
+def connection_class(load: WorkerLoad, telemetry: ServingTelemetry) -> type[Connection]:
     """Of a worker's connections."""
     busy = f"found {load.concurrency} requests at work, expected fewer (server.concurrency); ask again"
     slow = f"found a request that took more than {load.timeout_s:g} s to come, expected it sooner (server.timeout)"
-    said = {
+    attributes = {
         "load": load,
         "telemetry": telemetry,
-        "overloaded": _raw(edge.TooManyError(busy, retry_after_s=RETRY_S), 429, "Too Many Requests"),
-        "late": _raw(edge.SlowError(slow), 408, "Request Timeout", b"connection: close\r\n"),
+        "overloaded": _raw_problem(
+            edge.TooManyRequestsError(busy, retry_after_s=RETRY_AFTER_S), 429, "Too Many Requests"
+        ),
+        "late": _raw_problem(edge.RequestTimeoutError(slow), 408, "Request Timeout", b"connection: close\r\n"),
     }
-    return type("WorkerConnection", (Connection,), said)
+    return type("WorkerConnection", (Connection,), attributes)
 
 
-def _raw(error: edge.EdgeError, status: int, phrase: str, more: bytes = b"") -> bytes:
+def _raw_problem(error: edge.EdgeError, status: int, phrase: str, more: bytes = b"") -> bytes:
     """A problem as bytes of HTTP, made once."""
-    made = problem(error)
+    made = problem_response(error)
     headers = b"".join(name + b": " + value + b"\r\n" for name, value in made.raw_headers)
     return f"HTTP/1.1 {status} {phrase}\r\n".encode() + headers + more + b"\r\n" + bytes(made.body)
 
 
-async def watch_connections(connections: Iterable[Any], load: Load) -> None:
+async def watch_connections(connections: Iterable[Any], load: WorkerLoad) -> None:
     """For ever: close those that are late, and tell how much was shed."""
-    loop, told = asyncio.get_running_loop(), 0
+    loop, reported = asyncio.get_running_loop(), 0
     while True:
-        await asyncio.sleep(LOOK_EVERY_S)
+        await asyncio.sleep(CHECK_EVERY_S)
         now = loop.time()
-        for one in [one for one in connections if one.overdue_s < now]:
+        for one in [one for one in connections if one.deadline_s < now]:
             one.expire()
-        if load.shed != told:
-            _log.warning("requests_shed", count=load.shed - told)
-            told = load.shed
+        if load.shed != reported:
+            _log.warning("requests_shed", count=load.shed - reported)
+            reported = load.shed

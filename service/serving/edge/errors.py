@@ -19,13 +19,13 @@ from typing import Any
 
 from service.errors import HeadraceError
 
-Errors = Sequence[Mapping[str, Any]]
+ErrorDetails = Sequence[Mapping[str, Any]]
 
 
 class EdgeError(HeadraceError):
     """Root of the edge's errors; `errors` names each cause where there are several."""
 
-    def __init__(self, message: str, *, errors: Errors = (), headers: Mapping[str, str] | None = None) -> None:
+    def __init__(self, message: str, *, errors: ErrorDetails = (), headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
         self.errors = errors
         self.headers = dict(headers or {})
@@ -67,11 +67,11 @@ class ConflictError(EdgeError):
     """What was asked for does not go with what there is."""
 
 
-class SlowError(EdgeError):
+class RequestTimeoutError(EdgeError):
     """A request that took longer than the server lets it."""
 
 
-class TooManyError(EdgeError):
+class TooManyRequestsError(EdgeError):
     """More than the server, or a token, may be asked for now."""
 
     def __init__(self, message: str, *, retry_after_s: float) -> None:

@@ -6,12 +6,12 @@ from typing import TypeAlias
 
 from starlette.types import Receive, Scope, Send
 
-from service.serving.edge.scope import ACCOUNT, EXCHANGE
+from service.serving.edge.scope import EXCHANGE, REQUEST_RECORD
 
 RawHeaders: TypeAlias = Sequence[tuple[bytes, bytes]]
 
 
-class Head:
+class ResponseHead:
     """A status and headers, as ASGI has them and as they travel; they are checked by whoever makes them."""
 
     __slots__ = ("headers", "raw", "status")
@@ -23,25 +23,25 @@ class Head:
         self.raw = line + b"".join([b"%s: %s\r\n" % one for one in headers])
 
 
-class Prepared:
+class PreparedResponse:
     """An answer that is all there; an ASGI application."""
 
     __slots__ = ("_body", "_head", "_more")
 
-    def __init__(self, head: Head, body: bytes, more: RawHeaders = ()) -> None:
+    def __init__(self, head: ResponseHead, body: bytes, extra_headers: RawHeaders = ()) -> None:
         self._head = head
         self._body = body
-        self._more = more
+        self._more = extra_headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """In one write where the connection allows it, otherwise as ASGI does."""
         del receive
         exchange = scope.get(EXCHANGE)
         if exchange is not None and exchange.ready:
-            account = scope[ACCOUNT]
-            more = b"".join([b"%s: %s\r\n" % one for one in self._more]) if self._more else b""
-            rest = b"%scontent-length: %d\r\nx-request-id: %s\r\n\r\n" % (more, len(self._body), account.key)
-            account.status = self._head.status
+            record = scope[REQUEST_RECORD]
+            extra_headers = b"".join([b"%s: %s\r\n" % one for one in self._more]) if self._more else b""
+            rest = b"%scontent-length: %d\r\nx-request-id: %s\r\n\r\n" % (extra_headers, len(self._body), record.key)
+            record.status = self._head.status
             exchange.send_whole(self._head.raw + rest + self._body)
             return
         headers = [*self._head.headers, *self._more, (b"content-length", b"%d" % len(self._body))]

@@ -9,12 +9,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from service.operations.inference.model_cache import Follower
+from service.operations.inference.model_cache import ModelCache
 
-PATHS = frozenset({"/ping", "/healthz", "/readyz", "/metrics"})
+PROBE_PATHS = frozenset({"/ping", "/healthz", "/readyz", "/metrics"})
 
 
-def routes(follower: Follower, metrics: Callable[[], bytes]) -> list[Route]:
+def probe_routes(model_cache: ModelCache, metrics: Callable[[], bytes]) -> list[Route]:
     """Four read-only routes that need no token."""
 
     async def alive(request: Request) -> Response:
@@ -27,13 +27,13 @@ def routes(follower: Follower, metrics: Callable[[], bytes]) -> list[Route]:
 
     async def ready(request: Request) -> Response:
         del request
-        reasons = follower.not_ready()
-        said = {"ready": not reasons, "reasons": list(reasons), "degraded": list(follower.degraded())}
-        return Response(json.dumps(said), 503 if reasons else 200, media_type="application/json")
+        reasons = model_cache.not_ready()
+        body = {"ready": not reasons, "reasons": list(reasons), "degraded": list(model_cache.degraded())}
+        return Response(json.dumps(body), 503 if reasons else 200, media_type="application/json")
 
-    async def scraped(request: Request) -> Response:
+    async def metrics_page(request: Request) -> Response:
         del request
         return Response(await run_in_threadpool(metrics), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
-    handlers = {"/ping": ping, "/healthz": alive, "/readyz": ready, "/metrics": scraped}
+    handlers = {"/ping": ping, "/healthz": alive, "/readyz": ready, "/metrics": metrics_page}
     return [Route(path, handler, methods=["GET"]) for path, handler in handlers.items()]

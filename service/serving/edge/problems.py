@@ -17,13 +17,13 @@ from service.errors import HeadraceError
 from service.serving.edge import errors as edge
 
 MEDIA_TYPE = "application/problem+json"
-RETRY_S = 1
-_HELP = re.compile(r"`(headrace [^`]+)`")
+RETRY_AFTER_S = 1
+_HELP_COMMAND = re.compile(r"`(headrace [^`]+)`")
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class ProblemType:
     """What all problems of a kind have in common."""
 
     status: int
@@ -36,115 +36,122 @@ class Kind:
         return f"urn:headrace:problem:{self.code}"
 
 
-UNEXPECTED = Kind(500, "unexpected", "Something went wrong here")
-KINDS: Mapping[type[HeadraceError], Kind] = {
-    errors.ConfigurationError: Kind(422, "invalid", "What was asked for cannot be done as it is written"),
-    errors.SpecificationError: Kind(422, "specification", "The specification cannot be built"),
-    errors.RefusedError: Kind(409, "refused", "It must not be done in the present state"),
-    errors.LeaseHeldError: Kind(409, "lease-held", "Another process writes this model"),
-    errors.LeaseLostError: Kind(409, "lease-lost", "Another process has taken over this model"),
-    errors.SpecificationChangedError: Kind(409, "specification-changed", "The specification has changed"),
-    errors.EnvironmentChangedError: Kind(409, "environment-changed", "The state is of another release of river"),
-    errors.PositionError: Kind(409, "position", "The stream does not hold the position"),
-    errors.NotFoundError: Kind(404, "not-found", "It does not exist"),
-    errors.ConflictingKeyError: Kind(422, "key-reused", "The idempotency key was used for another request"),
-    errors.OtherReleaseError: Kind(409, "other-release", "Another release has written the state"),
-    errors.ArtifactError: Kind(500, "artifact", "A stored state cannot be read"),
-    errors.TrainingDataError: Kind(422, "training-data", "The history cannot be trained on"),
-    errors.UnavailableError: Kind(503, "unavailable", "The database or the broker cannot be reached"),
-    errors.EstimatorError: Kind(500, "estimator", "The model failed"),
+UNEXPECTED = ProblemType(500, "unexpected", "Something went wrong here")
+PROBLEM_TYPES: Mapping[type[HeadraceError], ProblemType] = {
+    errors.ConfigurationError: ProblemType(422, "invalid", "What was asked for cannot be done as it is written"),
+    errors.SpecificationError: ProblemType(422, "specification", "The specification cannot be built"),
+    errors.RefusedError: ProblemType(409, "refused", "It must not be done in the present state"),
+    errors.LeaseHeldError: ProblemType(409, "lease-held", "Another process writes this model"),
+    errors.LeaseLostError: ProblemType(409, "lease-lost", "Another process has taken over this model"),
+    errors.SpecificationChangedError: ProblemType(409, "specification-changed", "The specification has changed"),
+    errors.EnvironmentChangedError: ProblemType(409, "environment-changed", "The state is of another release of river"),
+    errors.PositionError: ProblemType(409, "position", "The stream does not hold the position"),
+    errors.NotFoundError: ProblemType(404, "not-found", "It does not exist"),
+    errors.IdempotencyKeyError: ProblemType(422, "key-reused", "The idempotency key was used for another request"),
+    errors.OtherReleaseError: ProblemType(409, "other-release", "Another release has written the state"),
+    errors.ArtifactError: ProblemType(500, "artifact", "A stored state cannot be read"),
+    errors.TrainingDataError: ProblemType(422, "training-data", "The history cannot be trained on"),
+    errors.UnavailableError: ProblemType(503, "unavailable", "The database or the broker cannot be reached"),
+    errors.EstimatorError: ProblemType(500, "estimator", "The model failed"),
     HeadraceError: UNEXPECTED,
-    edge.UnauthorizedError: Kind(401, "unauthorized", "A token is needed"),
-    edge.ForbiddenError: Kind(403, "forbidden", "The token does not allow it"),
-    edge.NotAcceptableError: Kind(406, "not-acceptable", "There is no answer in that form"),
-    edge.SlowError: Kind(408, "timeout", "The request took too long"),
-    edge.ConflictError: Kind(409, "conflict", "It does not go with what there is"),
-    edge.TooLargeError: Kind(413, "too-large", "The body is too large"),
-    errors.RecordTooLargeError: Kind(413, "record-too-large", "A record is larger than the stream takes"),
-    edge.UnsupportedMediaError: Kind(415, "unsupported-media-type", "The body is of a kind that cannot be read"),
-    edge.MalformedError: Kind(400, "malformed", "The request cannot be read"),
-    edge.UnprocessableError: Kind(422, "unprocessable", "The request says what cannot be"),
-    edge.TooManyError: Kind(429, "too-many", "Too many requests"),
+    edge.UnauthorizedError: ProblemType(401, "unauthorized", "A token is needed"),
+    edge.ForbiddenError: ProblemType(403, "forbidden", "The token does not allow it"),
+    edge.NotAcceptableError: ProblemType(406, "not-acceptable", "There is no answer in that form"),
+    edge.RequestTimeoutError: ProblemType(408, "timeout", "The request took too long"),
+    edge.ConflictError: ProblemType(409, "conflict", "It does not go with what there is"),
+    edge.TooLargeError: ProblemType(413, "too-large", "The body is too large"),
+    errors.RecordTooLargeError: ProblemType(413, "record-too-large", "A record is larger than the stream takes"),
+    edge.UnsupportedMediaError: ProblemType(415, "unsupported-media-type", "The body is of a kind that cannot be read"),
+    edge.MalformedError: ProblemType(400, "malformed", "The request cannot be read"),
+    edge.UnprocessableError: ProblemType(422, "unprocessable", "The request says what cannot be"),
+    edge.TooManyRequestsError: ProblemType(429, "too-many", "Too many requests"),
 }
 """The table: the nearest ancestor of an error says what it is over HTTP."""
 
-_OF_STATUS = {
-    400: Kind(400, "malformed", "The request cannot be read"),
-    404: Kind(404, "no-route", "There is nothing at this address"),
-    405: Kind(405, "method-not-allowed", "The address does not know this method"),
+_BY_STATUS = {
+    400: ProblemType(400, "malformed", "The request cannot be read"),
+    404: ProblemType(404, "no-route", "There is nothing at this address"),
+    405: ProblemType(405, "method-not-allowed", "The address does not know this method"),
 }
 
 
-def kind_of(error: HeadraceError) -> Kind:
+def problem_type_of(error: HeadraceError) -> ProblemType:
     """That of its nearest ancestor in the table."""
-    return next((KINDS[one] for one in type(error).__mro__ if one in KINDS), KINDS[HeadraceError])
+    return next(
+        (PROBLEM_TYPES[one] for one in type(error).__mro__ if one in PROBLEM_TYPES), PROBLEM_TYPES[HeadraceError]
+    )
 
 
-def problem(error: HeadraceError, *, instance: str | None = None) -> Response:
+def problem_response(error: HeadraceError, *, instance: str | None = None) -> Response:
     """The answer that an error is; of what is wrong here only the log tells everything."""
-    kind = kind_of(error)
+    problem_type = problem_type_of(error)
     headers = dict(error.headers) if isinstance(error, edge.EdgeError) else {}
-    if kind.status == 503:
-        headers["Retry-After"] = str(RETRY_S)
+    if problem_type.status == 503:
+        headers["Retry-After"] = str(RETRY_AFTER_S)
     listed = error.errors if isinstance(error, edge.EdgeError) else ()
-    return answer(kind, str(error), instance=instance, errors=listed, headers=headers)
+    return response_of_problem(problem_type, str(error), instance=instance, errors=listed, headers=headers)
 
 
-def answer(
-    kind: Kind,
+def response_of_problem(
+    problem_type: ProblemType,
     detail: str,
     *,
     instance: str | None = None,
-    errors: edge.Errors = (),
+    errors: edge.ErrorDetails = (),
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """A problem, with what it needs and nothing that is empty."""
-    body: dict[str, Any] = {"type": kind.type, "title": kind.title, "status": kind.status, "detail": detail}
-    found = _HELP.search(detail)
+    body: dict[str, Any] = {
+        "type": problem_type.type,
+        "title": problem_type.title,
+        "status": problem_type.status,
+        "detail": detail,
+    }
+    found = _HELP_COMMAND.search(detail)
     optional = {"instance": instance, "help": found[1] if found else None, "errors": list(errors)}
     body |= {key: value for key, value in optional.items() if value}
-    return Response(msgspec.json.encode(body), kind.status, headers, MEDIA_TYPE)
+    return Response(msgspec.json.encode(body), problem_type.status, headers, MEDIA_TYPE)
 
 
-def refused(request: Request, error: Exception) -> Response:
+def handle_headrace_error(request: Request, error: Exception) -> Response:
     """Handles every HeadraceError."""
     assert isinstance(error, HeadraceError)
-    if kind_of(error).status >= 500:
+    if problem_type_of(error).status >= 500:
         _log.warning("request_failed", path=request.url.path, error=str(error))
-    return problem(error, instance=request.url.path)
+    return problem_response(error, instance=request.url.path)
 
 
-def unroutable(request: Request, error: Exception) -> Response:
+def handle_http_exception(request: Request, error: Exception) -> Response:
     """Handles what the framework refuses: an address, a method, a request."""
     assert isinstance(error, HTTPException)
-    kind = _OF_STATUS.get(error.status_code) or Kind(error.status_code, "http", error.detail)
-    asked = f"{request.method} {request.url.path}"
-    detail = f"found {asked:.200}, expected an address and a method of /api/v1/openapi.json"
+    problem_type = _BY_STATUS.get(error.status_code) or ProblemType(error.status_code, "http", error.detail)
+    request_line = f"{request.method} {request.url.path}"
+    detail = f"found {request_line:.200}, expected an address and a method of /api/v1/openapi.json"
     if error.status_code not in {404, 405}:
         detail = error.detail
-    return answer(kind, detail, instance=request.url.path, headers=error.headers)
+    return response_of_problem(problem_type, detail, instance=request.url.path, headers=error.headers)
 
 
-def invalid(request: Request, error: Exception) -> Response:
+def handle_validation_error(request: Request, error: Exception) -> Response:
     """Handles what does not fit a schema; each fault with its place. What was sent is not told again."""
     assert isinstance(error, RequestValidationError)
     listed = [{"at": ".".join(map(str, one["loc"])), "detail": one["msg"]} for one in error.errors()]
     detail = "; ".join(f"{one['at']}: {one['detail']}" for one in listed)
-    kind = KINDS[edge.UnprocessableError]
-    return answer(kind, detail, instance=request.url.path, errors=listed)
+    problem_type = PROBLEM_TYPES[edge.UnprocessableError]
+    return response_of_problem(problem_type, detail, instance=request.url.path, errors=listed)
 
 
-def unexpected(request: Request, error: Exception) -> Response:
+def handle_unexpected_error(request: Request, error: Exception) -> Response:
     """Handles everything else: the log has it with its traceback, the answer nothing of it."""
     _log.error("request_crashed", path=request.url.path, exc_info=error)
     detail = "the server failed; its log has more under this request's id"
-    return answer(UNEXPECTED, detail, instance=request.url.path)
+    return response_of_problem(UNEXPECTED, detail, instance=request.url.path)
 
 
 HANDLERS: Mapping[Any, Callable[[Request, Exception], Response]] = {
-    HeadraceError: refused,
-    HTTPException: unroutable,
-    RequestValidationError: invalid,
-    Exception: unexpected,
+    HeadraceError: handle_headrace_error,
+    HTTPException: handle_http_exception,
+    RequestValidationError: handle_validation_error,
+    Exception: handle_unexpected_error,
 }
 """Exception handlers for every application of the server."""

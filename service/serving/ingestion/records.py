@@ -6,11 +6,11 @@ import msgspec
 
 from service.serving.edge.errors import MalformedError, UnprocessableError, UnsupportedMediaError
 
-MOST_RECORDS = 10_000
-_members = msgspec.json.Decoder(list[msgspec.Raw]).decode
+MAX_RECORDS = 10_000
+_decode_members = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
-def records_of(content_type: str, body: bytes, *, columns: Sequence[str] | None) -> list[bytes]:
+def split_body(content_type: str, body: bytes, *, columns: Sequence[str] | None) -> list[bytes]:
     """Of a JSON object or list or of JSON Lines; of CSV lines for a model that reads CSV, with these `columns`."""
     kind = content_type.partition(";")[0].strip().lower()
     readers = _READERS if columns is None else _CSV_READERS
@@ -25,33 +25,33 @@ def records_of(content_type: str, body: bytes, *, columns: Sequence[str] | None)
     if not found:
         msg = "found no records in the body, expected at least one"
         raise UnprocessableError(msg)
-    if len(found) > MOST_RECORDS:
-        msg = f"found {len(found)} records, expected at most {MOST_RECORDS} in a request; nothing was appended"
+    if len(found) > MAX_RECORDS:
+        msg = f"found {len(found)} records, expected at most {MAX_RECORDS} in a request; nothing was appended"
         raise UnprocessableError(msg)
     return found
 
 
-def _json(body: bytes) -> list[bytes]:
+def _split_json(body: bytes) -> list[bytes]:
     """One object as it stands, or the members of a list as they stand."""
     body = body.strip()
     if not body.startswith(b"["):
         return [body] if body else []
     try:
-        return [bytes(one).strip() for one in _members(body)]
+        return [bytes(one).strip() for one in _decode_members(body)]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         msg = f"found a body that is no JSON: {error!s:.200}; nothing was appended"
         raise MalformedError(msg) from error
 
 
-def _lines(body: bytes) -> list[bytes]:
+def _split_lines(body: bytes) -> list[bytes]:
     return [line.rstrip(b"\r") for line in body.split(b"\n") if line.strip()]
 
 
 _READERS: Mapping[str, Callable[[bytes], list[bytes]]] = {
-    "application/json": _json,
-    "": _json,
-    "application/x-ndjson": _lines,
-    "application/jsonl": _lines,
-    "application/jsonlines": _lines,
+    "application/json": _split_json,
+    "": _split_json,
+    "application/x-ndjson": _split_lines,
+    "application/jsonl": _split_lines,
+    "application/jsonlines": _split_lines,
 }
-_CSV_READERS: Mapping[str, Callable[[bytes], list[bytes]]] = {"text/csv": _lines, "": _lines}
+_CSV_READERS: Mapping[str, Callable[[bytes], list[bytes]]] = {"text/csv": _split_lines, "": _split_lines}

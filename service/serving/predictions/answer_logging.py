@@ -6,51 +6,55 @@ from starlette.concurrency import run_in_threadpool
 
 from service.domain.stream.events import Features
 from service.errors import HeadraceError
-from service.learning.inference.predictor import Answer
-from service.operations.inference.model_cache import Served
-from service.operations.inference.prediction_log import ServedLog
+from service.learning.inference.predictor import PredictionResult
+from service.operations.inference.model_cache import ServedModel
+from service.operations.inference.prediction_log import PredictionLog
 from service.ports.telemetry import IngestionTelemetry
 from service.serving.edge.errors import UnprocessableError
 from service.serving.edge.prepared_response import RawHeaders
-from service.serving.ingestion.routes import appended, outcome_of
+from service.serving.ingestion.routes import append_durably, ingestion_outcome
 
 HEADER = b"headrace-logged"
 
 
-class Logged:
+class PredictionLogger:
     """Appends what a model's server says, where the model asks for it."""
 
-    def __init__(self, log: ServedLog, telemetry: IngestionTelemetry, *, timeout_s: float) -> None:
+    def __init__(self, log: PredictionLog, telemetry: IngestionTelemetry, *, timeout_s: float) -> None:
         self._log = log
         self._telemetry = telemetry
         self._timeout_s = timeout_s
 
-    def keeps(self, served: Served) -> bool:
+    def is_logged(self, served: ServedModel) -> bool:
         """Whether the model asks for it."""
-        return self._log.keeps(served)
+        return self._log.is_logged(served)
 
-    async def keep(self, served: Served, xs: Sequence[Features], answers: Sequence[Answer]) -> RawHeaders:
+    async def log(
+        self, served: ServedModel, xs: Sequence[Features], predictions: Sequence[PredictionResult]
+    ) -> RawHeaders:
         """Headers that say how many of these answers are durable now."""
         batch = (
-            self._log.batch(served, xs, answers)
-            if self._log.knows(served)
-            else await run_in_threadpool(self._log.batch, served, xs, answers)
+            self._log.batch(served, xs, predictions)
+            if self._log.has_lineage(served)
+            else await run_in_threadpool(self._log.batch, served, xs, predictions)
         )
         count = len(batch.values)
-        _require_fitting(served, batch.values)
+        _require_record_size(served, batch.values)
         if count:
             try:
-                await appended(self._log.ingest, batch.topic, batch.values, batch.keys, timeout_s=self._timeout_s)
+                await append_durably(self._log.ingest, batch.topic, batch.values, batch.keys, timeout_s=self._timeout_s)
             except HeadraceError as error:
-                self._telemetry.ingested(served.model, "predictions", outcome=outcome_of(error), count=count)
+                self._telemetry.records_ingested(
+                    served.model, "predictions", outcome=ingestion_outcome(error), count=count
+                )
                 raise
-            self._telemetry.ingested(served.model, "predictions", outcome="accepted", count=count)
+            self._telemetry.records_ingested(served.model, "predictions", outcome="accepted", count=count)
         return [(HEADER, b"%d" % count)]
 
 
-def _require_fitting(served: Served, values: Sequence[bytes]) -> None:
+def _require_record_size(served: ServedModel, values: Sequence[bytes]) -> None:
     """What the learner would refuse is not answered: it could not be scored."""
-    limit = served.answerer.spec.guard.max_event_bytes
+    limit = served.predictor.spec.guard.max_event_bytes
     largest = max(map(len, values), default=0)
     if largest > limit:
         msg = f"found a record of {largest} bytes to be logged, expected at most {limit} (guard.max_event_bytes)"

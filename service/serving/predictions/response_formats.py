@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from service.learning.inference.predictor import Answer
-from service.operations.inference.model_cache import Served
+from service.learning.inference.predictor import PredictionResult
+from service.operations.inference.model_cache import ServedModel
 from service.serving.edge.errors import NotAcceptableError
-from service.serving.edge.prepared_response import Head, Prepared, RawHeaders
+from service.serving.edge.prepared_response import PreparedResponse, RawHeaders, ResponseHead
 
 JSON, LINES, CSV = "application/json", "application/jsonlines", "text/csv"
-_NAMES: Mapping[str, str] = {
+_FORMAT_OF_ACCEPT: Mapping[str, str] = {
     JSON: JSON,
     LINES: LINES,
     "application/x-ndjson": LINES,
@@ -26,41 +26,41 @@ _NAMES: Mapping[str, str] = {
 _encode = msgspec.json.Encoder().encode
 _encode_lines = msgspec.json.Encoder().encode_lines
 
-_KINDS: Mapping[str, tuple[bytes, bytes]] = {
+_CONTENT_TYPES: Mapping[str, tuple[bytes, bytes]] = {
     JSON: (b"content-type", b"application/json"),
     LINES: (b"content-type", b"application/jsonlines"),
     CSV: (b"content-type", b"text/csv; charset=utf-8"),
 }
 
 
-class Signature:
+class StateSignature:
     """What every answer says of the state that gave it; made once a state."""
 
-    def __init__(self, served: Served) -> None:
+    def __init__(self, served: ServedModel) -> None:
         checkpoint = served.checkpoint
-        said = {
+        state = {
             "model": served.model,
             "version": served.version,
             "checkpoint": checkpoint,
             "position": served.position.to_json(),
         }
-        self.tail = b"," + _encode(said)[1:]
-        position = _encode(said["position"]).decode("ascii", "backslashreplace")
+        self.tail = b"," + _encode(state)[1:]
+        position = _encode(state["position"]).decode("ascii", "backslashreplace")
         named = {"model": served.model, "version": str(served.version), "position": position}
         named |= {} if checkpoint is None else {"checkpoint": str(checkpoint)}
         headers = [(f"headrace-{key}".encode(), value.encode("ascii")) for key, value in named.items()]
-        self.heads = {kind: Head(200, [*headers, of_type]) for kind, of_type in _KINDS.items()}
+        self.heads = {kind: ResponseHead(200, [*headers, of_type]) for kind, of_type in _CONTENT_TYPES.items()}
 
 
-def form(accept: str) -> str:
+def negotiate_format(accept: str) -> str:
     """The first acceptable one that there is, the best of its weights first; NotAcceptableError."""
-    if accept in _NAMES:
-        return _NAMES[accept]
+    if accept in _FORMAT_OF_ACCEPT:
+        return _FORMAT_OF_ACCEPT[accept]
     wanted = [part.partition(";") for part in accept.lower().split(",")]
     ranked = sorted(((_weight(rest), kind.strip()) for kind, _, rest in wanted), key=lambda one: -one[0])
     for weight, kind in ranked:
-        if weight > 0 and kind in _NAMES:
-            return _NAMES[kind]
+        if weight > 0 and kind in _FORMAT_OF_ACCEPT:
+            return _FORMAT_OF_ACCEPT[kind]
     msg = f"found Accept: {accept:.100}, expected {JSON}, {LINES} or {CSV}"
     raise NotAcceptableError(msg)
 
@@ -76,34 +76,41 @@ def _weight(rest: str) -> float:
     return 1.0
 
 
-def written(answers: Sequence[Answer], signature: Signature, *, kind: str, many: bool, more: RawHeaders) -> Prepared:
+def render_predictions(
+    predictions: Sequence[PredictionResult],
+    signature: StateSignature,
+    *,
+    media_type: str,
+    many: bool,
+    extra_headers: RawHeaders,
+) -> PreparedResponse:
     """The answer to a request, with more headers than its signature's."""
-    if kind == JSON and not many:
-        body = _encode(answers[0])[:-1] + signature.tail
-    elif kind == JSON:
-        body = b'{"predictions":' + _encode(answers) + signature.tail
-    elif kind == LINES:
-        body = _encode_lines(answers)
+    if media_type == JSON and not many:
+        body = _encode(predictions[0])[:-1] + signature.tail
+    elif media_type == JSON:
+        body = b'{"predictions":' + _encode(predictions) + signature.tail
+    elif media_type == LINES:
+        body = _encode_lines(predictions)
     else:
-        body = _csv(answers)
-    return Prepared(signature.heads[kind], body, more)
+        body = _to_csv(predictions)
+    return PreparedResponse(signature.heads[media_type], body, extra_headers)
 
 
-def _csv(answers: Sequence[Answer]) -> bytes:
+def _to_csv(predictions: Sequence[PredictionResult]) -> bytes:
     """A line a prediction below a header: the id where one was given, the prediction, a probability a label."""
-    labels = list(dict.fromkeys(label for one in answers for label in one.probabilities or ()))
-    with_ids = any(one.id is not msgspec.UNSET for one in answers)
+    labels = list(dict.fromkeys(label for one in predictions for label in one.probabilities or ()))
+    with_ids = any(one.id is not msgspec.UNSET for one in predictions)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow([*(["id"] if with_ids else []), "prediction", *(f"probability_{label}" for label in labels)])
-    for one in answers:
-        chances = one.probabilities or {}
+    for one in predictions:
+        probabilities = one.probabilities or {}
         id_cell = ["" if one.id is msgspec.UNSET else one.id] if with_ids else []
-        writer.writerow([*id_cell, _cell(one.prediction), *(chances.get(label, "") for label in labels)])
+        writer.writerow([*id_cell, _csv_cell(one.prediction), *(probabilities.get(label, "") for label in labels)])
     return text.getvalue().encode()
 
 
-def _cell(value: object) -> object:
+def _csv_cell(value: object) -> object:
     if isinstance(value, bool):
         return "true" if value else "false"
     return "" if value is None else value

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from service.domain.access.access import PREFIX, AccessRole, Grant, Token
+from service.domain.access.access import TOKEN_PREFIX, AccessRole, Token, TokenGrant
 from service.domain.registry.registry import AuditEntry, ModelName
 from service.errors import NotFoundError, RefusedError, UnavailableError
 from service.storage.database import Database
@@ -23,9 +23,9 @@ from service.storage.transactions import writes
 NO_MODEL = ModelName("")
 """What the audit has for acts that concern no model in particular."""
 SECRET_BYTES = 32
-USED_EVERY = timedelta(minutes=5)
-_TEXT = re.compile(rf"{PREFIX}([0-9a-f]{{16}})_([\w-]{{43}})", re.ASCII)
-_NOBODY = "0" * 64
+USE_NOTED_EVERY = timedelta(minutes=5)
+_TOKEN_TEXT = re.compile(rf"{TOKEN_PREFIX}([0-9a-f]{{16}})_([\w-]{{43}})", re.ASCII)
+_NO_MAC = "0" * 64
 
 
 class SqlTokens:
@@ -39,55 +39,59 @@ class SqlTokens:
         self._database = database
         self._key = hmac.digest(key, b"headrace tokens", "sha256")
 
-    def create(self, grant: Grant, *, actor: str) -> tuple[Token, str]:
+    def create(self, grant: TokenGrant, *, actor: str) -> tuple[Token, str]:
         """The token and its text, which is told this once."""
         key, secret = secrets.token_hex(8), secrets.token_urlsafe(SECRET_BYTES)
         try:
-            with self._database.writing() as connection:
+            with self._database.write_transaction() as connection:
                 now = self._database.now(connection).replace(microsecond=0)
-                number = self._insert(connection, _values(grant, key=key, actor=actor, now=now), secret)
-                found = _token(connection.execute(select(tokens).where(tokens.c.id == number)).one())
-                _tell(connection, "token_create", found, actor=actor, now=now)
+                number = self._insert(connection, _token_columns(grant, key=key, actor=actor, now=now), secret)
+                found = _token_from_row(connection.execute(select(tokens).where(tokens.c.id == number)).one())
+                _audit(connection, "token_create", found, actor=actor, now=now)
         except IntegrityError as error:
             msg = (
                 f"found a token named {grant.name} already, expected another name; `headrace token revoke {grant.name}`"
             )
             raise RefusedError(msg) from error
-        return found, f"{PREFIX}{key}_{secret}"
+        return found, f"{TOKEN_PREFIX}{key}_{secret}"
 
     def verify(self, text: str) -> Token | None:
         """One look-up, one MAC and one comparison in constant time, also where there is no such token."""
-        parts = _TEXT.fullmatch(text)
+        parts = _TOKEN_TEXT.fullmatch(text)
         if parts is None:
             return None
-        with self._database.reading() as connection:
+        with self._database.read_transaction() as connection:
             row = connection.execute(select(tokens).where(tokens.c.key == parts[1])).one_or_none()
             now = self._database.now(connection)
-        values = row._asdict() if row is not None else _values(Grant("nobody", AccessRole.VIEWER), parts[1], "", now)
-        good = hmac.compare_digest(self._mac(values, parts[2]), row.mac if row is not None else _NOBODY)
+        values = (
+            row._asdict()
+            if row is not None
+            else _token_columns(TokenGrant("nobody", AccessRole.VIEWER), parts[1], "", now)
+        )
+        good = hmac.compare_digest(self._mac(values, parts[2]), row.mac if row is not None else _NO_MAC)
         if not good or row is None or row.revoked_at is not None or (row.expires_at and row.expires_at <= now):
             return None
-        self._note_use(row, now)
-        return _token(row)
+        self._record_use(row, now)
+        return _token_from_row(row)
 
     def list(self, *, revoked: bool = False) -> Sequence[Token]:
         """Oldest first."""
         statement = select(tokens).order_by(tokens.c.id)
         if not revoked:
             statement = statement.where(tokens.c.revoked_at.is_(None))
-        with self._database.reading() as connection:
-            return [_token(row) for row in connection.execute(statement)]
+        with self._database.read_transaction() as connection:
+            return [_token_from_row(row) for row in connection.execute(statement)]
 
     def revoke(self, which: str, *, actor: str, reason: str) -> Token:
         """By name or number; a server forgets it within seconds."""
         named = tokens.c.id == int(which) if which.isdecimal() and len(which) < 19 else tokens.c.name == which
-        with self._database.writing() as connection:
+        with self._database.write_transaction() as connection:
             now = self._database.now(connection)
             row = connection.execute(select(tokens).where(named, tokens.c.revoked_at.is_(None))).one_or_none()
             if row is not None:
                 connection.execute(update(tokens).where(tokens.c.id == row.id).values(revoked_at=now))
-                found = _token(connection.execute(select(tokens).where(tokens.c.id == row.id)).one())
-                _tell(connection, "token_revoke", found, actor=actor, now=now, reason=reason)
+                found = _token_from_row(connection.execute(select(tokens).where(tokens.c.id == row.id)).one())
+                _audit(connection, "token_revoke", found, actor=actor, now=now, reason=reason)
                 return found
         known = ", ".join(f"{one.name} ({one.id})" for one in self.list()) or "none"
         msg = f"found no token {which!r} in force, expected one of: {known}; see `headrace token list`"
@@ -96,10 +100,10 @@ class SqlTokens:
     def _insert(self, connection: Connection, values: Mapping[str, Any], secret: str) -> int:
         return writes.new_id(connection.execute(insert(tokens).values(**values, mac=self._mac(values, secret))))
 
-    def _note_use(self, row: Row[Any], now: datetime) -> None:
+    def _record_use(self, row: Row[Any], now: datetime) -> None:
         """Now and then; a database that cannot be written keeps nobody out."""
-        if row.used_at is None or now - row.used_at >= USED_EVERY:
-            with suppress(UnavailableError), self._database.writing() as connection:
+        if row.used_at is None or now - row.used_at >= USE_NOTED_EVERY:
+            with suppress(UnavailableError), self._database.write_transaction() as connection:
                 connection.execute(update(tokens).where(tokens.c.id == row.id).values(used_at=now))
 
     def _mac(self, values: Mapping[str, Any], secret: str) -> str:
@@ -108,7 +112,7 @@ class SqlTokens:
         return hmac.new(self._key, json.dumps([*covered, secret]).encode(), hashlib.sha256).hexdigest()
 
 
-def _values(grant: Grant, key: str, actor: str, now: datetime) -> dict[str, Any]:
+def _token_columns(grant: TokenGrant, key: str, actor: str, now: datetime) -> dict[str, Any]:
     lifetime = None if grant.lifetime_s is None else timedelta(seconds=grant.lifetime_s)
     return {
         "key": key,
@@ -121,7 +125,7 @@ def _values(grant: Grant, key: str, actor: str, now: datetime) -> dict[str, Any]
     }
 
 
-def _token(row: Row[Any]) -> Token:
+def _token_from_row(row: Row[Any]) -> Token:
     return Token(
         id=row.id,
         key=row.key,
@@ -136,7 +140,7 @@ def _token(row: Row[Any]) -> Token:
     )
 
 
-def _tell(connection: Connection, action: str, found: Token, *, actor: str, now: datetime, reason: str = "") -> None:
+def _audit(connection: Connection, action: str, found: Token, *, actor: str, now: datetime, reason: str = "") -> None:
     scope = None if found.models is None else sorted(found.models)
     evidence = {"token": found.id, "name": found.name, "role": found.role.value, "models": scope}
-    writes.entry(connection, AuditEntry(NO_MODEL, actor, action, reason, evidence=evidence), now=now)
+    writes.insert_audit_entry(connection, AuditEntry(NO_MODEL, actor, action, reason, evidence=evidence), now=now)

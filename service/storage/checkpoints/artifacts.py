@@ -15,31 +15,31 @@ from service.domain.registry.registry import CheckpointStep
 from service.errors import NotFoundError, UnavailableError
 from service.ports.artifacts import ArtifactStore
 
-Reached = Callable[[CheckpointStep], None]
+CheckpointStepHook = Callable[[CheckpointStep], None]
 
 
 class DirectoryArtifacts:
     """One file a digest; written aside, fsynced and renamed, so that a name is only ever whole."""
 
-    def __init__(self, folder: Path, *, reached: Reached) -> None:
+    def __init__(self, folder: Path, *, on_step: CheckpointStepHook) -> None:
         self._folder = folder
-        self._reached = reached
+        self._on_step = on_step
 
     def put(self, digest: str, data: bytes) -> None:
         """Durable when it returns."""
         path = self._path(digest)
-        aside = path.with_suffix(f".{os.getpid()}.part")
+        temporary_path = path.with_suffix(f".{os.getpid()}.part")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._write(aside, data)
-            aside.rename(path)
+            self._write(temporary_path, data)
+            temporary_path.rename(path)
             _sync_folder(path.parent)
         except OSError as error:
             with suppress(OSError):
-                aside.unlink()
+                temporary_path.unlink()
             msg = f"found the artifacts at {self._folder} not writable: {error.strerror}; make room or check its rights"
             raise UnavailableError(msg) from error
-        self._reached(CheckpointStep.ARTIFACT_RENAMED)
+        self._on_step(CheckpointStep.ARTIFACT_RENAMED)
 
     def get(self, digest: str) -> bytes:
         """NotFoundError where there is none."""
@@ -51,9 +51,9 @@ class DirectoryArtifacts:
 
     def digests(self, *, older_than_s: float = 0.0) -> Sequence[str]:
         """What is stored; unfinished files of the dead count as such."""
-        border = time.time() - older_than_s
+        cutoff = time.time() - older_than_s
         found = [path for path in self._folder.glob("??/*") if older_than_s or "." not in path.name]
-        return [path.name for path in found if _written(path) <= border]
+        return [path.name for path in found if _modified_at(path) <= cutoff]
 
     def delete(self, digest: str) -> None:
         """Missing is fine."""
@@ -66,18 +66,18 @@ class DirectoryArtifacts:
         with path.open("wb") as file:
             file.write(data)
             file.flush()
-            self._reached(CheckpointStep.ARTIFACT_WRITTEN)
+            self._on_step(CheckpointStep.ARTIFACT_WRITTEN)
             os.fsync(file.fileno())
-        self._reached(CheckpointStep.ARTIFACT_SYNCED)
+        self._on_step(CheckpointStep.ARTIFACT_SYNCED)
 
 
 class FsspecArtifacts:
     """The same behind any fsspec address (`s3://bucket/prefix`); its object stores write whole objects."""
 
-    def __init__(self, url: str, *, reached: Reached) -> None:
+    def __init__(self, url: str, *, on_step: CheckpointStepHook) -> None:
         found: tuple[Any, str] = fsspec.core.url_to_fs(url)
         self._files, self._root = found
-        self._reached = reached
+        self._on_step = on_step
 
     def put(self, digest: str, data: bytes) -> None:
         """Durable when the store says so."""
@@ -87,7 +87,7 @@ class FsspecArtifacts:
         except OSError as error:
             msg = f"found the artifacts at {self._root} not writable: {error}"
             raise UnavailableError(msg) from error
-        self._reached(CheckpointStep.ARTIFACT_RENAMED)
+        self._on_step(CheckpointStep.ARTIFACT_RENAMED)
 
     def get(self, digest: str) -> bytes:
         """NotFoundError where there is none."""
@@ -102,8 +102,8 @@ class FsspecArtifacts:
         """What is stored."""
         paths = self._files.find(self._root)
         if older_than_s:
-            border = datetime.now(UTC) - timedelta(seconds=older_than_s)
-            paths = [path for path in paths if self._files.modified(path) <= border]
+            cutoff = datetime.now(UTC) - timedelta(seconds=older_than_s)
+            paths = [path for path in paths if self._files.modified(path) <= cutoff]
         return [path.rsplit("/", 1)[-1] for path in paths]
 
     def delete(self, digest: str) -> None:
@@ -115,14 +115,14 @@ class FsspecArtifacts:
         return f"{self._root}/{digest[:2]}/{digest}"
 
 
-def open_artifacts(url: str, *, reached: Reached) -> ArtifactStore:
+def open_artifacts(url: str, *, on_step: CheckpointStepHook) -> ArtifactStore:
     """A folder, or an fsspec address where the text has a scheme."""
     if "://" in url and not url.startswith("file://"):
-        return FsspecArtifacts(url, reached=reached)
-    return DirectoryArtifacts(Path(url.removeprefix("file://")), reached=reached)
+        return FsspecArtifacts(url, on_step=on_step)
+    return DirectoryArtifacts(Path(url.removeprefix("file://")), on_step=on_step)
 
 
-def _written(path: Path) -> float:
+def _modified_at(path: Path) -> float:
     """When; never, for what another process has renamed or deleted since it was listed."""
     try:
         return path.stat().st_mtime

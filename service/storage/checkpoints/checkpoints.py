@@ -16,9 +16,9 @@ from sqlalchemy.exc import IntegrityError
 
 from service.domain.registry.registry import (
     Checkpoint,
+    CheckpointCommit,
     CheckpointId,
     CheckpointStep,
-    Commit,
     JournalSegment,
     Lease,
     LineageId,
@@ -28,11 +28,11 @@ from service.domain.stream.position import Position
 from service.errors import LeaseLostError
 from service.ports.artifacts import ArtifactStore
 from service.storage.checkpoints import outbox, pending, retention, set_aside, signals
-from service.storage.checkpoints.artifacts import Reached
+from service.storage.checkpoints.artifacts import CheckpointStepHook
 from service.storage.database import Database
 from service.storage.schema.registry import artifacts, checkpoints, dead_letters, journals, lineages
 from service.storage.transactions import rows, writes
-from service.storage.transactions.leases import prove
+from service.storage.transactions.leases import require_lease
 
 SWEEP_EVERY_S = 3600.0
 
@@ -40,86 +40,92 @@ SWEEP_EVERY_S = 3600.0
 class SqlCheckpoints:
     """Implements `ports.Checkpoints`."""
 
-    def __init__(self, database: Database, store: ArtifactStore, *, reached: Reached) -> None:
+    def __init__(self, database: Database, store: ArtifactStore, *, on_step: CheckpointStepHook) -> None:
         self._database = database
         self._store = store
-        self._reached = reached
-        self._swept = -math.inf
+        self._on_step = on_step
+        self._swept_at = -math.inf
 
-    def commit(self, commit: Commit) -> Checkpoint:
+    def commit(self, commit: CheckpointCommit) -> Checkpoint:
         """Artifact first, then everything else in one transaction."""
-        if len(commit.artifact) > writes.INLINE_BYTES:
+        if len(commit.artifact) > writes.MAX_INLINE_BYTES:
             self._store.put(commit.digest, commit.artifact)
         try:
-            with self._database.writing() as connection:
-                self._reached(CheckpointStep.TRANSACTION_BEGUN)
-                prove(connection, commit.lease)
-                self._reached(CheckpointStep.LEASE_PROVED)
+            with self._database.write_transaction() as connection:
+                self._on_step(CheckpointStep.TRANSACTION_BEGUN)
+                require_lease(connection, commit.lease)
+                self._on_step(CheckpointStep.LEASE_PROVED)
                 written = self._write(connection, commit)
-                self._reached(CheckpointStep.ROWS_WRITTEN)
+                self._on_step(CheckpointStep.ROWS_WRITTEN)
         except IntegrityError as error:
             msg = f"found checkpoint {commit.sequence} of lineage {commit.lease.lineage} written by another process"
             raise LeaseLostError(msg) from error
-        self._reached(CheckpointStep.COMMITTED)
+        self._on_step(CheckpointStep.COMMITTED)
         return written
 
     def newest(self, lineage: LineageId) -> Checkpoint | None:
         """Return the newest checkpoint, or None where there is none."""
         of_lineage = select(checkpoints).where(checkpoints.c.lineage == lineage)
-        with self._database.reading() as connection:
+        with self._database.read_transaction() as connection:
             found = connection.execute(of_lineage.order_by(checkpoints.c.sequence.desc()).limit(1)).one_or_none()
-        return None if found is None else rows.checkpoint(found)
+        return None if found is None else rows.checkpoint_from_row(found)
 
     def newest_first(self, lineage: LineageId) -> Sequence[Checkpoint]:
         """What the retention ladder has kept."""
         statement = select(checkpoints).where(checkpoints.c.lineage == lineage).order_by(checkpoints.c.sequence.desc())
-        with self._database.reading() as connection:
-            return [rows.checkpoint(found) for found in connection.execute(statement)]
+        with self._database.read_transaction() as connection:
+            return [rows.checkpoint_from_row(found) for found in connection.execute(statement)]
 
     def journal(self, lineage: LineageId, *, scores: bool = True, after: int = -1) -> Sequence[JournalSegment]:
         """One segment a commit, oldest first; scores are many times the bytes of the order."""
-        held = journals.c.scores if scores else literal(b"").label("scores")
-        columns: list[Any] = [journals.c.sequence, journals.c.runs, held, journals.c.scored, journals.c.created_at]
+        scores_column = journals.c.scores if scores else literal(b"").label("scores")
+        columns: list[Any] = [
+            journals.c.sequence,
+            journals.c.runs,
+            scores_column,
+            journals.c.scored,
+            journals.c.created_at,
+        ]
         where = (journals.c.lineage == lineage, journals.c.sequence > after)
         statement = select(*columns).where(*where).order_by(journals.c.sequence)
-        with self._database.reading() as connection:
-            return [rows.segment(found) for found in connection.execute(statement)]
+        with self._database.read_transaction() as connection:
+            return [rows.journal_segment_from_row(found) for found in connection.execute(statement)]
 
-    def thin(self, lease: Lease, *, keep_scores_s: float) -> int:
+    def apply_retention(self, lease: Lease, *, scores_retention_s: float) -> int:
         """Apply the retention ladder and collect orphans; how many checkpoints went."""
-        with self._database.writing() as connection:
-            prove(connection, lease)
+        with self._database.write_transaction() as connection:
+            require_lease(connection, lease)
             now = self._database.now(connection)
-            keep_scores = timedelta(seconds=keep_scores_s)
-            gone = sum(
-                retention.thin(connection, lineage, now=now, keep_scores=keep_scores)
-                for lineage in retention.in_charge_of(connection, lease.lineage)
+            scores_retention = timedelta(seconds=scores_retention_s)
+            deleted = sum(
+                retention.apply_lineage_retention(connection, lineage, now=now, scores_retention=scores_retention)
+                for lineage in retention.maintained_lineages(connection, lease.lineage)
             )
             set_aside.forget_old(connection, now=now)
-            orphans = retention.orphans(connection, now=now)
+            orphans = retention.orphaned_digests(connection, now=now)
             connection.execute(delete(artifacts).where(artifacts.c.digest.in_(orphans)))
-        for digest in [*orphans, *self._strays()]:
+        for digest in [*orphans, *self._unregistered_files()]:
             self._store.delete(digest)
-        return gone
+        return deleted
 
-    def note_start(self, lease: Lease, position: Position) -> int:
+    def record_start(self, lease: Lease, position: Position) -> int:
         """How many starts in a row, this one included, began here without a commit."""
         lineage = lease.lineage
-        with self._database.writing() as connection:
-            prove(connection, lease)
+        with self._database.write_transaction() as connection:
+            require_lease(connection, lease)
             found = connection.execute(select(lineages).where(lineages.c.id == lineage)).one()
             same = found.started_at == position.to_json()
-            starts = found.starts + 1 if same else 1
+            starts = found.starts_without_commit + 1 if same else 1
             connection.execute(
                 update(lineages).where(lineages.c.id == lineage).values(starts=starts, started_at=position.to_json())
             )
         return starts
 
-    def _write(self, connection: Connection, commit: Commit) -> Checkpoint:
+    def _write(self, connection: Connection, commit: CheckpointCommit) -> Checkpoint:
         now = self._database.now(connection)
         lineage = commit.lease.lineage
         state = SealedState(commit.digest, commit.artifact, commit.position, commit.learned, commit.metrics)
-        number = CheckpointId(writes.checkpoint(connection, lineage, commit.sequence, state=state, now=now))
+        number = CheckpointId(writes.insert_checkpoint(connection, lineage, commit.sequence, state=state, now=now))
         connection.execute(
             insert(journals).values(
                 lineage=lineage,
@@ -131,7 +137,7 @@ class SqlCheckpoints:
                 created_at=now,
             )
         )
-        self._write_rest(connection, commit, now=now)
+        self._write_optional_rows(connection, commit, now=now)
         return Checkpoint(
             number,
             lineage,
@@ -144,29 +150,29 @@ class SqlCheckpoints:
             now,
         )
 
-    def _write_rest(self, connection: Connection, commit: Commit, *, now: datetime) -> None:
+    def _write_optional_rows(self, connection: Connection, commit: CheckpointCommit, *, now: datetime) -> None:
         """What not every commit has."""
         lineage, sequence = commit.lease.lineage, commit.sequence
         if commit.dead_letters or commit.replayed:
-            self._write_letters(connection, commit, now=now)
+            self._write_dead_letters(connection, commit, now=now)
         if commit.waiting is not None:
-            pending.write(connection, lineage, sequence, commit.waiting)
+            pending.write_pending(connection, lineage, sequence, commit.waiting)
         if commit.outgoing is not None:
-            outbox.write(connection, lineage, sequence, outgoing=commit.outgoing, now=now)
+            outbox.insert_outgoing(connection, lineage, sequence, outgoing=commit.outgoing, now=now)
         if commit.signals:
-            signals.write(connection, lineage, sequence, signals=commit.signals, now=now)
+            signals.write_drift_signals(connection, lineage, sequence, signals=commit.signals, now=now)
 
-    def _write_letters(self, connection: Connection, commit: Commit, *, now: datetime) -> None:
+    def _write_dead_letters(self, connection: Connection, commit: CheckpointCommit, *, now: datetime) -> None:
         of_lineage = select(lineages.c.model).where(lineages.c.id == commit.lease.lineage)
         model = connection.execute(of_lineage).scalar_one()
-        writes.letters(connection, model, commit.dead_letters, most=commit.max_dead_letters, now=now)
+        writes.insert_dead_letters(connection, model, commit.dead_letters, limit=commit.max_dead_letters, now=now)
         connection.execute(update(dead_letters).where(dead_letters.c.id.in_(commit.replayed)).values(replayed_at=now))
 
-    def _strays(self) -> Sequence[str]:
+    def _unregistered_files(self) -> Sequence[str]:
         """Stored bytes whose process died before its commit; looked for once in a while."""
-        if time.monotonic() - self._swept < SWEEP_EVERY_S:
+        if time.monotonic() - self._swept_at < SWEEP_EVERY_S:
             return ()
-        self._swept = time.monotonic()
+        self._swept_at = time.monotonic()
         old = self._store.digests(older_than_s=retention.ORPHAN_GRACE.total_seconds())
-        with self._database.reading() as connection:
-            return retention.unknown(connection, old)
+        with self._database.read_transaction() as connection:
+            return retention.unregistered_digests(connection, old)

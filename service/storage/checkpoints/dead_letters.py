@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import func, select
 
 from service.domain.registry.registry import DeadLetter
-from service.domain.stream.events import Reason
+from service.domain.stream.events import RefusalReason
 from service.errors import NotFoundError
 from service.storage.database import Database
 from service.storage.schema.registry import dead_letters
@@ -19,7 +19,7 @@ class SqlDeadLetters:
         self._database = database
 
     def list(
-        self, name: str, *, limit: int, reason: Reason | None = None, before: int | None = None
+        self, name: str, *, limit: int, reason: RefusalReason | None = None, before: int | None = None
     ) -> Sequence[DeadLetter]:
         """Newest first."""
         statement = select(dead_letters).where(dead_letters.c.model == name)
@@ -28,22 +28,22 @@ class SqlDeadLetters:
         if before is not None:
             statement = statement.where(dead_letters.c.id < before)
         statement = statement.order_by(dead_letters.c.id.desc()).limit(limit)
-        with self._database.reading() as connection:
-            return [rows.dead_letter(found) for found in connection.execute(statement)]
+        with self._database.read_transaction() as connection:
+            return [rows.dead_letter_from_row(found) for found in connection.execute(statement)]
 
-    def get(self, name: str, letter: int) -> DeadLetter:
+    def get(self, name: str, number: int) -> DeadLetter:
         """NotFoundError."""
-        statement = select(dead_letters).where(dead_letters.c.model == name, dead_letters.c.id == letter)
-        with self._database.reading() as connection:
+        statement = select(dead_letters).where(dead_letters.c.model == name, dead_letters.c.id == number)
+        with self._database.read_transaction() as connection:
             found = connection.execute(statement).one_or_none()
         if found is None:
-            msg = f"found no dead letter {letter} of {name}; see `headrace deadletter list {name}`"
+            msg = f"found no dead letter {number} of {name}; see `headrace deadletter list {name}`"
             raise NotFoundError(msg)
-        return rows.dead_letter(found)
+        return rows.dead_letter_from_row(found)
 
-    def counts(self, name: str) -> Mapping[Reason, int]:
+    def counts(self, name: str) -> Mapping[RefusalReason, int]:
         """Kept dead letters by reason."""
         statement = select(dead_letters.c.reason, func.count()).where(dead_letters.c.model == name)
-        with self._database.reading() as connection:
+        with self._database.read_transaction() as connection:
             found = connection.execute(statement.group_by(dead_letters.c.reason))
-            return {Reason(reason): count for reason, count in found}
+            return {RefusalReason(reason): count for reason, count in found}

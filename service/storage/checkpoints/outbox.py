@@ -7,7 +7,7 @@ import msgspec
 from sqlalchemy import Connection, delete, insert, select
 
 from service.domain.registry.registry import LineageId
-from service.domain.stream.pending import Outgoing
+from service.domain.stream.pending import OutboxRecords
 from service.storage.database import Database
 from service.storage.schema.registry import lineages, outbox
 
@@ -18,25 +18,27 @@ class SqlOutbox:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def waiting(self, name: str, *, limit: int) -> Sequence[Outgoing]:
+    def unsent(self, name: str, *, limit: int) -> Sequence[OutboxRecords]:
         """Of every lineage of the model, oldest first."""
         of_model = outbox.c.lineage.in_(select(lineages.c.id).where(lineages.c.model == name))
         statement = select(outbox).where(of_model).order_by(outbox.c.id).limit(limit)
-        with self._database.reading() as connection:
-            return [Outgoing(row.topic, _unpacked(row.payload), row.id) for row in connection.execute(statement)]
+        with self._database.read_transaction() as connection:
+            return [OutboxRecords(row.topic, _unpack(row.payload), row.id) for row in connection.execute(statement)]
 
-    def sent(self, numbers: Sequence[int]) -> None:
+    def mark_sent(self, ids: Sequence[int]) -> None:
         """Forget them."""
-        with self._database.writing() as connection:
-            connection.execute(delete(outbox).where(outbox.c.id.in_(numbers)))
+        with self._database.write_transaction() as connection:
+            connection.execute(delete(outbox).where(outbox.c.id.in_(ids)))
 
 
-def write(connection: Connection, lineage: LineageId, sequence: int, *, outgoing: Outgoing, now: object) -> None:
+def insert_outgoing(
+    connection: Connection, lineage: LineageId, sequence: int, *, outgoing: OutboxRecords, now: object
+) -> None:
     """With the commit that covers what was predicted."""
     packed = zlib.compress(msgspec.msgpack.encode(outgoing.records), 1)
     values = {"lineage": lineage, "sequence": sequence, "topic": outgoing.topic, "payload": packed}
     connection.execute(insert(outbox).values(**values, created_at=now))
 
 
-def _unpacked(payload: bytes) -> list[tuple[bytes, bytes]]:
+def _unpack(payload: bytes) -> list[tuple[bytes, bytes]]:
     return msgspec.msgpack.decode(zlib.decompress(payload), type=list[tuple[bytes, bytes]])

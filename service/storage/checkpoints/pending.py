@@ -11,17 +11,17 @@ from typing import Any
 from sqlalchemy import Connection, delete, func, select, text, update
 
 from service.domain.registry.registry import Lease, LineageId, SealedBytes
-from service.domain.stream.pending import WaitingRow, WaitingRows
+from service.domain.stream.pending import PendingRow, PendingRowChanges
 from service.ports.artifacts import ArtifactStore
 from service.storage.checkpoints import set_aside
 from service.storage.database import Database
 from service.storage.schema.registry import checkpoints, lineages, pending
 from service.storage.transactions import writes
-from service.storage.transactions.leases import prove
+from service.storage.transactions.leases import require_lease
 
-COMMITS_KEPT = 10
-MOST_KEYS = 1000
-AT_ONCE = 20_000
+RESOLVED_KEPT_COMMITS = 10
+MAX_KEYS_PER_QUERY = 1000
+CHUNK_ROWS = 20_000
 
 _INSERT_POSTGRES = text(
     """
@@ -45,54 +45,54 @@ _RESOLVE_POSTGRES = text(
 _FIND_POSTGRES = text(f"SELECT p.key, p.kind, p.ts, p.payload {_BY_KEY} WHERE p.resolved IS NULL")
 
 
-class SqlPending:
+class SqlPendingEvents:
     """Implements `ports.Pending`."""
 
     def __init__(self, database: Database, store: ArtifactStore) -> None:
         self._database = database
         self._store = store
 
-    def find(self, lineage: LineageId, keys: Sequence[bytes]) -> Sequence[WaitingRow]:
+    def find(self, lineage: LineageId, keys: Sequence[bytes]) -> Sequence[PendingRow]:
         """Those of the keys that wait."""
-        with self._database.reading() as connection:
+        with self._database.read_transaction() as connection:
             pool = pool_of(connection, lineage)
             if not self._database.is_sqlite:
                 found: Any = connection.execute(_FIND_POSTGRES, {"pool": pool, "keys": list(keys)})
-                return [WaitingRow(bytes(row.key), row.kind, row.ts, bytes(row.payload)) for row in found]
-            return [row for some in portions(keys) for row in _some(connection, pool, some)]
+                return [PendingRow(bytes(row.key), row.kind, row.ts, bytes(row.payload)) for row in found]
+            return [row for some in key_batches(keys) for row in _find_by_keys(connection, pool, some)]
 
     @contextmanager
-    def whole(self, lineage: LineageId) -> Iterator[Iterator[Sequence[WaitingRow]]]:
+    def stream_all(self, lineage: LineageId) -> Iterator[Iterator[Sequence[PendingRow]]]:
         """All that wait at this moment, a chunk at a time in the order of keys, whatever is committed meanwhile."""
-        with self._database.standing() as connection:
-            yield _chunks(connection, pool_of(connection, lineage))
+        with self._database.snapshot_transaction() as connection:
+            yield _row_chunks(connection, pool_of(connection, lineage))
 
-    def keep(self, lease: Lease, sequence: int, waiting: SealedBytes) -> None:
+    def save_snapshot(self, lease: Lease, sequence: int, snapshot: SealedBytes) -> None:
         """All that waited by that commit, beside its checkpoint, if that is still there."""
-        if len(waiting.artifact) > writes.INLINE_BYTES:
-            self._store.put(waiting.digest, waiting.artifact)
-        with self._database.writing() as connection:
-            prove(connection, lease)
-            writes.artifact(connection, waiting.digest, waiting.artifact, now=self._database.now(connection))
+        if len(snapshot.artifact) > writes.MAX_INLINE_BYTES:
+            self._store.put(snapshot.digest, snapshot.artifact)
+        with self._database.write_transaction() as connection:
+            require_lease(connection, lease)
+            writes.upsert_artifact(connection, snapshot.digest, snapshot.artifact, now=self._database.now(connection))
             of_commit = (checkpoints.c.lineage == lease.lineage, checkpoints.c.sequence == sequence)
-            connection.execute(update(checkpoints).where(*of_commit).values(waiting=waiting.digest))
+            connection.execute(update(checkpoints).where(*of_commit).values(waiting=snapshot.digest))
 
     def count(self, lineage: LineageId) -> int:
         """How many wait."""
-        with self._database.reading() as connection:
+        with self._database.read_transaction() as connection:
             where = (pending.c.pool == pool_of(connection, lineage), pending.c.resolved.is_(None))
             return int(connection.execute(select(func.count()).select_from(pending).where(*where)).scalar_one())
 
 
-def portions(keys: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+def key_batches(keys: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
     """All of them, in portions of few different lengths: each shorter one is filled up with its last key.
 
     Every connection keeps the statements that it has prepared, and one of a thousand parameters takes tens of
     kilobytes: with a text for every length they would pile up.
     """
-    for start in range(0, len(keys), MOST_KEYS):
-        some = list(keys[start : start + MOST_KEYS])
-        length = min(1 << (len(some) - 1).bit_length(), MOST_KEYS)
+    for start in range(0, len(keys), MAX_KEYS_PER_QUERY):
+        some = list(keys[start : start + MAX_KEYS_PER_QUERY])
+        length = min(1 << (len(some) - 1).bit_length(), MAX_KEYS_PER_QUERY)
         yield some + [some[-1]] * (length - len(some))
 
 
@@ -102,19 +102,19 @@ def pool_of(connection: Connection, lineage: LineageId) -> int:
     return int(connection.execute(statement).scalar_one())
 
 
-def write(connection: Connection, lineage: LineageId, sequence: int, rows: WaitingRows) -> None:
+def write_pending(connection: Connection, lineage: LineageId, sequence: int, rows: PendingRowChanges) -> None:
     """What one commit changes."""
     pool = pool_of(connection, lineage)
     if connection.dialect.name == "sqlite":
         _write_sqlite(connection, (pool, lineage, sequence), rows)
     else:
         _write_postgres(connection, (pool, lineage, sequence), rows)
-    settled = pending.c.resolved <= sequence - COMMITS_KEPT
-    connection.execute(delete(pending).where(pending.c.pool == pool, settled))
-    connection.execute(delete(pending).where(pending.c.pool == pool, pending.c.ts < rows.border_ms))
+    expired = pending.c.resolved <= sequence - RESOLVED_KEPT_COMMITS
+    connection.execute(delete(pending).where(pending.c.pool == pool, expired))
+    connection.execute(delete(pending).where(pending.c.pool == pool, pending.c.ts < rows.watermark_ms))
 
 
-def fall_back(connection: Connection, lineage: LineageId, *, to_sequence: int, now: datetime) -> None:
+def roll_back_pending(connection: Connection, lineage: LineageId, *, to_sequence: int, now: datetime) -> None:
     """Make the set what it was at that commit; what was resolved more than a few commits after it is gone."""
     pool = pool_of(connection, lineage)
     set_aside.waiting_after(connection, lineage, to_sequence, pool=pool, now=now)
@@ -123,41 +123,41 @@ def fall_back(connection: Connection, lineage: LineageId, *, to_sequence: int, n
     )
 
 
-def inherit(connection: Connection, lineage: LineageId, *, of: LineageId) -> None:
+def inherit_pending(connection: Connection, lineage: LineageId, *, predecessor: LineageId) -> None:
     """The new lineage works with its predecessor's rows; those already resolved are no longer needed."""
-    pool = pool_of(connection, of)
+    pool = pool_of(connection, predecessor)
     connection.execute(delete(pending).where(pending.c.pool == pool, pending.c.resolved.is_not(None)))
     connection.execute(update(lineages).where(lineages.c.id == lineage).values(pool=pool))
 
 
-def forget(connection: Connection, model: str) -> None:
+def delete_pending(connection: Connection, model: str) -> None:
     """All that waits for any lineage of the model."""
     pools = select(lineages.c.id).where(lineages.c.model == model)
     connection.execute(delete(pending).where(pending.c.pool.in_(pools)))
 
 
-def _chunks(connection: Connection, pool: int) -> Iterator[Sequence[WaitingRow]]:
+def _row_chunks(connection: Connection, pool: int) -> Iterator[Sequence[PendingRow]]:
     columns = (pending.c.key, pending.c.kind, pending.c.ts, pending.c.payload)
-    found: Sequence[WaitingRow] = ()
+    found: Sequence[PendingRow] = ()
     while True:
         last = found[-1].key if found else b""
         where = (pending.c.pool == pool, pending.c.key > last, pending.c.resolved.is_(None))
-        statement = select(*columns).where(*where).order_by(pending.c.key).limit(AT_ONCE)
+        statement = select(*columns).where(*where).order_by(pending.c.key).limit(CHUNK_ROWS)
         found = [
-            WaitingRow(bytes(one.key), one.kind, one.ts, bytes(one.payload)) for one in connection.execute(statement)
+            PendingRow(bytes(one.key), one.kind, one.ts, bytes(one.payload)) for one in connection.execute(statement)
         ]
         if not found:
             return
         yield found
 
 
-def _some(connection: Connection, pool: int, keys: Sequence[bytes]) -> list[WaitingRow]:
+def _find_by_keys(connection: Connection, pool: int, keys: Sequence[bytes]) -> list[PendingRow]:
     where = (pending.c.pool == pool, pending.c.key.in_(keys), pending.c.resolved.is_(None))
     found = connection.execute(select(pending.c.key, pending.c.kind, pending.c.ts, pending.c.payload).where(*where))
-    return [WaitingRow(row.key, row.kind, row.ts, row.payload) for row in found]
+    return [PendingRow(row.key, row.kind, row.ts, row.payload) for row in found]
 
 
-def _write_sqlite(connection: Connection, where: tuple[int, int, int], rows: WaitingRows) -> None:
+def _write_sqlite(connection: Connection, where: tuple[int, int, int], rows: PendingRowChanges) -> None:
     pool, lineage, sequence = where
     if rows.created:
         values = [(pool, row.key, row.kind, lineage, sequence, row.ts, row.payload) for row in rows.created]
@@ -167,11 +167,11 @@ def _write_sqlite(connection: Connection, where: tuple[int, int, int], rows: Wai
             values,
         )
     if rows.resolved:
-        gone = [(sequence, pool, key) for key in rows.resolved]
-        connection.exec_driver_sql("UPDATE pending SET resolved = ? WHERE pool = ? AND key = ?", gone)
+        resolved_rows = [(sequence, pool, key) for key in rows.resolved]
+        connection.exec_driver_sql("UPDATE pending SET resolved = ? WHERE pool = ? AND key = ?", resolved_rows)
 
 
-def _write_postgres(connection: Connection, where: tuple[int, int, int], rows: WaitingRows) -> None:
+def _write_postgres(connection: Connection, where: tuple[int, int, int], rows: PendingRowChanges) -> None:
     pool, lineage, sequence = where
     if rows.created:
         columns = {
@@ -182,5 +182,5 @@ def _write_postgres(connection: Connection, where: tuple[int, int, int], rows: W
         }
         connection.execute(_INSERT_POSTGRES, {"pool": pool, "lineage": lineage, "created": sequence, **columns})
     if rows.resolved:
-        gone = {"resolved": sequence, "pool": pool, "keys": list(rows.resolved)}
-        connection.execute(_RESOLVE_POSTGRES, gone)
+        parameters = {"resolved": sequence, "pool": pool, "keys": list(rows.resolved)}
+        connection.execute(_RESOLVE_POSTGRES, parameters)

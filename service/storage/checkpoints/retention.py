@@ -5,37 +5,39 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, delete, select, update
 
-from service.domain.registry.registry import LineageId, Role
-from service.domain.registry.retention_ladder import kept, leading
-from service.domain.stream.position import merged
+from service.domain.registry.registry import LineageId, LineageRole
+from service.domain.registry.retention_ladder import pending_sets_to_keep, retained_times
+from service.domain.stream.position import merge_ranges
 from service.storage.schema.registry import artifacts, checkpoints, journals, lineages, versions
 from service.storage.schema.set_aside import set_aside_checkpoints
 from service.storage.transactions import rows
 
 ORPHAN_GRACE = timedelta(minutes=10)
-MOST_ORPHANS = 1000
-_NOTHING = rows.encode_runs(())
+MAX_ORPHANS = 1000
+_NO_RUNS = rows.encode_runs(())
 
 
-def thin(connection: Connection, lineage: LineageId, *, now: datetime, keep_scores: timedelta) -> int:
+def apply_lineage_retention(
+    connection: Connection, lineage: LineageId, *, now: datetime, scores_retention: timedelta
+) -> int:
     """Apply the ladder and the age of scores; how many checkpoints went."""
-    gone = _thin_checkpoints(connection, lineage, now=now)
-    _fold_order(connection, lineage)
+    deleted = _delete_checkpoints(connection, lineage, now=now)
+    _merge_order_journal(connection, lineage)
     of_lineage = journals.c.lineage == lineage
-    old = (of_lineage, journals.c.created_at < now - keep_scores, journals.c.scores != b"")
-    connection.execute(update(journals).where(*old).values(scores=b""))
-    connection.execute(delete(journals).where(of_lineage, journals.c.runs == _NOTHING, journals.c.scores == b""))
-    return gone
+    expired = (of_lineage, journals.c.created_at < now - scores_retention, journals.c.scores != b"")
+    connection.execute(update(journals).where(*expired).values(scores=b""))
+    connection.execute(delete(journals).where(of_lineage, journals.c.runs == _NO_RUNS, journals.c.scores == b""))
+    return deleted
 
 
-def in_charge_of(connection: Connection, lineage: LineageId) -> Sequence[LineageId]:
+def maintained_lineages(connection: Connection, lineage: LineageId) -> Sequence[LineageId]:
     """The lineage itself, and the retired ones of its model, which nobody writes any more."""
     model = select(lineages.c.model).where(lineages.c.id == lineage).scalar_subquery()
-    retired = select(lineages.c.id).where(lineages.c.model == model, lineages.c.role == Role.RETIRED)
+    retired = select(lineages.c.id).where(lineages.c.model == model, lineages.c.role == LineageRole.RETIRED)
     return [lineage, *connection.execute(retired).scalars()]
 
 
-def orphans(connection: Connection, *, now: datetime) -> Sequence[str]:
+def orphaned_digests(connection: Connection, *, now: datetime) -> Sequence[str]:
     """Artifacts that nothing names, past the grace in which something still may."""
     statement = select(artifacts.c.digest).where(
         artifacts.c.created_at < now - ORPHAN_GRACE,
@@ -48,41 +50,41 @@ def orphans(connection: Connection, *, now: datetime) -> Sequence[str]:
         artifacts.c.digest.not_in(select(versions.c.digest)),
         artifacts.c.digest.not_in(select(versions.c.waiting).where(versions.c.waiting.is_not(None))),
     )
-    return list(connection.execute(statement.limit(MOST_ORPHANS)).scalars())
+    return list(connection.execute(statement.limit(MAX_ORPHANS)).scalars())
 
 
-def unknown(connection: Connection, digests: Sequence[str]) -> Sequence[str]:
+def unregistered_digests(connection: Connection, digests: Sequence[str]) -> Sequence[str]:
     """Of stored digests, those without a row: their process died before its commit."""
     known = set(connection.execute(select(artifacts.c.digest)).scalars())
     return [digest for digest in digests if digest not in known]
 
 
-def _thin_checkpoints(connection: Connection, lineage: LineageId, *, now: datetime) -> int:
+def _delete_checkpoints(connection: Connection, lineage: LineageId, *, now: datetime) -> int:
     columns = (checkpoints.c.id, checkpoints.c.created_at, checkpoints.c.waiting)
     statement = select(*columns).where(checkpoints.c.lineage == lineage)
     found = connection.execute(statement.order_by(checkpoints.c.sequence.desc())).all()
-    keep = kept([row.created_at for row in found], now=now)
-    keep |= leading(keep, [row.created_at for row in found if row.waiting])
-    gone = [row.id for row in found if row.created_at not in keep]
-    for start in range(0, len(gone), MOST_ORPHANS):
-        connection.execute(delete(checkpoints).where(checkpoints.c.id.in_(gone[start : start + MOST_ORPHANS])))
-    return len(gone)
+    keep = retained_times([row.created_at for row in found], now=now)
+    keep |= pending_sets_to_keep(keep, [row.created_at for row in found if row.waiting])
+    expired = [row.id for row in found if row.created_at not in keep]
+    for start in range(0, len(expired), MAX_ORPHANS):
+        connection.execute(delete(checkpoints).where(checkpoints.c.id.in_(expired[start : start + MAX_ORPHANS])))
+    return len(expired)
 
 
-def _fold_order(connection: Connection, lineage: LineageId) -> None:
+def _merge_order_journal(connection: Connection, lineage: LineageId) -> None:
     """Join the runs between two kept checkpoints in one row: nobody can begin to replay in between."""
     kept_sequences = select(checkpoints.c.sequence).where(checkpoints.c.lineage == lineage)
     targets = sorted(connection.execute(kept_sequences).scalars())
-    wanted = (journals.c.lineage == lineage, journals.c.runs != _NOTHING)
+    wanted = (journals.c.lineage == lineage, journals.c.runs != _NO_RUNS)
     found = connection.execute(select(journals.c.sequence, journals.c.runs).where(*wanted)).all()
     segments = {row.sequence: rows.decode_runs(row.runs) for row in found}
     for low, high in zip([-1, *targets], targets, strict=False):
         inner = sorted(sequence for sequence in segments if low < sequence < high)
         if inner and high in segments:
-            runs = merged(run for sequence in [*inner, high] for run in segments[sequence])
+            runs = merge_ranges(run for sequence in [*inner, high] for run in segments[sequence])
             _write_runs(connection, lineage, high, runs=rows.encode_runs(runs))
             for sequence in inner:
-                _write_runs(connection, lineage, sequence, runs=_NOTHING)
+                _write_runs(connection, lineage, sequence, runs=_NO_RUNS)
 
 
 def _write_runs(connection: Connection, lineage: LineageId, sequence: int, *, runs: bytes) -> None:

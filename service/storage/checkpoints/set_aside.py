@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Connection, Table, delete, insert, literal, select
 
 from service.domain.registry.registry import LineageId
-from service.storage.schema.registry import Moment, checkpoints, drift_signals, journals, pending
+from service.storage.schema.registry import UtcDateTime, checkpoints, drift_signals, journals, pending
 from service.storage.schema.set_aside import (
     set_aside_checkpoints,
     set_aside_journals,
@@ -40,6 +40,6 @@ def forget_old(connection: Connection, *, now: datetime) -> None:
 def _move(connection: Connection, table: Table, aside: Table, *, where: tuple[Any, ...], now: datetime) -> None:
     """Within the database: what waits for labels may be millions of rows."""
     names = [column.name for column in table.columns if column.name != "id"]
-    found = select(literal(now, Moment()), *(table.c[name] for name in names)).where(*where)
+    found = select(literal(now, UtcDateTime()), *(table.c[name] for name in names)).where(*where)
     connection.execute(insert(aside).from_select(["set_aside_at", *names], found))
     connection.execute(delete(table).where(*where))

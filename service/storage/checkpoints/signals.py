@@ -6,13 +6,13 @@ from datetime import datetime
 from sqlalchemy import Connection, delete, insert, select
 
 from service.domain.registry.registry import LineageId
-from service.domain.specification.monitor import MOST_SIGNALS, DriftSignal
+from service.domain.specification.monitor import MAX_SIGNALS, DriftSignal
 from service.storage.database import Database
 from service.storage.schema.registry import drift_signals, lineages
 from service.storage.transactions import rows
 
 
-class SqlSignals:
+class SqlDriftSignals:
     """Implements `ports.Signals`."""
 
     def __init__(self, database: Database) -> None:
@@ -23,26 +23,26 @@ class SqlSignals:
         wanted = select(drift_signals).where(drift_signals.c.model == name)
         if monitor is not None:
             wanted = wanted.where(drift_signals.c.monitor == monitor)
-        with self._database.reading() as connection:
+        with self._database.read_transaction() as connection:
             found = connection.execute(wanted.order_by(drift_signals.c.id.desc()).limit(limit))
-            return [rows.drift_signal(row) for row in found]
+            return [rows.drift_signal_from_row(row) for row in found]
 
 
-def write(
+def write_drift_signals(
     connection: Connection, lineage: LineageId, sequence: int, *, signals: Sequence[DriftSignal], now: datetime
 ) -> None:
     """The newest of them, and no more of the model than are kept."""
     model = connection.execute(select(lineages.c.model).where(lineages.c.id == lineage)).scalar_one()
     of_commit = {"model": model, "lineage": lineage, "sequence": sequence, "created_at": now}
-    connection.execute(insert(drift_signals), [{**of_commit, **_values(one)} for one in signals[-MOST_SIGNALS:]])
+    connection.execute(insert(drift_signals), [{**of_commit, **_signal_columns(one)} for one in signals[-MAX_SIGNALS:]])
     of_model = drift_signals.c.model == model
     newest = select(drift_signals.c.id).where(of_model).order_by(drift_signals.c.id.desc())
-    border = connection.execute(newest.offset(MOST_SIGNALS).limit(1)).scalar()
-    if border is not None:
-        connection.execute(delete(drift_signals).where(of_model, drift_signals.c.id <= border))
+    newest_dropped = connection.execute(newest.offset(MAX_SIGNALS).limit(1)).scalar()
+    if newest_dropped is not None:
+        connection.execute(delete(drift_signals).where(of_model, drift_signals.c.id <= newest_dropped))
 
 
-def _values(signal: DriftSignal) -> dict[str, object]:
+def _signal_columns(signal: DriftSignal) -> dict[str, object]:
     return {
         "monitor": signal.monitor,
         "topic": signal.at.topic,

@@ -6,25 +6,25 @@ from sqlalchemy import Connection, insert, select, update
 
 from service.domain.registry.registry import (
     AuditEntry,
+    ChangeOrigin,
     Lease,
     LineageId,
-    Origin,
-    Role,
+    LineageRole,
+    LineageSuccession,
     SealedBytes,
     SealedState,
-    Snapshot,
-    Succession,
     Version,
     VersionKind,
     VersionNumber,
+    VersionSnapshot,
 )
-from service.domain.stream.position import Run
+from service.domain.stream.position import OffsetRange
 from service.ports.artifacts import ArtifactStore
 from service.storage.checkpoints import pending, set_aside
 from service.storage.database import Database
 from service.storage.schema.registry import checkpoints, journals, leases, lineages, models, versions
 from service.storage.transactions import challenger_rows, job_rows, rows, writes
-from service.storage.transactions.leases import lease_values, prove
+from service.storage.transactions.leases import lease_columns, require_lease
 
 ACTIONS = {
     VersionKind.ROLLBACK: "rollback",
@@ -34,65 +34,69 @@ ACTIONS = {
 }
 
 
-class SqlChanges:
+class SqlModelChanges:
     """Implements `ports.Changes`."""
 
     def __init__(self, database: Database, store: ArtifactStore) -> None:
         self._database = database
         self._store = store
 
-    def succeed(self, succession: Succession) -> tuple[Version, Lease]:
+    def install_successor(self, succession: LineageSuccession) -> tuple[Version, Lease]:
         """A new version in a new lineage, which takes over or challenges; compare-and-set on the expected champion."""
         self._store_large(succession.state)
         self._store_large(succession.waiting)
-        with self._database.writing() as connection:
-            prove(connection, succession.lease)
+        with self._database.write_transaction() as connection:
+            require_lease(connection, succession.lease)
             now = self._database.now(connection)
-            before = writes.newest_version(connection, succession.lease.lineage)
-            lineage, number = self._insert(connection, succession, now=now)
+            before = writes.newest_version_number(connection, succession.lease.lineage)
+            lineage, number = self._insert_lineage(connection, succession, now=now)
             lease = succession.lease
-            if succession.role is Role.CHALLENGER:
+            if succession.role is LineageRole.CHALLENGER:
                 reason = succession.origin.reason
-                entrance = challenger_rows.Entrance(succession.model, lineage, number, reason)
-                challenger_rows.enter(connection, entrance, now=now)
+                entrance = challenger_rows.ChallengerEntry(succession.model, lineage, number, reason)
+                challenger_rows.insert_challenger(connection, entrance, now=now)
             else:
                 lease = Lease(lineage, lease.holder, 1, now + timedelta(seconds=succession.lease_ttl_s))
-                connection.execute(insert(leases).values(**lease_values(lease)))
-            if succession.role is Role.CHAMPION:
-                writes.crown(connection, succession.model, (succession.lease.lineage, lineage))
+                connection.execute(insert(leases).values(**lease_columns(lease)))
+            if succession.role is LineageRole.CHAMPION:
+                writes.set_champion(connection, succession.model, (succession.lease.lineage, lineage))
             if succession.registers is not None:
-                writes.registered(connection, succession.model, spec=succession.spec, digest=succession.registers)
+                writes.set_spec(connection, succession.model, spec=succession.spec, digest=succession.registers)
             if succession.kind is VersionKind.ROLLBACK:
-                challenger_rows.give_up(connection, succession.model, f"rolled back to version {number}", now=now)
-                job_rows.stop_open(connection, succession.model, f"rolled back to version {number}", now=now)
-            writes.entry(connection, _explained(succession, before, number), now=now)
-            writes.settled(connection, succession.origin, f"version {number} {succession.outcome}".strip(), now=now)
-            return writes.numbered(connection, succession.model, number), lease
+                challenger_rows.retire_challengers(
+                    connection, succession.model, f"rolled back to version {number}", now=now
+                )
+                job_rows.stop_open_jobs(connection, succession.model, f"rolled back to version {number}", now=now)
+            writes.insert_audit_entry(connection, _audit_entry(succession, before, number), now=now)
+            writes.finish_command(
+                connection, succession.origin, f"version {number} {succession.outcome}".strip(), now=now
+            )
+            return writes.read_version(connection, succession.model, number), lease
 
-    def snapshot(self, snapshot: Snapshot) -> Version:
+    def snapshot(self, snapshot: VersionSnapshot) -> Version:
         """The newest checkpoint's state becomes a version of the same lineage."""
         waiting = snapshot.waiting
         self._store_large(waiting)
-        with self._database.writing() as connection:
+        with self._database.write_transaction() as connection:
             lineage = snapshot.lease.lineage
-            prove(connection, snapshot.lease)
+            require_lease(connection, snapshot.lease)
             now = self._database.now(connection)
             newest = select(checkpoints).where(checkpoints.c.lineage == lineage)
             state = connection.execute(newest.order_by(checkpoints.c.sequence.desc()).limit(1)).one()
-            parent = writes.newest_version(connection, lineage)
-            origin = writes.numbered(connection, snapshot.model, parent)
-            number = writes.version(
+            parent = writes.newest_version_number(connection, lineage)
+            origin = writes.read_version(connection, snapshot.model, parent)
+            number = writes.insert_version(
                 connection,
                 {
                     "model": snapshot.model,
                     "kind": snapshot.kind,
-                    "waiting": _kept(connection, waiting, now=now),
+                    "waiting": _insert_waiting(connection, waiting, now=now),
                     "parent": parent,
                     "lineage": lineage,
                     "digest": state.digest,
                     "spec": origin.spec,
                     "position": state.position,
-                    "learned": self._learned(connection, lineage),
+                    "learned": self._learned_ranges(connection, lineage),
                     "metrics": state.metrics,
                     "environment": snapshot.environment,
                     "created_by": snapshot.origin.actor,
@@ -101,51 +105,51 @@ class SqlChanges:
                 now=now,
             )
             if snapshot.alias is not None:
-                writes.alias(connection, snapshot.model, snapshot.alias, version=number)
-            self._note(connection, snapshot.lease, snapshot.origin, action="snapshot", now=now)
-            writes.settled(connection, snapshot.origin, f"version {number}", now=now)
-            return writes.numbered(connection, snapshot.model, number)
+                writes.set_alias(connection, snapshot.model, snapshot.alias, version=number)
+            self._audit(connection, snapshot.lease, snapshot.origin, action="snapshot", now=now)
+            writes.finish_command(connection, snapshot.origin, f"version {number}", now=now)
+            return writes.read_version(connection, snapshot.model, number)
 
-    def set_frozen(self, lease: Lease, *, frozen: bool, origin: Origin) -> None:
+    def set_frozen(self, lease: Lease, *, frozen: bool, origin: ChangeOrigin) -> None:
         """Whether the model learns at all."""
-        with self._database.writing() as connection:
-            prove(connection, lease)
+        with self._database.write_transaction() as connection:
+            require_lease(connection, lease)
             now = self._database.now(connection)
             name = select(lineages.c.model).where(lineages.c.id == lease.lineage).scalar_subquery()
             connection.execute(update(models).where(models.c.name == name).values(frozen=frozen))
-            self._note(connection, lease, origin, action="freeze" if frozen else "unfreeze", now=now)
-            writes.settled(connection, origin, "frozen" if frozen else "learning", now=now)
+            self._audit(connection, lease, origin, action="freeze" if frozen else "unfreeze", now=now)
+            writes.finish_command(connection, origin, "frozen" if frozen else "learning", now=now)
 
-    def fall_back(self, lease: Lease, *, to_sequence: int, origin: Origin) -> None:
+    def fall_back(self, lease: Lease, *, to_sequence: int, origin: ChangeOrigin) -> None:
         """Set aside what the commits past `to_sequence` have written."""
-        with self._database.writing() as connection:
-            prove(connection, lease)
+        with self._database.write_transaction() as connection:
+            require_lease(connection, lease)
             now = self._database.now(connection)
             set_aside.commits_after(connection, lease.lineage, to_sequence, now=now)
-            pending.fall_back(connection, lease.lineage, to_sequence=to_sequence, now=now)
-            self._note(connection, lease, origin, action="fall_back", now=now)
+            pending.roll_back_pending(connection, lease.lineage, to_sequence=to_sequence, now=now)
+            self._audit(connection, lease, origin, action="fall_back", now=now)
 
     def _store_large(self, sealed: SealedState | SealedBytes | None) -> None:
-        if sealed is not None and len(sealed.artifact) > writes.INLINE_BYTES:
+        if sealed is not None and len(sealed.artifact) > writes.MAX_INLINE_BYTES:
             self._store.put(sealed.digest, sealed.artifact)
 
-    def _insert(
-        self, connection: Connection, succession: Succession, *, now: datetime
+    def _insert_lineage(
+        self, connection: Connection, succession: LineageSuccession, *, now: datetime
     ) -> tuple[LineageId, VersionNumber]:
         values = {"model": succession.model, "role": succession.role, "origin": 0, "starts": 0, "created_at": now}
         lineage = LineageId(writes.new_id(connection.execute(insert(lineages).values(**values))))
-        number = writes.version(
+        number = writes.insert_version(
             connection,
             {
                 "model": succession.model,
                 "kind": succession.kind,
-                "waiting": _kept(connection, succession.waiting, now=now),
+                "waiting": _insert_waiting(connection, succession.waiting, now=now),
                 "parent": succession.parent,
                 "lineage": lineage,
                 "digest": succession.state.digest,
                 "spec": succession.spec,
                 "position": succession.state.position.to_json(),
-                "learned": writes.ranges(succession.learned),
+                "learned": writes.range_rows(succession.learned),
                 "metrics": succession.state.metrics.to_json(),
                 "environment": succession.environment,
                 "created_by": succession.origin.actor,
@@ -153,37 +157,37 @@ class SqlChanges:
             },
             now=now,
         )
-        origin = succession.parent if succession.role is Role.CHALLENGER else number
+        origin = succession.parent if succession.role is LineageRole.CHALLENGER else number
         connection.execute(update(lineages).where(lineages.c.id == lineage).values(origin=origin))
-        if succession.role is Role.CHAMPION:
-            pending.inherit(connection, lineage, of=succession.lease.lineage)
-        writes.checkpoint(connection, lineage, 0, state=succession.state, now=now)
+        if succession.role is LineageRole.CHAMPION:
+            pending.inherit_pending(connection, lineage, predecessor=succession.lease.lineage)
+        writes.insert_checkpoint(connection, lineage, 0, state=succession.state, now=now)
         return lineage, number
 
-    def _learned(self, connection: Connection, lineage: LineageId) -> list[list[object]]:
+    def _learned_ranges(self, connection: Connection, lineage: LineageId) -> list[list[object]]:
         """What the lineage began with, and its journal."""
         origin = connection.execute(select(lineages).where(lineages.c.id == lineage)).one()
         first = select(versions.c.learned).where(versions.c.model == origin.model, versions.c.number == origin.origin)
-        inherited = [Run(*run) for run in connection.execute(first).scalar_one()]
+        inherited = [OffsetRange(*run) for run in connection.execute(first).scalar_one()]
         segments = connection.execute(select(journals.c.runs).where(journals.c.lineage == lineage)).scalars()
-        return writes.ranges([*inherited, *(run for data in segments for run in rows.decode_runs(data))])
+        return writes.range_rows([*inherited, *(run for data in segments for run in rows.decode_runs(data))])
 
-    def _note(self, connection: Connection, lease: Lease, origin: Origin, *, action: str, now: datetime) -> None:
+    def _audit(self, connection: Connection, lease: Lease, origin: ChangeOrigin, *, action: str, now: datetime) -> None:
         name = connection.execute(select(lineages.c.model).where(lineages.c.id == lease.lineage)).scalar_one()
-        number = writes.newest_version(connection, lease.lineage)
+        number = writes.newest_version_number(connection, lease.lineage)
         written = AuditEntry(name, origin.actor, action, origin.reason, number, number)
-        writes.entry(connection, written, now=now)
+        writes.insert_audit_entry(connection, written, now=now)
 
 
-def _kept(connection: Connection, waiting: SealedBytes | None, *, now: datetime) -> str | None:
+def _insert_waiting(connection: Connection, waiting: SealedBytes | None, *, now: datetime) -> str | None:
     """Its digest, once it is among the artifacts."""
     if waiting is None:
         return None
-    writes.artifact(connection, waiting.digest, waiting.artifact, now=now)
+    writes.upsert_artifact(connection, waiting.digest, waiting.artifact, now=now)
     return waiting.digest
 
 
-def _explained(succession: Succession, before: VersionNumber, after: VersionNumber) -> AuditEntry:
+def _audit_entry(succession: LineageSuccession, before: VersionNumber, after: VersionNumber) -> AuditEntry:
     action = "apply" if succession.registers is not None else ACTIONS[succession.kind]
     origin = succession.origin
     return AuditEntry(succession.model, origin.actor, action, origin.reason, before, after, succession.evidence)

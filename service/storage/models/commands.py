@@ -19,20 +19,20 @@ class SqlCommands:
 
     def request(self, name: str, kind: CommandKind, *, arguments: Json, actor: str) -> Command:
         """A pending row."""
-        with self._database.writing() as connection:
+        with self._database.write_transaction() as connection:
             now = self._database.now(connection)
-            number = writes.command(connection, name, kind, arguments=arguments, actor=actor, now=now)
+            number = writes.insert_command(connection, name, kind, arguments=arguments, actor=actor, now=now)
         return self.get(number)
 
     def pending(self, name: str) -> Sequence[Command]:
         """Oldest first."""
         statement = select(commands).where(commands.c.model == name, commands.c.status == CommandStatus.PENDING)
-        with self._database.reading() as connection:
-            return [rows.command(found) for found in connection.execute(statement.order_by(commands.c.id))]
+        with self._database.read_transaction() as connection:
+            return [rows.command_from_row(found) for found in connection.execute(statement.order_by(commands.c.id))]
 
     def settle(self, command: int, *, status: CommandStatus, outcome: str) -> None:
         """Once; a settled command stays as it is."""
-        with self._database.writing() as connection:
+        with self._database.write_transaction() as connection:
             connection.execute(
                 update(commands)
                 .where(commands.c.id == command, commands.c.status == CommandStatus.PENDING)
@@ -41,9 +41,9 @@ class SqlCommands:
 
     def get(self, command: int) -> Command:
         """NotFoundError."""
-        with self._database.reading() as connection:
+        with self._database.read_transaction() as connection:
             found = connection.execute(select(commands).where(commands.c.id == command)).one_or_none()
         if found is None:
             msg = f"found no command {command}"
             raise NotFoundError(msg)
-        return rows.command(found)
+        return rows.command_from_row(found)

@@ -7,8 +7,8 @@ from typing import Any
 from sqlalchemy import Connection, Row, insert, select, update
 
 from service.domain.registry.registry import AuditEntry, ModelName
-from service.domain.stream.exclusion import Exclusion, Stretch, TimeRange, shown
-from service.domain.stream.position import Run
+from service.domain.stream.exclusion import ExcludedRange, Exclusion, TimeRange, format_range
+from service.domain.stream.position import OffsetRange
 from service.errors import NotFoundError
 from service.storage.database import Database
 from service.storage.schema.registry import exclusions
@@ -23,63 +23,74 @@ class SqlExclusions:
 
     def add(self, name: str, exclusion: Exclusion) -> Exclusion:
         """In force and in the audit when it returns; one that is in force already stays the only one."""
-        with self._database.writing() as connection:
-            return added(connection, name, exclusion, now=self._database.now(connection))
+        with self._database.write_transaction() as connection:
+            return insert_exclusion(connection, name, exclusion, now=self._database.now(connection))
 
     def list(self, name: str, *, removed: bool = False) -> Sequence[Exclusion]:
         """Those in force, oldest first, or all that ever were."""
         statement = select(exclusions).where(exclusions.c.model == name).order_by(exclusions.c.id)
         if not removed:
             statement = statement.where(exclusions.c.removed_at.is_(None))
-        with self._database.reading() as connection:
-            return [_exclusion(found) for found in connection.execute(statement)]
+        with self._database.read_transaction() as connection:
+            return [_exclusion_from_row(found) for found in connection.execute(statement)]
 
     def remove(self, name: str, exclusion: int, *, actor: str, reason: str) -> Exclusion:
         """No longer in force; NotFoundError names those that are."""
         where = (exclusions.c.model == name, exclusions.c.id == exclusion)
-        with self._database.writing() as connection:
+        with self._database.write_transaction() as connection:
             now = self._database.now(connection)
-            gone = {"removed_by": actor, "removed_at": now}
-            done = connection.execute(update(exclusions).where(*where, exclusions.c.removed_at.is_(None)).values(gone))
+            removal = {"removed_by": actor, "removed_at": now}
+            done = connection.execute(
+                update(exclusions).where(*where, exclusions.c.removed_at.is_(None)).values(removal)
+            )
             if done.rowcount == 1:
-                found = _exclusion(connection.execute(select(exclusions).where(*where)).one())
-                entry = _entry(name, "include", found, actor=actor, reason=reason)
-                writes.entry(connection, entry, now=now)
+                found = _exclusion_from_row(connection.execute(select(exclusions).where(*where)).one())
+                entry = _audit_entry(name, "include", found, actor=actor, reason=reason)
+                writes.insert_audit_entry(connection, entry, now=now)
                 return found
         known = ", ".join(str(one.id) for one in self.list(name)) or "none"
         msg = f"found no exclusion {exclusion} of {name} in force, expected one of: {known}"
         raise NotFoundError(msg)
 
 
-def added(connection: Connection, name: str, exclusion: Exclusion, *, now: datetime) -> Exclusion:
+def insert_exclusion(connection: Connection, name: str, exclusion: Exclusion, *, now: datetime) -> Exclusion:
     """Within a transaction: the exclusion's row, or the one in force that says the same."""
-    values = _columns(exclusion.stretch)
+    values = _range_columns(exclusion.excluded_range)
     same = [exclusions.c[key] == value for key, value in values.items()]
     where = (exclusions.c.model == name, exclusions.c.removed_at.is_(None), *same)
     known = connection.execute(select(exclusions).where(*where)).first()
     if known is not None:
-        return _exclusion(known)
-    said = {"reason": exclusion.reason, "created_by": exclusion.created_by, "created_at": now}
-    number = writes.new_id(connection.execute(insert(exclusions).values(model=name, **values, **said)))
-    found = _exclusion(connection.execute(select(exclusions).where(exclusions.c.id == number)).one())
-    job_rows.stop_open(connection, name, f"{shown(found.stretch)} is excluded now, which it may have read", now=now)
-    entry = _entry(name, "exclude", found, actor=found.created_by, reason=found.reason)
-    writes.entry(connection, entry, now=now)
+        return _exclusion_from_row(known)
+    provenance = {"reason": exclusion.reason, "created_by": exclusion.created_by, "created_at": now}
+    number = writes.new_id(connection.execute(insert(exclusions).values(model=name, **values, **provenance)))
+    found = _exclusion_from_row(connection.execute(select(exclusions).where(exclusions.c.id == number)).one())
+    job_rows.stop_open_jobs(
+        connection, name, f"{format_range(found.excluded_range)} is excluded now, which it may have read", now=now
+    )
+    entry = _audit_entry(name, "exclude", found, actor=found.created_by, reason=found.reason)
+    writes.insert_audit_entry(connection, entry, now=now)
     return found
 
 
-def _entry(name: str, action: str, found: Exclusion, *, actor: str, reason: str) -> AuditEntry:
-    evidence = {"exclusion": found.id, "stretch": shown(found.stretch)}
+def _audit_entry(name: str, action: str, found: Exclusion, *, actor: str, reason: str) -> AuditEntry:
+    evidence = {"exclusion": found.id, "stretch": format_range(found.excluded_range)}
     return AuditEntry(ModelName(name), actor, action, reason, evidence=evidence)
 
 
-def _columns(stretch: Stretch) -> Mapping[str, Any]:
-    if isinstance(stretch, TimeRange):
-        return {"since": stretch.since, "until": stretch.until}
-    return {"topic": stretch.topic, "partition": stretch.partition, "first": stretch.first, "last": stretch.last}
+def _range_columns(excluded_range: ExcludedRange) -> Mapping[str, Any]:
+    if isinstance(excluded_range, TimeRange):
+        return {"since": excluded_range.since, "until": excluded_range.until}
+    return {
+        "topic": excluded_range.topic,
+        "partition": excluded_range.partition,
+        "first": excluded_range.first,
+        "last": excluded_range.last,
+    }
 
 
-def _exclusion(row: Row[Any]) -> Exclusion:
+def _exclusion_from_row(row: Row[Any]) -> Exclusion:
     timed = row.topic is None
-    stretch: Stretch = TimeRange(row.since, row.until) if timed else Run(row.topic, row.partition, row.first, row.last)
-    return Exclusion(stretch, row.reason, row.created_by, row.id, row.created_at, row.removed_by, row.removed_at)
+    excluded_range: ExcludedRange = (
+        TimeRange(row.since, row.until) if timed else OffsetRange(row.topic, row.partition, row.first, row.last)
+    )
+    return Exclusion(excluded_range, row.reason, row.created_by, row.id, row.created_at, row.removed_by, row.removed_at)

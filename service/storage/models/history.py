@@ -13,7 +13,7 @@ from service.storage.schema.registry import aliases, artifacts, audit, lineages,
 from service.storage.transactions import rows
 
 
-class SqlHistory:
+class SqlModelHistory:
     """Implements `ports.History`."""
 
     def __init__(self, database: Database, store: ArtifactStore) -> None:
@@ -23,42 +23,42 @@ class SqlHistory:
     def lineages(self, name: str) -> Sequence[Lineage]:
         """Oldest first."""
         statement = select(lineages).where(lineages.c.model == name).order_by(lineages.c.id)
-        with self._database.reading() as connection:
-            return [rows.lineage(found) for found in connection.execute(statement)]
+        with self._database.read_transaction() as connection:
+            return [rows.lineage_from_row(found) for found in connection.execute(statement)]
 
     def lineage(self, name: str, number: int) -> Lineage:
         """Return one lineage of the model, or raise NotFoundError."""
         statement = select(lineages).where(lineages.c.model == name, lineages.c.id == number)
-        with self._database.reading() as connection:
+        with self._database.read_transaction() as connection:
             found = connection.execute(statement).one_or_none()
         if found is None:
             msg = f"found no lineage {number} of {name}; see `headrace model history {name}`"
             raise NotFoundError(msg)
-        return rows.lineage(found)
+        return rows.lineage_from_row(found)
 
     def versions(self, name: str) -> Sequence[Version]:
         """Oldest first."""
         statement = select(versions).where(versions.c.model == name).order_by(versions.c.number)
-        with self._database.reading() as connection:
-            return [rows.version(found) for found in connection.execute(statement)]
+        with self._database.read_transaction() as connection:
+            return [rows.version_from_row(found) for found in connection.execute(statement)]
 
     def version(self, name: str, number: int) -> Version:
         """Return one version, or raise NotFoundError, which names those that there are."""
         statement = select(versions).where(versions.c.model == name, versions.c.number == number)
-        with self._database.reading() as connection:
+        with self._database.read_transaction() as connection:
             found = connection.execute(statement).one_or_none()
         if found is None:
             raise self._no_version(name, f"version {number}")
-        return rows.version(found)
+        return rows.version_from_row(found)
 
     def newest_version(self, name: str, lineage: int) -> Version:
         """Return the latest version that was made of a lineage, or raise NotFoundError."""
         of_lineage = select(versions).where(versions.c.model == name, versions.c.lineage == lineage)
-        with self._database.reading() as connection:
+        with self._database.read_transaction() as connection:
             found = connection.execute(of_lineage.order_by(versions.c.number.desc()).limit(1)).one_or_none()
         if found is None:
             raise self._no_version(name, f"version of lineage {lineage}")
-        return rows.version(found)
+        return rows.version_from_row(found)
 
     def _no_version(self, name: str, wanted: str) -> NotFoundError:
         known = ", ".join(str(one.number) for one in self.versions(name))
@@ -69,18 +69,18 @@ class SqlHistory:
     def aliases(self, name: str) -> Mapping[str, VersionNumber]:
         """The versions that have a name."""
         statement = select(aliases.c.alias, aliases.c.version).where(aliases.c.model == name).order_by(aliases.c.alias)
-        with self._database.reading() as connection:
+        with self._database.read_transaction() as connection:
             return {found.alias: VersionNumber(found.version) for found in connection.execute(statement)}
 
     def audit(self, name: str) -> Sequence[AuditEntry]:
         """Oldest first."""
         statement = select(audit).where(audit.c.model == name).order_by(audit.c.id)
-        with self._database.reading() as connection:
-            return [rows.audit(found) for found in connection.execute(statement)]
+        with self._database.read_transaction() as connection:
+            return [rows.audit_entry_from_row(found) for found in connection.execute(statement)]
 
     def artifact(self, digest: str) -> bytes:
         """The sealed bytes; TamperedError where they are not those of the digest."""
-        with self._database.reading() as connection:
+        with self._database.read_transaction() as connection:
             statement = select(artifacts.c.content).where(artifacts.c.digest == digest)
             found = connection.execute(statement).one_or_none()
         if found is None:

@@ -6,7 +6,15 @@ from datetime import datetime
 from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from service.domain.registry.registry import AuditEntry, Founding, LineageId, Model, ModelName, Role, VersionNumber
+from service.domain.registry.registry import (
+    AuditEntry,
+    LineageId,
+    LineageRole,
+    ModelName,
+    ModelRegistration,
+    RegisteredModel,
+    VersionNumber,
+)
 from service.errors import LeaseHeldError, NotFoundError, RefusedError
 from service.ports.artifacts import ArtifactStore
 from service.storage.checkpoints import pending
@@ -24,83 +32,89 @@ class SqlModels:
         self._database = database
         self._store = store
 
-    def register(self, founding: Founding) -> Model:
+    def register(self, registration: ModelRegistration) -> RegisteredModel:
         """Version 1, its lineage and checkpoint 0; RefusedError where the name is taken."""
-        if len(founding.state.artifact) > writes.INLINE_BYTES:
-            self._store.put(founding.state.digest, founding.state.artifact)
+        if len(registration.state.artifact) > writes.MAX_INLINE_BYTES:
+            self._store.put(registration.state.digest, registration.state.artifact)
         try:
-            return self._register(founding)
+            return self._register(registration)
         except IntegrityError as error:
-            msg = f"found {founding.name} registered already; see `headrace model show {founding.name}`"
+            msg = f"found {registration.name} registered already; see `headrace model show {registration.name}`"
             raise RefusedError(msg) from error
 
-    def get(self, name: str) -> Model:
+    def get(self, name: str) -> RegisteredModel:
         """NotFoundError names the models there are."""
-        with self._database.reading() as connection:
+        with self._database.read_transaction() as connection:
             found = connection.execute(select(models).where(models.c.name == name)).one_or_none()
         if found is None:
             known = ", ".join(model.name for model in self.list()) or "none"
             msg = f"found no model {name!r} in the registry, expected one of: {known}; `headrace learn` registers it"
             raise NotFoundError(msg)
-        return rows.model(found)
+        return rows.model_from_row(found)
 
-    def list(self) -> Sequence[Model]:
+    def list(self) -> Sequence[RegisteredModel]:
         """By name."""
-        with self._database.reading() as connection:
-            return [rows.model(found) for found in connection.execute(select(models).order_by(models.c.name))]
+        with self._database.read_transaction() as connection:
+            return [rows.model_from_row(found) for found in connection.execute(select(models).order_by(models.c.name))]
 
     def delete(self, name: str, *, actor: str, reason: str) -> None:
         """Forget the model and all that belongs to it; its audit stays."""
         self.get(name)
-        with self._database.writing() as connection:
+        with self._database.write_transaction() as connection:
             now = self._database.now(connection)
             _require_unwritten(connection, name, now=now)
-            pending.forget(connection, name)
+            pending.delete_pending(connection, name)
             connection.execute(delete(models).where(models.c.name == name))
-            writes.entry(connection, AuditEntry(ModelName(name), actor, "delete", reason), now=now)
+            writes.insert_audit_entry(connection, AuditEntry(ModelName(name), actor, "delete", reason), now=now)
 
-    def _register(self, founding: Founding) -> Model:
-        with self._database.writing() as connection:
+    def _register(self, registration: ModelRegistration) -> RegisteredModel:
+        with self._database.write_transaction() as connection:
             now = self._database.now(connection)
             connection.execute(
                 insert(models).values(
-                    name=founding.name,
-                    spec=founding.spec,
-                    spec_digest=founding.spec_digest,
+                    name=registration.name,
+                    spec=registration.spec,
+                    spec_digest=registration.spec_digest,
                     frozen=False,
                     created_at=now,
                 )
             )
-            values = {"model": founding.name, "role": Role.CHAMPION, "origin": 1, "starts": 0, "created_at": now}
+            values = {
+                "model": registration.name,
+                "role": LineageRole.CHAMPION,
+                "origin": 1,
+                "starts": 0,
+                "created_at": now,
+            }
             lineage = LineageId(writes.new_id(connection.execute(insert(lineages).values(**values))))
-            number = writes.version(
+            number = writes.insert_version(
                 connection,
                 {
-                    "model": founding.name,
-                    "kind": founding.kind,
+                    "model": registration.name,
+                    "kind": registration.kind,
                     "lineage": lineage,
-                    "digest": founding.state.digest,
-                    "spec": founding.spec,
-                    "position": founding.state.position.to_json(),
+                    "digest": registration.state.digest,
+                    "spec": registration.spec,
+                    "position": registration.state.position.to_json(),
                     "learned": [],
-                    "metrics": founding.state.metrics.to_json(),
-                    "environment": founding.environment,
-                    "created_by": founding.origin.actor,
-                    "reason": founding.origin.reason,
+                    "metrics": registration.state.metrics.to_json(),
+                    "environment": registration.environment,
+                    "created_by": registration.origin.actor,
+                    "reason": registration.origin.reason,
                 },
                 now=now,
             )
-            writes.checkpoint(connection, lineage, 0, state=founding.state, now=now)
-            connection.execute(update(models).where(models.c.name == founding.name).values(champion=lineage))
+            writes.insert_checkpoint(connection, lineage, 0, state=registration.state, now=now)
+            connection.execute(update(models).where(models.c.name == registration.name).values(champion=lineage))
             written = AuditEntry(
-                founding.name,
-                founding.origin.actor,
+                registration.name,
+                registration.origin.actor,
                 "register",
-                founding.origin.reason,
+                registration.origin.reason,
                 to_version=VersionNumber(number),
             )
-            writes.entry(connection, written, now=now)
-        return self.get(founding.name)
+            writes.insert_audit_entry(connection, written, now=now)
+        return self.get(registration.name)
 
 
 def _require_unwritten(connection: Connection, name: str, *, now: datetime) -> None:

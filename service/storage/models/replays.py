@@ -8,27 +8,27 @@ from sqlalchemy import Connection, insert, select, update
 
 from service.domain.registry.registry import (
     AuditEntry,
+    ChangeOrigin,
     CommandKind,
     Lease,
     Lineage,
     LineageId,
-    Origin,
-    Role,
+    LineageRole,
     Version,
     VersionKind,
     VersionNumber,
 )
-from service.domain.registry.replay_plan import Beginning, Plan, Promotion
-from service.domain.stream.exclusion import shown
-from service.domain.stream.pending import NEVER_MS, WaitingRows
+from service.domain.registry.replay_plan import NewReplayLineage, ReplayPlan, ReplayPromotion
+from service.domain.stream.exclusion import format_range
+from service.domain.stream.pending import MIN_TIME_MS, PendingRowChanges
 from service.errors import RefusedError
 from service.ports.artifacts import ArtifactStore
 from service.storage.checkpoints import pending
 from service.storage.database import Database
-from service.storage.models.exclusions import added
+from service.storage.models.exclusions import insert_exclusion
 from service.storage.schema.registry import checkpoints, journals, lineages, models
 from service.storage.transactions import challenger_rows, job_rows, rows, writes
-from service.storage.transactions.leases import fenced, prove
+from service.storage.transactions.leases import require_lease, seize_lease
 
 
 class SqlReplays:
@@ -38,81 +38,83 @@ class SqlReplays:
         self._database = database
         self._store = store
 
-    def begin(self, beginning: Beginning) -> Lineage:
+    def begin(self, beginning: NewReplayLineage) -> Lineage:
         """Lineage, first checkpoint, exclusions and audit; compare-and-set on the champion."""
-        if len(beginning.state.artifact) > writes.INLINE_BYTES:
+        if len(beginning.state.artifact) > writes.MAX_INLINE_BYTES:
             self._store.put(beginning.state.digest, beginning.state.artifact)
-        with self._database.writing() as connection:
+        with self._database.write_transaction() as connection:
             _require_champion(connection, beginning)
             now = self._database.now(connection)
-            new = [added(connection, beginning.model, one, now=now) for one in beginning.exclusions]
+            new = [insert_exclusion(connection, beginning.model, one, now=now) for one in beginning.exclusions]
             numbers = sorted({*beginning.plan.exclusions, *(one.id for one in new)})
             plan = replace(beginning.plan, exclusions=numbers)
-            lineage = _inserted(connection, beginning, plan, now=now)
-            writes.checkpoint(connection, lineage, 0, state=beginning.state, now=now)
-            pending.write(connection, lineage, 0, WaitingRows(beginning.waiting, [], NEVER_MS))
-            before = writes.newest_version(connection, plan.follow)
+            lineage = _insert_lineage(connection, beginning, plan, now=now)
+            writes.insert_checkpoint(connection, lineage, 0, state=beginning.state, now=now)
+            pending.write_pending(connection, lineage, 0, PendingRowChanges(beginning.waiting, [], MIN_TIME_MS))
+            before = writes.newest_version_number(connection, plan.follow)
             evidence = {
                 "from": plan.ancestor,
-                "exclusions": [shown(one.stretch) for one in new],
+                "exclusions": [format_range(one.excluded_range) for one in new],
                 "freeze": plan.freeze,
                 "lineage": lineage,
             }
             origin = beginning.origin
             entry = AuditEntry(beginning.model, origin.actor, "replay", origin.reason, before, None, evidence)
-            writes.entry(connection, entry, now=now)
+            writes.insert_audit_entry(connection, entry, now=now)
             found = connection.execute(select(lineages).where(lineages.c.id == lineage)).one()
-            return rows.lineage(found)
+            return rows.lineage_from_row(found)
 
-    def promote(self, promotion: Promotion) -> tuple[Version, Lease]:
+    def promote(self, promotion: ReplayPromotion) -> tuple[Version, Lease]:
         """A version of the newest checkpoint takes over; every other replay of the model is retired."""
-        with self._database.writing() as connection:
-            prove(connection, promotion.lease)
+        with self._database.write_transaction() as connection:
+            require_lease(connection, promotion.lease)
             now = self._database.now(connection)
             old, new = promotion.lease.lineage, promotion.lineage
-            plan = _required_plan(connection, promotion)
+            plan = _require_plan(connection, promotion)
             expires = now + timedelta(seconds=promotion.lease_ttl_s)
-            lease = fenced(connection, new, holder=promotion.lease.holder, expires_at=expires)
-            before = writes.newest_version(connection, old)
-            number = _version(connection, promotion, plan, now=now)
-            writes.crown(connection, promotion.model, (old, new))
-            challenger_rows.give_up(connection, promotion.model, f"version {number} took over", now=now)
-            connection.execute(update(lineages).where(lineages.c.id == new).values(role=Role.CHAMPION, origin=number))
-            job_rows.stop_open(connection, promotion.model, f"version {number} has taken over", now=now)
+            lease = seize_lease(connection, new, holder=promotion.lease.holder, expires_at=expires)
+            before = writes.newest_version_number(connection, old)
+            number = _insert_version(connection, promotion, plan, now=now)
+            writes.set_champion(connection, promotion.model, (old, new))
+            challenger_rows.retire_challengers(connection, promotion.model, f"version {number} took over", now=now)
+            connection.execute(
+                update(lineages).where(lineages.c.id == new).values(role=LineageRole.CHAMPION, origin=number)
+            )
+            job_rows.stop_open_jobs(connection, promotion.model, f"version {number} has taken over", now=now)
             if plan.freeze:
                 connection.execute(update(models).where(models.c.name == promotion.model).values(frozen=False))
             origin = promotion.origin
             entry = AuditEntry(
                 promotion.model, origin.actor, "rollback", origin.reason, before, number, promotion.evidence
             )
-            writes.entry(connection, entry, now=now)
-            writes.settled(connection, origin, f"version {number} {promotion.outcome}", now=now)
-            return writes.numbered(connection, promotion.model, number), lease
+            writes.insert_audit_entry(connection, entry, now=now)
+            writes.finish_command(connection, origin, f"version {number} {promotion.outcome}", now=now)
+            return writes.read_version(connection, promotion.model, number), lease
 
-    def cancel(self, lineage: LineageId, *, origin: Origin) -> None:
+    def cancel(self, lineage: LineageId, *, origin: ChangeOrigin) -> None:
         """Retire it, unless it has taken over; whoever writes the champion is asked to end a freeze that was for it."""
-        with self._database.writing() as connection:
+        with self._database.write_transaction() as connection:
             now = self._database.now(connection)
-            where = (lineages.c.id == lineage, lineages.c.role == Role.REPLAYING)
+            where = (lineages.c.id == lineage, lineages.c.role == LineageRole.REPLAYING)
             found = connection.execute(select(lineages).where(*where)).one_or_none()
             if found is not None:
-                connection.execute(update(lineages).where(*where).values(role=Role.RETIRED))
+                connection.execute(update(lineages).where(*where).values(role=LineageRole.RETIRED))
                 evidence = {"lineage": lineage}
                 entry = AuditEntry(found.model, origin.actor, "cancel_replay", origin.reason, evidence=evidence)
-                writes.entry(connection, entry, now=now)
+                writes.insert_audit_entry(connection, entry, now=now)
                 if found.plan.get("freeze"):
                     why = {"reason": f"the replay in lineage {lineage} was given up"}
                     kind = CommandKind.UNFREEZE
-                    writes.command(connection, found.model, kind, arguments=why, actor=origin.actor, now=now)
+                    writes.insert_command(connection, found.model, kind, arguments=why, actor=origin.actor, now=now)
 
     def unfinished(self) -> Sequence[Lineage]:
         """Of every model, oldest first."""
-        statement = select(lineages).where(lineages.c.role == Role.REPLAYING).order_by(lineages.c.id)
-        with self._database.reading() as connection:
-            return [rows.lineage(found) for found in connection.execute(statement)]
+        statement = select(lineages).where(lineages.c.role == LineageRole.REPLAYING).order_by(lineages.c.id)
+        with self._database.read_transaction() as connection:
+            return [rows.lineage_from_row(found) for found in connection.execute(statement)]
 
 
-def _require_champion(connection: Connection, beginning: Beginning) -> None:
+def _require_champion(connection: Connection, beginning: NewReplayLineage) -> None:
     follow = beginning.plan.follow
     where = (models.c.name == beginning.model, models.c.champion == follow)
     if connection.execute(update(models).where(*where).values(champion=follow)).rowcount != 1:
@@ -123,10 +125,12 @@ def _require_champion(connection: Connection, beginning: Beginning) -> None:
         raise RefusedError(msg)
 
 
-def _inserted(connection: Connection, beginning: Beginning, plan: Plan, *, now: datetime) -> LineageId:
+def _insert_lineage(
+    connection: Connection, beginning: NewReplayLineage, plan: ReplayPlan, *, now: datetime
+) -> LineageId:
     values = {
         "model": beginning.model,
-        "role": Role.REPLAYING,
+        "role": LineageRole.REPLAYING,
         "origin": beginning.version,
         "starts": 0,
         "plan": plan.to_json(),
@@ -135,19 +139,21 @@ def _inserted(connection: Connection, beginning: Beginning, plan: Plan, *, now: 
     return LineageId(writes.new_id(connection.execute(insert(lineages).values(**values))))
 
 
-def _required_plan(connection: Connection, promotion: Promotion) -> Plan:
+def _require_plan(connection: Connection, promotion: ReplayPromotion) -> ReplayPlan:
     found = connection.execute(select(lineages).where(lineages.c.id == promotion.lineage)).one_or_none()
-    if found is None or found.model != promotion.model or found.role != Role.REPLAYING:
+    if found is None or found.model != promotion.model or found.role != LineageRole.REPLAYING:
         role = "no such lineage" if found is None else f"it {found.role}"
         msg = (
             f"found {role}, expected lineage {promotion.lineage} of {promotion.model} replaying; another rollback "
             f"cancels a replay, see `headrace model history {promotion.model}`"
         )
         raise RefusedError(msg)
-    return Plan.from_json(found.plan)
+    return ReplayPlan.from_json(found.plan)
 
 
-def _version(connection: Connection, promotion: Promotion, plan: Plan, *, now: datetime) -> VersionNumber:
+def _insert_version(
+    connection: Connection, promotion: ReplayPromotion, plan: ReplayPlan, *, now: datetime
+) -> VersionNumber:
     lineage = promotion.lineage
     newest = select(checkpoints).where(checkpoints.c.lineage == lineage).order_by(checkpoints.c.sequence.desc())
     state = connection.execute(newest.limit(1)).one()
@@ -156,16 +162,16 @@ def _version(connection: Connection, promotion: Promotion, plan: Plan, *, now: d
     values = {
         "model": promotion.model,
         "kind": VersionKind.ROLLBACK,
-        "parent": writes.newest_version(connection, promotion.lease.lineage),
+        "parent": writes.newest_version_number(connection, promotion.lease.lineage),
         "lineage": lineage,
         "digest": state.digest,
         "spec": plan.spec,
         "position": state.position,
-        "learned": writes.ranges(learned),
+        "learned": writes.range_rows(learned),
         "metrics": state.metrics,
         "environment": promotion.environment,
         "waiting": state.waiting,
         "created_by": promotion.origin.actor,
         "reason": promotion.origin.reason,
     }
-    return writes.version(connection, values, now=now)
+    return writes.insert_version(connection, values, now=now)

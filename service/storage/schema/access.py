@@ -2,7 +2,7 @@
 
 from sqlalchemy import JSON, Column, Index, Integer, LargeBinary, String, Table, text
 
-from service.storage.schema.registry import Moment, key_column, metadata
+from service.storage.schema.registry import UtcDateTime, key_column, metadata
 
 tokens = Table(
     "tokens",
@@ -13,11 +13,11 @@ tokens = Table(
     Column("mac", String(64), nullable=False),
     Column("role", String(16), nullable=False),
     Column("models", JSON, nullable=True),
-    Column("created_at", Moment, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
     Column("created_by", String(128), nullable=False),
-    Column("expires_at", Moment, nullable=True),
-    Column("used_at", Moment, nullable=True),
-    Column("revoked_at", Moment, nullable=True),
+    Column("expires_at", UtcDateTime, nullable=True),
+    Column("used_at", UtcDateTime, nullable=True),
+    Column("revoked_at", UtcDateTime, nullable=True),
     Index("uq_tokens_key", "key", unique=True),
     Index(
         "uq_tokens_name_in_force",
@@ -37,6 +37,6 @@ answers = Table(
     Column("status", Integer, nullable=True),
     Column("headers", JSON, nullable=True),
     Column("body", LargeBinary, nullable=True),
-    Column("created_at", Moment, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
     Index("ix_answers_created_at", "created_at"),
 )

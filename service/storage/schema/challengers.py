@@ -2,7 +2,7 @@
 
 from sqlalchemy import JSON, BigInteger, Column, Integer, String, Table, Text
 
-from service.storage.schema.registry import Moment, lineage_column, metadata, model_column
+from service.storage.schema.registry import UtcDateTime, lineage_column, metadata, model_column
 
 challengers = Table(
     "challengers",
@@ -14,10 +14,10 @@ challengers = Table(
     Column("reason", Text, nullable=False),
     Column("live", JSON, nullable=True),
     Column("behind", BigInteger, nullable=True),
-    Column("behind_since", Moment, nullable=True),
+    Column("behind_since", UtcDateTime, nullable=True),
     Column("failures", Integer, nullable=False),
     Column("evidence", JSON, nullable=False),
-    Column("created_at", Moment, nullable=False),
-    Column("updated_at", Moment, nullable=False),
-    Column("finished_at", Moment, nullable=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Column("finished_at", UtcDateTime, nullable=True),
 )

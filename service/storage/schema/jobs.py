@@ -4,10 +4,10 @@ from typing import Any
 
 from sqlalchemy import JSON, BigInteger, Column, ForeignKey, Index, Integer, String, Table, Text, text
 
-from service.storage.schema.registry import Moment, key_column, metadata, model_column
+from service.storage.schema.registry import UtcDateTime, key_column, metadata, model_column
 
 
-def _of_job(**options: Any) -> "Column[int]":
+def _job_column(**options: Any) -> "Column[int]":
     return Column("job", BigInteger, ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False, **options)
 
 
@@ -21,16 +21,16 @@ jobs = Table(
     Column("cause", String(16), nullable=False),
     Column("requested_by", String(128), nullable=False),
     Column("reason", Text, nullable=False),
-    Column("created_at", Moment, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
     Column("attempt", Integer, nullable=False),
     Column("retry_of", BigInteger, nullable=True),
     Column("evidence", JSON, nullable=False),
     Column("progress", JSON, nullable=False),
     Column("process", String(256), nullable=True),
     Column("log", Text, nullable=True),
-    Column("started_at", Moment, nullable=True),
-    Column("heartbeat_at", Moment, nullable=True),
-    Column("finished_at", Moment, nullable=True),
+    Column("started_at", UtcDateTime, nullable=True),
+    Column("heartbeat_at", UtcDateTime, nullable=True),
+    Column("finished_at", UtcDateTime, nullable=True),
     Column("failure", String(16), nullable=True),
     Column("version", Integer, nullable=True),
     Index(
@@ -46,17 +46,17 @@ job_transitions = Table(
     "job_transitions",
     metadata,
     key_column(),
-    _of_job(index=True),
+    _job_column(index=True),
     Column("state", String(16), nullable=False),
-    Column("at", Moment, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
     Column("reason", Text, nullable=False),
 )
 
 job_openings = Table(
     "job_openings",
     metadata,
-    _of_job(primary_key=True, autoincrement=False),
-    Column("at", Moment, nullable=False),
+    _job_column(primary_key=True, autoincrement=False),
+    Column("at", UtcDateTime, nullable=False),
     Column("part", JSON, nullable=False),
 )
 
@@ -66,7 +66,7 @@ trainers = Table(
     model_column(primary_key=True),
     Column("holder", String(256), nullable=False),
     Column("epoch", BigInteger, nullable=False),
-    Column("expires_at", Moment, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
     Column("decision", JSON, nullable=True),
-    Column("decided_at", Moment, nullable=True),
+    Column("decided_at", UtcDateTime, nullable=True),
 )

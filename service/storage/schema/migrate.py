@@ -30,7 +30,7 @@ def _with_connection(url: str, migrations: Path, act: Callable[[Config], None]) 
     config = Config()
     config.set_main_option("script_location", str(migrations))
     try:
-        with database.writing() as connection:
+        with database.write_transaction() as connection:
             config.attributes["connection"] = connection
             act(config)
     finally:

@@ -36,7 +36,7 @@ metadata = MetaData(
 )
 
 
-class Moment(TypeDecorator[datetime]):
+class UtcDateTime(TypeDecorator[datetime]):
     """A time with its zone, which SQLite would forget."""
 
     impl = DateTime(timezone=True)
@@ -76,7 +76,7 @@ models = Table(
     Column("spec_digest", String(64), nullable=False),
     Column("champion", BigInteger, nullable=True),
     Column("frozen", Boolean, nullable=False),
-    Column("created_at", Moment, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
 )
 
 lineages = Table(
@@ -90,7 +90,7 @@ lineages = Table(
     Column("started_at", JSON, nullable=True),
     Column("pool", BigInteger, nullable=True),
     Column("plan", JSON, nullable=True),
-    Column("created_at", Moment, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
 )
 
 versions = Table(
@@ -108,7 +108,7 @@ versions = Table(
     Column("learned", JSON, nullable=False),
     Column("metrics", JSON, nullable=False),
     Column("environment", JSON, nullable=False),
-    Column("created_at", Moment, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
     Column("created_by", String(128), nullable=False),
     Column("reason", Text, nullable=False),
     Column("waiting", String(64), nullable=True),
@@ -129,7 +129,7 @@ artifacts = Table(
     Column("digest", String(64), primary_key=True),
     Column("size", BigInteger, nullable=False),
     Column("content", LargeBinary, nullable=True),
-    Column("created_at", Moment, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
 )
 
 checkpoints = Table(
@@ -143,7 +143,7 @@ checkpoints = Table(
     Column("position", JSON, nullable=False),
     Column("learned", BigInteger, nullable=False),
     Column("metrics", JSON, nullable=False),
-    Column("created_at", Moment, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
     Column("waiting", String(64), nullable=True),
     UniqueConstraint("lineage", "sequence"),
 )
@@ -158,7 +158,7 @@ journals = Table(
     Column("scores", LargeBinary, nullable=False),
     Column("scored", BigInteger, nullable=False),
     Column("appended_ms", BigInteger, nullable=True),
-    Column("created_at", Moment, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
     UniqueConstraint("lineage", "sequence"),
 )
 
@@ -168,7 +168,7 @@ leases = Table(
     lineage_column(primary_key=True, autoincrement=False),
     Column("holder", String(256), nullable=False),
     Column("epoch", BigInteger, nullable=False),
-    Column("expires_at", Moment, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
 )
 
 commands = Table(
@@ -180,8 +180,8 @@ commands = Table(
     Column("arguments", JSON, nullable=False),
     Column("status", String(16), nullable=False),
     Column("requested_by", String(128), nullable=False),
-    Column("requested_at", Moment, nullable=False),
-    Column("settled_at", Moment, nullable=True),
+    Column("requested_at", UtcDateTime, nullable=False),
+    Column("settled_at", UtcDateTime, nullable=True),
     Column("outcome", Text, nullable=False),
     Index("ix_commands_model_status", "model", "status"),
 )
@@ -191,7 +191,7 @@ audit = Table(
     metadata,
     key_column(),
     Column("model", String(64), nullable=False, index=True),
-    Column("at", Moment, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
     Column("actor", String(128), nullable=False),
     Column("action", String(32), nullable=False),
     Column("reason", Text, nullable=False),
@@ -212,8 +212,8 @@ dead_letters = Table(
     Column("detail", Text, nullable=False),
     Column("payload", LargeBinary, nullable=False),
     Column("size", BigInteger, nullable=False),
-    Column("created_at", Moment, nullable=False),
-    Column("replayed_at", Moment, nullable=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("replayed_at", UtcDateTime, nullable=True),
     UniqueConstraint("model", "topic", "partition", "position"),
 )
 
@@ -242,7 +242,7 @@ outbox = Table(
     Column("sequence", BigInteger, nullable=False),
     Column("topic", String(249), nullable=False),
     Column("payload", LargeBinary, nullable=False),
-    Column("created_at", Moment, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
 )
 
 drift_signals = Table(
@@ -260,7 +260,7 @@ drift_signals = Table(
     Column("value", Double, nullable=False),
     Column("threshold", Double, nullable=True),
     Column("evidence", JSON, nullable=False),
-    Column("created_at", Moment, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
     Index("ix_drift_signals_model", "model", "id"),
     Index("ix_drift_signals_lineage", "lineage", "sequence"),
 )
@@ -274,13 +274,13 @@ exclusions = Table(
     Column("partition", Integer, nullable=True),
     Column("first", BigInteger, nullable=True),
     Column("last", BigInteger, nullable=True),
-    Column("since", Moment, nullable=True),
-    Column("until", Moment, nullable=True),
+    Column("since", UtcDateTime, nullable=True),
+    Column("until", UtcDateTime, nullable=True),
     Column("reason", Text, nullable=False),
     Column("created_by", String(128), nullable=False),
-    Column("created_at", Moment, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
     Column("removed_by", String(128), nullable=True),
-    Column("removed_at", Moment, nullable=True),
+    Column("removed_at", UtcDateTime, nullable=True),
 )
 
 archives = Table(
@@ -294,6 +294,6 @@ archives = Table(
     Column("bytes", BigInteger, nullable=False),
     Column("holder", String(256), nullable=False),
     Column("epoch", BigInteger, nullable=False),
-    Column("expires_at", Moment, nullable=False),
-    Column("updated_at", Moment, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
 )

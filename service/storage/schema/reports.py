@@ -2,7 +2,7 @@
 
 from sqlalchemy import Column, ForeignKeyConstraint, Integer, String, Table, Text
 
-from service.storage.schema.registry import Moment, metadata
+from service.storage.schema.registry import UtcDateTime, metadata
 
 reports = Table(
     "reports",
@@ -11,6 +11,6 @@ reports = Table(
     Column("version", Integer, primary_key=True, autoincrement=False),
     Column("format", String(16), primary_key=True),
     Column("text", Text, nullable=False),
-    Column("created_at", Moment, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
     ForeignKeyConstraint(["model", "version"], ["versions.model", "versions.number"], ondelete="CASCADE"),
 )

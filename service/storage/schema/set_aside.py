@@ -5,7 +5,15 @@ Each has the columns of the table whose rows it takes, without their key, and wh
 
 from sqlalchemy import BigInteger, Column, ForeignKey, Table
 
-from service.storage.schema.registry import Moment, checkpoints, drift_signals, journals, key_column, metadata, pending
+from service.storage.schema.registry import (
+    UtcDateTime,
+    checkpoints,
+    drift_signals,
+    journals,
+    key_column,
+    metadata,
+    pending,
+)
 
 
 def _set_aside(table: Table) -> Table:
@@ -14,7 +22,7 @@ def _set_aside(table: Table) -> Table:
         Column(one.name, one.type, nullable=one.nullable) for one in table.columns if one.name not in {"id", "lineage"}
     ]
     lineage = Column("lineage", BigInteger, ForeignKey("lineages.id", ondelete="CASCADE"), nullable=False, index=True)
-    at = Column("set_aside_at", Moment, nullable=False)
+    at = Column("set_aside_at", UtcDateTime, nullable=False)
     return Table(f"set_aside_{table.name}", metadata, key_column(), at, lineage, *copied)
 
 

@@ -20,21 +20,21 @@ with lazy_imports():
 _REVISION = re.compile(r"""^(down_revision|revision)\b[^=\n]*=\s*["'](\w+)["']""", re.MULTILINE)
 
 
-def upgrade(url: str, revision: str = "head") -> None:
+def upgrade_schema(url: str, revision: str = "head") -> None:
     """Up to the revision; nothing happens where it is there already."""
-    migrate.up(url, migrations(), revision)
+    migrate.up(url, migrations_folder(), revision)
 
 
-def downgrade(url: str, revision: str) -> None:
+def downgrade_schema(url: str, revision: str) -> None:
     """Down to the revision, or to `base`; NotFoundError for one that there is not."""
-    migrate.down(url, migrations(), revision, now=current(url))
+    migrate.down(url, migrations_folder(), revision, now=current_revision(url))
 
 
-def current(url: str) -> str | None:
+def current_revision(url: str) -> str | None:
     """The revision of the registry; None for an empty database."""
     database = Database(url)
     try:
-        with database.reading() as connection:
+        with database.read_transaction() as connection:
             if not inspect(connection).has_table("alembic_version"):
                 return None
             found: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
@@ -43,31 +43,31 @@ def current(url: str) -> str | None:
     return found
 
 
-def expected() -> str:
+def newest_revision() -> str:
     """Return the newest revision this program knows: the one that no migration names as the one before it."""
-    texts = [path.read_text(encoding="utf-8") for path in sorted((migrations() / "versions").glob("*.py"))]
+    texts = [path.read_text(encoding="utf-8") for path in sorted((migrations_folder() / "versions").glob("*.py"))]
     named: list[dict[str, str]] = [dict(_REVISION.findall(one)) for one in texts]
     before = {one.get("down_revision") for one in named}
     heads = [one["revision"] for one in named if one["revision"] not in before]
     if len(heads) != 1:
-        msg = f"found {len(heads)} newest migrations in {migrations()}, expected one"
+        msg = f"found {len(heads)} newest migrations in {migrations_folder()}, expected one"
         raise RefusedError(msg)
     return heads[0]
 
 
-def require_current(url: str) -> None:
+def require_current_revision(url: str) -> None:
     """RefusedError where the registry is of another revision; an empty SQLite file is brought up at once."""
-    found = current(url)
-    if found == expected():
+    found = current_revision(url)
+    if found == newest_revision():
         return
     if found is None and url.startswith("sqlite"):
-        upgrade(url)
+        upgrade_schema(url)
         return
-    msg = f"found the registry at revision {found}, expected {expected()}; run `headrace registry upgrade`"
+    msg = f"found the registry at revision {found}, expected {newest_revision()}; run `headrace registry upgrade`"
     raise RefusedError(msg)
 
 
-def migrations() -> Path:
+def migrations_folder() -> Path:
     """Beside the package in a checkout, inside of it in a wheel."""
     package = Path(str(resources.files("service")))
     inside = package / "_migrations"

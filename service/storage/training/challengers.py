@@ -6,10 +6,16 @@ from typing import Any
 
 from sqlalchemy import Connection, select, update
 
-from service.domain.registry.challenger import Challenger, Coronation, Live, Note, Stage
-from service.domain.registry.registry import AuditEntry, Lease, LineageId, Role, Version
+from service.domain.registry.challenger import (
+    Challenger,
+    ChallengerPromotion,
+    ChallengerStage,
+    ChallengerUpdate,
+    ComparisonStart,
+)
+from service.domain.registry.registry import AuditEntry, Lease, LineageId, LineageRole, Version
 from service.domain.stream.position import Position
-from service.domain.training.jobs import Trainer
+from service.domain.training.jobs import TrainerLease
 from service.storage.database import Database
 from service.storage.schema.challengers import challengers
 from service.storage.schema.registry import checkpoints, lineages
@@ -17,7 +23,7 @@ from service.storage.schema.registry import leases as lease_rows
 from service.storage.training import trainers
 from service.storage.transactions import challenger_rows, leases, writes
 
-ACTIONS = {Stage.REJECTED: "reject", Stage.DROPPED: "drop", Stage.RETIRED: "retire"}
+ACTIONS = {ChallengerStage.REJECTED: "reject", ChallengerStage.DROPPED: "drop", ChallengerStage.RETIRED: "retire"}
 
 
 class SqlChallengers:
@@ -31,81 +37,83 @@ class SqlChallengers:
         statement = select(challengers).where(challengers.c.model == name)
         if not finished:
             statement = statement.where(challengers.c.finished_at.is_(None))
-        with self._database.reading() as connection:
+        with self._database.read_transaction() as connection:
             found = connection.execute(statement.order_by(challengers.c.created_at, challengers.c.lineage))
-            return [challenger_rows.challenger(row) for row in found]
+            return [challenger_rows.challenger_from_row(row) for row in found]
 
-    def note(self, held: Trainer, lineage: LineageId, note: Note) -> Challenger:
+    def record_update(self, lease: TrainerLease, lineage: LineageId, changes: ChallengerUpdate) -> Challenger:
         """It goes on, and this is known of it."""
-        with self._database.writing() as connection:
-            trainers.prove(connection, held)
-            challenger_rows.locked(connection, lineage)
-            values = _noted(note, now=self._database.now(connection))
+        with self._database.write_transaction() as connection:
+            trainers.require_trainer_lease(connection, lease)
+            challenger_rows.lock_challenger(connection, lineage)
+            values = _changed_columns(changes, now=self._database.now(connection))
             connection.execute(update(challengers).where(challengers.c.lineage == lineage).values(**values))
-            return challenger_rows.locked(connection, lineage)
+            return challenger_rows.lock_challenger(connection, lineage)
 
-    def end(self, held: Trainer, lineage: LineageId, stage: Stage, *, reason: str) -> None:
+    def end(self, lease: TrainerLease, lineage: LineageId, stage: ChallengerStage, *, reason: str) -> None:
         """It challenges no more."""
-        with self._database.writing() as connection:
-            trainers.prove(connection, held)
-            now, found = self._database.now(connection), challenger_rows.locked(connection, lineage)
-            challenger_rows.finish(connection, lineage, stage, reason=reason, now=now)
-            challenger_rows.retire(connection, lineage)
+        with self._database.write_transaction() as connection:
+            trainers.require_trainer_lease(connection, lease)
+            now, found = self._database.now(connection), challenger_rows.lock_challenger(connection, lineage)
+            challenger_rows.finish_challenger(connection, lineage, stage, reason=reason, now=now)
+            challenger_rows.retire_lineage(connection, lineage)
             evidence = {**found.evidence, "lineage": lineage, "challenger": found.version}
             entry = AuditEntry(found.model, "trainer", ACTIONS[stage], reason, evidence=evidence)
-            writes.entry(connection, entry, now=now)
+            writes.insert_audit_entry(connection, entry, now=now)
 
-    def promote(self, coronation: Coronation) -> tuple[Version, Lease]:
+    def promote(self, promotion: ChallengerPromotion) -> tuple[Version, Lease]:
         """It takes over under a new epoch; the old champion stays as its challenger, if that was asked for."""
-        with self._database.writing() as connection:
-            leases.prove(connection, coronation.lease)
+        with self._database.write_transaction() as connection:
+            leases.require_lease(connection, promotion.lease)
             now = self._database.now(connection)
-            old, new = coronation.lease.lineage, coronation.lineage
-            found = challenger_rows.locked(connection, new)
-            expires = now + timedelta(seconds=coronation.lease_ttl_s)
-            lease = leases.fenced(connection, new, holder=coronation.lease.holder, expires_at=expires)
-            before = writes.newest_version(connection, old)
-            number = writes.newest_version(connection, new)
-            writes.crown(connection, coronation.model, (old, new))
-            ceded = {"epoch": coronation.lease.epoch + 1, "expires_at": now}
-            connection.execute(update(lease_rows).where(lease_rows.c.lineage == old).values(**ceded))
-            connection.execute(update(lineages).where(lineages.c.id == new).values(role=Role.CHAMPION, origin=number))
-            reason = coronation.origin.reason
-            challenger_rows.finish(connection, new, Stage.PROMOTED, reason=reason, now=now)
-            if coronation.probation and found.stage is not Stage.PROBATION:
+            old, new = promotion.lease.lineage, promotion.lineage
+            found = challenger_rows.lock_challenger(connection, new)
+            expires = now + timedelta(seconds=promotion.lease_ttl_s)
+            lease = leases.seize_lease(connection, new, holder=promotion.lease.holder, expires_at=expires)
+            before = writes.newest_version_number(connection, old)
+            number = writes.newest_version_number(connection, new)
+            writes.set_champion(connection, promotion.model, (old, new))
+            expired_lease = {"epoch": promotion.lease.epoch + 1, "expires_at": now}
+            connection.execute(update(lease_rows).where(lease_rows.c.lineage == old).values(**expired_lease))
+            connection.execute(
+                update(lineages).where(lineages.c.id == new).values(role=LineageRole.CHAMPION, origin=number)
+            )
+            reason = promotion.origin.reason
+            challenger_rows.finish_challenger(connection, new, ChallengerStage.PROMOTED, reason=reason, now=now)
+            if promotion.probation and found.stage is not ChallengerStage.PROBATION:
                 why = f"version {number} took over"
-                entrance = challenger_rows.Entrance(coronation.model, old, before, why, Stage.PROBATION)
-                challenger_rows.enter(connection, entrance, now=now)
-                live = _live(connection, champion=new, challenger=old).to_json()
+                entrance = challenger_rows.ChallengerEntry(promotion.model, old, before, why, ChallengerStage.PROBATION)
+                challenger_rows.insert_challenger(connection, entrance, now=now)
+                live = _comparison_start(connection, champion=new, challenger=old).to_json()
                 connection.execute(update(challengers).where(challengers.c.lineage == old).values(live=live))
             entry = AuditEntry(
-                coronation.model, coronation.origin.actor, "promote", reason, before, number, coronation.evidence
+                promotion.model, promotion.origin.actor, "promote", reason, before, number, promotion.evidence
             )
-            writes.entry(connection, entry, now=now)
-            writes.settled(connection, coronation.origin, f"version {number} takes over", now=now)
-            return writes.numbered(connection, coronation.model, number), lease
+            writes.insert_audit_entry(connection, entry, now=now)
+            writes.finish_command(connection, promotion.origin, f"version {number} takes over", now=now)
+            return writes.read_version(connection, promotion.model, number), lease
 
 
-def _noted(note: Note, *, now: datetime) -> dict[str, Any]:
+def _changed_columns(changes: ChallengerUpdate, *, now: datetime) -> dict[str, Any]:
     values: dict[str, Any] = {"updated_at": now}
-    if note.failures is not None:
-        values["failures"] = note.failures
-    if note.stage is not None:
-        values["stage"] = note.stage
-    if note.live is not None:
-        values["live"] = note.live.to_json()
-    if note.behind is not None:
-        values |= {"behind": note.behind, "behind_since": now}
-    if note.evidence is not None:
-        values["evidence"] = dict(note.evidence)
-    if note.reason is not None:
-        values["reason"] = note.reason
+    if changes.failures is not None:
+        values["failures"] = changes.failures
+    if changes.stage is not None:
+        values["stage"] = changes.stage
+    if changes.live is not None:
+        values["live"] = changes.live.to_json()
+    if changes.behind is not None:
+        values |= {"behind": changes.behind, "behind_since": now}
+    if changes.evidence is not None:
+        values["evidence"] = dict(changes.evidence)
+    if changes.reason is not None:
+        values["reason"] = changes.reason
     return values
 
 
-def _live(connection: Connection, *, champion: LineageId, challenger: LineageId) -> Live:
+def _comparison_start(connection: Connection, *, champion: LineageId, challenger: LineageId) -> ComparisonStart:
     """From what both have committed."""
     ends = select(checkpoints.c.sequence, checkpoints.c.position).order_by(checkpoints.c.sequence.desc()).limit(1)
     served, own = (connection.execute(ends.where(checkpoints.c.lineage == one)).one() for one in (champion, challenger))
     position = Position.from_json(served.position)
-    return Live(champion, position, champion_sequence=served.sequence, sequence=own.sequence)
+    return ComparisonStart(champion, position, champion_sequence=served.sequence, sequence=own.sequence)

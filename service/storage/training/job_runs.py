@@ -6,19 +6,19 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
-from service.domain.registry.registry import AuditEntry, LineageId, Role, Version, VersionKind, VersionNumber
-from service.domain.stream.pending import NEVER_MS, WaitingRows
+from service.domain.registry.registry import AuditEntry, LineageId, LineageRole, Version, VersionKind, VersionNumber
+from service.domain.stream.pending import MIN_TIME_MS, PendingRowChanges
 from service.domain.training.jobs import (
-    ALLOWED,
-    FINAL,
-    Candidate,
-    Ending,
+    ALLOWED_TRANSITIONS,
+    FINAL_STATES,
     Job,
+    JobEnding,
     JobId,
+    JobProgress,
+    JobRequest,
     JobState,
-    Progress,
-    Trainer,
-    Wanted,
+    TrainedCandidate,
+    TrainerLease,
 )
 from service.domain.training.report import Report
 from service.errors import NotFoundError, RefusedError
@@ -28,7 +28,7 @@ from service.storage.database import Database
 from service.storage.schema.jobs import jobs
 from service.storage.schema.registry import leases, lineages, models
 from service.storage.training import reports
-from service.storage.training.trainers import prove
+from service.storage.training.trainers import require_trainer_lease
 from service.storage.transactions import challenger_rows, job_rows, writes
 
 
@@ -39,10 +39,10 @@ class SqlJobRuns:
         self._database = database
         self._store = store
 
-    def launch(self, held: Trainer, job: JobId, *, process: str, log: str) -> Job:
+    def launch(self, lease: TrainerLease, job: JobId, *, process: str, log: str) -> Job:
         """A process has it."""
-        with self._database.writing() as connection:
-            prove(connection, held)
+        with self._database.write_transaction() as connection:
+            require_trainer_lease(connection, lease)
             now = self._database.now(connection)
             waits = (jobs.c.id == job, jobs.c.process.is_(None), jobs.c.finished_at.is_(None))
             begun = {"process": process, "log": log, "started_at": now, "heartbeat_at": now}
@@ -50,108 +50,114 @@ class SqlJobRuns:
             if done.rowcount != 1:
                 msg = f"found job {job} stopped or taken before its process was there, expected it Starting"
                 raise RefusedError(msg)
-            return job_rows.locked(connection, job)
+            return job_rows.lock_job(connection, job)
 
-    def move(self, job: JobId, state: JobState, *, reason: str = "") -> Job:
+    def set_state(self, job: JobId, state: JobState, *, reason: str = "") -> Job:
         """The next state."""
-        with self._database.writing() as connection:
-            _require(job_rows.locked(connection, job), state)
+        with self._database.write_transaction() as connection:
+            _require_transition(job_rows.lock_job(connection, job), state)
             now = self._database.now(connection)
-            blank = asdict(Progress())
-            job_rows.put(connection, job, state, reason=reason, now=now, heartbeat_at=now, progress=blank)
-            return job_rows.locked(connection, job)
+            blank = asdict(JobProgress())
+            job_rows.set_job_state(connection, job, state, reason=reason, now=now, heartbeat_at=now, progress=blank)
+            return job_rows.lock_job(connection, job)
 
-    def beat(self, job: JobId, progress: Progress) -> JobState:
+    def heartbeat(self, job: JobId, progress: JobProgress) -> JobState:
         """It lives, and is so far."""
-        with self._database.writing() as connection:
+        with self._database.write_transaction() as connection:
             values = {"progress": asdict(progress), "heartbeat_at": self._database.now(connection)}
             connection.execute(update(jobs).where(jobs.c.id == job, jobs.c.finished_at.is_(None)).values(values))
             found = connection.execute(select(jobs.c.state).where(jobs.c.id == job)).scalar()
         if found is None:
-            raise _deleted(job)
+            raise _deleted_error(job)
         return JobState(found)
 
-    def end(self, held: Trainer, job: JobId, ending: Ending) -> Job | None:
+    def end(self, lease: TrainerLease, job: JobId, ending: JobEnding) -> Job | None:
         """Failed, or Stopped if it was to stop; the next attempt where there is one."""
-        with self._database.writing() as connection:
-            prove(connection, held)
-            found, now = job_rows.locked(connection, job), self._database.now(connection)
-            if found.state in FINAL:
+        with self._database.write_transaction() as connection:
+            require_trainer_lease(connection, lease)
+            found, now = job_rows.lock_job(connection, job), self._database.now(connection)
+            if found.state in FINAL_STATES:
                 return None
             stopping = found.state is JobState.STOPPING
             state = JobState.STOPPED if stopping else ending.state
-            _require(found, state)
+            _require_transition(found, state)
             values = {"finished_at": now, "failure": None if stopping else ending.failure}
-            job_rows.put(connection, job, state, reason=ending.reason, now=now, **values)
-            if stopping or not ending.retried(found):
+            job_rows.set_job_state(connection, job, state, reason=ending.reason, now=now, **values)
+            if stopping or not ending.needs_retry(found):
                 return None
-            again = Wanted(found.model, found.spec, found.cause, found.requested_by, found.reason, found.evidence)
+            again = JobRequest(found.model, found.spec, found.cause, found.requested_by, found.reason, found.evidence)
             return job_rows.insert_job(connection, again, now=now, after=found)
 
-    def deliver(self, job: JobId, candidate: Candidate) -> Version:
+    def complete(self, job: JobId, candidate: TrainedCandidate) -> Version:
         """The candidate's version, lineage and reports, and the job's end."""
         for sealed in (candidate.state, candidate.waiting):
-            if sealed is not None and len(sealed.artifact) > writes.INLINE_BYTES:
+            if sealed is not None and len(sealed.artifact) > writes.MAX_INLINE_BYTES:
                 self._store.put(sealed.digest, sealed.artifact)
-        with self._database.writing() as connection:
-            name = _name(connection, job)
-            champion = _fenced(connection, job, name)
-            found, now = job_rows.locked(connection, job), self._database.now(connection)
-            _require(found, JobState.COMPLETED)
-            parent = writes.newest_version(connection, champion)
-            number = _insert(connection, found, candidate, parent=parent, now=now)
+        with self._database.write_transaction() as connection:
+            name = _model_of(connection, job)
+            champion = _lock_champion(connection, job, name)
+            found, now = job_rows.lock_job(connection, job), self._database.now(connection)
+            _require_transition(found, JobState.COMPLETED)
+            parent = writes.newest_version_number(connection, champion)
+            number = _insert_candidate(connection, found, candidate, parent=parent, now=now)
             for form, text in candidate.reports.items():
-                reports.write(connection, Report(name, number, form, text), now=now)
+                reports.insert_report(connection, Report(name, number, form, text), now=now)
             ended = {"finished_at": now, "heartbeat_at": now, "version": number}
             reason = f"version {number}"
-            job_rows.put(connection, job, JobState.COMPLETED, reason=reason, now=now, **ended)
+            job_rows.set_job_state(connection, job, JobState.COMPLETED, reason=reason, now=now, **ended)
             evidence = {**candidate.evidence, "job": job}
             entry = AuditEntry(name, found.requested_by, "retrain", found.reason, parent, number, evidence)
-            writes.entry(connection, entry, now=now)
-            return writes.numbered(connection, name, number)
+            writes.insert_audit_entry(connection, entry, now=now)
+            return writes.read_version(connection, name, number)
 
 
-def _require(found: Job, state: JobState) -> None:
-    if state not in ALLOWED[found.state]:
-        expected = ", ".join(sorted(ALLOWED[found.state])) or "nothing any more"
+def _require_transition(found: Job, state: JobState) -> None:
+    if state not in ALLOWED_TRANSITIONS[found.state]:
+        expected = ", ".join(sorted(ALLOWED_TRANSITIONS[found.state])) or "nothing any more"
         msg = f"found job {found.id} {found.state}, expected {expected} next and not {state}"
         raise RefusedError(msg)
 
 
-def _name(connection: Connection, job: JobId) -> Any:
+def _model_of(connection: Connection, job: JobId) -> Any:
     found = connection.execute(select(jobs.c.model).where(jobs.c.id == job)).scalar()
     if found is None:
-        raise _deleted(job)
+        raise _deleted_error(job)
     return found
 
 
-def _deleted(job: JobId) -> NotFoundError:
+def _deleted_error(job: JobId) -> NotFoundError:
     return NotFoundError(f"found no job {job}: its model has been deleted")
 
 
-def _fenced(connection: Connection, job: JobId, name: str) -> LineageId:
+def _lock_champion(connection: Connection, job: JobId, name: str) -> LineageId:
     """The champion, whose lease's row is locked: versions are numbered under it, and it is not changed meanwhile."""
     of_model = select(models.c.champion).where(models.c.name == name)
     champion = connection.execute(of_model).scalar()
     connection.execute(select(leases.c.epoch).where(leases.c.lineage == champion).with_for_update())
     present = connection.execute(of_model).scalar()
     if champion is None or present is None:
-        raise _deleted(job)
+        raise _deleted_error(job)
     if present != champion:
         msg = f"found another champion of {name} than lineage {champion}: it changed while a candidate was delivered"
         raise RefusedError(msg)
     return LineageId(champion)
 
 
-def _insert(
-    connection: Connection, job: Job, candidate: Candidate, *, parent: VersionNumber, now: datetime
+def _insert_candidate(
+    connection: Connection, job: Job, candidate: TrainedCandidate, *, parent: VersionNumber, now: datetime
 ) -> VersionNumber:
     """The lineage names the version it was trained beside as its origin, until it serves."""
-    lineage_values = {"model": job.model, "role": Role.CHALLENGER, "origin": parent, "starts": 0, "created_at": now}
+    lineage_values = {
+        "model": job.model,
+        "role": LineageRole.CHALLENGER,
+        "origin": parent,
+        "starts": 0,
+        "created_at": now,
+    }
     lineage = LineageId(writes.new_id(connection.execute(insert(lineages).values(**lineage_values))))
     if candidate.waiting is not None:
-        writes.artifact(connection, candidate.waiting.digest, candidate.waiting.artifact, now=now)
-    writes.checkpoint(connection, lineage, 0, state=candidate.state, now=now)
+        writes.upsert_artifact(connection, candidate.waiting.digest, candidate.waiting.artifact, now=now)
+    writes.insert_checkpoint(connection, lineage, 0, state=candidate.state, now=now)
     values = {
         "model": job.model,
         "kind": VersionKind.RETRAIN,
@@ -160,15 +166,15 @@ def _insert(
         "digest": candidate.state.digest,
         "spec": candidate.spec,
         "position": candidate.state.position.to_json(),
-        "learned": writes.ranges(candidate.learned),
+        "learned": writes.range_rows(candidate.learned),
         "metrics": candidate.state.metrics.to_json(),
         "environment": candidate.environment,
         "created_by": job.requested_by,
         "reason": candidate.reason or job.reason,
         "waiting": candidate.waiting.digest if candidate.waiting else None,
     }
-    number = writes.version(connection, values, now=now)
-    pending.write(connection, lineage, 0, WaitingRows(candidate.waiting_rows, [], NEVER_MS))
-    entrance = challenger_rows.Entrance(job.model, lineage, number, f"trained by job {job.id}")
-    challenger_rows.enter(connection, entrance, now=now)
+    number = writes.insert_version(connection, values, now=now)
+    pending.write_pending(connection, lineage, 0, PendingRowChanges(candidate.waiting_rows, [], MIN_TIME_MS))
+    entrance = challenger_rows.ChallengerEntry(job.model, lineage, number, f"trained by job {job.id}")
+    challenger_rows.insert_challenger(connection, entrance, now=now)
     return number

@@ -19,18 +19,18 @@ class SqlReports:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def keep(self, found: Sequence[Report]) -> None:
+    def save(self, reports_to_save: Sequence[Report]) -> None:
         """All at once; what is kept in a format already stays. NotFoundError for a version that there is not."""
-        with self._database.writing() as connection:
+        with self._database.write_transaction() as connection:
             now = self._database.now(connection)
-            for one in found:
-                if one.format not in _formats(connection, one):
-                    write(connection, one, now=now)
+            for one in reports_to_save:
+                if one.format not in _stored_formats(connection, one):
+                    insert_report(connection, one, now=now)
 
-    def get(self, name: str, version: int, form: ReportFormat) -> Report:
+    def get(self, name: str, version: int, report_format: ReportFormat) -> Report:
         """NotFoundError names the versions that have one."""
-        where = (reports.c.model == name, reports.c.version == version, reports.c.format == form)
-        with self._database.reading() as connection:
+        where = (reports.c.model == name, reports.c.version == version, reports.c.format == report_format)
+        with self._database.read_transaction() as connection:
             row = connection.execute(select(reports).where(*where)).one_or_none()
         if row is None:
             known = ", ".join(map(str, self.list(name))) or "none"
@@ -41,17 +41,17 @@ class SqlReports:
     def list(self, name: str) -> Sequence[VersionNumber]:
         """The versions that have one, oldest first."""
         statement = select(reports.c.version).where(reports.c.model == name).distinct().order_by(reports.c.version)
-        with self._database.reading() as connection:
+        with self._database.read_transaction() as connection:
             return [VersionNumber(version) for version in connection.execute(statement).scalars()]
 
 
-def write(connection: Connection, one: Report, *, now: datetime) -> None:
+def insert_report(connection: Connection, report: Report, *, now: datetime) -> None:
     """A format that is not kept yet."""
-    values = {"model": one.model, "version": one.version, "format": one.format, "text": one.text}
+    values = {"model": report.model, "version": report.version, "format": report.format, "text": report.text}
     connection.execute(insert(reports).values(**values, created_at=now))
 
 
-def _formats(connection: Connection, wanted: Report) -> Sequence[str]:
+def _stored_formats(connection: Connection, wanted: Report) -> Sequence[str]:
     """Those that are kept; the version's row is locked, so that two who keep the same do not meet."""
     version = (versions.c.model == wanted.model, versions.c.number == wanted.version)
     if connection.execute(select(versions.c.id).where(*version).with_for_update()).first() is None:

@@ -8,29 +8,29 @@ from typing import Any
 from sqlalchemy import Connection, Row, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from service.domain.training.jobs import Cause, Decision, Job, Trainer, Wanted
+from service.domain.training.jobs import Job, JobCause, JobRequest, RetrainDecision, TrainerLease
 from service.errors import LeaseHeldError, LeaseLostError, NotFoundError
 from service.storage.database import Database
 from service.storage.schema.jobs import trainers
 from service.storage.schema.registry import models
-from service.storage.training.jobs import not_requested
+from service.storage.training.jobs import request_error
 from service.storage.transactions import job_rows
-from service.storage.transactions.leases import yields
+from service.storage.transactions.leases import may_take_over
 
 
-class SqlTrainers:
+class SqlTrainerLeases:
     """Implements `ports.Trainers`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def acquire(self, name: str, *, holder: str, ttl_s: float) -> Trainer:
+    def acquire(self, name: str, *, holder: str, ttl_s: float) -> TrainerLease:
         """Raise the epoch, if the row is new or free for this holder."""
-        with self._database.writing() as connection:
+        with self._database.write_transaction() as connection:
             now = self._database.now(connection)
             of_model = trainers.c.model == name
             found = connection.execute(select(trainers).where(of_model).with_for_update()).one_or_none()
-            if found is not None and found.expires_at > now and not yields(found.holder, holder):
+            if found is not None and found.expires_at > now and not may_take_over(found.holder, holder):
                 msg = (
                     f"found {name} being trained for by {found.holder} until {found.expires_at:%H:%M:%S} UTC (epoch "
                     f"{found.epoch}), expected a free lease; stop that process, or wait with --wait-for-lease"
@@ -38,63 +38,65 @@ class SqlTrainers:
                 raise LeaseHeldError(msg)
             lease = {"holder": holder, "expires_at": now + timedelta(seconds=ttl_s)}
             if found is None:
-                _insert(connection, name, lease)
+                _insert_row(connection, name, lease)
             else:
                 connection.execute(update(trainers).where(of_model).values(**lease, epoch=found.epoch + 1))
             before = None if found is None else min(found.expires_at, now)
-            return _trainer(connection.execute(select(trainers).where(of_model)).one(), before=before)
+            return _trainer_from_row(connection.execute(select(trainers).where(of_model)).one(), before=before)
 
-    def renew(self, held: Trainer, *, ttl_s: float) -> Trainer:
+    def renew(self, lease: TrainerLease, *, ttl_s: float) -> TrainerLease:
         """LeaseLostError when the epoch has moved on."""
-        with self._database.writing() as connection:
+        with self._database.write_transaction() as connection:
             expires = self._database.now(connection) + timedelta(seconds=ttl_s)
-            prove(connection, held, expires_at=expires)
-        return replace(held, expires_at=expires)
+            require_trainer_lease(connection, lease, expires_at=expires)
+        return replace(lease, expires_at=expires)
 
-    def release(self, held: Trainer) -> None:
+    def release(self, lease: TrainerLease) -> None:
         """Expire it now."""
-        with self._database.writing() as connection:
-            where = (trainers.c.model == held.model, trainers.c.epoch == held.epoch)
+        with self._database.write_transaction() as connection:
+            where = (trainers.c.model == lease.model, trainers.c.epoch == lease.epoch)
             connection.execute(update(trainers).where(*where).values(expires_at=self._database.now(connection)))
 
-    def find(self, name: str) -> Trainer | None:
+    def find(self, name: str) -> TrainerLease | None:
         """As it stands."""
-        with self._database.reading() as connection:
+        with self._database.read_transaction() as connection:
             found = connection.execute(select(trainers).where(trainers.c.model == name)).one_or_none()
-        return None if found is None else _trainer(found)
+        return None if found is None else _trainer_from_row(found)
 
-    def decide(self, held: Trainer, decision: Decision, *, wanted: Wanted | None = None) -> Job | None:
+    def record_decision(
+        self, lease: TrainerLease, decision: RetrainDecision, *, job_request: JobRequest | None = None
+    ) -> Job | None:
         """Keep the decision, with the job it asks for."""
         try:
-            with self._database.writing() as connection:
-                return self._decide(connection, held, decision, wanted=wanted)
+            with self._database.write_transaction() as connection:
+                return self._record_decision(connection, lease, decision, job_request=job_request)
         except IntegrityError as error:
-            if wanted is None:
+            if job_request is None:
                 raise
-            with self._database.reading() as connection:
-                raise not_requested(connection, wanted) from error
+            with self._database.read_transaction() as connection:
+                raise request_error(connection, job_request) from error
 
-    def _decide(
-        self, connection: Connection, held: Trainer, decision: Decision, *, wanted: Wanted | None
+    def _record_decision(
+        self, connection: Connection, lease: TrainerLease, decision: RetrainDecision, *, job_request: JobRequest | None
     ) -> Job | None:
         now = self._database.now(connection)
-        prove(connection, held, decision=_stored(decision), decided_at=now)
-        return None if wanted is None else job_rows.insert_job(connection, wanted, now=now)
+        require_trainer_lease(connection, lease, decision=_decision_columns(decision), decided_at=now)
+        return None if job_request is None else job_rows.insert_job(connection, job_request, now=now)
 
 
-def prove(connection: Connection, held: Trainer, **changes: object) -> None:
+def require_trainer_lease(connection: Connection, lease: TrainerLease, **changes: object) -> None:
     """The first statement of what a trainer writes: it must change exactly one row, or the lease is lost."""
-    where = (trainers.c.model == held.model, trainers.c.epoch == held.epoch)
-    done = connection.execute(update(trainers).where(*where).values({"epoch": held.epoch, **changes}))
+    where = (trainers.c.model == lease.model, trainers.c.epoch == lease.epoch)
+    done = connection.execute(update(trainers).where(*where).values({"epoch": lease.epoch, **changes}))
     if done.rowcount != 1:
         msg = (
-            f"found the right to train for {held.model} gone from epoch {held.epoch}: another trainer has taken it; "
+            f"found the right to train for {lease.model} gone from epoch {lease.epoch}: another trainer has taken it; "
             "its jobs are ended here"
         )
         raise LeaseLostError(msg)
 
 
-def _insert(connection: Connection, name: str, lease: Mapping[str, Any]) -> None:
+def _insert_row(connection: Connection, name: str, lease: Mapping[str, Any]) -> None:
     """A row that is not there yet cannot be locked, so two may come to this point at once."""
     if connection.execute(select(models.c.name).where(models.c.name == name)).first() is None:
         msg = f"found no model {name}; `headrace learn` registers those of the file"
@@ -106,15 +108,15 @@ def _insert(connection: Connection, name: str, lease: Mapping[str, Any]) -> None
         raise LeaseHeldError(msg) from error
 
 
-def _stored(decision: Decision) -> dict[str, Any]:
+def _decision_columns(decision: RetrainDecision) -> dict[str, Any]:
     found = asdict(decision)
     del found["at"]
     return found
 
 
-def _trainer(row: Row[Any], *, before: datetime | None = None) -> Trainer:
+def _trainer_from_row(row: Row[Any], *, before: datetime | None = None) -> TrainerLease:
     decision = None
     if row.decision is not None:
-        cause = Cause(row.decision["cause"]) if row.decision["cause"] else None
-        decision = Decision(**{**row.decision, "cause": cause, "at": row.decided_at})
-    return Trainer(row.model, row.holder, row.epoch, row.expires_at, decision, before)
+        cause = JobCause(row.decision["cause"]) if row.decision["cause"] else None
+        decision = RetrainDecision(**{**row.decision, "cause": cause, "at": row.decided_at})
+    return TrainerLease(row.model, row.holder, row.epoch, row.expires_at, decision, before)

@@ -6,24 +6,24 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
-from service.domain.registry.challenger import OPEN, Challenger, Live, Stage
-from service.domain.registry.registry import LineageId, Role
+from service.domain.registry.challenger import OPEN_STAGES, Challenger, ChallengerStage, ComparisonStart
+from service.domain.registry.registry import LineageId, LineageRole
 from service.errors import RefusedError
 from service.storage.schema.challengers import challengers
 from service.storage.schema.registry import leases, lineages
 
 
-def challenger(row: Row[Any]) -> Challenger:
+def challenger_from_row(row: Row[Any]) -> Challenger:
     """A row of `challengers`."""
     return Challenger(
         lineage=row.lineage,
         model=row.model,
-        stage=Stage(row.stage),
+        stage=ChallengerStage(row.stage),
         version=row.version,
         reason=row.reason,
         created_at=row.created_at,
         updated_at=row.updated_at,
-        live=Live.from_json(row.live) if row.live else None,
+        live=ComparisonStart.from_json(row.live) if row.live else None,
         behind=row.behind,
         behind_since=row.behind_since,
         failures=row.failures,
@@ -33,52 +33,54 @@ def challenger(row: Row[Any]) -> Challenger:
 
 
 @dataclass(frozen=True, slots=True)
-class Entrance:
+class ChallengerEntry:
     """A lineage that begins to challenge."""
 
     model: str
     lineage: LineageId
     version: int
     reason: str
-    stage: Stage = Stage.CATCHING_UP
+    stage: ChallengerStage = ChallengerStage.CATCHING_UP
 
 
-def enter(connection: Connection, entrance: Entrance, *, now: datetime) -> None:
+def insert_challenger(connection: Connection, entry: ChallengerEntry, *, now: datetime) -> None:
     """It learns beside the champion from now on, whatever it was before."""
-    connection.execute(delete(challengers).where(challengers.c.lineage == entrance.lineage))
+    connection.execute(delete(challengers).where(challengers.c.lineage == entry.lineage))
     times = {"created_at": now, "updated_at": now}
-    connection.execute(insert(challengers).values(**asdict(entrance), failures=0, evidence={}, **times))
-    connection.execute(update(lineages).where(lineages.c.id == entrance.lineage).values(role=Role.CHALLENGER))
+    connection.execute(insert(challengers).values(**asdict(entry), failures=0, evidence={}, **times))
+    connection.execute(update(lineages).where(lineages.c.id == entry.lineage).values(role=LineageRole.CHALLENGER))
 
 
-def locked(connection: Connection, lineage: LineageId) -> Challenger:
+def lock_challenger(connection: Connection, lineage: LineageId) -> Challenger:
     """An open challenger, which nobody else changes until the end of the transaction; RefusedError."""
     where = challengers.c.lineage == lineage
     row = connection.execute(select(challengers).where(where).with_for_update()).one_or_none()
-    found = challenger(row) if row is not None else None
-    if found is None or found.stage not in OPEN:
+    found = challenger_from_row(row) if row is not None else None
+    if found is None or found.stage not in OPEN_STAGES:
         state = f"it {found.stage} ({found.reason})" if found else "no such challenger"
         msg = f"found {state}, expected lineage {lineage} to be an open challenger; see `headrace model history`"
         raise RefusedError(msg)
     return found
 
 
-def finish(connection: Connection, lineage: LineageId, stage: Stage, *, reason: str, now: datetime) -> None:
+def finish_challenger(
+    connection: Connection, lineage: LineageId, stage: ChallengerStage, *, reason: str, now: datetime
+) -> None:
     """It challenges no more."""
     values = {"stage": stage, "reason": reason, "updated_at": now, "finished_at": now}
     connection.execute(update(challengers).where(challengers.c.lineage == lineage).values(**values))
 
 
-def retire(connection: Connection, lineage: LineageId) -> None:
+def retire_lineage(connection: Connection, lineage: LineageId) -> None:
     """It learns no more: whoever has learned it finds its lease gone."""
-    is_challenger = (lineages.c.id == lineage, lineages.c.role == Role.CHALLENGER)
-    connection.execute(update(lineages).where(*is_challenger).values(role=Role.RETIRED))
+    is_challenger = (lineages.c.id == lineage, lineages.c.role == LineageRole.CHALLENGER)
+    connection.execute(update(lineages).where(*is_challenger).values(role=LineageRole.RETIRED))
     connection.execute(update(leases).where(leases.c.lineage == lineage).values(epoch=leases.c.epoch + 1))
 
 
-def give_up(connection: Connection, model: str, reason: str, *, now: datetime) -> None:
+def retire_challengers(connection: Connection, model: str, reason: str, *, now: datetime) -> None:
     """Every challenger of a line that is left."""
     of_model = (challengers.c.model == model, challengers.c.finished_at.is_(None))
     for lineage in connection.execute(select(challengers.c.lineage).where(*of_model)).scalars().all():
-        finish(connection, lineage, Stage.RETIRED, reason=reason, now=now)
-        retire(connection, lineage)
+        finish_challenger(connection, lineage, ChallengerStage.RETIRED, reason=reason, now=now)
+        retire_lineage(connection, lineage)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, func, select
 
-from service.domain.registry.champion_state import Standing
+from service.domain.registry.champion_state import ChampionState
 from service.domain.registry.registry import CheckpointId, LineageId, ModelName, VersionNumber
 from service.domain.stream.position import Position
 from service.lazy import lazy_imports
@@ -18,19 +18,19 @@ with lazy_imports():
 POLL_S = 0.05
 
 
-def announce(connection: Connection) -> None:
+def notify_watchers(connection: Connection) -> None:
     """Tell those who listen, when this transaction is committed; SQLite's readers look for themselves."""
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql(f"NOTIFY {listening.CHANNEL}")
 
 
-class SqlStandings:
+class SqlChampionFeed:
     """Implements `ports.Standings`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def newest(self) -> Sequence[Standing]:
+    def newest(self) -> Sequence[ChampionState]:
         """Of every model that has a champion, by name."""
         others = checkpoints.alias()
         newest = select(func.max(others.c.sequence)).where(others.c.lineage == lineages.c.id)
@@ -48,9 +48,9 @@ class SqlStandings:
             .join(checkpoints, (checkpoints.c.lineage == lineages.c.id) & (checkpoints.c.sequence == latest))
             .order_by(models.c.name)
         )
-        with self._database.reading() as connection:
+        with self._database.read_transaction() as connection:
             return [
-                Standing(
+                ChampionState(
                     ModelName(found.name),
                     found.created_at,
                     LineageId(found.id),
@@ -63,36 +63,36 @@ class SqlStandings:
                 for found in connection.execute(statement)
             ]
 
-    def appended_ms(self, standing: Standing, *, after: int) -> int | None:
+    def oldest_append_ms(self, champion: ChampionState, *, after: int) -> int | None:
         """When the oldest record was appended that a lineage has learned since its commit `after`."""
-        where = (journals.c.lineage == standing.lineage, journals.c.sequence > after)
-        statement = select(func.min(journals.c.appended_ms)).where(*where, journals.c.sequence <= standing.sequence)
-        with self._database.reading() as connection:
+        where = (journals.c.lineage == champion.lineage, journals.c.sequence > after)
+        statement = select(func.min(journals.c.appended_ms)).where(*where, journals.c.sequence <= champion.sequence)
+        with self._database.read_transaction() as connection:
             found: int | None = connection.execute(statement).scalar()
         return found
 
-    def watch(self) -> "Polling | listening.Listening":
+    def watch(self) -> "PollingWatcher | listening.Listening":
         """A watch of its own, for one thread."""
         if self._database.is_sqlite:
-            return Polling(self._database)
+            return PollingWatcher(self._database)
         return listening.Listening(self._database)
 
 
-class Polling:
+class PollingWatcher:
     """Implements `ports.Watch` over SQLite: its count of others' commits is read from shared memory."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._seen: int | None = None
+        self._seen_version: int | None = None
         self._connection: Connection | None = None
 
     def wait(self, *, timeout_s: float) -> bool:
         """Until something was committed, looking twenty times a second; the first time at once."""
         until = time.monotonic() + timeout_s
         while True:
-            now = self._version()
-            if now != self._seen:
-                self._seen = now
+            now = self._data_version()
+            if now != self._seen_version:
+                self._seen_version = now
                 return True
             left_s = until - time.monotonic()
             if left_s <= 0:
@@ -104,8 +104,8 @@ class Polling:
         if self._connection is not None:
             self._connection.close()
 
-    def _version(self) -> int:
-        with self._database.translated():
+    def _data_version(self) -> int:
+        with self._database.translate_driver_errors():
             if self._connection is None:
                 self._connection = self._database.engine.connect()
             found = self._connection.exec_driver_sql("PRAGMA data_version").scalar_one()

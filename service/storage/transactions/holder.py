@@ -14,9 +14,9 @@ class Holder:
 
     host: str
     boot: str
-    space: str
+    pid_namespace: str
     pid: int
-    started: str
+    start_time: str
     nonce: str
 
     @classmethod
@@ -24,12 +24,12 @@ class Holder:
         """This process; children of one supervisor share its nonce."""
         pid = os.getpid()
         boot = _read(Path("/proc/sys/kernel/random/boot_id")) or "unknown"
-        return cls(socket.gethostname(), boot, _space(), pid, _started(pid), nonce or secrets.token_hex(6))
+        return cls(socket.gethostname(), boot, _pid_namespace(), pid, _start_time(pid), nonce or secrets.token_hex(6))
 
     @classmethod
-    def of(cls, pid: int) -> Self:
+    def of_process(cls, pid: int) -> Self:
         """Another process of this place."""
-        return replace(cls.current(), pid=pid, started=_started(pid))
+        return replace(cls.current(), pid=pid, start_time=_start_time(pid))
 
     @classmethod
     def parse(cls, text: str) -> Self | None:
@@ -42,19 +42,19 @@ class Holder:
 
     def is_dead_here(self) -> bool:
         """Whether it ran where this process could see it, and does not run any more."""
-        return self._was_here() and _started(self.pid) != self.started
+        return self._ran_here() and _start_time(self.pid) != self.start_time
 
-    def keeps_number(self) -> bool:
+    def owns_pid(self) -> bool:
         """Whether it ran here and no process has come to its number since."""
-        return self._was_here() and _started(self.pid) in {self.started, ""}
+        return self._ran_here() and _start_time(self.pid) in {self.start_time, ""}
 
-    def _was_here(self) -> bool:
+    def _ran_here(self) -> bool:
         here = Holder.current()
-        return (self.host, self.boot, self.space) == (here.host, here.boot, here.space)
+        return (self.host, self.boot, self.pid_namespace) == (here.host, here.boot, here.pid_namespace)
 
     def __str__(self) -> str:
         """As a lease stores it."""
-        return "/".join((self.host, self.boot, self.space, str(self.pid), self.started, self.nonce))
+        return "/".join((self.host, self.boot, self.pid_namespace, str(self.pid), self.start_time, self.nonce))
 
 
 def _read(path: Path) -> str:
@@ -64,14 +64,14 @@ def _read(path: Path) -> str:
         return ""
 
 
-def _space() -> str:
+def _pid_namespace() -> str:
     try:
         return str(Path("/proc/self/ns/pid").stat().st_ino)
     except OSError:
         return "unknown"
 
 
-def _started(pid: int) -> str:
+def _start_time(pid: int) -> str:
     """Field 22 of the process's status; a zombie counts as gone."""
     fields = _read(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
     return fields[19] if len(fields) > 19 and fields[0] != "Z" else ""

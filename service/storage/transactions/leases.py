@@ -20,14 +20,14 @@ class SqlLeases:
 
     def acquire(self, lineage: LineageId, *, holder: str, ttl_s: float) -> Lease:
         """Raise the epoch, if the lease is free for this holder."""
-        with self._database.writing() as connection:
+        with self._database.write_transaction() as connection:
             now = self._database.now(connection)
             statement = select(leases).where(leases.c.lineage == lineage).with_for_update()
             found = connection.execute(statement).one_or_none()
             expires = now + timedelta(seconds=ttl_s)
             if found is None:
-                return self._first(connection, Lease(lineage, holder, 1, expires))
-            if found.expires_at > now and not yields(found.holder, holder):
+                return self._insert_first(connection, Lease(lineage, holder, 1, expires))
+            if found.expires_at > now and not may_take_over(found.holder, holder):
                 name = connection.execute(select(lineages.c.model).where(lineages.c.id == lineage)).scalar_one()
                 msg = (
                     f"found {name} being written by {found.holder} until {found.expires_at:%H:%M:%S} UTC (epoch "
@@ -44,14 +44,14 @@ class SqlLeases:
 
     def renew(self, lease: Lease, *, ttl_s: float) -> Lease:
         """LeaseLostError when the epoch has moved on."""
-        with self._database.writing() as connection:
+        with self._database.write_transaction() as connection:
             expires = self._database.now(connection) + timedelta(seconds=ttl_s)
-            prove(connection, lease, expires_at=expires)
+            require_lease(connection, lease, expires_at=expires)
         return Lease(lease.lineage, lease.holder, lease.epoch, expires)
 
     def release(self, lease: Lease) -> None:
         """Expire it now; a lost lease is left alone."""
-        with self._database.writing() as connection:
+        with self._database.write_transaction() as connection:
             connection.execute(
                 update(leases)
                 .where(leases.c.lineage == lease.lineage, leases.c.epoch == lease.epoch)
@@ -60,20 +60,20 @@ class SqlLeases:
 
     def find(self, lineage: LineageId) -> Lease | None:
         """The lease as it stands."""
-        with self._database.reading() as connection:
+        with self._database.read_transaction() as connection:
             found = connection.execute(select(leases).where(leases.c.lineage == lineage)).one_or_none()
         return None if found is None else Lease(lineage, found.holder, found.epoch, found.expires_at)
 
-    def _first(self, connection: Connection, lease: Lease) -> Lease:
+    def _insert_first(self, connection: Connection, lease: Lease) -> Lease:
         try:
-            connection.execute(insert(leases).values(**lease_values(lease)))
+            connection.execute(insert(leases).values(**lease_columns(lease)))
         except IntegrityError as error:
             msg = f"found lineage {lease.lineage} taken a moment ago, expected a free lease; try again"
             raise LeaseHeldError(msg) from error
         return lease
 
 
-def prove(connection: Connection, lease: Lease, **changes: object) -> None:
+def require_lease(connection: Connection, lease: Lease, **changes: object) -> None:
     """The first statement of every commit: it must change exactly one row, or the lease is lost."""
     done = connection.execute(
         update(leases)
@@ -88,19 +88,19 @@ def prove(connection: Connection, lease: Lease, **changes: object) -> None:
         raise LeaseLostError(msg)
 
 
-def fenced(connection: Connection, lineage: LineageId, *, holder: str, expires_at: datetime) -> Lease:
+def seize_lease(connection: Connection, lineage: LineageId, *, holder: str, expires_at: datetime) -> Lease:
     """A lineage's lease under a new epoch, whoever has it: that one writes no more."""
     of_lineage = leases.c.lineage == lineage
     epoch = connection.execute(select(leases.c.epoch).where(of_lineage).with_for_update()).scalar()
     lease = Lease(lineage, holder, (epoch or 0) + 1, expires_at)
     if epoch is None:
-        connection.execute(insert(leases).values(**lease_values(lease)))
+        connection.execute(insert(leases).values(**lease_columns(lease)))
     else:
-        connection.execute(update(leases).where(of_lineage).values(**lease_values(lease)))
+        connection.execute(update(leases).where(of_lineage).values(**lease_columns(lease)))
     return lease
 
 
-def lease_values(lease: Lease) -> dict[str, object]:
+def lease_columns(lease: Lease) -> dict[str, object]:
     """The columns of a lease's row."""
     return {
         "lineage": lease.lineage,
@@ -110,7 +110,7 @@ def lease_values(lease: Lease) -> dict[str, object]:
     }
 
 
-def yields(held_by: str, wanted_by: str) -> bool:
+def may_take_over(held_by: str, wanted_by: str) -> bool:
     """Whether the present holder is dead here, or a sibling under the same supervisor."""
     present, next_one = Holder.parse(held_by), Holder.parse(wanted_by)
     if present is None or next_one is None:

@@ -46,6 +46,6 @@ class Listening:
                 pass
 
     def _opened(self) -> "psycopg.Connection[tuple[object, ...]]":
-        connection = psycopg.connect(self._database.address, autocommit=True, connect_timeout=5)
+        connection = psycopg.connect(self._database.libpq_url, autocommit=True, connect_timeout=5)
         connection.execute(f"LISTEN {CHANNEL}")
         return connection

@@ -15,27 +15,27 @@ from service.domain.registry.registry import (
     DeadLetter,
     JournalSegment,
     Lineage,
-    Model,
-    Role,
+    LineageRole,
+    RegisteredModel,
     Version,
     VersionKind,
 )
 from service.domain.specification.monitor import DriftSignal
-from service.domain.stream.events import Reason, TopicPartition
-from service.domain.stream.position import Position, Run
+from service.domain.stream.events import RefusalReason, TopicPartition
+from service.domain.stream.position import OffsetRange, Position
 
 
-def model(row: Row[Any]) -> Model:
+def model_from_row(row: Row[Any]) -> RegisteredModel:
     """A row of `models`."""
-    return Model(row.name, row.spec, row.spec_digest, row.champion, row.frozen, row.created_at)
+    return RegisteredModel(row.name, row.spec, row.spec_digest, row.champion, row.frozen, row.created_at)
 
 
-def lineage(row: Row[Any]) -> Lineage:
+def lineage_from_row(row: Row[Any]) -> Lineage:
     """A row of `lineages`."""
-    return Lineage(row.id, row.model, Role(row.role), row.origin, row.created_at, row.plan)
+    return Lineage(row.id, row.model, LineageRole(row.role), row.origin, row.created_at, row.plan)
 
 
-def version(row: Row[Any]) -> Version:
+def version_from_row(row: Row[Any]) -> Version:
     """A row of `versions`."""
     return Version(
         model=row.model,
@@ -46,7 +46,7 @@ def version(row: Row[Any]) -> Version:
         digest=row.digest,
         spec=row.spec,
         position=Position.from_json(row.position),
-        learned=[Run(*run) for run in row.learned],
+        learned=[OffsetRange(*run) for run in row.learned],
         metrics=CheckpointMetrics.from_json(row.metrics),
         environment=row.environment,
         created_at=row.created_at,
@@ -56,7 +56,7 @@ def version(row: Row[Any]) -> Version:
     )
 
 
-def checkpoint(row: Row[Any]) -> Checkpoint:
+def checkpoint_from_row(row: Row[Any]) -> Checkpoint:
     """A row of `checkpoints`."""
     return Checkpoint(
         row.id,
@@ -72,12 +72,12 @@ def checkpoint(row: Row[Any]) -> Checkpoint:
     )
 
 
-def segment(row: Row[Any]) -> JournalSegment:
+def journal_segment_from_row(row: Row[Any]) -> JournalSegment:
     """A row of `journals`."""
     return JournalSegment(row.sequence, decode_runs(row.runs), row.scores, row.scored, row.created_at)
 
 
-def command(row: Row[Any]) -> Command:
+def command_from_row(row: Row[Any]) -> Command:
     """A row of `commands`."""
     return Command(
         row.id,
@@ -91,19 +91,19 @@ def command(row: Row[Any]) -> Command:
     )
 
 
-def audit(row: Row[Any]) -> AuditEntry:
+def audit_entry_from_row(row: Row[Any]) -> AuditEntry:
     """A row of `audit`."""
     return AuditEntry(
         row.model, row.actor, row.action, row.reason, row.from_version, row.to_version, row.evidence, row.at
     )
 
 
-def dead_letter(row: Row[Any]) -> DeadLetter:
+def dead_letter_from_row(row: Row[Any]) -> DeadLetter:
     """A row of `dead_letters`."""
     return DeadLetter(
         at=TopicPartition(row.topic, row.partition),
         offset=row.position,
-        reason=Reason(row.reason),
+        reason=RefusalReason(row.reason),
         detail=row.detail,
         payload=row.payload,
         size=row.size,
@@ -113,7 +113,7 @@ def dead_letter(row: Row[Any]) -> DeadLetter:
     )
 
 
-def drift_signal(row: Row[Any]) -> DriftSignal:
+def drift_signal_from_row(row: Row[Any]) -> DriftSignal:
     """A row of `drift_signals`."""
     return DriftSignal(
         monitor=row.monitor,
@@ -134,6 +134,6 @@ def encode_runs(runs: Any) -> bytes:
     return msgspec.msgpack.encode([(run.topic, run.partition, run.first, run.last) for run in runs])
 
 
-def decode_runs(data: bytes) -> list[Run]:
+def decode_runs(data: bytes) -> list[OffsetRange]:
     """The inverse of `encode_runs`."""
-    return [Run(*run) for run in msgspec.msgpack.decode(data)]
+    return [OffsetRange(*run) for run in msgspec.msgpack.decode(data)]

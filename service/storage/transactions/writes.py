@@ -8,18 +8,18 @@ from sqlalchemy import Connection, CursorResult, delete, func, insert, select, u
 
 from service.domain.registry.registry import (
     AuditEntry,
+    ChangeOrigin,
     CommandKind,
     CommandStatus,
     DeadLetter,
     Json,
     LineageId,
-    Origin,
-    Role,
+    LineageRole,
     SealedState,
     Version,
     VersionNumber,
 )
-from service.domain.stream.position import Position, Run
+from service.domain.stream.position import OffsetRange, Position
 from service.errors import RefusedError
 from service.storage.schema.registry import (
     aliases,
@@ -33,24 +33,26 @@ from service.storage.schema.registry import (
     versions,
 )
 from service.storage.transactions import rows
-from service.storage.transactions.champion_feed import announce
+from service.storage.transactions.champion_feed import notify_watchers
 
-INLINE_BYTES = 256 * 1024
+MAX_INLINE_BYTES = 256 * 1024
 
 
-def artifact(connection: Connection, digest: str, data: bytes, *, now: datetime) -> None:
+def upsert_artifact(connection: Connection, digest: str, data: bytes, *, now: datetime) -> None:
     """The artifact's row, with its bytes where they are few; a row that is there is made good and young again."""
-    content = data if len(data) <= INLINE_BYTES else None
+    content = data if len(data) <= MAX_INLINE_BYTES else None
     values = {"size": len(data), "content": content, "created_at": now}
     known = connection.execute(update(artifacts).where(artifacts.c.digest == digest).values(values))
     if known.rowcount == 0:
         connection.execute(insert(artifacts).values(digest=digest, **values))
 
 
-def checkpoint(connection: Connection, lineage: LineageId, sequence: int, *, state: SealedState, now: datetime) -> int:
+def insert_checkpoint(
+    connection: Connection, lineage: LineageId, sequence: int, *, state: SealedState, now: datetime
+) -> int:
     """A checkpoint's row and its artifact's."""
-    artifact(connection, state.digest, state.artifact, now=now)
-    announce(connection)
+    upsert_artifact(connection, state.digest, state.artifact, now=now)
+    notify_watchers(connection)
     done = connection.execute(
         insert(checkpoints).values(
             lineage=lineage,
@@ -75,7 +77,7 @@ def new_id(done: CursorResult[Any]) -> int:
     return int(key[0])
 
 
-def entry(connection: Connection, written: AuditEntry, *, now: datetime) -> None:
+def insert_audit_entry(connection: Connection, written: AuditEntry, *, now: datetime) -> None:
     """A line of the audit."""
     connection.execute(
         insert(audit).values(
@@ -91,7 +93,7 @@ def entry(connection: Connection, written: AuditEntry, *, now: datetime) -> None
     )
 
 
-def settled(connection: Connection, origin: Origin, outcome: str, *, now: datetime) -> None:
+def finish_command(connection: Connection, origin: ChangeOrigin, outcome: str, *, now: datetime) -> None:
     """The command that asked for this is done."""
     if origin.command is not None:
         connection.execute(
@@ -101,7 +103,7 @@ def settled(connection: Connection, origin: Origin, outcome: str, *, now: dateti
         )
 
 
-def version(connection: Connection, values: dict[str, Any], *, now: datetime) -> VersionNumber:
+def insert_version(connection: Connection, values: dict[str, Any], *, now: datetime) -> VersionNumber:
     """The model's next version; its number."""
     model = values["model"]
     newest = connection.execute(select(func.max(versions.c.number)).where(versions.c.model == model)).scalar()
@@ -110,39 +112,39 @@ def version(connection: Connection, values: dict[str, Any], *, now: datetime) ->
     return number
 
 
-def numbered(connection: Connection, model: str, number: int) -> Version:
+def read_version(connection: Connection, model: str, number: int) -> Version:
     """A version that is there."""
     where = (versions.c.model == model, versions.c.number == number)
-    return rows.version(connection.execute(select(versions).where(*where)).one())
+    return rows.version_from_row(connection.execute(select(versions).where(*where)).one())
 
 
-def newest_version(connection: Connection, lineage: LineageId) -> VersionNumber:
+def newest_version_number(connection: Connection, lineage: LineageId) -> VersionNumber:
     """The number of the latest version made of a lineage."""
     statement = select(versions.c.number).where(versions.c.lineage == lineage)
     return VersionNumber(connection.execute(statement.order_by(versions.c.number.desc()).limit(1)).scalar_one())
 
 
-def crown(connection: Connection, model: str, ends: tuple[LineageId, LineageId]) -> None:
+def set_champion(connection: Connection, model: str, old_and_new: tuple[LineageId, LineageId]) -> None:
     """From the old champion to the new one, if the old one still is it.
 
     Replays of the old line are given up, and a freeze that was for them ends.
     """
-    old, new = ends
-    announce(connection)
+    old, new = old_and_new
+    notify_watchers(connection)
     is_champion = (models.c.name == model, models.c.champion == old)
     done = connection.execute(update(models).where(*is_champion).values(champion=new))
     if done.rowcount != 1:
         msg = f"found another champion of {model} than lineage {old}; see `headrace model history {model}`"
         raise RefusedError(msg)
-    replaying = (lineages.c.model == model, lineages.c.role == Role.REPLAYING, lineages.c.id != new)
+    replaying = (lineages.c.model == model, lineages.c.role == LineageRole.REPLAYING, lineages.c.id != new)
     given_up = connection.execute(select(lineages.c.plan).where(*replaying)).scalars().all()
-    connection.execute(update(lineages).where(lineages.c.id == old).values(role=Role.RETIRED))
-    connection.execute(update(lineages).where(*replaying).values(role=Role.RETIRED))
+    connection.execute(update(lineages).where(lineages.c.id == old).values(role=LineageRole.RETIRED))
+    connection.execute(update(lineages).where(*replaying).values(role=LineageRole.RETIRED))
     if any(plan.get("freeze") for plan in given_up):
         connection.execute(update(models).where(models.c.name == model).values(frozen=False))
 
 
-def command(
+def insert_command(
     connection: Connection, model: str, kind: CommandKind, *, arguments: Json, actor: str, now: datetime
 ) -> int:
     """A pending row; its number."""
@@ -158,36 +160,40 @@ def command(
     return new_id(connection.execute(insert(commands).values(**values)))
 
 
-def registered(connection: Connection, model: str, *, spec: Json, digest: str) -> None:
+def set_spec(connection: Connection, model: str, *, spec: Json, digest: str) -> None:
     """What the file says of the model from now on; its champion may have been made of something else."""
     connection.execute(update(models).where(models.c.name == model).values(spec=spec, spec_digest=digest))
 
 
-def alias(connection: Connection, model: str, name: str, *, version: int) -> None:
+def set_alias(connection: Connection, model: str, name: str, *, version: int) -> None:
     """The name stands for this version from now on."""
     connection.execute(delete(aliases).where(aliases.c.model == model, aliases.c.alias == name))
     connection.execute(insert(aliases).values(model=model, alias=name, version=version))
 
 
-def letters(connection: Connection, model: str, found: Sequence[DeadLetter], *, most: int, now: datetime) -> None:
+def insert_dead_letters(
+    connection: Connection, model: str, found: Sequence[DeadLetter], *, limit: int, now: datetime
+) -> None:
     """Dead letters, each once, and no more than `most`; the oldest go."""
-    for letter in found:
+    for dead_letter in found:
         where = (
             dead_letters.c.model == model,
-            dead_letters.c.topic == letter.at.topic,
-            dead_letters.c.partition == letter.at.partition,
-            dead_letters.c.position == letter.offset,
+            dead_letters.c.topic == dead_letter.at.topic,
+            dead_letters.c.partition == dead_letter.at.partition,
+            dead_letters.c.position == dead_letter.offset,
         )
         if connection.execute(select(dead_letters.c.id).where(*where)).first() is None:
-            connection.execute(insert(dead_letters).values(**_letter_values(model, letter), created_at=now))
+            connection.execute(insert(dead_letters).values(**_dead_letter_columns(model, dead_letter), created_at=now))
     if found:
         newest = select(dead_letters.c.id).where(dead_letters.c.model == model)
-        border = connection.execute(newest.order_by(dead_letters.c.id.desc()).offset(most).limit(1)).scalar()
-        if border is not None:
-            connection.execute(delete(dead_letters).where(dead_letters.c.model == model, dead_letters.c.id <= border))
+        newest_dropped = connection.execute(newest.order_by(dead_letters.c.id.desc()).offset(limit).limit(1)).scalar()
+        if newest_dropped is not None:
+            connection.execute(
+                delete(dead_letters).where(dead_letters.c.model == model, dead_letters.c.id <= newest_dropped)
+            )
 
 
-def ranges(runs: Sequence[Run]) -> list[list[Any]]:
+def range_rows(runs: Sequence[OffsetRange]) -> list[list[Any]]:
     """The union of what was learned, a range a line: topic, partition, from, to."""
     found: list[list[Any]] = []
     for run in sorted(runs, key=lambda one: (one.topic, one.partition, one.first)):
@@ -199,19 +205,19 @@ def ranges(runs: Sequence[Run]) -> list[list[Any]]:
     return found
 
 
-def position(found: Position) -> dict[str, dict[str, int]]:
+def position_column(found: Position) -> dict[str, dict[str, int]]:
     """A position's column."""
     return found.to_json()
 
 
-def _letter_values(model: str, letter: DeadLetter) -> dict[str, Any]:
+def _dead_letter_columns(model: str, dead_letter: DeadLetter) -> dict[str, Any]:
     return {
         "model": model,
-        "topic": letter.at.topic,
-        "partition": letter.at.partition,
-        "position": letter.offset,
-        "reason": letter.reason,
-        "detail": letter.detail[:2000].replace("\x00", " "),
-        "payload": letter.payload,
-        "size": letter.size,
+        "topic": dead_letter.at.topic,
+        "partition": dead_letter.at.partition,
+        "position": dead_letter.offset,
+        "reason": dead_letter.reason,
+        "detail": dead_letter.detail[:2000].replace("\x00", " "),
+        "payload": dead_letter.payload,
+        "size": dead_letter.size,
     }

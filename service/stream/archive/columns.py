@@ -11,91 +11,93 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from service.domain.stream.events import Event, Records, Truth
-from service.stream.archive.layout import Layout, fits, is_small
-from service.stream.archive.schema import ARROW, LABEL_BIT, PLAIN, TIME, Kind
+from service.domain.stream.events import Event, LabelRecord, Records
+from service.stream.archive.layout import ColumnLayout, fits_column, fits_int64
+from service.stream.archive.schema import ARROW_TYPES, BASE_COLUMNS, LABEL_BIT, TIME_TYPE, ColumnKind
 
-Marks = dict[int, npt.NDArray[np.bool_]]
+BitMarks = dict[int, npt.NDArray[np.bool_]]
 _ABSENT: Any = object()
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
+class ArchiveColumns:
     """Rows as arrays by name, those of the features apart; what is left out is null. `events` says which have `x`."""
 
     rows: int
     plain: Mapping[str, Any]
     features: Mapping[str, Any]
-    events: Any
+    is_event: Any
 
 
-def columns_at_once(events: Sequence[Event], layout: Layout) -> Columns | None:
+def columns_if_uniform(events: Sequence[Event], layout: ColumnLayout) -> ArchiveColumns | None:
     """Where all have the same features and fit, as far as whole columns tell; else None."""
     names = list(events[0].x)
     xs = [event.x for event in events]
     # No mapping can hold a name twice, so the joined names are equal only if each order is.
-    if not layout.places(events[0].x) or list(chain.from_iterable(xs)) != names * len(xs):
+    if not layout.admits_features(events[0].x) or list(chain.from_iterable(xs)) != names * len(xs):
         return None
-    ys, groups = _Column([event.y for event in events]), _Column([event.group for event in events])
-    if not ys.all_fit(layout.takes_label) or not groups.all_fit(is_small):
+    ys, groups = _TypedValues([event.y for event in events]), _TypedValues([event.group for event in events])
+    if not ys.all_fit(layout.fits_label) or not groups.all_fit(fits_int64):
         return None
     values = list(chain.from_iterable(map(dict.values, xs)))
-    found = {name: _Column(values[at :: len(names)]) for at, name in enumerate(names)}
-    if not all(column.all_fit(partial(fits, kind=layout.kinds[name])) for name, column in found.items()):
+    found = {name: _TypedValues(values[at :: len(names)]) for at, name in enumerate(names)}
+    if not all(column.all_fit(partial(fits_column, kind=layout.kinds[name])) for name, column in found.items()):
         return None
     return _event_columns(events, layout, found, labels=(ys, groups))
 
 
-def event_columns(events: Sequence[Event], layout: Layout) -> Columns:
+def event_columns(events: Sequence[Event], layout: ColumnLayout) -> ArchiveColumns:
     """Of events that the layout admits one by one."""
     xs = [event.x for event in events]
     seen = set(chain.from_iterable(xs))
-    found = {name: _Column([x.get(name, _ABSENT) for x in xs]) for name in layout.kinds if name in seen}
-    labels = _Column([event.y for event in events]), _Column([event.group for event in events])
+    found = {name: _TypedValues([x.get(name, _ABSENT) for x in xs]) for name in layout.kinds if name in seen}
+    labels = _TypedValues([event.y for event in events]), _TypedValues([event.group for event in events])
     return _event_columns(events, layout, found, labels=labels)
 
 
-def truth_columns(truths: Sequence[Truth], layout: Layout) -> Columns:
+def label_columns(labels: Sequence[LabelRecord], layout: ColumnLayout) -> ArchiveColumns:
     """Of labels that the layout admits."""
-    integers: Marks = {}
+    integers: BitMarks = {}
     plain = {
-        **_ids("id", _Column([truth.id for truth in truths])),
-        "ts": _times([truth.ts for truth in truths]),
-        "y": _numbered(_Column([truth.y for truth in truths]), layout.label, LABEL_BIT, integers=integers),
+        **_id_columns("id", _TypedValues([truth.id for truth in labels])),
+        "ts": _time_array([truth.ts for truth in labels]),
+        "y": _number_array(_TypedValues([truth.y for truth in labels]), layout.label, LABEL_BIT, integers=integers),
     }
-    plain["integers"] = _bits(integers, len(truths))
-    return Columns(len(truths), plain, {}, _flags(len(truths), of=False))
+    plain["integers"] = _pack_bits(integers, len(labels))
+    return ArchiveColumns(len(labels), plain, {}, _constant_mask(len(labels), value=False))
 
 
-def byte_columns(values: Sequence[bytes]) -> Columns:
+def raw_columns(values: Sequence[bytes]) -> ArchiveColumns:
     """Of records that no column but `raw` holds."""
-    return Columns(len(values), {"raw": pa.array(values, pa.binary())}, {}, _flags(len(values), of=False))
+    return ArchiveColumns(
+        len(values), {"raw": pa.array(values, pa.binary())}, {}, _constant_mask(len(values), value=False)
+    )
 
 
-def positions(records: Records) -> dict[str, Any]:
+def position_columns(records: Records) -> dict[str, Any]:
     """What every row has."""
-    return {"offset": pa.array(np.fromiter(records.offsets, np.int64)), "timestamp": _times(records.timestamps)}
+    return {"offset": pa.array(np.fromiter(records.offsets, np.int64)), "timestamp": _time_array(records.timestamps)}
 
 
-def table_of(parts: Sequence[Columns], kinds: Mapping[str, Kind], label: Kind) -> Any:
+def to_table(parts: Sequence[ArchiveColumns], kinds: Mapping[str, ColumnKind], label: ColumnKind) -> Any:
     """The parts one after the other, with all columns that a file has."""
-    types = {name: type_ or ARROW[label] for name, type_ in PLAIN.items()}
+    types = {name: type_ or ARROW_TYPES[label] for name, type_ in BASE_COLUMNS.items()}
     columns = {
         name: pa.chunked_array([part.plain.get(name, pa.nulls(part.rows, type_)) for part in parts], type_)
         for name, type_ in types.items()
     }
     if kinds:
-        fields = [pa.field(name, ARROW[kind]) for name, kind in kinds.items()]
+        fields = [pa.field(name, ARROW_TYPES[kind]) for name, kind in kinds.items()]
         columns["x"] = pa.chunked_array([_struct(part, fields) for part in parts], pa.struct(fields))
     return pa.table(columns)
 
 
-def _struct(part: Columns, fields: Sequence[Any]) -> Any:
+def _struct(part: ArchiveColumns, fields: Sequence[Any]) -> Any:
     arrays = [part.features.get(field.name, pa.nulls(part.rows, field.type)) for field in fields]
-    return pa.StructArray.from_arrays(arrays, fields=fields, mask=pc.invert(part.events))
+    return pa.StructArray.from_arrays(arrays, fields=fields, mask=pc.invert(part.is_event))
 
 
-class _Column:
+class _TypedValues:
     """Values with the types among them."""
 
     def __init__(self, values: Sequence[Any]) -> None:
@@ -110,14 +112,14 @@ class _Column:
                 return False
         return all(fits(next((one for one in self.values if type(one) is kind), None)) for kind in self.types)
 
-    def where(self, kind: type) -> npt.NDArray[np.bool_]:
+    def type_mask(self, kind: type) -> npt.NDArray[np.bool_]:
         """Which values are of the type."""
         if len(self.types) == 1:
             return np.ones(len(self.values), np.bool_)
         return np.fromiter((type(one) is kind for one in self.values), np.bool_, len(self.values))
 
 
-def _ids(name: str, ids: _Column) -> dict[str, Any]:
+def _id_columns(name: str, ids: _TypedValues) -> dict[str, Any]:
     if ids.types == {type(None)}:
         return {}
     if ids.types == {int}:
@@ -130,51 +132,55 @@ def _ids(name: str, ids: _Column) -> dict[str, Any]:
     }
 
 
-def _times(values: Sequence[int]) -> Any:
-    return pa.array(np.fromiter(values, np.int64, len(values))).cast(TIME)
+def _time_array(values: Sequence[int]) -> Any:
+    return pa.array(np.fromiter(values, np.int64, len(values))).cast(TIME_TYPE)
 
 
 def _event_columns(
-    events: Sequence[Event], layout: Layout, features: Mapping[str, _Column], *, labels: tuple[_Column, _Column]
-) -> Columns:
-    integers: Marks = {}
-    nulls: Marks = {}
-    places = {name: number for number, name in enumerate(layout.kinds, start=LABEL_BIT + 1)}
+    events: Sequence[Event],
+    layout: ColumnLayout,
+    features: Mapping[str, _TypedValues],
+    *,
+    labels: tuple[_TypedValues, _TypedValues],
+) -> ArchiveColumns:
+    integers: BitMarks = {}
+    nulls: BitMarks = {}
+    bits = {name: number for number, name in enumerate(layout.kinds, start=LABEL_BIT + 1)}
     arrays = {
-        name: _feature(column, layout.kinds[name], places[name], integers=integers, nulls=nulls)
+        name: _feature_array(column, layout.kinds[name], bits[name], integers=integers, nulls=nulls)
         for name, column in features.items()
     }
     plain = {
-        **_ids("id", _Column([event.id for event in events])),
-        "ts": _times([event.ts for event in events]),
-        "y": _numbered(labels[0], layout.label, LABEL_BIT, integers=integers),
-        **_ids("group", labels[1]),
+        **_id_columns("id", _TypedValues([event.id for event in events])),
+        "ts": _time_array([event.ts for event in events]),
+        "y": _number_array(labels[0], layout.label, LABEL_BIT, integers=integers),
+        **_id_columns("group", labels[1]),
         "weight": pa.array([event.weight for event in events], pa.float64()),
     }
-    plain |= {"integers": _bits(integers, len(events)), "nulls": _bits(nulls, len(events))}
-    return Columns(len(events), plain, arrays, _flags(len(events), of=True))
+    plain |= {"integers": _pack_bits(integers, len(events)), "nulls": _pack_bits(nulls, len(events))}
+    return ArchiveColumns(len(events), plain, arrays, _constant_mask(len(events), value=True))
 
 
-def _feature(column: _Column, kind: Kind, place: int, *, integers: Marks, nulls: Marks) -> Any:
+def _feature_array(column: _TypedValues, kind: ColumnKind, bit: int, *, integers: BitMarks, nulls: BitMarks) -> Any:
     if type(None) in column.types:
-        nulls[place] = column.where(type(None))
+        nulls[bit] = column.type_mask(type(None))
     if object in column.types:
-        column = _Column([None if value is _ABSENT else value for value in column.values])
-    return _numbered(column, kind, place, integers=integers)
+        column = _TypedValues([None if value is _ABSENT else value for value in column.values])
+    return _number_array(column, kind, bit, integers=integers)
 
 
-def _numbered(column: _Column, kind: Kind, place: int, *, integers: Marks) -> Any:
+def _number_array(column: _TypedValues, kind: ColumnKind, bit: int, *, integers: BitMarks) -> Any:
     """The array, with integers among numbers marked."""
-    if kind is Kind.NUMBER and int in column.types:
-        integers[place] = column.where(int)
-    return pa.array(column.values, ARROW[kind])
+    if kind is ColumnKind.NUMBER and int in column.types:
+        integers[bit] = column.type_mask(int)
+    return pa.array(column.values, ARROW_TYPES[kind])
 
 
-def _flags(rows: int, *, of: bool) -> Any:
-    return pa.repeat(pa.scalar(of), rows)
+def _constant_mask(rows: int, *, value: bool) -> Any:
+    return pa.repeat(pa.scalar(value), rows)
 
 
-def _bits(marks: Marks, rows: int) -> Any:
+def _pack_bits(marks: BitMarks, rows: int) -> Any:
     """Bit `place` of each row, the lowest first; null where nothing is marked in the batch."""
     if not marks:
         return pa.nulls(rows, pa.binary())

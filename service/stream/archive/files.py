@@ -17,15 +17,15 @@ from service.domain.stream.events import TopicPartition
 from service.errors import LeaseHeldError, LeaseLostError, NotFoundError, UnavailableError
 from service.ports.archive import ArchiveFiles
 
-Reached = Callable[[ArchiveStep], None]
+ArchiveStepHook = Callable[[ArchiveStep], None]
 SUFFIX = ".parquet"
 _LOCK = ".lock"
 _PROBE_BYTES = 4096
 _CONFLICTS = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "412", "409"})
-_CREATED: Mapping[str, str] = {"IfNoneMatch": "*"}
+_IF_ABSENT: Mapping[str, str] = {"IfNoneMatch": "*"}
 
 
-def place(at: TopicPartition) -> str:
+def partition_folder(at: TopicPartition) -> str:
     """The partition's folder, whatever the topic is called."""
     topic = quote(at.topic, safe="@")
     return f"{topic.replace('.', '%2E') if set(topic) == {'.'} else topic}/{at.partition}"
@@ -36,69 +36,69 @@ def file_name(first: int) -> str:
     return f"{first:020d}{SUFFIX}"
 
 
-class LocalFiles:
+class LocalArchiveFiles:
     """Written aside, fsynced and renamed; a lock on the folder keeps out a second process of this host."""
 
-    def __init__(self, folder: Path, *, reached: Reached) -> None:
+    def __init__(self, folder: Path, *, on_step: ArchiveStepHook) -> None:
         self._folder = folder
-        self._reached = reached
+        self._on_step = on_step
         self._locks: dict[TopicPartition, IO[bytes]] = {}
 
-    def claim(self, at: TopicPartition) -> None:
+    def lock(self, at: TopicPartition) -> None:
         """Lock the folder until this object goes, and remove what the dead have left unfinished."""
         if at in self._locks:
             return
-        with self._writing():
-            folder = self._folder / place(at)
+        with self._translate_os_errors():
+            folder = self._folder / partition_folder(at)
             folder.mkdir(parents=True, exist_ok=True)
-            lock = (folder / _LOCK).open("ab")
+            lock_file = (folder / _LOCK).open("ab")
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            lock.close()
+            lock_file.close()
             msg = f"found {folder} locked by another process, expected one archiver; stop it, or wait for its end"
             raise LeaseHeldError(msg) from error
-        self._locks[at] = lock
+        self._locks[at] = lock_file
         for left in folder.glob(".*.part"):
             left.unlink(missing_ok=True)
 
     def sizes(self, at: TopicPartition) -> Mapping[int, int]:
         """Bytes by first offset, in order."""
-        folder = self._folder / place(at)
+        folder = self._folder / partition_folder(at)
         return {int(path.stem): path.stat().st_size for path in sorted(folder.glob(f"*{SUFFIX}"))}
 
     def read(self, at: TopicPartition, first: int) -> bytes:
         """NotFoundError where there is none."""
-        path = self._folder / place(at) / file_name(first)
+        path = self._folder / partition_folder(at) / file_name(first)
         try:
             return path.read_bytes()
         except FileNotFoundError as error:
-            raise _not_found(str(path)) from error
+            raise _not_found_error(str(path)) from error
 
     def write(self, at: TopicPartition, first: int, data: bytes) -> None:
         """Durable when it returns; UnavailableError where the disk is full or cannot be written."""
-        self.claim(at)
-        path = self._folder / place(at) / file_name(first)
-        aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+        self.lock(at)
+        path = self._folder / partition_folder(at) / file_name(first)
+        temporary_path = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
-            with self._writing():
-                self._write(aside, data)
-                aside.rename(path)
+            with self._translate_os_errors():
+                self._write(temporary_path, data)
+                temporary_path.rename(path)
                 _sync_folder(path.parent)
         except UnavailableError:
             with suppress(OSError):
-                aside.unlink()
+                temporary_path.unlink()
             raise
-        self._reached(ArchiveStep.FILE_RENAMED)
+        self._on_step(ArchiveStep.FILE_RENAMED)
 
     def delete(self, at: TopicPartition, first: int) -> None:
         """Missing is fine."""
-        (self._folder / place(at) / file_name(first)).unlink(missing_ok=True)
+        (self._folder / partition_folder(at) / file_name(first)).unlink(missing_ok=True)
 
-    def probe(self) -> None:
+    def check_writable(self) -> None:
         """UnavailableError where the folder cannot be made or written."""
         path = self._folder / f".{secrets.token_hex(8)}.probe"
-        with self._writing():
+        with self._translate_os_errors():
             self._folder.mkdir(parents=True, exist_ok=True)
             try:
                 with path.open("wb") as file:
@@ -112,12 +112,12 @@ class LocalFiles:
         with path.open("wb") as file:
             file.write(data)
             file.flush()
-            self._reached(ArchiveStep.FILE_WRITTEN)
+            self._on_step(ArchiveStep.FILE_WRITTEN)
             os.fsync(file.fileno())
-        self._reached(ArchiveStep.FILE_SYNCED)
+        self._on_step(ArchiveStep.FILE_SYNCED)
 
     @contextmanager
-    def _writing(self) -> Iterator[None]:
+    def _translate_os_errors(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
@@ -125,14 +125,14 @@ class LocalFiles:
             raise UnavailableError(msg) from error
 
 
-class RemoteFiles:
+class RemoteArchiveFiles:
     """Whole objects. On S3 each is replaced only if it still is the one this process knows."""
 
-    def __init__(self, url: str, *, reached: Reached) -> None:
+    def __init__(self, url: str, *, on_step: ArchiveStepHook) -> None:
         self._url = url
-        self._reached = reached
+        self._on_step = on_step
         self._root = fsspec.core.strip_protocol(url)
-        self._guarded = url.startswith(("s3://", "s3a://"))
+        self._conditional_writes = url.startswith(("s3://", "s3a://"))
         self._tags: dict[str, str] = {}
 
     @cached_property
@@ -140,13 +140,13 @@ class RemoteFiles:
         """Made when it is first used: a store of objects begins a thread, which no fork survives."""
         return fsspec.core.url_to_fs(self._url)[0]
 
-    def claim(self, at: TopicPartition) -> None:
+    def lock(self, at: TopicPartition) -> None:
         """Nothing to lock: the lease, and on S3 the object's tag, keep others out."""
 
     def sizes(self, at: TopicPartition) -> Mapping[int, int]:
         """Bytes by first offset, in order."""
-        folder = f"{self._root}/{place(at)}"
-        with self._reaching():
+        folder = f"{self._root}/{partition_folder(at)}"
+        with self._translate_store_errors():
             self._files.invalidate_cache(folder)
             try:
                 found = self._files.ls(folder, detail=True)
@@ -158,49 +158,49 @@ class RemoteFiles:
     def read(self, at: TopicPartition, first: int) -> bytes:
         """NotFoundError where there is none."""
         path = self._path(at, first)
-        with self._reaching():
+        with self._translate_store_errors():
             try:
-                if self._guarded:
+                if self._conditional_writes:
                     self._files.invalidate_cache(path)
                     self._tags[path] = self._files.info(path)["ETag"]
                 data: bytes = self._files.cat_file(path)
             except FileNotFoundError as error:
                 self._tags.pop(path, None)
                 where = f"{self._url}: {path}"
-                raise _not_found(where) from error
+                raise _not_found_error(where) from error
         return data
 
     def write(self, at: TopicPartition, first: int, data: bytes) -> None:
         """Durable when the store says so; LeaseLostError where another process has written it since."""
         path = self._path(at, first)
-        with self._reaching():
-            if self._guarded:
-                self._put_guarded(path, data)
+        with self._translate_store_errors():
+            if self._conditional_writes:
+                self._put_if_unchanged(path, data)
             else:
                 self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
                 self._files.pipe_file(path, data)
-        self._reached(ArchiveStep.FILE_RENAMED)
+        self._on_step(ArchiveStep.FILE_RENAMED)
 
     def delete(self, at: TopicPartition, first: int) -> None:
         """Missing is fine."""
-        with self._reaching(), suppress(FileNotFoundError):
+        with self._translate_store_errors(), suppress(FileNotFoundError):
             self._files.rm_file(self._path(at, first))
 
-    def probe(self) -> None:
+    def check_writable(self) -> None:
         """UnavailableError where an object cannot be put, or not be deleted."""
         path = f"{self._root}/.{secrets.token_hex(8)}.probe"
-        with self._reaching():
-            if not self._guarded:
+        with self._translate_store_errors():
+            if not self._conditional_writes:
                 self._files.makedirs(self._root, exist_ok=True)
             self._files.pipe_file(path, bytes(_PROBE_BYTES))
             self._files.rm_file(path)
 
-    def _put_guarded(self, path: str, data: bytes) -> None:
+    def _put_if_unchanged(self, path: str, data: bytes) -> None:
         """One request, whose answer may have been lost before: then the object is already this one."""
         known = self._tags.get(path)
-        condition = _CREATED if known is None else {"IfMatch": known}
+        condition = _IF_ABSENT if known is None else {"IfMatch": known}
         try:
-            answer = self._files.pipe_file(path, data, chunksize=max(len(data), 1), **condition)
+            response = self._files.pipe_file(path, data, chunksize=max(len(data), 1), **condition)
         except OSError as error:
             if not _is_conflict(error):
                 raise
@@ -208,14 +208,14 @@ class RemoteFiles:
                 msg = f"found {path} replaced by another process, expected its tag {known}; only one archiver may write"
                 raise LeaseLostError(msg) from error
             self._files.invalidate_cache(path)
-            answer = self._files.info(path)
-        self._tags[path] = answer["ETag"]
+            response = self._files.info(path)
+        self._tags[path] = response["ETag"]
 
     def _path(self, at: TopicPartition, first: int) -> str:
-        return f"{self._root}/{place(at)}/{file_name(first)}"
+        return f"{self._root}/{partition_folder(at)}/{file_name(first)}"
 
     @contextmanager
-    def _reaching(self) -> Iterator[None]:
+    def _translate_store_errors(self) -> Iterator[None]:
         """Each store has errors of its own; what it cannot do now is worth a retry."""
         try:
             yield
@@ -226,14 +226,14 @@ class RemoteFiles:
             raise UnavailableError(msg) from error
 
 
-def open_files(url: str, *, reached: Reached) -> ArchiveFiles:
+def open_archive_files(url: str, *, on_step: ArchiveStepHook) -> ArchiveFiles:
     """A folder, or an fsspec address where the text has a scheme."""
     if "://" in url and not url.startswith("file://"):
-        return RemoteFiles(url, reached=reached)
-    return LocalFiles(Path(url.removeprefix("file://")), reached=reached)
+        return RemoteArchiveFiles(url, on_step=on_step)
+    return LocalArchiveFiles(Path(url.removeprefix("file://")), on_step=on_step)
 
 
-def _not_found(path: str) -> NotFoundError:
+def _not_found_error(path: str) -> NotFoundError:
     msg = f"found no file {path} in the archive; run `headrace registry verify`"
     return NotFoundError(msg)
 

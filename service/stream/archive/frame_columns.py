@@ -12,10 +12,10 @@ import polars as pl
 
 from service.domain.registry.archive import EVENT, LABEL, REFUSED
 from service.domain.specification.limits import LARGEST_EXACT
-from service.domain.stream.events import Decoded, Event, Label, TopicPartition
-from service.domain.training.archive_piece import Piece
+from service.domain.stream.events import DecodedRecords, Event, Label, TopicPartition
+from service.domain.training.archive_piece import ArchivePiece
 from service.stream.archive.layout import FEATURE_KINDS
-from service.stream.archive.schema import LABEL_BIT, Kind, kind_of
+from service.stream.archive.schema import LABEL_BIT, ColumnKind, column_kind
 
 _BASE = {
     "kind": pl.UInt8,
@@ -31,22 +31,22 @@ _BASE = {
     "weight": pl.Float64,
 }
 _PLAIN = ("offset", "id_text", "id_number", "group_text", "group_number", "weight")
-_TYPES: Mapping[Kind, Any] = {
-    Kind.NUMBER: pl.Float64,
-    Kind.INTEGER: pl.Int64,
-    Kind.STRING: pl.String,
-    Kind.BOOLEAN: pl.Boolean,
+_TYPES: Mapping[ColumnKind, Any] = {
+    ColumnKind.NUMBER: pl.Float64,
+    ColumnKind.INTEGER: pl.Int64,
+    ColumnKind.STRING: pl.String,
+    ColumnKind.BOOLEAN: pl.Boolean,
 }
-_LABELS: Mapping[type, Kind] = {**FEATURE_KINDS, int: Kind.INTEGER}
+_LABELS: Mapping[type, ColumnKind] = {**FEATURE_KINDS, int: ColumnKind.INTEGER}
 
 
-def lazily(data: bytes, schema: Any, piece: Piece, *, empty: Collection[str]) -> pl.LazyFrame:
+def scan_file(data: bytes, schema: Any, piece: ArchivePiece, *, empty: Collection[str]) -> pl.LazyFrame:
     """A file's rows within the piece, features flat; read when collected, all but the `empty` columns."""
     plain: dict[str, Any] = {**{name: _BASE[name] for name in _PLAIN}, "integers": pl.Binary, "nulls": pl.Binary}
     chosen = [
         *(pl.lit(None, of).alias(name) if name in empty else pl.col(name) for name, of in plain.items()),
         *(pl.col(name).dt.epoch("ms") for name in ("timestamp", "ts")),
-        pl.col("y").alias(f"y_{kind_of(schema.field('y').type)}"),
+        pl.col("y").alias(f"y_{column_kind(schema.field('y').type)}"),
     ]
     if "x" in schema.names:
         chosen += [pl.col("x").is_null().alias("is_label"), pl.col("x").struct.field("*").name.prefix("x.")]
@@ -58,9 +58,9 @@ def lazily(data: bytes, schema: Any, piece: Piece, *, empty: Collection[str]) ->
     return found.filter(pl.col("offset").is_between(piece.first, piece.last - 1)).select(chosen)
 
 
-def from_file(rows: pl.DataFrame, kinds: Mapping[str, Kind], *, at: TopicPartition) -> pl.DataFrame:
+def frame_from_file(rows: pl.DataFrame, kinds: Mapping[str, ColumnKind], *, at: TopicPartition) -> pl.DataFrame:
     """Rows as `lazily` reads them, in the layout that all frames have; features without any value are left out."""
-    integers, nulls = (_distinct(rows.get_column(name)) for name in ("integers", "nulls"))
+    integers, nulls = (_distinct_patterns(rows.get_column(name)) for name in ("integers", "nulls"))
     marks: list[pl.Expr] = []
     dropped = ["integers", "nulls", "is_label"]
     for place, (name, kind) in enumerate(kinds.items(), start=LABEL_BIT + 1):
@@ -71,7 +71,7 @@ def from_file(rows: pl.DataFrame, kinds: Mapping[str, Kind], *, at: TopicPartiti
         elif empty:
             dropped.append(f"x.{name}")
             continue
-        if kind is Kind.NUMBER:
+        if kind is ColumnKind.NUMBER:
             whole = _has_bit("integers", integers, place)
             marks.append((pl.lit(value=False) if whole is None else whole).alias(f"i.{name}"))
     what = pl.when(pl.col("is_label")).then(LABEL).otherwise(EVENT).cast(pl.UInt8).alias("kind")
@@ -79,7 +79,7 @@ def from_file(rows: pl.DataFrame, kinds: Mapping[str, Kind], *, at: TopicPartiti
     return rows.with_columns(what, *place_of, *marks).drop(dropped)
 
 
-def from_decoded(decoded: Decoded) -> list[pl.DataFrame]:
+def frames_from_decoded(decoded: DecodedRecords) -> list[pl.DataFrame]:
     """The same layout from objects, `timestamp` aside, for the few rows that no column of a file holds.
 
     More than one frame where types differ.
@@ -88,14 +88,14 @@ def from_decoded(decoded: Decoded) -> list[pl.DataFrame]:
     kinds = [LABEL] * len(decoded.truths) + [REFUSED] * len(decoded.refusals)
     found = [_frame(decoded.at, others, kinds)] if others else []
     return found + [
-        _frame(decoded.at, events, [EVENT] * len(events)).with_columns(_features(events))
-        for events in _agreeing(decoded.events)
+        _frame(decoded.at, events, [EVENT] * len(events)).with_columns(_feature_series(events))
+        for events in _group_by_types(decoded.events)
     ]
 
 
-def together(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
+def concat_frames(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
     """One frame; of a feature whose type varies, only rows of its commonest type are events."""
-    types = _commonest(frames)
+    types = _most_common_types(frames)
     fitting = []
     for frame in frames:
         odd = [name for name, of in frame.schema.items() if types.get(name, of) != of]
@@ -111,7 +111,7 @@ def together(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
     return found.with_columns(pl.col(marks).fill_null(value=False)) if marks else found
 
 
-def _commonest(frames: Sequence[pl.DataFrame]) -> dict[str, Any]:
+def _most_common_types(frames: Sequence[pl.DataFrame]) -> dict[str, Any]:
     """The type of each feature that has several."""
     seen: dict[str, dict[Any, int]] = defaultdict(lambda: defaultdict(int))
     for frame in frames:
@@ -121,9 +121,9 @@ def _commonest(frames: Sequence[pl.DataFrame]) -> dict[str, Any]:
     return {name: max(counts, key=counts.__getitem__) for name, counts in seen.items() if len(counts) > 1}
 
 
-def _agreeing(events: Sequence[Event]) -> list[list[Event]]:
+def _group_by_types(events: Sequence[Event]) -> list[list[Event]]:
     """The events in groups, in each of which a feature has one type."""
-    groups: list[tuple[dict[str, Kind], list[Event]]] = []
+    groups: list[tuple[dict[str, ColumnKind], list[Event]]] = []
     for event in events:
         kinds = {name: FEATURE_KINDS[type(value)] for name, value in event.x.items() if value is not None}
         for known, group in groups:
@@ -137,25 +137,25 @@ def _agreeing(events: Sequence[Event]) -> list[list[Event]]:
 
 
 def _frame(at: TopicPartition, rows: Sequence[Any], kinds: Sequence[int]) -> pl.DataFrame:
-    told = {
+    columns = {
         "kind": kinds,
         "topic": [at.topic] * len(rows),
         "partition": [at.partition] * len(rows),
         **{name: [getattr(row, name, None) for row in rows] for name in ("offset", "ts", "weight")},
-        **_either("id", [getattr(row, "id", None) for row in rows]),
-        **_either("group", [getattr(row, "group", None) for row in rows]),
+        **_id_columns("id", [getattr(row, "id", None) for row in rows]),
+        **_id_columns("group", [getattr(row, "group", None) for row in rows]),
     }
-    frame = pl.DataFrame(told, schema={name: of for name, of in _BASE.items() if name != "timestamp"})
-    return frame.with_columns(_labels([getattr(row, "y", None) for row in rows]))
+    frame = pl.DataFrame(columns, schema={name: of for name, of in _BASE.items() if name != "timestamp"})
+    return frame.with_columns(_label_series([getattr(row, "y", None) for row in rows]))
 
 
-def _distinct(bits: pl.Series) -> list[bytes | None]:
+def _distinct_patterns(bits: pl.Series) -> list[bytes | None]:
     return [None] if bits.null_count() == len(bits) else bits.unique().to_list()
 
 
-def _has_bit(column: str, patterns: Sequence[bytes | None], place: int) -> pl.Expr | None:
+def _has_bit(column: str, patterns: Sequence[bytes | None], bit: int) -> pl.Expr | None:
     """Whether a row's bits have that one; None where no row's have."""
-    having = [bits for bits in patterns if bits and place >> 3 < len(bits) and bits[place >> 3] >> (place & 7) & 1]
+    having = [bits for bits in patterns if bits and bit >> 3 < len(bits) and bits[bit >> 3] >> (bit & 7) & 1]
     if not having:
         return None
     if len(having) == len(patterns):
@@ -163,19 +163,19 @@ def _has_bit(column: str, patterns: Sequence[bytes | None], place: int) -> pl.Ex
     return pl.col(column).is_in(having).fill_null(value=False)
 
 
-def _either(name: str, values: Sequence[Any]) -> dict[str, list[Any]]:
+def _id_columns(name: str, values: Sequence[Any]) -> dict[str, list[Any]]:
     return {
         f"{name}_number": [one if type(one) is int and -(2**63) <= one < 2**63 else None for one in values],
-        f"{name}_text": [one if isinstance(one, str) else _far(one) for one in values],
+        f"{name}_text": [one if isinstance(one, str) else _large_integer_text(one) for one in values],
     }
 
 
-def _far(value: object) -> str | None:
+def _large_integer_text(value: object) -> str | None:
     """An integer that 64 bits do not hold, as text."""
     return str(value) if type(value) is int and not -(2**63) <= value < 2**63 else None
 
 
-def _labels(values: Sequence[Label | None]) -> list[pl.Series]:
+def _label_series(values: Sequence[Label | None]) -> list[pl.Series]:
     kinds = {_LABELS[type(one)] for one in values if one is not None}
     return [
         pl.Series(f"y_{kind}", [one if one is not None and _LABELS[type(one)] is kind else None for one in values], of)
@@ -184,13 +184,13 @@ def _labels(values: Sequence[Label | None]) -> list[pl.Series]:
     ]
 
 
-def _features(events: Sequence[Event]) -> list[pl.Series]:
+def _feature_series(events: Sequence[Event]) -> list[pl.Series]:
     """A column for each feature, and what it was written as."""
     found: list[pl.Series] = []
     for name in dict.fromkeys(name for event in events for name in event.x):
         values = [event.x.get(name) for event in events]
-        kind = next((FEATURE_KINDS[type(one)] for one in values if one is not None), Kind.NUMBER)
-        if kind is Kind.NUMBER:
+        kind = next((FEATURE_KINDS[type(one)] for one in values if one is not None), ColumnKind.NUMBER)
+        if kind is ColumnKind.NUMBER:
             whole = [type(one) is int and -LARGEST_EXACT <= one <= LARGEST_EXACT for one in values]
             found.append(pl.Series(f"i.{name}", whole))
             values = [None if one is None else float(one) for one in values]

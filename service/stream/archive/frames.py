@@ -11,87 +11,88 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from service.domain.registry.archive import FileFacts, mapping_of, origin_topic
+from service.domain.registry.archive import ArchiveFileInfo, mapping_digest, origin_topic
 from service.domain.specification.model import ModelSpec
-from service.domain.stream.events import Decoded, TopicPartition
-from service.domain.stream.position import Bounds
-from service.domain.training.archive_piece import Piece
+from service.domain.stream.events import DecodedRecords, TopicPartition
+from service.domain.stream.position import OffsetBounds
+from service.domain.training.archive_piece import ArchivePiece
 from service.errors import ArtifactError, NotFoundError
-from service.ports.archive import ArchiveFiles, Archives
+from service.ports.archive import ArchiveFiles, ArchiveProgress
 from service.ports.stream import Decoder
-from service.stream.archive.frame_columns import from_decoded, from_file, lazily, together
-from service.stream.archive.range_file import opened
-from service.stream.archive.rows import Rows, decode
-from service.stream.archive.schema import PLAIN, facts_of, kinds_of
+from service.stream.archive.frame_columns import concat_frames, frame_from_file, frames_from_decoded, scan_file
+from service.stream.archive.range_file import read_archive_file
+from service.stream.archive.rows import ArchiveRows, decode_chunk
+from service.stream.archive.schema import BASE_COLUMNS, feature_kinds, read_file_info
 
 
 @dataclass(frozen=True, slots=True)
-class _File:
-    facts: FileFacts
+class _OpenFile:
+    file_info: ArchiveFileInfo
     schema: Any
-    empty: Collection[str]
+    null_columns: Collection[str]
     data: bytes
 
 
-class FrameReader:
+class ArchiveFrameReader:
     """Implements `ports.ArchiveFrames`; holds the bytes of the files that it has opened."""
 
-    def __init__(self, spec: ModelSpec, decoder: Decoder, files: ArchiveFiles, archives: Archives) -> None:
+    def __init__(self, spec: ModelSpec, decoder: Decoder, files: ArchiveFiles, archives: ArchiveProgress) -> None:
         self._spec = spec
         self._decoder = decoder
         self._files = files
         self._archives = archives
-        self._held: dict[tuple[TopicPartition, int], _File] = {}
+        self._open_files: dict[tuple[TopicPartition, int], _OpenFile] = {}
 
-    def bounds(self, topics: Sequence[str]) -> Mapping[TopicPartition, Bounds]:
+    def bounds(self, topics: Sequence[str]) -> Mapping[TopicPartition, OffsetBounds]:
         """From the oldest file that is kept to the newest durable record."""
         rows = [row for row in self._archives.list() if row.at.topic in topics]
-        return {row.at: Bounds(row.first, row.next) for row in rows}
+        return {row.at: OffsetBounds(row.first, row.next) for row in rows}
 
-    def pieces(self, at: TopicPartition, *, until: int) -> Iterator[Piece]:
+    def pieces(self, at: TopicPartition, *, until: int) -> Iterator[ArchivePiece]:
         """File by file, the newest first; a file is opened when its piece is asked for."""
         names = list(self._files.sizes(at))
         for name in reversed(names[: bisect_left(names, until)]):
             data = self._files.read(at, name)
-            metadata = _metadata(data, f"{at.topic}[{at.partition}] {name}")
+            metadata = _read_metadata(data, f"{at.topic}[{at.partition}] {name}")
             schema = metadata.schema.to_arrow_schema()
-            facts = facts_of(schema, f"{at.topic}[{at.partition}] {name}")
-            self._held[at, name] = _File(facts, schema, _empty(metadata), data)
-            last = min(facts.next, until)
-            if facts.spans and facts.spans[0].first < last:
-                first = facts.spans[0].first
+            file_info = read_file_info(schema, f"{at.topic}[{at.partition}] {name}")
+            self._open_files[at, name] = _OpenFile(file_info, schema, _null_columns(metadata), data)
+            last = min(file_info.next, until)
+            if file_info.spans and file_info.spans[0].first < last:
+                first = file_info.spans[0].first
                 rows = min(metadata.num_rows, last - first)
-                yield Piece(at, name, first, last, last == facts.next, rows, *_times(metadata))
+                yield ArchivePiece(at, name, first, last, last == file_info.next, rows, *_event_time_range(metadata))
 
-    def read(self, pieces: Sequence[Piece]) -> Any:
+    def read(self, pieces: Sequence[ArchivePiece]) -> Any:
         """Their rows in one frame, decoded in parallel."""
-        files = [self._held[piece.at, piece.file] for piece in pieces]
+        files = [self._open_files[piece.at, piece.file] for piece in pieces]
         plans = [
-            lazily(file.data, file.schema, piece, empty=file.empty) for file, piece in zip(files, pieces, strict=True)
+            scan_file(file.data, file.schema, piece, empty=file.null_columns)
+            for file, piece in zip(files, pieces, strict=True)
         ]
         frames: list[pl.DataFrame] = []
         for piece, file, rows in zip(pieces, files, pl.collect_all(plans), strict=True):
-            known = rows.select(self._is_known(file.facts, piece)).to_series()
+            known = rows.select(self._is_readable(file.file_info, piece)).to_series()
             by_columns = rows if known.all() else rows.filter(known)
-            frames.append(from_file(by_columns, kinds_of(file.schema), at=piece.at))
+            frames.append(frame_from_file(by_columns, feature_kinds(file.schema), at=piece.at))
             if by_columns.height < rows.height:
                 left = rows.filter(~known).select("offset", "timestamp")
-                for part in self._from_bytes(file, left.get_column("offset"), piece.at):
-                    frames += [frame.join(left, on="offset", how="left") for frame in from_decoded(part)]
-        return together(frames)
+                for part in self._decode_raw_rows(file, left.get_column("offset"), piece.at):
+                    frames += [frame.join(left, on="offset", how="left") for frame in frames_from_decoded(part)]
+        return concat_frames(frames)
 
-    def _is_known(self, facts: FileFacts, piece: Piece) -> pl.Expr:
+    def _is_readable(self, file_info: ArchiveFileInfo, piece: ArchivePiece) -> pl.Expr:
         """Whether the columns hold a row, made by the mapping that the model has."""
         known = pl.col("id_number").is_not_null() | pl.col("id_text").is_not_null()
-        mapping = mapping_of(self._spec, origin_topic(piece.at.topic))
-        for span in facts.spans:
+        mapping = mapping_digest(self._spec, origin_topic(piece.at.topic))
+        for span in file_info.spans:
             if span.mapping != mapping:
                 known &= ~pl.col("offset").is_between(span.first, span.next - 1)
         return known
 
-    def _from_bytes(self, file: _File, offsets: pl.Series, at: TopicPartition) -> Iterator[Decoded]:
+    def _decode_raw_rows(self, file: _OpenFile, offsets: pl.Series, at: TopicPartition) -> Iterator[DecodedRecords]:
         """Rows that no column holds as this model reads them, from their bytes."""
-        table = opened(file.data, f"{at.topic}[{at.partition}] {file.facts.first}")[1]
+        table = read_archive_file(file.data, f"{at.topic}[{at.partition}] {file.file_info.first}")[1]
         table = table.filter(pc.is_in(table.column("offset"), pa.array(offsets.to_numpy())))
         if table.column("raw").null_count:
             msg = (
@@ -100,30 +101,32 @@ class FrameReader:
                 "window; `archive: {raw: always}` keeps the bytes of what is archived from then on"
             )
             raise NotFoundError(msg)
-        for low, high, chunk in Rows.of(file.facts, table).between(file.facts.first, file.facts.end):
-            yield decode(chunk, file.facts, cover=(low, high), decoder=self._decoder, columns=False)
+        for low, high, chunk in ArchiveRows.from_table(file.file_info, table).chunks_between(
+            file.file_info.first, file.file_info.end
+        ):
+            yield decode_chunk(chunk, file.file_info, covered=(low, high), decoder=self._decoder, columns=False)
 
 
-class NoFrames:
+class NoArchiveFrames:
     """Implements `ports.ArchiveFrames` where `storage.archive` is null."""
 
-    def bounds(self, topics: Sequence[str]) -> Mapping[TopicPartition, Bounds]:
+    def bounds(self, topics: Sequence[str]) -> Mapping[TopicPartition, OffsetBounds]:
         """Nothing."""
         del topics
         return {}
 
-    def pieces(self, at: TopicPartition, *, until: int) -> Iterator[Piece]:
+    def pieces(self, at: TopicPartition, *, until: int) -> Iterator[ArchivePiece]:
         """Nothing."""
         del at, until
         return iter(())
 
-    def read(self, pieces: Sequence[Piece]) -> Any:
+    def read(self, pieces: Sequence[ArchivePiece]) -> Any:
         """No rows."""
         del pieces
-        return together([])
+        return concat_frames([])
 
 
-def _metadata(data: bytes, name: str) -> Any:
+def _read_metadata(data: bytes, name: str) -> Any:
     try:
         return pq.read_metadata(io.BytesIO(data))
     except (pa.ArrowException, OSError) as error:
@@ -131,26 +134,26 @@ def _metadata(data: bytes, name: str) -> Any:
         raise ArtifactError(msg) from error
 
 
-def _times(metadata: Any) -> tuple[int | None, int | None]:
+def _event_time_range(metadata: Any) -> tuple[int | None, int | None]:
     """The oldest and the newest event time, where every row group tells."""
     place = metadata.schema.names.index("ts")
     groups = [metadata.row_group(number).column(place) for number in range(metadata.num_row_groups)]
-    told = [one.statistics for one in groups if one.is_stats_set and one.statistics.has_min_max]
-    if len(told) < len(groups) or not told:
+    statistics = [one.statistics for one in groups if one.is_stats_set and one.statistics.has_min_max]
+    if len(statistics) < len(groups) or not statistics:
         return None, None
-    return _ms(min(one.min for one in told)), _ms(max(one.max for one in told))
+    return _to_ms(min(one.min for one in statistics)), _to_ms(max(one.max for one in statistics))
 
 
-def _empty(metadata: Any) -> Collection[str]:
+def _null_columns(metadata: Any) -> Collection[str]:
     """The columns, features aside, that are null in all rows, as far as the file tells."""
     groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
     found = set()
-    for place, name in enumerate(metadata.schema.names[: len(PLAIN)]):
-        told = [(group.num_rows, group.column(place).statistics) for group in groups]
-        if all(one is not None and one.has_null_count and one.null_count == rows for rows, one in told):
+    for place, name in enumerate(metadata.schema.names[: len(BASE_COLUMNS)]):
+        statistics = [(group.num_rows, group.column(place).statistics) for group in groups]
+        if all(one is not None and one.has_null_count and one.null_count == rows for rows, one in statistics):
             found.add(name)
     return found
 
 
-def _ms(moment: Any) -> int:
+def _to_ms(moment: Any) -> int:
     return int(pa.scalar(moment, pa.timestamp("ms", tz="UTC")).cast(pa.int64()).as_py())

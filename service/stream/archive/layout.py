@@ -4,73 +4,75 @@ from collections.abc import Mapping
 from itertools import pairwise
 
 from service.domain.specification.limits import LARGEST_EXACT
-from service.domain.stream.events import Event, EventId, Features, Label, Scalar, Task, Truth
-from service.stream.archive.schema import LABELS, Kind, first_label_kind
+from service.domain.stream.events import Event, EventId, Features, Label, LabelRecord, Scalar, Task
+from service.stream.archive.schema import LABEL_KINDS, ColumnKind, default_label_kind
 
-MOST_FEATURES = 1000
-LONGEST_NAME = 256
-_MOST_ORDERS = 10_000
-_SMALL = 2**63
-FEATURE_KINDS: Mapping[type, Kind] = {
-    float: Kind.NUMBER,
-    int: Kind.NUMBER,
-    str: Kind.STRING,
-    bool: Kind.BOOLEAN,
-    type(None): Kind.NUMBER,
+MAX_FEATURES = 1000
+MAX_NAME_LENGTH = 256
+_MAX_ORDERS = 10_000
+_INT64_LIMIT = 2**63
+FEATURE_KINDS: Mapping[type, ColumnKind] = {
+    float: ColumnKind.NUMBER,
+    int: ColumnKind.NUMBER,
+    str: ColumnKind.STRING,
+    bool: ColumnKind.BOOLEAN,
+    type(None): ColumnKind.NUMBER,
 }
 
 
-class Layout:
+class ColumnLayout:
     """The features of a range in their order, which new ones extend at its end, and the kind of its labels."""
 
-    def __init__(self, task: Task, *, kinds: Mapping[str, Kind] | None = None, label: Kind | None = None) -> None:
-        self.kinds: dict[str, Kind] = dict(kinds or {})
+    def __init__(
+        self, task: Task, *, kinds: Mapping[str, ColumnKind] | None = None, label: ColumnKind | None = None
+    ) -> None:
+        self.kinds: dict[str, ColumnKind] = dict(kinds or {})
         self._task = task
         self._label = label
         self._orders: dict[tuple[str, ...], bool] = {}
 
     @property
-    def label(self) -> Kind:
+    def label(self) -> ColumnKind:
         """The kind of `y`."""
-        return self._label or first_label_kind(self._task)
+        return self._label or default_label_kind(self._task)
 
     def admits(self, event: Event) -> bool:
         """Whether the columns hold it exactly; they grow by features that are new."""
-        if not self.places(event.x) or not self.takes_label(event.y) or not is_small(event.group):
+        if not self.admits_features(event.x) or not self.fits_label(event.y) or not fits_int64(event.group):
             return False
-        return all(fits(value, kind=self.kinds[name]) for name, value in event.x.items())
+        return all(fits_column(value, kind=self.kinds[name]) for name, value in event.x.items())
 
-    def admits_truth(self, truth: Truth) -> bool:
+    def admits_label(self, label: LabelRecord) -> bool:
         """Whether the columns hold it exactly."""
-        return self.takes_label(truth.y)
+        return self.fits_label(label.y)
 
-    def takes_label(self, y: Label | None) -> bool:
+    def fits_label(self, y: Label | None) -> bool:
         """Whether `y` holds it exactly; the first label decides the kind where the task leaves a choice."""
         if y is None:
             return True
-        kind = LABELS[self._task].get(type(y))
+        kind = LABEL_KINDS[self._task].get(type(y))
         if self._label is None:
             self._label = kind
         if kind is None or kind is not self._label:
             return False
-        limit = LARGEST_EXACT if kind is Kind.NUMBER else _SMALL
+        limit = LARGEST_EXACT if kind is ColumnKind.NUMBER else _INT64_LIMIT
         return type(y) is not int or -limit <= y <= limit - 1
 
-    def places(self, x: Features) -> bool:
+    def admits_features(self, x: Features) -> bool:
         """Whether the features come in the columns' order; new names are added where they do."""
         order = tuple(x)
         known = self._orders.get(order)
         if known is None:
-            if len(self._orders) >= _MOST_ORDERS:
+            if len(self._orders) >= _MAX_ORDERS:
                 self._orders.clear()
-            known = self._orders[order] = self._extended(x)
+            known = self._orders[order] = self._extend(x)
         return known
 
-    def _extended(self, x: Features) -> bool:
+    def _extend(self, x: Features) -> bool:
         new = [name for name in x if name not in self.kinds]
-        if not x or len(self.kinds) + len(new) > MOST_FEATURES:
+        if not x or len(self.kinds) + len(new) > MAX_FEATURES:
             return False
-        if not all(0 < len(name) <= LONGEST_NAME and "\0" not in name for name in new):
+        if not all(0 < len(name) <= MAX_NAME_LENGTH and "\0" not in name for name in new):
             return False
         place = {name: number for number, name in enumerate([*self.kinds, *new])}
         if any(place[one] > place[other] for one, other in pairwise(x)):
@@ -79,7 +81,7 @@ class Layout:
         return True
 
 
-def fits(value: Scalar, *, kind: Kind) -> bool:
+def fits_column(value: Scalar, *, kind: ColumnKind) -> bool:
     """Whether a feature's column of that kind holds it exactly; explicit nulls are noted apart."""
     if value is None:
         return True
@@ -88,6 +90,6 @@ def fits(value: Scalar, *, kind: Kind) -> bool:
     return type(value) is not int or -LARGEST_EXACT <= value <= LARGEST_EXACT
 
 
-def is_small(group: EventId | None) -> bool:
+def fits_int64(group: EventId | None) -> bool:
     """Whether 64 bits hold it, if it is an integer."""
-    return type(group) is not int or -_SMALL <= group < _SMALL
+    return type(group) is not int or -_INT64_LIMIT <= group < _INT64_LIMIT

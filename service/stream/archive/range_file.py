@@ -10,66 +10,85 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from service.domain.registry.archive import ArchivedTopic, FileContents, FileFacts, Span, as_original, joined, range_end
+from service.domain.registry.archive import (
+    ArchivedSpan,
+    ArchivedTopic,
+    ArchiveFileContents,
+    ArchiveFileInfo,
+    as_origin_topic,
+    merge_spans,
+    range_end,
+)
 from service.domain.specification.model import ModelSpec
-from service.domain.stream.events import Decoded, Records, TopicPartition
+from service.domain.stream.events import DecodedRecords, Records, TopicPartition
 from service.errors import ArtifactError, NotFoundError
 from service.ports.archive import ArchiveFiles
 from service.ports.stream import Decoder
 from service.stream.archive.columns import (
-    Columns,
-    byte_columns,
-    columns_at_once,
+    ArchiveColumns,
+    columns_if_uniform,
     event_columns,
-    positions,
-    table_of,
-    truth_columns,
+    label_columns,
+    position_columns,
+    raw_columns,
+    to_table,
 )
-from service.stream.archive.layout import Layout
-from service.stream.archive.overflow import surplus
+from service.stream.archive.layout import ColumnLayout
+from service.stream.archive.overflow import overflow_bytes
 from service.stream.archive.rows import milliseconds
-from service.stream.archive.schema import DELTAS, dictionary_columns, facts_of, kind_of, kinds_of, with_facts
+from service.stream.archive.schema import (
+    DELTA_COLUMNS,
+    column_kind,
+    dictionary_columns,
+    feature_kinds,
+    read_file_info,
+    with_file_info,
+)
 
-BATCH = 4096
+BATCH_RECORDS = 4096
 
 
-LEVEL = 3
+ZSTD_LEVEL = 3
 
 
 _DELTA = "DELTA_BINARY_PACKED"
 
 
-class OpenRange:
+class ParquetOpenRange:
     """Implements `ports.OpenRange`."""
 
-    def __init__(self, topic: ArchivedTopic, decoder: Decoder, facts: FileFacts, *, held: Any = None) -> None:
-        self.facts = facts
+    def __init__(
+        self, topic: ArchivedTopic, decoder: Decoder, file_info: ArchiveFileInfo, *, table: Any = None
+    ) -> None:
+        self.file_info = file_info
         self._topic = topic
         self._decoder = decoder
-        self._waiting: list[Records] = []
-        self._table = held
-        self._parts: list[Columns] = []
-        kinds = kinds_of(held.schema) if held is not None else {}
-        label = kind_of(held.schema.field("y").type) if held is not None else None
-        self._layout = Layout(topic.spec.task, kinds=kinds, label=label)
+        self._unencoded: list[Records] = []
+        self._table = table
+        self._parts: list[ArchiveColumns] = []
+        kinds = feature_kinds(table.schema) if table is not None else {}
+        label = column_kind(table.schema.field("y").type) if table is not None else None
+        self._layout = ColumnLayout(topic.spec.task, kinds=kinds, label=label)
 
-    def skip(self, to: int) -> None:
+    def skip(self, offset: int) -> None:
         """Go on at a later offset; what lies before it is gone from the stream and stays uncovered."""
         self._encode()
-        self.facts = replace(self.facts, spans=[*self.facts.spans, Span(to, to, self._topic.mapping)])
+        self.file_info = replace(
+            self.file_info, spans=[*self.file_info.spans, ArchivedSpan(offset, offset, self._topic.mapping)]
+        )
 
     def add(self, records: Records) -> None:
         """Records that go on where the last ended, none at or past the range's end."""
-        self._waiting.append(records)
-        spans = list(self.facts.spans)
+        self._unencoded.append(records)
+        spans = list(self.file_info.spans)
         if spans and spans[-1].mapping == self._topic.mapping:
             spans[-1] = spans[-1]._replace(next=records.next_offset)
         else:
-            spans.append(Span(self.facts.next, records.next_offset, self._topic.mapping))
-        newest = max(max(records.timestamps, default=self.facts.newest_ms), self.facts.newest_ms)
-        count = self.facts.records + len(records.offsets)
-        self.facts = replace(self.facts, spans=spans, records=count, newest_ms=newest)
-        if sum(len(one.offsets) for one in self._waiting) >= BATCH:
+            spans.append(ArchivedSpan(self.file_info.next, records.next_offset, self._topic.mapping))
+        newest = max(max(records.timestamps, default=self.file_info.newest_ms), self.file_info.newest_ms)
+        count = self.file_info.records + len(records.offsets)
+        self.file_info = replace(self.file_info, spans=spans, records=count, newest_ms=newest)
+        if sum(len(one.offsets) for one in self._unencoded) >= BATCH_RECORDS:
             self._encode()
 
     def count_from(self, offset: int) -> int:
@@ -81,145 +100,149 @@ class OpenRange:
     def to_bytes(self) -> bytes:
         """The file as it stands; the rows stay, as one table."""
         self._encode()
-        self._table = self._joined()
+        self._table = self._joined_table()
         self._parts.clear()
-        facts = replace(self.facts, spans=joined(self.facts.spans))
-        return written(self._table, facts)
+        file_info = replace(self.file_info, spans=merge_spans(self.file_info.spans))
+        return to_parquet(self._table, file_info)
 
-    def _joined(self) -> Any:
-        table = table_of(self._parts, self._layout.kinds, self._layout.label)
+    def _joined_table(self) -> Any:
+        table = to_table(self._parts, self._layout.kinds, self._layout.label)
         if self._table is None:
             return table.combine_chunks()
         grown = pa.concat_tables([self._table, table], promote_options="default")
         return grown.combine_chunks()
 
     def _encode(self) -> None:
-        runs = [one for one in self._waiting if len(one.offsets)]
-        self._waiting.clear()
+        runs = [one for one in self._unencoded if len(one.offsets)]
+        self._unencoded.clear()
         if runs:
-            records = runs[0] if len(runs) == 1 else _one_run(runs)
-            records = as_original(records)
+            records = runs[0] if len(runs) == 1 else _concatenate(runs)
+            records = as_origin_topic(records)
             self._parts.append(self._columns(records, self._decoder.decode(records)))
 
-    def _columns(self, records: Records, decoded: Decoded) -> Columns:
+    def _columns(self, records: Records, decoded: DecodedRecords) -> ArchiveColumns:
         """Events, labels and what fits neither, in the order of their offsets."""
         whole = len(decoded.events) == len(records.offsets)
-        found = columns_at_once(decoded.events, self._layout) if whole else None
+        found = columns_if_uniform(decoded.events, self._layout) if whole else None
         if found is None:
-            found = self._apart(records, decoded)
-        raw = records.values if self._topic.raw else surplus(records, decoded, self._topic.spec)
-        plain = {**found.plain, **positions(records)}
+            found = self._mixed_columns(records, decoded)
+        raw = records.values if self._topic.raw else overflow_bytes(records, decoded, self._topic.spec)
+        plain = {**found.plain, **position_columns(records)}
         if raw is not None:
-            kept = found.plain.get("raw")
+            existing = found.plain.get("raw")
             bytes_ = pa.array(raw, pa.binary())
-            plain["raw"] = bytes_ if kept is None else _first_of(kept, bytes_)
+            plain["raw"] = bytes_ if existing is None else _coalesce(existing, bytes_)
         return replace(found, plain=plain)
 
-    def _apart(self, records: Records, decoded: Decoded) -> Columns:
+    def _mixed_columns(self, records: Records, decoded: DecodedRecords) -> ArchiveColumns:
         layout = self._layout
         events = [event for event in decoded.events if layout.admits(event)]
-        truths = [truth for truth in decoded.truths if layout.admits_truth(truth)]
-        taken = {one.offset for one in events} | {one.offset for one in truths}
+        labels = [truth for truth in decoded.truths if layout.admits_label(truth)]
+        taken = {one.offset for one in events} | {one.offset for one in labels}
         rest = [(at, value) for at, value in zip(records.offsets, records.values, strict=True) if at not in taken]
-        parts = [byte_columns([value for _, value in rest])] if rest else []
-        parts += [truth_columns(truths, layout)] if truths else []
+        parts = [raw_columns([value for _, value in rest])] if rest else []
+        parts += [label_columns(labels, layout)] if labels else []
         parts += [event_columns(events, layout)] if events else []
-        order = [at for at, _ in rest] + [one.offset for one in truths] + [one.offset for one in events]
-        return _in_order(parts, order, layout)
+        order = [at for at, _ in rest] + [one.offset for one in labels] + [one.offset for one in events]
+        return _in_offset_order(parts, order, layout)
 
 
-def _one_run(runs: Sequence[Records]) -> Records:
+def _concatenate(runs: Sequence[Records]) -> Records:
     offsets = [offset for run in runs for offset in run.offsets]
     timestamps = [at for run in runs for at in run.timestamps]
     values = [value for run in runs for value in run.values]
     return Records(runs[0].at, offsets, timestamps, values, runs[-1].next_offset)
 
 
-def _in_order(parts: Sequence[Columns], offsets: Sequence[int], layout: Layout) -> Columns:
-    table = table_of(parts, layout.kinds, layout.label).combine_chunks()
+def _in_offset_order(parts: Sequence[ArchiveColumns], offsets: Sequence[int], layout: ColumnLayout) -> ArchiveColumns:
+    table = to_table(parts, layout.kinds, layout.label).combine_chunks()
     table = table.take(pa.array(np.argsort(np.fromiter(offsets, np.int64), kind="stable")))
-    return columns_of(table)
+    return columns_of_table(table)
 
 
-def columns_of(table: Any) -> Columns:
+def columns_of_table(table: Any) -> ArchiveColumns:
     """A table's arrays."""
     flat = {name: table.column(name).combine_chunks() for name in table.column_names if name != "x"}
     if "x" not in table.column_names:
-        return Columns(table.num_rows, flat, {}, pa.repeat(pa.scalar(False), table.num_rows))  # noqa: FBT003 - a value
+        return ArchiveColumns(table.num_rows, flat, {}, pa.repeat(pa.scalar(False), table.num_rows))  # noqa: FBT003 - a value
     x = table.column("x").combine_chunks()
     features = {field.name: x.field(number) for number, field in enumerate(x.type)}
-    return Columns(table.num_rows, flat, features, x.is_valid())
+    return ArchiveColumns(table.num_rows, flat, features, x.is_valid())
 
 
-def _first_of(kept: Any, other: Any) -> Any:
-    return pc.coalesce(kept, other)
+def _coalesce(existing: Any, other: Any) -> Any:
+    return pc.coalesce(existing, other)
 
 
-def written(table: Any, facts: FileFacts) -> bytes:
+def to_parquet(table: Any, file_info: ArchiveFileInfo) -> bytes:
     """The table as the bytes of a Parquet file."""
     sink = io.BytesIO()
-    table = with_facts(table, facts)
-    recurring, steady = dictionary_columns(table), dict.fromkeys(DELTAS, _DELTA)
+    table = with_file_info(table, file_info)
+    recurring, steady = dictionary_columns(table), dict.fromkeys(DELTA_COLUMNS, _DELTA)
     pq.write_table(
-        table, sink, compression="zstd", compression_level=LEVEL, use_dictionary=recurring, column_encoding=steady
+        table, sink, compression="zstd", compression_level=ZSTD_LEVEL, use_dictionary=recurring, column_encoding=steady
     )
     return sink.getvalue()
 
 
-def opened(data: bytes, name: str) -> tuple[FileFacts, Any]:
+def read_archive_file(data: bytes, name: str) -> tuple[ArchiveFileInfo, Any]:
     """A file's facts and rows; ArtifactError where it is no whole file of the archive."""
     try:
         table = pq.read_table(pa.BufferReader(data), use_threads=False, pre_buffer=False)
     except (pa.ArrowException, OSError) as error:
         msg = f"found {name} not readable as Parquet, expected a whole file: {error!s:.200}"
         raise ArtifactError(msg) from error
-    return facts_of(table.schema, name), table
+    return read_file_info(table.schema, name), table
 
 
 NO_TIME = -1
 
 
-class Ranges:
+class ParquetRanges:
     """Implements `ports.ArchiveRanges`."""
 
     def __init__(self, files: ArchiveFiles, decoder: Callable[[ModelSpec], Decoder]) -> None:
         self._files = files
         self._decoder = decoder
-        self._known: dict[tuple[TopicPartition, int], FileFacts] = {}
+        self._full_facts: dict[tuple[TopicPartition, int], ArchiveFileInfo] = {}
 
-    def resume(self, topic: ArchivedTopic, at: TopicPartition, *, offset: int, size: int) -> OpenRange:
+    def resume(self, topic: ArchivedTopic, at: TopicPartition, *, offset: int, range_size: int) -> ParquetOpenRange:
         """The newest file at or before the offset goes on, even a full one, unless its range lies before the offset."""
-        aligned = offset - offset % size
+        aligned = offset - offset % range_size
         before = [first for first in self._files.sizes(at) if first <= offset]
         if not before:
-            return self._new(topic, at, first=aligned, size=size)
-        facts, held = opened(self._files.read(at, before[-1]), f"{at.topic}[{at.partition}] {before[-1]}")
-        if facts.end <= offset:
-            return self._new(topic, at, first=max(aligned, facts.end), size=size)
-        return OpenRange(topic, self._decoder(topic.spec), facts, held=held)
+            return self._new_range(topic, at, first=aligned, range_size=range_size)
+        file_info, table = read_archive_file(
+            self._files.read(at, before[-1]), f"{at.topic}[{at.partition}] {before[-1]}"
+        )
+        if file_info.end <= offset:
+            return self._new_range(topic, at, first=max(aligned, file_info.end), range_size=range_size)
+        return ParquetOpenRange(topic, self._decoder(topic.spec), file_info, table=table)
 
-    def follow(self, topic: ArchivedTopic, at: TopicPartition, *, offset: int, size: int) -> OpenRange:
+    def open_next(self, topic: ArchivedTopic, at: TopicPartition, *, offset: int, range_size: int) -> ParquetOpenRange:
         """Up to the next multiple of the size; a file that is there already, ahead of its row, is taken up."""
         try:
-            facts, held = opened(self._files.read(at, offset), f"{at.topic}[{at.partition}] {offset}")
+            file_info, table = read_archive_file(self._files.read(at, offset), f"{at.topic}[{at.partition}] {offset}")
         except NotFoundError:
-            return self._new(topic, at, first=offset, size=size)
-        return OpenRange(topic, self._decoder(topic.spec), facts, held=held)
+            return self._new_range(topic, at, first=offset, range_size=range_size)
+        return ParquetOpenRange(topic, self._decoder(topic.spec), file_info, table=table)
 
-    def facts(self, at: TopicPartition, first: int) -> FileFacts:
+    def file_info(self, at: TopicPartition, first: int) -> ArchiveFileInfo:
         """Those of a full file are read once, as it never changes."""
-        known = self._known.get((at, first))
+        known = self._full_facts.get((at, first))
         if known is None:
-            known = opened(self._files.read(at, first), f"{at.topic}[{at.partition}] {first}")[0]
-            if known.full:
-                self._known[at, first] = known
+            known = read_archive_file(self._files.read(at, first), f"{at.topic}[{at.partition}] {first}")[0]
+            if known.is_full:
+                self._full_facts[at, first] = known
         return known
 
-    def contents(self, at: TopicPartition, first: int) -> FileContents:
+    def contents(self, at: TopicPartition, first: int) -> ArchiveFileContents:
         """Read at once, since a tail may be replaced at any time."""
-        facts, table = opened(self._files.read(at, first), f"{at.topic}[{at.partition}] {first}")
-        return FileContents(facts, table.column("offset").to_pylist(), milliseconds(table.column("timestamp")))
+        file_info, table = read_archive_file(self._files.read(at, first), f"{at.topic}[{at.partition}] {first}")
+        return ArchiveFileContents(
+            file_info, table.column("offset").to_pylist(), milliseconds(table.column("timestamp"))
+        )
 
-    def _new(self, topic: ArchivedTopic, at: TopicPartition, *, first: int, size: int) -> OpenRange:
-        facts = FileFacts(at, first, range_end(first, size), (), 0, NO_TIME)
-        return OpenRange(topic, self._decoder(topic.spec), facts)
+    def _new_range(self, topic: ArchivedTopic, at: TopicPartition, *, first: int, range_size: int) -> ParquetOpenRange:
+        file_info = ArchiveFileInfo(at, first, range_end(first, range_size), (), 0, NO_TIME)
+        return ParquetOpenRange(topic, self._decoder(topic.spec), file_info)

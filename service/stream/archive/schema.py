@@ -8,20 +8,20 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from service.domain.registry.archive import FileFacts, Span
+from service.domain.registry.archive import ArchivedSpan, ArchiveFileInfo
 from service.domain.stream.events import Task, TopicPartition
 from service.errors import ArtifactError
 
-FORMAT = 1
-TIME = pa.timestamp("ms", tz="UTC")
-SAMPLE = 4096
+FORMAT_VERSION = 1
+TIME_TYPE = pa.timestamp("ms", tz="UTC")
+SAMPLE_ROWS = 4096
 LABEL_BIT = 0
 """Bit 0 of `integers` is the label, bit i + 1 the i-th field of `x`."""
 
 _KEY = b"headrace"
 
 
-class Kind(StrEnum):
+class ColumnKind(StrEnum):
     """What a column of features or labels holds."""
 
     NUMBER = "number"
@@ -30,25 +30,25 @@ class Kind(StrEnum):
     BOOLEAN = "boolean"
 
 
-ARROW: Mapping[Kind, Any] = {
-    Kind.NUMBER: pa.float64(),
-    Kind.INTEGER: pa.int64(),
-    Kind.STRING: pa.string(),
-    Kind.BOOLEAN: pa.bool_(),
+ARROW_TYPES: Mapping[ColumnKind, Any] = {
+    ColumnKind.NUMBER: pa.float64(),
+    ColumnKind.INTEGER: pa.int64(),
+    ColumnKind.STRING: pa.string(),
+    ColumnKind.BOOLEAN: pa.bool_(),
 }
-LABELS: Mapping[Task, Mapping[type, Kind]] = {
-    Task.BINARY: {bool: Kind.BOOLEAN},
-    Task.MULTICLASS: {str: Kind.STRING, int: Kind.INTEGER, bool: Kind.BOOLEAN},
-    Task.REGRESSION: {float: Kind.NUMBER, int: Kind.NUMBER},
+LABEL_KINDS: Mapping[Task, Mapping[type, ColumnKind]] = {
+    Task.BINARY: {bool: ColumnKind.BOOLEAN},
+    Task.MULTICLASS: {str: ColumnKind.STRING, int: ColumnKind.INTEGER, bool: ColumnKind.BOOLEAN},
+    Task.REGRESSION: {float: ColumnKind.NUMBER, int: ColumnKind.NUMBER},
 }
 """The kinds of label a task has; without any label a file has the first."""
 
-PLAIN: Mapping[str, Any] = {
+BASE_COLUMNS: Mapping[str, Any] = {
     "offset": pa.int64(),
-    "timestamp": TIME,
+    "timestamp": TIME_TYPE,
     "id_text": pa.string(),
     "id_number": pa.int64(),
-    "ts": TIME,
+    "ts": TIME_TYPE,
     "y": None,
     "group_text": pa.string(),
     "group_number": pa.int64(),
@@ -57,10 +57,10 @@ PLAIN: Mapping[str, Any] = {
     "nulls": pa.binary(),
     "raw": pa.binary(),
 }
-DELTAS = ("offset", "timestamp", "ts", "id_number", "group_number")
+DELTA_COLUMNS = ("offset", "timestamp", "ts", "id_number", "group_number")
 
 
-class _Told(msgspec.Struct):
+class _FileMetadata(msgspec.Struct):
     """The file's metadata as JSON, under one key."""
 
     format: int
@@ -74,55 +74,57 @@ class _Told(msgspec.Struct):
     source: str = ""
 
 
-def with_facts(table: Any, facts: FileFacts) -> Any:
+def with_file_info(table: Any, file_info: ArchiveFileInfo) -> Any:
     """The table, its schema carrying what the file says of itself."""
-    told = _Told(
-        FORMAT,
-        *facts.at,
-        facts.first,
-        facts.end,
-        [(span.first, span.next, span.mapping) for span in facts.spans],
-        facts.records,
-        facts.newest_ms,
-        facts.source,
+    metadata = _FileMetadata(
+        FORMAT_VERSION,
+        *file_info.at,
+        file_info.first,
+        file_info.end,
+        [(span.first, span.next, span.mapping) for span in file_info.spans],
+        file_info.records,
+        file_info.newest_ms,
+        file_info.source,
     )
-    return table.replace_schema_metadata({_KEY: msgspec.json.encode(told)})
+    return table.replace_schema_metadata({_KEY: msgspec.json.encode(metadata)})
 
 
-def facts_of(schema: Any, name: str) -> FileFacts:
+def read_file_info(schema: Any, name: str) -> ArchiveFileInfo:
     """What the file says of itself; ArtifactError for a file that is not the archive's."""
     data = (schema.metadata or {}).get(_KEY)
     try:
-        told = msgspec.json.decode(data or b"", type=_Told)
+        metadata = msgspec.json.decode(data or b"", type=_FileMetadata)
     except msgspec.MsgspecError as error:
         msg = f"found {name} without the archive's metadata, expected a file that `headrace archive` wrote"
         raise ArtifactError(msg) from error
-    if told.format != FORMAT:
-        msg = f"found {name} of archive format {told.format}, expected {FORMAT}; use a newer Headrace"
+    if metadata.format != FORMAT_VERSION:
+        msg = f"found {name} of archive format {metadata.format}, expected {FORMAT_VERSION}; use a newer Headrace"
         raise ArtifactError(msg)
-    at, spans = TopicPartition(told.topic, told.partition), [Span(*one) for one in told.spans]
-    return FileFacts(at, told.first, told.end, spans, told.records, told.newest_ms, told.source)
+    at, spans = TopicPartition(metadata.topic, metadata.partition), [ArchivedSpan(*one) for one in metadata.spans]
+    return ArchiveFileInfo(
+        at, metadata.first, metadata.end, spans, metadata.records, metadata.newest_ms, metadata.source
+    )
 
 
-def kinds_of(schema: Any) -> dict[str, Kind]:
+def feature_kinds(schema: Any) -> dict[str, ColumnKind]:
     """The features of a file in their order."""
     if "x" not in schema.names:
         return {}
-    return {field.name: kind_of(field.type) for field in schema.field("x").type}
+    return {field.name: column_kind(field.type) for field in schema.field("x").type}
 
 
-def kind_of(type_: Any) -> Kind:
+def column_kind(type_: Any) -> ColumnKind:
     """Return the kind of a column by its type; ArtifactError for a type that no archive of ours has."""
-    found = next((kind for kind, arrow in ARROW.items() if arrow == type_), None)
+    found = next((kind for kind, arrow in ARROW_TYPES.items() if arrow == type_), None)
     if found is None:
-        msg = f"found a column of {type_}, expected one of {', '.join(map(str, ARROW.values()))}"
+        msg = f"found a column of {type_}, expected one of {', '.join(map(str, ARROW_TYPES.values()))}"
         raise ArtifactError(msg)
     return found
 
 
-def first_label_kind(task: Task) -> Kind:
+def default_label_kind(task: Task) -> ColumnKind:
     """What `y` is where no label was seen."""
-    return next(iter(LABELS[task].values()))
+    return next(iter(LABEL_KINDS[task].values()))
 
 
 def dictionary_columns(table: Any) -> list[str]:
@@ -131,8 +133,10 @@ def dictionary_columns(table: Any) -> list[str]:
     Columns that rise steadily are written as differences. The first rows stand for all of them; where they mislead, the
     writer gives a dictionary up that grows too large.
     """
-    few = table.slice(0, SAMPLE)
-    columns = {name: few.column(name) for name in PLAIN if name in few.column_names and name not in DELTAS}
+    few = table.slice(0, SAMPLE_ROWS)
+    columns = {
+        name: few.column(name) for name in BASE_COLUMNS if name in few.column_names and name not in DELTA_COLUMNS
+    }
     if "x" in few.column_names:
         x = few.column("x").combine_chunks()
         columns |= {f"x.{field.name}": x.field(number) for number, field in enumerate(x.type)}

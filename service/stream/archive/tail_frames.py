@@ -6,16 +6,16 @@ from typing import Any, cast
 
 import polars as pl
 
-from service.domain.stream.events import Decoded, Records, TopicPartition
-from service.domain.stream.position import Bounds
-from service.domain.training.archive_piece import Piece
+from service.domain.stream.events import DecodedRecords, Records, TopicPartition
+from service.domain.stream.position import OffsetBounds
+from service.domain.training.archive_piece import ArchivePiece
 from service.errors import NotFoundError
-from service.operations.history.stream_range import streamed
+from service.operations.history.stream_range import read_stream_range
 from service.ports.archive import ArchiveFrames
 from service.ports.stream import Decoder, Source
-from service.stream.archive.frame_columns import from_decoded, together
+from service.stream.archive.frame_columns import concat_frames, frames_from_decoded
 
-STRETCH = 65_536
+CHUNK_OFFSETS = 65_536
 """Offsets that are read from the stream at a time, the newest first."""
 
 
@@ -33,53 +33,53 @@ class TailFrames:
         self._topics = topics
         self._decoder = decoder
         self._source = source
-        self._borders: dict[TopicPartition, int] = {}
-        self._held: dict[Piece, pl.DataFrame] = {}
+        self._archive_ends: dict[TopicPartition, int] = {}
+        self._stream_frames: dict[ArchivePiece, pl.DataFrame] = {}
 
-    def bounds(self, topics: Sequence[str]) -> Mapping[TopicPartition, Bounds]:
+    def bounds(self, topics: Sequence[str]) -> Mapping[TopicPartition, OffsetBounds]:
         """From where the archive begins, or else the stream, to the stream's end."""
         archived = dict(self._archive.bounds(topics))
-        for at, stream in self._streams([one for one in topics if one in self._topics]).items():
-            held = archived.get(at, Bounds(stream.start, stream.start))
-            if stream.start <= held.end < stream.end:
-                self._borders[at] = held.end
-                archived[at] = Bounds(held.start, stream.end)
+        for at, stream in self._stream_bounds([one for one in topics if one in self._topics]).items():
+            archive_bounds = archived.get(at, OffsetBounds(stream.start, stream.start))
+            if stream.start <= archive_bounds.end < stream.end:
+                self._archive_ends[at] = archive_bounds.end
+                archived[at] = OffsetBounds(archive_bounds.start, stream.end)
         return archived
 
-    def _streams(self, topics: Sequence[str]) -> Mapping[TopicPartition, Bounds]:
+    def _stream_bounds(self, topics: Sequence[str]) -> Mapping[TopicPartition, OffsetBounds]:
         """Nothing for a topic that nobody has published to yet."""
-        found: dict[TopicPartition, Bounds] = {}
+        found: dict[TopicPartition, OffsetBounds] = {}
         with closing(self._source()) as source:
             for topic in topics:
                 with suppress(NotFoundError):
                     found |= source.bounds([topic])
         return found
 
-    def pieces(self, at: TopicPartition, *, until: int) -> Iterator[Piece]:
+    def pieces(self, at: TopicPartition, *, until: int) -> Iterator[ArchivePiece]:
         """What only the stream holds, then the archive's files."""
-        border = min(self._borders.get(at, until), until)
-        for last in range(until, border, -STRETCH):
-            piece = self._from_stream(at, max(last - STRETCH, border), last)
+        archive_end = min(self._archive_ends.get(at, until), until)
+        for last in range(until, archive_end, -CHUNK_OFFSETS):
+            piece = self._read_stream(at, max(last - CHUNK_OFFSETS, archive_end), last)
             if piece.rows:
                 yield piece
-        yield from self._archive.pieces(at, until=border)
+        yield from self._archive.pieces(at, until=archive_end)
 
-    def read(self, pieces: Sequence[Piece]) -> Any:
+    def read(self, pieces: Sequence[ArchivePiece]) -> Any:
         """In the order of the pieces, as far as one kind of them goes."""
-        files = [piece for piece in pieces if piece not in self._held]
-        tail = [self._held[piece] for piece in pieces if piece in self._held]
-        return together([self._archive.read(files), *tail]) if tail else self._archive.read(files)
+        files = [piece for piece in pieces if piece not in self._stream_frames]
+        tail = [self._stream_frames[piece] for piece in pieces if piece in self._stream_frames]
+        return concat_frames([self._archive.read(files), *tail]) if tail else self._archive.read(files)
 
-    def _from_stream(self, at: TopicPartition, first: int, last: int) -> Piece:
+    def _read_stream(self, at: TopicPartition, first: int, last: int) -> ArchivePiece:
         with closing(self._source()) as source:
-            frames = [self._frame(run) for run in streamed(source, at, first, last)]
-        rows = together([part for frame in frames for part in frame])
+            frames = [self._decode_frames(run) for run in read_stream_range(source, at, first, last)]
+        rows = concat_frames([part for frame in frames for part in frame])
         oldest, newest = (cast("int | None", one) for one in (rows["ts"].min(), rows["ts"].max()))
-        piece = Piece(at, first, first, last, whole=True, rows=rows.height, oldest_ms=oldest, newest_ms=newest)
-        self._held[piece] = rows
+        piece = ArchivePiece(at, first, first, last, whole=True, rows=rows.height, oldest_ms=oldest, newest_ms=newest)
+        self._stream_frames[piece] = rows
         return piece
 
-    def _frame(self, run: Records) -> list[pl.DataFrame]:
-        decoded: Decoded = self._decoder.decode(run)
+    def _decode_frames(self, run: Records) -> list[pl.DataFrame]:
+        decoded: DecodedRecords = self._decoder.decode(run)
         times = pl.DataFrame({"offset": list(run.offsets), "timestamp": list(run.timestamps)})
-        return [frame.join(times, on="offset", how="left") for frame in from_decoded(decoded)]
+        return [frame.join(times, on="offset", how="left") for frame in frames_from_decoded(decoded)]

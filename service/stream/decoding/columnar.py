@@ -10,17 +10,17 @@ import msgspec
 import numpy as np
 
 from service.domain.specification.limits import LARGEST_EXACT
-from service.domain.stream.events import Decoded, Records, Task
-from service.learning.engine.columns import Columns, Matrix, ordered
-from service.stream.decoding.envelope import EnvelopeDecoder, Integer, Member, ids_of
-from service.stream.decoding.fields import PartError
-from service.stream.decoding.refusals import decoded
+from service.domain.stream.events import DecodedRecords, Records, Task
+from service.learning.engine.columns import EventColumns, Matrix, sort_columns
+from service.stream.decoding.envelope import EnvelopeDecoder, Integer, Member, checked_ids
+from service.stream.decoding.fields import FieldError
+from service.stream.decoding.refusals import to_decoded
 
-MOST_NAMES = 1000
+MAX_FEATURES = 1000
 """Up to this every integer is a float; an event with a larger number is read as it is written."""
 _LABELS: dict[Task, Any] = {Task.BINARY: bool, Task.MULTICLASS: str, Task.REGRESSION: float}
 _features = attrgetter("x")
-_names = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_names = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 class ColumnarDecoder:
@@ -34,51 +34,54 @@ class ColumnarDecoder:
         self._plain = plain
         self._label = _LABELS[task]
 
-    def decode(self, records: Records) -> Decoded:
+    def decode(self, records: Records) -> DecodedRecords:
         """Every record becomes exactly one event or one refusal."""
         columns = self._columns(records)
-        return self._plain.decode(records) if columns is None else decoded(records, columns, [])
+        return self._plain.decode(records) if columns is None else to_decoded(records, columns, [])
 
-    def _columns(self, records: Records) -> Columns | None:
+    def _columns(self, records: Records) -> EventColumns | None:
         names, found = self._read(records.values)
-        given = [one.ts for one in found]
-        parts = (3 + len(names)) * len(found) + len(given) - given.count(msgspec.UNSET)
+        given_times = [one.ts for one in found]
+        parts = (3 + len(names)) * len(found) + len(given_times) - given_times.count(msgspec.UNSET)
         # No record has fewer colons than keys, so that the sums are equal only if no key is repeated.
         if not found or b"".join(records.values).count(b":") != parts:
             return None
         try:
-            ids, times = ids_of([one.id for one in found]), self._plain.times(given, records.timestamps)
-        except PartError:
+            ids, times = (
+                checked_ids([one.id for one in found]),
+                self._plain.event_times(given_times, records.timestamps),
+            )
+        except FieldError:
             return None
         ascending, numbers = _numbers(names, found)
         ys: list[Any] = [one.y for one in found]
-        if not _exact(numbers) or (self._label is float and not _exact(np.array(ys))):
+        if not _is_exact(numbers) or (self._label is float and not _is_exact(np.array(ys))):
             return None
-        return Columns(records.offsets, ids, times, ys, names=ascending, numbers=numbers)
+        return EventColumns(records.offsets, ids, times, ys, names=ascending, numbers=numbers)
 
     def _read(self, values: Sequence[bytes]) -> tuple[tuple[str, ...], list[Any]]:
         """The features' names and every record; no record where any does not fit."""
         if not values or self._plain.has_too_large(values):
             return (), []
         try:
-            names = tuple(_names(_names(values[0])["x"]))[:MOST_NAMES]
-            return names, [*map(_decode(names, self._label), values)] if names else []
+            names = tuple(_decode_names(_decode_names(values[0])["x"]))[:MAX_FEATURES]
+            return names, [*map(_record_decoder(names, self._label), values)] if names else []
         except (ValueError, KeyError, RecursionError):
             return (), []
 
 
 def _numbers(names: tuple[str, ...], found: Sequence[Any]) -> tuple[tuple[str, ...], Matrix]:
     values = chain.from_iterable(map(msgspec.structs.astuple, map(_features, found)))
-    return ordered(names, np.fromiter(values, np.float64, len(found) * len(names)))
+    return sort_columns(names, np.fromiter(values, np.float64, len(found) * len(names)))
 
 
-def _exact(numbers: Matrix) -> bool:
+def _is_exact(numbers: Matrix) -> bool:
     """Whether no number may have been an integer that no float equals."""
     return bool(numbers.min() >= -LARGEST_EXACT and numbers.max() <= LARGEST_EXACT)
 
 
 @lru_cache(maxsize=16)
-def _decode(names: tuple[str, ...], label: type) -> Callable[[bytes], Any]:
+def _record_decoder(names: tuple[str, ...], label: type) -> Callable[[bytes], Any]:
     """Reads one record with these features, and refuses any other."""
     numbers = [(f"f{at}", float, msgspec.field(name=name)) for at, name in enumerate(names)]
     features = msgspec.defstruct("Features", numbers, gc=False, forbid_unknown_fields=True)

@@ -6,12 +6,12 @@ import re
 
 from service.domain.specification.model import FieldsSpec
 from service.domain.stream.csv_cell import cell_value
-from service.domain.stream.events import Decoded, Event, Features, Reason, Records, Scalar, Task
+from service.domain.stream.events import DecodedRecords, Event, Features, Records, RefusalReason, Scalar, Task
 from service.errors import ConfigurationError
 from service.stream.decoding import fields as parts
-from service.stream.decoding.fields import PartError
+from service.stream.decoding.fields import FieldError
 from service.stream.decoding.mapped import named_paths
-from service.stream.decoding.refusals import one_by_one
+from service.stream.decoding.refusals import decode_each
 
 _INTEGER = re.compile(r"[+-]?\d{1,400}", re.ASCII)
 _NOT_FINITE = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
@@ -33,33 +33,33 @@ class CsvDecoder:
             raise ConfigurationError(msg)
         self._columns = fields.columns
         self._task = task
-        self._limit = max_event_bytes
+        self._max_event_bytes = max_event_bytes
         self._skew_ms = max_future_skew * 1000
         self._parts = {name: getattr(fields, name) or name for name in ("id", "ts", "y", "group", "weight")}
         self._features = _feature_columns(fields, taken=set(self._parts.values()))
 
-    def decode(self, records: Records) -> Decoded:
+    def decode(self, records: Records) -> DecodedRecords:
         """Every record becomes exactly one event or one refusal."""
-        return one_by_one(records, self._read, max_event_bytes=self._limit)
+        return decode_each(records, self._read_record, max_event_bytes=self._max_event_bytes)
 
-    def _read(self, raw: bytes, offset: int, recorded: int) -> Event:
-        row = csv_row(raw, self._columns)
+    def _read_record(self, raw: bytes, offset: int, recorded: int) -> Event:
+        row = parse_csv_line(raw, self._columns)
         text = {name: row.get(column) or None for name, column in self._parts.items()}
         return Event(
             offset,
-            parts.event_id(text["id"]),
-            parts.time(whole(text["ts"]), recorded=recorded, skew_ms=self._skew_ms),
+            parts.parse_id(text["id"]),
+            parts.parse_time(parse_integer_cell(text["ts"]), recorded=recorded, skew_ms=self._skew_ms),
             self._values(row),
-            parts.label(self._label(text["y"]), self._task),
-            parts.group(text["group"]),
-            parts.weight(None if text["weight"] is None else scalar("weight", text["weight"])),
+            parts.parse_label(self._label(text["y"]), self._task),
+            parts.parse_group(text["group"]),
+            parts.parse_weight(None if text["weight"] is None else parse_cell("weight", text["weight"])),
         )
 
     def _values(self, row: dict[str, str]) -> Features:
-        return parts.features({name: scalar(name, row[column]) for name, column in self._features.items()})
+        return parts.parse_features({name: parse_cell(name, row[column]) for name, column in self._features.items()})
 
     def _label(self, text: str | None) -> Scalar:
-        return None if text is None else scalar("y", text)
+        return None if text is None else parse_cell("y", text)
 
 
 def _feature_columns(fields: FieldsSpec, *, taken: set[str]) -> dict[str, str]:
@@ -75,27 +75,27 @@ def _feature_columns(fields: FieldsSpec, *, taken: set[str]) -> dict[str, str]:
     return found
 
 
-def csv_row(raw: bytes, columns: tuple[str, ...]) -> dict[str, str]:
+def parse_csv_line(raw: bytes, columns: tuple[str, ...]) -> dict[str, str]:
     """The cells of one line by column; PartError where there are more or fewer, or it is the header."""
     try:
         rows = list(csv.reader(io.StringIO(raw.decode(), newline=""), strict=True))
     except (csv.Error, UnicodeDecodeError) as error:
-        raise PartError(Reason.NOT_CSV, f"{error!s:.200}") from error
+        raise FieldError(RefusalReason.NOT_CSV, f"{error!s:.200}") from error
     cells = rows[0] if len(rows) == 1 else []
     if len(cells) != len(columns) or tuple(cells) == columns:
         detail = f"found {len(rows)} lines, {len(cells)} cells, expected one of {len(columns)} values"
-        raise PartError(Reason.NOT_CSV, detail)
+        raise FieldError(RefusalReason.NOT_CSV, detail)
     return dict(zip(columns, cells, strict=True))
 
 
-def whole(text: str | None) -> str | int | None:
+def parse_integer_cell(text: str | None) -> str | int | None:
     """An integer where the cell is one."""
     return int(text) if text is not None and _INTEGER.fullmatch(text) else text
 
 
-def scalar(name: str, text: str) -> Scalar:
+def parse_cell(name: str, text: str) -> Scalar:
     """Return what the cell says; PartError for `nan` and `inf`."""
     found = cell_value(text)
     if isinstance(found, float) and _NOT_FINITE.fullmatch(text.strip()):
-        raise PartError(Reason.NON_FINITE, f"{name!r:.80}: found {text.strip()}, expected a finite number")
+        raise FieldError(RefusalReason.NON_FINITE, f"{name!r:.80}: found {text.strip()}, expected a finite number")
     return found

@@ -5,35 +5,35 @@ from service.ports.stream import Decoder
 from service.stream.decoding.columnar import ColumnarDecoder
 from service.stream.decoding.csv_lines import CsvDecoder
 from service.stream.decoding.envelope import EnvelopeDecoder
-from service.stream.decoding.labels import ByTopic, LabelDecoder, MixedDecoder, label_layout
+from service.stream.decoding.labels import LabelDecoder, MixedDecoder, TopicDecoder, label_layout
 from service.stream.decoding.mapped import MappedDecoder
-from service.stream.decoding.served import ServedDecoder
+from service.stream.decoding.served import ServedPredictionDecoder
 
 
 def make_decoder(spec: ModelSpec) -> Decoder:
     """Of all records of the model's topics; ConfigurationError where no layout fits."""
-    plain = _of_topics(spec)
+    plain = _topics_decoder(spec)
     if not spec.log_predictions:
         return plain
     limit = spec.guard.max_event_bytes
     events = EnvelopeDecoder(spec.task, max_event_bytes=limit, max_future_skew=spec.guard.max_future_skew)
-    return ServedDecoder(plain, events, spec.task, topic=spec.events, max_event_bytes=limit)
+    return ServedPredictionDecoder(plain, events, spec.task, topic=spec.events, max_event_bytes=limit)
 
 
-def _of_topics(spec: ModelSpec) -> Decoder:
+def _topics_decoder(spec: ModelSpec) -> Decoder:
     """Of events, and of labels where they are records of their own."""
-    events = _of_events(spec)
+    events = _event_decoder(spec)
     if spec.labels is None:
         return events
     layout = label_layout(spec.fields, spec.label_fields)
     limit, skew = spec.guard.max_event_bytes, spec.guard.max_future_skew
     labels = LabelDecoder(layout, spec.task, max_event_bytes=limit, max_future_skew=skew)
     if spec.labels == spec.events:
-        return MixedDecoder(events, labels, plain=spec.fields is None and spec.label_fields is None)
-    return ByTopic(events, labels, topic=spec.labels)
+        return MixedDecoder(events, labels, native=spec.fields is None and spec.label_fields is None)
+    return TopicDecoder(events, labels, topic=spec.labels)
 
 
-def _of_events(spec: ModelSpec) -> Decoder:
+def _event_decoder(spec: ModelSpec) -> Decoder:
     """The envelope's where `fields` is left out."""
     limit, skew = spec.guard.max_event_bytes, spec.guard.max_future_skew
     if spec.fields is None:

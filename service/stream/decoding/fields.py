@@ -8,50 +8,50 @@ from typing import Any
 import msgspec
 
 from service.domain.specification.limits import LARGEST_INTEGER
-from service.domain.stream.events import EventId, Features, Label, Reason, Task
+from service.domain.stream.events import EventId, Features, Label, RefusalReason, Task
 
-LAST_MS = 253_402_300_799_999
+MAX_TIME_MS = 253_402_300_799_999
 _ID_BYTES = 128
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
-_SAFE = frozenset({bool, float, str, type(None)})
-_SCALARS = _SAFE | {int}
+_CHECKED_TYPES = frozenset({bool, float, str, type(None)})
+_SCALARS = _CHECKED_TYPES | {int}
 
 
-class PartError(Exception):
+class FieldError(Exception):
     """Why a record becomes a refusal; never leaves this package's decoders."""
 
-    def __init__(self, reason: Reason, detail: str) -> None:
+    def __init__(self, reason: RefusalReason, detail: str) -> None:
         super().__init__(detail)
         self.reason = reason
         self.detail = detail
 
 
-def shown(value: object) -> str:
+def short_repr(value: object) -> str:
     """A short form for messages, whatever the size of the value."""
     if isinstance(value, int) and abs(value) >= LARGEST_INTEGER:
         return "an integer past 64 bits"
     return f"{value!r:.80}" if isinstance(value, (str, int, float)) else type(value).__name__
 
 
-def event_id(value: object) -> EventId:
+def parse_id(value: object) -> EventId:
     """A string of 1 to 128 bytes, or an integer of 64 bits."""
     if value is None or value is msgspec.UNSET:
-        raise PartError(Reason.MISSING_ID, "found no id, expected a string or an integer")
+        raise FieldError(RefusalReason.MISSING_ID, "found no id, expected a string or an integer")
     if isinstance(value, str) and value and len(value.encode()) <= _ID_BYTES:
         return value
     if type(value) is int and -LARGEST_INTEGER <= value < LARGEST_INTEGER:
         return value
-    raise PartError(Reason.BAD_ID, f"found {shown(value)}, expected 1 to {_ID_BYTES} bytes or an integer")
+    raise FieldError(RefusalReason.BAD_ID, f"found {short_repr(value)}, expected 1 to {_ID_BYTES} bytes or an integer")
 
 
-def label(value: object, task: Task) -> Label | None:
+def parse_label(value: object, task: Task) -> Label | None:
     """The label as the task needs it, strictly; None where there is none."""
     if value is None or value is msgspec.UNSET:
         return None
     found = _LABELS[task](value)
     if found is None:
-        raise PartError(Reason.BAD_LABEL, f"found {shown(value)}, expected {_EXPECTED[task]}")
+        raise FieldError(RefusalReason.BAD_LABEL, f"found {short_repr(value)}, expected {_EXPECTED[task]}")
     return found
 
 
@@ -87,21 +87,21 @@ _EXPECTED = {
 }
 
 
-def time(value: object, *, recorded: int, skew_ms: float) -> int:
+def parse_time(value: object, *, recorded: int, skew_ms: float) -> int:
     """Epoch milliseconds; the record's own timestamp where there is none."""
     if value is None or value is msgspec.UNSET:
         return recorded
-    found = _parsed_time(value) if isinstance(value, str) else value
-    if type(found) is not int or abs(found) > LAST_MS:
-        detail = f"found {shown(value)}, expected RFC 3339 with a zone, or epoch milliseconds"
-        raise PartError(Reason.BAD_TIME, detail)
+    found = _parse_time_text(value) if isinstance(value, str) else value
+    if type(found) is not int or abs(found) > MAX_TIME_MS:
+        detail = f"found {short_repr(value)}, expected RFC 3339 with a zone, or epoch milliseconds"
+        raise FieldError(RefusalReason.BAD_TIME, detail)
     if 0 <= recorded < found - skew_ms:
         detail = f"found {found - recorded} ms after the record's timestamp, expected at most {skew_ms:g}"
-        raise PartError(Reason.FUTURE_TIME, detail)
+        raise FieldError(RefusalReason.FUTURE_TIME, detail)
     return found
 
 
-def _parsed_time(text: str) -> int | None:
+def _parse_time_text(text: str) -> int | None:
     try:
         moment = msgspec.convert(text, datetime)
         return None if moment.tzinfo is None else (moment - _EPOCH) // _MILLISECOND
@@ -109,51 +109,51 @@ def _parsed_time(text: str) -> int | None:
         return None
 
 
-def group(value: object) -> str | int | None:
+def parse_group(value: object) -> str | int | None:
     """A string or an integer."""
     if value is None or value is msgspec.UNSET:
         return None
     if isinstance(value, str) or type(value) is int:
         return value
-    raise PartError(Reason.BAD_GROUP, f"found {shown(value)}, expected a string or an integer")
+    raise FieldError(RefusalReason.BAD_GROUP, f"found {short_repr(value)}, expected a string or an integer")
 
 
-def weight(value: object) -> float:
+def parse_weight(value: object) -> float:
     """Finite and above zero; 1 where there is none."""
     if value is None or value is msgspec.UNSET:
         return 1.0
     if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < LARGEST_INTEGER:
         return float(value)
-    raise PartError(Reason.BAD_WEIGHT, f"found {shown(value)}, expected a finite number above 0")
+    raise FieldError(RefusalReason.BAD_WEIGHT, f"found {short_repr(value)}, expected a finite number above 0")
 
 
-def features(values: object) -> Features:
+def parse_features(values: object) -> Features:
     """Scalars by name, whatever parsed them."""
-    found = _named(values)
+    found = _require_object(values)
     for name, value in found.items():
         if type(value) not in _SCALARS:
-            detail = f"{shown(name)}: found {shown(value)}, expected a number, string, boolean or null"
-            raise PartError(Reason.NON_SCALAR_FEATURE, detail)
+            detail = f"{short_repr(name)}: found {short_repr(value)}, expected a number, string, boolean or null"
+            raise FieldError(RefusalReason.NON_SCALAR_FEATURE, detail)
         if isinstance(value, float) and not math.isfinite(value):
-            raise PartError(Reason.NON_FINITE, f"{shown(name)}: found {value}, expected a finite number")
+            raise FieldError(RefusalReason.NON_FINITE, f"{short_repr(name)}: found {value}, expected a finite number")
         if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
-            raise PartError(Reason.MAGNITUDE, f"{shown(name)}: found {shown(value)}")
+            raise FieldError(RefusalReason.MAGNITUDE, f"{short_repr(name)}: found {short_repr(value)}")
     return found
 
 
-def parsed_features(values: object) -> Features:
+def parse_json_features(values: object) -> Features:
     """`features` of a JSON document, which holds no float that is not finite."""
-    found = _named(values)
+    found = _require_object(values)
     kinds = set(map(type, found.values()))
-    if int in kinds and kinds - _SAFE == {int}:
+    if int in kinds and kinds - _CHECKED_TYPES == {int}:
         integers = [value for value in found.values() if type(value) is int]
-        return found if -LARGEST_INTEGER <= min(integers) <= max(integers) <= LARGEST_INTEGER else features(found)
-    return found if kinds <= _SAFE else features(found)
+        return found if -LARGEST_INTEGER <= min(integers) <= max(integers) <= LARGEST_INTEGER else parse_features(found)
+    return found if kinds <= _CHECKED_TYPES else parse_features(found)
 
 
-def _named(values: object) -> dict[str, Any]:
+def _require_object(values: object) -> dict[str, Any]:
     if values is None or values is msgspec.UNSET:
-        raise PartError(Reason.MISSING_FEATURES, "found no features, expected an object of scalars")
+        raise FieldError(RefusalReason.MISSING_FEATURES, "found no features, expected an object of scalars")
     if not isinstance(values, dict):
-        raise PartError(Reason.NON_SCALAR_FEATURE, f"found {shown(values)}, expected an object of scalars")
+        raise FieldError(RefusalReason.NON_SCALAR_FEATURE, f"found {short_repr(values)}, expected an object of scalars")
     return values

@@ -7,15 +7,15 @@ from operator import methodcaller
 from typing import Any, TypeAlias
 
 from service.domain.specification.model import FieldsSpec
-from service.domain.stream.events import Decoded, Event, Reason, Records, Task
+from service.domain.stream.events import DecodedRecords, Event, Records, RefusalReason, Task
 from service.stream.decoding import fields as parts
-from service.stream.decoding.fields import PartError
-from service.stream.decoding.json_documents import document
-from service.stream.decoding.refusals import one_by_one
+from service.stream.decoding.fields import FieldError
+from service.stream.decoding.json_documents import parse_json_object
+from service.stream.decoding.refusals import decode_each
 
-Path: TypeAlias = tuple[str, ...]
-Features: TypeAlias = str | tuple[str, ...] | Mapping[str, str] | None
-Get: TypeAlias = Callable[[dict[str, Any]], Any]
+KeyPath: TypeAlias = tuple[str, ...]
+FeatureMapping: TypeAlias = str | tuple[str, ...] | Mapping[str, str] | None
+Getter: TypeAlias = Callable[[dict[str, Any]], Any]
 _MISSING: Any = object()
 
 
@@ -34,54 +34,54 @@ class MappedDecoder:
         max_future_skew: float = 3600.0,
     ) -> None:
         self._task = task
-        self._limit = max_event_bytes
+        self._max_event_bytes = max_event_bytes
         self._skew_ms = max_future_skew * 1000
-        paths = {name: path_of(getattr(fields, name) or name) for name in ("id", "ts", "y", "group", "weight")}
-        self._id, self._ts, self._y = (getter(paths[name]) for name in ("id", "ts", "y"))
-        self._group, self._weight = getter(paths["group"]), getter(paths["weight"])
+        paths = {name: parse_path(getattr(fields, name) or name) for name in ("id", "ts", "y", "group", "weight")}
+        self._id, self._ts, self._y = (path_getter(paths[name]) for name in ("id", "ts", "y"))
+        self._group, self._weight = path_getter(paths["group"]), path_getter(paths["weight"])
         self._values = features_getter(fields.x, parts=list(paths.values()))
 
-    def decode(self, records: Records) -> Decoded:
+    def decode(self, records: Records) -> DecodedRecords:
         """Every record becomes exactly one event or one refusal."""
-        return one_by_one(records, self._read, max_event_bytes=self._limit)
+        return decode_each(records, self._read_record, max_event_bytes=self._max_event_bytes)
 
-    def _read(self, raw: bytes, offset: int, recorded: int) -> Event:
-        found = document(raw)
+    def _read_record(self, raw: bytes, offset: int, recorded: int) -> Event:
+        found = parse_json_object(raw)
         return Event(
             offset,
-            parts.event_id(self._id(found)),
-            parts.time(self._ts(found), recorded=recorded, skew_ms=self._skew_ms),
-            parts.parsed_features(self._values(found)),
-            parts.label(self._y(found), self._task),
-            parts.group(self._group(found)),
-            parts.weight(self._weight(found)),
+            parts.parse_id(self._id(found)),
+            parts.parse_time(self._ts(found), recorded=recorded, skew_ms=self._skew_ms),
+            parts.parse_json_features(self._values(found)),
+            parts.parse_label(self._y(found), self._task),
+            parts.parse_group(self._group(found)),
+            parts.parse_weight(self._weight(found)),
         )
 
 
-def path_of(text: str) -> Path:
+def parse_path(text: str) -> KeyPath:
     """`$.a.b` as its keys; a plain name is one key, `$` the whole."""
     if text == "$":
         return ()
     return tuple(text[2:].split(".")) if text.startswith("$.") else (text,)
 
 
-def named_paths(x: Features) -> dict[str, Path] | None:
+def named_paths(x: FeatureMapping) -> dict[str, KeyPath] | None:
     """Features by name; None where one path leads to all of them."""
     if x is None or isinstance(x, str):
         return None
     if isinstance(x, Mapping):
-        return {name: path_of(path) for name, path in x.items()}
-    return {".".join(path_of(path)): path_of(path) for path in x}
+        return {name: parse_path(path) for name, path in x.items()}
+    return {".".join(parse_path(path)): parse_path(path) for path in x}
 
 
-def getter(path: Path) -> Get:
+def path_getter(path: KeyPath) -> Getter:
     """What finds the value at a path of a document; None where there is none."""
     if len(path) == 1:
         return methodcaller("get", path[0])
-    return partial(at, path=path)
+    return partial(value_at, path=path)
 
 
-def at(found: Any, path: Path, missing: Any = None) -> Any:
+def value_at(found: Any, path: KeyPath, missing: Any = None) -> Any:
     """What stands there, or `missing`."""
     for key in path:
         if not isinstance(found, dict) or key not in found:
@@ -90,20 +90,20 @@ def at(found: Any, path: Path, missing: Any = None) -> Any:
     return found
 
 
-def features_getter(x: Features, *, parts: Sequence[Path]) -> Get:
+def features_getter(x: FeatureMapping, *, parts: Sequence[KeyPath]) -> Getter:
     """What finds the features: those listed, or all at one path but the event's parts."""
     listed = named_paths(x)
     if listed is None:
-        root = path_of(x if isinstance(x, str) else "x")
+        root = parse_path(x if isinstance(x, str) else "x")
         keys = {path[len(root)] for path in parts if len(path) > len(root) and path[: len(root)] == root}
-        return partial(_all_but, root=root, keys=keys)
+        return partial(_all_except, root=root, keys=keys)
     if all(len(path) == 1 for path in listed.values()):
-        return partial(_members, keys={name: path[0] for name, path in listed.items()})
-    return partial(_listed, paths=listed)
+        return partial(_top_level_values, keys={name: path[0] for name, path in listed.items()})
+    return partial(_values_at_paths, paths=listed)
 
 
-def _all_but(found: dict[str, Any], *, root: Path, keys: AbstractSet[str]) -> Any:
-    values = at(found, root)
+def _all_except(found: dict[str, Any], *, root: KeyPath, keys: AbstractSet[str]) -> Any:
+    values = value_at(found, root)
     if not keys or not isinstance(values, dict):
         return values
     values = values.copy()
@@ -112,16 +112,16 @@ def _all_but(found: dict[str, Any], *, root: Path, keys: AbstractSet[str]) -> An
     return values
 
 
-def _members(found: dict[str, Any], *, keys: Mapping[str, str]) -> dict[str, Any]:
-    return _some({name: found[key] for name, key in keys.items() if key in found}, keys)
+def _top_level_values(found: dict[str, Any], *, keys: Mapping[str, str]) -> dict[str, Any]:
+    return _require_any({name: found[key] for name, key in keys.items() if key in found}, keys)
 
 
-def _listed(found: dict[str, Any], *, paths: Mapping[str, Path]) -> dict[str, Any]:
-    values = ((name, at(found, path, _MISSING)) for name, path in paths.items())
-    return _some({name: value for name, value in values if value is not _MISSING}, paths)
+def _values_at_paths(found: dict[str, Any], *, paths: Mapping[str, KeyPath]) -> dict[str, Any]:
+    values = ((name, value_at(found, path, _MISSING)) for name, path in paths.items())
+    return _require_any({name: value for name, value in values if value is not _MISSING}, paths)
 
 
-def _some(values: dict[str, Any], sought: Iterable[str]) -> dict[str, Any]:
+def _require_any(values: dict[str, Any], sought: Iterable[str]) -> dict[str, Any]:
     if not values:
-        raise PartError(Reason.MISSING_FEATURES, f"found none of {', '.join(sought)!s:.200}")
+        raise FieldError(RefusalReason.MISSING_FEATURES, f"found none of {', '.join(sought)!s:.200}")
     return values

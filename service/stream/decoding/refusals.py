@@ -3,25 +3,29 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias, TypeVar
 
-from service.domain.stream.events import Decoded, Event, Payloads, Reason, Records, Refusal
-from service.stream.decoding.fields import PartError
+from service.domain.stream.events import DecodedRecords, Event, PayloadsByOffset, Records, Refusal, RefusalReason
+from service.stream.decoding.fields import FieldError
 
 Found = TypeVar("Found")
-Read: TypeAlias = Callable[..., Found]
+RecordReader: TypeAlias = Callable[..., Found]
 """What is known of one record, its value, offset and timestamp to an event or label; PartError where it is none."""
 
 
-def one_by_one(records: Records, read: Read[Event], *, max_event_bytes: int) -> Decoded:
+def decode_each(records: Records, read: RecordReader[Event], *, max_event_bytes: int) -> DecodedRecords:
     """Read every record by itself."""
     events: list[Event] = []
     refusals: list[Refusal] = []
     rows = zip(records.values, records.offsets, records.timestamps, strict=True)
     read_each(rows, read, max_event_bytes=max_event_bytes, into=(events, refusals))
-    return decoded(records, events, refusals)
+    return to_decoded(records, events, refusals)
 
 
 def read_each(
-    rows: Iterable[tuple[Any, ...]], read: Read[Found], *, max_event_bytes: int, into: tuple[list[Found], list[Refusal]]
+    rows: Iterable[tuple[Any, ...]],
+    read: RecordReader[Found],
+    *,
+    max_event_bytes: int,
+    into: tuple[list[Found], list[Refusal]],
 ) -> None:
     """Add one event (or label) or one refusal a row, which ends with value, offset and timestamp."""
     events, refusals = into
@@ -29,18 +33,20 @@ def read_each(
         raw, offset = row[-3], row[-2]
         try:
             if len(raw) > max_event_bytes:
-                raise _too_large(raw, max_event_bytes)
+                raise _too_large_error(raw, max_event_bytes)
             events.append(read(*row))
-        except PartError as error:
+        except FieldError as error:
             refusals.append(Refusal(offset, error.reason, error.detail, raw))
 
 
-def _too_large(raw: bytes, limit: int) -> PartError:
-    return PartError(Reason.TOO_LARGE, f"found {len(raw)} bytes, expected at most {limit} (guard.max_event_bytes)")
+def _too_large_error(raw: bytes, limit: int) -> FieldError:
+    return FieldError(
+        RefusalReason.TOO_LARGE, f"found {len(raw)} bytes, expected at most {limit} (guard.max_event_bytes)"
+    )
 
 
-def decoded(records: Records, events: Sequence[Event], refusals: Sequence[Refusal]) -> Decoded:
+def to_decoded(records: Records, events: Sequence[Event], refusals: Sequence[Refusal]) -> DecodedRecords:
     """The outcome of a run, with the bytes that later refusals need."""
-    payloads = Payloads(records.offsets, records.values)
+    payloads = PayloadsByOffset(records.offsets, records.values)
     first = records.offsets[0] if len(records.offsets) else records.next_offset
-    return Decoded(records.at, events, refusals, records.next_offset, first, payloads)
+    return DecodedRecords(records.at, events, refusals, records.next_offset, first, payloads)

@@ -6,19 +6,19 @@ from collections.abc import Sequence
 from service.errors import ConfigurationError, NotFoundError, PastEndError, RecordTooLargeError, UnavailableError
 from service.stream.kafka.settings import KafkaSettings
 
-PATIENCE_S = 10.0
+REQUEST_TIMEOUT_S = 10.0
 """How long one question to the broker may take before it counts as unreachable."""
 
-SILENCE_S = 5.0
+MAX_SILENCE_S = 5.0
 """How long reading may bring nothing before the broker is asked whether it is there."""
 
-LIMIT = "max.message.bytes"
+MAX_MESSAGE_BYTES_SETTING = "max.message.bytes"
 """Of a topic, or of the broker for topics that have none; a batch of one record must be within it."""
 
-_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
+_TOPIC_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
 
-def unavailable(settings: KafkaSettings, error: object) -> UnavailableError:
+def unavailable_error(settings: KafkaSettings, error: object) -> UnavailableError:
     """The broker cannot be reached, or cannot do now what it was asked."""
     return UnavailableError(
         f"found no answer from Kafka at {settings.bootstrap_servers} ({settings.security_protocol}): {error}; "
@@ -26,7 +26,7 @@ def unavailable(settings: KafkaSettings, error: object) -> UnavailableError:
     )
 
 
-def misconfigured(settings: KafkaSettings, error: object) -> ConfigurationError:
+def misconfigured_error(settings: KafkaSettings, error: object) -> ConfigurationError:
     """The broker or the driver refuses the settings; trying again will not help."""
     return ConfigurationError(
         f"stream.kafka: found settings that do not work with {settings.bootstrap_servers} "
@@ -34,7 +34,7 @@ def misconfigured(settings: KafkaSettings, error: object) -> ConfigurationError:
     )
 
 
-def no_topic(settings: KafkaSettings, topic: str) -> NotFoundError:
+def no_topic_error(settings: KafkaSettings, topic: str) -> NotFoundError:
     """The topic does not exist, and reading or appending must not create it."""
     return NotFoundError(
         f"found no topic {topic} at {settings.bootstrap_servers}; create it with Kafka's own tools or "
@@ -42,7 +42,7 @@ def no_topic(settings: KafkaSettings, topic: str) -> NotFoundError:
     )
 
 
-def unreadable(settings: KafkaSettings, error: object) -> ConfigurationError:
+def codec_missing_error(settings: KafkaSettings, error: object) -> ConfigurationError:
     """Records are compressed with a codec that is not installed."""
     return ConfigurationError(
         f"found records at {settings.bootstrap_servers} that this driver cannot decompress: {error}; install the "
@@ -50,7 +50,7 @@ def unreadable(settings: KafkaSettings, error: object) -> ConfigurationError:
     )
 
 
-def diverged(error: object) -> PastEndError:
+def log_truncated_error(error: object) -> PastEndError:
     """The broker lost records that were already read, and its log went on without them."""
     return PastEndError(
         f"found the log truncated below the position and written anew ({error}), expected the records that were "
@@ -58,24 +58,24 @@ def diverged(error: object) -> PastEndError:
     )
 
 
-def require_name(settings: KafkaSettings, topic: str) -> None:
+def require_topic_name(settings: KafkaSettings, topic: str) -> None:
     """NotFoundError for a name that no Kafka topic can have."""
-    if not _NAME.fullmatch(topic):
-        raise no_topic(settings, topic)
+    if not _TOPIC_NAME.fullmatch(topic):
+        raise no_topic_error(settings, topic)
 
 
-def not_acknowledged(topic: str, error: object) -> UnavailableError:
+def not_acknowledged_error(topic: str, error: object) -> UnavailableError:
     """Some records of an append may be there and some not."""
     return UnavailableError(
         f"found the append to {topic} not acknowledged: {error}; publish again, since repeated ids are learned once"
     )
 
 
-def too_large(topic: str, values: Sequence[bytes], error: object, *, limit: int | None) -> RecordTooLargeError:
+def too_large_error(topic: str, values: Sequence[bytes], error: object, *, limit: int | None) -> RecordTooLargeError:
     """Trying again will not help; `limit` is the topic's, None where it cannot be asked for."""
     allowed = "" if limit is None else f", {limit} bytes with key and headers"
     return RecordTooLargeError(
         f"found a record of {max(map(len, values))} bytes for {topic}, which is too large for Kafka ({error}), "
-        f"expected at most what {LIMIT} of the topic allows{allowed}; send less in one record, or raise it with "
+        f"expected at most what {MAX_MESSAGE_BYTES_SETTING} of the topic allows{allowed}; send less in one record, or raise it with "
         f"Kafka's own tools"
     )

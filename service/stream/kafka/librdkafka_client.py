@@ -7,10 +7,10 @@ from confluent_kafka import KafkaError, KafkaException
 
 from service.errors import HeadraceError
 from service.stream.kafka import librdkafka_codes as codes
-from service.stream.kafka.errors import misconfigured, unavailable
+from service.stream.kafka.errors import misconfigured_error, unavailable_error
 from service.stream.kafka.settings import KafkaSettings
 
-_WILL_NOT_PASS = frozenset(
+_PERMANENT_ERRORS = frozenset(
     {
         codes.AUTHENTICATION,
         codes.TLS,
@@ -29,7 +29,7 @@ _WILL_NOT_PASS = frozenset(
 )
 
 
-class Faults:
+class DriverErrors:
     """What the driver says beside its answers: why a broker cannot be reached."""
 
     def __init__(self) -> None:
@@ -44,19 +44,19 @@ class Faults:
         """The broker has answered since."""
         self._newest = None
 
-    def translated(self, settings: KafkaSettings, error: KafkaException) -> HeadraceError:
+    def translate(self, settings: KafkaSettings, error: KafkaException) -> HeadraceError:
         """The driver's error, by its cause where one is known."""
         found = error.args[0]
         codes = {found.code(), self._newest.code() if self._newest else None}
-        translate = misconfigured if codes & _WILL_NOT_PASS else unavailable
+        translate = misconfigured_error if codes & _PERMANENT_ERRORS else unavailable_error
         return translate(settings, f"{found.str()}; {self._newest.str()}" if self._newest else found.str())
 
 
-def opened(make: Callable[..., Any], settings: KafkaSettings, given: Mapping[str, Any]) -> Any:
+def open_librdkafka_client(make: Callable[..., Any], settings: KafkaSettings, config: Mapping[str, Any]) -> Any:
     """A client of librdkafka; ConfigurationError where it refuses its settings."""
     try:
-        return make(given)
+        return make(config)
     except KafkaException as error:
-        raise misconfigured(settings, error.args[0].str()) from error
+        raise misconfigured_error(settings, error.args[0].str()) from error
     except (TypeError, ValueError) as error:
-        raise misconfigured(settings, error) from error
+        raise misconfigured_error(settings, error) from error

@@ -10,21 +10,28 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
 
 from service.domain.stream.partitioning import require_same_length
 from service.errors import HeadraceError
-from service.stream.kafka.errors import LIMIT, PATIENCE_S, no_topic, not_acknowledged, require_name, too_large
-from service.stream.kafka.librdkafka_client import Faults, opened
+from service.stream.kafka.errors import (
+    MAX_MESSAGE_BYTES_SETTING,
+    REQUEST_TIMEOUT_S,
+    no_topic_error,
+    not_acknowledged_error,
+    require_topic_name,
+    too_large_error,
+)
+from service.stream.kafka.librdkafka_client import DriverErrors, open_librdkafka_client
 from service.stream.kafka.settings import KafkaSettings
 
 _DELIVERY_S = 30.0
 _TUNING = {"linger.ms": 5, "reconnect.backoff.max.ms": 2000}
-_APPENDING = {
+_PRODUCER_SETTINGS = {
     "acks": "all",
     "enable.idempotence": True,
     "partitioner": "murmur2_random",
     "delivery.timeout.ms": int(_DELIVERY_S * 1000),
 }
-_BROKERS_DEFAULT = -1
-_BATCH = "batch.size"
-_FRAME = 512
+_DEFAULT_REPLICATION = -1
+_BATCH_SETTING = "batch.size"
+_BATCH_OVERHEAD_BYTES = 512
 """More than what a batch of one record has around its value, key included."""
 
 
@@ -33,26 +40,35 @@ class LibrdkafkaSink:
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
-        self._faults = Faults()
+        self._driver_errors = DriverErrors()
         self._partitions: dict[str, int] = {}
         self._turns: dict[str, int] = {}
         self._failures: list[KafkaError] = []
         own = settings.for_librdkafka()
-        self._given: dict[str, Any] = {**_TUNING, **own, **_APPENDING, "error_cb": self._faults.note}
-        self._producer: Any = opened(Producer, settings, self._given)
+        self._producer_settings: dict[str, Any] = {
+            **_TUNING,
+            **own,
+            **_PRODUCER_SETTINGS,
+            "error_cb": self._driver_errors.note,
+        }
+        self._producer: Any = open_librdkafka_client(Producer, settings, self._producer_settings)
 
     def create(self, topic: str, *, partitions: int) -> None:
         """Make the topic unless it exists."""
-        require_name(self._settings, topic)
-        admin = opened(AdminClient, self._settings, {**self._settings.for_librdkafka(), "error_cb": self._faults.note})
-        made = admin.create_topics([NewTopic(topic, partitions, _BROKERS_DEFAULT)], request_timeout=PATIENCE_S)
-        with self._translated():
+        require_topic_name(self._settings, topic)
+        admin = open_librdkafka_client(
+            AdminClient, self._settings, {**self._settings.for_librdkafka(), "error_cb": self._driver_errors.note}
+        )
+        made = admin.create_topics(
+            [NewTopic(topic, partitions, _DEFAULT_REPLICATION)], request_timeout=REQUEST_TIMEOUT_S
+        )
+        with self._translate_errors():
             try:
                 made[topic].result()
             except KafkaException as error:
                 if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                     raise
-            self._await(topic)
+            self._wait_for_topic(topic)
 
     def append(
         self,
@@ -65,9 +81,9 @@ class LibrdkafkaSink:
         """Durable at all replicas when it returns; NotFoundError for an unknown topic, RecordTooLargeError."""
         require_same_length(values, keys, timestamps)
         self._failures.clear()
-        count = self._known(topic)
+        count = self._partition_count(topic)
         turn = self._turns.get(topic, 0)
-        with self._translated():
+        with self._translate_errors():
             for i, value in enumerate(values):
                 where: dict[str, Any] = {"key": keys[i]} if keys else {"partition": (turn + i) % count}
                 when = {"timestamp": timestamps[i]} if timestamps else {}
@@ -77,31 +93,31 @@ class LibrdkafkaSink:
         self._turns[topic] = turn if keys else turn + len(values)
         oversize = next((one for one in self._failures if one.code() == KafkaError.MSG_SIZE_TOO_LARGE), None)
         if oversize is not None:
-            limit = self._limit(topic)
-            if not self._shrunk(values, limit):
-                raise too_large(topic, values, oversize.str(), limit=limit)
+            limit = self._topic_limit(topic)
+            if not self._shrink_batches(values, limit):
+                raise too_large_error(topic, values, oversize.str(), limit=limit)
             self.append(topic, values, keys=keys, timestamps=timestamps)
             return
         if unsent or self._failures:
             cause = self._failures[0].str() if self._failures else f"{unsent} records wait after {_DELIVERY_S:.0f} s"
-            raise not_acknowledged(topic, cause)
-        self._faults.clear()
+            raise not_acknowledged_error(topic, cause)
+        self._driver_errors.clear()
 
     def close(self) -> None:
         """Flush."""
         self._producer.flush(_DELIVERY_S)
 
-    def _await(self, topic: str) -> None:
+    def _wait_for_topic(self, topic: str) -> None:
         """A topic is made some time before the brokers tell of it."""
-        deadline = time.monotonic() + PATIENCE_S
-        while topic not in self._producer.list_topics(timeout=PATIENCE_S).topics and time.monotonic() < deadline:
+        deadline = time.monotonic() + REQUEST_TIMEOUT_S
+        while topic not in self._producer.list_topics(timeout=REQUEST_TIMEOUT_S).topics and time.monotonic() < deadline:
             time.sleep(0.05)
 
     def _produce(self, topic: str, value: bytes, **place: Any) -> bool:
         """Whether the driver has taken it; what is too large for the driver itself has failed."""
         while True:
             try:
-                self._producer.produce(topic, value, on_delivery=self._delivered, **place)
+                self._producer.produce(topic, value, on_delivery=self._on_delivery, **place)
             except BufferError:
                 self._producer.poll(0.1)
             except KafkaException as error:
@@ -112,41 +128,49 @@ class LibrdkafkaSink:
             else:
                 return True
 
-    def _shrunk(self, values: Sequence[bytes], limit: int | None) -> bool:
+    def _shrink_batches(self, values: Sequence[bytes], limit: int | None) -> bool:
         """Whether smaller batches may do, which are made from now on: librdkafka divides none that was too large."""
-        if limit is None or max(map(len, values)) + _FRAME > limit or self._given.get(_BATCH) == limit:
+        if (
+            limit is None
+            or max(map(len, values)) + _BATCH_OVERHEAD_BYTES > limit
+            or self._producer_settings.get(_BATCH_SETTING) == limit
+        ):
             return False
-        self._given[_BATCH] = limit
-        self._producer = opened(Producer, self._settings, self._given)
+        self._producer_settings[_BATCH_SETTING] = limit
+        self._producer = open_librdkafka_client(Producer, self._settings, self._producer_settings)
         return True
 
-    def _limit(self, topic: str) -> int | None:
-        with suppress(HeadraceError, KeyError), self._translated():
-            admin = opened(AdminClient, self._settings, self._settings.for_librdkafka())
-            asked = ConfigResource(ConfigResource.Type.TOPIC, topic)
-            return int(admin.describe_configs([asked], request_timeout=PATIENCE_S)[asked].result()[LIMIT].value)
+    def _topic_limit(self, topic: str) -> int | None:
+        with suppress(HeadraceError, KeyError), self._translate_errors():
+            admin = open_librdkafka_client(AdminClient, self._settings, self._settings.for_librdkafka())
+            resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
+            return int(
+                admin.describe_configs([resource], request_timeout=REQUEST_TIMEOUT_S)[resource]
+                .result()[MAX_MESSAGE_BYTES_SETTING]
+                .value
+            )
         return None
 
-    def _known(self, topic: str) -> int:
+    def _partition_count(self, topic: str) -> int:
         """The topic's number of partitions; asked of the whole list, since asking by name may create it."""
-        require_name(self._settings, topic)
+        require_topic_name(self._settings, topic)
         if topic not in self._partitions:
-            with self._translated():
-                found = self._producer.list_topics(timeout=PATIENCE_S).topics
+            with self._translate_errors():
+                found = self._producer.list_topics(timeout=REQUEST_TIMEOUT_S).topics
             if topic not in found:
-                raise no_topic(self._settings, topic)
+                raise no_topic_error(self._settings, topic)
             self._partitions[topic] = len(found[topic].partitions)
         return self._partitions[topic]
 
-    def _delivered(self, error: KafkaError | None, message: object) -> None:
+    def _on_delivery(self, error: KafkaError | None, message: object) -> None:
         del message
         if error is not None:
             self._failures.append(error)
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def _translate_errors(self) -> Iterator[None]:
         try:
             yield
         except KafkaException as error:
             self._producer.poll(0)
-            raise self._faults.translated(self._settings, error) from error
+            raise self._driver_errors.translate(self._settings, error) from error

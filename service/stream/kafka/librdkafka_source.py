@@ -10,13 +10,19 @@ import structlog
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as KafkaPartition
 
-from service.domain.stream.bounds_check import require_held
+from service.domain.stream.bounds_check import require_within_bounds
 from service.domain.stream.events import Records, TopicPartition
-from service.domain.stream.position import Bounds, Position
+from service.domain.stream.position import OffsetBounds, Position
 from service.errors import HeadraceError
 from service.stream.kafka import librdkafka_codes as codes
-from service.stream.kafka.errors import PATIENCE_S, SILENCE_S, diverged, no_topic, require_name
-from service.stream.kafka.librdkafka_client import Faults, opened
+from service.stream.kafka.errors import (
+    MAX_SILENCE_S,
+    REQUEST_TIMEOUT_S,
+    log_truncated_error,
+    no_topic_error,
+    require_topic_name,
+)
+from service.stream.kafka.librdkafka_client import DriverErrors, open_librdkafka_client
 from service.stream.kafka.librdkafka_sink import LibrdkafkaSink
 from service.stream.kafka.settings import KafkaSettings
 
@@ -31,7 +37,7 @@ _TUNING = {
     "queued.max.messages.kbytes": 32_768,
     "reconnect.backoff.max.ms": 2000,
 }
-_READING = {
+_CONSUMER_SETTINGS = {
     "isolation.level": "read_committed",
     "enable.auto.commit": False,
     "enable.auto.offset.store": False,
@@ -43,7 +49,7 @@ _NO_TOPIC = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_EXCEPT
 _NO_LEADER = frozenset(
     {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_LEADER_EPOCH}
 )
-_NOT_HELD = frozenset({codes.AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})
+_OFFSET_GONE = frozenset({codes.AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})
 
 _Read: TypeAlias = Callable[[Any], Any]
 _error: _Read = Message.error
@@ -58,55 +64,57 @@ class LibrdkafkaSource:
     def __init__(self, settings: KafkaSettings, group: str) -> None:
         self._settings = settings
         self._group = group
-        self._faults = Faults()
-        given = {**_TUNING, **settings.for_librdkafka(), **_READING, "group.id": group}
-        self._consumer: Any = opened(Consumer, settings, {**given, "error_cb": self._faults.note})
+        self._driver_errors = DriverErrors()
+        given = {**_TUNING, **settings.for_librdkafka(), **_CONSUMER_SETTINGS, "group.id": group}
+        self._consumer: Any = open_librdkafka_client(
+            Consumer, settings, {**given, "error_cb": self._driver_errors.note}
+        )
         self._position: dict[TopicPartition, int] = {}
-        self._failed: KafkaError | None = None
-        self._heard = 0.0
+        self._pending_error: KafkaError | None = None
+        self._heard_at = 0.0
 
-    def bounds(self, topics: Sequence[str], *, since_ms: int | None = None) -> Mapping[TopicPartition, Bounds]:
+    def bounds(self, topics: Sequence[str], *, since_ms: int | None = None) -> Mapping[TopicPartition, OffsetBounds]:
         """Start, or the first record since then, and end, where committed records end; NotFoundError."""
-        with self._translated():
+        with self._translate_errors():
             found = [at for topic in topics for at in self._partitions(topic)]
             starts = self._offsets(found, OFFSET_BEGINNING if since_ms is None else since_ms)
             ends = self._offsets(found, OFFSET_END)
-        self._answered()
-        return {at: Bounds(starts[at] if starts[at] >= 0 else ends[at], ends[at]) for at in found}
+        self._note_answer()
+        return {at: OffsetBounds(starts[at] if starts[at] >= 0 else ends[at], ends[at]) for at in found}
 
     def assign(self, position: Position) -> None:
         """Begin at every offset of the position."""
-        require_held(position, self.bounds(sorted({at.topic for at in position.offsets})))
+        require_within_bounds(position, self.bounds(sorted({at.topic for at in position.offsets})))
         self._position = dict(position.offsets)
-        self._failed = None
-        self._begin()
+        self._pending_error = None
+        self._assign_position()
 
     def poll(self, *, timeout_s: float, limit: int) -> Sequence[Records]:
         """Runs of records; the end of a partition moves the position past markers."""
-        if self._failed is not None:
-            self._recover(self._failed)
-        with self._translated():
+        if self._pending_error is not None:
+            self._recover(self._pending_error)
+        with self._translate_errors():
             messages = self._consumer.consume(limit, timeout_s)
         ends: dict[TopicPartition, int] = {}
         if set(map(_error, messages)) - {None}:
             errors = [message for message in messages if message.error() is not None]
             messages = [message for message in messages if message.error() is None]
-            ends = self._sorted_out(errors)
+            ends = self._sort_errors(errors)
         only = next(iter(self._position)) if len(self._position) == 1 else None
-        found = _runs(messages, ends, only=only)
+        found = _to_runs(messages, ends, only=only)
         found += [Records(at, (), (), (), end) for at, end in ends.items() if end > self._position.get(at, end)]
         self._position.update({run.at: run.next_offset for run in found})
         if found:
-            self._heard = time.monotonic()
+            self._heard_at = time.monotonic()
         else:
-            self._listen()
+            self._probe_broker()
         return found
 
     def acknowledge(self, position: Position) -> None:
         """Commit group offsets, so that lag tools work; a failure is only logged."""
         offsets = [KafkaPartition(*at, offset) for at, offset in position.offsets.items()]
         try:
-            with self._translated():
+            with self._translate_errors():
                 self._consumer.commit(offsets=offsets, asynchronous=True)
         except HeadraceError as error:
             _log.info("group_offsets_not_committed", group=self._group, error=str(error))
@@ -115,33 +123,35 @@ class LibrdkafkaSource:
         """Leave."""
         self._consumer.close()
 
-    def _begin(self) -> None:
-        with self._translated():
+    def _assign_position(self) -> None:
+        with self._translate_errors():
             self._consumer.assign([KafkaPartition(*at, offset) for at, offset in self._position.items()])
 
     def _partitions(self, topic: str) -> list[TopicPartition]:
-        require_name(self._settings, topic)
-        found = self._consumer.list_topics(topic, timeout=PATIENCE_S).topics[topic]
+        require_topic_name(self._settings, topic)
+        found = self._consumer.list_topics(topic, timeout=REQUEST_TIMEOUT_S).topics[topic]
         if found.error is not None and found.error.code() not in _NO_TOPIC:
             raise KafkaException(found.error)
         if not found.partitions:
-            raise no_topic(self._settings, topic)
+            raise no_topic_error(self._settings, topic)
         return [TopicPartition(topic, number) for number in sorted(found.partitions)]
 
     def _offsets(self, partitions: Sequence[TopicPartition], which: int) -> dict[TopicPartition, int]:
         """Of all partitions by one request to each broker."""
         if not partitions:
             return {}
-        asked = [KafkaPartition(*at, which) for at in partitions]
-        answered = self._patiently(lambda: self._consumer.offsets_for_times(asked, timeout=PATIENCE_S))
-        for one in answered:
+        requests = [KafkaPartition(*at, which) for at in partitions]
+        results = self._retry_without_leader(
+            lambda: self._consumer.offsets_for_times(requests, timeout=REQUEST_TIMEOUT_S)
+        )
+        for one in results:
             if one.error is not None:
                 raise KafkaException(one.error)
-        return {TopicPartition(one.topic, one.partition): one.offset for one in answered}
+        return {TopicPartition(one.topic, one.partition): one.offset for one in results}
 
-    def _patiently(self, ask: Callable[[], Any]) -> Any:
+    def _retry_without_leader(self, ask: Callable[[], Any]) -> Any:
         """Ask again while a new partition's leader is being chosen."""
-        deadline = time.monotonic() + SILENCE_S
+        deadline = time.monotonic() + MAX_SILENCE_S
         while True:
             try:
                 return ask()
@@ -150,7 +160,7 @@ class LibrdkafkaSource:
                     raise
                 time.sleep(0.05)
 
-    def _sorted_out(self, messages: Sequence[Any]) -> dict[TopicPartition, int]:
+    def _sort_errors(self, messages: Sequence[Any]) -> dict[TopicPartition, int]:
         """The ends that were reached; what else went wrong is raised by the next poll, after these records."""
         ends: dict[TopicPartition, int] = {}
         for message in messages:
@@ -158,55 +168,55 @@ class LibrdkafkaSource:
             if error.code() == codes.PARTITION_END:
                 ends[TopicPartition(message.topic(), message.partition())] = message.offset()
             else:
-                self._failed = error
+                self._pending_error = error
         return ends
 
     def _recover(self, error: KafkaError) -> None:
         """Begin again where the records that were handed out end, since the driver may have stopped there."""
-        self._heard = 0.0
+        self._heard_at = 0.0
         if error.code() == codes.LOG_TRUNCATION:
-            raise diverged(error)
-        if error.code() in _NOT_HELD:
-            require_held(Position(self._position), self.bounds(sorted({at.topic for at in self._position})))
-        self._failed = None
-        self._begin()
-        with self._translated():
+            raise log_truncated_error(error)
+        if error.code() in _OFFSET_GONE:
+            require_within_bounds(Position(self._position), self.bounds(sorted({at.topic for at in self._position})))
+        self._pending_error = None
+        self._assign_position()
+        with self._translate_errors():
             raise KafkaException(error)
 
-    def _listen(self) -> None:
+    def _probe_broker(self) -> None:
         """Ask the broker whether it is there where nothing was heard of it for long; UnavailableError."""
-        if self._position and time.monotonic() - self._heard > SILENCE_S:
-            with self._translated():
+        if self._position and time.monotonic() - self._heard_at > MAX_SILENCE_S:
+            with self._translate_errors():
                 self._offsets([next(iter(self._position))], OFFSET_END)
-            self._answered()
+            self._note_answer()
 
-    def _answered(self) -> None:
-        self._heard = time.monotonic()
-        self._faults.clear()
+    def _note_answer(self) -> None:
+        self._heard_at = time.monotonic()
+        self._driver_errors.clear()
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def _translate_errors(self) -> Iterator[None]:
         try:
             yield
         except KafkaException as error:
             if not self._position:
                 self._consumer.consume(1, 0)  # nothing is assigned: this only lets the driver tell its faults
-            raise self._faults.translated(self._settings, error) from error
+            raise self._driver_errors.translate(self._settings, error) from error
 
 
-def _runs(messages: Sequence[Any], ends: dict[TopicPartition, int], *, only: TopicPartition | None) -> list[Records]:
+def _to_runs(messages: Sequence[Any], ends: dict[TopicPartition, int], *, only: TopicPartition | None) -> list[Records]:
     """The messages by partition, column by column; ends that belong to a run are used up."""
     if not messages:
         return []
     if only is not None:
-        return [_run(only, messages, ends.pop(only, 0))]
+        return [_to_records(only, messages, ends.pop(only, 0))]
     parts: dict[TopicPartition, list[Any]] = {}
     for at, run in groupby(messages, key=lambda one: (one.topic(), one.partition())):
         parts.setdefault(TopicPartition(*at), []).extend(run)
-    return [_run(at, part, ends.pop(at, 0)) for at, part in parts.items()]
+    return [_to_records(at, part, ends.pop(at, 0)) for at, part in parts.items()]
 
 
-def _run(at: TopicPartition, messages: Sequence[Any], end: int) -> Records:
+def _to_records(at: TopicPartition, messages: Sequence[Any], end: int) -> Records:
     first, last = messages[0].offset(), messages[-1].offset()
     offsets: Sequence[int] = range(first, last + 1)
     if len(offsets) != len(messages):  # offsets only rise, so that as many as fit between two are all of them

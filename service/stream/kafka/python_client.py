@@ -8,10 +8,10 @@ from kafka import errors as kafka
 
 from service.errors import HeadraceError
 from service.stream.kafka import python_internals as seams
-from service.stream.kafka.errors import diverged, misconfigured, unavailable, unreadable
+from service.stream.kafka.errors import codec_missing_error, log_truncated_error, misconfigured_error, unavailable_error
 from service.stream.kafka.settings import KafkaSettings
 
-_WILL_NOT_PASS = (
+_PERMANENT_ERRORS = (
     kafka.KafkaConfigurationError,
     kafka.AuthorizationError,
     kafka.SaslAuthenticationFailedError,
@@ -23,30 +23,30 @@ _WILL_NOT_PASS = (
     kafka.InvalidReplicationFactorError,
     kafka.PolicyViolationError,
 )
-_KINDS: tuple[tuple[Any, Callable[[KafkaSettings, object], HeadraceError]], ...] = (
-    (kafka.UnsupportedCodecError, unreadable),
-    (_WILL_NOT_PASS, misconfigured),
-    (kafka.LogTruncationError, lambda _settings, error: diverged(error)),
-    (kafka.KafkaError, unavailable),
-    ((OSError, LookupError, RuntimeError), unavailable),
+_TRANSLATIONS: tuple[tuple[Any, Callable[[KafkaSettings, object], HeadraceError]], ...] = (
+    (kafka.UnsupportedCodecError, codec_missing_error),
+    (_PERMANENT_ERRORS, misconfigured_error),
+    (kafka.LogTruncationError, lambda _settings, error: log_truncated_error(error)),
+    (kafka.KafkaError, unavailable_error),
+    ((OSError, LookupError, RuntimeError), unavailable_error),
 )
 
 
 @contextmanager
-def translated(settings: KafkaSettings) -> Iterator[None]:
+def translate_kafka_python_errors(settings: KafkaSettings) -> Iterator[None]:
     """What the driver raises as Headrace's own errors; a lost partition shows in it as a LookupError."""
     try:
         yield
     except HeadraceError:
         raise
     except Exception as error:
-        for kinds, translate in _KINDS:
+        for kinds, translate in _TRANSLATIONS:
             if isinstance(error, kinds):
                 raise translate(settings, error) from error
         raise
 
 
-def opened(make: Callable[..., Any], settings: KafkaSettings, **given: Any) -> Any:
+def open_kafka_python_client(make: Callable[..., Any], settings: KafkaSettings, **given: Any) -> Any:
     """A client of kafka-python; where it cannot be made, the thread it has started ends."""
     started: list[Any] = []
 
@@ -57,17 +57,17 @@ def opened(make: Callable[..., Any], settings: KafkaSettings, **given: Any) -> A
     try:
         return make(kafka_client=start, **given)
     except (ValueError, TypeError, AssertionError) as error:
-        _close(started)
-        raise misconfigured(settings, error) from error
+        _close_clients(started)
+        raise misconfigured_error(settings, error) from error
     except kafka.KafkaTimeoutError as error:
         cause = seams.cause(started[-1])
-        _close(started)
+        _close_clients(started)
         raise cause or error from error
     except BaseException:
-        _close(started)
+        _close_clients(started)
         raise
 
 
-def _close(started: list[Any]) -> None:
+def _close_clients(started: list[Any]) -> None:
     for client in started:
         client.close()

@@ -51,7 +51,7 @@ async def _greet(manager: Any) -> None:
         raise kafka.SaslAuthenticationFailedError(msg) from error
 
 
-def refresh(consumer: Any, topics: Sequence[str], *, timeout_s: float) -> None:
+def refresh_metadata(consumer: Any, topics: Sequence[str], *, timeout_s: float) -> None:
     """Ask for the topics' partitions now; KafkaTimeoutError, where `partitions_for_topic` would wait for ever."""
     cluster = consumer._cluster
     for topic in topics:
@@ -62,18 +62,18 @@ def refresh(consumer: Any, topics: Sequence[str], *, timeout_s: float) -> None:
         cluster._topics -= {topic for topic in topics if not cluster.partitions_for_topic(topic)}
 
 
-def partitions(consumer: Any, topic: str) -> list[int]:
+def known_partitions(consumer: Any, topic: str) -> list[int]:
     """Of the newest metadata; empty for a topic that is not there."""
     return sorted(consumer._cluster.partitions_for_topic(topic) or ())
 
 
-def position(consumer: Any, at: Any) -> int:
+def fetch_position(consumer: Any, at: Any) -> int:
     """The next offset to fetch; unlike `position()`, without a word to the broker."""
     offset: int = consumer._subscription.assignment[at].position.offset
     return offset
 
 
-def decode_rows(consumer: Any) -> None:
+def install_row_decoder(consumer: Any) -> None:
     """Have `poll` return rows instead of records, which takes a part of the time."""
     consumer._fetcher.PartitionRecords = FetchedRows
 
@@ -85,43 +85,43 @@ class FetchedRows:
         self.topic_partition = tp
         self.leader_epoch = -1
         self.bytes_read = records.size_in_bytes()
-        self._fetched = fetch_offset
+        self._fetch_offset = fetch_offset
         self._batches = records
         self._check_crcs: bool = options["check_crcs"]
         self._on_drain: Callable[[Any], None] = options["on_drain"]
         self._aborted = deque(sorted(options["aborted_transactions"] or (), key=lambda one: one.first_offset))
         self._aborting: set[int] = set()
         self._rows: list[Row] = []
-        self._taken = 0
-        self._after = fetch_offset
+        self._next_row = 0
+        self._next_offset = fetch_offset
         self._failure: Exception | None = None
-        self._open = True
+        self._is_open = True
 
     def __bool__(self) -> bool:
         """Whether there may be more."""
-        return self._open
+        return self._is_open
 
     @property
     def next_fetch_offset(self) -> int:
         """Where the partition stands, past markers, aborted and compacted records."""
-        return self._rows[self._taken][0] if self._taken < len(self._rows) else self._after
+        return self._rows[self._next_row][0] if self._next_row < len(self._rows) else self._next_offset
 
     def drain(self) -> None:
         """Forget the rest."""
-        if self._open:
-            self._open = False
+        if self._is_open:
+            self._is_open = False
             self._on_drain(self)
 
     def take(self, limit: int) -> list[Row]:
         """At most `limit` rows; what is wrong with a batch is raised once the rows before it are taken."""
         found: list[Row] = []
-        while len(found) < limit and self._ready(found):
-            part = self._rows[self._taken : self._taken + limit - len(found)]
-            self._taken += len(part)
+        while len(found) < limit and self._has_rows(found):
+            part = self._rows[self._next_row : self._next_row + limit - len(found)]
+            self._next_row += len(part)
             found += part
         return found
 
-    def _ready(self, found: list[Row]) -> bool:
+    def _has_rows(self, found: list[Row]) -> bool:
         """Whether decoded rows wait; the fetch is over after the last batch, or at one that cannot be read."""
         if self._failure is None:
             try:
@@ -131,10 +131,10 @@ class FetchedRows:
         if self._failure is not None and not found:
             self.drain()
             raise self._failure
-        return self._failure is None and self._open
+        return self._failure is None and self._is_open
 
     def _advance(self) -> None:
-        while self._open and self._taken == len(self._rows):
+        while self._is_open and self._next_row == len(self._rows):
             batch = self._batches.next_batch()
             if batch is None:
                 self.drain()
@@ -150,13 +150,13 @@ class FetchedRows:
             after = rows[-1][0] + 1
         else:
             self.leader_epoch = batch.leader_epoch
-            rows = [] if self._hidden(batch) else _rows(batch)
+            rows = [] if self._is_hidden(batch) else _decode_batch(batch)
             after = batch.next_offset
-        if rows and rows[0][0] < self._fetched:
-            rows = [row for row in rows if row[0] >= self._fetched]
-        self._rows, self._taken, self._after = rows, 0, max(after, self._after)
+        if rows and rows[0][0] < self._fetch_offset:
+            rows = [row for row in rows if row[0] >= self._fetch_offset]
+        self._rows, self._next_row, self._next_offset = rows, 0, max(after, self._next_offset)
 
-    def _hidden(self, batch: Any) -> bool:
+    def _is_hidden(self, batch: Any) -> bool:
         """Whether the batch is a marker, or of a transaction that was aborted."""
         while self._aborted and self._aborted[0].first_offset <= batch.last_offset:
             self._aborting.add(self._aborted.popleft().producer_id)
@@ -167,7 +167,7 @@ class FetchedRows:
         return True
 
 
-class _Numbers(dict[bytes, int]):
+class _ZigzagCache(dict[bytes, int]):
     """What zigzag numbers stand for; the short ones are remembered."""
 
     def __missing__(self, raw: bytes) -> int:
@@ -182,10 +182,10 @@ _NO_KEY = rb"\x01"
 _HEAD = re.compile(_VARINT + b"." + _VARINT + _VARINT + b"(?:" + _NO_KEY + _VARINT + b")?", re.DOTALL)
 """Length, attributes, time since the batch's first, offset; and where there is no key, the value's size."""
 
-_NUMBERS = _Numbers()
+_NUMBERS = _ZigzagCache()
 
 
-def _rows(batch: Any) -> list[Row]:
+def _decode_batch(batch: Any) -> list[Row]:
     """Every record of a batch of format 2; headers are skipped, and keys, which nothing reads."""
     batch._maybe_uncompress()
     data, at = bytes(batch._buffer), batch._pos

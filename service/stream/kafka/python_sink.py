@@ -17,21 +17,28 @@ from kafka.errors import (
 
 from service.domain.stream.partitioning import require_same_length
 from service.errors import HeadraceError
-from service.stream.kafka.errors import LIMIT, PATIENCE_S, no_topic, not_acknowledged, require_name, too_large
-from service.stream.kafka.python_client import opened, translated
+from service.stream.kafka.errors import (
+    MAX_MESSAGE_BYTES_SETTING,
+    REQUEST_TIMEOUT_S,
+    no_topic_error,
+    not_acknowledged_error,
+    require_topic_name,
+    too_large_error,
+)
+from service.stream.kafka.python_client import open_kafka_python_client, translate_kafka_python_errors
 from service.stream.kafka.settings import KafkaSettings
 
 _log = structlog.get_logger(__name__)
 
 _DELIVERY_S = 30.0
-_BROKERS_DEFAULT = -1
-_TUNING = {"linger_ms": 5, "bootstrap_timeout_ms": int(PATIENCE_S * 1000), "reconnect_backoff_max_ms": 2000}
-_APPENDING = {
+_DEFAULT_REPLICATION = -1
+_TUNING = {"linger_ms": 5, "bootstrap_timeout_ms": int(REQUEST_TIMEOUT_S * 1000), "reconnect_backoff_max_ms": 2000}
+_PRODUCER_SETTINGS = {
     "acks": "all",
     "enable_idempotence": True,
     "allow_auto_create_topics": False,
-    "max_block_ms": int(PATIENCE_S * 1000),
-    "request_timeout_ms": int(PATIENCE_S * 1000),
+    "max_block_ms": int(REQUEST_TIMEOUT_S * 1000),
+    "request_timeout_ms": int(REQUEST_TIMEOUT_S * 1000),
     "delivery_timeout_ms": int(_DELIVERY_S * 1000),
 }
 
@@ -42,15 +49,15 @@ class KafkaPythonSink:
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
         self._turns: dict[str, int] = {}
-        with translated(settings):
-            given = {**_TUNING, **settings.for_kafka_python(), **_APPENDING}
-            self._producer: Any = opened(KafkaProducer, settings, **given)
+        with translate_kafka_python_errors(settings):
+            given = {**_TUNING, **settings.for_kafka_python(), **_PRODUCER_SETTINGS}
+            self._producer: Any = open_kafka_python_client(KafkaProducer, settings, **given)
 
     def create(self, topic: str, *, partitions: int) -> None:
         """Make the topic unless it exists."""
-        require_name(self._settings, topic)
-        with translated(self._settings), self._admin() as admin, suppress(TopicAlreadyExistsError):
-            admin.create_topics([NewTopic(topic, partitions, _BROKERS_DEFAULT)], wait_for_metadata=True)
+        require_topic_name(self._settings, topic)
+        with translate_kafka_python_errors(self._settings), self._admin() as admin, suppress(TopicAlreadyExistsError):
+            admin.create_topics([NewTopic(topic, partitions, _DEFAULT_REPLICATION)], wait_for_metadata=True)
 
     def append(
         self,
@@ -62,7 +69,7 @@ class KafkaPythonSink:
     ) -> None:
         """Durable at all replicas when it returns; NotFoundError for an unknown topic, RecordTooLargeError."""
         require_same_length(values, keys, timestamps)
-        with translated(self._settings):
+        with translate_kafka_python_errors(self._settings):
             partitions = self._partitions(topic)
             turn = self._turns[topic]
             try:
@@ -81,9 +88,9 @@ class KafkaPythonSink:
                 for future in futures:
                     future.get(timeout=_DELIVERY_S)
             except KafkaTimeoutError as error:
-                raise not_acknowledged(topic, error) from error
+                raise not_acknowledged_error(topic, error) from error
             except (MessageSizeTooLargeError, RecordListTooLargeError) as error:
-                raise too_large(topic, values, error, limit=self._limit(topic)) from error
+                raise too_large_error(topic, values, error, limit=self._topic_limit(topic)) from error
 
     def close(self) -> None:
         """Flush and leave."""
@@ -94,21 +101,25 @@ class KafkaPythonSink:
 
     def _partitions(self, topic: str) -> list[int]:
         if topic not in self._turns:
-            require_name(self._settings, topic)
+            require_topic_name(self._settings, topic)
             with self._admin() as admin:
                 if topic not in admin.list_topics():
-                    raise no_topic(self._settings, topic)
+                    raise no_topic_error(self._settings, topic)
             self._turns[topic] = 0
         return sorted(self._producer.partitions_for(topic))
 
-    def _limit(self, topic: str) -> int | None:
-        with suppress(HeadraceError, KeyError), translated(self._settings), self._admin() as admin:
-            asked = [ConfigResource(ConfigResourceType.TOPIC, topic)]
-            return int(admin.describe_configs(asked, config_filter="all")["topic"][topic][LIMIT]["value"])
+    def _topic_limit(self, topic: str) -> int | None:
+        with suppress(HeadraceError, KeyError), translate_kafka_python_errors(self._settings), self._admin() as admin:
+            resources = [ConfigResource(ConfigResourceType.TOPIC, topic)]
+            return int(
+                admin.describe_configs(resources, config_filter="all")["topic"][topic][MAX_MESSAGE_BYTES_SETTING][
+                    "value"
+                ]
+            )
         return None
 
     @contextmanager
     def _admin(self) -> Iterator[Any]:
-        given = {"bootstrap_timeout_ms": int(PATIENCE_S * 1000), **self._settings.for_kafka_python()}
-        with closing(opened(KafkaAdminClient, self._settings, **given)) as admin:
+        given = {"bootstrap_timeout_ms": int(REQUEST_TIMEOUT_S * 1000), **self._settings.for_kafka_python()}
+        with closing(open_kafka_python_client(KafkaAdminClient, self._settings, **given)) as admin:
             yield admin

@@ -10,13 +10,13 @@ from kafka import TopicPartition as KafkaPartition
 from kafka.errors import KafkaError, OffsetOutOfRangeError
 from kafka.structs import OffsetAndMetadata
 
-from service.domain.stream.bounds_check import require_held
+from service.domain.stream.bounds_check import require_within_bounds
 from service.domain.stream.events import Records, TopicPartition
-from service.domain.stream.position import Bounds, Position
+from service.domain.stream.position import OffsetBounds, Position
 from service.errors import HeadraceError
 from service.stream.kafka import python_internals as seams
-from service.stream.kafka.errors import PATIENCE_S, SILENCE_S, no_topic, require_name
-from service.stream.kafka.python_client import opened, translated
+from service.stream.kafka.errors import MAX_SILENCE_S, REQUEST_TIMEOUT_S, no_topic_error, require_topic_name
+from service.stream.kafka.python_client import open_kafka_python_client, translate_kafka_python_errors
 from service.stream.kafka.python_sink import KafkaPythonSink
 from service.stream.kafka.settings import KafkaSettings
 
@@ -30,9 +30,9 @@ _TUNING = {
     "max_partition_fetch_bytes": 4 * 1024 * 1024,
     "reconnect_backoff_max_ms": 2000,
     "retry_backoff_ms": 20,
-    "bootstrap_timeout_ms": int(PATIENCE_S * 1000),
+    "bootstrap_timeout_ms": int(REQUEST_TIMEOUT_S * 1000),
 }
-_READING = {
+_CONSUMER_SETTINGS = {
     "isolation_level": "read_committed",
     "enable_auto_commit": False,
     "auto_offset_reset": "none",
@@ -49,27 +49,27 @@ class KafkaPythonSource:
         self._group = group
         self._consumer: Any = None
         self._position: dict[Any, int] = {}
-        self._heard = 0.0
+        self._heard_at = 0.0
 
-    def bounds(self, topics: Sequence[str], *, since_ms: int | None = None) -> Mapping[TopicPartition, Bounds]:
+    def bounds(self, topics: Sequence[str], *, since_ms: int | None = None) -> Mapping[TopicPartition, OffsetBounds]:
         """Start, or the first record since then, and end, where committed records end; NotFoundError."""
-        with translated(self._settings):
-            consumer = self._connected()
+        with translate_kafka_python_errors(self._settings):
+            consumer = self._connect()
             found = self._partitions(topics)
-            starts = consumer.beginning_offsets(found, timeout_ms=int(PATIENCE_S * 1000))
-            ends = consumer.end_offsets(found, timeout_ms=int(PATIENCE_S * 1000))
+            starts = consumer.beginning_offsets(found, timeout_ms=int(REQUEST_TIMEOUT_S * 1000))
+            ends = consumer.end_offsets(found, timeout_ms=int(REQUEST_TIMEOUT_S * 1000))
             if since_ms is not None:
-                asked = dict.fromkeys(found, since_ms)
-                later = consumer.offsets_for_times(asked, timeout_ms=int(PATIENCE_S * 1000))
+                start_times = dict.fromkeys(found, since_ms)
+                later = consumer.offsets_for_times(start_times, timeout_ms=int(REQUEST_TIMEOUT_S * 1000))
                 starts = {at: ends[at] if later.get(at) is None else later[at].offset for at in found}
-        self._heard = time.monotonic()
-        return {TopicPartition(at.topic, at.partition): Bounds(starts[at], ends[at]) for at in found}
+        self._heard_at = time.monotonic()
+        return {TopicPartition(at.topic, at.partition): OffsetBounds(starts[at], ends[at]) for at in found}
 
     def assign(self, position: Position) -> None:
         """Seek every partition of the position."""
-        require_held(position, self.bounds(sorted({at.topic for at in position.offsets})))
+        require_within_bounds(position, self.bounds(sorted({at.topic for at in position.offsets})))
         self._position = {KafkaPartition(*at): offset for at, offset in position.offsets.items()}
-        with translated(self._settings):
+        with translate_kafka_python_errors(self._settings):
             self._consumer.assign(list(self._position))
             for at, offset in self._position.items():
                 self._consumer.seek(at, offset)
@@ -79,28 +79,30 @@ class KafkaPythonSource:
         if not self._position:
             time.sleep(timeout_s)
             return []
-        with translated(self._settings):
+        with translate_kafka_python_errors(self._settings):
             try:
                 polled = self._consumer.poll(timeout_ms=int(timeout_s * 1000), max_records=limit)
             except OffsetOutOfRangeError:
                 self._require_held()
                 raise
             moved = {
-                at: now for at, was in self._position.items() if (now := seams.position(self._consumer, at)) != was
+                at: now
+                for at, was in self._position.items()
+                if (now := seams.fetch_position(self._consumer, at)) != was
             }
         self._position.update(moved)
         if not moved:
-            self._listen()
+            self._probe_broker()
             return []
-        self._heard = time.monotonic()
-        return [_run(at, polled.get(at, ()), after) for at, after in moved.items()]
+        self._heard_at = time.monotonic()
+        return [_to_records(at, polled.get(at, ()), after) for at, after in moved.items()]
 
     def acknowledge(self, position: Position) -> None:
         """Commit group offsets, so that lag tools work; a failure is only logged."""
         offsets = {KafkaPartition(*at): OffsetAndMetadata(offset, "", -1) for at, offset in position.offsets.items()}
         try:
-            with translated(self._settings):
-                self._connected().commit(offsets, timeout_ms=int(SILENCE_S * 1000))
+            with translate_kafka_python_errors(self._settings):
+                self._connect().commit(offsets, timeout_ms=int(MAX_SILENCE_S * 1000))
         except HeadraceError as error:
             _log.info("group_offsets_not_committed", group=self._group, error=str(error))
 
@@ -114,38 +116,38 @@ class KafkaPythonSource:
         except KafkaError as error:
             _log.info("consumer_not_closed", group=self._group, error=str(error))
 
-    def _connected(self) -> Any:
+    def _connect(self) -> Any:
         if self._consumer is None:
-            given = {**_TUNING, **self._settings.for_kafka_python(), **_READING, "group_id": self._group}
-            self._consumer = opened(KafkaConsumer, self._settings, **given)
-            seams.decode_rows(self._consumer)
+            given = {**_TUNING, **self._settings.for_kafka_python(), **_CONSUMER_SETTINGS, "group_id": self._group}
+            self._consumer = open_kafka_python_client(KafkaConsumer, self._settings, **given)
+            seams.install_row_decoder(self._consumer)
         return self._consumer
 
     def _partitions(self, topics: Sequence[str]) -> list[Any]:
         """Of the metadata as it is now, so that partitions are seen that were added."""
         for topic in topics:
-            require_name(self._settings, topic)
+            require_topic_name(self._settings, topic)
         for _ in range(2):
-            seams.refresh(self._consumer, topics, timeout_s=PATIENCE_S)
-            numbers = {topic: seams.partitions(self._consumer, topic) for topic in topics}
+            seams.refresh_metadata(self._consumer, topics, timeout_s=REQUEST_TIMEOUT_S)
+            numbers = {topic: seams.known_partitions(self._consumer, topic) for topic in topics}
             if all(numbers.values()):
                 return [KafkaPartition(topic, number) for topic in topics for number in numbers[topic]]
         absent, *_ = (topic for topic in topics if not numbers[topic])
-        raise no_topic(self._settings, absent)
+        raise no_topic_error(self._settings, absent)
 
-    def _listen(self) -> None:
+    def _probe_broker(self) -> None:
         """Ask the broker whether it is there where nothing was heard of it for long; UnavailableError."""
-        if time.monotonic() - self._heard > SILENCE_S:
-            with translated(self._settings):
-                self._consumer.end_offsets([next(iter(self._position))], timeout_ms=int(SILENCE_S * 1000))
-            self._heard = time.monotonic()
+        if time.monotonic() - self._heard_at > MAX_SILENCE_S:
+            with translate_kafka_python_errors(self._settings):
+                self._consumer.end_offsets([next(iter(self._position))], timeout_ms=int(MAX_SILENCE_S * 1000))
+            self._heard_at = time.monotonic()
 
     def _require_held(self) -> None:
         position = Position({TopicPartition(at.topic, at.partition): offset for at, offset in self._position.items()})
-        require_held(position, self.bounds(sorted({at.topic for at in self._position})))
+        require_within_bounds(position, self.bounds(sorted({at.topic for at in self._position})))
 
 
-def _run(at: Any, rows: Sequence[seams.Row], after: int) -> Records:
+def _to_records(at: Any, rows: Sequence[seams.Row], after: int) -> Records:
     where = TopicPartition(at.topic, at.partition)
     if not rows:
         return Records(where, (), (), (), after)

@@ -33,11 +33,11 @@ class KafkaSettings:
 
     def __post_init__(self) -> None:
         """ConfigurationError for what a driver would take as another setting, or only report as silence."""
-        for key, found, expected in self._wrong():
+        for key, found, expected in self._problems():
             msg = f"stream.kafka.{key}: found {found}, expected {expected}"
             raise ConfigurationError(msg)
 
-    def _wrong(self) -> Iterator[tuple[str, object, str]]:
+    def _problems(self) -> Iterator[tuple[str, object, str]]:
         if self.security_protocol not in PROTOCOLS:
             yield "security_protocol", self.security_protocol, f"one of {', '.join(PROTOCOLS)}"
         if self.security_protocol.startswith("SASL_") and self.sasl_mechanism not in MECHANISMS:

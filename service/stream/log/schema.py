@@ -42,10 +42,10 @@ encode_payload = msgspec.msgpack.Encoder().encode
 decode_payload = msgspec.msgpack.Decoder(Payload).decode
 
 
-def connect(path: Path) -> sqlite3.Connection:
+def connect_log(path: Path) -> sqlite3.Connection:
     """A connection in autocommit mode, the file and its tables made where they are missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with translated(path):
+    with translate_sqlite_errors(path):
         connection = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
         try:
             _prepare(connection, path)
@@ -69,9 +69,9 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
 
 
 @contextmanager
-def transaction(connection: sqlite3.Connection, kind: str) -> Iterator[None]:
+def transaction(connection: sqlite3.Connection, mode: str) -> Iterator[None]:
     """`DEFERRED` for one consistent view, `IMMEDIATE` to write."""
-    connection.execute(f"BEGIN {kind}")
+    connection.execute(f"BEGIN {mode}")
     try:
         yield
     except BaseException:
@@ -82,7 +82,7 @@ def transaction(connection: sqlite3.Connection, kind: str) -> Iterator[None]:
 
 
 @contextmanager
-def translated(path: Path) -> Iterator[None]:
+def translate_sqlite_errors(path: Path) -> Iterator[None]:
     """SQLite's errors as Headrace's own."""
     try:
         yield

@@ -6,16 +6,16 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from service.domain.stream.partitioning import require_same_length, spread
+from service.domain.stream.partitioning import assign_partitions, require_same_length
 from service.stream.log.schema import (
     CHUNK_BYTES,
     CHUNK_RECORDS,
     Payload,
-    connect,
+    connect_log,
     encode_payload,
     topic_id,
     transaction,
-    translated,
+    translate_sqlite_errors,
 )
 
 _INSERT = """
@@ -47,7 +47,7 @@ class LogSink:
 
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path)
-        self._connection = connect(self._path)
+        self._connection = connect_log(self._path)
         self._lock = threading.Lock()
 
     def create(self, topic: str, *, partitions: int) -> None:
@@ -55,7 +55,7 @@ class LogSink:
         if partitions < 1:
             msg = f"topic {topic!r}: found {partitions} partitions, expected at least 1"
             raise ValueError(msg)
-        with self._lock, translated(self._path), transaction(self._connection, "IMMEDIATE"):
+        with self._lock, translate_sqlite_errors(self._path), transaction(self._connection, "IMMEDIATE"):
             made = self._connection.execute("INSERT OR IGNORE INTO topics (name) VALUES (?)", (topic,))
             if made.rowcount:
                 rows = [(made.lastrowid, number) for number in range(partitions)]
@@ -73,14 +73,16 @@ class LogSink:
         require_same_length(values, keys, timestamps)
         if not values:
             return
-        stamps = timestamps if timestamps is not None else [time.time_ns() // 1_000_000] * len(values)
-        with self._lock, translated(self._path), transaction(self._connection, "IMMEDIATE"):
-            topic_key, turn, partitions = self._topic(topic)
-            for number, indices in enumerate(spread(len(values), partitions=partitions, keys=keys, turn=turn)):
+        times_ms = timestamps if timestamps is not None else [time.time_ns() // 1_000_000] * len(values)
+        with self._lock, translate_sqlite_errors(self._path), transaction(self._connection, "IMMEDIATE"):
+            topic_key, turn, partitions = self._topic_state(topic)
+            for number, indices in enumerate(
+                assign_partitions(len(values), partitions=partitions, keys=keys, first_partition=turn)
+            ):
                 if len(indices) == len(values):
-                    columns = Payload(list(stamps), list(values))
+                    columns = Payload(list(times_ms), list(values))
                 else:
-                    columns = Payload([stamps[i] for i in indices], [values[i] for i in indices])
+                    columns = Payload([times_ms[i] for i in indices], [values[i] for i in indices])
                 self._append_to(topic_key, number, columns)
             if keys is None and partitions > 1:
                 self._connection.execute(
@@ -96,7 +98,7 @@ class LogSink:
     ) -> int:
         """Forget whole chunks past the age, or the oldest past the file's total size; how many chunks went."""
         now = now_ms if now_ms is not None else time.time_ns() // 1_000_000
-        with self._lock, translated(self._path):
+        with self._lock, translate_sqlite_errors(self._path):
             with transaction(self._connection, "IMMEDIATE"):
                 if retention_s is not None:
                     self._connection.execute(_EXPIRED, (now - int(retention_s * 1000),))
@@ -112,7 +114,7 @@ class LogSink:
         with self._lock:
             self._connection.close()
 
-    def _topic(self, topic: str) -> tuple[int, int, int]:
+    def _topic_state(self, topic: str) -> tuple[int, int, int]:
         key = topic_id(self._connection, topic)
         query = "SELECT turn, count(*) FROM topics JOIN partitions ON topic_id = id WHERE id = ?"
         turn, partitions = self._connection.execute(query, (key,)).fetchone()
@@ -129,8 +131,8 @@ class LogSink:
         self._connection.execute(update, (end + len(columns.values), topic_key, number))
 
     def _insert(self, topic_key: int, number: int, *, base: int, part: Payload) -> sqlite3.Cursor:
-        stamps, payload = part.timestamps, encode_payload(part)
-        row = (len(stamps), min(stamps), max(stamps), len(payload), payload)
+        times_ms, payload = part.timestamps, encode_payload(part)
+        row = (len(times_ms), min(times_ms), max(times_ms), len(payload), payload)
         return self._connection.execute(_INSERT, (topic_key, number, base, *row))
 
 

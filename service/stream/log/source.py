@@ -6,13 +6,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from service.domain.stream.bounds_check import require_held
+from service.domain.stream.bounds_check import require_within_bounds
 from service.domain.stream.events import Records, TopicPartition
-from service.domain.stream.position import Bounds, Position
-from service.stream.log.schema import CHUNK_RECORDS, connect, decode_payload, topic_id, transaction, translated
+from service.domain.stream.position import OffsetBounds, Position
+from service.stream.log.schema import (
+    CHUNK_RECORDS,
+    connect_log,
+    decode_payload,
+    topic_id,
+    transaction,
+    translate_sqlite_errors,
+)
 from service.stream.log.sink import LogSink
 
-_PAUSE_S = 0.01
+_POLL_S = 0.01
 
 
 _BOUNDS = "SELECT number, first_offset, end_offset FROM partitions WHERE topic_id = ?"
@@ -40,7 +47,7 @@ class _Cursor:
     at: TopicPartition
     topic: int
     offset: int
-    spare: _Columns
+    buffered: _Columns
 
 
 class LogSource:
@@ -48,14 +55,14 @@ class LogSource:
 
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path)
-        self._connection = connect(self._path)
+        self._connection = connect_log(self._path)
         self._cursors: list[_Cursor] = []
 
-    def bounds(self, topics: Sequence[str], *, since_ms: int | None = None) -> Mapping[TopicPartition, Bounds]:
+    def bounds(self, topics: Sequence[str], *, since_ms: int | None = None) -> Mapping[TopicPartition, OffsetBounds]:
         """The readable offsets of every partition, from the first record since then; NotFoundError."""
-        with translated(self._path), transaction(self._connection, "DEFERRED"):
+        with translate_sqlite_errors(self._path), transaction(self._connection, "DEFERRED"):
             found = {
-                TopicPartition(topic, number): Bounds(start, end)
+                TopicPartition(topic, number): OffsetBounds(start, end)
                 for topic in topics
                 for number, start, end in self._connection.execute(
                     _BOUNDS, (topic_id(self._connection, topic),)
@@ -63,13 +70,13 @@ class LogSource:
             }
             if since_ms is None:
                 return found
-            return {at: Bounds(self._first_since(at, held, since_ms), held.end) for at, held in found.items()}
+            return {at: OffsetBounds(self._first_since(at, held, since_ms), held.end) for at, held in found.items()}
 
     def assign(self, position: Position) -> None:
         """Read from here; BelowStartError or PastEndError where the log does not hold it."""
         topics = sorted({at.topic for at in position.offsets})
-        require_held(position, self.bounds(topics))
-        with translated(self._path):
+        require_within_bounds(position, self.bounds(topics))
+        with translate_sqlite_errors(self._path):
             ids = {topic: topic_id(self._connection, topic) for topic in topics}
         self._cursors = [
             _Cursor(at, ids[at.topic], offset, ([], [])) for at, offset in sorted(position.offsets.items())
@@ -78,7 +85,7 @@ class LogSource:
     def poll(self, *, timeout_s: float, limit: int) -> Sequence[Records]:
         """At most about `limit` records; empty after `timeout_s` without any."""
         deadline = time.monotonic() + timeout_s
-        with translated(self._path):
+        with translate_sqlite_errors(self._path):
             while True:
                 version = self._data_version()
                 if found := self._read(limit):
@@ -93,14 +100,14 @@ class LogSource:
         """Release the file."""
         self._connection.close()
 
-    def _first_since(self, at: TopicPartition, held: Bounds, since_ms: int) -> int:
+    def _first_since(self, at: TopicPartition, held: OffsetBounds, since_ms: int) -> int:
         key = (topic_id(self._connection, at.topic), at.partition, since_ms)
         row = self._connection.execute(_FIRST_SINCE, key).fetchone()
         if row is None:
             return held.end
-        stamps = decode_payload(row[1]).timestamps
+        times_ms = decode_payload(row[1]).timestamps
         return max(
-            held.start, int(row[0]) + next((i for i, stamp in enumerate(stamps) if stamp >= since_ms), len(stamps))
+            held.start, int(row[0]) + next((i for i, stamp in enumerate(times_ms) if stamp >= since_ms), len(times_ms))
         )
 
     def _data_version(self) -> int:
@@ -108,7 +115,7 @@ class LogSource:
 
     def _wait_for_change(self, version: int, *, deadline: float) -> bool:
         while (left := deadline - time.monotonic()) > 0:
-            time.sleep(min(_PAUSE_S, left))
+            time.sleep(min(_POLL_S, left))
             if self._data_version() != version:
                 return True
         return False
@@ -128,20 +135,22 @@ class LogSource:
         return found
 
     def _read_one(self, cursor: _Cursor, limit: int) -> Records | None:
-        timestamps, values = cursor.spare
+        timestamps, values = cursor.buffered
         if len(values) < limit:
-            timestamps, values = self._more(cursor, limit)
+            timestamps, values = self._read_chunks(cursor, limit)
         if not values:
             return None
         start, end = cursor.offset, cursor.offset + min(limit, len(values))
-        cursor.spare = (timestamps[limit:], values[limit:])
+        cursor.buffered = (timestamps[limit:], values[limit:])
         cursor.offset = end
         return Records(cursor.at, range(start, end), timestamps[:limit], values[:limit], end)
 
-    def _more(self, cursor: _Cursor, limit: int) -> _Columns:
-        timestamps, values = cursor.spare
-        held = self._held(cursor)
-        require_held(Position({cursor.at: cursor.offset}), {cursor.at: held} if held else {})
+    def _read_chunks(self, cursor: _Cursor, limit: int) -> _Columns:
+        timestamps, values = cursor.buffered
+        partition_bounds = self._partition_bounds(cursor)
+        require_within_bounds(
+            Position({cursor.at: cursor.offset}), {cursor.at: partition_bounds} if partition_bounds else {}
+        )
         after = cursor.offset + len(values)
         rows = self._connection.execute(
             _CHUNKS, (cursor.topic, cursor.at.partition, after - CHUNK_RECORDS, after + limit)
@@ -156,12 +165,12 @@ class LogSource:
         rows.close()
         return timestamps, values
 
-    def _held(self, cursor: _Cursor) -> Bounds | None:
+    def _partition_bounds(self, cursor: _Cursor) -> OffsetBounds | None:
         row: tuple[int, int] | None = self._connection.execute(
             "SELECT first_offset, end_offset FROM partitions WHERE topic_id = ? AND number = ?",
             (cursor.topic, cursor.at.partition),
         ).fetchone()
-        return Bounds(*row) if row else None
+        return OffsetBounds(*row) if row else None
 
 
 __all__ = ["LogSink", "LogSource"]

@@ -10,8 +10,8 @@ from typer.testing import CliRunner, Result
 
 from service.bootstrap import open_app
 from service.cli.app import app
-from service.config import load
-from service.operations.reporting.report import reports
+from service.config import load_settings
+from service.operations.reporting.report import version_reports
 from tests.contract.registry_values import founded
 
 
@@ -26,7 +26,7 @@ def configuration(tmp_path: Path) -> Path:
     """A registry with a model that was never trained."""
     path = tmp_path / "headrace.yaml"
     assert CliRunner().invoke(app, ["init", "--config", str(path)], catch_exceptions=False).exit_code == 0
-    with open_app(load(path)) as opened:
+    with open_app(load_settings(path)) as opened:
         founded(opened.registry)
     return path
 
@@ -34,8 +34,8 @@ def configuration(tmp_path: Path) -> Path:
 @pytest.fixture
 def trained(configuration: Path) -> Path:
     """The same after a retraining."""
-    with open_app(load(configuration)) as opened:
-        opened.registry.reports.keep(reports(replace(report(), model="phishing"), version=1))
+    with open_app(load_settings(configuration)) as opened:
+        opened.registry.reports.save(version_reports(replace(report(), model="phishing"), version=1))
     return configuration
 
 

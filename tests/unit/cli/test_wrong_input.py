@@ -79,9 +79,9 @@ def test_downgrading_asks(configuration: Path) -> None:
     """Tables are not dropped before somebody has said yes."""
     url = f"sqlite:///{configuration.parent / 'var/headrace.db'}"
     assert command(configuration, "registry", "downgrade", "base", input="n\n").exit_code == 1
-    assert upgrade.current(url) == upgrade.expected()
+    assert upgrade.current_revision(url) == upgrade.newest_revision()
     assert command(configuration, "registry", "downgrade", "base", input="y\n").exit_code == 0
-    assert upgrade.current(url) is None
+    assert upgrade.current_revision(url) is None
 
 
 def test_tail(configuration: Path) -> None:

@@ -239,7 +239,7 @@ def test_no_listed_class_does_io() -> None:
 def test_no_metaclass_is_listed() -> None:
     """Nothing on the list makes classes."""
     for module, name in listed_classes():
-        found = codec._named(module, name)
+        found = codec._resolve_name(module, name)
         assert not (inspect.isclass(found) and issubclass(found, type)), name
 
 

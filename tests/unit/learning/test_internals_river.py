@@ -144,7 +144,7 @@ def test_a_detector_keeps_its_statistic(name: str) -> None:
     found = []
     for _ in range(400):
         detector.update(chance.random() < 0.3)
-        found.append(readings.reading(detector))
+        found.append(readings.read_detector_stats(detector))
     why = changed("river", module=readings)
     assert members <= vars(detector).keys(), why
     assert any(None not in one for one in found), why

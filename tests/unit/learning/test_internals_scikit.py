@@ -45,14 +45,16 @@ def test_a_boosted_model_keeps_its_trees(kind: Any) -> None:
     assert not [*scikit_internals.histogram_trees(linear_model.SGDClassifier())], WHY
 
 
-@pytest.mark.parametrize(("module", "name"), sorted(one for one in codec._SCIKIT if one[0].startswith("sklearn.")))
+@pytest.mark.parametrize(
+    ("module", "name"), sorted(one for one in codec._WRAPPER_CLASSES if one[0].startswith("sklearn."))
+)
 def test_what_pickles_may_name_exists(module: str, name: str) -> None:
     """Every private class that the codec lists for scikit-learn is still there under that name."""
     assert hasattr(importlib.import_module(module), name), changed("scikit-learn", module=codec)
 
 
 @pytest.mark.parametrize(
-    ("module", "name"), sorted({one[:2] for one in batch_models.NODES if one[0].startswith("sklearn.")})
+    ("module", "name"), sorted({one[:2] for one in batch_models.ALLOWED_NODES if one[0].startswith("sklearn.")})
 )
 def test_what_a_fitted_model_may_hold_exists(module: str, name: str) -> None:
     """Every class that a batch model's file may name is still there under that name."""

@@ -12,7 +12,7 @@ from river import drift, metrics
 from service.domain.specification.monitor import MonitorSpec, MonitorState
 from service.domain.stream.events import Task
 from service.errors import SpecificationError
-from service.learning.monitors import Batch, Monitors
+from service.learning.monitors import MonitorBatch, MonitorSet
 from service.learning.pickling import codec
 
 SHORT = {name: name for name in ("ADWIN", "KSWIN", "PageHinkley")}
@@ -34,9 +34,9 @@ def watching(name: str) -> MonitorSpec:
     return MonitorSpec(name="errors", detector=detector, window=HOLD)
 
 
-def monitors_of(*specs: MonitorSpec, task: Task = Task.BINARY) -> Monitors:
+def monitors_of(*specs: MonitorSpec, task: Task = Task.BINARY) -> MonitorSet:
     """New ones."""
-    return Monitors(specs, task=task, seed=42)
+    return MonitorSet(specs, task=task, seed=42)
 
 
 def first_of_each(hits: Sequence[int]) -> list[int]:
@@ -44,9 +44,9 @@ def first_of_each(hits: Sequence[int]) -> list[int]:
     return [hit for before, hit in zip([-HOLD, *hits], hits, strict=False) if hit - before >= HOLD]
 
 
-def wrong(errors: Sequence[bool]) -> Batch:
+def wrong(errors: Sequence[bool]) -> MonitorBatch:
     """Events with these errors."""
-    return Batch([True] * len(errors), [not error for error in errors])
+    return MonitorBatch([True] * len(errors), [not error for error in errors])
 
 
 @pytest.mark.parametrize("name", [*SHORT, *BINARY])
@@ -61,7 +61,7 @@ def test_signals_are_those_of_river(name: str, size: int) -> None:
     monitors, found = monitors_of(watching(name)), []
     for start in range(0, len(ERRORS), size):
         hits = monitors.update(wrong(ERRORS[start : start + size]), at_arrival=False)
-        found += [start + hit.place for _, hit in hits]
+        found += [start + hit.index for _, hit in hits]
     assert expected
     assert found == first_of_each(expected)
     assert monitors.report()[0]["signals"] == len(found)
@@ -152,20 +152,20 @@ ALL = [
 COLUMNS = stream(2400)
 
 
-def batch_of(columns: Sequence[Sequence[Any]], start: int, end: int) -> Batch:
+def batch_of(columns: Sequence[Sequence[Any]], start: int, end: int) -> MonitorBatch:
     """The events in between."""
     truths, labels, chances, ages, countries = (column[start:end] for column in columns)
     values = {"age": ages, "country": countries}
-    return Batch(truths, labels, chances, lambda name: values[name])
+    return MonitorBatch(truths, labels, chances, lambda name: values[name])
 
 
-def fed(monitors: Monitors, borders: Sequence[int], *, first: int = 0) -> list[tuple[str, int, float]]:
+def fed(monitors: MonitorSet, borders: Sequence[int], *, first: int = 0) -> list[tuple[str, int, float]]:
     """Every signal, by the monitor, the event and the value."""
     found = []
     for start, end in zip([first, *borders], borders, strict=False):
         batch = batch_of(COLUMNS, start, end)
         for at_arrival in (True, False):
-            found += [(n, start + h.place, h.value) for n, h in monitors.update(batch, at_arrival=at_arrival)]
+            found += [(n, start + h.index, h.value) for n, h in monitors.update(batch, at_arrival=at_arrival)]
     return sorted(found)
 
 
@@ -188,7 +188,7 @@ def test_no_division_into_batches_changes_anything(borders: list[int], stop: int
     monitors = monitors_of(*ALL)
     found = fed(monitors, [end for end in ends if end <= stop])
     kept = codec.loads(codec.dumps(monitors.objects()))
-    again = Monitors.restore(ALL, task=Task.BINARY, seed=42, objects=kept)
+    again = MonitorSet.restore(ALL, task=Task.BINARY, seed=42, objects=kept)
     assert again.report() == monitors.report()
     found += fed(again, [end for end in ends if end > stop], first=stop)
     assert sorted(found) == EXPECTED
@@ -212,7 +212,7 @@ def test_a_changed_monitor_begins_anew() -> None:
     kept = WHOLE.objects()
     moved = ALL[3].model_copy(update={"threshold": 0.5})
     other = ALL[4].model_copy(update={"window": 100})
-    found = Monitors.restore([moved, other], task=Task.BINARY, seed=42, objects=kept).report()
+    found = MonitorSet.restore([moved, other], task=Task.BINARY, seed=42, objects=kept).report()
     before = {one["name"]: one for one in WHOLE.report()}
     assert found[0]["value"] == before["age psi"]["value"]
     assert found[0]["threshold"] == 0.5
@@ -225,7 +225,7 @@ def test_the_state_is_bounded() -> None:
     monitors = monitors_of(spec)
     for start in range(0, 60_000, 1000):
         values = [f"user-{number}" for number in range(start, start + 1000)]
-        monitors.update(Batch(feature={"id": values}.__getitem__), at_arrival=True)
+        monitors.update(MonitorBatch(feature_values={"id": values}.__getitem__), at_arrival=True)
     assert len(codec.dumps(monitors.objects())) < 40_000
 
 
@@ -234,7 +234,7 @@ def test_strings_are_no_numbers(spec: MonitorSpec) -> None:
     """A monitor that needs numbers says so when it meets strings, and stays quiet; learning goes on."""
     monitors = monitors_of(spec)
     for _ in range(20):
-        assert monitors.update(Batch(feature=lambda _: ["red"] * 100), at_arrival=True) == []
+        assert monitors.update(MonitorBatch(feature_values=lambda _: ["red"] * 100), at_arrival=True) == []
     shown = monitors.report()[0]
     assert "found strings in feature:age, expected numbers" in shown["problem"]
     assert shown["state"] == MonitorState.QUIET
@@ -245,12 +245,12 @@ def test_training_data_become_the_reference() -> None:
     given_ = ALL[5]
     own = MonitorSpec(name="own", on="feature:age", metric="psi", threshold=0.2, reference={"events": 300})
     monitors = monitors_of(given_, own)
-    assert monitors.with_reference(batch_of(COLUMNS, 0, 1000)) == ["age mean"]
+    assert monitors.set_references(batch_of(COLUMNS, 0, 1000)) == ["age mean"]
     monitors.update(batch_of(COLUMNS, 1200, 1450), at_arrival=True)
     shown = {one["name"]: one for one in monitors.report()}
     assert shown["age mean"]["value"] == pytest.approx(1.0, abs=0.3)
     assert shown["own"]["value"] is None
-    assert monitors_of(given_).with_reference(batch_of(COLUMNS, 0, 40)) == []
+    assert monitors_of(given_).set_references(batch_of(COLUMNS, 0, 40)) == []
 
 
 @pytest.mark.parametrize(
@@ -280,5 +280,5 @@ def test_a_state_of_the_last_release_is_read() -> None:
     for error in ERRORS[:50]:
         detector.update(error)
     objects = {"detectors": {"errors": detector}, "signals": {"errors": 3}}
-    found = Monitors.restore([watching("ADWIN")], task=Task.BINARY, seed=42, objects=objects).report()[0]
+    found = MonitorSet.restore([watching("ADWIN")], task=Task.BINARY, seed=42, objects=objects).report()[0]
     assert (found["value"], found["signals"]) == (detector.estimation, 3)

@@ -48,10 +48,10 @@ def names(data: bytes) -> set[tuple[str, str]]:
 
 def taught(name: str) -> Any:
     """An estimator of that name that has learned, or was fitted on, a few rows."""
-    batch = name in batch_catalogue.NAMES
+    batch = name in batch_catalogue.BATCH_NAMES
     regressor = batch_catalogue.is_regressor(name) if batch else "Regressor" in name
     task = Task.REGRESSION if regressor else Task.BINARY
-    made = estimators.build(name, task=task, seed=1)
+    made = estimators.estimator_from_expression(name, task=task, seed=1)
     truths = [float(y) if regressor else y for _, y in ROWS]
     if batch:
         return made.fit(pl.DataFrame([x for x, _ in ROWS]), truths)
@@ -79,7 +79,9 @@ VALUES: Mapping[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("name", [*(f"sklearn.{one}" for one in catalogue.SKLEARN), *batch_catalogue.NAMES])
+@pytest.mark.parametrize(
+    "name", [*(f"sklearn.{one}" for one in catalogue.SKLEARN_CLASSES), *batch_catalogue.BATCH_NAMES]
+)
 def test_every_family_names_the_one_module(name: str) -> None:
     """Of this package's modules a pickle names `service.learning.pickled` alone, and comes back as it was."""
     made = taught(name)

@@ -20,7 +20,7 @@ from river import (
 )
 
 from service.domain.specification.model import ModelSpec
-from service.domain.stream.events import Decoded, Event, Task, TopicPartition
+from service.domain.stream.events import DecodedRecords, Event, Task, TopicPartition
 from service.learning.estimators import build as estimators
 from service.learning.learner.learner import Learner
 from tests.river_metrics import river_metric
@@ -124,14 +124,16 @@ def events(make: Make) -> list[Event]:
     return [Event(at, at, at, dict(x), y) for at, (x, y) in enumerate(make())]
 
 
-def decoded(given: list[Event]) -> Decoded:
+def decoded(given: list[Event]) -> DecodedRecords:
     """As a decoder would hand them over."""
-    return Decoded(AT, given, [], given[-1].offset + 1, given[0].offset, {})
+    return DecodedRecords(AT, given, [], given[-1].offset + 1, given[0].offset, {})
 
 
 def taught(spec: ModelSpec, given: list[Event], *, size: int, restart_every: int) -> Learner:
     """Learn in batches, with a checkpoint and a restart after every few of them."""
-    model = Learner(spec, Learner.new(spec, estimators.build(spec.estimator, task=spec.task, seed=spec.seed)))
+    model = Learner(
+        spec, Learner.new(spec, estimators.estimator_from_expression(spec.estimator, task=spec.task, seed=spec.seed))
+    )
     for count, start in enumerate(range(0, len(given), size), 1):
         outcome = model.learn(decoded(given[start : start + size]))
         assert not outcome.refusals

@@ -9,12 +9,12 @@ import pytest
 
 from service.domain.specification.model import ModelSpec
 from service.domain.specification.monitor import DriftSignal, MonitorState
-from service.domain.stream.events import Decoded, Event, TopicPartition, Truth
-from service.learning.engine.columns import Columns
+from service.domain.stream.events import DecodedRecords, Event, LabelRecord, TopicPartition
+from service.learning.engine.columns import EventColumns
 from service.learning.estimators import build as estimators
 from service.learning.learner.learner import Learner
-from service.learning.learner.state import restored
-from service.learning.monitors import Batch
+from service.learning.learner.state import restored_state
+from service.learning.monitors import MonitorBatch
 
 AT = TopicPartition("shown", 0)
 REFERENCE = {"events": 200}
@@ -36,7 +36,12 @@ def spec_of(**changes: Any) -> ModelSpec:
 
 def new(spec: ModelSpec, **given: Any) -> Learner:
     """One that has learned nothing of the stream."""
-    return Learner(spec, Learner.new(spec, estimators.build(spec.estimator, task=spec.task, seed=spec.seed), **given))
+    return Learner(
+        spec,
+        Learner.new(
+            spec, estimators.estimator_from_expression(spec.estimator, task=spec.task, seed=spec.seed), **given
+        ),
+    )
 
 
 def events(count: int = 1200, *, change: int = 600) -> list[Event]:
@@ -50,21 +55,21 @@ def events(count: int = 1200, *, change: int = 600) -> list[Event]:
     return found
 
 
-def runs(records: Sequence[Event | Truth], size: int) -> Iterator[Decoded]:
+def runs(records: Sequence[Event | LabelRecord], size: int) -> Iterator[DecodedRecords]:
     """The records in runs of one size."""
     for start in range(0, len(records), size):
         part = records[start : start + size]
         found = [one for one in part if isinstance(one, Event)]
-        truths = [one for one in part if isinstance(one, Truth)]
-        yield Decoded(AT, found, [], start + len(part), start, {}, truths)
+        truths = [one for one in part if isinstance(one, LabelRecord)]
+        yield DecodedRecords(AT, found, [], start + len(part), start, {}, truths)
 
 
-def taught(learner: Learner, records: Sequence[Event | Truth], size: int = 100) -> list[DriftSignal]:
+def taught(learner: Learner, records: Sequence[Event | LabelRecord], size: int = 100) -> list[DriftSignal]:
     """What a commit after every run would write."""
     found: list[DriftSignal] = []
     for decoded in runs(records, size):
         outcome = learner.learn(decoded)
-        pending = learner.take_pending()
+        pending = learner.take_uncommitted()
         assert list(pending.signals) == list(outcome.signals)
         found += pending.signals
     return found
@@ -97,7 +102,7 @@ def test_a_signal_names_the_record_that_brought_it(size: int) -> None:
 def test_features_do_not_wait_for_labels() -> None:
     """Where labels come much later, features and predictions are watched when events come, at the events' positions."""
     asked = [Event(one.offset, one.id, one.ts, one.x) for one in events()]
-    told = [Truth(1200 + one.offset, one.id, one.ts, bool(one.y)) for one in events()]
+    told = [LabelRecord(1200 + one.offset, one.id, one.ts, bool(one.y)) for one in events()]
     learner = new(spec_of(labels="shown"))
     early = taught(learner, asked)
     assert set(by_monitor(early)) == {"x"}
@@ -111,11 +116,11 @@ def test_columns_are_watched_as_events_are() -> None:
     """A micro-batch that comes as a matrix brings the same signals as the same events one by one."""
     spec = spec_of(learn={"batch": 64})
     found = []
-    for form in (list, Columns.of):
+    for form in (list, EventColumns.of):
         learner, signals = new(spec), []
         for decoded in runs(events(), 150):
             given: Any = form(decoded.events)
-            run = Decoded(decoded.at, given, [], decoded.next_offset, decoded.first_offset, {})
+            run = DecodedRecords(decoded.at, given, [], decoded.next_offset, decoded.first_offset, {})
             signals += learner.learn(run).signals
         found.append((signals, learner.drift()))
     assert found[0] == found[1]
@@ -141,7 +146,7 @@ def test_a_rollback_restores_monitors_and_keeps_counts() -> None:
     before = learner.drift()
     taught(learner, events()[500:])
     counted = {one["name"]: one["signals"] for one in learner.drift()}
-    after = Learner(spec, restored(learner.state(), good)).drift()
+    after = Learner(spec, restored_state(learner.state(), good)).drift()
     assert {one["name"]: one["signals"] for one in after} == counted
     assert [one["value"] for one in after] == [one["value"] for one in before]
     assert MonitorState.DRIFT not in {one["state"] for one in after}
@@ -151,7 +156,7 @@ def test_a_retrained_model_brings_its_reference() -> None:
     """A lineage that was trained on a batch measures from it, from its first window on."""
     rng = np.random.default_rng(3)
     xs = rng.normal(2.0, 1.0, 5000)
-    sample = Batch(truths=(xs > 0.2).tolist(), feature={"x": xs}.get)
+    sample = MonitorBatch(truths=(xs > 0.2).tolist(), feature_values={"x": xs}.get)
     spec = spec_of(drift=[{**MONITORS[0], "reference": "champion"}, {**MONITORS[2], "reference": "champion"}])
     learner = new(spec, reference=sample)
     signals = taught(learner, events()[:150])

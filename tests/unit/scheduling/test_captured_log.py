@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from service.scheduling.captured_log import CapturedLog, contents, prune
+from service.scheduling.captured_log import CapturedLog, prune_job_logs, read_log
 
 
 @pytest.fixture
@@ -42,16 +42,16 @@ def captured(path: Path, lines: list[bytes], *, limit: int) -> CapturedLog:
 def test_all_of_it_is_kept_below_the_limit(tmp_path: Path) -> None:
     """Byte for byte, in a folder that is made if need be; what is no text is shown all the same."""
     path = tmp_path / "jobs" / "job-1.log"
-    assert captured(path, [b"one\n", b"\xff\n"], limit=1000).dropped == 0
-    assert contents(path) == "one\n\ufffd\n"
-    assert contents(tmp_path / "none") == ""
+    assert captured(path, [b"one\n", b"\xff\n"], limit=1000).dropped_bytes == 0
+    assert read_log(path) == "one\n\ufffd\n"
+    assert read_log(tmp_path / "none") == ""
 
 
 def test_the_newest_is_kept_past_the_limit(tmp_path: Path) -> None:
     """At least half of the limit, at most all of it, and the end is there."""
     path = tmp_path / "job-1.log"
     captured(path, [b"%09d\n" % number for number in range(20_000)], limit=100_000)
-    kept = contents(path)
+    kept = read_log(path)
     assert kept.endswith("000019999\n")
     assert len(kept) <= 200_000
     assert sum(one.stat().st_size for one in tmp_path.iterdir()) <= 100_000 + 65_536
@@ -61,14 +61,14 @@ def test_a_full_disk_stops_nobody(tiny_disk: Path) -> None:
     """What does not fit is dropped and counted, the writer is not held up, and what fits is there."""
     path = tiny_disk / "job-1.log"
     log = captured(path, [b"x" * 9_999 + b"\n"] * 30, limit=10_000_000)
-    assert log.dropped > 0
-    assert 0 < len(contents(path)) <= 65_536
+    assert log.dropped_bytes > 0
+    assert 0 < len(read_log(path)) <= 65_536
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     """Nothing is written, and the pipe is emptied all the same."""
     (tmp_path / "jobs").write_text("a file", encoding="utf-8")
-    assert captured(tmp_path / "jobs" / "job-1.log", [b"line\n"], limit=1000).dropped == 5
+    assert captured(tmp_path / "jobs" / "job-1.log", [b"line\n"], limit=1000).dropped_bytes == 5
 
 
 def test_old_logs_go(tmp_path: Path) -> None:
@@ -78,5 +78,5 @@ def test_old_logs_go(tmp_path: Path) -> None:
         path.write_text("", encoding="utf-8")
         os.utime(path, (number, number))
     (tmp_path / "other").write_text("", encoding="utf-8")
-    prune(tmp_path, keep=2)
+    prune_job_logs(tmp_path, keep=2)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["job-3.log", "job-4.log", "other"]

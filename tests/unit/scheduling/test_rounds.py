@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.scheduling.periodic import Round
+from service.scheduling.periodic import PeriodicTask
 
 
 class Clock:
@@ -30,7 +30,7 @@ class Work:
             raise OSError
 
 
-def counted(round_: Round, work: Work, seconds: int) -> int:
+def counted(round_: PeriodicTask, work: Work, seconds: int) -> int:
     """How often it is done when it is called ten times a second."""
     end, before = work.clock.now + seconds, work.done
     while work.clock.now < end:
@@ -47,7 +47,9 @@ def test_the_next_time_depends_on_what_the_last_one_took(takes_s: float, share: 
     """At once, then at its pace, and more slowly where it would take more than its share."""
     clock = Clock()
     work = Work(clock, takes_s=takes_s)
-    assert counted(Round(work, 2.0, share=share, clock=clock), work, 60) == pytest.approx(expected, abs=1)
+    assert counted(PeriodicTask(work, 2.0, max_time_fraction=share, clock=clock), work, 60) == pytest.approx(
+        expected, abs=1
+    )
 
 
 @pytest.mark.parametrize("share", [None, 0.05])
@@ -55,7 +57,7 @@ def test_what_fails_waits_too(share: float | None) -> None:
     """It is not done again at once."""
     clock = Clock()
     work = Work(clock, takes_s=1.0, fails=True)
-    round_ = Round(work, 2.0, share=share, clock=clock)
+    round_ = PeriodicTask(work, 2.0, max_time_fraction=share, clock=clock)
     with pytest.raises(OSError):  # noqa: PT011 - any of them is passed on
         round_()
     round_()

@@ -8,15 +8,15 @@ import pytest
 
 from service.domain.registry.registry import ModelName
 from service.domain.specification.retrain import RetrainSpec
-from service.scheduling.schedule import Due, Timetable
+from service.scheduling.schedule import DueCheck, RetrainSchedule
 
 NAME = ModelName("m")
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 
-def collected(table: Timetable, enough: Callable[[list[Due]], bool]) -> list[Due]:
+def collected(table: RetrainSchedule, enough: Callable[[list[DueCheck]], bool]) -> list[DueCheck]:
     """What became due until that was enough, or for a minute."""
-    found: list[Due] = []
+    found: list[DueCheck] = []
     until = time.monotonic() + 60
     while not enough(found) and time.monotonic() < until:
         found += table.due()
@@ -26,30 +26,30 @@ def collected(table: Timetable, enough: Callable[[list[Due]], bool]) -> list[Due
 
 def test_a_model_is_looked_at_at_once_and_then_again() -> None:
     """Every `check`; the same specification again changes nothing, and another one begins anew."""
-    with Timetable() as table:
-        table.put(NAME, RetrainSpec(check=0.2))
+    with RetrainSchedule() as table:
+        table.set_spec(NAME, RetrainSpec(check=0.2))
         assert len(collected(table, lambda found: len(found) >= 3)) >= 3
-        table.put(NAME, RetrainSpec(check=3600))
-        assert set(collected(table, bool)) == {Due(NAME, cron=False)}
-        table.put(NAME, RetrainSpec(check=3600))
+        table.set_spec(NAME, RetrainSpec(check=3600))
+        assert set(collected(table, bool)) == {DueCheck(NAME, cron=False)}
+        table.set_spec(NAME, RetrainSpec(check=3600))
         time.sleep(0.3)
         assert list(table.due()) == []
 
 
 def test_without_a_policy_once() -> None:
     """So that the decision says that there is none."""
-    with Timetable() as table:
-        table.put(NAME, None)
+    with RetrainSchedule() as table:
+        table.set_spec(NAME, None)
         time.sleep(0.2)
-        assert list(table.due()) == [Due(NAME, cron=False)]
+        assert list(table.due()) == [DueCheck(NAME, cron=False)]
 
 
 def test_a_removed_model_is_left_alone() -> None:
     """Nothing of it is due any more, and others go on."""
     other = ModelName("other")
-    with Timetable() as table:
+    with RetrainSchedule() as table:
         for name in (NAME, other):
-            table.put(name, RetrainSpec(check=0.2))
+            table.set_spec(name, RetrainSpec(check=0.2))
         table.remove(NAME)
         collected(table, lambda found: len(found) >= 2)
         assert {due.model for due in collected(table, lambda found: len(found) >= 3)} == {other}
@@ -58,9 +58,9 @@ def test_a_removed_model_is_left_alone() -> None:
 @pytest.mark.parametrize(("hours", "due"), [(1, 0), (10, 1), (100, 1)])
 def test_missed_times_are_made_good_once(hours: int, due: int) -> None:
     """However often the schedule asked while no trainer ran."""
-    with Timetable() as table:
+    with RetrainSchedule() as table:
         spec = RetrainSpec(cron="0 3 * * *")
-        table.make_good(NAME, spec, since=NOW - timedelta(hours=hours), now=NOW)
-        assert list(table.due()) == [Due(NAME, cron=True)] * due
-        table.make_good(NAME, None, since=NOW - timedelta(hours=hours), now=NOW)
+        table.add_missed(NAME, spec, since=NOW - timedelta(hours=hours), now=NOW)
+        assert list(table.due()) == [DueCheck(NAME, cron=True)] * due
+        table.add_missed(NAME, None, since=NOW - timedelta(hours=hours), now=NOW)
         assert list(table.due()) == []

@@ -91,19 +91,19 @@ def test_a_batch_that_was_damaged_is_refused() -> None:
 
 def test_a_consumer_has_its_parts(consumer: Any) -> None:
     """Fetcher, cluster, network and subscription are where they are looked for, and the position is read without a word."""
-    seams.decode_rows(consumer)
+    seams.install_row_decoder(consumer)
     assert consumer._fetcher.PartitionRecords is seams.FetchedRows, WHY
     assert consumer._cluster.config["allow_auto_create_topics"] is False, WHY
     consumer.assign([AT])
     consumer.seek(AT, 17)
-    assert seams.position(consumer, AT) == 17, WHY
-    assert seams.partitions(consumer, "events") == [], WHY
+    assert seams.fetch_position(consumer, AT) == 17, WHY
+    assert seams.known_partitions(consumer, "events") == [], WHY
 
 
 def test_asking_for_topics_takes_its_time_and_no_more(consumer: Any) -> None:
     """Without a broker the question ends by its timeout; the topics have been asked for."""
     with pytest.raises((KafkaTimeoutError, KafkaConnectionError)):
-        seams.refresh(consumer, ["events"], timeout_s=0.2)
+        seams.refresh_metadata(consumer, ["events"], timeout_s=0.2)
     assert "events" in consumer._cluster._topics, WHY
 
 

@@ -21,14 +21,14 @@ from typer.testing import CliRunner
 
 from service.cli.app import app
 from service.domain.specification.model import FieldsSpec
-from service.domain.stream.events import Decoded, Records, Task, TopicPartition
+from service.domain.stream.events import DecodedRecords, Records, Task, TopicPartition
 from service.domain.stream.position import Position
 from service.errors import ConfigurationError, NotFoundError
 from service.stream.decoding.csv_lines import CsvDecoder
 from service.stream.decoding.envelope import EnvelopeDecoder
 from service.stream.decoding.mapped import MappedDecoder
 from service.stream.log.source import LogSink, LogSource
-from service.stream.publish import INSIDE_RIVER, publish, read_events, repeated
+from service.stream.publish import RIVER_DATASETS, publish_events, read_events, repeat_events
 
 
 def run(values: Sequence[bytes]) -> Records:
@@ -37,7 +37,7 @@ def run(values: Sequence[bytes]) -> Records:
     return Records(TopicPartition("t", 0), range(len(values)), [now] * len(values), values, len(values))
 
 
-def accepted(found: Decoded) -> list[Any]:
+def accepted(found: DecodedRecords) -> list[Any]:
     """The events, where none was refused."""
     assert not found.refusals
     return list(found.events)
@@ -148,7 +148,7 @@ def test_data_sets_inside_river(name: str, task: Task) -> None:
 
 def test_every_data_set_that_is_offered_is_there() -> None:
     """Each name that the message lists can be read without a download."""
-    for name in INSIDE_RIVER:
+    for name in RIVER_DATASETS:
         assert json.loads(next(read_events(f"river:{name}")))["id"] == f"{name}-0"
 
 
@@ -169,11 +169,11 @@ def test_unknown_names_bring_the_nearest(tmp_path: Path) -> None:
 def test_repeated_ids_are_distinct() -> None:
     """Later rounds get ids of their own, at the model's own place for them; what is no event stays as it is."""
     lines = [b'{"id": 1, "x": {"a": 1}}', b"broken", b'{"id":2,"id":2,"x":{}}', b'{"x":{}}']
-    found = list(repeated(iter(lines), 3))
+    found = list(repeat_events(iter(lines), 3))
     assert found[:4] == lines
     assert [json.loads(found[number])["id"] for number in (4, 8)] == ["1#1", "1#2"]
     assert found[5:8] == found[9:12] == lines[1:]
-    nested = list(repeated([b'{"tx":{"id":"a"}}', b'{"tx":5}'], 2, id_path="$.tx.id"))
+    nested = list(repeat_events([b'{"tx":{"id":"a"}}', b'{"tx":5}'], 2, id_path="$.tx.id"))
     assert nested[2:] == [b'{"tx":{"id":"a#1"}}', b'{"tx":5}']
 
 
@@ -184,7 +184,7 @@ def test_rate_and_progress(tmp_path: Path) -> None:
     told: list[int] = []
     began = time.monotonic()
     values = [b"%d" % number for number in range(100)]
-    assert publish(sink, "t", values, rate=200, on_progress=told.append) == 100
+    assert publish_events(sink, "t", values, rate=200, on_progress=told.append) == 100
     assert time.monotonic() - began >= 0.49
     sink.close()
     assert told == [20, 40, 60, 80, 100]

@@ -7,12 +7,12 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from service.domain.access.access import AccessRole
-from service.domain.jsonable import plain
+from service.domain.jsonable import to_jsonable
 from service.domain.registry.registry import AuditEntry
 from service.serving.admin.authorize import GuardedRoute
-from service.serving.admin.dependencies import Given, ModelPath, needs
+from service.serving.admin.dependencies import Deps, ModelPath, requires_role
 from service.serving.admin.paging import Page, Paged
-from service.serving.admin.schemas import Body, JsonObject, shown
+from service.serving.admin.schemas import Body, JsonObject, with_example
 
 router = APIRouter(route_class=GuardedRoute, tags=["audit"])
 
@@ -20,7 +20,7 @@ router = APIRouter(route_class=GuardedRoute, tags=["audit"])
 class AuditBody(Body):
     """One change; `number` counts those of its model from 1. Acts that concern no model have an empty one."""
 
-    model_config = shown(
+    model_config = with_example(
         {
             "number": 3,
             "model": "phishing",
@@ -46,28 +46,34 @@ class AuditBody(Body):
 
 
 @router.get(
-    "/models/{model}/audit", response_model=Page[AuditBody], operation_id="listAudit", **needs(AccessRole.VIEWER)
+    "/models/{model}/audit",
+    response_model=Page[AuditBody],
+    operation_id="listAudit",
+    **requires_role(AccessRole.VIEWER),
 )
-def list_audit(model: ModelPath, given: Given, page: Paged) -> JsonObject:
+def list_audit(model: ModelPath, deps: Deps, page: Paged) -> JsonObject:
     """Of one model, oldest first; that of a model that was deleted stays."""
-    entries = given.services.history.audit(model)
-    return _page(entries or given.services.history.audit(given.services.models.get(model).name), page)
+    entries = deps.services.history.audit(model)
+    return _page(entries or deps.services.history.audit(deps.services.models.get(model).name), page)
 
 
 @router.get(
-    "/audit", response_model=Page[AuditBody], operation_id="listServerAudit", **needs(AccessRole.ADMIN, everywhere=True)
+    "/audit",
+    response_model=Page[AuditBody],
+    operation_id="listServerAudit",
+    **requires_role(AccessRole.ADMIN, every_model=True),
 )
 def list_server_audit(
-    given: Given,
+    deps: Deps,
     page: Paged,
     model: Annotated[
         str, Query(pattern=r"^([a-z0-9][a-z0-9_.-]{0,62})?$", description="Of that model; without, of tokens.")
     ] = "",
 ) -> JsonObject:
     """What concerns no model in particular, such as tokens; oldest first."""
-    return _page(given.services.history.audit(model), page)
+    return _page(deps.services.history.audit(model), page)
 
 
 def _page(entries: Sequence[AuditEntry], page: Paged) -> JsonObject:
     rows = list(enumerate(entries, start=1))
-    return page.behind(rows, key=lambda row: row[0], show=lambda row: {"number": row[0], **plain(row[1])})
+    return page.page_after(rows, key=lambda row: row[0], show=lambda row: {"number": row[0], **to_jsonable(row[1])})

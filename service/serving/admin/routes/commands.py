@@ -8,18 +8,26 @@ from pydantic import Field
 from starlette.responses import Response
 
 from service.domain.access.access import AccessRole
-from service.domain.jsonable import plain
-from service.domain.registry.alias import ALIAS
-from service.domain.registry.registry import Command, CommandKind, CommandStatus, Json, Origin
+from service.domain.jsonable import to_jsonable
+from service.domain.registry.alias import ALIAS_PATTERN
+from service.domain.registry.registry import ChangeOrigin, Command, CommandKind, CommandStatus, Json
 from service.errors import NotFoundError
-from service.operations.challengers.promotion_request import crown
-from service.operations.commands.request import asked, outcome_of
+from service.operations.challengers.promotion_request import promote_by_hand
+from service.operations.commands.request import request_command, require_outcome
 from service.serving.admin.authorize import GuardedRoute
-from service.serving.admin.dependencies import MOST, Given, ModelPath, Parts, Wait, Who, needs
-from service.serving.admin.schemas import Body, JsonObject, Why, shown
+from service.serving.admin.dependencies import (
+    MAX_JSON_INTEGER,
+    AdminDependencies,
+    Caller,
+    Deps,
+    ModelPath,
+    Wait,
+    requires_role,
+)
+from service.serving.admin.schemas import Body, JsonObject, Why, with_example
 
 router = APIRouter(route_class=GuardedRoute, tags=["commands"])
-WAIT_S = 5.0
+DEFAULT_WAIT_S = 5.0
 EXAMPLE = {
     "id": 12,
     "model": "phishing",
@@ -34,7 +42,7 @@ EXAMPLE = {
 class CommandBody(Body):
     """An act that was asked for, and what became of it."""
 
-    model_config = shown(EXAMPLE)
+    model_config = with_example(EXAMPLE)
 
     id: int
     model: str
@@ -48,93 +56,107 @@ class CommandBody(Body):
 class SnapshotRequest(Why):
     """A version of the present state, perhaps with a name; one that is there moves."""
 
-    model_config = shown({"alias": "before-sale", "reason": "the sale begins"})
+    model_config = with_example({"alias": "before-sale", "reason": "the sale begins"})
 
-    alias: str | None = Field(default=None, pattern=f"^{ALIAS}$")
+    alias: str | None = Field(default=None, pattern=f"^{ALIAS_PATTERN}$")
 
 
 class PromoteRequest(Why):
     """Which challenger takes over, by the version that it began with."""
 
-    model_config = shown({"version": 4, "reason": "better on fraud of this week"})
+    model_config = with_example({"version": 4, "reason": "better on fraud of this week"})
 
-    version: int = Field(ge=1, le=MOST)
-
-
-PENDING = {202: {"model": CommandBody, "description": "It waits for the process that writes the model."}}
-ASKED = {"response_model": CommandBody, "responses": PENDING, **needs(AccessRole.OPERATOR)}
+    version: int = Field(ge=1, le=MAX_JSON_INTEGER)
 
 
-@router.post("/models/{model}/snapshot", operation_id="snapshotModel", **ASKED)
+PENDING_RESPONSE = {202: {"model": CommandBody, "description": "It waits for the process that writes the model."}}
+COMMAND_ROUTE = {"response_model": CommandBody, "responses": PENDING_RESPONSE, **requires_role(AccessRole.OPERATOR)}
+
+
+@router.post("/models/{model}/snapshot", operation_id="snapshotModel", **COMMAND_ROUTE)
 def snapshot_model(
-    model: ModelPath, body: SnapshotRequest, given: Given, who: Who, response: Response, wait: Wait = WAIT_S
+    model: ModelPath, body: SnapshotRequest, deps: Deps, caller: Caller, response: Response, wait: Wait = DEFAULT_WAIT_S
 ) -> JsonObject:
     """Make a version of the present state."""
-    told = {"reason": body.reason, "alias": body.alias}
-    return done(response, act(given, model, CommandKind.SNAPSHOT, told, (who.name, wait)))
+    arguments = {"reason": body.reason, "alias": body.alias}
+    return command_response(response, run_command(deps, model, CommandKind.SNAPSHOT, arguments, (caller.name, wait)))
 
 
-@router.post("/models/{model}/freeze", operation_id="freezeModel", **ASKED)
+@router.post("/models/{model}/freeze", operation_id="freezeModel", **COMMAND_ROUTE)
 def freeze_model(
-    model: ModelPath, body: Why, given: Given, who: Who, response: Response, wait: Wait = WAIT_S
+    model: ModelPath, body: Why, deps: Deps, caller: Caller, response: Response, wait: Wait = DEFAULT_WAIT_S
 ) -> JsonObject:
     """Stop learning; the stream waits."""
-    return done(response, act(given, model, CommandKind.FREEZE, {"reason": body.reason}, (who.name, wait)))
+    return command_response(
+        response, run_command(deps, model, CommandKind.FREEZE, {"reason": body.reason}, (caller.name, wait))
+    )
 
 
-@router.post("/models/{model}/unfreeze", operation_id="unfreezeModel", **ASKED)
+@router.post("/models/{model}/unfreeze", operation_id="unfreezeModel", **COMMAND_ROUTE)
 def unfreeze_model(
-    model: ModelPath, body: Why, given: Given, who: Who, response: Response, wait: Wait = WAIT_S
+    model: ModelPath, body: Why, deps: Deps, caller: Caller, response: Response, wait: Wait = DEFAULT_WAIT_S
 ) -> JsonObject:
     """Go on learning where it stopped."""
-    return done(response, act(given, model, CommandKind.UNFREEZE, {"reason": body.reason}, (who.name, wait)))
+    return command_response(
+        response, run_command(deps, model, CommandKind.UNFREEZE, {"reason": body.reason}, (caller.name, wait))
+    )
 
 
-@router.post("/models/{model}/apply", operation_id="applySpecification", **ASKED)
+@router.post("/models/{model}/apply", operation_id="applySpecification", **COMMAND_ROUTE)
 def apply_specification(
-    model: ModelPath, body: Why, given: Given, who: Who, response: Response, wait: Wait = WAIT_S
+    model: ModelPath, body: Why, deps: Deps, caller: Caller, response: Response, wait: Wait = DEFAULT_WAIT_S
 ) -> JsonObject:
     """Adopt what has changed in the specification of the server's configuration file, which is read anew."""
-    told = {"spec": given.spec_in_file(model).model_dump(mode="json"), "reason": body.reason}
-    return done(response, act(given, model, CommandKind.APPLY, told, (who.name, wait)))
+    arguments = {"spec": deps.configured_spec(model).model_dump(mode="json"), "reason": body.reason}
+    return command_response(response, run_command(deps, model, CommandKind.APPLY, arguments, (caller.name, wait)))
 
 
-@router.post("/models/{model}/promote", operation_id="promoteChallenger", **ASKED)
+@router.post("/models/{model}/promote", operation_id="promoteChallenger", **COMMAND_ROUTE)
 def promote_challenger(
-    model: ModelPath, body: PromoteRequest, given: Given, who: Who, response: Response, wait: Wait = WAIT_S
+    model: ModelPath, body: PromoteRequest, deps: Deps, caller: Caller, response: Response, wait: Wait = DEFAULT_WAIT_S
 ) -> JsonObject:
     """Let a challenger take over, whatever the comparison says."""
-    origin = Origin(who.name, body.reason)
-    with given.patience(wait) as wait_s:
-        return done(response, crown(given.acting(), model, body.version, origin=origin, wait_s=wait_s))
+    origin = ChangeOrigin(caller.name, body.reason)
+    with deps.wait_slot(wait) as wait_s:
+        return command_response(
+            response, promote_by_hand(deps.command_services(), model, body.version, origin=origin, wait_s=wait_s)
+        )
 
 
-@router.get("/commands/{command}", response_model=CommandBody, operation_id="showCommand", **needs(AccessRole.VIEWER))
-def show_command(command: Annotated[int, Path(ge=1, le=MOST, examples=[12])], given: Given, who: Who) -> JsonObject:
+@router.get(
+    "/commands/{command}", response_model=CommandBody, operation_id="showCommand", **requires_role(AccessRole.VIEWER)
+)
+def show_command(
+    command: Annotated[int, Path(ge=1, le=MAX_JSON_INTEGER, examples=[12])], deps: Deps, caller: Caller
+) -> JsonObject:
     """What has become of an act."""
-    found = given.services.commands.get(command)
-    if not who.sees(found.model):
+    found = deps.services.commands.get(command)
+    if not caller.sees(found.model):
         msg = f"found no command {command}"
         raise NotFoundError(msg)
-    return _row(found)
+    return _command_row(found)
 
 
-def act(given: Parts, model: str, kind: CommandKind, arguments: Json, asking: tuple[str, float]) -> Command:
+def run_command(
+    deps: AdminDependencies, model: str, kind: CommandKind, arguments: Json, actor_and_wait_s: tuple[str, float]
+) -> Command:
     """The command as it stands after so many seconds."""
-    actor, wait_s = asking
-    with given.patience(wait_s) as patience_s:
-        return asked(given.acting(), model, kind=kind, arguments=arguments, actor=actor, wait_s=patience_s)
+    actor, wait_s = actor_and_wait_s
+    with deps.wait_slot(wait_s) as patience_s:
+        return request_command(
+            deps.command_services(), model, kind=kind, arguments=arguments, actor=actor, wait_s=patience_s
+        )
 
 
-def done(response: Response, command: Command) -> JsonObject:
+def command_response(response: Response, command: Command) -> JsonObject:
     """200 when it is done, 202 with its address while it waits; RefusedError."""
     if command.status is CommandStatus.PENDING:
         response.status_code = 202
         response.headers["Location"] = f"/api/v1/commands/{command.id}"
     else:
-        outcome_of(command, wait_s=0.0)
-    return _row(command)
+        require_outcome(command, wait_s=0.0)
+    return _command_row(command)
 
 
-def _row(command: Command) -> JsonObject:
-    return {key: value for key, value in plain(command).items() if key != "arguments"}
+def _command_row(command: Command) -> JsonObject:
+    return {key: value for key, value in to_jsonable(command).items() if key != "arguments"}

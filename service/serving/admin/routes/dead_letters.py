@@ -9,15 +9,15 @@ from starlette.responses import Response
 
 from service.domain.access.access import AccessRole
 from service.domain.registry.registry import CommandKind, DeadLetter
-from service.domain.stream.events import Reason
+from service.domain.stream.events import RefusalReason
 from service.serving.admin.authorize import GuardedRoute
-from service.serving.admin.dependencies import MOST, Given, ModelPath, Wait, Who, needs
+from service.serving.admin.dependencies import MAX_JSON_INTEGER, Caller, Deps, ModelPath, Wait, requires_role
 from service.serving.admin.paging import Page, Paged
-from service.serving.admin.routes.commands import ASKED, WAIT_S, act, done
-from service.serving.admin.schemas import Body, JsonObject, shown
+from service.serving.admin.routes.commands import COMMAND_ROUTE, DEFAULT_WAIT_S, command_response, run_command
+from service.serving.admin.schemas import Body, JsonObject, with_example
 
 router = APIRouter(route_class=GuardedRoute, tags=["dead letters"])
-LetterPath = Annotated[int, Path(ge=1, le=MOST, description="The dead letter's number.", examples=[1])]
+LetterPath = Annotated[int, Path(ge=1, le=MAX_JSON_INTEGER, description="The dead letter's number.", examples=[1])]
 EXAMPLE = {
     "id": 1,
     "topic": "phishing.events",
@@ -34,13 +34,13 @@ EXAMPLE = {
 class LetterSummary(Body):
     """A refused event in a list."""
 
-    model_config = shown(EXAMPLE)
+    model_config = with_example(EXAMPLE)
 
     id: int
     topic: str
     partition: int
     offset: int
-    reason: Reason
+    reason: RefusalReason
     detail: str
     size: int
     created_at: datetime | None
@@ -50,7 +50,7 @@ class LetterSummary(Body):
 class LetterBody(LetterSummary):
     """A refused event with its bytes: as text, what is no text escaped, and in base64."""
 
-    model_config = shown({**EXAMPLE, "payload": "{", "payload_base64": "ew=="})
+    model_config = with_example({**EXAMPLE, "payload": "{", "payload_base64": "ew=="})
 
     payload: str
     payload_base64: str
@@ -60,46 +60,48 @@ class LetterBody(LetterSummary):
     "/models/{model}/dead-letters",
     response_model=Page[LetterSummary],
     operation_id="listDeadLetters",
-    **needs(AccessRole.VIEWER),
+    **requires_role(AccessRole.VIEWER),
 )
 def list_dead_letters(
     model: ModelPath,
-    given: Given,
+    deps: Deps,
     page: Paged,
-    reason: Annotated[Reason | None, Query(description="Only this reason.")] = None,
+    reason: Annotated[RefusalReason | None, Query(description="Only this reason.")] = None,
 ) -> JsonObject:
     """Newest first."""
-    letters = given.services.dead_letters
-    name = given.services.models.get(model).name
-    found = letters.list(name, limit=page.limit + 1, reason=reason, before=page.before)
-    return page.of(found, key=lambda one: one.id, show=_summary)
+    store = deps.services.dead_letters
+    name = deps.services.models.get(model).name
+    found = store.list(name, limit=page.limit + 1, reason=reason, before=page.before)
+    return page.page(found, key=lambda one: one.id, show=_dead_letter_row)
 
 
 @router.get(
     "/models/{model}/dead-letters/{letter}",
     response_model=LetterBody,
     operation_id="showDeadLetter",
-    **needs(AccessRole.VIEWER),
+    **requires_role(AccessRole.VIEWER),
 )
-def show_dead_letter(model: ModelPath, letter: LetterPath, given: Given) -> JsonObject:
+def show_dead_letter(model: ModelPath, letter: LetterPath, deps: Deps) -> JsonObject:
     """One refused event, with its bytes."""
-    found = given.services.dead_letters.get(model, letter)
+    found = deps.services.dead_letters.get(model, letter)
     text = found.payload.decode("utf-8", errors="backslashreplace")
-    return {**_summary(found), "payload": text, "payload_base64": base64.b64encode(found.payload).decode()}
+    return {**_dead_letter_row(found), "payload": text, "payload_base64": base64.b64encode(found.payload).decode()}
 
 
-@router.post("/models/{model}/dead-letters/{letter}/replay", operation_id="replayDeadLetter", **ASKED)
+@router.post("/models/{model}/dead-letters/{letter}/replay", operation_id="replayDeadLetter", **COMMAND_ROUTE)
 def replay_dead_letter(
-    model: ModelPath, letter: LetterPath, given: Given, who: Who, response: Response, wait: Wait = WAIT_S
+    model: ModelPath, letter: LetterPath, deps: Deps, caller: Caller, response: Response, wait: Wait = DEFAULT_WAIT_S
 ) -> JsonObject:
     """Have the learner learn a refused event after all, once."""
-    return done(response, act(given, model, CommandKind.REPLAY_DEAD_LETTER, {"id": letter}, (who.name, wait)))
+    return command_response(
+        response, run_command(deps, model, CommandKind.REPLAY_DEAD_LETTER, {"id": letter}, (caller.name, wait))
+    )
 
 
-def _summary(letter: DeadLetter) -> JsonObject:
+def _dead_letter_row(dead_letter: DeadLetter) -> JsonObject:
     fields = ("id", "offset", "reason", "detail", "size", "created_at", "replayed_at")
     return {
-        **{field: getattr(letter, field) for field in fields},
-        "topic": letter.at.topic,
-        "partition": letter.at.partition,
+        **{field: getattr(dead_letter, field) for field in fields},
+        "topic": dead_letter.at.topic,
+        "partition": dead_letter.at.partition,
     }

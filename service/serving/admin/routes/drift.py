@@ -6,10 +6,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from service.domain.access.access import AccessRole
-from service.operations.monitoring.drift import drift_of
+from service.operations.monitoring.drift import drift_status
 from service.serving.admin.authorize import GuardedRoute
-from service.serving.admin.dependencies import Given, ModelPath, needs
-from service.serving.admin.schemas import Body, JsonObject, shown
+from service.serving.admin.dependencies import Deps, ModelPath, requires_role
+from service.serving.admin.schemas import Body, JsonObject, with_example
 
 router = APIRouter(route_class=GuardedRoute, tags=["drift"])
 
@@ -26,7 +26,7 @@ class DecisionBody(Body):
 class DriftBody(Body):
     """The champion's monitors as of its newest checkpoint, and the newest signals of the model."""
 
-    model_config = shown(
+    model_config = with_example(
         {
             "model": "phishing",
             "monitors": [
@@ -51,11 +51,13 @@ class DriftBody(Body):
     decision: DecisionBody | None
 
 
-@router.get("/models/{model}/drift", response_model=DriftBody, operation_id="showDrift", **needs(AccessRole.VIEWER))
+@router.get(
+    "/models/{model}/drift", response_model=DriftBody, operation_id="showDrift", **requires_role(AccessRole.VIEWER)
+)
 def show_drift(
     model: ModelPath,
-    given: Given,
+    deps: Deps,
     limit: Annotated[int, Query(ge=1, le=200, description="So many of the newest signals.")] = 10,
 ) -> JsonObject:
     """Every monitor with its last signal, and the newest signals."""
-    return drift_of(given.services, model, limit=limit)
+    return drift_status(deps.services, model, limit=limit)

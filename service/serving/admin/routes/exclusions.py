@@ -7,13 +7,13 @@ from fastapi import APIRouter, Path, Query
 from starlette.responses import Response
 
 from service.domain.access.access import AccessRole
-from service.operations.history.exclusions import exclude
+from service.operations.history.exclusions import record_exclusion
 from service.operations.reporting.describe import exclusion_row
 from service.serving.admin.authorize import GuardedRoute
-from service.serving.admin.dependencies import MOST, Given, ModelPath, Reason, Who, needs
+from service.serving.admin.dependencies import MAX_JSON_INTEGER, Caller, Deps, ModelPath, Reason, requires_role
 from service.serving.admin.paging import Page, Paged
-from service.serving.admin.routes.rollback import Stretch
-from service.serving.admin.schemas import Body, JsonObject, Why, shown
+from service.serving.admin.routes.rollback import ExcludedRangeText
+from service.serving.admin.schemas import Body, JsonObject, Why, with_example
 
 router = APIRouter(route_class=GuardedRoute, tags=["exclusions"])
 
@@ -21,15 +21,15 @@ router = APIRouter(route_class=GuardedRoute, tags=["exclusions"])
 class ExclusionRequest(Why):
     """What is to be left out from now on."""
 
-    model_config = shown({"stretch": "0:1000..2000", "reason": "labels were swapped"})
+    model_config = with_example({"stretch": "0:1000..2000", "reason": "labels were swapped"})
 
-    stretch: Stretch
+    stretch: ExcludedRangeText
 
 
 class ExclusionBody(Body):
     """A part of the stream that no lineage may learn."""
 
-    model_config = shown(
+    model_config = with_example(
         {
             "id": 1,
             "stretch": "phishing.events/0:1000..2000",
@@ -54,17 +54,17 @@ class ExclusionBody(Body):
     "/models/{model}/exclusions",
     response_model=Page[ExclusionBody],
     operation_id="listExclusions",
-    **needs(AccessRole.VIEWER),
+    **requires_role(AccessRole.VIEWER),
 )
 def list_exclusions(
     model: ModelPath,
-    given: Given,
+    deps: Deps,
     page: Paged,
     removed: Annotated[bool, Query(description="Those that were removed, too.")] = False,  # noqa: FBT002 - a parameter of the query
 ) -> JsonObject:
     """Oldest first."""
-    known = given.services.exclusions.list(given.services.models.get(model).name, removed=removed)
-    return page.behind(known, key=lambda one: one.id, show=exclusion_row)
+    known = deps.services.exclusions.list(deps.services.models.get(model).name, removed=removed)
+    return page.page_after(known, key=lambda one: one.id, show=exclusion_row)
 
 
 @router.post(
@@ -72,27 +72,27 @@ def list_exclusions(
     status_code=201,
     response_model=ExclusionBody,
     operation_id="addExclusion",
-    **needs(AccessRole.OPERATOR),
+    **requires_role(AccessRole.OPERATOR),
 )
-def add_exclusion(model: ModelPath, body: ExclusionRequest, given: Given, who: Who) -> JsonObject:
+def add_exclusion(model: ModelPath, body: ExclusionRequest, deps: Deps, caller: Caller) -> JsonObject:
     """Have no lineage learn these records; what was learned stays until a rollback in mode replay."""
-    return exclusion_row(exclude(given.services, model, body.stretch, actor=who.name, reason=body.reason))
+    return exclusion_row(record_exclusion(deps.services, model, body.stretch, actor=caller.name, reason=body.reason))
 
 
 @router.delete(
     "/models/{model}/exclusions/{exclusion}",
     status_code=204,
     operation_id="removeExclusion",
-    **needs(AccessRole.OPERATOR),
+    **requires_role(AccessRole.OPERATOR),
 )
 def remove_exclusion(
     model: ModelPath,
-    exclusion: Annotated[int, Path(ge=1, le=MOST, examples=[1])],
-    given: Given,
-    who: Who,
+    exclusion: Annotated[int, Path(ge=1, le=MAX_JSON_INTEGER, examples=[1])],
+    deps: Deps,
+    caller: Caller,
     reason: Reason = "",
 ) -> Response:
     """Allow the records again; what was passed over is not learned by that."""
-    given.services.models.get(model)
-    given.services.exclusions.remove(model, exclusion, actor=who.name, reason=reason)
+    deps.services.models.get(model)
+    deps.services.exclusions.remove(model, exclusion, actor=caller.name, reason=reason)
     return Response(status_code=204)

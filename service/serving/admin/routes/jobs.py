@@ -7,18 +7,25 @@ from fastapi import APIRouter, Path
 from starlette.responses import PlainTextResponse
 
 from service.domain.access.access import AccessRole
-from service.domain.jsonable import plain
-from service.domain.training.jobs import Cause, Failure, Job, JobId, JobState
+from service.domain.jsonable import to_jsonable
+from service.domain.training.jobs import Job, JobCause, JobFailure, JobId, JobState
 from service.errors import NotFoundError
 from service.operations.reporting.describe import job_details
-from service.operations.retraining.decide import by_hand
+from service.operations.retraining.decide import request_manual_job
 from service.serving.admin.authorize import GuardedRoute
-from service.serving.admin.dependencies import MOST, Given, ModelPath, Parts, Who, needs
+from service.serving.admin.dependencies import (
+    MAX_JSON_INTEGER,
+    AdminDependencies,
+    Caller,
+    Deps,
+    ModelPath,
+    requires_role,
+)
 from service.serving.admin.paging import Page, Paged
-from service.serving.admin.schemas import MOMENT, Body, JsonObject, Why, shown
+from service.serving.admin.schemas import MOMENT, Body, JsonObject, Why, with_example
 
 router = APIRouter(route_class=GuardedRoute, tags=["jobs"])
-JobPath = Annotated[int, Path(ge=1, le=MOST, description="The job's number.", examples=[1])]
+JobPath = Annotated[int, Path(ge=1, le=MAX_JSON_INTEGER, description="The job's number.", examples=[1])]
 EXAMPLE = {
     "id": 1,
     "model": "phishing",
@@ -49,12 +56,12 @@ class ProgressBody(Body):
 class JobSummary(Body):
     """A job in a list; `trained` is whether a trainer runs that can start it."""
 
-    model_config = shown(EXAMPLE)
+    model_config = with_example(EXAMPLE)
 
     id: int
     model: str
     state: JobState
-    cause: Cause
+    cause: JobCause
     requested_by: str
     reason: str
     attempt: int
@@ -63,7 +70,7 @@ class JobSummary(Body):
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
-    failure: Failure | None
+    failure: JobFailure | None
     version: int | None
     trained: bool
 
@@ -79,7 +86,7 @@ class TransitionBody(Body):
 class JobBody(JobSummary):
     """A job with every state it was in, when, and why."""
 
-    model_config = shown(
+    model_config = with_example(
         {
             **EXAMPLE,
             "spec": {"check": 30.0, "retries": 2},
@@ -95,19 +102,19 @@ class JobBody(JobSummary):
     transitions: list[TransitionBody]
 
 
-@router.get("/jobs", response_model=Page[JobSummary], operation_id="listAllJobs", **needs(AccessRole.VIEWER))
-def list_all_jobs(given: Given, who: Who, page: Paged) -> JsonObject:
+@router.get("/jobs", response_model=Page[JobSummary], operation_id="listAllJobs", **requires_role(AccessRole.VIEWER))
+def list_all_jobs(deps: Deps, caller: Caller, page: Paged) -> JsonObject:
     """Of every model that the token may see, newest first."""
-    models = None if who.models is None else sorted(who.models)
-    return _page(given, page, models)
+    models = None if caller.models is None else sorted(caller.models)
+    return _jobs_page(deps, page, models)
 
 
 @router.get(
-    "/models/{model}/jobs", response_model=Page[JobSummary], operation_id="listJobs", **needs(AccessRole.VIEWER)
+    "/models/{model}/jobs", response_model=Page[JobSummary], operation_id="listJobs", **requires_role(AccessRole.VIEWER)
 )
-def list_jobs(model: ModelPath, given: Given, page: Paged) -> JsonObject:
+def list_jobs(model: ModelPath, deps: Deps, page: Paged) -> JsonObject:
     """Of one model, newest first."""
-    return _page(given, page, [given.services.models.get(model).name])
+    return _jobs_page(deps, page, [deps.services.models.get(model).name])
 
 
 @router.post(
@@ -115,60 +122,65 @@ def list_jobs(model: ModelPath, given: Given, page: Paged) -> JsonObject:
     status_code=201,
     response_model=JobSummary,
     operation_id="startJob",
-    **needs(AccessRole.OPERATOR),
+    **requires_role(AccessRole.OPERATOR),
 )
-def start_job(model: ModelPath, body: Why, given: Given, who: Who) -> JsonObject:
+def start_job(model: ModelPath, body: Why, deps: Deps, caller: Caller) -> JsonObject:
     """Have the model trained anew on its history; the result is a version that serves nobody yet."""
-    return _summary(given, by_hand(given.services, model, actor=who.name, reason=body.reason))
+    return _job_row(deps, request_manual_job(deps.services, model, actor=caller.name, reason=body.reason))
 
 
-@router.get("/models/{model}/jobs/{job}", response_model=JobBody, operation_id="showJob", **needs(AccessRole.VIEWER))
-def show_job(model: ModelPath, job: JobPath, given: Given) -> JsonObject:
+@router.get(
+    "/models/{model}/jobs/{job}", response_model=JobBody, operation_id="showJob", **requires_role(AccessRole.VIEWER)
+)
+def show_job(model: ModelPath, job: JobPath, deps: Deps) -> JsonObject:
     """One job, with every state it was in."""
-    found = _job(given, model, job)
-    details = job_details(given.services, found)
+    found = _require_job(deps, model, job)
+    details = job_details(deps.services, found)
     moves = [{key: one[key] for key in ("state", "at", "reason")} for one in details["transitions"]]
-    told = {key: details[key] for key in ("spec", "evidence", "test_opened")}
-    return {**_summary(given, found), **told, "transitions": moves}
+    extra_fields = {key: details[key] for key in ("spec", "evidence", "test_opened")}
+    return {**_job_row(deps, found), **extra_fields, "transitions": moves}
 
 
 @router.post(
-    "/models/{model}/jobs/{job}/stop", response_model=JobSummary, operation_id="stopJob", **needs(AccessRole.OPERATOR)
+    "/models/{model}/jobs/{job}/stop",
+    response_model=JobSummary,
+    operation_id="stopJob",
+    **requires_role(AccessRole.OPERATOR),
 )
-def stop_job(model: ModelPath, job: JobPath, body: Why, given: Given, who: Who) -> JsonObject:
+def stop_job(model: ModelPath, job: JobPath, body: Why, deps: Deps, caller: Caller) -> JsonObject:
     """End a job; it is Stopped then, and not Completed."""
-    found = _job(given, model, job)
-    return _summary(given, given.services.training.jobs.stop(found.id, actor=who.name, reason=body.reason))
+    found = _require_job(deps, model, job)
+    return _job_row(deps, deps.services.training.jobs.stop(found.id, actor=caller.name, reason=body.reason))
 
 
 @router.get(
     "/models/{model}/jobs/{job}/logs",
     response_class=PlainTextResponse,
     operation_id="showJobLogs",
-    **needs(AccessRole.VIEWER),
+    **requires_role(AccessRole.VIEWER),
 )
-def show_job_logs(model: ModelPath, job: JobPath, given: Given) -> PlainTextResponse:
+def show_job_logs(model: ModelPath, job: JobPath, deps: Deps) -> PlainTextResponse:
     """What the job's process has printed, as far as this host has it."""
-    return PlainTextResponse(given.log_of(_job(given, model, job)))
+    return PlainTextResponse(deps.job_log(_require_job(deps, model, job)))
 
 
-def _page(given: Parts, page: Paged, models: list[str] | None) -> JsonObject:
-    jobs = given.services.training.jobs
+def _jobs_page(deps: AdminDependencies, page: Paged, models: list[str] | None) -> JsonObject:
+    jobs = deps.services.training.jobs
     names: list[str | None] = [None] if models is None else [*models]
     found = [one for name in names for one in jobs.list(name, limit=page.limit + 1, before=page.before)]
     newest = sorted(found, key=lambda one: -one.id)[: page.limit + 1]
-    return page.of(newest, key=lambda one: one.id, show=lambda one: _summary(given, one))
+    return page.page(newest, key=lambda one: one.id, show=lambda one: _job_row(deps, one))
 
 
-def _job(given: Parts, model: str, number: int) -> Job:
+def _require_job(deps: AdminDependencies, model: str, number: int) -> Job:
     """Of that model: a token of another must not see it."""
-    found = given.services.training.jobs.get(JobId(number))
+    found = deps.services.training.jobs.get(JobId(number))
     if found.model != model:
         msg = f"found no job {number} of {model}; see `headrace job list {model}`"
         raise NotFoundError(msg)
     return found
 
 
-def _summary(given: Parts, job: Job) -> JsonObject:
-    told = {key: value for key, value in plain(job).items() if key in EXAMPLE}
-    return {**told, "trained": given.is_trained(job.model)}
+def _job_row(deps: AdminDependencies, job: Job) -> JsonObject:
+    row = {key: value for key, value in to_jsonable(job).items() if key in EXAMPLE}
+    return {**row, "trained": deps.has_trainer(job.model)}

@@ -8,17 +8,17 @@ from pydantic import Field
 from starlette.responses import Response
 
 from service.domain.access.access import AccessRole
-from service.domain.jsonable import plain
-from service.domain.registry.challenger import Stage
+from service.domain.jsonable import to_jsonable
+from service.domain.registry.challenger import ChallengerStage
 from service.domain.registry.metric_history import HistoryQuery
 from service.domain.registry.registry import VersionKind
 from service.domain.specification.monitor import MonitorState
-from service.learning.metrics.names import parsed
-from service.operations.reporting.describe import challenger_row, describe, summary
+from service.learning.metrics.names import parse_metrics
+from service.operations.reporting.describe import challenger_row, describe_model, model_summary
 from service.serving.admin.authorize import GuardedRoute
-from service.serving.admin.dependencies import Given, ModelPath, Reason, Who, needs
+from service.serving.admin.dependencies import Caller, Deps, ModelPath, Reason, requires_role
 from service.serving.admin.paging import Page, Paged, PagedByName
-from service.serving.admin.schemas import MOMENT, Body, JsonObject, shown
+from service.serving.admin.schemas import MOMENT, Body, JsonObject, with_example
 
 Values = dict[str, float | None]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z{][A-Za-z0-9_{}:,. +-]*$", max_length=200)]
@@ -36,7 +36,7 @@ router = APIRouter(route_class=GuardedRoute, tags=["models"])
 class ModelSummary(Body):
     """A model in a list."""
 
-    model_config = shown(
+    model_config = with_example(
         {"name": "phishing", "version": 3, "learned": 120000, "frozen": False, "metrics": {"Accuracy": 0.91}}
     )
 
@@ -85,7 +85,7 @@ class WriterBody(Body):
 class ChallengerBody(Body):
     """A lineage beside the champion, and what its comparison says."""
 
-    model_config = shown(
+    model_config = with_example(
         {
             "version": 4,
             "lineage": 7,
@@ -100,7 +100,7 @@ class ChallengerBody(Body):
 
     version: int
     lineage: int
-    stage: Stage
+    stage: ChallengerStage
     since: datetime
     behind: int | None
     failures: int
@@ -111,7 +111,7 @@ class ChallengerBody(Body):
 class ReplayBody(Body):
     """A history that is learned again."""
 
-    model_config = shown(
+    model_config = with_example(
         {
             "lineage": 8,
             "from": "version 1",
@@ -141,7 +141,7 @@ class MetricsBody(Body):
 class ModelBody(Body):
     """A model as its newest checkpoint has it."""
 
-    model_config = shown(
+    model_config = with_example(
         {
             "name": "phishing",
             "frozen": False,
@@ -203,7 +203,7 @@ class ExclusionMarkBody(Body):
 class CurveBody(Body):
     """What the model's metrics were, with what happened to it."""
 
-    model_config = shown(
+    model_config = with_example(
         {
             "model": "phishing",
             "metrics": ["Accuracy"],
@@ -228,38 +228,42 @@ class CurveBody(Body):
     exclusions: list[ExclusionMarkBody]
 
 
-@router.get("/models", response_model=Page[ModelSummary], operation_id="listModels", **needs(AccessRole.VIEWER))
-def list_models(given: Given, who: Who, page: PagedByName) -> JsonObject:
+@router.get("/models", response_model=Page[ModelSummary], operation_id="listModels", **requires_role(AccessRole.VIEWER))
+def list_models(deps: Deps, caller: Caller, page: PagedByName) -> JsonObject:
     """Every model that the token may see, by name."""
-    seen = [one for one in given.services.models.list() if who.sees(one.name) and one.name > str(page.after or "")]
-    return page.of(seen, key=lambda one: one.name, show=lambda one: summary(given.services, one))
+    seen = [one for one in deps.services.models.list() if caller.sees(one.name) and one.name > str(page.after or "")]
+    return page.page(seen, key=lambda one: one.name, show=lambda one: model_summary(deps.services, one))
 
 
-@router.get("/models/{model}", response_model=ModelBody, operation_id="showModel", **needs(AccessRole.VIEWER))
-def show_model(model: ModelPath, given: Given) -> JsonObject:
+@router.get("/models/{model}", response_model=ModelBody, operation_id="showModel", **requires_role(AccessRole.VIEWER))
+def show_model(model: ModelPath, deps: Deps) -> JsonObject:
     """The model as its newest checkpoint has it."""
-    return describe(given.services, given.services.models.get(model))
+    return describe_model(deps.services, deps.services.models.get(model))
 
 
-@router.delete("/models/{model}", status_code=204, operation_id="deleteModel", **needs(AccessRole.ADMIN))
-def delete_model(model: ModelPath, given: Given, who: Who, reason: Reason = "") -> Response:
+@router.delete("/models/{model}", status_code=204, operation_id="deleteModel", **requires_role(AccessRole.ADMIN))
+def delete_model(model: ModelPath, deps: Deps, caller: Caller, reason: Reason = "") -> Response:
     """Forget a model, its versions and its position; the audit stays."""
-    given.services.models.get(model)
-    given.services.models.delete(model, actor=who.name, reason=reason)
+    deps.services.models.get(model)
+    deps.services.models.delete(model, actor=caller.name, reason=reason)
     return Response(status_code=204)
 
 
-@router.get("/models/{model}/metrics", response_model=CurveBody, operation_id="showMetrics", **needs(AccessRole.VIEWER))
+@router.get(
+    "/models/{model}/metrics", response_model=CurveBody, operation_id="showMetrics", **requires_role(AccessRole.VIEWER)
+)
 def show_metrics(
     model: ModelPath,
-    given: Given,
+    deps: Deps,
     metric: Names = [],  # noqa: B006 - FastAPI copies it
     window: Annotated[int | None, Query(ge=1, le=10_000_000)] = None,
     since: Annotated[End, Query(alias="from")] = None,
     until: Annotated[End, Query(alias="to")] = None,
 ) -> JsonObject:
     """Any metric over any window, beside the no-change baseline, with versions and exclusions."""
-    found: JsonObject = plain(given.metric_history(model, HistoryQuery(parsed(metric), window, since, until)))
+    found: JsonObject = to_jsonable(
+        deps.metric_history(model, HistoryQuery(parse_metrics(metric), window, since, until))
+    )
     return found
 
 
@@ -267,14 +271,14 @@ def show_metrics(
     "/models/{model}/challengers",
     response_model=Page[ChallengerBody],
     operation_id="listChallengers",
-    **needs(AccessRole.VIEWER),
+    **requires_role(AccessRole.VIEWER),
 )
 def list_challengers(
     model: ModelPath,
-    given: Given,
+    deps: Deps,
     page: Paged,
     ended: Annotated[bool, Query(description="Those that have ended, too.")] = False,  # noqa: FBT002 - a parameter of the query
 ) -> JsonObject:
     """Lineages beside the champion, oldest first."""
-    known = given.services.challengers.list(given.services.models.get(model).name, finished=ended)
-    return page.behind(known, key=lambda one: one.lineage, show=challenger_row)
+    known = deps.services.challengers.list(deps.services.models.get(model).name, finished=ended)
+    return page.page_after(known, key=lambda one: one.lineage, show=challenger_row)

@@ -7,40 +7,40 @@ from pydantic import Field, model_validator
 from starlette.responses import Response
 
 from service.domain.access.access import AccessRole
-from service.domain.registry.registry import CommandKind, Origin
+from service.domain.registry.registry import ChangeOrigin, CommandKind
 from service.domain.registry.rollback_mode import RollbackMode
-from service.domain.stream.exclusion import FORMS
+from service.domain.stream.exclusion import RANGE_FORMATS
 from service.operations.replay import rollback_request
-from service.operations.replay.plan import begun
+from service.operations.replay.plan import start_rollback_replay
 from service.operations.reporting.describe import replay_row
 from service.serving.admin.authorize import GuardedRoute
-from service.serving.admin.dependencies import Given, ModelPath, Wait, Who, needs
-from service.serving.admin.routes.commands import WAIT_S, CommandBody, act, done
+from service.serving.admin.dependencies import Caller, Deps, ModelPath, Wait, requires_role
+from service.serving.admin.routes.commands import DEFAULT_WAIT_S, CommandBody, command_response, run_command
 from service.serving.admin.routes.models import ReplayBody
-from service.serving.admin.schemas import Body, JsonObject, Why, shown
+from service.serving.admin.schemas import Body, JsonObject, Why, with_example
 
 router = APIRouter(route_class=GuardedRoute, tags=["rollback"])
-Stretch = Annotated[
+ExcludedRangeText = Annotated[
     str,
     Field(
         pattern=r"^[A-Za-z0-9_./:+-]+\.\.[A-Za-z0-9_./:+-]+$",
         max_length=400,
-        description=FORMS,
+        description=RANGE_FORMATS,
         examples=["0:1000..2000"],
     ),
 ]
-TIME = r"^[0-9]{4}-[0-9T:.Z+-]{1,30}$"
+TIME_PATTERN = r"^[0-9]{4}-[0-9T:.Z+-]{1,30}$"
 
 
 class RollbackRequest(Why):
     """A version or a time to restore, or what to leave out of a replay."""
 
-    model_config = shown({"to": "1", "reason": "labels were inverted"})
+    model_config = with_example({"to": "1", "reason": "labels were inverted"})
 
     to: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_.-]{1,63}$", description="A version's number or alias.")
-    at: str | None = Field(default=None, pattern=TIME, description="The newest state at this time.")
+    at: str | None = Field(default=None, pattern=TIME_PATTERN, description="The newest state at this time.")
     mode: Literal["restore", "replay"] | None = None
-    exclude: list[Stretch] = Field(default=[], max_length=100, description=f"Left out: {FORMS}.")
+    exclude: list[ExcludedRangeText] = Field(default=[], max_length=100, description=f"Left out: {RANGE_FORMATS}.")
     freeze: bool = Field(default=False, description="Have the champion stand still meanwhile.")
     accept_gap: bool = Field(default=False, description="Go on without what nothing holds.")
     dry_run: bool = Field(default=False, description="Say what would happen.")
@@ -62,7 +62,7 @@ class RollbackRequest(Why):
 class RestoreOutlook(Body):
     """What restoring would do."""
 
-    model_config = shown({"model": "phishing", "mode": "restore", "to": "version 1", "version": 1})
+    model_config = with_example({"model": "phishing", "mode": "restore", "to": "version 1", "version": 1})
 
     model: str
     mode: Literal["restore"]
@@ -73,7 +73,7 @@ class RestoreOutlook(Body):
 class ReplayOutlook(Body):
     """What a replay would do; `seconds` by a rate that was measured just now."""
 
-    model_config = shown(
+    model_config = with_example(
         {
             "model": "phishing",
             "mode": "replay",
@@ -104,7 +104,7 @@ class ReplayOutlook(Body):
     freeze: bool
 
 
-Outcome = CommandBody | RestoreOutlook | ReplayOutlook
+RollbackOutcome = CommandBody | RestoreOutlook | ReplayOutlook
 ACCEPTED: dict[int | str, dict[str, Any]] = {
     202: {
         "model": CommandBody | ReplayBody,
@@ -116,23 +116,25 @@ ACCEPTED: dict[int | str, dict[str, Any]] = {
 
 @router.post(
     "/models/{model}/rollback",
-    response_model=Outcome | ReplayBody,
+    response_model=RollbackOutcome | ReplayBody,
     responses=ACCEPTED,
     operation_id="rollBack",
-    **needs(AccessRole.OPERATOR),
+    **requires_role(AccessRole.OPERATOR),
 )
 def roll_back(
-    model: ModelPath, body: RollbackRequest, given: Given, who: Who, response: Response, wait: Wait = WAIT_S
+    model: ModelPath, body: RollbackRequest, deps: Deps, caller: Caller, response: Response, wait: Wait = DEFAULT_WAIT_S
 ) -> JsonObject:
     """Restore an earlier state, or learn again without what is excluded."""
     request = body.request
     if body.dry_run:
-        return rollback_request.preview(given.services, model, request)
+        return rollback_request.preview(deps.services, model, request)
     if not request.replays:
-        told = rollback_request.arguments(given.services, model, request)
-        return done(response, act(given, model, CommandKind.ROLLBACK, told, (who.name, wait)))
-    found = rollback_request.planned(given.services, model, request)
-    _, lineage = begun(given.acting(), found, origin=Origin(who.name, body.reason))
+        arguments = rollback_request.arguments(deps.services, model, request)
+        return command_response(
+            response, run_command(deps, model, CommandKind.ROLLBACK, arguments, (caller.name, wait))
+        )
+    found = rollback_request.planned(deps.services, model, request)
+    _, lineage = start_rollback_replay(deps.command_services(), found, origin=ChangeOrigin(caller.name, body.reason))
     response.status_code = 202
     response.headers["Location"] = f"/api/v1/models/{model}"
-    return replay_row(given.services, lineage)
+    return replay_row(deps.services, lineage)

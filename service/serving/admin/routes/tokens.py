@@ -7,16 +7,16 @@ from fastapi import APIRouter, Path
 from pydantic import Field
 from starlette.responses import Response
 
-from service.domain.access.access import NAME, RESERVED, AccessRole, Grant
+from service.domain.access.access import RESERVED_NAMES, TOKEN_NAME_PATTERN, AccessRole, TokenGrant
 from service.operations.inference.tokens import grant_token
 from service.serving.admin.authorize import GuardedRoute
-from service.serving.admin.dependencies import MOST, Given, Reason, Who, needs
+from service.serving.admin.dependencies import MAX_JSON_INTEGER, Caller, Deps, Reason, requires_role
 from service.serving.admin.paging import Page, Paged
-from service.serving.admin.schemas import Body, JsonObject, shown
+from service.serving.admin.schemas import Body, JsonObject, with_example
 
 router = APIRouter(route_class=GuardedRoute, tags=["access"])
-ADMIN = needs(AccessRole.ADMIN, everywhere=True)
-YEARS_100 = 100 * 365 * 86400
+ADMIN = requires_role(AccessRole.ADMIN, every_model=True)
+MAX_LIFETIME_S = 100 * 365 * 86400
 EXAMPLE = {
     "id": 2,
     "name": "deploy",
@@ -34,7 +34,7 @@ EXAMPLE = {
 class MeBody(Body):
     """Who asks, as the audit will have it, and what that may do."""
 
-    model_config = shown({"name": "deploy", "role": "operator", "models": ["phishing"]})
+    model_config = with_example({"name": "deploy", "role": "operator", "models": ["phishing"]})
 
     name: str
     role: AccessRole
@@ -44,20 +44,20 @@ class MeBody(Body):
 class TokenRequest(Body):
     """What a token is to allow."""
 
-    model_config = shown({"name": "deploy", "role": "operator", "models": ["phishing"], "expires_in": 2592000})
+    model_config = with_example({"name": "deploy", "role": "operator", "models": ["phishing"], "expires_in": 2592000})
 
-    name: str = Field(pattern=f"^{NAME}$", description=f"Not one of {', '.join(sorted(RESERVED))}.")
+    name: str = Field(pattern=f"^{TOKEN_NAME_PATTERN}$", description=f"Not one of {', '.join(sorted(RESERVED_NAMES))}.")
     role: AccessRole
     models: list[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,62}$")]] | None = Field(
         default=None, min_length=1, max_length=1000, description="Only these; null for all."
     )
-    expires_in: int | None = Field(default=None, ge=1, le=YEARS_100, description="Seconds; null for never.")
+    expires_in: int | None = Field(default=None, ge=1, le=MAX_LIFETIME_S, description="Seconds; null for never.")
 
 
 class TokenBody(Body):
     """A token without its secret."""
 
-    model_config = shown(EXAMPLE)
+    model_config = with_example(EXAMPLE)
 
     id: int
     name: str
@@ -74,37 +74,44 @@ class TokenBody(Body):
 class MadeToken(TokenBody):
     """A token with its text, which is told this once."""
 
-    model_config = shown({**EXAMPLE, "token": "hrt_0123456789abcdef_" + "0" * 43})
+    model_config = with_example({**EXAMPLE, "token": "hrt_0123456789abcdef_" + "0" * 43})
 
     token: str
 
 
-@router.get("/me", response_model=MeBody, operation_id="showMe", **needs(AccessRole.VIEWER))
-def show_me(who: Who) -> JsonObject:
+@router.get("/me", response_model=MeBody, operation_id="showMe", **requires_role(AccessRole.VIEWER))
+def show_me(caller: Caller) -> JsonObject:
     """Who asks, and what that may do."""
-    return {"name": who.name, "role": who.role, "models": None if who.models is None else sorted(who.models)}
+    return {
+        "name": caller.name,
+        "role": caller.role,
+        "models": None if caller.models is None else sorted(caller.models),
+    }
 
 
 @router.get("/tokens", response_model=Page[TokenBody], operation_id="listTokens", **ADMIN)
-def list_tokens(given: Given, page: Paged) -> JsonObject:
+def list_tokens(deps: Deps, page: Paged) -> JsonObject:
     """Those in force and expired, oldest first."""
-    return page.behind(given.tokens.list(), key=lambda one: one.id, show=lambda one: one.to_json())
+    return page.page_after(deps.tokens.list(), key=lambda one: one.id, show=lambda one: one.to_json())
 
 
 @router.post("/tokens", status_code=201, response_model=MadeToken, operation_id="createToken", **ADMIN)
-def create_token(body: TokenRequest, given: Given, who: Who, response: Response) -> JsonObject:
+def create_token(body: TokenRequest, deps: Deps, caller: Caller, response: Response) -> JsonObject:
     """Make a token; its text cannot be had again."""
     scope = None if body.models is None else frozenset(body.models)
-    grant = Grant(body.name, body.role, scope, body.expires_in)
-    made, text = grant_token(given.services.models, given.tokens, grant, actor=who.name)
+    grant = TokenGrant(body.name, body.role, scope, body.expires_in)
+    made, text = grant_token(deps.services.models, deps.tokens, grant, actor=caller.name)
     response.headers["Cache-Control"] = "no-store"
     return {**made.to_json(), "token": text}
 
 
 @router.delete("/tokens/{token}", status_code=204, operation_id="revokeToken", **ADMIN)
 def revoke_token(
-    token: Annotated[int, Path(ge=1, le=MOST, examples=[2])], given: Given, who: Who, reason: Reason = ""
+    token: Annotated[int, Path(ge=1, le=MAX_JSON_INTEGER, examples=[2])],
+    deps: Deps,
+    caller: Caller,
+    reason: Reason = "",
 ) -> Response:
     """It is good no more; servers know it within seconds."""
-    given.tokens.revoke(str(token), actor=who.name, reason=reason)
+    deps.tokens.revoke(str(token), actor=caller.name, reason=reason)
     return Response(status_code=204)

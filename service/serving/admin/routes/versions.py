@@ -7,19 +7,19 @@ from fastapi import APIRouter, Path, Query
 from starlette.responses import Response
 
 from service.domain.access.access import AccessRole
-from service.domain.jsonable import plain
+from service.domain.jsonable import to_jsonable
 from service.domain.registry.registry import Version, VersionKind
 from service.domain.training.report import ReportFormat
-from service.operations.states.diff import difference, version_of
+from service.operations.states.diff import compare_versions, find_version
 from service.serving.admin.authorize import GuardedRoute
-from service.serving.admin.dependencies import MOST, Given, ModelPath, needs
+from service.serving.admin.dependencies import MAX_JSON_INTEGER, Deps, ModelPath, requires_role
 from service.serving.admin.paging import Page, Paged
-from service.serving.admin.schemas import Body, JsonObject, shown
+from service.serving.admin.schemas import Body, JsonObject, with_example
 
 router = APIRouter(route_class=GuardedRoute, tags=["versions"])
-VersionPath = Annotated[int, Path(ge=1, le=MOST, description="The version's number.", examples=[1])]
-VersionQuery = Annotated[int, Query(ge=1, le=MOST, description="A version's number.", examples=[1])]
-MEDIA = {
+VersionPath = Annotated[int, Path(ge=1, le=MAX_JSON_INTEGER, description="The version's number.", examples=[1])]
+VersionQuery = Annotated[int, Query(ge=1, le=MAX_JSON_INTEGER, description="A version's number.", examples=[1])]
+MEDIA_TYPES = {
     ReportFormat.MARKDOWN: "text/markdown",
     ReportFormat.HTML: "text/html",
     ReportFormat.JSON: "application/json",
@@ -40,7 +40,7 @@ EXAMPLE = {
 class VersionSummary(Body):
     """A version in a list."""
 
-    model_config = shown(EXAMPLE)
+    model_config = with_example(EXAMPLE)
 
     number: int
     alias: list[str]
@@ -56,7 +56,7 @@ class VersionSummary(Body):
 class VersionBody(VersionSummary):
     """An immutable entry of the registry."""
 
-    model_config = shown(
+    model_config = with_example(
         {
             **EXAMPLE,
             "spec": {"name": "phishing", "task": "binary"},
@@ -75,7 +75,7 @@ class VersionBody(VersionSummary):
 class DiffBody(Body):
     """What sets two versions apart; pairs are of the one and the other."""
 
-    model_config = shown(
+    model_config = with_example(
         {
             "versions": [1, 2],
             "specification": {"seed": [42, 43]},
@@ -100,56 +100,58 @@ class DiffBody(Body):
     "/models/{model}/versions",
     response_model=Page[VersionSummary],
     operation_id="listVersions",
-    **needs(AccessRole.VIEWER),
+    **requires_role(AccessRole.VIEWER),
 )
-def list_versions(model: ModelPath, given: Given, page: Paged) -> JsonObject:
+def list_versions(model: ModelPath, deps: Deps, page: Paged) -> JsonObject:
     """Oldest first."""
-    known = given.services.history.versions(given.services.models.get(model).name)
-    names = given.services.history.aliases(model)
-    return page.behind(known, key=lambda one: one.number, show=lambda one: _summary(one, names))
+    known = deps.services.history.versions(deps.services.models.get(model).name)
+    names = deps.services.history.aliases(model)
+    return page.page_after(known, key=lambda one: one.number, show=lambda one: _version_row(one, names))
 
 
 @router.get(
     "/models/{model}/versions/{version}",
     response_model=VersionBody,
     operation_id="showVersion",
-    **needs(AccessRole.VIEWER),
+    **requires_role(AccessRole.VIEWER),
 )
-def show_version(model: ModelPath, version: VersionPath, given: Given) -> JsonObject:
+def show_version(model: ModelPath, version: VersionPath, deps: Deps) -> JsonObject:
     """One version, with its specification and where it was made."""
-    found = version_of(given.services, model, version)
-    names = given.services.history.aliases(model)
-    told = {key: plain(getattr(found, key)) for key in ("spec", "position", "metrics", "environment")}
-    return {**_summary(found, names), **told}
+    found = find_version(deps.services, model, version)
+    names = deps.services.history.aliases(model)
+    details = {key: to_jsonable(getattr(found, key)) for key in ("spec", "position", "metrics", "environment")}
+    return {**_version_row(found, names), **details}
 
 
 @router.get(
     "/models/{model}/versions/{version}/report",
     response_class=Response,
     operation_id="showReport",
-    responses={200: {"content": {kind: {"schema": {"type": "string"}} for kind in MEDIA.values()}}},
-    **needs(AccessRole.VIEWER),
+    responses={200: {"content": {kind: {"schema": {"type": "string"}} for kind in MEDIA_TYPES.values()}}},
+    **requires_role(AccessRole.VIEWER),
 )
 def show_report(
     model: ModelPath,
     version: VersionPath,
-    given: Given,
-    form: Annotated[
-        ReportFormat, Query(alias="format", description="For readers, or plain values.")
+    deps: Deps,
+    report_format: Annotated[
+        ReportFormat, Query(alias="format", description="For readers, or to_jsonable values.")
     ] = ReportFormat.MARKDOWN,
 ) -> Response:
     """How a version was trained, and how it did beside the champion."""
-    version_of(given.services, model, version)
-    return Response(given.reports.get(model, version, form).text, media_type=MEDIA[form])
+    find_version(deps.services, model, version)
+    return Response(deps.reports.get(model, version, report_format).text, media_type=MEDIA_TYPES[report_format])
 
 
-@router.get("/models/{model}/diff", response_model=DiffBody, operation_id="diffVersions", **needs(AccessRole.VIEWER))
-def diff_versions(model: ModelPath, one: VersionQuery, other: VersionQuery, given: Given) -> JsonObject:
+@router.get(
+    "/models/{model}/diff", response_model=DiffBody, operation_id="diffVersions", **requires_role(AccessRole.VIEWER)
+)
+def diff_versions(model: ModelPath, one: VersionQuery, other: VersionQuery, deps: Deps) -> JsonObject:
     """Specification, metrics, and predictions on the newest events."""
-    return difference(given.services, model, (one, other))
+    return compare_versions(deps.services, model, (one, other))
 
 
-def _summary(version: Version, names: Any) -> JsonObject:
+def _version_row(version: Version, names: Any) -> JsonObject:
     fields = ("number", "kind", "parent", "lineage", "digest", "created_at", "created_by", "reason")
     aliases = [alias for alias, number in names.items() if number == version.number]
     return {**{field: getattr(version, field) for field in fields}, "alias": aliases}

@@ -12,7 +12,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from service.cli.app import app
-from service.cli.demo.screen import champion_table, saved, seen
+from service.cli.demo.screen import champion_table, monitor_text, saved
 from service.cli.printing.model_page import evidence_words, lags, show_model
 from service.domain.registry.checkpoint_metrics import MonitorStatus
 from service.domain.specification.monitor import MonitorState
@@ -162,7 +162,7 @@ def test_how_far_behind() -> None:
 
 def test_the_demonstration_fits() -> None:
     """The table of the demonstration has 80 columns at most with the longest values it comes to."""
-    monitor = seen(MonitorStatus("quality", value=0.945, threshold=0.7, state=MonitorState.WARNING))
+    monitor = monitor_text(MonitorStatus("quality", value=0.945, threshold=0.7, state=MonitorState.WARNING))
     values = {"learned": "115,100", "events/s": "12,345", "accuracy": "0.945", "no change": "0.512"}
     table = champion_table({**values, "monitor": monitor, "saved": saved(300.2), "versions": "12"})
     out = Console(file=io.StringIO(), width=80)

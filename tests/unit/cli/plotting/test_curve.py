@@ -17,7 +17,7 @@ from service.cli.plotting import curve, picture_file
 from service.domain.registry.metric_history import ExclusionMark, MetricHistory, Point, VersionMark
 from service.domain.registry.registry import ModelName, VersionKind, VersionNumber
 from service.errors import ConfigurationError
-from service.learning.metrics.names import parsed
+from service.learning.metrics.names import parse_metrics
 
 BEGAN = datetime(2026, 1, 31, 12, tzinfo=UTC)
 BRAILLE = re.compile("[\u2801-\u28ff]")
@@ -81,8 +81,8 @@ def test_a_baseline_that_is_far_off_does_not_flatten_the_model() -> None:
     points = [replace(point, baseline={"Accuracy": 17.0}) for point in found.points]
     chart = curve.chart(replace(found, points=points), "Accuracy", width=90).plain
     assert "no change is off the scale: 17 at the end" in chart
-    assert curve.scale(replace(found, points=points), "Accuracy") == (0.2, pytest.approx(0.299))
-    assert curve.scale(found, "Accuracy") == (0.2, 0.5)
+    assert curve.value_limits(replace(found, points=points), "Accuracy") == (0.2, pytest.approx(0.299))
+    assert curve.value_limits(found, "Accuracy") == (0.2, 0.5)
 
 
 def test_what_retention_has_emptied_is_said() -> None:
@@ -111,7 +111,7 @@ def test_versions_that_find_no_room_keep_their_sign() -> None:
 @given(st.floats(1e-9, 1e12))
 def test_steps_are_round(step: float) -> None:
     """The next of 1, 2 or 5 times a power of ten."""
-    found = curve.rounded(step)
+    found = curve.round_step(step)
     assert step * 0.99 <= found <= step * 2.6
     lead = found / 10 ** math.floor(math.log10(found) + 1e-9)
     assert min(abs(lead - one) for one in (1, 2, 5)) < 1e-6
@@ -120,7 +120,7 @@ def test_steps_are_round(step: float) -> None:
 @pytest.mark.parametrize(("text", "metric"), [("F1", "F1"), ("{FBeta: {beta: 2}}", {"FBeta": {"beta": 2}})])
 def test_metrics_of_the_command_line(text: str, metric: object) -> None:
     """A name, or a name with parameters as in the file."""
-    assert parsed([text]) == [metric]
+    assert parse_metrics([text]) == [metric]
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_metrics_of_the_command_line(text: str, metric: object) -> None:
 def test_what_is_no_metric_is_refused(text: str) -> None:
     """With an example of what was expected."""
     with pytest.raises(ConfigurationError, match=r"expected a name such as F1, or .*'\{FBeta: \{beta: 2\}\}'"):
-        parsed([text])
+        parse_metrics([text])
 
 
 def test_a_picture_needs_no_display(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

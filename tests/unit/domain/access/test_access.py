@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.domain.access.access import ANYONE, AccessRole, Principal
+from service.domain.access.access import ANONYMOUS, AccessRole, Principal
 
 VIEWER, OPERATOR, ADMIN = AccessRole
 
@@ -44,4 +44,4 @@ def test_a_scope_is_the_models_it_names(models: frozenset[str] | None, model: st
 
 def test_anyone_may_do_everything() -> None:
     """Whoever reaches a server without tokens is its admin."""
-    assert all(ANYONE.may(role, "any") for role in AccessRole)
+    assert all(ANONYMOUS.may(role, "any") for role in AccessRole)

@@ -2,37 +2,37 @@
 
 import pytest
 
-from service.domain.access.rate_limit import RateLimit
+from service.domain.access.rate_limit import RateLimiter
 
 
 @pytest.mark.parametrize(("rate", "at_once"), [(10.0, 10), (1.0, 1), (0.5, 1), (2.5, 2)])
 def test_a_second_of_requests_may_come_at_once(rate: float, at_once: int) -> None:
     """Then it takes as long as the rate says until the next may."""
-    limit = RateLimit(rate)
-    assert [limit.take("ann", now_s=0.0) for _ in range(at_once)] == [0.0] * at_once
-    wait_s = limit.take("ann", now_s=0.0)
+    limit = RateLimiter(rate)
+    assert [limit.acquire("ann", now_s=0.0) for _ in range(at_once)] == [0.0] * at_once
+    wait_s = limit.acquire("ann", now_s=0.0)
     assert 0.0 < wait_s <= 1 / rate
-    assert limit.take("ann", now_s=wait_s + 1e-9) == 0.0
+    assert limit.acquire("ann", now_s=wait_s + 1e-9) == 0.0
 
 
 def test_over_time_the_rate_holds() -> None:
     """Whoever asks a thousand times a second is let in as often as the rate says."""
-    limit = RateLimit(10.0)
-    assert sum(limit.take("ann", now_s=i / 1000) == 0.0 for i in range(10_000)) == pytest.approx(110, abs=1)
+    limit = RateLimiter(10.0)
+    assert sum(limit.acquire("ann", now_s=i / 1000) == 0.0 for i in range(10_000)) == pytest.approx(110, abs=1)
 
 
 def test_one_does_not_wait_for_another() -> None:
     """Each has a bucket of its own, and a clock that goes back harms nobody."""
-    limit = RateLimit(1.0)
-    assert [limit.take(who, now_s=5.0) for who in "ab"] == [0.0, 0.0]
-    assert limit.take("a", now_s=4.0) == pytest.approx(1.0)
+    limit = RateLimiter(1.0)
+    assert [limit.acquire(who, now_s=5.0) for who in "ab"] == [0.0, 0.0]
+    assert limit.acquire("a", now_s=4.0) == pytest.approx(1.0)
 
 
 def test_the_table_is_bounded() -> None:
     """Whoever was longest away is forgotten first."""
-    limit = RateLimit(1.0, most=3)
+    limit = RateLimiter(1.0, max_clients=3)
     for who in "abcd":
-        limit.take(who, now_s=0.0)
+        limit.acquire(who, now_s=0.0)
     assert len(limit) == 3
-    assert limit.take("d", now_s=0.0) > 0.0
-    assert limit.take("a", now_s=0.0) == 0.0
+    assert limit.acquire("d", now_s=0.0) > 0.0
+    assert limit.acquire("a", now_s=0.0) == 0.0

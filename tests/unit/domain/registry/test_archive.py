@@ -6,15 +6,15 @@ from typing import Any
 import pytest
 
 from service.domain.registry.archive import (
-    FileFacts,
-    Span,
+    ArchivedSpan,
+    ArchiveFileInfo,
     archived_topics,
-    deletable,
-    joined,
-    mapping_of,
-    missing,
+    deletable_files,
+    mapping_digest,
+    merge_spans,
+    missing_ranges,
     range_end,
-    split_at,
+    split_records,
 )
 from service.domain.specification.model import ModelSpec
 from service.domain.stream.events import Records, TopicPartition
@@ -27,10 +27,10 @@ def spec(name: str, **changes: Any) -> ModelSpec:
     return ModelSpec.model_validate({"name": name, "task": "binary", "events": "t", "factory": "a:b", **changes})
 
 
-def file(at: TopicPartition, number: int, newest_ms: int) -> FileFacts:
+def file(at: TopicPartition, number: int, newest_ms: int) -> ArchiveFileInfo:
     """The file of the range of ten offsets with this number."""
     first = number * 10
-    return FileFacts(at, first, first + 10, [Span(first, first + 10, "m")], 10, newest_ms)
+    return ArchiveFileInfo(at, first, first + 10, [ArchivedSpan(first, first + 10, "m")], 10, newest_ms)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_what_may_go(
     """By age, then by size, oldest first, from each partition's beginning and never past what somebody needs."""
     files = {ONE: [file(ONE, 0, 100), file(ONE, 1, 210)], OTHER: [file(OTHER, 0, 200), file(OTHER, 1, 300)]}
     sizes = {(at, one.first): 100 for at, found in files.items() for one in found}
-    found = deletable(
+    found = deletable_files(
         {at: iter(one) for at, one in files.items()}, sizes, floors=floors, oldest_ms=oldest_ms, max_bytes=max_bytes
     )
     assert [(one.at.partition, one.first) for one in found] == gone
@@ -63,7 +63,7 @@ def test_what_may_go(
 def test_timestamps_that_go_back_delete_no_file_before_an_older_one() -> None:
     """A file whose records are older than those of the file before it waits for that one."""
     files = iter([file(ONE, 0, 900), file(ONE, 1, 100)])
-    assert deletable({ONE: files}, {}, floors={}, oldest_ms=500, max_bytes=None) == []
+    assert deletable_files({ONE: files}, {}, floors={}, oldest_ms=500, max_bytes=None) == []
 
 
 @pytest.mark.parametrize(
@@ -84,25 +84,31 @@ def test_each_topic_is_archived_once(models: list[ModelSpec], expected: list[tup
 
 def test_limits_are_no_part_of_a_mapping() -> None:
     """What a file's columns mean does not change with the guard, and does with task or fields."""
-    assert mapping_of(spec("a"), "t") == mapping_of(spec("b", guard={"max_event_bytes": 9}), "t")
-    assert len({mapping_of(spec("a", **one), "t") for one in ({}, {"labels": "t"}, {"fields": {"y": "z"}})}) == 3
+    assert mapping_digest(spec("a"), "t") == mapping_digest(spec("b", guard={"max_event_bytes": 9}), "t")
+    assert len({mapping_digest(spec("a", **one), "t") for one in ({}, {"labels": "t"}, {"fields": {"y": "z"}})}) == 3
 
 
 def test_spans_and_gaps() -> None:
     """Neighbours of one mapping are joined, and what no span covers is named."""
-    spans = [Span(0, 3, "a"), Span(3, 5, "a"), Span(5, 5, "a"), Span(5, 7, "b"), Span(9, 10, "b")]
-    assert joined(spans) == [Span(0, 5, "a"), Span(5, 7, "b"), Span(9, 10, "b")]
-    assert missing(spans, 0, 12) == [(7, 9), (10, 12)]
-    assert missing(spans, 1, 7) == []
-    assert missing([], 3, 4) == [(3, 4)]
+    spans = [
+        ArchivedSpan(0, 3, "a"),
+        ArchivedSpan(3, 5, "a"),
+        ArchivedSpan(5, 5, "a"),
+        ArchivedSpan(5, 7, "b"),
+        ArchivedSpan(9, 10, "b"),
+    ]
+    assert merge_spans(spans) == [ArchivedSpan(0, 5, "a"), ArchivedSpan(5, 7, "b"), ArchivedSpan(9, 10, "b")]
+    assert missing_ranges(spans, 0, 12) == [(7, 9), (10, 12)]
+    assert missing_ranges(spans, 1, 7) == []
+    assert missing_ranges([], 3, 4) == [(3, 4)]
     assert [range_end(first, 10) for first in (0, 9, 10, 13)] == [10, 10, 20, 20]
 
 
 def test_a_run_is_split_where_a_range_ends() -> None:
     """Gaps stay covered on both sides."""
     run = Records(ONE, [3, 8, 12], [1, 2, 3], [b"a", b"b", b"c"], 20)
-    left, right = split_at(run, 10)
+    left, right = split_records(run, 10)
     assert (left.offsets, left.next_offset) == ([3, 8], 10)
     assert right is not None
     assert (right.offsets, right.values, right.next_offset) == ([12], [b"c"], 20)
-    assert split_at(run, 20) == (run, None)
+    assert split_records(run, 20) == (run, None)

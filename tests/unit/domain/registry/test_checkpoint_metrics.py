@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.domain.jsonable import plain
+from service.domain.jsonable import to_jsonable
 from service.domain.registry.checkpoint_metrics import CheckpointMetrics, LabelCounts, MonitorStatus, WindowedMetrics
 from service.domain.specification.monitor import MonitorState
 
@@ -71,7 +71,7 @@ def test_a_row_is_read_as_it_was_written(metrics: CheckpointMetrics) -> None:
 def test_the_form_on_disk_stays(row: dict[str, Any]) -> None:
     """A row of today and of the release before is written again exactly as it was."""
     assert CheckpointMetrics.from_json(row).to_json() == row
-    assert plain({"metrics": CheckpointMetrics.from_json(row)}) == {"metrics": row}
+    assert to_jsonable({"metrics": CheckpointMetrics.from_json(row)}) == {"metrics": row}
 
 
 def test_the_parts_have_names() -> None:

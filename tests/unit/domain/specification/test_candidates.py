@@ -5,7 +5,13 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from service.domain.specification.candidates import CandidateSpec, SearchBudget, candidates_or_default, recipe, size
+from service.domain.specification.candidates import (
+    CandidateSpec,
+    SearchBudget,
+    build_recipe,
+    candidates_or_default,
+    recipe_count,
+)
 
 ESTIMATOR: list[Any] = [
     "preprocessing.StandardScaler",
@@ -42,7 +48,7 @@ def test_every_part_may_be_searched() -> None:
         epochs={"int": [1, 3]},
         class_weights={"choice": [None, {True: {"log_uniform": [1, 9]}}]},
     )
-    found = recipe(given, lambda name, space: 0 if name.endswith("optimizer") else getattr(space, "high", 1))
+    found = build_recipe(given, lambda name, space: 0 if name.endswith("optimizer") else getattr(space, "high", 1))
     place = "estimator[1].linear_model.LogisticRegression.optimizer"
     assert found.epochs == 3
     assert found.class_weights == {"true": 9.0}
@@ -64,5 +70,5 @@ def test_a_candidate_survives_json() -> None:
 def test_there_is_always_a_candidate() -> None:
     """Where nothing is said, the champion's own estimator is learned anew; one recipe is enough for it."""
     (found,) = candidates_or_default([])
-    assert (found.estimator, found.warm_start, size(found)) == (None, False, 1)
+    assert (found.estimator, found.warm_start, recipe_count(found)) == (None, False, 1)
     assert SearchBudget().trials == 20

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from service.domain.specification import cron
-from service.scheduling.schedule import trigger
+from service.scheduling.schedule import cron_trigger
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ from service.scheduling.schedule import trigger
 )
 def test_weekdays_have_names(field: str, names: str) -> None:
     """Sunday is 0 and 7, as in cron, whatever a scheduler counts from."""
-    assert cron.fields(f"0 3 * * {field}")["day_of_week"] == names
+    assert cron.parse_cron(f"0 3 * * {field}")["day_of_week"] == names
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_the_scheduler_follows_it_in_utc(expression: str, hours: list[tuple[int,
     """The first times of January 2026, which began on a Thursday."""
     found, at = [], datetime(2026, 1, 1, tzinfo=UTC)
     for _ in hours:
-        moment = trigger(expression).get_next_fire_time(None, at)
+        moment = cron_trigger(expression).get_next_fire_time(None, at)
         found.append((moment.day, moment.hour))
         assert moment.utcoffset() == timedelta(0)
         at = moment + timedelta(seconds=1)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from service.domain.specification.monitor import Limits, MonitorSpec, MonitorState
+from service.domain.specification.monitor import MonitorLimits, MonitorSpec, MonitorState
 
 QUIET, WARNING, DRIFT = MonitorState.QUIET, MonitorState.WARNING, MonitorState.DRIFT
 
@@ -63,19 +63,23 @@ def test_bad_monitors(given: dict[str, Any], message: str) -> None:
     ("limits", "values", "states"),
     [
         (
-            Limits(1.0, 0.5),
+            MonitorLimits(1.0, 0.5),
             [0.4, 0.6, 1.0, 1.1, 0.6, 0.5, 0.6],
             [QUIET, WARNING, WARNING, DRIFT, DRIFT, QUIET, WARNING],
         ),
-        (Limits(0.8, 0.84, falling=True), [0.9, 0.83, 0.79, 0.81, 0.84], [QUIET, WARNING, DRIFT, DRIFT, QUIET]),
+        (
+            MonitorLimits(0.8, 0.84, lower_is_worse=True),
+            [0.9, 0.83, 0.79, 0.81, 0.84],
+            [QUIET, WARNING, DRIFT, DRIFT, QUIET],
+        ),
     ],
 )
 def test_a_drift_lasts_until_the_value_is_quiet(
-    limits: Limits, values: list[float], states: list[MonitorState]
+    limits: MonitorLimits, values: list[float], states: list[MonitorState]
 ) -> None:
     """A value between warning and threshold is a warning on its way up, and still the same drift on its way down."""
     state = QUIET
-    found = [state := limits.state(state, value) for value in values]
+    found = [state := limits.next_state(state, value) for value in values]
     assert found == states
 
 
@@ -83,5 +87,5 @@ def test_warnings_have_defaults() -> None:
     """Two thirds of a threshold, or a fiftieth of a metric's limit before it."""
     psi = MonitorSpec(name="age", on="feature:age", metric="psi", threshold=0.3)
     low = MonitorSpec(name="quality", on="metric:Accuracy", below=0.8)
-    assert psi.limits == Limits(0.3, pytest.approx(0.2))
-    assert low.limits == Limits(0.8, pytest.approx(0.816), falling=True)
+    assert psi.limits == MonitorLimits(0.3, pytest.approx(0.2))
+    assert low.limits == MonitorLimits(0.8, pytest.approx(0.816), lower_is_worse=True)

@@ -7,7 +7,13 @@ import pytest
 from pydantic import ValidationError
 
 from service.domain.specification.model import ModelSpec
-from service.domain.specification.promotion import LOSSES, Evidence, Loss, PromoteSpec, Verdict
+from service.domain.specification.promotion import (
+    LOSSES_BY_TASK,
+    ComparisonEvidence,
+    ComparisonVerdict,
+    Loss,
+    PromoteSpec,
+)
 from service.domain.stream.events import Task
 
 
@@ -20,10 +26,12 @@ def model(task: Task, promote: dict[str, Any]) -> ModelSpec:
 @pytest.mark.parametrize("loss", Loss)
 def test_a_loss_fits_its_tasks(task: Task, loss: Loss) -> None:
     """Brier and log loss need two classes, zero-one needs classes, the others a regression."""
-    if loss in LOSSES[task]:
+    if loss in LOSSES_BY_TASK[task]:
         assert model(task, {"loss": loss}).promote.loss_of(task) is loss
         return
-    with pytest.raises(ValidationError, match=f"found loss {loss} for a {task} task, expected {LOSSES[task][0]}"):
+    with pytest.raises(
+        ValidationError, match=f"found loss {loss} for a {task} task, expected {LOSSES_BY_TASK[task][0]}"
+    ):
         model(task, {"loss": loss})
 
 
@@ -58,7 +66,7 @@ def test_what_does_not_fit_together_is_refused(section: dict[str, Any], found: s
 
 def test_a_champion_spends_its_level_once() -> None:
     """The levels of thousands of challengers of one champion add up to less than it may err, and each has some."""
-    levels = [PromoteSpec(confidence=0.95).level(ordinal) for ordinal in range(1, 10_000)]
+    levels = [PromoteSpec(confidence=0.95).error_level(ordinal) for ordinal in range(1, 10_000)]
     assert 0.0499 < sum(levels) < 0.05
     assert levels == sorted(levels, reverse=True)
     assert levels[0] == pytest.approx(0.025)
@@ -68,5 +76,5 @@ def test_a_champion_spends_its_level_once() -> None:
 @pytest.mark.parametrize("numbers", [{}, {"champion_loss": 0.2, "challenger_loss": 0.1, "lower": -0.1, "upper": 0.3}])
 def test_evidence_comes_back_from_json(numbers: dict[str, float]) -> None:
     """What goes into the audit reads back as it was, whether or not there was anything to say yet."""
-    evidence = Evidence(Verdict.WAIT, "not decided", Loss.BRIER, 12, 0.025, **numbers)
-    assert Evidence.from_json(json.loads(json.dumps(evidence.to_json()))) == evidence
+    evidence = ComparisonEvidence(ComparisonVerdict.WAIT, "not decided", Loss.BRIER, 12, 0.025, **numbers)
+    assert ComparisonEvidence.from_json(json.loads(json.dumps(evidence.to_json()))) == evidence

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.domain.specification import search_spaces as spaces
-from service.domain.specification.search_spaces import Choice, Integers, Numbers, Space
+from service.domain.specification.search_spaces import ChoiceSpace, FloatRange, IntRange, SearchSpace
 from service.errors import SpecificationError
 
 FLOATS = st.floats(min_value=1e-6, max_value=1e6)
@@ -37,62 +37,62 @@ def holders(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 EXPRESSIONS = st.recursive(PLAIN | ranges(), holders, max_leaves=8)
 
 
-def first(_name: str, space: Space) -> Any:
+def first(_name: str, space: SearchSpace) -> Any:
     """The lowest number, the first option."""
-    return 0 if isinstance(space, Choice) else space.low
+    return 0 if isinstance(space, ChoiceSpace) else space.low
 
 
 @given(ranges())
 def test_a_space_is_written_as_it_was_read(node: dict[str, Any]) -> None:
     """What is printed of a space is read as the same space."""
-    found = spaces.space_of(node, path="lr")
+    found = spaces.parse_space(node, path="lr")
     assert found is not None
-    assert spaces.space_of(spaces.written(found), path="lr") == found
+    assert spaces.parse_space(spaces.to_expression(found), path="lr") == found
 
 
 @given(EXPRESSIONS, st.data())
 def test_nothing_is_left_to_decide(node: Any, data: st.DataObject) -> None:
     """Whatever is decided, the expression that results holds no space, and each decision is told by its name."""
-    names = dict(spaces.spaces_in(node, path="estimator"))
+    names = dict(spaces.iter_spaces(node, path="estimator"))
 
-    def pick(name: str, space: Space) -> Any:
+    def pick(name: str, space: SearchSpace) -> Any:
         assert names[name] == space
-        if isinstance(space, Choice):
+        if isinstance(space, ChoiceSpace):
             return data.draw(st.integers(0, len(space.options) - 1))
-        if isinstance(space, Integers):
+        if isinstance(space, IntRange):
             return data.draw(st.sampled_from(range(space.low, space.high + 1, space.step)))
         return data.draw(st.floats(space.low, space.high))
 
-    found, decided = spaces.filled(node, path="estimator", pick=pick)
-    assert list(spaces.spaces_in(found, path="estimator")) == []
+    found, decided = spaces.fill_spaces(node, path="estimator", pick=pick)
+    assert list(spaces.iter_spaces(found, path="estimator")) == []
     assert decided.keys() <= names.keys()
 
 
 @given(EXPRESSIONS)
 def test_variants_try_every_option_and_both_ends(node: Any) -> None:
     """Variants hold no spaces, are no more than options and ends together, and each range is met at both ends."""
-    found = spaces.variants(node, path="estimator")
-    known = dict(spaces.spaces_in(node, path="estimator"))
-    leaves = sum(2 if not isinstance(one, Choice) else len(one.options) for one in known.values())
+    found = spaces.covering_expressions(node, path="estimator")
+    known = dict(spaces.iter_spaces(node, path="estimator"))
+    leaves = sum(2 if not isinstance(one, ChoiceSpace) else len(one.options) for one in known.values())
     assert 1 <= len(found) <= max(1, leaves)
-    assert all(list(spaces.spaces_in(one.value, path="")) == [] for one in found)
+    assert all(list(spaces.iter_spaces(one.value, path="")) == [] for one in found)
 
 
 @given(EXPRESSIONS)
 def test_an_expression_without_spaces_is_one_expression(node: Any) -> None:
     """Its size is one exactly where nothing is left to decide, and filling it changes nothing."""
-    if not any(True for _ in spaces.spaces_in(node, path="")):
-        assert spaces.size(node, path="") == 1
-        assert spaces.filled(node, path="", pick=first) == (node, {})
+    if not any(True for _ in spaces.iter_spaces(node, path="")):
+        assert spaces.expression_count(node, path="") == 1
+        assert spaces.fill_spaces(node, path="", pick=first) == (node, {})
 
 
 WRITTEN = {
-    "uniform": ({"uniform": [0, 1]}, Numbers(0.0, 1.0)),
-    "log_uniform": ({"log_uniform": [0.1, 10]}, Numbers(0.1, 10.0, log=True)),
-    "int": ({"int": [3, 12]}, Integers(3, 12)),
-    "int in steps": ({"int": [0, 100, 25]}, Integers(0, 100, step=25)),
-    "log_int": ({"log_int": [1, 1000]}, Integers(1, 1000, log=True)),
-    "choice": ({"choice": ["a", None]}, Choice(("a", None))),
+    "uniform": ({"uniform": [0, 1]}, FloatRange(0.0, 1.0)),
+    "log_uniform": ({"log_uniform": [0.1, 10]}, FloatRange(0.1, 10.0, log=True)),
+    "int": ({"int": [3, 12]}, IntRange(3, 12)),
+    "int in steps": ({"int": [0, 100, 25]}, IntRange(0, 100, step=25)),
+    "log_int": ({"log_int": [1, 1000]}, IntRange(1, 1000, log=True)),
+    "choice": ({"choice": ["a", None]}, ChoiceSpace(("a", None))),
     "a class": ({"optim.SGD": {"lr": 0.1}}, None),
     "a mapping of the user's own": ({"spam": 2.0}, None),
     "a list": ([1, 2], None),
@@ -104,7 +104,7 @@ WRITTEN = {
 def test_spaces_can_be_written(name: str) -> None:
     """Each kind of space has one form, and what is no space is left alone."""
     node, space = WRITTEN[name]
-    assert spaces.space_of(node, path="p") == space
+    assert spaces.parse_space(node, path="p") == space
 
 
 REFUSED = {
@@ -130,23 +130,23 @@ def test_wrong_spaces_are_refused_where_they_stand(name: str) -> None:
     """The message names the place, what was found and what was expected."""
     node, message = REFUSED[name]
     with pytest.raises(SpecificationError, match=message):
-        list(spaces.spaces_in(node, path="p"))
+        list(spaces.iter_spaces(node, path="p"))
 
 
 def test_sizes_are_counted() -> None:
     """Sides multiply, options add up, and a range of numbers has no end."""
     node = [{"a.B": {"n": {"int": [1, 10, 3]}, "m": {"choice": [1, {"int": [1, 2]}]}}}, 5]
-    assert spaces.size(node, path="") == 4 * 3
-    assert spaces.size([*node, {"uniform": [0, 1]}], path="") == math.inf
+    assert spaces.expression_count(node, path="") == 4 * 3
+    assert spaces.expression_count([*node, {"uniform": [0, 1]}], path="") == math.inf
 
 
 def test_a_variant_knows_where_it_came_from() -> None:
     """A place in an expression without spaces is led back to the option in the file."""
     node = [{"m.A": {"o": {"choice": ["x", {"o.B": {"loss": {"choice": [{"l.C": {"k": 1}}]}}}]}}}]
-    found = spaces.variants(node, path="e")
+    found = spaces.covering_expressions(node, path="e")
     assert [one.value for one in found] == [
         [{"m.A": {"o": "x"}}],
         [{"m.A": {"o": {"o.B": {"loss": {"l.C": {"k": 1}}}}}}],
     ]
-    assert found[1].written("e[0].m.A.o.o.B.loss.l.C.k") == "e[0].m.A.o.choice[1].o.B.loss.choice[0].l.C.k"
-    assert found[0].written("e[0].m.A.other") == "e[0].m.A.other"
+    assert found[1].original_path("e[0].m.A.o.o.B.loss.l.C.k") == "e[0].m.A.o.choice[1].o.B.loss.choice[0].l.C.k"
+    assert found[0].original_path("e[0].m.A.other") == "e[0].m.A.other"

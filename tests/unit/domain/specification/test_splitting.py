@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from service.domain.specification.split import CvSpec, SplitSpec, WindowSpec, unfit
+from service.domain.specification.split import CvSpec, SplitSpec, WindowSpec, split_problem
 from service.domain.stream.events import Task
 
 
@@ -48,9 +48,9 @@ def test_the_design_s_own_example_is_read() -> None:
 
 def test_classes_are_asked_of_a_classification_only() -> None:
     """A regression has no strata, neither in a split nor in folds."""
-    assert unfit(Task.BINARY, split=SplitSpec(kind="stratified"), cv=CvSpec()) is None
-    assert unfit(Task.REGRESSION, split=SplitSpec(), cv=CvSpec(kind="kfold")) is None
-    assert "split: found kind stratified" in str(unfit(Task.REGRESSION, split=SplitSpec(kind="stratified")))
+    assert split_problem(Task.BINARY, split=SplitSpec(kind="stratified"), cv=CvSpec()) is None
+    assert split_problem(Task.REGRESSION, split=SplitSpec(), cv=CvSpec(kind="kfold")) is None
+    assert "split: found kind stratified" in str(split_problem(Task.REGRESSION, split=SplitSpec(kind="stratified")))
     assert "cv: found kind stratified_group_kfold" in str(
-        unfit(Task.REGRESSION, cv=CvSpec(kind="stratified_group_kfold"))
+        split_problem(Task.REGRESSION, cv=CvSpec(kind="stratified_group_kfold"))
     )

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from service.domain.specification.model import FieldsSpec, GuardSpec
 from service.domain.stream.csv_cell import cell_value
-from service.domain.stream.events import Reason, Records, Scalar, Task, TopicPartition
-from service.learning.guard.guard import Guard
-from service.learning.guard.prediction_guard import Judgement
-from service.serving.predictions.request_bodies import asked
+from service.domain.stream.events import Records, RefusalReason, Scalar, Task, TopicPartition
+from service.learning.guard.guard import FeatureGuard
+from service.learning.guard.prediction_guard import PredictionGuard
+from service.serving.predictions.request_bodies import parse_prediction_body
 from service.stream.decoding.csv_lines import CsvDecoder
 
 NOW = 1_700_000_000_000
@@ -39,23 +39,23 @@ def line(*cells: str) -> bytes:
     return text.getvalue().encode()
 
 
-def learned(cell: str) -> Scalar | Reason:
+def learned(cell: str) -> Scalar | RefusalReason:
     """What the stream reads, or why it refuses."""
     run = Records(TopicPartition("t", 0), [0], [NOW], [line("e", cell)], 1)
     found = DECODER.decode(run)
     return found.events[0].x["a"] if found.events else found.refusals[0].reason
 
 
-def predicted(cell: str) -> Scalar | Reason:
+def predicted(cell: str) -> Scalar | RefusalReason:
     """What a server reads, or why it refuses."""
-    judgement = Judgement(Guard(GuardSpec()))
-    value = asked("text/csv", line("b", "a") + b"\n" + line("0", cell), judgement).xs[0]["a"]
+    judgement = PredictionGuard(FeatureGuard(GuardSpec()))
+    value = parse_prediction_body("text/csv", line("b", "a") + b"\n" + line("0", cell), judgement).xs[0]["a"]
     faults = [one for one in judgement.faults({"a": value}) if value is not None]
-    size = [one.reason for one in faults if one.reason in {Reason.NON_FINITE, Reason.MAGNITUDE}]
+    size = [one.reason for one in faults if one.reason in {RefusalReason.NON_FINITE, RefusalReason.MAGNITUDE}]
     return size[0] if size else value
 
 
-def same(one: Scalar | Reason, other: Scalar | Reason) -> bool:
+def same(one: Scalar | RefusalReason, other: Scalar | RefusalReason) -> bool:
     """Whether type and value are equal."""
     return type(one) is type(other) and one == other
 
@@ -68,7 +68,7 @@ def same(one: Scalar | Reason, other: Scalar | Reason) -> bool:
 def test_what_is_learned_is_what_is_predicted(cell: str) -> None:
     """Stream and server read the same value of the same type from a cell, or refuse it for the same reason."""
     on_stream, in_request = learned(cell), predicted(cell)
-    if in_request is Reason.MAGNITUDE and isinstance(on_stream, int | float):
+    if in_request is RefusalReason.MAGNITUDE and isinstance(on_stream, int | float):
         # The guard's limit on magnitude, which it sets on events of the stream as well, once they are decoded.
         assert abs(on_stream) > GuardSpec().max_magnitude
     else:

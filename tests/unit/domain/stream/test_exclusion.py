@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from service.domain.registry.registry import LineageId, VersionNumber
-from service.domain.registry.replay_routes import Ancestor, footings, routes
+from service.domain.registry.replay_routes import AncestorState, base_states, replay_routes
 from service.domain.stream.events import TopicPartition
-from service.domain.stream.exclusion import Stretch, TimeRange, parsed, shown
-from service.domain.stream.position import Position, Run
+from service.domain.stream.exclusion import ExcludedRange, TimeRange, format_range, parse_range
+from service.domain.stream.position import OffsetRange, Position
 from service.errors import ConfigurationError
 
 ONE = [TopicPartition("events", 0), TopicPartition("labels", 0), TopicPartition("labels", 1)]
@@ -20,18 +20,18 @@ NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 @pytest.mark.parametrize(
     ("text", "partitions", "found"),
     [
-        ("1000..2000", ONE, Run("events", 0, 1000, 2000)),
-        (" 0..1 ", ONE, Run("events", 0, 0, 1)),
-        ("3:1000..2000", FOUR, Run("events", 3, 1000, 2000)),
-        ("labels/1:5..6", ONE, Run("labels", 1, 5, 6)),
+        ("1000..2000", ONE, OffsetRange("events", 0, 1000, 2000)),
+        (" 0..1 ", ONE, OffsetRange("events", 0, 0, 1)),
+        ("3:1000..2000", FOUR, OffsetRange("events", 3, 1000, 2000)),
+        ("labels/1:5..6", ONE, OffsetRange("labels", 1, 5, 6)),
         ("2026-01-31T12:00Z..2026-01-31T13:00Z", ONE, TimeRange(NOON, NOON + timedelta(hours=1))),
         ("2026-01-31T13:00+01:00..2026-01-31T12:00:01Z", FOUR, TimeRange(NOON, NOON + timedelta(seconds=1))),
     ],
 )
-def test_forms(text: str, partitions: list[TopicPartition], found: Stretch) -> None:
+def test_forms(text: str, partitions: list[TopicPartition], found: ExcludedRange) -> None:
     """Offsets with as much of topic and partition as is needed, or two times; what is shown can be given again."""
-    assert parsed(text, partitions, events="events") == found
-    assert parsed(shown(found), partitions, events="events") == found
+    assert parse_range(text, partitions, events="events") == found
+    assert parse_range(format_range(found), partitions, events="events") == found
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_forms(text: str, partitions: list[TopicPartition], found: Stretch) -> N
 def test_what_is_no_exclusion(text: str, partitions: list[TopicPartition], words: list[str]) -> None:
     """The message says what was found and which forms there are."""
     with pytest.raises(ConfigurationError, match=re.escape(repr(text.strip()))) as caught:
-        parsed(text, partitions, events="events")
+        parse_range(text, partitions, events="events")
     for word in words:
         assert word in str(caught.value)
 
@@ -61,18 +61,18 @@ def test_what_is_no_exclusion(text: str, partitions: list[TopicPartition], words
 def test_a_range_of_times_ends_before_its_end() -> None:
     """The first moment is in it, the last is not."""
     hour = TimeRange(NOON, NOON + timedelta(hours=1))
-    since, until = hour.ms
-    assert [hour.holds(ms) for ms in (since - 1, since, until - 1, until)] == [False, True, True, False]
+    since, until = hour.bounds_ms
+    assert [hour.contains(ms) for ms in (since - 1, since, until - 1, until)] == [False, True, True, False]
 
 
-def run(first: int, last: int) -> Run:
+def run(first: int, last: int) -> OffsetRange:
     """Offsets of the only partition."""
-    return Run("events", 0, first, last)
+    return OffsetRange("events", 0, first, last)
 
 
-def state(name: str, *order: Run, lineage: int = 1, seen: tuple[Run, ...] = ()) -> Ancestor:
+def state(name: str, *order: OffsetRange, lineage: int = 1, seen: tuple[OffsetRange, ...] = ()) -> AncestorState:
     """A state that has learned this."""
-    return Ancestor(name, name, LineageId(lineage), VersionNumber(1), Position(), list(order), seen)
+    return AncestorState(name, name, LineageId(lineage), VersionNumber(1), Position(), list(order), seen)
 
 
 INITIAL, EARLY, MIDDLE, LATE = (state(f"at {end}", run(0, end)) for end in (0, 20, 40, 60))
@@ -105,10 +105,14 @@ REPLAYED = state("replayed", run(0, 20), run(30, 70), lineage=3)
     ],
 )
 def test_the_newest_clean_ancestor(
-    candidates: list[Ancestor], order: list[Run], holes: list[Run], name: str, rest: list[Run]
+    candidates: list[AncestorState],
+    order: list[OffsetRange],
+    holes: list[OffsetRange],
+    name: str,
+    rest: list[OffsetRange],
 ) -> None:
     """The state that has learned most of what is wanted and nothing else, and what is left to learn."""
-    best = routes(candidates, order, holes=holes)[0]
+    best = replay_routes(candidates, order, excluded=holes)[0]
     assert best.ancestor.name == name
     assert best.runs == rest
 
@@ -124,7 +128,7 @@ def test_the_newest_clean_ancestor(
         (INITIAL, [1], ["at 0"]),
     ],
 )
-def test_what_leads_up_to_a_state(wanted: Ancestor, flow: list[int], names: list[str]) -> None:
+def test_what_leads_up_to_a_state(wanted: AncestorState, flow: list[int], names: list[str]) -> None:
     """States of the same flow that are a beginning of it, oldest first; itself the last."""
     known = [*LINE, RESTORED, AFTER, REPLAYED]
-    assert [one.name for one in footings(wanted, known, flow=[LineageId(one) for one in flow])] == names
+    assert [one.name for one in base_states(wanted, known, ancestor_lineages=[LineageId(one) for one in flow])] == names

@@ -5,98 +5,112 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.domain.stream.offset_ranges import begins_with, beyond, minus, size, touches, union, until, within
-from service.domain.stream.position import Run, merged
+from service.domain.stream.offset_ranges import (
+    in_order_of,
+    offset_count,
+    overlaps,
+    prefix_covering,
+    remainder_after,
+    starts_with,
+    subtract_ranges,
+    union_ranges,
+)
+from service.domain.stream.position import OffsetRange, merge_ranges
 
 Offset = tuple[str, int, int]
 
 
-def listed(runs: Sequence[Run]) -> list[Offset]:
+def listed(runs: Sequence[OffsetRange]) -> list[Offset]:
     """Every offset by itself."""
     return [(run.topic, run.partition, offset) for run in runs for offset in range(run.first, run.last)]
 
 
 @st.composite
-def a_run(draw: st.DrawFn) -> Run:
+def a_run(draw: st.DrawFn) -> OffsetRange:
     """A short run of one of three partitions."""
     first = draw(st.integers(0, 30))
-    return Run(draw(st.sampled_from(["a", "b"])), draw(st.integers(0, 1)), first, first + draw(st.integers(0, 8)))
+    return OffsetRange(
+        draw(st.sampled_from(["a", "b"])), draw(st.integers(0, 1)), first, first + draw(st.integers(0, 8))
+    )
 
 
 @st.composite
-def an_order(draw: st.DrawFn) -> list[Run]:
+def an_order(draw: st.DrawFn) -> list[OffsetRange]:
     """What a learner would write: each partition's offsets ascending, with gaps, in any interleaving."""
     at = {("a", 0): 0, ("a", 1): 0, ("b", 0): 0}
     found = []
     for where in draw(st.lists(st.sampled_from(sorted(at)), max_size=12)):
         first = at[where] + draw(st.sampled_from([0, 0, 0, 2]))
         at[where] = first + draw(st.integers(0, 6))
-        found.append(Run(*where, first, at[where]))
-    return merged(found)
+        found.append(OffsetRange(*where, first, at[where]))
+    return merge_ranges(found)
 
 
 runs = st.lists(a_run(), max_size=8)
 
 
 @given(an_order(), runs)
-def test_leaving_out(order: list[Run], holes: list[Run]) -> None:
+def test_leaving_out(order: list[OffsetRange], holes: list[OffsetRange]) -> None:
     """What is left are the offsets that no hole has, in the same order; holes may overlap."""
     gone = set(listed(holes))
-    left = minus(order, holes)
+    left = subtract_ranges(order, holes)
     assert listed(left) == [one for one in listed(order) if one not in gone]
-    assert touches(order, holes) is bool(gone & set(listed(order)))
-    assert not touches(left, holes)
-    assert size(left) == len(listed(left))
+    assert overlaps(order, holes) is bool(gone & set(listed(order)))
+    assert not overlaps(left, holes)
+    assert offset_count(left) == len(listed(left))
 
 
 @given(runs)
-def test_union(found: list[Run]) -> None:
+def test_union(found: list[OffsetRange]) -> None:
     """Every offset once, sorted, however the runs overlap."""
-    assert listed(union(found)) == sorted(set(listed(found)))
+    assert listed(union_ranges(found)) == sorted(set(listed(found)))
 
 
 @given(an_order(), st.data())
-def test_a_beginning_is_found_by_what_it_has_learned(order: list[Run], data: st.DataObject) -> None:
+def test_a_beginning_is_found_by_what_it_has_learned(order: list[OffsetRange], data: st.DataObject) -> None:
     """The ranges of a beginning say which it is; what is beyond it is the rest, and no other order begins so."""
     offsets = listed(order)
     cut = data.draw(st.integers(0, len(offsets)))
-    learned = union([Run(*one, one[2] + 1) for one in offsets[:cut]])
-    begun = until(order, learned)
+    learned = union_ranges([OffsetRange(*one, one[2] + 1) for one in offsets[:cut]])
+    begun = prefix_covering(order, learned)
     assert listed(begun) == offsets[:cut]
-    assert begins_with(order, begun)
-    assert listed(beyond(order, begun)) == offsets[cut:]
+    assert starts_with(order, begun)
+    assert listed(remainder_after(order, begun)) == offsets[cut:]
 
 
 @given(an_order(), an_order())
-def test_beginning_with(order: list[Run], other: list[Run]) -> None:
+def test_beginning_with(order: list[OffsetRange], other: list[OffsetRange]) -> None:
     """One order begins with another where its first offsets are those of the other."""
-    assert begins_with(order, other) is (listed(order)[: size(other)] == listed(other))
+    assert starts_with(order, other) is (listed(order)[: offset_count(other)] == listed(other))
 
 
 @given(an_order(), st.data())
-def test_offsets_without_a_record_do_not_matter(order: list[Run], data: st.DataObject) -> None:
+def test_offsets_without_a_record_do_not_matter(order: list[OffsetRange], data: st.DataObject) -> None:
     """A replay that did not see some offsets of its beginning goes on behind the last that it saw."""
     offsets = listed(order)
     cut = data.draw(st.integers(0, len(offsets)))
     seen = [one for one in offsets[:cut] if data.draw(st.booleans())]
-    done = merged(Run(*one, one[2] + 1) for one in seen)
+    done = merge_ranges(OffsetRange(*one, one[2] + 1) for one in seen)
     last = offsets.index(seen[-1]) + 1 if seen else 0
-    assert listed(beyond(order, done)) == offsets[last:]
+    assert listed(remainder_after(order, done)) == offsets[last:]
 
 
 def test_a_dead_letter_learned_later_is_learned_again_at_its_place() -> None:
     """An offset that stands twice in an order is two steps of it."""
-    order = [Run("a", 0, 0, 100), Run("a", 0, 57, 58), Run("a", 0, 100, 200)]
-    assert beyond(order, [Run("a", 0, 0, 100)]) == order[1:]
-    assert beyond(order, [Run("a", 0, 0, 100), Run("a", 0, 57, 58)]) == order[2:]
-    assert begins_with(order, order[:2])
-    assert minus(order, [Run("a", 0, 50, 60)]) == [Run("a", 0, 0, 50), Run("a", 0, 60, 200)]
+    order = [OffsetRange("a", 0, 0, 100), OffsetRange("a", 0, 57, 58), OffsetRange("a", 0, 100, 200)]
+    assert remainder_after(order, [OffsetRange("a", 0, 0, 100)]) == order[1:]
+    assert remainder_after(order, [OffsetRange("a", 0, 0, 100), OffsetRange("a", 0, 57, 58)]) == order[2:]
+    assert starts_with(order, order[:2])
+    assert subtract_ranges(order, [OffsetRange("a", 0, 50, 60)]) == [
+        OffsetRange("a", 0, 0, 50),
+        OffsetRange("a", 0, 60, 200),
+    ]
 
 
 @given(an_order(), st.lists(a_run(), max_size=4))
-def test_what_is_wanted_comes_in_the_order_of_another(order: list[Run], wanted: list[Run]) -> None:
+def test_what_is_wanted_comes_in_the_order_of_another(order: list[OffsetRange], wanted: list[OffsetRange]) -> None:
     """Each wanted offset once; what both have in the order of the first; each partition keeps its own order."""
-    found = listed(within(order, wanted))
+    found = listed(in_order_of(order, wanted))
     assert sorted(found) == sorted(set(listed(wanted)))
     both = [one for one in listed(order) if one in set(found)]
     assert [one for one in found if one in set(both)] == both

@@ -6,14 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.domain.stream.events import TopicPartition
-from service.domain.stream.position import Position, Run, merged
+from service.domain.stream.position import OffsetRange, Position, merge_ranges
 
 TOPICS = st.sampled_from(["a", "b.c", "ü"])
 PARTITIONS = st.integers(0, 3)
 POSITIONS = st.dictionaries(st.builds(TopicPartition, TOPICS, PARTITIONS), st.integers(0, 2**62)).map(Position)
 RUNS = st.lists(
     st.builds(
-        lambda topic, partition, first, length: Run(topic, partition, first, first + length),
+        lambda topic, partition, first, length: OffsetRange(topic, partition, first, first + length),
         TOPICS,
         st.integers(0, 1),
         st.integers(0, 6),
@@ -23,7 +23,7 @@ RUNS = st.lists(
 )
 
 
-def steps(runs: list[Run]) -> list[tuple[str, int, int]]:
+def steps(runs: list[OffsetRange]) -> list[tuple[str, int, int]]:
     """Every offset in the order of learning."""
     return [(run.topic, run.partition, offset) for run in runs for offset in range(run.first, run.last)]
 
@@ -51,22 +51,22 @@ def test_the_short_form() -> None:
 
 
 @given(RUNS)
-def test_merging_keeps_the_order(runs: list[Run]) -> None:
+def test_merging_keeps_the_order(runs: list[OffsetRange]) -> None:
     """Merged runs teach the same offsets in the same order."""
-    assert steps(merged(runs)) == steps(runs)
+    assert steps(merge_ranges(runs)) == steps(runs)
 
 
 @given(RUNS)
-def test_merging_leaves_nothing_to_merge(runs: list[Run]) -> None:
+def test_merging_leaves_nothing_to_merge(runs: list[OffsetRange]) -> None:
     """No empty run stays, no two neighbours touch, and merging again changes nothing."""
-    found = merged(runs)
+    found = merge_ranges(runs)
     assert all(run.first < run.last for run in found)
     for one, other in itertools.pairwise(found):
         assert (one.topic, one.partition, one.last) != (other.topic, other.partition, other.first)
-    assert merged(found) == found
+    assert merge_ranges(found) == found
 
 
 @given(RUNS, st.integers(0, 30))
-def test_merging_in_parts(runs: list[Run], border: int) -> None:
+def test_merging_in_parts(runs: list[OffsetRange], border: int) -> None:
     """It does not matter where a commit cut the journal."""
-    assert merged([*merged(runs[:border]), *merged(runs[border:])]) == merged(runs)
+    assert merge_ranges([*merge_ranges(runs[:border]), *merge_ranges(runs[border:])]) == merge_ranges(runs)

@@ -9,7 +9,16 @@ from pydantic import ValidationError
 
 from service.domain.registry.registry import ModelName
 from service.domain.specification.retrain import RetrainSpec
-from service.domain.training.jobs import ALLOWED, FINAL, Cause, Ending, Failure, Job, JobId, JobState
+from service.domain.training.jobs import (
+    ALLOWED_TRANSITIONS,
+    FINAL_STATES,
+    Job,
+    JobCause,
+    JobEnding,
+    JobFailure,
+    JobId,
+    JobState,
+)
 
 ORDER = (JobState.STARTING, JobState.LOADING, JobState.TRAINING, JobState.EVALUATING, JobState.REPLAYING)
 
@@ -19,13 +28,13 @@ def test_every_way_ends_for_good(wishes: list[JobState]) -> None:
     """Whatever is asked for, a job goes forwards, has one end, and one that was told to stop only stops."""
     state, way = JobState.STARTING, [JobState.STARTING]
     for wish in wishes:
-        if wish in ALLOWED[state]:
+        if wish in ALLOWED_TRANSITIONS[state]:
             state = wish
             way.append(state)
     assert len(set(way)) == len(way)
     stages = [ORDER.index(one) for one in way if one in ORDER]
     assert stages == list(range(len(stages)))
-    assert len(FINAL & set(way)) <= 1
+    assert len(FINAL_STATES & set(way)) <= 1
     if JobState.STOPPING in way:
         assert way[way.index(JobState.STOPPING) + 1 :] in ([], [JobState.STOPPED])
     if state is JobState.COMPLETED:
@@ -35,21 +44,21 @@ def test_every_way_ends_for_good(wishes: list[JobState]) -> None:
 
 def test_the_table_is_whole() -> None:
     """Every state has its followers; only an end has none; Stopped comes only after Stopping; each can be reached."""
-    assert set(ALLOWED) == set(JobState)
-    assert {state for state, after in ALLOWED.items() if not after} == FINAL
-    assert {state for state, after in ALLOWED.items() if JobState.STOPPED in after} == {JobState.STOPPING}
-    assert set().union(*ALLOWED.values()) == set(JobState) - {JobState.STARTING}
+    assert set(ALLOWED_TRANSITIONS) == set(JobState)
+    assert {state for state, after in ALLOWED_TRANSITIONS.items() if not after} == FINAL_STATES
+    assert {state for state, after in ALLOWED_TRANSITIONS.items() if JobState.STOPPED in after} == {JobState.STOPPING}
+    assert set().union(*ALLOWED_TRANSITIONS.values()) == set(JobState) - {JobState.STARTING}
 
 
-@pytest.mark.parametrize("failure", list(Failure))
+@pytest.mark.parametrize("failure", list(JobFailure))
 @pytest.mark.parametrize("attempt", [1, 2, 3])
-def test_which_failures_are_tried_again(failure: Failure, attempt: int) -> None:
+def test_which_failures_are_tried_again(failure: JobFailure, attempt: int) -> None:
     """An interruption is, as often as the policy says; what the job did itself is not."""
     spec = RetrainSpec(retries=2)
     moment = datetime(2026, 1, 1, tzinfo=UTC)
-    job = Job(JobId(1), ModelName("m"), JobState.TRAINING, spec, Cause.HAND, "ann", "", moment, attempt=attempt)
-    wanted = failure is Failure.INTERRUPTED and attempt <= 2
-    assert Ending(JobState.FAILED, "", failure).retried(job) is wanted
+    job = Job(JobId(1), ModelName("m"), JobState.TRAINING, spec, JobCause.HAND, "ann", "", moment, attempt=attempt)
+    wanted = failure is JobFailure.INTERRUPTED and attempt <= 2
+    assert JobEnding(JobState.FAILED, "", failure).needs_retry(job) is wanted
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from service.errors import (
 )
 from service.learning.batch import catalogue as batch_catalogue
 from service.learning.batch import models as batch_models
-from service.learning.batch.feature_matrix import FeatureTable
+from service.learning.batch.feature_matrix import FeatureEncoder
 from service.learning.engine.stepper import Stepper
 from service.learning.estimators import build as estimators
 from service.learning.pickling import codec
@@ -39,10 +39,10 @@ SMALL: Mapping[str, dict[str, Any]] = {
     "neural_network.MLP": {"hidden_layer_sizes": [8], "max_iter": 300, "learning_rate_init": 0.01},
     "lightgbm.LGBM": {"n_estimators": 8},
 }
-CASES = [(name, Task.REGRESSION) for name in batch_catalogue.NAMES if batch_catalogue.is_regressor(name)]
+CASES = [(name, Task.REGRESSION) for name in batch_catalogue.BATCH_NAMES if batch_catalogue.is_regressor(name)]
 CASES += [
     (name, task)
-    for name in batch_catalogue.NAMES
+    for name in batch_catalogue.BATCH_NAMES
     for task in (Task.BINARY, Task.MULTICLASS)
     if not batch_catalogue.is_regressor(name)
 ]
@@ -64,7 +64,7 @@ def expression(name: str, **more: Any) -> Any:
 
 def built(name: str, task: Task, **more: Any) -> Any:
     """One that is not fitted."""
-    return estimators.build(expression(name, **more), task=task, seed=7)
+    return estimators.estimator_from_expression(expression(name, **more), task=task, seed=7)
 
 
 def features(count: int, *, seed: int = 1) -> list[dict[str, Any]]:
@@ -252,7 +252,7 @@ def test_weights_are_heeded() -> None:
 
 def test_features_have_their_places() -> None:
     """Unknown features are passed over; missing, unknown and mistyped values are NaN; frames and events agree."""
-    table = FeatureTable.of(
+    table = FeatureEncoder.of(
         pl.DataFrame({"b": ["x", "y", "x", None], "a": [1, 2, None, 4], "c": [True, None, False, True]})
     )
     assert list(table.names) == ["a", "b", "c"]
@@ -292,7 +292,7 @@ def test_features_have_their_places() -> None:
 def test_what_is_wrong_in_a_file_is_said(given: Any, task: Task, says: str) -> None:
     """Where, what was found, what was expected."""
     with pytest.raises(SpecificationError, match=says):
-        estimators.build(given, task=task, seed=1)
+        estimators.estimator_from_expression(given, task=task, seed=1)
 
 
 def skops_file(change: Any, name: str = "batch.sklearn.linear_model.LogisticRegression") -> bytes:
@@ -337,7 +337,7 @@ def test_unlisted_nodes_are_not_opened(foreign: tuple[str, str, str]) -> None:
     for change in (deep, top):
         data = skops_file(change)
         with pytest.raises(ForbiddenClassError, match="it is not opened"):
-            batch_models.opened("sklearn", data, release=batch_models.release_of("sklearn"))
+            batch_models.load_batch_model("sklearn", data, release=batch_models.installed_version("sklearn"))
 
 
 def test_a_forbidden_model_inside_a_state_is_refused_as_such() -> None:

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from service.domain.specification.model import GuardSpec
 from service.domain.stream.events import Event, Task
-from service.learning.datasets.dataset import TrainingData, events_of
-from service.learning.datasets.guarded import guarded
-from service.learning.guard.guard import Guard
+from service.learning.datasets.dataset import TrainingData, table_events
+from service.learning.datasets.guarded import admitted_rows
+from service.learning.guard.guard import FeatureGuard
 from tests.labelled_history import history
 
 
@@ -109,18 +109,18 @@ def tables(draw: st.DrawFn) -> pl.DataFrame:
 def test_the_guard_judges_columns_as_it_judges_events(table: pl.DataFrame, task: Task, most: int) -> None:
     """The same rows are refused, whatever stands where."""
     spec = GuardSpec(max_features=most)
-    events = events_of(table)
-    guard = Guard(spec, task)
+    events = table_events(table)
+    guard = FeatureGuard(spec, task)
     refused = {one.event.offset for one in guard.admit(events).refused}
     expected = [event.offset not in refused for event in events]
-    assert guarded(table, spec, task).tolist() == expected
+    assert admitted_rows(table, spec, task).tolist() == expected
 
 
 def test_a_long_table_is_judged_in_long_stretches() -> None:
     """One outlier among many rows is found, and nothing else is refused."""
     values = np.random.default_rng(1).normal(size=50_000)
     values[31_234] = 1e9
-    found = guarded(history([True] * 50_000, contents=values.tolist()).table, GuardSpec(), Task.BINARY)
+    found = admitted_rows(history([True] * 50_000, contents=values.tolist()).table, GuardSpec(), Task.BINARY)
     assert np.flatnonzero(~found).tolist() == [31_234]
 
 
@@ -128,4 +128,4 @@ def test_a_long_table_is_judged_in_long_stretches() -> None:
 def test_nothing_is_refused_of_nothing(values: list[None]) -> None:
     """No rows, or rows without a value."""
     table = history([True] * len(values)).table.with_columns(pl.Series("x.a", values, pl.Float64))
-    assert guarded(table, GuardSpec(), Task.BINARY).all()
+    assert admitted_rows(table, GuardSpec(), Task.BINARY).all()

@@ -8,7 +8,7 @@ from service.domain.specification.split import CvSpec
 from service.domain.stream.events import Task
 from service.errors import TrainingDataError
 from service.learning.datasets.dataset import TrainingData
-from service.learning.datasets.folds import folds
+from service.learning.datasets.folds import make_folds
 from tests.labelled_history import history
 
 RANDOM = np.random.default_rng(11)
@@ -47,7 +47,7 @@ def test_folds_have_scikit_learn_s_members(data: TrainingData, spec: CvSpec, spl
     """Every fold of every kind, in order, shuffled with the seed that is given or the model's."""
     assert isinstance(splitter, model_selection.BaseCrossValidator)
     expected = [(train.tolist(), test.tolist()) for train, test in splitter.split(LABELS, LABELS, data.groups)]
-    assert [(fold.train.tolist(), fold.test.tolist()) for fold in folds(data, spec, seed=3)] == expected
+    assert [(fold.train.tolist(), fold.test.tolist()) for fold in make_folds(data, spec, seed=3)] == expected
 
 
 def test_time_series_do_not_score_groups_they_have_learned() -> None:
@@ -55,7 +55,7 @@ def test_time_series_do_not_score_groups_they_have_learned() -> None:
     spec = CvSpec(kind="time_series", folds=3)
     groups = ["regular" if number % 3 == 0 else f"g{number}" for number in range(120)]
     data = history(LABELS, groups=groups)
-    found, plain = folds(data, spec, seed=0), model_selection.TimeSeriesSplit(3).split(LABELS)
+    found, plain = make_folds(data, spec, seed=0), model_selection.TimeSeriesSplit(3).split(LABELS)
     for fold, (train, test) in zip(found, plain, strict=True):
         assert fold.train.tolist() == train.tolist()
         assert fold.test.tolist() == [row for row in test if groups[row] not in {groups[one] for one in train}]
@@ -84,7 +84,7 @@ def test_time_series_do_not_score_groups_they_have_learned() -> None:
 def test_what_cannot_be_folded_is_refused(data: TrainingData, spec: CvSpec, message: str) -> None:
     """Before anything is trained, with what was found and what was expected."""
     with pytest.raises(TrainingDataError, match=message):
-        folds(data, spec, seed=0)
+        make_folds(data, spec, seed=0)
 
 
 @pytest.mark.parametrize("count", range(2, 40))
@@ -98,7 +98,7 @@ def test_a_time_series_is_refused_exactly_where_scikit_learn_would_fail(count: i
         expected = 0
     data, spec = history([1.0] * count, task=Task.REGRESSION), CvSpec(kind="time_series", folds=folds_, gap=gap)
     try:
-        found = len(folds(data, spec, seed=0))
+        found = len(make_folds(data, spec, seed=0))
     except TrainingDataError:
         found = 0
     assert found == expected

@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.errors import LeakError
+from service.errors import DataLeakError
 from service.learning.datasets.leakage import require_no_leak
 from tests.labelled_history import history
 
@@ -18,7 +18,9 @@ def test_parts_that_share_nothing_pass() -> None:
 def test_a_planted_duplicate_is_caught() -> None:
     """The same features and label under another id, wherever they stand."""
     planted = history([False, False], contents=[100.0, 1.5], first=10)
-    with pytest.raises(LeakError, match=r"one content in the train part \(events\[0\]@1\) and the test part \(.*@11\)"):
+    with pytest.raises(
+        DataLeakError, match=r"one content in the train part \(events\[0\]@1\) and the test part \(.*@11\)"
+    ):
         require_no_leak({"train": TRAIN, "validation": history([True], first=20), "test": planted})
     require_no_leak({"train": TRAIN, "test": planted}, by_content=False)
 
@@ -31,7 +33,7 @@ def test_equal_features_with_another_label_are_no_duplicate() -> None:
 def test_a_planted_id_is_caught() -> None:
     """Even where the content differs."""
     planted = history([True], contents=[100.0], first=3)
-    with pytest.raises(LeakError, match="one id in"):
+    with pytest.raises(DataLeakError, match="one id in"):
         require_no_leak({"train": TRAIN, "test": planted}, by_content=False)
 
 
@@ -39,7 +41,7 @@ def test_a_planted_id_is_caught() -> None:
 def test_a_planted_group_leak_is_caught(group: str | int) -> None:
     """A group of text or of numbers."""
     train = history([True, False], groups=[group, None])
-    with pytest.raises(LeakError, match="one group in"):
+    with pytest.raises(DataLeakError, match="one group in"):
         require_no_leak({"train": train, "test": history([True, True], groups=[None, group], first=2)})
 
 

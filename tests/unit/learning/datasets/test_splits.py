@@ -14,7 +14,14 @@ from service.domain.specification.split import SplitSpec
 from service.domain.stream.events import Task
 from service.errors import RefusedError, TrainingDataError
 from service.learning.datasets.dataset import TrainingData
-from service.learning.datasets.splits import FOLDS, Membership, TestPart, membership, sizes, split
+from service.learning.datasets.splits import (
+    STRATIFIED_GROUP_FOLDS,
+    SplitRows,
+    TestPart,
+    part_sizes,
+    split_data,
+    split_rows,
+)
 from tests.labelled_history import history
 
 RANDOM = np.random.default_rng(7)
@@ -22,7 +29,7 @@ LABELS = [bool(one) for one in RANDOM.random(200) < 0.3]
 GROUPS = [int(one) for one in RANDOM.integers(0, 40, 200)]
 
 
-def parts(found: Membership) -> list[list[int]]:
+def parts(found: SplitRows) -> list[list[int]]:
     """Rows of each part."""
     return [found.train.tolist(), found.validation.tolist(), found.test.tolist()]
 
@@ -42,7 +49,7 @@ def test_a_random_split_has_scikit_learn_s_members(seed: int) -> None:
     def cut(rows: Any, size: int) -> Any:
         return train_test_split(rows, test_size=size, random_state=seed)
 
-    assert parts(membership(history(LABELS), spec, seed=seed)) == by_scikit_learn(200, cut, (140, 30, 30))
+    assert parts(split_rows(history(LABELS), spec, seed=seed)) == by_scikit_learn(200, cut, (140, 30, 30))
 
 
 @pytest.mark.parametrize("seed", [0, 1, 42])
@@ -56,7 +63,7 @@ def test_a_stratified_split_has_scikit_learn_s_members(seed: int) -> None:
         train, test = next(splitter.split(rows, labels))
         return rows[train], rows[test]
 
-    found = membership(history(LABELS), spec, seed=seed)
+    found = split_rows(history(LABELS), spec, seed=seed)
     assert parts(found) == by_scikit_learn(200, cut, (140, 30, 30))
     for rows in (found.train, found.validation, found.test):
         assert np.mean(np.array(LABELS)[rows]) == pytest.approx(np.mean(LABELS), abs=0.03)
@@ -75,50 +82,50 @@ def test_a_random_split_of_groups_has_scikit_learn_s_members(seed: int) -> None:
         train, test = next(splitter.split(rows, groups=codes[rows]))
         return rows[train], rows[test]
 
-    counts = sizes(len(set(GROUPS)), spec)
-    assert parts(membership(data, spec, seed=seed)) == by_scikit_learn(200, cut, counts)
+    counts = part_sizes(len(set(GROUPS)), spec)
+    assert parts(split_rows(data, spec, seed=seed)) == by_scikit_learn(200, cut, counts)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 42])
 def test_a_stratified_split_of_groups_is_made_of_scikit_learn_s_folds(seed: int) -> None:
     """Of twenty folds of `StratifiedGroupKFold`, three are the test part and three the validation part."""
     data = history(LABELS, groups=GROUPS)
-    splitter = StratifiedGroupKFold(n_splits=FOLDS, shuffle=True, random_state=seed)
+    splitter = StratifiedGroupKFold(n_splits=STRATIFIED_GROUP_FOLDS, shuffle=True, random_state=seed)
     dealt = [test.tolist() for _, test in splitter.split(LABELS, LABELS, data.groups)]
     expected = [sorted(chain.from_iterable(part)) for part in (dealt[6:], dealt[3:6], dealt[:3])]
-    assert parts(membership(data, SplitSpec(kind="stratified"), seed=seed)) == expected
+    assert parts(split_rows(data, SplitSpec(kind="stratified"), seed=seed)) == expected
 
 
 def test_the_seed_of_the_specification_comes_first() -> None:
     """The model's seed counts only where the split names none."""
     data = history(LABELS)
-    named = membership(data, SplitSpec(kind="random", seed=5), seed=9)
-    assert parts(named) == parts(membership(data, SplitSpec(kind="random"), seed=5))
-    assert parts(named) != parts(membership(data, SplitSpec(kind="random"), seed=9))
+    named = split_rows(data, SplitSpec(kind="random", seed=5), seed=9)
+    assert parts(named) == parts(split_rows(data, SplitSpec(kind="random"), seed=5))
+    assert parts(named) != parts(split_rows(data, SplitSpec(kind="random"), seed=9))
 
 
 def test_a_split_by_time_keeps_order_and_takes_the_shares() -> None:
     """The earliest 70 percent, the next 15, the last 15."""
-    found = parts(membership(history(LABELS), SplitSpec(), seed=0))
+    found = parts(split_rows(history(LABELS), SplitSpec(), seed=0))
     assert found == [list(range(140)), list(range(140, 170)), list(range(170, 200))]
 
 
 def test_an_embargo_in_seconds_leaves_out_what_came_shortly_before_a_border() -> None:
     """Rows are a second apart: nothing within ten seconds before the first event of the next part is learned."""
-    found = membership(history(LABELS), SplitSpec(embargo=10), seed=0)
+    found = split_rows(history(LABELS), SplitSpec(embargo=10), seed=0)
     assert parts(found) == [list(range(131)), list(range(140, 161)), list(range(170, 200))]
     assert (found.embargoed, found.crossing) == (18, 0)
 
 
 def test_an_embargo_in_events_is_scikit_learn_s_gap() -> None:
     """So many rows at the end of each earlier part are left out."""
-    found = membership(history(LABELS), SplitSpec(embargo_events=10), seed=0)
+    found = split_rows(history(LABELS), SplitSpec(embargo_events=10), seed=0)
     assert parts(found) == [list(range(130)), list(range(140, 160)), list(range(170, 200))]
 
 
 def test_without_a_validation_part_the_embargo_stands_before_the_test_part() -> None:
     """A share of 0 makes no part, and the border moves."""
-    found = membership(history(LABELS), SplitSpec(train=0.8, validation=0, test=0.2, embargo=5), seed=0)
+    found = split_rows(history(LABELS), SplitSpec(train=0.8, validation=0, test=0.2, embargo=5), seed=0)
     assert parts(found) == [list(range(156)), [], list(range(160, 200))]
 
 
@@ -126,7 +133,7 @@ def test_a_group_that_spans_a_border_stays_with_the_past() -> None:
     """Its later events are in no part: a train part that took them would see its future."""
     groups = ["a"] * 6 + ["b"] * 2 + ["a", "c"]
     data = history([True, False] * 5, groups=groups)
-    found = membership(data, SplitSpec(train=0.5, validation=0.2, test=0.3), seed=0)
+    found = split_rows(data, SplitSpec(train=0.5, validation=0.2, test=0.3), seed=0)
     assert parts(found) == [[0, 1, 2, 3, 4], [6], [9]]
     assert found.crossing == 3
 
@@ -152,9 +159,9 @@ def test_parts_share_neither_rows_nor_groups(spec: SplitSpec, seed: int, count: 
     data = history(labels, groups=groups)
     if kinds == 2 and spec.kind != "time" and (spec.validation or spec.test < 0.3):
         with pytest.raises(TrainingDataError, match="groups"):
-            membership(data, spec, seed=seed)
+            split_rows(data, spec, seed=seed)
         return
-    found = membership(data, spec, seed=seed)
+    found = split_rows(data, spec, seed=seed)
     rows = [row for part in parts(found) for row in part]
     assert len(rows) == len(set(rows)) == count - found.embargoed - found.crossing
     assert all(part == sorted(part) for part in parts(found))
@@ -165,7 +172,7 @@ def test_parts_share_neither_rows_nor_groups(spec: SplitSpec, seed: int, count: 
 
 def divided(data: TrainingData, spec: SplitSpec, told: list[str]) -> Any:
     """A split that tells when its test part is opened."""
-    return split(data, spec, seed=0, opened=lambda: told.append("opened"))
+    return split_data(data, spec, seed=0, on_open=lambda: told.append("opened"))
 
 
 def test_the_test_part_opens_once_and_tells() -> None:

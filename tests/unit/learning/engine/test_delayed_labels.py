@@ -11,10 +11,10 @@ from river import datasets, evaluate, stream
 
 from service.bootstrap.wiring import build_estimator
 from service.domain.specification.model import ModelSpec
-from service.domain.stream.events import Decoded, Event, EventId, TopicPartition, Truth
-from service.learning.engine.work_items import Waiter, key_of, packed, unpacked
+from service.domain.stream.events import DecodedRecords, Event, EventId, LabelRecord, TopicPartition
+from service.learning.engine.work_items import PendingItem, decode_pending, encode_event_id, encode_pending
 from service.learning.learner.learner import Learner
-from service.learning.learner.outcomes import Outcome
+from service.learning.learner.outcomes import LearningOutcome
 from tests.river_metrics import river_metric
 
 AT = TopicPartition("stream", 0)
@@ -36,17 +36,21 @@ class Registry:
 
     def commit(self, learner: Learner) -> None:
         """As a commit writes it."""
-        changes = learner.take_pending().waiting
+        changes = learner.take_uncommitted().pending
         assert changes is not None
-        self.rows.update({key_of(key): packed(waiter) for key, waiter in changes.created.items()})
+        self.rows.update({encode_event_id(key): encode_pending(waiter) for key, waiter in changes.created.items()})
         for key in changes.resolved:
-            del self.rows[key_of(key)]
-        assert learner.waiting is not None
-        learner.waiting.landed()
+            del self.rows[encode_event_id(key)]
+        assert learner.label_join is not None
+        learner.label_join.commit_landed()
 
-    def find(self, keys: Sequence[EventId]) -> dict[EventId, Waiter]:
+    def find(self, keys: Sequence[EventId]) -> dict[EventId, PendingItem]:
         """As a lookup reads it."""
-        return {key: unpacked(key_of(key), *self.rows[key_of(key)]) for key in keys if key_of(key) in self.rows}
+        return {
+            key: decode_pending(encode_event_id(key), *self.rows[encode_event_id(key)])
+            for key in keys
+            if encode_event_id(key) in self.rows
+        }
 
 
 def spec_of(task: str, estimator: Any, **others: Any) -> ModelSpec:
@@ -55,38 +59,38 @@ def spec_of(task: str, estimator: Any, **others: Any) -> ModelSpec:
     return ModelSpec.model_validate({**named, **others})
 
 
-def questions_and_answers(data: Any, delay: int, count: int) -> list[Event | Truth]:
+def questions_and_answers(data: Any, delay: int, count: int) -> list[Event | LabelRecord]:
     """River's own interleaving of events and labels that come `delay` events later."""
-    found: list[Event | Truth] = []
+    found: list[Event | LabelRecord] = []
     for number, x, y in stream.simulate_qa(data.take(count), moment=None, delay=delay):
         offset, ts = len(found), 1_000 * (len(found) + 1)
-        found.append(Event(offset, number, ts, dict(x)) if y is None else Truth(offset, number, ts, y))
+        found.append(Event(offset, number, ts, dict(x)) if y is None else LabelRecord(offset, number, ts, y))
     return found
 
 
-def runs(records: Sequence[Event | Truth], sizes: Sequence[int]) -> Iterator[Decoded]:
+def runs(records: Sequence[Event | LabelRecord], sizes: Sequence[int]) -> Iterator[DecodedRecords]:
     """The records in runs of these sizes, over and over."""
     first = turn = 0
     while first < len(records):
         last = min(first + sizes[turn % len(sizes)], len(records))
         part = records[first:last]
         events = [one for one in part if isinstance(one, Event)]
-        yield Decoded(AT, events, [], last, first, {}, [one for one in part if isinstance(one, Truth)])
+        yield DecodedRecords(AT, events, [], last, first, {}, [one for one in part if isinstance(one, LabelRecord)])
         first, turn = last, turn + 1
 
 
 def learn(
-    spec: ModelSpec, records: Sequence[Event | Truth], *, sizes: Sequence[int], commit_every: int
-) -> tuple[Learner, list[Outcome]]:
+    spec: ModelSpec, records: Sequence[Event | LabelRecord], *, sizes: Sequence[int], commit_every: int
+) -> tuple[Learner, list[LearningOutcome]]:
     """Through the learner, restarted from its own state after every other commit."""
     registry = Registry({})
     estimator, allowed = build_estimator(spec)
     learner = Learner(spec, Learner.new(spec, estimator), allowed=allowed)
-    outcomes: list[Outcome] = []
+    outcomes: list[LearningOutcome] = []
     for number, decoded in enumerate(runs(records, sizes)):
-        assert learner.waiting is not None
-        supplied = registry.find(learner.waiting.unknown(decoded.events, decoded.truths))
-        outcomes.append(learner.learn(decoded, supplied=supplied))
+        assert learner.label_join is not None
+        supplied = registry.find(learner.label_join.ids_to_look_up(decoded.events, decoded.truths))
+        outcomes.append(learner.learn(decoded, prefetched=supplied))
         if number % commit_every == commit_every - 1:
             registry.commit(learner)
             if number % 2:
@@ -94,7 +98,7 @@ def learn(
     return learner, outcomes
 
 
-def copies(records: Sequence[Event | Truth]) -> list[Event | Truth]:
+def copies(records: Sequence[Event | LabelRecord]) -> list[Event | LabelRecord]:
     """Anew: the learner may complete an event with its label."""
     return [Event(one.offset, one.id, one.ts, dict(one.x), one.y) if isinstance(one, Event) else one for one in records]
 
@@ -137,14 +141,14 @@ def test_neither_runs_nor_commits_change_an_outcome(
 ) -> None:
     """Any stream of events and labels has the same counts, outcomes, metrics and model in any division."""
     spec = spec_of("binary", LOGISTIC, label_ttl=0.3, dedupe={"events": 5}, learn={"batch": batch})
-    records: list[Event | Truth] = []
+    records: list[Event | LabelRecord] = []
     for number, (key, kind, late) in enumerate(kinds):
         ts = 20 * number + late
         x = {"a": float(number % 7), "b": float(key)}
         if kind in {"event", "labelled"}:
             records.append(Event(number, key, ts, x, None if kind == "event" else bool(key % 2)))
         else:
-            records.append(Truth(number, key, ts, kind == "yes"))
+            records.append(LabelRecord(number, key, ts, kind == "yes"))
     one, _ = learn(spec, copies(records), sizes=[10_000], commit_every=1)
     other, _ = learn(spec, copies(records), sizes=sizes, commit_every=commit_every)
     assert one.counts == other.counts

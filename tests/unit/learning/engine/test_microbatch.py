@@ -10,7 +10,7 @@ from river import datasets, linear_model, preprocessing
 
 from service.domain.stream.events import Event, Task, TopicPartition
 from service.learning.engine.binary_probabilities import BinaryProbabilities
-from service.learning.engine.columns import Columns
+from service.learning.engine.columns import EventColumns
 from service.learning.engine.microbatch import MicroBatch
 from service.learning.engine.stepper import Stepper
 from service.learning.pickling import codec
@@ -33,7 +33,7 @@ def test_batches_are_rivers_whatever_was_polled(polled: int, columnar: float, re
     batches, found = MicroBatch(stepper, size=SIZE), []
     for start in range(0, len(EVENTS), polled):
         events = EVENTS[start : start + polled]
-        items = Columns.of(events) if chance.random() < columnar else events
+        items = EventColumns.of(events) if chance.random() < columnar else events
         assert items is not None
         found += batches.learn(AT, items).predictions
         if restarted and start == 300:

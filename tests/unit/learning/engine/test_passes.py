@@ -6,7 +6,7 @@ import pytest
 from river import compose, datasets, forest, linear_model, naive_bayes, optim, preprocessing, tree
 
 from service.domain.stream.events import Task
-from service.learning.engine.fast_path import make_pass
+from service.learning.engine.fast_path import make_fast_path
 
 MODELS = {
     "scaled logistic regression": (
@@ -58,13 +58,15 @@ def test_equals_river(name: str) -> None:
     """Predictions before learning equal river's own, event by event, exactly."""
     task, data, make = MODELS[name]
     ours, oracle = make(), make()
-    fast = make_pass(ours, task=task)
+    fast = make_fast_path(ours, task=task)
     for x, y in islice(data(), 400):
         label = oracle.predict_one(x)
         probabilities = oracle.predict_proba_one(x) if fast.gives_probabilities else None
         oracle.learn_one(x, y)
         found = fast.step(x, y)
-        expected = (label, probabilities) if fast.pairs else (probabilities if fast.gives_probabilities else label)
+        expected = (
+            (label, probabilities) if fast.gives_pairs else (probabilities if fast.gives_probabilities else label)
+        )
         assert found == expected
 
 
@@ -73,8 +75,8 @@ def test_label_follows_from_probabilities(name: str) -> None:
     """Where a prediction is probabilities alone, the most probable class is river's own label."""
     task, data, make = MODELS[name]
     ours, oracle = make(), make()
-    fast = make_pass(ours, task=task)
-    if not fast.gives_probabilities or fast.pairs:
+    fast = make_fast_path(ours, task=task)
+    if not fast.gives_probabilities or fast.gives_pairs:
         pytest.skip("its predictions are labels, values or pairs")
     for x, y in islice(data(), 400):
         label = oracle.predict_one(x)
@@ -86,7 +88,7 @@ def test_label_follows_from_probabilities(name: str) -> None:
 def test_predicts_without_learning() -> None:
     """Asking for a prediction twice gives the same answer and changes nothing."""
     model = preprocessing.StandardScaler() | linear_model.LogisticRegression()
-    fast = make_pass(model, task=Task.BINARY)
+    fast = make_fast_path(model, task=Task.BINARY)
     rows = list(islice(datasets.Phishing(), 50))
     for x, y in rows:
         fast.step(x, y)

@@ -11,10 +11,10 @@ import pytest
 from river import datasets, linear_model, preprocessing
 
 from service.domain.specification.model import ModelSpec
-from service.domain.stream.events import Decoded, Event, Reason, Task, TopicPartition, Truth
+from service.domain.stream.events import DecodedRecords, Event, LabelRecord, RefusalReason, Task, TopicPartition
 from service.learning.engine.microbatch import MicroBatch
 from service.learning.engine.stepper import Stepper
-from service.learning.engine.work_items import Answer, Item, Question
+from service.learning.engine.work_items import LabelledEvent, UnlabelledEvent, WorkItem
 from service.learning.learner.learner import Learner
 from service.learning.pickling import codec
 
@@ -77,11 +77,11 @@ def deadly(event: Event, **more: float) -> Event:
     return Event(event.offset, event.id, event.ts, {**event.x, "age_of_domain": DEADLY, **more}, event.y)
 
 
-def last_mark(events: Sequence[Item], *, died: bool) -> list[int]:
+def last_mark(events: Sequence[WorkItem], *, died: bool) -> list[int]:
     """What was being learned when the process died of these."""
     notes = Notes(died)
     with pytest.raises(DeadError):
-        MicroBatch(fragile(), size=SIZE).learn(AT, events, watch=notes)
+        MicroBatch(fragile(), size=SIZE).learn(AT, events, crash_tracker=notes)
     return notes.marks[-1]
 
 
@@ -98,8 +98,11 @@ def test_the_event_that_kills_is_marked_alone(place: int, layout: dict[str, floa
 
 def test_an_answer_is_marked_where_its_label_stands() -> None:
     """Learning it is what kills, not its event, which was predicted long ago."""
-    items: list[Item] = [
-        Answer(Question(TopicPartition("asked", 0), event, {True: 0.5, False: 0.5}), Truth(900 + i, event.id, 0, True))
+    items: list[WorkItem] = [
+        LabelledEvent(
+            UnlabelledEvent(TopicPartition("asked", 0), event, {True: 0.5, False: 0.5}),
+            LabelRecord(900 + i, event.id, 0, True),
+        )
         for i, event in enumerate([*EVENTS[:4], deadly(EVENTS[4]), *EVENTS[5:SIZE]])
     ]
     assert last_mark(items, died=True) == [904]
@@ -115,8 +118,8 @@ def test_a_rehearsal_changes_nothing(polled: int) -> None:
         batches = MicroBatch(stepper, size=SIZE)
         found: list[Any] = []
         for start in range(0, len(EVENTS), polled):
-            found += batches.learn(AT, EVENTS[start : start + polled], watch=notes).predictions
-        found += batches.flush(AT, watch=notes).predictions
+            found += batches.learn(AT, EVENTS[start : start + polled], crash_tracker=notes).predictions
+        found += batches.flush(AT, crash_tracker=notes).predictions
         return found, [stepper.predict(event.x) for event in EVENTS]
 
     notes = Notes(died=True)
@@ -124,10 +127,10 @@ def test_a_rehearsal_changes_nothing(polled: int) -> None:
     assert [mark[0] for mark in notes.marks if len(mark) == 1] == [event.offset for event in EVENTS]
 
 
-def run_of(events: Sequence[Event]) -> Decoded:
+def run_of(events: Sequence[Event]) -> DecodedRecords:
     """As decoded."""
     first, last = events[0].offset, events[-1].offset
-    return Decoded(AT, events, [], last + 1, first, {event.offset: b"bytes" for event in events})
+    return DecodedRecords(AT, events, [], last + 1, first, {event.offset: b"bytes" for event in events})
 
 
 def test_what_waits_is_left_out_as_if_it_had_never_come() -> None:
@@ -142,11 +145,11 @@ def test_what_waits_is_left_out_as_if_it_had_never_come() -> None:
     calm.learn(run_of(good))
     ours.learn(run_of(EVENTS[:6]))
     ours = Learner(spec, ours.state())
-    assert (AT, culprit.offset) in ours.collected()
-    outcome = ours.remove(AT, culprit.offset, reason=Reason.KILLED_PROCESS, detail="it did")
-    assert (AT, culprit.offset) not in ours.collected()
+    assert (AT, culprit.offset) in ours.micro_batch_records()
+    outcome = ours.remove(AT, culprit.offset, reason=RefusalReason.KILLED_PROCESS, detail="it did")
+    assert (AT, culprit.offset) not in ours.micro_batch_records()
     (refusal,) = outcome.refusals
-    assert (refusal.offset, refusal.reason) == (culprit.offset, Reason.KILLED_PROCESS)
+    assert (refusal.offset, refusal.reason) == (culprit.offset, RefusalReason.KILLED_PROCESS)
     assert msgspec.json.decode(refusal.payload, type=Event) == culprit
     ours.learn(run_of(EVENTS[6:]))
     assert ours.counts == calm.counts + Counter(dead=1)

@@ -9,11 +9,19 @@ from hypothesis import strategies as st
 
 from service.bootstrap.wiring import build_estimator
 from service.domain.specification.model import ModelSpec
-from service.domain.stream.events import Decoded, Event, EventId, Reason, Served, TopicPartition, Truth
-from service.learning.engine.work_items import Waiter, key_of, packed, unpacked
+from service.domain.stream.events import (
+    DecodedRecords,
+    Event,
+    EventId,
+    LabelRecord,
+    RefusalReason,
+    ServedPrediction,
+    TopicPartition,
+)
+from service.learning.engine.work_items import PendingItem, decode_pending, encode_event_id, encode_pending
 from service.learning.learner.learner import Learner
-from service.learning.learner.outcomes import Outcome
-from service.learning.metrics.journal import decode, encode
+from service.learning.learner.outcomes import LearningOutcome
+from service.learning.metrics.journal import decode_segment, encode_segment
 
 AT = TopicPartition("stream", 0)
 OWN = "7-1700000000000"
@@ -28,9 +36,9 @@ def spec_of(task: str = "binary", estimator: Any = LOGISTIC, **others: Any) -> M
     return ModelSpec.model_validate({**named, "estimator": estimator, **others})
 
 
-def likely(p: float, *, lineage: str = OWN) -> Served:
+def likely(p: float, *, lineage: str = OWN) -> ServedPrediction:
     """A server's answer of a binary model."""
-    return Served("m", lineage, 1, 1, p > 0.5, [(False, 1 - p), (True, p)])
+    return ServedPrediction("m", lineage, 1, 1, p > 0.5, [(False, 1 - p), (True, p)])
 
 
 class Lineage:
@@ -39,58 +47,65 @@ class Lineage:
     def __init__(self, spec: ModelSpec, own: Sequence[str] = (OWN,)) -> None:
         self.spec, self.own = spec, own
         estimator, self.allowed = build_estimator(spec)
-        self.learner = Learner(spec, Learner.new(spec, estimator), allowed=self.allowed, own=own)
+        self.learner = Learner(spec, Learner.new(spec, estimator), allowed=self.allowed, own_lineages=own)
         self.rows: dict[bytes, tuple[int, int, bytes]] = {}
         self.scored: dict[int, tuple[Any, Any, float | None]] = {}
         self.said: dict[int, Any] = {}
 
-    def learn(self, decoded: Decoded) -> Outcome:
+    def learn(self, decoded: DecodedRecords) -> LearningOutcome:
         """One run, with what the registry holds of it."""
-        waiting = self.learner.waiting
+        waiting = self.learner.label_join
         assert waiting is not None
-        keys = waiting.unknown(decoded.events, decoded.truths)
-        found: Mapping[EventId, Waiter] = {
-            key: unpacked(key_of(key), *self.rows[key_of(key)]) for key in keys if key_of(key) in self.rows
+        keys = waiting.ids_to_look_up(decoded.events, decoded.truths)
+        found: Mapping[EventId, PendingItem] = {
+            key: decode_pending(encode_event_id(key), *self.rows[encode_event_id(key)])
+            for key in keys
+            if encode_event_id(key) in self.rows
         }
-        return self.learner.learn(decoded, supplied=found)
+        return self.learner.learn(decoded, prefetched=found)
 
     def commit(self, *, restart: bool = False) -> None:
         """As a checkpoint keeps it; with a restart, twice, so that rows alone know what waits."""
         for _ in range(2):
-            pending = self.learner.take_pending()
-            changes, waiting = pending.waiting, self.learner.waiting
+            pending = self.learner.take_uncommitted()
+            changes, waiting = pending.pending, self.learner.label_join
             assert changes is not None
             assert waiting is not None
-            self.rows.update({key_of(key): packed(one) for key, one in changes.created.items()})
+            self.rows.update({encode_event_id(key): encode_pending(one) for key, one in changes.created.items()})
             for key in changes.resolved:
-                self.rows.pop(key_of(key), None)
-            waiting.landed()
-            for run in decode(encode(pending.scores)):
+                self.rows.pop(encode_event_id(key), None)
+            waiting.commit_landed()
+            for run in decode_segment(encode_segment(pending.scores)):
                 given = run.probabilities or [None] * len(run.offsets)
                 self.scored.update(dict(zip(run.offsets, zip(run.truths, run.labels, given, strict=True), strict=True)))
-            self.said.update({one.offset: one.prediction for one in pending.said})
+            self.said.update({one.offset: one.prediction for one in pending.predictions})
         if restart:
-            self.learner = Learner(self.spec, self.learner.state(), allowed=self.allowed, own=self.own)
+            self.learner = Learner(self.spec, self.learner.state(), allowed=self.allowed, own_lineages=self.own)
 
     def model(self) -> list[Any]:
         """What the model says of many events, to the last bit."""
         return [self.learner.predict({"a": a / 4, "b": b / 4}) for a in range(-9, 9) for b in range(-9, 9, 3)]
 
 
-def run_of(records: Sequence[Event | Truth], served: Mapping[int, Served]) -> Decoded:
+def run_of(records: Sequence[Event | LabelRecord], served: Mapping[int, ServedPrediction]) -> DecodedRecords:
     """A run of these records, which the learner may complete."""
     events = [
         Event(one.offset, one.id, one.ts, dict(one.x), one.y, None, one.weight)
         for one in records
         if isinstance(one, Event)
     ]
-    truths = [one for one in records if isinstance(one, Truth)]
+    truths = [one for one in records if isinstance(one, LabelRecord)]
     first = records[0].offset
     told = {event.offset: served[event.offset] for event in events if event.offset in served}
-    return Decoded(AT, events, [], records[-1].offset + 1, first, {}, truths, told)
+    return DecodedRecords(AT, events, [], records[-1].offset + 1, first, {}, truths, told)
 
 
-def led(lineage: Lineage, records: Sequence[Event | Truth], served: Mapping[int, Served], sizes: Sequence[int]) -> None:
+def led(
+    lineage: Lineage,
+    records: Sequence[Event | LabelRecord],
+    served: Mapping[int, ServedPrediction],
+    sizes: Sequence[int],
+) -> None:
     """Through all records in runs of these sizes, with commits and restarts between them."""
     first = turn = 0
     while first < len(records):
@@ -107,14 +122,14 @@ streams = st.lists(
 )
 
 
-def material(kinds: Sequence[tuple[int, str]]) -> tuple[list[Event | Truth], dict[int, Served]]:
+def material(kinds: Sequence[tuple[int, str]]) -> tuple[list[Event | LabelRecord], dict[int, ServedPrediction]]:
     """Events and labels as drawn, and what was served with some events."""
-    records: list[Event | Truth] = []
-    served: dict[int, Served] = {}
+    records: list[Event | LabelRecord] = []
+    served: dict[int, ServedPrediction] = {}
     for offset, (key, kind) in enumerate(kinds):
         ts = 1_000 * (offset + 1)
         if kind in {"yes", "no"}:
-            records.append(Truth(offset, key, ts, kind == "yes"))
+            records.append(LabelRecord(offset, key, ts, kind == "yes"))
             continue
         x = {"a": float(key), "b": float(offset % 7)}
         records.append(Event(offset, key, ts, x, True if kind == "labelled" else None))
@@ -164,7 +179,7 @@ def test_neither_runs_nor_restarts_change_what_is_scored(kinds: list[tuple[int, 
 
 def test_another_lineage_predicts_for_itself() -> None:
     """A challenger reads the same records, and scores what it says itself."""
-    records: list[Event | Truth] = [Event(0, 1, 1000, {"a": 1.0}), Truth(1, 1, 2000, True)]
+    records: list[Event | LabelRecord] = [Event(0, 1, 1000, {"a": 1.0}), LabelRecord(1, 1, 2000, True)]
     challenger = Lineage(spec_of(), own=["9-1"])
     led(challenger, records, {0: likely(0.9)}, [1])
     assert challenger.scored == {0: (True, False, 0.5)}
@@ -172,7 +187,7 @@ def test_another_lineage_predicts_for_itself() -> None:
 
 def test_an_early_label_meets_the_answer() -> None:
     """A label that was there before its event scores the answer, and the event is learned once."""
-    records: list[Event | Truth] = [Truth(0, 1, 1000, True), Event(1, 1, 2000, {"a": 1.0})]
+    records: list[Event | LabelRecord] = [LabelRecord(0, 1, 1000, True), Event(1, 1, 2000, {"a": 1.0})]
     ours = Lineage(spec_of())
     led(ours, records, {1: likely(0.25)}, [1])
     assert ours.scored == {1: (True, False, 0.25)}
@@ -184,7 +199,7 @@ def test_an_early_label_meets_the_answer() -> None:
 def test_the_topic_of_predictions_says_what_was_answered() -> None:
     """And of other events what the learner says."""
     ours = Lineage(spec_of(predictions="said"))
-    records: list[Event | Truth] = [Event(0, 1, 1000, {"a": 1.0}), Event(1, 2, 2000, {"a": 2.0})]
+    records: list[Event | LabelRecord] = [Event(0, 1, 1000, {"a": 1.0}), Event(1, 2, 2000, {"a": 2.0})]
     led(ours, records, {0: likely(0.75)}, [2])
     assert ours.said == {0: {False: 0.25, True: 0.75}, 1: {False: 0.5, True: 0.5}}
 
@@ -192,17 +207,17 @@ def test_the_topic_of_predictions_says_what_was_answered() -> None:
 @pytest.mark.parametrize(
     ("told", "detail"),
     [
-        (Served("m", OWN, 1, 1, True), "no probabilities"),
-        (Served("m", OWN, 1, 1, False, [(False, 0.1), (True, 0.9)]), "highest probability"),
+        (ServedPrediction("m", OWN, 1, 1, True), "no probabilities"),
+        (ServedPrediction("m", OWN, 1, 1, False, [(False, 0.1), (True, 0.9)]), "highest probability"),
     ],
 )
-def test_an_answer_that_the_estimator_cannot_have_given_is_refused(told: Served, detail: str) -> None:
+def test_an_answer_that_the_estimator_cannot_have_given_is_refused(told: ServedPrediction, detail: str) -> None:
     """With the reason, and the id may come again."""
     ours = Lineage(spec_of())
     records = [Event(0, 1, 1000, {"a": 1.0})]
     outcome = ours.learn(run_of(records, {0: told}))
     (refusal,) = outcome.refusals
-    assert refusal.reason is Reason.BAD_PREDICTION
+    assert refusal.reason is RefusalReason.BAD_PREDICTION
     assert detail in refusal.detail
     again = ours.learn(run_of([Event(1, 1, 2000, {"a": 1.0})], {1: likely(0.3)}))
     assert (again.counts["predicted"], again.counts["duplicate"]) == (1, 0)
@@ -211,17 +226,17 @@ def test_an_answer_that_the_estimator_cannot_have_given_is_refused(told: Served,
 @pytest.mark.parametrize(
     ("task", "estimator", "told", "truth", "scored"),
     [
-        ("regression", LINEAR, Served("m", OWN, 1, 1, 2.5), 3.0, (3.0, 2.5, None)),
-        ("binary", TREE, Served("m", OWN, 1, 1, None, []), True, (True, None, 0.0)),
-        ("multiclass", TREE, Served("m", OWN, 1, 1, "b", [("a", 0.25), ("b", 0.75)]), "b", ("b", "b", None)),
+        ("regression", LINEAR, ServedPrediction("m", OWN, 1, 1, 2.5), 3.0, (3.0, 2.5, None)),
+        ("binary", TREE, ServedPrediction("m", OWN, 1, 1, None, []), True, (True, None, 0.0)),
+        ("multiclass", TREE, ServedPrediction("m", OWN, 1, 1, "b", [("a", 0.25), ("b", 0.75)]), "b", ("b", "b", None)),
     ],
 )
 def test_every_task_scores_the_answer(
-    task: str, estimator: Any, told: Served, truth: Any, scored: tuple[Any, Any, Any]
+    task: str, estimator: Any, told: ServedPrediction, truth: Any, scored: tuple[Any, Any, Any]
 ) -> None:
     """A value, no prediction yet, and one of many classes."""
     ours = Lineage(spec_of(task, estimator))
-    led(ours, [Event(0, 1, 1000, {"a": 1.0}), Truth(1, 1, 2000, truth)], {0: told}, [1])
+    led(ours, [Event(0, 1, 1000, {"a": 1.0}), LabelRecord(1, 1, 2000, truth)], {0: told}, [1])
     assert ours.scored == {0: scored}
 
 
@@ -229,7 +244,7 @@ def test_a_repeated_answer_changes_nothing() -> None:
     """The first one waits; its repeat is a duplicate whatever it says."""
     ours = Lineage(spec_of())
     event = Event(0, 1, 1000, {"a": 1.0})
-    records: list[Event | Truth] = [event, Event(1, 1, 1000, {"a": 1.0}), Truth(2, 1, 3000, True)]
+    records: list[Event | LabelRecord] = [event, Event(1, 1, 1000, {"a": 1.0}), LabelRecord(2, 1, 3000, True)]
     led(ours, records, {0: likely(0.75), 1: likely(0.125)}, [1])
     assert ours.scored == {0: (True, True, 0.75)}
     assert ours.learner.counts["duplicate"] == 1

@@ -4,7 +4,7 @@ from typing import Any
 
 from river import linear_model, optim, preprocessing
 
-from service.domain.stream.events import Event, Reason, Task
+from service.domain.stream.events import Event, RefusalReason, Task
 from service.learning.engine.stepper import Stepper
 from service.learning.pickling import codec
 
@@ -37,8 +37,8 @@ def test_a_throwing_event_is_left_out() -> None:
     stepper = Stepper(codec.dumps(model()), task=Task.BINARY)
     learned = stepper.learn(given)
     assert [(event.offset, reason) for event, reason, _ in learned.failed] == [
-        (20, Reason.ESTIMATOR_FAILED),
-        (41, Reason.ESTIMATOR_FAILED),
+        (20, RefusalReason.ESTIMATOR_FAILED),
+        (41, RefusalReason.ESTIMATOR_FAILED),
     ]
     oracle = taught({20, 41}, given)
     assert len(learned.items) == len(learned.predictions) == 58
@@ -51,7 +51,7 @@ def test_a_spoiling_event_is_left_out() -> None:
     stepper = Stepper(codec.dumps(model()), task=Task.BINARY)
     learned = stepper.learn(given)
     assert [event.offset for event, _, _ in learned.failed] in ([30], [29, 30])
-    assert {reason for _, reason, _ in learned.failed} == {Reason.NON_FINITE_PREDICTION}
+    assert {reason for _, reason, _ in learned.failed} == {RefusalReason.NON_FINITE_PREDICTION}
     oracle = taught({event.offset for event, _, _ in learned.failed}, given)
     assert all(stepper.predict(event.x) == oracle.predict_proba_one(event.x) for event in given[:10])
 

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 from river import tree
 
-from service.config import load
+from service.config import load_settings
 from service.domain.specification.model import ModelSpec
-from service.domain.stream.events import Decoded, Event, Reason, Task, TopicPartition
+from service.domain.stream.events import DecodedRecords, Event, RefusalReason, Task, TopicPartition
 from service.errors import ConfigurationError, ForbiddenClassError, SpecificationError
 from service.learning import catalogue
 from service.learning.estimators import build as estimators
 from service.learning.estimators import capabilities as abilities
 from service.learning.learner.learner import Learner
-from service.learning.learner.outcomes import Outcome
+from service.learning.learner.outcomes import LearningOutcome
 from service.learning.pickling import codec
 
 AT = TopicPartition("events", 0)
@@ -26,7 +26,7 @@ WORDS = ("low", "mid", "high")
 
 def built(expression: Any, task: Task = Task.BINARY, seed: int = 42) -> Any:
     """An estimator."""
-    return estimators.build(expression, task=task, seed=seed)
+    return estimators.estimator_from_expression(expression, task=task, seed=seed)
 
 
 def events(count: int, task: Task = Task.BINARY) -> list[Event]:
@@ -44,12 +44,12 @@ def events(count: int, task: Task = Task.BINARY) -> list[Event]:
     return found
 
 
-def taught(expression: Any, given: list[Event], **changes: Any) -> tuple[Learner, Outcome]:
+def taught(expression: Any, given: list[Event], **changes: Any) -> tuple[Learner, LearningOutcome]:
     """A learner of the expression, after the events."""
     task = changes.pop("task", Task.BINARY)
     spec = ModelSpec(name="m", task=task, events="events", estimator=expression, **changes)
     model = Learner(spec, Learner.new(spec, built(expression, task=task, seed=spec.seed)))
-    return model, model.learn(Decoded(AT, given, [], len(given), 0, {}))
+    return model, model.learn(DecodedRecords(AT, given, [], len(given), 0, {}))
 
 
 def said(model: Learner, task: Task = Task.BINARY) -> list[str]:
@@ -82,7 +82,7 @@ def test_a_weight_is_heeded_or_refused(name: str, piped: bool) -> None:
         assert said(model) != said(taught(expression, plain)[0])
     else:
         assert {(one.offset, one.reason) for one in outcome.refusals} == {
-            (at, Reason.BAD_WEIGHT) for at in range(10, 60, 10)
+            (at, RefusalReason.BAD_WEIGHT) for at in range(10, 60, 10)
         }
         assert outcome.counts["learned"] == 55
 
@@ -110,10 +110,10 @@ def test_batches_of_an_estimator_that_has_none_are_refused(name: str, tmp_path: 
     model = {"name": "m", "task": "binary", "events": "e", "estimator": expression, "learn": {"batch": 64}}
     file.write_text(json.dumps({"models": [model]}), encoding="utf-8")
     if part is None:
-        assert load(file).models[0].learn.batch == 64
+        assert load_settings(file).models[0].learn.batch == 64
         return
     with pytest.raises(ConfigurationError, match=rf"models\[0\]\.learn\.batch: found 64, but {part}.* learn_many"):
-        load(file)
+        load_settings(file)
 
 
 OWN = """
@@ -160,7 +160,7 @@ def test_a_factory_allows_its_classes_and_no_others(own: str) -> None:
     assert {name for _, name in allowed} == {"Count", "Node"}
     model = Learner(spec, Learner.new(spec, estimator), allowed=allowed)
     given = events(30)
-    model.learn(Decoded(AT, given, [], 30, 0, {}))
+    model.learn(DecodedRecords(AT, given, [], 30, 0, {}))
     state = model.state()
     assert said(Learner(spec, state, allowed=allowed)) == said(model)
     with pytest.raises(ForbiddenClassError, match=r"mine\.Count"):
@@ -200,12 +200,16 @@ def test_rising_features_do_not_end_checkpoints() -> None:
 def buildable() -> list[str]:
     """The names that need no parameter."""
     found = []
-    for name, kind in catalogue.classes().items():
-        needed = [p for p in catalogue.parameters(kind).values() if p.default is p.empty and p.kind < p.VAR_POSITIONAL]
+    for name, kind in catalogue.all_classes().items():
+        needed = [
+            p
+            for p in catalogue.constructor_parameters(kind).values()
+            if p.default is p.empty and p.kind < p.VAR_POSITIONAL
+        ]
         if (
             not needed
             and not name.startswith("sklearn.")
-            and name not in {*catalogue.UNSUPPORTED, *catalogue.NEEDED, "misc.Skyline"}
+            and name not in {*catalogue.UNSUPPORTED, *catalogue.REQUIRED_PARAMETERS, "misc.Skyline"}
         ):
             found.append(name)
     return found
@@ -214,6 +218,8 @@ def buildable() -> list[str]:
 def test_every_part_is_read_back() -> None:
     """Every transformer, detector, metric, optimizer and statistic of the catalogue survives a checkpoint."""
     unread = {"cluster.KMeans", "cluster.STREAMKMeans", "cluster.TextClust"}
-    made = {name: estimators.build_part(name, seed=1, path=name) for name in buildable() if name not in unread}
+    made = {
+        name: estimators.object_from_expression(name, seed=1, path=name) for name in buildable() if name not in unread
+    }
     assert len(made) > 100
     assert all(type(codec.loads(codec.dumps(one))) is type(one) for one in made.values())

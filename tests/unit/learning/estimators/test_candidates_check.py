@@ -8,14 +8,14 @@ import pytest
 import yaml
 
 from service.domain.specification.candidates import CandidateSpec, SearchBudget
-from service.domain.specification.search_spaces import KINDS
+from service.domain.specification.search_spaces import SPACE_KINDS
 from service.domain.stream.events import Task
 from service.errors import SpecificationError
-from service.learning.estimators.candidates import Ground, complete, require_candidates
+from service.learning.estimators.candidates import ModelContext, complete_candidates, require_candidates
 
 SCALER = "preprocessing.StandardScaler"
 MODEL = "linear_model.LogisticRegression"
-OWN = Ground(Task.BINARY, 42, estimator=[SCALER, MODEL])
+OWN = ModelContext(Task.BINARY, 42, estimator=[SCALER, MODEL])
 GOOD: list[Any] = [
     {"choice": [SCALER, "preprocessing.MinMaxScaler"]},
     {
@@ -35,7 +35,7 @@ def candidate(**changes: Any) -> CandidateSpec:
     return CandidateSpec(**{"name": "c", **changes})
 
 
-def require(*candidates: CandidateSpec, ground: Ground = OWN, trials: int = 20) -> None:
+def require(*candidates: CandidateSpec, ground: ModelContext = OWN, trials: int = 20) -> None:
     """Check them."""
     require_candidates(candidates, ground, trials=trials)
 
@@ -57,7 +57,7 @@ def with_optimizer(*options: Any) -> list[Any]:
 
 
 PLACE = r"candidates\[0\].estimator\[1\].linear_model.LogisticRegression"
-REFUSED: dict[str, tuple[CandidateSpec, Ground, str]] = {
+REFUSED: dict[str, tuple[CandidateSpec, ModelContext, str]] = {
     "a slip in the second option": (
         candidate(estimator=with_optimizer("optim.SGD", {"optim.SDG": {"lr": 1}})),
         OWN,
@@ -80,7 +80,7 @@ REFUSED: dict[str, tuple[CandidateSpec, Ground, str]] = {
     ),
     "weights for an estimator without": (
         candidate(estimator="neighbors.KNNClassifier", class_weights="balanced"),
-        Ground(Task.BINARY, 42),
+        ModelContext(Task.BINARY, 42),
         "neighbors.LazySearch",
     ),
     "weights that are not heeded": (
@@ -90,7 +90,7 @@ REFUSED: dict[str, tuple[CandidateSpec, Ground, str]] = {
     ),
     "weights for a regression": (
         candidate(class_weights="balanced"),
-        Ground(Task.REGRESSION, 42, estimator="linear_model.LinearRegression"),
+        ModelContext(Task.REGRESSION, 42, estimator="linear_model.LinearRegression"),
         "for a regression, expected none",
     ),
     "a label of another task": (
@@ -100,10 +100,10 @@ REFUSED: dict[str, tuple[CandidateSpec, Ground, str]] = {
     ),
     "micro-batches": (
         candidate(estimator="tree.HoeffdingTreeClassifier"),
-        Ground(Task.BINARY, 42, batch=64),
+        ModelContext(Task.BINARY, 42, batch_size=64),
         "cannot learn a batch",
     ),
-    "nothing at all": (candidate(), Ground(Task.BINARY, 42), "the model has none either"),
+    "nothing at all": (candidate(), ModelContext(Task.BINARY, 42), "the model has none either"),
 }
 
 
@@ -125,10 +125,10 @@ def test_names_differ_and_each_candidate_has_a_trial() -> None:
 
 def test_a_candidate_without_an_estimator_has_the_champions() -> None:
     """It is the champion's expression, or what the factory makes."""
-    assert complete([], OWN)[0].estimator == OWN.estimator
-    made = Ground(Task.BINARY, 42, estimator=MODEL, factory="river.dummy:NoChangeClassifier")
-    assert complete([], made)[0].estimator is None
-    require(*complete([], made), ground=made)
+    assert complete_candidates([], OWN)[0].estimator == OWN.estimator
+    made = ModelContext(Task.BINARY, 42, estimator=MODEL, factory="river.dummy:NoChangeClassifier")
+    assert complete_candidates([], made)[0].estimator is None
+    require(*complete_candidates([], made), ground=made)
 
 
 def test_the_example_on_the_page_of_the_search_is_good() -> None:
@@ -143,4 +143,4 @@ def test_every_space_is_on_the_page_of_the_search() -> None:
     """Each kind has a row in its table."""
     page = (Path(__file__).parents[4] / "docs" / "search.md").read_text(encoding="utf-8")
     rows = "\n".join(line for line in page.splitlines() if line.startswith("| `{"))
-    assert all(f"{{{kind}: [" in rows for kind in KINDS)
+    assert all(f"{{{kind}: [" in rows for kind in SPACE_KINDS)

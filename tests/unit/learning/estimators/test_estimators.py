@@ -9,12 +9,12 @@ import pytest
 from river import compose, optim
 
 from service.domain.specification.model import ModelSpec
-from service.domain.stream.events import Decoded, Event, Reason, Task, TopicPartition
+from service.domain.stream.events import DecodedRecords, Event, RefusalReason, Task, TopicPartition
 from service.errors import SpecificationError
 from service.learning import catalogue
 from service.learning.estimators import build as estimators
 from service.learning.learner.learner import Learner
-from service.learning.learner.outcomes import Outcome
+from service.learning.learner.outcomes import LearningOutcome
 
 AT = TopicPartition("events", 0)
 WORDS = ("low", "mid", "high")
@@ -22,7 +22,7 @@ WORDS = ("low", "mid", "high")
 
 def built(expression: Any, task: Task = Task.BINARY, seed: int = 42) -> Any:
     """An estimator."""
-    return estimators.build(expression, task=task, seed=seed)
+    return estimators.estimator_from_expression(expression, task=task, seed=seed)
 
 
 def events(count: int, task: Task = Task.BINARY) -> list[Event]:
@@ -40,12 +40,12 @@ def events(count: int, task: Task = Task.BINARY) -> list[Event]:
     return found
 
 
-def taught(expression: Any, given: list[Event], **changes: Any) -> tuple[Learner, Outcome]:
+def taught(expression: Any, given: list[Event], **changes: Any) -> tuple[Learner, LearningOutcome]:
     """A learner of the expression, after the events."""
     task = changes.pop("task", Task.BINARY)
     spec = ModelSpec(name="m", task=task, events="events", estimator=expression, **changes)
     model = Learner(spec, Learner.new(spec, built(expression, task=task, seed=spec.seed)))
-    return model, model.learn(Decoded(AT, given, [], len(given), 0, {}))
+    return model, model.learn(DecodedRecords(AT, given, [], len(given), 0, {}))
 
 
 def said(model: Learner, task: Task = Task.BINARY) -> list[str]:
@@ -148,7 +148,7 @@ def test_seeds_differ_by_place_and_not_by_where_the_model_stands() -> None:
     vote = {"ensemble.VotingClassifier": {"models": [FOREST, FOREST]}}
     first, second = built(vote).models
     assert first.seed != second.seed
-    moved = estimators.build(vote, task=Task.BINARY, seed=42, path="models[7].estimator")
+    moved = estimators.estimator_from_expression(vote, task=Task.BINARY, seed=42, path="models[7].estimator")
     assert [one.seed for one in moved.models] == [first.seed, second.seed]
     assert built({"forest.ARFClassifier": {"seed": 5}}).seed == 5
 
@@ -287,7 +287,7 @@ def test_a_label_outside_of_the_classes_is_a_dead_letter() -> None:
     given[20].y = "unheard of"
     expression = {"sklearn.naive_bayes.MultinomialNB": {"classes": list(WORDS)}}
     _, outcome = taught(expression, given, task=Task.MULTICLASS)
-    assert [(one.offset, one.reason) for one in outcome.refusals] == [(20, Reason.ESTIMATOR_FAILED)]
+    assert [(one.offset, one.reason) for one in outcome.refusals] == [(20, RefusalReason.ESTIMATOR_FAILED)]
     assert outcome.counts["learned"] == 29
 
 

@@ -17,14 +17,14 @@ from service.domain.specification.model import ModelSpec
 from service.domain.stream.events import Task
 from service.domain.training.evaluation import Coverage, Evaluation
 from service.learning.evaluation import diagnostics as diagnosis
-from service.learning.evaluation.bootstrap import losses, samplers
-from service.learning.evaluation.holdout import Terms, evaluate
-from service.learning.metrics.paired import ScoredEvents, paired, unchanged
+from service.learning.evaluation.bootstrap import event_losses, metric_samplers
+from service.learning.evaluation.holdout import EvaluationSettings, evaluate_holdout
+from service.learning.metrics.paired import ScoredEvents, no_change_baseline, pair_events
 
 BINARY = ("Accuracy", "F1", "ROCAUC", "LogLoss", "Precision", "Recall", "MCC", "BalancedAccuracy")
 REGRESSION = ("MAE", "MSE", "RMSE", "R2", "MAPE", "SMAPE")
 MULTICLASS = ("Accuracy", "MacroF1", "CohenKappa", "CrossEntropy")
-QUICK = Terms(resamples=60)
+QUICK = EvaluationSettings(resamples=60)
 
 
 def spec(task: Task, *metrics: str) -> ModelSpec:
@@ -83,7 +83,7 @@ SIDES = [
 @pytest.mark.parametrize(("task", "metrics", "side"), SIDES)
 def test_values_are_rivers(task: Task, metrics: tuple[str, ...], side: ScoredEvents) -> None:
     """Every metric is what river computes event by event, with an interval around it."""
-    found = evaluate(side, None, spec=spec(task, *metrics), terms=QUICK)
+    found = evaluate_holdout(side, None, spec=spec(task, *metrics), settings=QUICK)
     for name in metrics:
         estimate = found.candidate.metrics[name]
         assert estimate.value == pytest.approx(rivers(name, side), rel=1e-12)
@@ -97,7 +97,7 @@ def test_resamples_are_rivers(task: Task, metrics: tuple[str, ...], side: Scored
     """A metric over any resample is what river computes from those events."""
     rows = np.random.default_rng(3).integers(len(side), size=len(side))
     found: dict[str, float] = {}
-    for sample, _ in samplers(side, metrics, task=task, seed=1):
+    for sample, _ in metric_samplers(side, metrics, task=task, seed=1):
         found |= sample(rows)
     assert found == pytest.approx({name: rivers(name, side.take(rows.tolist())) for name in metrics}, rel=1e-9)
 
@@ -105,23 +105,26 @@ def test_resamples_are_rivers(task: Task, metrics: tuple[str, ...], side: Scored
 @pytest.mark.parametrize(("task", "metrics", "side"), SIDES)
 def test_evaluations_go_to_json_and_back(task: Task, metrics: tuple[str, ...], side: ScoredEvents) -> None:
     """As JSON text and back, nothing is lost; the same seed gives the same evaluation."""
-    found = evaluate(side, side, spec=spec(task, *metrics), terms=QUICK)
+    found = evaluate_holdout(side, side, spec=spec(task, *metrics), settings=QUICK)
     assert Evaluation.from_json(json.loads(json.dumps(found.to_json(), allow_nan=False))) == found
-    assert evaluate(side, side, spec=spec(task, *metrics), terms=QUICK) == found
+    assert evaluate_holdout(side, side, spec=spec(task, *metrics), settings=QUICK) == found
 
 
 def test_the_same_model_differs_in_nothing() -> None:
     """A champion held against itself: every difference is zero, and so is its interval."""
     side = binary(200)
-    found = evaluate(side, side, spec=spec(Task.BINARY, *BINARY), terms=QUICK)
+    found = evaluate_holdout(side, side, spec=spec(Task.BINARY, *BINARY), settings=QUICK)
     assert found.differences is not None
     assert {(one.value, one.low, one.high) for one in found.differences.values()} == {(0, 0, 0)}
 
 
 def test_a_better_candidate_shows_in_the_difference() -> None:
     """The interval of the difference lies above zero, and is narrower than the two beside each other."""
-    found = evaluate(
-        binary(2000), binary(2000, seed=2, skill=0.1), spec=spec(Task.BINARY, "Accuracy"), terms=Terms(resamples=200)
+    found = evaluate_holdout(
+        binary(2000),
+        binary(2000, seed=2, skill=0.1),
+        spec=spec(Task.BINARY, "Accuracy"),
+        settings=EvaluationSettings(resamples=200),
     )
     assert found.differences is not None
     gain = found.differences["Accuracy"]
@@ -139,11 +142,11 @@ def test_both_sides_are_judged_on_the_same_events() -> None:
     truths[30] = not truths[30]
     theirs = replace(candidate, truths=truths).take([*range(20, 100), 40])
     theirs = replace(theirs, places=[*theirs.places[:-2], ("other", 0, 1), ("e", 0, 20)])
-    found = paired(replace(candidate, labels=labels), theirs)
+    found = pair_events(replace(candidate, labels=labels), theirs)
     assert found.coverage == Coverage(compared=78, unscored=21, unseen=1, unpredicted=0, contradicting=1)
     assert list(found.candidate.places) == list(found.champion.places)
     assert 30 not in found.rows
-    both = evaluate(candidate, theirs, spec=spec(Task.BINARY, "Accuracy"), terms=QUICK)
+    both = evaluate_holdout(candidate, theirs, spec=spec(Task.BINARY, "Accuracy"), settings=QUICK)
     assert both.champion is not None
     expected = np.mean([t == label for t, label in zip(found.champion.truths, found.champion.labels, strict=True)])
     assert both.champion.metrics["Accuracy"].value == expected
@@ -159,12 +162,12 @@ def test_an_event_counts_as_it_was_first_scored() -> None:
         [*side.labels, *again.labels],
         [*(side.probabilities or ()), *(again.probabilities or ())],
     )
-    assert list(paired(side, twice).champion.labels) == list(side.labels)
+    assert list(pair_events(side, twice).champion.labels) == list(side.labels)
 
 
 def test_a_champion_with_few_scores_is_not_compared() -> None:
     """The candidate is then judged on all its events, and the coverage says why it stands alone."""
-    found = evaluate(binary(100), binary(10), spec=spec(Task.BINARY, "Accuracy"), terms=QUICK)
+    found = evaluate_holdout(binary(100), binary(10), spec=spec(Task.BINARY, "Accuracy"), settings=QUICK)
     assert (found.champion, found.differences) == (None, None)
     assert (found.coverage.compared, found.coverage.unscored) == (10, 90)
     assert found.candidate.confusion is not None
@@ -177,7 +180,7 @@ def test_no_change_forecasts_the_truth_before(truths: list[int], known: bool) ->
     """Of the event before in the stream, whether or not that was compared; the first has one only where it is given."""
     side = ScoredEvents([("e", 0, i) for i in range(len(truths))], truths, truths)
     rows = list(range(0, len(truths), 2))
-    found = unchanged(side, rows, before=9 if known else None)
+    found = no_change_baseline(side, rows, previous_label=9 if known else None)
     expected = [(truths[i], truths[i - 1] if i else 9) for i in rows if i or known]
     assert list(zip(found.truths, found.labels, strict=True)) == expected
 
@@ -185,10 +188,10 @@ def test_no_change_forecasts_the_truth_before(truths: list[int], known: bool) ->
 def test_the_confusion_matrix_is_scikit_learns() -> None:
     """Rows are truths, columns labels; of too many classes the rarest are one."""
     side = multiclass(500)
-    found = diagnosis.confusion(side, diagnosis.classes_of(side.truths, task=Task.MULTICLASS))
+    found = diagnosis.confusion(side, diagnosis.frequent_classes(side.truths, task=Task.MULTICLASS))
     assert np.array_equal(found.counts, confusion_matrix(list(side.truths), list(side.labels), labels=list("abcd")))
     many = multiclass(2000, classes="abcdefghijklmnopqrstuvwxyz")
-    classes = diagnosis.classes_of(many.truths, task=Task.MULTICLASS)
+    classes = diagnosis.frequent_classes(many.truths, task=Task.MULTICLASS)
     found = diagnosis.confusion(many, classes)
     assert found.classes == (*classes, "(other)")
     known = set(classes)
@@ -235,7 +238,9 @@ def test_quantiles_of_residuals_are_numpys() -> None:
 def test_groups_add_up() -> None:
     """The largest groups by name, the others and those without one together, each by river's formula."""
     side = binary(600)
-    found = evaluate(side, side, spec=spec(Task.BINARY, "Accuracy", "F1"), terms=Terms(resamples=40, most_groups=2))
+    found = evaluate_holdout(
+        side, side, spec=spec(Task.BINARY, "Accuracy", "F1"), settings=EvaluationSettings(resamples=40, max_groups=2)
+    )
     for model in (found.candidate, found.champion):
         assert model is not None
         assert len(model.groups) == 2
@@ -249,7 +254,7 @@ def test_groups_add_up() -> None:
 def test_metrics_that_need_what_was_not_given_are_undefined() -> None:
     """A champion of labels alone has no ROC AUC and no calibration, and so no difference in it."""
     theirs = replace(binary(100), probabilities=None)
-    found = evaluate(binary(100), theirs, spec=spec(Task.BINARY, "Accuracy", "ROCAUC"), terms=QUICK)
+    found = evaluate_holdout(binary(100), theirs, spec=spec(Task.BINARY, "Accuracy", "ROCAUC"), settings=QUICK)
     assert found.champion is not None
     assert found.champion.calibration is None
     assert found.champion.metrics["ROCAUC"].value is None
@@ -262,12 +267,15 @@ def test_metrics_that_need_what_was_not_given_are_undefined() -> None:
 def test_hardly_any_events(count: int) -> None:
     """Nothing fails where there is next to nothing to judge."""
     for task, side in ((Task.BINARY, binary(count)), (Task.REGRESSION, regression(count))):
-        found = evaluate(side, side, spec=spec(task), terms=QUICK)
+        found = evaluate_holdout(side, side, spec=spec(task), settings=QUICK)
         assert found.coverage.compared == count
         assert (found.candidate.confusion or found.candidate.residuals) or not count
 
 
 def test_losses_are_what_a_promotion_compares() -> None:
     """Zero-one of labels, squares of a regression."""
-    assert losses(ScoredEvents([("e", 0, 0)] * 2, ["a", "b"], ["a", "c"]), task=Task.MULTICLASS).tolist() == [0, 1]
-    assert losses(ScoredEvents([("e", 0, 0)], [1.0], [3.0]), task=Task.REGRESSION).tolist() == [4]
+    assert event_losses(ScoredEvents([("e", 0, 0)] * 2, ["a", "b"], ["a", "c"]), task=Task.MULTICLASS).tolist() == [
+        0,
+        1,
+    ]
+    assert event_losses(ScoredEvents([("e", 0, 0)], [1.0], [3.0]), task=Task.REGRESSION).tolist() == [4]

@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from service.learning.evaluation.intervals import block_length, independent, percentiles, resampled, wilson
+from service.learning.evaluation.intervals import (
+    block_length,
+    bootstrap_rows,
+    effective_sample_size,
+    percentile_interval,
+    wilson_interval,
+)
 
 
 def autoregressive(count: int, *, phi: float, seed: int) -> Any:
@@ -28,12 +34,14 @@ def test_wilson_is_scipys(counts: tuple[int, int], confidence: float) -> None:
     """For whole counts the interval is the one that scipy computes."""
     successes, count = counts
     oracle = stats.binomtest(successes, count).proportion_ci(confidence, method="wilson")
-    assert wilson(successes, count, confidence=confidence) == pytest.approx((oracle.low, oracle.high), abs=1e-12)
+    assert wilson_interval(successes, count, confidence=confidence) == pytest.approx(
+        (oracle.low, oracle.high), abs=1e-12
+    )
 
 
 def test_independent_values_count_in_full() -> None:
     """Of a series without memory nearly all values count, and never more than there are."""
-    found = [independent(np.random.default_rng(seed).random(2000)) for seed in range(20)]
+    found = [effective_sample_size(np.random.default_rng(seed).random(2000)) for seed in range(20)]
     assert np.mean(found) > 1700
     assert max(found) <= 2000
 
@@ -41,7 +49,7 @@ def test_independent_values_count_in_full() -> None:
 @pytest.mark.parametrize("phi", [0.3, 0.7, 0.9])
 def test_dependent_values_count_for_fewer(phi: float) -> None:
     """An autoregressive series of n values counts as n (1 - phi) / (1 + phi), as theory has it."""
-    found = np.median([independent(autoregressive(5000, phi=phi, seed=seed)) for seed in range(15)])
+    found = np.median([effective_sample_size(autoregressive(5000, phi=phi, seed=seed)) for seed in range(15)])
     assert found == pytest.approx(5000 * (1 - phi) / (1 + phi), rel=0.15)
 
 
@@ -60,12 +68,12 @@ def test_a_constant_series_needs_no_blocks() -> None:
     """No variance, no memory, also in nearly empty series."""
     for series in ([], [1.0], [0.0] * 100, [1.0] * 7):
         assert block_length(series) == 1.0
-        assert independent(series) == len(series)
+        assert effective_sample_size(series) == len(series)
 
 
 def test_resamples_are_blocks_that_go_round() -> None:
     """Rows follow upon one another within blocks of the mean length; every row is equally likely."""
-    rows = np.concatenate(list(resampled(200, block=8, resamples=300, seed=1)))
+    rows = np.concatenate(list(bootstrap_rows(200, block=8, resamples=300, seed=1)))
     assert rows.min() == 0
     assert rows.max() == 199
     follows = np.mean(np.mod(np.diff(rows), 200) == 1)
@@ -75,16 +83,16 @@ def test_resamples_are_blocks_that_go_round() -> None:
 
 def test_the_same_seed_draws_the_same() -> None:
     """Chance is what was injected."""
-    one, same, other = (list(resampled(50, block=3, resamples=5, seed=seed)) for seed in (7, 7, 8))
+    one, same, other = (list(bootstrap_rows(50, block=3, resamples=5, seed=seed)) for seed in (7, 7, 8))
     assert np.array_equal(one, same)
     assert not np.array_equal(one, other)
 
 
 def test_undefined_replicates_give_no_interval() -> None:
     """Where a metric is defined in fewer than half of the resamples, nobody pretends to know its spread."""
-    assert percentiles([1.0] * 30 + [math.nan] * 40, confidence=0.95) is None
-    assert percentiles([1.0] * 5, confidence=0.95) is None
-    assert percentiles(np.arange(1001) / 1000, confidence=0.9) == pytest.approx((0.05, 0.95))
+    assert percentile_interval([1.0] * 30 + [math.nan] * 40, confidence=0.95) is None
+    assert percentile_interval([1.0] * 5, confidence=0.95) is None
+    assert percentile_interval(np.arange(1001) / 1000, confidence=0.9) == pytest.approx((0.05, 0.95))
 
 
 def covered(count: int, *, runs: int, phi: float) -> tuple[float, float, float]:
@@ -92,13 +100,13 @@ def covered(count: int, *, runs: int, phi: float) -> tuple[float, float, float]:
     hits = np.zeros(3)
     for seed in range(runs):
         errors = (autoregressive(count, phi=phi, seed=seed) * math.sqrt(1 - phi**2) < stats.norm.ppf(0.8)).astype(float)
-        effective = independent(errors)
+        effective = effective_sample_size(errors)
         share = errors.mean()
-        drawn = resampled(count, block=block_length(errors), resamples=200, seed=seed)
+        drawn = bootstrap_rows(count, block=block_length(errors), resamples=200, seed=seed)
         spans = [
-            wilson(share * count, count, confidence=0.95),
-            wilson(share * effective, effective, confidence=0.95),
-            percentiles([errors[rows].mean() for rows in drawn], confidence=0.95),
+            wilson_interval(share * count, count, confidence=0.95),
+            wilson_interval(share * effective, effective, confidence=0.95),
+            percentile_interval([errors[rows].mean() for rows in drawn], confidence=0.95),
         ]
         hits += [span is not None and span[0] <= 0.8 <= span[1] for span in spans]
     naive, corrected, bootstrap = (hits / runs).tolist()

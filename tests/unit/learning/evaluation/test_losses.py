@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from service.domain.specification.promotion import Loss
 from service.domain.stream.events import Task, TopicPartition
-from service.learning.evaluation.losses import Losses, losses, paired
-from service.learning.metrics.journal import RunArrays, ScoreJournal, arrays, encode
+from service.learning.evaluation.losses import RunLosses, pair_losses, run_losses
+from service.learning.metrics.journal import RunArrays, ScoreJournal, decode_arrays, encode_segment
 
 AT, OTHER = TopicPartition("events", 0), TopicPartition("events", 1)
 
@@ -20,7 +20,7 @@ def kept(task: Task, truths: list[Any], labels: list[Any], chances: list[float] 
     """A run as the score journal gives it back."""
     journal = ScoreJournal(task)
     journal.append(AT, range(len(truths)), truths=truths, labels=labels, probabilities=chances)
-    (run,) = arrays(encode(journal.take()))
+    (run,) = decode_arrays(encode_segment(journal.take()))
     return run
 
 
@@ -29,7 +29,7 @@ def test_of_two_classes(rows: list[tuple[bool, bool | None, float]]) -> None:
     """Zero-one, Brier and log loss follow from truth, label and P(True); what was not predicted has none."""
     run = kept(Task.BINARY, *(list(column) for column in zip(*rows, strict=True)))
     for loss in (Loss.ZERO_ONE, Loss.BRIER, Loss.LOG):
-        for (truth, label, chance), value in zip(rows, losses(run, loss).values.tolist(), strict=True):
+        for (truth, label, chance), value in zip(rows, run_losses(run, loss).values.tolist(), strict=True):
             right = chance if truth else 1 - chance
             expected = {
                 Loss.ZERO_ONE: float(truth != label),
@@ -42,40 +42,42 @@ def test_of_two_classes(rows: list[tuple[bool, bool | None, float]]) -> None:
 def test_without_probabilities_labels_are_sure() -> None:
     """Brier loss is then zero or one."""
     run = kept(Task.BINARY, [True, True, False], [True, False, None])
-    assert losses(run, Loss.BRIER).values.tolist()[:2] == [0.0, 1.0]
-    assert math.isnan(losses(run, Loss.BRIER).values[2])
+    assert run_losses(run, Loss.BRIER).values.tolist()[:2] == [0.0, 1.0]
+    assert math.isnan(run_losses(run, Loss.BRIER).values[2])
 
 
 def test_of_many_classes() -> None:
     """Labels of any kind are right or wrong."""
     run = kept(Task.MULTICLASS, ["cat", 2, "dog"], ["cat", 3, None])
-    assert np.array_equal(losses(run, Loss.ZERO_ONE).values, [0.0, 1.0, np.nan], equal_nan=True)
+    assert np.array_equal(run_losses(run, Loss.ZERO_ONE).values, [0.0, 1.0, np.nan], equal_nan=True)
 
 
 def test_of_a_regression() -> None:
     """Absolute and squared differences."""
     run = kept(Task.REGRESSION, [1.0, 2.0, 3.0], [1.5, 0.0, None])
-    assert np.array_equal(losses(run, Loss.ABSOLUTE).values, [0.5, 2.0, np.nan], equal_nan=True)
-    assert np.array_equal(losses(run, Loss.SQUARED).values, [0.25, 4.0, np.nan], equal_nan=True)
+    assert np.array_equal(run_losses(run, Loss.ABSOLUTE).values, [0.5, 2.0, np.nan], equal_nan=True)
+    assert np.array_equal(run_losses(run, Loss.SQUARED).values, [0.25, 4.0, np.nan], equal_nan=True)
 
 
-def runs() -> st.SearchStrategy[list[Losses]]:
+def runs() -> st.SearchStrategy[list[RunLosses]]:
     """Runs of two partitions with offsets in any order, some of them twice and some not predicted."""
     values = st.one_of(st.just(math.nan), st.integers(0, 9).map(float))
     one = st.tuples(st.sampled_from([AT, OTHER]), st.lists(st.tuples(st.integers(0, 15), values), max_size=12))
     return st.lists(one, max_size=6).map(
         lambda found: [
-            Losses(at, np.asarray([o for o, _ in rows], dtype=np.int64), np.asarray([v for _, v in rows], dtype=float))
+            RunLosses(
+                at, np.asarray([o for o, _ in rows], dtype=np.int64), np.asarray([v for _, v in rows], dtype=float)
+            )
             for at, rows in found
         ]
     )
 
 
 @given(runs(), runs(), st.integers(0, 8))
-def test_pairs_are_what_both_predicted(champion: list[Losses], challenger: list[Losses], since: int) -> None:
+def test_pairs_are_what_both_predicted(champion: list[RunLosses], challenger: list[RunLosses], since: int) -> None:
     """The pairs are those of a plain join by position, in the champion's order, the first of each position."""
 
-    def rows(found: list[Losses]) -> dict[tuple[TopicPartition, int], float]:
+    def rows(found: list[RunLosses]) -> dict[tuple[TopicPartition, int], float]:
         every: dict[tuple[TopicPartition, int], float] = {}
         for run in found:
             for offset, value in zip(run.offsets.tolist(), run.values.tolist(), strict=True):
@@ -88,6 +90,6 @@ def test_pairs_are_what_both_predicted(champion: list[Losses], challenger: list[
         for place, value in ours.items()
         if place in theirs and not math.isnan(value + theirs[place]) and (place[0] == OTHER or place[1] >= since)
     ]
-    found = paired(champion, challenger, since={AT: since})
+    found = pair_losses(champion, challenger, since={AT: since})
     assert list(zip(found.champion.tolist(), found.challenger.tolist(), strict=True)) == expected
     assert len(found) == len(expected)

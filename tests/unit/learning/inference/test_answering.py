@@ -8,8 +8,8 @@ from river import datasets
 
 from service.bootstrap.wiring import build_estimator
 from service.domain.specification.model import ModelSpec
-from service.domain.stream.events import Decoded, Event, Reason, TopicPartition
-from service.learning.inference.predictor import Answer, Answerer
+from service.domain.stream.events import DecodedRecords, Event, RefusalReason, TopicPartition
+from service.learning.inference.predictor import PredictionResult, Predictor
 from service.learning.learner.learner import Learner
 
 LOGISTIC = [
@@ -25,7 +25,7 @@ def taught(task: str, estimator: Any, pairs: list[tuple[Any, Any]]) -> tuple[Mod
     spec = ModelSpec(name="m", task=task, events="e", estimator=estimator)
     learner = Learner(spec, Learner.new(spec, build_estimator(spec)[0]))
     events = [Event(n, n, n, dict(x), y) for n, (x, y) in enumerate(pairs)]
-    learner.learn(Decoded(TopicPartition("e", 0), events, [], len(events), 0, {}))
+    learner.learn(DecodedRecords(TopicPartition("e", 0), events, [], len(events), 0, {}))
     return spec, learner
 
 
@@ -33,13 +33,13 @@ def taught(task: str, estimator: Any, pairs: list[tuple[Any, Any]]) -> tuple[Mod
 def test_answers_are_the_learners_own(estimator: Any) -> None:
     """Label and probabilities are exactly those that the learner would predict, one by one and many at once."""
     spec, learner = taught("binary", estimator, PHISHING[:600])
-    answerer = Answerer(spec, learner.state())
+    answerer = Predictor(spec, learner.state())
     xs = [dict(x) for x, _ in PHISHING[600:900]]
-    many = answerer.answers(xs)
+    many = answerer.predict_many(xs)
     for x, together in zip(xs, many, strict=True):
-        alone = answerer.answer(x)
+        alone = answerer.predict(x)
         said = learner.predict(x)
-        assert isinstance(alone, Answer)
+        assert isinstance(alone, PredictionResult)
         assert alone == together
         assert alone.probabilities == {"false": said[False], "true": said[True]}
 
@@ -53,20 +53,20 @@ def test_rows_are_bit_for_bit_what_they_are_alone() -> None:
         for _ in range(2000)
     ]
     spec, learner = taught("binary", LOGISTIC, rows[:1000])
-    answerer = Answerer(spec, learner.state())
+    answerer = Predictor(spec, learner.state())
     chance.shuffle(names)
     xs = [{name: x[name] for name in names[:17]} for x, _ in rows[1000:]]
-    assert answerer._rows is not None
-    assert answerer._rows(xs) is not None
-    assert list(answerer.answers(xs)) == [answerer.answer(x) for x in xs]
+    assert answerer._predict_rows is not None
+    assert answerer._predict_rows(xs) is not None
+    assert list(answerer.predict_many(xs)) == [answerer.predict(x) for x in xs]
 
 
 def test_a_value_is_predicted_for_regression() -> None:
     """Regression answers a number and no probabilities."""
     pairs = [({"a": float(n)}, 2.0 * n) for n in range(200)]
     spec, learner = taught("regression", ["preprocessing.StandardScaler", "linear_model.LinearRegression"], pairs)
-    found = Answerer(spec, learner.state()).answer({"a": 5.0})
-    assert isinstance(found, Answer)
+    found = Predictor(spec, learner.state()).predict({"a": 5.0})
+    assert isinstance(found, PredictionResult)
     assert isinstance(found.prediction, float)
     assert not found.probabilities
 
@@ -74,40 +74,40 @@ def test_a_value_is_predicted_for_regression() -> None:
 @pytest.mark.parametrize(
     ("x", "feature", "reason"),
     [
-        ({"a": 1e9}, "a", Reason.OUT_OF_RANGE),
-        ({"a": 1e13}, "a", Reason.MAGNITUDE),
-        ({"a": float("nan")}, "a", Reason.NON_FINITE),
-        ({"a": "1"}, "a", Reason.TYPE_CHANGED),
-        ({"a": [1]}, "a", Reason.NON_SCALAR_FEATURE),
-        ({"b": {"c": 1}}, "b", Reason.NON_SCALAR_FEATURE),
-        ({"b": "x" * 2000}, "b", Reason.MAGNITUDE),
+        ({"a": 1e9}, "a", RefusalReason.OUT_OF_RANGE),
+        ({"a": 1e13}, "a", RefusalReason.MAGNITUDE),
+        ({"a": float("nan")}, "a", RefusalReason.NON_FINITE),
+        ({"a": "1"}, "a", RefusalReason.TYPE_CHANGED),
+        ({"a": [1]}, "a", RefusalReason.NON_SCALAR_FEATURE),
+        ({"b": {"c": 1}}, "b", RefusalReason.NON_SCALAR_FEATURE),
+        ({"b": "x" * 2000}, "b", RefusalReason.MAGNITUDE),
     ],
 )
-def test_the_guard_judges_and_learns_nothing(x: dict[str, Any], feature: str, reason: Reason) -> None:
+def test_the_guard_judges_and_learns_nothing(x: dict[str, Any], feature: str, reason: RefusalReason) -> None:
     """What the stream's guard would refuse is refused with feature and reason, however often it comes."""
     spec, learner = taught("binary", LOGISTIC, [({"a": float(n % 7)}, n % 2 == 0) for n in range(200)])
-    answerer = Answerer(spec, learner.state())
+    answerer = Predictor(spec, learner.state())
     for _ in range(200):
-        found = answerer.answer(dict(x))
-        assert not isinstance(found, Answer)
+        found = answerer.predict(dict(x))
+        assert not isinstance(found, PredictionResult)
         assert (found[0].feature, found[0].reason) == (feature, reason)
-    assert isinstance(answerer.answer({"a": 3.0}), Answer)
+    assert isinstance(answerer.predict({"a": 3.0}), PredictionResult)
 
 
 def test_an_estimator_that_throws_is_a_fault_of_its_item() -> None:
     """An item that the estimator cannot predict is refused with the exception's words."""
     spec, learner = taught("binary", LOGISTIC, [({"a": float(n % 7)}, n % 2 == 0) for n in range(200)])
-    found = Answerer(spec, learner.state()).answer({"a": None})
-    assert not isinstance(found, Answer)
-    assert found[0].reason is Reason.ESTIMATOR_FAILED
+    found = Predictor(spec, learner.state()).predict({"a": None})
+    assert not isinstance(found, PredictionResult)
+    assert found[0].reason is RefusalReason.ESTIMATOR_FAILED
 
 
 def test_numbers_are_no_truth_values() -> None:
     """Classes 0 and 1 of three have the names of numbers, beside a prediction that is one."""
     pairs = [({"a": n % 3 + n / 10_000}, n % 3) for n in range(300)]
     spec, learner = taught("multiclass", "naive_bayes.GaussianNB", pairs)
-    found = Answerer(spec, learner.state()).answer({"a": 1.0})
-    assert isinstance(found, Answer)
+    found = Predictor(spec, learner.state()).predict({"a": 1.0})
+    assert isinstance(found, PredictionResult)
     assert set(found.probabilities) == {"0", "1", "2"}
     assert found.prediction == 1
     assert type(found.prediction) is int
@@ -120,9 +120,9 @@ def test_the_names_of_probabilities_lead_back_to_their_labels(task: str, given: 
     """A label that is a number, a text or a truth value is what it was, with its type."""
     pairs = [({"a": float(n % 2)}, given[n % 2]) for n in range(40)]
     spec, learner = taught(task, "naive_bayes.GaussianNB", pairs)
-    answerer = Answerer(spec, learner.state())
-    answer = answerer.answer({"a": 1.0})
-    assert isinstance(answer, Answer)
-    labels = answerer.labels({"a": 1.0})
+    answerer = Predictor(spec, learner.state())
+    answer = answerer.predict({"a": 1.0})
+    assert isinstance(answer, PredictionResult)
+    labels = answerer.labels_by_name({"a": 1.0})
     assert labels.keys() == answer.probabilities.keys()
     assert {(type(label), label) for label in labels.values()} == {(type(label), label) for label in given}

@@ -11,8 +11,8 @@ from tests.unit.learning.test_batch_estimators import every, features, trained, 
 from service.domain.stream.events import Task
 from service.errors import RefusedError
 from service.learning.estimators import build as estimators
-from service.learning.inference.explanations import MOST_TOLD, Explanation, explained
-from service.learning.inference.predictor import name_of
+from service.learning.inference.explanations import MAX_CONTRIBUTIONS, Explanation, explain
+from service.learning.inference.predictor import label_name
 from service.learning.pickling import codec
 
 pytest.importorskip("lightgbm")
@@ -49,11 +49,11 @@ def own_score(model: Any, x: Mapping[str, Any], label: Any) -> tuple[float, Any]
 
 def require_explained(found: Explanation, score: float, about: Any, *, names: set[str]) -> None:
     """Base and contributions, all of which are told here, are the score of the label that is named."""
-    assert len(names) <= MOST_TOLD
+    assert len(names) <= MAX_CONTRIBUTIONS
     assert found.total == pytest.approx(score, abs=1e-9)
     assert found.base + sum(one.contribution for one in found.contributions) == pytest.approx(score, abs=1e-9)
     assert {one.feature for one in found.contributions} <= names
-    assert found.label == name_of(about) if about is not None else not found.label
+    assert found.label == label_name(about) if about is not None else not found.label
 
 
 @every
@@ -66,9 +66,9 @@ def test_base_and_contributions_are_the_librarys_own_score(name: str, task: Task
         label = label_of(model, x)
         if not any(part in name for part in EXPLAINED):
             with pytest.raises(RefusedError, match=f"found {name}, expected a linear model, a tree or a forest"):
-                explained(model, x, label)
+                explain(model, x, label)
             continue
-        found = explained(model, x, label)
+        found = explain(model, x, label)
         require_explained(found, *own_score(model, x, label), names=set(model._table.names))
         told += any(one.feature == "country" for one in found.contributions)
     assert told or "Lasso" in name or "ElasticNet" in name or not any(part in name for part in EXPLAINED)
@@ -79,7 +79,7 @@ def test_lightgbm_has_its_own_shapley_values() -> None:
     model = trained("batch.lightgbm.LGBMClassifier", Task.BINARY)
     x = FRESH[0]
     own = model._model._booster.predict(model._table.rows([x]), pred_contrib=True)[0]
-    told = {one.feature: one.contribution for one in explained(model, x, label=True).contributions}
+    told = {one.feature: one.contribution for one in explain(model, x, label=True).contributions}
     expected = {name: value for name, value in zip(model._table.names, own[:-1].tolist(), strict=True) if value}
     assert told == pytest.approx(expected)
 
@@ -89,7 +89,7 @@ def test_a_category_counts_for_the_feature_it_is_of() -> None:
     model = trained("batch.sklearn.linear_model.LogisticRegression", Task.BINARY)
     known = model._table.categories["country"]
     weights = model._model._final.coef_[0]
-    told = explained(model, {"amount": 2.0, "age": 30, "new": True, "country": "de"}, label=True)
+    told = explain(model, {"amount": 2.0, "age": 30, "new": True, "country": "de"}, label=True)
     parts = {one.feature: one.contribution for one in told.contributions}
     assert parts["country"] == pytest.approx(weights[known["de"]])
     rest = [name for name in model._table.names if name != "country"]
@@ -99,10 +99,10 @@ def test_a_category_counts_for_the_feature_it_is_of() -> None:
 def test_what_is_beneath_a_calibration_is_explained() -> None:
     """The score of the model itself, which the calibration does not change."""
     model = trained("batch.lightgbm.LGBMClassifier", Task.BINARY, calibration="online")
-    before = explained(model, FRESH[0], label=True)
+    before = explain(model, FRESH[0], label=True)
     for x, y in zip(FRESH * 20, truths(FRESH, Task.BINARY) * 20, strict=True):
         model.learn_one(x, not y)
-    assert explained(model, FRESH[0], label=True) == before
+    assert explain(model, FRESH[0], label=True) == before
 
 
 def test_before_it_is_fitted_there_is_nothing_to_explain() -> None:
@@ -112,7 +112,7 @@ def test_before_it_is_fitted_there_is_nothing_to_explain() -> None:
         ("batch.sklearn.linear_model.Ridge", Task.REGRESSION),
     ):
         with pytest.raises(RefusedError, match="no training job has fitted yet"):
-            explained(estimators.build(name, task=task, seed=1), FRESH[0], None)
+            explain(estimators.estimator_from_expression(name, task=task, seed=1), FRESH[0], None)
 
 
 INCREMENTAL = [
@@ -128,11 +128,11 @@ def test_scikit_learn_that_learns_from_a_stream(leaf: str, task: Task) -> None:
     numbers = [{"amount": x.get("amount", 0.0), "age": x["age"], "new": x["new"]} for x in features(300)]
     ys = truths(features(300), task)
     arguments = {"classes": ["high", "low", "middle"]} if task is Task.MULTICLASS else {}
-    model = estimators.build(
+    model = estimators.estimator_from_expression(
         ["preprocessing.StandardScaler", {f"sklearn.linear_model.{leaf}": arguments}], task=task, seed=3
     )
     with pytest.raises(RefusedError, match="has learned nothing yet"):
-        explained(model, numbers[0], model.predict_one(numbers[0]))
+        explain(model, numbers[0], model.predict_one(numbers[0]))
     for x, y in zip(numbers, ys, strict=True):
         model.learn_one(x, y)
     scaler, final = model.steps.values()
@@ -146,14 +146,14 @@ def test_scikit_learn_that_learns_from_a_stream(leaf: str, task: Task) -> None:
             said = final.estimator.decision_function(row)[0]
             binary = task is Task.BINARY
             score, about = (said, True) if binary else (said[final.classes.index(label)], label)
-        require_explained(explained(model, x, label), score, about, names=set(x))
+        require_explained(explain(model, x, label), score, about, names=set(x))
 
 
 @pytest.mark.parametrize("leaf", ["neural_network.MLPClassifier", "naive_bayes.BernoulliNB"])
 def test_other_incremental_kinds_are_refused(leaf: str) -> None:
     """By the name of scikit-learn's own class."""
-    model = estimators.build(f"sklearn.{leaf}", task=Task.BINARY, seed=3)
+    model = estimators.estimator_from_expression(f"sklearn.{leaf}", task=Task.BINARY, seed=3)
     for y in (True, False):
         model.learn_one({"a": 1.0}, y)
     with pytest.raises(RefusedError, match=f"found a {leaf.rsplit('.', 1)[-1]}, expected"):
-        explained(model, {"a": 1.0}, label=True)
+        explain(model, {"a": 1.0}, label=True)

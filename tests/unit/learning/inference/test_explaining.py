@@ -8,7 +8,7 @@ import pytest
 from river import datasets, forest, linear_model, naive_bayes, preprocessing, tree
 
 from service.errors import RefusedError
-from service.learning.inference.explanations import explained
+from service.learning.inference.explanations import explain
 
 PHISHING = [(dict(x), y) for x, y in datasets.Phishing()]
 
@@ -24,7 +24,7 @@ def test_a_linear_models_contributions_add_up_to_its_prediction() -> None:
     """Intercept and weight times scaled value, of all features, are the logit of the probability."""
     model = taught(preprocessing.StandardScaler() | linear_model.LogisticRegression())
     for x, _ in PHISHING[:50]:
-        found = explained(model, x, label=True)
+        found = explain(model, x, label=True)
         assert 1 / (1 + math.exp(-found.total)) == pytest.approx(model.predict_proba_one(x)[True])
         assert found.base + sum(one.contribution for one in found.contributions) == pytest.approx(found.total)
         assert found.label == "true"
@@ -39,17 +39,17 @@ def test_a_trees_path_leads_from_the_root_to_its_leaf() -> None:
     assert model.height > 0
     for x, _ in PHISHING[:50]:
         label = model.predict_one(x)
-        found = explained(model, x, label=label)
+        found = explain(model, x, label=label)
         assert found.total == pytest.approx(model.predict_proba_one(x)[label])
         assert found.label == str(label).lower()
         assert found.contributions
-    assert explained(model, {}, label=True).contributions
+    assert explain(model, {}, label=True).contributions
 
 
 def test_a_forest_has_the_mean_of_its_trees() -> None:
     """Contributions of a forest are bounded by those of a share."""
     model = taught(forest.ARFClassifier(n_models=3, seed=1, grace_period=50), times=4)
-    found = explained(model, PHISHING[0][0], label=True)
+    found = explain(model, PHISHING[0][0], label=True)
     assert 0 <= found.total <= 1
     assert found.contributions
 
@@ -62,7 +62,7 @@ def test_the_value_of_a_regression_has_no_label() -> None:
     ):
         for x, y in PHISHING * 2:
             model.learn_one(x, float(y))
-        found = explained(model, PHISHING[0][0], model.predict_one(PHISHING[0][0]))
+        found = explain(model, PHISHING[0][0], model.predict_one(PHISHING[0][0]))
         assert found.total == pytest.approx(model.predict_one(PHISHING[0][0]))
         assert not found.label
 
@@ -70,4 +70,4 @@ def test_the_value_of_a_regression_has_no_label() -> None:
 def test_other_models_are_refused() -> None:
     """The message names what was found."""
     with pytest.raises(RefusedError, match="GaussianNB"):
-        explained(taught(naive_bayes.GaussianNB()), PHISHING[0][0], label=True)
+        explain(taught(naive_bayes.GaussianNB()), PHISHING[0][0], label=True)

@@ -7,8 +7,8 @@ import pytest
 from tests.unit.learning.test_delayed_labels import LOGISTIC, copies, learn, spec_of
 
 from service.domain.specification.model import ModelSpec
-from service.domain.stream.events import Event, Features, Label, Truth
-from service.learning.labels.recent_labels import Settled
+from service.domain.stream.events import Event, Features, Label, LabelRecord
+from service.learning.labels.recent_labels import RecentLabels
 
 DAY_MS = 86_400_000
 
@@ -18,10 +18,11 @@ def event(offset: int, key: int | str, **others: Any) -> Event:
     return Event(offset, key, others.pop("ts", offset), {"a": float(offset)}, **others)
 
 
-def outcomes(spec: ModelSpec, records: Sequence[Event | Truth], sizes: Sequence[int]) -> tuple[Any, Any]:
+def outcomes(spec: ModelSpec, records: Sequence[Event | LabelRecord], sizes: Sequence[int]) -> tuple[Any, Any]:
     """Labels and counts, with a commit after each run."""
     anew = [
-        one if isinstance(one, Truth) else event(one.offset, one.id, ts=one.ts, weight=one.weight) for one in records
+        one if isinstance(one, LabelRecord) else event(one.offset, one.id, ts=one.ts, weight=one.weight)
+        for one in records
     ]
     learner, _ = learn(spec, anew, sizes=sizes, commit_every=1)
     return learner.labels(), +learner.counts
@@ -30,14 +31,21 @@ def outcomes(spec: ModelSpec, records: Sequence[Event | Truth], sizes: Sequence[
 def test_an_id_that_comes_again_while_its_first_event_waits() -> None:
     """A label is learned once, also where the first event's row lies in the registry."""
     spec = spec_of("binary", LOGISTIC, dedupe={"events": 2})
-    records = [event(0, 1), event(1, 2), event(2, 3), event(3, 1), Truth(4, 1, 4, y=True), Truth(5, 1, 5, y=True)]
+    records = [
+        event(0, 1),
+        event(1, 2),
+        event(2, 3),
+        event(3, 1),
+        LabelRecord(4, 1, 4, y=True),
+        LabelRecord(5, 1, 5, y=True),
+    ]
     assert outcomes(spec, records, [1000]) == outcomes(spec, records, [3, 2, 1])
 
 
 def test_a_weight_that_the_estimator_does_not_take() -> None:
     """The label of a refused event waits, in the same run or another."""
     spec = spec_of("binary", ["preprocessing.StandardScaler", "linear_model.PAClassifier"])
-    records = [event(0, 1, weight=2.0), Truth(1, 1, 1, y=True)]
+    records = [event(0, 1, weight=2.0), LabelRecord(1, 1, 1, y=True)]
     assert outcomes(spec, records, [1000]) == outcomes(spec, records, [1])
 
 
@@ -62,7 +70,7 @@ def test_an_event_that_cannot_be_predicted(sizes: list[int], monkeypatch: pytest
         lambda _spec: (Refusing(), frozenset({(__name__, "Refusing")})),
     )
     spec = spec_of("binary", LOGISTIC)
-    records = [*(event(n, n) for n in range(14)), Truth(14, 13, 14, y=True), Truth(15, 5, 15, y=True)]
+    records = [*(event(n, n) for n in range(14)), LabelRecord(14, 13, 14, y=True), LabelRecord(15, 5, 15, y=True)]
     labels, counts = outcomes(spec, records, sizes)
     assert (labels["joined"], labels["early"], labels["waiting"], labels["pending"]) == (1, 1, 1, 12)
     assert counts == {"predicted": 13, "learned": 1, "dead": 1}
@@ -70,10 +78,10 @@ def test_an_event_that_cannot_be_predicted(sizes: list[int], monkeypatch: pytest
 
 def test_what_was_settled_survives_a_restart() -> None:
     """Ages must not shrink: a label that was replaced by a newer one of its id leaves a gap."""
-    first = Settled(4)
+    first = RecentLabels(4)
     for key in ("b", "a", "c", "a"):
         first.add(key, y=True)
-    second = Settled(4, first.state())
+    second = RecentLabels(4, first.state())
     for one in (first, second):
         one.add("d", y=True)
     assert first.get("b") == second.get("b")
@@ -81,8 +89,8 @@ def test_what_was_settled_survives_a_restart() -> None:
 
 def test_most_that_may_wait_is_obeyed_wherever_runs_end() -> None:
     """Labels that begin to wait inside a run count against `pending.events` too."""
-    records: list[Event | Truth] = [Event(n, f"x{n}", DAY_MS, {"a": 1.0}, y=True) for n in range(64)]
-    records += [Truth(64 + n, f"e{n}", DAY_MS - 3_000_000, y=True) for n in range(10)]
+    records: list[Event | LabelRecord] = [Event(n, f"x{n}", DAY_MS, {"a": 1.0}, y=True) for n in range(64)]
+    records += [LabelRecord(64 + n, f"e{n}", DAY_MS - 3_000_000, y=True) for n in range(10)]
     records += [Event(74 + n, n, DAY_MS, {"a": 1.0}) for n in range(64)]
     spec = spec_of("binary", LOGISTIC, pending={"events": 70}, label_ttl=86_400)
     one, _ = learn(spec, copies(records), sizes=[64, 74], commit_every=1)

@@ -20,11 +20,11 @@ from sklearn.utils import all_estimators
 from threadpoolctl import threadpool_limits
 
 from service.domain.specification.model import ModelSpec
-from service.domain.stream.events import Decoded, Event, Features, Reason, Task, TopicPartition
+from service.domain.stream.events import DecodedRecords, Event, Features, RefusalReason, Task, TopicPartition
 from service.learning import catalogue
 from service.learning.estimators import build as estimators
 from service.learning.learner.learner import Learner
-from service.learning.learner.outcomes import Outcome
+from service.learning.learner.outcomes import LearningOutcome
 
 AT = TopicPartition("events", 0)
 MANY = 10_000
@@ -48,13 +48,13 @@ def one_thread() -> Iterator[None]:
 def learner(task: Task, expression: Any) -> Learner:
     """One that has learned nothing."""
     spec = ModelSpec(name="m", task=task, events="events", estimator=expression)
-    return Learner(spec, Learner.new(spec, estimators.build(expression, task=task, seed=spec.seed)))
+    return Learner(spec, Learner.new(spec, estimators.estimator_from_expression(expression, task=task, seed=spec.seed)))
 
 
 def experienced(task: Task, expression: Any, given: Sequence[Event]) -> Learner:
     """One whose estimator has learned these in batches, where it is too slow to learn all one by one."""
     spec = ModelSpec(name="m", task=task, events="events", estimator=expression)
-    estimator = estimators.build(expression, task=task, seed=spec.seed)
+    estimator = estimators.estimator_from_expression(expression, task=task, seed=spec.seed)
     for at in range(0, len(given), 100):
         part = given[at : at + 100]
         estimator.learn_many(pl.DataFrame([event.x for event in part]), pl.Series([event.y for event in part]))
@@ -87,12 +87,12 @@ def events(task: Task, count: int, start: int = 0) -> list[Event]:
     return found
 
 
-def decoded(given: Sequence[Event]) -> Decoded:
+def decoded(given: Sequence[Event]) -> DecodedRecords:
     """As a decoder would hand them over."""
-    return Decoded(AT, given, [], given[-1].offset + 1, given[0].offset, {})
+    return DecodedRecords(AT, given, [], given[-1].offset + 1, given[0].offset, {})
 
 
-def teach(model: Learner, given: Sequence[Event], size: int = 250) -> list[Outcome]:
+def teach(model: Learner, given: Sequence[Event], size: int = 250) -> list[LearningOutcome]:
     """Learn in batches."""
     return [model.learn(decoded(given[i : i + size])) for i in range(0, len(given), size)]
 
@@ -102,7 +102,7 @@ def said(model: Learner, probes: Sequence[Event]) -> list[str]:
     return [repr(model.predict(dict(event.x))) for event in probes]
 
 
-def refused(outcomes: Sequence[Outcome]) -> dict[int, Reason]:
+def refused(outcomes: Sequence[LearningOutcome]) -> dict[int, RefusalReason]:
     """Reasons by offset; each has a detail."""
     found = [refusal for outcome in outcomes for refusal in outcome.refusals]
     assert all(refusal.detail for refusal in found)
@@ -141,7 +141,7 @@ def test_every_incremental_estimator_of_scikit_learn_is_listed() -> None:
     """A scikit-learn estimator with `partial_fit` is in the catalogue and tested here, or left out by name."""
     left_out = {"GaussianNB", "CategoricalNB", "MultiOutputClassifier", "MultiOutputRegressor"}
     left_out |= {"OneVsOneClassifier", "OneVsRestClassifier"}
-    listed = {name.rsplit(".", 1)[1] for name in catalogue.SKLEARN}
+    listed = {name.rsplit(".", 1)[1] for name in catalogue.SKLEARN_CLASSES}
     assert scikits_own() - left_out == listed
     assert listed <= {name.split(",")[0].split()[1] for rows in TABLE.values() for name in rows if "sklearn" in name}
 
@@ -199,7 +199,7 @@ def test_features_emerge_and_vanish(task: Task, expression: Any) -> None:
     outcomes = teach(model, given, size=50)
     reasons = refused(outcomes)
     assert set(reasons) <= strange
-    assert set(reasons.values()) <= {Reason.ESTIMATOR_FAILED, Reason.NON_FINITE_PREDICTION}
+    assert set(reasons.values()) <= {RefusalReason.ESTIMATOR_FAILED, RefusalReason.NON_FINITE_PREDICTION}
     assert model.counts["learned"] == len(given) - len(reasons)
     oracle = learner(task, expression)
     teach(oracle, [event for event in given if event.offset not in reasons], size=50)
@@ -238,7 +238,7 @@ def learning(frame: FrameType | None) -> bool:
     return False
 
 
-def torn(model: Learner, given: Sequence[Event], tear: Tear, offset: int) -> Outcome:
+def torn(model: Learner, given: Sequence[Event], tear: Tear, offset: int) -> LearningOutcome:
     """Learn while `tear` watches one event."""
 
     def before(event: Event) -> None:
@@ -246,7 +246,7 @@ def torn(model: Learner, given: Sequence[Event], tear: Tear, offset: int) -> Out
 
     trace = sys.gettrace()
     try:
-        return model.learn(decoded(given), before=before)
+        return model.learn(decoded(given), on_item=before)
     finally:
         sys.settrace(trace)
 
@@ -265,7 +265,7 @@ def test_a_throw_in_the_middle_of_learning_leaves_no_trace(task: Task, expressio
     for line in sorted({1, (watch.lines + 1) // 2, watch.lines}):
         model = restored(task, expression, state)
         outcome = torn(model, given[80:], Tear(line), 90)
-        assert refused([outcome]) == {90: Reason.ESTIMATOR_FAILED}
+        assert refused([outcome]) == {90: RefusalReason.ESTIMATOR_FAILED}
         assert said(model, probes) == said(oracle, probes)
 
 
@@ -283,5 +283,9 @@ def test_no_committed_state_predicts_what_is_not_finite(task: Task, expression: 
         reasons |= refused([model.learn(decoded(given[start : start + 8]))])
         copy = restored(task, expression, model.state())
         assert not [one for one in said(copy, ordinary) if re.search(r"\b(nan|inf)\b", one)]
-    assert set(reasons.values()) <= {Reason.ESTIMATOR_FAILED, Reason.NON_FINITE_PREDICTION, Reason.OUT_OF_RANGE}
+    assert set(reasons.values()) <= {
+        RefusalReason.ESTIMATOR_FAILED,
+        RefusalReason.NON_FINITE_PREDICTION,
+        RefusalReason.OUT_OF_RANGE,
+    }
     assert model.counts["learned"] + model.counts["dead"] == 80

@@ -3,11 +3,11 @@
 from typing import Any
 
 from service.domain.specification.model import ModelSpec
-from service.domain.stream.events import Decoded, Event, TopicPartition
+from service.domain.stream.events import DecodedRecords, Event, TopicPartition
 from service.learning.estimators import build as estimators
 from service.learning.learner.learner import Learner
-from service.learning.learner.state import begun, opened
-from service.learning.monitors import Batch
+from service.learning.learner.state import decode_state, with_new_monitors
+from service.learning.monitors import MonitorBatch
 from service.learning.pickling import codec
 
 AT = TopicPartition("events", 0)
@@ -20,18 +20,20 @@ SPEC = ModelSpec.model_validate(
 )
 
 
-def run(count: int, *, first: int = 0, shift: float = 0.0) -> Decoded:
+def run(count: int, *, first: int = 0, shift: float = 0.0) -> DecodedRecords:
     """Events whose label turns round in the middle, so that a detector of errors has something to find."""
     events = [
         Event(n, n, n, {"a": n % 10 + shift}, y=(n % 10 > 4) ^ (n - first > count // 2))
         for n in range(first, first + count)
     ]
-    return Decoded(AT, events, [], first + count, first, {})
+    return DecodedRecords(AT, events, [], first + count, first, {})
 
 
 def trained(spec: ModelSpec = SPEC) -> Learner:
     """One that has learned, and whose monitor has signalled."""
-    learner = Learner(spec, Learner.new(spec, estimators.build(spec.estimator, task=spec.task, seed=1)))
+    learner = Learner(
+        spec, Learner.new(spec, estimators.estimator_from_expression(spec.estimator, task=spec.task, seed=1))
+    )
     learner.learn(run(4000))
     return learner
 
@@ -45,8 +47,8 @@ def test_monitors_begin_anew_with_what_was_trained_on() -> None:
     """Signals of the training are forgotten, and a feature is held against the training data at once."""
     before = trained()
     assert shown(before)["errors"]["signals"] > 0
-    batch = Batch([True], feature=lambda name: [n % 10 for n in range(1000)] if name == "a" else [])
-    after = Learner(SPEC, begun(before.state(), SPEC, references=[batch]))
+    batch = MonitorBatch([True], feature_values=lambda name: [n % 10 for n in range(1000)] if name == "a" else [])
+    after = Learner(SPEC, with_new_monitors(before.state(), SPEC, references=[batch]))
     assert shown(after)["errors"]["signals"] == 0
     assert after.report() == before.report()
     assert after.counts == before.counts
@@ -60,8 +62,12 @@ def test_the_last_reference_with_a_column_counts() -> None:
     spec = SPEC.model_copy(
         update={"drift": ModelSpec.model_validate({**SPEC.model_dump(), "drift": [WATCHED[1]]}).drift}
     )
-    far, near = (Batch(feature=lambda _name, at=at: [n % 10 + at for n in range(1000)]) for at in (50.0, 0.0))
-    after = Learner(spec, begun(trained(spec).state(), spec, references=[far, near, Batch([True], [True])]))
+    far, near = (
+        MonitorBatch(feature_values=lambda _name, at=at: [n % 10 + at for n in range(1000)]) for at in (50.0, 0.0)
+    )
+    after = Learner(
+        spec, with_new_monitors(trained(spec).state(), spec, references=[far, near, MonitorBatch([True], [True])])
+    )
     after.learn(run(200, first=4000))
     assert shown(after)["a"]["state"] == "quiet"
 
@@ -72,10 +78,10 @@ def test_another_estimator_has_learned_what_waited() -> None:
         {**SPEC.model_dump(), "estimator": "linear_model.LogisticRegression", "learn": {"batch": 300}}
     )
     before = trained(spec)
-    assert len(before.collected()) == 100
-    other = estimators.build("linear_model.LogisticRegression", task=spec.task, seed=1)
-    state = begun(before.state(), spec, references=[], estimator=codec.dumps(other))
+    assert len(before.micro_batch_records()) == 100
+    other = estimators.estimator_from_expression("linear_model.LogisticRegression", task=spec.task, seed=1)
+    state = with_new_monitors(before.state(), spec, references=[], estimator=codec.dumps(other))
     after = Learner(spec, state)
-    assert not after.collected()
+    assert not after.micro_batch_records()
     assert after.predict({"a": 3.0}) == other.predict_proba_one({"a": 3.0})
-    assert opened(state)["guard"] == opened(before.state())["guard"]
+    assert decode_state(state)["guard"] == decode_state(before.state())["guard"]

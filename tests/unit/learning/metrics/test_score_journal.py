@@ -5,7 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.domain.stream.events import Task, TopicPartition
-from service.learning.metrics.journal import Form, Part, ScoreJournal, arrays, decode, encode
+from service.learning.metrics.journal import (
+    ColumnFormat,
+    PackedRun,
+    ScoreJournal,
+    decode_arrays,
+    decode_segment,
+    encode_segment,
+)
 
 AT, OTHER = TopicPartition("events", 0), TopicPartition("events", 1)
 
@@ -25,7 +32,7 @@ def test_binary_columns_come_back(data: st.DataObject, count: int) -> None:
     journal = ScoreJournal(Task.BINARY)
     journal.append(AT, where, truths=truths, labels=labels, probabilities=chances)
     assert journal.count == count
-    (run,) = decode(encode(journal.take()))
+    (run,) = decode_segment(encode_segment(journal.take()))
     assert (run.at, list(run.offsets), list(run.truths), list(run.labels)) == (AT, where, truths, labels)
     assert run.probabilities == chances
 
@@ -35,7 +42,7 @@ def test_regression_values_come_back_exactly(truths: list[float], values: list[f
     """Truths and predictions of a regression keep all 64 bits, for any count of events."""
     journal = ScoreJournal(Task.REGRESSION)
     journal.append(AT, range(8), truths=truths, labels=values, probabilities=None)
-    (run,) = decode(encode(journal.take()))
+    (run,) = decode_segment(encode_segment(journal.take()))
     assert (list(run.truths), list(run.labels), run.probabilities) == (truths, values, None)
 
 
@@ -43,7 +50,7 @@ def test_labels_of_many_classes_come_back() -> None:
     """Strings and integers stay what they are."""
     journal = ScoreJournal(Task.MULTICLASS)
     journal.append(AT, [3, 4], truths=["cat", 2], labels=["dog", None], probabilities=[{"dog": 1.0}, {}])
-    (run,) = decode(encode(journal.take()))
+    (run,) = decode_segment(encode_segment(journal.take()))
     assert (list(run.truths), list(run.labels), run.probabilities) == (["cat", 2], ["dog", None], None)
 
 
@@ -52,10 +59,10 @@ def test_a_run_for_each_stretch_of_one_partition() -> None:
     journal = ScoreJournal(Task.BINARY)
     for at, where in ((AT, [0]), (AT, [1]), (OTHER, [0]), (AT, [2])):
         journal.append(at, where, truths=[True], labels=[True], probabilities=None)
-    runs = decode(encode(journal.take()))
+    runs = decode_segment(encode_segment(journal.take()))
     assert [(run.at, list(run.offsets)) for run in runs] == [(AT, [0, 1]), (OTHER, [0]), (AT, [2])]
     assert journal.count == 0
-    assert decode(encode(journal.take())) == []
+    assert decode_segment(encode_segment(journal.take())) == []
 
 
 def test_segments_are_compact() -> None:
@@ -66,22 +73,28 @@ def test_segments_are_compact() -> None:
     journal.append(
         AT, range(10_000), truths=truths.tolist(), labels=truths.tolist(), probabilities=chance.random(10_000).tolist()
     )
-    assert len(encode(journal.take())) < 10 * 10_000
+    assert len(encode_segment(journal.take())) < 10 * 10_000
 
 
 def test_an_emptied_segment_holds_nothing() -> None:
     """What retention has emptied reads as no runs."""
-    assert decode(b"") == []
+    assert decode_segment(b"") == []
 
 
 def test_segments_of_the_first_release_are_read() -> None:
     """Probabilities that were kept as 32-bit floats come back as those."""
     chances = np.asarray([0.1, 0.9], dtype=np.float32)
-    bits = (Form.BITS, np.packbits([False, True]).tobytes())
-    part = Part(
-        "events", 0, 2, np.asarray([4, 1], dtype=np.int64).tobytes(), bits, bits, (Form.FLOAT32, chances.tobytes())
+    bits = (ColumnFormat.BITS, np.packbits([False, True]).tobytes())
+    part = PackedRun(
+        "events",
+        0,
+        2,
+        np.asarray([4, 1], dtype=np.int64).tobytes(),
+        bits,
+        bits,
+        (ColumnFormat.FLOAT32, chances.tobytes()),
     )
-    (run,) = decode(encode([part]))
+    (run,) = decode_segment(encode_segment([part]))
     assert (list(run.offsets), list(run.labels), run.probabilities) == ([4, 5], [False, True], chances.tolist())
 
 
@@ -89,8 +102,8 @@ def test_arrays_say_what_values_say() -> None:
     """The two ways of reading a segment give the same columns."""
     journal = ScoreJournal(Task.BINARY)
     journal.append(AT, [3, 7, 8], truths=[True, False, True], labels=[True, True, None], probabilities=[0.75, 0.5, 0.0])
-    segment = encode(journal.take())
-    (one,), (other,) = arrays(segment), decode(segment)
+    segment = encode_segment(journal.take())
+    (one,), (other,) = decode_arrays(segment), decode_segment(segment)
     assert one.truths.dtype == bool
     assert [one.offsets.tolist(), one.truths.tolist(), one.labels, one.probabilities.tolist()] == [
         other.offsets,

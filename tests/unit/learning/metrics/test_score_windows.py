@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from river import metrics
 
 from service.domain.stream.events import Task, TopicPartition
-from service.learning.metrics.journal import RunArrays, ScoreJournal, arrays, encode
-from service.learning.metrics.prequential import Scores
-from service.learning.metrics.windowed import scored, windowed
+from service.learning.metrics.journal import RunArrays, ScoreJournal, decode_arrays, encode_segment
+from service.learning.metrics.prequential import PrequentialMetrics
+from service.learning.metrics.windowed import concat_runs, windowed_metrics
 
 AT = [TopicPartition("events", 0), TopicPartition("events", 1)]
 BINARY = ("Accuracy", "F1", "ROCAUC", "LogLoss", "MCC")
@@ -29,13 +29,13 @@ def kept(task: Task, rows: Sequence[Row], cuts: Sequence[int]) -> list[RunArrays
         truths, labels, given_ = ([row[i] for row in rows[start:end]] for i in range(3))
         probabilities = None if None in given_ else given_
         journal.append(AT[number % 2], range(start, end), truths=truths, labels=labels, probabilities=probabilities)
-        found += arrays(encode(journal.take()))
+        found += decode_arrays(encode_segment(journal.take()))
     return found
 
 
 def reports(task: Task, rows: Sequence[Row], names: Sequence[str], window: int) -> list[dict[str, Any]]:
     """What `Scores` says after each row."""
-    scores = Scores(names, task=task, window=window, seed=1)
+    scores = PrequentialMetrics(names, task=task, window=window, seed=1)
     found = []
     for truth, label, chance in rows:
         scores.update([truth], [label], None if chance is None else [chance])
@@ -45,12 +45,15 @@ def reports(task: Task, rows: Sequence[Row], names: Sequence[str], window: int) 
 
 def require_equal(task: Task, rows: Sequence[Row], *, cuts: Sequence[int], names: Sequence[str], window: int) -> None:
     """Model and baseline at every point are those of `Scores`."""
-    found = scored(task, kept(task, rows, cuts))
+    found = concat_runs(task, kept(task, rows, cuts))
     said = reports(task, rows, names, window)
     ends = range(1, len(rows) + 1)
-    for forecasts, ranks, key in ((found.model, found.predicted, None), (found.baseline, found.unchanged, "baseline")):
+    for forecasts, ranks, key in (
+        (found.model, found.predicted_counts, None),
+        (found.baseline, found.baseline_counts, "baseline"),
+    ):
         expected = [(one[key] if key else one)["window"] for one in said]
-        ours = list(windowed(forecasts, [int(ranks[end]) for end in ends], window=window, names=names, seed=1))
+        ours = list(windowed_metrics(forecasts, [int(ranks[end]) for end in ends], window=window, names=names, seed=1))
         for mine, theirs in zip(ours, expected, strict=True):
             assert mine == pytest.approx(theirs, rel=0, abs=0, nan_ok=True)
 
@@ -114,9 +117,9 @@ def test_regression_windows_are_those_of_the_scores(
 )
 def test_binary_windows_are_rivers(rows: list[tuple[bool, float]], window: int, stride: int) -> None:
     """Any stride, shorter or longer than the window, gives what river gives for the same rows."""
-    found = scored(Task.BINARY, kept(Task.BINARY, [(t, p > 0.5, p) for t, p in rows], []))
+    found = concat_runs(Task.BINARY, kept(Task.BINARY, [(t, p > 0.5, p) for t, p in rows], []))
     ends = range(1, len(rows) + 1, stride)
-    for end, values in zip(ends, windowed(found.model, ends, window=window, names=BINARY, seed=1), strict=True):
+    for end, values in zip(ends, windowed_metrics(found.model, ends, window=window, names=BINARY, seed=1), strict=True):
         oracle = {name: getattr(metrics, name)() for name in BINARY}
         for truth, p in rows[max(end - window, 0) : end]:
             for metric in oracle.values():

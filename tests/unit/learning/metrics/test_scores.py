@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from river import metrics
 
 from service.domain.stream.events import Task
-from service.learning.metrics.prequential import Scores
+from service.learning.metrics.prequential import PrequentialMetrics
 from tests.river_metrics import river_metric
 
 BINARY = ("Accuracy", "F1", "ROCAUC", "Precision", "Recall", "MCC", "LogLoss")
@@ -30,15 +30,17 @@ def oracle_binary(rows: list[tuple[bool, float]]) -> dict[str, float]:
     return {name: metric.get() for name, metric in found.items()}
 
 
-def scored(rows: list[tuple[bool, float]], cuts: list[int]) -> Scores:
+def scored(rows: list[tuple[bool, float]], cuts: list[int]) -> PrequentialMetrics:
     """Ours, in batches that end at the cuts, saved and restored between them."""
-    scores = Scores(BINARY, task=Task.BINARY, window=20, seed=1)
+    scores = PrequentialMetrics(BINARY, task=Task.BINARY, window=20, seed=1)
     borders = sorted({0, len(rows), *(cut for cut in cuts if cut < len(rows))})
     for start, end in itertools.pairwise(borders):
         part = rows[start:end]
         scores.update([t for t, _ in part], [p > 0.5 for _, p in part], [p for _, p in part])
         state = msgspec.msgpack.decode(msgspec.msgpack.encode(scores.state()))
-        scores = Scores.restore(BINARY, task=Task.BINARY, window=20, seed=1, state=state, objects=scores.objects())
+        scores = PrequentialMetrics.restore(
+            BINARY, task=Task.BINARY, window=20, seed=1, state=state, objects=scores.objects()
+        )
     return scores
 
 
@@ -56,7 +58,7 @@ def test_binary_equals_river(rows: list[tuple[bool, float]], cuts: list[int]) ->
 def test_multiclass_equals_river(rows: list[tuple[str, str]]) -> None:
     """The metrics that share one confusion matrix equal river's to the last bit, over sorted classes."""
     names = ("Accuracy", "MacroF1", "WeightedRecall", "CohenKappa", "BalancedAccuracy")
-    scores = Scores(names, task=Task.MULTICLASS, window=1000, seed=1)
+    scores = PrequentialMetrics(names, task=Task.MULTICLASS, window=1000, seed=1)
     scores.update([t for t, _ in rows], [p for _, p in rows], None)
     oracle = {name: river_metric(name) for name in names}
     for truth, label in rows:
@@ -71,7 +73,7 @@ def test_multiclass_equals_river(rows: list[tuple[str, str]]) -> None:
 def test_regression_equals_river(rows: list[tuple[float, float]]) -> None:
     """Regression metrics are river's objects, updated in order."""
     names = ("MAE", "RMSE", "R2")
-    scores = Scores(names, task=Task.REGRESSION, window=1000, seed=1)
+    scores = PrequentialMetrics(names, task=Task.REGRESSION, window=1000, seed=1)
     scores.update([t for t, _ in rows], [p for _, p in rows], None)
     oracle: dict[str, Any] = {name: getattr(metrics, name)() for name in names}
     for truth, value in rows:
@@ -82,14 +84,14 @@ def test_regression_equals_river(rows: list[tuple[float, float]]) -> None:
 
 def test_baseline_repeats_the_last_label() -> None:
     """The no-change baseline predicts the label before; the first event has none."""
-    scores = Scores(("Accuracy",), task=Task.BINARY, window=10, seed=1)
+    scores = PrequentialMetrics(("Accuracy",), task=Task.BINARY, window=10, seed=1)
     scores.update([True, True, False, False], [True] * 4, [1.0] * 4)
     assert scores.report()["baseline"]["cumulative"]["Accuracy"] == pytest.approx(2 / 3)
 
 
 def test_unpredicted_events_are_not_scored() -> None:
     """An event for which the model had no prediction counts for no metric."""
-    scores = Scores(("Accuracy",), task=Task.BINARY, window=10, seed=1)
+    scores = PrequentialMetrics(("Accuracy",), task=Task.BINARY, window=10, seed=1)
     scores.update([True, False], [None, False], [0.0, 0.0])
     assert scores.report()["cumulative"]["Accuracy"] == 1.0
 

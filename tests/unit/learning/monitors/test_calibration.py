@@ -5,27 +5,34 @@ from typing import Any
 
 import pytest
 
-from service.domain.specification.monitor import Limits, MonitorSpec
+from service.domain.specification.monitor import MonitorLimits, MonitorSpec
 from service.domain.stream.events import Task
-from service.learning.monitors import Batch
-from service.learning.monitors.false_alarms import Calibration, History, Subject, Trial, alarms, calibrated
+from service.learning.monitors import MonitorBatch
+from service.learning.monitors.false_alarms import (
+    CalibrationSettings,
+    MonitorCalibration,
+    MonitoredModel,
+    RecordedBatch,
+    calibrate_monitor,
+    count_alarms,
+)
 
 RNG = Random(5)
 LENGTH = 8000
 AGES = [RNG.gauss(40, 10) if RNG.random() > 0.01 else None for _ in range(LENGTH)]
 TRUTHS = [RNG.random() < 0.3 for _ in range(LENGTH)]
 LABELS = [truth != (RNG.random() < 0.2) for truth in TRUTHS]
-HISTORY = History(
-    Batch(TRUTHS, LABELS, None, {"age": AGES, "colour": ["red", "blue"] * (LENGTH // 2)}.__getitem__), LENGTH
+HISTORY = RecordedBatch(
+    MonitorBatch(TRUTHS, LABELS, None, {"age": AGES, "colour": ["red", "blue"] * (LENGTH // 2)}.__getitem__), LENGTH
 )
-SUBJECT = Subject(Task.BINARY, 42)
-TRIAL = Trial(events=20_000, target=5000, seed=1)
+SUBJECT = MonitoredModel(Task.BINARY, 42)
+TRIAL = CalibrationSettings(events=20_000, target=5000, seed=1)
 
 
-def tried(trial: Trial = TRIAL, **given: Any) -> Calibration:
+def tried(trial: CalibrationSettings = TRIAL, **given: Any) -> MonitorCalibration:
     """The monitor's calibration on that history."""
     spec = MonitorSpec(name="one", **given)
-    return calibrated(spec, HISTORY, subject=SUBJECT, trial=trial)
+    return calibrate_monitor(spec, HISTORY, model=SUBJECT, settings=trial)
 
 
 AGE = {"on": "feature:age", "window": 200, "reference": {"events": 500}}
@@ -50,7 +57,7 @@ def test_the_suggested_limit_is_strict_enough(given: dict[str, Any], parameter: 
     assert loose.suggested is not None
     strict = tried(**{**given, parameter: loose.suggested})
     assert strict.alarms <= strict.events // TRIAL.target
-    assert strict.in_drift <= TRIAL.lasting(200)
+    assert strict.in_drift <= TRIAL.max_drift_share(200)
 
 
 @pytest.mark.parametrize(
@@ -65,24 +72,24 @@ def test_the_suggested_limit_is_strict_enough(given: dict[str, Any], parameter: 
 def test_a_detectors_parameter_is_made_stricter(detector: Any, parameter: str) -> None:
     """The first rung of the ladder with few enough alarms is suggested, and has them."""
     loose = tried(detector=detector, window=200)
-    assert loose.alarms > TRIAL.allowed or loose.in_drift > 0.9
+    assert loose.alarms > TRIAL.allowed_alarms or loose.in_drift > 0.9
     assert (loose.parameter, loose.value) == (parameter, next(iter(detector.values()))[parameter])
     assert loose.suggested is not None
     name, given = next(iter(detector.items()))
-    assert tried(detector={name: {**given, parameter: loose.suggested}}, window=200).alarms <= TRIAL.allowed
+    assert tried(detector={name: {**given, parameter: loose.suggested}}, window=200).alarms <= TRIAL.allowed_alarms
 
 
 def test_the_seed_decides() -> None:
     """Equal seeds shuffle equally."""
     given = {**AGE, "metric": "psi", "threshold": 0.05}
-    other = Trial(TRIAL.events, TRIAL.target, seed=2)
+    other = CalibrationSettings(TRIAL.events, TRIAL.target, seed=2)
     assert tried(**given) == tried(**given)
     assert tried(**given).alarms != tried(other, **given).alarms
 
 
 def test_too_few_events_suggest_nothing() -> None:
     """One alarm in a million cannot be told from twenty thousand events, and the note says so."""
-    found = tried(Trial(20_000, 1_000_000, 1), **AGE, metric="psi", threshold=0.2)
+    found = tried(CalibrationSettings(20_000, 1_000_000, 1), **AGE, metric="psi", threshold=0.2)
     assert found.suggested is None
     assert "expected 1,000,000 or more" in found.note
 
@@ -102,7 +109,7 @@ def test_what_does_not_fit_is_a_problem() -> None:
 
 def test_one_drift_is_one_alarm() -> None:
     """Only a value that comes from the quiet side of the warning counts."""
-    assert alarms([[0.1, 0.6, 0.4, 0.6, 0.2, 0.6], [0.7]], Limits(0.5, 0.3)) == (3, 5 / 7)
+    assert count_alarms([[0.1, 0.6, 0.4, 0.6, 0.2, 0.6], [0.7]], MonitorLimits(0.5, 0.3)) == (3, 5 / 7)
 
 
 def test_a_limit_that_is_always_passed_is_not_suggested() -> None:

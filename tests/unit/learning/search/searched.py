@@ -12,11 +12,11 @@ from river import base
 
 from service.domain.specification.candidates import CandidateSpec, SearchBudget
 from service.domain.stream.events import Event, Task
-from service.learning.estimators.candidates import Ground
-from service.learning.search.context import Course
-from service.learning.search.executors import Alone
-from service.learning.search.search import Plan
-from service.learning.search.trials import EventRows, Fold, SearchResult
+from service.learning.estimators.candidates import ModelContext
+from service.learning.search.context import TrialContext
+from service.learning.search.executors import SerialExecutor
+from service.learning.search.search import SearchPlan
+from service.learning.search.trials import FoldRows, InMemoryRows, SearchOutcome
 
 SCALER = "preprocessing.StandardScaler"
 LOGISTIC = "linear_model.LogisticRegression"
@@ -35,17 +35,17 @@ def stream(count: int, *, task: Task = Task.BINARY, seed: int = 7) -> list[Event
     return found
 
 
-def hold_out(count: int, share: float = 0.7) -> list[Fold]:
+def hold_out(count: int, share: float = 0.7) -> list[FoldRows]:
     """The first part to learn, the rest to be scored by."""
     border = round(count * share)
     return [(np.arange(border), np.arange(border, count))]
 
 
-def course(events: list[Event], **changes: Any) -> Course:
+def course(events: list[Event], **changes: Any) -> TrialContext:
     """A hold-out of these, by accuracy."""
-    ground = Ground(Task.BINARY, 42, estimator=[SCALER, LOGISTIC])
+    ground = ModelContext(Task.BINARY, 42, estimator=[SCALER, LOGISTIC])
     given = {"folds": hold_out(len(events)), "ground": ground, "metric": "Accuracy", "clock": time.monotonic, **changes}
-    return Course(load=partial(EventRows, events), **given)
+    return TrialContext(load=partial(InMemoryRows, events), **given)
 
 
 def logistic(rate: Any, **parameters: Any) -> list[Any]:
@@ -53,15 +53,15 @@ def logistic(rate: Any, **parameters: Any) -> list[Any]:
     return [SCALER, {LOGISTIC: {"optimizer": {"optim.SGD": {"lr": rate}}, **parameters}}]
 
 
-def plan(*estimators: Any, trials: int = 12, seed: int = 1, **changes: Any) -> Plan:
+def plan(*estimators: Any, trials: int = 12, seed: int = 1, **changes: Any) -> SearchPlan:
     """A candidate for each estimator."""
     candidates = [CandidateSpec(name=f"c{at}", estimator=one, **changes) for at, one in enumerate(estimators)]
-    return Plan(candidates, SearchBudget(trials=trials, processes=2), seed)
+    return SearchPlan(candidates, SearchBudget(trials=trials, processes=2), seed)
 
 
-def alone(stop: Callable[[], bool] = lambda: False) -> Callable[[Course], Alone]:
+def alone(stop: Callable[[], bool] = lambda: False) -> Callable[[TrialContext], SerialExecutor]:
     """Trials in this process."""
-    return partial(Alone, stop=stop)
+    return partial(SerialExecutor, stop=stop)
 
 
 SEARCHED = logistic({"log_uniform": [1e-5, 10]}, l2={"uniform": [0, 0.1]})
@@ -81,7 +81,7 @@ CONDITIONAL = [
 HERE = "tests.unit.learning.search.searched"
 
 
-def told(result: SearchResult) -> list[Any]:
+def told(result: SearchOutcome) -> list[Any]:
     """Everything of the trials but how long they took."""
     return [{**one.to_json(), "duration_s": 0} for one in result.trials]
 

@@ -5,30 +5,30 @@ import time
 import numpy as np
 import pytest
 
-from service.domain.specification.candidates import CandidateSpec, Recipe, SearchBudget
+from service.domain.specification.candidates import CandidateSpec, SearchBudget, TrialRecipe
 from service.domain.stream.events import Task
 from service.errors import EstimatorError, SpecificationError
-from service.learning.estimators.candidates import Ground, require_candidates
-from service.learning.search.batch_trainer import trainer_of
-from service.learning.search.context import Course
-from service.learning.search.executors import Alone
+from service.learning.estimators.candidates import ModelContext, require_candidates
+from service.learning.search.batch_trainer import select_trainer
+from service.learning.search.context import TrialContext
+from service.learning.search.executors import SerialExecutor
 from service.learning.search.run_trial import refit
-from service.learning.search.search import Plan, search
+from service.learning.search.search import SearchPlan, search_candidates
 from service.learning.search.table_rows import TableRows
-from service.learning.search.trials import EventRows, TrialState
+from service.learning.search.trials import InMemoryRows, TrialState
 from tests.labelled_history import history
 
-GROUND = Ground(Task.BINARY, 7, estimator="linear_model.LogisticRegression")
+GROUND = ModelContext(Task.BINARY, 7, estimator="linear_model.LogisticRegression")
 LABELS = [number % 10 > 4 for number in range(300)]
 CONTENTS = [float(number % 10) + number / 1000 for number in range(300)]
 NAMES = ["batch.sklearn.ensemble.RandomForestClassifier", "batch.lightgbm.LGBMClassifier"]
 
 
-def course() -> Course:
+def course() -> TrialContext:
     """Two thirds to learn, a third to be scored by."""
     rows = TableRows(history(LABELS, contents=CONTENTS))
     fold = (np.arange(200), np.arange(200, 300))
-    return Course(lambda: rows, [fold], GROUND, "Accuracy", time.monotonic, trainer=trainer_of)
+    return TrialContext(lambda: rows, [fold], GROUND, "Accuracy", time.monotonic, trainer=select_trainer)
 
 
 def test_rows_are_the_events_of_the_table() -> None:
@@ -47,8 +47,8 @@ def test_rows_are_the_events_of_the_table() -> None:
 def test_a_search_holds_both_kinds_side_by_side() -> None:
     """One frozen after its fit and one that goes on learning are scored on the same rows."""
     given = [CandidateSpec(name=f"c{at}", estimator=name) for at, name in enumerate(NAMES)]
-    plan = Plan([CandidateSpec(name="own"), *given], SearchBudget(trials=3), 7)
-    found = search(plan, course(), crew=Alone)
+    plan = SearchPlan([CandidateSpec(name="own"), *given], SearchBudget(trials=3), 7)
+    found = search_candidates(plan, course(), make_executor=SerialExecutor)
     assert [one.outcome.state for one in found.trials] == [TrialState.COMPLETE] * 3
     assert all(one.outcome.value == 1.0 for one in found.trials[1:])
 
@@ -58,7 +58,7 @@ def test_what_was_fitted_predicts_without_learning(name: str) -> None:
     """Later events change nothing of what it says."""
     prepared = course()
     rows = prepared.load()
-    model = refit(Recipe("one", name), prepared, rows, rows=np.arange(200))
+    model = refit(TrialRecipe("one", name), prepared, rows, rows=np.arange(200))
     events = rows.take(np.arange(200, 300))
     first = model.learn(events)
     assert model.learn(events) == first
@@ -69,9 +69,9 @@ def test_class_weights_weigh_in_a_fit() -> None:
     """A class that weighs a thousandfold is predicted where both are as likely."""
     rows = TableRows(history([True, False] * 100, contents=[1.0] * 200))
     name = "batch.sklearn.linear_model.LogisticRegression"
-    prepared = Course(lambda: rows, [], GROUND, "Accuracy", time.monotonic, trainer=trainer_of)
+    prepared = TrialContext(lambda: rows, [], GROUND, "Accuracy", time.monotonic, trainer=select_trainer)
     for label, chance in (("true", True), ("false", False)):
-        model = refit(Recipe("one", name, class_weights={label: 1000.0}), prepared, rows, rows=np.arange(200))
+        model = refit(TrialRecipe("one", name, class_weights={label: 1000.0}), prepared, rows, rows=np.arange(200))
         said = model.estimator.predict_proba_one({"a": 1.0})
         assert said[chance] > 0.9
 
@@ -79,9 +79,9 @@ def test_class_weights_weigh_in_a_fit() -> None:
 def test_rows_without_columns_are_refused() -> None:
     """A trainer of batches says what it was given."""
     prepared = course()
-    events = EventRows([*history(LABELS).events()])
+    events = InMemoryRows([*history(LABELS).events()])
     with pytest.raises(EstimatorError, match="found rows of EventRows"):
-        refit(Recipe("one", NAMES[0]), prepared, events, rows=np.arange(10))
+        refit(TrialRecipe("one", NAMES[0]), prepared, events, rows=np.arange(10))
 
 
 @pytest.mark.parametrize(("given", "place"), [({"epochs": 3}, "epochs"), ({"warm_start": True}, "warm_start")])

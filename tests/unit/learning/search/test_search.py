@@ -11,19 +11,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.domain.specification import search_spaces as spaces
-from service.domain.specification.candidates import CandidateSpec, Recipe, SearchBudget
+from service.domain.specification.candidates import CandidateSpec, SearchBudget, TrialRecipe
 from service.domain.stream.events import Task
 from service.errors import EstimatorError, SpecificationError
 from service.learning.estimators import build as estimators
-from service.learning.estimators.candidates import Ground
-from service.learning.search.context import Course
-from service.learning.search.executors import Alone
-from service.learning.search.pruning import STARTUP, bars, is_below
-from service.learning.search.run_trial import run
-from service.learning.search.sampler import every_recipe, sampler
-from service.learning.search.search import Plan, search
-from service.learning.search.trainers import Lesson, Model, OnlineTrainer, Watch
-from service.learning.search.trials import Assignment, Ended, EventRows, Outcome, SearchProgress, Trial, TrialState
+from service.learning.estimators.candidates import ModelContext
+from service.learning.search.context import TrialContext
+from service.learning.search.executors import SerialExecutor
+from service.learning.search.pruning import STARTUP_TRIALS, is_below, pruning_thresholds
+from service.learning.search.run_trial import run_trial
+from service.learning.search.sampler import all_recipes, make_sampler
+from service.learning.search.search import SearchPlan, search_candidates
+from service.learning.search.trainers import OnlineTrainer, TrainedModel, TrainingCallback, TrainingRows
+from service.learning.search.trials import (
+    Assignment,
+    InMemoryRows,
+    SearchEnd,
+    SearchProgress,
+    Trial,
+    TrialOutcome,
+    TrialState,
+)
 from tests.unit.learning.search.searched import (
     CONDITIONAL,
     HERE,
@@ -42,19 +50,20 @@ EVENTS = stream(600)
 def test_equal_seeds_make_equal_trials() -> None:
     """The same seed tries the same and finds the same; another one tries something else."""
     first, again, other = (
-        search(plan(SEARCHED, CONDITIONAL, seed=seed), course(EVENTS), crew=alone()) for seed in (1, 1, 2)
+        search_candidates(plan(SEARCHED, CONDITIONAL, seed=seed), course(EVENTS), make_executor=alone())
+        for seed in (1, 1, 2)
     )
     assert told(first) == told(again)
     assert told(first) != told(other)
     assert first.to_json()["seed"] == 1
 
 
-class Erratic(Alone):
+class Erratic(SerialExecutor):
     """Runs what was started in no order, and now and then nothing."""
 
-    def __init__(self, given: Course, *, width: int, seed: int) -> None:
+    def __init__(self, given: TrialContext, *, width: int, seed: int) -> None:
         super().__init__(given)
-        self.width = width
+        self.slots = width
         self._chance = random.Random(seed)
         self._open: list[Assignment] = []
 
@@ -62,7 +71,7 @@ class Erratic(Alone):
         """Remember it."""
         self._open.append(assignment)
 
-    def collect(self, timeout_s: float) -> list[Outcome]:
+    def collect(self, timeout_s: float) -> list[TrialOutcome]:
         """Some of them, or none."""
         self._chance.shuffle(self._open)
         for one in (self._open.pop() for _ in range(self._chance.randint(0, len(self._open)))):
@@ -74,15 +83,18 @@ class Erratic(Alone):
 def test_no_race_changes_a_trial(width: int) -> None:
     """In whatever order trials end, the same are tried, with the same limits; another width is another search."""
     given = plan(SEARCHED, CONDITIONAL, trials=16)
-    found = [search(given, course(EVENTS), crew=partial(Erratic, width=width, seed=seed)) for seed in range(4)]
+    found = [
+        search_candidates(given, course(EVENTS), make_executor=partial(Erratic, width=width, seed=seed))
+        for seed in range(4)
+    ]
     assert all(told(one) == told(found[0]) for one in found)
     assert TrialState.PRUNED in {one.outcome.state for one in found[0].trials}
-    assert told(found[0]) != told(search(given, course(EVENTS), crew=alone()))
+    assert told(found[0]) != told(search_candidates(given, course(EVENTS), make_executor=alone()))
 
 
 def test_each_candidate_is_tried_and_each_suggestion_lies_in_its_space() -> None:
     """The first trials are of each candidate in turn; all parameters are within their bounds, and none is left over."""
-    result = search(plan(SEARCHED, CONDITIONAL), course(EVENTS), crew=alone())
+    result = search_candidates(plan(SEARCHED, CONDITIONAL), course(EVENTS), make_executor=alone())
     assert [one.recipe.candidate for one in result.trials[:2]] == ["c0", "c1"]
     for one in result.trials:
         for name, value in one.recipe.params.items():
@@ -99,13 +111,13 @@ def test_each_candidate_is_tried_and_each_suggestion_lies_in_its_space() -> None
 def test_every_suggestion_can_be_built(seed: int) -> None:
     """Whatever the sampler draws is an estimator, and holds no space any more."""
     tried = [CandidateSpec(name="a", estimator=SEARCHED), CandidateSpec(name="b", estimator=CONDITIONAL)]
-    drawn = sampler(tried, trials=4, seed=seed, maximize=True)
+    drawn = make_sampler(tried, trials=4, seed=seed, maximize=True)
     for number in range(4):
         recipe = drawn.ask(number)
-        estimators.build(recipe.estimator, task=Task.BINARY, seed=42)
-        assert spaces.size(recipe.estimator, path="") == 1
+        estimators.estimator_from_expression(recipe.estimator, task=Task.BINARY, seed=42)
+        assert spaces.expression_count(recipe.estimator, path="") == 1
         expression = tried[number % 2].estimator if number < 2 else None
-        names = dict(spaces.spaces_in(expression, path="estimator"))
+        names = dict(spaces.iter_spaces(expression, path="estimator"))
         assert expression is None or recipe.params.keys() <= names.keys()
 
 
@@ -116,16 +128,16 @@ def test_a_small_space_is_tried_whole_and_once() -> None:
         estimator={"choice": [{"a.B": {"n": {"int": [1, 5, 2]}, "m": {"choice": ["x", "y"]}}}, "c.D"]},
         epochs={"choice": [1, 2]},
     )
-    recipes = every_recipe(found)
+    recipes = all_recipes(found)
     assert len(recipes) == (3 * 2 + 1) * 2
     assert len({repr((one.estimator, one.epochs)) for one in recipes}) == len(recipes)
-    assert len(search(plan(logistic(0.1)), course(EVENTS), crew=alone()).trials) == 1
+    assert len(search_candidates(plan(logistic(0.1)), course(EVENTS), make_executor=alone()).trials) == 1
 
 
 def test_a_repeated_recipe_is_not_trained_again() -> None:
     """What has been tried is told again, and costs nothing."""
     estimator = logistic({"choice": [0.01, 0.1]}, l2={"choice": [0.0, 0.001]}, intercept_lr={"choice": [0.01, 0.02]})
-    result = search(plan(estimator, trials=7), course(EVENTS), crew=alone())
+    result = search_candidates(plan(estimator, trials=7), course(EVENTS), make_executor=alone())
     assert len(result.trials) == 7
     for one in result.trials:
         if one.same_as is not None:
@@ -136,14 +148,16 @@ def test_a_repeated_recipe_is_not_trained_again() -> None:
 def test_a_poor_trial_is_pruned() -> None:
     """Below the median of the others at the same step a trial ends there, and is no candidate any more."""
     good = [0.1, 0.12, 0.14, 0.16]
-    result = search(plan(*map(logistic, [*good, 1e-9])), course(EVENTS, metric="ROCAUC"), crew=alone())
-    assert [one.outcome.state for one in result.trials[:4]] == [TrialState.COMPLETE] * STARTUP
-    given = bars(result.trials[:4])
+    result = search_candidates(
+        plan(*map(logistic, [*good, 1e-9])), course(EVENTS, metric="ROCAUC"), make_executor=alone()
+    )
+    assert [one.outcome.state for one in result.trials[:4]] == [TrialState.COMPLETE] * STARTUP_TRIALS
+    given = pruning_thresholds(result.trials[:4])
     assert all(map(math.isnan, given[:2]))
-    poor = run(
-        Assignment(4, Recipe("poor", "dummy.PriorClassifier"), given),
+    poor = run_trial(
+        Assignment(4, TrialRecipe("poor", "dummy.PriorClassifier"), given),
         course(EVENTS, metric="ROCAUC"),
-        EventRows(EVENTS),
+        InMemoryRows(EVENTS),
     )
     assert (poor.state, len(poor.steps), poor.folds) == (TrialState.PRUNED, 3, ())
     assert poor.value == poor.steps[-1]
@@ -153,14 +167,14 @@ def test_bars_are_medians_of_complete_trials() -> None:
     """Failed, pruned, repeated and warm ones do not count, nor do scores that are not finite."""
 
     def trial(*steps: float, state: TrialState = TrialState.COMPLETE, warm: bool = False) -> Trial:
-        return Trial(Recipe("c", "e", warm_start=warm), Outcome(0, state, steps), 1)
+        return Trial(TrialRecipe("c", "e", warm_start=warm), TrialOutcome(0, state, steps), 1)
 
     complete = [trial(0, 0, level, math.nan) for level in (0.1, 0.2, 0.3, 0.9)]
     others = [trial(1, 1, 1, state=TrialState.PRUNED), trial(1, 1, 1, warm=True), trial(state=TrialState.FAILED)]
-    found = bars([*complete, *others])
+    found = pruning_thresholds([*complete, *others])
     assert found[2] == pytest.approx(0.25)
     assert math.isnan(found[3])
-    assert bars(complete[:3]) == []
+    assert pruning_thresholds(complete[:3]) == []
     assert is_below(0.1, 0.2, maximize=True)
     assert not is_below(0.1, 0.2, maximize=False)
     assert not is_below(math.nan, 0.2, maximize=True)
@@ -169,10 +183,10 @@ def test_bars_are_medians_of_complete_trials() -> None:
 def test_a_trial_that_is_spoilt_fails_alone() -> None:
     """Predictions that are not finite fail a trial with its reason; the search goes on and finds the other."""
     regression = stream(400, task=Task.REGRESSION)
-    ground = Ground(Task.REGRESSION, 42, estimator="linear_model.LinearRegression")
+    ground = ModelContext(Task.REGRESSION, 42, estimator="linear_model.LinearRegression")
     wild = {"linear_model.LinearRegression": {"optimizer": {"optim.SGD": {"lr": {"choice": [1e200, 0.01]}}}}}
     wild["linear_model.LinearRegression"]["clip_gradient"] = 1e300
-    result = search(plan(wild), course(regression, ground=ground, metric="MAE"), crew=alone())
+    result = search_candidates(plan(wild), course(regression, ground=ground, metric="MAE"), make_executor=alone())
     assert [one.outcome.state for one in result.trials] == [TrialState.FAILED, TrialState.COMPLETE]
     assert "expected" in result.trials[0].outcome.reason
     assert result.require_best().outcome.number == 1
@@ -180,8 +194,8 @@ def test_a_trial_that_is_spoilt_fails_alone() -> None:
 
 def test_a_trial_that_throws_fails_with_its_reason() -> None:
     """The exception's type and words are kept; where all fail, asking for the best says them."""
-    ground = Ground(Task.BINARY, 42, factory=f"{HERE}:Thrower")
-    result = search(Plan([], SearchBudget(), 1), course(EVENTS, ground=ground), crew=alone())
+    ground = ModelContext(Task.BINARY, 42, factory=f"{HERE}:Thrower")
+    result = search_candidates(SearchPlan([], SearchBudget(), 1), course(EVENTS, ground=ground), make_executor=alone())
     assert result.trials[0].outcome.reason == "EstimatorError: ValueError: no more"
     assert result.best is None
     with pytest.raises(EstimatorError, match=r"found no candidate with a score after 1 trials .*no more"):
@@ -191,8 +205,10 @@ def test_a_trial_that_throws_fails_with_its_reason() -> None:
 def test_a_stop_ends_a_trial_in_this_process_too() -> None:
     """Between two chunks of events."""
     looks = iter([False] * 6 + [True] * 100)
-    result = search(plan(SEARCHED), course(EVENTS), stop=lambda: True, crew=alone(lambda: next(looks)))
-    assert (result.ended, result.best) == (Ended.STOPPED, None)
+    result = search_candidates(
+        plan(SEARCHED), course(EVENTS), stop=lambda: True, make_executor=alone(lambda: next(looks))
+    )
+    assert (result.ended, result.best) == (SearchEnd.STOPPED, None)
     assert [one.outcome.state for one in result.trials] == [TrialState.STOPPED]
 
 
@@ -201,8 +217,10 @@ def test_time_that_is_over_keeps_what_there_is() -> None:
     now = iter(range(10**9))
     given = course(EVENTS, clock=lambda: next(now))
     found = plan(SEARCHED, trials=50)
-    result = search(Plan(found.candidates, found.budget, 1, timeout_s=20), given, crew=alone())
-    assert result.ended is Ended.TIME
+    result = search_candidates(
+        SearchPlan(found.candidates, found.budget, 1, timeout_s=20), given, make_executor=alone()
+    )
+    assert result.ended is SearchEnd.TIME
     assert 1 <= len(result.trials) < 50
     assert result.best is not None
 
@@ -210,7 +228,7 @@ def test_time_that_is_over_keeps_what_there_is() -> None:
 def test_progress_counts_up_to_the_end() -> None:
     """It tells how many of how many, and the best so far never worsens."""
     seen: list[SearchProgress] = []
-    result = search(plan(SEARCHED, trials=6), course(EVENTS), progress=seen.append, crew=alone())
+    result = search_candidates(plan(SEARCHED, trials=6), course(EVENTS), progress=seen.append, make_executor=alone())
     assert [one.done for one in seen] == list(range(7))
     best: Sequence[float] = [one.best for one in seen if one.best is not None]
     assert list(best) == sorted(best)
@@ -220,12 +238,12 @@ def test_progress_counts_up_to_the_end() -> None:
 def test_wrong_candidates_end_a_search_before_it_begins() -> None:
     """Nothing is trained where a candidate is wrong."""
     with pytest.raises(SpecificationError, match=r"retrain.candidates\[0\].estimator: found"):
-        search(plan({"optim": 1}), course(EVENTS), crew=alone())
+        search_candidates(plan({"optim": 1}), course(EVENTS), make_executor=alone())
 
 
 def test_a_trainer_of_another_kind_fits_in() -> None:
     """A course may name who trains a recipe; a trainer that tells no steps is never pruned."""
-    result = search(plan(logistic(0.1)), course(EVENTS, trainer=quiet_trainer), crew=alone())
+    result = search_candidates(plan(logistic(0.1)), course(EVENTS, trainer=quiet_trainer), make_executor=alone())
     assert all(map(math.isnan, result.trials[0].outcome.steps))
     assert len(result.trials[0].outcome.steps) == 10
     assert result.require_best().outcome.value is not None
@@ -234,27 +252,27 @@ def test_a_trainer_of_another_kind_fits_in() -> None:
 class Silence:
     """A watch that hears of nothing."""
 
-    def scored(self, events: Any, predictions: Any, model: Any) -> None:
+    def on_scored(self, events: Any, predictions: Any, model: Any) -> None:
         """Nothing."""
 
-    def step(self) -> None:
+    def on_step(self) -> None:
         """Nothing."""
 
-    def breathe(self) -> None:
+    def check_stop(self) -> None:
         """Nothing."""
 
 
 class Quiet:
     """Trains as the others do, and tells nobody."""
 
-    def __init__(self, ground: Ground) -> None:
+    def __init__(self, ground: ModelContext) -> None:
         self._inner = OnlineTrainer(ground)
 
-    def fit(self, recipe: Recipe, lesson: Lesson, watch: Watch) -> Model:
+    def fit(self, recipe: TrialRecipe, training_rows: TrainingRows, callback: TrainingCallback) -> TrainedModel:
         """Without its watch."""
-        return self._inner.fit(recipe, lesson, Silence())
+        return self._inner.fit(recipe, training_rows, Silence())
 
 
-def quiet_trainer(given: Course, _recipe: Recipe) -> Quiet:
+def quiet_trainer(given: TrialContext, _recipe: TrialRecipe) -> Quiet:
     """Whatever the recipe."""
-    return Quiet(given.ground)
+    return Quiet(given.model_context)

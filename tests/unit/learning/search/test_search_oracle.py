@@ -7,22 +7,22 @@ import numpy as np
 import pytest
 from river import linear_model, metrics, optim, preprocessing
 
-from service.domain.specification.candidates import CandidateSpec, Recipe, SearchBudget
+from service.domain.specification.candidates import CandidateSpec, SearchBudget, TrialRecipe
 from service.domain.stream.events import Event, Task, TopicPartition
 from service.learning.engine.microbatch import MicroBatch
 from service.learning.engine.prediction_columns import prediction_columns
 from service.learning.engine.stepper import Stepper
 from service.learning.estimators import build as estimators
-from service.learning.estimators.candidates import Ground
-from service.learning.metrics.prequential import Family
+from service.learning.estimators.candidates import ModelContext
+from service.learning.metrics.prequential import MetricSet
 from service.learning.pickling import codec
-from service.learning.search.run_trial import refit, run
-from service.learning.search.search import Plan, search
-from service.learning.search.trials import Assignment, EventRows, Outcome, TrialState, WarmState
+from service.learning.search.run_trial import refit, run_trial
+from service.learning.search.search import SearchPlan, search_candidates
+from service.learning.search.trials import Assignment, InMemoryRows, TrialOutcome, TrialState, WarmState
 from tests.unit.learning.search.searched import LOGISTIC, RATES, SCALER, alone, course, hold_out, logistic, plan, stream
 
 EVENTS = stream(1200)
-RECIPE = Recipe("c", logistic(0.01))
+RECIPE = TrialRecipe("c", logistic(0.01))
 
 
 def by_hand(rate: float, metric: Any, events: Sequence[Event] = EVENTS, *, epochs: int = 1) -> float:
@@ -39,15 +39,15 @@ def by_hand(rate: float, metric: Any, events: Sequence[Event] = EVENTS, *, epoch
     return float(metric.get())
 
 
-def outcome(recipe: Recipe, **changes: Any) -> Outcome:
+def outcome(recipe: TrialRecipe, **changes: Any) -> TrialOutcome:
     """Of one trial."""
-    return run(Assignment(0, recipe), course(EVENTS, **changes), EventRows(EVENTS))
+    return run_trial(Assignment(0, recipe), course(EVENTS, **changes), InMemoryRows(EVENTS))
 
 
 @pytest.mark.parametrize(("name", "metric"), [("Accuracy", metrics.Accuracy), ("ROCAUC", metrics.ROCAUC)])
 def test_the_best_of_a_grid_is_the_best_by_hand(name: str, metric: Any) -> None:
     """Each value of a searched grid equals brute force with plain river to the last bit; the winner is the same."""
-    found = search(plan(logistic({"choice": RATES})), course(EVENTS, metric=name), crew=alone())
+    found = search_candidates(plan(logistic({"choice": RATES})), course(EVENTS, metric=name), make_executor=alone())
     expected = {rate: by_hand(rate, metric()) for rate in RATES}
     place = f"estimator[1].{LOGISTIC}.optimizer.optim.SGD.lr"
     complete = [one for one in found.trials if one.outcome.state is TrialState.COMPLETE]
@@ -59,7 +59,9 @@ def test_the_best_of_a_grid_is_the_best_by_hand(name: str, metric: Any) -> None:
 
 def test_a_loss_is_minimized() -> None:
     """Where smaller is better, the smallest wins."""
-    found = search(plan(logistic({"choice": RATES})), course(EVENTS, metric="LogLoss"), crew=alone())
+    found = search_candidates(
+        plan(logistic({"choice": RATES})), course(EVENTS, metric="LogLoss"), make_executor=alone()
+    )
     expected = [by_hand(rate, metrics.LogLoss()) for rate in RATES]
     assert [one.outcome.value for one in found.trials[:4]] == expected[:4]
     assert found.require_best().outcome.value == min(expected)
@@ -67,7 +69,7 @@ def test_a_loss_is_minimized() -> None:
 
 def test_epochs_learn_the_training_part_again() -> None:
     """Two epochs are two passes over what is learned, and one over what is scored."""
-    found = outcome(Recipe("c", logistic(0.01), epochs=2))
+    found = outcome(TrialRecipe("c", logistic(0.01), epochs=2))
     assert found.value == by_hand(0.01, metrics.Accuracy(), epochs=2)
     assert len(found.steps) == 10
 
@@ -95,14 +97,14 @@ def test_without_a_validation_part_the_training_part_decides() -> None:
 def test_the_best_recipe_is_trained_again_on_more() -> None:
     """A refit learns the rows it is given, as river does, and can be broken off."""
     given = course(EVENTS)
-    found = refit(Recipe("c", logistic(0.01), epochs=2), given, EventRows(EVENTS), rows=np.arange(1000))
+    found = refit(TrialRecipe("c", logistic(0.01), epochs=2), given, InMemoryRows(EVENTS), rows=np.arange(1000))
     model: Any = preprocessing.StandardScaler() | linear_model.LogisticRegression(optimizer=optim.SGD(0.01))
     for event in [*EVENTS[:1000], *EVENTS[:1000]]:
         model.learn_one(event.x, event.y)
     probes = [event.x for event in EVENTS[1000:]]
     assert [found.estimator.predict_proba_one(x) for x in probes] == [model.predict_proba_one(x) for x in probes]
     with pytest.raises(StopIteration):
-        refit(RECIPE, given, EventRows(EVENTS), rows=np.arange(1000), breathe=iter([]).__next__)
+        refit(RECIPE, given, InMemoryRows(EVENTS), rows=np.arange(1000), check_stop=iter([]).__next__)
 
 
 @pytest.mark.parametrize("weights", ["balanced", {"true": 3.0}])
@@ -119,7 +121,7 @@ def test_class_weights_weigh_what_is_learned(weights: Any) -> None:
     for event in EVENTS[border:]:
         metric.update(event.y, model.predict_one(event.x))
         model.learn_one(event.x, event.y)
-    assert outcome(Recipe("c", logistic(0.01), class_weights=weights)).value == metric.get()
+    assert outcome(TrialRecipe("c", logistic(0.01), class_weights=weights)).value == metric.get()
 
 
 def test_folds_are_averaged() -> None:
@@ -144,12 +146,12 @@ def test_folds_are_averaged() -> None:
 
 def test_a_warm_start_goes_on_from_the_champion() -> None:
     """A state that has learned the beginning, taught the rest, is the model that has learned all."""
-    champion = estimators.build(logistic(0.01), task=Task.BINARY, seed=42)
+    champion = estimators.estimator_from_expression(logistic(0.01), task=Task.BINARY, seed=42)
     for event in EVENTS[:300]:
         champion.learn_one(event.x, event.y)
     warm = WarmState(codec.dumps(champion), logistic(0.01), until_ms=EVENTS[299].ts)
     folds = [(np.arange(300, 840), np.arange(840, 1200))]
-    found = outcome(Recipe("c", logistic(0.01), warm_start=True), folds=folds, warm=warm)
+    found = outcome(TrialRecipe("c", logistic(0.01), warm_start=True), folds=folds, warm=warm)
     assert found.value == by_hand(0.01, metrics.Accuracy())
 
 
@@ -157,20 +159,24 @@ def test_a_warm_start_that_has_seen_the_validation_part_is_left_out() -> None:
     """A champion that knows the answers is no candidate; the others are tried, and the reason is told."""
     warm = WarmState(b"", logistic(0.01), until_ms=EVENTS[-1].ts)
     given = [CandidateSpec(name="warm", estimator=logistic(0.01), warm_start=True), CandidateSpec(name="anew")]
-    found = search(Plan(given, SearchBudget(), 1), course(EVENTS, warm=warm), crew=alone())
+    found = search_candidates(SearchPlan(given, SearchBudget(), 1), course(EVENTS, warm=warm), make_executor=alone())
     assert found.require_best().recipe.candidate == "anew"
     assert "a score on what it has learned would say nothing" in found.refused["warm"]
 
 
 def test_micro_batches_are_those_of_the_learner() -> None:
     """With `learn.batch` the score is what the learner's own micro-batches give."""
-    ground = Ground(Task.BINARY, 42, batch=64, estimator=[SCALER, LOGISTIC])
+    ground = ModelContext(Task.BINARY, 42, batch_size=64, estimator=[SCALER, LOGISTIC])
     folds = [(np.arange(768), np.arange(768, 1152))]
-    found = outcome(Recipe("c", logistic(0.1)), ground=ground, folds=folds)
-    stepper = Stepper(codec.dumps(estimators.build(logistic(0.1), task=Task.BINARY, seed=42)), task=Task.BINARY)
+    found = outcome(TrialRecipe("c", logistic(0.1)), ground=ground, folds=folds)
+    stepper = Stepper(
+        codec.dumps(estimators.estimator_from_expression(logistic(0.1), task=Task.BINARY, seed=42)), task=Task.BINARY
+    )
     learned = MicroBatch(stepper, size=64).learn(TopicPartition("events", 0), EVENTS[:1152])
-    labels, chances = prediction_columns(learned.predictions, task=Task.BINARY, probabilities=True, pairs=False)
-    family = Family(["Accuracy"], seed=42)
+    labels, chances = prediction_columns(
+        learned.predictions, task=Task.BINARY, gives_probabilities=True, gives_pairs=False
+    )
+    family = MetricSet(["Accuracy"], seed=42)
     assert chances is not None
     family.update([event.y for event in EVENTS[768:1152]], labels[768:], chances[768:])
     assert (found.state, found.value) == (TrialState.COMPLETE, family.report()["Accuracy"])
@@ -186,10 +192,10 @@ def test_micro_batches_are_those_of_the_learner() -> None:
 def test_other_tasks(task: Task, estimator: str, metric: str, own: Any) -> None:
     """Several classes and numbers are scored as river scores them."""
     events = stream(600, task=task)
-    ground = Ground(task, 42, estimator=estimator)
+    ground = ModelContext(task, 42, estimator=estimator)
     given = course(events, ground=ground, metric=metric, folds=hold_out(600))
-    found = run(Assignment(0, Recipe("c", estimator)), given, EventRows(events))
-    model, expected = estimators.build(estimator, task=task, seed=42), own()
+    found = run_trial(Assignment(0, TrialRecipe("c", estimator)), given, InMemoryRows(events))
+    model, expected = estimators.estimator_from_expression(estimator, task=task, seed=42), own()
     for at, event in enumerate(events):
         if at >= 420:
             expected.update(event.y, model.predict_one(event.x))

@@ -10,9 +10,9 @@ import pytest
 from service.domain.specification.candidates import CandidateSpec, SearchBudget
 from service.domain.stream.events import Task
 from service.errors import ArtifactError
-from service.learning.estimators.candidates import Ground
-from service.learning.search.search import Plan, search
-from service.learning.search.trials import Ended, SearchProgress, TrialState
+from service.learning.estimators.candidates import ModelContext
+from service.learning.search.search import SearchPlan, search_candidates
+from service.learning.search.trials import SearchEnd, SearchProgress, TrialState
 from tests.unit.learning.search.searched import CONDITIONAL, HERE, SEARCHED, course, logistic, plan, stream, told
 
 EVENTS = stream(600)
@@ -22,7 +22,7 @@ EVENTS = stream(600)
 def test_processes_make_the_same_trials_whatever_the_race() -> None:
     """Two runs with two processes are equal, trial by trial, pruned ones included."""
     given = plan(SEARCHED, CONDITIONAL, trials=16)
-    first, again = (search(given, course(stream(3000))) for _ in range(2))
+    first, again = (search_candidates(given, course(stream(3000))) for _ in range(2))
     assert told(first) == told(again)
     assert TrialState.PRUNED in {one.outcome.state for one in first.trials}
 
@@ -30,9 +30,9 @@ def test_processes_make_the_same_trials_whatever_the_race() -> None:
 @pytest.mark.slow
 def test_a_trial_that_kills_its_process_fails_alone() -> None:
     """The dead process fails its own trial, and the next trial gets another one."""
-    ground = Ground(Task.BINARY, 42, factory=f"{HERE}:Killer")
+    ground = ModelContext(Task.BINARY, 42, factory=f"{HERE}:Killer")
     given = [CandidateSpec(name="own"), CandidateSpec(name="sound", estimator=logistic({"choice": [0.1, 0.2, 0.3]}))]
-    result = search(Plan(given, SearchBudget(processes=1), 1), course(EVENTS, ground=ground))
+    result = search_candidates(SearchPlan(given, SearchBudget(processes=1), 1), course(EVENTS, ground=ground))
     assert [one.outcome.state for one in result.trials] == [TrialState.FAILED, *[TrialState.COMPLETE] * 3]
     assert result.trials[0].outcome.reason == "its process ended with exit code 9"
 
@@ -42,7 +42,7 @@ def test_events_that_cannot_be_loaded_end_the_search() -> None:
     """No trial could go right, and the reason is that of the process that tried."""
     lost = replace(course(EVENTS), load=partial(Path.open, Path("nowhere.arrow")))
     with pytest.raises(ArtifactError, match=r"cannot load \(FileNotFoundError"):
-        search(plan(SEARCHED), lost)
+        search_candidates(plan(SEARCHED), lost)
 
 
 @pytest.mark.slow
@@ -58,9 +58,9 @@ def test_a_stop_is_heeded_at_once() -> None:
 
     slow = {"forest.ARFClassifier": {"n_models": {"int": [20, 40]}, "lambda_value": {"int": [3, 30]}}}
     given = plan(logistic(0.1), slow, trials=6)
-    result = search(given, course(stream(20_000)), stop=stop, progress=seen.append)
+    result = search_candidates(given, course(stream(20_000)), stop=stop, progress=seen.append)
     assert time.monotonic() - asked[0] < 20
-    assert result.ended is Ended.STOPPED
+    assert result.ended is SearchEnd.STOPPED
     assert result.require_best().recipe.candidate == "c0"
     assert {one.outcome.state for one in result.trials[1:]} == {TrialState.STOPPED}
     assert result.trials[1].outcome.reason == "the search was stopped"

@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from service.domain.registry.challenger import Challenger, Stage
+from service.domain.registry.challenger import Challenger, ChallengerStage
 from service.domain.registry.registry import LineageId, ModelName, VersionNumber
-from service.operations.challengers.judge import NEAR, is_progress
+from service.operations.challengers.judge import MAX_LIVE_LAG, is_progress
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -18,16 +18,16 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
         (50_000, 49_999, True),
         (50_000, 50_000, False),
         (50_000, 60_000, False),
-        (50_000, NEAR, True),
+        (50_000, MAX_LIVE_LAG, True),
         (0, 60_000, True),
-        (NEAR, NEAR + 1, True),
-        (NEAR + 1, NEAR + 2, False),
+        (MAX_LIVE_LAG, MAX_LIVE_LAG + 1, True),
+        (MAX_LIVE_LAG + 1, MAX_LIVE_LAG + 2, False),
         (5, 5, True),
     ],
 )
 def test_nearer(known: int | None, behind: int, expected: bool) -> None:
     """Who is near is never late, and who falls behind after that is given as long as one that begins."""
     challenger = Challenger(
-        LineageId(2), ModelName("phishing"), Stage.SHADOW, VersionNumber(2), "", NOW, NOW, behind=known
+        LineageId(2), ModelName("phishing"), ChallengerStage.SHADOW, VersionNumber(2), "", NOW, NOW, behind=known
     )
     assert is_progress(challenger, behind) is expected

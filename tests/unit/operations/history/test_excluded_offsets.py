@@ -3,8 +3,8 @@
 from datetime import UTC, datetime, timedelta
 
 from service.domain.stream.exclusion import TimeRange
-from service.domain.stream.position import Run
-from service.operations.history.exclusions import as_offsets
+from service.domain.stream.position import OffsetRange
+from service.operations.history.exclusions import time_ranges_as_runs
 from service.testing.stream import MemoryStream
 
 BEGAN = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -23,5 +23,5 @@ def test_times_become_offsets_of_every_partition() -> None:
         TimeRange(BEGAN + timedelta(minutes=8), BEGAN + timedelta(hours=1)),
         TimeRange(BEGAN + timedelta(hours=2), BEGAN + timedelta(hours=3)),
     ]
-    found = as_offsets(stream.source(), ["events", "labels"], times)
-    assert found == [Run("events", 0, 2, 5), Run("events", 0, 8, 10)]
+    found = time_ranges_as_runs(stream.source(), ["events", "labels"], times)
+    assert found == [OffsetRange("events", 0, 2, 5), OffsetRange("events", 0, 8, 10)]

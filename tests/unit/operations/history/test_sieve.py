@@ -5,11 +5,19 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.domain.stream.events import Decoded, Records, Skipped, Task, TopicPartition
-from service.domain.stream.exclusion import Stretch, TimeRange
-from service.domain.stream.position import Run
-from service.operations.history.exclusion_filter import Sieve
-from service.operations.history.record_runs import FeedItem, count_of, cut, first_of, offsets_of, payload_of, shortened
+from service.domain.stream.events import DecodedRecords, Records, SkippedOffsets, Task, TopicPartition
+from service.domain.stream.exclusion import ExcludedRange, TimeRange
+from service.domain.stream.position import OffsetRange
+from service.operations.history.exclusion_filter import ExclusionFilter
+from service.operations.history.record_runs import (
+    ConsumedItem,
+    first_offset,
+    record_count,
+    record_offsets,
+    record_payload,
+    split_after_count,
+    split_item,
+)
 from service.stream.decoding.envelope import EnvelopeDecoder
 
 AT = TopicPartition("events", 0)
@@ -28,33 +36,33 @@ def a_run(draw: st.DrawFn) -> Records:
 
 
 @st.composite
-def a_stretch(draw: st.DrawFn) -> Stretch:
+def a_stretch(draw: st.DrawFn) -> ExcludedRange:
     """Offsets of this partition or another, or a range of time."""
     first = draw(st.integers(0, 30))
     last = first + draw(st.integers(1, 10))
     if draw(st.booleans()):
         return TimeRange(EPOCH + timedelta(milliseconds=first), EPOCH + timedelta(milliseconds=last))
-    return Run(draw(st.sampled_from(["events", "labels"])), 0, first, last)
+    return OffsetRange(draw(st.sampled_from(["events", "labels"])), 0, first, last)
 
 
 stretches = st.lists(a_stretch(), max_size=3)
 
 
-def excluded(run: Records, given: list[Stretch]) -> set[int]:
+def excluded(run: Records, given: list[ExcludedRange]) -> set[int]:
     """One record after the other, as the definition has it."""
     return {
         offset
         for offset, timestamp in zip(run.offsets, run.timestamps, strict=True)
         for one in given
-        if (isinstance(one, TimeRange) and one.holds(timestamp))
-        or (isinstance(one, Run) and (one.topic, one.partition) == AT and one.first <= offset < one.last)
+        if (isinstance(one, TimeRange) and one.contains(timestamp))
+        or (isinstance(one, OffsetRange) and (one.topic, one.partition) == AT and one.first <= offset < one.last)
     }
 
 
-def joined(items: list[FeedItem], first: int, last: int) -> bool:
+def joined(items: list[ConsumedItem], first: int, last: int) -> bool:
     """Whether the items follow one another and cover everything."""
     for item in items:
-        start = item.first if isinstance(item, Skipped) else first_of(item)
+        start = item.first if isinstance(item, SkippedOffsets) else first_offset(item)
         if start < first or item.next_offset < start:
             return False
         first = item.next_offset
@@ -62,14 +70,14 @@ def joined(items: list[FeedItem], first: int, last: int) -> bool:
 
 
 @given(a_run(), stretches)
-def test_records_are_learned_or_skipped(run: Records, given: list[Stretch]) -> None:
+def test_records_are_learned_or_skipped(run: Records, given: list[ExcludedRange]) -> None:
     """Every record is in exactly one piece, in order; those that an exclusion names are skipped, and no others."""
-    pieces = [*Sieve(given).pieces(run)]
+    pieces = [*ExclusionFilter(given).split(run)]
     kept = [offset for piece in pieces if isinstance(piece, Records) for offset in piece.offsets]
     gone = excluded(run, given)
     assert kept == [offset for offset in run.offsets if offset not in gone]
     assert all(
-        any(piece.first <= offset < piece.next_offset for piece in pieces if isinstance(piece, Skipped))
+        any(piece.first <= offset < piece.next_offset for piece in pieces if isinstance(piece, SkippedOffsets))
         for offset in gone
     )
     assert joined(pieces, run.offsets[0], run.next_offset)
@@ -80,45 +88,47 @@ def test_records_are_learned_or_skipped(run: Records, given: list[Stretch]) -> N
 
 
 @given(a_run(), stretches)
-def test_decoded_runs_are_cut_alike(run: Records, given: list[Stretch]) -> None:
+def test_decoded_runs_are_cut_alike(run: Records, given: list[ExcludedRange]) -> None:
     """By offset, a run that is decoded already is cut where its records would be."""
-    sieve = Sieve([one for one in given if isinstance(one, Run)])
-    raw, ready = sieve.pieces(run), sieve.pieces(DECODER.decode(run))
-    assert [type(one) is Skipped for one in raw] == [type(one) is Skipped for one in ready]
+    sieve = ExclusionFilter([one for one in given if isinstance(one, OffsetRange)])
+    raw, ready = sieve.split(run), sieve.split(DECODER.decode(run))
+    assert [type(one) is SkippedOffsets for one in raw] == [type(one) is SkippedOffsets for one in ready]
     for one, other in zip(raw, ready, strict=True):
         if isinstance(one, Records):
-            assert isinstance(other, Decoded)
+            assert isinstance(other, DecodedRecords)
             found = DECODER.decode(one)
             assert (found.events, found.refusals) == ([*other.events], [*other.refusals])
-            assert [*offsets_of(other)] == [*one.offsets]
+            assert [*record_offsets(other)] == [*one.offsets]
             assert other.next_offset == one.next_offset
 
 
 @given(a_run(), st.integers(1, 5), st.booleans())
 def test_slices(run: Records, count: int, decode: bool) -> None:
     """However long the slices, they are the whole run in order, none too long."""
-    whole: Records | Decoded = DECODER.decode(run) if decode else run
-    left: FeedItem | None = whole
-    found: list[FeedItem] = []
+    whole: Records | DecodedRecords = DECODER.decode(run) if decode else run
+    left: ConsumedItem | None = whole
+    found: list[ConsumedItem] = []
     while left is not None:
-        first, left = shortened(left, count)
+        first, left = split_after_count(left, count)
         found.append(first)
-    assert [offset for one in found if not isinstance(one, Skipped) for offset in offsets_of(one)] == [*run.offsets]
-    assert all(count_of(one) <= count for one in found if not isinstance(one, Skipped))
+    assert [offset for one in found if not isinstance(one, SkippedOffsets) for offset in record_offsets(one)] == [
+        *run.offsets
+    ]
+    assert all(record_count(one) <= count for one in found if not isinstance(one, SkippedOffsets))
     assert joined(found, run.offsets[0], run.next_offset)
 
 
 @given(a_run(), st.data(), st.booleans())
 def test_taking_one_out(run: Records, data: st.DataObject, decode: bool) -> None:
     """What lies before a record, the record, and what lies behind it; its bytes are found where they are kept."""
-    whole: Records | Decoded = DECODER.decode(run) if decode else run
+    whole: Records | DecodedRecords = DECODER.decode(run) if decode else run
     place = data.draw(st.integers(0, len(run.offsets) - 1))
     offset = run.offsets[place]
-    before, tail = cut(whole, offset)
-    one, behind = cut(tail, offset + 1)
-    assert [[*offsets_of(part)] for part in (before, one, behind)] == [
+    before, tail = split_item(whole, offset)
+    one, behind = split_item(tail, offset + 1)
+    assert [[*record_offsets(part)] for part in (before, one, behind)] == [
         [*run.offsets[:place]],
         [offset],
         [*run.offsets[place + 1 :]],
     ]
-    assert payload_of(whole, offset) == payload_of(one, offset) == run.values[place]
+    assert record_payload(whole, offset) == record_payload(one, offset) == run.values[place]

@@ -9,7 +9,7 @@ import pytest
 
 from service.errors import ConfigurationError, UnavailableError
 from service.operations.inference import group_commit as appending
-from service.operations.inference.group_commit import Appender
+from service.operations.inference.group_commit import GroupCommitAppender
 from service.stream.log.source import LogSink
 
 
@@ -48,17 +48,17 @@ class Gated(LogSink):
         self.closed += 1
 
 
-def asked(appender: Appender, *values: bytes) -> "appending.Future[None]":
+def asked(appender: GroupCommitAppender, *values: bytes) -> "appending.Future[None]":
     """An offer that was taken."""
     found = appender.offer(values, [b"k"] * len(values))
     assert found is not None
     return found
 
 
-def gated(tmp_path: Path) -> tuple[Gated, Appender]:
+def gated(tmp_path: Path) -> tuple[Gated, GroupCommitAppender]:
     """The first append is under way, and waits."""
     sink = Gated(tmp_path / "log.db")
-    appender = Appender(lambda: sink, "t", make=True)
+    appender = GroupCommitAppender(lambda: sink, "t", create_topic=True)
     asked(appender, b"first")
     sink.begun.wait(10)
     return sink, appender
@@ -79,7 +79,7 @@ def test_what_comes_meanwhile_is_appended_at_once(tmp_path: Path) -> None:
 
 def test_too_much_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And taken again when there is room."""
-    monkeypatch.setattr(appending, "MOST_RECORDS", 3)
+    monkeypatch.setattr(appending, "MAX_QUEUED_RECORDS", 3)
     sink, appender = gated(tmp_path)
     last = asked(appender, b"1", b"2", b"3")
     assert appender.offer([b"4"], [b"k"]) is None
@@ -100,7 +100,7 @@ def test_an_outage_is_told_to_all_that_waited_and_the_sink_opened_anew(tmp_path:
             sinks[-1].failures.append(UnavailableError("no broker"))
         return sinks[-1]
 
-    appender = Appender(opened, "t", make=True)
+    appender = GroupCommitAppender(opened, "t", create_topic=True)
     with pytest.raises(UnavailableError, match="no broker"):
         asked(appender, b"1").result(10)
     asked(appender, b"1").result(10)

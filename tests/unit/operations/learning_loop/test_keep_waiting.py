@@ -10,11 +10,11 @@ import pytest
 from service.bootstrap import App
 from service.domain.registry.checkpoint_metrics import CheckpointMetrics
 from service.domain.registry.registry import Checkpoint, Lease, SealedBytes
-from service.domain.stream.pending import NEVER_MS, WaitingRow, WaitingRows
+from service.domain.stream.pending import MIN_TIME_MS, PendingRow, PendingRowChanges
 from service.operations.learning_loop import pending_snapshots as keep_waiting
-from service.operations.learning_loop.pending_snapshots import WaitingKeeper
+from service.operations.learning_loop.pending_snapshots import PendingSnapshotWriter
 from service.operations.services import Services
-from service.operations.states.pending_snapshot import opened_waiting
+from service.operations.states.pending_snapshot import open_pending
 from tests.acceptance.harness import PHISHING, Deployment, wait_until
 from tests.contract.registry_values import NAME, commit, leased
 
@@ -30,50 +30,50 @@ def app(tmp_path: Path) -> Iterator[App]:
 
 def committed(app: App, lease: Lease, sequence: int, **metrics: Any) -> Checkpoint:
     """One more waits."""
-    row = WaitingRow(b"i%d" % sequence, 0, sequence, b"payload")
+    row = PendingRow(b"i%d" % sequence, 0, sequence, b"payload")
     found = commit(
-        lease, sequence, waiting=WaitingRows([row], [], NEVER_MS), metrics=CheckpointMetrics.from_json(metrics)
+        lease, sequence, waiting=PendingRowChanges([row], [], MIN_TIME_MS), metrics=CheckpointMetrics.from_json(metrics)
     )
     return app.registry.checkpoints.commit(found)
 
 
-def kept(app: App, keeper: WaitingKeeper, lease: Lease) -> dict[int, list[bytes]]:
+def kept(app: App, keeper: PendingSnapshotWriter, lease: Lease) -> dict[int, list[bytes]]:
     """The keys of each set, by sequence, once nothing is under way."""
-    wait_until(lambda: not keeper.busy, timeout_s=60)
+    wait_until(lambda: not keeper.is_writing, timeout_s=60)
     digests = {one.sequence: one.waiting for one in app.registry.checkpoints.newest_first(lease.lineage) if one.waiting}
-    return {number: [row.key for row in opened_waiting(app.services, digest)] for number, digest in digests.items()}
+    return {number: [row.key for row in open_pending(app.services, digest)] for number, digest in digests.items()}
 
 
 def test_now_and_then(app: App) -> None:
     """The first commit, and the first one after the interval, also where another process has kept the last set."""
     lease = leased(app.registry)
-    keeper = WaitingKeeper(app.services, every_s=HOUR_S)
+    keeper = PendingSnapshotWriter(app.services, every_s=HOUR_S)
     for sequence in (1, 2, 3):
-        keeper.committed(committed(app, lease, sequence), lease, model=NAME)
+        keeper.start_if_due(committed(app, lease, sequence), lease, model=NAME)
         assert kept(app, keeper, lease) == {1: [b"i1"]}
-    later = WaitingKeeper(app.services, every_s=HOUR_S)
-    later.committed(committed(app, lease, 4), lease, model=NAME)
+    later = PendingSnapshotWriter(app.services, every_s=HOUR_S)
+    later.start_if_due(committed(app, lease, 4), lease, model=NAME)
     assert kept(app, later, lease) == {1: [b"i1"]}
-    eager = WaitingKeeper(app.services, every_s=0.0)
-    eager.committed(committed(app, lease, 5), lease, model=NAME)
+    eager = PendingSnapshotWriter(app.services, every_s=0.0)
+    eager.start_if_due(committed(app, lease, 5), lease, model=NAME)
     assert kept(app, eager, lease) == {1: [b"i1"], 5: [b"i%d" % number for number in range(1, 6)]}
 
 
 def test_the_set_is_fixed_before_the_next_commit(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is committed while it is written is not in it; meanwhile no other one is begun."""
     lease = leased(app.registry)
-    keeper = WaitingKeeper(app.services, every_s=0.0)
-    plain = keep_waiting.seal_whole
+    keeper = PendingSnapshotWriter(app.services, every_s=0.0)
+    plain = keep_waiting.seal_pending_rows
 
-    def slowly(services: Services, chunks: Iterator[Sequence[WaitingRow]], **named: Any) -> SealedBytes:
-        wait_until(lambda: keeper.busy, timeout_s=60)
+    def slowly(services: Services, chunks: Iterator[Sequence[PendingRow]], **named: Any) -> SealedBytes:
+        wait_until(lambda: keeper.is_writing, timeout_s=60)
         later.append(committed(app, lease, 2))
-        keeper.committed(later[0], lease, model=NAME)
+        keeper.start_if_due(later[0], lease, model=NAME)
         return plain(services, chunks, **named)
 
     later: list[Checkpoint] = []
-    monkeypatch.setattr(keep_waiting, "seal_whole", slowly)
-    keeper.committed(committed(app, lease, 1), lease, model=NAME)
+    monkeypatch.setattr(keep_waiting, "seal_pending_rows", slowly)
+    keeper.start_if_due(committed(app, lease, 1), lease, model=NAME)
     assert kept(app, keeper, lease) == {1: [b"i1"]}
     assert len(later) == 1
 
@@ -81,15 +81,15 @@ def test_the_set_is_fixed_before_the_next_commit(app: App, monkeypatch: pytest.M
 def test_what_is_too_much_is_left_to_versions(app: App) -> None:
     """Millions of waiting events are hundreds of megabytes."""
     lease = leased(app.registry)
-    keeper = WaitingKeeper(app.services, every_s=0.0)
-    much = {"pending": keep_waiting.MOST_KEPT, "waiting": 1}
-    keeper.committed(committed(app, lease, 1, labels=much), lease, model=NAME)
+    keeper = PendingSnapshotWriter(app.services, every_s=0.0)
+    much = {"pending": keep_waiting.MAX_SNAPSHOT_EVENTS, "waiting": 1}
+    keeper.start_if_due(committed(app, lease, 1, labels=much), lease, model=NAME)
     assert kept(app, keeper, lease) == {}
 
 
 def test_who_lost_the_lease_keeps_nothing(app: App) -> None:
     """It is said in the log, and the learner is not stopped by it."""
     lease = leased(app.registry)
-    keeper = WaitingKeeper(app.services, every_s=0.0)
-    keeper.committed(committed(app, lease, 1), replace(lease, epoch=9), model=NAME)
+    keeper = PendingSnapshotWriter(app.services, every_s=0.0)
+    keeper.start_if_due(committed(app, lease, 1), replace(lease, epoch=9), model=NAME)
     assert kept(app, keeper, lease) == {}

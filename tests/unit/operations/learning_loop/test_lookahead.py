@@ -8,10 +8,18 @@ from itertools import islice
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.domain.stream.events import Decoded, Event, EventId, Records, Skipped, TopicPartition, Truth
-from service.learning.engine.work_items import Waiter, key_of, packed, unpacked
-from service.learning.labels.join import Waiting
-from service.operations.learning_loop.input import DEPTH, Lookahead
+from service.domain.stream.events import (
+    DecodedRecords,
+    Event,
+    EventId,
+    LabelRecord,
+    Records,
+    SkippedOffsets,
+    TopicPartition,
+)
+from service.learning.engine.work_items import PendingItem, decode_pending, encode_event_id, encode_pending
+from service.learning.labels.join import LabelJoin
+from service.operations.learning_loop.input import MAX_PREFETCHED_RUNS, LabelPrefetch
 
 AT = TopicPartition("events", 0)
 DAY_S = 86_400.0
@@ -23,9 +31,9 @@ class Registry:
     def __init__(self) -> None:
         self.rows: dict[bytes, tuple[int, int, bytes]] = {}
         self.asked: list[Sequence[EventId]] = []
-        self.open: deque[tuple[Sequence[EventId], Future[Mapping[EventId, Waiter]]]] = deque()
+        self.open: deque[tuple[Sequence[EventId], Future[Mapping[EventId, PendingItem]]]] = deque()
 
-    def find(self, keys: Sequence[EventId]) -> "Future[Mapping[EventId, Waiter]]":
+    def find(self, keys: Sequence[EventId]) -> "Future[Mapping[EventId, PendingItem]]":
         """Begin a lookup."""
         self.asked.append(keys)
         self.open.append((keys, Future()))
@@ -35,30 +43,30 @@ class Registry:
         """All that was asked, as the table is now."""
         while self.open:
             keys, future = self.open.popleft()
-            found = {key: self.rows[key_of(key)] for key in keys if key_of(key) in self.rows}
-            future.set_result({key: unpacked(key_of(key), *row) for key, row in found.items()})
+            found = {key: self.rows[encode_event_id(key)] for key in keys if encode_event_id(key) in self.rows}
+            future.set_result({key: decode_pending(encode_event_id(key), *row) for key, row in found.items()})
 
-    def commit(self, waiting: Waiting) -> None:
+    def commit(self, waiting: LabelJoin) -> None:
         """What came since the last one; it lands at once."""
-        changes = waiting.take()
-        self.rows.update({key_of(key): packed(waiter) for key, waiter in changes.created.items()})
+        changes = waiting.take_changes()
+        self.rows.update({encode_event_id(key): encode_pending(waiter) for key, waiter in changes.created.items()})
         for key in changes.resolved:
-            self.rows.pop(key_of(key), None)
-        waiting.landed()
+            self.rows.pop(encode_event_id(key), None)
+        waiting.commit_landed()
 
 
 class Bench:
     """A lookahead over a queue of runs, and what became of the labels."""
 
-    def __init__(self, runs: Sequence[Decoded | Skipped] = ()) -> None:
+    def __init__(self, runs: Sequence[DecodedRecords | SkippedOffsets] = ()) -> None:
         self.registry = Registry()
-        self.waiting = Waiting(ttl_s=DAY_S, remember=100, most=1000)
-        self.ahead = Lookahead(self.waiting, decode=undecodable, find=self.registry.find)
-        self.queue: deque[Decoded | Skipped] = deque(runs)
+        self.waiting = LabelJoin(ttl_s=DAY_S, recent_labels=100, max_pending=1000)
+        self.ahead = LabelPrefetch(self.waiting, decode=undecodable, find=self.registry.find)
+        self.queue: deque[DecodedRecords | SkippedOffsets] = deque(runs)
         self.taken: list[int] = []
         self.fates: list[str] = []
 
-    def fill(self, *runs: Decoded | Skipped) -> None:
+    def fill(self, *runs: DecodedRecords | SkippedOffsets) -> None:
         """Put these into the stream, and let the lookahead take what it may."""
         self.queue.extend(runs)
         self.ahead.fill(lambda: self.queue.popleft() if self.queue else None)
@@ -70,28 +78,28 @@ class Bench:
             return False
         item, found = taken
         self.taken.append(item.next_offset)
-        if isinstance(item, Decoded):
-            arranged = self.waiting.arrange(item.at, item.events, item.truths, supplied=found)
+        if isinstance(item, DecodedRecords):
+            arranged = self.waiting.join(item.at, item.events, item.truths, prefetched=found)
             self.fates += arranged.outcomes
         return True
 
 
-def undecodable(_records: Records) -> Decoded:
+def undecodable(_records: Records) -> DecodedRecords:
     """No run of these tests is still to be decoded."""
     raise NotImplementedError
 
 
-def event(offset: int, name: EventId) -> Decoded:
+def event(offset: int, name: EventId) -> DecodedRecords:
     """A run of one event without a label."""
-    return Decoded(AT, [Event(offset, name, offset, {"a": 1.0})], [], offset + 1, offset, {})
+    return DecodedRecords(AT, [Event(offset, name, offset, {"a": 1.0})], [], offset + 1, offset, {})
 
 
-def label(offset: int, name: EventId) -> Decoded:
+def label(offset: int, name: EventId) -> DecodedRecords:
     """A run of one label."""
-    return Decoded(AT, [], [], offset + 1, offset, {}, [Truth(offset, name, offset, y=True)])
+    return DecodedRecords(AT, [], [], offset + 1, offset, {}, [LabelRecord(offset, name, offset, y=True)])
 
 
-def numbered() -> Iterator[Decoded]:
+def numbered() -> Iterator[DecodedRecords]:
     """Events of distinct ids."""
     return (event(offset, offset) for offset in range(1000))
 
@@ -100,11 +108,11 @@ def test_no_more_than_a_few_runs_are_taken() -> None:
     """However much there is, only so many runs are made ready, and one more for each that is used."""
     bench = Bench()
     bench.fill(*islice(numbered(), 20))
-    assert len(bench.queue) == 20 - DEPTH
-    assert bench.ahead.busy
+    assert len(bench.queue) == 20 - MAX_PREFETCHED_RUNS
+    assert bench.ahead.has_runs
     assert bench.learn()
     bench.fill()
-    assert len(bench.queue) == 20 - DEPTH - 1
+    assert len(bench.queue) == 20 - MAX_PREFETCHED_RUNS - 1
 
 
 def test_events_alone_ask_nothing() -> None:
@@ -119,7 +127,7 @@ def test_events_alone_ask_nothing() -> None:
 def test_a_run_waits_for_its_lookup_and_none_overtakes_it() -> None:
     """While the oldest run's lookup is under way nothing is handed over, though those behind it are ready."""
     bench = Bench()
-    bench.fill(label(0, "unknown"), event(1, "b"), Skipped(AT, 2, 9))
+    bench.fill(label(0, "unknown"), event(1, "b"), SkippedOffsets(AT, 2, 9))
     assert not bench.learn()
     bench.registry.answer()
     assert [bench.learn() for _ in range(3)] == [True] * 3
@@ -195,7 +203,7 @@ STEPS = st.lists(st.sampled_from(["fill", "answer", "learn", "commit"]), max_siz
 def test_no_outcome_depends_on_when_lookups_are_answered(kinds: list[tuple[bool, int]], steps: list[str]) -> None:
     """However filling, answers and commits fall between the runs, each label has the fate it has with none of them."""
 
-    def runs() -> list[Decoded]:
+    def runs() -> list[DecodedRecords]:
         return [event(at, name) if asks else label(at, name) for at, (asks, name) in enumerate(kinds)]
 
     calm, bench = Bench(), Bench(runs())

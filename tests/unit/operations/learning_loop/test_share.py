@@ -4,11 +4,11 @@ from collections import Counter
 
 import pytest
 
-from service.domain.registry.registry import Role
+from service.domain.registry.registry import LineageRole
 from service.domain.specification.model import ModelSpec
-from service.domain.stream.events import Reason, Refusal
-from service.learning.learner.outcomes import Outcome
-from service.operations.learning_loop.refusals import SHARE_OVER, Share
+from service.domain.stream.events import Refusal, RefusalReason
+from service.learning.learner.outcomes import LearningOutcome
+from service.operations.learning_loop.refusals import REFUSAL_SAMPLE_RECORDS, RefusalRateBreaker
 
 SPEC = ModelSpec.model_validate(
     {
@@ -22,16 +22,16 @@ SPEC = ModelSpec.model_validate(
 BATCH = 50
 
 
-def outcome(refused: int, reason: Reason) -> Outcome:
+def outcome(refused: int, reason: RefusalReason) -> LearningOutcome:
     """A batch of which so many were refused."""
     refusals = [Refusal(offset, reason, f"found {offset}", b"") for offset in range(refused)]
-    return Outcome(Counter(learned=BATCH - refused, dead=refused), refusals, [])
+    return LearningOutcome(Counter(learned=BATCH - refused, dead=refused), refusals, [])
 
 
-def verdict(role: Role, refused: int, reason: Reason) -> str | None:
+def verdict(role: LineageRole, refused: int, reason: RefusalReason) -> str | None:
     """After as many batches as it takes to judge."""
-    share = Share(SPEC, role)
-    found = [share.too_much(outcome(refused, reason)) for _ in range(SHARE_OVER // BATCH)]
+    share = RefusalRateBreaker(SPEC, role)
+    found = [share.trip_reason(outcome(refused, reason)) for _ in range(REFUSAL_SAMPLE_RECORDS // BATCH)]
     assert found[:-1] == [None] * (len(found) - 1)
     return found[-1]
 
@@ -39,18 +39,28 @@ def verdict(role: Role, refused: int, reason: Reason) -> str | None:
 @pytest.mark.parametrize(
     ("role", "refused", "reason", "expected"),
     [
-        (Role.CHAMPION, 20, Reason.NOT_JSON, None),
-        (Role.CHAMPION, 21, Reason.NOT_JSON, "42% of the last events were refused, more than max_refused_share 40%"),
-        (Role.CHAMPION, 21, Reason.ESTIMATOR_FAILED, "headrace model unfreeze phishing"),
-        (Role.CHALLENGER, 50, Reason.NOT_JSON, None),
-        (Role.CHALLENGER, 50, Reason.OUT_OF_RANGE, None),
-        (Role.CHALLENGER, 20, Reason.ESTIMATOR_FAILED, None),
-        (Role.CHALLENGER, 21, Reason.ESTIMATOR_FAILED, "found 42% of the last events refused by its estimator"),
-        (Role.CHALLENGER, 21, Reason.NON_FINITE_PREDICTION, "at last: found 20"),
-        (Role.REPLAYING, 50, Reason.ESTIMATOR_FAILED, None),
+        (LineageRole.CHAMPION, 20, RefusalReason.NOT_JSON, None),
+        (
+            LineageRole.CHAMPION,
+            21,
+            RefusalReason.NOT_JSON,
+            "42% of the last events were refused, more than max_refused_share 40%",
+        ),
+        (LineageRole.CHAMPION, 21, RefusalReason.ESTIMATOR_FAILED, "headrace model unfreeze phishing"),
+        (LineageRole.CHALLENGER, 50, RefusalReason.NOT_JSON, None),
+        (LineageRole.CHALLENGER, 50, RefusalReason.OUT_OF_RANGE, None),
+        (LineageRole.CHALLENGER, 20, RefusalReason.ESTIMATOR_FAILED, None),
+        (
+            LineageRole.CHALLENGER,
+            21,
+            RefusalReason.ESTIMATOR_FAILED,
+            "found 42% of the last events refused by its estimator",
+        ),
+        (LineageRole.CHALLENGER, 21, RefusalReason.NON_FINITE_PREDICTION, "at last: found 20"),
+        (LineageRole.REPLAYING, 50, RefusalReason.ESTIMATOR_FAILED, None),
     ],
 )
-def test_too_much(role: Role, refused: int, reason: Reason, expected: str | None) -> None:
+def test_too_much(role: LineageRole, refused: int, reason: RefusalReason, expected: str | None) -> None:
     """A champion answers for what the stream sends too, a challenger for its estimator, a replay for nothing."""
     found = verdict(role, refused, reason)
     assert (found is None) == (expected is None)
@@ -59,9 +69,11 @@ def test_too_much(role: Role, refused: int, reason: Reason, expected: str | None
 
 def test_what_is_long_past_does_not_count() -> None:
     """Each thousand is judged by itself."""
-    share = Share(SPEC, Role.CHALLENGER)
+    share = RefusalRateBreaker(SPEC, LineageRole.CHALLENGER)
     for _ in range(3):
-        for _ in range(SHARE_OVER // BATCH):
-            assert share.too_much(outcome(20, Reason.ESTIMATOR_FAILED)) is None
-    found = [share.too_much(outcome(50, Reason.ESTIMATOR_FAILED)) for _ in range(SHARE_OVER // BATCH)]
+        for _ in range(REFUSAL_SAMPLE_RECORDS // BATCH):
+            assert share.trip_reason(outcome(20, RefusalReason.ESTIMATOR_FAILED)) is None
+    found = [
+        share.trip_reason(outcome(50, RefusalReason.ESTIMATOR_FAILED)) for _ in range(REFUSAL_SAMPLE_RECORDS // BATCH)
+    ]
     assert "found 100%" in (found[-1] or "")

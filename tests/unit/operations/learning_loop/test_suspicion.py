@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from service.domain.stream.events import Records, TopicPartition
-from service.domain.stream.position import Position, Run
-from service.operations.learning_loop.poison import REACH, Suspicion
-from service.storage.checkpoints.crash_marker import MappedFootprint
+from service.domain.stream.position import OffsetRange, Position
+from service.operations.learning_loop.poison import SUSPECTED_OFFSETS, PoisonRecordDetector
+from service.storage.checkpoints.crash_marker import MappedCrashMarker
 
 AT = TopicPartition("events", 0)
 LIMIT = 50
@@ -19,9 +19,11 @@ def records(first: int, last: int) -> Records:
     return Records(AT, offsets, offsets, [b""] * len(offsets), last)
 
 
-def started(folder: Path, position: int = 0, *, starts: int = 1) -> Suspicion:
+def started(folder: Path, position: int = 0, *, starts: int = 1) -> PoisonRecordDetector:
     """What a learner that starts at this position suspects."""
-    return Suspicion(MappedFootprint(folder / "m.mark"), Position({AT: position}), starts=starts)
+    return PoisonRecordDetector(
+        MappedCrashMarker(folder / "m.mark"), Position({AT: position}), starts_without_commit=starts
+    )
 
 
 def die(folder: Path, *, within: Records) -> None:
@@ -29,17 +31,17 @@ def die(folder: Path, *, within: Records) -> None:
     started(folder).begin(within)
 
 
-def at_once(suspicion: Suspicion, first: int, last: int) -> int:
+def at_once(suspicion: PoisonRecordDetector, first: int, last: int) -> int:
     """How many of these are learned together."""
     offsets = range(first, last)
-    return suspicion.at_once(Records(AT, offsets, offsets, [b""] * len(offsets), last), LIMIT)
+    return suspicion.max_records(Records(AT, offsets, offsets, [b""] * len(offsets), last), LIMIT)
 
 
 def test_nothing_is_suspected_at_first(tmp_path: Path) -> None:
     """Without a death everything is learned in slices, and nothing is convicted."""
     found = started(tmp_path)
     assert at_once(found, 0, 1000) == LIMIT
-    assert not found.convicts(records(5, 6))
+    assert not found.is_confirmed(records(5, 6))
 
 
 def test_records_of_a_slice_are_taken_one_by_one(tmp_path: Path) -> None:
@@ -48,19 +50,19 @@ def test_records_of_a_slice_are_taken_one_by_one(tmp_path: Path) -> None:
     found = started(tmp_path)
     assert [at_once(found, first, 1000) for first in (0, 19, 20, 29, 30)] == [20, 1, 1, 1, LIMIT]
     elsewhere = Records(TopicPartition("events", 1), range(20, 30), range(20, 30), [b""] * 10, 30)
-    assert found.at_once(elsewhere, LIMIT) == LIMIT
+    assert found.max_records(elsewhere, LIMIT) == LIMIT
 
 
 def test_three_deaths_within_one_record_convict_it(tmp_path: Path) -> None:
     """The record is convicted, alone, and no other one."""
     die(tmp_path, within=records(20, 30))
     for _ in range(3):
-        assert not started(tmp_path).convicts(records(23, 24))
+        assert not started(tmp_path).is_confirmed(records(23, 24))
         die(tmp_path, within=records(23, 24))
     found = started(tmp_path)
-    assert found.convicts(records(23, 24))
-    assert not found.convicts(records(24, 25))
-    assert not found.convicts(records(20, 30))
+    assert found.is_confirmed(records(23, 24))
+    assert not found.is_confirmed(records(24, 25))
+    assert not found.is_confirmed(records(20, 30))
 
 
 @pytest.mark.parametrize("deaths", [2, 5])
@@ -70,7 +72,7 @@ def test_deaths_of_other_causes_convict_nothing(tmp_path: Path, deaths: int) -> 
         die(tmp_path, within=records(20, 30))
         die(tmp_path, within=records(20 + number, 21 + number))
     found = started(tmp_path)
-    assert not any(found.convicts(records(offset, offset + 1)) for offset in range(40))
+    assert not any(found.is_confirmed(records(offset, offset + 1)) for offset in range(40))
 
 
 def test_a_durable_position_ends_the_suspicion(tmp_path: Path) -> None:
@@ -88,39 +90,45 @@ def test_starts_that_come_to_nothing_are_suspicious(tmp_path: Path) -> None:
     """Where no mark was left, the fourth start at one position takes what comes next one by one."""
     assert at_once(started(tmp_path, 100, starts=3), 100, 9000) == LIMIT
     found = started(tmp_path, 100, starts=4)
-    assert [at_once(found, first, 9000) for first in (100, 99 + REACH, 100 + REACH)] == [1, 1, LIMIT]
+    assert [at_once(found, first, 9000) for first in (100, 99 + SUSPECTED_OFFSETS, 100 + SUSPECTED_OFFSETS)] == [
+        1,
+        1,
+        LIMIT,
+    ]
 
 
 BATCH = [16, 18, 20, 23]
 
 
-def waits(folder: Path, *offsets: int, position: int = 100) -> Suspicion:
+def waits(folder: Path, *offsets: int, position: int = 100) -> PoisonRecordDetector:
     """What a learner suspects that starts behind these records, which wait for a micro-batch."""
     waiting = [(AT, offset) for offset in offsets]
-    return Suspicion(MappedFootprint(folder / "m.mark"), Position({AT: position}), starts=1, waiting=waiting)
+    return PoisonRecordDetector(
+        MappedCrashMarker(folder / "m.mark"), Position({AT: position}), starts_without_commit=1, unlearned=waiting
+    )
 
 
 def test_what_waits_for_a_micro_batch_stays_suspected(tmp_path: Path) -> None:
     """A record behind the position that three deaths convict is named while it waits, and forgotten when it does not."""
     for _ in range(3):
         found = waits(tmp_path, *BATCH)
-        assert found.convicted([(AT, offset) for offset in BATCH]) == []
+        assert found.confirmed_among([(AT, offset) for offset in BATCH]) == []
         found.mark(AT, [18])
     found = waits(tmp_path, *BATCH)
-    assert found.convicted([(AT, offset) for offset in BATCH]) == [(AT, 18)]
+    assert found.confirmed_among([(AT, offset) for offset in BATCH]) == [(AT, 18)]
     found.committed(Position({AT: 100}), lambda: [(AT, 18)])
-    assert waits(tmp_path, *BATCH).convicted([(AT, 18)]) == [(AT, 18)]
+    assert waits(tmp_path, *BATCH).confirmed_among([(AT, 18)]) == [(AT, 18)]
     found.committed(Position({AT: 100}), lambda: [(AT, 16), (AT, 20)])
-    assert waits(tmp_path, *BATCH).convicted([(AT, 18)]) == []
+    assert waits(tmp_path, *BATCH).confirmed_among([(AT, 18)]) == []
 
 
 def test_the_record_that_fills_a_batch_is_not_to_blame(tmp_path: Path) -> None:
     """Deaths within a micro-batch, or in what follows its learning, convict nothing, however many."""
-    assert started(tmp_path).watch is None
+    assert started(tmp_path).active_tracker is None
     die(tmp_path, within=records(23, 24))
     for _ in range(3):
         found = waits(tmp_path, 16, 18, 20, position=23)
-        assert found.watch is found
+        assert found.active_tracker is found
         found.begin(records(23, 24))
         found.mark(AT, BATCH)
     for _ in range(3):
@@ -129,8 +137,8 @@ def test_the_record_that_fills_a_batch_is_not_to_blame(tmp_path: Path) -> None:
         found.mark(AT, BATCH)
         found.learned(AT, BATCH)
     found = waits(tmp_path, 16, 18, 20, position=23)
-    assert not any(found.convicts(records(offset, offset + 1)) for offset in range(40))
-    assert found.convicted([(AT, offset) for offset in BATCH]) == []
+    assert not any(found.is_confirmed(records(offset, offset + 1)) for offset in range(40))
+    assert found.confirmed_among([(AT, offset) for offset in BATCH]) == []
 
 
 def test_a_batch_is_rehearsed_where_a_death_is_all_its_own(tmp_path: Path) -> None:
@@ -151,4 +159,4 @@ def test_after_a_batch_the_rest_of_the_slice_is_marked(tmp_path: Path) -> None:
     found.begin(records(20, 30))
     found.mark(AT, BATCH)
     found.learned(AT, BATCH)
-    assert list(MappedFootprint(tmp_path / "m.mark").suspects()) == [Run(AT.topic, AT.partition, 16, 30)]
+    assert list(MappedCrashMarker(tmp_path / "m.mark").suspects()) == [OffsetRange(AT.topic, AT.partition, 16, 30)]

@@ -8,14 +8,14 @@ from service.domain.registry.registry import (
     AuditEntry,
     Lineage,
     LineageId,
+    LineageRole,
     ModelName,
-    Role,
     Version,
     VersionKind,
     VersionNumber,
 )
 from service.domain.stream.position import Position
-from service.operations.monitoring.champion_periods import reigns
+from service.operations.monitoring.champion_periods import champion_periods
 
 NAME = ModelName("phishing")
 BEGAN = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -43,7 +43,8 @@ def entry(minute: int, action: str, before: int | None, after: int | None) -> Au
 def lineages(*born: int) -> list[Lineage]:
     """Lineages 1, 2, ..., each born at its minute; lineage n began with version n."""
     return [
-        Lineage(LineageId(n), NAME, Role.CHAMPION, VersionNumber(n), at(minute)) for n, minute in enumerate(born, 1)
+        Lineage(LineageId(n), NAME, LineageRole.CHAMPION, VersionNumber(n), at(minute))
+        for n, minute in enumerate(born, 1)
     ]
 
 
@@ -89,14 +90,19 @@ CASES = {
 def test_reigns(case: tuple[tuple[int, ...], dict[int, int], list[AuditEntry], int, list[tuple[object, ...]]]) -> None:
     """Oldest first, each from its take-over to the next, and whether it began as champion."""
     born, versions, audit, champion, expected = case
-    found = reigns(
+    found = champion_periods(
         LineageId(champion),
         lineages=lineages(*born),
         versions=[version(number, lineage) for number, lineage in versions.items()],
         audit=audit,
     )
     minutes = [
-        (one.lineage, (one.since - BEGAN).seconds // 60, one.until and (one.until - BEGAN).seconds // 60, one.born)
+        (
+            one.lineage,
+            (one.since - BEGAN).seconds // 60,
+            one.until and (one.until - BEGAN).seconds // 60,
+            one.began_as_champion,
+        )
         for one in found
     ]
     assert minutes == expected

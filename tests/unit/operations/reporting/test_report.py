@@ -19,18 +19,18 @@ from service.domain.stream.events import Task
 from service.domain.training.evaluation import Estimate, Evaluation
 from service.domain.training.report import (
     DataWindow,
-    Decision,
     FoldResult,
+    ReportedDecision,
     ReportFormat,
     RetrainingReport,
-    SearchResult,
+    SearchSummary,
     SplitPart,
     TrialResult,
 )
-from service.learning.evaluation.holdout import Terms, evaluate
+from service.learning.evaluation.holdout import EvaluationSettings, evaluate_holdout
 from service.learning.metrics.paired import ScoredEvents
 from service.operations.reporting.document import Code, Document, Paragraph, Table, to_html, to_markdown
-from service.operations.reporting.report import reports
+from service.operations.reporting.report import version_reports
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 HOSTILE = "<script>alert(1)</script>\"'&|`*_[x](javascript:y)\x00\x1b\ud800\n# no heading"
@@ -58,7 +58,9 @@ def evaluation(task: Task = Task.BINARY, *, hostile: str = "") -> Evaluation:
     groups = [f"g{i % 3}{hostile}" for i in range(200)]
     side = ScoredEvents([("e", 0, i) for i in range(200)], truths, labels, chances, groups)
     spec = ModelSpec(name="m", task=task, events="e", estimator="x", metrics=metrics)
-    return evaluate(side, replace(side, labels=labels[::-1]), spec=spec, terms=Terms(resamples=40))
+    return evaluate_holdout(
+        side, replace(side, labels=labels[::-1]), spec=spec, settings=EvaluationSettings(resamples=40)
+    )
 
 
 def report(task: Task = Task.BINARY, *, hostile: str = "") -> RetrainingReport:
@@ -69,7 +71,7 @@ def report(task: Task = Task.BINARY, *, hostile: str = "") -> RetrainingReport:
         task=task,
         reason=f"drift{hostile}",
         estimator={f"linear_model.LogisticRegression{hostile}": {"l2": 0.1}},
-        decision=Decision(f"becomes a challenger{hostile}", f"better{hostile}", {f"gain{hostile}": 0.02}),
+        decision=ReportedDecision(f"becomes a challenger{hostile}", f"better{hostile}", {f"gain{hostile}": 0.02}),
         job=f"job 7{hostile}",
         started_at=NOON,
         champion=f"version 3{hostile}",
@@ -77,7 +79,7 @@ def report(task: Task = Task.BINARY, *, hostile: str = "") -> RetrainingReport:
         split=f"by time{hostile}",
         parts=(SplitPart("train", 70_000, NOON, NOON, {f"True{hostile}": 5}),),
         folds=(FoldResult(1, 800, 200, 0.71),),
-        search=SearchResult(
+        search=SearchSummary(
             f"Accuracy{hostile}", maximize=True, trials=(trial, replace(trial, number=1, score=0.9)), best=1
         ),
         evaluation=evaluation(task, hostile=hostile),
@@ -94,7 +96,7 @@ class Tags(HTMLParser):
         super().__init__()
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.open: list[str] = []
-        self.feed(text)
+        self.source(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Note it."""
@@ -113,7 +115,7 @@ class Tags(HTMLParser):
 
 def rendered(found: RetrainingReport) -> dict[ReportFormat, str]:
     """The texts by format."""
-    return {one.format: one.text for one in reports(found, version=4)}
+    return {one.format: one.text for one in version_reports(found, version=4)}
 
 
 @pytest.mark.parametrize("task", list(Task))
@@ -141,7 +143,7 @@ def test_json_is_what_it_was_made_of() -> None:
     text = rendered(found)[ReportFormat.JSON]
     assert RetrainingReport.from_json(msgspec.json.decode(text)) == found
     trial = TrialResult(0, "x", "failed", float("nan"))
-    text = rendered(replace(found, search=SearchResult("F1", maximize=True, trials=(trial,))))[ReportFormat.JSON]
+    text = rendered(replace(found, search=SearchSummary("F1", maximize=True, trials=(trial,))))[ReportFormat.JSON]
     assert "NaN" not in text
 
 
@@ -198,7 +200,7 @@ def test_plots_are_well_formed() -> None:
 
 def test_parts_that_did_not_take_place_are_left_out() -> None:
     """A retraining without search, folds and evaluation is a short report."""
-    found = RetrainingReport("m", "binary", "by hand", "x", Decision("failed", "an empty window"))
+    found = RetrainingReport("m", "binary", "by hand", "x", ReportedDecision("failed", "an empty window"))
     texts = rendered(found)
     for text in (texts[ReportFormat.HTML], texts[ReportFormat.MARKDOWN]):
         assert "an empty window" in text

@@ -10,22 +10,38 @@ from service.domain.registry.checkpoint_metrics import MonitorStatus
 from service.domain.registry.registry import ModelName
 from service.domain.specification.monitor import MonitorState
 from service.domain.specification.retrain import RetrainSpec
-from service.domain.training.jobs import Cause, Job, JobId, JobState
-from service.operations.retraining.policy import Reading, Situation, decide, events_since, evidence_of, readings_of
+from service.domain.training.jobs import Job, JobCause, JobId, JobState
+from service.operations.retraining.policy import (
+    MonitorReading,
+    RetrainingSituation,
+    decide,
+    decision_evidence,
+    events_since,
+    monitor_readings,
+)
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 SPEC = RetrainSpec(cooldown=3600, min_new_events=100)
-DRIFT = Reading("errors", MonitorState.DRIFT, 0.4, 0.3, signal=3, answered=2)
-QUIET = Reading("age", MonitorState.QUIET, 0.1, 0.25)
-PLAIN = Situation(ModelName("m"), SPEC, NOW, readings=[DRIFT, QUIET], learned=1000)
+DRIFT = MonitorReading("errors", MonitorState.DRIFT, 0.4, 0.3, signal=3, answered_signal=2)
+QUIET = MonitorReading("age", MonitorState.QUIET, 0.1, 0.25)
+PLAIN = RetrainingSituation(ModelName("m"), SPEC, NOW, readings=[DRIFT, QUIET], learned=1000)
 
 
 def job(state: JobState, *, ended_s_ago: float | None = None, learned: int = 0) -> Job:
     """A job of the model; when it ended."""
     finished = None if ended_s_ago is None else NOW - timedelta(seconds=ended_s_ago)
-    evidence = evidence_of([replace(DRIFT, signal=2)], learned=learned)
+    evidence = decision_evidence([replace(DRIFT, signal=2)], learned=learned)
     return Job(
-        JobId(7), ModelName("m"), state, SPEC, Cause.DRIFT, "trainer", "", NOW, evidence=evidence, finished_at=finished
+        JobId(7),
+        ModelName("m"),
+        state,
+        SPEC,
+        JobCause.DRIFT,
+        "trainer",
+        "",
+        NOW,
+        evidence=evidence,
+        finished_at=finished,
     )
 
 
@@ -35,13 +51,16 @@ CASES: list[tuple[str, dict[str, Any], str, str]] = [
     ("no monitor", {"readings": []}, "quiet", "none of them has a value yet"),
     ("quiet", {"readings": [QUIET]}, "quiet", "age quiet at 0.1 of 0.25"),
     ("a warning", {"readings": [replace(DRIFT, state=MonitorState.WARNING, signal=2)]}, "quiet", "warning"),
-    ("answered", {"readings": [replace(DRIFT, answered=3)]}, "answered", "answered before"),
+    ("answered", {"readings": [replace(DRIFT, answered_signal=3)]}, "answered", "answered before"),
     ("over, and nobody answered", {"readings": [replace(DRIFT, state=MonitorState.QUIET)]}, "drift", "errors quiet"),
-    ("signals that began anew", {"readings": [replace(DRIFT, signal=1, answered=9)]}, "drift", "errors"),
+    ("signals that began anew", {"readings": [replace(DRIFT, signal=1, answered_signal=9)]}, "drift", "errors"),
     ("all, one quiet", {"spec": SPEC.model_copy(update={"when": "all"})}, "not_all", "waits for every monitor"),
     (
         "all drift",
-        {"spec": SPEC.model_copy(update={"when": "all"}), "readings": [DRIFT, replace(DRIFT, name="age", answered=3)]},
+        {
+            "spec": SPEC.model_copy(update={"when": "all"}),
+            "readings": [DRIFT, replace(DRIFT, name="age", answered_signal=3)],
+        },
         "drift",
         "errors",
     ),
@@ -82,20 +101,20 @@ def test_decisions(changes: dict[str, Any], code: str, words: str) -> None:
 def test_one_drift_asks_once() -> None:
     """What a decision has asked a job for is answered in the next one, and the next signal asks again."""
     told = MonitorStatus("errors", state=MonitorState.DRIFT, value=0.4, threshold=0.3, signals=3)
-    asked = decide(replace(PLAIN, readings=readings_of([told], None)))
-    assert asked.cause is Cause.DRIFT
+    asked = decide(replace(PLAIN, readings=monitor_readings([told], None)))
+    assert asked.cause is JobCause.DRIFT
     done = replace(job(JobState.COMPLETED, ended_s_ago=9000), evidence=asked.evidence)
-    again = replace(PLAIN, readings=readings_of([told], done), last=done, learned=5000)
+    again = replace(PLAIN, readings=monitor_readings([told], done), last=done, learned=5000)
     assert decide(again).code == "answered"
     louder = replace(told, signals=4)
-    assert decide(replace(again, readings=readings_of([louder], done))).code == "drift"
+    assert decide(replace(again, readings=monitor_readings([louder], done))).code == "drift"
 
 
 def test_a_detector_without_a_state_of_its_own() -> None:
     """What only counts signals drifts by its signals."""
-    (found,) = readings_of([MonitorStatus("errors", value=0.1, signals=2)], None)
-    assert (found.state, found.signal, found.drifts) == (MonitorState.QUIET, 2, True)
-    assert readings_of([], None) == []
+    (found,) = monitor_readings([MonitorStatus("errors", value=0.1, signals=2)], None)
+    assert (found.state, found.signal, found.is_drifting) == (MonitorState.QUIET, 2, True)
+    assert monitor_readings([], None) == []
 
 
 def test_counts_that_begin_anew() -> None:

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from service.bootstrap import App
-from service.domain.registry.registry import LineageId, Model
+from service.domain.registry.registry import LineageId, RegisteredModel
 from service.errors import NotFoundError
-from service.operations.monitoring.drift import drift_of
-from service.operations.reporting.describe import describe
-from service.operations.retraining.baseline import outset
+from service.operations.monitoring.drift import drift_status
+from service.operations.reporting.describe import describe_model
+from service.operations.retraining.baseline import load_training_baseline
 from service.operations.states.newest_checkpoint import newest_checkpoint
 from tests.acceptance.harness import PHISHING, Deployment
 from tests.contract.registry_values import NAME, commit, leased
@@ -34,9 +34,9 @@ def test_the_newest(app: App) -> None:
 @pytest.mark.parametrize(
     "reading",
     [
-        describe,
-        lambda services, model: drift_of(services, model.name, limit=5),
-        lambda services, model: outset(services, model.name),
+        describe_model,
+        lambda services, model: drift_status(services, model.name, limit=5),
+        lambda services, model: load_training_baseline(services, model.name),
         lambda services, model: newest_checkpoint(services, model.champion or LineageId(0)),
     ],
     ids=["describe", "drift", "training", "the lookup itself"],
@@ -44,7 +44,7 @@ def test_the_newest(app: App) -> None:
 def test_a_model_that_goes_meanwhile(app: App, monkeypatch: pytest.MonkeyPatch, reading: Callable[..., object]) -> None:
     """Whoever had found the model before it was deleted says so in a sentence, and does not fail with an IndexError."""
     leased(app.registry, ttl_s=-1.0)
-    model: Model = app.registry.models.get(NAME)
+    model: RegisteredModel = app.registry.models.get(NAME)
     app.registry.models.delete(NAME, actor="test", reason="gone")
     monkeypatch.setattr(app.registry.models, "get", lambda name: model)
     with pytest.raises(NotFoundError, match=r"found no .*(deleted|expected)"):

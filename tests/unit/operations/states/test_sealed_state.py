@@ -15,10 +15,10 @@ from service.domain.stream.position import Position
 from service.errors import EnvironmentChangedError, TamperedError
 from service.operations.services import Services
 from service.operations.states import sealed_state
-from service.operations.states.diff import learner_of
-from service.operations.states.registration import enrol
+from service.operations.states.diff import open_learner
+from service.operations.states.registration import register_model
 from service.operations.states.sealed_state import open_bytes, open_learner, open_state, seal_bytes, seal_state
-from service.operations.states.verify import verify
+from service.operations.states.verify import verify_artifacts
 from tests.acceptance.harness import PHISHING, Deployment
 
 SPEC = ModelSpec.model_validate(PHISHING)
@@ -30,7 +30,7 @@ def app(tmp_path: Path) -> Iterator[App]:
     deployment = Deployment(tmp_path, dict(PHISHING))
     deployment.publish([])
     with deployment.app() as opened:
-        enrol(opened.services, SPEC, actor="test")
+        register_model(opened.services, SPEC, actor="test")
         yield opened
 
 
@@ -44,7 +44,7 @@ def elsewhere(services: Services) -> Services:
     [
         lambda services, version: open_state(services, version.digest, model=version.model),
         lambda services, version: open_learner(services, version.digest, spec=SPEC),
-        learner_of,
+        open_learner,
     ],
     ids=["state", "learner", "diff"],
 )
@@ -58,8 +58,8 @@ def test_a_state_of_another_river_is_refused(app: App, opening: Callable[..., ob
 
 def test_verify_reports_what_others_raise(app: App) -> None:
     """A state of another release of river is a finding of `registry verify`, which goes on to the next."""
-    assert {one.problem for one in verify(app.services)} == {""}
-    found = verify(elsewhere(app.services))
+    assert {one.problem for one in verify_artifacts(app.services)} == {""}
+    found = verify_artifacts(elsewhere(app.services))
     assert len(found) > 1
     assert all("--mode replay" in one.problem for one in found)
 

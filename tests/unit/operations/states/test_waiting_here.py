@@ -8,19 +8,19 @@ from hypothesis import strategies as st
 from tests.unit.learning.test_delayed_labels import LOGISTIC, copies, learn, runs, spec_of
 
 from service.bootstrap.wiring import build_estimator
-from service.domain.stream.events import Event, Truth
+from service.domain.stream.events import Event, LabelRecord
 from service.learning.learner.learner import Learner
-from service.learning.learner.state import continued
+from service.learning.learner.state import continued_state
 from service.operations.states import pending_memory as waiting_here
-from service.operations.states.pending_memory import WaitingHere
-from service.operations.states.pending_snapshot import pack, unpack
+from service.operations.states.pending_memory import PendingMemory
+from service.operations.states.pending_snapshot import pack_pending, unpack_pending
 
 EVENTS = 400
 SPEC = spec_of("binary", LOGISTIC, label_ttl=100, dedupe={"events": 50}, metrics=["Accuracy", "ROCAUC"])
 SIZES = st.lists(st.integers(1, 60), min_size=1, max_size=5)
 
 
-def records(seed: int) -> list[Event | Truth]:
+def records(seed: int) -> list[Event | LabelRecord]:
     """Labels before their events, soon, late, too late, twice and never."""
     chance = random.Random(seed)
     found: list[tuple[float, int, bool]] = []
@@ -28,10 +28,10 @@ def records(seed: int) -> list[Event | Truth]:
         found.append((number, number, False))
         delays = chance.choice([[0.5], [20.5, 30.5], [90.5], [150.5], [-10.5], []])
         found += [(number + delay, number, True) for delay in delays]
-    made: list[Event | Truth] = []
+    made: list[Event | LabelRecord] = []
     for offset, (when, number, is_label) in enumerate(sorted(found)):
         ts, x = int(when * 1000) + 1_000_000, {"a": (number * 37 % 101) / 10, "b": number % 7}
-        made.append(Truth(offset, number, ts, number % 3 == 0) if is_label else Event(offset, number, ts, x))
+        made.append(LabelRecord(offset, number, ts, number % 3 == 0) if is_label else Event(offset, number, ts, x))
     return made
 
 
@@ -53,12 +53,12 @@ def test_a_learner_goes_on_from_any_moment(seed: int, sizes: list[int], others: 
     made = records(seed)
     border = int(where * len(made))
     whole, _ = learn(SPEC, copies(made), sizes=others, commit_every=2)
-    first, waiting = fresh(), WaitingHere()
+    first, waiting = fresh(), PendingMemory()
     for decoded in runs(copies(made[:border]), sizes):
         waiting.learn(first, decoded)
     _, allowed = build_estimator(SPEC)
     second = Learner(SPEC, first.state(), allowed=allowed)
-    kept = WaitingHere(unpack(pack(iter([waiting.rows]))))
+    kept = PendingMemory(unpack_pending(pack_pending(iter([waiting.rows]))))
     for decoded in runs(copies(made[border:]), others):
         kept.learn(second, decoded)
     assert facts(second) == facts(whole)
@@ -68,12 +68,15 @@ def test_metrics_may_begin_anew() -> None:
     """The learner does as it would have done, and counts what it does from now on alone."""
     made = records(3)
     border = len(made) // 2
-    learner, waiting = fresh(), WaitingHere()
+    learner, waiting = fresh(), PendingMemory()
     for decoded in runs(copies(made[:border]), [40]):
         waiting.learn(learner, decoded)
     then = dict(learner.counts)
     _, allowed = build_estimator(SPEC)
-    anew, kept = Learner(SPEC, continued(fresh().state(), learner.state()), allowed=allowed), WaitingHere(waiting.rows)
+    anew, kept = (
+        Learner(SPEC, continued_state(fresh().state(), learner.state()), allowed=allowed),
+        PendingMemory(waiting.rows),
+    )
     assert (anew.counts, anew.report()) == ({}, fresh().report())
     for decoded in runs(copies(made[border:]), [7]):
         kept.learn(anew, decoded)
@@ -84,11 +87,11 @@ def test_metrics_may_begin_anew() -> None:
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those that are forgotten go, however many have come."""
-    monkeypatch.setattr(waiting_here, "SWEPT_FIRST", 20)
-    learner, waiting = fresh(), WaitingHere()
+    monkeypatch.setattr(waiting_here, "FIRST_SWEEP_ROWS", 20)
+    learner, waiting = fresh(), PendingMemory()
     events = [Event(number, number, number * 1000, {"a": 1.0}) for number in range(5000)]
     for decoded in runs(events, [10]):
         waiting.learn(learner, decoded)
-        assert learner.waiting is not None
+        assert learner.label_join is not None
         assert len(waiting.rows) <= 2 * (2 * 100 + 64 + 10) + 20
     assert learner.labels()["expired"] > 4000

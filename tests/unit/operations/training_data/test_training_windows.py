@@ -9,17 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.domain.registry.archive import backfilled
+from service.domain.registry.archive import backfill_topic
 from service.domain.specification.model import ModelSpec
 from service.domain.specification.split import WindowSpec
 from service.domain.stream.events import TopicPartition
-from service.domain.stream.exclusion import Stretch, TimeRange
-from service.domain.stream.position import Position, Run
+from service.domain.stream.exclusion import ExcludedRange, TimeRange
+from service.domain.stream.position import OffsetRange, Position
 from service.errors import BelowStartError, TrainingDataError
 from service.learning.datasets.dataset import TrainingData
-from service.operations.training_data.load import load
-from service.operations.training_data.window import DAY_MS, Ask
-from tests.archived import NOW, Kept
+from service.operations.training_data.load import read_training_data
+from service.operations.training_data.window import DAY_MS, WindowRequest
+from tests.archived import NOW, InMemoryArchive
 
 AT, OTHER, OF_LABELS = TopicPartition("events", 0), TopicPartition("events", 1), TopicPartition("labels", 0)
 
@@ -35,15 +35,15 @@ def rows(ids: Sequence[Any], **others: Any) -> list[dict[str, Any]]:
 
 
 def loaded(
-    kept: Kept,
+    kept: InMemoryArchive,
     spec: ModelSpec,
     window: dict[str, Any],
     *,
     until: Position | None = None,
-    hidden: Sequence[Stretch] = (),
+    hidden: Sequence[ExcludedRange] = (),
 ) -> TrainingData:
     """The data of a window."""
-    return load(kept.reader(spec), spec, Ask(WindowSpec.model_validate(window), until, hidden))
+    return read_training_data(kept.reader(spec), spec, WindowRequest(WindowSpec.model_validate(window), until, hidden))
 
 
 def ids(data: TrainingData) -> list[Any]:
@@ -53,7 +53,7 @@ def ids(data: TrainingData) -> list[Any]:
 
 def test_a_window_holds_the_newest_events_before_its_end() -> None:
     """Over the borders of files, and not past the position."""
-    kept, spec = Kept(size=10), model()
+    kept, spec = InMemoryArchive(size=10), model()
     kept.write(spec, AT, rows(range(35)))
     assert ids(loaded(kept, spec, {"events": 12})) == [*range(23, 35)]
     found = loaded(kept, spec, {"events": 12}, until=Position({AT: 20}))
@@ -63,14 +63,14 @@ def test_a_window_holds_the_newest_events_before_its_end() -> None:
 
 def test_a_position_past_the_archive_ends_where_the_archive_ends() -> None:
     """What the archiver has not written yet is left to the stream; `end` says where reading ended."""
-    kept, spec = Kept(), model()
+    kept, spec = InMemoryArchive(), model()
     kept.write(spec, AT, rows(range(5)))
     assert loaded(kept, spec, {"events": 3}, until=Position({AT: 99})).end == Position({AT: 5})
 
 
 def test_only_the_files_of_the_window_are_read() -> None:
     """One more at most, to know that nothing in it is as new."""
-    kept, spec = Kept(size=10), model()
+    kept, spec = InMemoryArchive(size=10), model()
     kept.write(spec, AT, rows(range(1000)))
     loaded(kept, spec, {"events": 25})
     assert kept.reads <= 4
@@ -78,7 +78,7 @@ def test_only_the_files_of_the_window_are_read() -> None:
 
 def test_days_are_days_of_event_time() -> None:
     """Back from the newest event, whatever the records' own timestamps are."""
-    kept, spec = Kept(size=4), model()
+    kept, spec = InMemoryArchive(size=4), model()
     given = [{**one, "ts": NOW - (20 - number) * DAY_MS // 2} for number, one in enumerate(rows(range(21)))]
     kept.write(spec, AT, given)
     assert ids(loaded(kept, spec, {"days": 3})) == [*range(14, 21)]
@@ -92,7 +92,7 @@ stamps = st.lists(st.integers(0, 400), min_size=1, max_size=60)
 @given(stamps, stamps, st.integers(1, 70), st.sampled_from([3, 10, 100]))
 def test_partitions_are_read_back_together(one: list[int], other: list[int], count: int, size: int) -> None:
     """The newest of all of them by event time, as if they had been sorted at once."""
-    kept, spec = Kept(size=size), model()
+    kept, spec = InMemoryArchive(size=size), model()
     steady = sorted(one), sorted(other)
     for at, times, first in ((AT, steady[0], 0), (OTHER, steady[1], 1000)):
         kept.write(
@@ -112,7 +112,7 @@ def test_partitions_are_read_back_together(one: list[int], other: list[int], cou
 
 def test_a_partition_that_the_position_lacks_is_not_read() -> None:
     """The champion has not seen it."""
-    kept, spec = Kept(), model()
+    kept, spec = InMemoryArchive(), model()
     kept.write(spec, AT, rows(range(5)))
     kept.write(spec, OTHER, rows(range(5, 9)))
     assert ids(loaded(kept, spec, {"events": 9}, until=Position({AT: 5}))) == [*range(5)]
@@ -120,8 +120,8 @@ def test_a_partition_that_the_position_lacks_is_not_read() -> None:
 
 def test_older_history_comes_before_the_topic() -> None:
     """What `registry backfill` brought in is part of the window."""
-    kept, spec = Kept(size=3), model()
-    older = TopicPartition(backfilled("events"), 0)
+    kept, spec = InMemoryArchive(size=3), model()
+    older = TopicPartition(backfill_topic("events"), 0)
     kept.write(spec, AT, rows(range(5)), first=1000)
     kept.write(spec, older, rows(range(100, 105)), timestamps=range(NOW - 50, NOW - 45))
     found = loaded(kept, spec, {"events": 8, "duplicates": "id"}, until=Position({AT: 1005}))
@@ -130,11 +130,11 @@ def test_older_history_comes_before_the_topic() -> None:
 
 def test_exclusions_are_obeyed_and_counted() -> None:
     """By offsets and by the records' timestamps; as many events come from before."""
-    kept, spec = Kept(size=10), model()
+    kept, spec = InMemoryArchive(size=10), model()
     kept.write(spec, AT, rows(range(40)))
     hidden = [
-        Run("events", 0, 30, 35),
-        Run("events", 1, 0, 40),
+        OffsetRange("events", 0, 30, 35),
+        OffsetRange("events", 1, 0, 40),
         TimeRange(datetime.fromtimestamp((NOW + 36) / 1000, UTC), datetime.fromtimestamp((NOW + 38) / 1000, UTC)),
     ]
     found = loaded(kept, spec, {"events": 10}, hidden=hidden)
@@ -144,16 +144,16 @@ def test_exclusions_are_obeyed_and_counted() -> None:
 
 def test_labels_that_are_excluded_are_not_joined() -> None:
     """Swapped labels are what a user excludes most."""
-    kept, spec = Kept(), model(labels="labels")
+    kept, spec = InMemoryArchive(), model(labels="labels")
     kept.write(spec, AT, [{"id": n, "x": {"a": n + 0.5}} for n in range(6)])
     kept.write(spec, OF_LABELS, [{"id": n, "y": True} for n in range(6)])
-    found = loaded(kept, spec, {"events": 6}, hidden=[Run("labels", 0, 2, 5)])
+    found = loaded(kept, spec, {"events": 6}, hidden=[OffsetRange("labels", 0, 2, 5)])
     assert (ids(found), found.counts.missing_labels) == ([0, 1, 5], 3)
 
 
 def test_labels_are_joined_by_id_within_their_time() -> None:
     """Late, missing, repeated and contradicting ones are counted, and an event's own label comes first."""
-    kept, spec = Kept(size=4), model(labels="labels", label_ttl="10s")
+    kept, spec = InMemoryArchive(size=4), model(labels="labels", label_ttl="10s")
     events = [{"id": key, "x": {"a": n + 0.5}, "ts": NOW} for n, key in enumerate([1, "1", 2, 3, 4, 5])]
     events[5]["y"] = True
     kept.write(spec, AT, events)
@@ -177,7 +177,7 @@ def test_labels_are_joined_by_id_within_their_time() -> None:
 
 def test_labels_between_the_events_are_joined() -> None:
     """A labels topic that is the events topic."""
-    kept, spec = Kept(size=3), model(labels="events")
+    kept, spec = InMemoryArchive(size=3), model(labels="events")
     mixed = chain.from_iterable(({"id": n, "x": {"a": n + 0.5}}, {"id": n, "y": n % 2 == 0}) for n in range(9))
     kept.write(spec, AT, [*mixed])
     found = loaded(kept, spec, {"events": 4})
@@ -187,7 +187,7 @@ def test_labels_between_the_events_are_joined() -> None:
 
 def test_duplicates_are_removed_before_any_split_and_counted() -> None:
     """By id first, then by features and label; the first is kept, and equal features with another label stay."""
-    kept, spec = Kept(size=3), model()
+    kept, spec = InMemoryArchive(size=3), model()
     given = [*rows(range(4)), rows([1])[0], {**rows([7])[0], "y": False}, {**rows([8])[0], "x": {"a": 1.5}, "y": False}]
     kept.write(spec, AT, given)
     found = loaded(kept, spec, {"events": 7})
@@ -198,7 +198,7 @@ def test_duplicates_are_removed_before_any_split_and_counted() -> None:
 
 def test_what_the_guard_refuses_is_left_out() -> None:
     """Undecodable records, wild magnitudes and features of another type, each counted."""
-    kept, spec = Kept(), model()
+    kept, spec = InMemoryArchive(), model()
     given: list[Any] = rows(range(50))
     given[44] = {"id": 44, "x": {"a": 1e11}, "y": True}
     given[45] = {"id": 45, "x": {"a": "text"}, "y": True}
@@ -211,7 +211,7 @@ def test_what_the_guard_refuses_is_left_out() -> None:
 
 def test_numbers_come_back_as_they_were_written() -> None:
     """A feature of whole numbers is one of integers; a mixed one keeps both; absent is not null."""
-    kept, spec = Kept(size=2), model()
+    kept, spec = InMemoryArchive(size=2), model()
     xs = [{"a": 1, "b": 2.0}, {"a": 2, "b": 3, "c": "s"}, {"a": 3, "b": None}, {"a": 4}]
     kept.write(spec, AT, [{"id": n, "x": x, "y": True} for n, x in enumerate(xs)])
     found = [event.x for event in loaded(kept, spec, {"events": 4}).events()]
@@ -224,7 +224,7 @@ def test_numbers_come_back_as_they_were_written() -> None:
 )
 def test_every_task_has_its_labels(task: str, labels: list[Any]) -> None:
     """Classes as text or integers, numbers as numbers."""
-    kept, spec = Kept(), model(task=task, labels="labels")
+    kept, spec = InMemoryArchive(), model(task=task, labels="labels")
     kept.write(spec, AT, [{"id": n, "x": {"a": n + 0.5}} for n in range(3)])
     kept.write(spec, OF_LABELS, [{"id": n, "y": y} for n, y in enumerate(labels)])
     assert [event.y for event in loaded(kept, spec, {"events": 3}).events()] == labels
@@ -232,7 +232,7 @@ def test_every_task_has_its_labels(task: str, labels: list[Any]) -> None:
 
 def test_classes_of_two_types_are_refused() -> None:
     """The number 1 and the text 1 would be two classes to river and one to scikit-learn."""
-    kept, spec = Kept(size=1), model(task="multiclass")
+    kept, spec = InMemoryArchive(size=1), model(task="multiclass")
     kept.write(spec, AT, [{"id": 1, "x": {"a": 1.5}, "y": "1"}, {"id": 2, "x": {"a": 1.5}, "y": 1}])
     with pytest.raises(TrainingDataError, match="types integer and string"):
         loaded(kept, spec, {"events": 3})
@@ -241,7 +241,7 @@ def test_classes_of_two_types_are_refused() -> None:
 @pytest.mark.parametrize(("window", "found"), [({"events": 6}, "5 events"), ({"days": 2}, "days of events")])
 def test_an_archive_that_begins_too_late_is_told(window: dict[str, Any], found: str) -> None:
     """Where retention, or a late start, has lost what the window asks for; a young topic is taken as it is."""
-    kept, spec = Kept(), model()
+    kept, spec = InMemoryArchive(), model()
     kept.write(spec, AT, rows(range(5)), first=1000)
     with pytest.raises(BelowStartError, match=rf"begin at offset 1000, with .*{found}.*choose a shorter `window`"):
         loaded(kept, spec, window)
@@ -251,19 +251,19 @@ def test_an_archive_that_begins_too_late_is_told(window: dict[str, Any], found: 
 
 def test_an_empty_window_is_told() -> None:
     """No archive, a position before its beginning, or all of it excluded."""
-    kept, spec = Kept(), model()
+    kept, spec = InMemoryArchive(), model()
     with pytest.raises(TrainingDataError, match="no event of events in the archive at all"):
         loaded(kept, spec, {"events": 6})
     kept.write(spec, AT, rows(range(5)))
     with pytest.raises(TrainingDataError, match=r"before events\[0\]@0"):
         loaded(kept, spec, {"events": 6}, until=Position({AT: 0}))
     with pytest.raises(TrainingDataError, match="1 exclusions left out"):
-        loaded(kept, spec, {"days": 6}, hidden=[Run("events", 0, 0, 5)])
+        loaded(kept, spec, {"days": 6}, hidden=[OffsetRange("events", 0, 0, 5)])
 
 
 def test_a_window_without_labels_is_told() -> None:
     """With what became of its events."""
-    kept, spec = Kept(), model(labels="labels")
+    kept, spec = InMemoryArchive(), model(labels="labels")
     kept.write(spec, AT, [{"id": n, "x": {"a": 1.5}} for n in range(3)])
     with pytest.raises(TrainingDataError, match="3 read, 3 missing_labels"):
         loaded(kept, spec, {"events": 6})

@@ -8,31 +8,31 @@ import pytest
 from structlog.testing import capture_logs
 
 from service.serving.edge import access_log
-from service.serving.edge.access_log import AccessLog, Line
+from service.serving.edge.access_log import AccessLog, AccessLogEntry
 
 
-def line(number: int) -> Line:
+def line(number: int) -> AccessLogEntry:
     """The line of a request."""
-    return Line(1_700_000_000.0, b"id-%d" % number, "127.0.0.1", "POST", "/invocations", 200, 0.001)
+    return AccessLogEntry(1_700_000_000.0, b"id-%d" % number, "127.0.0.1", "POST", "/invocations", 200, 0.001)
 
 
 def test_lines_beyond_the_measure_are_lost_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """While nothing is written so many wait and no more; how many were lost is told when writing goes on."""
-    monkeypatch.setattr(access_log, "MOST_WAITING", 100)
+    monkeypatch.setattr(access_log, "MAX_WAITING_LINES", 100)
     found, log = io.StringIO(), AccessLog(as_json=True)
     for number in range(250):
-        log.note(line(number))
+        log.append(line(number))
     monkeypatch.setattr(sys, "stderr", found)
     with capture_logs() as told, log.writing():
         time.sleep(0)
     assert found.getvalue().count('"event":"request"') == 100
-    assert [(one["event"], one["count"]) for one in told] == [("request_lines_lost", 150)]
+    assert [(one["event"], one["count"]) for one in told] == [("access_log_entries_lost", 150)]
 
 
 def test_a_path_is_one_field_of_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a client puts into its address makes no line of its own."""
     found, log = io.StringIO(), AccessLog(as_json=False)
-    log.note(line(1)._replace(path="/a\nevil [error] x"))
+    log.append(line(1)._replace(path="/a\nevil [error] x"))
     monkeypatch.setattr(sys, "stderr", found)
     with log.writing():
         time.sleep(0)

@@ -11,16 +11,16 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from service.metrics.server import PrometheusServing
+from service.metrics.server import PrometheusServerTelemetry
 from service.serving.edge import connections
-from service.serving.edge.accounting import Accounting
-from service.serving.edge.application import application
+from service.serving.edge.accounting import RequestAccounting
+from service.serving.edge.application import server_application
 from service.serving.edge.connections import Connection, connection_class, watch_connections
-from service.serving.edge.limits import Load
-from service.serving.edge.prepared_response import Head, Prepared
+from service.serving.edge.limits import WorkerLoad
+from service.serving.edge.prepared_response import PreparedResponse, ResponseHead
 from service.serving.edge.scope import BODY
 
-HEAD = Head(200, [(b"content-type", b"text/plain")])
+HEAD = ResponseHead(200, [(b"content-type", b"text/plain")])
 
 
 class Echo:
@@ -28,7 +28,7 @@ class Echo:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """An ASGI application."""
-        await Prepared(HEAD, scope[BODY].upper(), [(b"x-more", b"1")])(scope, receive, send)
+        await PreparedResponse(HEAD, scope[BODY].upper(), [(b"x-more", b"1")])(scope, receive, send)
 
 
 class Transport:
@@ -92,10 +92,12 @@ def spoken(
     """What was written while the work went on."""
 
     async def all_of_it() -> Transport:
-        load = Load(max_body=1000, timeout_s=timeout_s, concurrency=concurrency)
-        telemetry = PrometheusServing(CollectorRegistry())
+        load = WorkerLoad(max_body_bytes=1000, timeout_s=timeout_s, concurrency=concurrency)
+        telemetry = PrometheusServerTelemetry(CollectorRegistry())
         echo: Any = Echo()
-        app = application([Route("/echo", echo, methods=["POST"])], load=load, accounting=Accounting(telemetry, None))
+        app = server_application(
+            [Route("/echo", echo, methods=["POST"])], load=load, accounting=RequestAccounting(telemetry, None)
+        )
         config = uvicorn.Config(app, http=connection_class(load, telemetry), timeout_keep_alive=idle_s, log_config=None)
         config.load()
         state = ServerState()
@@ -107,7 +109,7 @@ def spoken(
         watch.cancel()
         made.connection_lost(ConnectionResetError())
         await asyncio.gather(*state.tasks)
-        assert (load.arrived, load.busy, load.held) == (0, 0, 0)
+        assert (load.arrived, load.in_progress, load.buffered_bytes) == (0, 0, 0)
         return transport
 
     return asyncio.run(all_of_it())
@@ -156,7 +158,7 @@ def test_requests_before_their_turn_are_answered_in_order() -> None:
 
 def test_an_idle_client_is_left_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
     """It had its answer; the next request never came."""
-    monkeypatch.setattr(connections, "LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(connections, "CHECK_EVERY_S", 0.01)
 
     async def work(connection: Connection, transport: Transport) -> None:
         connection.data_received(request(b"abc"))
@@ -168,7 +170,7 @@ def test_an_idle_client_is_left_without_a_word(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize("sent", [request(b"abc"), request(b"abc")[:-1]], ids=["whole", "begun"])
 def test_a_client_that_was_shed_is_not_kept(monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
     """Whether its body comes to an end or not, it has had its answer, and is closed once it is idle or late."""
-    monkeypatch.setattr(connections, "LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(connections, "CHECK_EVERY_S", 0.01)
 
     async def work(connection: Connection, transport: Transport) -> None:
         connection.data_received(sent)
@@ -181,7 +183,7 @@ def test_a_client_that_was_shed_is_not_kept(monkeypatch: pytest.MonkeyPatch, sen
 @pytest.mark.parametrize("begun", [b"POST /echo HT", request(b"abc")[:-1]], ids=["head", "body"])
 def test_a_slow_client_is_told_so(monkeypatch: pytest.MonkeyPatch, begun: bytes) -> None:
     """The first request or the second, in its head or in its body."""
-    monkeypatch.setattr(connections, "LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(connections, "CHECK_EVERY_S", 0.01)
 
     async def work(connection: Connection, transport: Transport) -> None:
         connection.data_received(request(b"abc"))

@@ -9,11 +9,11 @@ import pytest
 from starlette.requests import Request
 from structlog.testing import capture_logs
 
-from service.domain.access.access import ANYONE, AccessRole, Grant, Token
+from service.domain.access.access import ANONYMOUS, AccessRole, Token, TokenGrant
 from service.errors import UnavailableError
 from service.serving.edge import auth as access
-from service.serving.edge.auth import OpenGate, TokenGate
-from service.serving.edge.errors import ForbiddenError, TooManyError, UnauthorizedError
+from service.serving.edge.auth import OpenAuthorizer, TokenAuthorizer
+from service.serving.edge.errors import ForbiddenError, TooManyRequestsError, UnauthorizedError
 from service.storage.access.tokens import SqlTokens
 from service.storage.database import Database
 from service.storage.schema import upgrade
@@ -25,7 +25,7 @@ VIEWER, OPERATOR, ADMIN = AccessRole
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty registry in a file."""
     path = tmp_path_factory.mktemp("registry") / "registry.db"
-    upgrade.upgrade(f"sqlite:///{path}")
+    upgrade.upgrade_schema(f"sqlite:///{path}")
     return path
 
 
@@ -69,14 +69,14 @@ def request(authorization: str | None) -> Request:
     return Request({"type": "http", "method": "GET", "path": "/", "headers": headers})
 
 
-def admit(gate: TokenGate, text: str, needed: AccessRole = VIEWER, model: str | None = None) -> str:
+def admit(gate: TokenAuthorizer, text: str, needed: AccessRole = VIEWER, model: str | None = None) -> str:
     """Who it is."""
-    return asyncio.run(gate.admit(request(f"Bearer {text}"), needed, model)).name
+    return asyncio.run(gate.authorize(request(f"Bearer {text}"), needed, model)).name
 
 
 def test_the_open_gate_asks_nothing() -> None:
     """Everybody is anyone."""
-    assert asyncio.run(OpenGate().admit(request(None), ADMIN, "any")) == ANYONE
+    assert asyncio.run(OpenAuthorizer().authorize(request(None), ADMIN, "any")) == ANONYMOUS
 
 
 @pytest.mark.parametrize(
@@ -96,10 +96,10 @@ def test_the_open_gate_lets_no_other_sites_page_in(site: str | None, host: str, 
     headers = [(b"host", host.encode()), *([(b"sec-fetch-site", site.encode())] if site else [])]
     asked = Request({"type": "http", "method": "POST", "path": "/", "scheme": "http", "headers": headers})
     if good:
-        assert asyncio.run(OpenGate().admit(asked, ADMIN, "any")) == ANYONE
+        assert asyncio.run(OpenAuthorizer().authorize(asked, ADMIN, "any")) == ANONYMOUS
         return
     with pytest.raises(ForbiddenError):
-        asyncio.run(OpenGate().admit(asked, ADMIN, "any"))
+        asyncio.run(OpenAuthorizer().authorize(asked, ADMIN, "any"))
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_the_open_gate_lets_no_other_sites_page_in(site: str | None, host: str, 
 def test_a_bad_token_is_unauthorized(tokens: CountedTokens, authorization: str | None) -> None:
     """Whatever is bad about it, it is told the same, and nothing of what was sent."""
     with pytest.raises(UnauthorizedError) as caught, capture_logs() as logs:
-        asyncio.run(TokenGate(tokens).admit(request(authorization), VIEWER, None))
+        asyncio.run(TokenAuthorizer(tokens).authorize(request(authorization), VIEWER, None))
     assert str(caught.value) == str(UnauthorizedError())
     assert caught.value.headers["WWW-Authenticate"].startswith("Bearer")
     assert logs == []
@@ -139,8 +139,8 @@ def test_a_token_goes_as_far_as_it_goes(
     tokens: CountedTokens, role: AccessRole, models: set[str] | None, needed: AccessRole, model: str | None, good: bool
 ) -> None:
     """Its role and its models decide."""
-    _, text = tokens.create(Grant("ci", role, None if models is None else frozenset(models)), actor="ann")
-    gate = TokenGate(tokens)
+    _, text = tokens.create(TokenGrant("ci", role, None if models is None else frozenset(models)), actor="ann")
+    gate = TokenAuthorizer(tokens)
     if good:
         assert admit(gate, text, needed, model) == "ci"
         return
@@ -151,45 +151,45 @@ def test_a_token_goes_as_far_as_it_goes(
 
 def test_a_known_token_is_not_looked_up_each_time(tokens: CountedTokens) -> None:
     """It is looked up once in some seconds, and a revocation takes effect then."""
-    _, text = tokens.create(Grant("ci", VIEWER), actor="ann")
+    _, text = tokens.create(TokenGrant("ci", VIEWER), actor="ann")
     clock = Clock()
-    gate = TokenGate(tokens, clock=clock)
+    gate = TokenAuthorizer(tokens, clock=clock)
     for _ in range(5):
         admit(gate, text)
     assert tokens.asked == 1
     tokens.revoke("ci", actor="ann", reason="")
     admit(gate, text)
-    clock.now = access.KNOWN_S
+    clock.now = access.TOKEN_CACHE_S
     with pytest.raises(UnauthorizedError):
         admit(gate, text)
 
 
 def test_an_outage_of_the_registry_keeps_nobody_out_for_a_while(tokens: CountedTokens) -> None:
     """Who was known goes on for minutes, and who was not is told that the registry is away."""
-    _, text = tokens.create(Grant("ci", VIEWER), actor="ann")
+    _, text = tokens.create(TokenGrant("ci", VIEWER), actor="ann")
     clock = Clock()
-    gate = TokenGate(tokens, clock=clock)
+    gate = TokenAuthorizer(tokens, clock=clock)
     admit(gate, text)
     tokens.away = True
-    clock.now = access.OUTAGE_S - 1
+    clock.now = access.OUTAGE_CACHE_S - 1
     assert admit(gate, text) == "ci"
     asked = tokens.asked
     assert [admit(gate, text), tokens.asked - asked] == ["ci", 0]
     with pytest.raises(UnavailableError):
         admit(gate, "hrt_" + "0" * 16 + "_" + "A" * 43)
-    clock.now = access.KNOWN_S + access.OUTAGE_S
+    clock.now = access.TOKEN_CACHE_S + access.OUTAGE_CACHE_S
     with pytest.raises(UnavailableError):
         admit(gate, text)
 
 
 def test_too_many_requests_of_a_token_wait(tokens: CountedTokens) -> None:
     """Past the rate it is told when to come back, and another token is not kept waiting."""
-    _, text = tokens.create(Grant("ci", VIEWER), actor="ann")
-    _, other = tokens.create(Grant("cd", VIEWER), actor="ann")
+    _, text = tokens.create(TokenGrant("ci", VIEWER), actor="ann")
+    _, other = tokens.create(TokenGrant("cd", VIEWER), actor="ann")
     clock = Clock()
-    gate = TokenGate(tokens, rate=2.0, clock=clock)
+    gate = TokenAuthorizer(tokens, rate=2.0, clock=clock)
     assert [admit(gate, text), admit(gate, text)] == ["ci", "ci"]
-    with pytest.raises(TooManyError) as caught:
+    with pytest.raises(TooManyRequestsError) as caught:
         admit(gate, text)
     assert caught.value.headers["Retry-After"] == "1"
     assert admit(gate, other) == "cd"
@@ -199,9 +199,9 @@ def test_too_many_requests_of_a_token_wait(tokens: CountedTokens) -> None:
 
 def test_what_is_known_is_bounded(tokens: CountedTokens, monkeypatch: pytest.MonkeyPatch) -> None:
     """No number of tokens grows the table past its bound."""
-    monkeypatch.setattr(access, "MOST_KNOWN", 2)
-    texts = [tokens.create(Grant(f"t{i}", VIEWER), actor="ann")[1] for i in range(4)]
-    gate = TokenGate(tokens)
+    monkeypatch.setattr(access, "MAX_CACHED_TOKENS", 2)
+    texts = [tokens.create(TokenGrant(f"t{i}", VIEWER), actor="ann")[1] for i in range(4)]
+    gate = TokenAuthorizer(tokens)
     for text in texts:
         admit(gate, text)
-    assert len(gate._known) == 2
+    assert len(gate._cache) == 2

@@ -27,7 +27,7 @@ def test_metrics_health_and_readiness() -> None:
     telemetry = PrometheusTelemetry(registry)
     reasons = ["phishing: the stream has been unreachable for 3 s"]
     with health_server(("127.0.0.1", 0), registry=registry, not_ready=lambda: reasons) as port:
-        telemetry.batch("phishing", {"learned": 5, "dead": 0}, 0.1)
+        telemetry.batch_learned("phishing", {"learned": 5, "dead": 0}, 0.1)
         status, body = get(port, "/metrics")
         assert status == 200
         assert b'headrace_events_total{model="phishing",outcome="learned"} 5.0' in body
@@ -58,6 +58,6 @@ def test_drift_signals_only_rise() -> None:
     telemetry = PrometheusTelemetry(registry)
     for signals in (2, 5, 3, 4):
         one = MonitorStatus("errors", value=0.1, signals=signals)
-        telemetry.gauges("phishing", CheckpointMetrics(drift=[one]))
+        telemetry.checkpoint_metrics("phishing", CheckpointMetrics(drift=[one]))
     found = registry.get_sample_value("headrace_drift_signals_total", {"model": "phishing", "monitor": "errors"})
     assert found == 4.0

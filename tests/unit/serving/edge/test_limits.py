@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from service.serving.edge.limits import Limits, Load
+from service.serving.edge.limits import RequestLimits, WorkerLoad
 
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
@@ -19,7 +19,7 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
 class Client:
     """Sends parts when told to, and keeps what it is answered."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: RequestLimits) -> None:
         self._parts: asyncio.Queue[Message] = asyncio.Queue()
         self.answer: list[Message] = []
         scope = {"type": "http", "path": "/invocations", "method": "POST", "headers": [], "state": {}}
@@ -45,8 +45,8 @@ class Client:
         return self.answer[0]["status"] if self.answer else None
 
 
-async def _slow_and_quick(load: Load) -> tuple[Sequence[int | None], int | None, int | None]:
-    limits = Limits(echo, load)
+async def _slow_and_quick(load: WorkerLoad) -> tuple[Sequence[int | None], int | None, int | None]:
+    limits = RequestLimits(echo, load)
     slow = [Client(limits) for _ in range(5)]
     for client in slow:
         await client.send(b"x" * 90, more=True)
@@ -61,23 +61,23 @@ async def _slow_and_quick(load: Load) -> tuple[Sequence[int | None], int | None,
 
 def test_slow_bodies_hold_no_more_than_quick_ones_could() -> None:
     """What comes in parts beyond the bodies that may be worked on at once is refused; a body that is whole is not."""
-    load = Load(max_body=100, timeout_s=60.0, concurrency=4)
+    load = WorkerLoad(max_body_bytes=100, timeout_s=60.0, concurrency=4)
     statuses, quick, first = asyncio.run(_slow_and_quick(load))
     assert statuses == [None, None, None, None, 429]
     assert (quick, first) == (200, 200)
-    assert load.held == 0
+    assert load.buffered_bytes == 0
 
 
 @pytest.mark.parametrize("parts", [[101], [60, 60], [50, 50, 1]], ids=str)
 def test_a_body_past_the_measure_is_refused(parts: list[int]) -> None:
     """In one part or in several, and nothing of it is held afterwards."""
-    load = Load(max_body=100, timeout_s=60.0, concurrency=4)
+    load = WorkerLoad(max_body_bytes=100, timeout_s=60.0, concurrency=4)
 
     async def sent() -> int | None:
-        client = Client(Limits(echo, load))
+        client = Client(RequestLimits(echo, load))
         for number, size in enumerate(parts, start=1):
             await client.send(b"x" * size, more=number < len(parts))
         return client.status
 
     assert asyncio.run(sent()) == 413
-    assert load.held == 0
+    assert load.buffered_bytes == 0

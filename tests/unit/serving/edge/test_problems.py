@@ -15,12 +15,12 @@ CASES: list[tuple[HeadraceError, int]] = [
     (errors.ConfigurationError("found x"), 422),
     (errors.SpecificationError("models[0]", "found x"), 422),
     (errors.RefusedError("found x"), 409),
-    (errors.UnfitError("found x"), 409),
+    (errors.ChallengerUnfitError("found x"), 409),
     (errors.LeaseHeldError("found x"), 409),
     (errors.BelowStartError("found x"), 409),
     (errors.NotFoundError("found x"), 404),
     (errors.TamperedError("found x"), 500),
-    (errors.LeakError("found x"), 422),
+    (errors.DataLeakError("found x"), 422),
     (errors.RecordTooLargeError("found x"), 413),
     (errors.UnavailableError("found x"), 503),
     (errors.EstimatorError("found x"), 500),
@@ -28,13 +28,13 @@ CASES: list[tuple[HeadraceError, int]] = [
     (edge.UnauthorizedError(), 401),
     (edge.ForbiddenError("found x"), 403),
     (edge.NotAcceptableError("found x"), 406),
-    (edge.SlowError("found x"), 408),
+    (edge.RequestTimeoutError("found x"), 408),
     (edge.ConflictError("found x"), 409),
     (edge.TooLargeError("found x"), 413),
     (edge.UnsupportedMediaError("found x"), 415),
     (edge.MalformedError("found x"), 400),
     (edge.UnprocessableError("found x"), 422),
-    (edge.TooManyError("found x", retry_after_s=0.2), 429),
+    (edge.TooManyRequestsError("found x", retry_after_s=0.2), 429),
 ]
 
 
@@ -48,7 +48,7 @@ def every(kind: type[HeadraceError]) -> Iterator[type[HeadraceError]]:
 @pytest.mark.parametrize(("error", "status"), CASES, ids=lambda case: type(case).__name__)
 def test_an_error_is_a_problem(error: HeadraceError, status: int) -> None:
     """Every error has a status, and a body of RFC 9457 that says what the error says."""
-    found = problems.problem(error, instance="/here")
+    found = problems.problem_response(error, instance="/here")
     body = json.loads(bytes(found.body))
     assert (found.status_code, body["status"], found.media_type) == (status, status, "application/problem+json")
     assert body["type"].startswith("urn:headrace:problem:")
@@ -59,30 +59,35 @@ def test_no_error_is_forgotten() -> None:
     """Every error of the tree has a kind nearer than the root's, but for the roots themselves."""
     roots = {HeadraceError, edge.EdgeError}
     plain = [one for one in every(HeadraceError) if one.__module__.startswith("service") and one not in roots]
-    assert [one for one in plain if not any(base in problems.KINDS for base in one.__mro__[:-4])] == []
+    assert [one for one in plain if not any(base in problems.PROBLEM_TYPES for base in one.__mro__[:-4])] == []
 
 
 def test_codes_say_one_thing() -> None:
     """No two kinds share a code."""
-    codes = [kind.code for kind in problems.KINDS.values()]
+    codes = [kind.code for kind in problems.PROBLEM_TYPES.values()]
     assert len(codes) == len(set(codes))
 
 
 def test_the_command_that_helps_is_apart() -> None:
     """Where the message names a command, `help` is that command."""
-    found = problems.problem(errors.NotFoundError("found no model x; see `headrace model list` for those there are"))
+    found = problems.problem_response(
+        errors.NotFoundError("found no model x; see `headrace model list` for those there are")
+    )
     assert json.loads(bytes(found.body))["help"] == "headrace model list"
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [(0.01, "1"), (1.2, "2"), (60, "60")])
 def test_too_many_says_when_to_come_back(seconds: float, expected: str) -> None:
     """Whole seconds, at least one."""
-    assert problems.problem(edge.TooManyError("found x", retry_after_s=seconds)).headers["retry-after"] == expected
+    assert (
+        problems.problem_response(edge.TooManyRequestsError("found x", retry_after_s=seconds)).headers["retry-after"]
+        == expected
+    )
 
 
 def test_what_nobody_expected_stays_inside() -> None:
     """A crash tells the client nothing of itself."""
     request = Request({"type": "http", "path": "/x", "query_string": b"", "headers": [], "server": ("h", 1)})
-    found = problems.unexpected(request, RuntimeError("password=hunter2"))
+    found = problems.handle_unexpected_error(request, RuntimeError("password=hunter2"))
     assert found.status_code == 500
     assert b"hunter2" not in bytes(found.body)

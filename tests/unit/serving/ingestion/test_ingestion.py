@@ -15,12 +15,12 @@ import pytest
 from starlette.applications import Starlette
 
 from service.bootstrap import App
-from service.domain.registry.served_prediction import ServedEvent, served_record
-from service.domain.stream.events import Served
+from service.domain.registry.served_prediction import ServedEvent, encode_served_record
+from service.domain.stream.events import ServedPrediction
 from service.domain.stream.position import Position
 from service.operations.inference import group_commit as appending
-from service.operations.inference.ingest import Ingest
-from service.serving.edge.auth import OpenGate
+from service.operations.inference.ingest import RecordIngestor
+from service.serving.edge.auth import OpenAuthorizer
 from service.serving.edge.problems import HANDLERS
 from service.serving.ingestion import routes as ingestion
 from service.stream.log.source import LogSink
@@ -46,7 +46,7 @@ class Edge:
     """Both addresses over a real log."""
 
     app: App
-    ingest: Ingest
+    ingest: RecordIngestor
     told: Told
     timeout_s: float = 60.0
 
@@ -59,7 +59,7 @@ class Edge:
         return asyncio.run(self._posts(requests))
 
     async def _posts(self, requests: Sequence[tuple[str, bytes, dict[str, str] | None]]) -> list[httpx.Response]:
-        routes = ingestion.routes(self.ingest, OpenGate(), self.told, timeout_s=self.timeout_s)
+        routes = ingestion.ingestion_routes(self.ingest, OpenAuthorizer(), self.told, timeout_s=self.timeout_s)
         app = Starlette(routes=routes, exception_handlers=dict(HANDLERS))
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
@@ -86,7 +86,7 @@ class Edge:
 def edge(folder: Path, **changes: Any) -> Iterator[Edge]:
     """A model of its own."""
     with Deployment(folder, model={**PHISHING, **changes}).app() as app:
-        ingest = Ingest(app.services, app.settings.models)
+        ingest = RecordIngestor(app.services, app.settings.models)
         try:
             yield Edge(app, ingest, Told())
         finally:
@@ -185,7 +185,9 @@ def test_the_models_own_layout_is_what_is_sent(tmp_path: Path) -> None:
 
 def test_nobody_but_a_server_writes_what_was_served(tmp_path: Path) -> None:
     """A forged answer is refused at the door."""
-    forged = served_record(ServedEvent("a", {"n": 1}), Served("phishing", "1-1", 1, 1, True, [(True, 1.0)]))
+    forged = encode_served_record(
+        ServedEvent("a", {"n": 1}), ServedPrediction("phishing", "1-1", 1, 1, True, [(True, 1.0)])
+    )
     with edge(tmp_path, labels="phishing.labels", log_predictions=True) as found:
         answer = found.post("events", forged)
         assert (answer.status_code, answer.json()["errors"][0]["reason"]) == (422, "bad_prediction")
@@ -202,7 +204,7 @@ def test_requests_at_once_share_an_append(tmp_path: Path) -> None:
 
 def test_too_much_at_once_is_told_when_to_come_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """429 with Retry-After, and nothing of it is appended; the first append waits until that was told."""
-    monkeypatch.setattr(appending, "MOST_RECORDS", 1)
+    monkeypatch.setattr(appending, "MAX_QUEUED_RECORDS", 1)
     append = LogSink.append
 
     def slowly(*given: Any, **more: Any) -> None:

@@ -7,18 +7,18 @@ from typing import Any
 import pytest
 
 from service.domain.specification.model import GuardSpec
-from service.learning.guard.guard import Guard
-from service.learning.guard.prediction_guard import Judgement
+from service.learning.guard.guard import FeatureGuard
+from service.learning.guard.prediction_guard import PredictionGuard
 from service.serving.edge.errors import EdgeError, MalformedError, UnprocessableError
-from service.serving.predictions.request_bodies import MOST_TOLD, asked
+from service.serving.predictions.request_bodies import MAX_REPORTED, parse_prediction_body
 
-NOTHING = Judgement(Guard(GuardSpec()))
+NOTHING = PredictionGuard(FeatureGuard(GuardSpec()))
 LINES = "application/jsonlines"
 
 
 def read(body: str, kind: str = "application/json") -> Any:
     """The items."""
-    return asked(kind, body.encode(), NOTHING)
+    return parse_prediction_body(kind, body.encode(), NOTHING)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_no_more_than_a_hundred_are_told() -> None:
     """Of a thousand."""
     with pytest.raises(UnprocessableError, match="1000 of 1001 items") as told:
         read("[{}," + ",".join(['{"a":1,"a":1}'] * 1000) + "]")
-    assert len(told.value.errors) == MOST_TOLD
+    assert len(told.value.errors) == MAX_REPORTED
 
 
 @pytest.mark.parametrize("depth", [10, 500, 900, 990, 5000])

@@ -33,14 +33,14 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> ArtifactStore:
         "memory": f"memory://{uuid.uuid4().hex}/prefix",
         "local": f"local://{tmp_path}/a",
     }
-    return open_artifacts(addresses[request.param], reached=ignore)
+    return open_artifacts(addresses[request.param], on_step=ignore)
 
 
 def test_what_an_address_means(tmp_path: Path) -> None:
     """A path or a file address is a folder, any other scheme is fsspec's."""
-    assert isinstance(open_artifacts(str(tmp_path), reached=ignore), DirectoryArtifacts)
-    assert isinstance(open_artifacts(f"file://{tmp_path}", reached=ignore), DirectoryArtifacts)
-    assert isinstance(open_artifacts("memory://x", reached=ignore), FsspecArtifacts)
+    assert isinstance(open_artifacts(str(tmp_path), on_step=ignore), DirectoryArtifacts)
+    assert isinstance(open_artifacts(f"file://{tmp_path}", on_step=ignore), DirectoryArtifacts)
+    assert isinstance(open_artifacts("memory://x", on_step=ignore), FsspecArtifacts)
 
 
 def test_put_and_get(store: ArtifactStore) -> None:
@@ -89,7 +89,7 @@ class TestFolder:
             parts = [path.stat().st_size for path in tmp_path.glob("??/*.part")]
             seen.append((step, (tmp_path / DIGEST[:2] / DIGEST).exists(), parts))
 
-        DirectoryArtifacts(tmp_path, reached=look).put(DIGEST, b"x" * 1000)
+        DirectoryArtifacts(tmp_path, on_step=look).put(DIGEST, b"x" * 1000)
         assert seen == [
             (CheckpointStep.ARTIFACT_WRITTEN, False, [1000]),
             (CheckpointStep.ARTIFACT_SYNCED, False, [1000]),
@@ -98,7 +98,7 @@ class TestFolder:
 
     def test_readers_never_see_half(self, tmp_path: Path) -> None:
         """While it is stored over and over, every reader finds all of it."""
-        store = DirectoryArtifacts(tmp_path, reached=ignore)
+        store = DirectoryArtifacts(tmp_path, on_step=ignore)
         data = os.urandom(1 << 20)
         store.put(DIGEST, data)
         stop = threading.Event()
@@ -132,18 +132,18 @@ class TestFolder:
 
         monkeypatch.setattr(os, "fsync", synced)
         monkeypatch.setattr(Path, "rename", renamed)
-        DirectoryArtifacts(tmp_path, reached=ignore).put(DIGEST, b"a")
+        DirectoryArtifacts(tmp_path, on_step=ignore).put(DIGEST, b"a")
         assert acts == ["file", "rename", "folder"]
 
     def test_what_the_dead_left(self, tmp_path: Path) -> None:
         """An unfinished file is no artifact; once old it is listed, and can be deleted."""
-        store = DirectoryArtifacts(tmp_path, reached=ignore)
+        store = DirectoryArtifacts(tmp_path, on_step=ignore)
 
         def die(step: CheckpointStep) -> None:
             raise KeyboardInterrupt(step)
 
         with pytest.raises(KeyboardInterrupt):
-            DirectoryArtifacts(tmp_path, reached=die).put(DIGEST, b"half")
+            DirectoryArtifacts(tmp_path, on_step=die).put(DIGEST, b"half")
         assert list(store.digests()) == []
         time.sleep(0.05)
         (left,) = store.digests(older_than_s=0.01)
@@ -167,7 +167,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_full_disk(small_disk: Path) -> None:
     """A full disk is worth a retry: nothing half stays, what was there stays, and with room it works again."""
-    store = DirectoryArtifacts(small_disk, reached=ignore)
+    store = DirectoryArtifacts(small_disk, on_step=ignore)
     store.put(DIGEST, b"a" * 30_000)
     with pytest.raises(UnavailableError, match="make room") as refused:
         store.put(OTHER, b"b" * 60_000)
@@ -183,6 +183,6 @@ def test_a_folder_that_is_a_file(tmp_path: Path) -> None:
     """Where nothing can be written, the message names the place."""
     (tmp_path / "a").write_text("not a folder")
     with pytest.raises(UnavailableError, match="not writable"):
-        DirectoryArtifacts(tmp_path / "a", reached=ignore).put(DIGEST, b"a")
+        DirectoryArtifacts(tmp_path / "a", on_step=ignore).put(DIGEST, b"a")
     with pytest.raises(UnavailableError, match="not writable"):
-        open_artifacts(f"local://{tmp_path}/a", reached=ignore).put(DIGEST, b"a")
+        open_artifacts(f"local://{tmp_path}/a", on_step=ignore).put(DIGEST, b"a")

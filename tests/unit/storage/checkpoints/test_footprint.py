@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from service.domain.stream.position import Run
-from service.storage.checkpoints.crash_marker import MappedFootprint
+from service.domain.stream.position import OffsetRange
+from service.storage.checkpoints.crash_marker import MappedCrashMarker
 
 PROGRAM = """
 import os, signal, sys
@@ -33,56 +33,56 @@ def die(path: Path) -> None:
 def test_deaths_are_counted(tmp_path: Path) -> None:
     """The last records marked before each SIGKILL are the suspects, once a death, until they are cleared."""
     path = tmp_path / "run" / "m.mark"
-    assert MappedFootprint(path).suspects() == {}
+    assert MappedCrashMarker(path).suspects() == {}
     for _ in range(3):
         die(path)
-    found = MappedFootprint(path)
-    assert found.suspects() == {Run("events", 2, 7, 10): 3}
-    assert found.suspects() == {Run("events", 2, 7, 10): 3}
-    assert MappedFootprint(path).suspects() == {Run("events", 2, 7, 10): 3}
+    found = MappedCrashMarker(path)
+    assert found.suspects() == {OffsetRange("events", 2, 7, 10): 3}
+    assert found.suspects() == {OffsetRange("events", 2, 7, 10): 3}
+    assert MappedCrashMarker(path).suspects() == {OffsetRange("events", 2, 7, 10): 3}
     found.clear()
     assert found.suspects() == {}
-    assert MappedFootprint(path).suspects() == {}
+    assert MappedCrashMarker(path).suspects() == {}
 
 
 def test_an_end_without_a_mark_is_no_death(tmp_path: Path) -> None:
     """A process that never marked leaves no suspect, and clearing twice is fine."""
-    found = MappedFootprint(tmp_path / "m.mark")
+    found = MappedCrashMarker(tmp_path / "m.mark")
     found.clear()
     found.clear()
-    assert MappedFootprint(tmp_path / "m.mark").suspects() == {}
+    assert MappedCrashMarker(tmp_path / "m.mark").suspects() == {}
 
 
 @pytest.mark.parametrize("topic", ["t", "ü" * 60, "x" * 249])
 def test_topics_of_any_length(tmp_path: Path, topic: str) -> None:
     """The longest topic that Kafka allows is remembered whole."""
-    run = Run(topic, 1, 2**60, 2**60 + 1)
-    MappedFootprint(tmp_path / "m.mark").mark(run)
-    assert MappedFootprint(tmp_path / "m.mark").suspects() == {run: 1}
+    run = OffsetRange(topic, 1, 2**60, 2**60 + 1)
+    MappedCrashMarker(tmp_path / "m.mark").mark(run)
+    assert MappedCrashMarker(tmp_path / "m.mark").suspects() == {run: 1}
 
 
 def test_what_was_learned_is_no_suspect(tmp_path: Path) -> None:
     """A mark that was taken back blames nothing for a later death, and the next mark does again."""
-    found, run = MappedFootprint(tmp_path / "m.mark"), Run("events", 0, 3, 9)
+    found, run = MappedCrashMarker(tmp_path / "m.mark"), OffsetRange("events", 0, 3, 9)
     found.mark(run)
     found.unmark()
-    assert MappedFootprint(tmp_path / "m.mark").suspects() == {}
-    other = MappedFootprint(tmp_path / "n.mark")
+    assert MappedCrashMarker(tmp_path / "m.mark").suspects() == {}
+    other = MappedCrashMarker(tmp_path / "n.mark")
     other.mark(run)
     other.unmark()
     other.mark(run)
-    assert MappedFootprint(tmp_path / "n.mark").suspects() == {run: 1}
+    assert MappedCrashMarker(tmp_path / "n.mark").suspects() == {run: 1}
 
 
 @pytest.mark.parametrize("content", [b"", b"short", b"\\xff" * 300])
 def test_a_damaged_mark_is_no_suspect(tmp_path: Path, content: bytes) -> None:
     """What a full disk or a power cut left of the mark does not keep the learner from starting."""
     (tmp_path / "m.mark").write_bytes(content)
-    assert MappedFootprint(tmp_path / "m.mark").suspects() == {}
+    assert MappedCrashMarker(tmp_path / "m.mark").suspects() == {}
 
 
 @pytest.mark.parametrize("content", ["", "[[", json.dumps([["t", 0]]), "{}", "7"])
 def test_a_damaged_tally_is_no_tally(tmp_path: Path, content: str) -> None:
     """What is left of the tally of deaths does not keep the learner from starting, either."""
     (tmp_path / "m.deaths").write_text(content)
-    assert MappedFootprint(tmp_path / "m.mark").suspects() == {}
+    assert MappedCrashMarker(tmp_path / "m.mark").suspects() == {}

@@ -5,19 +5,19 @@ from itertools import chain
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.storage.checkpoints.pending import MOST_KEYS, portions
+from service.storage.checkpoints.pending import MAX_KEYS_PER_QUERY, key_batches
 
 
-@given(st.integers(0, 3 * MOST_KEYS))
+@given(st.integers(0, 3 * MAX_KEYS_PER_QUERY))
 def test_nothing_is_asked_that_was_not_given(count: int) -> None:
     """All keys are asked for, and no others, none of them in a question too long."""
     keys = [b"i%d" % number for number in range(count)]
-    found = list(portions(keys))
+    found = list(key_batches(keys))
     assert set(chain.from_iterable(found)) == set(keys)
-    assert max(map(len, found), default=0) <= MOST_KEYS
+    assert max(map(len, found), default=0) <= MAX_KEYS_PER_QUERY
 
 
 def test_statements_do_not_pile_up() -> None:
     """However many keys are asked for, a connection has a dozen statements to prepare, not one for every number."""
-    lengths = {len(some) for count in range(2 * MOST_KEYS) for some in portions([b"k"] * count)}
+    lengths = {len(some) for count in range(2 * MAX_KEYS_PER_QUERY) for some in key_batches([b"k"] * count)}
     assert len(lengths) <= 12

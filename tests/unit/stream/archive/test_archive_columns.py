@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.domain.registry.archive import ArchivedTopic, FileFacts
+from service.domain.registry.archive import ArchivedTopic, ArchiveFileInfo
 from service.domain.specification.model import ModelSpec
-from service.domain.stream.events import Decoded, Event, Records, Task, TopicPartition
+from service.domain.stream.events import DecodedRecords, Event, Records, Task, TopicPartition
 from service.ports.stream import Decoder
-from service.stream.archive.range_file import OpenRange, opened
-from service.stream.archive.rows import Rows, decode
+from service.stream.archive.range_file import ParquetOpenRange, read_archive_file
+from service.stream.archive.rows import ArchiveRows, decode_chunk
 from service.stream.archive.schema import dictionary_columns
 from service.stream.decoding.factory import make_decoder
 
@@ -72,27 +72,27 @@ def model(task: Task = Task.BINARY, **changes: Any) -> ModelSpec:
 def archived(spec: ModelSpec, runs: list[Records], *, raw: bool = False, rewrite: bool = False) -> bytes:
     """The file of these runs; rewritten after each where the range grows over restarts."""
     topic, decoder = ArchivedTopic(runs[0].at.topic, spec, raw), make_decoder(spec)
-    facts, held, data = FileFacts(runs[0].at, 0, END, (), 0, -1), None, b""
-    range_ = OpenRange(topic, decoder, facts)
+    facts, held, data = ArchiveFileInfo(runs[0].at, 0, END, (), 0, -1), None, b""
+    range_ = ParquetOpenRange(topic, decoder, facts)
     for run in runs:
         range_.add(run)
         if rewrite:
             data = range_.to_bytes()
-            facts, held = opened(data, "file")
-            range_ = OpenRange(topic, decoder, facts, held=held)
+            facts, held = read_archive_file(data, "file")
+            range_ = ParquetOpenRange(topic, decoder, facts, table=held)
     return range_.to_bytes()
 
 
-def read(data: bytes, decoder: Decoder, *, columns: bool = True) -> list[Decoded]:
+def read(data: bytes, decoder: Decoder, *, columns: bool = True) -> list[DecodedRecords]:
     """All of the file."""
-    rows = Rows.of(*opened(data, "file"))
+    rows = ArchiveRows.from_table(*read_archive_file(data, "file"))
     return [
-        decode(chunk, rows.facts, cover=(first, last), decoder=decoder, columns=columns)
-        for first, last, chunk in rows.between(rows.facts.first, rows.facts.next)
+        decode_chunk(chunk, rows.file_info, covered=(first, last), decoder=decoder, columns=columns)
+        for first, last, chunk in rows.chunks_between(rows.file_info.first, rows.file_info.next)
     ]
 
 
-def outcomes(found: list[Decoded]) -> dict[int, str]:
+def outcomes(found: list[DecodedRecords]) -> dict[int, str]:
     """By offset, to the type of every value and the order of every key."""
     outcome: dict[int, str] = {}
     for one in found:
@@ -190,7 +190,7 @@ def test_steady_labels_need_no_bytes(layout: str) -> None:
     at = AT if spec.labels == spec.events else OF_LABELS
     values = [msgspec.json.encode({"id": n if n % 2 else f"i{n}", "y": n % 3 == 0, "ts": n}) for n in range(50)]
     file = archived(spec, runs_of(values, [], at=at))
-    assert opened(file, "file")[1].column("raw").null_count == 50
+    assert read_archive_file(file, "file")[1].column("raw").null_count == 50
     found = read(file, make_decoder(spec))
     assert sum(len(one.truths) for one in found) == 50
     assert not any(one.events or one.refusals for one in found)
@@ -201,7 +201,7 @@ def _event(number: int, **changes: Any) -> bytes:
 
 
 def _table(values: list[bytes], **options: Any) -> Any:
-    return opened(archived(model(), runs_of(values, []), **options), "file")[1]
+    return read_archive_file(archived(model(), runs_of(values, []), **options), "file")[1]
 
 
 def test_a_steady_stream_needs_no_bytes() -> None:
@@ -239,7 +239,7 @@ def test_a_layout_is_the_fields_not_the_envelopes() -> None:
     """Where `fields` maps the layout, unknown members are no part of an event and are not kept."""
     spec = model(fields={"id": "$.k", "x": ["$.a"], "y": "$.fraud"})
     values = [msgspec.json.encode({"k": n, "a": 1.5, "fraud": 1, "other": "o"}) for n in range(4)]
-    facts, table = opened(archived(spec, runs_of(values, [])), "file")
+    facts, table = read_archive_file(archived(spec, runs_of(values, [])), "file")
     assert table.column("raw").null_count == facts.records == 4
     assert isinstance(read(archived(spec, runs_of(values, [])), make_decoder(spec))[0].events[0], Event)
 

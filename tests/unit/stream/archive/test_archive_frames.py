@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.domain.registry.archive import EVENT, LABEL, REFUSED
-from service.domain.registry.served_prediction import ServedEvent, served_record
+from service.domain.registry.served_prediction import ServedEvent, encode_served_record
 from service.domain.specification.model import ModelSpec
-from service.domain.stream.events import Event, Records, Served, TopicPartition
+from service.domain.stream.events import Event, Records, ServedPrediction, TopicPartition
 from service.errors import ArtifactError, NotFoundError
-from service.learning.datasets.dataset import events_of
-from service.stream.archive.frames import NoFrames
+from service.learning.datasets.dataset import table_events
+from service.stream.archive.frames import NoArchiveFrames
 from service.stream.decoding.factory import make_decoder
-from tests.archived import NOW, Kept
+from tests.archived import NOW, InMemoryArchive
 
 AT, OF_LABELS = TopicPartition("events", 0), TopicPartition("labels", 0)
 
@@ -26,7 +26,7 @@ def model(**changes: Any) -> ModelSpec:
     return ModelSpec.model_validate({"name": "m", "task": "binary", "events": "events", "factory": "a:b", **changes})
 
 
-def read(kept: Kept, spec: ModelSpec, at: TopicPartition = AT, *, until: int = 10**9) -> pl.DataFrame:
+def read(kept: InMemoryArchive, spec: ModelSpec, at: TopicPartition = AT, *, until: int = 10**9) -> pl.DataFrame:
     """All of a partition, in offset order."""
     reader = kept.reader(spec)
     found: pl.DataFrame = reader.read([*reader.pieces(at, until=until)])
@@ -37,7 +37,7 @@ def events(frame: pl.DataFrame) -> list[Event]:
     """The rows that are events, as objects."""
     rows = frame.filter(pl.col("kind") == EVENT)
     labels = [name for name in rows.columns if name.startswith("y_")]
-    return events_of(rows.with_columns((pl.coalesce(labels) if labels else pl.lit(None)).alias("y")))
+    return table_events(rows.with_columns((pl.coalesce(labels) if labels else pl.lit(None)).alias("y")))
 
 
 def typed(event: Event) -> Any:
@@ -69,7 +69,7 @@ def documents(draw: st.DrawFn) -> Any:
 @given(st.lists(documents(), min_size=1, max_size=40), st.sampled_from([1, 7, 100]), st.booleans())
 def test_frames_hold_what_decoding_gives(given: list[Any], size: int, raw: bool) -> None:
     """Events whose features have the commonest types are equal to the decoded ones; the others are refused."""
-    spec, kept = model(labels="events"), Kept(size=size)
+    spec, kept = model(labels="events"), InMemoryArchive(size=size)
     kept.write(spec, AT, given, raw=raw)
     bytes_ = [one if isinstance(one, bytes) else msgspec.json.encode(one) for one in given]
     decoded = make_decoder(spec).decode(
@@ -93,7 +93,7 @@ def test_frames_hold_what_decoding_gives(given: list[Any], size: int, raw: bool)
 
 def test_a_piece_tells_its_rows_and_times() -> None:
     """The newest first, cut where reading ends; a file is read when its piece is asked for."""
-    spec, kept = model(), Kept(size=10)
+    spec, kept = model(), InMemoryArchive(size=10)
     kept.write(spec, AT, [{"id": n, "x": {"a": 1.5}, "ts": n} for n in range(35)], first=100)
     reader = kept.reader(spec)
     pieces = reader.pieces(AT, until=128)
@@ -106,7 +106,7 @@ def test_a_piece_tells_its_rows_and_times() -> None:
 
 def test_labels_of_their_own_topic_are_labels() -> None:
     """With id, time and label."""
-    spec, kept = model(labels="labels"), Kept()
+    spec, kept = model(labels="labels"), InMemoryArchive()
     kept.write(spec, OF_LABELS, [{"id": 1, "y": True}, {"id": "a", "y": False, "ts": 5}, b"nonsense"])
     found = read(kept, spec, OF_LABELS).select("kind", "id_number", "id_text", "ts", "y_boolean").rows()
     assert found == [(LABEL, 1, None, NOW, True), (LABEL, None, "a", 5, False), (REFUSED, None, None, None, None)]
@@ -116,7 +116,7 @@ def test_other_fields_are_read_from_the_bytes_or_refused() -> None:
     """What another mapping archived is read anew where its bytes were kept, and told where they were not."""
     old, new = model(), model(fields={"x": ["$.other"]})
     rows = [{"id": n, "x": {"a": 1.5}, "other": n} for n in range(5)]
-    kept = Kept()
+    kept = InMemoryArchive()
     kept.write(old, AT, rows, raw=True)
     assert [event.x for event in events(read(kept, new))] == [{"other": n} for n in range(5)]
     kept.write(old, AT, [{"id": n, "x": {"a": 1.5}} for n in range(5)])
@@ -126,7 +126,7 @@ def test_other_fields_are_read_from_the_bytes_or_refused() -> None:
 
 def test_a_file_that_is_none_is_told() -> None:
     """With its place."""
-    spec, kept = model(), Kept()
+    spec, kept = model(), InMemoryArchive()
     kept.write(spec, AT, [{"id": 1, "x": {"a": 1.5}}])
     kept._files[AT][0] = b"nonsense"
     with pytest.raises(ArtifactError, match=r"events\[0\] 0 not readable as Parquet"):
@@ -135,16 +135,16 @@ def test_a_file_that_is_none_is_told() -> None:
 
 def test_without_an_archive_there_is_nothing() -> None:
     """No bounds, no pieces, no rows."""
-    found = NoFrames()
+    found = NoArchiveFrames()
     assert (found.bounds(["events"]), [*found.pieces(AT, until=5)], found.read([]).height) == ({}, [], 0)
 
 
 @pytest.mark.parametrize("raw", [False, True])
 def test_what_was_served_is_an_event_to_train_on(raw: bool) -> None:
     """Its features stand in columns, and its label is joined as any."""
-    spec, kept = model(labels="events", log_predictions=True), Kept(size=100)
-    said = Served("m", "1-1", 1, 1, True, [(False, 0.25), (True, 0.75)])
-    given = [served_record(ServedEvent(number, {"a": number, "b": "x"}), said) for number in range(4)]
+    spec, kept = model(labels="events", log_predictions=True), InMemoryArchive(size=100)
+    said = ServedPrediction("m", "1-1", 1, 1, True, [(False, 0.25), (True, 0.75)])
+    given = [encode_served_record(ServedEvent(number, {"a": number, "b": "x"}), said) for number in range(4)]
     kept.write(spec, AT, [*given, {"id": 0, "y": True}, {"id": 9, "x": {"a": 1, "b": "y"}}], raw=raw)
     frame = read(kept, spec)
     assert [(event.id, event.x) for event in events(frame)] == [

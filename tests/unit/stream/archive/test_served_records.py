@@ -7,17 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.domain.registry.archive import ArchivedTopic, FileFacts
-from service.domain.registry.served_prediction import PREFIX, ServedEvent, served_record
+from service.domain.registry.archive import ArchivedTopic, ArchiveFileInfo
+from service.domain.registry.served_prediction import SERVED_PREFIX, ServedEvent, encode_served_record
 from service.domain.specification.model import ModelSpec
-from service.domain.stream.events import Decoded, Event, Reason, Records, Served, TopicPartition
-from service.stream.archive.range_file import OpenRange, opened
-from service.stream.archive.rows import Rows, decode
+from service.domain.stream.events import DecodedRecords, Event, Records, RefusalReason, ServedPrediction, TopicPartition
+from service.stream.archive.range_file import ParquetOpenRange, read_archive_file
+from service.stream.archive.rows import ArchiveRows, decode_chunk
 from service.stream.decoding.factory import make_decoder
 
 AT = TopicPartition("events", 0)
 NOW = 1_700_000_000_000
-SAID = Served("m", "7-1700000000000", 3, 12, True, [(False, 0.1), (True, 0.9)])
+SAID = ServedPrediction("m", "7-1700000000000", 3, 12, True, [(False, 0.1), (True, 0.9)])
 LAYOUTS: list[dict[str, Any]] = [
     {},
     {"labels": "labels"},
@@ -33,7 +33,7 @@ def spec_of(**others: Any) -> ModelSpec:
     return ModelSpec.model_validate({**named, "factory": "a:b", **others})
 
 
-def read(values: list[bytes], spec: ModelSpec | None = None, at: TopicPartition = AT) -> Decoded:
+def read(values: list[bytes], spec: ModelSpec | None = None, at: TopicPartition = AT) -> DecodedRecords:
     """What the model's decoder makes of them."""
     offsets = list(range(10, 10 + len(values)))
     return make_decoder(spec or spec_of()).decode(Records(at, offsets, [NOW] * len(values), values, 10 + len(values)))
@@ -41,8 +41,8 @@ def read(values: list[bytes], spec: ModelSpec | None = None, at: TopicPartition 
 
 def test_a_record_begins_with_the_prefix() -> None:
     """That alone tells it."""
-    value = served_record(ServedEvent("a", {"x": 1}), SAID)
-    assert value.startswith(PREFIX)
+    value = encode_served_record(ServedEvent("a", {"x": 1}), SAID)
+    assert value.startswith(SERVED_PREFIX)
     assert msgspec.json.decode(value)["event"] == {"id": "a", "x": {"x": 1}}
 
 
@@ -50,7 +50,7 @@ def test_a_record_begins_with_the_prefix() -> None:
 def test_is_read_whatever_the_layout_of_other_records(layout: dict[str, Any]) -> None:
     """Beside labels and events of any layout, with each value in its own type."""
     x = {"a": 1, "b": 1.0, "c": "c", "d": None, "e": False}
-    value = served_record(ServedEvent(5, x, ts=NOW - 1, group="g", weight=2.0), SAID)
+    value = encode_served_record(ServedEvent(5, x, ts=NOW - 1, group="g", weight=2.0), SAID)
     found = read([b'{"id":1,"y":true}', value, b"none"], spec_of(**layout))
     (event,) = found.events
     assert event == Event(11, 5, NOW - 1, x, None, "g", 2.0)
@@ -62,62 +62,70 @@ def test_is_read_whatever_the_layout_of_other_records(layout: dict[str, Any]) ->
 
 def test_without_the_key_it_is_a_record_like_any_other() -> None:
     """A model whose predictions are not logged refuses it."""
-    found = read([served_record(ServedEvent(5, {"a": 1}), SAID)], spec_of(log_predictions=False))
-    assert [one.reason for one in found.refusals] == [Reason.MISSING_ID]
+    found = read([encode_served_record(ServedEvent(5, {"a": 1}), SAID)], spec_of(log_predictions=False))
+    assert [one.reason for one in found.refusals] == [RefusalReason.MISSING_ID]
 
 
 def test_in_a_topic_of_labels_it_is_no_label() -> None:
     """Only the events topic has them."""
-    value = served_record(ServedEvent(5, {"a": 1}), SAID)
+    value = encode_served_record(ServedEvent(5, {"a": 1}), SAID)
     found = read([value], spec_of(labels="labels"), TopicPartition("labels", 0))
     assert (len(found.refusals), found.served) == (1, {})
 
 
 HEAD = b'{"headrace.served":{"model":"m","lineage":"7-1","version":1,"checkpoint":1,"prediction":'
-BAD: list[tuple[bytes, Reason]] = [
-    (HEAD + b'true},"event":{"id":1,"x":{"a":1},"y":true}}', Reason.BAD_PREDICTION),
-    (HEAD + b'"yes"},"event":{"id":1,"x":{"a":1}}}', Reason.BAD_PREDICTION),
-    (HEAD + b'true,"probabilities":[[true,1e200]]},"event":{"id":1,"x":{"a":1}}}', Reason.BAD_PREDICTION),
-    (HEAD + b'true,"probabilities":[[true,0.5],[true,0.5]]},"event":{"id":1,"x":{"a":1}}}', Reason.BAD_PREDICTION),
-    (HEAD + b'true,"probabilities":{"true":1}},"event":{"id":1,"x":{"a":1}}}', Reason.BAD_PREDICTION),
-    (HEAD + b'true,"probabilities":[["yes",1]]},"event":{"id":1,"x":{"a":1}}}', Reason.BAD_PREDICTION),
-    (HEAD + b'true},"event":7}', Reason.NOT_AN_OBJECT),
-    (HEAD + b'true},"event":{"x":{"a":1}}}', Reason.MISSING_ID),
-    (HEAD + b'true},"event":{"id":1}}', Reason.MISSING_FEATURES),
-    (HEAD + b'true},"event":{"id":1,"x":{"a":[1]}}}', Reason.NON_SCALAR_FEATURE),
-    (HEAD + b'true},"event":{"id":1,"x":{"a":1}},"event":{"id":2,"x":{"a":1}}}', Reason.REPEATED_KEY),
-    (HEAD + b'true},"event":{"id":1,"id":2,"x":{"a":1}}}', Reason.REPEATED_KEY),
-    (HEAD + b'true,"prediction":false},"event":{"id":1,"x":{"a":1}}}', Reason.REPEATED_KEY),
-    (HEAD + b"true}}", Reason.BAD_PREDICTION),
-    (HEAD + b"true", Reason.NOT_JSON),
-    (HEAD + b'NaN},"event":{"id":1,"x":{"a":1}}}', Reason.NON_FINITE),
-    (PREFIX + b'1,"event":{"id":1,"x":{"a":1}}}', Reason.BAD_PREDICTION),
-    (HEAD.replace(b'"version":1', b'"version":-1') + b'true},"event":{"id":1,"x":{"a":1}}}', Reason.BAD_PREDICTION),
-    (HEAD + b'true},"event":{"id":1,"x":{"a":' + b"[" * 5000 + b"]" * 5000 + b"}}}", Reason.NON_SCALAR_FEATURE),
+BAD: list[tuple[bytes, RefusalReason]] = [
+    (HEAD + b'true},"event":{"id":1,"x":{"a":1},"y":true}}', RefusalReason.BAD_PREDICTION),
+    (HEAD + b'"yes"},"event":{"id":1,"x":{"a":1}}}', RefusalReason.BAD_PREDICTION),
+    (HEAD + b'true,"probabilities":[[true,1e200]]},"event":{"id":1,"x":{"a":1}}}', RefusalReason.BAD_PREDICTION),
+    (
+        HEAD + b'true,"probabilities":[[true,0.5],[true,0.5]]},"event":{"id":1,"x":{"a":1}}}',
+        RefusalReason.BAD_PREDICTION,
+    ),
+    (HEAD + b'true,"probabilities":{"true":1}},"event":{"id":1,"x":{"a":1}}}', RefusalReason.BAD_PREDICTION),
+    (HEAD + b'true,"probabilities":[["yes",1]]},"event":{"id":1,"x":{"a":1}}}', RefusalReason.BAD_PREDICTION),
+    (HEAD + b'true},"event":7}', RefusalReason.NOT_AN_OBJECT),
+    (HEAD + b'true},"event":{"x":{"a":1}}}', RefusalReason.MISSING_ID),
+    (HEAD + b'true},"event":{"id":1}}', RefusalReason.MISSING_FEATURES),
+    (HEAD + b'true},"event":{"id":1,"x":{"a":[1]}}}', RefusalReason.NON_SCALAR_FEATURE),
+    (HEAD + b'true},"event":{"id":1,"x":{"a":1}},"event":{"id":2,"x":{"a":1}}}', RefusalReason.REPEATED_KEY),
+    (HEAD + b'true},"event":{"id":1,"id":2,"x":{"a":1}}}', RefusalReason.REPEATED_KEY),
+    (HEAD + b'true,"prediction":false},"event":{"id":1,"x":{"a":1}}}', RefusalReason.REPEATED_KEY),
+    (HEAD + b"true}}", RefusalReason.BAD_PREDICTION),
+    (HEAD + b"true", RefusalReason.NOT_JSON),
+    (HEAD + b'NaN},"event":{"id":1,"x":{"a":1}}}', RefusalReason.NON_FINITE),
+    (SERVED_PREFIX + b'1,"event":{"id":1,"x":{"a":1}}}', RefusalReason.BAD_PREDICTION),
+    (
+        HEAD.replace(b'"version":1', b'"version":-1') + b'true},"event":{"id":1,"x":{"a":1}}}',
+        RefusalReason.BAD_PREDICTION,
+    ),
+    (HEAD + b'true},"event":{"id":1,"x":{"a":' + b"[" * 5000 + b"]" * 5000 + b"}}}", RefusalReason.NON_SCALAR_FEATURE),
 ]
 
 
 @pytest.mark.parametrize(("value", "reason"), BAD)
-def test_what_is_wrong_is_refused_with_its_reason_and_its_bytes(value: bytes, reason: Reason) -> None:
+def test_what_is_wrong_is_refused_with_its_reason_and_its_bytes(value: bytes, reason: RefusalReason) -> None:
     """And its neighbours are read."""
-    good = served_record(ServedEvent(5, {"a": 1}), SAID)
+    good = encode_served_record(ServedEvent(5, {"a": 1}), SAID)
     found = read([good, value, good])
     assert [event.offset for event in found.events] == [10, 12]
     (refusal,) = found.refusals
     assert (refusal.offset, refusal.payload) == (11, value)
-    assert refusal.reason in {reason, Reason.NOT_JSON}
+    assert refusal.reason in {reason, RefusalReason.NOT_JSON}
 
 
 def test_one_that_is_too_large_is_refused() -> None:
     """By the same limit as any event."""
-    found = read([served_record(ServedEvent(5, {"a": "x" * 500}), SAID)], spec_of(guard={"max_event_bytes": 400}))
-    assert [one.reason for one in found.refusals] == [Reason.TOO_LARGE]
+    found = read(
+        [encode_served_record(ServedEvent(5, {"a": "x" * 500}), SAID)], spec_of(guard={"max_event_bytes": 400})
+    )
+    assert [one.reason for one in found.refusals] == [RefusalReason.TOO_LARGE]
 
 
 @given(st.binary(max_size=40), st.binary(max_size=40))
 def test_no_bytes_behind_the_prefix_are_more_than_refused(one: bytes, other: bytes) -> None:
     """Every record is one event or one refusal."""
-    found = read([PREFIX + one, HEAD + other])
+    found = read([SERVED_PREFIX + one, HEAD + other])
     assert len(found.events) + len(found.refusals) == 2
 
 
@@ -126,17 +134,17 @@ def test_no_bytes_behind_the_prefix_are_more_than_refused(one: bytes, other: byt
 def test_the_archive_gives_them_back(layout: dict[str, Any], raw: bool) -> None:
     """Event and answer as the stream gives them, and features in columns for training."""
     spec = spec_of(**layout)
-    values = [served_record(ServedEvent(number, {"a": number, "b": 0.5}), SAID) for number in range(5)]
+    values = [encode_served_record(ServedEvent(number, {"a": number, "b": 0.5}), SAID) for number in range(5)]
     values[2:2] = [b'{"id":1,"y":true}', b'{"id":99,"x":{"a":1,"b":2.0},"k":7}', b"none"]
     offsets = list(range(len(values)))
     run = Records(AT, offsets, [NOW] * len(values), values, len(values))
     decoder = make_decoder(spec)
-    range_ = OpenRange(ArchivedTopic("events", spec, raw), decoder, FileFacts(AT, 0, 65_536, (), 0, -1))
+    range_ = ParquetOpenRange(ArchivedTopic("events", spec, raw), decoder, ArchiveFileInfo(AT, 0, 65_536, (), 0, -1))
     range_.add(run)
-    facts, table = opened(range_.to_bytes(), "file")
+    facts, table = read_archive_file(range_.to_bytes(), "file")
     found = [
-        decode(chunk, facts, cover=(low, high), decoder=decoder, columns=True)
-        for low, high, chunk in Rows.of(facts, table).between(0, len(values))
+        decode_chunk(chunk, facts, covered=(low, high), decoder=decoder, columns=True)
+        for low, high, chunk in ArchiveRows.from_table(facts, table).chunks_between(0, len(values))
     ]
     (archived,) = found
     live = decoder.decode(run)

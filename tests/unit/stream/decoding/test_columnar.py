@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from river import linear_model, preprocessing
 
 from service.domain.specification.model import ModelSpec
-from service.domain.stream.events import Decoded, Event, Label, Records, Task, TopicPartition
-from service.learning.engine.columns import Columns, regular
+from service.domain.stream.events import DecodedRecords, Event, Label, Records, Task, TopicPartition
+from service.learning.engine.columns import EventColumns, normalize_event
 from service.learning.learner.learner import Learner
 from service.stream.decoding.columnar import ColumnarDecoder
 from service.stream.decoding.envelope import EnvelopeDecoder
@@ -95,9 +95,9 @@ def streams(draw: st.DrawFn, task: Task) -> list[bytes]:
     return as_bytes(found)
 
 
-def told(found: Decoded) -> tuple[list[Event], list[Any]]:
+def told(found: DecodedRecords) -> tuple[list[Event], list[Any]]:
     """What a decoder says, with the numbers as columns give them."""
-    return [regular(one, offset=one.offset) for one in found.events], list(found.refusals)
+    return [normalize_event(one, offset=one.offset) for one in found.events], list(found.refusals)
 
 
 @pytest.mark.parametrize("task", list(Task))
@@ -119,7 +119,7 @@ def test_numbers_of_one_layout_come_in_columns(task: Task, more: dict[str, Any])
     documents = [event(number, y, **more) for number in range(50)]
     documents[7]["x"] = dict(reversed(documents[7]["x"].items()))
     found = ColumnarDecoder(plain(task), task).decode(run(as_bytes(documents))).events
-    assert isinstance(found, Columns)
+    assert isinstance(found, EventColumns)
     assert found.names == ("a", "b")
     assert [one.x for one in found] == [{"a": number % 3, "b": number / 7} for number in range(50)]
     assert [one.x for one in found[3:5]] == [found[3].x, found[4].x]

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.domain.specification.model import FieldsSpec
-from service.domain.stream.events import Decoded, Event, Reason, Records, Task, TopicPartition
+from service.domain.stream.events import DecodedRecords, Event, Records, RefusalReason, Task, TopicPartition
 from service.errors import ConfigurationError
 from service.stream.decoding.csv_lines import CsvDecoder
 
@@ -19,7 +19,7 @@ COLUMNS = ("id", "ts", "a", "b", "y", "weight")
 FIELDS = FieldsSpec(format="csv", columns=COLUMNS)
 
 
-def decode(*values: bytes, task: Task = Task.BINARY, fields: FieldsSpec = FIELDS) -> Decoded:
+def decode(*values: bytes, task: Task = Task.BINARY, fields: FieldsSpec = FIELDS) -> DecodedRecords:
     """Lines through the decoder."""
     run = Records(TopicPartition("t", 0), range(len(values)), [NOW] * len(values), values, len(values))
     return CsvDecoder(fields, task, max_event_bytes=2000).decode(run)
@@ -44,28 +44,28 @@ def test_chosen_columns() -> None:
 @pytest.mark.parametrize(
     ("raw", "reason"),
     [
-        (b"", Reason.NOT_CSV),
-        (b"1,2", Reason.NOT_CSV),
-        (b"1,2,3,4,5,6,7", Reason.NOT_CSV),
-        (b'"1,2,3,4,5,6', Reason.NOT_CSV),
-        (b"1,,3,4,1,\n2,,3,4,1,", Reason.NOT_CSV),
-        (b"1,,\xff,4,1,", Reason.NOT_CSV),
-        (",".join(COLUMNS).encode(), Reason.NOT_CSV),
-        (b",,3,4,1,", Reason.MISSING_ID),
-        (b"i" * 129 + b",,3,4,1,", Reason.BAD_ID),
-        (b"1,noon,3,4,1,", Reason.BAD_TIME),
-        (b"1,2099-01-01T00:00:00Z,3,4,1,", Reason.FUTURE_TIME),
-        (b"1,,NaN,4,1,", Reason.NON_FINITE),
-        (b"1,,-Infinity,4,1,", Reason.NON_FINITE),
-        (b"1,,1e999,4,1,", Reason.NON_FINITE),
-        (b"1,," + b"9" * 399 + b",4,1,", Reason.MAGNITUDE),
-        (b"1,,3,4,perhaps,", Reason.BAD_LABEL),
-        (b"1,,3,4,1,-1", Reason.BAD_WEIGHT),
-        (b"1,," + b"t" * 2000 + b",4,1,", Reason.TOO_LARGE),
+        (b"", RefusalReason.NOT_CSV),
+        (b"1,2", RefusalReason.NOT_CSV),
+        (b"1,2,3,4,5,6,7", RefusalReason.NOT_CSV),
+        (b'"1,2,3,4,5,6', RefusalReason.NOT_CSV),
+        (b"1,,3,4,1,\n2,,3,4,1,", RefusalReason.NOT_CSV),
+        (b"1,,\xff,4,1,", RefusalReason.NOT_CSV),
+        (",".join(COLUMNS).encode(), RefusalReason.NOT_CSV),
+        (b",,3,4,1,", RefusalReason.MISSING_ID),
+        (b"i" * 129 + b",,3,4,1,", RefusalReason.BAD_ID),
+        (b"1,noon,3,4,1,", RefusalReason.BAD_TIME),
+        (b"1,2099-01-01T00:00:00Z,3,4,1,", RefusalReason.FUTURE_TIME),
+        (b"1,,NaN,4,1,", RefusalReason.NON_FINITE),
+        (b"1,,-Infinity,4,1,", RefusalReason.NON_FINITE),
+        (b"1,,1e999,4,1,", RefusalReason.NON_FINITE),
+        (b"1,," + b"9" * 399 + b",4,1,", RefusalReason.MAGNITUDE),
+        (b"1,,3,4,perhaps,", RefusalReason.BAD_LABEL),
+        (b"1,,3,4,1,-1", RefusalReason.BAD_WEIGHT),
+        (b"1,," + b"t" * 2000 + b",4,1,", RefusalReason.TOO_LARGE),
     ],
     ids=str,
 )
-def test_refused_with_its_reason(raw: bytes, reason: Reason) -> None:
+def test_refused_with_its_reason(raw: bytes, reason: RefusalReason) -> None:
     """A line that is no event is refused for its own reason, and spares its neighbours."""
     found = decode(b"1,,3,4,1,", raw, b"2,,3,4,0,")
     assert [(refusal.offset, refusal.reason, refusal.payload) for refusal in found.refusals] == [(1, reason, raw)]

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.domain.stream.events import Decoded, Event, Reason, Records, Task, TopicPartition
+from service.domain.stream.events import DecodedRecords, Event, Records, RefusalReason, Task, TopicPartition
 from service.stream.decoding.envelope import EnvelopeDecoder
 
 AT = TopicPartition("t", 0)
@@ -26,19 +26,19 @@ def records(values: Sequence[bytes], *, now: int = NOW) -> Records:
     return Records(AT, offsets, [now] * len(values), values, 1_000_000)
 
 
-def decode(values: Sequence[bytes], task: Task = Task.BINARY, *, now: int = NOW) -> Decoded:
+def decode(values: Sequence[bytes], task: Task = Task.BINARY, *, now: int = NOW) -> DecodedRecords:
     """The run, decoded at once."""
     return EnvelopeDecoder(task, max_event_bytes=LIMIT).decode(records(values, now=now))
 
 
-def one(raw: bytes, task: Task = Task.BINARY, *, now: int = NOW) -> Event | Reason:
+def one(raw: bytes, task: Task = Task.BINARY, *, now: int = NOW) -> Event | RefusalReason:
     """What became of a single record."""
     found = decode([raw], task, now=now)
     assert len(found.events) + len(found.refusals) == 1
     return found.events[0] if found.events else found.refusals[0].reason
 
 
-def outcomes(found: Decoded) -> list[Any]:
+def outcomes(found: DecodedRecords) -> list[Any]:
     """Events and refusals together, in offset order."""
     rows = [(event.offset, msgspec.to_builtins(event)) for event in found.events]
     rows += [(refusal.offset, refusal.reason) for refusal in found.refusals]
@@ -131,75 +131,75 @@ def event(**changes: Any) -> bytes:
 
 
 REFUSED = [
-    (b"", Reason.NOT_JSON),
-    (b"\x00\xff", Reason.NOT_JSON),
-    (b'{"id": 1, "x": {}', Reason.NOT_JSON),
-    (b'{"id": 1, "x": {"a": "\xff"}}', Reason.NOT_JSON),
-    (b'{"id": "\\ud800", "x": {}}', Reason.NOT_JSON),
-    (b'{"id": 1, "x": {"a": 1}} trailing', Reason.NOT_JSON),
-    (b'{"id": 1, "x": ' + b"[" * 900, Reason.NOT_JSON),
-    (b'{"id": 1, "x": ' + b'{"a":' * 150 + b"1" + b"}" * 150 + b"}", Reason.NOT_JSON),
-    (b"[1, 2]", Reason.NOT_AN_OBJECT),
-    (b"null", Reason.NOT_AN_OBJECT),
-    (b'"text"', Reason.NOT_AN_OBJECT),
-    (b'{"id": 1, "id": 2, "x": {"a": 1}}', Reason.REPEATED_KEY),
-    (b'{"id": 1, "x": {"a": 1, "a": 1}}', Reason.REPEATED_KEY),
-    (b'{"id": 1, "x": {"a": 1, "\\u0061": 2}}', Reason.REPEATED_KEY),
-    (b'{"id": 1, "x": {"a": ":", "b": "\\u003a", "b": 2}}', Reason.REPEATED_KEY),
-    (b'{"id": 1, "x": {"a": "\\u003a", "a": "\\u003a"}}', Reason.REPEATED_KEY),
-    (b'{"id": 1, "x": {"a": "\\"b\\":1", "b": 1, "b": 2}}', Reason.REPEATED_KEY),
-    (b'{"id": 1, "x": {"a": 1}, "extra": {"k": 1, "k": 2}}', Reason.REPEATED_KEY),
-    (b'{"id": 1, "x": {"a": 1}, "extra": [{"k": 1, "k": 2}]}', Reason.REPEATED_KEY),
-    (event(id=...), Reason.MISSING_ID),
-    (event(id=None), Reason.MISSING_ID),
-    (event(id=""), Reason.BAD_ID),
-    (event(id="i" * 129), Reason.BAD_ID),
-    (event(id="ä" * 65), Reason.BAD_ID),
-    (event(id=2**63), Reason.BAD_ID),
-    (event(id=-(2**63) - 1), Reason.BAD_ID),
-    (event(id=True), Reason.BAD_ID),
-    (event(id=1.0), Reason.BAD_ID),
-    (event(id=[1]), Reason.BAD_ID),
-    (event(ts="yesterday"), Reason.BAD_TIME),
-    (event(ts="2023-11-14T22:13:20"), Reason.BAD_TIME),
-    (event(ts=1.5), Reason.BAD_TIME),
-    (event(ts=True), Reason.BAD_TIME),
-    (event(ts=10**18), Reason.BAD_TIME),
-    (event(ts=-(10**18)), Reason.BAD_TIME),
-    (event(ts=10**40), Reason.BAD_TIME),
-    (event(ts=NOW + 3_600_001), Reason.FUTURE_TIME),
-    (event(ts="2099-01-01T00:00:00Z"), Reason.FUTURE_TIME),
-    (event(x=...), Reason.MISSING_FEATURES),
-    (event(x=None), Reason.MISSING_FEATURES),
-    (event(x=[1, 2]), Reason.NON_SCALAR_FEATURE),
-    (event(x="text"), Reason.NON_SCALAR_FEATURE),
-    (event(x={"a": [1]}), Reason.NON_SCALAR_FEATURE),
-    (event(x={"a": {}}), Reason.NON_SCALAR_FEATURE),
-    (event(x={"a": math.nan}), Reason.NON_FINITE),
-    (event(x={"a": -math.inf}), Reason.NON_FINITE),
-    (b'{"id": 1, "x": {"a": 1e999}}', Reason.NON_FINITE),
-    (event(x={"a": 2**63 + 1}), Reason.MAGNITUDE),
-    (event(x={"a": -(10**30)}), Reason.MAGNITUDE),
-    (b'{"id": 1, "x": {"a": ' + b"9" * 1500 + b"}}", Reason.MAGNITUDE),
-    (event(y="false"), Reason.BAD_LABEL),
-    (event(y=2), Reason.BAD_LABEL),
-    (event(y=1.0), Reason.BAD_LABEL),
-    (event(y=[True]), Reason.BAD_LABEL),
-    (event(group=True), Reason.BAD_GROUP),
-    (event(group=1.5), Reason.BAD_GROUP),
-    (event(group={}), Reason.BAD_GROUP),
-    (event(weight=0), Reason.BAD_WEIGHT),
-    (event(weight=-1), Reason.BAD_WEIGHT),
-    (event(weight="2"), Reason.BAD_WEIGHT),
-    (event(weight=True), Reason.BAD_WEIGHT),
-    (event(weight=2**64), Reason.BAD_WEIGHT),
-    (event(weight=math.nan), Reason.NON_FINITE),
-    (event(x={"a": "b" * LIMIT}), Reason.TOO_LARGE),
+    (b"", RefusalReason.NOT_JSON),
+    (b"\x00\xff", RefusalReason.NOT_JSON),
+    (b'{"id": 1, "x": {}', RefusalReason.NOT_JSON),
+    (b'{"id": 1, "x": {"a": "\xff"}}', RefusalReason.NOT_JSON),
+    (b'{"id": "\\ud800", "x": {}}', RefusalReason.NOT_JSON),
+    (b'{"id": 1, "x": {"a": 1}} trailing', RefusalReason.NOT_JSON),
+    (b'{"id": 1, "x": ' + b"[" * 900, RefusalReason.NOT_JSON),
+    (b'{"id": 1, "x": ' + b'{"a":' * 150 + b"1" + b"}" * 150 + b"}", RefusalReason.NOT_JSON),
+    (b"[1, 2]", RefusalReason.NOT_AN_OBJECT),
+    (b"null", RefusalReason.NOT_AN_OBJECT),
+    (b'"text"', RefusalReason.NOT_AN_OBJECT),
+    (b'{"id": 1, "id": 2, "x": {"a": 1}}', RefusalReason.REPEATED_KEY),
+    (b'{"id": 1, "x": {"a": 1, "a": 1}}', RefusalReason.REPEATED_KEY),
+    (b'{"id": 1, "x": {"a": 1, "\\u0061": 2}}', RefusalReason.REPEATED_KEY),
+    (b'{"id": 1, "x": {"a": ":", "b": "\\u003a", "b": 2}}', RefusalReason.REPEATED_KEY),
+    (b'{"id": 1, "x": {"a": "\\u003a", "a": "\\u003a"}}', RefusalReason.REPEATED_KEY),
+    (b'{"id": 1, "x": {"a": "\\"b\\":1", "b": 1, "b": 2}}', RefusalReason.REPEATED_KEY),
+    (b'{"id": 1, "x": {"a": 1}, "extra": {"k": 1, "k": 2}}', RefusalReason.REPEATED_KEY),
+    (b'{"id": 1, "x": {"a": 1}, "extra": [{"k": 1, "k": 2}]}', RefusalReason.REPEATED_KEY),
+    (event(id=...), RefusalReason.MISSING_ID),
+    (event(id=None), RefusalReason.MISSING_ID),
+    (event(id=""), RefusalReason.BAD_ID),
+    (event(id="i" * 129), RefusalReason.BAD_ID),
+    (event(id="ä" * 65), RefusalReason.BAD_ID),
+    (event(id=2**63), RefusalReason.BAD_ID),
+    (event(id=-(2**63) - 1), RefusalReason.BAD_ID),
+    (event(id=True), RefusalReason.BAD_ID),
+    (event(id=1.0), RefusalReason.BAD_ID),
+    (event(id=[1]), RefusalReason.BAD_ID),
+    (event(ts="yesterday"), RefusalReason.BAD_TIME),
+    (event(ts="2023-11-14T22:13:20"), RefusalReason.BAD_TIME),
+    (event(ts=1.5), RefusalReason.BAD_TIME),
+    (event(ts=True), RefusalReason.BAD_TIME),
+    (event(ts=10**18), RefusalReason.BAD_TIME),
+    (event(ts=-(10**18)), RefusalReason.BAD_TIME),
+    (event(ts=10**40), RefusalReason.BAD_TIME),
+    (event(ts=NOW + 3_600_001), RefusalReason.FUTURE_TIME),
+    (event(ts="2099-01-01T00:00:00Z"), RefusalReason.FUTURE_TIME),
+    (event(x=...), RefusalReason.MISSING_FEATURES),
+    (event(x=None), RefusalReason.MISSING_FEATURES),
+    (event(x=[1, 2]), RefusalReason.NON_SCALAR_FEATURE),
+    (event(x="text"), RefusalReason.NON_SCALAR_FEATURE),
+    (event(x={"a": [1]}), RefusalReason.NON_SCALAR_FEATURE),
+    (event(x={"a": {}}), RefusalReason.NON_SCALAR_FEATURE),
+    (event(x={"a": math.nan}), RefusalReason.NON_FINITE),
+    (event(x={"a": -math.inf}), RefusalReason.NON_FINITE),
+    (b'{"id": 1, "x": {"a": 1e999}}', RefusalReason.NON_FINITE),
+    (event(x={"a": 2**63 + 1}), RefusalReason.MAGNITUDE),
+    (event(x={"a": -(10**30)}), RefusalReason.MAGNITUDE),
+    (b'{"id": 1, "x": {"a": ' + b"9" * 1500 + b"}}", RefusalReason.MAGNITUDE),
+    (event(y="false"), RefusalReason.BAD_LABEL),
+    (event(y=2), RefusalReason.BAD_LABEL),
+    (event(y=1.0), RefusalReason.BAD_LABEL),
+    (event(y=[True]), RefusalReason.BAD_LABEL),
+    (event(group=True), RefusalReason.BAD_GROUP),
+    (event(group=1.5), RefusalReason.BAD_GROUP),
+    (event(group={}), RefusalReason.BAD_GROUP),
+    (event(weight=0), RefusalReason.BAD_WEIGHT),
+    (event(weight=-1), RefusalReason.BAD_WEIGHT),
+    (event(weight="2"), RefusalReason.BAD_WEIGHT),
+    (event(weight=True), RefusalReason.BAD_WEIGHT),
+    (event(weight=2**64), RefusalReason.BAD_WEIGHT),
+    (event(weight=math.nan), RefusalReason.NON_FINITE),
+    (event(x={"a": "b" * LIMIT}), RefusalReason.TOO_LARGE),
 ]
 
 
 @pytest.mark.parametrize(("raw", "reason"), REFUSED, ids=lambda case: str(case)[:50])
-def test_refused_with_its_reason(raw: bytes, reason: Reason) -> None:
+def test_refused_with_its_reason(raw: bytes, reason: RefusalReason) -> None:
     """A record that is no event is refused for its own reason, alone and among good ones."""
     assert one(raw) == reason
     found = decode([event(id=0), raw, event(id=2)])
@@ -242,7 +242,7 @@ def test_labels_are_strict(task: Task, accepted: list[Any], refused: list[Any]) 
         found = one(event(y=y), task)
         assert isinstance(found, Event)
         assert found.y == y
-    assert {one(event(y=y), task) for y in refused} == {Reason.BAD_LABEL}
+    assert {one(event(y=y), task) for y in refused} == {RefusalReason.BAD_LABEL}
 
 
 def test_a_binary_label_is_a_boolean() -> None:
@@ -265,7 +265,7 @@ def test_a_record_without_a_timestamp_has_no_future() -> None:
 
 def test_an_absurd_timestamp_of_the_record_widens_no_limit() -> None:
     """However late the stream's own timestamp is, an event's time stays within what a date can say."""
-    assert one(event(ts=LAST_MS + 1), now=2**60) == Reason.BAD_TIME
+    assert one(event(ts=LAST_MS + 1), now=2**60) == RefusalReason.BAD_TIME
     assert len(decode([event(id=n, ts=LAST_MS + 1) for n in range(9)], now=2**60).refusals) == 9
 
 
@@ -273,7 +273,7 @@ def test_many_keys_are_read_in_linear_time() -> None:
     """A hundred thousand keys with one repeated among them are refused at once."""
     raw = b'{"id":1,"x":{' + b",".join(b'"k%d":1' % (number % 99_999) for number in range(100_000)) + b"}}"
     found = EnvelopeDecoder(Task.BINARY, max_event_bytes=10_000_000).decode(records([raw]))
-    assert [refusal.reason for refusal in found.refusals] == [Reason.REPEATED_KEY]
+    assert [refusal.reason for refusal in found.refusals] == [RefusalReason.REPEATED_KEY]
 
 
 @pytest.mark.parametrize("depth", [90, 120, 300, 480, 600, 900, 5000, 100_000])
@@ -282,7 +282,7 @@ def test_nesting_of_any_depth(depth: int, opening: bytes, closing: bytes) -> Non
     """However deep a record is nested, it is refused by its depth alone and raises nothing."""
     raw = b'{"id":1,"x":{"a":' + opening * depth + b"1" + closing * depth + b"}}"
     found = EnvelopeDecoder(Task.BINARY).decode(records([raw]))
-    expected = Reason.NON_SCALAR_FEATURE if depth < 100 else Reason.NOT_JSON
+    expected = RefusalReason.NON_SCALAR_FEATURE if depth < 100 else RefusalReason.NOT_JSON
     assert [refusal.reason for refusal in found.refusals] == [expected]
 
 

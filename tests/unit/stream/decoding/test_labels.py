@@ -10,7 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.domain.specification.model import FieldsSpec, LabelFieldsSpec, ModelSpec
-from service.domain.stream.events import Decoded, Event, Label, Reason, Records, Task, TopicPartition, Truth
+from service.domain.stream.events import (
+    DecodedRecords,
+    Event,
+    Label,
+    LabelRecord,
+    Records,
+    RefusalReason,
+    Task,
+    TopicPartition,
+)
 from service.errors import ConfigurationError
 from service.ports.stream import Decoder
 from service.stream.decoding.factory import make_decoder
@@ -28,7 +37,7 @@ def records(values: Sequence[bytes], *, topic: str = "labels") -> Records:
     return Records(TopicPartition(topic, 0), offsets, [NOW] * len(values), values, 1_000_000)
 
 
-def decode(values: Sequence[bytes], fields: LabelFieldsSpec | None = None, task: Task = Task.BINARY) -> Decoded:
+def decode(values: Sequence[bytes], fields: LabelFieldsSpec | None = None, task: Task = Task.BINARY) -> DecodedRecords:
     """The run, decoded at once."""
     return LabelDecoder(fields, task, max_event_bytes=LIMIT).decode(records(values))
 
@@ -40,7 +49,7 @@ def told(values: Sequence[bytes], fields: LabelFieldsSpec | None = None) -> list
     return [(one.id, one.ts - NOW, one.y) for one in found.truths]
 
 
-def outcomes(found: Decoded) -> list[Any]:
+def outcomes(found: DecodedRecords) -> list[Any]:
     """Labels and reasons in offset order, types and all."""
     rows: list[tuple[int, str]] = [(one.offset, repr(one)) for one in found.truths]
     rows += [(one.offset, one.reason) for one in found.refusals]
@@ -54,45 +63,45 @@ def label(**changes: Any) -> bytes:
 
 
 REFUSED = [
-    (b"", Reason.NOT_JSON),
-    (b'{"id": 1, "y": true', Reason.NOT_JSON),
-    (b'{"id": "\xff", "y": true}', Reason.NOT_JSON),
-    (b'{"id": 1, "y": true, "more": ' + b"[" * 120 + b"]" * 120 + b"}", Reason.NOT_JSON),
-    (b"[1, true]", Reason.NOT_AN_OBJECT),
-    (b"true", Reason.NOT_AN_OBJECT),
-    (b'{"id": 1, "id": 2, "y": true}', Reason.REPEATED_KEY),
-    (b'{"id": 1, "y": true, "y": false}', Reason.REPEATED_KEY),
-    (b'{"id": 1, "y": true, "\\u0079": false}', Reason.REPEATED_KEY),
-    (b'{"id": 1, "y": true, "more": {"a": 1, "a": 2}}', Reason.REPEATED_KEY),
-    (label(id=...), Reason.MISSING_ID),
-    (label(id=None), Reason.MISSING_ID),
-    (label(id=""), Reason.BAD_ID),
-    (label(id="i" * 129), Reason.BAD_ID),
-    (label(id=2**63), Reason.BAD_ID),
-    (label(id=1.0), Reason.BAD_ID),
-    (label(id=True), Reason.BAD_ID),
-    (label(id=[1]), Reason.BAD_ID),
-    (label(y=...), Reason.MISSING_LABEL),
-    (label(y=None), Reason.MISSING_LABEL),
-    (label(y="false"), Reason.BAD_LABEL),
-    (label(y=2), Reason.BAD_LABEL),
-    (label(y=1.0), Reason.BAD_LABEL),
-    (label(y=[True]), Reason.BAD_LABEL),
-    (label(y={}), Reason.BAD_LABEL),
-    (label(ts="yesterday"), Reason.BAD_TIME),
-    (label(ts="2023-11-14T22:13:20"), Reason.BAD_TIME),
-    (label(ts=1.5), Reason.BAD_TIME),
-    (label(ts=[1]), Reason.BAD_TIME),
-    (label(ts=NOW + 3_600_001), Reason.FUTURE_TIME),
-    (label(more="x" * LIMIT), Reason.TOO_LARGE),
-    (b'{"id": 1, "y": 1e999}', Reason.NON_FINITE),
-    (b'{"id": 1, "y": NaN}', Reason.NON_FINITE),
+    (b"", RefusalReason.NOT_JSON),
+    (b'{"id": 1, "y": true', RefusalReason.NOT_JSON),
+    (b'{"id": "\xff", "y": true}', RefusalReason.NOT_JSON),
+    (b'{"id": 1, "y": true, "more": ' + b"[" * 120 + b"]" * 120 + b"}", RefusalReason.NOT_JSON),
+    (b"[1, true]", RefusalReason.NOT_AN_OBJECT),
+    (b"true", RefusalReason.NOT_AN_OBJECT),
+    (b'{"id": 1, "id": 2, "y": true}', RefusalReason.REPEATED_KEY),
+    (b'{"id": 1, "y": true, "y": false}', RefusalReason.REPEATED_KEY),
+    (b'{"id": 1, "y": true, "\\u0079": false}', RefusalReason.REPEATED_KEY),
+    (b'{"id": 1, "y": true, "more": {"a": 1, "a": 2}}', RefusalReason.REPEATED_KEY),
+    (label(id=...), RefusalReason.MISSING_ID),
+    (label(id=None), RefusalReason.MISSING_ID),
+    (label(id=""), RefusalReason.BAD_ID),
+    (label(id="i" * 129), RefusalReason.BAD_ID),
+    (label(id=2**63), RefusalReason.BAD_ID),
+    (label(id=1.0), RefusalReason.BAD_ID),
+    (label(id=True), RefusalReason.BAD_ID),
+    (label(id=[1]), RefusalReason.BAD_ID),
+    (label(y=...), RefusalReason.MISSING_LABEL),
+    (label(y=None), RefusalReason.MISSING_LABEL),
+    (label(y="false"), RefusalReason.BAD_LABEL),
+    (label(y=2), RefusalReason.BAD_LABEL),
+    (label(y=1.0), RefusalReason.BAD_LABEL),
+    (label(y=[True]), RefusalReason.BAD_LABEL),
+    (label(y={}), RefusalReason.BAD_LABEL),
+    (label(ts="yesterday"), RefusalReason.BAD_TIME),
+    (label(ts="2023-11-14T22:13:20"), RefusalReason.BAD_TIME),
+    (label(ts=1.5), RefusalReason.BAD_TIME),
+    (label(ts=[1]), RefusalReason.BAD_TIME),
+    (label(ts=NOW + 3_600_001), RefusalReason.FUTURE_TIME),
+    (label(more="x" * LIMIT), RefusalReason.TOO_LARGE),
+    (b'{"id": 1, "y": 1e999}', RefusalReason.NON_FINITE),
+    (b'{"id": 1, "y": NaN}', RefusalReason.NON_FINITE),
 ]
 
 
 @pytest.mark.parametrize("fields", [None, SPELLED_OUT], ids=["plain", "mapped"])
 @pytest.mark.parametrize(("raw", "reason"), REFUSED, ids=lambda case: str(case)[:50])
-def test_refused_with_its_reason(raw: bytes, reason: Reason, fields: LabelFieldsSpec | None) -> None:
+def test_refused_with_its_reason(raw: bytes, reason: RefusalReason, fields: LabelFieldsSpec | None) -> None:
     """A record that is no label is refused for its own reason, alone and among good ones."""
     assert outcomes(decode([raw], fields)) == [reason]
     found = decode([label(id=0), raw, label(id=2)], fields)
@@ -114,7 +123,7 @@ def test_labels_are_strict(task: Task, accepted: list[Any], refused: list[Any]) 
     found = decode([label(id=number, y=y) for number, y in enumerate(accepted)], task=task)
     assert [one.y for one in found.truths] == accepted
     assert task is not Task.BINARY or {type(one.y) for one in found.truths} == {bool}
-    assert {outcomes(decode([label(y=y)], task=task))[0] for y in refused} == {Reason.BAD_LABEL}
+    assert {outcomes(decode([label(y=y)], task=task))[0] for y in refused} == {RefusalReason.BAD_LABEL}
 
 
 def test_times() -> None:
@@ -191,11 +200,11 @@ def test_a_label_is_what_it_would_be_beside_its_features(rows: list[tuple[Any, A
     events = make_decoder(spec).decode(records(inline, topic="events"))
     truths = make_decoder(spec).decode(records(apart, topic="labels"))
     labelled = [event for event in events.events if event.y is not None]
-    assert [repr(Truth(one.offset, one.id, one.ts, one.y)) for one in labelled if one.y is not None] == [
+    assert [repr(LabelRecord(one.offset, one.id, one.ts, one.y)) for one in labelled if one.y is not None] == [
         *map(repr, truths.truths)
     ]
     expected = {one.offset: one.reason for one in events.refusals}
-    expected |= {one.offset: Reason.MISSING_LABEL for one in events.events if one.y is None}
+    expected |= {one.offset: RefusalReason.MISSING_LABEL for one in events.events if one.y is None}
     found = {one.offset: one.reason for one in truths.refusals}
     assert found.keys() == expected.keys()
 
@@ -206,8 +215,8 @@ def test_mapped_labels() -> None:
     raw = b'{"case": {"number": 7, "by": "ann"}, "verdict": {"fraud": false}, "ts": 1700000000001}'
     assert told([raw], fields) == [(7, 1, False)]
     assert outcomes(decode([b'{"case": {}, "verdict": {"fraud": true}}', b'{"case": {"number": 7}}'], fields)) == [
-        Reason.MISSING_ID,
-        Reason.MISSING_LABEL,
+        RefusalReason.MISSING_ID,
+        RefusalReason.MISSING_LABEL,
     ]
 
 
@@ -218,13 +227,13 @@ def test_csv_labels() -> None:
     assert told([b'1,"a, b",k'], fields) == [("k", 0, True)]
     refused = [b"truth,note,key", b"1,k", b",n,k", b"1,n,", b"maybe,n,k", b"nan,n,k", b'1,"n,k']
     assert outcomes(decode(refused, fields)) == [
-        Reason.NOT_CSV,
-        Reason.NOT_CSV,
-        Reason.MISSING_LABEL,
-        Reason.MISSING_ID,
-        Reason.BAD_LABEL,
-        Reason.NON_FINITE,
-        Reason.NOT_CSV,
+        RefusalReason.NOT_CSV,
+        RefusalReason.NOT_CSV,
+        RefusalReason.MISSING_LABEL,
+        RefusalReason.MISSING_ID,
+        RefusalReason.BAD_LABEL,
+        RefusalReason.NON_FINITE,
+        RefusalReason.NOT_CSV,
     ]
 
 
@@ -252,7 +261,7 @@ def decoder(**changes: Any) -> Decoder:
     return make_decoder(model(**changes))
 
 
-def kinds(found: Decoded) -> list[tuple[int, str]]:
+def kinds(found: DecodedRecords) -> list[tuple[int, str]]:
     """What became of each record."""
     rows = [(one.offset, "event" if one.y is None else "labelled event") for one in found.events]
     rows += [(one.offset, "label") for one in found.truths]
@@ -337,7 +346,7 @@ def test_a_mixed_run_equals_its_records_one_by_one(lines: list[bytes]) -> None:
         assert [one.reason for one in alone.refusals] == [one.reason for one in found.refusals if one.offset == offset]
 
 
-def plain(row: Event | Truth) -> dict[str, Any]:
+def plain(row: Event | LabelRecord) -> dict[str, Any]:
     """All but where it stands."""
     found: dict[str, Any] = msgspec.to_builtins(row)
     del found["offset"]

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.domain.specification.model import FieldsSpec
-from service.domain.stream.events import Decoded, Event, Reason, Records, Task, TopicPartition
+from service.domain.stream.events import DecodedRecords, Event, Records, RefusalReason, Task, TopicPartition
 from service.stream.decoding.envelope import EnvelopeDecoder
 from service.stream.decoding.mapped import MappedDecoder
 
@@ -22,7 +22,7 @@ def run(values: list[bytes]) -> Records:
     return Records(TopicPartition("t", 0), range(len(values)), [NOW] * len(values), values, len(values))
 
 
-def decode(fields: FieldsSpec, *documents: Any) -> Decoded:
+def decode(fields: FieldsSpec, *documents: Any) -> DecodedRecords:
     """Documents, or bytes as they are, through the decoder."""
     values = [one if isinstance(one, bytes) else json.dumps(one).encode() for one in documents]
     return MappedDecoder(fields, Task.BINARY, max_event_bytes=2000).decode(run(values))
@@ -63,33 +63,33 @@ def test_a_missing_feature_is_left_out() -> None:
     """Features emerge and vanish; null stays null; an event with none of them is refused."""
     assert event(NESTED, {"tx": {"id": 1, "country": None}}).x == {"tx.country": None}
     found = decode(NESTED, {"tx": {"id": 1}}, {"tx": {"id": 1, "amount": 1}})
-    assert [refusal.reason for refusal in found.refusals] == [Reason.MISSING_FEATURES] * 2
+    assert [refusal.reason for refusal in found.refusals] == [RefusalReason.MISSING_FEATURES] * 2
 
 
 @pytest.mark.parametrize(
     ("raw", "reason"),
     [
-        (b"", Reason.NOT_JSON),
-        (b'{"key": 1', Reason.NOT_JSON),
-        (b'{"key": 1, "a": ' + b'{"a":' * 150 + b"1" + b"}" * 150 + b"}", Reason.NOT_JSON),
-        (b"[]", Reason.NOT_AN_OBJECT),
-        (b'{"key": 1, "key": 1, "a": 1}', Reason.REPEATED_KEY),
-        (b'{"key": 1, "a": "x:y", "b": 1, "b": "\\u003a"}', Reason.REPEATED_KEY),
-        (b'{"a": 1}', Reason.MISSING_ID),
-        (b'{"key": true, "a": 1}', Reason.BAD_ID),
-        (b'{"key": 1, "at": "now", "a": 1}', Reason.BAD_TIME),
-        (b'{"key": 1, "at": "2098-01-01T00:00:00Z", "a": 1}', Reason.FUTURE_TIME),
-        (b'{"key": 1, "a": [1]}', Reason.NON_SCALAR_FEATURE),
-        (b'{"key": 1, "a": NaN}', Reason.NON_FINITE),
-        (b'{"key": 1, "a": -1e999}', Reason.NON_FINITE),
-        (b'{"key": 1, "a": 99999999999999999999999}', Reason.MAGNITUDE),
-        (b'{"key": 1, "a": 1, "label": "true"}', Reason.BAD_LABEL),
-        (b'{"key": 1, "a": 1, "group": 1.5}', Reason.BAD_GROUP),
-        (b'{"key": 1, "a": 1, "weight": "1"}', Reason.BAD_WEIGHT),
-        (b'{"key": 1, "a": "' + b"b" * 2000 + b'"}', Reason.TOO_LARGE),
+        (b"", RefusalReason.NOT_JSON),
+        (b'{"key": 1', RefusalReason.NOT_JSON),
+        (b'{"key": 1, "a": ' + b'{"a":' * 150 + b"1" + b"}" * 150 + b"}", RefusalReason.NOT_JSON),
+        (b"[]", RefusalReason.NOT_AN_OBJECT),
+        (b'{"key": 1, "key": 1, "a": 1}', RefusalReason.REPEATED_KEY),
+        (b'{"key": 1, "a": "x:y", "b": 1, "b": "\\u003a"}', RefusalReason.REPEATED_KEY),
+        (b'{"a": 1}', RefusalReason.MISSING_ID),
+        (b'{"key": true, "a": 1}', RefusalReason.BAD_ID),
+        (b'{"key": 1, "at": "now", "a": 1}', RefusalReason.BAD_TIME),
+        (b'{"key": 1, "at": "2098-01-01T00:00:00Z", "a": 1}', RefusalReason.FUTURE_TIME),
+        (b'{"key": 1, "a": [1]}', RefusalReason.NON_SCALAR_FEATURE),
+        (b'{"key": 1, "a": NaN}', RefusalReason.NON_FINITE),
+        (b'{"key": 1, "a": -1e999}', RefusalReason.NON_FINITE),
+        (b'{"key": 1, "a": 99999999999999999999999}', RefusalReason.MAGNITUDE),
+        (b'{"key": 1, "a": 1, "label": "true"}', RefusalReason.BAD_LABEL),
+        (b'{"key": 1, "a": 1, "group": 1.5}', RefusalReason.BAD_GROUP),
+        (b'{"key": 1, "a": 1, "weight": "1"}', RefusalReason.BAD_WEIGHT),
+        (b'{"key": 1, "a": "' + b"b" * 2000 + b'"}', RefusalReason.TOO_LARGE),
     ],
 )
-def test_refused_with_its_reason(raw: bytes, reason: Reason) -> None:
+def test_refused_with_its_reason(raw: bytes, reason: RefusalReason) -> None:
     """A mapped record is refused for the same reasons as an envelope, and spares its neighbours."""
     found = decode(FLAT, {"key": 1, "a": 1}, raw, {"key": 2, "a": 1})
     assert [(refusal.offset, refusal.reason, refusal.payload) for refusal in found.refusals] == [(1, reason, raw)]
@@ -99,7 +99,7 @@ def test_refused_with_its_reason(raw: bytes, reason: Reason) -> None:
 def test_a_path_through_something_that_is_no_object() -> None:
     """Where a path leads through a number, the part is missing rather than an error."""
     found = decode(NESTED, {"tx": 5, "amount": 1}, {"tx": [1], "amount": 1}, {"tx": None, "amount": 1})
-    assert [refusal.reason for refusal in found.refusals] == [Reason.MISSING_ID] * 3
+    assert [refusal.reason for refusal in found.refusals] == [RefusalReason.MISSING_ID] * 3
 
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
