@@ -35,7 +35,7 @@ class _Count(PrometheusTelemetry):
 
     def checkpoint_committed(self, model: str, seconds: float, *, size_bytes: int) -> None:
         """The last of these is the end."""
-        super().checkpoint_committed(model, seconds, size_bytes=size)
+        super().checkpoint_committed(model, seconds, size_bytes=size_bytes)
         self._watch.stop()
 
 

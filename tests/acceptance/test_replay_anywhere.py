@@ -18,7 +18,7 @@ from river import datasets
 
 from service.bootstrap import App
 from service.domain.registry.registry import ChangeOrigin, Checkpoint, CommandKind, VersionKind
-from service.operations.commands import execute as administer
+from service.operations.commands import succession
 from service.operations.replay.plan import (
     RollbackOptions,
     RollbackPlan,
@@ -163,10 +163,10 @@ def test_a_window_is_left_out_behind_a_checkpoint(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("most", [administer.MAX_PENDING_SEALED_INLINE, 0], ids=["few wait", "many wait"])
+@pytest.mark.parametrize("most", [succession.MAX_PENDING_SEALED_INLINE, 0], ids=["few wait", "many wait"])
 def test_from_a_restored_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
     """What a restoring rollback has left waiting belongs to its version, or to its first checkpoint, and to all after."""
-    monkeypatch.setattr(administer, "MAX_PENDING_SEALED_INLINE", most)
+    monkeypatch.setattr(succession, "MAX_PENDING_SEALED_INLINE", most)
     deployment = Deployment(tmp_path, MODEL)
     before_it, *after_it = parts(records())[1:]
     learn(deployment, before_it)

@@ -107,7 +107,7 @@ def dead_holder() -> Holder:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
         started = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[19]
         child.communicate(b"\n")
-    return replace(Holder.current(nonce="other"), pid=child.pid, started=started)
+    return replace(Holder.current(nonce="other"), pid=child.pid, start_time=started)
 
 
 class TestFindingOne:

@@ -5,9 +5,13 @@ from collections.abc import Sequence
 from service.domain.registry.registry import Command, Lease, LineageRole, LineageSuccession, Version, VersionKind
 from service.domain.specification.model import ModelSpec
 from service.errors import RefusedError
-from service.operations.commands.execute import _seal_state
 from service.operations.commands.promote import command_origin
-from service.operations.commands.succession import _current_version, _start_champion_lineage, _SuccessionChange
+from service.operations.commands.succession import (
+    SuccessionChange,
+    current_version_of,
+    seal_at_checkpoint,
+    start_champion_lineage,
+)
 from service.operations.services import Services
 from service.operations.states.newest_checkpoint import newest_checkpoint
 from service.operations.states.registration import changed_keys, seal_new_state
@@ -25,18 +29,19 @@ IDENTITY_SPEC_KEYS = frozenset({"task", "events", "labels", "fields", "label_fie
 """Keys that say what is predicted of what: models that differ in them have no events in common."""
 
 
-def _apply_spec(services: Services, command: Command, lease: Lease) -> tuple[str, Lease]:
+def apply_specification(services: Services, command: Command, lease: Lease) -> tuple[str, Lease]:
+    """Go on with the new specification, or begin a challenger with it; raise RefusedError for what cannot be compared."""
     spec = ModelSpec.model_validate(command.arguments["spec"])
-    current_version = _current_version(services, command.model, lease)
+    current_version = current_version_of(services, command.model, lease)
     changed = changed_keys(current_version.spec, spec)
     if not changed:
         return "nothing has changed", lease
     if set(changed) <= UPDATABLE_SPEC_KEYS:
         current = newest_checkpoint(services, lease.lineage)
-        change = _SuccessionChange(
+        change = SuccessionChange(
             kind=VersionKind.SNAPSHOT,
             parent=current_version,
-            state=_seal_state(
+            state=seal_at_checkpoint(
                 services, command.model, open_state(services, current.digest, model=command.model), current
             ),
             learned=learned_until(services, current_version, lease.lineage, sequence=current.sequence),
@@ -45,7 +50,7 @@ def _apply_spec(services: Services, command: Command, lease: Lease) -> tuple[str
             outcome=f"goes on with new {', '.join(changed)}",
             registered_digest=spec.digest(),
         )
-        version, next_lease = _start_champion_lineage(services, command, lease, change=change)
+        version, next_lease = start_champion_lineage(services, command, lease, change=change)
         return f"version {version.number} {change.outcome}", next_lease
     incomparable = sorted(set(changed) & IDENTITY_SPEC_KEYS)
     if incomparable:

@@ -6,22 +6,19 @@ from typing import Protocol
 import structlog
 
 from service.domain.registry.registry import (
-    Checkpoint,
     Command,
     CommandKind,
     CommandStatus,
     DeadLetter,
     Lease,
-    SealedState,
 )
 from service.domain.stream.events import RefusalReason
 from service.errors import HeadraceError, LeaseLostError, RefusedError, UnavailableError
 from service.learning.learner.outcomes import LearningOutcome
-from service.operations.commands.apply_spec import _apply_spec
+from service.operations.commands.apply_spec import apply_specification
 from service.operations.commands.promote import command_origin, promote_lineage
-from service.operations.commands.rollback import _rollback, _snapshot
+from service.operations.commands.rollback import restore_version, take_snapshot
 from service.operations.services import Services
-from service.operations.states.sealed_state import seal_state
 
 _log = structlog.get_logger(__name__)
 
@@ -42,11 +39,11 @@ class OpenSession(Protocol):
 def execute_command(services: Services, command: Command, lease: Lease, *, session: OpenSession | None = None) -> Lease:
     """Do what the command asks and record what became of it; the lease to go on with."""
     handlers: dict[CommandKind, Callable[[], tuple[str, Lease]]] = {
-        CommandKind.SNAPSHOT: lambda: _snapshot(services, command, lease),
-        CommandKind.ROLLBACK: lambda: _rollback(services, command, lease),
+        CommandKind.SNAPSHOT: lambda: take_snapshot(services, command, lease),
+        CommandKind.ROLLBACK: lambda: restore_version(services, command, lease),
         CommandKind.FREEZE: lambda: _freeze(services, command, lease, frozen=True),
         CommandKind.UNFREEZE: lambda: _freeze(services, command, lease, frozen=False),
-        CommandKind.APPLY: lambda: _apply_spec(services, command, lease),
+        CommandKind.APPLY: lambda: apply_specification(services, command, lease),
         CommandKind.PROMOTE: lambda: promote_lineage(services, command, lease),
         CommandKind.REPLAY_DEAD_LETTER: lambda: _replay_dead_letter(services, command, lease, session=session),
     }
@@ -101,8 +98,3 @@ def _replay_dead_letter(
         msg = f"refused again: {outcome.refusals[0].reason}: {outcome.refusals[0].detail}"
         raise RefusedError(msg)
     return f"dead letter {dead_letter.id}: {dict(+outcome.counts)}", lease
-
-
-def _seal_state(services: Services, model: str, state: bytes, current: Checkpoint) -> SealedState:
-    position, learned, metrics = current.position, current.learned, current.metrics
-    return seal_state(services, state, model=model, position=position, learned=learned, metrics=metrics)

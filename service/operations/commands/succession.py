@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from service.domain.registry.registry import (
+    Checkpoint,
     Command,
     Json,
     Lease,
@@ -18,13 +19,14 @@ from service.domain.stream.position import OffsetRange
 from service.operations.commands.promote import command_origin
 from service.operations.services import Services
 from service.operations.states.pending_snapshot import seal_pending
+from service.operations.states.sealed_state import seal_state
 
 MAX_PENDING_SEALED_INLINE = 50_000
 """So many waiting events are sealed in a fraction of a second."""
 
 
 @dataclass(frozen=True, slots=True)
-class _SuccessionChange:
+class SuccessionChange:
     """What is particular to one succession."""
 
     kind: VersionKind
@@ -37,8 +39,8 @@ class _SuccessionChange:
     registered_digest: str | None = None
 
 
-def _start_champion_lineage(
-    services: Services, command: Command, lease: Lease, *, change: _SuccessionChange
+def start_champion_lineage(
+    services: Services, command: Command, lease: Lease, *, change: SuccessionChange
 ) -> tuple[Version, Lease]:
     """It goes on with what waits for the lineage that it follows."""
     return services.changes.install_successor(
@@ -62,13 +64,19 @@ def _start_champion_lineage(
     )
 
 
-def _seal_pending_if_small(services: Services, lease: Lease, change: _SuccessionChange) -> SealedBytes | None:
+def _seal_pending_if_small(services: Services, lease: Lease, change: SuccessionChange) -> SealedBytes | None:
     """What waits, where that is quickly done: learning stands still. Else it is kept beside the first checkpoint."""
     if change.state.metrics.waiting > MAX_PENDING_SEALED_INLINE:
         return None
     return seal_pending(services, lease, change.spec, position=change.state.position)
 
 
-def _current_version(services: Services, model: str, lease: Lease) -> Version:
+def current_version_of(services: Services, model: str, lease: Lease) -> Version:
     """The newest version of the lineage that is written now."""
     return services.history.newest_version(model, lease.lineage)
+
+
+def seal_at_checkpoint(services: Services, model: str, state: bytes, current: Checkpoint) -> SealedState:
+    """Return the state, sealed at the position of the checkpoint that it follows."""
+    position, learned, metrics = current.position, current.learned, current.metrics
+    return seal_state(services, state, model=model, position=position, learned=learned, metrics=metrics)

@@ -20,7 +20,7 @@ def child() -> "subprocess.Popen[bytes]":
 def holder_of(pid: int) -> Holder:
     """The holder that this process would be."""
     status = Path(f"/proc/{pid}/stat").read_text(encoding="ascii")
-    return replace(Holder.current(), pid=pid, started=status.rpartition(")")[2].split()[19])
+    return replace(Holder.current(), pid=pid, start_time=status.rpartition(")")[2].split()[19])
 
 
 def test_text_and_back() -> None:
@@ -56,11 +56,11 @@ def test_the_dead_are_dead(child: "subprocess.Popen[bytes]") -> None:
 
 def test_a_number_given_again_is_another_process() -> None:
     """A process of the same number that started at another time is not the holder."""
-    assert replace(Holder.current(), started="1").is_dead_here()
+    assert replace(Holder.current(), start_time="1").is_dead_here()
 
 
 @pytest.mark.parametrize("where", ["host", "boot", "space"])
 def test_who_cannot_be_seen_is_not_dead(where: str) -> None:
     """Of another host, another boot or another container nothing is known."""
-    elsewhere = replace(Holder.current(), pid=2**22 + 1, started="1", **{where: "elsewhere"})
+    elsewhere = replace(Holder.current(), pid=2**22 + 1, start_time="1", **{where: "elsewhere"})
     assert not elsewhere.is_dead_here()
