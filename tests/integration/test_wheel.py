@@ -84,7 +84,7 @@ def test_the_wheel_has_what_it_needs_and_nothing_else(installed: Installed) -> N
 def test_the_checkout_is_out_of_reach(installed: Installed, tmp_path: Path) -> None:
     """The package, its version and the migrations come from the environment of the wheel."""
     script = (
-        "import sys, service, importlib.metadata as m; from service.storage.upgrade import migrations;"
+        "import sys, service, importlib.metadata as m; from service.storage.schema.upgrade import migrations;"
         "print(service.__file__, migrations(), m.distribution('headrace').locate_file('')); print(*sys.path)"
     )
     done = installed.run("python", "-c", script, cwd=tmp_path)

@@ -54,7 +54,7 @@ def test_an_ordinary_import_finds_the_same_module() -> None:
         from service.lazy import lazy_imports
         with lazy_imports():
             from service.domain import exclusion
-        from service.domain.exclusion import shown
+        from service.domain.stream.exclusion import shown
         print(shown is exclusion.shown)
         """
     )

@@ -39,7 +39,7 @@ class _FrozenEstimator:
         """Whether a training job has fitted it."""
         return self._model is not None
 
-    def foresee(self, xs: Sequence[Mapping[str, Any]]) -> None:
+    def predict_ahead(self, xs: Sequence[Mapping[str, Any]]) -> None:
         """Predict these together, because they will be asked for one by one; each as if it had come alone."""
         if not xs or self._model is None or self._encoder is None:
             return

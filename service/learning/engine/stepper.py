@@ -125,7 +125,7 @@ class Stepper:
             self.estimator, task=self._task, probabilities=self._fast_path.gives_probabilities
         )
         self._takes_weights = takes_weights(self.estimator)
-        self._predict_ahead: Callable[[Sequence[Any]], None] | None = getattr(self.estimator, "foresee", None)
+        self._predict_ahead: Callable[[Sequence[Any]], None] | None = getattr(self.estimator, "predict_ahead", None)
 
     def _attempt(
         self, todo: Sequence[WorkItem], predictions: list[RawPrediction], on_item: Callable[[WorkItem], None] | None

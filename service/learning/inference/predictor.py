@@ -72,14 +72,14 @@ class Predictor:
         return {label_name(key): as_python_values([key])[0] for key in probabilities}
 
     def _predict_each(self, xs: Sequence[Features]) -> Sequence[PredictionOrFaults]:
-        foresee = getattr(self.estimator, "foresee", None)
-        if foresee is None:
+        predict_ahead = getattr(self.estimator, "predict_ahead", None)
+        if predict_ahead is None:
             return [self.predict(x) for x in xs]
-        foresee([x for x in xs if self.prediction_guard.passes(x)])
+        predict_ahead([x for x in xs if self.prediction_guard.passes(x)])
         try:
             return [self.predict(x) for x in xs]
         finally:
-            foresee([])
+            predict_ahead([])
 
     def _all_pass(self, xs: Sequence[Features]) -> bool:
         return all(map(self.prediction_guard.passes, xs))

@@ -151,7 +151,7 @@ def _calibrate_limit(
     events = 0
     for shuffled in _shuffled_passes(spec, recorded, settings):
         monitor: Any = build_monitor(spec, task=model.task, seed=model.seed, metrics=model.metrics)
-        series.append(monitor.traced())
+        series.append(monitor.start_trace())
         for part in _parts(shuffled):
             monitor.update(part.batch)
             on_progress(part.length)

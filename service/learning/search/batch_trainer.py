@@ -34,7 +34,7 @@ class FrozenModel(OnlineModel):
 
     def learn(self, events: Sequence[Event]) -> Sequence[RawPrediction]:
         """Predict each event, then learn it."""
-        self.estimator.foresee([event.x for event in events])
+        self.estimator.predict_ahead([event.x for event in events])
         return super().learn(events)
 
 

@@ -6,7 +6,7 @@ import sys
 PROGRAM = """
 import sys
 from benchmarks.machine import resident_bytes
-from service.bootstrap.heap import Heap
+from service.bootstrap.memory import Heap
 
 heap = Heap(every_s=float(sys.argv[1]))
 heap.give_back()
@@ -40,7 +40,7 @@ def test_not_too_often() -> None:
 
 SETTLED = """
 import ctypes, sys, threading
-from service.bootstrap.heap import settle
+from service.bootstrap.memory import settle
 
 class Use(ctypes.Structure):
     _fields_ = [(name, ctypes.c_size_t) for name in ("arena", "a", "b", "hblks", "hblkhd", "c", "d", "e", "f", "g")]

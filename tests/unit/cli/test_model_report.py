@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.unit.operations.test_report import report
 from typer.testing import CliRunner, Result
 
 from service.bootstrap import open_app
@@ -13,6 +12,7 @@ from service.cli.app import app
 from service.config import load_settings
 from service.operations.reporting.report import version_reports
 from tests.contract.registry_values import founded
+from tests.unit.operations.reporting.test_report import report
 
 
 def command(configuration: Path, *arguments: str) -> Result:

@@ -7,7 +7,7 @@ import pytest
 
 SCRIPT = """
 import signal, threading
-from service.cli.signals import stopping
+from service.cli.process.signals import stopping
 
 stop = threading.Event()
 with stopping(stop):

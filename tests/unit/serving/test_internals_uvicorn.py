@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 import uvicorn
-from tests.unit.serving.test_connections import Transport, request
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from service.cli.roles import serve
 from service.serving.edge import connections
 from tests.internals import changed
+from tests.unit.serving.edge.test_connections import Transport, request
 
 WHY = changed("uvicorn", module=connections)
 METHODS = {

@@ -8,7 +8,7 @@ import pytest
 
 SCRIPT = """
 import atexit, os, threading, time
-from service.cli.leaving import leave
+from service.cli.process.exit import leave
 atexit.register(os.abort)  # as a native library does when the interpreter is taken apart under its threads
 threading.Thread(target=lambda: (time.sleep(0.2), print("the thread is done"))).start()
 print("all is written")
@@ -17,7 +17,7 @@ leave(3)
 POOL = """
 import time
 from concurrent.futures import ThreadPoolExecutor
-from service.cli.leaving import leave
+from service.cli.process.exit import leave
 pool = ThreadPoolExecutor(2)
 pool.submit(int).result()
 pool.submit(lambda: (time.sleep(0.2), print("what was given to the pool is done")))
@@ -25,7 +25,7 @@ leave(0)
 """
 BROKEN = """
 import os, sys
-from service.cli.leaving import leave
+from service.cli.process.exit import leave
 print("nobody reads this")
 os.dup2(os.open("/dev/full", os.O_WRONLY), 1)
 leave({code})

@@ -166,7 +166,7 @@ def test_foreseen_predictions_are_exact(name: str, task: Task) -> None:
     model = trained(name, task, **({"scale": True} if "sklearn" in name else {}))
     xs = features(80, seed=8)
     alone = said(model, xs)
-    model.foresee(xs)
+    model.predict_ahead(xs)
     ask = model.predict_one if task is Task.REGRESSION else model.predict_proba_one
     assert [ask(x) for x in xs] == alone
 

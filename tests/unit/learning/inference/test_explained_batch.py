@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 from river import preprocessing
-from tests.unit.learning.test_batch_estimators import every, features, trained, truths
 
 from service.domain.stream.events import Task
 from service.errors import RefusedError
@@ -14,6 +13,7 @@ from service.learning.estimators import build as estimators
 from service.learning.inference.explanations import MAX_CONTRIBUTIONS, Explanation, explain
 from service.learning.inference.predictor import label_name
 from service.learning.pickling import codec
+from tests.unit.learning.batch.test_batch_estimators import every, features, trained, truths
 
 pytest.importorskip("lightgbm")
 pytest.importorskip("skops")

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from tests.unit.learning.test_delayed_labels import LOGISTIC, copies, learn, spec_of
 
 from service.domain.specification.model import ModelSpec
 from service.domain.stream.events import Event, Features, Label, LabelRecord
 from service.learning.labels.recent_labels import RecentLabels
+from tests.unit.learning.engine.test_delayed_labels import LOGISTIC, copies, learn, spec_of
 
 DAY_MS = 86_400_000
 
@@ -66,7 +66,7 @@ class Refusing:
 def test_an_event_that_cannot_be_predicted(sizes: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     """It is refused, and its label waits as if it had not come."""
     monkeypatch.setattr(
-        "tests.unit.learning.test_delayed_labels.build_estimator",
+        "tests.unit.learning.engine.test_delayed_labels.build_estimator",
         lambda _spec: (Refusing(), frozenset({(__name__, "Refusing")})),
     )
     spec = spec_of("binary", LOGISTIC)

@@ -122,9 +122,9 @@ truths = [chance.choice(classes) for _ in range(500)]
 labels = [truth if chance.random() < 0.6 else chance.choice(classes) for truth in truths]
 """
 METRICS_OF_TEXTS = f"""{ROWS}
-from service.domain.events import Task
-from service.learning.metric_names import fitting
-from service.learning.scores import Scores
+from service.domain.stream.events import Task
+from service.learning.metrics.names import fitting
+from service.learning.metrics.prequential import Scores
 names = [name for name in fitting(Task.MULTICLASS) if name not in ("MacroFBeta", "MicroFBeta", "WeightedFBeta")]
 names = [name for name in names if name not in ("MultiFBeta", "CrossEntropy")]
 names += [{{"MultiFBeta": {{"betas": dict.fromkeys(classes, 2.0), "weights": None}}}}]

@@ -43,7 +43,7 @@ def elsewhere(services: Services) -> Services:
     [
         lambda services, version: open_state(services, version.digest, model=version.model),
         lambda services, version: open_learner(services, version.digest, spec=SPEC),
-        open_learner,
+        open_version,
     ],
     ids=["state", "learner", "diff"],
 )

@@ -5,7 +5,6 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.learning.test_delayed_labels import LOGISTIC, copies, learn, runs, spec_of
 
 from service.bootstrap.wiring import build_estimator
 from service.domain.stream.events import Event, LabelRecord
@@ -14,6 +13,7 @@ from service.learning.learner.state import continued_state
 from service.operations.states import pending_memory as waiting_here
 from service.operations.states.pending_memory import PendingMemory
 from service.operations.states.pending_snapshot import pack_pending, unpack_pending
+from tests.unit.learning.engine.test_delayed_labels import LOGISTIC, copies, learn, runs, spec_of
 
 EVENTS = 400
 SPEC = spec_of("binary", LOGISTIC, label_ttl=100, dedupe={"events": 50}, metrics=["Accuracy", "ROCAUC"])

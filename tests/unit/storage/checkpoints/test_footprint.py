@@ -14,8 +14,8 @@ from service.storage.checkpoints.crash_marker import MappedCrashMarker
 PROGRAM = """
 import os, signal, sys
 from pathlib import Path
-from service.domain.position import Run
-from service.storage.footprint import MappedFootprint
+from service.domain.stream.position import Run
+from service.storage.checkpoints.crash_marker import MappedFootprint
 found = MappedFootprint(Path(sys.argv[1]))
 found.suspects()
 for offset in range(5, 8):
