@@ -155,7 +155,7 @@ def _calibrate_limit(
         for part in _parts(shuffled):
             monitor.update(part.batch)
             on_progress(part.length)
-        problem = monitor.standing().problem
+        problem = monitor.status().problem
         if problem:
             return MonitorCalibration(spec.name, spec.on, "", None, 0, 0, problem=problem)
         events += shuffled.length - reference_length(spec)

@@ -191,7 +191,7 @@ async def watch_connections(connections: Iterable[Any], load: WorkerLoad) -> Non
         await asyncio.sleep(CHECK_EVERY_S)
         now = loop.time()
         for one in [one for one in connections if one.deadline_s < now]:
-            one.expire()
+            one.close_overdue()
         if load.shed != reported:
             _log.warning("requests_shed", count=load.shed - reported)
             reported = load.shed

@@ -7,10 +7,10 @@ import pytest
 
 SCRIPT = """
 import signal, threading
-from service.cli.process.signals import stopping
+from service.cli.process.signals import stop_on_signals
 
 stop = threading.Event()
-with stopping(stop):
+with stop_on_signals(stop):
     with stop._cond:  # as `stop.wait()` holds it for a moment
         for number in ({}):
             signal.raise_signal(number)

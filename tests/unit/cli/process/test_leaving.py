@@ -8,27 +8,27 @@ import pytest
 
 SCRIPT = """
 import atexit, os, threading, time
-from service.cli.process.exit import leave
+from service.cli.process.exit import exit_process
 atexit.register(os.abort)  # as a native library does when the interpreter is taken apart under its threads
 threading.Thread(target=lambda: (time.sleep(0.2), print("the thread is done"))).start()
 print("all is written")
-leave(3)
+exit_process(3)
 """
 POOL = """
 import time
 from concurrent.futures import ThreadPoolExecutor
-from service.cli.process.exit import leave
+from service.cli.process.exit import exit_process
 pool = ThreadPoolExecutor(2)
 pool.submit(int).result()
 pool.submit(lambda: (time.sleep(0.2), print("what was given to the pool is done")))
-leave(0)
+exit_process(0)
 """
 BROKEN = """
 import os, sys
-from service.cli.process.exit import leave
+from service.cli.process.exit import exit_process
 print("nobody reads this")
 os.dup2(os.open("/dev/full", os.O_WRONLY), 1)
-leave({code})
+exit_process({code})
 """
 
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.domain.registry.retention_ladder import NEWEST, RUNGS, kept, leading
+from service.domain.registry.retention_ladder import NEWEST_KEPT, RETENTION_STEPS, pending_sets_to_keep, retained_times
 
 NOW = datetime(2026, 5, 17, 12, 30, 15, tzinfo=UTC)
 
@@ -21,16 +21,16 @@ def moments(ages: list[int]) -> list[datetime]:
 def test_only_what_was_there_is_kept(ages: list[int]) -> None:
     """The newest ten always stay, and nothing is invented."""
     times = moments(ages)
-    found = kept(times, now=NOW)
-    assert set(times[:NEWEST]) <= found <= set(times)
+    found = retained_times(times, now=NOW)
+    assert set(times[:NEWEST_KEPT]) <= found <= set(times)
 
 
 @given(AGES)
 def test_each_rung_keeps_the_newest_of_each_slot(ages: list[int]) -> None:
     """Within its reach, a rung keeps exactly one moment of every minute, hour or day that has any: the newest."""
     times = moments(ages)
-    found = kept(times, now=NOW)
-    for reach, step in RUNGS:
+    found = retained_times(times, now=NOW)
+    for reach, step in RETENTION_STEPS:
         newest: dict[int, datetime] = {}
         for time in times:
             if NOW - time <= reach:
@@ -42,7 +42,7 @@ def test_each_rung_keeps_the_newest_of_each_slot(ages: list[int]) -> None:
 def test_no_more_than_the_rungs_and_the_newest(ages: list[int]) -> None:
     """Past the newest ten, all that is kept is the newest of some slot; past thirty days nothing is."""
     times = moments(ages)
-    rest = kept(times, now=NOW) - set(times[:NEWEST])
+    rest = retained_times(times, now=NOW) - set(times[:NEWEST_KEPT])
     assert all(NOW - time <= timedelta(days=30) for time in rest)
     assert len(rest) <= 61 + 25 + 31
 
@@ -51,15 +51,15 @@ def test_no_more_than_the_rungs_and_the_newest(ages: list[int]) -> None:
 def test_thinning_twice_is_thinning_once(ages: list[int], later: int) -> None:
     """What was kept is kept again at the same moment; later, the newest ten of it stay."""
     times = moments(ages)
-    once = sorted(kept(times, now=NOW), reverse=True)
-    assert kept(once, now=NOW) == set(once)
-    assert set(once[:NEWEST]) <= kept(once, now=NOW + timedelta(milliseconds=later))
+    once = sorted(retained_times(times, now=NOW), reverse=True)
+    assert retained_times(once, now=NOW) == set(once)
+    assert set(once[:NEWEST_KEPT]) <= retained_times(once, now=NOW + timedelta(milliseconds=later))
 
 
 def test_a_month_of_checkpoints_a_minute() -> None:
     """A minute apart for a month, they are thinned to some tens."""
     times = [NOW - timedelta(minutes=n) for n in range(45 * 24 * 60)]
-    assert 100 < len(kept(times, now=NOW)) < 130
+    assert 100 < len(retained_times(times, now=NOW)) < 130
 
 
 @given(AGES, st.sets(st.integers(0, 119)))
@@ -67,12 +67,12 @@ def test_each_that_is_kept_is_led_up_to(ages: list[int], having: set[int]) -> No
     """The newest set before each kept moment stays, no other one does, and thinning again changes nothing."""
     times = moments(ages)
     sets = [time for place, time in enumerate(times) if place in having]
-    keep = kept(times, now=NOW)
-    found = leading(keep, sets)
+    keep = retained_times(times, now=NOW)
+    found = pending_sets_to_keep(keep, sets)
     for time in keep:
         before = [one for one in sets if one <= time]
         assert not before or max(before) in found
     assert len(found) <= len(keep)
-    assert leading(keep | found, [one for one in sets if one in keep | found]) >= found
-    again = kept([time for time in times if time in keep | found], now=NOW)
-    assert leading(again, sets) <= found | keep
+    assert pending_sets_to_keep(keep | found, [one for one in sets if one in keep | found]) >= found
+    again = retained_times([time for time in times if time in keep | found], now=NOW)
+    assert pending_sets_to_keep(again, sets) <= found | keep

@@ -364,7 +364,7 @@ def test_trees_that_lead_outside_are_not_used(kind: str) -> None:
 def test_another_scikit_learn_is_refused() -> None:
     """With the release to install; LightGBM's text is read by any."""
     model = trained("batch.sklearn.naive_bayes.GaussianNB", Task.BINARY)
-    model._release = "0.1"
+    model._library_version = "0.1"
     with pytest.raises(EnvironmentChangedError, match=r"install scikit-learn==0\.1"):
         codec.loads(codec.dumps(model))
 

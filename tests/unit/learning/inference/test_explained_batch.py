@@ -32,7 +32,7 @@ def label_of(model: Any, x: Mapping[str, Any]) -> Any:
 
 def own_score(model: Any, x: Mapping[str, Any], label: Any) -> tuple[float, Any]:
     """The library's own score or share, and the label that it speaks for."""
-    rows, inner = model._table.rows([x]), model._model
+    rows, inner = model._encoder.rows([x]), model._model
     number = model._classes.index(label) if hasattr(model, "_classes") else None
     if "lightgbm" in model.name:
         said = inner._booster.predict(rows, raw_score=True)[0]
@@ -69,7 +69,7 @@ def test_base_and_contributions_are_the_librarys_own_score(name: str, task: Task
                 explain(model, x, label)
             continue
         found = explain(model, x, label)
-        require_explained(found, *own_score(model, x, label), names=set(model._table.names))
+        require_explained(found, *own_score(model, x, label), names=set(model._encoder.names))
         told += any(one.feature == "country" for one in found.contributions)
     assert told or "Lasso" in name or "ElasticNet" in name or not any(part in name for part in EXPLAINED)
 
@@ -78,21 +78,21 @@ def test_lightgbm_has_its_own_shapley_values() -> None:
     """Feature by feature they are those of `pred_contrib`."""
     model = trained("batch.lightgbm.LGBMClassifier", Task.BINARY)
     x = FRESH[0]
-    own = model._model._booster.predict(model._table.rows([x]), pred_contrib=True)[0]
+    own = model._model._booster.predict(model._encoder.rows([x]), pred_contrib=True)[0]
     told = {one.feature: one.contribution for one in explain(model, x, label=True).contributions}
-    expected = {name: value for name, value in zip(model._table.names, own[:-1].tolist(), strict=True) if value}
+    expected = {name: value for name, value in zip(model._encoder.names, own[:-1].tolist(), strict=True) if value}
     assert told == pytest.approx(expected)
 
 
 def test_a_category_counts_for_the_feature_it_is_of() -> None:
     """The columns of a text's categories are one contribution, of its name; a number's is weight times value."""
     model = trained("batch.sklearn.linear_model.LogisticRegression", Task.BINARY)
-    known = model._table.categories["country"]
+    known = model._encoder.categories["country"]
     weights = model._model._final.coef_[0]
     told = explain(model, {"amount": 2.0, "age": 30, "new": True, "country": "de"}, label=True)
     parts = {one.feature: one.contribution for one in told.contributions}
     assert parts["country"] == pytest.approx(weights[known["de"]])
-    rest = [name for name in model._table.names if name != "country"]
+    rest = [name for name in model._encoder.names if name != "country"]
     assert parts["amount"] == pytest.approx(2.0 * weights[len(known) + rest.index("amount")])
 
 

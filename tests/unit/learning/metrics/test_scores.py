@@ -1,4 +1,4 @@
-"""Scores equal river's own metric objects exactly, whatever the batches."""
+"""PrequentialMetrics equal river's own metric objects exactly, whatever the batches."""
 
 import itertools
 import os
@@ -123,12 +123,12 @@ labels = [truth if chance.random() < 0.6 else chance.choice(classes) for truth i
 """
 METRICS_OF_TEXTS = f"""{ROWS}
 from service.domain.stream.events import Task
-from service.learning.metrics.names import fitting
-from service.learning.metrics.prequential import Scores
-names = [name for name in fitting(Task.MULTICLASS) if name not in ("MacroFBeta", "MicroFBeta", "WeightedFBeta")]
+from service.learning.metrics.names import metrics_for_task
+from service.learning.metrics.prequential import PrequentialMetrics
+names = [name for name in metrics_for_task(Task.MULTICLASS) if name not in ("MacroFBeta", "MicroFBeta", "WeightedFBeta")]
 names = [name for name in names if name not in ("MultiFBeta", "CrossEntropy")]
 names += [{{"MultiFBeta": {{"betas": dict.fromkeys(classes, 2.0), "weights": None}}}}]
-scores = Scores(names, task=Task.MULTICLASS, window=200, seed=1)
+scores = PrequentialMetrics(names, task=Task.MULTICLASS, window=200, seed=1)
 scores.update(truths, labels, None)
 print(scores.report())
 """

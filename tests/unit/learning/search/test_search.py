@@ -186,7 +186,7 @@ def test_a_trial_that_is_spoilt_fails_alone() -> None:
     ground = ModelContext(Task.REGRESSION, 42, estimator="linear_model.LinearRegression")
     wild = {"linear_model.LinearRegression": {"optimizer": {"optim.SGD": {"lr": {"choice": [1e200, 0.01]}}}}}
     wild["linear_model.LinearRegression"]["clip_gradient"] = 1e300
-    result = search_candidates(plan(wild), course(regression, ground=ground, metric="MAE"), make_executor=alone())
+    result = search_candidates(plan(wild), course(regression, model_context=ground, metric="MAE"), make_executor=alone())
     assert [one.outcome.state for one in result.trials] == [TrialState.FAILED, TrialState.COMPLETE]
     assert "expected" in result.trials[0].outcome.reason
     assert result.require_best().outcome.number == 1
@@ -195,7 +195,7 @@ def test_a_trial_that_is_spoilt_fails_alone() -> None:
 def test_a_trial_that_throws_fails_with_its_reason() -> None:
     """The exception's type and words are kept; where all fail, asking for the best says them."""
     ground = ModelContext(Task.BINARY, 42, factory=f"{HERE}:Thrower")
-    result = search_candidates(SearchPlan([], SearchBudget(), 1), course(EVENTS, ground=ground), make_executor=alone())
+    result = search_candidates(SearchPlan([], SearchBudget(), 1), course(EVENTS, model_context=ground), make_executor=alone())
     assert result.trials[0].outcome.reason == "EstimatorError: ValueError: no more"
     assert result.best is None
     with pytest.raises(EstimatorError, match=r"found no candidate with a score after 1 trials .*no more"):

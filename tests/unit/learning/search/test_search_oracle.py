@@ -151,7 +151,7 @@ def test_a_warm_start_goes_on_from_the_champion() -> None:
         champion.learn_one(event.x, event.y)
     warm = WarmState(codec.dumps(champion), logistic(0.01), until_ms=EVENTS[299].ts)
     folds = [(np.arange(300, 840), np.arange(840, 1200))]
-    found = outcome(TrialRecipe("c", logistic(0.01), warm_start=True), folds=folds, warm=warm)
+    found = outcome(TrialRecipe("c", logistic(0.01), warm_start=True), folds=folds, warm_state=warm)
     assert found.value == by_hand(0.01, metrics.Accuracy())
 
 
@@ -159,7 +159,7 @@ def test_a_warm_start_that_has_seen_the_validation_part_is_left_out() -> None:
     """A champion that knows the answers is no candidate; the others are tried, and the reason is told."""
     warm = WarmState(b"", logistic(0.01), until_ms=EVENTS[-1].ts)
     given = [CandidateSpec(name="warm", estimator=logistic(0.01), warm_start=True), CandidateSpec(name="anew")]
-    found = search_candidates(SearchPlan(given, SearchBudget(), 1), course(EVENTS, warm=warm), make_executor=alone())
+    found = search_candidates(SearchPlan(given, SearchBudget(), 1), course(EVENTS, warm_state=warm), make_executor=alone())
     assert found.require_best().recipe.candidate == "anew"
     assert "a score on what it has learned would say nothing" in found.refused["warm"]
 
@@ -168,7 +168,7 @@ def test_micro_batches_are_those_of_the_learner() -> None:
     """With `learn.batch` the score is what the learner's own micro-batches give."""
     ground = ModelContext(Task.BINARY, 42, batch_size=64, estimator=[SCALER, LOGISTIC])
     folds = [(np.arange(768), np.arange(768, 1152))]
-    found = outcome(TrialRecipe("c", logistic(0.1)), ground=ground, folds=folds)
+    found = outcome(TrialRecipe("c", logistic(0.1)), model_context=ground, folds=folds)
     stepper = Stepper(
         codec.dumps(estimators.estimator_from_expression(logistic(0.1), task=Task.BINARY, seed=42)), task=Task.BINARY
     )
@@ -193,7 +193,7 @@ def test_other_tasks(task: Task, estimator: str, metric: str, own: Any) -> None:
     """Several classes and numbers are scored as river scores them."""
     events = stream(600, task=task)
     ground = ModelContext(task, 42, estimator=estimator)
-    given = course(events, ground=ground, metric=metric, folds=hold_out(600))
+    given = course(events, model_context=ground, metric=metric, folds=hold_out(600))
     found = run_trial(Assignment(0, TrialRecipe("c", estimator)), given, InMemoryRows(events))
     model, expected = estimators.estimator_from_expression(estimator, task=task, seed=42), own()
     for at, event in enumerate(events):

@@ -32,7 +32,7 @@ def test_a_trial_that_kills_its_process_fails_alone() -> None:
     """The dead process fails its own trial, and the next trial gets another one."""
     ground = ModelContext(Task.BINARY, 42, factory=f"{HERE}:Killer")
     given = [CandidateSpec(name="own"), CandidateSpec(name="sound", estimator=logistic({"choice": [0.1, 0.2, 0.3]}))]
-    result = search_candidates(SearchPlan(given, SearchBudget(processes=1), 1), course(EVENTS, ground=ground))
+    result = search_candidates(SearchPlan(given, SearchBudget(processes=1), 1), course(EVENTS, model_context=ground))
     assert [one.outcome.state for one in result.trials] == [TrialState.FAILED, *[TrialState.COMPLETE] * 3]
     assert result.trials[0].outcome.reason == "its process ended with exit code 9"
 

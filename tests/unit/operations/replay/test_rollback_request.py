@@ -65,7 +65,7 @@ def test_what_does_not_fit_together(app: App, asked: dict[str, Any], fault: str)
     assert spelled(fault, "`{}`") in str(refused.value)
 
     given = [f"--{key}" if value is True else f"--{key}={''.join(value)}" for key, value in asked.items()]
-    config = str(Path(app.settings.storage.key_file).parents[2] / "headrace.yaml")
+    config = str(Path(app.settings.storage.key_file).parents[1] / "headrace.yaml")
     done = CliRunner().invoke(command_line, ["model", "rollback", NAME, *given, "--config", config])
     assert done.exit_code == 2
     said = fault.replace("TO ", "--to VERSION ").replace("AT,", "--at TIME,")

@@ -15,6 +15,7 @@ from service.domain.stream.position import Position
 from service.errors import EnvironmentChangedError, TamperedError
 from service.operations.services import Services
 from service.operations.states import sealed_state
+from service.operations.states.diff import open_version
 from service.operations.states.registration import register_model
 from service.operations.states.sealed_state import open_bytes, open_learner, open_state, seal_bytes, seal_state
 from service.operations.states.verify import verify_artifacts

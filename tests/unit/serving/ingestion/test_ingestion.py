@@ -36,7 +36,7 @@ class Told:
 
     outcomes: list[tuple[str, str, str, int]] = field(default_factory=list)
 
-    def ingested(self, model: str, kind: str, *, outcome: str, count: int) -> None:
+    def records_ingested(self, model: str, kind: str, *, outcome: str, count: int) -> None:
         """Kept as it comes."""
         self.outcomes.append((model, kind, outcome, count))
 

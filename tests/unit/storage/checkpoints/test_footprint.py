@@ -14,12 +14,12 @@ from service.storage.checkpoints.crash_marker import MappedCrashMarker
 PROGRAM = """
 import os, signal, sys
 from pathlib import Path
-from service.domain.stream.position import Run
-from service.storage.checkpoints.crash_marker import MappedFootprint
-found = MappedFootprint(Path(sys.argv[1]))
+from service.domain.stream.position import OffsetRange
+from service.storage.checkpoints.crash_marker import MappedCrashMarker
+found = MappedCrashMarker(Path(sys.argv[1]))
 found.suspects()
 for offset in range(5, 8):
-    found.mark(Run("events", 2, offset, offset + 3))
+    found.mark(OffsetRange("events", 2, offset, offset + 3))
 os.kill(os.getpid(), signal.SIGKILL)
 """
 

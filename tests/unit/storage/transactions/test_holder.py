@@ -59,7 +59,7 @@ def test_a_number_given_again_is_another_process() -> None:
     assert replace(Holder.current(), start_time="1").is_dead_here()
 
 
-@pytest.mark.parametrize("where", ["host", "boot", "space"])
+@pytest.mark.parametrize("where", ["host", "boot", "pid_namespace"])
 def test_who_cannot_be_seen_is_not_dead(where: str) -> None:
     """Of another host, another boot or another container nothing is known."""
     elsewhere = replace(Holder.current(), pid=2**22 + 1, start_time="1", **{where: "elsewhere"})

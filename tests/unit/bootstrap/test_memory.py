@@ -6,15 +6,15 @@ import sys
 PROGRAM = """
 import sys
 from benchmarks.machine import resident_bytes
-from service.bootstrap.memory import Heap
+from service.bootstrap.memory import MemoryTrimmer
 
-heap = Heap(every_s=float(sys.argv[1]))
-heap.give_back()
+heap = MemoryTrimmer(every_s=float(sys.argv[1]))
+heap.trim()
 held = [bytes(20_000) for _ in range(5_000)]
 before = resident_bytes()
 held = held[::2]
 kept = resident_bytes()
-heap.give_back()
+heap.trim()
 print(before - kept, before - resident_bytes())
 """
 
@@ -40,7 +40,7 @@ def test_not_too_often() -> None:
 
 SETTLED = """
 import ctypes, sys, threading
-from service.bootstrap.memory import settle
+from service.bootstrap.memory import configure_allocator
 
 class Use(ctypes.Structure):
     _fields_ = [(name, ctypes.c_size_t) for name in ("arena", "a", "b", "hblks", "hblkhd", "c", "d", "e", "f", "g")]
@@ -48,7 +48,7 @@ class Use(ctypes.Structure):
 library = ctypes.CDLL(None)
 library.mallinfo2.restype = Use
 if sys.argv[1] == "settled":
-    settle()
+    configure_allocator()
 del (large := [bytearray(20_000_000)])[:]  # what glibc learns its own limit from
 before = library.mallinfo2().hblks
 held = [bytearray(8_000_000) for _ in range(20)]
