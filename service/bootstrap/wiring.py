@@ -10,22 +10,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from service.bootstrap import archive, streams
+from service.bootstrap import archive
 from service.bootstrap.memory import MemoryTrimmer
 from service.config import Settings
 from service.domain.registry.archive import ArchiveStep
 from service.domain.registry.registry import CheckpointStep
 from service.domain.specification.model import ModelSpec
 from service.lazy import lazy_imports
-from service.learning.estimators import build as estimators
 from service.operations.services import Services, TrainingServices
 from service.ports.stream import Decoder
 from service.ports.telemetry import RoleTelemetry
 from service.storage.checkpoints.crash_marker import MappedCrashMarker
 from service.storage.registry import Registry
 from service.storage.transactions.holder import Holder
-from service.stream.decoding import factory as decoders
-from service.stream.log import sink as log_sink
 
 with lazy_imports():
     from service.bootstrap import streams
@@ -34,7 +31,7 @@ with lazy_imports():
     from service.stream.log import sink as log_sink
 
 
-def _with_own_holder(services: Services, nonce: str) -> Services:
+def with_own_holder(services: Services, nonce: str) -> Services:
     """With a holder that is no sibling of the learner: it must not be taken for the one that may write there."""
     return replace(services, holder=str(Holder.current(nonce=nonce)))
 

@@ -25,7 +25,7 @@ def test_a_module_waits_until_it_is_used() -> None:
         with lazy_imports():
             from service.learning.estimators import build
         print("river" in sys.modules)
-        print(build.build_estimator.__module__, "river" in sys.modules, type(build).__name__)
+        print(build.estimator_from_expression.__module__, "river" in sys.modules, type(build).__name__)
         """
     )
     assert printed.split() == ["False", "service.learning.estimators.build", "True", "module"]

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 
 from service.bootstrap import App, configured_spec
-from service.bootstrap.wiring import _with_own_holder
+from service.bootstrap.wiring import with_own_holder
 from service.cli.context import actor, out, show, show_rows
 from service.cli.printing.layout import Column
 from service.cli.printing.model_page import positions
@@ -53,7 +53,7 @@ def run_rollback_replay(app: App, name: str, request: RollbackRequest) -> None:
         _print_line(f"{name} is frozen already, and stays so until `headrace model unfreeze {name}`")
     found, lineage = start_rollback_replay(app.services, found, origin=ChangeOrigin(actor(), reason=request.reason))
     _print_line(_announcement(found))
-    outcome = _replay_to_end(_with_own_holder(app.services, secrets.token_hex(6)), lineage)
+    outcome = _replay_to_end(with_own_holder(app.services, secrets.token_hex(6)), lineage)
     _print_line(outcome or f"stopped; `headrace replay` or `headrace run` goes on with the rollback of {name}")
 
 

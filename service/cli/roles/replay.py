@@ -4,9 +4,11 @@ import secrets
 import threading
 from pathlib import Path
 
+import structlog
+
 from service.bootstrap import open_app
-from service.bootstrap.wiring import _with_own_holder
-from service.cli.commands.replay import POLL_EVERY_S, WATCH_S, _log
+from service.bootstrap.wiring import with_own_holder
+from service.cli.commands.replay import POLL_EVERY_S, WATCH_S
 from service.cli.context import report_errors, set_up_logging
 from service.cli.process.signals import stop_on_signals
 from service.config import Settings, load_settings
@@ -14,6 +16,8 @@ from service.domain.registry.registry import Lineage
 from service.errors import HeadraceError, LeaseHeldError, UnavailableError
 from service.operations.replay.run import run_replay
 from service.operations.services import Services
+
+_log = structlog.get_logger(__name__)
 
 
 def replay_role(config: Path | None, *, until_done: bool) -> None:
@@ -31,7 +35,7 @@ def run_replayer(settings: Settings, *, nonce: str, until_done: bool = False) ->
         while not stop.is_set():
             try:
                 with open_app(settings) as app:
-                    _finish_all(_with_own_holder(app.services, nonce), stop, until_done=until_done)
+                    _finish_all(with_own_holder(app.services, nonce), stop, until_done=until_done)
                 return
             except UnavailableError as error:
                 _log.info("waiting_for_registry", reason=str(error))
