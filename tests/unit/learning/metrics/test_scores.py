@@ -1,4 +1,4 @@
-"""Scores equal river's own metric objects exactly, whatever the batches."""
+"""Prequential metrics equal river's own metric objects exactly, whatever the batches."""
 
 import itertools
 import os
@@ -22,7 +22,7 @@ binary_rows = st.lists(st.tuples(st.booleans(), probabilities), max_size=60)
 
 
 def oracle_binary(rows: list[tuple[bool, float]]) -> dict[str, float]:
-    """River, event by event."""
+    """Return river's metrics, updated event by event."""
     found = {name: getattr(metrics, name)() for name in BINARY}
     for truth, p in rows:
         for metric in found.values():
@@ -31,7 +31,7 @@ def oracle_binary(rows: list[tuple[bool, float]]) -> dict[str, float]:
 
 
 def scored(rows: list[tuple[bool, float]], cuts: list[int]) -> PrequentialMetrics:
-    """Ours, in batches that end at the cuts, saved and restored between them."""
+    """Return our metrics, updated in batches that end at the cuts, saved and restored between them."""
     scores = PrequentialMetrics(BINARY, task=Task.BINARY, window=20, seed=1)
     borders = sorted({0, len(rows), *(cut for cut in cuts if cut < len(rows))})
     for start, end in itertools.pairwise(borders):
@@ -102,12 +102,12 @@ def test_no_metric_depends_on_the_hash_seed() -> None:
 
 
 def test_rivers_own_macro_average_depends_on_the_hash_seed() -> None:
-    """Which is why it is added up in another order here; once this fails, that is no longer needed."""
+    """River adds up classes in the order of a set; once this fails, our own order is no longer needed."""
     assert printed(RIVERS_OWN, hash_seed=0) != printed(RIVERS_OWN, hash_seed=1)
 
 
 def printed(program: str, *, hash_seed: int) -> str:
-    """What a process of its own prints."""
+    """Return what the program prints in a process of its own."""
     environment = {**os.environ, "PYTHONHASHSEED": str(hash_seed)}
     return subprocess.run(
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
