@@ -44,6 +44,7 @@ def learn_linear(model: Any, matrix: npt.NDArray[np.float64], columns: Sequence[
         model._fit(x=columns, y=labels, w=1, get_grad=partial(model._eval_gradient_many, matrix))
     finally:
         model._exit_learn_mode(saved)
+    # `learn_many` keeps the name of its label series, and the state must equal what it leaves.
     model._y_name = "y"
 
 

@@ -148,6 +148,7 @@ def _scaled_step(transformers: list[Any], model: Any, predict: PredictFn) -> Ste
     counts, means, variances = scaler.counts, scaler.means, scaler.vars
     learn = model.learn_one
 
+    # The arithmetic keeps river's order of operations, or the results would differ in their last bits.
     def step(x: Features, y: Label | None) -> RawPrediction:
         before: Features = {}
         after: Features = {}

@@ -22,7 +22,7 @@ from service.learning.engine.work_items import LabelledEvent, UnlabelledEvent, W
 from service.learning.estimators.capabilities import takes_weights
 from service.learning.pickling import codec
 
-SNAPSHOT_EVERY = 8192
+SNAPSHOT_EVERY = 8192  # events; a failure relearns at most about as many
 _CORRUPTED = (RefusalReason.NON_FINITE_PREDICTION, "after learning it the model predicts what is not finite")
 _PYTHON_TYPES = {bool, int, float, str, dict, type(None)}
 
@@ -138,6 +138,7 @@ class Stepper:
         except Exception as error:  # noqa: BLE001 - a user's estimator may throw anything
             learned_count = len(predictions) - start
             fault = (RefusalReason.ESTIMATOR_FAILED, f"{type(error).__name__}: {error}")
+            # The item that threw may be the victim of an earlier one that had corrupted the state.
             if self._corrupts(todo[:learned_count]):
                 learned_count, fault = self._valid_count(todo[:learned_count]), _CORRUPTED
         else:

@@ -160,6 +160,8 @@ class LabelJoin:
     def commit_landed(self) -> None:
         """Note that the oldest commit under way is durable, and let go of what the one before it wrote."""
         self.commits_landed += 1
+        # A lookup that began before a commit landed may end after it, and would find its rows in neither place
+        # if they were let go at once.
         if len(self._commits_in_flight) < 2:
             return
         created, resolved = self._commits_in_flight.popleft()

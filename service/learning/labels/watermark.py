@@ -14,7 +14,7 @@ from typing import Any
 from service.domain.stream.pending import MIN_TIME_MS
 
 BLOCK_EVENTS = 64
-TTL_BUCKETS = 256
+TTL_BUCKETS = 256  # so few counts tell a checkpoint how many items wait and how many have expired
 
 
 class PendingKind(StrEnum):

@@ -122,7 +122,7 @@ def _missing_suggestion(settings: CalibrationSettings, found: MonitorCalibration
     if not settings.allowed_alarms:
         return (
             f"found {settings.events:,} events to try, expected {settings.target:,} or more "
-            "to tell of one alarm in so many"
+            "to measure a rate of one alarm in so many"
         )
     if not found.parameter:
         return "no parameter of this detector is known to make it stricter"

@@ -132,6 +132,7 @@ def loads(data: bytes, *, extra: frozenset[tuple[str, str]] = frozenset()) -> An
     try:
         return _Reader(io.BytesIO(data), extra, class_guard).load()
     except (OtherReleaseError, EnvironmentChangedError, KeyboardInterrupt, SystemExit, MemoryError):
+        # A MemoryError says nothing against the artifact: no checkpoint is given up because of it.
         raise
     except BaseException as error:  # a panic of compiled code does not derive from Exception
         msg = (
