@@ -1,4 +1,4 @@
-"""Every name that a specification may use, and what it stands for: river's public classes, no more."""
+"""Lists every class that a specification may name: river's public classes and some of scikit-learn."""
 
 import difflib
 import functools
@@ -51,12 +51,15 @@ REQUIRED_PARAMETERS: Mapping[str, Mapping[str, str]] = {
     "neighbors.KNNClassifier": {"engine": "neighbors.LazySearch"},
     "neighbors.KNNRegressor": {"engine": "neighbors.LazySearch"},
 }
-"""Parameters whose default in river is not supported, with a value that is."""
+"""Parameters whose default in river is not supported, each with a value that is."""
 
 
 @functools.cache
 def all_classes() -> Mapping[str, type]:
-    """`linear_model.LogisticRegression` and so on, each with its class; loads all of river and scikit-learn."""
+    """Return the class of each name such as `linear_model.LogisticRegression`.
+
+    This loads all of river and scikit-learn.
+    """
     names = [f"{module}.{name}" for module in RIVER_MODULES for name in _exported(module)]
     names += [f"{SKLEARN_PREFIX}{dotted}" for dotted in SKLEARN_CLASSES]
     return {name: found for name in names if (found := get_class(name)) is not None}
@@ -64,7 +67,7 @@ def all_classes() -> Mapping[str, type]:
 
 @functools.cache
 def get_class(name: str) -> type | None:
-    """The class of this name, its module alone loaded; None where there is none."""
+    """Return the class of this name, loading only its module, or None where there is none."""
     module, _, leaf = name.rpartition(".")
     if module in RIVER_MODULES and leaf in _exported(module):
         found = getattr(importlib.import_module(f"river.{module}"), leaf, None)
@@ -83,7 +86,7 @@ def _exported(module: str) -> Sequence[str]:
 
 
 def find_class(name: str, *, path: str) -> type:
-    """The class; SpecificationError names the nearest valid name."""
+    """Return the class of this name; raise SpecificationError with the nearest valid name if there is none."""
     if name in UNSUPPORTED:
         raise SpecificationError(path, f"found {name}, which is not supported: {UNSUPPORTED[name]}")
     found = get_class(name)
@@ -97,14 +100,14 @@ def find_class(name: str, *, path: str) -> type:
 
 
 def is_allowed_module(dotted: str) -> bool:
-    """Whether it is one of those whose classes a specification may name."""
+    """Return whether the module is one whose classes a specification may name."""
     return dotted in RIVER_MODULES or dotted.removeprefix(SKLEARN_PREFIX) in {
         one.rsplit(".", 1)[0] for one in SKLEARN_CLASSES
     }
 
 
 def constructor_parameters(found: type) -> Mapping[str, inspect.Parameter]:
-    """What its constructor takes."""
+    """Return the parameters of the class's constructor; {} where it has no signature."""
     try:
         return inspect.signature(found).parameters
     except (TypeError, ValueError):
@@ -112,6 +115,6 @@ def constructor_parameters(found: type) -> Mapping[str, inspect.Parameter]:
 
 
 def parameter_hint(name: str, known: Mapping[str, Any]) -> str:
-    """A hint for a mistyped parameter."""
+    """Return a hint for a mistyped parameter: the nearest name, or all names."""
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
     return f"; did you mean {near[0]}?" if near else f"; it takes {', '.join(known) or 'none'}"

@@ -1,8 +1,8 @@
-"""The names of Headrace that stand in pickles, and the only module that they may name.
+"""Holds the names of Headrace that stand in pickles, and is the only module of ours that they may name.
 
 A pickle holds `service.learning.pickled` and the name of a function below for as long as there are artifacts: this
-module is never moved and none of these functions is renamed, wherever the code behind them goes. `OLD_NAMES` is what
-releases before this module wrote; the names in it stay as they are, too.
+module is never moved and none of these functions is renamed, wherever the code behind them goes. `OLD_NAMES` holds what
+releases before this module wrote; its names never change either.
 """
 
 import importlib
@@ -21,7 +21,7 @@ _PLACES: Mapping[str, str] = {
     "BatchClassifier": "service.learning.batch.estimators",
     "BatchRegressor": "service.learning.batch.estimators",
 }
-"""Where each class of ours is now; loaded when one is opened, because scikit-learn takes longer than all else."""
+"""The module in which each class of ours is now; loaded when one is opened, because scikit-learn loads slowly."""
 
 
 def array(code: str, shape: Sequence[int], order: str, data: Any) -> Any:
@@ -35,17 +35,17 @@ def scalar(code: str, data: bytes) -> Any:
 
 
 def random_state(state: Mapping[str, Any]) -> Any:
-    """Return NumPy's old generator of random numbers, as it was."""
+    """Return a legacy NumPy random generator (`RandomState`) in this state."""
     return arrays.numpy_random_state(state)
 
 
 def generator(state: Mapping[str, Any]) -> Any:
-    """Return NumPy's new generator of random numbers, as it was."""
+    """Return a NumPy random generator (`Generator`) in this state."""
     return arrays.numpy_generator(state)
 
 
 def grown(name: str, rows: Sequence[search_trees.TreeRow]) -> Any:
-    """Return the search tree of river that was flattened."""
+    """Return the river search tree that was flattened."""
     return search_trees.rebuild_tree(name, rows)
 
 
@@ -56,7 +56,7 @@ def estimator(kind: str) -> Any:
 
 
 def class_of(kind: str) -> Any:
-    """Return the class of this name; OtherReleaseError where it is not listed."""
+    """Return the class of this name; raise OtherReleaseError where it is not listed."""
     if kind not in _PLACES:
         known = ", ".join(_PLACES)
         msg = f"found an estimator of the kind {kind!r:.80}, expected one of {known}; run `headrace registry verify`"
@@ -65,7 +65,7 @@ def class_of(kind: str) -> Any:
 
 
 def reduced(instance: Any) -> tuple[Any, ...]:
-    """Return how pickle is to write an estimator of ours: by its kind instead of its module."""
+    """Return what pickle writes for an estimator of ours: its kind instead of its module."""
     return estimator, (type(instance).__name__,), instance.__getstate__()
 
 
@@ -73,7 +73,7 @@ NAME = "service.learning.pickled"
 FUNCTIONS: Mapping[tuple[str, str], Callable[..., Any]] = {
     (NAME, one.__name__): one for one in (array, scalar, random_state, generator, grown, estimator)
 }
-"""What stands in pickles now."""
+"""The functions that pickles name now."""
 
 OLD_NAMES: Mapping[tuple[str, str], Callable[[], Any]] = {
     ("service.learning.arrays", "array"): lambda: array,
@@ -86,7 +86,10 @@ OLD_NAMES: Mapping[tuple[str, str], Callable[[], Any]] = {
     ("service.learning.batch_estimators", "BatchClassifier"): lambda: class_of("BatchClassifier"),
     ("service.learning.batch_estimators", "BatchRegressor"): lambda: class_of("BatchRegressor"),
 }
-"""What stood in pickles up to the registry's revision 0009, and what it means; no module of such a name is imported."""
+"""The names in pickles up to the registry's revision 0009, with what each means now.
+
+No module of such a name is imported.
+"""
 
 
 def _by(function: Callable[..., Any], parts: Callable[[Any], tuple[Any, ...]]) -> Callable[[Any], tuple[Any, ...]]:

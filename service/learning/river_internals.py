@@ -1,6 +1,6 @@
-"""What Headrace takes from river's members with an underscore, in one place; detectors' are in `monitors.readings`.
+"""Holds every use of river's members with an underscore; only those of detectors are in `monitors.detector_stats`.
 
-Each function says why river's public interface does not do. `tests/unit/learning/test_internals_river.py` names them
+Each function says why river's public interface is not enough. `tests/unit/learning/test_internals_river.py` names them
 all and fails first where a release changes them; pyproject.toml admits no release but 0.26.
 """
 
@@ -15,11 +15,11 @@ import numpy.typing as npt
 from river import _river_rust
 
 SEARCH_CHILDREN = ("_left", "_right")
-"""The slots in which a node of a splitter's search tree has its children; the codec writes such trees as lists."""
+"""The slots in which a node of a splitter's search tree keeps its children; the codec writes them as indices."""
 
 
 def is_supervised(step: Any) -> bool:
-    """Return whether `learn_one` wants a label; no public member says so of every kind of step."""
+    """Return whether `learn_one` wants a label; no public member says so for every kind of step."""
     return bool(step._supervised)
 
 
@@ -29,9 +29,9 @@ def is_multiclass(classifier: Any) -> bool:
 
 
 def linear_scores(model: Any, matrix: npt.NDArray[np.float64], columns: Sequence[str]) -> npt.NDArray[np.float64]:
-    """Return a linear model's score a row, before its link.
+    """Return a linear model's score for each row, before its link function.
 
-    `predict_proba_many` wants a data frame, which is made only to be taken apart again.
+    `predict_proba_many` wants a data frame, which it only takes apart again.
     """
     scores: npt.NDArray[np.float64] = model._raw_dot_many(matrix, columns)
     return scores
@@ -44,11 +44,12 @@ def learn_linear(model: Any, matrix: npt.NDArray[np.float64], columns: Sequence[
         model._fit(x=columns, y=labels, w=1, get_grad=partial(model._eval_gradient_many, matrix))
     finally:
         model._exit_learn_mode(saved)
+    # `learn_many` keeps the name of its label series, and the state must equal what it leaves.
     model._y_name = "y"
 
 
 def adwin_changes(detector: Any, values: Sequence[Any]) -> Iterator[int]:
-    """Yield where ADWIN detects a change; does what `ADWIN.update` does, value by value, at less cost.
+    """Yield the indices at which ADWIN detects a change, as `ADWIN.update` does value by value, at lower cost.
 
     The window is compiled, and the method around it costs more than the window itself.
     """
@@ -65,23 +66,23 @@ def adwin_changes(detector: Any, values: Sequence[Any]) -> Iterator[int]:
 
 
 def loss_of(metric: Any) -> Callable[[Any, Any], float]:
-    """Return the function of truth and prediction of whose values a metric is the mean.
+    """Return the function of truth and prediction whose mean is the metric's value.
 
-    A resample counts each event's loss several times: `update` would compute it anew each time.
+    A resample counts each event's loss several times, and `update` would compute it anew each time.
     """
     loss: Callable[[Any, Any], float] = metric._eval
     return loss
 
 
 def value_at(metric: Any, mean: float) -> float:
-    """Return what such a metric would say at this mean of losses."""
+    """Return what such a metric would report at this mean loss."""
     fresh = metric.clone()
     fresh._mean.update(mean)
     return float(fresh.get())
 
 
 def root_of(tree: Any) -> Any | None:
-    """Return the root of a tree; None where it has none yet, or is no tree. A drawing is all that is public of it."""
+    """Return the root of a tree; None where it has none yet, or is no tree. Only a drawing of it is public."""
     return getattr(tree, "_root", None)
 
 

@@ -1,4 +1,4 @@
-"""What Headrace takes from scikit-learn's members with an underscore, in one place.
+"""Holds every use of scikit-learn's members with an underscore.
 
 `tests/unit/learning/test_internals_scikit.py` names them all and fails first where a release changes them;
 pyproject.toml admits no release that this was not tried with. Importing this module does not import scikit-learn.
@@ -16,7 +16,7 @@ def validate_parameters(estimator: Any) -> None:
 
 
 def is_forest(estimator: Any) -> bool:
-    """Return whether it averages trees: no public class is common to these, and to import them takes a second."""
+    """Return whether it averages trees; no public class is common to these, and importing them takes a second."""
     return type(estimator).__module__ == _FORESTS
 
 
@@ -26,7 +26,7 @@ def has_histogram_trees(estimator: Any) -> bool:
 
 
 def histogram_trees(estimator: Any) -> Sequence[Sequence[Any]]:
-    """Return the rounds of HistGradientBoosting, each a tree a score; none of any other estimator.
+    """Return the boosting rounds of HistGradientBoosting, each with one tree per score; empty for others.
 
     A tree's `nodes` is a structured array. No public attribute leads to the trees.
     """
@@ -35,5 +35,5 @@ def histogram_trees(estimator: Any) -> Sequence[Sequence[Any]]:
 
 
 def histogram_baseline(estimator: Any) -> Any:
-    """Return what the trees' values are added to, of each score."""
+    """Return the baseline of each score, to which the trees' values are added."""
     return estimator._baseline_prediction

@@ -1,8 +1,8 @@
-"""Predict and learn a whole batch of numbers: exactly what river's mini-batches compute, at less cost.
+"""Predicts and learns a batch of numeric events: computes exactly what river's mini-batches do, at lower cost.
 
-River takes data frames and makes matrices of them at each step. A linear model behind a
-`StandardScaler`, the commonest model on a stream, gets the matrix as it is; predictions and state
-equal river's bit for bit. Every other estimator gets a data frame.
+River takes data frames and turns them into matrices at each step. A linear model behind a `StandardScaler`, the
+commonest model on a stream, gets the matrix directly; its predictions and state equal river's bit for bit. Every other
+estimator gets a data frame.
 """
 
 from collections.abc import Sequence
@@ -20,25 +20,25 @@ from service.learning.river_internals import learn_linear, linear_scores
 
 
 class BatchFastPath(Protocol):
-    """What an estimator says of a batch, and how it learns it."""
+    """The mini-batch calls of one estimator: predict a batch, learn a batch."""
 
     def predict(self, events: EventColumns) -> Sequence[RawPrediction]:
-        """A prediction an event; learns nothing."""
+        """Return one prediction for each event, without learning."""
         ...
 
     def learn(self, events: EventColumns) -> None:
-        """The whole batch at once."""
+        """Learn the whole batch in one call."""
         ...
 
 
 def make_batch_fast_path(estimator: Any, *, task: Task, probabilities: bool) -> BatchFastPath:
-    """The quickest that fits."""
+    """Return the fastest path that fits the estimator: a matrix, or else data frames."""
     parts = _scaled_logistic(estimator) if task is Task.BINARY and probabilities else None
     return _ScaledLogistic(*parts) if parts else _DataFramePath(estimator, task, probabilities=probabilities)
 
 
 class _DataFramePath:
-    """Through data frames, as river does it."""
+    """Calls the estimator's own mini-batch methods with data frames."""
 
     def __init__(self, estimator: Any, task: Task, *, probabilities: bool) -> None:
         self._estimator = estimator
@@ -46,7 +46,7 @@ class _DataFramePath:
         self._probabilities = probabilities
 
     def predict(self, events: EventColumns) -> Sequence[RawPrediction]:
-        """Values, labels, or probabilities of the classes seen so far."""
+        """Return values, labels, or the probabilities of the classes seen so far, one for each event."""
         frame = _frame(events)
         if not self._probabilities:
             return list(self._estimator.predict_many(frame).to_list())
@@ -57,7 +57,7 @@ class _DataFramePath:
         return [dict(zip(labels, row, strict=True)) for row in found.rows()]
 
     def learn(self, events: EventColumns) -> None:
-        """As `learn_many`."""
+        """Call the estimator's `learn_many`."""
         self._estimator.learn_many(_frame(events), pl.Series("y", events.ys))
 
     def _classes(self, columns: Sequence[str]) -> list[Any]:
@@ -67,21 +67,21 @@ class _DataFramePath:
 
 
 class _ScaledLogistic:
-    """`StandardScaler | LogisticRegression` on a matrix whose columns are contiguous, as a data frame's are."""
+    """Runs `StandardScaler | LogisticRegression` on a matrix with contiguous columns, like a data frame's."""
 
     def __init__(self, scaler: Any, model: Any) -> None:
         self._scaler = scaler
         self._model = model
 
     def predict(self, events: EventColumns) -> Sequence[RawPrediction]:
-        """Probabilities of both classes."""
+        """Return the probabilities of both classes for each event."""
         columns = list(events.names)
         linear = linear_scores(self._model, self._scaled(columns, _matrix(events)), columns)
         positive: Matrix = self._model.loss.mean_func(linear)
         return BinaryProbabilities(1.0 - positive, positive)
 
     def learn(self, events: EventColumns) -> None:
-        """The scaler learns first, then the model one step on the mean gradient."""
+        """Update the scaler, then let the model make one step on the batch's mean gradient."""
         columns, matrix = list(events.names), _matrix(events)
         self._scaler_learns(columns, matrix)
         learn_linear(self._model, self._scaled(columns, matrix), columns, np.array(events.ys))
@@ -94,7 +94,7 @@ class _ScaledLogistic:
         return scaled
 
     def _scaler_learns(self, columns: list[str], matrix: Matrix) -> None:
-        """Merge the batch's mean and variance with the known ones (Chan, Golub and LeVeque, 1979)."""
+        """Merge the batch's mean and variance into the known ones (Chan, Golub and LeVeque, 1979)."""
         scaler, rows = self._scaler, len(matrix)
         batch_means = np.nanmean(matrix, axis=0)
         batch_variances = np.einsum("ij,ij->j", matrix, matrix) / rows - batch_means**2
@@ -118,7 +118,7 @@ def _scaled_logistic(estimator: Any) -> tuple[Any, Any] | None:
 
 
 def _matrix(events: EventColumns) -> Matrix:
-    """A row an event, as a data frame has it."""
+    """Return the features with one row for each event, in column-major order like a data frame's."""
     return np.asfortranarray(events.numbers.T)
 
 

@@ -1,4 +1,4 @@
-"""The predictions of a batch for two classes, in columns."""
+"""Holds the predictions of a batch for two classes in columns."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,29 +8,29 @@ import numpy.typing as npt
 
 
 class BinaryProbabilities(Sequence[dict[bool, float]]):
-    """Reads as `{False: p, True: q}` an event, and makes those dictionaries only where somebody reads them."""
+    """A sequence of `{False: p, True: q}`, one for each event, whose dictionaries are made only when read."""
 
     def __init__(self, negative: npt.NDArray[np.float64], positive: npt.NDArray[np.float64]) -> None:
         self._negative = negative
         self._positive = positive
 
     def __len__(self) -> int:
-        """How many events."""
+        """Return the number of events."""
         return len(self._positive)
 
     def __getitem__(self, at: Any) -> Any:
-        """One event's probabilities, or those of a slice."""
+        """Return one event's probabilities, or the columns of a slice."""
         if isinstance(at, slice):
             return BinaryProbabilities(self._negative[at], self._positive[at])
         return {False: float(self._negative[at]), True: float(self._positive[at])}
 
     @property
     def columns(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """The probabilities of False, and those of True."""
+        """Return two arrays, P(False) and P(True) of each event."""
         return self._negative, self._positive
 
     def concat(self, others: Sequence[Any]) -> Sequence[Any]:
-        """These, then the others."""
+        """Return these predictions followed by the others, in columns if the others are."""
         if not isinstance(others, BinaryProbabilities):
             return [*self, *others]
         negative, positive = others.columns
@@ -39,15 +39,15 @@ class BinaryProbabilities(Sequence[dict[bool, float]]):
         )
 
     def total(self) -> float:
-        """A sum in which anything that is not finite shows."""
+        """Return the sum of all probabilities, which is finite only if each of them is."""
         return float(self._negative.sum() + self._positive.sum())
 
     def labels(self) -> list[Any]:
-        """The more probable class of each event; False where both are equal, as in the dictionaries."""
+        """Return the more probable class of each event; False on a tie, as the dictionaries give."""
         found: list[Any] = (self._positive > self._negative).tolist()
         return found
 
     def positive(self) -> list[Any]:
-        """P(True) of each event."""
+        """Return P(True) of each event."""
         found: list[Any] = self._positive.tolist()
         return found

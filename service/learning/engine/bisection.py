@@ -1,4 +1,4 @@
-"""Which event of a micro-batch kills the process: a batch that did so is tried event by event first."""
+"""Finds the event of a micro-batch that kills the process, by trying the batch event by event after a crash."""
 
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
@@ -13,15 +13,15 @@ class CrashTracker(Protocol):
     """Keeps what is being learned where it outlives the process, and knows where the process has died."""
 
     def mark(self, at: TopicPartition, offsets: Sequence[int]) -> None:
-        """These are being learned from now on."""
+        """Record that these offsets are being learned from now on."""
         ...
 
     def learned(self, at: TopicPartition, offsets: Sequence[int]) -> None:
-        """These have been; what was read with them goes on."""
+        """Record that these offsets are learned, and that the rest of what was read with them follows."""
         ...
 
     def died_within(self, at: TopicPartition, offsets: Sequence[int]) -> bool:
-        """Whether the process has died while it learned these, or some of them and no others."""
+        """Return whether the process has died while learning these offsets, or some of them and no others."""
         ...
 
 
@@ -33,7 +33,10 @@ def learn_tracked(
     at: TopicPartition,
     offsets: Sequence[int],
 ) -> T:
-    """Learn a batch under its mark, after a rehearsal where it has killed the process; `learn` takes how many."""
+    """Learn a batch marked in the crash tracker, bisecting it first if it has killed the process.
+
+    `learn` takes a stepper and how many events of the batch it learns.
+    """
     crash_tracker.mark(at, offsets)
     if crash_tracker.died_within(at, offsets):
         _bisect(crash_tracker, stepper, learn, at=at, offsets=offsets)
@@ -50,10 +53,10 @@ def _bisect(
     at: TopicPartition,
     offsets: Sequence[int],
 ) -> None:
-    """Have copies of the model learn the first event, the first two, and so on; each time the last one is marked.
+    """Have copies of the model learn the first event, the first two, and so on, each time marking only the last one.
 
-    What the whole batch does to the model is done to the last copy, so that if it kills, it kills under the mark of
-    one event. Copies are made under the mark of the batch: want of memory is no event's fault.
+    The last copy learns the whole batch, so a batch that kills does so while a single event is marked. Copies are made
+    while the whole batch is marked: running out of memory is no event's fault.
     """
     snapshot = stepper.snapshot()
     for count, offset in enumerate(offsets, 1):

@@ -1,4 +1,4 @@
-"""A run of events whose features are the same numbers, column by column."""
+"""Holds a run of events whose features are the same numbers, column by column."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
@@ -14,10 +14,10 @@ Matrix = npt.NDArray[np.float64]
 
 
 class EventColumns(Sequence[Event]):
-    """Reads as the events, and makes one only where somebody asks for it.
+    """A sequence of events that makes an `Event` only when one is read.
 
-    `numbers` holds a row for each of `names`, which ascend, and a column for each event. Every event has a label
-    and a weight of 1; its group, which no estimator sees, is not kept.
+    `numbers` has a row for each of the ascending `names` and a column for each event. Every event has a label and a
+    weight of 1; its group, which no estimator sees, is not kept.
     """
 
     __slots__ = ("ids", "names", "numbers", "offsets", "timestamps", "ys")
@@ -41,7 +41,7 @@ class EventColumns(Sequence[Event]):
 
     @classmethod
     def of(cls, events: Sequence[Event]) -> Self | None:
-        """The same labelled events; None where layouts differ, a feature is no number, or a weight is not 1."""
+        """Return the labelled events in columns; None where layouts differ, a value is no number or a weight not 1."""
         names = tuple(events[0].x)
         if not names or {event.weight for event in events} != {1.0}:
             return None
@@ -56,7 +56,7 @@ class EventColumns(Sequence[Event]):
         return cls(offsets, ids, times, _labels(events), names=order, numbers=numbers)
 
     def __len__(self) -> int:
-        """How many events."""
+        """Return the number of events."""
         return len(self.ids)
 
     @overload
@@ -64,7 +64,7 @@ class EventColumns(Sequence[Event]):
     @overload
     def __getitem__(self, at: slice) -> "EventColumns": ...
     def __getitem__(self, at: int | slice) -> "Event | EventColumns":
-        """One event, or those of a slice."""
+        """Return one event, or the columns of a slice."""
         if isinstance(at, slice):
             parts = (self.offsets[at], self.ids[at], self.timestamps[at], self.ys[at])
             return EventColumns(*parts, names=self.names, numbers=self.numbers[:, at])
@@ -72,13 +72,13 @@ class EventColumns(Sequence[Event]):
         return Event(self.offsets[at], self.ids[at], self.timestamps[at], x, self.ys[at])
 
     def __iter__(self) -> Iterator[Event]:
-        """The events in order."""
+        """Yield the events in order."""
         xs = (dict(zip(self.names, row, strict=True)) for row in self.numbers.T.tolist())
         return map(Event, self.offsets, self.ids, self.timestamps, xs, self.ys)
 
 
 def concat_items(first: Sequence[Any], second: Sequence[Any]) -> Sequence[Any]:
-    """Both in one, in columns where both are of one layout."""
+    """Return both sequences as one, in columns where both are columns of the same layout."""
     if not first or not second:
         return second or first
     if not isinstance(first, EventColumns) or not isinstance(second, EventColumns) or first.names != second.names:
@@ -94,23 +94,26 @@ def concat_items(first: Sequence[Any], second: Sequence[Any]) -> Sequence[Any]:
 
 
 def sort_columns(names: tuple[str, ...], values: Matrix) -> tuple[tuple[str, ...], Matrix]:
-    """Names ascending and a row for each, of values that stand event by event in the order of `names`."""
+    """Return the names ascending and a matrix with a row for each of them.
+
+    `values` holds the numbers event by event, each event's in the order of `names`.
+    """
     order = sorted(range(len(names)), key=names.__getitem__)
     return tuple(names[at] for at in order), values.reshape(-1, len(names)).T[order]
 
 
 def normalize_event(event: Event, *, offset: int) -> Event:
-    """The event as columns would give it: features in the order of their names, integers as floats.
+    """Return the event as columns would give it: features sorted by name, integers as floats.
 
-    What a micro-batch teaches must not depend on whether its events came in columns.
+    What a micro-batch learns must not depend on whether its events came in columns.
     """
     x = {name: float(value) if type(value) is int else value for name, value in sorted(event.x.items())}
     return Event(offset, event.id, event.ts, x, event.y, event.group, event.weight)
 
 
 def _rows(xs: Sequence[dict[str, Any]], names: tuple[str, ...]) -> Iterable[Iterable[Any]] | None:
-    """The values of each in the order of `names`; None where layouts differ."""
-    # No mapping can hold a name twice, so the joined names are equal only if each layout is.
+    """Return each event's values in the order of `names`, or None where layouts differ."""
+    # A dictionary holds no name twice, so the joined names are equal only if every layout is.
     if list(chain.from_iterable(xs)) == list(names) * len(xs):
         return map(dict.values, xs)
     if set(map(frozenset, xs)) != {frozenset(names)}:

@@ -1,9 +1,8 @@
-"""Predict, then learn, in one pass over an event: exactly what river computes, at less cost.
+"""Predicts, then learns, in one pass over an event: computes exactly what river does, at lower cost.
 
-A pipeline routes every call through its plan and transforms the features twice. Where the steps
-are plain unsupervised transformers before a supervised model, the pass calls them directly; a
-leading `StandardScaler` is fused, because its statistics before and after learning come from the
-same sums. Predictions and state equal river's bit for bit.
+A pipeline routes every call through its plan and transforms the features twice. Where the steps are plain unsupervised
+transformers before a supervised model, the fast path calls them directly. A leading `StandardScaler` is fused, because
+its statistics before and after learning come from the same sums. Predictions and state equal river's bit for bit.
 """
 
 from collections.abc import Callable
@@ -24,13 +23,11 @@ LearnFn: TypeAlias = Callable[[Features, Label | None], None]
 
 @dataclass(frozen=True, slots=True)
 class FastPath:
-    """`step` predicts, learns, and returns the prediction; the flags say what a prediction is.
+    """The calls that run one estimator, and the form of its predictions.
 
-    `learn` learns what was predicted before.
-
-    `gives_probabilities`: `{label: probability}`, else the label or value itself.
-    `pairs`: the model's own label need not be its most probable class, so a prediction is
-    (label, probabilities).
+    `step` predicts, learns, and returns the prediction; `learn` learns an event that was predicted before. A prediction
+    is `{label: probability}` if `gives_probabilities`, else the label or value itself. It is (label, probabilities) if
+    `gives_pairs`, because the model's own label need not be its most probable class.
     """
 
     step: StepFn
@@ -41,7 +38,7 @@ class FastPath:
 
 
 def make_fast_path(estimator: Any, *, task: Task) -> FastPath:
-    """The quickest pass that computes what `predict` and then `learn_one` of the estimator do."""
+    """Return the fastest path that computes what the estimator's `predict` and then `learn_one` do."""
     final = final_step(estimator)
     probabilities = task is not Task.REGRESSION and _has_probabilities(final)
     pairs = probabilities and _has_own_label(final)
@@ -151,6 +148,7 @@ def _scaled_step(transformers: list[Any], model: Any, predict: PredictFn) -> Ste
     counts, means, variances = scaler.counts, scaler.means, scaler.vars
     learn = model.learn_one
 
+    # The arithmetic keeps river's order of operations, or the results would differ in their last bits.
     def step(x: Features, y: Label | None) -> RawPrediction:
         before: Features = {}
         after: Features = {}
@@ -175,7 +173,7 @@ def _scaled_step(transformers: list[Any], model: Any, predict: PredictFn) -> Ste
 
 
 def _scaled_predict(transformers: list[Any], predict: PredictFn) -> PredictFn | None:
-    """The first half of `_scaled_step`, for events whose labels come later."""
+    """Return the first half of `_scaled_step`, for events whose labels come later."""
     scaler = _plain_scaler(transformers)
     if scaler is None:
         return None
@@ -192,7 +190,7 @@ def _scaled_predict(transformers: list[Any], predict: PredictFn) -> PredictFn | 
 
 
 def _scaled_learn(transformers: list[Any], model: Any) -> LearnFn | None:
-    """The second half of `_scaled_step`, for events that were predicted before."""
+    """Return the second half of `_scaled_step`, for events that were predicted before."""
     scaler = _plain_scaler(transformers)
     if scaler is None:
         return None
@@ -219,7 +217,7 @@ def _scaled_learn(transformers: list[Any], model: Any) -> LearnFn | None:
 
 
 def _plain_scaler(transformers: list[Any]) -> Any | None:
-    """The only transformer, where it is a `StandardScaler` whose sums are plain."""
+    """Return the only transformer if it is a `StandardScaler` whose sums are plain, else None."""
     if len(transformers) != 1 or type(transformers[0]) is not preprocessing.StandardScaler:
         return None
     scaler: Any = transformers[0]

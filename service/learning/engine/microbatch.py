@@ -1,7 +1,7 @@
-"""Micro-batches of a chosen size, whose borders depend on the events alone.
+"""Collects micro-batches of a chosen size, whose boundaries depend on the events alone.
 
-A batch is learned when it is full, however the stream was polled; what waits is part of the
-checkpoint. Predictions of a batch are made before any of it is learned.
+A batch is learned when it is full, however the stream was polled; an incomplete batch is part of the checkpoint.
+Predictions of a batch are made before any of it is learned.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ from service.learning.engine.work_items import LabelledEvent, UnlabelledEvent, W
 
 
 class MicroBatch:
-    """Collects what is learned of each partition for `learn_many`; with a size of 1 it is the stepper itself."""
+    """Collects each partition's items for `learn_many`; with a size of 1 it passes them to the stepper."""
 
     def __init__(self, stepper: Stepper, *, size: int) -> None:
         self._stepper = stepper
@@ -29,13 +29,13 @@ class MicroBatch:
 
     @classmethod
     def restore(cls, stepper: Stepper, *, size: int, state: Sequence[Any]) -> Self:
-        """With what waited when `state` was taken."""
+        """Return a collector that holds what was collected when `state` was taken."""
         found = cls(stepper, size=size)
         found._collected = {TopicPartition(*at): [_unpacked(one) for one in items] for at, items in state}
         return found
 
     def state(self) -> list[Any]:
-        """What waits, a partition at a time."""
+        """Return what is collected and not learned yet, for each partition, as plain values."""
         return [[list(at), [_packed(item) for item in items]] for at, items in self._collected.items() if items]
 
     def learn(
@@ -48,8 +48,8 @@ class MicroBatch:
     ) -> StepResult:
         """Learn every batch of the partition that is full.
 
-        Questions are predicted at once, by what was learned before them. `before` is told of each event that is
-        learned on its own, `watch` of each batch.
+        Unlabelled events are predicted at once, by what was learned before them. `on_item` is called with each event
+        before it is learned on its own; `crash_tracker` is told of each batch.
         """
         if self._size == 1:
             return self._stepper.learn(items, on_item=on_item)
@@ -65,12 +65,12 @@ class MicroBatch:
         return _combined(parts)
 
     def flush(self, at: TopicPartition, *, crash_tracker: CrashTracker | None = None) -> StepResult:
-        """Learn what waits of the partition, full or not."""
+        """Learn what is collected of the partition, full or not."""
         ready = self._collected.pop(at, [])
         return self._learn_one_batch(at, ready, crash_tracker=crash_tracker) if ready else StepResult([], [])
 
     def remove(self, at: TopicPartition, offset: int) -> WorkItem:
-        """Take out what waits from this record, as if it had never come; ValueError if nothing does."""
+        """Take out the collected item of this record, as if it had never come; ValueError if there is none."""
         collected = list(self._collected.get(at, []))
         index = [item.offset for item in collected].index(offset)
         found = collected.pop(index)
@@ -78,11 +78,11 @@ class MicroBatch:
         return found
 
     def record_positions(self) -> Sequence[tuple[TopicPartition, int]]:
-        """The records from which something waits: their partitions and offsets."""
+        """Return the partition and offset of each record that is collected and not learned yet."""
         return [(at, offset) for at, items in self._collected.items() for offset in item_offsets(items)]
 
     def partitions(self) -> Sequence[TopicPartition]:
-        """The partitions of which something waits."""
+        """Return the partitions of which something is collected."""
         return [at for at, items in self._collected.items() if items]
 
     def _collect(
@@ -106,7 +106,10 @@ class MicroBatch:
 
 
 def _batch_events(items: Sequence[WorkItem]) -> Sequence[Event]:
-    """What is learned, under its place in the batch: in columns if all of it fits, else as columns would give it."""
+    """Return the events to learn, each with its index in the batch as its offset.
+
+    They are columns if all of them fit, else events as columns would give them.
+    """
     events = [item if isinstance(item, Event) else training_event(cast("LabelledEvent", item)) for item in items]
     columns = EventColumns.of(events)
     if columns is not None:
@@ -116,13 +119,13 @@ def _batch_events(items: Sequence[WorkItem]) -> Sequence[Event]:
 
 
 def _learn_first(events: Sequence[Event], stepper: Stepper, count: int) -> StepResult:
-    """At once where they are columns, else event by event."""
+    """Learn the first `count` events: at once where they are columns, else event by event."""
     first = events[:count]
     return stepper.learn_many(first) if isinstance(first, EventColumns) else stepper.learn(first)
 
 
 def _in_terms_of_items(learned: StepResult, items: Sequence[WorkItem]) -> StepResult:
-    """The batch in terms of its items; what was predicted before stands for what the batch predicted."""
+    """Return the result in terms of the batch's items, with earlier predictions in place of the batch's."""
     done = [items[event.offset] for event in learned.items]
     predictions = learned.predictions
     if LabelledEvent in set(map(type, items)):
@@ -135,7 +138,7 @@ def _in_terms_of_items(learned: StepResult, items: Sequence[WorkItem]) -> StepRe
 
 
 def _packed(item: WorkItem) -> dict[str, Any]:
-    """An event as it is learned; an answer with what was predicted."""
+    """Return an event in the form in which it is learned, or a labelled event with its prediction."""
     if isinstance(item, Event):
         found: dict[str, Any] = msgspec.to_builtins(normalize_event(item, offset=item.offset))
         return found

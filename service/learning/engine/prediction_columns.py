@@ -1,4 +1,4 @@
-"""Predictions as metrics take them: labels, and what else a prediction carries."""
+"""Turns predictions into the columns that metrics take: labels and probabilities."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,9 +12,10 @@ from service.learning.engine.stepper import without_non_finite
 def prediction_columns(
     predictions: Sequence[RawPrediction], *, task: Task, gives_probabilities: bool, gives_pairs: bool
 ) -> tuple[list[Label | None], list[Any] | None]:
-    """Labels, and P(True) for a binary task, or all probabilities; None for what was not predicted or not finite.
+    """Return the labels, and P(True) for a binary task or all probabilities for a multiclass one.
 
-    `probabilities` and `pairs` say what a prediction is, as in `Pass`.
+    A label is None where nothing was predicted or the prediction is not finite. Without probabilities the second column
+    is None. `gives_probabilities` and `gives_pairs` say what a prediction is, as in `FastPath`.
     """
     if isinstance(predictions, BinaryProbabilities):
         return predictions.labels(), predictions.positive()

@@ -1,8 +1,8 @@
 """Runs an estimator over events and keeps it whole when an event breaks it.
 
-An estimator that throws in the middle of learning, or predicts what is not finite, is put back to
-the last snapshot, taught again what it had learned since, and the event at fault is left out.
-After a failure a new snapshot is taken, so that relearning never costs more than the learning did.
+An estimator that throws in the middle of learning, or predicts what is not finite, is put back to the last snapshot,
+learns again what it had learned since, and leaves out the event at fault. After a failure a new snapshot is taken, so
+that relearning never costs more than the learning did.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -22,14 +22,14 @@ from service.learning.engine.work_items import LabelledEvent, UnlabelledEvent, W
 from service.learning.estimators.capabilities import takes_weights
 from service.learning.pickling import codec
 
-SNAPSHOT_EVERY = 8192
+SNAPSHOT_EVERY = 8192  # events; a failure relearns at most about as many
 _CORRUPTED = (RefusalReason.NON_FINITE_PREDICTION, "after learning it the model predicts what is not finite")
 _PYTHON_TYPES = {bool, int, float, str, dict, type(None)}
 
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """What became of a batch: what was done, what was predicted for each, what was left out."""
+    """The items that were done, the prediction of each, and the items that were left out with the reason."""
 
     items: Sequence[WorkItem]
     predictions: Sequence[RawPrediction]
@@ -47,9 +47,9 @@ class Stepper:
         self._load()
 
     def learn(self, items: Sequence[WorkItem], *, on_item: Callable[[WorkItem], None] | None = None) -> StepResult:
-        """Predict, then learn, event by event; `before` is told of each first.
+        """Predict, then learn, event by event; `on_item` is called with each item first.
 
-        A question is only predicted, an answer only learned: it was predicted before.
+        An unlabelled event is only predicted; a labelled event is only learned, since it was predicted before.
         """
         done: list[WorkItem] = []
         predictions: list[RawPrediction] = []
@@ -74,7 +74,7 @@ class Stepper:
     def learn_many(self, events: EventColumns) -> StepResult:
         """Predict the whole batch, then learn it at once; event by event if it breaks the model.
 
-        All events have the same features, so that any event is a witness for all.
+        All events have the same features, so any one of them can probe whether the model is valid for all.
         """
         try:
             predictions = self._batch_fast_path.predict(events)
@@ -89,33 +89,33 @@ class Stepper:
         return StepResult(events, as_python_values(predictions))
 
     def predict(self, x: dict[str, Any]) -> RawPrediction:
-        """What the estimator says now; learns nothing."""
+        """Return the estimator's prediction, without learning."""
         return as_python_values([self._fast_path.predict(x)])[0]
 
     def snapshot(self) -> bytes:
-        """The estimator's state; the point to which a failure goes back."""
+        """Return the estimator's state, which is also what a failure restores."""
         self._snapshot = codec.dumps(self.estimator)
         self._learned_since_snapshot.clear()
         return self._snapshot
 
     def copy(self, snapshot: bytes) -> "Stepper":
-        """One of its own that goes on from there."""
+        """Return another stepper that continues from this snapshot."""
         return Stepper(snapshot, task=self._task, extra=self._extra)
 
     def replace(self, snapshot: bytes) -> None:
-        """Go on with another state."""
+        """Continue with another state."""
         self._snapshot = snapshot
         self._learned_since_snapshot.clear()
         self._load()
 
     @property
     def gives_probabilities(self) -> bool:
-        """Whether a prediction is, or carries, `{label: probability}`."""
+        """Return whether a prediction is, or carries, `{label: probability}`."""
         return self._fast_path.gives_probabilities
 
     @property
     def gives_pairs(self) -> bool:
-        """Whether a prediction is (label, probabilities)."""
+        """Return whether a prediction is (label, probabilities)."""
         return self._fast_path.gives_pairs
 
     def _load(self) -> None:
@@ -130,7 +130,7 @@ class Stepper:
     def _attempt(
         self, todo: Sequence[WorkItem], predictions: list[RawPrediction], on_item: Callable[[WorkItem], None] | None
     ) -> tuple[int, tuple[RefusalReason, str] | None]:
-        """Learn until something breaks: how many events held, and what the next one did."""
+        """Learn until something breaks; return how many items hold, and what the next one did."""
         start = len(predictions)
         try:
             self._run(todo, predictions, on_item)
@@ -138,6 +138,7 @@ class Stepper:
         except Exception as error:  # noqa: BLE001 - a user's estimator may throw anything
             learned_count = len(predictions) - start
             fault = (RefusalReason.ESTIMATOR_FAILED, f"{type(error).__name__}: {error}")
+            # The item that threw may be the victim of an earlier one that had corrupted the state.
             if self._corrupts(todo[:learned_count]):
                 learned_count, fault = self._valid_count(todo[:learned_count]), _CORRUPTED
         else:
@@ -153,7 +154,7 @@ class Stepper:
     def split_by_weight_support(
         self, events: Sequence[Event]
     ) -> tuple[Sequence[Event], list[tuple[Event, RefusalReason, str]]]:
-        """The events whose weight the estimator heeds, and the others."""
+        """Return the events whose weight the estimator can use, and the others with the reason."""
         all_supported = self._takes_weights or isinstance(events, EventColumns)
         unsupported = [] if all_supported else [event for event in events if event.weight != 1.0]
         if not unsupported:
@@ -201,10 +202,9 @@ class Stepper:
         self.snapshot()
 
     def _is_valid(self, learned: Sequence[WorkItem]) -> bool:
-        """Whether the state predicts what is finite for every feature of the events.
+        """Return whether the state predicts finite values for every feature of the events.
 
-        A prediction that was not finite before learning (a scaler's first sight of a feature) is
-        only of the moment.
+        A prediction that was not finite before learning (a scaler's first sight of a feature) is only temporary.
         """
         try:
             return _all_finite([self._fast_path.predict(event.x) for event in _probe_events(learned)])
@@ -212,13 +212,13 @@ class Stepper:
             return False
 
     def _corrupts(self, items: Sequence[WorkItem]) -> bool:
-        """Whether these, which an exception cut short, had spoilt the state before it came."""
+        """Return whether these items had corrupted the state before an exception cut learning short."""
         self._load()
         self._run([*self._learned_since_snapshot, *items], [], None)
         return bool(items) and not self._is_valid(items)
 
     def _valid_count(self, todo: Sequence[WorkItem]) -> int:
-        """How many can be learned before the state is spoilt for good."""
+        """Return how many items can be learned before the state is corrupted for good."""
         self._load()
         self._run(self._learned_since_snapshot, [], None)
         for count, item in enumerate(todo):
@@ -231,7 +231,7 @@ class Stepper:
 def without_labels_of(
     failed: Sequence[WorkItem], rest: Sequence[WorkItem]
 ) -> tuple[Sequence[WorkItem], list[tuple[WorkItem, RefusalReason, str]]]:
-    """What can still be done where questions could not be predicted: their answers cannot be learned."""
+    """Return what can still be done after events could not be predicted, and the labels that cannot be learned."""
     refused = {id(item) for item in failed}
     dropped = [item for item in rest if isinstance(item, LabelledEvent) and id(item.unlabelled) in refused]
     if not dropped:
@@ -242,7 +242,7 @@ def without_labels_of(
 
 
 def _probe_events(items: Sequence[WorkItem]) -> list[Event]:
-    """The latest events that were learned, as few as carry every feature."""
+    """Return the latest learned events, as few as together carry every feature."""
     seen: set[str] = set()
     found: list[Event] = []
     for item in reversed(items):
@@ -256,14 +256,14 @@ def _probe_events(items: Sequence[WorkItem]) -> list[Event]:
 
 
 def without_non_finite(raw: Sequence[RawPrediction]) -> list[RawPrediction]:
-    """The predictions, with None for any that is not finite: it cannot be scored."""
+    """Return the predictions, with None for any that is not finite and so cannot be scored."""
     if _all_finite(raw):
         return list(raw)
     return [one if _all_finite([one]) else None for one in raw]
 
 
 def as_python_values(predictions: Sequence[RawPrediction]) -> Sequence[RawPrediction]:
-    """The predictions with Python's own numbers and labels: a checkpoint holds no others."""
+    """Return the predictions with Python's own numbers and labels, since a checkpoint holds no others."""
     if isinstance(predictions, BinaryProbabilities):
         return predictions
     parts: Iterable[Any] = predictions
@@ -288,12 +288,12 @@ def _python_value(value: Any) -> Any:
 
 
 def _all_finite(predictions: Sequence[RawPrediction]) -> bool:
-    """Whether all are numbers that a metric can square."""
+    """Return whether all predictions are numbers small enough for a metric to square."""
     return abs(_total(predictions)) < LARGEST_PREDICTION
 
 
 def _total(predictions: Sequence[RawPrediction]) -> float:
-    """A sum in which anything that is not finite shows."""
+    """Return a sum of all predicted numbers, which is finite only if each of them is."""
     if isinstance(predictions, BinaryProbabilities):
         return predictions.total()
     shown = [p for p in predictions if p is not None]

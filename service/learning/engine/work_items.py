@@ -1,4 +1,4 @@
-"""What waits, and how it is kept in the registry."""
+"""Defines the events and labels that a model works on, and how the registry keeps those that wait."""
 
 from collections.abc import Sequence
 from typing import Any, TypeAlias, cast
@@ -10,7 +10,7 @@ from service.learning.engine.columns import EventColumns
 
 
 class UnlabelledEvent(msgspec.Struct, gc=False):
-    """An event that was predicted before its label was known; `served` if a server's answer is its prediction."""
+    """An event predicted before its label is known; with `served` a server made the prediction."""
 
     at: TopicPartition
     event: Event
@@ -19,19 +19,19 @@ class UnlabelledEvent(msgspec.Struct, gc=False):
 
     @property
     def offset(self) -> int:
-        """Where the event stands."""
+        """Return the event's offset."""
         return self.event.offset
 
 
 class LabelledEvent(msgspec.Struct, gc=False):
-    """A label that has found its event; `offset` is the label's own."""
+    """An event whose label has come; its `offset` is the label's own."""
 
     unlabelled: UnlabelledEvent
     label: LabelRecord
 
     @property
     def offset(self) -> int:
-        """Where the label stands."""
+        """Return the label's offset."""
         return self.label.offset
 
 
@@ -44,23 +44,23 @@ class EarlyLabel(msgspec.Struct, gc=False):
 
 WorkItem: TypeAlias = Event | UnlabelledEvent | LabelledEvent
 PendingItem: TypeAlias = UnlabelledEvent | EarlyLabel
-"""What can be done to a model: learn an event, predict one, learn one that was predicted."""
+"""A work item is learned, predicted, or learned after its prediction; a pending item waits for its counterpart."""
 
 
 def item_event(item: WorkItem) -> Event:
-    """The features it is about."""
+    """Return the event that the item is about."""
     if isinstance(item, Event):
         return item
     return item.event if isinstance(item, UnlabelledEvent) else item.unlabelled.event
 
 
 def item_offsets(items: Sequence[WorkItem]) -> Sequence[int]:
-    """Where each stands."""
+    """Return the offset of each item."""
     return items.offsets if isinstance(items, EventColumns) else [item.offset for item in items]
 
 
 def item_labels(items: Sequence[WorkItem]) -> Sequence[Label]:
-    """What is learned, of events and answers."""
+    """Return the label of each event or labelled event."""
     if isinstance(items, EventColumns):
         return items.ys
     given = cast("Sequence[Any]", items)
@@ -70,7 +70,7 @@ def item_labels(items: Sequence[WorkItem]) -> Sequence[Label]:
 
 
 def item_feature(items: Sequence[WorkItem], name: str) -> Sequence[Any]:
-    """One feature of all items, None where an event has none; an array where they are columns that have it."""
+    """Return one feature of all items, None where an event lacks it; an array where they are columns with it."""
     if isinstance(items, EventColumns) and name in items.names:
         found: Sequence[Any] = items.numbers[items.names.index(name)]
         return found
@@ -79,18 +79,18 @@ def item_feature(items: Sequence[WorkItem], name: str) -> Sequence[Any]:
 
 
 def training_event(labelled: LabelledEvent) -> Event:
-    """The event as it is learned, with its label."""
+    """Return the event with its label, in the form in which it is learned."""
     event = labelled.unlabelled.event
     return Event(event.offset, event.id, event.ts, event.x, labelled.label.y, event.group, event.weight)
 
 
 def event_time_ms(pending: PendingItem) -> int:
-    """Event time, in epoch milliseconds."""
+    """Return the event time in epoch milliseconds."""
     return pending.event.ts if isinstance(pending, UnlabelledEvent) else pending.label.ts
 
 
 class _EventRow(msgspec.Struct, array_like=True):
-    """A question without its id and time, which are columns."""
+    """An unlabelled event without its id and time, which are columns of the table."""
 
     topic: str
     partition: int
@@ -117,17 +117,17 @@ _decode_label_row = msgspec.msgpack.Decoder(_LabelRow).decode
 
 
 def encode_event_id(found: EventId) -> bytes:
-    """The id as a key: 5 and "5" differ."""
+    """Return the id as a database key, in which 5 and "5" differ."""
     return b"s" + found.encode() if isinstance(found, str) else b"i%d" % found
 
 
 def decode_event_id(key: bytes) -> EventId:
-    """The inverse of `key_of`."""
+    """Return the id of a key that `encode_event_id` made."""
     return key[1:].decode() if key[:1] == b"s" else int(key[1:])
 
 
 def encode_pending(pending: PendingItem) -> tuple[int, int, bytes]:
-    """Kind, event time and the rest."""
+    """Return the kind, the event time in epoch milliseconds and the packed rest."""
     if isinstance(pending, EarlyLabel):
         label = pending.label
         return LABEL_KIND, label.ts, _encode(_LabelRow(*pending.at, label.offset, label.y))
@@ -137,7 +137,7 @@ def encode_pending(pending: PendingItem) -> tuple[int, int, bytes]:
 
 
 def decode_pending(key: bytes, kind: int, ts: int, payload: bytes) -> PendingItem:
-    """The inverse of `key_of` and `packed`."""
+    """Return the item that `encode_event_id` and `encode_pending` wrote."""
     if kind == LABEL_KIND:
         label_row = _decode_label_row(payload)
         return EarlyLabel(

@@ -1,4 +1,4 @@
-"""What one feature has been: its type, and the range in which its numbers lay."""
+"""Records what one feature has been: its type, and the range in which its numbers lay."""
 
 from enum import StrEnum
 from typing import Any, Self
@@ -26,10 +26,10 @@ FEATURE_TYPES: dict[type, FeatureType] = {
 
 
 class FeatureRange:
-    """Learned from accepted values; after the warm-up its limits only widen, until a rebuild.
+    """The learned range of a feature; after the warm-up its limits only widen, until a rebuild.
 
-    `judged` counts the numbers accepted or found outside; `outside` holds those of the last
-    hundred that were found outside.
+    `judged` counts the numbers accepted or found outside; `outside` holds those of the last hundred that were found
+    outside, with their numbers in that count.
     """
 
     __slots__ = ("hi", "judged", "kind", "lo", "outside", "span")
@@ -44,7 +44,7 @@ class FeatureRange:
 
     @classmethod
     def restore(cls, state: list[Any]) -> Self:
-        """The inverse of `state`."""
+        """Return the range that `state` described."""
         found = cls()
         kind, found.judged, found.lo, found.hi, found.span, outside = state
         found.kind = None if kind is None else FeatureType(kind)
@@ -52,17 +52,17 @@ class FeatureRange:
         return found
 
     def state(self) -> list[Any]:
-        """Plain values."""
+        """Return plain values."""
         kind = None if self.kind is None else self.kind.value
         return [kind, self.judged, self.lo, self.hi, self.span, [list(pair) for pair in self.outside]]
 
     @property
     def is_warm(self) -> bool:
-        """Whether enough values were accepted to judge the next."""
+        """Return whether enough values have been accepted to judge the next one."""
         return self.judged >= WARM_UP_VALUES
 
     def limits(self, factor: float) -> tuple[float, float]:
-        """The smallest and the largest value that would be accepted now."""
+        """Return the smallest and the largest value that would be accepted now."""
         return self.lo - factor * self.span, self.hi + factor * self.span
 
     def widen(self, lo: float, hi: float, count: int) -> None:
@@ -76,7 +76,10 @@ class FeatureRange:
             self.span = _range_width(self.lo, self.hi)
 
     def note_outside(self, value: float) -> bool:
-        """Remember a value past the limits; True when such values are the norm now."""
+        """Record a value past the limits, and return True if the range was rebuilt from such values.
+
+        It is rebuilt when half of the last hundred values lay outside: they have become the norm.
+        """
         self.judged += 1
         oldest = self.judged - REBUILD_WINDOW
         self.outside = [pair for pair in self.outside if pair[0] > oldest]
@@ -91,6 +94,6 @@ class FeatureRange:
 
 
 def _range_width(lo: float, hi: float) -> float:
-    """The width of the range, or its magnitude where it has hardly any width."""
+    """Return the width of the range, or its magnitude where it has hardly any width."""
     size = max(abs(lo), abs(hi))
     return hi - lo if hi - lo > _NEGLIGIBLE * size else size or 1.0

@@ -1,4 +1,4 @@
-"""Refuses values that would corrupt a model; pure, and blind to where batches begin and end."""
+"""Refuses values that would corrupt a model; the result does not depend on where batches begin and end."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,14 +25,17 @@ class RefusedEvent(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class GuardResult:
-    """Both in the order given."""
+    """The admitted and the refused events, both in the order given."""
 
     events: Sequence[Event]
     refused: list[RefusedEvent]
 
 
 class ColumnSummary(NamedTuple):
-    """A feature over several events, or the label (None): how often it occurs, its extremes or its longest string."""
+    """One feature over several events: how often it occurs, its extremes or its longest string.
+
+    The name None stands for the label.
+    """
 
     name: str | None
     kind: FeatureType
@@ -48,7 +51,7 @@ class _Fault(NamedTuple):
 
 
 class FeatureGuard:
-    """Learns what each feature is like from what it admits; labels too where the task is regression."""
+    """Learns each feature's type and range from what it admits, and the label's range for a regression."""
 
     def __init__(self, spec: GuardSpec, task: Task = Task.BINARY) -> None:
         self._spec = spec
@@ -58,7 +61,7 @@ class FeatureGuard:
 
     @classmethod
     def restore(cls, spec: GuardSpec, state: Mapping[str, Any]) -> Self:
-        """The inverse of `state`; the task is part of it."""
+        """Return the guard that `state` described; the task is part of it."""
         found = cls(spec)
         found._accepted = state["accepted"]
         found._features = {name: FeatureRange.restore(kept) for name, kept in state["features"].items()}
@@ -67,7 +70,7 @@ class FeatureGuard:
         return found
 
     def state(self) -> dict[str, Any]:
-        """Plain values that msgpack can carry."""
+        """Return plain values that msgpack can carry."""
         return {
             "accepted": self._accepted,
             "features": {name: kept.state() for name, kept in self._features.items()},
@@ -89,7 +92,7 @@ class FeatureGuard:
         return GuardResult(admitted, refused)
 
     def limits(self) -> Mapping[str, tuple[FeatureType | None, float, float]]:
-        """Of each feature its type and the numbers that would be accepted now, whatever else is."""
+        """Return each feature's type, and the smallest and largest number accepted now."""
         largest = min(self._spec.max_magnitude, LARGEST_INTEGER)
         found: dict[str, tuple[FeatureType | None, float, float]] = {}
         for name, known in self._features.items():
@@ -98,7 +101,10 @@ class FeatureGuard:
         return found
 
     def faults(self, x: Features) -> Iterator[tuple[str, RefusalReason, str]]:
-        """What is wrong with features that are only to be predicted, and with which; learns nothing of them."""
+        """Yield the feature, reason and detail of each fault in features that are only to be predicted.
+
+        Learn nothing from them.
+        """
         layout = self._layout_fault(Event(0, 0, 0, x))
         if layout is not None:
             unknown, *_ = (name for name in x if name not in self._features)
@@ -115,13 +121,13 @@ class FeatureGuard:
 
     @property
     def checks_labels(self) -> bool:
-        """Whether labels are numbers that have a range."""
+        """Return whether labels are numbers whose range is checked."""
         return self._label is not None
 
     def admit_labels(
         self, labels: Sequence[LabelRecord]
     ) -> tuple[list[LabelRecord], list[tuple[LabelRecord, RefusalReason, str]]]:
-        """Judge labels that came by themselves, in order, and learn from those that pass."""
+        """Judge labels that came without their events, in order, and learn from those that pass."""
         if self._label is None:
             return list(labels), []
         admitted: list[LabelRecord] = []
@@ -137,9 +143,9 @@ class FeatureGuard:
         return admitted, refused
 
     def admit_columns(self, columns: Sequence[ColumnSummary], *, rows: int) -> bool:
-        """Learn so many events by their columns where all of them pass at the limits of their beginning; else nothing.
+        """Learn `rows` events by their columns if all pass at the present limits; else learn nothing.
 
-        Features may be absent from some of the events; null and absent are one here.
+        Return whether they passed. A feature may be absent from some of the events; null and absent are the same here.
         """
         found = [self._label if column.name is None else self._features.get(column.name) for column in columns]
         known = [one for one in found if one is not None]
@@ -162,9 +168,9 @@ class FeatureGuard:
         return known.is_warm and max(low, -largest) <= column.low and column.high <= min(high, largest)
 
     def _admit_uniform(self, events: Sequence[Event]) -> bool:
-        """Whether the batch passes whole at the limits of its beginning; then it is learned.
+        """Learn the batch if it passes whole at its initial limits, and return whether it did.
 
-        Limits only widen while values are accepted, so event by event would admit it as well.
+        Limits only widen while values are accepted, so judging event by event would admit it as well.
         """
         batch = UniformBatch.of(events, features=self._features, label=self._label)
         if batch is None or not batch.is_within_limits(self._spec):
@@ -183,7 +189,7 @@ class FeatureGuard:
                 refused.append(RefusedEvent(event, fault.reason, fault.detail))
 
     def _fault(self, event: Event) -> _Fault | None:
-        """What is wrong; ranges are judged last, all of them, so that all notice a new norm."""
+        """Return the first fault or None; all ranges are judged, and last, so that each notices a new norm."""
         return self._layout_fault(event) or self._value_fault(event) or self._range_fault(event)
 
     def _layout_fault(self, event: Event) -> _Fault | None:

@@ -1,4 +1,4 @@
-"""The guard's judgement of features that are only to be predicted: nothing is learned of them."""
+"""Judges features that are only to be predicted, without learning from them."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -18,7 +18,7 @@ class FeatureFault(NamedTuple):
 
 
 class PredictionGuard:
-    """A guard's limits as they stood in a checkpoint; quick for what is within them."""
+    """A guard's limits as they stood in a checkpoint, with a fast check for values within them."""
 
     def __init__(self, guard: FeatureGuard) -> None:
         self._guard = guard
@@ -27,16 +27,16 @@ class PredictionGuard:
 
     @property
     def names(self) -> Sequence[str]:
-        """The features that the model has learned, in the order in which it met them."""
+        """Return the features that the model has learned, in the order in which it met them."""
         return list(self._limits)
 
     def feature_type(self, name: str) -> FeatureType | None:
-        """The type of a feature; None where it is not known."""
+        """Return the type of a feature, or None where it is not known."""
         known = self._limits.get(name)
         return known[0] if known else None
 
     def passes(self, x: Features) -> bool:
-        """Whether the model has learned all of these features, and may see them; quick."""
+        """Return whether the model has learned all of these features and may see their values."""
         numbers = self._numbers
         for name, value in x.items():
             if type(value) is float or type(value) is int:
@@ -48,7 +48,7 @@ class PredictionGuard:
         return True
 
     def faults(self, x: Features) -> Sequence[FeatureFault]:
-        """All that is wrong with them; empty where the model may see them."""
+        """Return every fault in the features; empty if the model may see them."""
         return [FeatureFault(*found) for found in self._guard.faults(x)]
 
 

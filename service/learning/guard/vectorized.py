@@ -1,4 +1,4 @@
-"""The guard's fast path: a batch of one layout and steady types, judged column by column."""
+"""Judges a batch of one layout and steady types column by column: the guard's fast path."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,10 @@ NUMBERS: frozenset[type] = frozenset({float, int})
 
 @dataclass(frozen=True, slots=True)
 class UniformBatch:
-    """What `count` events say of each of `ranges`: those of their numbers, and of the label if it is judged."""
+    """The extremes of each column of `count` events, beside the range that judges the column.
+
+    The columns are the numeric features, and the label if it is judged.
+    """
 
     count: int
     ranges: Sequence[FeatureRange]
@@ -34,14 +37,14 @@ class UniformBatch:
         features: Mapping[str, FeatureRange],
         label: FeatureRange | None,
     ) -> "UniformBatch | None":
-        """The batch by columns; None where layouts or types vary or a feature is not warm."""
+        """Return the batch by columns; None where layouts or types vary or a feature is not warm."""
         if isinstance(events, EventColumns):
             return _of_columns(events, features=features, label=label)
         names = tuple(events[0].x) if events else ()
         if not names or not features.keys() >= set(names):
             return None
         xs = [event.x for event in events]
-        # No mapping can hold a name twice, so the joined names are equal only if each layout is.
+        # A dictionary holds no name twice, so the joined names are equal only if every layout is.
         if list(chain.from_iterable(xs)) != list(names) * len(xs):
             return None
         ranges = [features[name] for name in names]
@@ -57,7 +60,7 @@ class UniformBatch:
         return _numeric(columns, ranges)
 
     def is_within_limits(self, spec: GuardSpec) -> bool:
-        """Whether every number lies within the limits as they stand; NaN never does."""
+        """Return whether every number lies within the present limits, which NaN never does."""
         limits = [known.limits(spec.range_factor) for known in self.ranges]
         largest = min(spec.max_magnitude, LARGEST_INTEGER)
         return all(
@@ -96,7 +99,7 @@ def _fits(column: Sequence[Any], known: FeatureRange) -> bool:
 
 
 def _all_numbers(xs: Sequence[Features], ranges: Sequence[FeatureRange]) -> UniformBatch | None:
-    """The commonest case, at the cost of three passes over the values."""
+    """Handle the commonest case, numbers alone, in three passes over the values."""
     values = list(chain.from_iterable(map(dict.values, xs)))
     if not set(map(type, values)) <= NUMBERS:
         return None

@@ -1,8 +1,7 @@
-"""Events that wait for their labels, and labels that wait for their events; pure, on event time.
+"""Joins events that wait for their labels with labels that wait for their events, on event time and without IO.
 
-Only what came since the last two commits is held here: the rest lies in the registry, and what of it
-a run needs is supplied with the run. Which outcome a label has depends on neither.
-
+Only what came since the last two commits is held here. The rest lies in the registry, and the rows that a run needs are
+passed in with it. A label's outcome depends on neither.
 """
 
 from collections import Counter, deque
@@ -26,9 +25,9 @@ from service.learning.labels.watermark import EventTimeWatermark, PendingKind
 
 @dataclass(frozen=True, slots=True)
 class PendingChanges:
-    """What a commit writes of those that wait: new ones, those resolved, and the border of event time.
+    """What a commit writes of pending events and labels: new ones, resolved ones and the watermark.
 
-    Whatever is older than `border_ms` (epoch milliseconds) can be forgotten.
+    Rows older than `watermark_ms` (epoch milliseconds) can be deleted.
     """
 
     created: Mapping[EventId, PendingItem]
@@ -38,7 +37,7 @@ class PendingChanges:
 
 @dataclass(slots=True)
 class JoinedRun:
-    """What to do, in order; how many labels met which fate; delays of those that joined, in milliseconds."""
+    """The items to work on in order, label outcomes by name, and the label delays in milliseconds."""
 
     items: list[WorkItem] = field(default_factory=list)
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -47,7 +46,7 @@ class JoinedRun:
 
 @dataclass(slots=True)
 class _JoinState:
-    """One run being arranged: what the registry holds of it, and the times of those that began or ceased to wait."""
+    """The join of one run: the registry's rows for it, and the event times that it adds to and takes off the counts."""
 
     at: TopicPartition
     stored: dict[EventId, PendingItem]
@@ -57,7 +56,7 @@ class _JoinState:
 
 
 def merge_by_offset(events: Sequence[Event], labels: Sequence[LabelRecord]) -> list[Event | LabelRecord]:
-    """Both as they stand in their partition."""
+    """Return events and labels in the order in which they stand in their partition."""
     both: list[Event | LabelRecord] = [*events, *labels]
     if events and labels:
         both.sort(key=attrgetter("offset"))
@@ -65,7 +64,7 @@ def merge_by_offset(events: Sequence[Event], labels: Sequence[LabelRecord]) -> l
 
 
 class LabelJoin:
-    """Joins labels with events; ids that were labelled lately are not labelled again."""
+    """Joins labels with events; an id that was labelled lately is not labelled again."""
 
     def __init__(
         self, *, ttl_s: float, recent_labels: int, max_pending: int, state: Mapping[str, Any] | None = None
@@ -80,26 +79,26 @@ class LabelJoin:
         self.commits_landed = 0
 
     def state(self) -> dict[str, Any]:
-        """Plain values for msgpack; what is held lies in the registry."""
+        """Return plain values for msgpack; the pending items themselves lie in the registry."""
         return {"time": self._watermark.state(), "settled": self._recent_labels.state()}
 
     @property
     def pending_count(self) -> int:
-        """Events that wait for a label."""
+        """Return how many events wait for a label."""
         return self._watermark.pending_count(PendingKind.EVENTS)
 
     @property
     def early_count(self) -> int:
-        """Labels that wait for an event."""
+        """Return how many labels wait for an event."""
         return self._watermark.pending_count(PendingKind.LABELS)
 
     @property
     def created_count(self) -> int:
-        """How many a commit would write."""
+        """Return how many new rows a commit would write."""
         return len(self._created)
 
     def ids_to_look_up(self, events: Sequence[Event], labels: Sequence[LabelRecord]) -> list[EventId]:
-        """The ids of a run that may lie in the registry, to be supplied with it."""
+        """Return the ids of a run that may lie in the registry and must be passed in with it."""
         held = self._held
         found = [truth.id for truth in labels if truth.id not in held]
         if self.early_count:
@@ -114,7 +113,7 @@ class LabelJoin:
         *,
         prefetched: Mapping[EventId, PendingItem],
     ) -> JoinedRun:
-        """The events and labels of one run, each in offset order, as what is to be predicted and learned."""
+        """Return what to predict and learn for the events and labels of one run, each in offset order."""
         run = _JoinState(
             at,
             {
@@ -137,7 +136,7 @@ class LabelJoin:
         return run.result
 
     def hold_label(self, labelled: LabelledEvent, at: TopicPartition, result: JoinedRun) -> None:
-        """Its event was refused after all: the label waits, as if the event had not come."""
+        """Let the label wait, as if its event had not come, because the event was refused after all."""
         label = labelled.label
         result.outcomes["joined"] -= 1
         result.outcomes["early"] += 1
@@ -145,22 +144,24 @@ class LabelJoin:
         self._watermark.add_pending(PendingKind.LABELS, (label.ts,))
 
     def drop_event(self, unlabelled: UnlabelledEvent) -> None:
-        """The event was refused after all."""
+        """Forget a pending event that was refused after all."""
         event = unlabelled.event
         if self._held.get(event.id) is unlabelled:
             self._resolve(event.id, unlabelled)
             self._watermark.add_pending(PendingKind.EVENTS, (event.ts,), -1)
 
     def take_changes(self) -> PendingChanges:
-        """What a commit writes; until it has landed, and one more, all of it stays known here."""
+        """Return what a commit writes; all of it stays held until that commit and the next have landed."""
         created, resolved = self._created, list(self._resolved)
         self._created, self._resolved = {}, {}
         self._commits_in_flight.append((created, resolved))
         return PendingChanges(created, resolved, self._watermark.watermark_ms - self._watermark.ttl_ms)
 
     def commit_landed(self) -> None:
-        """The oldest commit under way is durable: what the one before it wrote need not be held any more."""
+        """Note that the oldest commit under way is durable, and let go of what the one before it wrote."""
         self.commits_landed += 1
+        # A lookup that began before a commit landed may end after it, and would find its rows in neither place
+        # if they were let go at once.
         if len(self._commits_in_flight) < 2:
             return
         created, resolved = self._commits_in_flight.popleft()
@@ -170,7 +171,7 @@ class LabelJoin:
         self._resolved_in_flight.difference_update(resolved)
 
     def _find_pending(self, key: EventId, stored: Mapping[EventId, PendingItem]) -> PendingItem | None:
-        """Who waits under this id; twice the TTL after its time it is forgotten, wherever it may still lie."""
+        """Return what waits under this id, or None; twice the TTL after its time it counts as forgotten."""
         found = self._held.get(key) or (stored.get(key) if self._recent_labels.get(key) is None else None)
         return (
             None
@@ -179,7 +180,7 @@ class LabelJoin:
         )
 
     def _join_quickly(self, events: Sequence[Event], labels: Sequence[LabelRecord], run: "_JoinState") -> None:
-        """The common cases without a call each: an event that nobody waits for, a label whose event waits."""
+        """Handle the common cases inline: an event that no label awaits, a label whose event is held."""
         held, created, items, before, at = self._held, self._created, run.result.items, run.stored, run.at
         watermark_ms = self._watermark.watermark_ms
         simple = not before and not self.early_count

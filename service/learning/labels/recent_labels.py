@@ -1,4 +1,4 @@
-"""The ids that were labelled lately, and how; independent of where batches begin and end."""
+"""Remembers which ids were labelled lately and how, independent of where batches begin and end."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ PRUNE_SLACK = 64
 
 
 class RecentLabels:
-    """The labels of the last `window` ids that were labelled; older ones are forgotten by number, not by chance."""
+    """The labels of the last `window` ids that were labelled; older ones are forgotten by serial number."""
 
     def __init__(self, window: int, state: Mapping[str, Any] | None = None) -> None:
         self._window = window
@@ -20,23 +20,23 @@ class RecentLabels:
             self._labels = {key: (serial, y) for key, serial, y in state["labels"]}
 
     def add(self, key: EventId, y: Label) -> None:
-        """It is labelled now."""
+        """Remember the label of an id that is labelled now."""
         self._serial += 1
         self._labels[key] = (self._serial, y)
         if len(self._labels) > 2 * self._window + PRUNE_SLACK:
             self._labels = {one: kept for one, kept in self._labels.items() if self._remembers(kept)}
 
     def discard(self, key: EventId) -> None:
-        """An event of this id waits anew."""
+        """Forget the label, because a new event of this id waits."""
         self._labels.pop(key, None)
 
     def get(self, key: EventId) -> Label | None:
-        """Its label, if it is among the last."""
+        """Return the id's label, or None if it is not among the last."""
         found = self._labels.get(key)
         return None if found is None or not self._remembers(found) else found[1]
 
     def state(self) -> dict[str, Any]:
-        """Plain values for msgpack."""
+        """Return plain values for msgpack."""
         kept = [(key, serial, y) for key, (serial, y) in self._labels.items() if self._remembers((serial, y))]
         return {"serial": self._serial, "labels": kept}
 

@@ -1,4 +1,4 @@
-"""Predictions that a server made for events: the lineage that said them waits with them in place of its own."""
+"""Uses predictions that a server made for events in place of the learner's own."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +12,10 @@ from service.learning.engine.work_items import LabelledEvent, UnlabelledEvent, W
 
 @dataclass(frozen=True, slots=True)
 class ServedPredictions:
-    """Events, what was served for some of them by offset, and those whose answer no estimator of this form gives."""
+    """The events, the served predictions by offset, and the events whose prediction was refused.
+
+    A prediction is refused if no estimator of this form can have made it.
+    """
 
     events: Sequence[Event]
     predictions: Mapping[int, RawPrediction] = field(default_factory=dict)
@@ -22,7 +25,7 @@ class ServedPredictions:
 def match_served(
     events: Sequence[Event], served: Mapping[int, ServedPrediction], *, own_lineages: Collection[str], stepper: Stepper
 ) -> ServedPredictions:
-    """What of `served` counts as said by this lineage: the answers of lineages whose stamps are its `own`."""
+    """Return the served predictions that count as this lineage's: those made by one of `own_lineages`."""
     if not served or not own_lineages:
         return ServedPredictions(events)
     found: dict[int, RawPrediction] = {}
@@ -45,7 +48,10 @@ def match_served(
 
 
 def served_problem(served: ServedPrediction, *, gives_probabilities: bool, gives_pairs: bool) -> str:
-    """Why an estimator of this form cannot have said it; empty where it can. The flags are those of `Pass`."""
+    """Return why an estimator of this form cannot have made the prediction, or "" if it can.
+
+    `gives_probabilities` and `gives_pairs` are those of `FastPath`.
+    """
     if (served.probabilities is not None) is not gives_probabilities:
         found, expected = ("no probabilities", "some") if gives_probabilities else ("probabilities", "none")
         return f"found {found}, expected {expected} from the estimator of this lineage"
@@ -60,7 +66,7 @@ def served_problem(served: ServedPrediction, *, gives_probabilities: bool, gives
 
 
 def to_raw_prediction(served: ServedPrediction, *, gives_pairs: bool) -> RawPrediction:
-    """As the estimator itself would have said it."""
+    """Return the prediction in the form in which the estimator itself would have made it."""
     if served.probabilities is None:
         return served.prediction
     probabilities: dict[Any, float] = dict(served.probabilities)
@@ -70,7 +76,10 @@ def to_raw_prediction(served: ServedPrediction, *, gives_pairs: bool) -> RawPred
 def with_served_predictions(
     items: Sequence[WorkItem], at: TopicPartition, predictions: Mapping[int, RawPrediction]
 ) -> list[WorkItem]:
-    """Questions that are answered by what was served; where an early label waited, question and answer at once."""
+    """Return the items with served predictions filled in.
+
+    An event that was completed by an early label becomes two items, the unlabelled event and then the labelled one.
+    """
     found: list[WorkItem] = []
     for item in items:
         if type(item) is UnlabelledEvent and item.event.offset in predictions:

@@ -1,8 +1,8 @@
-"""How far event time has come, and how many still wait within the time to live.
+"""Tracks how far event time has come, and counts the events and labels that wait within the time to live.
 
-It moves a block of events at a time, to the median of the block: no single event, however far in the
-future, makes another expire, and a stream that pauses makes none. What waits is counted by shares of
-the time to live, and expires a share at a time.
+The watermark moves after each block of events, to the block's median less the time to live: no single event, however
+far in the future, expires others, and a paused stream expires none. Pending items are counted in buckets of a 256th of
+the time to live, and expire a bucket at a time.
 """
 
 from collections import Counter
@@ -14,18 +14,18 @@ from typing import Any
 from service.domain.stream.pending import MIN_TIME_MS
 
 BLOCK_EVENTS = 64
-TTL_BUCKETS = 256
+TTL_BUCKETS = 256  # so few counts tell a checkpoint how many items wait and how many have expired
 
 
 class PendingKind(StrEnum):
-    """Who waits."""
+    """What waits: events for a label, or labels for an event."""
 
     EVENTS = "events"
     LABELS = "labels"
 
 
 class EventTimeWatermark:
-    """Times are epoch milliseconds; what is older than `border_ms` has waited in vain."""
+    """The watermark in epoch milliseconds; pending items older than `watermark_ms` have expired."""
 
     def __init__(self, *, ttl_s: float, max_pending: int, state: Mapping[str, Any] | None = None) -> None:
         self.ttl_ms = max(int(ttl_s * 1000), TTL_BUCKETS)
@@ -40,16 +40,19 @@ class EventTimeWatermark:
             self._counts = {kind: Counter(dict(state["counts"][kind])) for kind in PendingKind}
 
     def state(self) -> dict[str, Any]:
-        """Plain values for msgpack."""
+        """Return plain values for msgpack."""
         counts = {str(kind): list(found.items()) for kind, found in self._counts.items()}
         return {"block": self._block.copy(), "border": self.watermark_ms, "counts": counts}
 
     def pending_count(self, kind: PendingKind) -> int:
-        """How many wait."""
+        """Return how many events, or labels, wait."""
         return self._counts[kind].total()
 
     def observe_without_advance(self, times: Sequence[int], *, labels: int) -> bool:
-        """Whether no block of these events can move the border, whatever the labels do; if so, they are noted here."""
+        """Return whether these events cannot move the watermark; if so, observe them here.
+
+        `times` are the event times in epoch milliseconds, `labels` how many labels of the run may begin to wait.
+        """
         if times:
             furthest = max(times) - self.ttl_ms
             if furthest >= self.watermark_ms + self._bucket_ms or min(times) < self.watermark_ms:
@@ -61,7 +64,7 @@ class EventTimeWatermark:
         return True
 
     def observe(self, ts: int) -> Counter[PendingKind]:
-        """An event of this time has come; how many have waited in vain since."""
+        """Take the time of the next event, and return how many pending items have expired."""
         self._block.append(ts)
         expired: Counter[PendingKind] = Counter()
         if len(self._block) == BLOCK_EVENTS:
@@ -72,7 +75,10 @@ class EventTimeWatermark:
         return expired
 
     def add_pending(self, kind: PendingKind, times: Sequence[int], sign: int = 1) -> None:
-        """They begin to wait, or cease to (-1); nothing for those past the border, which are counted already."""
+        """Count items that begin to wait, or cease to (sign -1).
+
+        Items older than the watermark are skipped, since they were counted when they expired.
+        """
         if not times:
             return
         first, last = min(times) // self._bucket_ms, max(times) // self._bucket_ms
@@ -99,7 +105,7 @@ class EventTimeWatermark:
             expired[kind] += sum(counts.pop(share) for share in past)
 
     def _expire_excess(self, expired: Counter[PendingKind]) -> None:
-        """Where more wait than may, the oldest shares go before their time."""
+        """Expire the oldest buckets early while more items wait than `max_pending`."""
         excess = self._total_pending() - self._max_pending
         if excess <= 0:
             return

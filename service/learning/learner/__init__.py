@@ -1,6 +1,5 @@
-"""One lineage's state and what a run of decoded records does to it: guard, join, predict, score, learn.
+"""Holds one lineage's state and what a run of records does to it: guard, join, predict, score, learn.
 
-`inference` (for `state.py`) and operations may import it; it imports `guard`, `labels`, `engine`, `metrics`,
-`monitors` and `pickling`.
-Begin with `learner.py`, then `state.py` for the bytes a checkpoint keeps.
+`inference` (for `state.py`) and operations may import it; it imports `guard`, `labels`, `engine`, `metrics`, `monitors`
+and `pickling`. Begin with `learner.py`, then `state.py` for the bytes a checkpoint keeps.
 """

@@ -1,4 +1,4 @@
-"""Which ids were learned lately; independent of where batches begin and end."""
+"""Remembers which ids were learned lately, independent of where batches begin and end."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
@@ -7,7 +7,7 @@ from service.domain.stream.events import EventId
 
 
 class IdDeduplicator:
-    """Remembers the last `window` accepted ids; 0 remembers nothing."""
+    """Remembers the last `window` accepted ids; a window of 0 remembers nothing."""
 
     def __init__(self, window: int) -> None:
         self._window = window
@@ -16,17 +16,17 @@ class IdDeduplicator:
 
     @classmethod
     def restore(cls, window: int, state: Mapping[str, Any]) -> Self:
-        """The inverse of `state`; a smaller window keeps the newest ids."""
+        """Return the deduplicator that `state` described; a smaller window keeps the newest ids."""
         found = cls(window)
         found._remember(state["ids"])
         return found
 
     def state(self) -> dict[str, Any]:
-        """Plain values, oldest id first."""
+        """Return plain values, oldest id first."""
         return {"ids": self._order.copy()}
 
     def mark_new(self, ids: Sequence[EventId]) -> list[bool] | None:
-        """Whether each id is new, and remember the new ones; None when all are."""
+        """Return whether each id is new, or None when all are, and remember the new ones."""
         if not self._window:
             return None
         distinct = set(ids)

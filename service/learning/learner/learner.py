@@ -1,4 +1,4 @@
-"""One lineage's state and what a run of decoded records does to it. Pure: no clock, no IO."""
+"""Applies runs of decoded records to one lineage's state, without a clock or IO."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -40,7 +40,10 @@ _NO_PENDING: Mapping[EventId, PendingItem] = {}
 
 
 class Learner:
-    """Guard, dedupe, predict, score and learn for one lineage; `own` are stamps of lineages that served for it."""
+    """Guards, deduplicates, predicts, scores and learns for one lineage.
+
+    `own_lineages` are the ids of the lineages whose served predictions count as this one's.
+    """
 
     def __init__(
         self,
@@ -66,7 +69,10 @@ class Learner:
 
     @classmethod
     def new(cls, spec: ModelSpec, estimator: Any, *, reference: MonitorBatch | None = None) -> bytes:
-        """The state of a lineage that has learned nothing of the stream; `reference` is what it was trained on."""
+        """Return the state of a lineage that has learned nothing of the stream.
+
+        `reference` is the data that the estimator was trained on, for monitors that compare with it.
+        """
         scores, objects = Scoring.new(spec, reference=reference)
         return encode_state(
             estimator=codec.dumps(estimator),
@@ -88,9 +94,10 @@ class Learner:
         on_item: Callable[[WorkItem], None] | None = None,
         crash_tracker: CrashTracker | None = None,
     ) -> LearningOutcome:
-        """Learn one run of records of one partition; `before` is told of each event first, `watch` of micro-batches.
+        """Learn one run of records of one partition, and return what it did.
 
-        `supplied` is what the registry holds of the ids that `waiting` does not know.
+        `prefetched` holds the registry's rows for the ids that `label_join` does not hold. `on_item` is called with
+        each event before it is learned on its own; `crash_tracker` is told of each micro-batch.
         """
         admitted, labels, refused_labels = self._admit(decoded)
         served = match_served(admitted.events, decoded.served, own_lineages=self._own_lineages, stepper=self._stepper)
@@ -123,7 +130,10 @@ class Learner:
         return LearningOutcome(counts, refusals, signals, joined.outcomes, joined.delays_ms)
 
     def flush(self, *, crash_tracker: CrashTracker | None = None) -> Iterator[tuple[TopicPartition, LearningOutcome]]:
-        """Learn what waits, full or not, a partition at a time; only where the stream is known to have ended."""
+        """Learn collected micro-batches, full or not, and yield the outcome for each partition.
+
+        Call it only where the stream is known to have ended, or batch boundaries would depend on the moment.
+        """
         for at in self._micro_batch.partitions():
             learned = self._micro_batch.flush(at, crash_tracker=crash_tracker)
             signals = self._scoring.score(at, learned)
@@ -133,14 +143,14 @@ class Learner:
             yield at, LearningOutcome(counts, refusals, signals)
 
     def skip(self, at: TopicPartition, refusal: Refusal) -> LearningOutcome:
-        """Leave one record out, for a reason found outside of learning."""
+        """Leave out one record for a reason found outside of learning."""
         counts = Counter(dead=1)
         self.counts.update(counts)
         self._order.append(OffsetRange(at.topic, at.partition, refusal.offset, refusal.offset + 1))
         return LearningOutcome(counts, [refusal], [])
 
     def remove(self, at: TopicPartition, offset: int, *, reason: RefusalReason, detail: str) -> LearningOutcome:
-        """Leave out a record that was taken before and waits for a micro-batch."""
+        """Leave out a record that was accepted before and waits for a micro-batch to fill."""
         failed = (self._micro_batch.remove(at, offset), reason, detail)
         refusals = [_refusal(one, b"") for one in self._failures(at, [failed], JoinedRun())]
         counts = Counter(dead=1)
@@ -148,23 +158,26 @@ class Learner:
         return LearningOutcome(counts, refusals, [])
 
     def micro_batch_records(self) -> Sequence[tuple[TopicPartition, int]]:
-        """The records that wait for a micro-batch: their partitions and offsets."""
+        """Return the partition and offset of each record that waits for a micro-batch."""
         return self._micro_batch.record_positions()
 
     def predict(self, x: dict[str, Any]) -> RawPrediction:
-        """What the model says now."""
+        """Return the model's prediction, without learning."""
         return self._stepper.predict(x)
 
     def report(self) -> dict[str, Any]:
-        """Metrics: cumulative, windowed, and those of the no-change baseline."""
+        """Return the cumulative and windowed metrics, and those of the no-change baseline."""
         return self._scoring.report()
 
     def drift(self) -> Sequence[dict[str, Any]]:
-        """Each monitor's value, limits and state, and how often it has signalled."""
+        """Return each monitor's value, limits and state, and how often it has signalled."""
         return self._scoring.drift()
 
     def labels(self) -> dict[str, Any]:
-        """What became of labels, how many events wait for one, and the share of events that has one; {} without."""
+        """Return label outcomes, how many events and labels wait, and the share of labelled events.
+
+        Return {} for a model without a labels topic.
+        """
         if self.label_join is None:
             return {}
         learned, pending, expired = self.counts["learned"], self.label_join.pending_count, self._label_counts["expired"]
@@ -183,12 +196,12 @@ class Learner:
 
     @property
     def has_no_stored_pending(self) -> bool:
-        """Whether no event and no label can lie in the registry: none waits, and none has waited in vain."""
+        """Return whether the registry can hold no event and no label: none waits, and none has expired."""
         lapsed = self._label_counts["expired"] or self._label_counts["unmatched"]
         return self.label_join is None or not (self.label_join.pending_count or self.label_join.early_count or lapsed)
 
     def state(self) -> bytes:
-        """All of it, as a checkpoint keeps it; the only serialization in the computing thread."""
+        """Return the whole state as a checkpoint keeps it; only this serializes in the computing thread."""
         return encode_state(
             estimator=self._stepper.snapshot(),
             guard=self._guard.state(),
@@ -202,7 +215,7 @@ class Learner:
         )
 
     def take_uncommitted(self) -> UncommittedChanges:
-        """The journals since the last call; the caller commits them or dies."""
+        """Return the changes since the last call; the caller must commit them or stop."""
         order, self._order = merge_ranges(self._order), []
         scores, scored, predictions, signals = self._scoring.take()
         return UncommittedChanges(
@@ -211,7 +224,7 @@ class Learner:
 
     @property
     def scored_since_commit(self) -> int:
-        """How much a commit would write to the journals; bounds what may be held back."""
+        """Return how many entries a commit would write to the journals, to bound what may be held back."""
         return self._scoring.pending_count
 
     def _fresh(self, events: Sequence[Event]) -> Sequence[Event]:
@@ -225,9 +238,9 @@ class Learner:
     def _admit(
         self, decoded: DecodedRecords
     ) -> tuple[GuardResult, Sequence[LabelRecord], list[tuple[LabelRecord, RefusalReason, str]]]:
-        """Events and labels that the guard lets pass, and the labels that it does not.
+        """Return the events and labels that the guard admits, and the labels that it refuses.
 
-        A label's range is learned from labels wherever they stand, so that then their order counts.
+        The guard learns a label's range from every label, in an event or alone, so then their common order matters.
         """
         guard, labels = self._guard, decoded.truths
         if not labels or not guard.checks_labels:
@@ -261,7 +274,7 @@ class Learner:
     def _failures(
         self, at: TopicPartition, failed: Sequence[tuple[WorkItem, RefusalReason, str]], joined: JoinedRun
     ) -> Iterator[tuple[Event | LabelRecord, RefusalReason, str]]:
-        """What could not be done, as the records that are refused; the label of a refused event waits instead."""
+        """Yield failed items as refused records; the label of a refused event waits for it instead."""
         unlabelled = {id(item) for item, _, _ in failed if isinstance(item, UnlabelledEvent)}
         for item, reason, detail in failed:
             if isinstance(item, LabelledEvent) and id(item.unlabelled) in unlabelled and self.label_join:

@@ -1,4 +1,4 @@
-"""What learning a run of records did, and what of it a commit is to keep."""
+"""Describes what learning a run of records did, and what of it a commit writes."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ LABEL_OUTCOMES = ("joined", "early", "duplicate", "contradicting", "late", "unma
 
 
 class EventPrediction(msgspec.Struct, frozen=True, gc=False):
-    """What was predicted for an event when it came."""
+    """The prediction made for an event when it came."""
 
     id: EventId
     at: TopicPartition
@@ -28,7 +28,7 @@ class EventPrediction(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class LearningOutcome:
-    """What one run of records did: counts by outcome, and the records that were refused."""
+    """What one run of records did: counts, refused records, drift signals and label outcomes."""
 
     counts: Counter[str]
     refusals: Sequence[Refusal]
@@ -39,7 +39,7 @@ class LearningOutcome:
 
 @dataclass(frozen=True, slots=True)
 class UncommittedChanges:
-    """What has been learned since the last commit and not yet been committed."""
+    """What has been learned since the last commit and is not committed yet."""
 
     order: Sequence[OffsetRange]
     scores: Sequence[PackedRun]

@@ -28,7 +28,7 @@ from service.learning.monitors import DriftOnset, MonitorBatch, MonitorSet
 
 
 class Scoring:
-    """The scores of one lineage; `stepper` says what its predictions are."""
+    """The scores of one lineage; `stepper` tells the form of its predictions."""
 
     def __init__(self, spec: ModelSpec, stepper: Stepper, *, state: Any, objects: Mapping[str, Any]) -> None:
         self._spec = spec
@@ -50,7 +50,7 @@ class Scoring:
 
     @classmethod
     def new(cls, spec: ModelSpec, *, reference: MonitorBatch | None = None) -> tuple[Any, dict[str, Any]]:
-        """The state and objects of a lineage that has learned nothing of the stream."""
+        """Return the state and objects of a lineage that has learned nothing of the stream."""
         scores = PrequentialMetrics(spec.metrics, task=spec.task, window=spec.window, seed=spec.seed)
         monitors = MonitorSet(spec.drift, task=spec.task, seed=spec.seed, metrics=spec.metrics)
         if reference is not None:
@@ -58,35 +58,35 @@ class Scoring:
         return scores.state(), {"scores": scores.objects(), "monitors": monitors.objects()}
 
     def state(self) -> Any:
-        """Plain values for msgpack."""
+        """Return plain values for msgpack."""
         return self._scores.state()
 
     def objects(self) -> dict[str, Any]:
-        """River's metrics and detectors that hold state of their own."""
+        """Return river's metrics and detectors that hold state of their own."""
         return {"scores": self._scores.objects(), "monitors": self._monitors.objects()}
 
     def report(self) -> dict[str, Any]:
-        """Metrics: cumulative, windowed, and those of the no-change baseline."""
+        """Return the cumulative and windowed metrics, and those of the no-change baseline."""
         return self._scores.report()
 
     def drift(self) -> Sequence[dict[str, Any]]:
-        """Each monitor's value, limits and state, and how often it has signalled."""
+        """Return each monitor's value, limits and state, and how often it has signalled."""
         return self._monitors.report()
 
     @property
     def pending_count(self) -> int:
-        """How much waits to be taken by a commit."""
+        """Return how many entries the next commit would take."""
         return self._journal.count + len(self._predictions) + len(self._signals)
 
     def take(self) -> tuple[Sequence[PackedRun], int, Sequence[EventPrediction], Sequence[DriftSignal]]:
-        """The journal since the last call, how many it scores, what was predicted, and what monitors have found."""
+        """Return the journal since the last call, how many events it scores, the predictions and the drift signals."""
         predictions, self._predictions = self._predictions, []
         signals, self._signals = self._signals, []
         scored = self._journal.count
         return self._journal.take(), scored, predictions, signals
 
     def score(self, at: TopicPartition, learned: StepResult) -> Sequence[DriftSignal]:
-        """Score what was learned of one run, in order; questions wait for their labels."""
+        """Score what was learned of one run, in order; unlabelled events are scored when their labels come."""
         items, predictions = learned.items, learned.predictions
         if self._spec.predictions is not None:
             self._keep_predictions(at, items, predictions)
@@ -107,7 +107,7 @@ class Scoring:
     def _monitor_arrivals(
         self, at: TopicPartition, items: Sequence[WorkItem], predictions: Sequence[RawPrediction]
     ) -> list[DriftSignal]:
-        """Show events and predictions to the monitors when events come; an answer's event has been seen."""
+        """Feed events and predictions to the monitors when events come; labelled events have been seen."""
         by_prediction = self._monitors.has_target(MonitorTarget.PREDICTION)
         if not by_prediction and not self._monitors.has_target(MonitorTarget.FEATURE):
             return []
@@ -155,7 +155,7 @@ class Scoring:
     def _keep_predictions(
         self, at: TopicPartition, items: Sequence[WorkItem], predictions: Sequence[RawPrediction]
     ) -> None:
-        """Keep what was predicted now for the topic of predictions."""
+        """Keep the predictions made now for the predictions topic."""
         for item, prediction in zip(items, predictions, strict=True):
             if type(item) is not LabelledEvent:
                 event = item_event(item)
@@ -163,7 +163,7 @@ class Scoring:
 
 
 def _event_offsets(items: Sequence[WorkItem]) -> Sequence[int]:
-    """The offsets of the events themselves."""
+    """Return the offsets of the events themselves, not of their labels."""
     if isinstance(items, EventColumns):
         return items.offsets
     return [item.unlabelled.event.offset if type(item) is LabelledEvent else item.offset for item in items]
@@ -172,7 +172,7 @@ def _event_offsets(items: Sequence[WorkItem]) -> Sequence[int]:
 def _signals(
     at: TopicPartition, items: Sequence[WorkItem], hits: Sequence[tuple[str, DriftOnset]]
 ) -> list[DriftSignal]:
-    """With the position and the time of the records that brought them."""
+    """Return the signals with the position and time of the records that caused them."""
     found: list[DriftSignal] = []
     for name, hit in hits:
         item = items[hit.index]
@@ -182,7 +182,7 @@ def _signals(
 
 
 def _by_partition(at: TopicPartition, items: Sequence[WorkItem]) -> Iterator[tuple[TopicPartition, Sequence[WorkItem]]]:
-    """Items whose events stand in one partition, in order."""
+    """Yield the items grouped by the partition of their events, in order."""
     if isinstance(items, EventColumns) or LabelledEvent not in set(map(type, items)):
         yield at, items
         return

@@ -1,4 +1,4 @@
-"""The bytes of a lineage's state: its parts, and what becomes of them where a lineage begins from another's."""
+"""Encodes and decodes a lineage's state, and derives the first state of a lineage from other states."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,25 +14,25 @@ STATE_FORMAT = 1
 
 
 def restored_state(current: bytes, target: bytes) -> bytes:
-    """The chosen model and what guards it, with the ids and counts of the present.
+    """Return the target's model and guard with the current ids and counts, for a rollback that restores.
 
-    Position, ids seen, counts, metrics and counted signals go on; estimator, guard ranges and detectors go back.
+    Ids seen, counts, metrics and counted signals stay current; estimator, guard ranges and detectors go back.
     """
     return _merged_states(current, target, from_target=("estimator", "guard"))
 
 
 def continued_state(fresh: bytes, target: bytes) -> bytes:
-    """The chosen state as it was, with the counts and metrics of one that has learned nothing."""
+    """Return the target state with the counts and metrics of `fresh`, which has learned nothing."""
     return _merged_states(fresh, target, from_target=("estimator", "guard", "dedupe", "batch", "waiting"))
 
 
 def with_new_monitors(
     state: bytes, spec: ModelSpec, *, references: Sequence[MonitorBatch], estimator: bytes | None = None
 ) -> bytes:
-    """A state that has been trained, with monitors that begin now and refer to what it was trained on.
+    """Return a trained state with new monitors that compare with what it was trained on.
 
-    Where several references have what a monitor looks at, the last counts. `estimator` replaces the one that it has; it
-    has learned what waits for a micro-batch, too.
+    Where several references have a monitor's column, the last counts. `estimator` replaces the state's own; it has
+    already learned what was waiting for a micro-batch.
     """
     parts = decode_state(state)
     monitors = MonitorSet(spec.drift, task=spec.task, seed=spec.seed, metrics=spec.metrics)
@@ -55,12 +55,15 @@ def _merged_states(current: bytes, target: bytes, *, from_target: Sequence[str])
 
 
 def encode_state(*, objects: dict[str, Any], **parts: Any) -> bytes:
-    """The inverse of `opened`."""
+    """Return the bytes that `decode_state` reads."""
     return msgspec.msgpack.encode({"format": STATE_FORMAT, "objects": codec.dumps(objects), **parts})
 
 
 def decode_state(state: bytes) -> dict[str, Any]:
-    """Return its parts by name; ArtifactError for what is no state, OtherReleaseError for another format."""
+    """Return the parts of a state by name.
+
+    Raise ArtifactError for bytes that are no state, OtherReleaseError for another format.
+    """
     try:
         data: dict[str, Any] = msgspec.msgpack.decode(state)
     except msgspec.DecodeError as error:

@@ -1,7 +1,7 @@
-"""River's confusion matrix, with the classes in an order that is the same in every process.
+"""Orders the classes of river's confusion matrix in the same way in every process.
 
-River's own order is that of a set, which for texts changes with the hash seed of the process: a sum over the
-classes then differs in its last bit from one run to the next.
+River's own order is that of a set, which for texts changes with the hash seed of the process: a sum over the classes
+then differs in its last bit from one run to the next.
 """
 
 from collections.abc import Mapping
@@ -13,11 +13,11 @@ from service.domain.stream.events import Label
 
 
 class OrderedConfusionMatrix(metrics.ConfusionMatrix):
-    """Numbers by value, then texts."""
+    """River's confusion matrix with its classes sorted: numbers by value, then texts."""
 
     @property
     def classes(self) -> list[Label]:
-        """Those that were met or predicted."""
+        """Return the classes that were met or predicted."""
         return sorted(super().classes, key=_rank)
 
 
@@ -25,7 +25,7 @@ _new_matrix: Any = OrderedConfusionMatrix
 
 
 def build_confusion_matrix(counts: Mapping[tuple[Label, Label], int]) -> Any:
-    """A matrix with these counts of (truth, label)."""
+    """Return a matrix with these counts of (truth, label)."""
     matrix = _new_matrix()
     for (truth, label), count in counts.items():
         if count:

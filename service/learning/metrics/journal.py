@@ -1,9 +1,8 @@
-"""What was predicted for each event before it was learned, in columns.
+"""Keeps what was predicted for each event before it was learned, in columns.
 
-A segment is compressed MessagePack: one part for each run of one partition. Offsets are kept as
-their differences, booleans as bits, probabilities and values of a regression as 64-bit floats:
-a replay is held against exactly what was predicted. Segments of the first release have 32-bit
-probabilities, and are read as they are.
+A segment is compressed MessagePack with one part for each run of one partition. Offsets are kept as their differences,
+booleans as bits, probabilities and values of a regression as 64-bit floats, because a replay is compared with exactly
+what was predicted. Segments of the first release have 32-bit probabilities, and are read as they are.
 """
 
 import zlib
@@ -31,7 +30,7 @@ PackedColumn: TypeAlias = tuple[ColumnFormat, Any]
 
 
 class PackedRun(msgspec.Struct, array_like=True):
-    """The columns of one run, packed; `steps` are offset differences."""
+    """The packed columns of one run; `offset_deltas` are the differences of its offsets."""
 
     topic: str
     partition: int
@@ -44,9 +43,9 @@ class PackedRun(msgspec.Struct, array_like=True):
 
 @dataclass(frozen=True, slots=True)
 class ScoredRun:
-    """Columns of one length; a label is None where nothing was predicted.
+    """The scored events of one run, in columns of one length; a label is None where nothing was predicted.
 
-    `probabilities` are P(True) of a binary task, None where the model gives none.
+    `probabilities` are P(True) of a binary task, or None where the model gives none.
     """
 
     at: TopicPartition
@@ -58,7 +57,7 @@ class ScoredRun:
 
 @dataclass(frozen=True, slots=True)
 class RunArrays:
-    """A `ScoredRun` with arrays; a column of many classes, or with a label missing, is a list."""
+    """A `ScoredRun` with arrays; a multiclass column, or one with a label missing, is a list."""
 
     at: TopicPartition
     offsets: Any
@@ -92,7 +91,7 @@ class ScoreJournal:
         labels: Sequence[Label | None],
         probabilities: Sequence[Any] | None,
     ) -> None:
-        """One batch of scored events of one partition."""
+        """Add one batch of scored events of one partition."""
         if not self._runs or self._runs[-1][0] != at:
             self._runs.append((at, _RunColumns()))
         columns = self._runs[-1][1]
@@ -104,26 +103,26 @@ class ScoreJournal:
         self.count += len(offsets)
 
     def take(self) -> Sequence[PackedRun]:
-        """What was collected, packed; the journal is empty afterwards."""
+        """Return what was collected, packed, and empty the journal."""
         parts = [_pack_run(self.task, at, columns) for at, columns in self._runs]
         self._runs, self.count = [], 0
         return parts
 
 
 def encode_segment(parts: Sequence[PackedRun]) -> bytes:
-    """A segment; compressing it is work for another thread than the computing one."""
+    """Return a segment's bytes; compress in another thread than the computing one."""
     return zlib.compress(msgspec.msgpack.encode(parts), 1)
 
 
 def decode_arrays(segment: bytes) -> list[RunArrays]:
-    """The inverse of `take` and `encode`; empty where retention has emptied the segment."""
+    """Return the runs that `take` and `encode_segment` wrote; empty where retention has emptied the segment."""
     if not segment:
         return []
     return [_unpack_run(part) for part in msgspec.msgpack.decode(zlib.decompress(segment), type=list[PackedRun])]
 
 
 def decode_segment(segment: bytes) -> list[ScoredRun]:
-    """As `arrays`, in values of Python."""
+    """Return what `decode_arrays` returns, in Python values."""
     return [
         ScoredRun(
             run.at,

@@ -1,4 +1,4 @@
-"""Which of river's metrics can be computed from a model's score journal."""
+"""Knows which of river's metrics can be computed from a model's score journal."""
 
 import difflib
 import inspect
@@ -17,11 +17,14 @@ from service.learning.metrics.prequential import DEFAULT_METRICS, MetricSet
 Metric: TypeAlias = str | dict[str, Any]
 
 TABULAR_METRICS = frozenset({"ClassificationReport", "ConfusionMatrix"})
-"""Metrics that are a table."""
+"""Metrics whose value is a table."""
 
 
 def parse_metrics(texts: Sequence[str]) -> list[Metric]:
-    """Metrics as a command line or an address has them: `F1`, or `{FBeta: {beta: 2}}`."""
+    """Return the metrics of a command line or URL, such as `F1` or `{FBeta: {beta: 2}}`.
+
+    Raise ConfigurationError for a text that is neither a name nor a name with parameters.
+    """
     found: list[Metric] = []
     for text in texts:
         try:
@@ -36,7 +39,7 @@ def parse_metrics(texts: Sequence[str]) -> list[Metric]:
 
 
 def _is_parameterized(metric: object) -> bool:
-    """Whether it is a name with plain values by name; a confusion matrix (`cm`) is none."""
+    """Return whether it maps one name to plain parameters; a confusion matrix (`cm`) is not plain."""
     if not isinstance(metric, dict) or len(metric) != 1:
         return False
     ((name, given),) = metric.items()
@@ -49,7 +52,7 @@ def _is_plain(value: object) -> bool:
 
 
 def metrics_for_task(task: Task) -> Sequence[str]:
-    """The names of river's metrics for a task."""
+    """Return the names of river's metrics that fit a task."""
     base = river_metrics.base
     kinds = {
         Task.BINARY: base.ClassificationMetric,
@@ -61,7 +64,10 @@ def metrics_for_task(task: Task) -> Sequence[str]:
 
 
 def select_metrics(spec: ModelSpec, requested: Sequence[Metric]) -> tuple[Metric, ...]:
-    """The wanted metrics, with the specification's parameters where it has the metric; without any, its first."""
+    """Return the requested metrics, with the specification's parameters where it has them; by default its first.
+
+    Raise ConfigurationError for a metric that does not fit the task or lacks a parameter.
+    """
     own: Sequence[Metric] = spec.metrics or DEFAULT_METRICS[spec.task]
     if not requested:
         return (own[0],)
@@ -73,25 +79,31 @@ def select_metrics(spec: ModelSpec, requested: Sequence[Metric]) -> tuple[Metric
         try:
             MetricSet([one], seed=spec.seed)
         except SpecificationError as error:
-            msg = f"metric {metric_name(one)}: {error.message}; give it as `--metric '{{{metric_name(one)}: {{name: value}}}}'`"
+            msg = (
+                f"metric {metric_name(one)}: {error.message}; "
+                f"give it as `--metric '{{{metric_name(one)}: {{name: value}}}}'`"
+            )
             raise ConfigurationError(msg) from error
     return tuple({metric_name(one): one for one in found}.values())
 
 
 def find_metric(name: str, task: Task, *, among: Sequence[Metric]) -> Metric:
-    """The metric of this name, with its parameters where `among` has it; ConfigurationError where none fits."""
+    """Return the metric of this name, with its parameters where `among` has it.
+
+    Raise ConfigurationError if it does not fit the task.
+    """
     leaf = metric_name(name)
     _require_fitting(leaf, metrics_for_task(task), task)
     return {metric_name(one): one for one in among}.get(leaf, leaf)
 
 
 def needing_probabilities(names: Sequence[Metric], *, seed: int) -> Sequence[str]:
-    """Those of a classification for which labels are not enough."""
+    """Return the names of the metrics for which labels are not enough."""
     return [metric_name(one) for one in names if MetricSet([one], seed=seed).needs_probabilities]
 
 
 def metric_name(metric: Metric) -> str:
-    """As it is shown: `Accuracy`."""
+    """Return the name as it is shown, such as `Accuracy`."""
     dotted = metric if isinstance(metric, str) else next(iter(metric))
     return dotted.rsplit(".", 1)[-1]
 

@@ -1,4 +1,4 @@
-"""What a model predicted for events, by their places in the stream, so that two models can be held side by side."""
+"""Pairs what two models predicted for the same events, by their positions in the stream."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ Group: TypeAlias = str | int | None
 
 @dataclass(frozen=True, slots=True)
 class ScoredEvents:
-    """Columns of one length, in the order in which they were predicted.
+    """Scored events in columns of one length, in the order in which they were predicted.
 
     A label is None where nothing was predicted; probabilities are P(True) of a binary task, else `{label: p}`.
     """
@@ -28,11 +28,11 @@ class ScoredEvents:
     groups: Sequence[Group] | None = None
 
     def __len__(self) -> int:
-        """How many events."""
+        """Return the number of events."""
         return len(self.places)
 
     def take(self, rows: Sequence[int]) -> "ScoredEvents":
-        """These rows, in this order."""
+        """Return these rows, in this order."""
         return ScoredEvents(
             [self.places[i] for i in rows],
             [self.truths[i] for i in rows],
@@ -43,7 +43,7 @@ class ScoredEvents:
 
 
 def events_of_runs(runs: Sequence[RunArrays]) -> ScoredEvents:
-    """The columns of a score journal; probabilities only where every run has them."""
+    """Return the columns of a score journal, with probabilities only where every run has them."""
     given = bool(runs) and all(run.probabilities is not None for run in runs)
     return ScoredEvents(
         [(*run.at, offset) for run in runs for offset in run.offsets.tolist()],
@@ -55,7 +55,7 @@ def events_of_runs(runs: Sequence[RunArrays]) -> ScoredEvents:
 
 @dataclass(frozen=True, slots=True)
 class PairedEvents:
-    """Both sides on the same events, in the candidate's order; `rows` are the candidate's."""
+    """The same events as both models scored them, in the candidate's order, with their candidate rows."""
 
     rows: Sequence[int]
     candidate: ScoredEvents
@@ -64,7 +64,7 @@ class PairedEvents:
 
 
 def pair_events(candidate: ScoredEvents, champion: ScoredEvents) -> PairedEvents:
-    """The events that both predicted; an event that stands twice counts as it was first scored."""
+    """Return the events that both predicted; an event that occurs twice counts as it was first scored."""
     row_of: dict[RecordPosition, int] = {}
     for row, position in enumerate(champion.places):
         row_of.setdefault(position, row)
@@ -90,13 +90,16 @@ def pair_events(candidate: ScoredEvents, champion: ScoredEvents) -> PairedEvents
 
 
 def predicted_only(candidate: ScoredEvents) -> tuple[Sequence[int], ScoredEvents, int]:
-    """The candidate's predicted rows, those events, and how many were not predicted."""
+    """Return the candidate's predicted rows, those events, and how many were not predicted."""
     rows = [row for row, label in enumerate(candidate.labels) if label is not None]
     return rows, candidate.take(rows), len(candidate) - len(rows)
 
 
 def no_change_baseline(events: ScoredEvents, rows: Sequence[int], *, previous_label: Label | None) -> ScoredEvents:
-    """For these rows, the truth of the event before as the forecast; `before` precedes the first of all."""
+    """Return these rows with the truth of the event before each as its label.
+
+    `previous_label` is the truth before the first event; if it is None, the first event is left out.
+    """
     kept = [row for row in rows if row or previous_label is not None]
     labels = [events.truths[row - 1] if row else previous_label for row in kept]
     return ScoredEvents([events.places[i] for i in kept], [events.truths[i] for i in kept], labels)

@@ -1,9 +1,9 @@
-"""Prequential metrics at the cost of a batch, equal to river's own to the last bit.
+"""Computes prequential metrics at the cost of a batch, equal to river's own to the last bit.
 
-All metrics that follow from a confusion matrix share one count; ROC AUC counts probabilities by
-threshold; any other river metric is updated in one tight loop. Windowed values and those of the
-no-change baseline come from the same code. Nothing depends on where batches begin and end, nor on
-the process: what is summed over classes is summed in their order.
+All metrics that follow from a confusion matrix share one count; ROC AUC counts probabilities by threshold; any other
+river metric is updated in one tight loop. Windowed values and those of the no-change baseline come from the same code.
+Nothing depends on where batches begin and end, nor on the process: what is summed over classes is summed in their
+order.
 """
 
 from collections import Counter, deque
@@ -49,13 +49,13 @@ class MetricSet:
 
     @property
     def needs_probabilities(self) -> bool:
-        """Whether labels alone are not enough."""
+        """Return whether labels alone are not enough for some metric."""
         return bool(self.roc_metrics) or any(
             not one.requires_labels for one in self.other_metrics.values() if _is_classification_metric(one)
         )
 
     def update(self, truths: _Column, labels: _Column, probabilities: _Column | None) -> None:
-        """Columns of one length, without entries that were not predicted."""
+        """Score columns of one length that have no entries without a prediction."""
         if self.from_matrix:
             self.confusion_counts.update(_count_pairs(truths, labels))
         for name, one in self.roc_metrics.items():
@@ -63,7 +63,10 @@ class MetricSet:
         self.update_other_metrics(truths, labels, probabilities)
 
     def update_other_metrics(self, truths: _Column, labels: _Column, probabilities: _Column | None) -> None:
-        """Update only what follows from no counts; `counts` and `above` may be set by whoever has counted."""
+        """Update only the metrics that follow from no counts.
+
+        A caller that counts by itself sets `confusion_counts` and `threshold_counts`.
+        """
         for one in self.other_metrics.values():
             given = (
                 labels
@@ -80,7 +83,7 @@ class MetricSet:
                 )
 
     def report(self) -> dict[str, float]:
-        """Each metric's value, by river's own formula."""
+        """Return each metric's value, computed by river's own formula."""
         shared = build_confusion_matrix(self.confusion_counts)
         values: dict[str, float] = {}
         for name, one in self.from_matrix.items():
@@ -91,7 +94,7 @@ class MetricSet:
         return {name: values[name] for name in self._order}
 
     def _count_thresholds(self, name: str, one: Any, truths: _Column, probabilities: _Column) -> None:
-        """How many thresholds lie below each probability, for both truths."""
+        """Count how many thresholds lie below each probability, for both truths."""
         passed = np.searchsorted(np.asarray(one.thresholds), np.asarray(probabilities, dtype=float), side="left")
         positive = np.fromiter((truth == one.pos_val for truth in truths), dtype=bool, count=len(truths))
         size = one.n_thresholds + 1
@@ -134,7 +137,7 @@ class PrequentialMetrics:
 
     @property
     def needs_probabilities(self) -> bool:
-        """Whether any metric needs more than labels."""
+        """Return whether any metric needs more than labels."""
         return self._model.needs_probabilities
 
     @classmethod
@@ -148,7 +151,7 @@ class PrequentialMetrics:
         state: Mapping[str, Any],
         objects: Mapping[str, Any],
     ) -> Self:
-        """The inverse of `state` and `objects`."""
+        """Return the metrics that `state` and `objects` described."""
         found = cls(metrics, task=task, window=window, seed=seed)
         for name, family in (("model", found._model), ("baseline", found._baseline)):
             family.confusion_counts = Counter({(truth, label): n for truth, label, n in state[name]["counts"]})
@@ -163,7 +166,7 @@ class PrequentialMetrics:
         return found
 
     def state(self) -> dict[str, Any]:
-        """Plain values for msgpack."""
+        """Return plain values for msgpack."""
         return {
             "model": _metric_set_state(self._model),
             "baseline": _metric_set_state(self._baseline),
@@ -174,11 +177,11 @@ class PrequentialMetrics:
         }
 
     def objects(self) -> dict[str, Any]:
-        """River metrics that hold state of their own."""
+        """Return the river metrics that hold state of their own."""
         return {"model": self._model.other_metrics, "baseline": self._baseline.other_metrics}
 
     def update(self, truths: Sequence[Label], labels: Sequence[Label | None], probabilities: _Column | None) -> None:
-        """Score a batch in the order it was predicted; what was not predicted is not scored."""
+        """Score a batch in the order in which it was predicted; events without a prediction are not scored."""
         if not truths:
             return
         before = [self._last_label, *truths[:-1]]
@@ -195,7 +198,7 @@ class PrequentialMetrics:
             self._recent.extend(zip(*(_newest(one, self._window) for one in (truths, labels, third)), strict=True))
 
     def report(self) -> dict[str, Any]:
-        """`cumulative`, `window`, `baseline` {cumulative, window}, `n` events with a truth."""
+        """Return `cumulative`, `window`, `baseline` {cumulative, window}, and the count `n` of labelled events."""
         return {
             "cumulative": self._model.report(),
             "window": self._windowed(list(self._recent)),
@@ -233,7 +236,10 @@ def _newest(column: _Column, count: int) -> _Column:
 
 
 def _count_pairs(truths: _Column, labels: _Column) -> Mapping[Any, int] | Iterable[Any]:
-    """How often each truth met each label; of booleans in three quick passes."""
+    """Count how often each truth met each label, for booleans in three quick passes.
+
+    Columns of other values are returned as pairs, to be counted by the caller.
+    """
     if set(map(type, truths)) != {bool} or set(map(type, labels)) != {bool}:
         return zip(truths, labels, strict=True)
     both = sum(map(and_, truths, labels))
@@ -271,7 +277,7 @@ def _uses_confusion_matrix(metric: Any) -> bool:
 
 
 def _area_under_roc(negatives: Any, positives: Any) -> float:
-    """What river's ROC AUC makes of how many of each truth lie above no, one, two, ... thresholds."""
+    """Return river's ROC AUC from how many of each truth lie above exactly 0, 1, 2, ... thresholds."""
     falses, trues = ((row.sum() - np.cumsum(row))[:-1] / max(row.sum(), 1) for row in (negatives, positives))
     return -float(integrate.trapezoid(x=falses, y=trues))
 

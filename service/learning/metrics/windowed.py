@@ -1,7 +1,7 @@
-"""Windowed metrics at many points of what was scored, equal to those that `Scores` reports there.
+"""Computes windowed metrics at many points of a score journal, equal to those that `PrequentialMetrics` reports there.
 
-What follows from counts slides: a row is counted when it enters the window and uncounted when it
-leaves. Any other metric of river is updated with the window's rows in their order.
+What follows from counts slides: a row is counted when it enters the window and uncounted when it leaves. Any other
+metric of river is updated with the window's rows in their order.
 """
 
 from collections import Counter
@@ -20,9 +20,9 @@ MetricNames: TypeAlias = Sequence[str | dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Forecasts:
-    """Arrays of one length: truths, what was forecast for them, and P(True) where that is known.
+    """Arrays of one length: truths, the labels forecast for them, and P(True) where that is known.
 
-    `truths` and `labels` are places in `classes`, or values of a regression where it is empty.
+    `truths` and `labels` are indices into `classes`, or values of a regression where it is empty.
     """
 
     truths: Any
@@ -31,11 +31,11 @@ class Forecasts:
     classes: Sequence[Label]
 
     def __len__(self) -> int:
-        """How many."""
+        """Return the number of forecasts."""
         return len(self.truths)
 
     def python_rows(self, start: int, end: int) -> tuple[list[Any], list[Any], list[Any] | None]:
-        """Rows from `start` to before `end` in values of Python."""
+        """Return the rows from `start` to before `end` as Python values: truths, labels, probabilities."""
         truths, labels = self.truths[start:end].tolist(), self.labels[start:end].tolist()
         given = None if self.probabilities is None else self.probabilities[start:end].tolist()
         if self.classes:
@@ -45,9 +45,9 @@ class Forecasts:
 
 @dataclass(frozen=True, slots=True)
 class ScoredForecasts:
-    """Everything scored, in its order: the model's forecasts, and those of no change.
+    """Everything scored, in order: the model's forecasts, and those of the no-change baseline.
 
-    `predicted` and `unchanged` say how many of them belong to the first 0, 1, ... events.
+    `predicted_counts` and `baseline_counts` say how many of them belong to the first 0, 1, ... events.
     """
 
     model: Forecasts
@@ -57,18 +57,18 @@ class ScoredForecasts:
     gives_probabilities: bool
 
     def __len__(self) -> int:
-        """How many events."""
+        """Return the number of events."""
         return len(self.predicted_counts) - 1
 
 
 @dataclass(slots=True)
 class LabelEncoder:
-    """Gives each label of a classification its place, in the order in which they are met."""
+    """Gives each label of a classification an index, in the order in which labels are met."""
 
     classes: dict[Label, int] = field(default_factory=dict)
 
     def encode(self, values: Any) -> Any:
-        """Places of labels; -1 where nothing was predicted."""
+        """Return the indices of labels, with -1 where nothing was predicted."""
         if isinstance(values, np.ndarray):
             false, true = (self.classes.setdefault(label, len(self.classes)) for label in (False, True))
             return np.where(values, true, false).astype(np.int64)
@@ -77,7 +77,7 @@ class LabelEncoder:
 
 
 def concat_runs(task: Task, runs: Sequence[RunArrays]) -> ScoredForecasts:
-    """The runs as one sequence."""
+    """Return the runs as one sequence of forecasts."""
     encoder = LabelEncoder()
     coded = _values if task is Task.REGRESSION else encoder.encode
     truths, labels = _joined([coded(run.truths) for run in runs]), _joined([coded(run.labels) for run in runs])
@@ -101,7 +101,7 @@ def concat_runs(task: Task, runs: Sequence[RunArrays]) -> ScoredForecasts:
 def windowed_metrics(
     forecasts: Forecasts, ends: Sequence[int], *, window: int, names: MetricNames, seed: int
 ) -> Iterator[Mapping[str, float]]:
-    """Each metric over the last `window` forecasts before each of the ascending `ends`."""
+    """Yield each metric over the last `window` forecasts before each of the ascending `ends`."""
     bounds = [(max(end - window, 0), end) for end in ends]
     tallies = _confusion_counts(forecasts, bounds) if forecasts.classes else None
     above = {
@@ -122,7 +122,7 @@ def windowed_metrics(
 def _confusion_counts(
     forecasts: Forecasts, bounds: Sequence[tuple[int, int]]
 ) -> Iterator[Counter[tuple[Label, Label]]]:
-    """How often each truth met each label."""
+    """Yield how often each truth met each label between each pair of bounds."""
     classes = forecasts.classes
     pairs, codes = np.unique(forecasts.truths * len(classes) + forecasts.labels, return_inverse=True)
     met = [(classes[pair // len(classes)], classes[pair % len(classes)]) for pair in pairs.tolist()]
@@ -131,7 +131,7 @@ def _confusion_counts(
 
 
 def _sliding(codes: Any, size: int, bounds: Sequence[tuple[int, int]]) -> Iterator[list[int]]:
-    """How often each code stands between each of the ascending borders."""
+    """Yield how often each code occurs between each pair of the ascending bounds."""
     counts = np.zeros(size, dtype=np.int64)
     low = high = 0
     for start, end in bounds:
@@ -142,7 +142,10 @@ def _sliding(codes: Any, size: int, bounds: Sequence[tuple[int, int]]) -> Iterat
 
 
 def thresholds_passed(forecasts: Forecasts, curve: Any) -> Any:
-    """How many thresholds lie below each probability, those of the positive class in a second half."""
+    """Return how many thresholds lie below each probability.
+
+    For truths of the positive class, `n_thresholds + 1` is added, so that one count serves both truths.
+    """
     passed = np.searchsorted(np.asarray(curve.thresholds), forecasts.probabilities, side="left")
     positive = np.asarray([label == curve.pos_val for label in forecasts.classes], dtype=bool)[forecasts.truths]
     return passed + positive * (curve.n_thresholds + 1)

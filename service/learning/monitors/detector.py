@@ -1,4 +1,4 @@
-"""A monitor that feeds one of river's detectors, exactly as if value by value."""
+"""Feeds one of river's detectors a batch at a time, with the same result as value by value."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -11,11 +11,14 @@ from service.learning.monitors.monitor import DriftOnset, MonitorStatus
 from service.learning.river_internals import adwin_changes
 
 _ADWIN = ("river.drift.adwin", "ADWIN")
-"""By name, because importing it loads all of river's detectors."""
+"""The class by name, because importing it loads all of river's detectors."""
 
 
 class DetectorMonitor:
-    """Drift lasts until `window` values have brought no detection; only the first of them is a signal."""
+    """Monitors drift with a detector of river; only the first detection of a drift is a signal.
+
+    A drift lasts until `window` values have brought no detection.
+    """
 
     def __init__(self, spec: MonitorSpec, detector: Any, *, task: Task) -> None:
         self._spec = spec
@@ -27,11 +30,11 @@ class DetectorMonitor:
 
     @property
     def detector(self) -> Any:
-        """River's own."""
+        """Return river's detector."""
         return self._detector
 
     def update(self, batch: MonitorBatch) -> list[DriftOnset]:
-        """Where the first change of a drift was detected."""
+        """Return where in the batch the first change of a drift was detected."""
         column = self._column(batch)
         if self._spec.target is MonitorTarget.FEATURE:
             column = without_missing(column)
@@ -51,16 +54,16 @@ class DetectorMonitor:
         return hits
 
     def status(self) -> MonitorStatus:
-        """The detector's own value and limit."""
+        """Return the detector's own value and limit, and whether a drift lasts."""
         found = read_detector_stats(self._detector)
         return MonitorStatus(found.value, found.limit, None, self._monitor_state(), problem=self._problem)
 
     def state(self) -> dict[str, Any]:
-        """The detector itself."""
+        """Return the detector itself, the counts and a problem if there is one."""
         return {"detector": self._detector, "count": self._count, "last": self._last, "problem": self._problem}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """The inverse of `state`."""
+        """Continue from what `state` returned."""
         self._detector, self._problem = state["detector"], state.get("problem", "")
         self._count, self._last = state.get("count", 0), state.get("last")
 
@@ -80,7 +83,7 @@ class DetectorMonitor:
 
 
 def _detections(detector: Any, values: Sequence[Any]) -> Iterator[int]:
-    """Where a change is detected while the values are fed one after another."""
+    """Yield where a change is detected while the values are fed one after another."""
     if (type(detector).__module__, type(detector).__name__) == _ADWIN:
         yield from adwin_changes(detector, values)
         return

@@ -1,6 +1,6 @@
-"""What river's detectors hold against what, read off their state.
+"""Reads from a river detector's state which statistic it compares with which limit.
 
-They tell only that they have detected something: the statistic and its limit are in members with an underscore.
+Detectors tell only that they have detected something: the statistic and its limit are in members with an underscore.
 `tests/unit/learning/test_internals_river.py` names these and fails first where a release changes them.
 """
 
@@ -19,7 +19,7 @@ class DetectorStats(NamedTuple):
 
 
 def read_detector_stats(detector: Any) -> DetectorStats:
-    """Of any detector: its statistic, or its estimate of the mean where it has no other."""
+    """Return any detector's statistic and limit, or its estimate of the mean where it has no other."""
     read = _READERS.get(type(detector).__name__, _estimate)
     found = read(detector)
     return DetectorStats(finite_or_none(found.value), finite_or_none(found.limit))
@@ -30,11 +30,11 @@ def _estimate(detector: Any) -> DetectorStats:
 
 
 def _adwin(detector: Any) -> DetectorStats:
-    """The mean, and what the mean of its window's newer half would have to be (Bifet and Gavalda, 2007, eq. 3.1)."""
+    """Return the mean, and the mean of the window's newer half that is a cut (Bifet and Gavalda, 2007, eq. 3.1)."""
     width = detector.width
     if width < max(2 * detector.min_window_length, 2):
         return DetectorStats(detector.estimation, None)
-    # What river calls the variance is the sum of squared deviations.
+    # River's `variance` is the sum of squared deviations, hence the division by the width.
     spread = math.log(2 * math.log(width) / detector.delta)
     reciprocal = 4 / width
     cut = math.sqrt(2 * reciprocal * detector.variance / width * spread) + 2 / 3 * reciprocal * spread
@@ -42,7 +42,7 @@ def _adwin(detector: Any) -> DetectorStats:
 
 
 def _ddm(detector: Any) -> DetectorStats:
-    """The error rate and its deviation, and their least with three deviations (Gama et al., 2004)."""
+    """Return the error rate plus its deviation, and their minimum with three deviations (Gama et al., 2004)."""
     n, rate = detector._p.n, detector._p.get()
     if not n:
         return DetectorStats(None, None)
@@ -53,7 +53,7 @@ def _ddm(detector: Any) -> DetectorStats:
 
 
 def _eddm(detector: Any) -> DetectorStats:
-    """The distance between errors as a share of the greatest there was; it detects below its limit."""
+    """Return the distance between errors as a share of its maximum; EDDM detects below the limit."""
     if detector._n_errors <= detector.warm_start or detector._p2s_prime_max <= 0:
         return DetectorStats(None, detector.beta)
     distances = detector._error_distances
@@ -61,7 +61,7 @@ def _eddm(detector: Any) -> DetectorStats:
 
 
 def _hddm_a(detector: Any) -> DetectorStats:
-    """The mean, and the least mean with its bound (Frias-Blanco et al., 2014)."""
+    """Return the mean, and the least mean with its bound (Frias-Blanco et al., 2014)."""
     total, least = detector._z, detector._x_min
     if not total.n:
         return DetectorStats(None, None)
@@ -72,7 +72,7 @@ def _hddm_a(detector: Any) -> DetectorStats:
 
 
 def _hddm_w(detector: Any) -> DetectorStats:
-    """The newer weighted mean, and the older one with its bound (Frias-Blanco et al., 2014)."""
+    """Return the newer weighted mean, and the older one with its bound (Frias-Blanco et al., 2014)."""
     older, newer = detector._s1_incr, detector._s2_incr
     if not (older._is_init and newer._is_init):
         return DetectorStats(detector._total.ewma if detector._total._is_init else None, None)
@@ -81,13 +81,13 @@ def _hddm_w(detector: Any) -> DetectorStats:
 
 
 def _kswin(detector: Any) -> DetectorStats:
-    """The test's p-value; it detects at or below its limit."""
+    """Return the test's p-value; KSWIN detects at or below the limit."""
     full = len(detector.window) >= detector.window_size
     return DetectorStats(float(detector.p_value) if full or detector.drift_detected else None, detector.alpha)
 
 
 def _page_hinkley(detector: Any) -> DetectorStats:
-    """The greater of the two sums that it watches (Page, 1954)."""
+    """Return the greater of the two sums that are watched, and the threshold (Page, 1954)."""
     if not detector._x_mean.n:
         return DetectorStats(None, detector.threshold)
     sides = {

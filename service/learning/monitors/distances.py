@@ -1,6 +1,7 @@
-"""How far a window of values is from a reference.
+"""Measures how far a window of values is from a reference.
 
-Each yardstick first gives every value its place (`places`), once, and then measures windows of places.
+A distance first gives every value the index of its bin in the reference (`bin_indices`), once, and then measures
+windows of indices.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,27 +17,27 @@ BinIndices = npt.NDArray[Any]
 
 MAX_BINS = 10
 MAX_POINTS = 1000
-"""A reference of more distinct values is measured at so many of its quantiles: off by at most a thousandth."""
+"""A reference of more distinct values is measured at this many quantiles, off by at most a thousandth."""
 MAX_CATEGORIES = 1000
 MAX_MEAN_SHIFT = 1000.0
-"""Standard deviations, where the reference hardly varies."""
+"""The largest shift, in standard deviations, for where the reference hardly varies."""
 _SMOOTHING_COUNT = 0.5
 _NEGLIGIBLE = 1e-9
 
 
 class ReferenceDistance(Protocol):
-    """A reference, and the distance from it."""
+    """A reference, and the distance of a window from it."""
 
     def bin_indices(self, values: Sequence[Any]) -> BinIndices | None:
-        """A place a value; None where values are of another type than the reference's."""
+        """Return an index for each value, or None where values are of another type than the reference's."""
         ...
 
     def distance(self, window: BinIndices) -> float:
-        """Of the values in these places from the reference."""
+        """Return the distance from the reference of the window with these bin indices."""
         ...
 
     def evidence(self, window: BinIndices) -> dict[str, Any]:
-        """Where they differ most."""
+        """Return where window and reference differ most."""
         ...
 
 
@@ -46,8 +47,8 @@ class PsiBins:
 
     The index is the sum of (p - q) ln(p / q) over the bins' shares p of the window and q of the reference (Siddiqi,
     Credit Risk Scorecards, 2006; as a divergence: Jeffreys, 1946). Bins are tenths of the reference, or its distinct
-    values where they are few. Half an event is added to each bin (Krichevsky and Trofimov, 1981): empty bins
-    are no infinite drift.
+    values where they are few. Half an event is added to each bin (Krichevsky and Trofimov, 1981), so that an empty bin
+    does not make the index infinite.
     """
 
     edges: Floats
@@ -55,22 +56,22 @@ class PsiBins:
 
     @classmethod
     def of(cls, sample: Floats) -> "PsiBins":
-        """Of the reference's numbers, NaN for what is missing."""
+        """Return the bins of the reference's numbers, in which NaN stands for what is missing."""
         edges = _edges(sample[~np.isnan(sample)])
         return cls(edges, _shares(_binned(edges, sample), len(edges) + 2))
 
     def bin_indices(self, values: Sequence[Any]) -> BinIndices | None:
-        """Which bin, the last for what is missing."""
+        """Return the bin of each value, the last one for what is missing."""
         found = to_floats(values)
         return None if found is None else _binned(self.edges, found)
 
     def distance(self, window: BinIndices) -> float:
-        """The index."""
+        """Return the index."""
         shares = _shares(window, len(self.shares))
         return float(((shares - self.shares) * np.log(shares / self.shares)).sum())
 
     def evidence(self, window: BinIndices) -> dict[str, Any]:
-        """The bin that adds most, with its shares."""
+        """Return the bin that adds most to the index, with its shares."""
         at, shares = _heaviest(window, self.shares)
         ends = ["", *(f"{edge:g}" for edge in self.edges), ""]
         name = "missing" if at == len(self.edges) + 1 else _interval(ends[at], ends[at + 1])
@@ -79,9 +80,9 @@ class PsiBins:
 
 @dataclass(frozen=True, slots=True)
 class CategoryShares:
-    """Population stability index over categories, or the share of those that the reference has not.
+    """Population stability index over categories, or the share of those unknown to the reference.
 
-    A reference's rarest categories past `MOST_CATEGORIES` count as unknown.
+    A reference's rarest categories past `MAX_CATEGORIES` count as unknown.
     """
 
     known: Mapping[Any, int]
@@ -90,7 +91,7 @@ class CategoryShares:
 
     @classmethod
     def of(cls, counts: Mapping[Any, int], rest: int, missing: int, *, unknown_share: bool) -> "CategoryShares":
-        """Of how often each category stands in the reference, how often others and how often none."""
+        """Return the shares of a reference with these counts of each category, of others and of missing values."""
         common = sorted(counts, key=lambda one: -counts[one])[:MAX_CATEGORIES]
         rest += sum(counts.values()) - sum(counts[one] for one in common)
         found = np.array([*(counts[one] for one in common), rest, missing], dtype=np.float64)
@@ -98,13 +99,13 @@ class CategoryShares:
         return cls(known, (found + _SMOOTHING_COUNT) / (found.sum() + _SMOOTHING_COUNT * len(found)), unknown_share)
 
     def bin_indices(self, values: Sequence[Any]) -> BinIndices | None:
-        """Which category; then one place for the unknown and one for what is missing."""
+        """Return the category of each value, then one index for the unknown and one for what is missing."""
         unknown = len(self.known)
         found = {**self.known, None: unknown + 1}.get
         return np.array([found(value, unknown) for value in values], dtype=np.int32)
 
     def distance(self, window: BinIndices) -> float:
-        """The index, or the share of the unknown among what is not missing."""
+        """Return the index, or the share of the unknown among what is not missing."""
         if self.unknown_share:
             there = window[window <= len(self.known)]
             return float(np.count_nonzero(there == len(self.known)) / max(len(there), 1))
@@ -112,25 +113,25 @@ class CategoryShares:
         return float(((shares - self.shares) * np.log(shares / self.shares)).sum())
 
     def evidence(self, window: BinIndices) -> dict[str, Any]:
-        """The category that adds most, with its shares."""
+        """Return the category that adds most to the index, with its shares."""
         at, shares = _heaviest(window, self.shares)
         return {"category": [*map(str, self.known), "unknown", "missing"][at][:80], **shares}
 
 
 @dataclass(frozen=True, slots=True)
 class KsPoints:
-    """Kolmogorov and Smirnov's distance of two samples: the most by which their distribution functions differ.
+    """The Kolmogorov-Smirnov distance: the largest difference of two samples' distribution functions.
 
-    (Kolmogorov, 1933; Smirnov, 1939.) Every point of the reference is a place, and so is each gap between two.
+    (Kolmogorov, 1933; Smirnov, 1939.) Every point of the reference has an index, and so has each gap between two.
     """
 
     points: Floats
     below: Floats
-    """The reference's distribution function in every place."""
+    """The reference's distribution function at every index."""
 
     @classmethod
     def of(cls, sample: Floats) -> "KsPoints":
-        """Of the reference's numbers."""
+        """Return the points of the reference's numbers."""
         ordered = np.sort(sample[~np.isnan(sample)])
         points = np.unique(ordered)
         if len(points) > MAX_POINTS:
@@ -140,7 +141,7 @@ class KsPoints:
         return cls(points, np.append(below, 1.0))
 
     def bin_indices(self, values: Sequence[Any]) -> BinIndices | None:
-        """Even in a gap, odd on a point."""
+        """Return an even index for a value in a gap, an odd one for a value on a point."""
         found = to_floats(values)
         if found is None:
             return None
@@ -149,11 +150,11 @@ class KsPoints:
         return np.asarray(2 * left + met, dtype=np.int32)
 
     def distance(self, window: BinIndices) -> float:
-        """At most 1."""
+        """Return the statistic, which is at most 1."""
         return float(np.abs(self._differences(window)).max())
 
     def evidence(self, window: BinIndices) -> dict[str, Any]:
-        """Where the functions differ most, and their values there."""
+        """Return where the functions differ most, and their values there."""
         difference = self._differences(window)
         at = int(np.abs(difference).argmax())
         point = float(self.points[min(at // 2, len(self.points) - 1)])
@@ -174,22 +175,22 @@ class MeanShift:
 
     @classmethod
     def of(cls, sample: Floats) -> "MeanShift":
-        """Of the reference's numbers."""
+        """Return the moments of the reference's numbers."""
         there = sample[~np.isnan(sample)]
         mean = float(there.mean())
         return cls(mean, max(float(there.std()), _NEGLIGIBLE * abs(mean)))
 
     def bin_indices(self, values: Sequence[Any]) -> BinIndices | None:
-        """The numbers themselves."""
+        """Return the numbers themselves."""
         return to_floats(values)
 
     def distance(self, window: BinIndices) -> float:
-        """Of the means; at most `FARTHEST`, which any change from a constant is."""
+        """Return the distance of the means, at most `MAX_MEAN_SHIFT`, which any change from a constant reaches."""
         shift = abs(float(window.mean()) - self.mean)
         return shift / self.deviation if shift < MAX_MEAN_SHIFT * self.deviation else MAX_MEAN_SHIFT * bool(shift)
 
     def evidence(self, window: BinIndices) -> dict[str, Any]:
-        """Both means, and the reference's standard deviation."""
+        """Return both means, and the reference's standard deviation."""
         return {"window": float(window.mean()), "reference": self.mean, "deviation": self.deviation}
 
 

@@ -1,7 +1,7 @@
-"""A monitor that holds the last values against a reference.
+"""Compares the last values with a reference.
 
-Its value is that of the last `window` values, measured anew after every tenth of a window; the first time when
-the window is full. Values that are missing count for PSI and new categories; elsewhere they are passed over.
+The distance is that of the last `window` values, measured first when the window is full and then after every tenth of a
+window. Missing values count for PSI and new categories; the other distances skip them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from service.learning.monitors.monitor import DriftOnset, LimitTracker, MonitorS
 from service.learning.monitors.reference import MIN_REFERENCE_VALUES, ReferenceBuilder
 
 MEASUREMENTS_PER_WINDOW = 10
-"""A window is measured so often while it is renewed once."""
+"""How often a window is measured while it is renewed once."""
 
 
 class DistributionMonitor:
@@ -38,7 +38,7 @@ class DistributionMonitor:
         self._problem = ""
 
     def set_reference(self, sample: MonitorBatch) -> bool:
-        """Take the reference from training data; whether there was enough of it."""
+        """Take the reference from training data, and return whether there was enough of it."""
         values = self._column(sample).values
         builder = self._new_reference_builder(len(values))
         builder.add(values)
@@ -51,7 +51,7 @@ class DistributionMonitor:
         return True
 
     def update(self, batch: MonitorBatch) -> list[DriftOnset]:
-        """What completes the reference is not measured."""
+        """Feed a batch; the values that complete the reference are not measured."""
         if self._problem:
             return []
         column = self._column(batch)
@@ -64,7 +64,7 @@ class DistributionMonitor:
         return self._measure(column, start) if start < len(column.values) else []
 
     def status(self) -> MonitorStatus:
-        """What it waits for is the reference, then a whole window."""
+        """Return the status; the monitor waits for its reference, then for a whole window."""
         waits = ""
         if self._distance is None and not self._problem:
             waits = f"{self._reference_builder.count:,} of {self._reference_builder.wanted:,} events of its reference"
@@ -74,12 +74,12 @@ class DistributionMonitor:
         return self._limit_tracker.status(waits_for=waits, problem=self._problem)
 
     def start_trace(self) -> list[float]:
-        """A list that takes every value from now on."""
+        """Return a list that collects every value from now on."""
         self._limit_tracker.trace = []
         return self._limit_tracker.trace
 
     def state(self) -> dict[str, Any]:
-        """The reference or what there is of it, the window, and the level."""
+        """Return the reference as far as it is collected, the window, and the limit tracker's state."""
         distance = self._distance
         kind = next((name for name, one in DISTANCES_BY_KIND.items() if type(distance) is one), None)
         return {
@@ -96,7 +96,7 @@ class DistributionMonitor:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """The inverse of `state`."""
+        """Continue from what `state` returned."""
         if state["gathering"] is not None:
             self._reference_builder.restore(state["gathering"])
         if state["kind"] is not None:
@@ -117,7 +117,7 @@ class DistributionMonitor:
         self._problem = f"found {found} in {self._spec.on}, expected {wanted}; `metric: psi` takes either"
 
     def _finish_reference(self) -> None:
-        """The reference stands; what was collected for it is let go."""
+        """Build the distance from the reference, and let go of what was collected for it."""
         if not self._fits():
             return
         self._distance, self._reference_size = self._reference_builder.build(), self._reference_builder.count
@@ -159,7 +159,7 @@ class DistributionMonitor:
 
 
 def _present(values: Sequence[Any]) -> tuple[Any, Any]:
-    """Numbers that are not missing, and where they stand if some are."""
+    """Return the numbers that are not missing, and their indices if some are."""
     found = to_floats(values)
     if found is None:
         return values, None
@@ -171,7 +171,7 @@ def _present(values: Sequence[Any]) -> tuple[Any, Any]:
 
 
 def _window_ends(before: int, count: int, *, window: int) -> range:
-    """After how many values a window is measured, of those in (before, count]."""
+    """Return after how many values a window is measured, within (before, count]."""
     hop = max(window // MEASUREMENTS_PER_WINDOW, 1)
     first = max(before + 1, window)
     first += (window - first) % hop

@@ -1,6 +1,6 @@
-"""How often a monitor calls out where nothing changes, and which limit would make it rarer.
+"""Counts how often a monitor signals where nothing changes, and finds a limit with fewer false alarms.
 
-Shuffled events change nothing on the way. Each pass is a stream of its own: a new order, a new reference.
+Shuffled events contain no change. Each pass is a stream of its own, with a new order and a new reference.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,10 +18,10 @@ from service.learning.monitors.inputs import MonitorBatch
 from service.learning.monitors.monitor_set import build_monitor, with_river_names
 
 EVENTS_PER_PASS = 20_000
-"""Watched in one pass, beside its reference."""
+"""Events that are watched in one pass, in addition to its reference."""
 CHUNK_EVENTS = 500
 MAX_DRIFT_SHARE = 0.1
-"""A limit with which a monitor is in drift for a larger share of the time is not strict enough, however few alarms."""
+"""A limit is not strict enough if the monitor is in drift for more of the time, however few the alarms."""
 STRICTNESS_FACTORS: Mapping[str, tuple[str, Sequence[float]]] = {
     "ADWIN": ("delta", (1, 0.1, 0.01, 1e-3, 1e-4)),
     "DDM": ("drift_threshold", (1, 1.25, 1.5, 2, 3)),
@@ -31,12 +31,12 @@ STRICTNESS_FACTORS: Mapping[str, tuple[str, Sequence[float]]] = {
     "KSWIN": ("alpha", (1, 0.1, 0.01, 1e-3, 1e-4)),
     "PageHinkley": ("threshold", (1, 2, 4, 8, 16)),
 }
-"""The parameter that makes a detector stricter, and by which factors it is tried."""
+"""The parameter that makes a detector stricter, and the factors with which it is tried."""
 
 
 @dataclass(frozen=True, slots=True)
 class CalibrationSettings:
-    """So many shuffled events, and the limit wanted: one false alarm in `target` of them."""
+    """How many shuffled events to try, and the wanted rate: one false alarm in `target` events."""
 
     events: int
     target: int
@@ -44,17 +44,17 @@ class CalibrationSettings:
 
     @property
     def allowed_alarms(self) -> int:
-        """False alarms that are few enough."""
+        """Return how many false alarms are few enough."""
         return self.events // self.target
 
     def max_drift_share(self, window: int) -> float:
-        """A share of the time in drift that is small enough."""
+        """Return which share of the time in drift is small enough."""
         return max(MAX_DRIFT_SHARE, 3 * window / self.target)
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedBatch:
-    """What was recorded, as one batch of `length` events."""
+    """The recorded history as one batch of `length` events."""
 
     batch: MonitorBatch
     length: int
@@ -62,9 +62,9 @@ class RecordedBatch:
 
 @dataclass(frozen=True, slots=True)
 class MonitorCalibration:
-    """False alarms at the monitor's limit, and the least strict limit of those tried that has few enough of them.
+    """False alarms at the monitor's limit, and the least strict tried limit that has few enough of them.
 
-    `in_drift` is the share of the time that false alarms lasted: a limit that is passed always has one alarm.
+    `in_drift` is the share of the time that false alarms lasted: a limit that is always passed has only one alarm.
     """
 
     name: str
@@ -82,7 +82,7 @@ class MonitorCalibration:
 
 @dataclass(frozen=True, slots=True)
 class MonitoredModel:
-    """Whose monitor is tried: the model's task, seed and metrics."""
+    """The model whose monitor is tried: its task, seed and metrics."""
 
     task: Task
     seed: int
@@ -97,7 +97,7 @@ def calibrate_monitor(
     settings: CalibrationSettings,
     on_progress: Callable[[int], None] = lambda _events: None,
 ) -> MonitorCalibration:
-    """Try the monitor on shuffled history; `tell` is told how many events it has been fed."""
+    """Try the monitor on shuffled history; `on_progress` is called with how many events it has been fed."""
     if spec.metric is not None:
         spec = spec.model_copy(update={"reference": ReferenceSpec(events=spec.own_reference.events)})
     needed = reference_length(spec) + spec.window
@@ -114,20 +114,23 @@ def calibrate_monitor(
 
 
 def reference_length(spec: MonitorSpec) -> int:
-    """The events that a pass spends on the reference."""
+    """Return how many events a pass spends on the reference."""
     return spec.own_reference.events if spec.metric is not None else 0
 
 
 def _missing_suggestion(settings: CalibrationSettings, found: MonitorCalibration) -> str:
     if not settings.allowed_alarms:
-        return f"found {settings.events:,} events to try, expected {settings.target:,} or more to tell of one alarm in so many"
+        return (
+            f"found {settings.events:,} events to try, expected {settings.target:,} or more "
+            "to measure a rate of one alarm in so many"
+        )
     if not found.parameter:
         return "no parameter of this detector is known to make it stricter"
     return f"no {found.parameter} that was tried is strict enough"
 
 
 def count_alarms(values: Sequence[Sequence[float]], limits: MonitorLimits) -> tuple[int, float]:
-    """Signals that series of values would give with these limits, and the share of the values in drift."""
+    """Return how many signals these series give at the limits, and the share of the values in drift."""
     count = lasting = 0
     for series in values:
         state = MonitorState.QUIET
@@ -170,9 +173,10 @@ def _calibrate_limit(
 def _least_strict_limit(
     series: Sequence[Sequence[float]], limits: MonitorLimits, *, allowed: int, lasting: float
 ) -> float | None:
-    """From the strictest on, the last limit that is passed seldom enough; None where too few events were tried.
+    """Return the least strict limit that is passed seldom enough; None where too few events were tried.
 
-    A limit that is always passed is passed seldom, too: it must not be met from its own side.
+    The search starts from the strictest limit: one that is always passed gives few alarms too, and must not be found
+    from its own side.
     """
     found = np.unique(np.concatenate([np.asarray(one, dtype=np.float64) for one in series]))
     if not allowed or not len(found):
@@ -187,14 +191,14 @@ def _least_strict_limit(
 
 
 def _with_threshold(limits: MonitorLimits, threshold: float) -> MonitorLimits:
-    """With the warning in the same proportion."""
+    """Return the limits with another threshold and the warning in the same proportion."""
     share = limits.warning / limits.threshold if limits.threshold else 1.0
     warning = threshold * share if limits.threshold else threshold + limits.warning
     return MonitorLimits(threshold, warning, limits.lower_is_worse)
 
 
 def _rounded(value: float, *, up: bool) -> float:
-    """To three digits, on the strict side."""
+    """Round to three digits, on the strict side."""
     if value == 0:
         return value
     digits = 10.0 ** (2 - int(np.floor(np.log10(abs(value)))))
@@ -256,7 +260,7 @@ def _count_detections(
 def _shuffled_passes(
     spec: MonitorSpec, recorded: RecordedBatch, settings: CalibrationSettings
 ) -> Iterator[RecordedBatch]:
-    """Until enough events have been watched; the same orders whichever monitor asks."""
+    """Yield passes until enough events have been watched, in the same orders for every monitor."""
     rng = np.random.default_rng(settings.seed)
     lead, watched_events = reference_length(spec), 0
     while watched_events < settings.events:
@@ -273,7 +277,7 @@ def _parts(recorded: RecordedBatch) -> Iterator[RecordedBatch]:
 
 
 def _ordered(spec: MonitorSpec, batch: MonitorBatch, order: Sequence[int]) -> MonitorBatch:
-    """In another order; only what the monitor looks at."""
+    """Return the batch in another order, with only what the monitor looks at."""
     if spec.target is MonitorTarget.FEATURE:
         values = batch.feature_values(spec.target_name)
         return MonitorBatch(feature_values={spec.target_name: [values[at] for at in order]}.__getitem__)

@@ -1,4 +1,4 @@
-"""What of a batch a monitor looks at, as one column."""
+"""Selects from a batch the one column that a monitor looks at."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,10 +22,10 @@ def _no_feature(_name: str) -> Sequence[Scalar]:
 
 @dataclass(frozen=True, slots=True)
 class MonitorBatch:
-    """Columns of one length, in the order of learning; one that nobody asks for may be empty.
+    """Columns of one length, in the order of learning; one that no monitor reads may be empty.
 
-    `probabilities` are P(True) of a binary task, `{label: probability}` of a multiclass one. `feature` gives a
-    feature's values, None where an event has none; an array of numbers will do.
+    `probabilities` are P(True) of a binary task, `{label: probability}` of a multiclass one. `feature_values` returns a
+    feature's values by name, None where an event has none; an array of numbers is allowed.
     """
 
     truths: Sequence[Label] = ()
@@ -35,18 +35,18 @@ class MonitorBatch:
 
 
 class MonitoredColumn(NamedTuple):
-    """Values, and where in the batch each stands if some have been left out."""
+    """Values, and each one's index in the batch if some have been left out."""
 
     values: Sequence[Any]
     indices: Sequence[int] | None = None
 
     def batch_index(self, index: int) -> int:
-        """Where in the batch a value stands."""
+        """Return the index in the batch of a value."""
         return index if self.indices is None else self.indices[index]
 
 
 def column_reader(spec: MonitorSpec, task: Task) -> Callable[[MonitorBatch], MonitoredColumn]:
-    """What picks the monitor's column out of a batch."""
+    """Return the function that takes the monitor's column out of a batch."""
     readers: dict[MonitorTarget, Callable[[MonitorBatch], MonitoredColumn]] = {
         MonitorTarget.ERROR: _absolute_errors if task is Task.REGRESSION else _error_column,
         MonitorTarget.LABEL: lambda batch: MonitoredColumn(batch.truths),
@@ -57,14 +57,14 @@ def column_reader(spec: MonitorSpec, task: Task) -> Callable[[MonitorBatch], Mon
 
 
 def is_numeric(spec: MonitorSpec, task: Task) -> bool | None:
-    """Whether it looks at numbers, 0 and 1 included; None where only the stream will tell."""
+    """Return whether the monitor looks at numbers, 0 and 1 included; None where only the stream will tell."""
     if spec.target is MonitorTarget.FEATURE:
         return None
     return spec.target is MonitorTarget.ERROR or task is not Task.MULTICLASS
 
 
 def to_floats(values: Sequence[Any]) -> Floats | None:
-    """As floats, with NaN for what is missing; None where something is no number."""
+    """Return the values as floats, with NaN for what is missing; None where a value is no number."""
     if isinstance(values, np.ndarray):
         return values.astype(np.float64, copy=False) if values.dtype.kind in "biuf" else None
     if not set(map(type, values)) <= _NUMBERS:
@@ -73,7 +73,7 @@ def to_floats(values: Sequence[Any]) -> Floats | None:
 
 
 def without_missing(column: MonitoredColumn) -> MonitoredColumn:
-    """The values that are there."""
+    """Return the column without missing values."""
     if isinstance(column.values, np.ndarray):
         return MonitoredColumn(column.values.tolist(), column.indices)
     if None not in column.values:

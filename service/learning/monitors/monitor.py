@@ -1,4 +1,4 @@
-"""What every monitor has in common."""
+"""Defines what every monitor has in common."""
 
 import math
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from service.learning.monitors.inputs import MonitorBatch
 
 @dataclass(frozen=True, slots=True)
 class DriftOnset:
-    """A monitor went over to drift at this place of a batch."""
+    """The index in a batch at which a monitor went over to drift, with the value, threshold and evidence."""
 
     index: int
     value: float
@@ -21,7 +21,11 @@ class DriftOnset:
 
 @dataclass(frozen=True, slots=True)
 class MonitorStatus:
-    """How a monitor stands; no value before it has seen enough, `waits_for` says of what; a problem is the user's."""
+    """A monitor's value, limits and state.
+
+    The value is None before the monitor has seen enough; `waits_for` says of what. `problem` says what the user must
+    change.
+    """
 
     value: float | None
     threshold: float | None
@@ -32,28 +36,28 @@ class MonitorStatus:
 
 
 class Monitor(Protocol):
-    """One monitor; whatever it is fed, its state follows from the values and not from where batches end."""
+    """One monitor, whose state follows from the values it is fed and not from where batches end."""
 
     def update(self, batch: MonitorBatch) -> list[DriftOnset]:
-        """Look at a batch; where in it the monitor went over to drift."""
+        """Feed a batch, and return where in it the monitor went over to drift."""
         ...
 
     def status(self) -> MonitorStatus:
-        """Value, limits and state."""
+        """Return value, limits and state."""
         ...
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps: plain values, arrays and objects of river."""
+        """Return what a checkpoint keeps: plain values, arrays and objects of river."""
         ...
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """The inverse of `state`."""
+        """Continue from what `state` returned."""
         ...
 
 
 @dataclass(slots=True)
 class LimitTracker:
-    """A value against its limits; `trace` takes every value where somebody wants them."""
+    """Compares a value with its limits; `trace`, if set, collects every value."""
 
     limits: MonitorLimits
     value: float | None = None
@@ -61,7 +65,7 @@ class LimitTracker:
     trace: list[float] | None = None
 
     def observe(self, value: float) -> bool:
-        """Take the next value; whether that is a signal."""
+        """Take the next value, and return whether it is a signal."""
         if self.trace is not None:
             self.trace.append(value)
         before, self.value = self.state, value
@@ -69,19 +73,19 @@ class LimitTracker:
         return self.state is MonitorState.DRIFT and before is not MonitorState.DRIFT
 
     def status(self, *, waits_for: str = "", problem: str = "") -> MonitorStatus:
-        """As a monitor says it."""
+        """Return the value, limits and state as a monitor reports them."""
         limits = self.limits
         return MonitorStatus(self.value, limits.threshold, limits.warning, self.state, waits_for, problem)
 
     def to_state(self) -> list[Any]:
-        """What a checkpoint keeps."""
+        """Return what a checkpoint keeps."""
         return [self.value, self.state.value]
 
     def restore(self, kept: list[Any]) -> None:
-        """The inverse of `kept`; a limit that was moved meanwhile is heeded from the next value on."""
+        """Continue from what `to_state` returned; a limit changed meanwhile applies from the next value on."""
         self.value, self.state = kept[0], MonitorState(kept[1])
 
 
 def finite_or_none(value: float | None) -> float | None:
-    """The number, if it is one that JSON can carry."""
+    """Return the number, or None if JSON cannot carry it."""
     return value if value is not None and math.isfinite(value) else None

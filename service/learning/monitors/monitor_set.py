@@ -1,4 +1,4 @@
-"""All monitors of one lineage."""
+"""Holds all monitors of one lineage."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ from service.learning.monitors.monitor import DriftOnset, Monitor, MonitorStatus
 from service.learning.monitors.quality import MetricMonitor
 
 ARRIVAL_TARGETS = (MonitorTarget.PREDICTION, MonitorTarget.FEATURE)
-"""Known when an event comes, however late its label is."""
+"""What is known when an event comes, however late its label is."""
 DETECTOR_ALIASES = {
     "ADWIN": "drift.ADWIN",
     "DDM": "drift.binary.DDM",
@@ -31,11 +31,11 @@ DETECTOR_ALIASES = {
 }
 """The detectors' names in the literature."""
 _CHANGEABLE_FIELDS = {"name", "threshold", "warning", "above", "below"}
-"""What may change of a monitor while its state goes on."""
+"""The keys of a monitor that may change while its state goes on."""
 
 
 class MonitorSet:
-    """One monitor a specification; those `at_arrival` are fed when an event comes, the others with its label."""
+    """One monitor for each specification, fed when an event comes or with its label, depending on its target."""
 
     def __init__(self, specs: Sequence[MonitorSpec], *, task: Task, seed: int, metrics: Sequence[Metric] = ()) -> None:
         self._specs = {spec.name: spec for spec in specs}
@@ -52,7 +52,7 @@ class MonitorSet:
         objects: Mapping[str, Any],
         metrics: Sequence[Metric] = (),
     ) -> Self:
-        """With the monitors as they were; one that watches something else now begins anew."""
+        """Return monitors in their former state; one that watches something else now starts anew."""
         found = cls(specs, task=task, seed=seed, metrics=metrics)
         for name, kept in objects["detectors"].items():
             spec = found._specs.get(name)
@@ -63,14 +63,15 @@ class MonitorSet:
         return found
 
     def objects(self) -> dict[str, Any]:
-        """Every monitor's state, and how often each has signalled."""
+        """Return every monitor's state, and how often each has signalled."""
         kept = {name: {**one.state(), "watches": _identity(self._specs[name])} for name, one in self._monitors.items()}
         return {"detectors": kept, "signals": dict(self._signals)}
 
     def set_references(self, sample: MonitorBatch) -> Sequence[str]:
-        """Take training data for the reference of all that refer to the champion's; the names of those that could.
+        """Give training data as reference to all monitors that refer to the champion's.
 
-        `sample` has what was trained on, and what the new model predicts of it; what it lacks stays as it was.
+        `sample` has what was trained on, and what the new model predicts for it. Return the names of the monitors that
+        took it; one whose column it lacks keeps its reference.
         """
         wanted = {name: one for name, one in self._monitors.items() if isinstance(one, DistributionMonitor)}
         return [
@@ -80,18 +81,18 @@ class MonitorSet:
         ]
 
     def report(self) -> list[dict[str, Any]]:
-        """Each monitor's value, limits, state and count of signals."""
+        """Return each monitor's value, limits, state and count of signals."""
         return [
             {"name": name, "on": self._specs[name].on, **_status_json(one.status()), "signals": self._signals[name]}
             for name, one in self._monitors.items()
         ]
 
     def has_target(self, target: MonitorTarget) -> bool:
-        """Whether any monitor looks at this."""
+        """Return whether any monitor looks at this target."""
         return any(spec.target is target for spec in self._specs.values())
 
     def update(self, batch: MonitorBatch, *, at_arrival: bool) -> list[tuple[str, DriftOnset]]:
-        """Feed a batch of events as they came, or of labels with predictions; signals, monitor by monitor."""
+        """Feed a batch of events as they came, or of labels with predictions; return signals by monitor."""
         found = [(name, hit) for name, one in self._fed(at_arrival=at_arrival) for hit in one.update(batch)]
         self._signals.update(name for name, _ in found)
         return found
@@ -111,7 +112,7 @@ def _identity(spec: MonitorSpec) -> dict[str, Any]:
 
 
 def build_monitor(spec: MonitorSpec, *, task: Task, seed: int, metrics: Sequence[Metric]) -> Monitor:
-    """A new monitor; SpecificationError where it does not fit the task."""
+    """Return a new monitor; raise SpecificationError where it does not fit the task."""
     path, limits = f"drift.{spec.name}", spec.limits
     if limits is None:
         detector = estimators.object_from_expression(with_river_names(spec.detector), seed=seed, path=path)
@@ -130,7 +131,7 @@ def build_monitor(spec: MonitorSpec, *, task: Task, seed: int, metrics: Sequence
 
 
 def with_river_names(expression: Any) -> Any:
-    """With river's own names in place of those of the literature."""
+    """Return the detector expression with river's own name in place of the literature's."""
     if isinstance(expression, dict) and len(expression) == 1:
         name, arguments = next(iter(expression.items()))
         return {DETECTOR_ALIASES.get(name, name): arguments}

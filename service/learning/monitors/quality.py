@@ -1,7 +1,7 @@
-"""A monitor that holds a metric over the last events against a limit.
+"""Compares a metric over the last events with a limit.
 
-What follows from counts is measured after every tenth of a window, by counting what has come in and what has gone
-out; any other metric of river once a window, over windows that follow each other.
+What follows from counts is measured after every tenth of a window, by counting what has come in and what has gone out.
+Any other metric of river is measured once a window, over windows that follow each other.
 """
 
 from collections import Counter
@@ -19,7 +19,7 @@ WindowRows = tuple[list[Label], list[Label], list[Any] | None]
 
 
 class MetricMonitor:
-    """The metric's value is river's own over exactly the last `window` predicted events."""
+    """Monitors river's own metric over exactly the last `window` predicted events."""
 
     def __init__(
         self, spec: MonitorSpec, metric: str | dict[str, Any], limits: MonitorLimits, *, task: Task, seed: int
@@ -37,7 +37,7 @@ class MetricMonitor:
         self._count = 0
 
     def update(self, batch: MonitorBatch) -> list[DriftOnset]:
-        """Events without a prediction are passed over."""
+        """Feed a batch; events without a prediction are skipped."""
         predicted = without_missing(MonitoredColumn(batch.labels))
         rows = _batch_rows(batch, predicted.indices, needs_probabilities=self._window_metrics.needs_probabilities)
         hits: list[DriftOnset] = []
@@ -51,23 +51,23 @@ class MetricMonitor:
         return hits
 
     def status(self) -> MonitorStatus:
-        """No value before the first window is full."""
+        """Return the status, which has no value before the first window is full."""
         waits = ""
         if self._limit_tracker.value is None:
             waits = f"{min(self._count, self._spec.window):,} of {self._spec.window:,} events of its first window"
         return self._limit_tracker.status(waits_for=waits)
 
     def start_trace(self) -> list[float]:
-        """A list that takes every value from now on."""
+        """Return a list that collects every value from now on."""
         self._limit_tracker.trace = []
         return self._limit_tracker.trace
 
     def state(self) -> dict[str, Any]:
-        """The window's rows and the level; counts follow from the rows."""
+        """Return the window's rows and the limit tracker's state; counts follow from the rows."""
         return {"rows": self._rows, "count": self._count, "level": self._limit_tracker.to_state()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """The inverse of `state`."""
+        """Continue from what `state` returned."""
         self._window_metrics = self._new_metrics()
         self._rows, self._count = ([], [], None), 0
         truths, labels, given = state["rows"]
@@ -79,7 +79,7 @@ class MetricMonitor:
         return MetricSet([self._metric], seed=self._seed)
 
     def _extend(self, rows: WindowRows) -> None:
-        """Rows come in, and as many go out as the window has no room for."""
+        """Add rows to the window, and drop those it has no room for."""
         if not rows[0]:
             return
         self._count += len(rows[0])

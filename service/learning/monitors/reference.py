@@ -1,4 +1,4 @@
-"""Collecting a reference from the stream or from training data."""
+"""Collects a monitor's reference from the stream or from training data."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,16 +13,16 @@ from service.learning.monitors.distances import CategoryShares, KsPoints, MeanSh
 from service.learning.monitors.inputs import Floats, to_floats
 
 MIN_REFERENCE_VALUES = 50
-"""Values that are there; a reference of fewer goes on being collected."""
+"""Values that are not missing; collecting goes on while a reference has fewer."""
 MAX_DISTINCT = 10_000
-"""Categories that are told apart while they are counted; the later ones are unknown to the reference."""
+"""Categories that are told apart while they are counted; later ones are unknown to the reference."""
 
 
 @dataclass(slots=True)
 class ReferenceBuilder:
-    """The reference so far; `numeric` is None until a value has told, `rest` counts categories without a name.
+    """The reference collected so far, after the first `skip` values.
 
-    The first `skip` values are passed over.
+    `numeric` is None until a value decides it; `other_count` counts the values of categories that are not told apart.
     """
 
     metric: DistanceMetric
@@ -37,11 +37,11 @@ class ReferenceBuilder:
 
     @property
     def is_complete(self) -> bool:
-        """Whether enough has come."""
+        """Return whether enough values have been collected."""
         return self.count >= self.wanted and self.count - self.missing >= MIN_REFERENCE_VALUES
 
     def add(self, values: Sequence[Any]) -> int:
-        """How many of the values were needed."""
+        """Collect values, and return how many of them were needed."""
         start = min(self.skip, len(values))
         self.skip -= start
         while start < len(values) and not self.is_complete:
@@ -52,7 +52,7 @@ class ReferenceBuilder:
         return start
 
     def build(self) -> ReferenceDistance:
-        """What measures from this reference."""
+        """Return the distance from this reference."""
         if self.metric is DistanceMetric.NEW_CATEGORY_SHARE or not self.numeric:
             unknown = self.metric is DistanceMetric.NEW_CATEGORY_SHARE
             return CategoryShares.of(self.categories, self.other_count, self.missing, unknown_share=unknown)
@@ -66,7 +66,7 @@ class ReferenceBuilder:
         return found
 
     def state(self) -> dict[str, Any]:
-        """Plain values and one array."""
+        """Return plain values and one array."""
         joined = np.concatenate(self.numbers) if self.numbers else np.zeros(0)
         kept = {
             "numeric": self.numeric,
@@ -78,7 +78,7 @@ class ReferenceBuilder:
         return {**kept, "numbers": joined, "categories": dict(self.categories)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """The inverse of `state`."""
+        """Continue from what `state` returned."""
         self.numeric, self.other_count, self.skip = state["numeric"], state["rest"], state["skip"]
         self.count, self.missing = state["count"], state["missing"]
         self.numbers, self.categories = [state["numbers"]], Counter(state["categories"])

@@ -1,6 +1,6 @@
 """Notices, and undoes, what a pickle does to classes and functions instead of to its own objects.
 
-Pickle's BUILD sets attributes of whatever it is given: on a class they would stay for the whole process.
+Pickle's BUILD sets attributes of whatever it is given; on a class they would stay for the whole process.
 """
 
 import copyreg
@@ -22,7 +22,7 @@ _IMMUTABLE_TYPE, _HEAP_TYPE = 1 << 8, 1 << 9
 
 
 class ClassGuard:
-    """What classes and functions were like before."""
+    """Remembers what classes and functions were like before a pickle was read."""
 
     def __init__(self) -> None:
         self._before: dict[Any, Mapping[str, Any]] = {}
@@ -36,7 +36,7 @@ class ClassGuard:
         self._before[found] = _attributes_of(found)
 
     def restore(self) -> str | None:
-        """Undo every change; the name of something that had been changed."""
+        """Undo every change, and return the dotted name of a changed attribute, or None."""
         changed = None
         for found, before in self._before.items():
             now = _attributes_of(found)
@@ -52,7 +52,7 @@ def _is_open_class(found: Any) -> bool:
 
 
 def _fill_caches(found: type) -> None:
-    """Python fills these when they are first asked for; that must not look like a change."""
+    """Fill the caches that Python sets on a class at first use, which must not look like a change."""
     slots: Any = vars(copyreg)["_slotnames"]
     slots(found)
     inspect.get_annotations(found)

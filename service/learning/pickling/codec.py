@@ -1,6 +1,6 @@
-"""Pickles that may name only what is listed: no module prefixes, no attribute access, no free calls.
+"""Writes and reads pickles that may name only what is listed: no module prefixes, attribute access or free calls.
 
-A signature says who wrote an artifact; this list says what it may do even so.
+A signature says who wrote an artifact; this list limits what even a signed artifact may do.
 """
 
 import copyreg
@@ -102,17 +102,17 @@ _FUNCTIONS = frozenset(
     }
 )
 _CLONE_METHOD_MODULES = ("river.metrics.", "river.stats.", "river.proba.")
-"""Bandits keep the method `clone` of their reward."""
+"""Bandits keep the method `clone` of their reward object, which is of one of these modules."""
 _CALLABLE_INSTANCES = (initializers.Constant, initializers.Normal, initializers.Zeros)
 _FORBIDDEN_MODULES = (
     *("river.checks", "river.compat.river_to_sklearn", "river.evaluate", "river.stream", "river.datasets"),
     *("river.bandit.datasets", "river.bandit.envs", "river.drift.datasets"),
 )
-"""They open files and connections, or unpickle files, or make a benchmark of what does."""
+"""Modules that open files or connections, unpickle files, or build benchmarks from those that do."""
 
 
 def dumps(value: Any) -> bytes:
-    """The value's pickle, protocol 5."""
+    """Return the value's pickle, protocol 5; raise ArtifactError if it cannot be pickled."""
     target = io.BytesIO()
     try:
         _Writer(target).dump(value)
@@ -123,16 +123,18 @@ def dumps(value: Any) -> bytes:
 
 
 def loads(data: bytes, *, extra: frozenset[tuple[str, str]] = frozenset()) -> Any:
-    """The value; ForbiddenClassError for a name that is not listed, before anything of it runs.
+    """Return the pickled value.
 
-    `extra` holds (module, class) pairs that the user has allowed by choosing a factory.
+    Raise ForbiddenClassError for a name that is not listed, before anything under it runs, and ArtifactError for bytes
+    that are no readable pickle. `extra` holds (module, class) pairs that the user has allowed by choosing a factory.
     """
     class_guard = ClassGuard()
     try:
         return _Reader(io.BytesIO(data), extra, class_guard).load()
     except (OtherReleaseError, EnvironmentChangedError, KeyboardInterrupt, SystemExit, MemoryError):
+        # A MemoryError says nothing against the artifact: no checkpoint is given up because of it.
         raise
-    except BaseException as error:  # a panic of compiled code is no Exception
+    except BaseException as error:  # a panic of compiled code does not derive from Exception
         msg = (
             f"found {len(data)} bytes that are no readable state ({type(error).__name__}: {error}); "
             "run `headrace registry verify`"
@@ -147,7 +149,7 @@ def loads(data: bytes, *, extra: frozenset[tuple[str, str]] = frozenset()) -> An
 
 @functools.cache
 def is_allowed(module: str, name: str) -> bool:
-    """Whether it is a class that river defines, one of scikit-learn's catalogued ones, or a plain value.
+    """Return whether the name is a river class, a catalogued class of scikit-learn, or a plain value.
 
     Only the module in question is loaded, so that an artifact opens without all of river.
     """
@@ -175,7 +177,7 @@ def _is_river_class(module: str, name: str) -> bool:
 
 
 def _is_plain_class(value: Any) -> bool:
-    """No metaclass, which would make classes with methods of the artifact's choice."""
+    """Return whether the value is a class and no metaclass, which would make classes with foreign methods."""
     return inspect.isclass(value) and not issubclass(value, type)
 
 
@@ -185,7 +187,7 @@ def _is_forbidden_module(module: str) -> bool:
 
 @functools.cache
 def _compiled_classes() -> frozenset[tuple[str, str]]:
-    """The compiled classes, which name themselves without their package."""
+    """Return the compiled classes, which name themselves without their package."""
     return frozenset(
         (value.__module__, value.__qualname__)
         for module in compiled_modules()
@@ -195,7 +197,7 @@ def _compiled_classes() -> frozenset[tuple[str, str]]:
 
 
 class _Writer(pickle.Pickler):
-    """Writes search trees of any depth, and our own names as `pickled` has them."""
+    """Writes search trees of any depth, and our own names as `pickled` lists them."""
 
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file, protocol=5)
@@ -203,7 +205,7 @@ class _Writer(pickle.Pickler):
 
 
 class _Reader(pickle.Unpickler):
-    """Finds listed names only; `getattr` and `partial` come as checked stand-ins."""
+    """Finds listed names only; `getattr` and `partial` are replaced by checked stand-ins."""
 
     def __init__(self, file: io.BytesIO, extra: frozenset[tuple[str, str]], class_guard: ClassGuard) -> None:
         super().__init__(file)
@@ -211,14 +213,14 @@ class _Reader(pickle.Unpickler):
         self._class_guard = class_guard
 
     def find_class(self, module: str, name: str) -> Any:
-        """The listed object, or ForbiddenClassError."""
+        """Return the listed object, or raise ForbiddenClassError."""
         found = self._found((module, name))
         if (module, name) not in self._extra:
             self._class_guard.remember(found)
         return found
 
     def persistent_load(self, pid: Any) -> Any:
-        """No artifact of ours has any."""
+        """Raise ForbiddenClassError, since no artifact of ours has persistent ids."""
         msg = f"a persistent id, {str(pid)[:50]}"
         raise _forbidden(msg)
 
@@ -235,21 +237,21 @@ class _Reader(pickle.Unpickler):
 
 
 class _Partial(functools.partial[Any]):
-    """A partial over a listed class or function, at birth and after BUILD."""
+    """A partial that wraps only a listed class or function, also after BUILD has set its state."""
 
     def __new__(cls, function: Callable[..., Any], /, *arguments: Any, **named: Any) -> Self:
-        """ForbiddenClassError over anything else."""
+        """Raise ForbiddenClassError for a function that is not listed."""
         _require_listed(function)
         return super().__new__(cls, function, *arguments, **named)
 
     def __setstate__(self, state: Any) -> None:
-        """As `__new__`."""
+        """Raise ForbiddenClassError if the new state holds a function that is not listed."""
         _require_listed(state[0])
         plain: Any = super()
         plain.__setstate__(state)
 
     def __reduce__(self) -> Any:
-        """As functools writes its own."""
+        """Return what functools writes for its own partial."""
         return functools.partial, (self.func,), (self.func, self.args, self.keywords, vars(self) or None)
 
 
@@ -276,7 +278,7 @@ def _checked_getattr(owner: Any, name: str) -> Any:
 
 
 def _resolve_name(module: str, name: str) -> Any:
-    """What really has this name, whatever calls itself so."""
+    """Return the object that really has this name, whatever other objects claim it."""
     return functools.reduce(getattr, name.split("."), importlib.import_module(module))
 
 

@@ -1,5 +1,4 @@
-"""How values that pickle cannot write safely are taken apart and put together: NumPy arrays and deep search trees.
+"""Takes apart and rebuilds values that pickle cannot write safely: NumPy arrays and deep search trees.
 
-`learning.pickled` imports it, and nothing else does.
-Begin with `numpy_arrays.py`.
+Only `learning.pickled` imports it. Begin with `numpy_arrays.py`.
 """

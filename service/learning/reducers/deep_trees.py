@@ -1,7 +1,7 @@
-"""River's binary search trees as lists: rising values make them deeper than a pickle can follow.
+"""Writes river's binary search trees as lists, because rising values make them deeper than a pickle can follow.
 
-The default splitter of a regression tree keeps one node a value, so that a few hundred rising time
-stamps are a chain of as many nodes, and pickling it node in node ends in a RecursionError.
+The default splitter of a regression tree keeps one node for each value, so a few hundred rising time stamps become a
+chain of as many nodes, and pickling it node by node ends in a RecursionError.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,10 @@ TreeRow: TypeAlias = tuple[Sequence[Any], int | None, int | None]
 
 
 def flatten_tree(root: Any) -> tuple[str, list[TreeRow]]:
-    """Return the arguments of `grown`: the kind of node, and every node's values and the places of its children."""
+    """Return the arguments of `rebuild_tree`: the kind of node, and each node's values and children.
+
+    A child is the index of its row, or None.
+    """
     nodes = [root]
     rows: list[TreeRow] = []
     for node in nodes:
@@ -29,7 +32,7 @@ def flatten_tree(root: Any) -> tuple[str, list[TreeRow]]:
 
 
 def rebuild_tree(name: str, rows: Sequence[TreeRow]) -> Any:
-    """The tree that was flattened."""
+    """Return the tree that `flatten_tree` flattened; raise ArtifactError for an unknown kind of node."""
     kind = next((one for one in TREE_NODE_TYPES if one.__name__ == name), None)
     if kind is None:
         msg = (

@@ -1,4 +1,4 @@
-"""NumPy's values in a pickle: by type code, shape and bytes.
+"""Writes NumPy's values into a pickle by type code, shape and bytes.
 
 Pickle's own form holds a dtype object whose state may declare any bytes to be pointers to objects.
 """
@@ -18,7 +18,7 @@ _MT19937_WORDS = 624
 
 
 def numpy_array(code: str, shape: Sequence[int], order: str, data: Any) -> npt.NDArray[Any]:
-    """The array with these bytes; with these items where it holds objects."""
+    """Return the array with these bytes, or with these items where it holds objects."""
     kind = _dtype_of(code)
     if kind.hasobject:
         return np.fromiter(data, dtype=kind, count=len(data)).reshape(shape, order="F" if order == "F" else "C")
@@ -26,7 +26,7 @@ def numpy_array(code: str, shape: Sequence[int], order: str, data: Any) -> npt.N
 
 
 def numpy_scalar(code: str, data: bytes) -> Any:
-    """NumPy's own number, string or time."""
+    """Return NumPy's own number, string or time; raise ArtifactError for an object."""
     kind = _dtype_of(code)
     if kind.hasobject:
         msg = f"found a scalar of type {code}, expected a number, a string or a time"
@@ -35,21 +35,24 @@ def numpy_scalar(code: str, data: bytes) -> Any:
 
 
 def numpy_random_state(state: Mapping[str, Any]) -> np.random.RandomState:
-    """The old generator of random numbers, as it was."""
+    """Return a legacy NumPy random generator (`RandomState`) in this state."""
     found = np.random.RandomState(0)
     found.set_state(_valid_state(state))
     return found
 
 
 def numpy_generator(state: Mapping[str, Any]) -> np.random.Generator:
-    """The new generator of random numbers, as it was."""
+    """Return a NumPy random generator (`Generator`) in this state."""
     bits = _BIT_GENERATORS[state["bit_generator"]]()
     bits.state = _valid_state(state)
     return np.random.Generator(bits)
 
 
 def _valid_state(state: Mapping[str, Any]) -> Any:
-    """NumPy does not look whether the place is inside of the key."""
+    """Return the state, or raise ArtifactError if its position lies outside of the key.
+
+    NumPy does not check this itself.
+    """
     index = state["state"].get("pos", 0)
     if not 0 <= index <= _MT19937_WORDS:
         msg = f"found a generator of random numbers at place {index}, expected 0 to {_MT19937_WORDS}"
@@ -65,7 +68,10 @@ def _dtype_of(code: str) -> np.dtype[Any]:
 
 
 def array_parts(value: npt.NDArray[Any]) -> tuple[Any, ...]:
-    """Return the arguments of `array` that give this one; ArtifactError for one that no artifact may hold."""
+    """Return the arguments of `numpy_array` that rebuild this array.
+
+    Raise ArtifactError for a type that no artifact may hold.
+    """
     _dtype_of(value.dtype.str)
     order: Literal["F", "C"] = "F" if value.flags.f_contiguous and not value.flags.c_contiguous else "C"
     data = value.ravel(order).tolist() if value.dtype.hasobject else value.tobytes(order)
@@ -73,17 +79,17 @@ def array_parts(value: npt.NDArray[Any]) -> tuple[Any, ...]:
 
 
 def scalar_parts(value: np.generic) -> tuple[Any, ...]:
-    """Return the arguments of `scalar`."""
+    """Return the arguments of `numpy_scalar`."""
     return value.dtype.str, value.tobytes()
 
 
 def generator_parts(value: np.random.Generator) -> tuple[Any, ...]:
-    """Return the arguments of `generator`."""
+    """Return the arguments of `numpy_generator`."""
     return (value.bit_generator.state,)
 
 
 def random_state_parts(value: np.random.RandomState) -> tuple[Any, ...]:
-    """Return the arguments of `random_state`."""
+    """Return the arguments of `numpy_random_state`."""
     return (value.get_state(legacy=False),)
 
 

@@ -1,4 +1,4 @@
-"""Pickles put together by hand, opcode by opcode, as an attacker would."""
+"""Builds pickles by hand, opcode by opcode, as an attacker would."""
 
 import struct
 from typing import Any
@@ -7,13 +7,13 @@ Code = bytes
 
 
 def text(value: str) -> Code:
-    """A string."""
+    """Return code that pushes a string."""
     data = value.encode()
     return b"X" + struct.pack("<I", len(data)) + data
 
 
 def constant(value: Any) -> Code:
-    """A plain value."""
+    """Return code that pushes a plain value."""
     if value is None:
         return b"N"
     if isinstance(value, bool):
@@ -26,40 +26,40 @@ def constant(value: Any) -> Code:
 
 
 def named(module: str, name: str) -> Code:
-    """What a module names, dotted or not."""
+    """Return code that pushes what a module names, dotted or not."""
     return text(module) + text(name) + b"\x93"
 
 
 def items(*values: Code) -> Code:
-    """A tuple."""
+    """Return code that pushes a tuple."""
     return b"(" + b"".join(values) + b"t"
 
 
 def mapping(**values: Code) -> Code:
-    """A dictionary with these keys."""
+    """Return code that pushes a dictionary with these keys."""
     return b"}(" + b"".join(text(key) + value for key, value in values.items()) + b"u"
 
 
 def called(function: Code, *arguments: Code) -> Code:
-    """REDUCE."""
+    """Return code that calls the function (REDUCE)."""
     return function + items(*arguments) + b"R"
 
 
 def made(kind: Code, *arguments: Code) -> Code:
-    """NEWOBJ."""
+    """Return code that makes an instance (NEWOBJ)."""
     return kind + items(*arguments) + b"\x81"
 
 
 def built(value: Code, state: Code) -> Code:
-    """BUILD."""
+    """Return code that sets the value's state (BUILD)."""
     return value + state + b"b"
 
 
 def altered(value: Code, **attributes: Code) -> Code:
-    """BUILD with attributes to be set, which works on classes and functions, too."""
+    """Return code that sets attributes with BUILD, which works on classes and functions, too."""
     return built(value, items(b"N", mapping(**attributes)))
 
 
 def program(code: Code) -> Code:
-    """The whole pickle."""
+    """Return the whole pickle."""
     return b"\x80\x05" + code + b"."

@@ -34,12 +34,12 @@ POPEN = named("subprocess", "Popen")
 
 
 def fetched(owner: Code, *names: str) -> Code:
-    """Attribute after attribute."""
+    """Return code that fetches attribute after attribute."""
     return functools.reduce(lambda found, name: called(GETATTR, found, string(name)), names, owner)
 
 
 def attacks(folder: Path) -> dict[str, Code]:
-    """What leaves a file in the folder when it is trusted."""
+    """Return pickles that leave a file in the folder when they are trusted."""
     command = f"touch {folder}/found"
     touch, line = string(command), string(f"open({str(folder / 'found')!r}, 'w').close()")
     argv = b"](" + string("touch") + string(f"{folder}/found") + b"e"
@@ -156,7 +156,7 @@ CHANGES: dict[str, tuple[Code, Callable[[], Any]]] = {
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Where a file shows that something ran."""
+    """Return a folder in which a file shows that something ran."""
     made_here = tmp_path / "ran"
     made_here.mkdir()
     return made_here
@@ -175,7 +175,7 @@ def test_an_attack_runs_nothing(name: str, folder: Path) -> None:
 
 @pytest.mark.parametrize("name", GADGETS)
 def test_a_gadget_is_refused(name: str) -> None:
-    """Nothing that leads to a function of the attacker's choice is given out."""
+    """No name that leads to a function of the attacker's choice is resolved."""
     with pytest.raises(ForbiddenClassError, match="headrace registry verify"):
         codec.loads(program(GADGETS[name]))
 
@@ -209,7 +209,7 @@ def test_an_unregistered_extension_code_is_no_state() -> None:
 
 @pytest.mark.parametrize("code", ["V8", "|O8,|O8", "<f8,O", "O8", "", "f8\n", "<U3[", 8])
 def test_a_dangerous_array_type_is_refused(code: Any) -> None:
-    """Bytes are never taken for pointers to objects."""
+    """An array type that would take bytes for pointers to objects is refused."""
     array = named("service.learning.arrays", "array")
     data = called(array, constant(code), items(constant(1)), string("C"), constant(b"\x01" * 8))
     with pytest.raises(ArtifactError):
@@ -217,7 +217,7 @@ def test_a_dangerous_array_type_is_refused(code: Any) -> None:
 
 
 def test_a_generator_reads_nothing_outside_of_its_state() -> None:
-    """A place past the end of the key is refused."""
+    """A position past the end of the key is refused."""
     found = np.random.RandomState(1).get_state(legacy=False)
     found["state"]["pos"] = 10_000
     data = codec.dumps(found)
@@ -237,14 +237,14 @@ def test_no_listed_class_does_io() -> None:
 
 
 def test_no_metaclass_is_listed() -> None:
-    """Nothing on the list makes classes."""
+    """No listed class can make classes."""
     for module, name in listed_classes():
         found = codec._resolve_name(module, name)
         assert not (inspect.isclass(found) and issubclass(found, type)), name
 
 
 def listed_classes() -> set[tuple[str, str]]:
-    """(module, class) of all river classes that an artifact may name."""
+    """Return (module, class) of all river classes that an artifact may name."""
     modules = [info.name for info in pkgutil.walk_packages(river.__path__, "river.") if ".test" not in info.name]
     found = {(module, name) for module in modules for name in _names_in(module) if codec.is_allowed(module, name)}
     assert len(found) > 400

@@ -1,4 +1,4 @@
-"""River's members with an underscore are what `river_internals` and `monitors.readings` take them for."""
+"""River's members with an underscore are what `river_internals` and `monitors.detector_stats` take them for."""
 
 import functools
 import importlib
@@ -44,13 +44,13 @@ DETECTORS: dict[str, tuple[Any, set[str]]] = {
     ids=["transformer", "model", "supervised transformer"],
 )
 def test_a_step_says_whether_it_wants_labels(step: Any, expected: bool) -> None:
-    """`_supervised` tells transformers that see the label, and models, from all others."""
+    """`_supervised` is true for models and for transformers that see the label, and for no others."""
     assert isinstance(step._supervised, bool), WHY
     assert river_internals.is_supervised(step) is expected, WHY
 
 
 def test_a_classifier_says_whether_it_takes_many_labels() -> None:
-    """`_multiclass` tells a logistic regression from a tree."""
+    """`_multiclass` is true for a tree and false for a logistic regression."""
     assert river_internals.is_multiclass(tree.HoeffdingTreeClassifier()) is True, WHY
     assert river_internals.is_multiclass(linear_model.LogisticRegression()) is False, WHY
 
@@ -95,7 +95,7 @@ def test_adwin_detects_the_same_in_batches(size: int) -> None:
 
 @pytest.mark.parametrize("kind", [metrics.MAE, metrics.RMSE, metrics.LogLoss])
 def test_a_mean_metric_is_a_function_of_its_losses(kind: Any) -> None:
-    """Its value is what it says at the mean of the losses of single events."""
+    """A metric's value is what it reports at the mean of the losses of single events."""
     metric, truths, predictions = kind(), [True, False, True], [0.9, 0.2, 0.6]
     for truth, prediction in zip(truths, predictions, strict=True):
         metric.update(truth, prediction)
@@ -104,7 +104,7 @@ def test_a_mean_metric_is_a_function_of_its_losses(kind: Any) -> None:
 
 
 def test_a_tree_has_a_root_once_it_has_learned() -> None:
-    """The root is None before, and has the statistics of its events after."""
+    """The root is None before learning, and has the statistics of its events after."""
     grown = tree.HoeffdingTreeClassifier()
     assert vars(grown)["_root"] is None, WHY
     assert river_internals.root_of(grown) is None, WHY
@@ -114,7 +114,7 @@ def test_a_tree_has_a_root_once_it_has_learned() -> None:
 
 
 def test_rivers_dress_remembers_the_order_of_features() -> None:
-    """It is that of the first event."""
+    """The river-compatible wrapper keeps the order of features of the first event."""
     dressed = compat.convert_sklearn_to_river(SGDClassifier(), classes=[False, True])
     assert [*river_internals.feature_names(dressed)] == [], WHY
     dressed.learn_one({"b": 1.0, "a": 2.0}, y=True)
@@ -138,7 +138,7 @@ def test_the_compiled_classes_are_found() -> None:
 
 @pytest.mark.parametrize("name", DETECTORS)
 def test_a_detector_keeps_its_statistic(name: str) -> None:
-    """Its members have their names, and a value and its limit are read off them."""
+    """A detector's members have their names, and a value and its limit are read from them."""
     make, members = DETECTORS[name]
     detector, chance = make(), Random(5)
     found = []
@@ -151,7 +151,7 @@ def test_a_detector_keeps_its_statistic(name: str) -> None:
 
 
 def test_the_weighted_hddm_bounds_its_mean() -> None:
-    """Its estimates say whether they have begun, and the bound is a function of the two that it is asked with."""
+    """HDDM_W's estimates say whether they have begun, and the bound is a function of its two arguments."""
     detector, why = drift.binary.HDDMW(), changed("river", module=readings)
     assert [*inspect.signature(detector._mcdiarmid_bound).parameters] == ["ibc", "confidence"], why
     assert {"ewma", "ibc", "_is_init"} <= {*dir(detector._total)}, why

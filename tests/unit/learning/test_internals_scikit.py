@@ -26,13 +26,13 @@ def test_parameters_are_judged_without_data() -> None:
 
 @pytest.mark.parametrize("name", [*FORESTS, "GradientBoostingClassifier", "HistGradientBoostingClassifier"])
 def test_forests_are_told_from_other_ensembles(name: str) -> None:
-    """Forests average their trees, boosting adds them up."""
+    """Forests average their trees; boosting, which adds them up, is no forest."""
     assert scikit_internals.is_forest(getattr(ensemble, name)()) is (name in FORESTS), WHY
 
 
 @pytest.mark.parametrize("kind", [ensemble.HistGradientBoostingClassifier, ensemble.HistGradientBoostingRegressor])
 def test_a_boosted_model_keeps_its_trees(kind: Any) -> None:
-    """Its rounds hold a tree a score each, whose nodes have their fields, and a baseline below them."""
+    """Each boosting round has one tree per score, whose nodes have their fields, and there is a baseline."""
     rows = np.random.default_rng(0).normal(size=(200, 3))
     model = kind(max_iter=3)
     assert not scikit_internals.has_histogram_trees(model), WHY

@@ -1,4 +1,4 @@
-"""Monitors find what river's detectors find, wherever batches begin and end, and go on where a checkpoint left them."""
+"""Monitors find what river's detectors find in any batches, and continue from where a checkpoint left them."""
 
 from collections.abc import Sequence
 from random import Random
@@ -22,30 +22,30 @@ ERRORS = [Random(number).random() < (0.1 if number // 700 % 2 else 0.6) for numb
 
 
 def rivers(name: str) -> Any:
-    """The plain detector, seeded as the monitor's is."""
+    """Return the plain detector, seeded as the monitor's is."""
     if name == "KSWIN":
         return drift.KSWIN(seed=5)
     return getattr(drift.binary, BINARY[name])() if name in BINARY else getattr(drift, name)()
 
 
 def watching(name: str) -> MonitorSpec:
-    """A monitor on the error."""
+    """Return a monitor on the error."""
     detector: Any = {"KSWIN": {"seed": 5}} if name == "KSWIN" else name
     return MonitorSpec(name="errors", detector=detector, window=HOLD)
 
 
 def monitors_of(*specs: MonitorSpec, task: Task = Task.BINARY) -> MonitorSet:
-    """New ones."""
+    """Return new monitors."""
     return MonitorSet(specs, task=task, seed=42)
 
 
 def first_of_each(hits: Sequence[int]) -> list[int]:
-    """Detections that do not belong to the drift before."""
+    """Return the detections that do not belong to the drift before."""
     return [hit for before, hit in zip([-HOLD, *hits], hits, strict=False) if hit - before >= HOLD]
 
 
 def wrong(errors: Sequence[bool]) -> MonitorBatch:
-    """Events with these errors."""
+    """Return events with these errors."""
     return MonitorBatch([True] * len(errors), [not error for error in errors])
 
 
@@ -69,7 +69,7 @@ def test_signals_are_those_of_river(name: str, size: int) -> None:
 
 @pytest.mark.parametrize("count", range(1, 2000, 97))
 def test_state_is_that_of_river_after_any_event(count: int) -> None:
-    """After as many events, a signal on the last one included, the detector's estimate and flag are river's."""
+    """After any number of events, also when the last one signals, the detector's estimate and flag are river's."""
     plain, probe, hits = drift.ADWIN(), drift.ADWIN(), []
     for index, error in enumerate(ERRORS):
         probe.update(error)
@@ -86,7 +86,7 @@ def test_state_is_that_of_river_after_any_event(count: int) -> None:
 
 @pytest.mark.parametrize("name", ["KSWIN", "PageHinkley", *BINARY])
 def test_a_detector_detects_where_its_value_passes_its_limit(name: str) -> None:
-    """What is shown as value and threshold is what the detector compares; ADWIN alone compares many pairs."""
+    """The shown value and threshold are what the detector compares, except that ADWIN compares many pairs."""
     spec = watching(name)
     for count in range(40, 1000, 53):
         monitors = monitors_of(spec)
@@ -100,7 +100,7 @@ def test_a_detector_detects_where_its_value_passes_its_limit(name: str) -> None:
 
 
 def test_a_drift_ends_after_a_quiet_window() -> None:
-    """The state is drift until as many values as the window has have brought no detection."""
+    """The state is drift until a whole window of values has brought no detection."""
     monitors = monitors_of(watching("ADWIN"))
     errors = [False] * 500 + [True] * 200
     while not monitors.update(wrong(errors), at_arrival=False):
@@ -112,7 +112,7 @@ def test_a_drift_ends_after_a_quiet_window() -> None:
 
 
 def stream(count: int, *, seed: int = 3) -> tuple[list[Any], ...]:
-    """Truths, labels, probabilities, ages and countries; all change in the middle."""
+    """Return truths, labels, probabilities, ages and countries, all of which change in the middle."""
     rng = Random(seed)
     late = [number >= count // 2 for number in range(count)]
     truths = [rng.random() < (0.7 if one else 0.4) for one in late]
@@ -153,14 +153,14 @@ COLUMNS = stream(2400)
 
 
 def batch_of(columns: Sequence[Sequence[Any]], start: int, end: int) -> MonitorBatch:
-    """The events in between."""
+    """Return the events from `start` to before `end`."""
     truths, labels, chances, ages, countries = (column[start:end] for column in columns)
     values = {"age": ages, "country": countries}
     return MonitorBatch(truths, labels, chances, lambda name: values[name])
 
 
 def fed(monitors: MonitorSet, borders: Sequence[int], *, first: int = 0) -> list[tuple[str, int, float]]:
-    """Every signal, by the monitor, the event and the value."""
+    """Return every signal as monitor, event and value."""
     found = []
     for start, end in zip([first, *borders], borders, strict=False):
         batch = batch_of(COLUMNS, start, end)
@@ -174,7 +174,7 @@ EXPECTED = fed(WHOLE, [len(COLUMNS[0])])
 
 
 def test_all_monitors_see_the_change() -> None:
-    """Each but one whose reference was still being collected signals within the stream, after its middle."""
+    """All monitors signal after the middle, except the one whose reference is still being collected."""
     late = {name for name, event, _ in EXPECTED if event >= len(COLUMNS[0]) // 2}
     assert late == {spec.name for spec in ALL} - {"age mean"}
     assert next(one for one in WHOLE.report() if one["name"] == "age mean")["waits_for"].startswith("2,400 of 5,000")
@@ -208,7 +208,7 @@ def test_a_windowed_metric_is_rivers() -> None:
 
 
 def test_a_changed_monitor_begins_anew() -> None:
-    """Of a monitor that watches something else now nothing is kept; new limits alone leave its state as it is."""
+    """A monitor that watches something else now starts anew; new limits alone leave its state as it is."""
     kept = WHOLE.objects()
     moved = ALL[3].model_copy(update={"threshold": 0.5})
     other = ALL[4].model_copy(update={"window": 100})
@@ -241,7 +241,7 @@ def test_strings_are_no_numbers(spec: MonitorSpec) -> None:
 
 
 def test_training_data_become_the_reference() -> None:
-    """Whoever refers to the champion's gets the reference at once; who refers to its own events collects them."""
+    """A monitor that refers to the champion's data gets its reference at once; others collect their own."""
     given_ = ALL[5]
     own = MonitorSpec(name="own", on="feature:age", metric="psi", threshold=0.2, reference={"events": 300})
     monitors = monitors_of(given_, own)
@@ -269,13 +269,13 @@ def test_training_data_become_the_reference() -> None:
     ],
 )
 def test_monitors_fit_the_task(given_: dict[str, Any], task: Task, message: str) -> None:
-    """What cannot be watched in this task is refused before anything is learned."""
+    """A monitor that does not fit the task is refused before anything is learned."""
     with pytest.raises(SpecificationError, match=message):
         monitors_of(MonitorSpec(name="one", **given_), task=task)
 
 
 def test_a_state_of_the_last_release_is_read() -> None:
-    """A checkpoint that holds bare detectors goes on."""
+    """A checkpoint that holds bare detectors is continued."""
     detector = drift.ADWIN()
     for error in ERRORS[:50]:
         detector.update(error)

@@ -1,4 +1,4 @@
-"""The names of ours in pickles: always the same ones, and those of older releases for good."""
+"""Pickles always name the same functions of ours, and the names of older releases are read for good."""
 
 import pickletools
 import random
@@ -19,18 +19,18 @@ from service.learning.pickling import codec
 
 ROWS = [({"a": float(i % 7), "b": float(i % 3)}, i % 2 == 0) for i in range(60)]
 WRITTEN = {"array", "scalar", "random_state", "generator", "grown", "estimator"}
-"""Artifacts hold these: a name may come, none may go or change."""
+"""The names that artifacts hold: one may be added, none removed or changed."""
 BEFORE = {
     "service.learning.arrays": {"array", "scalar", "random_state", "generator"},
     "service.learning.search_trees": {"grown"},
     "service.learning.scikit": {"ScikitClassifier", "ScikitRegressor"},
     "service.learning.batch_estimators": {"BatchClassifier", "BatchRegressor"},
 }
-"""So do artifacts of releases before `service.learning.pickled`, whatever has become of these modules."""
+"""The names in artifacts of releases before `service.learning.pickled`, whatever has become of these modules."""
 
 
 def names(data: bytes) -> set[tuple[str, str]]:
-    """Every (module, name) of this package that a pickle holds."""
+    """Return every (module, name) of this package that a pickle holds."""
     found: set[tuple[str, str]] = set()
     texts: list[str] = []
     memo: list[Any] = []
@@ -47,7 +47,7 @@ def names(data: bytes) -> set[tuple[str, str]]:
 
 
 def taught(name: str) -> Any:
-    """An estimator of that name that has learned, or was fitted on, a few rows."""
+    """Return an estimator of that name that has learned, or was fitted on, a few rows."""
     batch = name in batch_catalogue.BATCH_NAMES
     regressor = batch_catalogue.is_regressor(name) if batch else "Regressor" in name
     task = Task.REGRESSION if regressor else Task.BINARY
@@ -61,7 +61,7 @@ def taught(name: str) -> Any:
 
 
 def regression_tree() -> Any:
-    """A tree of river whose leaves hold search trees."""
+    """Return a tree of river whose leaves hold search trees."""
     made = tree.HoeffdingTreeRegressor()
     for x, y in ROWS:
         made.learn_one(x, float(y))
@@ -83,7 +83,7 @@ VALUES: Mapping[str, Any] = {
     "name", [*(f"sklearn.{one}" for one in catalogue.SKLEARN_CLASSES), *batch_catalogue.BATCH_NAMES]
 )
 def test_every_family_names_the_one_module(name: str) -> None:
-    """Of this package's modules a pickle names `service.learning.pickled` alone, and comes back as it was."""
+    """Of this package a pickled estimator names only `service.learning.pickled`, and it comes back as it was."""
     made = taught(name)
     data = codec.dumps(made)
     assert {module for module, _ in names(data)} == {"service.learning.pickled"}
@@ -94,14 +94,14 @@ def test_every_family_names_the_one_module(name: str) -> None:
 
 @pytest.mark.parametrize("name", VALUES)
 def test_every_value_names_the_one_module(name: str) -> None:
-    """So do NumPy's values."""
+    """NumPy's values name only `service.learning.pickled`."""
     data = codec.dumps(VALUES[name])
     assert {module for module, _ in names(data)} <= {"service.learning.pickled"}
     codec.loads(data)
 
 
 def test_search_trees_name_the_one_module() -> None:
-    """So do river's search trees."""
+    """River's search trees name only `service.learning.pickled`."""
     made = regression_tree()
     data = codec.dumps(made)
     assert names(data) == {("service.learning.pickled", "grown")}
@@ -117,14 +117,14 @@ def test_no_name_has_gone() -> None:
 
 
 def test_a_kind_that_is_not_listed() -> None:
-    """A pickle cannot have any other class made by `estimator`."""
+    """A pickle cannot have `estimator` make any class that is not listed."""
     with pytest.raises(OtherReleaseError, match="registry verify"):
         codec.loads(b"cservice.learning.pickled\nestimator\n(S'Learner'\ntR.")
 
 
 @pytest.mark.parametrize("name", ["reduced", "class_of", "importlib", "arrays", "later"])
 def test_the_rest_of_the_module_is_forbidden(name: str) -> None:
-    """What the module holds beside the listed names, or a later release adds, is refused as another release's."""
+    """Other names of the module, or those a later release adds, are refused as another release's."""
     with pytest.raises(ForbiddenClassError) as caught:
         codec.loads(f"cservice.learning.pickled\n{name}\n.".encode())
     assert isinstance(caught.value, OtherReleaseError)

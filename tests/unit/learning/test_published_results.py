@@ -1,4 +1,4 @@
-"""Through the learner, river's published prequential results come out to the last bit."""
+"""The learner reproduces river's published prequential results to the last bit."""
 
 import itertools
 from collections.abc import Callable
@@ -116,16 +116,16 @@ PUBLISHED = {
         "MacroF1: 81.88%",
     ),
 }
-"""The data set's case, the model if it is another, whose documentation prints the figure, and the figure."""
+"""The data set's case, another model if not the case's, the class whose documentation has the figure, the figure."""
 
 
 def events(make: Make) -> list[Event]:
-    """A data set as decoded events."""
+    """Return a data set as decoded events."""
     return [Event(at, at, at, dict(x), y) for at, (x, y) in enumerate(make())]
 
 
 def decoded(given: list[Event]) -> DecodedRecords:
-    """As a decoder would hand them over."""
+    """Return the events as a decoder hands them over."""
     return DecodedRecords(AT, given, [], given[-1].offset + 1, given[0].offset, {})
 
 
@@ -143,7 +143,7 @@ def taught(spec: ModelSpec, given: list[Event], *, size: int, restart_every: int
 
 
 def specification(name: str, **changes: Any) -> tuple[ModelSpec, list[Event]]:
-    """A case's model, with a guard as wide as river's own loop has."""
+    """Return a case's model, with a guard as wide as river's own loop has, and its events."""
     task, make, expression, _, wanted = CASES[name]
     spec = ModelSpec(
         name="m",
@@ -170,7 +170,7 @@ def test_equals_progressive_validation(name: str) -> None:
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_equals_what_river_publishes(name: str) -> None:
-    """The figures are those that river's documentation prints."""
+    """The learner's figures are those that river's documentation prints."""
     case, expression, documented, figure = PUBLISHED[name]
     spec, given = specification(case)
     if expression is not None:
@@ -190,7 +190,7 @@ def test_phishing_with_a_slow_learner() -> None:
 
 
 def bare_batches(model: Any, given: list[Event], size: int) -> float:
-    """River's `predict_proba_many` and `learn_many`, batch by batch: the accuracy before learning."""
+    """Return the accuracy before learning of river's own `predict_proba_many` and `learn_many`, batch by batch."""
     accuracy = metrics.Accuracy()
     for start in range(0, len(given) - len(given) % size, size):
         batch = given[start : start + size]

@@ -1,4 +1,4 @@
-"""The learner shows its monitors events when they come, labels when they come, and says which record brought what."""
+"""The learner feeds its monitors events and labels when they come, and names the record behind each signal."""
 
 from collections.abc import Iterator, Sequence
 from random import Random
@@ -28,14 +28,14 @@ MONITORS = [
 
 
 def spec_of(**changes: Any) -> ModelSpec:
-    """A model with every kind of monitor."""
+    """Return a model with every kind of monitor."""
     estimator = ["preprocessing.StandardScaler", "linear_model.LogisticRegression"]
     plain = {"name": "shown", "task": "binary", "events": "shown", "estimator": estimator, "drift": MONITORS}
     return ModelSpec.model_validate({**plain, **changes})
 
 
 def new(spec: ModelSpec, **given: Any) -> Learner:
-    """One that has learned nothing of the stream."""
+    """Return a learner that has learned nothing of the stream."""
     return Learner(
         spec,
         Learner.new(
@@ -45,7 +45,7 @@ def new(spec: ModelSpec, **given: Any) -> Learner:
 
 
 def events(count: int = 1200, *, change: int = 600) -> list[Event]:
-    """Labelled events; from `change` on x is larger, and the label means the opposite."""
+    """Return labelled events; from `change` on x is larger, and the label means the opposite."""
     rng = Random(7)
     found = []
     for number in range(count):
@@ -56,7 +56,7 @@ def events(count: int = 1200, *, change: int = 600) -> list[Event]:
 
 
 def runs(records: Sequence[Event | LabelRecord], size: int) -> Iterator[DecodedRecords]:
-    """The records in runs of one size."""
+    """Yield the records in runs of one size."""
     for start in range(0, len(records), size):
         part = records[start : start + size]
         found = [one for one in part if isinstance(one, Event)]
@@ -65,7 +65,7 @@ def runs(records: Sequence[Event | LabelRecord], size: int) -> Iterator[DecodedR
 
 
 def taught(learner: Learner, records: Sequence[Event | LabelRecord], size: int = 100) -> list[DriftSignal]:
-    """What a commit after every run would write."""
+    """Return the signals that a commit after every run would write."""
     found: list[DriftSignal] = []
     for decoded in runs(records, size):
         outcome = learner.learn(decoded)
@@ -76,7 +76,7 @@ def taught(learner: Learner, records: Sequence[Event | LabelRecord], size: int =
 
 
 def by_monitor(signals: Sequence[DriftSignal]) -> dict[str, list[int]]:
-    """At which records each monitor signalled."""
+    """Return the offsets at which each monitor signalled."""
     found: dict[str, list[int]] = {}
     for one in signals:
         found.setdefault(one.monitor, []).append(one.offset)
@@ -85,7 +85,7 @@ def by_monitor(signals: Sequence[DriftSignal]) -> dict[str, list[int]]:
 
 @pytest.mark.parametrize("size", [1, 37, 1200])
 def test_a_signal_names_the_record_that_brought_it(size: int) -> None:
-    """Position, event time, value past the threshold and evidence, the same in runs of any size."""
+    """A signal's position, event time, value and evidence are the same in runs of any size."""
     signals = taught(new(spec_of()), events(), size)
     expected = taught(new(spec_of()), events(), 100)
     assert sorted(signals, key=lambda one: (one.monitor, one.offset)) == sorted(
@@ -100,7 +100,7 @@ def test_a_signal_names_the_record_that_brought_it(size: int) -> None:
 
 
 def test_features_do_not_wait_for_labels() -> None:
-    """Where labels come much later, features and predictions are watched when events come, at the events' positions."""
+    """With late labels, features and predictions are monitored when events come, at the events' positions."""
     asked = [Event(one.offset, one.id, one.ts, one.x) for one in events()]
     told = [LabelRecord(1200 + one.offset, one.id, one.ts, bool(one.y)) for one in events()]
     learner = new(spec_of(labels="shown"))
@@ -113,7 +113,7 @@ def test_features_do_not_wait_for_labels() -> None:
 
 
 def test_columns_are_watched_as_events_are() -> None:
-    """A micro-batch that comes as a matrix brings the same signals as the same events one by one."""
+    """A micro-batch that comes as a matrix gives the same signals as the same events one by one."""
     spec = spec_of(learn={"batch": 64})
     found = []
     for form in (list, EventColumns.of):
@@ -138,7 +138,7 @@ def test_a_restart_changes_nothing() -> None:
 
 
 def test_a_rollback_restores_monitors_and_keeps_counts() -> None:
-    """Windows and levels go back with the estimator; how often each monitor has signalled goes on."""
+    """Windows and limit states go back with the estimator; the count of each monitor's signals goes on."""
     spec = spec_of()
     learner = new(spec)
     taught(learner, events()[:500])

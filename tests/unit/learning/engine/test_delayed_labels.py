@@ -1,4 +1,4 @@
-"""Labels that come later: what the learner makes of them equals river's delayed progressive validation."""
+"""With labels that come later, the learner's results equal river's delayed progressive validation."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -30,12 +30,12 @@ FOREST = {"forest.ARFClassifier": {"n_models": 3}}
 
 @dataclass
 class Registry:
-    """The pending table as a dictionary: what a commit wrote, read back through its bytes."""
+    """Stands for the pending table: a dictionary of what commits wrote, read back through its bytes."""
 
     rows: dict[bytes, tuple[int, int, bytes]]
 
     def commit(self, learner: Learner) -> None:
-        """As a commit writes it."""
+        """Write the learner's changes as a commit does, and report it landed."""
         changes = learner.take_uncommitted().pending
         assert changes is not None
         self.rows.update({encode_event_id(key): encode_pending(waiter) for key, waiter in changes.created.items()})
@@ -45,7 +45,7 @@ class Registry:
         learner.label_join.commit_landed()
 
     def find(self, keys: Sequence[EventId]) -> dict[EventId, PendingItem]:
-        """As a lookup reads it."""
+        """Return the rows of these ids as a lookup reads them."""
         return {
             key: decode_pending(encode_event_id(key), *self.rows[encode_event_id(key)])
             for key in keys
@@ -54,13 +54,13 @@ class Registry:
 
 
 def spec_of(task: str, estimator: Any, **others: Any) -> ModelSpec:
-    """Events and labels in one topic."""
+    """Return a model whose events and labels share one topic."""
     named = {"name": "m", "task": task, "events": "stream", "labels": "stream", "estimator": estimator}
     return ModelSpec.model_validate({**named, **others})
 
 
 def questions_and_answers(data: Any, delay: int, count: int) -> list[Event | LabelRecord]:
-    """River's own interleaving of events and labels that come `delay` events later."""
+    """Return river's own interleaving of events and labels that come `delay` events later."""
     found: list[Event | LabelRecord] = []
     for number, x, y in stream.simulate_qa(data.take(count), moment=None, delay=delay):
         offset, ts = len(found), 1_000 * (len(found) + 1)
@@ -69,7 +69,7 @@ def questions_and_answers(data: Any, delay: int, count: int) -> list[Event | Lab
 
 
 def runs(records: Sequence[Event | LabelRecord], sizes: Sequence[int]) -> Iterator[DecodedRecords]:
-    """The records in runs of these sizes, over and over."""
+    """Yield the records in runs of these sizes, over and over."""
     first = turn = 0
     while first < len(records):
         last = min(first + sizes[turn % len(sizes)], len(records))
@@ -82,7 +82,7 @@ def runs(records: Sequence[Event | LabelRecord], sizes: Sequence[int]) -> Iterat
 def learn(
     spec: ModelSpec, records: Sequence[Event | LabelRecord], *, sizes: Sequence[int], commit_every: int
 ) -> tuple[Learner, list[LearningOutcome]]:
-    """Through the learner, restarted from its own state after every other commit."""
+    """Learn the records, restarting the learner from its own state after every other commit."""
     registry = Registry({})
     estimator, allowed = build_estimator(spec)
     learner = Learner(spec, Learner.new(spec, estimator), allowed=allowed)
@@ -99,7 +99,7 @@ def learn(
 
 
 def copies(records: Sequence[Event | LabelRecord]) -> list[Event | LabelRecord]:
-    """Anew: the learner may complete an event with its label."""
+    """Return new events, because the learner may complete an event with its label."""
     return [Event(one.offset, one.id, one.ts, dict(one.x), one.y) if isinstance(one, Event) else one for one in records]
 
 

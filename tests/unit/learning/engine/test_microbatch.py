@@ -28,7 +28,7 @@ def _model() -> object:
 @pytest.mark.parametrize("columnar", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("restarted", [False, True])
 def test_batches_are_rivers_whatever_was_polled(polled: int, columnar: float, restarted: bool) -> None:
-    """Predictions equal those of `predict_proba_many` before `learn_many`, to the bit, in columns and not."""
+    """Predictions equal those of `predict_proba_many` before `learn_many`, to the bit, in columns and in events."""
     stepper, chance = Stepper(codec.dumps(_model()), task=Task.BINARY), Random(42)
     batches, found = MicroBatch(stepper, size=SIZE), []
     for start in range(0, len(EVENTS), polled):
@@ -50,7 +50,7 @@ def test_batches_are_rivers_whatever_was_polled(polled: int, columnar: float, re
 
 
 def test_columns_say_what_the_dictionaries_say() -> None:
-    """Labels are each dictionary's first most probable class, an even chance included."""
+    """Labels are each dictionary's first most probable class, also on a tie."""
     found = BinaryProbabilities(np.array([0.5, 0.25, 0.75]), np.array([0.5, 0.75, 0.25]))
     assert found.labels() == [max(one, key=one.__getitem__) for one in found] == [False, True, False]
     assert found.positive() == [one[True] for one in found]
@@ -62,7 +62,7 @@ def test_columns_say_what_the_dictionaries_say() -> None:
     "odd", [{"a": 1.0}, {"b": 1.0, "a": 1.0}, {"a": 1.0, "b": 1.0, "c": 1.0}, {"a": "1", "b": 1.0}]
 )
 def test_a_batch_of_several_layouts_is_learned_event_by_event(odd: dict[str, float | str]) -> None:
-    """Where one event has other features the rest is learned all the same."""
+    """A batch in which one event has other features is learned all the same."""
     xs: list[dict[str, float | str]] = [{"a": float(i % 5), "b": float(i % 3)} for i in range(SIZE)]
     xs[SIZE // 2] = odd
     batches = MicroBatch(Stepper(codec.dumps(_model()), task=Task.BINARY), size=SIZE)

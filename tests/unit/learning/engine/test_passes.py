@@ -1,4 +1,4 @@
-"""The pass computes exactly what river computes."""
+"""The fast path computes exactly what river computes."""
 
 from itertools import islice
 
@@ -86,7 +86,7 @@ def test_label_follows_from_probabilities(name: str) -> None:
 
 
 def test_predicts_without_learning() -> None:
-    """Asking for a prediction twice gives the same answer and changes nothing."""
+    """Predicting twice gives the same result and changes nothing."""
     model = preprocessing.StandardScaler() | linear_model.LogisticRegression()
     fast = make_fast_path(model, task=Task.BINARY)
     rows = list(islice(datasets.Phishing(), 50))

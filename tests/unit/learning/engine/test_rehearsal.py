@@ -1,4 +1,4 @@
-"""Which event of a micro-batch kills the process, and that looking for it changes nothing."""
+"""Bisection finds the event of a micro-batch that kills the process, and changes nothing else."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -25,20 +25,20 @@ EVENTS = [Event(2 * i, i, i, dict(x), y) for i, (x, y) in enumerate(islice(datas
 
 
 class DeadError(BaseException):
-    """The death of the process: no estimator's exception, so that nobody puts the model back."""
+    """The death of the process; it is no exception of the estimator, so nothing restores the model."""
 
 
 class Fragile(linear_model.LogisticRegression):
-    """Dies of a batch with a deadly number."""
+    """An estimator that kills the process when a batch holds a deadly number."""
 
     def learn_many(self, X: Any, y: Any, w: Any = 1) -> None:  # noqa: N803 - river's name
-        """As the parent, or die."""
+        """Learn as the parent does, or die."""
         if (X.to_numpy() == DEADLY).any():
             raise DeadError
         super().learn_many(X, y, w)
 
     def learn_one(self, x: Any, y: Any, w: Any = 1.0) -> None:
-        """As the parent, or die."""
+        """Learn as the parent does, or die."""
         if DEADLY in x.values():
             raise DeadError
         super().learn_one(x, y, w)
@@ -49,36 +49,36 @@ ALLOWED = frozenset({(__name__, "Fragile")})
 
 @dataclass
 class Notes:
-    """A watch whose notes outlive nothing; `died` is whether batches are rehearsed."""
+    """A crash tracker in memory; with `died` every batch is bisected."""
 
     died: bool
     marks: list[list[int]] = field(default_factory=list)
 
     def mark(self, at: TopicPartition, offsets: Sequence[int]) -> None:
-        """Note them."""
+        """Note the offsets."""
         assert at == AT
         self.marks.append(list(offsets))
 
     def learned(self, at: TopicPartition, offsets: Sequence[int]) -> None:
-        """Nothing follows."""
+        """Do nothing."""
 
     def died_within(self, at: TopicPartition, offsets: Sequence[int]) -> bool:
-        """As it was told."""
+        """Return what the test chose."""
         return self.died
 
 
 def fragile() -> Stepper:
-    """It has learned nothing."""
+    """Return a stepper that has learned nothing."""
     return Stepper(codec.dumps(Fragile()), task=Task.BINARY, extra=ALLOWED)
 
 
 def deadly(event: Event, **more: float) -> Event:
-    """An event that kills."""
+    """Return the event with a number that kills."""
     return Event(event.offset, event.id, event.ts, {**event.x, "age_of_domain": DEADLY, **more}, event.y)
 
 
 def last_mark(events: Sequence[WorkItem], *, died: bool) -> list[int]:
-    """What was being learned when the process died of these."""
+    """Return the offsets that were marked when the process died."""
     notes = Notes(died)
     with pytest.raises(DeadError):
         MicroBatch(fragile(), size=SIZE).learn(AT, events, crash_tracker=notes)
@@ -88,7 +88,7 @@ def last_mark(events: Sequence[WorkItem], *, died: bool) -> list[int]:
 @pytest.mark.parametrize("layout", [{}, {"another": 1.0}])
 @pytest.mark.parametrize("place", [0, 3, 7])
 def test_the_event_that_kills_is_marked_alone(place: int, layout: dict[str, float]) -> None:
-    """Wherever it stands in its batch, learned at once or event by event; without a rehearsal the batch is marked."""
+    """The deadly event is marked alone wherever it is in its batch; without a bisection the whole batch is marked."""
     events = EVENTS[: 2 * SIZE]
     events[SIZE + place] = deadly(events[SIZE + place], **layout)
     offsets = [event.offset for event in events[SIZE:]]
@@ -97,7 +97,7 @@ def test_the_event_that_kills_is_marked_alone(place: int, layout: dict[str, floa
 
 
 def test_an_answer_is_marked_where_its_label_stands() -> None:
-    """Learning it is what kills, not its event, which was predicted long ago."""
+    """A labelled event is marked by its label's offset, since learning kills and its event was predicted long ago."""
     items: list[WorkItem] = [
         LabelledEvent(
             UnlabelledEvent(TopicPartition("asked", 0), event, {True: 0.5, False: 0.5}),
@@ -110,7 +110,7 @@ def test_an_answer_is_marked_where_its_label_stands() -> None:
 
 @pytest.mark.parametrize("polled", [5, 8, 200])
 def test_a_rehearsal_changes_nothing(polled: int) -> None:
-    """Predictions and the model are, to the bit, those of a learner that has nothing to fear."""
+    """Predictions and model equal, to the bit, those of a learner without a crash tracker."""
 
     def learned(notes: Notes | None) -> tuple[list[Any], list[Any]]:
         model = preprocessing.StandardScaler() | linear_model.LogisticRegression()
@@ -128,13 +128,13 @@ def test_a_rehearsal_changes_nothing(polled: int) -> None:
 
 
 def run_of(events: Sequence[Event]) -> DecodedRecords:
-    """As decoded."""
+    """Return the events as decoded records."""
     first, last = events[0].offset, events[-1].offset
     return DecodedRecords(AT, events, [], last + 1, first, {event.offset: b"bytes" for event in events})
 
 
 def test_what_waits_is_left_out_as_if_it_had_never_come() -> None:
-    """The batch is filled by the next event, counts add up, and the letter holds the event."""
+    """After a removal the next event fills the batch, counts add up, and the dead letter holds the event."""
     spec = ModelSpec.model_validate(
         {"name": "m", "task": "binary", "events": AT.topic, "metrics": ["Accuracy"], "learn": {"batch": SIZE}}
         | {"estimator": ["preprocessing.StandardScaler", "linear_model.LogisticRegression"]}

@@ -1,4 +1,4 @@
-"""What a server answered for an event is what its label scores; the model is as if nobody had been answered."""
+"""A served prediction is what its event's label scores, and the model is as if nothing had been served."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -31,13 +31,13 @@ TREE = "tree.HoeffdingTreeClassifier"
 
 
 def spec_of(task: str = "binary", estimator: Any = LOGISTIC, **others: Any) -> ModelSpec:
-    """Events and labels in one topic, predictions served."""
+    """Return a model whose events and labels share one topic and whose predictions are served."""
     named = {"name": "m", "task": task, "events": "stream", "labels": "stream", "log_predictions": True}
     return ModelSpec.model_validate({**named, "estimator": estimator, **others})
 
 
 def likely(p: float, *, lineage: str = OWN) -> ServedPrediction:
-    """A server's answer of a binary model."""
+    """Return a served prediction of a binary model."""
     return ServedPrediction("m", lineage, 1, 1, p > 0.5, [(False, 1 - p), (True, p)])
 
 
@@ -53,7 +53,7 @@ class Lineage:
         self.said: dict[int, Any] = {}
 
     def learn(self, decoded: DecodedRecords) -> LearningOutcome:
-        """One run, with what the registry holds of it."""
+        """Learn one run, with the registry's rows for it."""
         waiting = self.learner.label_join
         assert waiting is not None
         keys = waiting.ids_to_look_up(decoded.events, decoded.truths)
@@ -65,7 +65,7 @@ class Lineage:
         return self.learner.learn(decoded, prefetched=found)
 
     def commit(self, *, restart: bool = False) -> None:
-        """As a checkpoint keeps it; with a restart, twice, so that rows alone know what waits."""
+        """Commit as a checkpoint does, twice, so that only rows know what waits; then restart if asked to."""
         for _ in range(2):
             pending = self.learner.take_uncommitted()
             changes, waiting = pending.pending, self.learner.label_join
@@ -83,12 +83,12 @@ class Lineage:
             self.learner = Learner(self.spec, self.learner.state(), allowed=self.allowed, own_lineages=self.own)
 
     def model(self) -> list[Any]:
-        """What the model says of many events, to the last bit."""
+        """Return the model's predictions for many events, to the last bit."""
         return [self.learner.predict({"a": a / 4, "b": b / 4}) for a in range(-9, 9) for b in range(-9, 9, 3)]
 
 
 def run_of(records: Sequence[Event | LabelRecord], served: Mapping[int, ServedPrediction]) -> DecodedRecords:
-    """A run of these records, which the learner may complete."""
+    """Return a run of these records, copied because the learner may complete an event."""
     events = [
         Event(one.offset, one.id, one.ts, dict(one.x), one.y, None, one.weight)
         for one in records
@@ -106,7 +106,7 @@ def led(
     served: Mapping[int, ServedPrediction],
     sizes: Sequence[int],
 ) -> None:
-    """Through all records in runs of these sizes, with commits and restarts between them."""
+    """Learn all records in runs of these sizes, with commits and restarts between them."""
     first = turn = 0
     while first < len(records):
         last = min(first + sizes[turn % len(sizes)], len(records))
@@ -123,7 +123,7 @@ streams = st.lists(
 
 
 def material(kinds: Sequence[tuple[int, str]]) -> tuple[list[Event | LabelRecord], dict[int, ServedPrediction]]:
-    """Events and labels as drawn, and what was served with some events."""
+    """Return events and labels as drawn, and the served predictions of some events."""
     records: list[Event | LabelRecord] = []
     served: dict[int, ServedPrediction] = {}
     for offset, (key, kind) in enumerate(kinds):
@@ -143,7 +143,7 @@ def material(kinds: Sequence[tuple[int, str]]) -> tuple[list[Event | LabelRecord
 def test_the_model_is_as_if_nobody_was_answered_and_the_score_is_of_the_answer(
     batch: int, kinds: list[tuple[int, str]], sizes: list[int]
 ) -> None:
-    """In any stream and division: the model to the last bit, labels' outcomes, and the very answers scored."""
+    """In any stream, model and outcomes are as if nothing was served, and the served predictions are scored."""
     spec = spec_of(dedupe={"events": 5}, learn={"batch": batch})
     records, served = material(kinds)
     ours, plain = Lineage(spec), Lineage(spec)
@@ -166,7 +166,7 @@ def test_the_model_is_as_if_nobody_was_answered_and_the_score_is_of_the_answer(
 
 @given(kinds=streams, sizes=st.lists(st.integers(1, 30), min_size=1, max_size=4))
 def test_neither_runs_nor_restarts_change_what_is_scored(kinds: list[tuple[int, str]], sizes: list[int]) -> None:
-    """A replay in other pieces has the same state, metrics and scores."""
+    """A replay in other runs has the same state, metrics and scores."""
     records, served = material(kinds)
     live, replayed = Lineage(spec_of()), Lineage(spec_of())
     led(live, records, served, sizes)
@@ -178,7 +178,7 @@ def test_neither_runs_nor_restarts_change_what_is_scored(kinds: list[tuple[int, 
 
 
 def test_another_lineage_predicts_for_itself() -> None:
-    """A challenger reads the same records, and scores what it says itself."""
+    """A challenger reads the same records, and scores its own predictions."""
     records: list[Event | LabelRecord] = [Event(0, 1, 1000, {"a": 1.0}), LabelRecord(1, 1, 2000, True)]
     challenger = Lineage(spec_of(), own=["9-1"])
     led(challenger, records, {0: likely(0.9)}, [1])
@@ -186,7 +186,7 @@ def test_another_lineage_predicts_for_itself() -> None:
 
 
 def test_an_early_label_meets_the_answer() -> None:
-    """A label that was there before its event scores the answer, and the event is learned once."""
+    """A label that came before its event scores the served prediction, and the event is learned once."""
     records: list[Event | LabelRecord] = [LabelRecord(0, 1, 1000, True), Event(1, 1, 2000, {"a": 1.0})]
     ours = Lineage(spec_of())
     led(ours, records, {1: likely(0.25)}, [1])
@@ -197,7 +197,7 @@ def test_an_early_label_meets_the_answer() -> None:
 
 
 def test_the_topic_of_predictions_says_what_was_answered() -> None:
-    """And of other events what the learner says."""
+    """The predictions topic holds the served prediction, and for other events the learner's own."""
     ours = Lineage(spec_of(predictions="said"))
     records: list[Event | LabelRecord] = [Event(0, 1, 1000, {"a": 1.0}), Event(1, 2, 2000, {"a": 2.0})]
     led(ours, records, {0: likely(0.75)}, [2])
@@ -212,7 +212,7 @@ def test_the_topic_of_predictions_says_what_was_answered() -> None:
     ],
 )
 def test_an_answer_that_the_estimator_cannot_have_given_is_refused(told: ServedPrediction, detail: str) -> None:
-    """With the reason, and the id may come again."""
+    """Such an event is refused with the reason, and its id may come again."""
     ours = Lineage(spec_of())
     records = [Event(0, 1, 1000, {"a": 1.0})]
     outcome = ours.learn(run_of(records, {0: told}))
@@ -234,14 +234,14 @@ def test_an_answer_that_the_estimator_cannot_have_given_is_refused(told: ServedP
 def test_every_task_scores_the_answer(
     task: str, estimator: Any, told: ServedPrediction, truth: Any, scored: tuple[Any, Any, Any]
 ) -> None:
-    """A value, no prediction yet, and one of many classes."""
+    """The served prediction is scored, be it a value, an empty one or one of many classes."""
     ours = Lineage(spec_of(task, estimator))
     led(ours, [Event(0, 1, 1000, {"a": 1.0}), LabelRecord(1, 1, 2000, truth)], {0: told}, [1])
     assert ours.scored == {0: scored}
 
 
 def test_a_repeated_answer_changes_nothing() -> None:
-    """The first one waits; its repeat is a duplicate whatever it says."""
+    """The first served event waits; a repeat is a duplicate whatever was predicted for it."""
     ours = Lineage(spec_of())
     event = Event(0, 1, 1000, {"a": 1.0})
     records: list[Event | LabelRecord] = [event, Event(1, 1, 1000, {"a": 1.0}), LabelRecord(2, 1, 3000, True)]

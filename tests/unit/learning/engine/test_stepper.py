@@ -10,7 +10,7 @@ from service.learning.pickling import codec
 
 
 def events(count: int, **changes: Any) -> list[Event]:
-    """Two features and an alternating label."""
+    """Return events with two features and an alternating label."""
     found = [Event(i, i, i, {"a": float(i % 7), "b": float(i % 3)}, y=i % 2 == 0) for i in range(count)]
     for index, x in changes.items():
         found[int(index.removeprefix("at_"))].x = x
@@ -18,12 +18,12 @@ def events(count: int, **changes: Any) -> list[Event]:
 
 
 def model() -> Any:
-    """Scaler and logistic regression."""
+    """Return a scaler and a logistic regression."""
     return preprocessing.StandardScaler() | linear_model.LogisticRegression(optimizer=optim.SGD(0.005))
 
 
 def taught(without: set[int], given: list[Event]) -> Any:
-    """River's own loop over all events but some."""
+    """Return the model after river's own loop over all events but some."""
     found = model()
     for event in given:
         if event.offset not in without:
@@ -32,7 +32,7 @@ def taught(without: set[int], given: list[Event]) -> Any:
 
 
 def test_a_throwing_event_is_left_out() -> None:
-    """The others are learned as if it had never come."""
+    """The other events are learned as if the throwing ones had never come."""
     given = events(60, at_20={"a": "text", "b": 1.0}, at_41={"a": None, "b": 1.0})
     stepper = Stepper(codec.dumps(model()), task=Task.BINARY)
     learned = stepper.learn(given)

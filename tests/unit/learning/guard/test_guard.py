@@ -1,4 +1,4 @@
-"""What the guard refuses, and that batches do not matter to it."""
+"""The guard refuses what would corrupt a model, and batches do not matter to it."""
 
 import math
 from typing import Any
@@ -86,14 +86,14 @@ def test_new_features_are_refused_where_configured() -> None:
 
 
 def test_the_table_is_bounded() -> None:
-    """Features past max_features are refused, known ones go on."""
+    """Events with features past max_features are refused, those with known ones are still admitted."""
     guard = FeatureGuard(GuardSpec(max_features=2))
     refused = guard.admit(_events([{"a": 1, "b": 1}, {"c": 1}, {"a": 2}])).refused
     assert [(one.event.offset, one.reason) for one in refused] == [(1, RefusalReason.TOO_MANY_FEATURES)]
 
 
 def test_regression_labels_obey_the_range() -> None:
-    """A label far outside is refused for regression, and not looked at for classes."""
+    """A label far outside is refused for regression, and not checked for classes."""
     for task, expected in ((Task.REGRESSION, [RefusalReason.OUT_OF_RANGE]), (Task.MULTICLASS, [])):
         guard = FeatureGuard(GuardSpec(), task)
         assert not guard.admit(_events([{"a": float(at)} for at in range(64)], y=5)).refused

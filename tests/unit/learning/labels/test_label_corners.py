@@ -1,4 +1,4 @@
-"""Corners of late labels in which an outcome once depended on where runs or commits fall."""
+"""Label outcomes do not depend on where runs or commits fall, in cases where they once did."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,12 +14,12 @@ DAY_MS = 86_400_000
 
 
 def event(offset: int, key: int | str, **others: Any) -> Event:
-    """An event whose one feature is its offset."""
+    """Return an event whose one feature is its offset."""
     return Event(offset, key, others.pop("ts", offset), {"a": float(offset)}, **others)
 
 
 def outcomes(spec: ModelSpec, records: Sequence[Event | LabelRecord], sizes: Sequence[int]) -> tuple[Any, Any]:
-    """Labels and counts, with a commit after each run."""
+    """Return label outcomes and counts, with a commit after each run."""
     anew = [
         one if isinstance(one, LabelRecord) else event(one.offset, one.id, ts=one.ts, weight=one.weight)
         for one in records
@@ -50,21 +50,21 @@ def test_a_weight_that_the_estimator_does_not_take() -> None:
 
 
 class Refusing:
-    """Throws at one event when it is asked."""
+    """An estimator that raises when it predicts one event."""
 
     def predict_one(self, x: Features) -> Label:
-        """Not for 13."""
+        """Raise for 13, else predict True."""
         if x["a"] == 13.0:
             raise ValueError
         return True
 
     def learn_one(self, x: Features, y: Label) -> None:
-        """Anything."""
+        """Accept anything."""
 
 
 @pytest.mark.parametrize("sizes", [[1000], [1], [14, 1]])
 def test_an_event_that_cannot_be_predicted(sizes: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is refused, and its label waits as if it had not come."""
+    """The event is refused, and its label waits as if the event had not come."""
     monkeypatch.setattr(
         "tests.unit.learning.engine.test_delayed_labels.build_estimator",
         lambda _spec: (Refusing(), frozenset({(__name__, "Refusing")})),
@@ -77,7 +77,7 @@ def test_an_event_that_cannot_be_predicted(sizes: list[int], monkeypatch: pytest
 
 
 def test_what_was_settled_survives_a_restart() -> None:
-    """Ages must not shrink: a label that was replaced by a newer one of its id leaves a gap."""
+    """Restored recent labels keep their ages, also where a newer label of the same id has left a gap."""
     first = RecentLabels(4)
     for key in ("b", "a", "c", "a"):
         first.add(key, y=True)

@@ -40,19 +40,19 @@ every_estimator = pytest.mark.parametrize(("task", "expression"), CASES)
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """Networks of a few units are slower on several cores."""
+    """Use one thread, since networks of a few units are slower on several cores."""
     with threadpool_limits(1):
         yield
 
 
 def learner(task: Task, expression: Any) -> Learner:
-    """One that has learned nothing."""
+    """Return a learner that has learned nothing."""
     spec = ModelSpec(name="m", task=task, events="events", estimator=expression)
     return Learner(spec, Learner.new(spec, estimators.estimator_from_expression(expression, task=task, seed=spec.seed)))
 
 
 def experienced(task: Task, expression: Any, given: Sequence[Event]) -> Learner:
-    """One whose estimator has learned these in batches, where it is too slow to learn all one by one."""
+    """Return a learner whose estimator has learned these events in batches, being too slow one by one."""
     spec = ModelSpec(name="m", task=task, events="events", estimator=expression)
     estimator = estimators.estimator_from_expression(expression, task=task, seed=spec.seed)
     for at in range(0, len(given), 100):
@@ -62,12 +62,12 @@ def experienced(task: Task, expression: Any, given: Sequence[Event]) -> Learner:
 
 
 def restored(task: Task, expression: Any, state: bytes) -> Learner:
-    """What a restart makes of a checkpoint."""
+    """Return the learner that a restart makes of a checkpoint."""
     return Learner(ModelSpec(name="m", task=task, events="events", estimator=expression), state)
 
 
 def label(task: Task, x: Features, noise: float) -> bool | str | float:
-    """A noisy linear truth."""
+    """Return a noisy linear truth."""
     value = sum(float(one) * (i + 1) for i, one in enumerate(x.values()) if isinstance(one, float)) + noise
     if task is Task.REGRESSION:
         return value
@@ -77,7 +77,7 @@ def label(task: Task, x: Features, noise: float) -> bool | str | float:
 
 
 def events(task: Task, count: int, start: int = 0) -> list[Event]:
-    """Three features between 0 and 1, whose meaning changes after 1,000 events."""
+    """Return events with three features between 0 and 1, whose meaning changes after 1,000 events."""
     rng = random.Random(start)
     found = []
     for at in range(start, start + count):
@@ -88,7 +88,7 @@ def events(task: Task, count: int, start: int = 0) -> list[Event]:
 
 
 def decoded(given: Sequence[Event]) -> DecodedRecords:
-    """As a decoder would hand them over."""
+    """Return the events as a decoder hands them over."""
     return DecodedRecords(AT, given, [], given[-1].offset + 1, given[0].offset, {})
 
 
@@ -98,19 +98,19 @@ def teach(model: Learner, given: Sequence[Event], size: int = 250) -> list[Learn
 
 
 def said(model: Learner, probes: Sequence[Event]) -> list[str]:
-    """Predictions to the last bit, types included."""
+    """Return the predictions to the last bit, types included."""
     return [repr(model.predict(dict(event.x))) for event in probes]
 
 
 def refused(outcomes: Sequence[LearningOutcome]) -> dict[int, RefusalReason]:
-    """Reasons by offset; each has a detail."""
+    """Return the refusal reasons by offset, each of which must have a detail."""
     found = [refusal for outcome in outcomes for refusal in outcome.refusals]
     assert all(refusal.detail for refusal in found)
     return {refusal.offset: refusal.reason for refusal in found}
 
 
 def rivers_own() -> set[str]:
-    """The concrete classifiers and regressors in river's public modules."""
+    """Return the concrete classifiers and regressors in river's public modules."""
     found = set()
     for info in pkgutil.iter_modules(river.__path__):
         module = importlib.import_module(f"river.{info.name}")
@@ -122,7 +122,7 @@ def rivers_own() -> set[str]:
 
 
 def scikits_own() -> set[str]:
-    """The classifiers and regressors of scikit-learn that have `partial_fit`."""
+    """Return the classifiers and regressors of scikit-learn that have `partial_fit`."""
     return {
         name
         for kind in ("classifier", "regressor")
@@ -165,7 +165,7 @@ def test_survives_a_checkpoint(task: Task, expression: Any, request: pytest.Fixt
 
 @every_estimator
 def test_does_not_depend_on_batches(task: Task, expression: Any) -> None:
-    """Borders of batches, which differ after a restart, change nothing."""
+    """Batch boundaries, which differ after a restart, change nothing."""
     given, probes = events(task, 120), events(task, 20, start=10**6)
     whole, pieces = learner(task, expression), learner(task, expression)
     teach(whole, given, size=120)
@@ -208,18 +208,18 @@ def test_features_emerge_and_vanish(task: Task, expression: Any) -> None:
 
 
 class TornError(Exception):
-    """Thrown from a line of river's."""
+    """Raised from within a line of river's code."""
 
 
 class Tear:
-    """Counts the lines run by river and scikit-learn below `learn_one`, and throws from a chosen one."""
+    """Counts the lines run by river and scikit-learn below `learn_one`, and raises in a chosen one."""
 
     def __init__(self, at: int | None = None) -> None:
         self.lines = 0
         self._at = at
 
     def __call__(self, frame: FrameType, event: str, argument: object) -> Any:
-        """A trace function."""
+        """Trace a frame."""
         if not any(part in frame.f_code.co_filename for part in ("/river/", "/sklearn/")):
             return None
         if event == "line" and learning(frame):
@@ -230,7 +230,7 @@ class Tear:
 
 
 def learning(frame: FrameType | None) -> bool:
-    """Whether a `learn_one` is among the callers, or a method of it."""
+    """Return whether `learn_one`, or a method that it calls, is running in this frame."""
     while frame is not None:
         if frame.f_code.co_name in {"learn_one", "partial_fit"}:
             return True
@@ -239,7 +239,7 @@ def learning(frame: FrameType | None) -> bool:
 
 
 def torn(model: Learner, given: Sequence[Event], tear: Tear, offset: int) -> LearningOutcome:
-    """Learn while `tear` watches one event."""
+    """Learn the events, tracing one of them with `tear`."""
 
     def before(event: Event) -> None:
         sys.settrace(tear if event.offset == offset else None)
@@ -253,7 +253,7 @@ def torn(model: Learner, given: Sequence[Event], tear: Tear, offset: int) -> Lea
 
 @every_estimator
 def test_a_throw_in_the_middle_of_learning_leaves_no_trace(task: Task, expression: Any) -> None:
-    """Thrown from any line of learning, an event is skipped and the model is as if it had never come."""
+    """When any line of learning raises, the event is skipped and the model is as if it had never come."""
     given, probes = events(task, 120), events(task, 20, start=10**6)
     start, oracle = learner(task, expression), learner(task, expression)
     teach(start, given[:80])

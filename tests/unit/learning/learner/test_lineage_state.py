@@ -1,4 +1,4 @@
-"""A state that has been trained, as a lineage begins with it."""
+"""A trained state becomes the first state of a lineage."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ SPEC = ModelSpec.model_validate(
 
 
 def run(count: int, *, first: int = 0, shift: float = 0.0) -> DecodedRecords:
-    """Events whose label turns round in the middle, so that a detector of errors has something to find."""
+    """Return events whose label inverts in the middle, so that an error detector has something to find."""
     events = [
         Event(n, n, n, {"a": n % 10 + shift}, y=(n % 10 > 4) ^ (n - first > count // 2))
         for n in range(first, first + count)
@@ -30,7 +30,7 @@ def run(count: int, *, first: int = 0, shift: float = 0.0) -> DecodedRecords:
 
 
 def trained(spec: ModelSpec = SPEC) -> Learner:
-    """One that has learned, and whose monitor has signalled."""
+    """Return a learner that has learned, and whose monitor has signalled."""
     learner = Learner(
         spec, Learner.new(spec, estimators.estimator_from_expression(spec.estimator, task=spec.task, seed=1))
     )
@@ -39,12 +39,12 @@ def trained(spec: ModelSpec = SPEC) -> Learner:
 
 
 def shown(learner: Learner) -> dict[str, dict[str, Any]]:
-    """Its monitors by name."""
+    """Return the learner's monitors by name."""
     return {one["name"]: dict(one) for one in learner.drift()}
 
 
 def test_monitors_begin_anew_with_what_was_trained_on() -> None:
-    """Signals of the training are forgotten, and a feature is held against the training data at once."""
+    """Signals of the training are forgotten, and a feature is compared with the training data at once."""
     before = trained()
     assert shown(before)["errors"]["signals"] > 0
     batch = MonitorBatch([True], feature_values=lambda name: [n % 10 for n in range(1000)] if name == "a" else [])
@@ -58,7 +58,7 @@ def test_monitors_begin_anew_with_what_was_trained_on() -> None:
 
 
 def test_the_last_reference_with_a_column_counts() -> None:
-    """Errors come from where there are predictions, features from where there are features."""
+    """A monitor takes its reference from the last batch that has its column."""
     spec = SPEC.model_copy(
         update={"drift": ModelSpec.model_validate({**SPEC.model_dump(), "drift": [WATCHED[1]]}).drift}
     )
@@ -73,7 +73,7 @@ def test_the_last_reference_with_a_column_counts() -> None:
 
 
 def test_another_estimator_has_learned_what_waited() -> None:
-    """Nothing waits for a micro-batch beside an estimator that was fitted on all of it."""
+    """Beside an estimator that was fitted on everything, no event waits for a micro-batch."""
     spec = ModelSpec.model_validate(
         {**SPEC.model_dump(), "estimator": "linear_model.LogisticRegression", "learn": {"batch": 300}}
     )

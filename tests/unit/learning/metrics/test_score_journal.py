@@ -18,13 +18,13 @@ AT, OTHER = TopicPartition("events", 0), TopicPartition("events", 1)
 
 
 def offsets(count: int) -> st.SearchStrategy[list[int]]:
-    """Ascending offsets with gaps."""
+    """Return ascending offsets with gaps."""
     return st.lists(st.integers(1, 5), min_size=count, max_size=count).map(lambda gaps: np.cumsum(gaps).tolist())
 
 
 @given(st.data(), st.integers(1, 60))
 def test_binary_columns_come_back(data: st.DataObject, count: int) -> None:
-    """Offsets, labels and probabilities exactly, whatever was not predicted as None."""
+    """Offsets, labels and probabilities come back exactly, with None where nothing was predicted."""
     where = data.draw(offsets(count))
     truths = data.draw(st.lists(st.booleans(), min_size=count, max_size=count))
     labels = data.draw(st.lists(st.none() | st.booleans(), min_size=count, max_size=count))
@@ -47,7 +47,7 @@ def test_regression_values_come_back_exactly(truths: list[float], values: list[f
 
 
 def test_labels_of_many_classes_come_back() -> None:
-    """Strings and integers stay what they are."""
+    """Strings and integers keep their values and types."""
     journal = ScoreJournal(Task.MULTICLASS)
     journal.append(AT, [3, 4], truths=["cat", 2], labels=["dog", None], probabilities=[{"dog": 1.0}, {}])
     (run,) = decode_segment(encode_segment(journal.take()))
@@ -77,12 +77,12 @@ def test_segments_are_compact() -> None:
 
 
 def test_an_emptied_segment_holds_nothing() -> None:
-    """What retention has emptied reads as no runs."""
+    """A segment that retention has emptied reads as no runs."""
     assert decode_segment(b"") == []
 
 
 def test_segments_of_the_first_release_are_read() -> None:
-    """Probabilities that were kept as 32-bit floats come back as those."""
+    """Probabilities that were kept as 32-bit floats are read as such."""
     chances = np.asarray([0.1, 0.9], dtype=np.float32)
     bits = (ColumnFormat.BITS, np.packbits([False, True]).tobytes())
     part = PackedRun(

@@ -1,4 +1,4 @@
-"""Windows over the score journal's columns equal what `Scores` reports at each point, and river's own metrics."""
+"""Windows over the score journal equal what `PrequentialMetrics` reports at each point, and river's own metrics."""
 
 import itertools
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ Row = tuple[Any, Any, Any]
 
 
 def kept(task: Task, rows: Sequence[Row], cuts: Sequence[int]) -> list[RunArrays]:
-    """The rows through the journal, in segments that end at the cuts, of two partitions in turn."""
+    """Return the rows read back from the journal, in segments that end at the cuts, of two partitions in turn."""
     borders = sorted({0, len(rows), *(cut for cut in cuts if cut < len(rows))})
     found: list[RunArrays] = []
     for number, (start, end) in enumerate(itertools.pairwise(borders)):
@@ -34,7 +34,7 @@ def kept(task: Task, rows: Sequence[Row], cuts: Sequence[int]) -> list[RunArrays
 
 
 def reports(task: Task, rows: Sequence[Row], names: Sequence[str], window: int) -> list[dict[str, Any]]:
-    """What `Scores` says after each row."""
+    """Return what `PrequentialMetrics` reports after each row."""
     scores = PrequentialMetrics(names, task=task, window=window, seed=1)
     found = []
     for truth, label, chance in rows:
@@ -44,7 +44,7 @@ def reports(task: Task, rows: Sequence[Row], names: Sequence[str], window: int) 
 
 
 def require_equal(task: Task, rows: Sequence[Row], *, cuts: Sequence[int], names: Sequence[str], window: int) -> None:
-    """Model and baseline at every point are those of `Scores`."""
+    """Require that model and baseline at every point are those of `PrequentialMetrics`."""
     found = concat_runs(task, kept(task, rows, cuts))
     said = reports(task, rows, names, window)
     ends = range(1, len(rows) + 1)
@@ -65,7 +65,7 @@ def require_equal(task: Task, rows: Sequence[Row], *, cuts: Sequence[int], names
     window=st.integers(1, 12),
 )
 def test_binary_windows_are_those_of_the_scores(rows: list[tuple[bool, Any]], cuts: list[int], window: int) -> None:
-    """To the last bit, at every event, whatever was not predicted, for any segments and partitions."""
+    """For any segments and partitions, binary windows are equal to the last bit at every event, predicted or not."""
     full = [(truth, None if p is None else p > 0.5, p or 0.0) for truth, p in rows]
     require_equal(Task.BINARY, full, cuts=cuts, names=BINARY, window=window)
 
@@ -76,7 +76,7 @@ def test_binary_windows_are_those_of_the_scores(rows: list[tuple[bool, Any]], cu
     cuts=st.lists(st.integers(0, 30), max_size=3),
 )
 def test_labels_alone_are_enough_where_the_scores_had_no_more(rows: list[tuple[bool, bool]], cuts: list[int]) -> None:
-    """Of a model without probabilities, every metric of labels is that of `Scores`."""
+    """For a model without probabilities, every metric of labels equals that of `PrequentialMetrics`."""
     full = [(truth, label, None) for truth, label in rows]
     require_equal(Task.BINARY, full, cuts=cuts, names=("Accuracy", "Recall"), window=7)
 
@@ -90,7 +90,7 @@ def test_labels_alone_are_enough_where_the_scores_had_no_more(rows: list[tuple[b
     window=st.integers(1, 12),
 )
 def test_multiclass_windows_are_those_of_the_scores(rows: list[tuple[Any, Any]], cuts: list[int], window: int) -> None:
-    """Classes of any type, some of them never predicted."""
+    """Windows are equal for classes of any type, some of them never predicted."""
     full = [(truth, label, None) for truth, label in rows]
     require_equal(Task.MULTICLASS, full, cuts=cuts, names=("Accuracy", "MacroF1", "CohenKappa"), window=window)
 

@@ -30,7 +30,7 @@ TRIAL = CalibrationSettings(events=20_000, target=5000, seed=1)
 
 
 def tried(trial: CalibrationSettings = TRIAL, **given: Any) -> MonitorCalibration:
-    """The monitor's calibration on that history."""
+    """Return the monitor's calibration on that history."""
     spec = MonitorSpec(name="one", **given)
     return calibrate_monitor(spec, HISTORY, model=SUBJECT, settings=trial)
 
@@ -49,7 +49,7 @@ AGE = {"on": "feature:age", "window": 200, "reference": {"events": 500}}
     ],
 )
 def test_the_suggested_limit_is_strict_enough(given: dict[str, Any], parameter: str) -> None:
-    """A loose limit cries wolf; with the suggested one the same events give few enough, and short ones."""
+    """A loose limit gives many false alarms; with the suggested one the same events give few, and short ones."""
     loose = tried(**given)
     assert loose.parameter == parameter
     assert loose.per_100000 == pytest.approx(100_000 * loose.alarms / loose.events, abs=1e-3)
@@ -70,7 +70,7 @@ def test_the_suggested_limit_is_strict_enough(given: dict[str, Any], parameter: 
     ],
 )
 def test_a_detectors_parameter_is_made_stricter(detector: Any, parameter: str) -> None:
-    """The first rung of the ladder with few enough alarms is suggested, and has them."""
+    """The first factor that gives few enough alarms is suggested, and gives them."""
     loose = tried(detector=detector, window=200)
     assert loose.alarms > TRIAL.allowed_alarms or loose.in_drift > 0.9
     assert (loose.parameter, loose.value) == (parameter, next(iter(detector.values()))[parameter])
@@ -80,7 +80,7 @@ def test_a_detectors_parameter_is_made_stricter(detector: Any, parameter: str) -
 
 
 def test_the_seed_decides() -> None:
-    """Equal seeds shuffle equally."""
+    """Equal seeds shuffle equally, different ones differently."""
     given = {**AGE, "metric": "psi", "threshold": 0.05}
     other = CalibrationSettings(TRIAL.events, TRIAL.target, seed=2)
     assert tried(**given) == tried(**given)
@@ -88,21 +88,21 @@ def test_the_seed_decides() -> None:
 
 
 def test_too_few_events_suggest_nothing() -> None:
-    """One alarm in a million cannot be told from twenty thousand events, and the note says so."""
+    """Twenty thousand events cannot show a rate of one alarm in a million, and the note says so."""
     found = tried(CalibrationSettings(20_000, 1_000_000, 1), **AGE, metric="psi", threshold=0.2)
     assert found.suggested is None
     assert "expected 1,000,000 or more" in found.note
 
 
 def test_a_short_history_tells_nothing() -> None:
-    """Reference and window have to fit into what was recorded."""
+    """Reference and window must fit into what was recorded."""
     found = tried(on="feature:age", metric="psi", threshold=0.2, reference={"events": 50_000})
     assert "found 8,000 events of history, expected 51,000" in found.note
     assert found.events == 0
 
 
 def test_what_does_not_fit_is_a_problem() -> None:
-    """A monitor of numbers on strings is told, not tried."""
+    """A monitor of numbers on strings is reported as a problem, not tried."""
     found = tried(on="feature:colour", metric="ks", threshold=0.2, reference={"events": 500})
     assert "found strings in feature:colour" in found.problem
 
@@ -113,7 +113,7 @@ def test_one_drift_is_one_alarm() -> None:
 
 
 def test_a_limit_that_is_always_passed_is_not_suggested() -> None:
-    """It has a single alarm, which lasts; the suggested one is quiet nearly all of the time."""
+    """Such a limit has a single alarm, which lasts; the suggested one is quiet nearly all of the time."""
     found = tried(**AGE, metric="psi", threshold=0.001)
     assert found.in_drift == 1.0
     assert found.suggested is not None

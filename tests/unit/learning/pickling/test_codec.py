@@ -1,4 +1,4 @@
-"""States come back as they were, and nothing but ArtifactError comes of spoilt ones."""
+"""States come back as they were, and corrupted ones raise nothing but ArtifactError."""
 
 import functools
 import random
@@ -21,7 +21,7 @@ from service.learning.pickling import codec
 
 @pytest.fixture
 def little_memory() -> Iterator[None]:
-    """Random opcodes may ask for any amount of memory; here they get at most four gigabytes."""
+    """Limit memory to four gigabytes, because random opcodes may ask for any amount."""
     before = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (4 << 30, before[1]))
     yield
@@ -82,7 +82,7 @@ def test_partials_survive_twice() -> None:
 
 
 def trained() -> Any:
-    """A model with some state."""
+    """Return a model with some state."""
     model = compose.Pipeline(preprocessing.StandardScaler(), linear_model.PAClassifier())
     for x, y in islice(datasets.Phishing(), 50):
         model.learn_one(x, y)
@@ -93,7 +93,7 @@ GOOD = codec.dumps(trained())
 
 
 def test_a_good_state_is_read() -> None:
-    """What was written predicts as before."""
+    """A restored model predicts as before."""
     model, found = trained()["model"], codec.loads(GOOD)["model"]
     assert [found.predict_one(x) for x, _ in islice(datasets.Phishing(), 50)] == [
         model.predict_one(x) for x, _ in islice(datasets.Phishing(), 50)
@@ -110,10 +110,10 @@ def test_a_truncated_state_is_an_artifact_error(length: int) -> None:
 
 @pytest.mark.usefixtures("little_memory")
 def test_random_bytes_raise_nothing_but_artifact_errors() -> None:
-    """Bytes of chance, and good states with bytes changed, are read or refused, never anything else.
+    """Random bytes, and good states with bytes changed, are read or refused and raise nothing else.
 
-    Bytes that announce more than there is memory are a MemoryError, which says nothing against an artifact:
-    on it no checkpoint is given up.
+    Bytes that announce more than there is memory raise MemoryError, which says nothing against an artifact: no
+    checkpoint is given up because of it.
     """
 
     @settings(max_examples=400, deadline=None)
@@ -126,13 +126,13 @@ def test_random_bytes_raise_nothing_but_artifact_errors() -> None:
 
 
 def spoilt() -> st.SearchStrategy[bytes]:
-    """The good state with some bytes changed."""
+    """Return the good state with some bytes changed."""
     places = st.dictionaries(st.integers(0, len(GOOD) - 1), st.integers(0, 255), min_size=1, max_size=4)
     return places.map(lambda changes: bytes(changes.get(at, byte) for at, byte in enumerate(GOOD)))
 
 
 def test_a_panic_of_compiled_code_is_an_artifact_error() -> None:
-    """River's compiled detectors panic over nonsense, which is no Exception; the caller sees an ArtifactError."""
+    """River's compiled detectors panic on corrupted state, which is no Exception; the caller sees an ArtifactError."""
     data = codec.dumps(drift.ADWIN())
     refused = 0
     for at in range(60, len(data) - 1):
