@@ -1,4 +1,4 @@
-"""Which adapter stands behind which port."""
+"""Says which adapter stands behind which port."""
 
 import importlib.metadata
 import os
@@ -35,7 +35,11 @@ with lazy_imports():
 
 
 def _with_own_holder(services: Services, nonce: str) -> Services:
-    """With a holder that is no sibling of the learner: it must not be taken for the one that may write there."""
+    """Return the services under a holder with this nonce.
+
+    It must differ from the learner's, or this process would be taken for a sibling that may take over the learner's
+    lease.
+    """
     return replace(services, holder=str(Holder.current(nonce=nonce)))
 
 
@@ -46,7 +50,7 @@ def build_services(
     *,
     on_step: Callable[[CheckpointStep | ArchiveStep], None],
 ) -> Services:
-    """Every port, over this registry and the configured stream."""
+    """Return every port over this registry and the configured stream."""
     archiving = archive.build_archiving(settings, registry, telemetry, on_step=on_step)
     return Services(
         models=registry.models,
@@ -89,7 +93,7 @@ def _decoder(spec: ModelSpec) -> Decoder:
 
 
 def _clean_up(settings: Settings, memory_trimmer: MemoryTrimmer) -> None:
-    """Give memory back, and apply the embedded log's retention; a broker looks after its own."""
+    """Return freed memory, and apply the embedded log's retention; a broker applies its own."""
     memory_trimmer.trim()
     if settings.stream.kind == "log":
         sink = log_sink.LogSink(settings.stream.log.path)
@@ -98,7 +102,7 @@ def _clean_up(settings: Settings, memory_trimmer: MemoryTrimmer) -> None:
 
 
 def build_estimator(spec: ModelSpec) -> tuple[Any, frozenset[tuple[str, str]]]:
-    """A new estimator, and the classes of the user's own that its artifacts may name."""
+    """Return a new estimator, and the user's own classes that its artifacts may name as (module, name) pairs."""
     if spec.factory is not None:
         estimator = estimators.load_factory(spec.factory)
         estimators.require_batch_support(estimator, batch=spec.learn.batch)
@@ -107,7 +111,7 @@ def build_estimator(spec: ModelSpec) -> tuple[Any, frozenset[tuple[str, str]]]:
 
 
 def environment() -> Mapping[str, str]:
-    """What a version records of where it was made."""
+    """Return the versions of Python and of the packages that a model version records."""
     packages = ("headrace", "river", "numpy", "scikit-learn")
     return {"python": platform.python_version(), **{name: _version(name) for name in packages}}
 
@@ -120,7 +124,7 @@ def _version(package: str) -> str:
 
 
 def failpoint(text: str | None) -> Callable[[CheckpointStep | ArchiveStep], None]:
-    """`lease_proved:2` kills the process when that step is reached for the second time; for tests."""
+    """Return a hook for tests that kills the process at a step; `lease_proved:2` does so at its second time."""
     if text is None:
         return lambda _step: None
     name, _, count = text.partition(":")
