@@ -1,4 +1,4 @@
-"""Appending to Kafka through kafka-python."""
+"""Appends to Kafka through kafka-python."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -44,7 +44,7 @@ _PRODUCER_SETTINGS = {
 
 
 class KafkaPythonSink:
-    """Implements `ports.Sink`."""
+    """Implements `ports.stream.Sink`."""
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
@@ -54,7 +54,7 @@ class KafkaPythonSink:
             self._producer: Any = open_kafka_python_client(KafkaProducer, settings, **given)
 
     def create(self, topic: str, *, partitions: int) -> None:
-        """Make the topic unless it exists."""
+        """Create the topic unless it exists."""
         require_topic_name(self._settings, topic)
         with translate_kafka_python_errors(self._settings), self._admin() as admin, suppress(TopicAlreadyExistsError):
             admin.create_topics([NewTopic(topic, partitions, _DEFAULT_REPLICATION)], wait_for_metadata=True)
@@ -67,7 +67,10 @@ class KafkaPythonSink:
         keys: Sequence[bytes] | None = None,
         timestamps: Sequence[int] | None = None,
     ) -> None:
-        """Durable at all replicas when it returns; NotFoundError for an unknown topic, RecordTooLargeError."""
+        """Append the records; they are durable at all replicas when it returns.
+
+        Raise NotFoundError for an unknown topic, and RecordTooLargeError.
+        """
         require_same_length(values, keys, timestamps)
         with translate_kafka_python_errors(self._settings):
             partitions = self._partitions(topic)
@@ -93,7 +96,7 @@ class KafkaPythonSink:
                 raise too_large_error(topic, values, error, limit=self._topic_limit(topic)) from error
 
     def close(self) -> None:
-        """Flush and leave."""
+        """Flush and close the producer."""
         try:
             self._producer.close(timeout=_DELIVERY_S)
         except KafkaError as error:
