@@ -1,4 +1,4 @@
-"""Who holds a lease."""
+"""Holders of leases."""
 
 import os
 import subprocess
@@ -13,18 +13,18 @@ from service.storage.transactions.holder import Holder
 
 @pytest.fixture
 def child() -> "subprocess.Popen[bytes]":
-    """A process that waits for its input to end."""
+    """Start a process that waits for its input to end."""
     return subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
 
 
 def holder_of(pid: int) -> Holder:
-    """The holder that this process would be."""
+    """Return the holder of that process."""
     status = Path(f"/proc/{pid}/stat").read_text(encoding="ascii")
     return replace(Holder.current(), pid=pid, started=status.rpartition(")")[2].split()[19])
 
 
 def test_text_and_back() -> None:
-    """A holder survives its text, and any other text is nobody's."""
+    """A holder can be parsed from its text, and any other text is nobody's."""
     here = Holder.current(nonce="family")
     assert Holder.parse(str(here)) == here
     assert here.nonce == "family"
@@ -33,12 +33,12 @@ def test_text_and_back() -> None:
 
 
 def test_two_of_one_process_differ() -> None:
-    """Without a supervisor each has a mark of its own."""
+    """Without a supervisor each holder has a nonce of its own."""
     assert Holder.current().nonce != Holder.current().nonce
 
 
 def test_the_living_are_not_dead() -> None:
-    """This process and its parent live."""
+    """This process and its parent are not dead."""
     assert not Holder.current().is_dead_here()
     assert not holder_of(os.getppid()).is_dead_here()
 
@@ -61,6 +61,6 @@ def test_a_number_given_again_is_another_process() -> None:
 
 @pytest.mark.parametrize("where", ["host", "boot", "space"])
 def test_who_cannot_be_seen_is_not_dead(where: str) -> None:
-    """Of another host, another boot or another container nothing is known."""
+    """A holder on another host, another boot or in another container is not known to be dead."""
     elsewhere = replace(Holder.current(), pid=2**22 + 1, started="1", **{where: "elsewhere"})
     assert not elsewhere.is_dead_here()
