@@ -43,6 +43,7 @@ class _Loader(yaml.SafeLoader):
     """Loads YAML in which only true and false are booleans (`on: error` has the key "on") and 1e-3 is a number."""
 
 
+# YAML 1.1 reads the key `on` of drift monitors as true, and 1e-3 as text.
 _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in found if tag != "tag:yaml.org,2002:bool"]
     for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()

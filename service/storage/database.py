@@ -63,6 +63,7 @@ class Database:
         """Open a transaction that is committed at the end of the block."""
         with self.translate_driver_errors(), self.engine.connect() as connection:
             if self.is_sqlite:
+                # With the write lock from the start, a read followed by a write loses no update of another writer.
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             yield connection
             connection.commit()

@@ -37,6 +37,8 @@ class SqlTokens:
 
     def __init__(self, database: Database, key: bytes) -> None:
         self._database = database
+        # A fast MAC is enough: 256 random bits cannot be guessed, and a slow hash before each prediction would let
+        # clients overload the server.
         self._key = hmac.digest(key, b"headrace tokens", "sha256")
 
     def create(self, grant: TokenGrant, *, actor: str) -> tuple[Token, str]:
@@ -61,8 +63,8 @@ class SqlTokens:
     def verify(self, text: str) -> Token | None:
         """Return the token if the text is valid, unexpired and not revoked, else None.
 
-        An unknown token costs the same look-up, MAC and constant-time comparison, so that timing does not reveal which
-        tokens exist.
+        An unknown token costs a look-up, a MAC and a constant-time comparison too, so that timing reveals no more than
+        whether its public number exists.
         """
         parts = _TOKEN_TEXT.fullmatch(text)
         if parts is None:

@@ -126,6 +126,7 @@ class SqlReplays:
 def _require_champion(connection: Connection, beginning: NewReplayLineage) -> None:
     follow = beginning.plan.follow
     where = (models.c.name == beginning.model, models.c.champion == follow)
+    # The update changes nothing, but locks the row until the end of the transaction.
     if connection.execute(update(models).where(*where).values(champion=follow)).rowcount != 1:
         msg = (
             f"found another champion of {beginning.model} than lineage {follow}, which this replay was planned for; "

@@ -137,6 +137,7 @@ def _lock_champion(connection: Connection, job: JobId, name: str) -> LineageId:
     of_model = select(models.c.champion).where(models.c.name == name)
     champion = connection.execute(of_model).scalar()
     connection.execute(select(leases.c.epoch).where(leases.c.lineage == champion).with_for_update())
+    # The champion may have changed while this transaction waited for the lock.
     present = connection.execute(of_model).scalar()
     if champion is None or present is None:
         raise _deleted_error(job)

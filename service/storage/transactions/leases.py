@@ -78,6 +78,7 @@ def require_lease(connection: Connection, lease: Lease, **changes: object) -> No
 
     Raise LeaseLostError otherwise.
     """
+    # The epoch decides, not the clock: a process that was suspended may wake after another has taken over.
     done = connection.execute(
         update(leases)
         .where(leases.c.lineage == lease.lineage, leases.c.epoch == lease.epoch)

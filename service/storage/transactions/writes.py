@@ -35,6 +35,7 @@ from service.storage.schema.registry import (
 from service.storage.transactions import rows
 from service.storage.transactions.champion_feed import notify_watchers
 
+# Larger artifacts are files: forests have many megabytes each second, too much for the database.
 MAX_INLINE_BYTES = 256 * 1024
 
 
@@ -220,7 +221,7 @@ def _dead_letter_columns(model: str, dead_letter: DeadLetter) -> dict[str, Any]:
         "partition": dead_letter.at.partition,
         "position": dead_letter.offset,
         "reason": dead_letter.reason,
-        "detail": dead_letter.detail[:2000].replace("\x00", " "),
+        "detail": dead_letter.detail[:2000].replace("\x00", " "),  # PostgreSQL's text holds no NUL
         "payload": dead_letter.payload,
         "size": dead_letter.size,
     }

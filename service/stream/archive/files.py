@@ -55,6 +55,7 @@ class LocalArchiveFiles:
             folder = self._folder / partition_folder(at)
             folder.mkdir(parents=True, exist_ok=True)
             lock_file = (folder / _LOCK).open("ab")
+        # The lease alone would let a process that was paused replace a newer tail by an older one.
         try:
             fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -204,6 +205,7 @@ class RemoteArchiveFiles:
         The response to an earlier attempt may have been lost: on a conflict, an object with the same bytes counts as
         written.
         """
+        # The lease alone would let a process that was paused replace a newer tail by an older one.
         known = self._tags.get(path)
         condition = _IF_ABSENT if known is None else {"IfMatch": known}
         try:

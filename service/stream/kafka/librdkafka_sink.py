@@ -23,10 +23,11 @@ from service.stream.kafka.settings import KafkaSettings
 
 _DELIVERY_S = 30.0
 _TUNING = {"linger.ms": 5, "reconnect.backoff.max.ms": 2000}
+# The promises rest on these, so the user's `options` cannot replace them.
 _PRODUCER_SETTINGS = {
     "acks": "all",
     "enable.idempotence": True,
-    "partitioner": "murmur2_random",
+    "partitioner": "murmur2_random",  # as Kafka's own clients and kafka-python choose, unlike librdkafka's default
     "delivery.timeout.ms": int(_DELIVERY_S * 1000),
 }
 _DEFAULT_REPLICATION = -1

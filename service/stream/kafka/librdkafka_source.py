@@ -37,6 +37,7 @@ _TUNING = {
     "queued.max.messages.kbytes": 32_768,
     "reconnect.backoff.max.ms": 2000,
 }
+# The promises rest on these, so the user's `options` cannot replace them.
 _CONSUMER_SETTINGS = {
     "isolation.level": "read_committed",
     "enable.auto.commit": False,
@@ -115,6 +116,7 @@ class LibrdkafkaSource:
 
     def acknowledge(self, position: Position) -> None:
         """Commit group offsets, so that lag tools work; a failure is only logged."""
+        # Never read back: offsets commit apart from the model, so a crash between the two would lose or repeat events.
         offsets = [KafkaPartition(*at, offset) for at, offset in position.offsets.items()]
         try:
             with self._translate_errors():

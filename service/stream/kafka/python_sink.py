@@ -33,6 +33,7 @@ _log = structlog.get_logger(__name__)
 _DELIVERY_S = 30.0
 _DEFAULT_REPLICATION = -1
 _TUNING = {"linger_ms": 5, "bootstrap_timeout_ms": int(REQUEST_TIMEOUT_S * 1000), "reconnect_backoff_max_ms": 2000}
+# The promises rest on these, so the user's `options` cannot replace them.
 _PRODUCER_SETTINGS = {
     "acks": "all",
     "enable_idempotence": True,

@@ -32,6 +32,7 @@ _TUNING = {
     "retry_backoff_ms": 20,
     "bootstrap_timeout_ms": int(REQUEST_TIMEOUT_S * 1000),
 }
+# The promises rest on these, so the user's `options` cannot replace them.
 _CONSUMER_SETTINGS = {
     "isolation_level": "read_committed",
     "enable_auto_commit": False,
@@ -102,6 +103,7 @@ class KafkaPythonSource:
 
     def acknowledge(self, position: Position) -> None:
         """Commit group offsets, so that lag tools work; a failure is only logged."""
+        # Never read back: offsets commit apart from the model, so a crash between the two would lose or repeat events.
         offsets = {KafkaPartition(*at): OffsetAndMetadata(offset, "", -1) for at, offset in position.offsets.items()}
         try:
             with translate_kafka_python_errors(self._settings):

@@ -12,6 +12,7 @@ from service.errors import ConfigurationError, NotFoundError, UnavailableError
 CHUNK_RECORDS = 4096
 CHUNK_BYTES = 1 << 20
 
+# A file of its own: SQLite has one writer per file, so a bulk publisher would hold up the learner's commits.
 _VERSION = 1
 _TABLES = """
 CREATE TABLE IF NOT EXISTS topics (

@@ -154,6 +154,7 @@ class LogSource:
         require_within_bounds(
             Position({cursor.at: cursor.offset}), {cursor.at: partition_bounds} if partition_bounds else {}
         )
+        # A chunk has at most CHUNK_RECORDS, so the one that holds `after` begins less than that before it.
         after = cursor.offset + len(values)
         rows = self._connection.execute(
             _CHUNKS, (cursor.topic, cursor.at.partition, after - CHUNK_RECORDS, after + limit)
