@@ -1,4 +1,4 @@
-"""Alembic's entry: the connection comes from `service.storage.schema.upgrade`."""
+"""Alembic's entry point; the connection comes from `service.storage.schema.migrate`."""
 
 from alembic import context
 

@@ -1,4 +1,4 @@
-"""the registry"""
+"""Create the registry's tables of models, lineages, versions, checkpoints, leases, commands, audit and dead letters."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""the past: labels that wait, predictions to send, exclusions, archives"""
+"""Create tables of pending labels, predictions to send (outbox), exclusions and archives."""
 
 import sqlalchemy as sa
 from alembic import op

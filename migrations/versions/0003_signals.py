@@ -1,4 +1,4 @@
-"""what monitors have found"""
+"""Create the table of drift signals."""
 
 import sqlalchemy as sa
 from alembic import op

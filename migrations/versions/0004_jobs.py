@@ -1,4 +1,4 @@
-"""training jobs: what was asked for, how it went, who trains, and what was decided"""
+"""Create tables of training jobs, their transitions, their holdout openings, and trainers with their last decision."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""reports: what is told of a version's training"""
+"""Create the table of training reports."""
 
 import sqlalchemy as sa
 from alembic import op

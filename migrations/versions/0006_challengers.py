@@ -1,4 +1,4 @@
-"""challengers: lineages that learn beside the champion"""
+"""Create the table of challengers, the lineages that learn beside the champion."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""checkpoints: what waits for labels beside some of them"""
+"""Add to checkpoints the digest of their snapshot of pending events."""
 
 import sqlalchemy as sa
 from alembic import op

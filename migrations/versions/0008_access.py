@@ -1,4 +1,4 @@
-"""tokens and answers: who may ask over HTTP, and what they were answered"""
+"""Create tables of API tokens and of stored responses by idempotency key."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""journals: when the oldest record of a commit was appended to the stream"""
+"""Add to journals the time when the oldest record of the commit was appended to the stream."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""set_aside_*: what a fall-back takes out of use, kept for a while"""
+"""Create the set_aside_* tables of rows that a fall back takes out of use."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,7 +1,7 @@
-"""The composition root: it builds adapters from the settings and connects them to operations; nothing else builds adapters.
+"""The composition root: builds every adapter from the settings and connects it to the operations.
 
-Only `cli` and `__main__` import it.
-Begin with `open_app` in `__init__.py`, then `wiring.py`, which says which adapter stands behind which port.
+No other package builds adapters. Only `cli` and `__main__` import this one. Begin with `open_app` in `__init__.py`,
+then `wiring.py`, which says which adapter stands behind which port.
 """
 
 import threading
@@ -54,32 +54,35 @@ with lazy_imports():
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """What a command of the CLI works with."""
+    """Holds the settings, the open registry and the services that the commands of the CLI work with."""
 
     settings: Settings
     registry: Registry
     services: Services
 
     def source(self, group: str) -> Source:
-        """A reader of the configured stream."""
+        """Return a reader of the configured stream for this consumer group."""
         return self.services.source(group)
 
     def sink(self) -> Sink:
-        """A writer to the configured stream."""
+        """Return a writer to the configured stream."""
         return self.services.sink()
 
     def decoder(self, spec: ModelSpec) -> Decoder:
-        """The decoder the model's specification asks for."""
+        """Return the decoder for the model's specification."""
         return self.services.decoder(spec)
 
     def spec(self, model: str) -> ModelSpec:
-        """The file's specification; NotFoundError names those there are."""
+        """Return the model's specification from the file; raise NotFoundError, which names the configured models."""
         return configured_spec(self.settings, model)
 
     def worker(
         self, models: Sequence[str], options: "opening.LearnOptions", *, stop: threading.Event, nonce: str
     ) -> "host.Worker":
-        """A learner of these models, or of all; `run()` returns when it is done."""
+        """Return a learner of these models, or of all of them; its `run()` returns when it is done.
+
+        Raise ConfigurationError when the file has no models.
+        """
         specs = [self.spec(model) for model in models] if models else list(self.settings.models)
         if not specs:
             msg = "found no models in the configuration, expected at least one under `models:`; see `headrace init`"
@@ -91,13 +94,13 @@ class App:
     def archiver(
         self, *, stop: threading.Event, nonce: str, until_end: bool, wait_for_lease: bool
     ) -> "archiving.Archiver":
-        """An archiver of every model's topics; `run()` returns when it is done."""
+        """Return an archiver of every model's topics; its `run()` returns when it is done."""
         services = replace(self.services, holder=str(Holder.current(nonce=nonce)))
         options = archive.archive_options(self.settings, until_end=until_end, wait_for_lease=wait_for_lease)
         return archiving.Archiver(services, self._archiving(), options, stop)
 
     def backfill(self, model: str, file: Path) -> BackfillResult | None:
-        """Bring in older history of a model; None where the file is in the archive already."""
+        """Import older history of a model from a file; return None when the archive already has that file."""
         parts, topic = self._archiving(), ArchivedTopic(self.spec(model).events, self.spec(model), raw=False)
         source = archive_backfill.HistoryFile(
             file, topic, self.decoder(topic.spec), parts.files, size=self.settings.archive.range
@@ -105,7 +108,10 @@ class App:
         return backfill.backfill_file(self.services, parts, topic, source)
 
     def archive_lag(self) -> Mapping[TopicPartition, int]:
-        """Offsets that are not durable in the archive yet; UnavailableError where it cannot be written."""
+        """Return how many offsets of each partition are not durable in the archive yet.
+
+        Raise UnavailableError when the archive cannot be written.
+        """
         self._archiving().files.check_writable()
         source = self.source("doctor")
         try:
@@ -122,25 +128,25 @@ class App:
         return self.services.archiving
 
     def run_command(self, model: str, kind: CommandKind, arguments: Json, *, actor: str, wait_s: float = 30.0) -> str:
-        """Have a command carried out; what became of it, or RefusedError."""
+        """Request a command, wait until a learner has carried it out, and return its outcome; or raise RefusedError."""
         return ask.request_and_wait(self.services, model, kind=kind, arguments=arguments, actor=actor, wait_s=wait_s)
 
     def parse_exclusions(self, model: str, range_texts: Sequence[str]) -> list[Exclusion]:
-        """FROM..TO as they are written; ConfigurationError."""
+        """Parse ranges written as FROM..TO into exclusions; raise ConfigurationError for one that is malformed."""
         return exclude.parse_exclusions(self.services, model, range_texts)
 
     def create_token(self, grant: TokenGrant, *, actor: str) -> tuple[Token, str]:
-        """The token and its text, which cannot be had again."""
+        """Create a token; return it with its secret text, which cannot be shown again."""
         return grant_token(self.registry.models, self.registry.tokens, grant, actor=actor)
 
     def export(self, model: str, number: int) -> bytes:
-        """A version as the bytes of a file."""
+        """Return a version as the bytes of an export file."""
         return transfer.export_version(self.services, model, number)
 
     def import_version(
         self, data: bytes, *, name: str | None, key_file: Path | None, keep_position: bool, actor: str
     ) -> ModelSpec:
-        """The specification of the new model that the file's version has founded."""
+        """Register the file's version as a new model and return that model's specification."""
         parcel = transfer.read_export(data)
         opener = Signer(load_key(key_file)) if key_file else self.services.sealer
         return transfer.import_as_model(
@@ -148,7 +154,7 @@ class App:
         )[1]
 
     def verify(self) -> Sequence["verify.Finding"]:
-        """What is wrong with any artifact or file of the archive, and what is good."""
+        """Check every artifact and every file of the archive; return a finding for each, good or bad."""
         parts = self.services.archiving
         return [
             *verify.verify_artifacts(self.services),
@@ -160,7 +166,7 @@ class App:
         ]
 
     def prune(self) -> dict[str, str]:
-        """Apply retention now; what became of each model and of each archived partition."""
+        """Apply retention now; return what was done for each model and each archived partition."""
         found = {
             str(model.name): prune.prune_checkpoints(self.services, model) for model in self.registry.models.list()
         }
@@ -172,7 +178,7 @@ class App:
         return found
 
     def metric_history(self, model: str, query: HistoryQuery) -> MetricHistory:
-        """What the model's metrics were, with what happened to it."""
+        """Return the model's metrics over time, with the changes to the model in that time."""
         registry, found = self.registry, self.registry.models.get(model)
         return metric_history.metric_history(
             registry.history, registry.checkpoints, model=found, query=query, excluded_runs=self._excluded_runs(found)
@@ -193,12 +199,12 @@ class App:
             source.close()
 
     def diff(self, model: str, one: int, other: int) -> dict[str, Any]:
-        """What sets two versions apart."""
+        """Return the differences between two versions."""
         return diff.compare_versions(self.services, model, (one, other))
 
 
 def configured_spec(settings: Settings, model: str) -> ModelSpec:
-    """The file's specification; NotFoundError names those there are."""
+    """Return the model's specification from the settings; raise NotFoundError, which names the configured models."""
     for spec in settings.models:
         if spec.name == model:
             return spec
@@ -209,7 +215,7 @@ def configured_spec(settings: Settings, model: str) -> ModelSpec:
 
 @contextmanager
 def open_app(settings: Settings, *, telemetry: RoleTelemetry | None = None) -> Iterator[App]:
-    """Connections are opened here and closed at the end of the block."""
+    """Open the registry and build the services; close every connection at the end of the block."""
     storage = settings.storage
     key = load_key(storage.key_file)
     on_step = failpoint(settings.failpoint)
@@ -221,7 +227,7 @@ def open_app(settings: Settings, *, telemetry: RoleTelemetry | None = None) -> I
 
 
 def require_models_buildable(settings: Settings) -> None:
-    """Build what every model needs; ConfigurationError names the first that cannot be built."""
+    """Build the decoder and estimator of every model; raise ConfigurationError for the first that cannot be built."""
     for spec in settings.models:
         try:
             decoders.make_decoder(spec)

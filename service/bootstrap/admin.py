@@ -1,4 +1,4 @@
-"""The admin API's parts, over an open registry."""
+"""Builds the admin API over an open registry."""
 
 from dataclasses import replace
 
@@ -12,7 +12,7 @@ from service.storage.transactions.holder import Holder
 
 
 def admin_api(app: App, authorizer: Authorizer, queries: ServerQueries) -> AdminApi:
-    """To be mounted at `/api/v1`; `gate` is that of the server's other routes."""
+    """Return the admin API, to be mounted at `/api/v1`; `authorizer` is the one that the server's other routes use."""
     return admin_application(
         AdminDependencies(
             services=app.services,

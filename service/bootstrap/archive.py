@@ -1,4 +1,4 @@
-"""The archive's parts, from the settings."""
+"""Builds the archive's readers and writers from the settings."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ with lazy_imports():
 
 @dataclass(frozen=True)
 class _Ranges:
-    """Implements `ports.ArchiveRanges`; pyarrow, which writes them, is imported by the first that asks for a range."""
+    """Implements `ports.archive.ArchiveRanges`; imports pyarrow only when a range or file is first needed."""
 
     files: ArchiveFiles
 
@@ -42,26 +42,29 @@ class _Ranges:
         return archive_ranges.ParquetRanges(self.files, decoders.make_decoder)
 
     def resume(self, topic: ArchivedTopic, at: TopicPartition, *, offset: int, range_size: int) -> OpenRange:
-        """Return the range that holds the offset, new or taken up where its file ends."""
+        """Return the range that holds the offset: a new one, or the existing file's, continued where it ends."""
         return self._made.resume(topic, at, offset=offset, range_size=range_size)
 
     def open_next(self, topic: ArchivedTopic, at: TopicPartition, *, offset: int, range_size: int) -> OpenRange:
-        """Return the range that comes next."""
+        """Return the range that begins at the offset."""
         return self._made.open_next(topic, at, offset=offset, range_size=range_size)
 
     def file_info(self, at: TopicPartition, first: int) -> ArchiveFileInfo:
-        """Return what a file says of itself."""
+        """Return the metadata of a file."""
         return self._made.file_info(at, first)
 
     def contents(self, at: TopicPartition, first: int) -> ArchiveFileContents:
-        """Return the same with offsets and timestamps."""
+        """Return the metadata of a file with the offsets and timestamps of its records."""
         return self._made.contents(at, first)
 
 
 def build_archiving(
     settings: Settings, registry: Registry, telemetry: ArchiveTelemetry, *, on_step: Callable[[ArchiveStep], None]
 ) -> ArchivingServices | None:
-    """Files are opened when they are needed: a store of objects begins a thread."""
+    """Return the archive's services, or None when `storage.archive` is null.
+
+    Connects to an object store only when a file is needed, because its client starts a thread.
+    """
     if settings.storage.archive is None:
         return None
     files = open_archive_files(settings.storage.archive, on_step=on_step)
@@ -69,14 +72,14 @@ def build_archiving(
 
 
 def archive_of(archiving: ArchivingServices | None, spec: ModelSpec) -> Archive:
-    """The past of a model's topics; an empty one where nothing is archived."""
+    """Return a reader of the model's archived topics; it is empty when nothing is archived."""
     if archiving is None:
         return archive_reader.NoArchive()
     return archive_reader.ArchiveReader(spec, decoders.make_decoder(spec), archiving.files, archiving.rows)
 
 
 def frames_of(archiving: ArchivingServices | None, source: Callable[[str], Source], spec: ModelSpec) -> ArchiveFrames:
-    """The same past as columns, and behind it what only the stream holds yet."""
+    """Return a columnar reader of the archived topics, followed by the records that only the stream holds yet."""
     decoder = decoders.make_decoder(spec)
     archived: ArchiveFrames = archive_frames.NoArchiveFrames()
     if archiving is not None:
@@ -85,12 +88,12 @@ def frames_of(archiving: ArchivingServices | None, source: Callable[[str], Sourc
 
 
 def configured_topics(settings: Settings) -> Sequence[ArchivedTopic]:
-    """What is archived: every topic of every model."""
+    """Return the topics to archive: every topic of every model."""
     return archived_topics(settings.models, raw=settings.archive.raw == "always")
 
 
 def archive_options(settings: Settings, *, until_end: bool, wait_for_lease: bool) -> "archiver.ArchiveOptions":
-    """How, and until when."""
+    """Return the archiver's options from the settings."""
     given = settings.archive
     return archiver.ArchiveOptions(
         topics=configured_topics(settings),

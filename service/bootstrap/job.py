@@ -1,4 +1,4 @@
-"""What a job's process does; apart from the trainer, which needs nothing of what a search takes to load."""
+"""Chooses how a training job's process retrains; apart from the trainer, which needs no dependency of a search."""
 
 from service.domain.training.jobs import Job, TrainedCandidate
 from service.lazy import lazy_imports
@@ -11,13 +11,13 @@ with lazy_imports():
 
 
 class PolicyRetrainer:
-    """Implements `ports.Training`: with a window a search, without one the champion's own estimator once more."""
+    """Implements `ports.training.Retrainer`: searches if there is a window, else refits the champion."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
 
     def __call__(self, job: Job, reporter: JobProgressReporter) -> TrainedCandidate:
-        """As the job's policy says."""
+        """Retrain as the job's policy says and return the candidate."""
         if job.spec.window is None:
             return RefitRetraining(self._services)(job, reporter)
         return searched.SearchRetraining(self._services)(job, reporter)

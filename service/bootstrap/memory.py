@@ -1,4 +1,4 @@
-"""Memory that the C library keeps after it was freed."""
+"""Limits the freed memory that glibc's allocator keeps, and returns it to the system."""
 
 import ctypes
 import time
@@ -6,18 +6,22 @@ import time
 TRIM_EVERY_S = 30.0
 MAX_ARENAS = 2
 LARGE_BYTES = 4 * 1024 * 1024
-"""Much less, and the matrices of micro-batches are mapped and zeroed anew each time, which slows learning down."""
+"""Blocks from this size on are mapped on their own.
+
+With a much smaller limit the matrices of micro-batches would be mapped and zeroed anew each time, which slows learning
+down.
+"""
 
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
 
 
 def configure_allocator() -> None:
-    """Keep the heap of a process that runs for weeks from growing with what was freed; before it has any threads.
+    """Keep the heap of a long-running process from growing with freed memory; call it before any thread starts.
 
-    In glibc each thread has an arena of its own, which grows with every moment in which much was to be done, and does
-    not shrink by itself; and after the first large block that was freed, larger and larger ones are put between the
-    small ones. So there are few arenas, for all threads, and large blocks stay by themselves and go back when they are
-    freed. Batch jobs, which end soon, are faster without.
+    glibc gives each thread an arena, which grows with every burst of work and does not shrink by itself. After the
+    first large block is freed, glibc raises its mapping threshold, so that ever larger blocks land between small ones.
+    This limits the number of arenas, and fixes the threshold so that large blocks are returned when freed. Batch jobs,
+    which end soon, are faster without it.
     """
     library = ctypes.CDLL(None)
     if hasattr(library, "mallopt"):
@@ -26,9 +30,9 @@ def configure_allocator() -> None:
 
 
 class MemoryTrimmer:
-    """Gives pages that are free, in the midst of others too, back to the system; no more often than it is worth.
+    """Returns free pages to the system with `malloc_trim`, at most once every `every_s` seconds.
 
-    Other C libraries than glibc have no such call.
+    Does nothing on C libraries other than glibc, which have no such call.
     """
 
     def __init__(self, *, every_s: float = TRIM_EVERY_S) -> None:
@@ -37,7 +41,7 @@ class MemoryTrimmer:
         self._malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
 
     def trim(self) -> None:
-        """Tens of milliseconds, in which Python goes on."""
+        """Trim the heap if it is due; this takes tens of milliseconds, during which Python code goes on."""
         now = time.monotonic()
         if self._malloc_trim is not None and now - self._trimmed_at >= self._every_s:
             self._trimmed_at = now

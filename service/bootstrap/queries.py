@@ -1,4 +1,4 @@
-"""What a server is asked that its configuration file or a process of its own must answer."""
+"""Queries that a server answers from its configuration file or in a process of its own."""
 
 import os
 from collections.abc import Sequence
@@ -18,18 +18,18 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ServerQueries:
-    """The file that the server was started with, and the processes that read it."""
+    """Holds the server's configuration file, and the runner of the processes that read it."""
 
     file: Path
     runner: QueryRunner
 
     def spec(self, model: str) -> ModelSpec:
-        """The file's specification as it is now; NotFoundError names those there are."""
+        """Return the model's specification as the file is now; raise NotFoundError, which names the known models."""
         return configured_spec(load_server_settings(self.file), model)
 
 
 def server_queries(settings: Settings, file: Path, *, command: Sequence[str]) -> ServerQueries:
-    """Return it with the limits of the server's settings; `command` starts the process that answers an inquiry."""
+    """Return the queries, with the limits of the settings; `command` starts the process that answers a query."""
     given = settings.server
     limits = QueryLimits(
         lambda folder: [*command, *_arguments(file, folder)], given.inquiry_timeout, given.inquiry_memory
@@ -38,7 +38,10 @@ def server_queries(settings: Settings, file: Path, *, command: Sequence[str]) ->
 
 
 def load_server_settings(file: Path) -> Settings:
-    """ConfigurationError where something is wrong with it; what that is only the log tells: secrets may stand there."""
+    """Load the file; raise ConfigurationError when it is invalid.
+
+    Only the log says what is wrong, because the message could contain secrets and goes to the client.
+    """
     try:
         return load_settings(file)
     except ConfigurationError as error:

@@ -1,4 +1,4 @@
-"""The server's parts, from the settings."""
+"""Builds the server's routes and limits from the settings."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -29,7 +29,7 @@ from service.serving.predictions.answer_logging import PredictionLogger
 
 
 def build_model_cache(app: App, telemetry: ServingTelemetry, stop: threading.Event) -> ModelCache:
-    """Of every model in the file."""
+    """Return a cache of the champion of every model in the file; raise ConfigurationError when there is none."""
     names = [model.name for model in app.settings.models]
     if not names:
         msg = "found no models in the configuration, expected at least one under `models:`; see `headrace init`"
@@ -38,23 +38,23 @@ def build_model_cache(app: App, telemetry: ServingTelemetry, stop: threading.Eve
 
 
 def build_ingestor(app: App) -> RecordIngestor:
-    """The way into the topics of every model; closed last, when no request is left."""
+    """Return the ingestor of records for every model's topics; close it last, when no request is left."""
     return RecordIngestor(app.services, app.settings.models)
 
 
 def new_worker_load(settings: ServerSettings) -> WorkerLoad:
-    """The limits of one worker."""
+    """Return the limits of one worker on body size, time and concurrency."""
     return WorkerLoad(settings.max_body, settings.timeout, settings.concurrency)
 
 
 def access_log(settings: Settings) -> AccessLog | None:
-    """None where nobody wants to read it."""
+    """Return the access log, or None when it is off or the log level would hide it."""
     wanted = settings.server.access_log and settings.log.level in {"debug", "info"}
     return AccessLog(as_json=settings.log.format == "json") if wanted else None
 
 
 def authorizer_of(app: App) -> Authorizer:
-    """Who is let in, as `server.auth` and `server.rate` say."""
+    """Return the authorizer that `server.auth` and `server.rate` ask for."""
     given = app.settings.server
     return OpenAuthorizer() if given.auth == "none" else TokenAuthorizer(app.registry.tokens, given.rate)
 
@@ -62,7 +62,7 @@ def authorizer_of(app: App) -> Authorizer:
 def build_asgi_app(
     found: Sequence[BaseRoute], telemetry: ServerTelemetry, *, load: WorkerLoad, log: AccessLog | None
 ) -> ASGIApp:
-    """The routes, accounted for and limited."""
+    """Return the ASGI application of the routes, with accounting and limits."""
     return server_application(found, load=load, accounting=RequestAccounting(telemetry, log))
 
 
@@ -75,7 +75,7 @@ def server_routes(
     telemetry: ServerTelemetry,
     metrics: Callable[[], bytes],
 ) -> list[BaseRoute]:
-    """Every route of the server; what needs a token goes through one gate."""
+    """Return every route of the server; all that need a token share one authorizer."""
     given = app.settings.server
     authorizer = authorizer_of(app)
     prediction_logger = PredictionLogger(PredictionLog(app.services, ingest), telemetry, timeout_s=given.timeout)

@@ -1,4 +1,4 @@
-"""The configured stream: readers, writers, and the drivers behind them."""
+"""Opens readers and writers of the configured stream with the configured driver."""
 
 import importlib
 from typing import Any
@@ -16,7 +16,7 @@ DRIVERS = {
 
 
 def open_source(settings: Settings, group: str) -> Source:
-    """The configured stream's reader."""
+    """Return a reader of the configured stream for this consumer group."""
     stream = settings.stream
     if stream.kind == "log":
         return log.LogSource(stream.log.path)
@@ -25,7 +25,7 @@ def open_source(settings: Settings, group: str) -> Source:
 
 
 def open_sink(settings: Settings) -> Sink:
-    """The configured stream's writer."""
+    """Return a writer to the configured stream."""
     stream = settings.stream
     if stream.kind == "log":
         return log.LogSink(stream.log.path)
@@ -50,7 +50,7 @@ def _kafka_settings(settings: Settings) -> KafkaSettings:
 
 
 def _driver(settings: Settings, what: str) -> Any:
-    """The chosen driver's class; loaded here, because importing a driver takes a third of a second."""
+    """Return the configured driver's class; import it here, because importing a driver takes a third of a second."""
     driver = settings.stream.kafka.driver
     module, prefix = DRIVERS[driver]
     try:

@@ -1,4 +1,4 @@
-"""The trainer's parts, from the settings."""
+"""Builds the trainer from the settings."""
 
 import os
 import threading
@@ -25,7 +25,7 @@ from service.storage.transactions.holder import Holder
 
 @dataclass(frozen=True, slots=True)
 class TrainerProcess:
-    """This process and those that it starts: `job` and `challenger` are their commands, which read `file`."""
+    """The trainer's configuration file, and the commands that start its child processes for jobs and challengers."""
 
     file: Path
     job: Sequence[str]
@@ -69,7 +69,7 @@ def trainer_loop(app: App, process: TrainerProcess, *, stop: threading.Event, wa
 
 
 def live_trainer(services: Services, model: str) -> TrainerLease | None:
-    """Who trains for the model now; None where nobody does."""
+    """Return the lease of the model's live trainer, or None when no trainer runs."""
     found = services.training.trainers.find(model)
     if found is None:
         return None
@@ -79,19 +79,19 @@ def live_trainer(services: Services, model: str) -> TrainerLease | None:
 
 
 def log_folder(settings: Settings) -> Path:
-    """Beside the artifacts, or where they are in an object store beside the key."""
+    """Return the folder of job logs: beside the artifacts, or beside the key when artifacts are in an object store."""
     artifacts = settings.storage.artifacts
     beside = settings.storage.key_file if "://" in artifacts else Path(artifacts)
     return beside.parent / "jobs"
 
 
 def job_log(job: Job) -> str:
-    """What its process has printed, as far as this host has it."""
+    """Return the output of the job's process, as far as it is stored on this host."""
     return read_log(Path(job.log)) if job.log else ""
 
 
 def surviving_session(process: str) -> int | None:
-    """The session of a job's process, if that ran here and nothing else has its number since."""
+    """Return the session id of the job's process if it ran on this host and its process id is not reused, else None."""
     holder = Holder.parse(process)
     return holder.pid if holder is not None and holder.owns_pid() else None
 

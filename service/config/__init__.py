@@ -1,7 +1,7 @@
 """The settings: one YAML file and HEADRACE_ environment variables, read and checked here and nowhere else.
 
-`bootstrap` and `cli` import it; operations and adapters are given plain values instead.
-Begin with `load_settings` in `__init__.py`, then `sections.py`.
+`bootstrap` and `cli` import it; operations and adapters are given plain values instead. Begin with `load_settings` in
+`__init__.py`, then `sections.py`.
 """
 
 import difflib
@@ -40,9 +40,10 @@ _SSL_FILES = ("ssl_cafile", "ssl_certfile", "ssl_keyfile")
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which only true and false are booleans (`on: error` has the key "on") and 1e-3 is a number."""
+    """Loads YAML in which only true and false are booleans (`on: error` has the key "on") and 1e-3 is a number."""
 
 
+# YAML 1.1 reads the key `on` of drift monitors as true, and 1e-3 as text.
 _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in found if tag != "tag:yaml.org,2002:bool"]
     for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
@@ -53,7 +54,7 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+.012
 
 
 class Settings(Section):
-    """The whole file."""
+    """Holds the whole configuration file."""
 
     storage: StorageSettings = StorageSettings()
     stream: StreamSettings = StreamSettings()
@@ -87,12 +88,12 @@ class Settings(Section):
 
 
 def configuration_path(path: Path | None) -> Path:
-    """Where the file belongs: as given, else HEADRACE_CONFIG, else ./headrace.yaml."""
+    """Return the path of the configuration file: the given one, else HEADRACE_CONFIG, else ./headrace.yaml."""
     return path or Path(os.environ.get("HEADRACE_CONFIG", "headrace.yaml"))
 
 
 def find_configuration(path: Path | None) -> Path:
-    """The file in its place; ConfigurationError where there is none."""
+    """Return the path of the configuration file; raise ConfigurationError when it does not exist."""
     found = configuration_path(path)
     if not found.exists():
         msg = f"found no file {found}, expected the configuration; run `headrace init` to write one"
@@ -101,11 +102,11 @@ def find_configuration(path: Path | None) -> Path:
 
 
 def load_settings(path: Path | None = None, *, candidates: bool = False, build: bool = True) -> Settings:
-    """Return the settings; ConfigurationError lists every problem with file and line.
+    """Return the settings; raise ConfigurationError, which lists every problem with file and line.
 
-    With `candidates` all that retraining may try is built too, for which it imports what they need. Without `build`
-    estimators, metrics and monitors are left alone: a command that reads rows of the registry has no use for them, and
-    river takes a second to import.
+    With `candidates`, also build everything that retraining may try, which imports what the candidates need. Without
+    `build`, skip estimators, metrics and monitors: a command that only reads rows of the registry does not use them,
+    and river takes a second to import.
     """
     file = find_configuration(path)
     text = file.read_text(encoding="utf-8")
@@ -129,19 +130,19 @@ def load_settings(path: Path | None = None, *, candidates: bool = False, build: 
 
 
 def set_metrics_folder(folder: Path) -> None:
-    """Say to the library of metrics, which reads it from the environment, where workers keep their values."""
+    """Tell prometheus_client, which reads it from the environment, where worker processes keep their values."""
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
 
 
 def json_schema() -> dict[str, Any]:
-    """The published schema of the file."""
+    """Return the published JSON schema of the file."""
     found = Settings.model_json_schema()
     del found["properties"]["failpoint"]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **found, "title": "headrace.yaml"}
 
 
 def _apply_environment(data: dict[str, Any]) -> None:
-    """`HEADRACE_STORAGE__URL` sets `storage: {url: ...}`."""
+    """Override the file's values by environment variables: `HEADRACE_STORAGE__URL` sets `storage: {url: ...}`."""
     for name, value in os.environ.items():
         if not name.startswith(PREFIX) or name in RESERVED:
             continue
@@ -156,7 +157,7 @@ def _apply_environment(data: dict[str, Any]) -> None:
 
 
 def _parse_environment_value(text: str) -> Any:
-    """A list or a mapping where the text is one; anything else stays text, a password of digits too."""
+    """Return a list or a mapping if the text is one; leave anything else as text, such as a password made of digits."""
     try:
         found = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError:
@@ -165,7 +166,7 @@ def _parse_environment_value(text: str) -> Any:
 
 
 def _resolve_paths(settings: Settings, folder: Path) -> Settings:
-    """Relative paths are relative to the file."""
+    """Resolve relative paths against the folder of the file."""
     storage, log, kafka, tls = settings.storage, settings.stream.log, settings.stream.kafka, settings.server.tls
     files = {name: str(folder.resolve() / path) for name in _SSL_FILES if (path := getattr(kafka, name)) is not None}
     url = re.sub(r"^(sqlite:///)(?!/)", lambda found: f"{found[1]}{folder.resolve()}/", storage.url)
@@ -193,7 +194,7 @@ def _resolve_paths(settings: Settings, folder: Path) -> Settings:
 
 
 def _resolve_address(address: str, folder: Path) -> str:
-    """A folder beside the file, or an address with a scheme."""
+    """Return an address with a scheme as it is, and a path relative to the folder."""
     return address if "://" in address else str(folder.resolve() / address)
 
 
@@ -216,7 +217,7 @@ def _check_expressions(file: Path, node: Any, settings: Settings, *, candidates:
 
 
 def _list_index(path: str, prefix: str) -> tuple[str | int, ...]:
-    """The first index of a list below a key, which has a line of its own."""
+    """Return the first index of a list below a key, which has a line of its own in the file."""
     found = re.match(r"\[(\d+)\]", path.removeprefix(prefix))
     return (int(found[1]),) if found and path.startswith(prefix) else ()
 
@@ -254,7 +255,7 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def _line_of(node: Any, place: tuple[str | int, ...]) -> int:
-    """The line of the deepest part of the place that the file has."""
+    """Return the line of the deepest part of the place that the file contains."""
     line = 1
     for part in place:
         children = {}

@@ -1,4 +1,4 @@
-"""What a model's specification names: built to see whether it can be."""
+"""Checks that the objects which a model's specification names can be built."""
 
 from collections.abc import Callable
 from datetime import UTC
@@ -16,13 +16,13 @@ from service.learning.monitors import MonitorSet
 
 
 def require_buildable(model: ModelSpec) -> None:
-    """SpecificationError unless all that its specification names can be built, as of a model in the file."""
+    """Raise SpecificationError unless all that the specification names can be built."""
     for build in buildable_parts(model, path="spec.estimator").values():
         build()
 
 
 def buildable_parts(model: ModelSpec, *, path: str) -> dict[str, Callable[[], object]]:
-    """What a model's specification has built of river's objects, by key."""
+    """Return functions by key, each of which builds one part of the model's specification."""
     task, seed = model.task, model.seed
     found: dict[str, Callable[[], object]] = {
         "metrics": partial(PrequentialMetrics, model.metrics, task=task, window=model.window, seed=seed),
@@ -40,14 +40,14 @@ def buildable_parts(model: ModelSpec, *, path: str) -> dict[str, Callable[[], ob
 
 
 def require_candidates_buildable(model: ModelSpec, *, path: str) -> None:
-    """SpecificationError unless all that a retraining may try can be built."""
+    """Raise SpecificationError unless all that a retraining may try can be built."""
     if model.retrain is not None:
         given, trials = model.retrain.candidates, model.retrain.budget.trials
         require_candidates(given, ModelContext.of(model), trials=trials, path=f"{path}.candidates")
 
 
 def _require_cron(expression: str, *, path: str) -> None:
-    """SpecificationError unless the scheduler can follow it."""
+    """Raise SpecificationError unless the scheduler accepts the cron expression."""
     try:
         CronTrigger(**cron.parse_cron(expression), timezone=UTC)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""The sections of the file, models aside."""
+"""The sections of the configuration file, apart from models."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -12,13 +12,13 @@ DATABASES = ("sqlite:///", "postgresql+psycopg://")
 
 
 class Section(BaseModel):
-    """Closed against keys it does not know."""
+    """A section; refuses unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class StorageSettings(Section):
-    """Where the registry and the artifacts are."""
+    """Where the registry, the artifacts, the archive and the signing key are."""
 
     url: str = "sqlite:///var/headrace.db"
     artifacts: str = "var/artifacts"
@@ -35,14 +35,14 @@ class StorageSettings(Section):
 
 
 class EmbeddedLog(Section):
-    """The embedded log."""
+    """Path and retention (seconds) of the embedded log."""
 
     path: Path = Path("var/log.db")
     retention: Duration = 30 * 86400.0
 
 
 class Kafka(Section):
-    """A Kafka cluster and how to authenticate to it."""
+    """Address of a Kafka cluster and how to authenticate to it."""
 
     bootstrap_servers: str = "127.0.0.1:9092"
     driver: Literal["kafka-python", "librdkafka"] = "kafka-python"
@@ -57,7 +57,7 @@ class Kafka(Section):
 
 
 class StreamSettings(Section):
-    """Which stream, and where."""
+    """Which kind of stream is used, and where it is."""
 
     kind: Literal["log", "kafka"] = "log"
     log: EmbeddedLog = EmbeddedLog()
@@ -65,7 +65,7 @@ class StreamSettings(Section):
 
 
 class LearnerSettings(Section):
-    """The learner's own port for `/metrics`, `/healthz`, `/readyz`; 0 chooses a free one."""
+    """The learner's own host and port for `/metrics`, `/healthz` and `/readyz`; port 0 chooses a free one."""
 
     host: str = "127.0.0.1"
     port: int = Field(default=9464, ge=0, le=65535)
@@ -79,7 +79,7 @@ class LearnerSettings(Section):
 
 
 class ArchiveSettings(Section):
-    """How topics are archived, for how long, and the archiver's own port; 0 chooses a free one."""
+    """How topics are archived, for how long, and the archiver's own port; port 0 chooses a free one."""
 
     range: int = Field(default=65_536, ge=1, le=10_000_000)
     every: Duration = 10.0
@@ -90,7 +90,7 @@ class ArchiveSettings(Section):
 
 
 class TrainerSettings(Section):
-    """How many training jobs and challengers run at a time, what is kept of what they print, and the trainer's port."""
+    """How many jobs and challengers run at a time, how much of their output is kept, and the trainer's port."""
 
     jobs: int = Field(default=1, ge=1, le=64)
     challengers: int = Field(default=2, ge=0, le=64)
@@ -101,22 +101,22 @@ class TrainerSettings(Section):
 
 
 class Tls(Section):
-    """A certificate and its key, as PEM files."""
+    """Paths of a certificate and its key, as PEM files."""
 
     certfile: Path
     keyfile: Path
 
     def relative_to(self, folder: Path) -> "Tls":
-        """Relative paths are relative to the folder."""
+        """Return it with relative paths resolved against the folder."""
         return Tls(certfile=folder / self.certfile, keyfile=folder / self.keyfile)
 
 
 class ServerSettings(Section):
-    """Where predictions are answered, and how much at once; port 0 chooses a free one.
+    """Where predictions are served, and how many at once; port 0 chooses a free one.
 
-    `timeout` is how long a client may take to send a request; `concurrency` is how many a worker answers at once;
-    `rate` is how many requests a second a worker takes of each token. Inquiries are questions that a process of its own
-    answers.
+    `timeout` is how many seconds a client may take to send a request; `concurrency` is how many requests a worker
+    serves at once; `rate` is how many requests a second a worker accepts for each token. `inquiry_timeout` (seconds)
+    and `inquiry_memory` (bytes) limit queries that run in a process of their own.
     """
 
     host: str = "127.0.0.1"
@@ -145,13 +145,13 @@ class ServerSettings(Section):
 
 
 class LeaseSettings(Section):
-    """How long a silent process keeps its right to write."""
+    """How many seconds a silent process keeps its right to write."""
 
     ttl: Duration = 10.0
 
 
 class LoggingSettings(Section):
-    """What is printed."""
+    """The format and level of what is printed."""
 
     format: Literal["json", "console"] = "console"
     level: Literal["debug", "info", "warning", "error"] = "info"

@@ -1,4 +1,4 @@
-"""TODO docstring of service/metrics/learner.py"""
+"""Prometheus metrics of the learner, the archiver and the trainer."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,14 +20,14 @@ JOB_BOUNDS_S = (1.0, 5.0, 15.0, 60.0, 180.0, 600.0, 1800.0, 3600.0, 10800.0, 360
 
 
 class LabelDelay(Collector):
-    """`headrace_label_delay_seconds`: a histogram that takes a batch at once."""
+    """Collects `headrace_label_delay_seconds`, a histogram that is updated with a batch of values at once."""
 
     def __init__(self) -> None:
         self._counts: dict[str, npt.NDArray[np.int64]] = {}
         self._sums: dict[str, float] = {}
 
     def observe(self, model: str, delays_ms: Sequence[int]) -> None:
-        """The delays of one batch."""
+        """Add the delays (milliseconds) of one batch of labels."""
         if not delays_ms:
             return
         seconds = np.asarray(delays_ms) / 1000
@@ -36,7 +36,7 @@ class LabelDelay(Collector):
         self._sums[model] = self._sums.get(model, 0.0) + float(seconds.sum())
 
     def collect(self) -> Iterator[Metric]:
-        """What Prometheus asks for."""
+        """Yield the histogram for Prometheus."""
         family = HistogramMetricFamily("headrace_label_delay_seconds", "From event to label.", labels=["model"])
         names = [*map(floatToGoString, DELAY_BOUNDS_S), "+Inf"]
         for model, counts in list(self._counts.items()):
@@ -46,7 +46,7 @@ class LabelDelay(Collector):
 
 
 class PrometheusTelemetry:
-    """Implements `ports.Telemetry` over one collector registry."""
+    """Implements `ports.telemetry.RoleTelemetry` over one collector registry."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._signal_totals: dict[tuple[str, str], int] = {}
@@ -117,39 +117,39 @@ class PrometheusTelemetry:
         )
 
     def batch_learned(self, model: str, counts: Mapping[str, int], seconds: float) -> None:
-        """One batch was learned."""
+        """Count the events of one learned batch by outcome, and record its duration."""
         for outcome, count in counts.items():
             if count:
                 self.events.labels(model, outcome).inc(count)
         self.learn_seconds.labels(model).observe(seconds)
 
     def labels_received(self, model: str, outcomes: Mapping[str, int], delays_ms: Sequence[int]) -> None:
-        """Labels came."""
+        """Count labels by outcome, and record the delays (milliseconds) from event to label."""
         for outcome, count in outcomes.items():
             if count:
                 self.label_outcomes.labels(model, outcome).inc(count)
         self.label_delay.observe(model, delays_ms)
 
     def events_refused(self, model: str, reasons: Mapping[str, int]) -> None:
-        """Events became dead letters."""
+        """Count events that became dead letters, by reason."""
         for reason, count in reasons.items():
             self.dead_letters.labels(model, reason).inc(count)
 
     def checkpoint_committed(self, model: str, seconds: float, *, size_bytes: int) -> None:
-        """A commit is durable."""
+        """Record the duration and artifact size of a commit that has become durable."""
         committed = time.time()
         self.checkpoint_seconds.labels(model).observe(seconds)
         self.checkpoint_bytes.labels(model).set(size_bytes)
         self.checkpoint_age.labels(model).set_function(lambda: time.time() - committed)
 
     def lag_measured(self, model: str, *, lag: Mapping[TopicPartition, int], frozen: bool) -> None:
-        """Events not yet learned, and whether any are."""
+        """Set the number of events not yet learned by partition, and whether learning is frozen."""
         for (topic, partition), count in lag.items():
             self.lag.labels(model, topic, partition).set(count)
         self.frozen.labels(model).set(frozen)
 
     def checkpoint_metrics(self, model: str, metrics: CheckpointMetrics) -> None:
-        """What a checkpoint says of the model."""
+        """Set the gauges of metrics, labels and drift from a checkpoint's metrics."""
         for role, report in (("champion", metrics), ("baseline", metrics.baseline)):
             for window, said in (("cumulative", report.cumulative), ("window", report.window)):
                 for name, value in said.items():
@@ -164,39 +164,39 @@ class PrometheusTelemetry:
             self._count_signals(model, one.name, one.signals)
 
     def champion_changed(self, model: str, version: int) -> None:
-        """Which version serves; promotions are counted from none."""
+        """Set the version that serves; also creates the promotions counter, so that it starts at zero."""
         self.champion_version.labels(model).set(version)
         self.promotions.labels(model)
 
     def service_unreachable(self, service: str) -> None:
-        """A service could not be reached."""
+        """Count a failure to reach a service."""
         self.retries.labels(service).inc()
 
     def _count_signals(self, model: str, monitor: str, total: int) -> None:
-        """Raise the counter to the lineage's total; it never falls, whatever a rollback restores."""
+        """Raise the counter to the lineage's total; it never falls, even if a rollback restores a lower total."""
         before, self._signal_totals[model, monitor] = self._signal_totals.get((model, monitor), total), total
         self.drift_signals.labels(model, monitor).inc(max(total - before, 0))
 
     def challenger_promoted(self, model: str) -> None:
-        """A challenger took over."""
+        """Count a challenger's promotion."""
         self.promotions.labels(model).inc()
 
     def rollback_done(self, model: str) -> None:
-        """A rollback was carried out."""
+        """Count a rollback."""
         self.rollbacks.labels(model).inc()
 
     def records_archived(self, at: TopicPartition, *, records: int, size_bytes: int, seconds: float) -> None:
-        """Records became durable in the archive."""
+        """Count records that became durable in the archive; record the partition's bytes and the write's duration."""
         self.archive_records.labels(*at).inc(max(records, 0))
         self.archive_bytes.labels(*at).set(size_bytes)
         self.archive_seconds.labels(at.topic).observe(seconds)
 
     def archive_lag_measured(self, lag: Mapping[TopicPartition, int]) -> None:
-        """Records not yet durable in the archive."""
+        """Set the number of records not yet durable in the archive by partition."""
         for at, count in lag.items():
             self.archive_lag_events.labels(*at).set(count)
 
     def job_ended(self, model: str, status: str, *, seconds: float) -> None:
-        """A training job has come to an end."""
+        """Count a training job that has ended, and record its duration."""
         self.training_jobs.labels(model, status).inc()
         self.training_job_seconds.labels(model).observe(seconds)

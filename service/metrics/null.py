@@ -1,4 +1,4 @@
-"""Telemetry that goes nowhere."""
+"""Telemetry that records nothing."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,43 +7,43 @@ from service.domain.stream.events import TopicPartition
 
 
 class NullTelemetry:
-    """Implements `ports.Telemetry`; for commands that run once."""
+    """Implements `ports.telemetry.RoleTelemetry`, for commands that run once."""
 
     def batch_learned(self, model: str, counts: Mapping[str, int], seconds: float) -> None:
-        """Nothing."""
+        """Record nothing."""
 
     def labels_received(self, model: str, outcomes: Mapping[str, int], delays_ms: Sequence[int]) -> None:
-        """Nothing."""
+        """Record nothing."""
 
     def events_refused(self, model: str, reasons: Mapping[str, int]) -> None:
-        """Nothing."""
+        """Record nothing."""
 
     def checkpoint_committed(self, model: str, seconds: float, *, size_bytes: int) -> None:
-        """Nothing."""
+        """Record nothing."""
 
     def checkpoint_metrics(self, model: str, metrics: CheckpointMetrics) -> None:
-        """Nothing."""
+        """Record nothing."""
 
     def lag_measured(self, model: str, *, lag: Mapping[TopicPartition, int], frozen: bool) -> None:
-        """Nothing."""
+        """Record nothing."""
 
     def champion_changed(self, model: str, version: int) -> None:
-        """Nothing."""
+        """Record nothing."""
 
     def service_unreachable(self, service: str) -> None:
-        """Nothing."""
+        """Record nothing."""
 
     def challenger_promoted(self, model: str) -> None:
-        """Nothing."""
+        """Record nothing."""
 
     def rollback_done(self, model: str) -> None:
-        """Nothing."""
+        """Record nothing."""
 
     def records_archived(self, at: TopicPartition, *, records: int, size_bytes: int, seconds: float) -> None:
-        """Nothing."""
+        """Record nothing."""
 
     def archive_lag_measured(self, lag: Mapping[TopicPartition, int]) -> None:
-        """Nothing."""
+        """Record nothing."""
 
     def job_ended(self, model: str, status: str, *, seconds: float) -> None:
-        """Nothing."""
+        """Record nothing."""

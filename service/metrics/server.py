@@ -1,4 +1,4 @@
-"""TODO docstring of service/metrics/server.py"""
+"""Prometheus metrics of the server, whose worker processes share them through files."""
 
 from functools import cache
 from pathlib import Path
@@ -14,16 +14,16 @@ PREDICTION_BOUNDS_S = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.
 
 
 def use_multiprocess_values(worker: str) -> None:
-    """Keep every value from now on in a file of this worker, which the one after it goes on with.
+    """Keep every value from now on in a file of this worker; a worker restarted under the same name continues it.
 
-    The files lie where the environment says; any process reads all of them.
+    The files are in the folder that PROMETHEUS_MULTIPROC_DIR names; any process can read all of them.
     """
     made: Any = values.MultiProcessValue
     values.ValueClass = made(lambda: worker)
 
 
 def aggregated_registry(folder: Path) -> CollectorRegistry:
-    """What all workers have told, added up."""
+    """Return a registry that aggregates the values of all workers in the folder."""
     registry = CollectorRegistry()
     collector: Any = MultiProcessCollector
     collector(registry, path=str(folder))
@@ -31,7 +31,7 @@ def aggregated_registry(folder: Path) -> CollectorRegistry:
 
 
 class PrometheusServerTelemetry:
-    """Implements `ports.ServerTelemetry` over one collector registry; workers' values are added up."""
+    """Implements `ports.telemetry.ServerTelemetry` over one collector registry; workers' values are added up."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.predictions = Counter("headrace_predictions", "Items predicted.", ["model"], registry=registry)
@@ -76,32 +76,32 @@ class PrometheusServerTelemetry:
         )
 
     def records_ingested(self, model: str, kind: str, *, outcome: str, count: int) -> None:
-        """Records came over HTTP."""
+        """Count records that came over HTTP, by kind and outcome."""
         self.ingested_records.labels(model, kind, outcome).inc(count)
 
     def predictions_served(self, model: str, count: int, seconds: float) -> None:
-        """A request for predictions was answered."""
+        """Count the items predicted by a request, and record its duration."""
         counter, histogram = self._model_metrics(model)
         counter.inc(count)
         histogram.observe(seconds)
 
     def request_completed(self, route: str, status: int) -> None:
-        """Any request was."""
+        """Count a completed request by route and status."""
         self._route_counter(route, status).inc()
 
     def state_opened(self, model: str, version: int, seconds: float) -> None:
-        """A state stands for its model now."""
+        """Set the version that is served, and record how long opening its state took."""
         self.served_version.labels(model).set(version)
         self.opening_seconds.labels(model).observe(seconds)
 
     def freshness_measured(self, model: str, seconds: float) -> None:
-        """The oldest record of a new state is part of it."""
+        """Record the seconds from a record's append to the first prediction that can include it."""
         self.freshness.labels(model).observe(seconds)
 
     def state_unreadable(self, model: str) -> None:
-        """A state could not be read."""
+        """Count a state that could not be read."""
         self.unreadable_states.labels(model).inc()
 
     def service_unreachable(self, service: str) -> None:
-        """A service could not be reached."""
+        """Count a failure to reach a service."""
         self.retries.labels(service).inc()

@@ -1,4 +1,4 @@
-"""How far the archive has come: one row a partition, which is its writer's lease too."""
+"""The archive's progress: one row for each partition, which is also its writer's lease."""
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -17,14 +17,14 @@ ArchiveStepHook = Callable[[ArchiveStep], None]
 
 
 class SqlArchives:
-    """Implements `ports.Archives` and `ports.ArchiveLeases`."""
+    """Implements `ports.archive.ArchiveProgress` and `ports.archive.ArchiveLeases`."""
 
     def __init__(self, database: Database, *, on_step: ArchiveStepHook) -> None:
         self._database = database
         self._on_step = on_step
 
     def acquire(self, at: TopicPartition, *, holder: str, ttl_s: float, first: int) -> ArchivedPartition:
-        """Raise the epoch, if the row is new or free for this holder."""
+        """Take the lease and raise its epoch, or raise LeaseHeldError when another process holds it."""
         with self._database.write_transaction() as connection:
             now = self._database.now(connection)
             found = connection.execute(select(archives).where(_partition_is(at)).with_for_update()).one_or_none()
@@ -44,19 +44,19 @@ class SqlArchives:
             return _archived_from_row(connection.execute(select(archives).where(_partition_is(at))).one())
 
     def renew(self, lease: ArchivedPartition, *, ttl_s: float) -> None:
-        """LeaseLostError when the epoch has moved on."""
+        """Extend the lease; raise LeaseLostError when the epoch has moved on."""
         with self._database.write_transaction() as connection:
             expires = self._database.now(connection) + timedelta(seconds=ttl_s)
             _require_archive_lease(connection, lease, expires_at=expires)
 
     def release(self, lease: ArchivedPartition) -> None:
-        """Expire it now."""
+        """Expire the lease now."""
         with self._database.write_transaction() as connection:
             now = self._database.now(connection)
             connection.execute(update(archives).where(_partition_is(lease.at), _epoch_is(lease)).values(expires_at=now))
 
     def list(self) -> Sequence[ArchivedPartition]:
-        """By topic and partition."""
+        """Return the row of every archived partition, by topic and partition."""
         statement = select(archives).order_by(archives.c.topic, archives.c.partition)
         with self._database.read_transaction() as connection:
             return [_archived_from_row(found) for found in connection.execute(statement)]
@@ -64,7 +64,10 @@ class SqlArchives:
     def advance(
         self, lease: ArchivedPartition, *, next_offset: int, records: int, size_bytes: int
     ) -> ArchivedPartition:
-        """The proof of the lease is the first statement; a retry finds its own position and leaves it."""
+        """Move the row to the next offset and return it; raise LeaseLostError when the lease is gone.
+
+        The first statement proves the lease. A retry finds the row already moved and leaves it as it is.
+        """
         with self._database.write_transaction() as connection:
             self._on_step(ArchiveStep.ROW_BEGUN)
             _require_archive_lease(connection, lease)
@@ -83,7 +86,10 @@ class SqlArchives:
         return found
 
     def drop_before(self, at: TopicPartition, *, first: int, records: int, size_bytes: int) -> None:
-        """Without the lease: what is cut off is full, and no archiver writes it."""
+        """Remove what lies before `first` from the row's counts.
+
+        Needs no lease: the deleted files are full, and no archiver writes to full files.
+        """
         with self._database.write_transaction() as connection:
             values = {
                 "first": first,
@@ -95,7 +101,10 @@ class SqlArchives:
 
 
 def _insert_row(connection: Connection, at: TopicPartition, values: dict[str, object]) -> None:
-    """A row that is not there yet cannot be locked, so two may come to this point at once."""
+    """Insert the first row of a partition; raise LeaseHeldError when another process is faster.
+
+    A missing row cannot be locked, so two processes may reach this point at once.
+    """
     try:
         connection.execute(insert(archives).values(**values))
     except IntegrityError as error:
@@ -111,8 +120,8 @@ def _require_archive_lease(connection: Connection, lease: ArchivedPartition, **c
     done = connection.execute(update(archives).where(_partition_is(lease.at), _epoch_is(lease)).values(values))
     if done.rowcount != 1:
         msg = (
-            f"found the archive of {lease.at.topic}[{lease.at.partition}] gone from epoch {lease.epoch}: another process "
-            "writes it now; nothing more is written here, and what was read here since is read again there"
+            f"found the archive of {lease.at.topic}[{lease.at.partition}] gone from epoch {lease.epoch}: another "
+            "process writes it now; nothing more is written here, and what was read here since is read again there"
         )
         raise LeaseLostError(msg)
 

@@ -1,4 +1,4 @@
-"""One engine, its transactions, and the translation of drivers' errors."""
+"""The registry's database engine, its transactions, and the translation of driver errors."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -15,11 +15,11 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from service.errors import UnavailableError
 
 _POSTGRES_TIMEOUTS = "-c lock_timeout=5s -c idle_in_transaction_session_timeout=15s"
-"""A process that was paused or cut off in a transaction must not keep a lease's row locked for ever."""
+"""Timeouts, so that a process paused or cut off in a transaction does not keep a lease's row locked for ever."""
 
 
 class Database:
-    """Opens transactions; a driver's failure to reach or to write becomes UnavailableError."""
+    """Opens transactions; raises UnavailableError when the driver cannot reach or write the database."""
 
     def __init__(self, url: str) -> None:
         self._url = make_url(url)
@@ -35,7 +35,7 @@ class Database:
 
     @property
     def libpq_url(self) -> str:
-        """As PostgreSQL's own tools write it, the password in it."""
+        """Return the URL as PostgreSQL's own tools write it, with the password."""
         return self._url.set(drivername="postgresql").render_as_string(hide_password=False)
 
     def close(self) -> None:
@@ -44,13 +44,13 @@ class Database:
 
     @contextmanager
     def read_transaction(self) -> Iterator[Connection]:
-        """A transaction that writes nothing."""
+        """Open a transaction that writes nothing."""
         with self.translate_driver_errors(), self.engine.connect() as connection:
             yield connection
 
     @contextmanager
     def snapshot_transaction(self) -> Iterator[Connection]:
-        """A transaction that writes nothing and sees one moment, whatever is committed meanwhile."""
+        """Open a transaction that writes nothing and sees one snapshot, whatever is committed meanwhile."""
         with self.translate_driver_errors(), self.engine.connect() as connection:
             if self.is_sqlite:
                 connection.exec_driver_sql("BEGIN")
@@ -60,15 +60,16 @@ class Database:
 
     @contextmanager
     def write_transaction(self) -> Iterator[Connection]:
-        """A transaction that is committed at the end of the block."""
+        """Open a transaction that is committed at the end of the block."""
         with self.translate_driver_errors(), self.engine.connect() as connection:
             if self.is_sqlite:
+                # With the write lock from the start, a read followed by a write loses no update of another writer.
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             yield connection
             connection.commit()
 
     def now(self, connection: Connection) -> datetime:
-        """The database's clock, which all hosts share; SQLite's is that of this host."""
+        """Return the time of the database's clock, which all hosts share; SQLite's is this host's."""
         if self.is_sqlite:
             return datetime.now(UTC)
         found: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
@@ -76,7 +77,7 @@ class Database:
 
     @contextmanager
     def translate_driver_errors(self) -> Iterator[None]:
-        """Drivers' errors become ours within the block."""
+        """Raise driver errors within the block as Headrace's own."""
         try:
             yield
         except PoolTimeoutError as error:

@@ -1,4 +1,4 @@
-"""The registry's repositories as one object, and the check of everything it holds."""
+"""The registry's repositories as one object."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -36,7 +36,7 @@ from service.storage.transactions.leases import SqlLeases
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """Every repository over one database."""
+    """Holds every repository over one database."""
 
     database: Database
     signer: Signer
@@ -73,7 +73,10 @@ def open_registry(
     environment: Mapping[str, str] | None = None,
     on_step: Callable[[CheckpointStep | ArchiveStep], None] = lambda _step: None,
 ) -> Iterator[Registry]:
-    """Connections are closed at the end of the block; a registry of another revision is refused."""
+    """Open the registry and close its connections at the end of the block.
+
+    Raise RefusedError when the database is at another schema revision.
+    """
     upgrade.require_current_revision(url)
     database = Database(url)
     store = open_artifacts(artifacts, on_step=on_step)

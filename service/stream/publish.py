@@ -1,4 +1,4 @@
-"""Reading events from files and river's data sets, and appending them to a stream."""
+"""Reads events from files and river's data sets, and appends them to a stream."""
 
 import csv
 import difflib
@@ -34,9 +34,10 @@ EPOCH_MS = 1_700_000_000_000
 
 
 def read_events(source: str, *, fields: FieldsSpec | None = None) -> Iterator[bytes]:
-    """Events as they are sent: lines of JSON, and of CSV where the model reads CSV, unchanged.
+    """Yield events as they are sent; JSON lines, and CSV lines if the model reads CSV, stay unchanged.
 
-    Rows of other files become envelopes, or one flat object each where `fields` maps the model's layout.
+    Rows of other files become envelopes, or one flat object each if `fields` maps the model's layout. Raise
+    NotFoundError for a missing file or data set, ConfigurationError for an unknown kind of file.
     """
     if source.startswith("river:"):
         return _read_river(source.removeprefix("river:"))
@@ -76,7 +77,7 @@ def publish_events(
     rate: float | None = None,
     on_progress: Callable[[int], None] = lambda _sent: None,
 ) -> int:
-    """Append in batches; how many were sent."""
+    """Append the events in batches, at most `rate` a second if given; return how many were sent."""
     source = iter(events)
     size = CHUNK_EVENTS if rate is None else max(1, min(CHUNK_EVENTS, int(rate / 10)))
     began, sent = time.monotonic(), 0
@@ -90,9 +91,9 @@ def publish_events(
 
 
 def repeat_events(events: Iterable[bytes], times: int, *, id_path: str = "id") -> Iterator[bytes]:
-    """The events, then again and again; ids of later rounds end in `#` and the round's number.
+    """Yield the events `times` times; ids of later rounds end in `#` and the round's number.
 
-    So no round is a duplicate of another. CSV lines are the exception: they stay as they are.
+    So no round's events are duplicates of another's. CSV lines are the exception: they stay as they are.
     """
     first_round: list[bytes] = []
     for event in events:
@@ -105,7 +106,7 @@ def repeat_events(events: Iterable[bytes], times: int, *, id_path: str = "id") -
 
 
 def _with_round_id(event: bytes, number: int, id_path: KeyPath) -> bytes:
-    """With an id of its own; what is no document or has none is sent as it is, and refused once more."""
+    """Return the event with the round in its id; one that is malformed or has no id stays as it is."""
     try:
         data = parse_json_object(event)
     except FieldError:
@@ -127,7 +128,7 @@ def _file_lines(path: FilePath) -> Iterator[bytes]:
 
 
 def _csv_lines(path: FilePath, columns: Sequence[str]) -> Iterator[bytes]:
-    """The lines without their header."""
+    """Yield the lines without their header."""
     lines = _file_lines(path)
     first = next(lines, None)
     if first is not None and next(csv.reader([first.decode(errors="replace")]), []) != list(columns):
@@ -175,7 +176,7 @@ def _envelope(row: Mapping[str, Any], name: str) -> bytes:
 
 
 def _parse_cell(name: str, text: str) -> Any:
-    """A number, true or false, null, or the text; infinity stays text, for the learner to refuse."""
+    """Return a number, a boolean, null, or the text; infinity stays text, for the learner to refuse."""
     try:
         return _json_value(parse_cell(name, text))
     except FieldError:
@@ -183,7 +184,7 @@ def _parse_cell(name: str, text: str) -> Any:
 
 
 def _json_value(value: Any) -> Any:
-    """As JSON has it: NaN is how tables write null, and a time without a zone is meant in UTC."""
+    """Return the value as JSON has it: NaN becomes null, and a time without a zone is taken as UTC."""
     if isinstance(value, datetime) and value.tzinfo is None:
         return value.replace(tzinfo=UTC)
     if isinstance(value, float | Decimal) and not math.isfinite(value):

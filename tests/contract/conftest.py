@@ -1,4 +1,4 @@
-"""The registry over SQLite and over PostgreSQL; each test finds it empty."""
+"""The registry over SQLite and over PostgreSQL; each test gets an empty one."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ from service.storage.schema import upgrade
 
 @pytest.fixture(scope="module")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty registry in a file."""
+    """Create an empty registry in a file."""
     path = tmp_path_factory.mktemp("registry") / "registry.db"
     upgrade.upgrade_schema(f"sqlite:///{path}")
     return path
@@ -23,7 +23,7 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def postgres_registry(request: pytest.FixtureRequest) -> str:
-    """A database with the registry's tables."""
+    """Create a database with the registry's tables."""
     url: str = request.getfixturevalue("postgres_server").database()
     upgrade.upgrade_schema(url)
     return url
@@ -31,7 +31,7 @@ def postgres_registry(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def registry_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The address of an empty registry."""
+    """Return the URL of an empty registry."""
     if request.param == "sqlite":
         shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "registry.db")
         return f"sqlite:///{tmp_path}/registry.db"
@@ -46,7 +46,7 @@ def registry_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def open_one(registry_url: str, tmp_path: Path) -> Iterator[Callable[[], Registry]]:
-    """Opens the same registry as often as it is called."""
+    """Return a function that opens another connection to the same registry."""
     with ExitStack() as stack:
         yield lambda: stack.enter_context(
             open_registry(registry_url, artifacts=str(tmp_path / "artifacts"), key=b"k" * 32)
@@ -55,5 +55,5 @@ def open_one(registry_url: str, tmp_path: Path) -> Iterator[Callable[[], Registr
 
 @pytest.fixture
 def registry(open_one: Callable[[], Registry]) -> Registry:
-    """An empty registry."""
+    """Open an empty registry."""
     return open_one()

@@ -33,17 +33,17 @@ NAME = ModelName("phishing")
 
 
 def digest(data: bytes) -> str:
-    """SHA-256, in hexadecimal."""
+    """Return the SHA-256 in hexadecimal."""
     return hashlib.sha256(data).hexdigest()
 
 
 def state(data: bytes, *, offset: int = 0) -> SealedState:
-    """A state with these bytes."""
+    """Return a state with these bytes."""
     return SealedState(digest(data), data, Position({AT: offset}), offset, CheckpointMetrics({"Accuracy": 0.5}))
 
 
 def founding(name: str = NAME, *, data: bytes = b"first") -> ModelRegistration:
-    """A model's first version."""
+    """Return the registration of a model with its first version."""
     environment = {"river": "0.26.1"}
     return ModelRegistration(
         ModelName(name), {"name": name}, "spec-1", state(data), environment, ChangeOrigin("ann", "begun")
@@ -51,19 +51,19 @@ def founding(name: str = NAME, *, data: bytes = b"first") -> ModelRegistration:
 
 
 def founded(registry: Registry, name: str = NAME, *, data: bytes = b"first") -> LineageId:
-    """A registered model's lineage."""
+    """Register a model and return its lineage."""
     champion = registry.models.register(founding(name, data=data)).champion
     assert champion is not None
     return champion
 
 
 def leased(registry: Registry, *, holder: str = "here", ttl_s: float = 60.0) -> Lease:
-    """The lease of a new model."""
+    """Register a model and return the lease of its lineage."""
     return registry.leases.acquire(founded(registry), holder=holder, ttl_s=ttl_s)
 
 
 def commit(lease: Lease, sequence: int = 1, **changes: Any) -> CheckpointCommit:
-    """A checkpoint of ten events."""
+    """Return a commit of ten events."""
     data = changes.pop("data", f"state {lease.lineage}-{sequence}".encode())
     plain = CheckpointCommit(
         lease=lease,
@@ -82,12 +82,12 @@ def commit(lease: Lease, sequence: int = 1, **changes: Any) -> CheckpointCommit:
 
 
 def letter(offset: int, reason: RefusalReason = RefusalReason.NOT_JSON) -> DeadLetter:
-    """An event that was refused."""
+    """Return a dead letter."""
     return DeadLetter(AT, offset, reason, "found {", b"{", 1)
 
 
 def succession(lease: Lease, **changes: Any) -> LineageSuccession:
-    """A rollback to version 1."""
+    """Return a rollback to version 1."""
     plain = LineageSuccession(
         lease=lease,
         model=NAME,
@@ -105,26 +105,26 @@ def succession(lease: Lease, **changes: Any) -> LineageSuccession:
 
 
 def snapshot(lease: Lease, **changes: Any) -> VersionSnapshot:
-    """A version of what is now."""
+    """Return a snapshot of the present state."""
     return replace(
         VersionSnapshot(lease, NAME, VersionKind.SNAPSHOT, {"river": "0.26.1"}, ChangeOrigin("cy", "keep")), **changes
     )
 
 
 def count(registry: Registry, name: str) -> int:
-    """How many rows a table has."""
+    """Return the number of rows in a table."""
     table = tables.metadata.tables[name]
     with registry.database.read_transaction() as connection:
         return int(connection.execute(select(func.count()).select_from(table)).scalar_one())
 
 
 def totals(registry: Registry) -> dict[str, int]:
-    """How many rows each table has."""
+    """Return the number of rows in each table."""
     return {name: count(registry, name) for name in tables.metadata.tables}
 
 
 def aged(registry: Registry, name: str, by: timedelta, *, column: str = "created_at") -> None:
-    """Make all rows of a table older than they are."""
+    """Make all rows of a table older by the given time."""
     table = tables.metadata.tables[name]
     key = next(iter(table.primary_key.columns))
     with registry.database.write_transaction() as connection:

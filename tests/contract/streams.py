@@ -1,4 +1,4 @@
-"""Every stream under one handle: what a broker does behind the ports' back, the contract suite asks for here."""
+"""Gives every stream one handle for what the contract suite needs beyond the ports, such as retention and gaps."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ DRIVERS = {
 }
 GROUP = "contract"
 EPOCH_MS = time.time_ns() // 1_000_000 - 60_000
-"""The suite's timestamps count from here: a broker soon forgets what is older than its retention."""
+"""The first of the suite's timestamps; it is recent, because a broker soon deletes records older than its retention."""
 
 
 class Closable(Protocol):
@@ -44,21 +44,21 @@ class Rig:
     opened: list[Closable] = field(default_factory=list)
 
     def source(self) -> Source:
-        """A reader."""
+        """Open a reader."""
         self.opened.append(made := self._source())
         return made
 
     def hesitant(self) -> Source:
-        """A reader that fetches no more before it has handed out what it holds."""
+        """Open a reader that fetches no more before it has returned what it holds."""
         return self.source()
 
     def sink(self) -> Sink:
-        """A writer."""
+        """Open a writer."""
         self.opened.append(made := self._sink())
         return made
 
     def close(self) -> None:
-        """Close what was opened."""
+        """Close all that was opened."""
         for one in self.opened:
             one.close()
 
@@ -67,15 +67,15 @@ class Rig:
         raise NotImplementedError
 
     def gap(self, at: TopicPartition) -> None:
-        """Make offsets at the end that hold no record."""
+        """Add offsets at the end that hold no record."""
         raise NotImplementedError
 
     def compacted(self, topic: str, *, keys: Sequence[bytes]) -> None:
-        """A topic of one partition to which a record a key was appended, and all but each key's last removed."""
+        """Make a topic of one partition with a record for each key, of which compaction leaves each key's last."""
         raise NotImplementedError
 
     def acknowledged(self, at: TopicPartition) -> int:
-        """What standard tools see."""
+        """Return the acknowledged offset that standard tools show."""
         raise NotImplementedError
 
     def _source(self) -> Source:
@@ -87,20 +87,20 @@ class Rig:
 
 @dataclass
 class MemoryRig(Rig):
-    """The twin."""
+    """The in-memory stream."""
 
     stream: MemoryStream = field(default_factory=MemoryStream)
 
     def truncate(self, at: TopicPartition, *, before: int) -> None:
-        """At once."""
+        """Delete the records at once."""
         self.stream.truncate(at, before=before)
 
     def gap(self, at: TopicPartition) -> None:
-        """One marker."""
+        """Add one marker."""
         self.stream.append_marker(at)
 
     def compacted(self, topic: str, *, keys: Sequence[bytes]) -> None:
-        """As a broker would have done it."""
+        """Leave what a broker's compaction would leave."""
         sink = self.sink()
         sink.create(topic, partitions=1)
         sink.append(topic, [str(i).encode() for i in range(len(keys))], keys=keys)
@@ -109,7 +109,7 @@ class MemoryRig(Rig):
         self.stream.compact(TopicPartition(topic, 0), without=gone)
 
     def acknowledged(self, at: TopicPartition) -> int:
-        """As it was told."""
+        """Return the offset that was acknowledged."""
         return self.stream.acknowledged[at]
 
     def _source(self) -> Source:
@@ -126,7 +126,7 @@ class LogRig(Rig):
     path: Path = Path()
 
     def truncate(self, at: TopicPartition, *, before: int) -> None:
-        """By age: the suite's timestamps count with the offsets."""
+        """Delete by age, since the suite's timestamps rise with the offsets."""
         sink = LogSink(self.path)
         sink.prune(retention_s=0, now_ms=EPOCH_MS + before)
         sink.close()
@@ -147,11 +147,11 @@ class KafkaRig(Rig):
 
     @property
     def settings(self) -> KafkaSettings:
-        """Of the broker."""
+        """Return the broker's settings."""
         return KafkaSettings(self.bootstrap)
 
     def hesitant(self) -> Source:
-        """Librdkafka would read ahead in the background."""
+        """Open a reader for which librdkafka reads nothing ahead in the background."""
         if self.driver != "librdkafka":
             return self.source()
         made = LibrdkafkaSource(KafkaSettings(self.bootstrap, extra={"queued.min.messages": 1}), GROUP)
@@ -159,17 +159,17 @@ class KafkaRig(Rig):
         return made
 
     def admin(self) -> AdminClient:
-        """For what the ports do not do."""
+        """Return an admin client, for what the ports do not offer."""
         return AdminClient({"bootstrap.servers": self.bootstrap})
 
     def truncate(self, at: TopicPartition, *, before: int) -> None:
-        """As `kafka-delete-records` does."""
+        """Delete records as `kafka-delete-records` does."""
         admin = self.admin()
         for future in admin.delete_records([KafkaPartition(*at, before)]).values():
             future.result(10)
 
     def gap(self, at: TopicPartition) -> None:
-        """An aborted transaction: one record that must never be seen, and a marker."""
+        """Abort a transaction, which leaves one record that must never be read, and a marker."""
         producer = self.transactional("gap")
         producer.begin_transaction()
         producer.produce(at.topic, b"aborted", partition=at.partition)
@@ -177,7 +177,7 @@ class KafkaRig(Rig):
         producer.abort_transaction(10)
 
     def transactional(self, name: str) -> Producer:
-        """A producer that can begin transactions."""
+        """Return a producer that can begin transactions."""
         producer = Producer(
             {"bootstrap.servers": self.bootstrap, "transactional.id": f"{name}-{self.driver}", "log_level": 2}
         )
@@ -185,7 +185,7 @@ class KafkaRig(Rig):
         return producer
 
     def compacted(self, topic: str, *, keys: Sequence[bytes]) -> None:
-        """By the broker's own cleaner; the last key closes the segment and stays."""
+        """Let the broker's own cleaner compact; the last key closes the segment and stays."""
         config = {
             "cleanup.policy": "compact",
             "segment.ms": "100",
@@ -204,7 +204,7 @@ class KafkaRig(Rig):
             time.sleep(0.3)
 
     def acknowledged(self, at: TopicPartition) -> int:
-        """The group's offset, as `kafka-consumer-groups` shows it."""
+        """Return the group's offset, as `kafka-consumer-groups` shows it."""
         asked = [ConsumerGroupTopicPartitions(GROUP, [KafkaPartition(*at)])]
         admin = self.admin()
         found = admin.list_consumer_group_offsets(asked)[GROUP].result(10)
@@ -228,7 +228,7 @@ class KafkaRig(Rig):
 def begin(
     source: Source, topics: Sequence[str], start: Mapping[TopicPartition, int] | None = None
 ) -> dict[TopicPartition, int]:
-    """Assign every partition from its start, or from where it is said; the ends as they are now."""
+    """Assign every partition from its start or the given offset, and return the present ends."""
     bounds = source.bounds(topics)
     offsets = {at: found.start for at, found in bounds.items()} | dict(start or {})
     source.assign(Position(offsets))
@@ -238,13 +238,13 @@ def begin(
 def drain(
     source: Source, topics: Sequence[str], start: Mapping[TopicPartition, int] | None = None, *, limit: int = 500
 ) -> list[Records]:
-    """Read until every partition stands at the end it had; fails when that takes too long."""
+    """Read until every partition is at the end that it had; fail when that takes too long."""
     ends = begin(source, topics, start)
     return read_to(source, ends, limit=limit)
 
 
 def read_to(source: Source, ends: Mapping[TopicPartition, int], *, limit: int = 500) -> list[Records]:
-    """Poll until every partition stands at its end or past it."""
+    """Poll until every partition is at its end or past it."""
     left = {at: end for at, end in ends.items() if end > 0}
     runs: list[Records] = []
     deadline = time.monotonic() + 120
@@ -258,28 +258,28 @@ def read_to(source: Source, ends: Mapping[TopicPartition, int], *, limit: int = 
 
 
 def values(runs: Sequence[Records]) -> list[bytes]:
-    """In reading order."""
+    """Return the values in reading order."""
     return [value for run in runs for value in run.values]
 
 
 def numbered(count: int, *, start: int = 0) -> list[bytes]:
-    """Values that name themselves."""
+    """Return values that contain their number."""
     return [str(i).encode() for i in range(start, start + count)]
 
 
 def stamps(start: int, count: int) -> list[int]:
-    """Timestamps that count with the offsets."""
+    """Return timestamps that rise with the offsets."""
     return [EPOCH_MS + i for i in range(start, start + count)]
 
 
 def follow(source: Source, read: list[int]) -> None:
-    """Note the offsets that many short polls bring."""
+    """Collect the offsets that many short polls return."""
     for _ in range(400):
         read += [offset for run in source.poll(timeout_s=0.2, limit=5) for offset in run.offsets]
 
 
 def filled(rig: Rig, topic: str, count: int, *, partitions: int = 1, appends: int = 1) -> list[bytes]:
-    """A topic with records whose timestamps are their numbers."""
+    """Make a topic with records whose timestamps rise with their numbers."""
     sink = rig.sink()
     sink.create(topic, partitions=partitions)
     share = count // appends
@@ -289,7 +289,7 @@ def filled(rig: Rig, topic: str, count: int, *, partitions: int = 1, appends: in
 
 
 def rig_of(kind: str, path: Path, *, bootstrap: str) -> Rig:
-    """By the stream's name."""
+    """Return the rig of the named stream."""
     if kind in DRIVERS:
         return KafkaRig(bootstrap=bootstrap, driver=kind)
     return MemoryRig() if kind == "memory" else LogRig(path=path)

@@ -1,4 +1,4 @@
-"""Answers by idempotency key, over SQLite and PostgreSQL."""
+"""Stored responses by idempotency key, over SQLite and PostgreSQL."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +18,7 @@ MADE = StoredResponse("a" * 64, 201, {"location": "/x"}, b'{"id":1}')
 
 
 def test_the_first_answer_is_given_again(registry: Registry) -> None:
-    """The same key with the same request gets the answer there is, of its owner only."""
+    """The same key with the same request gets the stored response, for its owner only."""
     assert registry.stored_responses.claim("ann", "k", request_digest=MADE.request) is None
     registry.stored_responses.save("ann", "k", MADE)
     assert registry.stored_responses.claim("ann", "k", request_digest=MADE.request) == MADE
@@ -26,7 +26,7 @@ def test_the_first_answer_is_given_again(registry: Registry) -> None:
 
 
 def test_a_key_is_for_one_request(registry: Registry) -> None:
-    """Another request under it is refused."""
+    """Another request under the same key is refused."""
     registry.stored_responses.claim("ann", "k", request_digest=MADE.request)
     registry.stored_responses.save("ann", "k", MADE)
     with pytest.raises(IdempotencyKeyError):
@@ -34,7 +34,7 @@ def test_a_key_is_for_one_request(registry: Registry) -> None:
 
 
 def test_what_is_being_answered_is_not_done_twice(registry: Registry) -> None:
-    """A second request meanwhile is told to wait; when the first was let go, it may."""
+    """A second request is told to wait while the first runs; once the key is released, it may run."""
     registry.stored_responses.claim("ann", "k", request_digest=MADE.request)
     with pytest.raises(RefusedError, match="still being answered"):
         registry.stored_responses.claim("ann", "k", request_digest=MADE.request)
@@ -43,7 +43,7 @@ def test_what_is_being_answered_is_not_done_twice(registry: Registry) -> None:
 
 
 def test_one_of_many_at_once_may(open_one: Callable[[], Registry]) -> None:
-    """Of twelve that claim a key at once, on three connections, one is to answer."""
+    """Of twelve requests that claim a key at once on three connections, one gets it."""
     registries = [open_one() for _ in range(3)]
 
     def claimed(number: int) -> bool:
@@ -58,7 +58,7 @@ def test_one_of_many_at_once_may(open_one: Callable[[], Registry]) -> None:
 
 @pytest.mark.parametrize(("age", "settled"), [(module.KEPT_FOR, True), (module.CLAIM_EXPIRES_AFTER, False)])
 def test_old_keys_are_free_again(registry: Registry, age: timedelta, settled: bool) -> None:
-    """An answer is kept for a day, and a request whose process died for minutes."""
+    """A key is free again after a day, or after minutes if its request never got a response."""
     registry.stored_responses.claim("ann", "k", request_digest=MADE.request)
     if settled:
         registry.stored_responses.save("ann", "k", MADE)
@@ -69,7 +69,7 @@ def test_old_keys_are_free_again(registry: Registry, age: timedelta, settled: bo
 
 
 def test_few_are_kept(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The table has a bound."""
+    """The number of stored responses is bounded."""
     monkeypatch.setattr(module, "MAX_RESPONSES", 5)
     for number in range(12):
         registry.stored_responses.claim("ann", f"{number}", request_digest=MADE.request)
@@ -77,7 +77,7 @@ def test_few_are_kept(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_large_answer_is_not_kept(registry: Registry) -> None:
-    """Its key is free again."""
+    """A response too large to store releases its key."""
     registry.stored_responses.claim("ann", "k", request_digest=MADE.request)
     registry.stored_responses.save(
         "ann", "k", StoredResponse(MADE.request, 200, {}, b"x" * (module.MAX_BODY_BYTES + 1))

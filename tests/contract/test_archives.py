@@ -1,4 +1,4 @@
-"""What the registry promises of how far the archive has come, over SQLite and over PostgreSQL."""
+"""What the registry promises of the archive's progress, over SQLite and over PostgreSQL."""
 
 import threading
 import time
@@ -22,20 +22,20 @@ OTHER = TopicPartition("events", 1)
 def acquired(
     registry: Registry, at: TopicPartition = AT, *, holder: str = "here", ttl_s: float = 60.0
 ) -> ArchivedPartition:
-    """The right to write a partition, which begins at 100."""
+    """Acquire the lease of a partition whose archive begins at 100."""
     return registry.archives.acquire(at, holder=holder, ttl_s=ttl_s, first=100)
 
 
 def row(registry: Registry, at: TopicPartition = AT) -> ArchivedPartition:
-    """The partition as it stands."""
+    """Return the partition's row."""
     return next(one for one in registry.archives.list() if one.at == at)
 
 
 class TestLeases:
-    """One archiver a partition."""
+    """Each partition has one archiver."""
 
     def test_a_new_partition(self, registry: Registry) -> None:
-        """It begins where it is told to, empty; each partition has a row and a lease of its own."""
+        """A new row begins empty at the given offset; each partition has a row and a lease of its own."""
         assert registry.archives.list() == []
         other, held = acquired(registry, OTHER, holder="there"), acquired(registry)
         assert (held.first, held.next, held.records, held.bytes, held.epoch) == (100, 100, 0, 0, 1)
@@ -49,7 +49,7 @@ class TestLeases:
         assert row(registry) == held
 
     def test_one_that_ran_out_is_taken(self, registry: Registry) -> None:
-        """The next holder raises the epoch and goes on where the last one had come to."""
+        """The next holder raises the epoch and continues where the last one stopped."""
         held = acquired(registry, ttl_s=0.05)
         registry.archives.advance(held, next_offset=150, records=50, size_bytes=9)
         time.sleep(0.1)
@@ -57,7 +57,7 @@ class TestLeases:
         assert (taken.first, taken.next, taken.records, taken.holder, taken.epoch) == (100, 150, 50, "there", 2)
 
     def test_who_lost_it_writes_nothing(self, registry: Registry) -> None:
-        """An archiver that slept can neither renew nor move the position; releasing leaves the new lease alone."""
+        """An archiver without its lease can neither renew it nor move the position; releasing it changes nothing."""
         stale = acquired(registry, ttl_s=0.05)
         time.sleep(0.1)
         taken = acquired(registry, holder="there")
@@ -87,7 +87,7 @@ class TestLeases:
 
     @pytest.mark.parametrize("known", [True, False])
     def test_two_at_once(self, open_one: Open, known: bool) -> None:
-        """Of those that ask at the same moment one gets it, whether the partition is new or not; the others are told."""
+        """Of several that acquire at once one succeeds, whether the partition is new or not; the others are refused."""
         registries = [open_one() for _ in range(4)]
         if known:
             registries[0].archives.release(acquired(registries[0]))
@@ -108,7 +108,7 @@ class TestLeases:
 
 
 class TestPositions:
-    """Forwards under the lease, and the beginning without."""
+    """The end moves forward under the lease, the start without one."""
 
     def test_advancing(self, registry: Registry) -> None:
         """The position moves, the counts add up, and other partitions stay."""
@@ -120,20 +120,20 @@ class TestPositions:
         assert row(registry, OTHER) == other
 
     def test_asked_twice_done_once(self, registry: Registry) -> None:
-        """A retry whose first answer was lost compares the position it began at, and adds nothing again."""
+        """A retry whose first response was lost compares the position that it began at, and adds nothing again."""
         held = acquired(registry)
         once = registry.archives.advance(held, next_offset=150, records=40, size_bytes=900)
         assert registry.archives.advance(held, next_offset=150, records=40, size_bytes=900) == once
         assert row(registry) == once
 
     def test_an_older_position_moves_nothing_back(self, registry: Registry) -> None:
-        """What was known before the last move does not undo it."""
+        """A stale position does not undo the last move."""
         first = acquired(registry)
         newest = registry.archives.advance(first, next_offset=200, records=100, size_bytes=900)
         assert registry.archives.advance(first, next_offset=120, records=20, size_bytes=90) == newest
 
     def test_cutting(self, registry: Registry) -> None:
-        """Retention moves the beginning and takes from the counts once, also while an archiver holds the lease."""
+        """Retention moves the start and reduces the counts once, also while an archiver holds the lease."""
         held = registry.archives.advance(acquired(registry), next_offset=200, records=100, size_bytes=1000)
         for _ in range(2):
             registry.archives.drop_before(AT, first=150, records=50, size_bytes=400)

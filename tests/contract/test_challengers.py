@@ -1,4 +1,4 @@
-"""Challengers in the registry: how they begin, go on, end, and take over."""
+"""Challengers in the registry: how they begin, are updated, end and are promoted."""
 
 from collections.abc import Callable
 
@@ -16,26 +16,26 @@ Open = Callable[[], Registry]
 
 
 def entered(registry: Registry, lease: Lease) -> LineageId:
-    """A challenger of the lease's champion."""
+    """Insert a challenger of the lease's champion."""
     registry.changes.install_successor(succession(lease, role=LineageRole.CHALLENGER, kind=VersionKind.INITIAL))
     return registry.challengers.list(NAME)[-1].lineage
 
 
 def held(registry: Registry) -> TrainerLease:
-    """The right to judge."""
+    """Acquire the trainer's lease."""
     return registry.trainer_leases.acquire(NAME, holder="trainer", ttl_s=10)
 
 
 def coronation(lease: Lease, lineage: LineageId, *, probation: bool = True) -> ChallengerPromotion:
-    """The challenger takes over from the lease's champion."""
+    """Return the promotion of the challenger over the lease's champion."""
     return ChallengerPromotion(lease, NAME, lineage, ChangeOrigin("trainer", "better"), {"lower": 0.1}, probation)
 
 
 class TestChallengers:
-    """What the registry knows of them."""
+    """What the registry stores of challengers."""
 
     def test_one_begins(self, registry: Registry) -> None:
-        """It catches up from the version that it began with, and serves nobody."""
+        """A new challenger catches up from the version that it began with, and is not the champion."""
         lease = leased(registry)
         lineage = entered(registry, lease)
         (found,) = registry.challengers.list(NAME)
@@ -49,7 +49,7 @@ class TestChallengers:
         assert registry.leases.find(lineage) is None
 
     def test_what_is_noted_is_kept(self, registry: Registry) -> None:
-        """What a note leaves out stays as it was; how far behind it is has a time."""
+        """An update leaves other fields as they were; the lag is stored with its time."""
         lineage, trainer = entered(registry, leased(registry)), held(registry)
         live = ComparisonStart(LineageId(1), Position({AT: 5}), champion_sequence=3, sequence=1)
         registry.challengers.record_update(
@@ -63,7 +63,7 @@ class TestChallengers:
         assert found.behind_since is not None
 
     def test_one_ends(self, registry: Registry) -> None:
-        """It learns no more, whoever holds it; why is in the audit, and it ends once."""
+        """The lease of an ended challenger is lost, the audit has the reason, and it ends only once."""
         lineage, trainer = entered(registry, leased(registry)), held(registry)
         lease = registry.leases.acquire(lineage, holder="runner", ttl_s=10)
         registry.challengers.end(trainer, lineage, ChallengerStage.REJECTED, reason="worse")
@@ -77,7 +77,7 @@ class TestChallengers:
             registry.challengers.end(trainer, lineage, ChallengerStage.DROPPED, reason="again")
 
     def test_another_trainer_judges(self, registry: Registry) -> None:
-        """Whoever has lost the right to decide changes nothing."""
+        """A trainer that has lost its lease changes nothing."""
         lineage, trainer = entered(registry, leased(registry)), held(registry)
         registry.trainer_leases.release(trainer)
         held(registry)
@@ -88,7 +88,7 @@ class TestChallengers:
 
 
 class TestPromotion:
-    """A challenger takes over."""
+    """A challenger becomes champion."""
 
     def test_it_takes_over(self, registry: Registry) -> None:
         """Roles, leases, the old champion's probation and the audit change together."""
@@ -110,7 +110,7 @@ class TestPromotion:
         assert registry.leases.acquire(lease.lineage, holder="another", ttl_s=10).lineage == lease.lineage
 
     def test_the_old_one_returns(self, registry: Registry) -> None:
-        """From probation it takes over again, and the new one is not tried once more."""
+        """The old champion is promoted back from probation, and the new one is retired without probation of its own."""
         lease = leased(registry)
         _, after = registry.challengers.promote(coronation(lease, entered(registry, lease)))
         version, last = registry.challengers.promote(coronation(after, lease.lineage))
@@ -125,7 +125,7 @@ class TestPromotion:
         assert [one.role for one in registry.history.lineages(NAME)] == [LineageRole.RETIRED, LineageRole.CHAMPION]
 
     def test_a_rollback_was_first(self, registry: Registry) -> None:
-        """It has given up the challenger; nothing of the attempt stays."""
+        """A rollback retires the challenger; its promotion afterwards is refused and changes nothing."""
         lease = leased(registry)
         lineage = entered(registry, lease)
         _, after = registry.changes.install_successor(succession(lease))
@@ -136,7 +136,7 @@ class TestPromotion:
         assert totals(registry) == before
 
     def test_two_at_once(self, registry: Registry) -> None:
-        """Of two challengers that are promoted under one lease, one takes over; the other goes on."""
+        """Of two challengers promoted under one lease, one becomes champion and the other continues."""
         lease = leased(registry)
         first, second = entered(registry, lease), entered(registry, lease)
         registry.challengers.promote(coronation(lease, first))

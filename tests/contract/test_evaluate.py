@@ -1,4 +1,4 @@
-"""Candidate and champion on the same test events, the champion's side from the score journals of both databases."""
+"""Candidate and champion on the same test events, with the champion's scores from the journals of both databases."""
 
 import polars as pl
 import pytest
@@ -23,7 +23,7 @@ SPEC = ModelSpec(name=NAME, task=Task.BINARY, events="events", estimator="x", me
 
 
 def events(count: int) -> list[tuple[TopicPartition, WorkItem]]:
-    """Of two partitions in turn."""
+    """Return events of two partitions in turn."""
     return [
         (
             (AT, OTHER)[i % 2],
@@ -34,13 +34,13 @@ def events(count: int) -> list[tuple[TopicPartition, WorkItem]]:
 
 
 def stepper() -> Stepper:
-    """Of a new model."""
+    """Return the stepper of a new model."""
     model = preprocessing.StandardScaler() | linear_model.LogisticRegression()
     return Stepper(codec.dumps(model), task=Task.BINARY)
 
 
 def journalled(registry: Registry, scored: ScoredEvents, *, first: int) -> RegisteredModel:
-    """A registered model whose champion has scored all of that from the row `first` on, in two commits."""
+    """Register a model whose champion has scored the events from row `first` on, in two commits."""
     spec = SPEC.model_dump(mode="json")
     begun = founding()
     champion = registry.models.register(type(begun)(NAME, spec, SPEC.digest(), begun.state, {}, begun.origin)).champion
@@ -77,7 +77,7 @@ def test_prequential_is_rivers_own_loop() -> None:
 
 
 def test_micro_batches_are_predicted_before_any_of_them_is_learned() -> None:
-    """As river's mini-batches, the last one smaller; across what is taken at a time."""
+    """Micro-batches, also a smaller last one, are predicted before they are learned, across chunk borders too."""
     given = events(5000)
     found = score_prequentially(stepper(), given, task=Task.BINARY, batch=300)
     oracle = preprocessing.StandardScaler() | linear_model.LogisticRegression()
@@ -92,7 +92,7 @@ def test_micro_batches_are_predicted_before_any_of_them_is_learned() -> None:
 
 
 def test_late_labels_score_what_was_predicted_when_the_event_came() -> None:
-    """An answer counts at its event's place, with the prediction of the time; a question alone counts nothing."""
+    """A labelled event counts at its event's place, with the prediction made then; an unlabelled one does not count."""
     chosen = [item for _, item in events(40) if isinstance(item, Event)]
     questions = [UnlabelledEvent(OTHER, event) for event in chosen]
     answers = [LabelledEvent(q, LabelRecord(900 + i, i, i, bool(q.event.y))) for i, q in enumerate(questions[:30])]
@@ -103,7 +103,7 @@ def test_late_labels_score_what_was_predicted_when_the_event_came() -> None:
 
 
 def test_an_event_that_breaks_the_candidate_is_not_predicted() -> None:
-    """It keeps its place, without a label, and the others go on."""
+    """An event that breaks the candidate keeps its place without a label, and the others are evaluated."""
     given = events(60)
     broken = given[20][1]
     assert isinstance(broken, Event)
@@ -114,7 +114,7 @@ def test_an_event_that_breaks_the_candidate_is_not_predicted() -> None:
 
 
 def test_the_champion_is_judged_by_what_it_predicted_then(registry: Registry) -> None:
-    """Its scores come back from the journal exactly, the compared ones and no others."""
+    """The champion's scores of exactly the compared events come back from the journal."""
     scored = score_prequentially(stepper(), events(200), task=Task.BINARY)
     model = journalled(registry, scored, first=40)
     wanted = {AT: list(range(10, 60)), OTHER: [99, 5]}
@@ -124,7 +124,7 @@ def test_the_champion_is_judged_by_what_it_predicted_then(registry: Registry) ->
 
 
 def test_both_are_compared_on_what_both_have_scored(registry: Registry) -> None:
-    """A candidate that is the champion's twin differs in nothing, and the coverage says what the journal lacks."""
+    """A candidate equal to the champion shows no difference, and the coverage says what the journal lacks."""
     scored = score_prequentially(stepper(), events(200), task=Task.BINARY)
     model = journalled(registry, scored, first=40)
     found = evaluate_beside_champion(scored, registry.checkpoints, model=model, terms=EvaluationSettings(resamples=40))

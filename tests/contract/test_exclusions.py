@@ -31,7 +31,7 @@ TIMES = Exclusion(TimeRange(NOON, NOON + timedelta(hours=1)), "", "bob")
 
 
 def beginning(follow: LineageId, **changes: Any) -> NewReplayLineage:
-    """A replay from version 1 without `OFFSETS`."""
+    """Return a replay from version 1 without `OFFSETS`."""
     spec = {"name": NAME, "replayed": True}
     plan = ReplayPlan(
         follow, follow, "version 1", [OffsetRange("events", 0, 0, 5)], spec, gaps=[], actor="ann", reason="poisoned"
@@ -41,7 +41,7 @@ def beginning(follow: LineageId, **changes: Any) -> NewReplayLineage:
 
 
 def promotion(lease: Lease, lineage: LineageId, **changes: Any) -> ReplayPromotion:
-    """The lineage takes over from the one of the lease."""
+    """Return the promotion of the replay over the lease's champion."""
     plain = ReplayPromotion(
         lease, NAME, lineage, {"river": "0.26.1"}, ChangeOrigin("ann", "poisoned"), {"mode": "replay"}
     )
@@ -49,7 +49,7 @@ def promotion(lease: Lease, lineage: LineageId, **changes: Any) -> ReplayPromoti
 
 
 class TestExclusions:
-    """Added, listed, removed."""
+    """Exclusions are added, listed and removed."""
 
     def test_they_are_kept_as_they_were_given(self, registry: Registry) -> None:
         """Offsets and times come back as they went in, each model's by itself, with who, when and why."""
@@ -67,7 +67,7 @@ class TestExclusions:
         assert first.created_at is not None
 
     def test_the_same_twice_is_one(self, registry: Registry) -> None:
-        """What is excluded already is not excluded again; once removed, it can be."""
+        """A range that is excluded already is not excluded twice; once removed, it can be again."""
         founded(registry)
         first = registry.exclusions.add(NAME, OFFSETS)
         assert registry.exclusions.add(NAME, replace(OFFSETS, reason="again")) == first
@@ -75,7 +75,7 @@ class TestExclusions:
         assert registry.exclusions.add(NAME, OFFSETS).id != first.id
 
     def test_removing(self, registry: Registry) -> None:
-        """What is removed is in force no more, and it stays known that it was."""
+        """A removed exclusion is out of force, and its removal stays on record."""
         founded(registry)
         first, second = registry.exclusions.add(NAME, OFFSETS), registry.exclusions.add(NAME, TIMES)
         gone = registry.exclusions.remove(NAME, first.id, actor="cy", reason="they were right")
@@ -86,7 +86,7 @@ class TestExclusions:
             registry.exclusions.remove(NAME, first.id, actor="cy", reason="")
 
     def test_the_audit_tells_it(self, registry: Registry) -> None:
-        """Who excluded and included what, and why."""
+        """The audit says who excluded and included what, and why."""
         founded(registry)
         found = registry.exclusions.add(NAME, OFFSETS)
         registry.exclusions.remove(NAME, found.id, actor="cy", reason="they were right")
@@ -106,10 +106,10 @@ class TestExclusions:
 
 
 class TestReplays:
-    """From the beginning to the take-over."""
+    """Replays from their beginning to their promotion."""
 
     def test_beginning(self, registry: Registry) -> None:
-        """Lineage, plan, first checkpoint, exclusions and audit are there at once; the champion goes on."""
+        """Lineage, plan, first checkpoint, exclusions and audit are written together; the champion continues."""
         lease = leased(registry)
         kept = registry.exclusions.add(NAME, TIMES)
         plan = replace(beginning(lease.lineage).plan, exclusions=[kept.id])
@@ -127,7 +127,7 @@ class TestReplays:
         assert (entry.action, entry.reason, entry.evidence["exclusions"]) == ("replay", "poisoned", ["events/0:40..60"])
 
     def test_beginning_is_all_or_nothing(self, registry: Registry) -> None:
-        """Where the champion is another by now, nothing is written, no exclusion either."""
+        """If the champion has changed, nothing is written, not even an exclusion."""
         lease = leased(registry)
         registry.changes.install_successor(succession(lease))
         before = totals(registry)
@@ -162,7 +162,7 @@ class TestReplays:
         assert entry.evidence == {"mode": "replay"}
 
     def test_who_has_replayed_writes_no_more(self, registry: Registry) -> None:
-        """After the take-over a commit of the process that replayed changes nothing; the new holder's does."""
+        """After the promotion a commit of the process that replayed changes nothing; the new holder's does."""
         lease = leased(registry)
         lineage = registry.replays.begin(beginning(lease.lineage)).id
         replaying = registry.leases.acquire(lineage, holder="there", ttl_s=60)
@@ -174,7 +174,7 @@ class TestReplays:
         assert registry.checkpoints.commit(commit(after)).lineage == lineage
 
     def test_another_champion_by_now(self, registry: Registry) -> None:
-        """A rollback cancels the replays of the line it ends, and they cannot take over any more."""
+        """A rollback cancels the replays of the champion that it replaces, and they cannot be promoted any more."""
         lease = leased(registry)
         one, other = (registry.replays.begin(beginning(lease.lineage)).id for _ in range(2))
         _, after = registry.changes.install_successor(succession(lease))
@@ -187,7 +187,7 @@ class TestReplays:
         assert totals(registry) == before
 
     def test_one_take_over_cancels_the_others(self, open_one: Open) -> None:
-        """Of two replays that ask at once, one becomes champion and the other is retired."""
+        """Of two replays promoted at once, one becomes champion and the other is retired."""
         registries = [open_one(), open_one()]
         lease = leased(registries[0])
         found = [registries[0].replays.begin(beginning(lease.lineage)).id for _ in range(2)]
@@ -205,7 +205,7 @@ class TestReplays:
         assert sorted(roles) == [LineageRole.CHAMPION, LineageRole.RETIRED, LineageRole.RETIRED]
 
     def test_a_stale_lease_promotes_nothing(self, registry: Registry) -> None:
-        """Whoever no longer holds the champion's lease cannot give it away; the command still waits."""
+        """A process without the champion's lease promotes nothing, and the command stays pending."""
         lease = leased(registry)
         lineage = registry.replays.begin(beginning(lease.lineage)).id
         command = registry.commands.request(NAME, CommandKind.PROMOTE, arguments={}, actor="ann")
@@ -227,7 +227,7 @@ class TestReplays:
         assert registry.models.get(NAME).frozen is not asked
 
     def test_giving_up(self, registry: Registry) -> None:
-        """A cancelled replay is retired, and the audit says so; one that has taken over is left alone."""
+        """A cancelled replay is retired with an audit entry; one that was promoted is left alone."""
         lease = leased(registry)
         one, other = (registry.replays.begin(beginning(lease.lineage)).id for _ in range(2))
         registry.replays.cancel(one, origin=ChangeOrigin("bob", "no need"))
@@ -239,7 +239,7 @@ class TestReplays:
         assert registry.history.lineages(NAME)[-1].role is LineageRole.CHAMPION
 
     def test_giving_up_ends_the_freeze(self, registry: Registry) -> None:
-        """Whoever writes the champion is asked to go on, if it was frozen for the replay that is given up."""
+        """The champion's writer is asked to unfreeze it if it was frozen for the cancelled replay."""
         lease = leased(registry)
         plan = beginning(lease.lineage).plan
         for freeze in (False, True):
@@ -250,7 +250,7 @@ class TestReplays:
 
     @pytest.mark.parametrize("asked", [True, False])
     def test_another_champion_ends_the_freeze(self, registry: Registry, asked: bool) -> None:
-        """A rollback that cancels a replay has the model learn again, if it was frozen for the replay."""
+        """A rollback that cancels a replay unfreezes the model if it was frozen for that replay."""
         lease = leased(registry)
         registry.changes.set_frozen(lease, frozen=True, origin=ChangeOrigin("ann"))
         plan = replace(beginning(lease.lineage).plan, freeze=asked)

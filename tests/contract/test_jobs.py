@@ -1,4 +1,4 @@
-"""What is promised of training jobs, over SQLite, over PostgreSQL and in memory."""
+"""What is promised of training jobs, over SQLite, PostgreSQL and in memory."""
 
 import threading
 import time
@@ -44,7 +44,7 @@ INTERRUPTED = JobEnding(JobState.FAILED, "interrupted: killed", JobFailure.INTER
 
 @dataclass
 class Training:
-    """The four ports over the same rows."""
+    """The four training ports over the same rows."""
 
     jobs: Jobs
     runs: JobRuns
@@ -52,21 +52,21 @@ class Training:
     trainers: TrainerLeases
 
     def held(self, *, holder: str = "here", ttl_s: float = 60.0) -> TrainerLease:
-        """The right to train."""
+        """Acquire the trainer's lease."""
         return self.trainers.acquire(NAME, holder=holder, ttl_s=ttl_s)
 
     def states(self, job: JobId) -> list[JobState]:
-        """All that it was in."""
+        """Return all states that the job was in."""
         return [one.state for one in self.jobs.transitions(job)]
 
 
 def over(registry: Registry) -> Training:
-    """The ports of a registry."""
+    """Return the ports of a registry."""
     return Training(registry.jobs, registry.job_runs, registry.holdout_openings, registry.trainer_leases)
 
 
 def candidate(data: bytes = b"trained", **changes: Any) -> TrainedCandidate:
-    """What a job has trained."""
+    """Return a trained candidate."""
     waiting = SealedBytes(digest(b"waiting"), b"waiting")
     learned = [OffsetRange("events", 0, 10, 30), OffsetRange("events", 0, 0, 10)]
     plain = TrainedCandidate(
@@ -76,13 +76,13 @@ def candidate(data: bytes = b"trained", **changes: Any) -> TrainedCandidate:
 
 
 def launched(training: Training, held: TrainerLease | None = None) -> Job:
-    """A job with a process."""
+    """Request and launch a job."""
     job = training.jobs.request(WANTED)
     return training.runs.launch(held or training.held(), job.id, process="there", log="job.log")
 
 
 def evaluated(training: Training) -> Job:
-    """A job that has trained."""
+    """Bring a job to the end of its training."""
     job = launched(training)
     for one in (JobState.LOADING, JobState.TRAINING, JobState.EVALUATING):
         job = training.runs.set_state(job.id, one)
@@ -90,10 +90,10 @@ def evaluated(training: Training) -> Job:
 
 
 class Promises:
-    """Whatever keeps the rows."""
+    """What every implementation promises."""
 
     def test_a_job_from_request_to_version(self, training: Training) -> None:
-        """Every state is a row with its time and reason, and the version and the end come together."""
+        """Every state is stored with its time and reason, and version and completion are written together."""
         job = training.jobs.request(WANTED)
         assert (job.state, job.cause, job.attempt, job.evidence["learned"]) == (
             JobState.STARTING,
@@ -119,7 +119,7 @@ class Promises:
         assert [one.at for one in told] == sorted(one.at for one in told)
 
     def test_one_open_job_a_model(self, training: Training) -> None:
-        """A second one is refused and named; after the end of the first there is room again."""
+        """A second open job is refused and the first is named; after its end another can be requested."""
         first = training.jobs.request(WANTED)
         with pytest.raises(RefusedError, match=f"found job {first.id} of phishing open"):
             training.jobs.request(WANTED)
@@ -130,7 +130,7 @@ class Promises:
         assert training.jobs.list("another") == []
 
     def test_no_model_no_job(self, training: Training) -> None:
-        """What nobody has registered is not trained."""
+        """A job of an unregistered model is refused."""
         with pytest.raises(NotFoundError, match="found no model other"):
             training.jobs.request(replace(WANTED, model="other"))
         with pytest.raises(NotFoundError, match="found no model other"):
@@ -140,7 +140,7 @@ class Promises:
                 act(JobId(99))
 
     def test_stopping_before_there_is_a_process(self, training: Training) -> None:
-        """Nothing has to be ended, so it is Stopped at once, and cannot be launched any more."""
+        """A job without a process is Stopped at once, and cannot be launched any more."""
         job = training.jobs.request(WANTED)
         stopped = training.jobs.stop(job.id, actor="ann", reason="not now")
         assert stopped.state is JobState.STOPPED
@@ -151,7 +151,7 @@ class Promises:
 
     @pytest.mark.parametrize("died", [True, False])
     def test_a_stopped_job_is_no_completed_one(self, training: Training, died: bool) -> None:
-        """It cannot go on nor deliver, and however its process ends it is Stopped and not tried again."""
+        """A stopping job can neither continue nor deliver; however its process ends it is Stopped and not retried."""
         job = evaluated(training)
         assert training.jobs.stop(job.id, actor="ann", reason="enough").state is JobState.STOPPING
         assert training.jobs.stop(job.id, actor="bob", reason="twice").state is JobState.STOPPING
@@ -170,7 +170,7 @@ class Promises:
             training.jobs.stop(job.id, actor="ann", reason="")
 
     def test_an_interrupted_job_is_tried_again(self, training: Training) -> None:
-        """As a job of its own that knows which it follows, as often as the policy says."""
+        """An interrupted job is retried by a new job that names it, as often as the policy says."""
         held = training.held()
         job = launched(training, held)
         again = training.runs.end(held, job.id, INTERRUPTED)
@@ -188,14 +188,14 @@ class Promises:
 
     @pytest.mark.parametrize("failure", [JobFailure.EXCEPTION, JobFailure.TIME, JobFailure.MEMORY])
     def test_what_failed_by_itself_is_not_tried_again(self, training: Training, failure: JobFailure) -> None:
-        """It would fail again."""
+        """A job that failed by its own fault is not retried, since it would fail again."""
         held = training.held()
         job = launched(training, held)
         assert training.runs.end(held, job.id, JobEnding(JobState.FAILED, "no", failure)) is None
         assert training.jobs.get(job.id).failure is failure
 
     def test_an_end_stays(self, training: Training) -> None:
-        """A trainer that is late changes nothing, and a process that is late delivers nothing."""
+        """A late trainer changes nothing of an ended job, and a late process delivers nothing."""
         held = training.held()
         job = launched(training, held)
         training.runs.end(held, job.id, JobEnding(JobState.FAILED, "no", JobFailure.TIME))
@@ -209,14 +209,14 @@ class Promises:
 
     @pytest.mark.parametrize("state", [one for one in JobState if one not in ALLOWED_TRANSITIONS[JobState.LOADING]])
     def test_no_state_is_left_out(self, training: Training, state: JobState) -> None:
-        """From Loading a job comes only into those states that may follow it."""
+        """From Loading a job can only enter the states that may follow."""
         job = launched(training)
         training.runs.set_state(job.id, JobState.LOADING)
         with pytest.raises(RefusedError, match="Loading"):
             training.runs.set_state(job.id, state)
 
     def test_the_test_part_is_opened_once(self, training: Training) -> None:
-        """The second time is refused, and who asks learns when it was."""
+        """A second opening of the holdout is refused, and the message says when the first was."""
         job = launched(training)
         assert training.openings.find(job.id) is None
         first = training.openings.open(job.id, part={"events": 100})
@@ -229,7 +229,7 @@ class Promises:
             training.openings.open(JobId(99), part={})
 
     def test_one_trainer_a_model(self, training: Training) -> None:
-        """Another is refused while the lease holds, and takes over with a new epoch when it has ended."""
+        """A second trainer is refused while the lease holds, and takes over with a new epoch after it."""
         held = training.held()
         with pytest.raises(LeaseHeldError, match=r"trained for by here.*--wait-for-lease"):
             training.held(holder="there")
@@ -242,7 +242,7 @@ class Promises:
             training.held()
 
     def test_who_lost_the_lease_acts_no_more(self, training: Training) -> None:
-        """It can neither renew, decide, launch nor end, and nothing of it is kept."""
+        """A trainer without its lease can neither renew, decide, launch nor end, and leaves no trace."""
         stale = training.held(ttl_s=0.05)
         time.sleep(0.1)
         job = launched(training, training.held(holder="there"))
@@ -261,7 +261,7 @@ class Promises:
         assert training.jobs.list() == [job]
 
     def test_a_decision_and_its_job_come_together(self, training: Training) -> None:
-        """Both are there, or where a job is open neither; the last decision is kept."""
+        """A decision is stored with its job, or not at all if a job is open; the last decision is kept."""
         held = training.held()
         quiet = RetrainDecision("quiet", "no monitor sees drift", evidence={"learned": 5})
         assert training.trainers.record_decision(held, quiet) is None
@@ -281,26 +281,26 @@ class Promises:
 
 
 class TestMemory(Promises):
-    """The twin that ships with the package."""
+    """The in-memory implementation that ships with the package."""
 
     @pytest.fixture
     def training(self) -> Training:
-        """No jobs of one model."""
+        """Return ports of one model without jobs."""
         book = MemoryJobTables({NAME})
         return Training(MemoryJobs(book), MemoryJobRuns(book), MemoryHoldoutOpenings(book), MemoryTrainerLeases(book))
 
 
 class TestRegistry(Promises):
-    """SQLite and PostgreSQL, and what only a registry has."""
+    """SQLite and PostgreSQL, and what only a registry promises."""
 
     @pytest.fixture
     def training(self, registry: Registry) -> Training:
-        """No jobs of one model."""
+        """Return ports of one model without jobs."""
         founded(registry)
         return over(registry)
 
     def test_a_delivery_serves_nobody(self, registry: Registry, training: Training) -> None:
-        """The champion stays; version, lineage, state and audit are there, and both challenge."""
+        """A delivered candidate becomes a challenger with version, lineage, state and audit; the champion stays."""
         champion = registry.models.get(NAME).champion
         first = training.runs.complete(evaluated(training).id, candidate(b"first try"))
         training.trainers.release(training.trainers.find(NAME) or training.held())
@@ -325,7 +325,7 @@ class TestRegistry(Promises):
         assert (entry.action, entry.to_version, entry.evidence["records"]) == ("retrain", 3, 30)
 
     def test_a_report_comes_with_its_version_or_not_at_all(self, registry: Registry, training: Training) -> None:
-        """Every format is there when the version is; a delivery that is refused leaves none."""
+        """Every report is stored with its version; a refused delivery leaves none."""
         texts = {ReportFormat.MARKDOWN: "# told", ReportFormat.JSON: "{}"}
         job = evaluated(training)
         version = training.runs.complete(job.id, candidate(reports=texts))
@@ -335,7 +335,7 @@ class TestRegistry(Promises):
         assert registry.reports.list(NAME) == [version.number]
 
     def test_a_rollback_ends_what_the_old_line_led_to(self, registry: Registry) -> None:
-        """An open job is told to stop and a challenger is retired, in the rollback's own transaction."""
+        """A rollback stops an open job and retires challengers in its own transaction."""
         lease, training = leased(registry), over(registry)
         training.runs.complete(evaluated(training).id, candidate())
         training.trainers.release(training.trainers.find(NAME) or training.held())
@@ -348,7 +348,7 @@ class TestRegistry(Promises):
             training.runs.complete(job.id, candidate())
 
     def test_an_exclusion_ends_who_may_have_read_it(self, registry: Registry, training: Training) -> None:
-        """A job that runs has read history before the exclusion was there; one that is in force already changes nothing."""
+        """A new exclusion stops a running job, which may have read the range; one already in force changes nothing."""
         registry.exclusions.add(NAME, Exclusion(OffsetRange("events", 0, 5, 9), "poison", "ann"))
         job = evaluated(training)
         registry.exclusions.add(NAME, Exclusion(OffsetRange("events", 0, 5, 9), "poison", "ann"))
@@ -357,7 +357,7 @@ class TestRegistry(Promises):
         assert training.jobs.get(job.id).state is JobState.STOPPING
 
     def test_a_deleted_model_takes_its_jobs_along(self, registry: Registry, training: Training) -> None:
-        """Nothing is left of them, and a process that still runs learns of it."""
+        """A deleted model's jobs are deleted, and a process that still runs is told."""
         job = evaluated(training)
         training.openings.open(job.id, part={})
         registry.models.delete(NAME, actor="ann", reason="")
@@ -368,7 +368,7 @@ class TestRegistry(Promises):
             training.runs.complete(job.id, candidate())
 
     def test_many_ask_at_once(self, open_one: Open) -> None:
-        """Of those that ask at the same moment one gets a job, by the index and not by looking first."""
+        """Of several that request a job at once one gets it, by the table's index and not by a check before."""
         registries = [open_one() for _ in range(4)]
         founded(registries[0])
         together = threading.Barrier(4)
@@ -387,7 +387,7 @@ class TestRegistry(Promises):
         assert count(registries[0], "jobs") == 1
 
     def test_many_trainers_at_once(self, open_one: Open) -> None:
-        """One gets the model, the others are told."""
+        """Of several trainers that acquire at once one succeeds, and the others are refused."""
         registries = [open_one() for _ in range(4)]
         founded(registries[0])
         together = threading.Barrier(4)
@@ -405,7 +405,7 @@ class TestRegistry(Promises):
             assert sum(pool.map(attempt, range(4))) == 1
 
     def test_a_delivery_and_a_rollback_at_once(self, open_one: Open) -> None:
-        """Whichever is first, the job has one end, versions have numbers of their own, and there is one champion."""
+        """Whichever is first, the job ends once, version numbers differ, and there is one champion."""
         one, other = open_one(), open_one()
         lease, training = leased(one), over(other)
         job = evaluated(training)
@@ -435,13 +435,13 @@ class TestRegistry(Promises):
         assert LineageRole.CHALLENGER not in roles
 
     def test_a_sibling_takes_over_at_once(self, registry: Registry, training: Training) -> None:
-        """Under one supervisor a trainer that has died is replaced without waiting for its lease."""
+        """Under one supervisor a dead trainer is replaced without waiting for its lease."""
         here = Holder.current(nonce="ours")
         training.held(holder=str(here))
         assert training.held(holder=str(replace(here, pid=here.pid + 1))).epoch == 2
 
     def test_models_do_not_share_anything(self, registry: Registry, training: Training) -> None:
-        """Each has an open job and a trainer of its own."""
+        """Two models each have an open job and a trainer of their own."""
         registry.models.register(founding("other", data=b"other"))
         for name in (NAME, "other"):
             registry.jobs.request(replace(WANTED, model=name))

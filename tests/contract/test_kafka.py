@@ -1,4 +1,4 @@
-"""What Kafka through both drivers promises beside the port: transactions, outages, security, settings."""
+"""What both Kafka drivers promise beyond the port: transactions, outages, settings."""
 
 import threading
 import time
@@ -23,14 +23,14 @@ BOUNDED_S = 120
 
 @pytest.fixture
 def rig(broker: Broker, driver: str) -> Iterator[KafkaRig]:
-    """The run's broker through one driver."""
+    """Open the test broker through one driver."""
     found = KafkaRig(bootstrap=broker.bootstrap, driver=driver)
     yield found
     found.close()
 
 
 def topic_of(rig: KafkaRig, topic: str, count: int, *, partitions: int = 1) -> None:
-    """Make a topic with so many records."""
+    """Make a topic with the given number of records."""
     sink = rig.sink()
     sink.create(topic, partitions=partitions)
     sink.append(topic, numbered(count))
@@ -131,7 +131,7 @@ def test_both_drivers_hash_keys_alike(broker: Broker, topic: str) -> None:
 @pytest.mark.slow
 @BOTH
 def test_no_broker_is_said_in_time(driver: str) -> None:
-    """Where nobody listens, source and sink say UnavailableError within a bounded time and leave no thread."""
+    """Where nobody listens, source and sink raise UnavailableError within a bounded time and leave no thread."""
     source_of, sink_of = DRIVERS[driver]
     settings = KafkaSettings(f"127.0.0.1:{free_port()}")
     before = threading.active_count()
@@ -147,7 +147,7 @@ def test_no_broker_is_said_in_time(driver: str) -> None:
 
 
 def raised_within(act: Callable[[], object], seconds: float) -> float:
-    """How long it took until UnavailableError was raised."""
+    """Return the seconds until UnavailableError was raised."""
     began = time.monotonic()
     with pytest.raises(UnavailableError):
         until_raised(act, began + seconds)
@@ -155,16 +155,16 @@ def raised_within(act: Callable[[], object], seconds: float) -> float:
 
 
 def until_raised(act: Callable[[], object], deadline: float) -> None:
-    """Repeat until it raises or time is up."""
+    """Repeat until it raises or the time is up."""
     while time.monotonic() < deadline:
         act()
 
 
 @pytest.mark.slow
 def test_reading_outlives_the_broker(private_broker: Broker, tmp_path: Path) -> None:
-    """A stopped broker raises UnavailableError from `poll` and `bounds`; reading goes on after its restart.
+    """A stopped broker raises UnavailableError from `poll` and `bounds`; reading continues after its restart.
 
-    The broker that comes back would make any topic it is asked for, and is not asked.
+    The restarted broker would create any topic that it is asked for, so none is asked for by name.
     """
     rigs = [KafkaRig(bootstrap=private_broker.bootstrap, driver=driver) for driver in sorted(DRIVERS)]
     topic_of(rigs[0], "events", 10)
@@ -195,7 +195,7 @@ def test_reading_outlives_the_broker(private_broker: Broker, tmp_path: Path) -> 
 
 
 def patiently_read(source, at: TopicPartition, end: int) -> list:  # noqa: ANN001 - any source
-    """Read to the end, as the learner does: what is unavailable is asked again."""
+    """Read to the end as the learner does, trying again when the broker is unavailable."""
     runs, deadline = [], time.monotonic() + BOUNDED_S
     while not runs or runs[-1].next_offset < end:
         assert time.monotonic() < deadline

@@ -1,4 +1,4 @@
-"""A record that Kafka does not take is told with its limit, and harms no other that is appended with it."""
+"""A record that Kafka refuses is reported with the limit, and does not affect others appended with it."""
 
 import threading
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ LIMIT = 20_000
 
 @pytest.fixture
 def rig(broker: Broker, driver: str) -> Iterator[KafkaRig]:
-    """The run's broker through one driver."""
+    """Open the test broker through one driver."""
     found = KafkaRig(bootstrap=broker.bootstrap, driver=driver)
     yield found
     found.close()
@@ -28,7 +28,7 @@ def rig(broker: Broker, driver: str) -> Iterator[KafkaRig]:
 
 @pytest.fixture
 def small(rig: KafkaRig, topic: str) -> str:
-    """A topic that takes little at once."""
+    """Make a topic with a small size limit."""
     admin = AdminClient({"bootstrap.servers": rig.bootstrap})
     admin.create_topics([NewTopic(topic, 1, 1, config={"max.message.bytes": f"{LIMIT}"})])[topic].result()
     rig.sink().create(topic, partitions=1)
@@ -37,7 +37,7 @@ def small(rig: KafkaRig, topic: str) -> str:
 
 @BOTH
 def test_it_is_told_with_the_limit_of_the_topic(rig: KafkaRig, small: str) -> None:
-    """The topic's limit and the record's size stand in the message; smaller ones are taken afterwards."""
+    """The message has the topic's limit and the record's size; smaller records are accepted afterwards."""
     with pytest.raises(RecordTooLargeError, match=f"found a record of 30000 bytes for {small}.*, {LIMIT} bytes"):
         rig.sink().append(small, [b"x" * 30_000])
     rig.sink().append(small, [b"x" * 10_000])
@@ -46,14 +46,14 @@ def test_it_is_told_with_the_limit_of_the_topic(rig: KafkaRig, small: str) -> No
 
 @BOTH
 def test_it_is_told_what_the_driver_itself_refuses(rig: KafkaRig, small: str) -> None:
-    """Before the broker has seen it."""
+    """A record that the driver itself refuses is reported before the broker has seen it."""
     with pytest.raises(RecordTooLargeError, match="found a record of 3000000 bytes"):
         rig.sink().append(small, [b"small", b"x" * 3_000_000])
 
 
 @BOTH
 def test_many_small_records_are_no_large_one(rig: KafkaRig, small: str) -> None:
-    """However much they are together, all are taken."""
+    """Many small records are accepted, however large they are together."""
     sent = [b"%d:" % n + b"x" * 500 for n in range(400)]
     rig.sink().append(small, sent, keys=[b"%d" % n for n in range(400)])
     rig.sink().append(small, sent[:50])
@@ -62,7 +62,7 @@ def test_many_small_records_are_no_large_one(rig: KafkaRig, small: str) -> None:
 
 @BOTH
 def test_only_the_request_that_brought_it_is_refused(rig: KafkaRig, small: str) -> None:
-    """Of a hundred that were appended together, all others are durable, and are told so."""
+    """Of a hundred records appended together, all others are durable, and reported as such."""
     begun, gate = threading.Event(), threading.Event()
 
     def opened() -> Sink:

@@ -1,4 +1,4 @@
-"""TLS and SASL through both Kafka drivers, against a broker that asks for them."""
+"""TLS and SASL through both Kafka drivers, against a broker that requires them."""
 
 import subprocess
 from dataclasses import replace
@@ -27,7 +27,7 @@ FILES = ("ssl_cafile", "ssl_certfile", "ssl_keyfile")
 
 
 def certified(folder: Path) -> Path:
-    """A self-signed certificate for 127.0.0.1, its key beside it, and both in one file as the broker takes them."""
+    """Write a self-signed certificate for 127.0.0.1, its key, and both in one file as the broker needs them."""
     key, certificate = folder / "key.pem", folder / "certificate.pem"
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
     command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
@@ -37,7 +37,7 @@ def certified(folder: Path) -> Path:
 
 
 def secured(broker: Broker, folder: Path, keystore: Path) -> int:
-    """Restart the broker with a SASL_SSL listener beside its plain one; the listener's port."""
+    """Restart the broker with a SASL_SSL listener beside its plain one, and return the listener's port."""
     properties, port = folder / "server.properties", free_port()
     broker.stop()
     lines = properties.read_text().splitlines()

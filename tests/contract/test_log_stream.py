@@ -1,4 +1,4 @@
-"""What the embedded log promises beside the port: several processes, durability, retention by size."""
+"""What the embedded log promises beyond the port: several processes, durability, retention by size."""
 
 import os
 import signal
@@ -24,13 +24,13 @@ for call in range(calls):
 
 
 def appender(path: Path, name: str, *, calls: int, size: int) -> "subprocess.Popen[str]":
-    """Another process that appends, and prints the number of each call once it has returned."""
+    """Start a process that appends, and prints the number of each call once it has returned."""
     command = [sys.executable, "-c", APPEND, str(path), name, str(calls), str(size)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
 def made(path: Path, *, partitions: int = 1) -> Path:
-    """A log with the topic `events`."""
+    """Make a log with the topic `events`."""
     sink = LogSink(path)
     sink.create("events", partitions=partitions)
     sink.close()

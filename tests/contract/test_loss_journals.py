@@ -1,4 +1,4 @@
-"""Losses read piece by piece are those that the whole journal holds, whatever becomes of it meanwhile."""
+"""Losses read incrementally equal those of the whole journal, whatever changes in it meanwhile."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ from tests.contract.registry_values import AT, commit, leased
 
 
 class Counting:
-    """The registry's journals, and how many segments with scores were asked for."""
+    """Wraps the registry's journals and counts how many segments with scores were read."""
 
     def __init__(self, checkpoints: Checkpoints) -> None:
         self._checkpoints = checkpoints
@@ -26,14 +26,14 @@ class Counting:
         self.segments = 0
 
     def journal(self, lineage: LineageId, *, scores: bool = True, after: int = -1) -> Sequence[JournalSegment]:
-        """As the registry has it."""
+        """Return the registry's journal."""
         found = self._checkpoints.journal(lineage, scores=scores, after=after)
         self.segments += len(found)
         return found
 
 
 def scored(registry: Registry, lease: Lease, sequence: int, *, right: bool = True) -> None:
-    """A commit of ten scored events."""
+    """Commit ten scored events."""
     journal, offsets = ScoreJournal(Task.BINARY), list(range(sequence * 10, sequence * 10 + 10))
     truths = [offset % 3 == 0 for offset in offsets]
     labels = truths if right else [not one for one in truths]
@@ -42,17 +42,17 @@ def scored(registry: Registry, lease: Lease, sequence: int, *, right: bool = Tru
 
 
 def values(found: Sequence[RunLosses]) -> list[tuple[int, float]]:
-    """Offsets and losses, in order."""
+    """Return offsets and losses, in order."""
     return [pair for one in found for pair in zip(one.offsets.tolist(), one.values.tolist(), strict=True)]
 
 
 def anew(registry: Registry, lease: Lease, *, after: int = 1) -> list[tuple[int, float]]:
-    """What a reader without a memory finds."""
+    """Return what a reader without a cache finds."""
     return values(LossCache(registry.checkpoints).losses(lease.lineage, Loss.BRIER, after=after))
 
 
 def test_only_what_is_new_is_read(registry: Registry) -> None:
-    """And one segment more, which says that the others are still those that were read."""
+    """Only new segments are read, and one more, which shows that the earlier ones are unchanged."""
     lease, counting = leased(registry), Counting(registry.checkpoints)
     journals = LossCache(counting)
     assert journals.losses(lease.lineage, Loss.BRIER, after=1) == []
@@ -71,7 +71,7 @@ def test_only_what_is_new_is_read(registry: Registry) -> None:
 
 @pytest.mark.parametrize("again", [0, 2, 5])
 def test_a_lineage_that_falls_back(registry: Registry, again: int) -> None:
-    """What was forgotten counts no more, also where other segments have its numbers by then."""
+    """Losses of commits that were set aside no longer count, even if new segments have their numbers by then."""
     lease = leased(registry)
     journals = LossCache(registry.checkpoints)
     for sequence in range(1, 6):
@@ -87,7 +87,7 @@ def test_a_lineage_that_falls_back(registry: Registry, again: int) -> None:
 
 
 def test_memory_is_bounded(registry: Registry) -> None:
-    """What does not fit is read again, with the same answer; terms and beginnings are kept apart."""
+    """What does not fit the cache is read again with the same result; different comparisons are cached apart."""
     lease, counting = leased(registry), Counting(registry.checkpoints)
     for sequence in range(1, 6):
         scored(registry, lease, sequence)

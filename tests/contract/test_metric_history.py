@@ -1,4 +1,4 @@
-"""Curves from the score journals of both databases: what served, in its order, and what is said to be missing."""
+"""Curves from the score journals of both databases: the champions' scores in order, and reports of what is missing."""
 
 import random
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ Rows = Sequence[tuple[bool, bool, float | None]]
 
 
 def rows(count: int, seed: int = 1) -> Rows:
-    """Truth, label and probability of so many events."""
+    """Return label, prediction and probability of the given number of events."""
     chance = random.Random(seed)
     found = [(chance.random() < 0.5, chance.random()) for _ in range(count)]
     return [(truth, p > 0.5, p) for truth, p in found]
@@ -49,13 +49,13 @@ class Writer:
         self.sequence, self.offset = 0, 0
 
     def state(self) -> Any:
-        """A state with the metrics as they stand."""
+        """Return a state with the present metrics."""
         return replace(
             state(repr(self.scores.report()).encode()), metrics=CheckpointMetrics.from_json(self.scores.report())
         )
 
     def learn(self, values: Rows, *, lease: Lease | None = None, offset: int | None = None) -> None:
-        """One commit; those of another lease than the champion's leave position and scores alone."""
+        """Commit once; a commit under another lease than the champion's leaves position and scores alone."""
         first = self.offset if offset is None else offset
         truths, labels, given = ([row[i] for row in values] for i in range(3))
         journal = ScoreJournal(self.spec.task)
@@ -78,12 +78,12 @@ class Writer:
         )
 
     def roll_back(self) -> None:
-        """Restore version 1: a new lineage, whose metrics go on."""
+        """Restore version 1 as a new lineage, whose metrics continue."""
         change = succession(self.lease, state=self.state(), spec=self.spec.model_dump(mode="json"))
         _, self.lease = self.registry.changes.install_successor(change)
 
     def history(self, excluded: Sequence[OffsetRange] = (), **query: Any) -> MetricHistory:
-        """The curve."""
+        """Return the model's metric history."""
         registry, model = self.registry, self.registry.models.get(NAME)
         return metric_history(
             registry.history, registry.checkpoints, model=model, query=HistoryQuery(**query), excluded_runs=excluded
@@ -92,12 +92,12 @@ class Writer:
 
 @pytest.fixture
 def writer(registry: Registry) -> Writer:
-    """A model that has learned nothing."""
+    """Return a writer of a model that has learned nothing."""
     return Writer(registry)
 
 
 def test_the_newest_point_is_what_the_checkpoint_says(writer: Writer) -> None:
-    """Through commits of any size and a rollback, model and baseline equal the reports of the scores."""
+    """Through commits of any size and a rollback, the newest point equals the checkpoint's metrics."""
     for i, size in enumerate((7, 1, 30, 4)):
         writer.learn(rows(size, i))
     writer.roll_back()
@@ -110,7 +110,7 @@ def test_the_newest_point_is_what_the_checkpoint_says(writer: Writer) -> None:
 
 
 def test_the_curve_shows_the_first_metric_and_its_versions(writer: Writer) -> None:
-    """By default the first metric over the model's window; versions stand where they were made."""
+    """By default the curve shows the first metric over the model's window, with versions where they were made."""
     writer.learn(rows(40))
     writer.roll_back()
     writer.learn(rows(10, 2))
@@ -123,7 +123,7 @@ def test_the_curve_shows_the_first_metric_and_its_versions(writer: Writer) -> No
 
 
 def test_a_long_history_is_thinned(writer: Writer) -> None:
-    """Some hundreds of points at even distances, the newest event among them."""
+    """A long history has some hundreds of points at even distances, with the newest event among them."""
     writer.learn(rows(3000))
     events = [point.event for point in writer.history().points]
     assert len(events) <= 400
@@ -132,7 +132,7 @@ def test_a_long_history_is_thinned(writer: Writer) -> None:
 
 
 def test_what_retention_has_emptied_is_said(writer: Writer, registry: Registry) -> None:
-    """Windows begin where all their events are kept; versions of the emptied part have no place."""
+    """Windows begin where all their events are kept; versions in the part that retention deleted have no place."""
     for i in range(6):
         writer.learn(rows(10, i))
     lost = tables.journals.c.sequence <= 3
@@ -149,7 +149,7 @@ def test_what_retention_has_emptied_is_said(writer: Writer, registry: Registry) 
 
 
 def test_a_lineage_that_has_caught_up_counts_from_its_take_over(writer: Writer, registry: Registry) -> None:
-    """What it predicted while it replayed is not in the curve, nor what the old champion had scored already."""
+    """The curve leaves out what a replaying lineage predicted, and repeats nothing that the old champion had scored."""
     writer.learn(rows(40))
     plain = succession(writer.lease, kind=VersionKind.RETRAIN, role=LineageRole.REPLAYING, state=writer.state())
     _, replaying = registry.changes.install_successor(plain)
@@ -166,12 +166,12 @@ WON: Rows = [(True, True, 0.9)] * 15
 
 
 def accuracy(values: Rows) -> float:
-    """The share that was right."""
+    """Return the share of correct predictions."""
     return sum(truth == label for truth, label, _ in values) / len(values)
 
 
 def crowned(registry: Registry, lease: Lease) -> None:
-    """The lineage becomes champion, with a line in the audit and a version of its own."""
+    """Make the lineage champion, with an audit entry and a version of its own."""
     with registry.database.write_transaction() as connection:
         now = registry.database.now(connection)
         connection.execute(update(tables.models).values(champion=lease.lineage))
@@ -204,7 +204,7 @@ def test_a_deleted_models_audit_is_another_story(writer: Writer, registry: Regis
 
 
 def test_excluded_offsets_are_marked(writer: Writer) -> None:
-    """As spans of scored events; those of other partitions are not met."""
+    """Excluded offsets appear as spans of scored events; those of other partitions match none."""
     for i in range(4):
         writer.learn(rows(10, i))
     runs = [
@@ -217,7 +217,7 @@ def test_excluded_offsets_are_marked(writer: Writer) -> None:
 
 
 def test_a_range_is_of_times_or_of_events(writer: Writer) -> None:
-    """Windows reach back before it, as they did then."""
+    """A range of times or events is applied to the curve; windows at its start include events before it."""
     writer.learn(rows(30))
     whole = {point.event: point for point in writer.history().points}
     part = writer.history(since="11", until="21").points
@@ -240,20 +240,20 @@ def test_a_range_is_of_times_or_of_events(writer: Writer) -> None:
 def test_what_cannot_be_drawn_says_why(
     writer: Writer, query: dict[str, Any], kind: type[Exception], message: str
 ) -> None:
-    """Found, expected, and what may have been meant."""
+    """A request that cannot be drawn is refused with what was found, what was expected and a suggestion."""
     writer.learn(rows(30))
     with pytest.raises(kind, match=message):
         writer.history(**query)
 
 
 def test_a_model_that_has_scored_nothing_says_so(writer: Writer) -> None:
-    """Before its first commit."""
+    """A model that has scored nothing yet says so."""
     with pytest.raises(NotFoundError, match="found no scores of phishing, expected some"):
         writer.history()
 
 
 def test_probabilities_that_were_never_given_are_not_invented(registry: Registry) -> None:
-    """ROC AUC of a model that gives labels alone is refused; a metric of labels is not."""
+    """ROC AUC of a model without probabilities is refused; a metric of labels is not."""
     writer = Writer(registry)
     writer.learn([(truth, label, None) for truth, label, _ in rows(30)])
     with pytest.raises(RefusedError, match="ROCAUC, which needs probabilities, and phishing has given none"):

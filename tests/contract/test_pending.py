@@ -1,4 +1,4 @@
-"""What the registry promises of events that wait for labels and of predictions to be sent, on both databases."""
+"""What the registry promises of pending labels and of predictions to send, on both databases."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -35,37 +35,37 @@ PREDICTED = OutboxRecords("told", [(b"k1", b"v1"), (b"k2", b"\x00\xff")])
 
 
 def row(key: bytes, *, ts: int = 1000, kind: int = EVENT_KIND, payload: bytes = b"payload") -> PendingRow:
-    """Someone who waits under this key."""
+    """Return a pending row under this key."""
     return PendingRow(key, kind, ts, payload)
 
 
 def changes(
     created: Sequence[PendingRow] = (), resolved: Sequence[bytes] = (), *, border_ms: int = NEVER
 ) -> PendingRowChanges:
-    """What a commit writes."""
+    """Return the changes that a commit writes."""
     return PendingRowChanges(created, resolved, border_ms)
 
 
 def committed(registry: Registry, lease: Lease, sequence: int, rows: PendingRowChanges | None) -> None:
-    """A checkpoint with these rows."""
+    """Commit a checkpoint with these rows."""
     registry.checkpoints.commit(commit(lease, sequence, waiting=rows))
 
 
 def waiting(registry: Registry, lineage: LineageId, *keys: bytes) -> dict[bytes, PendingRow]:
-    """Who waits under these keys."""
+    """Return the keys of pending rows."""
     return {found.key: found for found in registry.pending_events.find(lineage, keys)}
 
 
 def succeeded(registry: Registry, lease: Lease, **changed: Any) -> Lease:
-    """The lease of a lineage that a rollback has made."""
+    """Return the lease of a lineage that a rollback has made."""
     return registry.changes.install_successor(succession(lease, **changed))[1]
 
 
 class TestRows:
-    """Those that wait, a commit at a time."""
+    """Pending rows, one commit at a time."""
 
     def test_what_a_commit_created_is_found(self, registry: Registry) -> None:
-        """Kind, time and payload come back as they were, by key and lineage, and nobody else's."""
+        """Key, kind, time and payload come back as they were, and rows of other lineages do not."""
         lease = leased(registry)
         rows = [row(b"sa", ts=-5), row(b"i1", ts=2**60, kind=LABEL_KIND, payload=b""), row(b"s\xc3\xa4" + b"x" * 126)]
         committed(registry, lease, 1, changes(rows))
@@ -78,14 +78,14 @@ class TestRows:
         assert (registry.pending_events.count(lease.lineage), registry.pending_events.count(other)) == (3, 0)
 
     def test_more_keys_than_one_question_may_hold(self, registry: Registry) -> None:
-        """However many keys are asked for, all that wait are found."""
+        """However many keys are looked up, all pending ones are found."""
         lease = leased(registry)
         keys = [b"i%d" % number for number in range(2 * MAX_KEYS_PER_QUERY + 5)]
         committed(registry, lease, 1, changes([row(key) for key in keys[::2]]))
         assert waiting(registry, lease.lineage, *keys).keys() == set(keys[::2])
 
     def test_what_is_resolved_waits_no_more(self, registry: Registry) -> None:
-        """A resolved key is not found and not counted; one that nobody waits under changes nothing."""
+        """A resolved key is neither found nor counted; resolving an unknown key changes nothing."""
         lease = leased(registry)
         committed(registry, lease, 1, changes([row(b"sa"), row(b"sb")]))
         committed(registry, lease, 2, changes((), [b"sa", b"unknown"]))
@@ -93,7 +93,7 @@ class TestRows:
         assert registry.pending_events.count(lease.lineage) == 1
 
     def test_resolved_rows_go_after_a_few_commits(self, registry: Registry) -> None:
-        """They are kept for those who fall back, and not longer."""
+        """Resolved rows are kept for a few commits, in case of a fall back, and not longer."""
         lease = leased(registry)
         committed(registry, lease, 1, changes([row(b"sa")]))
         committed(registry, lease, 2, changes((), [b"sa"]))
@@ -116,7 +116,7 @@ class TestRows:
         assert count(registry, "pending") == 2
 
     def test_what_is_older_than_the_border_is_forgotten(self, registry: Registry) -> None:
-        """A row whose time lies before the border goes with the commit that says so; one at the border stays."""
+        """A row before the watermark is deleted with the commit that moves it; one at the watermark stays."""
         lease = leased(registry)
         committed(registry, lease, 1, changes([row(b"sa", ts=999), row(b"sb", ts=1000), row(b"sc", ts=10**13)]))
         committed(registry, lease, 2, changes((), (), border_ms=1000))
@@ -124,14 +124,14 @@ class TestRows:
         assert count(registry, "pending") == 2
 
     def test_a_commit_of_a_model_without_labels_leaves_rows_alone(self, registry: Registry) -> None:
-        """Where a commit says nothing of those that wait, nothing of them changes."""
+        """A commit without pending changes leaves pending rows alone."""
         lease = leased(registry)
         committed(registry, lease, 1, changes([row(b"sa")]))
         committed(registry, lease, 2, None)
         assert registry.pending_events.count(lease.lineage) == 1
 
     def test_a_stale_epoch_changes_no_row(self, registry: Registry) -> None:
-        """Rows and predictions are part of the commit that the lease must prove."""
+        """Pending rows and predictions are written only if the commit's lease holds."""
         stale = leased(registry)
         committed(registry, stale, 1, changes([row(b"sa")]))
         registry.leases.acquire(stale.lineage, holder="here", ttl_s=60)
@@ -144,10 +144,10 @@ class TestRows:
 
 
 class TestFallingBack:
-    """A checkpoint that cannot be read."""
+    """A fall back to an earlier checkpoint."""
 
     def test_rows_are_as_they_were(self, registry: Registry) -> None:
-        """What was created since is gone, and what was resolved since waits again."""
+        """Rows created since are gone, and rows resolved since are pending again."""
         lease = leased(registry)
         committed(registry, lease, 1, changes([row(b"sa"), row(b"sb")]))
         committed(registry, lease, 2, changes([row(b"sc")], [b"sa"]))
@@ -158,7 +158,7 @@ class TestFallingBack:
         assert waiting(registry, lease.lineage, b"sa", b"sb", b"sc", b"sd").keys() == {b"sa", b"sb"}
 
     def test_commits_go_on_from_there(self, registry: Registry) -> None:
-        """The sequence that was fallen back from is written anew, with other rows."""
+        """The sequences after the fall back are committed anew, with other rows."""
         lease = leased(registry)
         committed(registry, lease, 1, changes([row(b"sa")]))
         committed(registry, lease, 2, changes([row(b"sb")], [b"sa"]))
@@ -168,10 +168,10 @@ class TestFallingBack:
 
 
 class TestLineages:
-    """Who uses whose rows."""
+    """Which lineage uses which rows."""
 
     def test_a_rollback_inherits(self, registry: Registry) -> None:
-        """The new champion finds, resolves and adds to what waited for its predecessor, over a second one too."""
+        """The new champion finds, resolves and adds to its predecessor's pending rows, after a second rollback too."""
         lease = leased(registry)
         committed(registry, lease, 1, changes([row(b"sa"), row(b"sb"), row(b"sc")]))
         committed(registry, lease, 2, changes((), [b"sa"]))
@@ -185,7 +185,7 @@ class TestLineages:
         assert waiting(registry, third.lineage, b"sc", b"sd").keys() == {b"sc", b"sd"}
 
     def test_falling_back_after_a_rollback(self, registry: Registry) -> None:
-        """Only what the new lineage itself has written is undone, though sequences begin anew with it."""
+        """Only what the new lineage itself has written is undone, although its sequences begin anew."""
         lease = leased(registry)
         for sequence in range(1, 6):
             committed(registry, lease, sequence, changes([row(b"i%d" % sequence)]))
@@ -196,7 +196,7 @@ class TestLineages:
         assert waiting(registry, second.lineage, b"i9") == {}
 
     def test_a_challenger_has_rows_of_its_own(self, registry: Registry) -> None:
-        """A lineage that does not take over begins with nobody waiting, and leaves the champion's rows alone."""
+        """A challenger begins without pending rows, and leaves the champion's alone."""
         lease = leased(registry)
         committed(registry, lease, 1, changes([row(b"sa")]))
         succeeded(registry, lease, role=LineageRole.CHALLENGER, kind=VersionKind.INITIAL)
@@ -207,7 +207,7 @@ class TestLineages:
         assert waiting(registry, lease.lineage, b"sa")[b"sa"].payload == b"payload"
 
     def test_a_deleted_model_leaves_nothing(self, registry: Registry) -> None:
-        """With the model go the rows of all its lineages and what was to be sent; another model's stay."""
+        """Deleting a model deletes the pending rows and unsent predictions of its lineages; another model's stay."""
         lease = leased(registry)
         registry.checkpoints.commit(commit(lease, 1, waiting=changes([row(b"sa")]), outgoing=PREDICTED))
         second = succeeded(registry, lease)
@@ -228,7 +228,7 @@ class TestOutbox:
     def test_what_a_commit_left_is_there_until_it_is_sent(
         self, registry: Registry, open_one: Callable[[], Registry]
     ) -> None:
-        """Batches come oldest first, whole, to any process, across rollbacks, and go when they are sent."""
+        """Unsent predictions come oldest first and whole, to any process, across rollbacks, until marked as sent."""
         lease = leased(registry)
         for sequence in (1, 2):
             batch = OutboxRecords("told", [(b"%d" % sequence, b"v")])
@@ -250,7 +250,7 @@ class TestOutbox:
         assert count(registry, "outbox") == 0
 
     def test_of_one_model_only(self, registry: Registry) -> None:
-        """Another model's predictions are not handed out."""
+        """Another model's predictions are not returned."""
         lease = leased(registry)
         registry.checkpoints.commit(commit(lease, 1, outgoing=PREDICTED))
         founded(registry, "other")
@@ -266,10 +266,10 @@ class TestOutbox:
 
 
 class TestSets:
-    """All that waits at one moment."""
+    """Snapshots of all pending rows."""
 
     def test_it_is_of_the_moment(self, open_one: Callable[[], Registry], monkeypatch: pytest.MonkeyPatch) -> None:
-        """What another connection commits while the set is read is not in it, what waited is, whatever became of it."""
+        """A snapshot has the rows pending at its start, whatever other connections commit while it is read."""
         monkeypatch.setattr(storage, "CHUNK_ROWS", 3)
         registry, writer = open_one(), open_one()
         lease = leased(registry)
@@ -287,7 +287,7 @@ class TestSets:
 
     @pytest.mark.parametrize("size", [10, 300_000], ids=["in a row", "in a file"])
     def test_it_is_kept_beside_its_checkpoint(self, registry: Registry, size: int) -> None:
-        """By whoever has the lease, and with the checkpoint; without it, it is collected."""
+        """A snapshot is saved under the lease beside its checkpoint; without one it is collected as an orphan."""
         lease = leased(registry)
         kept, late = (SealedBytes(digest(data * size), data * size) for data in (b"k", b"l"))
         for sequence in (1, 2):
@@ -305,7 +305,7 @@ class TestSets:
             registry.history.artifact(late.digest)
 
     def test_it_stays_while_a_checkpoint_needs_it(self, registry: Registry) -> None:
-        """Thinning keeps, for each checkpoint that it keeps, the newest one before it that has a set."""
+        """Retention keeps, for each kept checkpoint, the newest one before it that has a snapshot."""
         lease = leased(registry)
         for sequence in range(1, 31):
             committed(registry, lease, sequence, None)
@@ -321,7 +321,7 @@ class TestSets:
         assert [one.sequence for one in after if one.waiting] == [6, 5]
 
     def test_a_version_has_it(self, registry: Registry) -> None:
-        """Of a rollback what its predecessor had left waiting, of a replay what its last checkpoint keeps."""
+        """A rollback's version has its predecessor's pending rows, a replay's those of its last checkpoint."""
         lease = leased(registry)
         left = SealedBytes(digest(b"left"), b"left")
         version, after = registry.changes.install_successor(succession(lease, waiting=left))
@@ -338,7 +338,7 @@ class TestSets:
 
 
 def test_rows_name_the_lineage_that_wrote_them(registry: Registry) -> None:
-    """The pool is the first lineage's, and each row says whose commit made it."""
+    """The pool is the first lineage's, and each row names the lineage whose commit made it."""
     lease = leased(registry)
     committed(registry, lease, 4, changes([row(b"sa")]))
     second = succeeded(registry, lease)

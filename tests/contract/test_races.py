@@ -1,4 +1,4 @@
-"""Promotion, rollback, deletion, and a job that delivers: they meet in any order, and what is refused says why."""
+"""Promotions, rollbacks, deletions and deliveries of jobs meet in any order, and each refusal says why."""
 
 import threading
 from collections.abc import Callable
@@ -30,18 +30,18 @@ CANDIDATE = TrainedCandidate(
     state(b"trained", offset=30), {"name": NAME}, [OffsetRange("events", 0, 0, 30)], {"river": "0.26.1"}
 )
 KEPT = {"artifacts", "audit"}
-"""Tables that outlive a model: artifacts are collected later."""
+"""Tables whose rows outlive a model; artifacts are collected later."""
 ROUNDS = 8
 
 
 def challenging(registry: Registry, lease: Lease) -> LineageId:
-    """A challenger of the lease's champion."""
+    """Insert a challenger of the lease's champion."""
     registry.changes.install_successor(succession(lease, role=LineageRole.CHALLENGER, kind=VersionKind.INITIAL))
     return max(one.lineage for one in registry.challengers.list(NAME))
 
 
 def trained(registry: Registry, trainer: TrainerLease) -> JobId:
-    """A job that has something to deliver."""
+    """Bring a job to the point where it can deliver."""
     job = registry.jobs.request(WANTED).id
     registry.job_runs.launch(trainer, job, process="there", log="")
     for one in (JobState.LOADING, JobState.TRAINING, JobState.EVALUATING):
@@ -50,35 +50,35 @@ def trained(registry: Registry, trainer: TrainerLease) -> JobId:
 
 
 def trainer_of(registry: Registry) -> TrainerLease:
-    """The right to train and judge."""
+    """Acquire the trainer's lease."""
     return registry.trainer_leases.acquire(NAME, holder="trainer", ttl_s=60)
 
 
 def coronation(lease: Lease, lineage: LineageId) -> ChallengerPromotion:
-    """The challenger takes over from the lease's champion, which goes into probation."""
+    """Return a promotion of the challenger over the lease's champion, which goes on probation."""
     return ChallengerPromotion(lease, NAME, lineage, ChangeOrigin("trainer", "better"), {"lower": 0.1}, probation=True)
 
 
 def actions(registry: Registry) -> list[str]:
-    """Of the audit, registration aside."""
+    """Return the actions in the audit, except the registration."""
     return [one.action for one in registry.history.audit(NAME)][1:]
 
 
 def champions(registry: Registry) -> list[LineageId]:
-    """All that have that role."""
+    """Return all lineages with the champion's role."""
     return [one.id for one in registry.history.lineages(NAME) if one.role is LineageRole.CHAMPION]
 
 
 @dataclass
 class Attempt:
-    """What came of one of two that began at the same moment."""
+    """The outcome of one of two operations that begin at the same moment."""
 
     act: Callable[[], object]
     answered: object = None
     refused: HeadraceError | None = None
 
     def run(self, together: threading.Barrier) -> None:
-        """Do it; only errors that say why are caught."""
+        """Run the operation; catch only errors that say why it was refused."""
         together.wait()
         try:
             self.answered = self.act()
@@ -87,7 +87,7 @@ class Attempt:
 
 
 def at_once(*acts: Callable[[], object]) -> list[Attempt]:
-    """Both, each in a thread and with connections of its own."""
+    """Run both, each in a thread and with connections of its own."""
     attempts, together = [Attempt(act) for act in acts], threading.Barrier(len(acts))
     with ThreadPoolExecutor(len(acts)) as pool:
         for done in [pool.submit(one.run, together) for one in attempts]:
@@ -96,10 +96,10 @@ def at_once(*acts: Callable[[], object]) -> list[Attempt]:
 
 
 class TestOneAfterTheOther:
-    """In an order that is known."""
+    """Operations in a known order."""
 
     def test_a_promotion_then_a_rollback(self, registry: Registry) -> None:
-        """The rollback leaves the new line: with its probation, its challengers and its job."""
+        """The rollback retires the promoted champion with its probation, its challengers and its job."""
         lease, trainer = leased(registry), trainer_of(registry)
         first, second = challenging(registry, lease), challenging(registry, lease)
         job = trained(registry, trainer)
@@ -121,7 +121,7 @@ class TestOneAfterTheOther:
             registry.checkpoints.commit(commit(lease))
 
     def test_a_rollback_then_a_promotion(self, registry: Registry) -> None:
-        """Refused, by the name of what was first; nothing of it stays."""
+        """A promotion after a rollback is refused, names the rollback, and changes nothing."""
         lease = leased(registry)
         lineage = challenging(registry, lease)
         _, after = registry.changes.install_successor(succession(lease))
@@ -132,7 +132,7 @@ class TestOneAfterTheOther:
         assert totals(registry) == before
 
     def test_what_was_dropped_is_not_promoted(self, registry: Registry) -> None:
-        """Though it was asked for before; the reason of the drop is said."""
+        """A dropped challenger is not promoted even if that was requested before; the message says why it was dropped."""
         lease, trainer = leased(registry), trainer_of(registry)
         lineage = challenging(registry, lease)
         registry.challengers.end(trainer, lineage, ChallengerStage.DROPPED, reason="too large")
@@ -141,7 +141,7 @@ class TestOneAfterTheOther:
         assert champions(registry) == [lease.lineage]
 
     def test_a_job_delivers_after_a_rollback(self, registry: Registry) -> None:
-        """It is stopped and delivers nothing; its end is no failure and is not tried again."""
+        """A job after a rollback is stopped and delivers nothing; its end is no failure and is not retried."""
         lease, trainer = leased(registry), trainer_of(registry)
         job = trained(registry, trainer)
         registry.changes.install_successor(succession(lease))
@@ -153,7 +153,7 @@ class TestOneAfterTheOther:
         assert (told.state, told.reason) == (JobState.STOPPING, "rolled back to version 2")
 
     def test_a_job_delivers_after_a_promotion(self, registry: Registry) -> None:
-        """Its candidate challenges the new champion."""
+        """A job delivers after a promotion, and its candidate challenges the new champion."""
         lease, trainer = leased(registry), trainer_of(registry)
         job, lineage = trained(registry, trainer), challenging(registry, lease)
         registry.challengers.promote(coronation(lease, lineage))
@@ -163,7 +163,7 @@ class TestOneAfterTheOther:
         assert champions(registry) == [lineage]
 
     def test_deletion_waits_for_a_challenger(self, registry: Registry) -> None:
-        """While a process learns one, the model stays, and who it is is said."""
+        """While a process learns a challenger the model is not deleted, and the message names the process."""
         lease = leased(registry)
         runner = registry.leases.acquire(challenging(registry, lease), holder="runner", ttl_s=60)
         registry.leases.release(lease)
@@ -175,7 +175,7 @@ class TestOneAfterTheOther:
         registry.models.delete(NAME, actor="ann", reason="")
 
     def test_deletion_with_a_job_and_challengers(self, registry: Registry) -> None:
-        """Nothing of the model is left but its audit, and whoever comes after that learns of it."""
+        """A deletion leaves only the audit, and whoever writes the model afterwards is told."""
         lease, trainer = leased(registry), trainer_of(registry)
         lineage, job = challenging(registry, lease), trained(registry, trainer)
         runner = registry.leases.acquire(lineage, holder="runner", ttl_s=60)
@@ -200,10 +200,10 @@ class TestOneAfterTheOther:
 
 
 class TestAtOnce:
-    """In an order that nobody knows."""
+    """Operations in an unknown order."""
 
     def test_a_promotion_and_a_rollback(self, open_one: Open) -> None:
-        """One of them is done and the other refused: there is one champion, with the lease of whoever was first."""
+        """One of the two is done and the other refused; there is one champion, with the lease of the first."""
         one, other = open_one(), open_one()
         lease = leased(one)
         for _ in range(ROUNDS):
@@ -224,7 +224,7 @@ class TestAtOnce:
         assert numbers == list(range(1, len(numbers) + 1))
 
     def test_a_promotion_and_a_drop(self, open_one: Open) -> None:
-        """A challenger has one end."""
+        """A challenger that is promoted and dropped at once ends in one way only."""
         one, other = open_one(), open_one()
         lease, trainer = leased(one), trainer_of(one)
         for _ in range(ROUNDS):
@@ -242,7 +242,7 @@ class TestAtOnce:
             assert actions(one)[before:] == ["promote" if promoted.refused is None else "drop"]
 
     def test_a_deletion_and_a_delivery(self, open_one: Open) -> None:
-        """The deletion is carried out, and the delivery is before it or learns of it; neither waits for the other for ever."""
+        """The model is deleted, and the delivery is before it or refused; neither waits for the other for ever."""
         one, other = open_one(), open_one()
         for _ in range(ROUNDS):
             lease, trainer = leased(one), trainer_of(one)
@@ -257,7 +257,7 @@ class TestAtOnce:
             assert {name: found for name, found in totals(one).items() if found and name not in KEPT} == {}
 
     def test_a_deletion_and_a_decision(self, open_one: Open) -> None:
-        """A job that is asked for meanwhile goes with the model."""
+        """A job requested during a deletion is deleted with the model."""
         one, other = open_one(), open_one()
         for _ in range(ROUNDS):
             one.leases.release(leased(one))
@@ -273,7 +273,7 @@ class TestAtOnce:
             assert count(one, "jobs") == count(one, "trainers") == 0
 
     def test_a_new_model_of_the_same_name(self, registry: Registry) -> None:
-        """It has nothing of the one before."""
+        """A new model of the same name has nothing of the deleted one."""
         lease = leased(registry)
         challenging(registry, lease)
         registry.leases.release(lease)

@@ -34,7 +34,7 @@ from tests.contract.registry_values import (
 
 
 class TestModels:
-    """Named deployments."""
+    """Registered models."""
 
     def test_registering(self, registry: Registry) -> None:
         """A new model has a version, a champion, a checkpoint and a line in the audit."""
@@ -72,7 +72,7 @@ class TestModels:
             registry.models.get("nobody")
 
     def test_deleting(self, registry: Registry) -> None:
-        """A deleted model leaves only its audit, which says who and why; others stay."""
+        """A deleted model leaves only its audit, which says who deleted it and why; others stay."""
         lineage = founded(registry)
         other = founded(registry, "other")
         lease = registry.leases.acquire(lineage, holder="here", ttl_s=60)
@@ -103,7 +103,7 @@ class TestModels:
 
 
 def dead_holder() -> Holder:
-    """A process of this host that has ended."""
+    """Return the holder of a process on this host that has ended."""
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
         started = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[19]
         child.communicate(b"\n")
@@ -111,10 +111,10 @@ def dead_holder() -> Holder:
 
 
 class TestFindingOne:
-    """A lineage, a version, a checkpoint by its number or as the newest."""
+    """Finding a lineage, a version or a checkpoint by number or as the newest."""
 
     def test_what_there_is(self, registry: Registry) -> None:
-        """Each is the one that the whole list has, and the newest is the last."""
+        """Each one found is the one in the whole list, and the newest is the last."""
         lease = leased(registry)
         registry.checkpoints.commit(commit(lease, 1))
         registry.changes.snapshot(snapshot(lease))
@@ -127,7 +127,7 @@ class TestFindingOne:
             assert registry.checkpoints.newest(lineage) == registry.checkpoints.newest_first(lineage)[0]
 
     def test_what_there_is_not(self, registry: Registry) -> None:
-        """A number that no lineage or version has, or that is another model's, is refused with those there are."""
+        """A number that no lineage or version of the model has is refused with the existing ones."""
         lineage, other = founded(registry), founded(registry, "other", data=b"other")
         history = registry.history
         with pytest.raises(NotFoundError, match=r"found no version 9 of phishing, expected one of 1; .*model history"):
@@ -141,7 +141,7 @@ class TestFindingOne:
         assert registry.checkpoints.newest(lineage) is not None
 
     def test_a_model_that_was_deleted_meanwhile(self, registry: Registry) -> None:
-        """Its lineage has no newest checkpoint any more, which nobody takes for an error of the program."""
+        """A model deleted meanwhile has no newest checkpoint, which is no error."""
         lineage = founded(registry)
         registry.models.delete(NAME, actor="ann", reason="no longer wanted")
         assert registry.checkpoints.newest(lineage) is None
@@ -150,10 +150,10 @@ class TestFindingOne:
 
 
 class TestLeases:
-    """The right to write."""
+    """Leases to write."""
 
     def test_the_epoch_rises(self, registry: Registry) -> None:
-        """Each acquisition has a higher epoch; the holder's own is given again at once."""
+        """Each acquisition has a higher epoch; the holder itself gets its lease again at once."""
         lineage = founded(registry)
         assert registry.leases.find(lineage) is None
         first = registry.leases.acquire(lineage, holder="here", ttl_s=60)
@@ -183,14 +183,14 @@ class TestLeases:
             registry.leases.renew(lease, ttl_s=60)
 
     def test_expiry_goes_by_the_registry(self, registry: Registry) -> None:
-        """The time of expiry is the registry's clock and the time to live."""
+        """The time of expiry is the registry's clock plus the time to live."""
         with registry.database.read_transaction() as connection:
             now = registry.database.now(connection)
         lease = leased(registry, ttl_s=100)
         assert timedelta(seconds=99) < lease.expires_at - now < timedelta(seconds=102)
 
     def test_a_dead_process_is_succeeded_at_once(self, registry: Registry) -> None:
-        """Nobody waits for the lease of a process of this host that is gone."""
+        """The lease of a dead process on this host is taken over at once."""
         lease = leased(registry, holder=str(dead_holder()), ttl_s=600)
         assert registry.leases.acquire(lease.lineage, holder=str(Holder.current()), ttl_s=60).epoch == 2
 
@@ -226,7 +226,7 @@ class TestLeases:
         assert registry.leases.find(lease.lineage) == taken
 
     def test_many_at_once(self, open_one: Callable[[], Registry]) -> None:
-        """Of several that reach for a free lease at once, one gets it."""
+        """Of several that acquire a free lease at once, one gets it."""
         registries = [open_one() for _ in range(4)]
         lineage = founded(registries[0])
 
@@ -242,7 +242,7 @@ class TestLeases:
 
 
 class TestDeadLetters:
-    """Refused events."""
+    """Dead letters."""
 
     def test_each_is_kept_once(self, registry: Registry) -> None:
         """An event that is refused again after a replay is one dead letter."""

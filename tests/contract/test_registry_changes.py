@@ -36,10 +36,10 @@ Open = Callable[[], Registry]
 
 
 class TestSuccession:
-    """A new lineage takes over."""
+    """A new lineage becomes champion or challenger."""
 
     def test_a_rollback(self, registry: Registry) -> None:
-        """The new lineage serves under its own lease, the old one is retired, and nothing of it is lost."""
+        """The new lineage serves under its own lease, the old one is retired, and its data stays."""
         lease = leased(registry)
         registry.checkpoints.commit(commit(lease))
         version, after = registry.changes.install_successor(succession(lease))
@@ -59,7 +59,7 @@ class TestSuccession:
         assert registry.checkpoints.commit(commit(after)).sequence == 1
 
     def test_the_audit_explains_it(self, registry: Registry) -> None:
-        """Who, when, why, from what, to what, on what evidence."""
+        """The audit has who, when, why, from which version, to which version, and on what evidence."""
         registry.changes.install_successor(succession(leased(registry)))
         entry = registry.history.audit(NAME)[-1]
         assert (entry.actor, entry.action, entry.reason) == ("bob", "rollback", "it got worse")
@@ -67,7 +67,7 @@ class TestSuccession:
         assert entry.at is not None
 
     def test_a_challenger(self, registry: Registry) -> None:
-        """A challenger starts beside the champion, which goes on to serve."""
+        """A challenger starts beside the champion, which continues to serve."""
         lease = leased(registry)
         registry.changes.install_successor(succession(lease, role=LineageRole.CHALLENGER, kind=VersionKind.RETRAIN))
         assert registry.models.get(NAME).champion == lease.lineage
@@ -75,7 +75,7 @@ class TestSuccession:
         assert registry.models.get(NAME).spec_digest == "spec-1"
 
     def test_what_the_file_says_is_registered(self, registry: Registry) -> None:
-        """A specification from the file is the model's from then on, whoever serves."""
+        """A specification from the file is the model's from then on, whichever lineage serves."""
         lease = leased(registry)
         registry.changes.install_successor(succession(lease, role=LineageRole.CHALLENGER, registers="spec-2"))
         model = registry.models.get(NAME)
@@ -83,7 +83,7 @@ class TestSuccession:
         assert registry.history.audit(NAME)[-1].action == "apply"
 
     def test_the_champion_is_compared_before_it_is_set(self, registry: Registry) -> None:
-        """A lineage that serves no more cannot be succeeded, and nothing of the attempt stays."""
+        """A lineage that is no longer champion cannot be succeeded, and the attempt changes nothing."""
         lease = leased(registry)
         registry.changes.install_successor(succession(lease))
         before = totals(registry)
@@ -120,7 +120,7 @@ class TestSuccession:
         assert [version.number for version in seen] == list(range(1, 8))
 
     def test_its_command_is_settled_with_it(self, registry: Registry) -> None:
-        """The command that asked is done in the same transaction, or still pending when that failed."""
+        """The command that requested the change is done in the same transaction, or still pending if that failed."""
         lease = leased(registry)
         command = registry.commands.request(NAME, CommandKind.ROLLBACK, arguments={}, actor="bob")
         asked = ChangeOrigin("bob", "why", command=command.id)
@@ -133,7 +133,7 @@ class TestSuccession:
 
 
 class TestOtherChanges:
-    """Snapshots, freezing, falling back."""
+    """Snapshots, freezing and falling back."""
 
     def test_a_snapshot(self, registry: Registry) -> None:
         """The newest committed state becomes a version of the same lineage, with all that it has learned."""
@@ -149,7 +149,7 @@ class TestOtherChanges:
         assert registry.history.audit(NAME)[-1].action == "snapshot"
 
     def test_freezing(self, registry: Registry) -> None:
-        """A model is frozen and learns again, and the audit says by whom and why."""
+        """A model is frozen and unfrozen, and the audit says by whom and why."""
         lease = leased(registry)
         founded(registry, "other")
         registry.changes.set_frozen(lease, frozen=True, origin=ChangeOrigin("ann", "odd data"))
@@ -163,7 +163,7 @@ class TestOtherChanges:
         ]
 
     def test_falling_back(self, registry: Registry) -> None:
-        """What came after is forgotten and may be committed again, the rest stays, and the audit says why."""
+        """Later commits are set aside and may be committed again, earlier ones stay, and the audit says why."""
         lease = leased(registry)
         for sequence in (1, 2, 3):
             registry.checkpoints.commit(commit(lease, sequence, dead_letters=[letter(sequence)]))
@@ -177,7 +177,7 @@ class TestOtherChanges:
 
 
 class TestCommands:
-    """Acts asked for."""
+    """Requested commands."""
 
     def test_they_wait_in_order(self, registry: Registry) -> None:
         """Pending commands of one model come oldest first, until they are settled."""
@@ -201,16 +201,16 @@ class TestCommands:
         assert (found.status, found.outcome) == (CommandStatus.DONE, "version 2")
 
     def test_an_unknown_one(self, registry: Registry) -> None:
-        """A number that was never given is not found."""
+        """An unknown command is not found."""
         with pytest.raises(NotFoundError, match="42"):
             registry.commands.get(42)
 
 
 class TestThinning:
-    """What is kept."""
+    """Retention."""
 
     def test_the_ladder(self, registry: Registry) -> None:
-        """The checkpoints that stay are those of the ladder; their number is reported."""
+        """The kept checkpoints are those of the ladder; the number of deleted ones is returned."""
         lease = leased(registry)
         for sequence in range(1, 26):
             registry.checkpoints.commit(commit(lease, sequence))
@@ -226,7 +226,7 @@ class TestThinning:
         assert registry.checkpoints.apply_retention(lease, scores_retention_s=1e9) == 0
 
     def test_the_order_is_kept_whole(self, registry: Registry) -> None:
-        """Thinning folds rows and loses no run; old scores go, young ones stay."""
+        """Retention merges rows of the order journal and loses no run; it deletes old scores and keeps recent ones."""
         lease = leased(registry)
         for sequence in range(1, 21):
             registry.checkpoints.commit(commit(lease, sequence))
@@ -242,7 +242,7 @@ class TestThinning:
         assert [segment.sequence for segment in segments if segment.scores] == [21]
 
     def test_orphans_go_after_the_grace(self, registry: Registry, tmp_path: Path) -> None:
-        """Artifacts that nothing names any more stay for the grace, and then go, files too."""
+        """Artifacts that no row names stay for the grace period, and then go, with their files."""
         lease = leased(registry)
         large = b"y" * 300_000
         registry.checkpoints.commit(commit(lease, 1, data=large))
@@ -261,7 +261,7 @@ class TestThinning:
         assert registry.history.artifact(digest(b"first")) == b"first"
 
     def test_versions_keep_their_artifacts(self, registry: Registry) -> None:
-        """However old, what a version names is kept."""
+        """An artifact that a version names is kept, however old."""
         lease = leased(registry)
         for sequence in range(1, 15):
             registry.checkpoints.commit(commit(lease, sequence))
@@ -277,7 +277,7 @@ class TestThinning:
         assert left == named | {kept_version.digest, digest(b"first")}
 
     def test_what_is_committed_again_is_young_again(self, registry: Registry) -> None:
-        """An old artifact that nothing names, once committed again, outlives the next thinning."""
+        """An old orphaned artifact that is committed again survives the next retention."""
         lease = leased(registry)
         registry.checkpoints.commit(commit(lease, 1))
         registry.changes.fall_back(lease, to_sequence=0, origin=ChangeOrigin("learner"))

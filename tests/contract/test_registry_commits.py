@@ -34,7 +34,7 @@ LARGE = b"x" * (MAX_INLINE_BYTES + 1)
 
 
 class TestCommits:
-    """Checkpoints, all or nothing."""
+    """Commits are all or nothing."""
 
     def test_a_commit(self, registry: Registry) -> None:
         """All that a commit carries can be read again."""
@@ -133,7 +133,7 @@ class TestCommits:
         assert [found.sequence for found in one.checkpoints.newest_first(current.lineage)] == list(range(8, -1, -1))
 
     def test_a_takeover_during_commits(self, open_one: Callable[[], Registry]) -> None:
-        """While another host takes the lease, commits before it hold and none after it."""
+        """While another host takes the lease, commits before it succeed and none after it."""
         one, other = open_one(), open_one()
         lease = leased(one, ttl_s=0.0)
         done: list[int] = []

@@ -20,7 +20,7 @@ SECOND = replace(FIRST, version=VersionNumber(2), text="# Again")
 
 @pytest.fixture(params=["memory", "registry"])
 def reports(request: pytest.FixtureRequest, registry: Registry) -> Reports:
-    """Of a model with two versions, and of another with one."""
+    """Return reports of a model with two versions, and of another with one."""
     if request.param == "memory":
         return MemoryReports([(NAME, 1), (NAME, 2), ("other", 1)])
     registry.changes.snapshot(snapshot(leased(registry)))
@@ -29,7 +29,7 @@ def reports(request: pytest.FixtureRequest, registry: Registry) -> Reports:
 
 
 def test_they_come_back_as_they_were_kept(reports: Reports) -> None:
-    """Each format by itself, of any size, with the time of keeping."""
+    """Each format comes back as it was saved, of any size, with the time of saving."""
     reports.save([FIRST, HTML])
     for one in (FIRST, HTML):
         found = reports.get(NAME, 1, one.format)
@@ -38,7 +38,7 @@ def test_they_come_back_as_they_were_kept(reports: Reports) -> None:
 
 
 def test_the_versions_that_have_one(reports: Reports) -> None:
-    """Oldest first, each once, each model's by itself."""
+    """Versions with a report are listed oldest first, each once, for each model alone."""
     assert reports.list(NAME) == []
     reports.save([SECOND])
     reports.save([FIRST, HTML])
@@ -47,7 +47,7 @@ def test_the_versions_that_have_one(reports: Reports) -> None:
 
 
 def test_what_is_kept_stays(reports: Reports) -> None:
-    """A job that tells the same version again changes nothing, and adds a format that was missing."""
+    """Saving a version's report again changes nothing, and adds a format that was missing."""
     reports.save([FIRST])
     reports.save([replace(FIRST, text="altered"), HTML])
     assert reports.get(NAME, 1, ReportFormat.MARKDOWN).text == FIRST.text
@@ -55,7 +55,7 @@ def test_what_is_kept_stays(reports: Reports) -> None:
 
 
 def test_a_version_that_there_is_not(reports: Reports) -> None:
-    """Its report is refused, and with it those that were to be kept at the same time."""
+    """A report of an unknown version is refused, with all others saved in the same call."""
     with pytest.raises(NotFoundError, match="no version 9"):
         reports.save([FIRST, replace(FIRST, version=VersionNumber(9))])
     with pytest.raises(NotFoundError, match="no version 1 of nobody"):

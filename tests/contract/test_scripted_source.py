@@ -9,7 +9,7 @@ from tests.contract.streams import drain, values
 
 
 def polled(source: ScriptedSource, limit: int = 10) -> list[bytes]:
-    """The values of one poll."""
+    """Return the values of one poll."""
     return values(source.poll(timeout_s=0, limit=limit))
 
 

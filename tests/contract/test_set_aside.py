@@ -1,4 +1,4 @@
-"""What a fall-back takes out of use is kept, seen by no reader, and goes after a month."""
+"""Rows that a fall back takes out of use are kept, hidden from every reader, and deleted after a month."""
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -20,19 +20,19 @@ KINDS = ("checkpoints", "journals", "drift_signals", "pending")
 
 
 def rows(registry: Registry, name: str) -> Sequence[Mapping[str, Any]]:
-    """A table's rows."""
+    """Return a table's rows."""
     table = tables.metadata.tables[name]
     with registry.database.read_transaction() as connection:
         return [dict(row) for row in connection.execute(select(table)).mappings()]
 
 
 def aside(registry: Registry) -> dict[str, int]:
-    """How many rows are set aside, by the table they stood in."""
+    """Return the number of rows set aside, by their original table."""
     return {kind: len(rows(registry, f"set_aside_{kind}")) for kind in KINDS}
 
 
 def full(registry: Registry, lease: Lease, sequence: int) -> None:
-    """Commit something into every table that a fall-back touches."""
+    """Commit something into every table that a fall back touches."""
     waits = PendingRowChanges((PendingRow(b"k%d" % sequence, 1, 1000, b"x"),), (), watermark_ms=0)
     written = commit(
         lease,
@@ -46,7 +46,7 @@ def full(registry: Registry, lease: Lease, sequence: int) -> None:
 
 @pytest.fixture
 def fallen(registry: Registry) -> Lease:
-    """The lease of a model that has fallen back from its third commit to its first."""
+    """Return the lease of a model that has fallen back from its third commit to its first."""
     lease = leased(registry)
     for sequence in (1, 2, 3):
         full(registry, lease, sequence)
@@ -57,7 +57,7 @@ def fallen(registry: Registry) -> Lease:
 
 
 def test_every_row_is_kept(registry: Registry, fallen: Lease) -> None:
-    """Checkpoints, journals, signals and waiting rows keep all their columns, at the time that the audit names."""
+    """Checkpoints, journals, signals and pending rows keep all their columns, with the time of the audit entry."""
     assert aside(registry) == dict.fromkeys(KINDS, 2)
     newest = next(one for one in rows(registry, "set_aside_checkpoints") if one["sequence"] == 3)
     assert newest["digest"] == commit(fallen, 3).digest
@@ -71,7 +71,7 @@ def test_every_row_is_kept(registry: Registry, fallen: Lease) -> None:
 
 
 def test_no_reader_sees_them(registry: Registry, fallen: Lease) -> None:
-    """Checkpoints, journal, signals, standings and what waits are those of the commit that was fallen back to."""
+    """Checkpoints, journal, signals, champion states and pending rows are those of the commit fallen back to."""
     assert [one.sequence for one in registry.checkpoints.newest_first(fallen.lineage)] == [1, 0]
     assert [one.sequence for one in registry.checkpoints.journal(fallen.lineage)] == [1]
     assert [one.offset for one in registry.drift_signals.newest_first(NAME, limit=9)] == [1]
@@ -82,7 +82,7 @@ def test_no_reader_sees_them(registry: Registry, fallen: Lease) -> None:
 
 
 def test_the_same_commits_may_come_and_fall_again(registry: Registry, fallen: Lease) -> None:
-    """The sequences are written anew, and set aside a second time beside the first."""
+    """The sequences are committed anew, and set aside a second time beside the first."""
     for sequence in (2, 3):
         full(registry, fallen, sequence)
     assert [one.sequence for one in registry.checkpoints.newest_first(fallen.lineage)] == [3, 2, 1, 0]
@@ -91,7 +91,7 @@ def test_the_same_commits_may_come_and_fall_again(registry: Registry, fallen: Le
 
 
 def test_other_lineages_keep_theirs(registry: Registry, fallen: Lease) -> None:
-    """A fall-back moves rows of its own lineage only."""
+    """A fall back moves rows of its own lineage only."""
     other = registry.leases.acquire(founded(registry, "other"), holder="here", ttl_s=60)
     full(registry, other, 1)
     registry.changes.fall_back(fallen, to_sequence=0, origin=ChangeOrigin("learner"))
@@ -108,7 +108,7 @@ def test_a_stale_lease_sets_nothing_aside(registry: Registry, fallen: Lease) -> 
 
 
 def test_they_go_after_a_month(registry: Registry, fallen: Lease) -> None:
-    """Until then their artifacts are kept too, however old; a deleted model's go with it."""
+    """Set-aside rows keep their artifacts for a month, however old; then both are deleted."""
     aged(registry, "artifacts", timedelta(days=90))
     registry.checkpoints.apply_retention(fallen, scores_retention_s=1e9)
     assert registry.history.artifact(commit(fallen, 3).digest) == commit(fallen, 3).artifact

@@ -17,13 +17,13 @@ from tests.contract.registry_values import AT, NAME, commit, leased
 
 
 def signal(monitor: str, offset: int) -> DriftSignal:
-    """One of some monitor."""
+    """Return a signal of some monitor."""
     evidence = {"metric": "psi", "worst": {"bin": "up to 3", "window": 0.5, "reference": 0.1}}
     return DriftSignal(monitor, AT, offset, 1000 + offset, 0.3, None if monitor == "adwin" else 0.25, evidence)
 
 
 class Desk:
-    """A registry's signals and their twin, written together."""
+    """A registry's signals and their in-memory twin, written together."""
 
     def __init__(self, registry: Registry) -> None:
         self.registry, self.memory = registry, MemoryDriftSignals()
@@ -31,30 +31,30 @@ class Desk:
         self.sequence = 0
 
     def commit(self, *signals: DriftSignal) -> None:
-        """A checkpoint with these."""
+        """Commit a checkpoint with these signals."""
         self.sequence += 1
         self.registry.checkpoints.commit(commit(self.lease, self.sequence, signals=signals))
         self.memory.commit(NAME, self.lease, signals)
 
     @property
     def both(self) -> Sequence[DriftSignals]:
-        """What is asked."""
+        """Return the same query's result from both."""
         return self.registry.drift_signals, self.memory
 
 
 @pytest.fixture
 def desk(registry: Registry) -> Desk:
-    """With a model that has found nothing."""
+    """Return both for a model without signals."""
     return Desk(registry)
 
 
 def plain(found: Sequence[DriftSignal]) -> list[DriftSignal]:
-    """Without what the registry gives them."""
+    """Return the signals without what the registry adds."""
     return [replace(one, id=0, lineage=0, created_at=None) for one in found]
 
 
 def test_signals_come_with_their_commit(desk: Desk) -> None:
-    """All of a signal is kept, newest first, and with it when and by which lineage it was committed."""
+    """Signals come back whole, newest first, with the time and lineage of their commit."""
     desk.commit(signal("adwin", 3), signal("age", 7))
     desk.commit()
     desk.commit(signal("age", 27))
@@ -66,7 +66,7 @@ def test_signals_come_with_their_commit(desk: Desk) -> None:
 
 
 def test_signals_of_one_monitor(desk: Desk) -> None:
-    """By monitor, no more than asked for, and none of another model."""
+    """Signals are found by monitor, up to the limit, and never another model's."""
     desk.commit(*(signal(name, number) for number, name in enumerate(["a", "b", "a", "a"])))
     for signals in desk.both:
         assert [one.offset for one in signals.newest_first(NAME, monitor="a", limit=2)] == [3, 2]
@@ -74,7 +74,7 @@ def test_signals_of_one_monitor(desk: Desk) -> None:
 
 
 def test_the_newest_are_kept(desk: Desk) -> None:
-    """No more of a model than the limit, in one commit or over several."""
+    """A model keeps its newest signals up to the limit, in one commit or over several."""
     most = monitoring.MAX_SIGNALS
     desk.commit(*(signal("a", number) for number in range(most - 1)))
     desk.commit(*(signal("a", number) for number in range(most - 1, most + 2)))
@@ -93,7 +93,7 @@ def test_no_signal_without_its_commit(registry: Registry) -> None:
 
 
 def test_signals_fall_back_with_their_checkpoints(desk: Desk) -> None:
-    """What will be learned again will be found again."""
+    """A fall back removes signals, since the same records will be learned and raise them again."""
     desk.commit(signal("a", 1))
     desk.commit(signal("a", 11))
     desk.registry.changes.fall_back(desk.lease, to_sequence=1, origin=ChangeOrigin("learner", reason="unreadable"))
@@ -101,7 +101,7 @@ def test_signals_fall_back_with_their_checkpoints(desk: Desk) -> None:
 
 
 def test_positions_may_be_on_a_labels_topic(desk: Desk) -> None:
-    """A label that came later has a position of its own."""
+    """A signal's position may be on the labels topic, where a late label came."""
     late = replace(signal("a", 1), at=TopicPartition("labels", 3))
     desk.commit(late)
     assert plain(desk.registry.drift_signals.newest_first(NAME, limit=1)) == [late]

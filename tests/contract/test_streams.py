@@ -1,4 +1,4 @@
-"""What `ports.Source` and `ports.Sink` promise, over the twin, the embedded log and Kafka by both drivers."""
+"""What `ports.stream.Source` and `Sink` promise, in memory, over the embedded log and Kafka by both drivers."""
 
 import threading
 import time
@@ -32,7 +32,7 @@ WITH_GAPS = ("memory", "kafka-python", "librdkafka")
 
 @pytest.fixture(params=STREAMS)
 def rig(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Rig]:
-    """One of the streams."""
+    """Open one of the streams."""
     bootstrap = request.getfixturevalue("broker").bootstrap if request.param in DRIVERS else ""
     found = rig_of(request.param, tmp_path / "log.db", bootstrap=bootstrap)
     yield found
@@ -53,7 +53,7 @@ def test_creating_a_topic_twice_leaves_it(rig: Rig, topic: str) -> None:
 
 
 def test_bounds_since_a_time(rig: Rig, topic: str) -> None:
-    """Reading can begin at the first record of a time or later, and at the end where there is none."""
+    """Reading can begin at the first record of a time or later, and at the end if there is none."""
     filled(rig, topic, 10)
     at, source = TopicPartition(topic, 0), rig.source()
     assert source.bounds([topic], since_ms=EPOCH_MS + 4) == {at: OffsetBounds(4, 10)}
@@ -62,14 +62,14 @@ def test_bounds_since_a_time(rig: Rig, topic: str) -> None:
 
 
 def test_an_unknown_topic_is_named(rig: Rig, topic: str) -> None:
-    """Measuring an unknown topic says which one, and what helps."""
+    """Asking for the bounds of an unknown topic names it, and says what helps."""
     with pytest.raises(NotFoundError, match=topic) as caught:
         rig.source().bounds([topic])
     assert "create" in str(caught.value) or "makes it" in str(caught.value)
 
 
 def test_appending_to_an_unknown_topic_is_refused(rig: Rig, topic: str) -> None:
-    """An append makes no topic by the way."""
+    """An append creates no topic."""
     with pytest.raises(NotFoundError, match=topic):
         rig.sink().append(topic, [b"1"])
     with pytest.raises(NotFoundError, match=topic):
@@ -83,7 +83,7 @@ def test_a_name_that_no_topic_can_have_is_unknown(rig: Rig) -> None:
 
 
 def test_records_come_back_as_they_were_appended(rig: Rig, topic: str) -> None:
-    """Values and timestamps are read in the order of appending, at offsets without a hole."""
+    """Values and timestamps are read in the order of appending, at consecutive offsets."""
     sink = rig.sink()
     sink.create(topic, partitions=1)
     sink.append(
@@ -168,7 +168,7 @@ def test_two_topics_are_read_together(rig: Rig, topic: str) -> None:
 
 
 def test_a_poll_keeps_about_to_its_limit(rig: Rig, topic: str) -> None:
-    """No poll brings more records than were asked for."""
+    """No poll returns more records than were requested."""
     filled(rig, topic, 1000, partitions=2)
     source = rig.source()
     begin(source, [topic])
@@ -225,7 +225,7 @@ def test_following_a_writer_loses_nothing(rig: Rig, topic: str) -> None:
 
 @pytest.mark.parametrize("rig", WITH_GAPS, indirect=True)
 def test_offsets_without_records_are_passed(rig: Rig, topic: str) -> None:
-    """Draining comes to the end where the last offsets hold no record, and nothing aborted is seen."""
+    """Draining comes to the end even if the last offsets hold no record, and aborted records are not seen."""
     expected = filled(rig, topic, 3)
     at = TopicPartition(topic, 0)
     rig.gap(at)
@@ -239,7 +239,7 @@ def test_offsets_without_records_are_passed(rig: Rig, topic: str) -> None:
 
 @pytest.mark.parametrize("rig", WITH_GAPS, indirect=True)
 def test_a_position_inside_a_gap_is_good(rig: Rig, topic: str) -> None:
-    """A position at an offset that compaction has emptied goes on with the next record there is."""
+    """A position at an offset that compaction has emptied continues with the next record."""
     rig.compacted(topic, keys=[b"a", b"b", b"a", b"b", b"c", b"a", b"d"])
     source = rig.source()
     runs = drain(source, [topic])
@@ -261,7 +261,7 @@ def test_a_position_below_the_start_is_refused(rig: Rig, topic: str) -> None:
 
 
 def test_a_reader_overtaken_by_retention_says_so(rig: Rig, topic: str) -> None:
-    """Retention that deletes what a reader stands before raises; the reader skips nothing silently."""
+    """A reader overtaken by retention raises an error and skips nothing silently."""
     filled(rig, topic, 20, appends=2)
     at = TopicPartition(topic, 0)
     sink = rig.sink()

@@ -19,7 +19,7 @@ OPERATOR = TokenGrant("ci", AccessRole.OPERATOR, frozenset({"phishing"}))
 
 
 def test_a_token_is_known_by_its_text(registry: Registry) -> None:
-    """What was made is found again, with its role and its models."""
+    """A created token is found by its text, with its role and its models."""
     made, text = registry.tokens.create(OPERATOR, actor="ann")
     assert text.startswith(f"hrt_{made.key}_")
     assert len(text) == 64
@@ -41,13 +41,13 @@ def test_a_token_is_known_by_its_text(registry: Registry) -> None:
     ],
 )
 def test_other_texts_are_no_tokens(registry: Registry, spoil: Callable[[str], str]) -> None:
-    """A text that differs in anything is not taken."""
+    """A text that differs in anything is refused."""
     _, text = registry.tokens.create(OPERATOR, actor="ann")
     assert registry.tokens.verify(spoil(text)) is None
 
 
 def test_a_revoked_token_is_none(registry: Registry) -> None:
-    """It is good no more, its name is free again, and it is in the list of all."""
+    """A revoked token is invalid, its name is free again, and it is in the list of all tokens."""
     _, text = registry.tokens.create(OPERATOR, actor="ann")
     registry.tokens.revoke("ci", actor="bob", reason="lost")
     assert registry.tokens.verify(text) is None
@@ -56,7 +56,7 @@ def test_a_revoked_token_is_none(registry: Registry) -> None:
 
 
 def test_an_expired_token_is_none(registry: Registry) -> None:
-    """It is good until its time, and not then."""
+    """A token is valid until its time, and not at it."""
     made, text = registry.tokens.create(TokenGrant("ci", AccessRole.VIEWER, lifetime_s=3600), actor="ann")
     assert registry.tokens.verify(text) is not None
     brief, text = registry.tokens.create(TokenGrant("brief", AccessRole.VIEWER, lifetime_s=0.001), actor="ann")
@@ -68,7 +68,7 @@ def test_an_expired_token_is_none(registry: Registry) -> None:
 
 
 def test_a_name_is_in_force_once(registry: Registry) -> None:
-    """A second token of the name is refused, and the message says how to be rid of the first."""
+    """A second token of the same name is refused, and the message says how to revoke the first."""
     registry.tokens.create(OPERATOR, actor="ann")
     with pytest.raises(RefusedError, match="headrace token revoke ci"):
         registry.tokens.create(OPERATOR, actor="ann")
@@ -76,7 +76,7 @@ def test_a_name_is_in_force_once(registry: Registry) -> None:
 
 @pytest.mark.parametrize("which", ["other", "99", "0", "9" * 30, "ci'; DROP TABLE tokens"])
 def test_what_is_not_there_cannot_be_revoked(registry: Registry, which: str) -> None:
-    """The message names those there are."""
+    """Revoking an unknown token names the existing ones."""
     registry.tokens.create(OPERATOR, actor="ann")
     with pytest.raises(NotFoundError, match="ci"):
         registry.tokens.revoke(which, actor="bob", reason="")
@@ -84,13 +84,13 @@ def test_what_is_not_there_cannot_be_revoked(registry: Registry, which: str) -> 
 
 @pytest.mark.parametrize("name", ["", "9lives", "a b", "trainer", "anonymous", "a" * 64, "cli:ann", "ä"])
 def test_names_that_mislead_are_refused(name: str) -> None:
-    """A token is not called what the audit calls others, nor what cannot be read there."""
+    """A token cannot have a name that the audit uses for others, or one that is unreadable there."""
     with pytest.raises(ConfigurationError, match="expected one like"):
         TokenGrant(name, AccessRole.VIEWER)
 
 
 def test_who_makes_and_who_revokes_is_in_the_audit(registry: Registry) -> None:
-    """Both acts say who, which token, what it allowed and why; neither has its text."""
+    """The audit says who created or revoked which token, what it allowed and why, without its text."""
     _, text = registry.tokens.create(OPERATOR, actor="ann")
     registry.tokens.revoke("ci", actor="bob", reason="lost")
     made, gone = registry.history.audit("")
@@ -100,7 +100,7 @@ def test_who_makes_and_who_revokes_is_in_the_audit(registry: Registry) -> None:
 
 
 def test_use_is_noted_coarsely(registry: Registry) -> None:
-    """The first use is noted, and the next within minutes writes nothing."""
+    """The first use is recorded, and the next within minutes writes nothing."""
     _, text = registry.tokens.create(OPERATOR, actor="ann")
     registry.tokens.verify(text)
     (first,) = registry.tokens.list()
@@ -110,13 +110,13 @@ def test_use_is_noted_coarsely(registry: Registry) -> None:
 
 
 def columns(database: Database) -> list[dict[str, object]]:
-    """All that the database has of tokens."""
+    """Return all that the database has of tokens."""
     with database.read_transaction() as connection:
         return [dict(row._mapping) for row in connection.execute(select(tokens))]
 
 
 def test_a_stolen_database_reveals_no_token(registry: Registry) -> None:
-    """Nothing in the rows is, or can be sent as, a token."""
+    """Nothing in the rows is a token, or can be used as one."""
     _, text = registry.tokens.create(OPERATOR, actor="ann")
     (row,) = columns(registry.database)
     assert text[21:] not in repr(row)
@@ -125,7 +125,7 @@ def test_a_stolen_database_reveals_no_token(registry: Registry) -> None:
 
 
 def test_a_written_database_widens_no_token(registry: Registry) -> None:
-    """Who can write rows, but has not the key, can neither widen a token nor make one."""
+    """Whoever can write rows, but has not the key, can neither widen a token nor make one."""
     _, text = registry.tokens.create(OPERATOR, actor="ann")
     thief = SqlTokens(registry.database, b"another key")
     _, made = thief.create(TokenGrant("thief", AccessRole.ADMIN), actor="thief")
@@ -141,7 +141,7 @@ def test_a_written_database_widens_no_token(registry: Registry) -> None:
 
 
 def test_a_row_of_nothing_lets_nobody_in(registry: Registry) -> None:
-    """The comparison value of unknown tokens is not itself a token's."""
+    """The comparison value of unknown tokens is not itself the MAC of a token."""
     with registry.database.write_transaction() as connection:
         now = registry.database.now(connection)
         said = {"name": "x", "role": "admin", "created_by": "x", "created_at": now}

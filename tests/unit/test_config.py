@@ -1,4 +1,4 @@
-"""The settings: one file, the environment over it, and every problem with its line."""
+"""The settings come from one file and the environment, and every problem is reported with its line."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ models:
 
 
 def written(folder: Path, text: str = MODEL) -> Path:
-    """The file with this text."""
+    """Write a file with this text."""
     path = folder / "headrace.yaml"
     path.write_text(text, encoding="utf-8")
     return path
@@ -134,7 +134,7 @@ def test_another_address_than_loopback_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_a_schedule_that_cannot_be_followed(tmp_path: Path, cron: str, expected: str) -> None:
-    """It is found when the file is read, with its line, and not when the trainer starts."""
+    """A cron expression that the scheduler cannot follow is refused with its line when the file is read."""
     path = written(tmp_path, MODEL + f'    retrain:\n      cron: "{cron}"\n')
     with pytest.raises(ConfigurationError, match=rf"headrace.yaml:[78]: models\[0\].retrain.*{expected}"):
         config.load_settings(path)
@@ -161,20 +161,20 @@ RETRAIN = """\
     ],
 )
 def test_what_retraining_says_of_its_data_is_checked(tmp_path: Path, text: str, said: str) -> None:
-    """What is divided needs a window, and spaces are checked wherever they stand."""
+    """Splits and folds need a window, and search spaces are checked wherever they are."""
     with pytest.raises(ConfigurationError, match=said.replace("?", r"\?")):
         config.load_settings(written(tmp_path, MODEL + text), candidates=True)
 
 
 def test_a_window_needs_an_archive(tmp_path: Path) -> None:
-    """Where nothing is archived there is nothing to read a window from."""
+    """A window is refused if nothing is archived."""
     text = "storage: {archive: null}\n" + MODEL + "    retrain: {window: {days: 1}}\n"
     with pytest.raises(ConfigurationError, match=r"found retrain\.window of m and storage\.archive null"):
         config.load_settings(written(tmp_path, text))
 
 
 def test_classes_are_not_asked_of_a_regression(tmp_path: Path) -> None:
-    """A kind of split or folds that divides by class is refused where there are none."""
+    """A split or folds by class are refused for a regression."""
     text = MODEL.replace("task: binary", "task: regression").replace("LogisticRegression", "LinearRegression")
     policy = "    retrain: {window: {days: 1}, cv: {kind: stratified_kfold}}\n"
     with pytest.raises(ConfigurationError, match="found kind stratified_kfold for a regression"):
@@ -186,7 +186,7 @@ def test_classes_are_not_asked_of_a_regression(tmp_path: Path) -> None:
     ["linear_model.LinearRegression", "tree.HoefdingTree", "batch.sklearn.RandomForest", "{batch.lightgbm.LGBM: {}}"],
 )
 def test_candidates_are_built_when_asked_for(tmp_path: Path, name: str) -> None:
-    """A candidate that cannot be built is named with its line; only `headrace check` takes the time for it."""
+    """A candidate that cannot be built is reported with its line; only `headrace check` takes the time for it."""
     file = written(tmp_path, MODEL + RETRAIN.replace("NAME", name))
     assert config.load_settings(file).models[0].retrain is not None
     with pytest.raises(ConfigurationError, match=rf"{file}:11: models\[0\].retrain.candidates\[1\].estimator"):
@@ -194,7 +194,7 @@ def test_candidates_are_built_when_asked_for(tmp_path: Path, name: str) -> None:
 
 
 def test_served_predictions_need_labels(tmp_path: Path) -> None:
-    """They wait for them; the message says which line to add."""
+    """Served predictions need a labels topic; the message says which line to add."""
     with pytest.raises(ConfigurationError, match=r"log_predictions.*found no `labels`.*`labels: m\.events`"):
         config.load_settings(written(tmp_path, f"{MODEL}    log_predictions: true\n"))
     text = f"{MODEL}    labels: m.events\n    log_predictions: true\n"
@@ -202,7 +202,7 @@ def test_served_predictions_need_labels(tmp_path: Path) -> None:
 
 
 def test_models_that_share_a_topic_share_what_is_served(tmp_path: Path) -> None:
-    """The one without the key would refuse the other's records."""
+    """Models that share a topic must all log predictions or none, as one without the key would refuse the records."""
     served = f"{MODEL}    labels: m.events\n    log_predictions: true\n"
     other = MODEL.removeprefix("models:\n").replace("name: m", "name: other")
     with pytest.raises(ConfigurationError, match=r"log_predictions of m and not of other, which reads m\.events too"):

@@ -1,4 +1,4 @@
-"""The histogram of label delays, beside the one that prometheus-client counts an observation at a time."""
+"""The histogram of label delays equals the one that prometheus-client counts one observation at a time."""
 
 from collections.abc import Mapping
 
@@ -17,7 +17,7 @@ delays = st.lists(st.integers(0, 10**10) | st.sampled_from(ON_A_BOUND), max_size
 
 
 def shown(registry: CollectorRegistry) -> Mapping[tuple[str, ...], float]:
-    """Every sample of the histogram that Prometheus would read, by name, model and bound."""
+    """Return every sample of the histogram by name, model and bound."""
     families = text_string_to_metric_families(generate_latest(registry).decode())
     samples = [one for family in families if family.name == NAME for one in family.samples]
     found = {(one.name, one.labels["model"], one.labels.get("le", "")): one.value for one in samples}

@@ -1,4 +1,4 @@
-"""Answers to writes over HTTP, by idempotency key; the key of the table lets one request answer."""
+"""Stored responses to HTTP writes by idempotency key; the table's primary key lets only one request be served."""
 
 from datetime import datetime, timedelta
 
@@ -12,19 +12,23 @@ from service.storage.schema.access import answers
 
 KEPT_FOR = timedelta(hours=24)
 CLAIM_EXPIRES_AFTER = timedelta(minutes=5)
-"""So long a request that was never answered keeps its key: its process has died."""
+"""After this time an unanswered request loses its key, because its process must have died."""
 MAX_BODY_BYTES = 256 * 1024
 MAX_RESPONSES = 10_000
 
 
 class SqlStoredResponses:
-    """Implements `ports.Answers`."""
+    """Implements `ports.serving.StoredResponses`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def claim(self, owner: str, key: str, *, request_digest: str) -> StoredResponse | None:
-        """None where it is this caller's to answer."""
+        """Claim the key and return None, or return the response that was stored under it.
+
+        Raise IdempotencyKeyError when the key was used for another request, and RefusedError while its request is
+        running.
+        """
         where = (answers.c.owner == owner, answers.c.key == key)
         try:
             with self._database.write_transaction() as connection:
@@ -46,7 +50,7 @@ class SqlStoredResponses:
         return StoredResponse(found.request, found.status, found.headers, bytes(found.body))
 
     def save(self, owner: str, key: str, response: StoredResponse) -> None:
-        """The answer of whoever has claimed it; one too large to keep is let go of."""
+        """Store the response under the claimed key; release the key when the body is too large to keep."""
         if len(response.body) > MAX_BODY_BYTES:
             self.release(owner, key)
             return
@@ -55,14 +59,14 @@ class SqlStoredResponses:
             connection.execute(update(answers).where(answers.c.owner == owner, answers.c.key == key).values(values))
 
     def release(self, owner: str, key: str) -> None:
-        """The next may try."""
+        """Delete an unanswered claim, so that the next request may try."""
         unanswered = (answers.c.owner == owner, answers.c.key == key, answers.c.status.is_(None))
         with self._database.write_transaction() as connection:
             connection.execute(delete(answers).where(*unanswered))
 
 
 def _delete_expired(connection: Connection, now: datetime) -> None:
-    """Forget what is old, and what is more than may be kept."""
+    """Delete responses that are too old, and the oldest beyond the limit on their number."""
     oldest_kept = (
         select(answers.c.created_at)
         .order_by(answers.c.created_at.desc())

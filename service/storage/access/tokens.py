@@ -1,4 +1,4 @@
-"""Tokens: kept as what only the registry's key and the secret together can make."""
+"""API tokens; the registry stores a MAC of each, never its secret."""
 
 import hashlib
 import hmac
@@ -21,7 +21,7 @@ from service.storage.schema.access import tokens
 from service.storage.transactions import writes
 
 NO_MODEL = ModelName("")
-"""What the audit has for acts that concern no model in particular."""
+"""The model name in audit entries of actions that concern no single model."""
 SECRET_BYTES = 32
 USE_NOTED_EVERY = timedelta(minutes=5)
 _TOKEN_TEXT = re.compile(rf"{TOKEN_PREFIX}([0-9a-f]{{16}})_([\w-]{{43}})", re.ASCII)
@@ -29,18 +29,23 @@ _NO_MAC = "0" * 64
 
 
 class SqlTokens:
-    """Implements `ports.Tokens`.
+    """Implements `ports.serving.Tokens`.
 
-    The MAC covers the secret and all that the token allows, so that whoever can write to the database, but has not
-    the key, can neither make a token nor widen one.
+    The MAC covers the secret and all that the token allows, so that whoever can write to the database, but has not the
+    key, can neither make a token nor extend the rights of one.
     """
 
     def __init__(self, database: Database, key: bytes) -> None:
         self._database = database
+        # A fast MAC is enough: 256 random bits cannot be guessed, and a slow hash before each prediction would let
+        # clients overload the server.
         self._key = hmac.digest(key, b"headrace tokens", "sha256")
 
     def create(self, grant: TokenGrant, *, actor: str) -> tuple[Token, str]:
-        """The token and its text, which is told this once."""
+        """Create a token; return it with its secret text, which is shown only this once.
+
+        Raise RefusedError when a token of that name is in force.
+        """
         key, secret = secrets.token_hex(8), secrets.token_urlsafe(SECRET_BYTES)
         try:
             with self._database.write_transaction() as connection:
@@ -56,7 +61,11 @@ class SqlTokens:
         return found, f"{TOKEN_PREFIX}{key}_{secret}"
 
     def verify(self, text: str) -> Token | None:
-        """One look-up, one MAC and one comparison in constant time, also where there is no such token."""
+        """Return the token if the text is valid, unexpired and not revoked, else None.
+
+        An unknown token costs a look-up, a MAC and a constant-time comparison too, so that timing reveals no more than
+        whether its public number exists.
+        """
         parts = _TOKEN_TEXT.fullmatch(text)
         if parts is None:
             return None
@@ -75,7 +84,7 @@ class SqlTokens:
         return _token_from_row(row)
 
     def list(self, *, revoked: bool = False) -> Sequence[Token]:
-        """Oldest first."""
+        """Return the tokens, oldest first; revoked ones only if asked."""
         statement = select(tokens).order_by(tokens.c.id)
         if not revoked:
             statement = statement.where(tokens.c.revoked_at.is_(None))
@@ -83,7 +92,7 @@ class SqlTokens:
             return [_token_from_row(row) for row in connection.execute(statement)]
 
     def revoke(self, which: str, *, actor: str, reason: str) -> Token:
-        """By name or number; a server forgets it within seconds."""
+        """Revoke a token by name or number, or raise NotFoundError; servers refuse it within seconds."""
         named = tokens.c.id == int(which) if which.isdecimal() and len(which) < 19 else tokens.c.name == which
         with self._database.write_transaction() as connection:
             now = self._database.now(connection)
@@ -101,7 +110,7 @@ class SqlTokens:
         return writes.new_id(connection.execute(insert(tokens).values(**values, mac=self._mac(values, secret))))
 
     def _record_use(self, row: Row[Any], now: datetime) -> None:
-        """Now and then; a database that cannot be written keeps nobody out."""
+        """Record the time of use at most every few minutes; a database that cannot be written keeps nobody out."""
         if row.used_at is None or now - row.used_at >= USE_NOTED_EVERY:
             with suppress(UnavailableError), self._database.write_transaction() as connection:
                 connection.execute(update(tokens).where(tokens.c.id == row.id).values(used_at=now))

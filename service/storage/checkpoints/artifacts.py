@@ -1,4 +1,4 @@
-"""Content-addressed bytes in a folder, or anywhere that fsspec reaches."""
+"""Stores artifacts by their digest in a folder, or anywhere that fsspec reaches."""
 
 import math
 import os
@@ -19,14 +19,14 @@ CheckpointStepHook = Callable[[CheckpointStep], None]
 
 
 class DirectoryArtifacts:
-    """One file a digest; written aside, fsynced and renamed, so that a name is only ever whole."""
+    """Keeps one file for each digest; writes it aside, fsyncs and renames it, so that no name holds a partial file."""
 
     def __init__(self, folder: Path, *, on_step: CheckpointStepHook) -> None:
         self._folder = folder
         self._on_step = on_step
 
     def put(self, digest: str, data: bytes) -> None:
-        """Durable when it returns."""
+        """Store the bytes durably; raise UnavailableError when the folder cannot be written."""
         path = self._path(digest)
         temporary_path = path.with_suffix(f".{os.getpid()}.part")
         try:
@@ -42,7 +42,7 @@ class DirectoryArtifacts:
         self._on_step(CheckpointStep.ARTIFACT_RENAMED)
 
     def get(self, digest: str) -> bytes:
-        """NotFoundError where there is none."""
+        """Return the bytes; raise NotFoundError when there are none."""
         try:
             return self._path(digest).read_bytes()
         except FileNotFoundError as error:
@@ -50,13 +50,13 @@ class DirectoryArtifacts:
             raise NotFoundError(msg) from error
 
     def digests(self, *, older_than_s: float = 0.0) -> Sequence[str]:
-        """What is stored; unfinished files of the dead count as such."""
+        """Return the names of stored files; with an age, also unfinished files that dead processes left."""
         cutoff = time.time() - older_than_s
         found = [path for path in self._folder.glob("??/*") if older_than_s or "." not in path.name]
         return [path.name for path in found if _modified_at(path) <= cutoff]
 
     def delete(self, digest: str) -> None:
-        """Missing is fine."""
+        """Delete the file if it exists."""
         self._path(digest).unlink(missing_ok=True)
 
     def _path(self, digest: str) -> Path:
@@ -72,7 +72,7 @@ class DirectoryArtifacts:
 
 
 class FsspecArtifacts:
-    """The same behind any fsspec address (`s3://bucket/prefix`); its object stores write whole objects."""
+    """Stores the same behind any fsspec address (`s3://bucket/prefix`); object stores write whole objects only."""
 
     def __init__(self, url: str, *, on_step: CheckpointStepHook) -> None:
         found: tuple[Any, str] = fsspec.core.url_to_fs(url)
@@ -80,7 +80,7 @@ class FsspecArtifacts:
         self._on_step = on_step
 
     def put(self, digest: str, data: bytes) -> None:
-        """Durable when the store says so."""
+        """Store the bytes durably, as the store understands it; raise UnavailableError when it cannot be written."""
         try:
             self._files.makedirs(f"{self._root}/{digest[:2]}", exist_ok=True)
             self._files.pipe_file(self._path(digest), data)
@@ -90,7 +90,7 @@ class FsspecArtifacts:
         self._on_step(CheckpointStep.ARTIFACT_RENAMED)
 
     def get(self, digest: str) -> bytes:
-        """NotFoundError where there is none."""
+        """Return the bytes; raise NotFoundError when there are none."""
         try:
             data: bytes = self._files.cat_file(self._path(digest))
         except FileNotFoundError as error:
@@ -99,7 +99,7 @@ class FsspecArtifacts:
         return data
 
     def digests(self, *, older_than_s: float = 0.0) -> Sequence[str]:
-        """What is stored."""
+        """Return the digests of all stored objects, or of those older than the age."""
         paths = self._files.find(self._root)
         if older_than_s:
             cutoff = datetime.now(UTC) - timedelta(seconds=older_than_s)
@@ -107,7 +107,7 @@ class FsspecArtifacts:
         return [path.rsplit("/", 1)[-1] for path in paths]
 
     def delete(self, digest: str) -> None:
-        """Missing is fine."""
+        """Delete the object if it exists."""
         if self._files.exists(self._path(digest)):
             self._files.rm_file(self._path(digest))
 
@@ -116,14 +116,14 @@ class FsspecArtifacts:
 
 
 def open_artifacts(url: str, *, on_step: CheckpointStepHook) -> ArtifactStore:
-    """A folder, or an fsspec address where the text has a scheme."""
+    """Return a store in a folder, or behind an fsspec address if the text has a scheme."""
     if "://" in url and not url.startswith("file://"):
         return FsspecArtifacts(url, on_step=on_step)
     return DirectoryArtifacts(Path(url.removeprefix("file://")), on_step=on_step)
 
 
 def _modified_at(path: Path) -> float:
-    """When; never, for what another process has renamed or deleted since it was listed."""
+    """Return the modification time, or infinity if another process renamed or deleted the file since it was listed."""
     try:
         return path.stat().st_mtime
     except FileNotFoundError:

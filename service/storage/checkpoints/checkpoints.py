@@ -1,8 +1,8 @@
-"""Durable states of a lineage, in this order:
+"""Commits the durable states of a lineage.
 
-1. a large artifact is written aside, 2. fsynced, 3. renamed to its digest;
-4. a transaction begins, 5. proves the lease with its first statement, 6. writes checkpoint, journals
-and dead letters, 7. commits; 8. only then is anything acknowledged to the stream.
+The steps of a commit, in this order: 1. a large artifact is written aside, 2. fsynced, 3. renamed to its digest; 4. a
+transaction begins, 5. proves the lease with its first statement, 6. writes checkpoint, journals and dead letters, 7.
+commits; 8. only then is anything acknowledged to the stream.
 """
 
 import math
@@ -38,7 +38,7 @@ SWEEP_EVERY_S = 3600.0
 
 
 class SqlCheckpoints:
-    """Implements `ports.Checkpoints`."""
+    """Implements `ports.registry.Checkpoints`."""
 
     def __init__(self, database: Database, store: ArtifactStore, *, on_step: CheckpointStepHook) -> None:
         self._database = database
@@ -47,7 +47,10 @@ class SqlCheckpoints:
         self._swept_at = -math.inf
 
     def commit(self, commit: CheckpointCommit) -> Checkpoint:
-        """Artifact first, then everything else in one transaction."""
+        """Store a large artifact, then write everything else in one transaction; return the checkpoint.
+
+        Raise LeaseLostError when another process has taken the lease or written the checkpoint.
+        """
         if len(commit.artifact) > writes.MAX_INLINE_BYTES:
             self._store.put(commit.digest, commit.artifact)
         try:
@@ -71,13 +74,16 @@ class SqlCheckpoints:
         return None if found is None else rows.checkpoint_from_row(found)
 
     def newest_first(self, lineage: LineageId) -> Sequence[Checkpoint]:
-        """What the retention ladder has kept."""
+        """Return the checkpoints of the lineage that the retention ladder has kept, newest first."""
         statement = select(checkpoints).where(checkpoints.c.lineage == lineage).order_by(checkpoints.c.sequence.desc())
         with self._database.read_transaction() as connection:
             return [rows.checkpoint_from_row(found) for found in connection.execute(statement)]
 
     def journal(self, lineage: LineageId, *, scores: bool = True, after: int = -1) -> Sequence[JournalSegment]:
-        """One segment a commit, oldest first; scores are many times the bytes of the order."""
+        """Return one journal segment for each commit after `after`, oldest first.
+
+        Score journals are many times larger than order journals; `scores=False` leaves them out.
+        """
         scores_column = journals.c.scores if scores else literal(b"").label("scores")
         columns: list[Any] = [
             journals.c.sequence,
@@ -92,7 +98,7 @@ class SqlCheckpoints:
             return [rows.journal_segment_from_row(found) for found in connection.execute(statement)]
 
     def apply_retention(self, lease: Lease, *, scores_retention_s: float) -> int:
-        """Apply the retention ladder and collect orphans; how many checkpoints went."""
+        """Apply the retention ladder and delete orphaned artifacts; return how many checkpoints were deleted."""
         with self._database.write_transaction() as connection:
             require_lease(connection, lease)
             now = self._database.now(connection)
@@ -109,7 +115,7 @@ class SqlCheckpoints:
         return deleted
 
     def record_start(self, lease: Lease, position: Position) -> int:
-        """How many starts in a row, this one included, began here without a commit."""
+        """Record a start at this position; return how many starts in a row, with this one, were made here."""
         lineage = lease.lineage
         with self._database.write_transaction() as connection:
             require_lease(connection, lease)
@@ -151,7 +157,7 @@ class SqlCheckpoints:
         )
 
     def _write_optional_rows(self, connection: Connection, commit: CheckpointCommit, *, now: datetime) -> None:
-        """What not every commit has."""
+        """Write the rows that not every commit has."""
         lineage, sequence = commit.lease.lineage, commit.sequence
         if commit.dead_letters or commit.replayed:
             self._write_dead_letters(connection, commit, now=now)
@@ -169,7 +175,7 @@ class SqlCheckpoints:
         connection.execute(update(dead_letters).where(dead_letters.c.id.in_(commit.replayed)).values(replayed_at=now))
 
     def _unregistered_files(self) -> Sequence[str]:
-        """Stored bytes whose process died before its commit; looked for once in a while."""
+        """Return stored files whose process died before its commit; looks for them at most once an hour."""
         if time.monotonic() - self._swept_at < SWEEP_EVERY_S:
             return ()
         self._swept_at = time.monotonic()

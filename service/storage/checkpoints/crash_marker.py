@@ -1,4 +1,4 @@
-"""The records being learned, in a small memory-mapped file that outlives the process."""
+"""Marks the records being learned in a small memory-mapped file that outlives the process."""
 
 import mmap
 import struct
@@ -15,7 +15,10 @@ _EMPTY_SLOT = _SLOT.pack(-1, -1, 0, 0, b"")
 
 
 class MappedCrashMarker:
-    """`path` holds the mark; `path` with the suffix `.deaths` counts what starts have found there."""
+    """Implements `ports.artifacts.CrashMarker`.
+
+    `path` holds the mark; `path` with the suffix `.deaths` counts the crashes that later starts have found there.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -24,25 +27,25 @@ class MappedCrashMarker:
         self._deaths: dict[OffsetRange, int] | None = None
 
     def mark(self, run: OffsetRange) -> None:
-        """Costs a memory write; durable against the death of the process, not of the host."""
+        """Mark the run of records; costs a memory write, and survives the death of the process but not of the host."""
         topic = run.topic.encode()[:_MAX_TOPIC_BYTES]
         if self._map is None:
             self._map = self._open()
         _SLOT.pack_into(self._map, 0, run.first, run.last, run.partition, len(topic), topic)
 
     def unmark(self) -> None:
-        """They are learned; a death from here on is none of theirs."""
+        """Remove the mark once the records are learned, so that a later crash is not blamed on them."""
         if self._map is not None:
             self._map[:] = _EMPTY_SLOT
 
     def suspects(self) -> Mapping[OffsetRange, int]:
-        """Records during which the process died, and how often; counts the newest death once."""
+        """Return the records during which a process died, with the number of deaths; counts the newest death once."""
         if self._deaths is None:
             self._deaths = self._count_death()
         return self._deaths
 
     def clear(self) -> None:
-        """Forget; the lineage has got past."""
+        """Forget all marks and counts, once the lineage has got past these records."""
         if self._map is not None:
             self._map.close()
             self._map = None
@@ -71,7 +74,7 @@ class MappedCrashMarker:
         return deaths
 
     def _read_mark(self) -> OffsetRange | None:
-        """What the last process marked; None where it died before its first mark was whole."""
+        """Return what the last process marked, or None if it marked nothing or died before its mark was complete."""
         data = self._path.read_bytes() if self._path.exists() else b""
         if len(data) != _SLOT.size:
             return None

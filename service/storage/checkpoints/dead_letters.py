@@ -1,4 +1,4 @@
-"""Refused events, to be read; commits write them."""
+"""Reads dead letters (refused events); commits write them."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,7 +13,7 @@ from service.storage.transactions import rows
 
 
 class SqlDeadLetters:
-    """Implements `ports.DeadLetters`."""
+    """Implements `ports.labels.DeadLetters`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -21,7 +21,7 @@ class SqlDeadLetters:
     def list(
         self, name: str, *, limit: int, reason: RefusalReason | None = None, before: int | None = None
     ) -> Sequence[DeadLetter]:
-        """Newest first."""
+        """Return the model's dead letters, newest first."""
         statement = select(dead_letters).where(dead_letters.c.model == name)
         if reason is not None:
             statement = statement.where(dead_letters.c.reason == reason)
@@ -32,7 +32,7 @@ class SqlDeadLetters:
             return [rows.dead_letter_from_row(found) for found in connection.execute(statement)]
 
     def get(self, name: str, number: int) -> DeadLetter:
-        """NotFoundError."""
+        """Return a dead letter; raise NotFoundError when the model has no such one."""
         statement = select(dead_letters).where(dead_letters.c.model == name, dead_letters.c.id == number)
         with self._database.read_transaction() as connection:
             found = connection.execute(statement).one_or_none()
@@ -42,7 +42,7 @@ class SqlDeadLetters:
         return rows.dead_letter_from_row(found)
 
     def counts(self, name: str) -> Mapping[RefusalReason, int]:
-        """Kept dead letters by reason."""
+        """Return the number of retained dead letters by reason."""
         statement = select(dead_letters.c.reason, func.count()).where(dead_letters.c.model == name)
         with self._database.read_transaction() as connection:
             found = connection.execute(statement.group_by(dead_letters.c.reason))

@@ -13,20 +13,20 @@ from service.storage.schema.registry import lineages, outbox
 
 
 class SqlOutbox:
-    """Implements `ports.Outbox`."""
+    """Implements `ports.labels.Outbox`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def unsent(self, name: str, *, limit: int) -> Sequence[OutboxRecords]:
-        """Of every lineage of the model, oldest first."""
+        """Return unsent predictions of every lineage of the model, oldest first."""
         of_model = outbox.c.lineage.in_(select(lineages.c.id).where(lineages.c.model == name))
         statement = select(outbox).where(of_model).order_by(outbox.c.id).limit(limit)
         with self._database.read_transaction() as connection:
             return [OutboxRecords(row.topic, _unpack(row.payload), row.id) for row in connection.execute(statement)]
 
     def mark_sent(self, ids: Sequence[int]) -> None:
-        """Forget them."""
+        """Delete predictions that were sent."""
         with self._database.write_transaction() as connection:
             connection.execute(delete(outbox).where(outbox.c.id.in_(ids)))
 
@@ -34,7 +34,7 @@ class SqlOutbox:
 def insert_outgoing(
     connection: Connection, lineage: LineageId, sequence: int, *, outgoing: OutboxRecords, now: object
 ) -> None:
-    """With the commit that covers what was predicted."""
+    """Insert the predictions, in the transaction of the commit that covers their events."""
     packed = zlib.compress(msgspec.msgpack.encode(outgoing.records), 1)
     values = {"lineage": lineage, "sequence": sequence, "topic": outgoing.topic, "payload": packed}
     connection.execute(insert(outbox).values(**values, created_at=now))

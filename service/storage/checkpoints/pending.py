@@ -1,6 +1,6 @@
-"""Events that wait for labels, and labels for events, by the set (pool) that a lineage works with.
+"""Events that wait for labels, and early labels that wait for events, by pool (the set of rows that a lineage uses).
 
-A row that was resolved stays for a few commits: whoever falls back to a checkpoint before that needs it again.
+A resolved row stays for a few commits, because a fall back to an earlier checkpoint needs it again.
 """
 
 from collections.abc import Iterator, Sequence
@@ -38,7 +38,10 @@ _BY_KEY = """
     FROM unnest(CAST(:keys AS bytea[])) AS t (key)
     CROSS JOIN LATERAL (SELECT ctid, * FROM pending WHERE pool = :pool AND pending.key = t.key OFFSET 0) AS p
 """
-"""One look into the primary key for each: a planner without statistics would read the whole pool instead."""
+"""Joins by one look-up in the primary key for each key.
+
+Without statistics the planner would read the whole pool instead.
+"""
 _RESOLVE_POSTGRES = text(
     f"UPDATE pending SET resolved = :resolved WHERE ctid = ANY(ARRAY(SELECT p.ctid {_BY_KEY}))"  # noqa: S608 - constant
 )
@@ -46,14 +49,14 @@ _FIND_POSTGRES = text(f"SELECT p.key, p.kind, p.ts, p.payload {_BY_KEY} WHERE p.
 
 
 class SqlPendingEvents:
-    """Implements `ports.Pending`."""
+    """Implements `ports.labels.PendingEvents`."""
 
     def __init__(self, database: Database, store: ArtifactStore) -> None:
         self._database = database
         self._store = store
 
     def find(self, lineage: LineageId, keys: Sequence[bytes]) -> Sequence[PendingRow]:
-        """Those of the keys that wait."""
+        """Return the pending rows of these keys."""
         with self._database.read_transaction() as connection:
             pool = pool_of(connection, lineage)
             if not self._database.is_sqlite:
@@ -63,12 +66,12 @@ class SqlPendingEvents:
 
     @contextmanager
     def stream_all(self, lineage: LineageId) -> Iterator[Iterator[Sequence[PendingRow]]]:
-        """All that wait at this moment, a chunk at a time in the order of keys, whatever is committed meanwhile."""
+        """Yield all rows pending at this moment, in chunks by key order; later commits do not change them."""
         with self._database.snapshot_transaction() as connection:
             yield _row_chunks(connection, pool_of(connection, lineage))
 
     def save_snapshot(self, lease: Lease, sequence: int, snapshot: SealedBytes) -> None:
-        """All that waited by that commit, beside its checkpoint, if that is still there."""
+        """Attach a snapshot of all rows pending at that commit to its checkpoint, if that still exists."""
         if len(snapshot.artifact) > writes.MAX_INLINE_BYTES:
             self._store.put(snapshot.digest, snapshot.artifact)
         with self._database.write_transaction() as connection:
@@ -78,17 +81,17 @@ class SqlPendingEvents:
             connection.execute(update(checkpoints).where(*of_commit).values(waiting=snapshot.digest))
 
     def count(self, lineage: LineageId) -> int:
-        """How many wait."""
+        """Return the number of pending rows."""
         with self._database.read_transaction() as connection:
             where = (pending.c.pool == pool_of(connection, lineage), pending.c.resolved.is_(None))
             return int(connection.execute(select(func.count()).select_from(pending).where(*where)).scalar_one())
 
 
 def key_batches(keys: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
-    """All of them, in portions of few different lengths: each shorter one is filled up with its last key.
+    """Yield the keys in batches of few different lengths; shorter ones repeat their last key as padding.
 
-    Every connection keeps the statements that it has prepared, and one of a thousand parameters takes tens of
-    kilobytes: with a text for every length they would pile up.
+    Each connection keeps its prepared statements, and one of a thousand parameters takes tens of kilobytes; a statement
+    for every length would add up.
     """
     for start in range(0, len(keys), MAX_KEYS_PER_QUERY):
         some = list(keys[start : start + MAX_KEYS_PER_QUERY])
@@ -97,13 +100,13 @@ def key_batches(keys: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
 
 
 def pool_of(connection: Connection, lineage: LineageId) -> int:
-    """The set of waiting rows that the lineage works with: its own, or its predecessor's."""
+    """Return the pool that the lineage uses: its own, or the one inherited from its predecessor."""
     statement = select(func.coalesce(lineages.c.pool, lineages.c.id)).where(lineages.c.id == lineage)
     return int(connection.execute(statement).scalar_one())
 
 
 def write_pending(connection: Connection, lineage: LineageId, sequence: int, rows: PendingRowChanges) -> None:
-    """What one commit changes."""
+    """Write the changes that one commit makes to pending rows, and delete what has expired."""
     pool = pool_of(connection, lineage)
     if connection.dialect.name == "sqlite":
         _write_sqlite(connection, (pool, lineage, sequence), rows)
@@ -115,7 +118,7 @@ def write_pending(connection: Connection, lineage: LineageId, sequence: int, row
 
 
 def roll_back_pending(connection: Connection, lineage: LineageId, *, to_sequence: int, now: datetime) -> None:
-    """Make the set what it was at that commit; what was resolved more than a few commits after it is gone."""
+    """Restore the pool as it was at that commit, except for rows resolved so long ago that they are deleted."""
     pool = pool_of(connection, lineage)
     set_aside.waiting_after(connection, lineage, to_sequence, pool=pool, now=now)
     connection.execute(
@@ -124,14 +127,14 @@ def roll_back_pending(connection: Connection, lineage: LineageId, *, to_sequence
 
 
 def inherit_pending(connection: Connection, lineage: LineageId, *, predecessor: LineageId) -> None:
-    """The new lineage works with its predecessor's rows; those already resolved are no longer needed."""
+    """Let the new lineage use its predecessor's pool; delete the resolved rows, which are no longer needed."""
     pool = pool_of(connection, predecessor)
     connection.execute(delete(pending).where(pending.c.pool == pool, pending.c.resolved.is_not(None)))
     connection.execute(update(lineages).where(lineages.c.id == lineage).values(pool=pool))
 
 
 def delete_pending(connection: Connection, model: str) -> None:
-    """All that waits for any lineage of the model."""
+    """Delete the pending rows of every lineage of the model."""
     pools = select(lineages.c.id).where(lineages.c.model == model)
     connection.execute(delete(pending).where(pending.c.pool.in_(pools)))
 

@@ -1,4 +1,4 @@
-"""What a lineage keeps: checkpoints on the ladder, scores for days, its order of learning for good."""
+"""What a lineage keeps: checkpoints by the retention ladder, scores for days, its order journal for ever."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -20,7 +20,7 @@ _NO_RUNS = rows.encode_runs(())
 def apply_lineage_retention(
     connection: Connection, lineage: LineageId, *, now: datetime, scores_retention: timedelta
 ) -> int:
-    """Apply the ladder and the age of scores; how many checkpoints went."""
+    """Apply the retention ladder and the maximum age of scores; return how many checkpoints were deleted."""
     deleted = _delete_checkpoints(connection, lineage, now=now)
     _merge_order_journal(connection, lineage)
     of_lineage = journals.c.lineage == lineage
@@ -31,14 +31,14 @@ def apply_lineage_retention(
 
 
 def maintained_lineages(connection: Connection, lineage: LineageId) -> Sequence[LineageId]:
-    """The lineage itself, and the retired ones of its model, which nobody writes any more."""
+    """Return the lineage itself and the retired lineages of its model, which nobody writes any more."""
     model = select(lineages.c.model).where(lineages.c.id == lineage).scalar_subquery()
     retired = select(lineages.c.id).where(lineages.c.model == model, lineages.c.role == LineageRole.RETIRED)
     return [lineage, *connection.execute(retired).scalars()]
 
 
 def orphaned_digests(connection: Connection, *, now: datetime) -> Sequence[str]:
-    """Artifacts that nothing names, past the grace in which something still may."""
+    """Return artifacts that no row names and that are older than the grace period, in which a row may still follow."""
     statement = select(artifacts.c.digest).where(
         artifacts.c.created_at < now - ORPHAN_GRACE,
         artifacts.c.digest.not_in(select(checkpoints.c.digest)),
@@ -54,7 +54,7 @@ def orphaned_digests(connection: Connection, *, now: datetime) -> Sequence[str]:
 
 
 def unregistered_digests(connection: Connection, digests: Sequence[str]) -> Sequence[str]:
-    """Of stored digests, those without a row: their process died before its commit."""
+    """Return the stored digests that have no row, because their process died before its commit."""
     known = set(connection.execute(select(artifacts.c.digest)).scalars())
     return [digest for digest in digests if digest not in known]
 
@@ -72,7 +72,7 @@ def _delete_checkpoints(connection: Connection, lineage: LineageId, *, now: date
 
 
 def _merge_order_journal(connection: Connection, lineage: LineageId) -> None:
-    """Join the runs between two kept checkpoints in one row: nobody can begin to replay in between."""
+    """Merge the runs between two kept checkpoints into one row, since no replay can begin between them."""
     kept_sequences = select(checkpoints.c.sequence).where(checkpoints.c.lineage == lineage)
     targets = sorted(connection.execute(kept_sequences).scalars())
     wanted = (journals.c.lineage == lineage, journals.c.runs != _NO_RUNS)

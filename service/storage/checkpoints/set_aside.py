@@ -1,4 +1,4 @@
-"""Rows that a fall-back takes out of use; they are kept for a month, for whoever wants to know what was there."""
+"""Rows that a fall back takes out of use; they are kept for a month, for inspection."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -26,19 +26,19 @@ def commits_after(connection: Connection, lineage: LineageId, sequence: int, *, 
 
 
 def waiting_after(connection: Connection, lineage: LineageId, sequence: int, *, pool: int, now: datetime) -> None:
-    """Set aside what the lineage's commits after `sequence` have added to the rows that wait for labels."""
+    """Set aside the pending rows that the lineage's commits after `sequence` have added."""
     where = (pending.c.pool == pool, pending.c.lineage == lineage, pending.c.created > sequence)
     _move(connection, pending, set_aside_pending, where=where, now=now)
 
 
 def forget_old(connection: Connection, *, now: datetime) -> None:
-    """Delete what was set aside more than a month ago; artifacts that only it names become orphans."""
+    """Delete what was set aside more than a month ago; artifacts that only these rows name become orphans."""
     for table in (set_aside_checkpoints, set_aside_journals, set_aside_signals, set_aside_pending):
         connection.execute(delete(table).where(table.c.set_aside_at < now - KEPT))
 
 
 def _move(connection: Connection, table: Table, aside: Table, *, where: tuple[Any, ...], now: datetime) -> None:
-    """Within the database: what waits for labels may be millions of rows."""
+    """Move the rows by SQL within the database, since there may be millions of pending rows."""
     names = [column.name for column in table.columns if column.name != "id"]
     found = select(literal(now, UtcDateTime()), *(table.c[name] for name in names)).where(*where)
     connection.execute(insert(aside).from_select(["set_aside_at", *names], found))

@@ -1,4 +1,4 @@
-"""What monitors have found, written with the commit that covers it."""
+"""Drift signals of monitors, written with the commit that covers them."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -13,13 +13,13 @@ from service.storage.transactions import rows
 
 
 class SqlDriftSignals:
-    """Implements `ports.Signals`."""
+    """Implements `ports.labels.DriftSignals`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def newest_first(self, name: str, *, monitor: str | None = None, limit: int) -> Sequence[DriftSignal]:
-        """Of every lineage of the model, of one monitor or of all."""
+        """Return signals of every lineage of the model, of one monitor or of all, newest first."""
         wanted = select(drift_signals).where(drift_signals.c.model == name)
         if monitor is not None:
             wanted = wanted.where(drift_signals.c.monitor == monitor)
@@ -31,7 +31,7 @@ class SqlDriftSignals:
 def write_drift_signals(
     connection: Connection, lineage: LineageId, sequence: int, *, signals: Sequence[DriftSignal], now: datetime
 ) -> None:
-    """The newest of them, and no more of the model than are kept."""
+    """Insert the newest of the signals, and delete the model's oldest beyond the limit on their number."""
     model = connection.execute(select(lineages.c.model).where(lineages.c.id == lineage)).scalar_one()
     of_commit = {"model": model, "lineage": lineage, "sequence": sequence, "created_at": now}
     connection.execute(insert(drift_signals), [{**of_commit, **_signal_columns(one)} for one in signals[-MAX_SIGNALS:]])

@@ -1,9 +1,9 @@
 """Sealed states: compressed, and covered by an HMAC with their format, model, lineage and position.
 
-The magic never changes: bytes that begin otherwise were not sealed by any release. What may change is the format in the
-header, which stands under the signature. Format 1 has no number there, and its `environment` is the packages' versions.
-Releases that know only that one fall back from what they cannot read, but not from another river: so from format 2 on
-`environment` tells them of one that nobody has, and the versions are called `packages`.
+The magic bytes never change: bytes that begin otherwise were not sealed by any release. What may change is the format
+in the header, which the signature covers. Format 1 has no number there, and its `environment` holds the versions of
+packages. Releases that know only format 1 fall back from an artifact they cannot read, but not from one of another
+river. So from format 2 on `environment` names a river version that nobody has, and the versions are under `packages`.
 """
 
 import hashlib
@@ -31,27 +31,27 @@ HELP = "run `headrace registry verify`; a version whose artifact is lost can be 
 
 @dataclass(frozen=True, slots=True)
 class OpenedArtifact:
-    """What a good signature covers."""
+    """Header and payload of an artifact whose signature is valid."""
 
     header: dict[str, Any]
     payload: bytes
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """Package versions where it was sealed."""
+        """Return the package versions where the artifact was sealed."""
         found: Mapping[str, str] = self.header.get("packages", self.header.get("environment", {}))
         return found
 
 
 class Signer:
-    """Seals with a key and opens only what that key has sealed; notes where it was made."""
+    """Implements `ports.artifacts.Sealer`: seals with a key, and opens only what that key has sealed."""
 
     def __init__(self, key: bytes, *, environment: Mapping[str, str] | None = None) -> None:
         self._key = key
         self._environment = dict(environment or {})
 
     def seal(self, payload: bytes, *, model: str, lineage: str, position: Position) -> bytes:
-        """Magic, MAC, header length, header, compressed payload."""
+        """Return magic, MAC, header length, header and compressed payload."""
         header = msgspec.msgpack.encode(
             {
                 "format": FORMAT,
@@ -66,9 +66,10 @@ class Signer:
         return MAGIC + self._mac(body) + body
 
     def open(self, sealed: bytes) -> OpenedArtifact:
-        """Return what was sealed; UnsignedError, TamperedError, or OtherReleaseError for a format that is not known.
+        """Return header and payload of a sealed artifact.
 
-        Nothing is decoded before the signature holds.
+        Raise UnsignedError without a signature, TamperedError when it does not hold, and OtherReleaseError when the
+        format is unknown. Nothing is decoded before the signature is checked.
         """
         if not sealed.startswith(MAGIC) or len(sealed) < len(MAGIC) + MAC_BYTES + 4:
             msg = f"found an artifact of {len(sealed)} bytes without a signature, expected one sealed here; {HELP}"
@@ -83,7 +84,7 @@ class Signer:
         return _unpacked(body)
 
     def digest(self, sealed: bytes) -> str:
-        """SHA-256, in hexadecimal."""
+        """Return the SHA-256 of the sealed bytes in hexadecimal."""
         return hashlib.sha256(sealed).hexdigest()
 
     def _mac(self, body: bytes) -> bytes:
@@ -91,7 +92,7 @@ class Signer:
 
 
 def _unpacked(body: bytes) -> OpenedArtifact:
-    """Return header and payload; what holds a good signature and cannot be read is of another release."""
+    """Return header and payload; bytes with a good signature that cannot be read were sealed by another release."""
     length = int.from_bytes(body[:4], "big")
     try:
         header = msgspec.msgpack.decode(body[4 : 4 + length], type=dict[str, Any])
@@ -108,7 +109,7 @@ def _unpacked(body: bytes) -> OpenedArtifact:
 
 
 def create_key(path: Path) -> None:
-    """A new random key that only its owner can read; an existing one is kept."""
+    """Write a new random key that only its owner can read; keep an existing one."""
     if path.exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -118,7 +119,7 @@ def create_key(path: Path) -> None:
 
 
 def load_key(path: Path) -> bytes:
-    """ConfigurationError where the key is missing, readable by others, or no key."""
+    """Return the key; raise ConfigurationError when it is missing, readable by others, or malformed."""
     if not path.exists():
         msg = f"found no key at {path} (storage.key_file), expected one; run `headrace init --keep` to make it"
         raise ConfigurationError(msg)

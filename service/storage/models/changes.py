@@ -1,4 +1,4 @@
-"""What changes a model besides learning; each is one transaction that begins by proving the lease."""
+"""Changes of a model besides learning; each is one transaction that begins by proving the lease."""
 
 from datetime import datetime, timedelta
 
@@ -35,14 +35,17 @@ ACTIONS = {
 
 
 class SqlModelChanges:
-    """Implements `ports.Changes`."""
+    """Implements `ports.registry.ModelChanges`."""
 
     def __init__(self, database: Database, store: ArtifactStore) -> None:
         self._database = database
         self._store = store
 
     def install_successor(self, succession: LineageSuccession) -> tuple[Version, Lease]:
-        """A new version in a new lineage, which takes over or challenges; compare-and-set on the expected champion."""
+        """Insert a version in a new lineage, as champion or challenger; return it and the caller's lease from then on.
+
+        The champion changes by compare-and-set: raise RefusedError when another lineage has become champion.
+        """
         self._store_large(succession.state)
         self._store_large(succession.waiting)
         with self._database.write_transaction() as connection:
@@ -74,7 +77,7 @@ class SqlModelChanges:
             return writes.read_version(connection, succession.model, number), lease
 
     def snapshot(self, snapshot: VersionSnapshot) -> Version:
-        """The newest checkpoint's state becomes a version of the same lineage."""
+        """Make the newest checkpoint a version of the same lineage, and return it."""
         waiting = snapshot.waiting
         self._store_large(waiting)
         with self._database.write_transaction() as connection:
@@ -111,7 +114,7 @@ class SqlModelChanges:
             return writes.read_version(connection, snapshot.model, number)
 
     def set_frozen(self, lease: Lease, *, frozen: bool, origin: ChangeOrigin) -> None:
-        """Whether the model learns at all."""
+        """Stop or resume the model's learning."""
         with self._database.write_transaction() as connection:
             require_lease(connection, lease)
             now = self._database.now(connection)
@@ -121,7 +124,7 @@ class SqlModelChanges:
             writes.finish_command(connection, origin, "frozen" if frozen else "learning", now=now)
 
     def fall_back(self, lease: Lease, *, to_sequence: int, origin: ChangeOrigin) -> None:
-        """Set aside what the commits past `to_sequence` have written."""
+        """Set aside what the commits after `to_sequence` have written."""
         with self._database.write_transaction() as connection:
             require_lease(connection, lease)
             now = self._database.now(connection)
@@ -165,7 +168,7 @@ class SqlModelChanges:
         return lineage, number
 
     def _learned_ranges(self, connection: Connection, lineage: LineageId) -> list[list[object]]:
-        """What the lineage began with, and its journal."""
+        """Return the ranges that the lineage began with, joined with those of its order journal."""
         origin = connection.execute(select(lineages).where(lineages.c.id == lineage)).one()
         first = select(versions.c.learned).where(versions.c.model == origin.model, versions.c.number == origin.origin)
         inherited = [OffsetRange(*run) for run in connection.execute(first).scalar_one()]
@@ -180,7 +183,7 @@ class SqlModelChanges:
 
 
 def _insert_waiting(connection: Connection, waiting: SealedBytes | None, *, now: datetime) -> str | None:
-    """Its digest, once it is among the artifacts."""
+    """Store the pending rows' snapshot as an artifact and return its digest."""
     if waiting is None:
         return None
     writes.upsert_artifact(connection, waiting.digest, waiting.artifact, now=now)

@@ -1,4 +1,4 @@
-"""Acts asked for by one process and carried out by another."""
+"""Commands that one process requests and another carries out."""
 
 from collections.abc import Sequence
 
@@ -12,26 +12,26 @@ from service.storage.transactions import rows, writes
 
 
 class SqlCommands:
-    """Implements `ports.Commands`."""
+    """Implements `ports.registry.Commands`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def request(self, name: str, kind: CommandKind, *, arguments: Json, actor: str) -> Command:
-        """A pending row."""
+        """Insert a pending command and return it."""
         with self._database.write_transaction() as connection:
             now = self._database.now(connection)
             number = writes.insert_command(connection, name, kind, arguments=arguments, actor=actor, now=now)
         return self.get(number)
 
     def pending(self, name: str) -> Sequence[Command]:
-        """Oldest first."""
+        """Return the model's pending commands, oldest first."""
         statement = select(commands).where(commands.c.model == name, commands.c.status == CommandStatus.PENDING)
         with self._database.read_transaction() as connection:
             return [rows.command_from_row(found) for found in connection.execute(statement.order_by(commands.c.id))]
 
     def settle(self, command: int, *, status: CommandStatus, outcome: str) -> None:
-        """Once; a settled command stays as it is."""
+        """Record the outcome of a pending command; a settled one stays as it is."""
         with self._database.write_transaction() as connection:
             connection.execute(
                 update(commands)
@@ -40,7 +40,7 @@ class SqlCommands:
             )
 
     def get(self, command: int) -> Command:
-        """NotFoundError."""
+        """Return the command; raise NotFoundError when there is none."""
         with self._database.read_transaction() as connection:
             found = connection.execute(select(commands).where(commands.c.id == command)).one_or_none()
         if found is None:

@@ -1,4 +1,4 @@
-"""Parts of a model's stream that are not to be learned; every change is in the audit."""
+"""Ranges of a model's stream that are not to be learned; every change is audited."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -16,18 +16,18 @@ from service.storage.transactions import job_rows, writes
 
 
 class SqlExclusions:
-    """Implements `ports.Exclusions`."""
+    """Implements `ports.registry.Exclusions`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def add(self, name: str, exclusion: Exclusion) -> Exclusion:
-        """In force and in the audit when it returns; one that is in force already stays the only one."""
+        """Insert the exclusion with its audit entry and return it, or return the equal one that is already in force."""
         with self._database.write_transaction() as connection:
             return insert_exclusion(connection, name, exclusion, now=self._database.now(connection))
 
     def list(self, name: str, *, removed: bool = False) -> Sequence[Exclusion]:
-        """Those in force, oldest first, or all that ever were."""
+        """Return the exclusions in force, oldest first, or all that ever were."""
         statement = select(exclusions).where(exclusions.c.model == name).order_by(exclusions.c.id)
         if not removed:
             statement = statement.where(exclusions.c.removed_at.is_(None))
@@ -35,7 +35,7 @@ class SqlExclusions:
             return [_exclusion_from_row(found) for found in connection.execute(statement)]
 
     def remove(self, name: str, exclusion: int, *, actor: str, reason: str) -> Exclusion:
-        """No longer in force; NotFoundError names those that are."""
+        """Take the exclusion out of force; raise NotFoundError, which names those in force."""
         where = (exclusions.c.model == name, exclusions.c.id == exclusion)
         with self._database.write_transaction() as connection:
             now = self._database.now(connection)
@@ -54,7 +54,10 @@ class SqlExclusions:
 
 
 def insert_exclusion(connection: Connection, name: str, exclusion: Exclusion, *, now: datetime) -> Exclusion:
-    """Within a transaction: the exclusion's row, or the one in force that says the same."""
+    """Insert the exclusion within a transaction and return it, or return the equal one in force.
+
+    Stops open jobs of the model, which may have read the excluded range.
+    """
     values = _range_columns(exclusion.excluded_range)
     same = [exclusions.c[key] == value for key, value in values.items()]
     where = (exclusions.c.model == name, exclusions.c.removed_at.is_(None), *same)

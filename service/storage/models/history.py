@@ -1,4 +1,4 @@
-"""Lineages, versions, audit, artifacts: what has been, to be read."""
+"""Reads a model's lineages, versions, aliases, audit and artifacts."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -14,14 +14,14 @@ from service.storage.transactions import rows
 
 
 class SqlModelHistory:
-    """Implements `ports.History`."""
+    """Implements `ports.registry.ModelHistory`."""
 
     def __init__(self, database: Database, store: ArtifactStore) -> None:
         self._database = database
         self._store = store
 
     def lineages(self, name: str) -> Sequence[Lineage]:
-        """Oldest first."""
+        """Return the model's lineages, oldest first."""
         statement = select(lineages).where(lineages.c.model == name).order_by(lineages.c.id)
         with self._database.read_transaction() as connection:
             return [rows.lineage_from_row(found) for found in connection.execute(statement)]
@@ -37,13 +37,13 @@ class SqlModelHistory:
         return rows.lineage_from_row(found)
 
     def versions(self, name: str) -> Sequence[Version]:
-        """Oldest first."""
+        """Return the model's versions, oldest first."""
         statement = select(versions).where(versions.c.model == name).order_by(versions.c.number)
         with self._database.read_transaction() as connection:
             return [rows.version_from_row(found) for found in connection.execute(statement)]
 
     def version(self, name: str, number: int) -> Version:
-        """Return one version, or raise NotFoundError, which names those that there are."""
+        """Return one version; raise NotFoundError, which names the existing ones."""
         statement = select(versions).where(versions.c.model == name, versions.c.number == number)
         with self._database.read_transaction() as connection:
             found = connection.execute(statement).one_or_none()
@@ -52,7 +52,7 @@ class SqlModelHistory:
         return rows.version_from_row(found)
 
     def newest_version(self, name: str, lineage: int) -> Version:
-        """Return the latest version that was made of a lineage, or raise NotFoundError."""
+        """Return the latest version made of a lineage; raise NotFoundError when there is none."""
         of_lineage = select(versions).where(versions.c.model == name, versions.c.lineage == lineage)
         with self._database.read_transaction() as connection:
             found = connection.execute(of_lineage.order_by(versions.c.number.desc()).limit(1)).one_or_none()
@@ -67,19 +67,19 @@ class SqlModelHistory:
         return NotFoundError(msg)
 
     def aliases(self, name: str) -> Mapping[str, VersionNumber]:
-        """The versions that have a name."""
+        """Return the version numbers by alias."""
         statement = select(aliases.c.alias, aliases.c.version).where(aliases.c.model == name).order_by(aliases.c.alias)
         with self._database.read_transaction() as connection:
             return {found.alias: VersionNumber(found.version) for found in connection.execute(statement)}
 
     def audit(self, name: str) -> Sequence[AuditEntry]:
-        """Oldest first."""
+        """Return the model's audit entries, oldest first."""
         statement = select(audit).where(audit.c.model == name).order_by(audit.c.id)
         with self._database.read_transaction() as connection:
             return [rows.audit_entry_from_row(found) for found in connection.execute(statement)]
 
     def artifact(self, digest: str) -> bytes:
-        """The sealed bytes; TamperedError where they are not those of the digest."""
+        """Return the sealed bytes; raise NotFoundError when there are none, TamperedError when their digest differs."""
         with self._database.read_transaction() as connection:
             statement = select(artifacts.c.content).where(artifacts.c.digest == digest)
             found = connection.execute(statement).one_or_none()

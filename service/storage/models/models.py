@@ -1,4 +1,4 @@
-"""The named deployments."""
+"""The registered models."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -26,14 +26,14 @@ from service.storage.transactions.holder import Holder
 
 
 class SqlModels:
-    """Implements `ports.Models`."""
+    """Implements `ports.registry.Models`."""
 
     def __init__(self, database: Database, store: ArtifactStore) -> None:
         self._database = database
         self._store = store
 
     def register(self, registration: ModelRegistration) -> RegisteredModel:
-        """Version 1, its lineage and checkpoint 0; RefusedError where the name is taken."""
+        """Insert the model with version 1, its lineage and checkpoint 0; raise RefusedError when the name is taken."""
         if len(registration.state.artifact) > writes.MAX_INLINE_BYTES:
             self._store.put(registration.state.digest, registration.state.artifact)
         try:
@@ -43,7 +43,7 @@ class SqlModels:
             raise RefusedError(msg) from error
 
     def get(self, name: str) -> RegisteredModel:
-        """NotFoundError names the models there are."""
+        """Return the model; raise NotFoundError, which names the registered ones."""
         with self._database.read_transaction() as connection:
             found = connection.execute(select(models).where(models.c.name == name)).one_or_none()
         if found is None:
@@ -53,12 +53,12 @@ class SqlModels:
         return rows.model_from_row(found)
 
     def list(self) -> Sequence[RegisteredModel]:
-        """By name."""
+        """Return the models by name."""
         with self._database.read_transaction() as connection:
             return [rows.model_from_row(found) for found in connection.execute(select(models).order_by(models.c.name))]
 
     def delete(self, name: str, *, actor: str, reason: str) -> None:
-        """Forget the model and all that belongs to it; its audit stays."""
+        """Delete the model with all but its audit entries; raise LeaseHeldError while somebody writes it."""
         self.get(name)
         with self._database.write_transaction() as connection:
             now = self._database.now(connection)
@@ -118,9 +118,10 @@ class SqlModels:
 
 
 def _require_unwritten(connection: Connection, name: str, *, now: datetime) -> None:
-    """LeaseHeldError where somebody writes it.
+    """Raise LeaseHeldError when a live process writes the model.
 
-    Rows that others lock first are locked first here too, in their order: the trainer's, then leases.
+    Locks rows in the order in which the other writers lock them, the trainer's first and then leases, to avoid
+    deadlocks.
     """
     connection.execute(select(trainers.c.epoch).where(trainers.c.model == name).with_for_update())
     of_model = leases.c.lineage.in_(select(lineages.c.id).where(lineages.c.model == name))

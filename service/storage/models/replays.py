@@ -1,4 +1,4 @@
-"""Lineages that learn a model's history again: made, promoted or given up, each in one transaction."""
+"""Lineages that learn a model's history again: begun, promoted or cancelled, each in one transaction."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -32,14 +32,17 @@ from service.storage.transactions.leases import require_lease, seize_lease
 
 
 class SqlReplays:
-    """Implements `ports.Replays`."""
+    """Implements `ports.registry.Replays`."""
 
     def __init__(self, database: Database, store: ArtifactStore) -> None:
         self._database = database
         self._store = store
 
     def begin(self, beginning: NewReplayLineage) -> Lineage:
-        """Lineage, first checkpoint, exclusions and audit; compare-and-set on the champion."""
+        """Insert lineage, first checkpoint, exclusions and audit entry, and return the lineage.
+
+        Raise RefusedError when the champion is no longer the one that the replay was planned for.
+        """
         if len(beginning.state.artifact) > writes.MAX_INLINE_BYTES:
             self._store.put(beginning.state.digest, beginning.state.artifact)
         with self._database.write_transaction() as connection:
@@ -65,7 +68,10 @@ class SqlReplays:
             return rows.lineage_from_row(found)
 
     def promote(self, promotion: ReplayPromotion) -> tuple[Version, Lease]:
-        """A version of the newest checkpoint takes over; every other replay of the model is retired."""
+        """Make the newest checkpoint a version and the replay the champion; return version and lease.
+
+        Retires every other replay and every challenger of the model.
+        """
         with self._database.write_transaction() as connection:
             require_lease(connection, promotion.lease)
             now = self._database.now(connection)
@@ -92,7 +98,10 @@ class SqlReplays:
             return writes.read_version(connection, promotion.model, number), lease
 
     def cancel(self, lineage: LineageId, *, origin: ChangeOrigin) -> None:
-        """Retire it, unless it has taken over; whoever writes the champion is asked to end a freeze that was for it."""
+        """Retire the replay unless it was promoted.
+
+        If it froze the champion, insert a command that asks the champion's writer to unfreeze it.
+        """
         with self._database.write_transaction() as connection:
             now = self._database.now(connection)
             where = (lineages.c.id == lineage, lineages.c.role == LineageRole.REPLAYING)
@@ -108,7 +117,7 @@ class SqlReplays:
                     writes.insert_command(connection, found.model, kind, arguments=why, actor=origin.actor, now=now)
 
     def unfinished(self) -> Sequence[Lineage]:
-        """Of every model, oldest first."""
+        """Return unfinished replays of every model, oldest first."""
         statement = select(lineages).where(lineages.c.role == LineageRole.REPLAYING).order_by(lineages.c.id)
         with self._database.read_transaction() as connection:
             return [rows.lineage_from_row(found) for found in connection.execute(statement)]
@@ -117,6 +126,7 @@ class SqlReplays:
 def _require_champion(connection: Connection, beginning: NewReplayLineage) -> None:
     follow = beginning.plan.follow
     where = (models.c.name == beginning.model, models.c.champion == follow)
+    # The update changes nothing, but locks the row until the end of the transaction.
     if connection.execute(update(models).where(*where).values(champion=follow)).rowcount != 1:
         msg = (
             f"found another champion of {beginning.model} than lineage {follow}, which this replay was planned for; "

@@ -1,4 +1,4 @@
-"""The tables of tokens and of answers; apart from the others only so that each file can be read at once."""
+"""Tables of API tokens and stored responses; a separate file only to keep each file short."""
 
 from sqlalchemy import JSON, Column, Index, Integer, LargeBinary, String, Table, text
 

@@ -1,4 +1,4 @@
-"""All tables at once, for migrations and their tests."""
+"""Imports all tables, for migrations and their tests."""
 
 from service.storage.schema import access as access_tables
 from service.storage.schema import challengers as challenger_tables

@@ -1,4 +1,4 @@
-"""The table of challengers; apart from the others only so that each file can be read at once."""
+"""Table of challengers; a separate file only to keep each file short."""
 
 from sqlalchemy import JSON, BigInteger, Column, Integer, String, Table, Text
 

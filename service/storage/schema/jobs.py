@@ -1,4 +1,4 @@
-"""The tables of training jobs; apart from the others only so that each file can be read at once."""
+"""Tables of training jobs; a separate file only to keep each file short."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Running migrations, for which Alembic is imported."""
+"""Runs migrations; apart from `upgrade.py`, because importing Alembic is slow."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,12 +12,12 @@ from service.storage.database import Database
 
 
 def up(url: str, migrations: Path, revision: str) -> None:
-    """Bring the tables up to the revision; nothing happens where they are there already."""
+    """Bring the tables up to the revision; do nothing if they are there already."""
     _with_connection(url, migrations, lambda config: command.upgrade(config, revision))
 
 
 def down(url: str, migrations: Path, revision: str, *, now: str | None) -> None:
-    """Bring the tables down to the revision; NotFoundError for one that does not lie below `now`."""
+    """Bring the tables down to the revision; raise NotFoundError for one that is not below `now`."""
     try:
         _with_connection(url, migrations, lambda config: command.downgrade(config, revision))
     except CommandError as error:

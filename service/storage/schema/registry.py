@@ -37,34 +37,34 @@ metadata = MetaData(
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """A time with its zone, which SQLite would forget."""
+    """Keeps the time zone of a time, which SQLite would drop."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Store UTC."""
+        """Convert a time to UTC to be stored."""
         del dialect
         return None if value is None else value.astimezone(UTC)
 
     def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:
-        """Read UTC."""
+        """Return a stored time in UTC."""
         del dialect
         return None if value is None else (value if value.tzinfo else value.replace(tzinfo=UTC))
 
 
 def key_column() -> "Column[int]":
-    """Return a table's own `id`, which the database counts up."""
+    """Return a table's own `id` column, which the database counts up."""
     return Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True)
 
 
 def model_column(**options: Any) -> "Column[str]":
-    """Return the model that a row belongs to, and with which it is deleted."""
+    """Return the column of the model that a row belongs to; deleting the model deletes the row."""
     return Column("model", String(64), ForeignKey("models.name", ondelete="CASCADE"), nullable=False, **options)
 
 
 def lineage_column(**options: Any) -> "Column[int]":
-    """Return the lineage that a row belongs to, and with which it is deleted."""
+    """Return the column of the lineage that a row belongs to; deleting the lineage deletes the row."""
     return Column("lineage", BigInteger, ForeignKey("lineages.id", ondelete="CASCADE"), nullable=False, **options)
 
 

@@ -1,4 +1,4 @@
-"""The table of reports; apart from the others only so that each file can be read at once."""
+"""Table of training reports; a separate file only to keep each file short."""
 
 from sqlalchemy import Column, ForeignKeyConstraint, Integer, String, Table, Text
 

@@ -1,6 +1,6 @@
-"""Tables of rows that a fall-back has set aside; no reader of the registry looks into them.
+"""Tables of rows that a fall back has set aside; no reader of the registry looks into them.
 
-Each has the columns of the table whose rows it takes, without their key, and when they came.
+Each has the columns of the table whose rows it takes, except their key, and the time when they were set aside.
 """
 
 from sqlalchemy import BigInteger, Column, ForeignKey, Table
@@ -17,7 +17,7 @@ from service.storage.schema.registry import (
 
 
 def _set_aside(table: Table) -> Table:
-    """Return the table for rows of `table`; they go with their lineage."""
+    """Return the set-aside table for rows of `table`; its rows are deleted with their lineage."""
     copied = [
         Column(one.name, one.type, nullable=one.nullable) for one in table.columns if one.name not in {"id", "lineage"}
     ]

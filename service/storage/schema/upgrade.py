@@ -1,7 +1,7 @@
-"""Bringing a registry's tables to the revision that this program expects.
+"""Brings a registry's tables to the revision that this program expects.
 
-Alembic takes as long to import as the rest of the registry does, so what every command asks, which revision is there
-and which is expected, is read without it.
+Alembic takes as long to import as the rest of the registry. So the two revisions that every command needs, the
+registry's and the expected one, are read without it.
 """
 
 import re
@@ -21,17 +21,17 @@ _REVISION = re.compile(r"""^(down_revision|revision)\b[^=\n]*=\s*["'](\w+)["']""
 
 
 def upgrade_schema(url: str, revision: str = "head") -> None:
-    """Up to the revision; nothing happens where it is there already."""
+    """Upgrade to the revision; do nothing if the registry is there already."""
     migrate.up(url, migrations_folder(), revision)
 
 
 def downgrade_schema(url: str, revision: str) -> None:
-    """Down to the revision, or to `base`; NotFoundError for one that there is not."""
+    """Downgrade to the revision, or to `base`; raise NotFoundError for an unknown one."""
     migrate.down(url, migrations_folder(), revision, now=current_revision(url))
 
 
 def current_revision(url: str) -> str | None:
-    """The revision of the registry; None for an empty database."""
+    """Return the registry's revision, or None for an empty database."""
     database = Database(url)
     try:
         with database.read_transaction() as connection:
@@ -44,7 +44,7 @@ def current_revision(url: str) -> str | None:
 
 
 def newest_revision() -> str:
-    """Return the newest revision this program knows: the one that no migration names as the one before it."""
+    """Return the newest known revision: the one that no migration names as the one before it."""
     texts = [path.read_text(encoding="utf-8") for path in sorted((migrations_folder() / "versions").glob("*.py"))]
     named: list[dict[str, str]] = [dict(_REVISION.findall(one)) for one in texts]
     before = {one.get("down_revision") for one in named}
@@ -56,7 +56,7 @@ def newest_revision() -> str:
 
 
 def require_current_revision(url: str) -> None:
-    """RefusedError where the registry is of another revision; an empty SQLite file is brought up at once."""
+    """Raise RefusedError when the registry is at another revision; create the tables in an empty SQLite file."""
     found = current_revision(url)
     if found == newest_revision():
         return
@@ -68,7 +68,7 @@ def require_current_revision(url: str) -> None:
 
 
 def migrations_folder() -> Path:
-    """Beside the package in a checkout, inside of it in a wheel."""
+    """Return the folder of migrations: beside the package in a checkout, inside it in a wheel."""
     package = Path(str(resources.files("service")))
     inside = package / "_migrations"
     return inside if inside.exists() else package.parent / "migrations"

@@ -1,4 +1,4 @@
-"""Challengers: what is known of them, their end, and the one that takes over; each in one transaction."""
+"""Challengers: their progress, end and promotion, each changed in one transaction."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -27,13 +27,13 @@ ACTIONS = {ChallengerStage.REJECTED: "reject", ChallengerStage.DROPPED: "drop", 
 
 
 class SqlChallengers:
-    """Implements `ports.Challengers`."""
+    """Implements `ports.training.Challengers`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def list(self, name: str, *, finished: bool = False) -> Sequence[Challenger]:
-        """Oldest first."""
+        """Return the model's challengers, oldest first; finished ones only if asked."""
         statement = select(challengers).where(challengers.c.model == name)
         if not finished:
             statement = statement.where(challengers.c.finished_at.is_(None))
@@ -42,7 +42,7 @@ class SqlChallengers:
             return [challenger_rows.challenger_from_row(row) for row in found]
 
     def record_update(self, lease: TrainerLease, lineage: LineageId, changes: ChallengerUpdate) -> Challenger:
-        """It goes on, and this is known of it."""
+        """Record the challenger's progress and return it; raise LeaseLostError when the trainer's lease is gone."""
         with self._database.write_transaction() as connection:
             trainers.require_trainer_lease(connection, lease)
             challenger_rows.lock_challenger(connection, lineage)
@@ -51,7 +51,7 @@ class SqlChallengers:
             return challenger_rows.lock_challenger(connection, lineage)
 
     def end(self, lease: TrainerLease, lineage: LineageId, stage: ChallengerStage, *, reason: str) -> None:
-        """It challenges no more."""
+        """End the challenger and retire its lineage, with an audit entry."""
         with self._database.write_transaction() as connection:
             trainers.require_trainer_lease(connection, lease)
             now, found = self._database.now(connection), challenger_rows.lock_challenger(connection, lineage)
@@ -62,7 +62,10 @@ class SqlChallengers:
             writes.insert_audit_entry(connection, entry, now=now)
 
     def promote(self, promotion: ChallengerPromotion) -> tuple[Version, Lease]:
-        """It takes over under a new epoch; the old champion stays as its challenger, if that was asked for."""
+        """Make the challenger the champion under a new epoch; return its version and lease.
+
+        If asked, the old champion stays as a challenger on probation.
+        """
         with self._database.write_transaction() as connection:
             leases.require_lease(connection, promotion.lease)
             now = self._database.now(connection)
@@ -112,7 +115,7 @@ def _changed_columns(changes: ChallengerUpdate, *, now: datetime) -> dict[str, A
 
 
 def _comparison_start(connection: Connection, *, champion: LineageId, challenger: LineageId) -> ComparisonStart:
-    """From what both have committed."""
+    """Return where the comparison of both lineages starts: at what each has committed."""
     ends = select(checkpoints.c.sequence, checkpoints.c.position).order_by(checkpoints.c.sequence.desc()).limit(1)
     served, own = (connection.execute(ends.where(checkpoints.c.lineage == one)).one() for one in (champion, challenger))
     position = Position.from_json(served.position)

@@ -1,4 +1,4 @@
-"""What becomes of a training job; each step is one transaction that first makes sure it still may."""
+"""The run of a training job; each step is one transaction that first checks that the step is still allowed."""
 
 from dataclasses import asdict
 from datetime import datetime
@@ -33,14 +33,14 @@ from service.storage.transactions import challenger_rows, job_rows, writes
 
 
 class SqlJobRuns:
-    """Implements `ports.JobRuns`."""
+    """Implements `ports.training.JobRuns`."""
 
     def __init__(self, database: Database, store: ArtifactStore) -> None:
         self._database = database
         self._store = store
 
     def launch(self, lease: TrainerLease, job: JobId, *, process: str, log: str) -> Job:
-        """A process has it."""
+        """Record the process that runs the job; raise RefusedError when it was stopped or taken before."""
         with self._database.write_transaction() as connection:
             require_trainer_lease(connection, lease)
             now = self._database.now(connection)
@@ -53,7 +53,7 @@ class SqlJobRuns:
             return job_rows.lock_job(connection, job)
 
     def set_state(self, job: JobId, state: JobState, *, reason: str = "") -> Job:
-        """The next state."""
+        """Move the job to the state and return it; raise RefusedError when the transition is not allowed."""
         with self._database.write_transaction() as connection:
             _require_transition(job_rows.lock_job(connection, job), state)
             now = self._database.now(connection)
@@ -62,7 +62,7 @@ class SqlJobRuns:
             return job_rows.lock_job(connection, job)
 
     def heartbeat(self, job: JobId, progress: JobProgress) -> JobState:
-        """It lives, and is so far."""
+        """Record that the job is alive and its progress; return its state, so that it can see a request to stop."""
         with self._database.write_transaction() as connection:
             values = {"progress": asdict(progress), "heartbeat_at": self._database.now(connection)}
             connection.execute(update(jobs).where(jobs.c.id == job, jobs.c.finished_at.is_(None)).values(values))
@@ -72,7 +72,7 @@ class SqlJobRuns:
         return JobState(found)
 
     def end(self, lease: TrainerLease, job: JobId, ending: JobEnding) -> Job | None:
-        """Failed, or Stopped if it was to stop; the next attempt where there is one."""
+        """Record the job's failure, or its stop if it was stopping; return the next attempt, or None."""
         with self._database.write_transaction() as connection:
             require_trainer_lease(connection, lease)
             found, now = job_rows.lock_job(connection, job), self._database.now(connection)
@@ -89,7 +89,7 @@ class SqlJobRuns:
             return job_rows.insert_job(connection, again, now=now, after=found)
 
     def complete(self, job: JobId, candidate: TrainedCandidate) -> Version:
-        """The candidate's version, lineage and reports, and the job's end."""
+        """Insert the candidate's version, lineage and reports, and complete the job; return the version."""
         for sealed in (candidate.state, candidate.waiting):
             if sealed is not None and len(sealed.artifact) > writes.MAX_INLINE_BYTES:
                 self._store.put(sealed.digest, sealed.artifact)
@@ -130,10 +130,14 @@ def _deleted_error(job: JobId) -> NotFoundError:
 
 
 def _lock_champion(connection: Connection, job: JobId, name: str) -> LineageId:
-    """The champion, whose lease's row is locked: versions are numbered under it, and it is not changed meanwhile."""
+    """Lock the row of the champion's lease and return the champion.
+
+    Versions are numbered under this lock, and the champion cannot change before the transaction ends.
+    """
     of_model = select(models.c.champion).where(models.c.name == name)
     champion = connection.execute(of_model).scalar()
     connection.execute(select(leases.c.epoch).where(leases.c.lineage == champion).with_for_update())
+    # The champion may have changed while this transaction waited for the lock.
     present = connection.execute(of_model).scalar()
     if champion is None or present is None:
         raise _deleted_error(job)
@@ -146,7 +150,10 @@ def _lock_champion(connection: Connection, job: JobId, name: str) -> LineageId:
 def _insert_candidate(
     connection: Connection, job: Job, candidate: TrainedCandidate, *, parent: VersionNumber, now: datetime
 ) -> VersionNumber:
-    """The lineage names the version it was trained beside as its origin, until it serves."""
+    """Insert the candidate as a challenger and return its version number.
+
+    Until it is promoted, its lineage names as origin the version that it was trained beside.
+    """
     lineage_values = {
         "model": job.model,
         "role": LineageRole.CHALLENGER,

@@ -1,4 +1,4 @@
-"""Training jobs as they were asked for, and which of them have read their test part."""
+"""Requested training jobs, and which of them have opened their holdout."""
 
 from collections.abc import Sequence
 
@@ -14,13 +14,16 @@ from service.storage.transactions import job_rows
 
 
 class SqlJobs:
-    """Implements `ports.Jobs`."""
+    """Implements `ports.training.Jobs`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def request(self, job_request: JobRequest) -> Job:
-        """One that starts as soon as a trainer can."""
+        """Insert a job that starts as soon as a trainer can, and return it.
+
+        Raise RefusedError when the model has an open job, NotFoundError when there is no such model.
+        """
         try:
             with self._database.write_transaction() as connection:
                 return job_rows.insert_job(connection, job_request, now=self._database.now(connection))
@@ -29,7 +32,7 @@ class SqlJobs:
                 raise request_error(connection, job_request) from error
 
     def get(self, job: JobId) -> Job:
-        """NotFoundError."""
+        """Return the job; raise NotFoundError when there is none."""
         with self._database.read_transaction() as connection:
             found = connection.execute(select(jobs).where(jobs.c.id == job)).one_or_none()
         if found is None:
@@ -38,7 +41,7 @@ class SqlJobs:
         return job_rows.job_from_row(found)
 
     def list(self, name: str | None = None, *, limit: int = 50, before: int | None = None) -> Sequence[Job]:
-        """Newest first."""
+        """Return jobs of the model or of all models, newest first."""
         statement = select(jobs).order_by(jobs.c.id.desc()).limit(limit)
         if name is not None:
             statement = statement.where(jobs.c.model == name)
@@ -48,7 +51,7 @@ class SqlJobs:
             return [job_rows.job_from_row(found) for found in connection.execute(statement)]
 
     def stop(self, job: JobId, *, actor: str, reason: str) -> Job:
-        """Stopping, or Stopped where no process runs."""
+        """Ask the job to stop and return it: Stopping, or Stopped if no process runs it."""
         with self._database.write_transaction() as connection:
             found = job_rows.lock_job(connection, job)
             if found.state in FINAL_STATES:
@@ -60,20 +63,20 @@ class SqlJobs:
             return job_rows.lock_job(connection, job)
 
     def transitions(self, job: JobId) -> Sequence[JobTransition]:
-        """Oldest first."""
+        """Return the job's transitions, oldest first."""
         statement = select(job_transitions).where(job_transitions.c.job == job).order_by(job_transitions.c.id)
         with self._database.read_transaction() as connection:
             return [job_rows.transition_from_row(found) for found in connection.execute(statement)]
 
 
 class SqlHoldoutOpenings:
-    """Implements `ports.Openings`."""
+    """Implements `ports.training.HoldoutOpenings`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def open(self, job: JobId, *, part: Json) -> HoldoutOpening:
-        """The first time; the key of the table refuses the second."""
+        """Record that the job opens its holdout; the table's key makes a second opening raise RefusedError."""
         try:
             with self._database.write_transaction() as connection:
                 now = self._database.now(connection)
@@ -88,14 +91,14 @@ class SqlHoldoutOpenings:
         return HoldoutOpening(job, now, dict(part))
 
     def find(self, job: JobId) -> HoldoutOpening | None:
-        """None where it is still closed."""
+        """Return the opening, or None if the holdout is still closed."""
         with self._database.read_transaction() as connection:
             found = connection.execute(select(job_openings).where(job_openings.c.job == job)).one_or_none()
         return None if found is None else HoldoutOpening(found.job, found.at, found.part)
 
 
 def request_error(connection: Connection, job_request: JobRequest) -> NotFoundError | RefusedError:
-    """Why a job could not be inserted."""
+    """Return the error that says why a job could not be inserted."""
     of_model = select(jobs).where(jobs.c.model == job_request.model, jobs.c.finished_at.is_(None))
     found = connection.execute(of_model).first()
     if found is None:

@@ -1,4 +1,4 @@
-"""Reports, kept with the versions whose training they tell."""
+"""Training reports, kept with the versions that they describe."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -14,13 +14,16 @@ from service.storage.schema.reports import reports
 
 
 class SqlReports:
-    """Implements `ports.Reports`."""
+    """Implements `ports.training.Reports`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def save(self, reports_to_save: Sequence[Report]) -> None:
-        """All at once; what is kept in a format already stays. NotFoundError for a version that there is not."""
+        """Save the reports in one transaction; keep a report that exists in the same format.
+
+        Raise NotFoundError for an unknown version.
+        """
         with self._database.write_transaction() as connection:
             now = self._database.now(connection)
             for one in reports_to_save:
@@ -28,7 +31,7 @@ class SqlReports:
                     insert_report(connection, one, now=now)
 
     def get(self, name: str, version: int, report_format: ReportFormat) -> Report:
-        """NotFoundError names the versions that have one."""
+        """Return the report; raise NotFoundError, which names the versions that have one."""
         where = (reports.c.model == name, reports.c.version == version, reports.c.format == report_format)
         with self._database.read_transaction() as connection:
             row = connection.execute(select(reports).where(*where)).one_or_none()
@@ -39,20 +42,23 @@ class SqlReports:
         return Report(row.model, row.version, ReportFormat(row.format), row.text, row.created_at)
 
     def list(self, name: str) -> Sequence[VersionNumber]:
-        """The versions that have one, oldest first."""
+        """Return the versions that have a report, oldest first."""
         statement = select(reports.c.version).where(reports.c.model == name).distinct().order_by(reports.c.version)
         with self._database.read_transaction() as connection:
             return [VersionNumber(version) for version in connection.execute(statement).scalars()]
 
 
 def insert_report(connection: Connection, report: Report, *, now: datetime) -> None:
-    """A format that is not kept yet."""
+    """Insert a report in a format that the version does not have yet."""
     values = {"model": report.model, "version": report.version, "format": report.format, "text": report.text}
     connection.execute(insert(reports).values(**values, created_at=now))
 
 
 def _stored_formats(connection: Connection, wanted: Report) -> Sequence[str]:
-    """Those that are kept; the version's row is locked, so that two who keep the same do not meet."""
+    """Return the formats that are stored for the version.
+
+    Locks the version's row, so that two processes that save the same report do not collide.
+    """
     version = (versions.c.model == wanted.model, versions.c.number == wanted.version)
     if connection.execute(select(versions.c.id).where(*version).with_for_update()).first() is None:
         msg = (

@@ -1,4 +1,4 @@
-"""The right to decide and to train for a model, and the last decision: one row a model."""
+"""Leases to train for a model, with the last decision to retrain: one row for each model."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -19,13 +19,13 @@ from service.storage.transactions.leases import may_take_over
 
 
 class SqlTrainerLeases:
-    """Implements `ports.Trainers`."""
+    """Implements `ports.training.TrainerLeases`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def acquire(self, name: str, *, holder: str, ttl_s: float) -> TrainerLease:
-        """Raise the epoch, if the row is new or free for this holder."""
+        """Take the lease and raise its epoch, or raise LeaseHeldError when another trainer holds it."""
         with self._database.write_transaction() as connection:
             now = self._database.now(connection)
             of_model = trainers.c.model == name
@@ -45,20 +45,20 @@ class SqlTrainerLeases:
             return _trainer_from_row(connection.execute(select(trainers).where(of_model)).one(), before=before)
 
     def renew(self, lease: TrainerLease, *, ttl_s: float) -> TrainerLease:
-        """LeaseLostError when the epoch has moved on."""
+        """Extend the lease and return it; raise LeaseLostError when the epoch has moved on."""
         with self._database.write_transaction() as connection:
             expires = self._database.now(connection) + timedelta(seconds=ttl_s)
             require_trainer_lease(connection, lease, expires_at=expires)
         return replace(lease, expires_at=expires)
 
     def release(self, lease: TrainerLease) -> None:
-        """Expire it now."""
+        """Expire the lease now."""
         with self._database.write_transaction() as connection:
             where = (trainers.c.model == lease.model, trainers.c.epoch == lease.epoch)
             connection.execute(update(trainers).where(*where).values(expires_at=self._database.now(connection)))
 
     def find(self, name: str) -> TrainerLease | None:
-        """As it stands."""
+        """Return the lease as it stands, or None when nobody has ever trained for the model."""
         with self._database.read_transaction() as connection:
             found = connection.execute(select(trainers).where(trainers.c.model == name)).one_or_none()
         return None if found is None else _trainer_from_row(found)
@@ -66,7 +66,7 @@ class SqlTrainerLeases:
     def record_decision(
         self, lease: TrainerLease, decision: RetrainDecision, *, job_request: JobRequest | None = None
     ) -> Job | None:
-        """Keep the decision, with the job it asks for."""
+        """Record the decision, and insert the job that it asks for; return the job, if any."""
         try:
             with self._database.write_transaction() as connection:
                 return self._record_decision(connection, lease, decision, job_request=job_request)
@@ -85,7 +85,10 @@ class SqlTrainerLeases:
 
 
 def require_trainer_lease(connection: Connection, lease: TrainerLease, **changes: object) -> None:
-    """The first statement of what a trainer writes: it must change exactly one row, or the lease is lost."""
+    """Prove the lease by the first statement of a trainer's write: it must change exactly one row.
+
+    Raise LeaseLostError otherwise.
+    """
     where = (trainers.c.model == lease.model, trainers.c.epoch == lease.epoch)
     done = connection.execute(update(trainers).where(*where).values({"epoch": lease.epoch, **changes}))
     if done.rowcount != 1:
@@ -97,7 +100,10 @@ def require_trainer_lease(connection: Connection, lease: TrainerLease, **changes
 
 
 def _insert_row(connection: Connection, name: str, lease: Mapping[str, Any]) -> None:
-    """A row that is not there yet cannot be locked, so two may come to this point at once."""
+    """Insert the first row of a model; raise LeaseHeldError when another trainer is faster.
+
+    A missing row cannot be locked, so two trainers may reach this point at once.
+    """
     if connection.execute(select(models.c.name).where(models.c.name == name)).first() is None:
         msg = f"found no model {name}; `headrace learn` registers those of the file"
         raise NotFoundError(msg)

@@ -1,4 +1,4 @@
-"""Rows of challengers, as values and within a transaction of others."""
+"""Reads and writes rows of challengers within a transaction."""
 
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -14,7 +14,7 @@ from service.storage.schema.registry import leases, lineages
 
 
 def challenger_from_row(row: Row[Any]) -> Challenger:
-    """A row of `challengers`."""
+    """Return the challenger of a row."""
     return Challenger(
         lineage=row.lineage,
         model=row.model,
@@ -34,7 +34,7 @@ def challenger_from_row(row: Row[Any]) -> Challenger:
 
 @dataclass(frozen=True, slots=True)
 class ChallengerEntry:
-    """A lineage that begins to challenge."""
+    """The row of a lineage that becomes a challenger."""
 
     model: str
     lineage: LineageId
@@ -44,7 +44,7 @@ class ChallengerEntry:
 
 
 def insert_challenger(connection: Connection, entry: ChallengerEntry, *, now: datetime) -> None:
-    """It learns beside the champion from now on, whatever it was before."""
+    """Make the lineage a challenger from now on, whatever it was before."""
     connection.execute(delete(challengers).where(challengers.c.lineage == entry.lineage))
     times = {"created_at": now, "updated_at": now}
     connection.execute(insert(challengers).values(**asdict(entry), failures=0, evidence={}, **times))
@@ -52,7 +52,7 @@ def insert_challenger(connection: Connection, entry: ChallengerEntry, *, now: da
 
 
 def lock_challenger(connection: Connection, lineage: LineageId) -> Challenger:
-    """An open challenger, which nobody else changes until the end of the transaction; RefusedError."""
+    """Return an open challenger, locked until the end of the transaction; raise RefusedError when there is none."""
     where = challengers.c.lineage == lineage
     row = connection.execute(select(challengers).where(where).with_for_update()).one_or_none()
     found = challenger_from_row(row) if row is not None else None
@@ -66,20 +66,20 @@ def lock_challenger(connection: Connection, lineage: LineageId) -> Challenger:
 def finish_challenger(
     connection: Connection, lineage: LineageId, stage: ChallengerStage, *, reason: str, now: datetime
 ) -> None:
-    """It challenges no more."""
+    """Record that the challenger has ended in this stage."""
     values = {"stage": stage, "reason": reason, "updated_at": now, "finished_at": now}
     connection.execute(update(challengers).where(challengers.c.lineage == lineage).values(**values))
 
 
 def retire_lineage(connection: Connection, lineage: LineageId) -> None:
-    """It learns no more: whoever has learned it finds its lease gone."""
+    """Retire the lineage and raise its lease's epoch, so that its learner loses the lease."""
     is_challenger = (lineages.c.id == lineage, lineages.c.role == LineageRole.CHALLENGER)
     connection.execute(update(lineages).where(*is_challenger).values(role=LineageRole.RETIRED))
     connection.execute(update(leases).where(leases.c.lineage == lineage).values(epoch=leases.c.epoch + 1))
 
 
 def retire_challengers(connection: Connection, model: str, reason: str, *, now: datetime) -> None:
-    """Every challenger of a line that is left."""
+    """Retire every open challenger of a model whose champion is replaced."""
     of_model = (challengers.c.model == model, challengers.c.finished_at.is_(None))
     for lineage in connection.execute(select(challengers.c.lineage).where(*of_model)).scalars().all():
         finish_challenger(connection, lineage, ChallengerStage.RETIRED, reason=reason, now=now)

@@ -1,4 +1,4 @@
-"""The states that stand for their models, and being told of new ones."""
+"""The newest states of champions, and notification of new ones."""
 
 import time
 from collections.abc import Sequence
@@ -19,19 +19,19 @@ POLL_S = 0.05
 
 
 def notify_watchers(connection: Connection) -> None:
-    """Tell those who listen, when this transaction is committed; SQLite's readers look for themselves."""
+    """Notify watchers when this transaction is committed; on SQLite they poll instead."""
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql(f"NOTIFY {listening.CHANNEL}")
 
 
 class SqlChampionFeed:
-    """Implements `ports.Standings`."""
+    """Implements `ports.serving.ChampionFeed`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def newest(self) -> Sequence[ChampionState]:
-        """Of every model that has a champion, by name."""
+        """Return the newest state of every model that has a champion, by name."""
         others = checkpoints.alias()
         newest = select(func.max(others.c.sequence)).where(others.c.lineage == lineages.c.id)
         latest = newest.correlate(lineages).scalar_subquery()
@@ -64,7 +64,7 @@ class SqlChampionFeed:
             ]
 
     def oldest_append_ms(self, champion: ChampionState, *, after: int) -> int | None:
-        """When the oldest record was appended that a lineage has learned since its commit `after`."""
+        """Return the oldest append time (epoch ms) of the records learned since the commit `after`, or None."""
         where = (journals.c.lineage == champion.lineage, journals.c.sequence > after)
         statement = select(func.min(journals.c.appended_ms)).where(*where, journals.c.sequence <= champion.sequence)
         with self._database.read_transaction() as connection:
@@ -72,14 +72,14 @@ class SqlChampionFeed:
         return found
 
     def watch(self) -> "PollingWatcher | listening.Listening":
-        """A watch of its own, for one thread."""
+        """Return a watcher of the registry, for one thread."""
         if self._database.is_sqlite:
             return PollingWatcher(self._database)
         return listening.Listening(self._database)
 
 
 class PollingWatcher:
-    """Implements `ports.Watch` over SQLite: its count of others' commits is read from shared memory."""
+    """Implements `ports.serving.RegistryWatcher` over SQLite, by polling its data version in shared memory."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -87,7 +87,10 @@ class PollingWatcher:
         self._connection: Connection | None = None
 
     def wait(self, *, timeout_s: float) -> bool:
-        """Until something was committed, looking twenty times a second; the first time at once."""
+        """Wait until something was committed, polling every 50 ms, and return True, or False after the timeout.
+
+        The first call returns True at once.
+        """
         until = time.monotonic() + timeout_s
         while True:
             now = self._data_version()
@@ -100,7 +103,7 @@ class PollingWatcher:
             time.sleep(min(POLL_S, left_s))
 
     def close(self) -> None:
-        """Give the connection back."""
+        """Close the connection."""
         if self._connection is not None:
             self._connection.close()
 

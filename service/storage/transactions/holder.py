@@ -1,4 +1,4 @@
-"""Who holds a lease, precisely enough to know when that process is gone."""
+"""Identifies the process that holds a lease, precisely enough to know when it is gone."""
 
 import os
 import secrets
@@ -10,7 +10,7 @@ from typing import Self
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """A process: host, boot, process-id space, process id, its start time, and its supervisor's mark."""
+    """A process: host, boot id, pid namespace, pid, start time, and a nonce that sibling processes share."""
 
     host: str
     boot: str
@@ -21,19 +21,19 @@ class Holder:
 
     @classmethod
     def current(cls, *, nonce: str | None = None) -> Self:
-        """This process; children of one supervisor share its nonce."""
+        """Return this process; children of one supervisor pass its nonce."""
         pid = os.getpid()
         boot = _read(Path("/proc/sys/kernel/random/boot_id")) or "unknown"
         return cls(socket.gethostname(), boot, _pid_namespace(), pid, _start_time(pid), nonce or secrets.token_hex(6))
 
     @classmethod
     def of_process(cls, pid: int) -> Self:
-        """Another process of this place."""
+        """Return another process of this host and pid namespace."""
         return replace(cls.current(), pid=pid, start_time=_start_time(pid))
 
     @classmethod
     def parse(cls, text: str) -> Self | None:
-        """The inverse of `str`; None for anything else."""
+        """Return the holder that `str` wrote, or None for any other text."""
         parts = text.split("/")
         if len(parts) != 6 or not parts[3].isdigit():
             return None
@@ -41,11 +41,11 @@ class Holder:
         return cls(host, boot, space, int(pid), started, nonce)
 
     def is_dead_here(self) -> bool:
-        """Whether it ran where this process could see it, and does not run any more."""
+        """Return whether it ran where this process could see it, and does not run any more."""
         return self._ran_here() and _start_time(self.pid) != self.start_time
 
     def owns_pid(self) -> bool:
-        """Whether it ran here and no process has come to its number since."""
+        """Return whether it ran here and no other process has its pid since."""
         return self._ran_here() and _start_time(self.pid) in {self.start_time, ""}
 
     def _ran_here(self) -> bool:
@@ -53,7 +53,7 @@ class Holder:
         return (self.host, self.boot, self.pid_namespace) == (here.host, here.boot, here.pid_namespace)
 
     def __str__(self) -> str:
-        """As a lease stores it."""
+        """Return the text that a lease stores."""
         return "/".join((self.host, self.boot, self.pid_namespace, str(self.pid), self.start_time, self.nonce))
 
 
@@ -72,6 +72,6 @@ def _pid_namespace() -> str:
 
 
 def _start_time(pid: int) -> str:
-    """Field 22 of the process's status; a zombie counts as gone."""
+    """Return field 22 of the process's stat file, or nothing if it is gone or a zombie."""
     fields = _read(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
     return fields[19] if len(fields) > 19 and fields[0] != "Z" else ""

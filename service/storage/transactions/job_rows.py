@@ -1,4 +1,4 @@
-"""Rows of training jobs, as values and within a transaction of others."""
+"""Reads and writes rows of training jobs within a transaction."""
 
 from dataclasses import asdict
 from datetime import datetime
@@ -14,7 +14,7 @@ from service.storage.transactions import writes
 
 
 def job_from_row(row: Row[Any]) -> Job:
-    """A row of `jobs`."""
+    """Return the job of a row."""
     return Job(
         id=row.id,
         model=row.model,
@@ -39,12 +39,15 @@ def job_from_row(row: Row[Any]) -> Job:
 
 
 def transition_from_row(row: Row[Any]) -> JobTransition:
-    """A row of `job_transitions`."""
+    """Return the transition of a row."""
     return JobTransition(row.job, JobState(row.state), row.at, row.reason)
 
 
 def insert_job(connection: Connection, job_request: JobRequest, *, now: datetime, after: Job | None = None) -> Job:
-    """A job that starts, or the next attempt after one that was interrupted; IntegrityError where one is open."""
+    """Insert a job, or the next attempt after an interrupted one, and return it.
+
+    The table's index raises IntegrityError when the model has an open job.
+    """
     values = {
         "model": job_request.model,
         "state": JobState.STARTING,
@@ -64,7 +67,7 @@ def insert_job(connection: Connection, job_request: JobRequest, *, now: datetime
 
 
 def lock_job(connection: Connection, number: int) -> Job:
-    """The job, which nobody else changes until the end of the transaction; NotFoundError."""
+    """Return the job, locked until the end of the transaction; raise NotFoundError when there is none."""
     found = connection.execute(select(jobs).where(jobs.c.id == number).with_for_update()).one_or_none()
     if found is None:
         msg = f"found no job {number}; see `headrace job list`"
@@ -73,27 +76,27 @@ def lock_job(connection: Connection, number: int) -> Job:
 
 
 def insert_transition(connection: Connection, number: int, state: JobState, *, reason: str, now: datetime) -> None:
-    """A job came into a state."""
+    """Record that the job entered a state."""
     connection.execute(insert(job_transitions).values(job=number, state=state, at=now, reason=reason))
 
 
 def set_job_state(
     connection: Connection, number: int, state: JobState, *, reason: str, now: datetime, **values: Any
 ) -> None:
-    """The job's new state, and the line of its history that says so."""
+    """Set the job's state and record the transition."""
     connection.execute(update(jobs).where(jobs.c.id == number).values(state=state, **values))
     insert_transition(connection, number, state, reason=reason, now=now)
 
 
 def mark_stopping(connection: Connection, found: Job, reason: str, *, now: datetime) -> None:
-    """Stopping, until its trainer has ended its process; Stopped at once where there is none."""
+    """Set the job Stopping until its trainer has ended the process, or Stopped at once if it has none."""
     set_job_state(connection, found.id, JobState.STOPPING, reason=reason, now=now)
     if found.state is JobState.STARTING and found.process is None:
         set_job_state(connection, found.id, JobState.STOPPED, reason=reason, now=now, finished_at=now)
 
 
 def stop_open_jobs(connection: Connection, model: str, reason: str, *, now: datetime) -> None:
-    """What is trained beside the line of a champion that goes is of no use any more."""
+    """Stop the open jobs of a model, whose result has become useless."""
     is_open = (jobs.c.model == model, jobs.c.finished_at.is_(None), jobs.c.state != JobState.STOPPING)
     for row in connection.execute(select(jobs).where(*is_open).with_for_update()).all():
         mark_stopping(connection, job_from_row(row), reason, now=now)

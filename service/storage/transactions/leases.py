@@ -1,4 +1,4 @@
-"""The right to write a lineage: one row, one epoch."""
+"""Leases: the right to write a lineage, one row with an epoch each."""
 
 from datetime import datetime, timedelta
 
@@ -13,13 +13,13 @@ from service.storage.transactions.holder import Holder
 
 
 class SqlLeases:
-    """Implements `ports.Leases`."""
+    """Implements `ports.registry.Leases`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def acquire(self, lineage: LineageId, *, holder: str, ttl_s: float) -> Lease:
-        """Raise the epoch, if the lease is free for this holder."""
+        """Take the lease and raise its epoch, or raise LeaseHeldError when another process holds it."""
         with self._database.write_transaction() as connection:
             now = self._database.now(connection)
             statement = select(leases).where(leases.c.lineage == lineage).with_for_update()
@@ -43,14 +43,14 @@ class SqlLeases:
             return lease
 
     def renew(self, lease: Lease, *, ttl_s: float) -> Lease:
-        """LeaseLostError when the epoch has moved on."""
+        """Extend the lease and return it; raise LeaseLostError when the epoch has moved on."""
         with self._database.write_transaction() as connection:
             expires = self._database.now(connection) + timedelta(seconds=ttl_s)
             require_lease(connection, lease, expires_at=expires)
         return Lease(lease.lineage, lease.holder, lease.epoch, expires)
 
     def release(self, lease: Lease) -> None:
-        """Expire it now; a lost lease is left alone."""
+        """Expire the lease now; leave a lost one alone."""
         with self._database.write_transaction() as connection:
             connection.execute(
                 update(leases)
@@ -59,7 +59,7 @@ class SqlLeases:
             )
 
     def find(self, lineage: LineageId) -> Lease | None:
-        """The lease as it stands."""
+        """Return the lease as it stands, or None when nobody has ever held it."""
         with self._database.read_transaction() as connection:
             found = connection.execute(select(leases).where(leases.c.lineage == lineage)).one_or_none()
         return None if found is None else Lease(lineage, found.holder, found.epoch, found.expires_at)
@@ -74,7 +74,11 @@ class SqlLeases:
 
 
 def require_lease(connection: Connection, lease: Lease, **changes: object) -> None:
-    """The first statement of every commit: it must change exactly one row, or the lease is lost."""
+    """Prove the lease by the first statement of a commit: it must change exactly one row.
+
+    Raise LeaseLostError otherwise.
+    """
+    # The epoch decides, not the clock: a process that was suspended may wake after another has taken over.
     done = connection.execute(
         update(leases)
         .where(leases.c.lineage == lease.lineage, leases.c.epoch == lease.epoch)
@@ -89,7 +93,7 @@ def require_lease(connection: Connection, lease: Lease, **changes: object) -> No
 
 
 def seize_lease(connection: Connection, lineage: LineageId, *, holder: str, expires_at: datetime) -> Lease:
-    """A lineage's lease under a new epoch, whoever has it: that one writes no more."""
+    """Take a lineage's lease under a new epoch, whoever holds it; that process can write no more."""
     of_lineage = leases.c.lineage == lineage
     epoch = connection.execute(select(leases.c.epoch).where(of_lineage).with_for_update()).scalar()
     lease = Lease(lineage, holder, (epoch or 0) + 1, expires_at)
@@ -101,7 +105,7 @@ def seize_lease(connection: Connection, lineage: LineageId, *, holder: str, expi
 
 
 def lease_columns(lease: Lease) -> dict[str, object]:
-    """The columns of a lease's row."""
+    """Return the columns of a lease's row."""
     return {
         "lineage": lease.lineage,
         "holder": lease.holder,
@@ -111,7 +115,7 @@ def lease_columns(lease: Lease) -> dict[str, object]:
 
 
 def may_take_over(held_by: str, wanted_by: str) -> bool:
-    """Whether the present holder is dead here, or a sibling under the same supervisor."""
+    """Return whether the present holder is dead on this host, or a sibling under the same supervisor."""
     present, next_one = Holder.parse(held_by), Holder.parse(wanted_by)
     if present is None or next_one is None:
         return held_by == wanted_by

@@ -1,4 +1,4 @@
-"""Being told of new states by PostgreSQL; apart, since its driver takes a tenth of a second to import."""
+"""Waits for new states by PostgreSQL's notifications; apart, since psycopg takes a tenth of a second to import."""
 
 import time
 from contextlib import closing, suppress
@@ -10,11 +10,11 @@ from service.storage.database import Database
 
 CHANNEL = "headrace_states"
 _QUIET_S = 5.0
-"""How long a listener believes in silence."""
+"""After this many seconds without a notification the listener reports a change, in case one was missed."""
 
 
 class Listening:
-    """Implements `ports.Watch` over PostgreSQL's notifications, and does as if there were one now and then."""
+    """Implements `ports.serving.RegistryWatcher` over PostgreSQL's notifications."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -22,7 +22,10 @@ class Listening:
         self._told = 0.0
 
     def wait(self, *, timeout_s: float) -> bool:
-        """Until told, or where nobody has told anything for long; UnavailableError where nobody can."""
+        """Wait for a notification and return whether something may have changed; the first call returns True at once.
+
+        Raise UnavailableError when the connection fails.
+        """
         try:
             if self._connection is None:
                 self._connection = self._opened()
@@ -39,7 +42,7 @@ class Listening:
         return False
 
     def close(self) -> None:
-        """Listen no more."""
+        """Close the connection."""
         connection, self._connection = self._connection, None
         if connection is not None:
             with suppress(psycopg.Error), closing(connection):

@@ -1,4 +1,4 @@
-"""From rows to values."""
+"""Converts rows to values."""
 
 from typing import Any
 
@@ -26,17 +26,17 @@ from service.domain.stream.position import OffsetRange, Position
 
 
 def model_from_row(row: Row[Any]) -> RegisteredModel:
-    """A row of `models`."""
+    """Return the model of a row."""
     return RegisteredModel(row.name, row.spec, row.spec_digest, row.champion, row.frozen, row.created_at)
 
 
 def lineage_from_row(row: Row[Any]) -> Lineage:
-    """A row of `lineages`."""
+    """Return the lineage of a row."""
     return Lineage(row.id, row.model, LineageRole(row.role), row.origin, row.created_at, row.plan)
 
 
 def version_from_row(row: Row[Any]) -> Version:
-    """A row of `versions`."""
+    """Return the version of a row."""
     return Version(
         model=row.model,
         number=row.number,
@@ -57,7 +57,7 @@ def version_from_row(row: Row[Any]) -> Version:
 
 
 def checkpoint_from_row(row: Row[Any]) -> Checkpoint:
-    """A row of `checkpoints`."""
+    """Return the checkpoint of a row."""
     return Checkpoint(
         row.id,
         row.lineage,
@@ -73,12 +73,12 @@ def checkpoint_from_row(row: Row[Any]) -> Checkpoint:
 
 
 def journal_segment_from_row(row: Row[Any]) -> JournalSegment:
-    """A row of `journals`."""
+    """Return the journal segment of a row."""
     return JournalSegment(row.sequence, decode_runs(row.runs), row.scores, row.scored, row.created_at)
 
 
 def command_from_row(row: Row[Any]) -> Command:
-    """A row of `commands`."""
+    """Return the command of a row."""
     return Command(
         row.id,
         row.model,
@@ -92,14 +92,14 @@ def command_from_row(row: Row[Any]) -> Command:
 
 
 def audit_entry_from_row(row: Row[Any]) -> AuditEntry:
-    """A row of `audit`."""
+    """Return the audit entry of a row."""
     return AuditEntry(
         row.model, row.actor, row.action, row.reason, row.from_version, row.to_version, row.evidence, row.at
     )
 
 
 def dead_letter_from_row(row: Row[Any]) -> DeadLetter:
-    """A row of `dead_letters`."""
+    """Return the dead letter of a row."""
     return DeadLetter(
         at=TopicPartition(row.topic, row.partition),
         offset=row.position,
@@ -114,7 +114,7 @@ def dead_letter_from_row(row: Row[Any]) -> DeadLetter:
 
 
 def drift_signal_from_row(row: Row[Any]) -> DriftSignal:
-    """A row of `drift_signals`."""
+    """Return the drift signal of a row."""
     return DriftSignal(
         monitor=row.monitor,
         at=TopicPartition(row.topic, row.partition),
@@ -130,10 +130,10 @@ def drift_signal_from_row(row: Row[Any]) -> DriftSignal:
 
 
 def encode_runs(runs: Any) -> bytes:
-    """The order journal's packed form."""
+    """Return the runs in the order journal's packed form."""
     return msgspec.msgpack.encode([(run.topic, run.partition, run.first, run.last) for run in runs])
 
 
 def decode_runs(data: bytes) -> list[OffsetRange]:
-    """The inverse of `encode_runs`."""
+    """Return the runs that `encode_runs` packed."""
     return [OffsetRange(*run) for run in msgspec.msgpack.decode(data)]

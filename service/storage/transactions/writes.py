@@ -1,4 +1,4 @@
-"""Rows that several repositories write, within a transaction of theirs."""
+"""Writes rows that several repositories need, within their transactions."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -35,11 +35,15 @@ from service.storage.schema.registry import (
 from service.storage.transactions import rows
 from service.storage.transactions.champion_feed import notify_watchers
 
+# Larger artifacts are files: forests have many megabytes each second, too much for the database.
 MAX_INLINE_BYTES = 256 * 1024
 
 
 def upsert_artifact(connection: Connection, digest: str, data: bytes, *, now: datetime) -> None:
-    """The artifact's row, with its bytes where they are few; a row that is there is made good and young again."""
+    """Write the artifact's row, with the bytes if they are few.
+
+    An existing row gets good bytes and a new age, so that retention does not take it for an orphan.
+    """
     content = data if len(data) <= MAX_INLINE_BYTES else None
     values = {"size": len(data), "content": content, "created_at": now}
     known = connection.execute(update(artifacts).where(artifacts.c.digest == digest).values(values))
@@ -50,7 +54,7 @@ def upsert_artifact(connection: Connection, digest: str, data: bytes, *, now: da
 def insert_checkpoint(
     connection: Connection, lineage: LineageId, sequence: int, *, state: SealedState, now: datetime
 ) -> int:
-    """A checkpoint's row and its artifact's."""
+    """Insert a checkpoint with its artifact, and return its key."""
     upsert_artifact(connection, state.digest, state.artifact, now=now)
     notify_watchers(connection)
     done = connection.execute(
@@ -69,7 +73,7 @@ def insert_checkpoint(
 
 
 def new_id(done: CursorResult[Any]) -> int:
-    """The key that the database has given to an inserted row."""
+    """Return the key that the database has given to an inserted row."""
     key = done.inserted_primary_key
     if key is None:
         msg = "found no key of an inserted row"
@@ -78,7 +82,7 @@ def new_id(done: CursorResult[Any]) -> int:
 
 
 def insert_audit_entry(connection: Connection, written: AuditEntry, *, now: datetime) -> None:
-    """A line of the audit."""
+    """Insert an audit entry."""
     connection.execute(
         insert(audit).values(
             model=written.model,
@@ -94,7 +98,7 @@ def insert_audit_entry(connection: Connection, written: AuditEntry, *, now: date
 
 
 def finish_command(connection: Connection, origin: ChangeOrigin, outcome: str, *, now: datetime) -> None:
-    """The command that asked for this is done."""
+    """Mark the command that asked for this change as done."""
     if origin.command is not None:
         connection.execute(
             update(commands)
@@ -104,7 +108,7 @@ def finish_command(connection: Connection, origin: ChangeOrigin, outcome: str, *
 
 
 def insert_version(connection: Connection, values: dict[str, Any], *, now: datetime) -> VersionNumber:
-    """The model's next version; its number."""
+    """Insert the model's next version and return its number."""
     model = values["model"]
     newest = connection.execute(select(func.max(versions.c.number)).where(versions.c.model == model)).scalar()
     number = VersionNumber((newest or 0) + 1)
@@ -113,21 +117,21 @@ def insert_version(connection: Connection, values: dict[str, Any], *, now: datet
 
 
 def read_version(connection: Connection, model: str, number: int) -> Version:
-    """A version that is there."""
+    """Return a version that exists."""
     where = (versions.c.model == model, versions.c.number == number)
     return rows.version_from_row(connection.execute(select(versions).where(*where)).one())
 
 
 def newest_version_number(connection: Connection, lineage: LineageId) -> VersionNumber:
-    """The number of the latest version made of a lineage."""
+    """Return the number of the latest version made of a lineage."""
     statement = select(versions.c.number).where(versions.c.lineage == lineage)
     return VersionNumber(connection.execute(statement.order_by(versions.c.number.desc()).limit(1)).scalar_one())
 
 
 def set_champion(connection: Connection, model: str, old_and_new: tuple[LineageId, LineageId]) -> None:
-    """From the old champion to the new one, if the old one still is it.
+    """Replace the old champion by the new one; raise RefusedError when the old one is no longer champion.
 
-    Replays of the old line are given up, and a freeze that was for them ends.
+    Retires other replays of the model, and ends a freeze that was for one of them.
     """
     old, new = old_and_new
     notify_watchers(connection)
@@ -147,7 +151,7 @@ def set_champion(connection: Connection, model: str, old_and_new: tuple[LineageI
 def insert_command(
     connection: Connection, model: str, kind: CommandKind, *, arguments: Json, actor: str, now: datetime
 ) -> int:
-    """A pending row; its number."""
+    """Insert a pending command and return its number."""
     values = {
         "model": model,
         "kind": kind,
@@ -161,12 +165,12 @@ def insert_command(
 
 
 def set_spec(connection: Connection, model: str, *, spec: Json, digest: str) -> None:
-    """What the file says of the model from now on; its champion may have been made of something else."""
+    """Set the model's specification from the file; the present champion may have been made from another one."""
     connection.execute(update(models).where(models.c.name == model).values(spec=spec, spec_digest=digest))
 
 
 def set_alias(connection: Connection, model: str, name: str, *, version: int) -> None:
-    """The name stands for this version from now on."""
+    """Point the alias to this version from now on."""
     connection.execute(delete(aliases).where(aliases.c.model == model, aliases.c.alias == name))
     connection.execute(insert(aliases).values(model=model, alias=name, version=version))
 
@@ -174,7 +178,7 @@ def set_alias(connection: Connection, model: str, name: str, *, version: int) ->
 def insert_dead_letters(
     connection: Connection, model: str, found: Sequence[DeadLetter], *, limit: int, now: datetime
 ) -> None:
-    """Dead letters, each once, and no more than `most`; the oldest go."""
+    """Insert each dead letter once, and delete the oldest beyond `limit`."""
     for dead_letter in found:
         where = (
             dead_letters.c.model == model,
@@ -194,7 +198,7 @@ def insert_dead_letters(
 
 
 def range_rows(runs: Sequence[OffsetRange]) -> list[list[Any]]:
-    """The union of what was learned, a range a line: topic, partition, from, to."""
+    """Return the union of learned ranges as sorted rows of topic, partition, first and end offset."""
     found: list[list[Any]] = []
     for run in sorted(runs, key=lambda one: (one.topic, one.partition, one.first)):
         top = found[-1] if found else None
@@ -206,7 +210,7 @@ def range_rows(runs: Sequence[OffsetRange]) -> list[list[Any]]:
 
 
 def position_column(found: Position) -> dict[str, dict[str, int]]:
-    """A position's column."""
+    """Return the position as its column stores it."""
     return found.to_json()
 
 
@@ -217,7 +221,7 @@ def _dead_letter_columns(model: str, dead_letter: DeadLetter) -> dict[str, Any]:
         "partition": dead_letter.at.partition,
         "position": dead_letter.offset,
         "reason": dead_letter.reason,
-        "detail": dead_letter.detail[:2000].replace("\x00", " "),
+        "detail": dead_letter.detail[:2000].replace("\x00", " "),  # PostgreSQL's text holds no NUL
         "payload": dead_letter.payload,
         "size": dead_letter.size,
     }

@@ -1,4 +1,7 @@
-"""Older history from the user's own files, as a partition each of a topic of its own beside the live one's archive."""
+"""Imports older history from the user's files.
+
+Each file becomes one partition of a topic of its own, beside the archive of the live topic.
+"""
 
 import hashlib
 from collections.abc import Iterator
@@ -17,7 +20,7 @@ CHUNK_RECORDS = 4096
 
 
 class HistoryFile:
-    """Implements `ports.HistoryFile`: Parquet, CSV or JSON lines, as `headrace stream publish` reads them."""
+    """Implements `ports.archive.BackfillSource` for the files that `headrace stream publish` reads."""
 
     def __init__(self, path: Path, topic: ArchivedTopic, decoder: Decoder, files: ArchiveFiles, *, size: int) -> None:
         self._path = path
@@ -30,7 +33,7 @@ class HistoryFile:
             self.digest = hashlib.file_digest(file, "sha256").hexdigest()
 
     def write(self, at: TopicPartition) -> BackfillResult:
-        """Its records from offset 0; whatever an attempt that died has left there is removed first."""
+        """Write the file's records to the archive from offset 0 on; first delete what an earlier attempt left."""
         for first in self._files.sizes(at):
             self._files.delete(at, first)
         records = size = refused = 0
@@ -60,7 +63,10 @@ class HistoryFile:
         return len(data)
 
     def _read_records(self, at: TopicPartition) -> Iterator[tuple[Records, int]]:
-        """Runs, and how many of each are refused; a record's time is its event's, or the file's where it has none."""
+        """Yield runs of records, each with its number of refusals.
+
+        A record's timestamp is its event's time, or the file's modification time when it has none.
+        """
         arrived_ms = int(self._path.stat().st_mtime * 1000)
         first = 0
         while values := list(islice(self._lines, CHUNK_RECORDS)):

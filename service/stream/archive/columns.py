@@ -1,4 +1,4 @@
-"""Events and labels to columns, a batch at a time; nothing is done an event that can be done a batch."""
+"""Converts events and labels to Arrow columns; whatever can be done for a batch is not done for each event."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,10 @@ _ABSENT: Any = object()
 
 @dataclass(frozen=True, slots=True)
 class ArchiveColumns:
-    """Rows as arrays by name, those of the features apart; what is left out is null. `events` says which have `x`."""
+    """Rows as Arrow arrays by column name, with the features apart; a missing column is null.
+
+    `is_event` is a mask of the rows that have features.
+    """
 
     rows: int
     plain: Mapping[str, Any]
@@ -30,7 +33,10 @@ class ArchiveColumns:
 
 
 def columns_if_uniform(events: Sequence[Event], layout: ColumnLayout) -> ArchiveColumns | None:
-    """Where all have the same features and fit, as far as whole columns tell; else None."""
+    """Return the columns if all events have the same features and fit the layout, else None.
+
+    Whether they fit is tested on whole columns, not on each value.
+    """
     names = list(events[0].x)
     xs = [event.x for event in events]
     # No mapping can hold a name twice, so the joined names are equal only if each order is.
@@ -47,7 +53,7 @@ def columns_if_uniform(events: Sequence[Event], layout: ColumnLayout) -> Archive
 
 
 def event_columns(events: Sequence[Event], layout: ColumnLayout) -> ArchiveColumns:
-    """Of events that the layout admits one by one."""
+    """Return the columns of events that the layout admits one by one."""
     xs = [event.x for event in events]
     seen = set(chain.from_iterable(xs))
     found = {name: _TypedValues([x.get(name, _ABSENT) for x in xs]) for name in layout.kinds if name in seen}
@@ -56,7 +62,7 @@ def event_columns(events: Sequence[Event], layout: ColumnLayout) -> ArchiveColum
 
 
 def label_columns(labels: Sequence[LabelRecord], layout: ColumnLayout) -> ArchiveColumns:
-    """Of labels that the layout admits."""
+    """Return the columns of labels that the layout admits."""
     integers: BitMarks = {}
     plain = {
         **_id_columns("id", _TypedValues([truth.id for truth in labels])),
@@ -68,19 +74,19 @@ def label_columns(labels: Sequence[LabelRecord], layout: ColumnLayout) -> Archiv
 
 
 def raw_columns(values: Sequence[bytes]) -> ArchiveColumns:
-    """Of records that no column but `raw` holds."""
+    """Return the columns of records that only the `raw` column can hold."""
     return ArchiveColumns(
         len(values), {"raw": pa.array(values, pa.binary())}, {}, _constant_mask(len(values), value=False)
     )
 
 
 def position_columns(records: Records) -> dict[str, Any]:
-    """What every row has."""
+    """Return the columns that every row has: offset and timestamp."""
     return {"offset": pa.array(np.fromiter(records.offsets, np.int64)), "timestamp": _time_array(records.timestamps)}
 
 
 def to_table(parts: Sequence[ArchiveColumns], kinds: Mapping[str, ColumnKind], label: ColumnKind) -> Any:
-    """The parts one after the other, with all columns that a file has."""
+    """Return one table of all parts in order, with all columns that a file has."""
     types = {name: type_ or ARROW_TYPES[label] for name, type_ in BASE_COLUMNS.items()}
     columns = {
         name: pa.chunked_array([part.plain.get(name, pa.nulls(part.rows, type_)) for part in parts], type_)
@@ -98,14 +104,14 @@ def _struct(part: ArchiveColumns, fields: Sequence[Any]) -> Any:
 
 
 class _TypedValues:
-    """Values with the types among them."""
+    """A column of values with the set of their types."""
 
     def __init__(self, values: Sequence[Any]) -> None:
         self.values = values
         self.types = set(map(type, values))
 
     def all_fit(self, fits: Callable[[Any], bool]) -> bool:
-        """Asks for one value of each type, and for the smallest and largest integer."""
+        """Return whether all values fit, by testing one value of each type and the smallest and largest integer."""
         if int in self.types:
             integers = self.values if len(self.types) == 1 else [one for one in self.values if type(one) is int]
             if not (fits(min(integers)) and fits(max(integers))):
@@ -113,7 +119,7 @@ class _TypedValues:
         return all(fits(next((one for one in self.values if type(one) is kind), None)) for kind in self.types)
 
     def type_mask(self, kind: type) -> npt.NDArray[np.bool_]:
-        """Which values are of the type."""
+        """Return a mask of the values that have the type."""
         if len(self.types) == 1:
             return np.ones(len(self.values), np.bool_)
         return np.fromiter((type(one) is kind for one in self.values), np.bool_, len(self.values))
@@ -170,7 +176,7 @@ def _feature_array(column: _TypedValues, kind: ColumnKind, bit: int, *, integers
 
 
 def _number_array(column: _TypedValues, kind: ColumnKind, bit: int, *, integers: BitMarks) -> Any:
-    """The array, with integers among numbers marked."""
+    """Return the array, and mark in `integers` which of its floats were written as integers."""
     if kind is ColumnKind.NUMBER and int in column.types:
         integers[bit] = column.type_mask(int)
     return pa.array(column.values, ARROW_TYPES[kind])
@@ -181,7 +187,7 @@ def _constant_mask(rows: int, *, value: bool) -> Any:
 
 
 def _pack_bits(marks: BitMarks, rows: int) -> Any:
-    """Bit `place` of each row, the lowest first; null where nothing is marked in the batch."""
+    """Return each row's marks as packed bits, bit `place` lowest first; null when nothing in the batch is marked."""
     if not marks:
         return pa.nulls(rows, pa.binary())
     matrix = np.zeros((rows, max(marks) + 1), np.bool_)

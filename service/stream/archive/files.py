@@ -1,4 +1,4 @@
-"""Where the archive's files lie: a folder, or anywhere that fsspec reaches."""
+"""Stores the archive's files in a folder, or anywhere that fsspec reaches."""
 
 import fcntl
 import os
@@ -26,18 +26,18 @@ _IF_ABSENT: Mapping[str, str] = {"IfNoneMatch": "*"}
 
 
 def partition_folder(at: TopicPartition) -> str:
-    """The partition's folder, whatever the topic is called."""
+    """Return the name of the partition's folder, escaped so that any topic name works."""
     topic = quote(at.topic, safe="@")
     return f"{topic.replace('.', '%2E') if set(topic) == {'.'} else topic}/{at.partition}"
 
 
 def file_name(first: int) -> str:
-    """A range's file: names sort as offsets do."""
+    """Return the name of a range's file; names sort as offsets do."""
     return f"{first:020d}{SUFFIX}"
 
 
 class LocalArchiveFiles:
-    """Written aside, fsynced and renamed; a lock on the folder keeps out a second process of this host."""
+    """Writes files aside, fsyncs and renames them; a lock on the folder keeps out a second process on this host."""
 
     def __init__(self, folder: Path, *, on_step: ArchiveStepHook) -> None:
         self._folder = folder
@@ -45,13 +45,17 @@ class LocalArchiveFiles:
         self._locks: dict[TopicPartition, IO[bytes]] = {}
 
     def lock(self, at: TopicPartition) -> None:
-        """Lock the folder until this object goes, and remove what the dead have left unfinished."""
+        """Lock the partition's folder and delete unfinished files of dead processes.
+
+        The lock is held as long as this object lives. Raise LeaseHeldError when another process holds it.
+        """
         if at in self._locks:
             return
         with self._translate_os_errors():
             folder = self._folder / partition_folder(at)
             folder.mkdir(parents=True, exist_ok=True)
             lock_file = (folder / _LOCK).open("ab")
+        # The lease alone would let a process that was paused replace a newer tail by an older one.
         try:
             fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -63,12 +67,12 @@ class LocalArchiveFiles:
             left.unlink(missing_ok=True)
 
     def sizes(self, at: TopicPartition) -> Mapping[int, int]:
-        """Bytes by first offset, in order."""
+        """Return the size in bytes of each file by its first offset, in order."""
         folder = self._folder / partition_folder(at)
         return {int(path.stem): path.stat().st_size for path in sorted(folder.glob(f"*{SUFFIX}"))}
 
     def read(self, at: TopicPartition, first: int) -> bytes:
-        """NotFoundError where there is none."""
+        """Return the file's bytes; raise NotFoundError when there is none."""
         path = self._folder / partition_folder(at) / file_name(first)
         try:
             return path.read_bytes()
@@ -76,7 +80,7 @@ class LocalArchiveFiles:
             raise _not_found_error(str(path)) from error
 
     def write(self, at: TopicPartition, first: int, data: bytes) -> None:
-        """Durable when it returns; UnavailableError where the disk is full or cannot be written."""
+        """Write the file durably; raise UnavailableError when the disk is full or cannot be written."""
         self.lock(at)
         path = self._folder / partition_folder(at) / file_name(first)
         temporary_path = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -92,11 +96,11 @@ class LocalArchiveFiles:
         self._on_step(ArchiveStep.FILE_RENAMED)
 
     def delete(self, at: TopicPartition, first: int) -> None:
-        """Missing is fine."""
+        """Delete the file if it exists."""
         (self._folder / partition_folder(at) / file_name(first)).unlink(missing_ok=True)
 
     def check_writable(self) -> None:
-        """UnavailableError where the folder cannot be made or written."""
+        """Raise UnavailableError when the folder cannot be created or written."""
         path = self._folder / f".{secrets.token_hex(8)}.probe"
         with self._translate_os_errors():
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -126,7 +130,7 @@ class LocalArchiveFiles:
 
 
 class RemoteArchiveFiles:
-    """Whole objects. On S3 each is replaced only if it still is the one this process knows."""
+    """Stores whole objects; on S3, replaces an object only if it is still the one that this process knows."""
 
     def __init__(self, url: str, *, on_step: ArchiveStepHook) -> None:
         self._url = url
@@ -137,14 +141,14 @@ class RemoteArchiveFiles:
 
     @cached_property
     def _files(self) -> Any:
-        """Made when it is first used: a store of objects begins a thread, which no fork survives."""
+        """Return the file system, made on first use: its client starts a thread, which does not survive a fork."""
         return fsspec.core.url_to_fs(self._url)[0]
 
     def lock(self, at: TopicPartition) -> None:
-        """Nothing to lock: the lease, and on S3 the object's tag, keep others out."""
+        """Do nothing: the lease, and on S3 the object's ETag, keep other writers out."""
 
     def sizes(self, at: TopicPartition) -> Mapping[int, int]:
-        """Bytes by first offset, in order."""
+        """Return the size in bytes of each object by its first offset, in order."""
         folder = f"{self._root}/{partition_folder(at)}"
         with self._translate_store_errors():
             self._files.invalidate_cache(folder)
@@ -156,7 +160,7 @@ class RemoteArchiveFiles:
         return {int(name.removesuffix(SUFFIX)): named[name] for name in sorted(named) if name.endswith(SUFFIX)}
 
     def read(self, at: TopicPartition, first: int) -> bytes:
-        """NotFoundError where there is none."""
+        """Return the object's bytes; raise NotFoundError when there is none."""
         path = self._path(at, first)
         with self._translate_store_errors():
             try:
@@ -171,7 +175,7 @@ class RemoteArchiveFiles:
         return data
 
     def write(self, at: TopicPartition, first: int, data: bytes) -> None:
-        """Durable when the store says so; LeaseLostError where another process has written it since."""
+        """Write the object durably; raise LeaseLostError when another process has replaced it."""
         path = self._path(at, first)
         with self._translate_store_errors():
             if self._conditional_writes:
@@ -182,12 +186,12 @@ class RemoteArchiveFiles:
         self._on_step(ArchiveStep.FILE_RENAMED)
 
     def delete(self, at: TopicPartition, first: int) -> None:
-        """Missing is fine."""
+        """Delete the object if it exists."""
         with self._translate_store_errors(), suppress(FileNotFoundError):
             self._files.rm_file(self._path(at, first))
 
     def check_writable(self) -> None:
-        """UnavailableError where an object cannot be put, or not be deleted."""
+        """Raise UnavailableError when an object cannot be written or deleted."""
         path = f"{self._root}/.{secrets.token_hex(8)}.probe"
         with self._translate_store_errors():
             if not self._conditional_writes:
@@ -196,7 +200,12 @@ class RemoteArchiveFiles:
             self._files.rm_file(path)
 
     def _put_if_unchanged(self, path: str, data: bytes) -> None:
-        """One request, whose answer may have been lost before: then the object is already this one."""
+        """Write the object by one conditional request.
+
+        The response to an earlier attempt may have been lost: on a conflict, an object with the same bytes counts as
+        written.
+        """
+        # The lease alone would let a process that was paused replace a newer tail by an older one.
         known = self._tags.get(path)
         condition = _IF_ABSENT if known is None else {"IfMatch": known}
         try:
@@ -216,7 +225,7 @@ class RemoteArchiveFiles:
 
     @contextmanager
     def _translate_store_errors(self) -> Iterator[None]:
-        """Each store has errors of its own; what it cannot do now is worth a retry."""
+        """Raise any error of the store as UnavailableError, which is retried; each store has error types of its own."""
         try:
             yield
         except (NotFoundError, LeaseLostError):
@@ -227,7 +236,7 @@ class RemoteArchiveFiles:
 
 
 def open_archive_files(url: str, *, on_step: ArchiveStepHook) -> ArchiveFiles:
-    """A folder, or an fsspec address where the text has a scheme."""
+    """Return files in a folder, or behind an fsspec address if the text has a scheme."""
     if "://" in url and not url.startswith("file://"):
         return RemoteArchiveFiles(url, on_step=on_step)
     return LocalArchiveFiles(Path(url.removeprefix("file://")), on_step=on_step)
@@ -239,7 +248,7 @@ def _not_found_error(path: str) -> NotFoundError:
 
 
 def _is_conflict(error: BaseException | None) -> bool:
-    """Whether the store's own error says that the condition does not hold."""
+    """Return whether the store's error, or a cause of it, says that the condition of the request does not hold."""
     while error is not None:
         code = str(getattr(error, "response", {}).get("Error", {}).get("Code", ""))
         if code in _CONFLICTS:

@@ -1,7 +1,8 @@
-"""Columns of the archive, or decoded records, as frames of one layout.
+"""Converts columns of the archive, or decoded records, to polars frames of one layout.
 
-`kind` says what a row is. Features are `x.<name>`; `i.<name>` says which numbers were written without a fraction,
-`n.<name>` which nulls were given, while others are absent. A label is in the `y_` column of its type.
+`kind` says whether a row is an event, a label or a refusal. Features are `x.<name>`; `i.<name>` marks the numbers that
+were written without a fraction, and `n.<name>` the nulls that were given explicitly, while others are absent. A label
+is in the `y_` column of its type.
 """
 
 from collections import defaultdict
@@ -41,7 +42,7 @@ _LABELS: Mapping[type, ColumnKind] = {**FEATURE_KINDS, int: ColumnKind.INTEGER}
 
 
 def scan_file(data: bytes, schema: Any, piece: ArchivePiece, *, empty: Collection[str]) -> pl.LazyFrame:
-    """A file's rows within the piece, features flat; read when collected, all but the `empty` columns."""
+    """Return a lazy frame of the piece's rows, with features as flat columns; the `empty` columns are not read."""
     plain: dict[str, Any] = {**{name: _BASE[name] for name in _PLAIN}, "integers": pl.Binary, "nulls": pl.Binary}
     chosen = [
         *(pl.lit(None, of).alias(name) if name in empty else pl.col(name) for name, of in plain.items()),
@@ -59,7 +60,7 @@ def scan_file(data: bytes, schema: Any, piece: ArchivePiece, *, empty: Collectio
 
 
 def frame_from_file(rows: pl.DataFrame, kinds: Mapping[str, ColumnKind], *, at: TopicPartition) -> pl.DataFrame:
-    """Rows as `lazily` reads them, in the layout that all frames have; features without any value are left out."""
+    """Return the rows of `scan_file` in the common layout; features without any value are left out."""
     integers, nulls = (_distinct_patterns(rows.get_column(name)) for name in ("integers", "nulls"))
     marks: list[pl.Expr] = []
     dropped = ["integers", "nulls", "is_label"]
@@ -80,9 +81,9 @@ def frame_from_file(rows: pl.DataFrame, kinds: Mapping[str, ColumnKind], *, at: 
 
 
 def frames_from_decoded(decoded: DecodedRecords) -> list[pl.DataFrame]:
-    """The same layout from objects, `timestamp` aside, for the few rows that no column of a file holds.
+    """Return frames in the common layout, without `timestamp`, from decoded objects.
 
-    More than one frame where types differ.
+    Used for the few rows that no column of a file holds. Features of several types give more than one frame.
     """
     others = [*decoded.truths, *decoded.refusals]
     kinds = [LABEL] * len(decoded.truths) + [REFUSED] * len(decoded.refusals)
@@ -94,7 +95,7 @@ def frames_from_decoded(decoded: DecodedRecords) -> list[pl.DataFrame]:
 
 
 def concat_frames(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
-    """One frame; of a feature whose type varies, only rows of its commonest type are events."""
+    """Concatenate the frames; when a feature has several types, rows of all but the commonest become refusals."""
     types = _most_common_types(frames)
     fitting = []
     for frame in frames:
@@ -112,7 +113,7 @@ def concat_frames(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
 
 
 def _most_common_types(frames: Sequence[pl.DataFrame]) -> dict[str, Any]:
-    """The type of each feature that has several."""
+    """Return the commonest type of each feature that has several types."""
     seen: dict[str, dict[Any, int]] = defaultdict(lambda: defaultdict(int))
     for frame in frames:
         for name, of in frame.schema.items():
@@ -122,7 +123,7 @@ def _most_common_types(frames: Sequence[pl.DataFrame]) -> dict[str, Any]:
 
 
 def _group_by_types(events: Sequence[Event]) -> list[list[Event]]:
-    """The events in groups, in each of which a feature has one type."""
+    """Group the events so that in each group every feature has one type."""
     groups: list[tuple[dict[str, ColumnKind], list[Event]]] = []
     for event in events:
         kinds = {name: FEATURE_KINDS[type(value)] for name, value in event.x.items() if value is not None}
@@ -154,7 +155,7 @@ def _distinct_patterns(bits: pl.Series) -> list[bytes | None]:
 
 
 def _has_bit(column: str, patterns: Sequence[bytes | None], bit: int) -> pl.Expr | None:
-    """Whether a row's bits have that one; None where no row's have."""
+    """Return an expression for whether a row has the bit, or None when no row has it."""
     having = [bits for bits in patterns if bits and bit >> 3 < len(bits) and bits[bit >> 3] >> (bit & 7) & 1]
     if not having:
         return None
@@ -171,7 +172,7 @@ def _id_columns(name: str, values: Sequence[Any]) -> dict[str, list[Any]]:
 
 
 def _large_integer_text(value: object) -> str | None:
-    """An integer that 64 bits do not hold, as text."""
+    """Return an integer that does not fit 64 bits as text."""
     return str(value) if type(value) is int and not -(2**63) <= value < 2**63 else None
 
 
@@ -185,7 +186,7 @@ def _label_series(values: Sequence[Label | None]) -> list[pl.Series]:
 
 
 def _feature_series(events: Sequence[Event]) -> list[pl.Series]:
-    """A column for each feature, and what it was written as."""
+    """Return for each feature its values, its explicit nulls and, for numbers, which were written as integers."""
     found: list[pl.Series] = []
     for name in dict.fromkeys(name for event in events for name in event.x):
         values = [event.x.get(name) for event in events]

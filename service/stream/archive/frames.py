@@ -1,4 +1,4 @@
-"""Reading the archive as columns: what batch jobs join, sort and split without an object for each event."""
+"""Reads the archive as columns, so that batch jobs can join, sort and split without an object for each event."""
 
 import io
 from bisect import bisect_left
@@ -34,7 +34,7 @@ class _OpenFile:
 
 
 class ArchiveFrameReader:
-    """Implements `ports.ArchiveFrames`; holds the bytes of the files that it has opened."""
+    """Implements `ports.archive.ArchiveFrames`; keeps the bytes of the files that it has opened."""
 
     def __init__(self, spec: ModelSpec, decoder: Decoder, files: ArchiveFiles, archives: ArchiveProgress) -> None:
         self._spec = spec
@@ -44,12 +44,12 @@ class ArchiveFrameReader:
         self._open_files: dict[tuple[TopicPartition, int], _OpenFile] = {}
 
     def bounds(self, topics: Sequence[str]) -> Mapping[TopicPartition, OffsetBounds]:
-        """From the oldest file that is kept to the newest durable record."""
+        """Return, for each partition, the offsets from the oldest kept file to the newest durable record."""
         rows = [row for row in self._archives.list() if row.at.topic in topics]
         return {row.at: OffsetBounds(row.first, row.next) for row in rows}
 
     def pieces(self, at: TopicPartition, *, until: int) -> Iterator[ArchivePiece]:
-        """File by file, the newest first; a file is opened when its piece is asked for."""
+        """Yield a piece for each file, newest first; a file is opened only when its piece is requested."""
         names = list(self._files.sizes(at))
         for name in reversed(names[: bisect_left(names, until)]):
             data = self._files.read(at, name)
@@ -64,7 +64,7 @@ class ArchiveFrameReader:
                 yield ArchivePiece(at, name, first, last, last == file_info.next, rows, *_event_time_range(metadata))
 
     def read(self, pieces: Sequence[ArchivePiece]) -> Any:
-        """Their rows in one frame, decoded in parallel."""
+        """Return the rows of the pieces in one frame; the files are decoded in parallel."""
         files = [self._open_files[piece.at, piece.file] for piece in pieces]
         plans = [
             scan_file(file.data, file.schema, piece, empty=file.null_columns)
@@ -82,7 +82,7 @@ class ArchiveFrameReader:
         return concat_frames(frames)
 
     def _is_readable(self, file_info: ArchiveFileInfo, piece: ArchivePiece) -> pl.Expr:
-        """Whether the columns hold a row, made by the mapping that the model has."""
+        """Return whether the columns hold a row and were made by the mapping of this model."""
         known = pl.col("id_number").is_not_null() | pl.col("id_text").is_not_null()
         mapping = mapping_digest(self._spec, origin_topic(piece.at.topic))
         for span in file_info.spans:
@@ -91,7 +91,7 @@ class ArchiveFrameReader:
         return known
 
     def _decode_raw_rows(self, file: _OpenFile, offsets: pl.Series, at: TopicPartition) -> Iterator[DecodedRecords]:
-        """Rows that no column holds as this model reads them, from their bytes."""
+        """Decode the rows that cannot be read from columns from their raw bytes; raise NotFoundError without them."""
         table = read_archive_file(file.data, f"{at.topic}[{at.partition}] {file.file_info.first}")[1]
         table = table.filter(pc.is_in(table.column("offset"), pa.array(offsets.to_numpy())))
         if table.column("raw").null_count:
@@ -108,20 +108,20 @@ class ArchiveFrameReader:
 
 
 class NoArchiveFrames:
-    """Implements `ports.ArchiveFrames` where `storage.archive` is null."""
+    """Implements `ports.archive.ArchiveFrames` when `storage.archive` is null."""
 
     def bounds(self, topics: Sequence[str]) -> Mapping[TopicPartition, OffsetBounds]:
-        """Nothing."""
+        """Return no bounds."""
         del topics
         return {}
 
     def pieces(self, at: TopicPartition, *, until: int) -> Iterator[ArchivePiece]:
-        """Nothing."""
+        """Return no pieces."""
         del at, until
         return iter(())
 
     def read(self, pieces: Sequence[ArchivePiece]) -> Any:
-        """No rows."""
+        """Return an empty frame."""
         del pieces
         return concat_frames([])
 
@@ -135,7 +135,7 @@ def _read_metadata(data: bytes, name: str) -> Any:
 
 
 def _event_time_range(metadata: Any) -> tuple[int | None, int | None]:
-    """The oldest and the newest event time, where every row group tells."""
+    """Return the oldest and newest event time (epoch ms), or None for both when a row group has no statistics."""
     place = metadata.schema.names.index("ts")
     groups = [metadata.row_group(number).column(place) for number in range(metadata.num_row_groups)]
     statistics = [one.statistics for one in groups if one.is_stats_set and one.statistics.has_min_max]
@@ -145,7 +145,7 @@ def _event_time_range(metadata: Any) -> tuple[int | None, int | None]:
 
 
 def _null_columns(metadata: Any) -> Collection[str]:
-    """The columns, features aside, that are null in all rows, as far as the file tells."""
+    """Return the non-feature columns that are null in all rows, as far as the file's statistics show."""
     groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
     found = set()
     for place, name in enumerate(metadata.schema.names[: len(BASE_COLUMNS)]):

@@ -1,4 +1,4 @@
-"""Which events a file's columns can hold exactly: order and kind of features, kind of label, size of integers."""
+"""Decides which events a file's columns can hold exactly: feature order and kind, label kind, integer size."""
 
 from collections.abc import Mapping
 from itertools import pairwise
@@ -21,7 +21,7 @@ FEATURE_KINDS: Mapping[type, ColumnKind] = {
 
 
 class ColumnLayout:
-    """The features of a range in their order, which new ones extend at its end, and the kind of its labels."""
+    """The features of a range in their order, which new features extend at the end, and the kind of its labels."""
 
     def __init__(
         self, task: Task, *, kinds: Mapping[str, ColumnKind] | None = None, label: ColumnKind | None = None
@@ -33,21 +33,21 @@ class ColumnLayout:
 
     @property
     def label(self) -> ColumnKind:
-        """The kind of `y`."""
+        """Return the kind of the `y` column."""
         return self._label or default_label_kind(self._task)
 
     def admits(self, event: Event) -> bool:
-        """Whether the columns hold it exactly; they grow by features that are new."""
+        """Return whether the columns hold the event exactly; adds its new features to the layout."""
         if not self.admits_features(event.x) or not self.fits_label(event.y) or not fits_int64(event.group):
             return False
         return all(fits_column(value, kind=self.kinds[name]) for name, value in event.x.items())
 
     def admits_label(self, label: LabelRecord) -> bool:
-        """Whether the columns hold it exactly."""
+        """Return whether the columns hold the label exactly."""
         return self.fits_label(label.y)
 
     def fits_label(self, y: Label | None) -> bool:
-        """Whether `y` holds it exactly; the first label decides the kind where the task leaves a choice."""
+        """Return whether `y` holds the label exactly; the first label sets the kind if the task allows several."""
         if y is None:
             return True
         kind = LABEL_KINDS[self._task].get(type(y))
@@ -59,7 +59,7 @@ class ColumnLayout:
         return type(y) is not int or -limit <= y <= limit - 1
 
     def admits_features(self, x: Features) -> bool:
-        """Whether the features come in the columns' order; new names are added where they do."""
+        """Return whether the features come in the order of the columns; adds new ones if so."""
         order = tuple(x)
         known = self._orders.get(order)
         if known is None:
@@ -82,7 +82,7 @@ class ColumnLayout:
 
 
 def fits_column(value: Scalar, *, kind: ColumnKind) -> bool:
-    """Whether a feature's column of that kind holds it exactly; explicit nulls are noted apart."""
+    """Return whether a feature column of that kind holds the value exactly; explicit nulls are marked elsewhere."""
     if value is None:
         return True
     if FEATURE_KINDS[type(value)] is not kind:
@@ -91,5 +91,5 @@ def fits_column(value: Scalar, *, kind: ColumnKind) -> bool:
 
 
 def fits_int64(group: EventId | None) -> bool:
-    """Whether 64 bits hold it, if it is an integer."""
+    """Return whether the group is no integer, or one that fits 64 bits."""
     return type(group) is not int or -_INT64_LIMIT <= group < _INT64_LIMIT

@@ -1,4 +1,4 @@
-"""What a record of the envelope holds beside the event: its bytes are kept then, because no column has it."""
+"""Finds envelope records with members beyond the event; the archive keeps their bytes, as no column holds them."""
 
 from collections.abc import Sequence
 from itertools import chain
@@ -14,10 +14,9 @@ _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def overflow_bytes(records: Records, decoded: DecodedRecords, spec: ModelSpec) -> Sequence[bytes | None] | None:
-    """The bytes of records with members that the envelope does not know; None where there is none.
+    """Return the bytes of records with members that the envelope does not know, or None when there is none.
 
-    Where `fields` maps the layout, it says what an event is, and other members are no part of it: only what was
-    served with an event is kept.
+    If `fields` maps the layout, other members are no part of an event, and only bytes of served predictions are kept.
     """
     if records.at.topic != spec.events or (not decoded.served and _is_lossless(records, decoded, spec)):
         return None
@@ -35,7 +34,7 @@ def _is_lossless(records: Records, decoded: DecodedRecords, spec: ModelSpec) -> 
 
 
 def _has_only_known_members(records: Records, decoded: DecodedRecords) -> bool:
-    """Whether the envelope's members and the features account for every colon: each member brings one at least."""
+    """Return whether the known members and the features account for every colon; each member has at least one."""
     events = decoded.events
     if len(events) != len(records.values):
         return False

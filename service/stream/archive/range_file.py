@@ -1,4 +1,4 @@
-"""The rows of one open range: gathered from the stream, held as columns, written as one file."""
+"""Gathers the rows of an open range from the stream, holds them as columns and writes them as one file."""
 
 import io
 from collections.abc import Callable, Sequence
@@ -55,7 +55,7 @@ _DELTA = "DELTA_BINARY_PACKED"
 
 
 class ParquetOpenRange:
-    """Implements `ports.OpenRange`."""
+    """Implements `ports.archive.OpenRange`."""
 
     def __init__(
         self, topic: ArchivedTopic, decoder: Decoder, file_info: ArchiveFileInfo, *, table: Any = None
@@ -71,14 +71,14 @@ class ParquetOpenRange:
         self._layout = ColumnLayout(topic.spec.task, kinds=kinds, label=label)
 
     def skip(self, offset: int) -> None:
-        """Go on at a later offset; what lies before it is gone from the stream and stays uncovered."""
+        """Continue at a later offset; the offsets before it are gone from the stream and stay uncovered."""
         self._encode()
         self.file_info = replace(
             self.file_info, spans=[*self.file_info.spans, ArchivedSpan(offset, offset, self._topic.mapping)]
         )
 
     def add(self, records: Records) -> None:
-        """Records that go on where the last ended, none at or past the range's end."""
+        """Add records that continue where the last ended, none of them at or past the range's end."""
         self._unencoded.append(records)
         spans = list(self.file_info.spans)
         if spans and spans[-1].mapping == self._topic.mapping:
@@ -92,13 +92,13 @@ class ParquetOpenRange:
             self._encode()
 
     def count_from(self, offset: int) -> int:
-        """How many records of the file that was taken up lie at the offset or past it."""
+        """Return how many records of the resumed file lie at the offset or past it."""
         if self._table is None:
             return 0
         return int(np.count_nonzero(self._table.column("offset").to_numpy() >= offset))
 
     def to_bytes(self) -> bytes:
-        """The file as it stands; the rows stay, as one table."""
+        """Return the file as it stands; the rows stay in memory as one table."""
         self._encode()
         self._table = self._joined_table()
         self._parts.clear()
@@ -121,7 +121,7 @@ class ParquetOpenRange:
             self._parts.append(self._columns(records, self._decoder.decode(records)))
 
     def _columns(self, records: Records, decoded: DecodedRecords) -> ArchiveColumns:
-        """Events, labels and what fits neither, in the order of their offsets."""
+        """Return columns of events, labels and raw records, in the order of their offsets."""
         whole = len(decoded.events) == len(records.offsets)
         found = columns_if_uniform(decoded.events, self._layout) if whole else None
         if found is None:
@@ -161,7 +161,7 @@ def _in_offset_order(parts: Sequence[ArchiveColumns], offsets: Sequence[int], la
 
 
 def columns_of_table(table: Any) -> ArchiveColumns:
-    """A table's arrays."""
+    """Return the table's arrays."""
     flat = {name: table.column(name).combine_chunks() for name in table.column_names if name != "x"}
     if "x" not in table.column_names:
         return ArchiveColumns(table.num_rows, flat, {}, pa.repeat(pa.scalar(False), table.num_rows))  # noqa: FBT003 - a value
@@ -175,7 +175,7 @@ def _coalesce(existing: Any, other: Any) -> Any:
 
 
 def to_parquet(table: Any, file_info: ArchiveFileInfo) -> bytes:
-    """The table as the bytes of a Parquet file."""
+    """Return the table as the bytes of a Parquet file."""
     sink = io.BytesIO()
     table = with_file_info(table, file_info)
     recurring, steady = dictionary_columns(table), dict.fromkeys(DELTA_COLUMNS, _DELTA)
@@ -186,7 +186,7 @@ def to_parquet(table: Any, file_info: ArchiveFileInfo) -> bytes:
 
 
 def read_archive_file(data: bytes, name: str) -> tuple[ArchiveFileInfo, Any]:
-    """A file's facts and rows; ArtifactError where it is no whole file of the archive."""
+    """Return a file's metadata and rows; raise ArtifactError when it is no whole file of the archive."""
     try:
         table = pq.read_table(pa.BufferReader(data), use_threads=False, pre_buffer=False)
     except (pa.ArrowException, OSError) as error:
@@ -199,7 +199,7 @@ NO_TIME = -1
 
 
 class ParquetRanges:
-    """Implements `ports.ArchiveRanges`."""
+    """Implements `ports.archive.ArchiveRanges`."""
 
     def __init__(self, files: ArchiveFiles, decoder: Callable[[ModelSpec], Decoder]) -> None:
         self._files = files
@@ -207,7 +207,10 @@ class ParquetRanges:
         self._full_facts: dict[tuple[TopicPartition, int], ArchiveFileInfo] = {}
 
     def resume(self, topic: ArchivedTopic, at: TopicPartition, *, offset: int, range_size: int) -> ParquetOpenRange:
-        """The newest file at or before the offset goes on, even a full one, unless its range lies before the offset."""
+        """Return the range for the offset: the newest file at or before it, continued, or a new range.
+
+        Even a full file is returned; a file whose range ends at or before the offset is not.
+        """
         aligned = offset - offset % range_size
         before = [first for first in self._files.sizes(at) if first <= offset]
         if not before:
@@ -220,7 +223,10 @@ class ParquetRanges:
         return ParquetOpenRange(topic, self._decoder(topic.spec), file_info, table=table)
 
     def open_next(self, topic: ArchivedTopic, at: TopicPartition, *, offset: int, range_size: int) -> ParquetOpenRange:
-        """Up to the next multiple of the size; a file that is there already, ahead of its row, is taken up."""
+        """Return the range from the offset to the next multiple of the size.
+
+        A file that exists there already, because its row was not committed, is continued.
+        """
         try:
             file_info, table = read_archive_file(self._files.read(at, offset), f"{at.topic}[{at.partition}] {offset}")
         except NotFoundError:
@@ -228,7 +234,7 @@ class ParquetRanges:
         return ParquetOpenRange(topic, self._decoder(topic.spec), file_info, table=table)
 
     def file_info(self, at: TopicPartition, first: int) -> ArchiveFileInfo:
-        """Those of a full file are read once, as it never changes."""
+        """Return a file's metadata; a full file never changes, so its metadata is cached."""
         known = self._full_facts.get((at, first))
         if known is None:
             known = read_archive_file(self._files.read(at, first), f"{at.topic}[{at.partition}] {first}")[0]
@@ -237,7 +243,7 @@ class ParquetRanges:
         return known
 
     def contents(self, at: TopicPartition, first: int) -> ArchiveFileContents:
-        """Read at once, since a tail may be replaced at any time."""
+        """Return metadata, offsets and timestamps from one read, since a tail file may be replaced at any time."""
         file_info, table = read_archive_file(self._files.read(at, first), f"{at.topic}[{at.partition}] {first}")
         return ArchiveFileContents(
             file_info, table.column("offset").to_pylist(), milliseconds(table.column("timestamp"))

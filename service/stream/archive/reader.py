@@ -1,4 +1,4 @@
-"""Reading the archive as a model's decoder would have read the stream."""
+"""Reads the archive as a model's decoder would have read the stream."""
 
 from bisect import bisect_right
 from collections import OrderedDict
@@ -21,7 +21,7 @@ MAX_CACHED_BYTES = 256_000_000
 
 
 class ArchiveReader:
-    """Implements `ports.Archive`; keeps the files it read last, since replays go to and fro between partitions."""
+    """Implements `ports.archive.Archive`; caches the files read last, since replays switch between partitions."""
 
     def __init__(self, spec: ModelSpec, decoder: Decoder, files: ArchiveFiles, archives: ArchiveProgress) -> None:
         self._spec = spec
@@ -32,12 +32,16 @@ class ArchiveReader:
         self._cached_files: OrderedDict[tuple[TopicPartition, int], ArchiveRows] = OrderedDict()
 
     def bounds(self, topics: Sequence[str]) -> Mapping[TopicPartition, OffsetBounds]:
-        """From the oldest file that is kept to the newest durable record."""
+        """Return, for each partition, the offsets from the oldest kept file to the newest durable record."""
         rows = [row for row in self._archives.list() if row.at.topic in topics]
         return {row.at: OffsetBounds(row.first, row.next) for row in rows}
 
     def read(self, at: TopicPartition, first: int, last: int) -> Iterator[DecodedRecords]:
-        """Chunks that follow each other from first to last; an error before the first of a file that lacks any."""
+        """Yield chunks that follow each other from first to last.
+
+        Raise NotFoundError or BelowStartError, before the first chunk of a file, when that file lacks any of the
+        offsets.
+        """
         while first < last:
             rows = self._open_rows(at, first, last)
             until = min(last, rows.file_info.end)
@@ -51,7 +55,7 @@ class ArchiveReader:
     def runs_between(
         self, at: TopicPartition, bounds: OffsetBounds, *, since_ms: int, until_ms: int
     ) -> Sequence[OffsetRange]:
-        """By the column of timestamps."""
+        """Return the runs of records whose timestamps are in the range, by the file's timestamp column."""
         first, found = bounds.start, []
         while first < bounds.end:
             rows = self._open_rows(at, first, bounds.end)
@@ -72,7 +76,7 @@ class ArchiveReader:
             yield decode_chunk(chunk, rows.file_info, covered=(low, high), decoder=self._decoder, columns=columns)
 
     def _open_rows(self, at: TopicPartition, first: int, last: int) -> ArchiveRows:
-        """The file that has the offset; read anew where its tail has grown, or retention has moved on."""
+        """Return the file that has the offset; read it again when its tail has grown or retention has deleted files."""
         name = self._file_of(at, first)
         cached = self._cached_files.get((at, name))
         if (
@@ -117,8 +121,9 @@ class ArchiveReader:
         bounds = self.bounds([at.topic]).get(at)
         if bounds is not None and first < bounds.start:
             msg = (
-                f"{name}: found the archive to begin at offset {bounds.start}, expected {first}: the archive's retention "
-                f"has deleted what comes before, or it began later. `headrace learn --accept-gap` goes on without it"
+                f"{name}: found the archive to begin at offset {bounds.start}, expected {first}: the archive's "
+                f"retention has deleted what comes before, or it began later. `headrace learn --accept-gap` goes on "
+                "without it"
             )
             return BelowStartError(msg)
         extent = f"offsets {bounds.start} to {bounds.end}" if bounds else "nothing"
@@ -130,23 +135,23 @@ class ArchiveReader:
 
     def _other_mapping_error(self, file_info: ArchiveFileInfo, first: int, last: int) -> NotFoundError:
         msg = (
-            f"{file_info.at.topic}[{file_info.at.partition}]: found offsets {first} to {last} archived by other `fields` or "
-            "another task, without their bytes; they cannot be read as this model reads them. `archive: {raw: always}` "
-            "keeps the bytes of what is archived from then on"
+            f"{file_info.at.topic}[{file_info.at.partition}]: found offsets {first} to {last} archived by other "
+            "`fields` or another task, without their bytes; they cannot be read as this model reads them. `archive: "
+            "{raw: always}` keeps the bytes of what is archived from then on"
         )
         return NotFoundError(msg)
 
 
 class NoArchive:
-    """Implements `ports.Archive` where `storage.archive` is null."""
+    """Implements `ports.archive.Archive` when `storage.archive` is null."""
 
     def bounds(self, topics: Sequence[str]) -> Mapping[TopicPartition, OffsetBounds]:
-        """Nothing."""
+        """Return no bounds."""
         del topics
         return {}
 
     def read(self, at: TopicPartition, first: int, last: int) -> Iterator[DecodedRecords]:
-        """NotFoundError."""
+        """Raise NotFoundError."""
         msg = (
             f"{at.topic}[{at.partition}]: found no archive to read offsets {first} to {last} from, as storage.archive "
             "is null; name a folder there and start `headrace archive`"
@@ -156,6 +161,6 @@ class NoArchive:
     def runs_between(
         self, at: TopicPartition, bounds: OffsetBounds, *, since_ms: int, until_ms: int
     ) -> Sequence[OffsetRange]:
-        """Nothing."""
+        """Return no runs."""
         del at, bounds, since_ms, until_ms
         return ()

@@ -1,4 +1,4 @@
-"""The rows of a file back to exactly the events, labels and refusals that decoding its records gives."""
+"""Converts the rows of a file back to exactly the events, labels and refusals that decoding its records gives."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class ArchiveRows:
-    """A file's facts and table, with the offsets apart to search in."""
+    """A file's metadata and table, with its offsets as an array to search in."""
 
     file_info: ArchiveFileInfo
     table: Any
@@ -31,11 +31,11 @@ class ArchiveRows:
 
     @classmethod
     def from_table(cls, file_info: ArchiveFileInfo, table: Any) -> "ArchiveRows":
-        """The table's own offsets."""
+        """Return the rows with the table's own offsets."""
         return cls(file_info, table.combine_chunks(), table.column("offset").to_numpy())
 
     def chunks_between(self, first: int, last: int) -> Iterator[tuple[int, int, Any]]:
-        """Chunks of the table, each with the offsets it covers, together first..last."""
+        """Yield chunks of the table, each with the range of offsets it covers; together they cover first..last."""
         begin, end = np.searchsorted(self.offsets, [first, last]).tolist()
         for start in range(begin, max(end, begin + 1), CHUNK_ROWS):
             stop = min(start + CHUNK_ROWS, end)
@@ -47,7 +47,10 @@ class ArchiveRows:
 def decode_chunk(
     chunk: Any, file_info: ArchiveFileInfo, *, covered: tuple[int, int], decoder: Decoder, columns: bool
 ) -> DecodedRecords:
-    """The chunk's rows; from their bytes where no column holds them, or where `columns` are of another mapping."""
+    """Decode the chunk's rows from columns, or from their bytes when no column holds them.
+
+    All rows are decoded from bytes if `columns` is false, because the columns were made by another mapping.
+    """
     if chunk.num_rows == 0:
         return DecodedRecords(file_info.at, [], [], covered[1], covered[0], {})
     known = _is_in_columns(chunk)
@@ -64,7 +67,7 @@ def decode_chunk(
 
 
 def _is_in_columns(chunk: Any) -> Any:
-    """Which rows the columns hold; what was served with an event only its bytes do."""
+    """Return a mask of the rows that columns hold; served predictions are held only as bytes."""
     known = pc.or_(chunk.column("id_number").is_valid(), chunk.column("id_text").is_valid()).combine_chunks()
     raw = chunk.column("raw")
     if raw.null_count == len(raw):
@@ -80,7 +83,7 @@ def _decode_raw(rows: Any, file_info: ArchiveFileInfo, *, decoder: Decoder) -> D
 
 
 def _decode_columns(rows: Any) -> tuple[Sequence[Event], Sequence[LabelRecord]]:
-    """Events where there are features, else labels."""
+    """Return events from the rows with features, and labels from the others."""
     if "x" not in rows.column_names:
         return [], _labels(rows)
     x = rows.column("x").combine_chunks()
@@ -146,7 +149,7 @@ def _id_values(rows: Any, name: str) -> list[Any]:
 
 
 def milliseconds(column: Any) -> list[int]:
-    """A column of times since the epoch."""
+    """Return a column of times as epoch milliseconds."""
     found: list[int] = column.cast(pa.int64()).to_numpy().tolist()
     return found
 
@@ -157,7 +160,7 @@ def _to_list(column: Any) -> list[Any]:
 
 
 def _restore_integers(values: list[Any], bit: int, integers: "_BitColumn") -> list[Any]:
-    """Numbers that were written as integers are integers again."""
+    """Convert numbers that were written as integers back to integers."""
     if integers.constant:
         return _to_integers(values) if integers.rows_with(bit).any() else values
     for row in np.flatnonzero(integers.rows_with(bit)).tolist():
@@ -174,7 +177,7 @@ def _merge_by_offset(ones: Sequence[T], others: Sequence[T]) -> Sequence[T]:
 
 
 class _BitColumn:
-    """A column of bits by row, one place at a time."""
+    """A column of bit sets by row, of which one bit is read at a time."""
 
     def __init__(self, column: Any) -> None:
         self._rows = len(column)
@@ -188,7 +191,7 @@ class _BitColumn:
         )
 
     def rows_with(self, bit: int) -> Any:
-        """Which rows have the bit."""
+        """Return a mask of the rows that have the bit."""
         has = np.fromiter((_is_bit_set(value, bit) for value in self._known), np.bool_, len(self._known))
         return has[self._which]
 

@@ -1,4 +1,4 @@
-"""The columns of the archive's files, and what a file says of itself."""
+"""The columns of the archive's files, and the metadata that each file carries."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -22,7 +22,7 @@ _KEY = b"headrace"
 
 
 class ColumnKind(StrEnum):
-    """What a column of features or labels holds."""
+    """The kind of values in a column of features or labels."""
 
     NUMBER = "number"
     INTEGER = "integer"
@@ -41,7 +41,7 @@ LABEL_KINDS: Mapping[Task, Mapping[type, ColumnKind]] = {
     Task.MULTICLASS: {str: ColumnKind.STRING, int: ColumnKind.INTEGER, bool: ColumnKind.BOOLEAN},
     Task.REGRESSION: {float: ColumnKind.NUMBER, int: ColumnKind.NUMBER},
 }
-"""The kinds of label a task has; without any label a file has the first."""
+"""The label kinds that each task allows; a file without any label uses the first."""
 
 BASE_COLUMNS: Mapping[str, Any] = {
     "offset": pa.int64(),
@@ -61,7 +61,7 @@ DELTA_COLUMNS = ("offset", "timestamp", "ts", "id_number", "group_number")
 
 
 class _FileMetadata(msgspec.Struct):
-    """The file's metadata as JSON, under one key."""
+    """The file's metadata, stored as JSON under one key."""
 
     format: int
     topic: str
@@ -75,7 +75,7 @@ class _FileMetadata(msgspec.Struct):
 
 
 def with_file_info(table: Any, file_info: ArchiveFileInfo) -> Any:
-    """The table, its schema carrying what the file says of itself."""
+    """Return the table with the file's metadata in its schema."""
     metadata = _FileMetadata(
         FORMAT_VERSION,
         *file_info.at,
@@ -90,7 +90,7 @@ def with_file_info(table: Any, file_info: ArchiveFileInfo) -> Any:
 
 
 def read_file_info(schema: Any, name: str) -> ArchiveFileInfo:
-    """What the file says of itself; ArtifactError for a file that is not the archive's."""
+    """Return the file's metadata; raise ArtifactError for a file that `headrace archive` did not write."""
     data = (schema.metadata or {}).get(_KEY)
     try:
         metadata = msgspec.json.decode(data or b"", type=_FileMetadata)
@@ -107,14 +107,14 @@ def read_file_info(schema: Any, name: str) -> ArchiveFileInfo:
 
 
 def feature_kinds(schema: Any) -> dict[str, ColumnKind]:
-    """The features of a file in their order."""
+    """Return the kinds of a file's features, in their order."""
     if "x" not in schema.names:
         return {}
     return {field.name: column_kind(field.type) for field in schema.field("x").type}
 
 
 def column_kind(type_: Any) -> ColumnKind:
-    """Return the kind of a column by its type; ArtifactError for a type that no archive of ours has."""
+    """Return the kind of a column by its Arrow type; raise ArtifactError for a type that the archive does not use."""
     found = next((kind for kind, arrow in ARROW_TYPES.items() if arrow == type_), None)
     if found is None:
         msg = f"found a column of {type_}, expected one of {', '.join(map(str, ARROW_TYPES.values()))}"
@@ -123,15 +123,15 @@ def column_kind(type_: Any) -> ColumnKind:
 
 
 def default_label_kind(task: Task) -> ColumnKind:
-    """What `y` is where no label was seen."""
+    """Return the kind of `y` when no label was seen."""
     return next(iter(LABEL_KINDS[task].values()))
 
 
 def dictionary_columns(table: Any) -> list[str]:
-    """Columns that are written as dictionaries, as their values recur; of others one would take more than they do.
+    """Return the columns to write with a dictionary: those whose values recur, by a sample of the first rows.
 
-    Columns that rise steadily are written as differences. The first rows stand for all of them; where they mislead, the
-    writer gives a dictionary up that grows too large.
+    For other columns a dictionary would take more space. Steadily rising columns are written as differences instead. If
+    the sample misleads, the Parquet writer drops a dictionary that grows too large.
     """
     few = table.slice(0, SAMPLE_ROWS)
     columns = {

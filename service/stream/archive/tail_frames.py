@@ -1,4 +1,4 @@
-"""The archive as columns, and behind its end what only the stream holds yet."""
+"""Reads the archive as columns, followed by the records that only the stream holds yet."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
@@ -16,14 +16,14 @@ from service.ports.stream import Decoder, Source
 from service.stream.archive.frame_columns import concat_frames, frames_from_decoded
 
 CHUNK_OFFSETS = 65_536
-"""Offsets that are read from the stream at a time, the newest first."""
+"""Number of offsets read from the stream at a time, newest first."""
 
 
 class TailFrames:
-    """Implements `ports.ArchiveFrames`; holds what it has read of the stream.
+    """Implements `ports.archive.ArchiveFrames`; keeps the frames that it has read from the stream.
 
-    A drift asks for what came since it, which the archiver may not have written yet. Where the stream begins behind the
-    archive's end nothing is added: a window has no hole.
+    A retraining caused by drift needs the newest records, which the archiver may not have written yet. When the stream
+    begins after the archive's end nothing is added, so that a window never has a gap.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class TailFrames:
         self._stream_frames: dict[ArchivePiece, pl.DataFrame] = {}
 
     def bounds(self, topics: Sequence[str]) -> Mapping[TopicPartition, OffsetBounds]:
-        """From where the archive begins, or else the stream, to the stream's end."""
+        """Return, for each partition, the offsets from the archive's (else the stream's) start to the stream's end."""
         archived = dict(self._archive.bounds(topics))
         for at, stream in self._stream_bounds([one for one in topics if one in self._topics]).items():
             archive_bounds = archived.get(at, OffsetBounds(stream.start, stream.start))
@@ -47,7 +47,7 @@ class TailFrames:
         return archived
 
     def _stream_bounds(self, topics: Sequence[str]) -> Mapping[TopicPartition, OffsetBounds]:
-        """Nothing for a topic that nobody has published to yet."""
+        """Return the stream's bounds; a topic that nobody has published to yet has none."""
         found: dict[TopicPartition, OffsetBounds] = {}
         with closing(self._source()) as source:
             for topic in topics:
@@ -56,7 +56,7 @@ class TailFrames:
         return found
 
     def pieces(self, at: TopicPartition, *, until: int) -> Iterator[ArchivePiece]:
-        """What only the stream holds, then the archive's files."""
+        """Yield the pieces that only the stream holds, then those of the archive's files."""
         archive_end = min(self._archive_ends.get(at, until), until)
         for last in range(until, archive_end, -CHUNK_OFFSETS):
             piece = self._read_stream(at, max(last - CHUNK_OFFSETS, archive_end), last)
@@ -65,7 +65,7 @@ class TailFrames:
         yield from self._archive.pieces(at, until=archive_end)
 
     def read(self, pieces: Sequence[ArchivePiece]) -> Any:
-        """In the order of the pieces, as far as one kind of them goes."""
+        """Return the rows of the archive's pieces, then of the stream's, each in the order given."""
         files = [piece for piece in pieces if piece not in self._stream_frames]
         tail = [self._stream_frames[piece] for piece in pieces if piece in self._stream_frames]
         return concat_frames([self._archive.read(files), *tail]) if tail else self._archive.read(files)

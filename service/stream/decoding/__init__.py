@@ -1,5 +1,5 @@
-"""Bytes to events, labels and refusals, for every layout that a model's specification can name.
+"""Decodes bytes to events, labels and refusals, for every layout that a model's specification can name.
 
-`stream/archive`, `stream/publish.py` and `bootstrap` import it; it imports no broker and no file.
-Begin with `factory.py`, which chooses the decoder, then `fields.py` for what each field may be.
+`stream/archive`, `stream/publish.py` and `bootstrap` import it; it imports no broker and no file. Begin with
+`factory.py`, which chooses the decoder, then `fields.py`, which checks each field.
 """

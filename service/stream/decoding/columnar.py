@@ -1,4 +1,4 @@
-"""Decodes runs in which all features are the same numbers straight into columns, for micro-batches."""
+"""Decodes runs in which all events have the same numeric features straight into columns, for micro-batches."""
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -17,17 +17,16 @@ from service.stream.decoding.fields import FieldError
 from service.stream.decoding.refusals import to_decoded
 
 MAX_FEATURES = 1000
-"""Up to this every integer is a float; an event with a larger number is read as it is written."""
 _LABELS: dict[Task, Any] = {Task.BINARY: bool, Task.MULTICLASS: str, Task.REGRESSION: float}
 _features = attrgetter("x")
 _decode_names = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 class ColumnarDecoder:
-    """Reads what is in no doubt by a type made for its layout, and leaves everything else to the plain decoder.
+    """Decodes unambiguous runs with a type made for their features, and leaves all others to the plain decoder.
 
-    Such a type has one number for each feature of the first record, so that it refuses whatever has other
-    features, or other values than numbers.
+    The type has one float field for each feature of the first record, so that it rejects any record with other
+    features, or with values that are not numbers.
     """
 
     def __init__(self, plain: EnvelopeDecoder, task: Task) -> None:
@@ -35,7 +34,7 @@ class ColumnarDecoder:
         self._label = _LABELS[task]
 
     def decode(self, records: Records) -> DecodedRecords:
-        """Every record becomes exactly one event or one refusal."""
+        """Decode every record to exactly one event or one refusal."""
         columns = self._columns(records)
         return self._plain.decode(records) if columns is None else to_decoded(records, columns, [])
 
@@ -60,7 +59,7 @@ class ColumnarDecoder:
         return EventColumns(records.offsets, ids, times, ys, names=ascending, numbers=numbers)
 
     def _read(self, values: Sequence[bytes]) -> tuple[tuple[str, ...], list[Any]]:
-        """The features' names and every record; no record where any does not fit."""
+        """Return the feature names and all decoded records; no records when any does not fit."""
         if not values or self._plain.has_too_large(values):
             return (), []
         try:
@@ -76,13 +75,13 @@ def _numbers(names: tuple[str, ...], found: Sequence[Any]) -> tuple[tuple[str, .
 
 
 def _is_exact(numbers: Matrix) -> bool:
-    """Whether no number may have been an integer that no float equals."""
+    """Return whether all numbers are small enough that a float holds every integer exactly."""
     return bool(numbers.min() >= -LARGEST_EXACT and numbers.max() <= LARGEST_EXACT)
 
 
 @lru_cache(maxsize=16)
 def _record_decoder(names: tuple[str, ...], label: type) -> Callable[[bytes], Any]:
-    """Reads one record with these features, and refuses any other."""
+    """Return a function that decodes a record with these features, and raises for any other."""
     numbers = [(f"f{at}", float, msgspec.field(name=name)) for at, name in enumerate(names)]
     features = msgspec.defstruct("Features", numbers, gc=False, forbid_unknown_fields=True)
     parts: list[Any] = [("id", str | Integer), ("x", features), ("y", label), ("ts", Member, msgspec.UNSET)]

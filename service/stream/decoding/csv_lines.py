@@ -1,4 +1,4 @@
-"""Decodes records that are CSV lines; the columns are known by configuration."""
+"""Decodes records that are CSV lines; the configuration names their columns."""
 
 import csv
 import io
@@ -18,7 +18,7 @@ _NOT_FINITE = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
 
 
 class CsvDecoder:
-    """One record is one line; empty cells are null; `x` left out means every other column."""
+    """Decodes each record as one line; empty cells are null, and without `x` every other column is a feature."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class CsvDecoder:
         self._features = _feature_columns(fields, taken=set(self._parts.values()))
 
     def decode(self, records: Records) -> DecodedRecords:
-        """Every record becomes exactly one event or one refusal."""
+        """Decode every record to exactly one event or one refusal."""
         return decode_each(records, self._read_record, max_event_bytes=self._max_event_bytes)
 
     def _read_record(self, raw: bytes, offset: int, recorded: int) -> Event:
@@ -76,7 +76,7 @@ def _feature_columns(fields: FieldsSpec, *, taken: set[str]) -> dict[str, str]:
 
 
 def parse_csv_line(raw: bytes, columns: tuple[str, ...]) -> dict[str, str]:
-    """The cells of one line by column; PartError where there are more or fewer, or it is the header."""
+    """Return the cells of a line by column; raise FieldError for the header, or another number of cells."""
     try:
         rows = list(csv.reader(io.StringIO(raw.decode(), newline=""), strict=True))
     except (csv.Error, UnicodeDecodeError) as error:
@@ -89,12 +89,12 @@ def parse_csv_line(raw: bytes, columns: tuple[str, ...]) -> dict[str, str]:
 
 
 def parse_integer_cell(text: str | None) -> str | int | None:
-    """An integer where the cell is one."""
+    """Return the cell as an integer if it is one, else as it is."""
     return int(text) if text is not None and _INTEGER.fullmatch(text) else text
 
 
 def parse_cell(name: str, text: str) -> Scalar:
-    """Return what the cell says; PartError for `nan` and `inf`."""
+    """Return the value of the cell; raise FieldError for `nan` and `inf`."""
     found = cell_value(text)
     if isinstance(found, float) and _NOT_FINITE.fullmatch(text.strip()):
         raise FieldError(RefusalReason.NON_FINITE, f"{name!r:.80}: found {text.strip()}, expected a finite number")

@@ -28,7 +28,7 @@ _BLOCK_RECORDS = 64
 
 
 class Envelope(msgspec.Struct, gc=False):
-    """An event as it is written; `parts` checks what the types leave open."""
+    """An event as it is written; `fields` checks what the types leave open."""
 
     id: str | Integer
     x: dict[str, float | Integer | str | bool | None]
@@ -39,7 +39,7 @@ class Envelope(msgspec.Struct, gc=False):
 
 
 class EnvelopeDecoder:
-    """Judges runs column by column, and looks closer only where that leaves a doubt."""
+    """Checks runs column by column, and single records only where that leaves a doubt."""
 
     def __init__(self, task: Task, *, max_event_bytes: int = 1_000_000, max_future_skew: float = 3600.0) -> None:
         self._task = task
@@ -48,7 +48,7 @@ class EnvelopeDecoder:
         self._decode_typed = msgspec.json.Decoder(Envelope).decode
 
     def decode(self, records: Records) -> DecodedRecords:
-        """Every record becomes exactly one event or one refusal."""
+        """Decode every record to exactly one event or one refusal."""
         count = len(records.values)
         found = self._parse(records.values)
         events = self._decode_block(records, found, slice(0, count))
@@ -60,11 +60,11 @@ class EnvelopeDecoder:
         return to_decoded(records, *into)
 
     def has_too_large(self, values: Sequence[bytes]) -> bool:
-        """Whether any record is larger than an event may be."""
+        """Return whether any record is larger than an event may be."""
         return max(map(len, values)) > self._max_event_bytes
 
     def _parse(self, values: Sequence[bytes]) -> list[Envelope | None]:
-        """Each record in its type; None where it does not fit, and so is looked at by itself."""
+        """Return each record as an envelope, or None when it does not fit the type and must be read by itself."""
         if values and self.has_too_large(values):
             values = [raw if len(raw) <= self._max_event_bytes else b"" for raw in values]
         found: list[Envelope | None] = []
@@ -92,7 +92,7 @@ class EnvelopeDecoder:
         read_each(reads, self._read_record, max_event_bytes=self._max_event_bytes, into=into)
 
     def _decode_block(self, records: Records, found: Sequence[Envelope | None], at: slice) -> list[Event] | None:
-        """The events of a block in which nothing at all is in doubt."""
+        """Return the events of a block in which nothing is in doubt, else None."""
         block = found[at]
         if not block or None in block:
             return None
@@ -103,7 +103,7 @@ class EnvelopeDecoder:
     def _decode_common_form(
         self, records: Records, whole: Sequence[Envelope], xs: Sequence[Features], at: slice
     ) -> list[Event] | None:
-        """The commonest form, which has nothing but id, features and a label of the task's own type."""
+        """Decode the commonest form: id, features and a label of the task's own type; return None for any other."""
         first = whole[0]
         ys = [one.y for one in whole]
         if (
@@ -137,7 +137,10 @@ class EnvelopeDecoder:
             return None
 
     def event_times(self, values: Sequence[Member], recorded: Sequence[int]) -> Sequence[int]:
-        """The records' own, or milliseconds no later than the skew allows."""
+        """Return the event times (epoch ms): the records' own, or those given if no later than the skew allows.
+
+        Raise FieldError for one that is malformed or too late.
+        """
         if _all_absent(values):
             return recorded
         times = [ts for ts in values if type(ts) is int]
@@ -149,7 +152,7 @@ class EnvelopeDecoder:
         ]
 
     def _labels(self, values: Sequence[Member]) -> Sequence[Label | None]:
-        """None where absent, else as the task needs them."""
+        """Return the labels as the task needs them, None where absent."""
         types = set(map(type, values))
         if types == {msgspec.UnsetType}:
             return [None] * len(values)
@@ -158,7 +161,10 @@ class EnvelopeDecoder:
         return [*map(parts.parse_label, values, repeat(self._task))]
 
     def _read_record(self, found: Envelope | None, raw: bytes, offset: int, recorded: int) -> Event:
-        """One record; what does not fit its type, or may repeat a key, is parsed once more as plain JSON."""
+        """Return the event of one record.
+
+        A record that does not fit the type, or may repeat a key, is parsed again as plain JSON.
+        """
         typed = found is not None and _keys_are_unique(raw, found)
         part: Callable[[str], Any] = found.__getattribute__ if typed else parse_json_object(raw).get
         return Event(
@@ -177,7 +183,7 @@ def _all_absent(column: Sequence[Member]) -> bool:
 
 
 def checked_ids(ids: Sequence[str | int]) -> Sequence[str | int]:
-    """The same; integers are good by their type, strings if they are short in any encoding."""
+    """Return the ids; integers are valid by their type, and strings are checked only if they may be too long."""
     kinds = set(map(type, ids))
     if kinds == {int}:
         return ids
@@ -203,7 +209,7 @@ def _keys_are_unique(raw: bytes, found: Envelope) -> bool:
 def _all_keys_are_unique(
     values: Sequence[bytes], found: Sequence[Envelope], *, optional: Sequence[Sequence[Member]]
 ) -> bool:
-    """Counts keys by column where every event has the same parts."""
+    """Return whether no record repeats a key, counting keys by column if every event has the same members."""
     present = [len(column) - column.count(UNSET) for column in optional]
     if set(present) <= {0, len(found)}:
         names = 2 + sum(count > 0 for count in present)

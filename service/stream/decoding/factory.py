@@ -1,4 +1,4 @@
-"""Which decoder a model's specification asks for."""
+"""Chooses the decoder that a model's specification asks for."""
 
 from service.domain.specification.model import ModelSpec
 from service.ports.stream import Decoder
@@ -11,7 +11,7 @@ from service.stream.decoding.served import ServedPredictionDecoder
 
 
 def make_decoder(spec: ModelSpec) -> Decoder:
-    """Of all records of the model's topics; ConfigurationError where no layout fits."""
+    """Return the decoder of all records of the model's topics; raise ConfigurationError when no layout fits."""
     plain = _topics_decoder(spec)
     if not spec.log_predictions:
         return plain
@@ -21,7 +21,7 @@ def make_decoder(spec: ModelSpec) -> Decoder:
 
 
 def _topics_decoder(spec: ModelSpec) -> Decoder:
-    """Of events, and of labels where they are records of their own."""
+    """Return the decoder of events, and of labels if they are records of their own."""
     events = _event_decoder(spec)
     if spec.labels is None:
         return events
@@ -34,7 +34,7 @@ def _topics_decoder(spec: ModelSpec) -> Decoder:
 
 
 def _event_decoder(spec: ModelSpec) -> Decoder:
-    """The envelope's where `fields` is left out."""
+    """Return the decoder of events: the envelope's if `fields` is left out."""
     limit, skew = spec.guard.max_event_bytes, spec.guard.max_future_skew
     if spec.fields is None:
         plain = EnvelopeDecoder(spec.task, max_event_bytes=limit, max_future_skew=skew)

@@ -1,4 +1,4 @@
-"""The parts of an event, each checked for what it may be."""
+"""Parses and checks the fields of an event; each function raises FieldError for an invalid value."""
 
 import math
 from collections.abc import Callable
@@ -19,7 +19,7 @@ _SCALARS = _CHECKED_TYPES | {int}
 
 
 class FieldError(Exception):
-    """Why a record becomes a refusal; never leaves this package's decoders."""
+    """Says why a record becomes a refusal; never leaves this package's decoders."""
 
     def __init__(self, reason: RefusalReason, detail: str) -> None:
         super().__init__(detail)
@@ -28,14 +28,14 @@ class FieldError(Exception):
 
 
 def short_repr(value: object) -> str:
-    """A short form for messages, whatever the size of the value."""
+    """Return a short form of the value for messages, however large it is."""
     if isinstance(value, int) and abs(value) >= LARGEST_INTEGER:
         return "an integer past 64 bits"
     return f"{value!r:.80}" if isinstance(value, (str, int, float)) else type(value).__name__
 
 
 def parse_id(value: object) -> EventId:
-    """A string of 1 to 128 bytes, or an integer of 64 bits."""
+    """Return an id: a string of 1 to 128 bytes, or an integer of 64 bits."""
     if value is None or value is msgspec.UNSET:
         raise FieldError(RefusalReason.MISSING_ID, "found no id, expected a string or an integer")
     if isinstance(value, str) and value and len(value.encode()) <= _ID_BYTES:
@@ -46,7 +46,7 @@ def parse_id(value: object) -> EventId:
 
 
 def parse_label(value: object, task: Task) -> Label | None:
-    """The label as the task needs it, strictly; None where there is none."""
+    """Return the label as the task needs it, without coercion, or None when there is none."""
     if value is None or value is msgspec.UNSET:
         return None
     found = _LABELS[task](value)
@@ -88,7 +88,7 @@ _EXPECTED = {
 
 
 def parse_time(value: object, *, recorded: int, skew_ms: float) -> int:
-    """Epoch milliseconds; the record's own timestamp where there is none."""
+    """Return the time in epoch ms; the record's own timestamp when there is none."""
     if value is None or value is msgspec.UNSET:
         return recorded
     found = _parse_time_text(value) if isinstance(value, str) else value
@@ -110,7 +110,7 @@ def _parse_time_text(text: str) -> int | None:
 
 
 def parse_group(value: object) -> str | int | None:
-    """A string or an integer."""
+    """Return the group, a string or an integer, or None when there is none."""
     if value is None or value is msgspec.UNSET:
         return None
     if isinstance(value, str) or type(value) is int:
@@ -119,7 +119,7 @@ def parse_group(value: object) -> str | int | None:
 
 
 def parse_weight(value: object) -> float:
-    """Finite and above zero; 1 where there is none."""
+    """Return the weight, finite and above zero; 1 when there is none."""
     if value is None or value is msgspec.UNSET:
         return 1.0
     if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < LARGEST_INTEGER:
@@ -128,7 +128,7 @@ def parse_weight(value: object) -> float:
 
 
 def parse_features(values: object) -> Features:
-    """Scalars by name, whatever parsed them."""
+    """Return features by name, each checked to be a finite scalar."""
     found = _require_object(values)
     for name, value in found.items():
         if type(value) not in _SCALARS:
@@ -142,7 +142,7 @@ def parse_features(values: object) -> Features:
 
 
 def parse_json_features(values: object) -> Features:
-    """`features` of a JSON document, which holds no float that is not finite."""
+    """Return the features of a JSON document, with fewer checks, since its floats are all finite."""
     found = _require_object(values)
     kinds = set(map(type, found.values()))
     if int in kinds and kinds - _CHECKED_TYPES == {int}:

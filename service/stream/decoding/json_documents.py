@@ -1,4 +1,4 @@
-"""Bytes to a JSON document, or the reason why not; no key may be repeated."""
+"""Parses bytes to a JSON object without repeated keys, or says why that fails."""
 
 import json
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ _parse = msgspec.json.Decoder().decode
 
 
 def parse_json_object(raw: bytes) -> dict[str, Any]:
-    """The object in these bytes; PartError where there is none, a key is repeated or it is nested too deep."""
+    """Return the object; raise FieldError when there is none, a key is repeated, or it is nested too deep."""
     try:
         found = _parse(raw)
     except (ValueError, RecursionError) as error:
@@ -32,7 +32,7 @@ def parse_json_object(raw: bytes) -> dict[str, Any]:
 
 
 def _malformed_error(raw: bytes, error: Exception) -> FieldError:
-    """Tell numbers that are not finite from bytes that are not JSON."""
+    """Return an error that tells numbers that are not finite from bytes that are not JSON."""
     if "out of range" in str(error):
         reason = RefusalReason.MAGNITUDE if "Integer" in str(error) else RefusalReason.NON_FINITE
         return FieldError(reason, f"{error}")
@@ -53,7 +53,7 @@ def _require_unique_keys(raw: bytes) -> None:
 
 
 def _count_keys(found: Any, depth: int = 1) -> int:
-    """How many keys there are, at any depth; PartError past a depth that no stack minds."""
+    """Return the number of keys at any depth; raise FieldError past a depth that could exhaust the stack."""
     if depth > MAX_DEPTH:
         raise FieldError(RefusalReason.NOT_JSON, f"found objects or arrays nested more than {MAX_DEPTH} deep")
     values, keys = (found.values(), len(found)) if type(found) is dict else (found, 0)
@@ -63,7 +63,7 @@ def _count_keys(found: Any, depth: int = 1) -> int:
 
 
 def _texts(found: Any) -> list[object]:
-    """Every key and every value that holds no others, at any depth."""
+    """Return every key, and every value that is not a container, at any depth."""
     values: Iterable[object] = found.values() if type(found) is dict else found
     texts = [*found, *values] if type(found) is dict else [*values]
     if not _NESTING.isdisjoint(map(type, values)):

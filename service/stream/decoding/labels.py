@@ -1,4 +1,4 @@
-"""Labels as records of their own: in a topic of theirs, or between the events."""
+"""Decodes labels that are records of their own, in their own topic or between the events."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias, cast
@@ -28,11 +28,11 @@ from service.stream.decoding.mapped import parse_path, path_getter
 from service.stream.decoding.refusals import read_each
 
 LabelFields: TypeAlias = tuple[Any, Any, Any]
-"""Id, time and label as they stand in a record."""
+"""Id, time and label as they are written in a record."""
 
 
 class _NativeLabel(msgspec.Struct, gc=False):
-    """A label as it is written; `x` shows that it is none, but an event."""
+    """A label as it is written; a record with `x` is an event instead."""
 
     id: str | Integer
     y: Member = UNSET
@@ -44,7 +44,7 @@ _decode_label = msgspec.json.Decoder(_NativeLabel).decode
 
 
 class LabelDecoder:
-    """Every record is one label or one refusal; other keys than id, y and ts are passed over."""
+    """Decodes every record to one label or one refusal; ignores other keys than id, y and ts."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class LabelDecoder:
         self._read_fields: Callable[[bytes], LabelFields] = _field_reader(fields)
 
     def decode(self, records: Records) -> DecodedRecords:
-        """The labels, in offset order."""
+        """Decode the labels, in offset order."""
         refusals: list[Refusal] = []
         labels = self._decode_by_column(records)
         if labels is None:
@@ -74,7 +74,7 @@ class LabelDecoder:
         return DecodedRecords(records.at, [], refusals, records.next_offset, first, payloads, labels)
 
     def _decode_by_column(self, records: Records) -> list[LabelRecord] | None:
-        """The labels of a run in which nothing at all is in doubt, by columns."""
+        """Return the labels of a run in which nothing is in doubt, by columns, else None."""
         values = records.values
         if not self._is_native or not values or max(map(len, values)) > self._max_event_bytes:
             return None
@@ -106,7 +106,7 @@ class LabelDecoder:
         return LabelRecord(offset, parts.parse_id(found), moment, known)
 
     def _read_common_form(self, raw: bytes) -> LabelFields | None:
-        """What the common form says; None where that leaves a doubt."""
+        """Return the fields of a label in its common form, or None when there is a doubt."""
         if not self._is_native:
             return None
         try:
@@ -118,7 +118,7 @@ class LabelDecoder:
 
 
 class MixedDecoder:
-    """Events and labels in one topic: a record without features that has a label is a label."""
+    """Decodes events and labels from one topic: a record with a label but no features is a label."""
 
     def __init__(self, events: Decoder, labels: Decoder, *, native: bool) -> None:
         self._events = events
@@ -126,7 +126,7 @@ class MixedDecoder:
         self._is_label = _is_native_label if native else None
 
     def decode(self, records: Records) -> DecodedRecords:
-        """Every record becomes one event, one label or one refusal."""
+        """Decode every record to one event, one label or one refusal."""
         chosen = self._label_mask(records)
         if not any(chosen):
             return self._events.decode(records)
@@ -147,7 +147,7 @@ class MixedDecoder:
 
 
 class TopicDecoder:
-    """The labels topic's records are labels, all others events."""
+    """Decodes records of the labels topic as labels, and all others as events."""
 
     def __init__(self, events: Decoder, labels: Decoder, *, topic: str) -> None:
         self._events = events
@@ -155,13 +155,13 @@ class TopicDecoder:
         self._topic = topic
 
     def decode(self, records: Records) -> DecodedRecords:
-        """As the topic says."""
+        """Decode the records by the decoder of their topic."""
         chosen = self._labels if records.at.topic == self._topic else self._events
         return chosen.decode(records)
 
 
 def label_layout(fields: FieldsSpec | None, label_fields: LabelFieldsSpec | None) -> LabelFieldsSpec | None:
-    """Where labels stand: as `label_fields` says, else where the events have the same parts."""
+    """Return the layout of labels: `label_fields`, else that of the same fields in the events."""
     if label_fields is not None or fields is None:
         return label_fields
     return LabelFieldsSpec(format=fields.format, columns=fields.columns, id=fields.id, ts=fields.ts, y=fields.y)

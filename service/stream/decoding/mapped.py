@@ -1,4 +1,4 @@
-"""Decodes any JSON layout: `fields` says where the envelope's parts stand in it."""
+"""Decodes any JSON layout; `fields` says where the envelope's fields are in it."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -20,9 +20,10 @@ _MISSING: Any = object()
 
 
 class MappedDecoder:
-    """Parts that `fields` leaves out keep the envelope's names; `x: $` means all that is not a part.
+    """Decodes by configured paths; `x: $` means all that is no other field.
 
-    Features listed by path are named by it (`$.tx.amount` is `tx.amount`).
+    Fields that `fields` leaves out keep the envelope's names. Features listed by path are named by it (`$.tx.amount` is
+    `tx.amount`).
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class MappedDecoder:
         self._values = features_getter(fields.x, parts=list(paths.values()))
 
     def decode(self, records: Records) -> DecodedRecords:
-        """Every record becomes exactly one event or one refusal."""
+        """Decode every record to exactly one event or one refusal."""
         return decode_each(records, self._read_record, max_event_bytes=self._max_event_bytes)
 
     def _read_record(self, raw: bytes, offset: int, recorded: int) -> Event:
@@ -59,14 +60,14 @@ class MappedDecoder:
 
 
 def parse_path(text: str) -> KeyPath:
-    """`$.a.b` as its keys; a plain name is one key, `$` the whole."""
+    """Return the keys of a path such as `$.a.b`; a plain name is one key, and `$` is the whole document."""
     if text == "$":
         return ()
     return tuple(text[2:].split(".")) if text.startswith("$.") else (text,)
 
 
 def named_paths(x: FeatureMapping) -> dict[str, KeyPath] | None:
-    """Features by name; None where one path leads to all of them."""
+    """Return the paths of features by name, or None when one path leads to all of them."""
     if x is None or isinstance(x, str):
         return None
     if isinstance(x, Mapping):
@@ -75,14 +76,14 @@ def named_paths(x: FeatureMapping) -> dict[str, KeyPath] | None:
 
 
 def path_getter(path: KeyPath) -> Getter:
-    """What finds the value at a path of a document; None where there is none."""
+    """Return a function that finds the value at the path of a document, or None."""
     if len(path) == 1:
         return methodcaller("get", path[0])
     return partial(value_at, path=path)
 
 
 def value_at(found: Any, path: KeyPath, missing: Any = None) -> Any:
-    """What stands there, or `missing`."""
+    """Return the value at the path, or `missing`."""
     for key in path:
         if not isinstance(found, dict) or key not in found:
             return missing
@@ -91,7 +92,7 @@ def value_at(found: Any, path: KeyPath, missing: Any = None) -> Any:
 
 
 def features_getter(x: FeatureMapping, *, parts: Sequence[KeyPath]) -> Getter:
-    """What finds the features: those listed, or all at one path but the event's parts."""
+    """Return a function that finds the features: those listed, or all at one path except the event's other fields."""
     listed = named_paths(x)
     if listed is None:
         root = parse_path(x if isinstance(x, str) else "x")

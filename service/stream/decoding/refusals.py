@@ -1,4 +1,4 @@
-"""What every decoder does with a run: one event or one refusal a record."""
+"""Decodes runs record by record: each record gives one event, one label or one refusal."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias, TypeVar
@@ -8,11 +8,11 @@ from service.stream.decoding.fields import FieldError
 
 Found = TypeVar("Found")
 RecordReader: TypeAlias = Callable[..., Found]
-"""What is known of one record, its value, offset and timestamp to an event or label; PartError where it is none."""
+"""Takes what is known of a record, its value, offset and timestamp; returns an event or label, or raises FieldError."""
 
 
 def decode_each(records: Records, read: RecordReader[Event], *, max_event_bytes: int) -> DecodedRecords:
-    """Read every record by itself."""
+    """Decode every record by itself."""
     events: list[Event] = []
     refusals: list[Refusal] = []
     rows = zip(records.values, records.offsets, records.timestamps, strict=True)
@@ -27,7 +27,7 @@ def read_each(
     max_event_bytes: int,
     into: tuple[list[Found], list[Refusal]],
 ) -> None:
-    """Add one event (or label) or one refusal a row, which ends with value, offset and timestamp."""
+    """Append one event (or label) or one refusal for each row, which ends with value, offset and timestamp."""
     events, refusals = into
     for row in rows:
         raw, offset = row[-3], row[-2]
@@ -46,7 +46,7 @@ def _too_large_error(raw: bytes, limit: int) -> FieldError:
 
 
 def to_decoded(records: Records, events: Sequence[Event], refusals: Sequence[Refusal]) -> DecodedRecords:
-    """The outcome of a run, with the bytes that later refusals need."""
+    """Return the outcome of a run, with the bytes that later refusals need."""
     payloads = PayloadsByOffset(records.offsets, records.values)
     first = records.offsets[0] if len(records.offsets) else records.next_offset
     return DecodedRecords(records.at, events, refusals, records.next_offset, first, payloads)

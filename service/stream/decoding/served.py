@@ -1,4 +1,4 @@
-"""Records of predictions that were served, among a model's events."""
+"""Decodes records of served predictions among a model's events."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -24,12 +24,11 @@ from service.stream.decoding.fields import FieldError
 from service.stream.decoding.json_documents import parse_json_object
 from service.stream.decoding.refusals import read_each
 
-"""As large as a number of a prediction may be, the same that an estimator may predict."""
 MAX_NAME_LENGTH = 256
 
 
 class _ServedRecord(msgspec.Struct, gc=False):
-    """The two members of such a record; others are passed over."""
+    """The two members of such a record; others are ignored."""
 
     served: ServedPrediction = msgspec.field(name="headrace.served")
     event: msgspec.Raw
@@ -40,7 +39,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class ServedPredictionDecoder:
-    """Reads records that begin with the prefix, and leaves all others to the model's own decoder."""
+    """Decodes records that begin with the prefix, and leaves all others to the model's own decoder."""
 
     def __init__(
         self, plain: Decoder, events: EnvelopeDecoder, task: Task, *, topic: str, max_event_bytes: int
@@ -52,7 +51,7 @@ class ServedPredictionDecoder:
         self._max_event_bytes = max_event_bytes
 
     def decode(self, records: Records) -> DecodedRecords:
-        """Every record becomes exactly one event, one label or one refusal."""
+        """Decode every record to exactly one event, one label or one refusal."""
         chosen = [value.startswith(SERVED_PREFIX) for value in records.values]
         if records.at.topic != self._topic or True not in chosen:
             return self._plain.decode(records)
@@ -84,7 +83,7 @@ class ServedPredictionDecoder:
         return offset, self._require_valid(found.served), bytes(found.event)
 
     def _require_valid(self, served: ServedPrediction) -> ServedPrediction:
-        """The same, if it is a prediction of the model's task."""
+        """Return the prediction if it is valid for the model's task; raise FieldError otherwise."""
         if max(len(served.model), len(served.lineage)) > MAX_NAME_LENGTH or min(served.version, served.checkpoint) < 0:
             raise FieldError(RefusalReason.BAD_PREDICTION, "found names past 256 characters, or numbers below 0")
         if served.prediction is not None:
@@ -101,7 +100,7 @@ class ServedPredictionDecoder:
         return served
 
     def _require_label(self, value: Any) -> Any:
-        """The same, if it is a label of the task."""
+        """Return the value if it is a label of the task; raise FieldError otherwise."""
         try:
             known = parts.parse_label(value, self._task)
         except FieldError as error:
@@ -114,7 +113,7 @@ class ServedPredictionDecoder:
 
 
 def _parse_record(raw: bytes) -> _ServedRecord:
-    """PartError where it is no such record, or a key is repeated."""
+    """Return the record; raise FieldError when it is no such record, or a key is repeated."""
     try:
         found = _decode_record(raw)
     except msgspec.ValidationError as error:
@@ -129,7 +128,7 @@ def _parse_record(raw: bytes) -> _ServedRecord:
 
 
 def _refuse_labelled(found: DecodedRecords) -> tuple[Sequence[Event], Sequence[Refusal]]:
-    """An event with a label was not served to be scored by a later one."""
+    """Return events and refusals, with labelled events refused: a served event is scored by a later label."""
     labelled = [event for event in found.events if event.y is not None]
     if not labelled:
         return found.events, found.refusals

@@ -1,4 +1,4 @@
-"""What Headrace says when a Kafka driver fails, whichever driver it is."""
+"""Builds the errors that Headrace raises when a Kafka driver fails, whichever driver it is."""
 
 import re
 from collections.abc import Sequence
@@ -7,19 +7,19 @@ from service.errors import ConfigurationError, NotFoundError, PastEndError, Reco
 from service.stream.kafka.settings import KafkaSettings
 
 REQUEST_TIMEOUT_S = 10.0
-"""How long one question to the broker may take before it counts as unreachable."""
+"""Seconds that one request to the broker may take before it counts as unreachable."""
 
 MAX_SILENCE_S = 5.0
-"""How long reading may bring nothing before the broker is asked whether it is there."""
+"""Seconds without any record after which the broker is asked whether it is there."""
 
 MAX_MESSAGE_BYTES_SETTING = "max.message.bytes"
-"""Of a topic, or of the broker for topics that have none; a batch of one record must be within it."""
+"""A setting of a topic, or of the broker for topics that have none; a batch of one record must fit it."""
 
 _TOPIC_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
 
 def unavailable_error(settings: KafkaSettings, error: object) -> UnavailableError:
-    """The broker cannot be reached, or cannot do now what it was asked."""
+    """Return the error for a broker that cannot be reached, or cannot serve a request now."""
     return UnavailableError(
         f"found no answer from Kafka at {settings.bootstrap_servers} ({settings.security_protocol}): {error}; "
         f"check it with `headrace doctor`"
@@ -27,7 +27,7 @@ def unavailable_error(settings: KafkaSettings, error: object) -> UnavailableErro
 
 
 def misconfigured_error(settings: KafkaSettings, error: object) -> ConfigurationError:
-    """The broker or the driver refuses the settings; trying again will not help."""
+    """Return the error for settings that the broker or the driver refuses; a retry does not help."""
     return ConfigurationError(
         f"stream.kafka: found settings that do not work with {settings.bootstrap_servers} "
         f"({settings.security_protocol}): {error}; check addresses, credentials, certificates and `options:`"
@@ -35,7 +35,7 @@ def misconfigured_error(settings: KafkaSettings, error: object) -> Configuration
 
 
 def no_topic_error(settings: KafkaSettings, topic: str) -> NotFoundError:
-    """The topic does not exist, and reading or appending must not create it."""
+    """Return the error for a topic that does not exist; reading or appending must not create it."""
     return NotFoundError(
         f"found no topic {topic} at {settings.bootstrap_servers}; create it with Kafka's own tools or "
         f"`headrace stream publish`, or check the topic names in the configuration"
@@ -43,7 +43,7 @@ def no_topic_error(settings: KafkaSettings, topic: str) -> NotFoundError:
 
 
 def codec_missing_error(settings: KafkaSettings, error: object) -> ConfigurationError:
-    """Records are compressed with a codec that is not installed."""
+    """Return the error for records compressed with a codec that is not installed."""
     return ConfigurationError(
         f"found records at {settings.bootstrap_servers} that this driver cannot decompress: {error}; install the "
         f"codec (kafka-python[lz4], [snappy] or [zstd]), or choose `driver: librdkafka`, which has them all"
@@ -51,7 +51,7 @@ def codec_missing_error(settings: KafkaSettings, error: object) -> Configuration
 
 
 def log_truncated_error(error: object) -> PastEndError:
-    """The broker lost records that were already read, and its log went on without them."""
+    """Return the error for a broker that lost records which were already read, and continued its log without them."""
     return PastEndError(
         f"found the log truncated below the position and written anew ({error}), expected the records that were "
         f"read to stay; an unclean leader election does this. Roll the model back, or start over with --fresh"
@@ -59,23 +59,26 @@ def log_truncated_error(error: object) -> PastEndError:
 
 
 def require_topic_name(settings: KafkaSettings, topic: str) -> None:
-    """NotFoundError for a name that no Kafka topic can have."""
+    """Raise NotFoundError for a name that no Kafka topic can have."""
     if not _TOPIC_NAME.fullmatch(topic):
         raise no_topic_error(settings, topic)
 
 
 def not_acknowledged_error(topic: str, error: object) -> UnavailableError:
-    """Some records of an append may be there and some not."""
+    """Return the error for an append of which some records may be stored and some not."""
     return UnavailableError(
         f"found the append to {topic} not acknowledged: {error}; publish again, since repeated ids are learned once"
     )
 
 
 def too_large_error(topic: str, values: Sequence[bytes], error: object, *, limit: int | None) -> RecordTooLargeError:
-    """Trying again will not help; `limit` is the topic's, None where it cannot be asked for."""
+    """Return the error for a record that is too large; a retry does not help.
+
+    `limit` is the topic's limit in bytes, None when it is unknown.
+    """
     allowed = "" if limit is None else f", {limit} bytes with key and headers"
     return RecordTooLargeError(
         f"found a record of {max(map(len, values))} bytes for {topic}, which is too large for Kafka ({error}), "
-        f"expected at most what {MAX_MESSAGE_BYTES_SETTING} of the topic allows{allowed}; send less in one record, or raise it with "
-        f"Kafka's own tools"
+        f"expected at most what {MAX_MESSAGE_BYTES_SETTING} of the topic allows{allowed}; send less in one record, "
+        f"or raise it with Kafka's own tools"
     )

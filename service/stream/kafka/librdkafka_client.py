@@ -1,4 +1,4 @@
-"""Making librdkafka's clients, and saying in Headrace's words what they report."""
+"""Opens librdkafka's clients, and translates their errors to Headrace's."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -30,22 +30,22 @@ _PERMANENT_ERRORS = frozenset(
 
 
 class DriverErrors:
-    """What the driver says beside its answers: why a broker cannot be reached."""
+    """Remembers the newest error that the driver reports aside, which says why a broker cannot be reached."""
 
     def __init__(self) -> None:
         self._newest: KafkaError | None = None
 
     def note(self, error: KafkaError) -> None:
-        """The driver's `error_cb`; that all brokers are down is no cause."""
+        """Remember the error; the driver's `error_cb`. That all brokers are down is skipped, because it is no cause."""
         if error.code() != codes.ALL_BROKERS_DOWN:
             self._newest = error
 
     def clear(self) -> None:
-        """The broker has answered since."""
+        """Forget the error, since the broker has responded."""
         self._newest = None
 
     def translate(self, settings: KafkaSettings, error: KafkaException) -> HeadraceError:
-        """The driver's error, by its cause where one is known."""
+        """Return Headrace's error for the driver's, by its cause if one is known."""
         found = error.args[0]
         codes = {found.code(), self._newest.code() if self._newest else None}
         translate = misconfigured_error if codes & _PERMANENT_ERRORS else unavailable_error
@@ -53,7 +53,7 @@ class DriverErrors:
 
 
 def open_librdkafka_client(make: Callable[..., Any], settings: KafkaSettings, config: Mapping[str, Any]) -> Any:
-    """A client of librdkafka; ConfigurationError where it refuses its settings."""
+    """Return a client of librdkafka; raise ConfigurationError when it refuses its settings."""
     try:
         return make(config)
     except KafkaException as error:

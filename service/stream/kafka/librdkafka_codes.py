@@ -1,6 +1,6 @@
-"""The errors that librdkafka itself finds, which confluent-kafka names with an underscore.
+"""Codes of the errors that librdkafka itself detects, which confluent-kafka names with a leading underscore.
 
-The underscore only tells them from the codes that a broker sends: they are the only names that these errors have.
+The underscore only sets them apart from the codes that a broker sends; these errors have no other names.
 """
 
 from confluent_kafka import KafkaError

@@ -1,4 +1,4 @@
-"""Appending to Kafka through librdkafka."""
+"""Appends to Kafka through librdkafka."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -23,20 +23,21 @@ from service.stream.kafka.settings import KafkaSettings
 
 _DELIVERY_S = 30.0
 _TUNING = {"linger.ms": 5, "reconnect.backoff.max.ms": 2000}
+# The promises rest on these, so the user's `options` cannot replace them.
 _PRODUCER_SETTINGS = {
     "acks": "all",
     "enable.idempotence": True,
-    "partitioner": "murmur2_random",
+    "partitioner": "murmur2_random",  # as Kafka's own clients and kafka-python choose, unlike librdkafka's default
     "delivery.timeout.ms": int(_DELIVERY_S * 1000),
 }
 _DEFAULT_REPLICATION = -1
 _BATCH_SETTING = "batch.size"
 _BATCH_OVERHEAD_BYTES = 512
-"""More than what a batch of one record has around its value, key included."""
+"""More bytes than a batch of one record has beside its value, key included."""
 
 
 class LibrdkafkaSink:
-    """Implements `ports.Sink`."""
+    """Implements `ports.stream.Sink`."""
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
@@ -54,7 +55,7 @@ class LibrdkafkaSink:
         self._producer: Any = open_librdkafka_client(Producer, settings, self._producer_settings)
 
     def create(self, topic: str, *, partitions: int) -> None:
-        """Make the topic unless it exists."""
+        """Create the topic unless it exists."""
         require_topic_name(self._settings, topic)
         admin = open_librdkafka_client(
             AdminClient, self._settings, {**self._settings.for_librdkafka(), "error_cb": self._driver_errors.note}
@@ -78,7 +79,10 @@ class LibrdkafkaSink:
         keys: Sequence[bytes] | None = None,
         timestamps: Sequence[int] | None = None,
     ) -> None:
-        """Durable at all replicas when it returns; NotFoundError for an unknown topic, RecordTooLargeError."""
+        """Append the records; they are durable at all replicas when it returns.
+
+        Raise NotFoundError for an unknown topic, and RecordTooLargeError.
+        """
         require_same_length(values, keys, timestamps)
         self._failures.clear()
         count = self._partition_count(topic)
@@ -108,13 +112,13 @@ class LibrdkafkaSink:
         self._producer.flush(_DELIVERY_S)
 
     def _wait_for_topic(self, topic: str) -> None:
-        """A topic is made some time before the brokers tell of it."""
+        """Wait until the brokers list a new topic, which takes a moment after its creation."""
         deadline = time.monotonic() + REQUEST_TIMEOUT_S
         while topic not in self._producer.list_topics(timeout=REQUEST_TIMEOUT_S).topics and time.monotonic() < deadline:
             time.sleep(0.05)
 
     def _produce(self, topic: str, value: bytes, **place: Any) -> bool:
-        """Whether the driver has taken it; what is too large for the driver itself has failed."""
+        """Return whether the driver has taken the record; note a failure when it is too large for the driver itself."""
         while True:
             try:
                 self._producer.produce(topic, value, on_delivery=self._on_delivery, **place)
@@ -129,7 +133,10 @@ class LibrdkafkaSink:
                 return True
 
     def _shrink_batches(self, values: Sequence[bytes], limit: int | None) -> bool:
-        """Whether smaller batches may do, which are made from now on: librdkafka divides none that was too large."""
+        """Make smaller batches from now on and return True, or return False when that cannot help.
+
+        librdkafka does not split a batch that the broker rejected as too large.
+        """
         if (
             limit is None
             or max(map(len, values)) + _BATCH_OVERHEAD_BYTES > limit
@@ -152,7 +159,10 @@ class LibrdkafkaSink:
         return None
 
     def _partition_count(self, topic: str) -> int:
-        """The topic's number of partitions; asked of the whole list, since asking by name may create it."""
+        """Return the topic's number of partitions.
+
+        Reads the list of all topics, since a request by name may create the topic.
+        """
         require_topic_name(self._settings, topic)
         if topic not in self._partitions:
             with self._translate_errors():

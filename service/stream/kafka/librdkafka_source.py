@@ -1,4 +1,4 @@
-"""Kafka through confluent-kafka, the optional extra `librdkafka`: the same events, decoded faster."""
+"""Reads Kafka through confluent-kafka (optional extra `librdkafka`), which decodes faster than kafka-python."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,6 +37,7 @@ _TUNING = {
     "queued.max.messages.kbytes": 32_768,
     "reconnect.backoff.max.ms": 2000,
 }
+# The promises rest on these, so the user's `options` cannot replace them.
 _CONSUMER_SETTINGS = {
     "isolation.level": "read_committed",
     "enable.auto.commit": False,
@@ -59,7 +60,7 @@ _value: _Read = Message.value
 
 
 class LibrdkafkaSource:
-    """Implements `ports.Source`."""
+    """Implements `ports.stream.Source`."""
 
     def __init__(self, settings: KafkaSettings, group: str) -> None:
         self._settings = settings
@@ -74,7 +75,10 @@ class LibrdkafkaSource:
         self._heard_at = 0.0
 
     def bounds(self, topics: Sequence[str], *, since_ms: int | None = None) -> Mapping[TopicPartition, OffsetBounds]:
-        """Start, or the first record since then, and end, where committed records end; NotFoundError."""
+        """Return the readable offsets of each partition, up to the end of committed records; raise NotFoundError.
+
+        They begin at the first record of `since_ms` (epoch ms) or later, if given.
+        """
         with self._translate_errors():
             found = [at for topic in topics for at in self._partitions(topic)]
             starts = self._offsets(found, OFFSET_BEGINNING if since_ms is None else since_ms)
@@ -83,14 +87,14 @@ class LibrdkafkaSource:
         return {at: OffsetBounds(starts[at] if starts[at] >= 0 else ends[at], ends[at]) for at in found}
 
     def assign(self, position: Position) -> None:
-        """Begin at every offset of the position."""
+        """Read from the position; raise BelowStartError or PastEndError when the log does not hold it."""
         require_within_bounds(position, self.bounds(sorted({at.topic for at in position.offsets})))
         self._position = dict(position.offsets)
         self._pending_error = None
         self._assign_position()
 
     def poll(self, *, timeout_s: float, limit: int) -> Sequence[Records]:
-        """Runs of records; the end of a partition moves the position past markers."""
+        """Return runs of records; the end of a partition moves the position past transaction markers."""
         if self._pending_error is not None:
             self._recover(self._pending_error)
         with self._translate_errors():
@@ -112,6 +116,7 @@ class LibrdkafkaSource:
 
     def acknowledge(self, position: Position) -> None:
         """Commit group offsets, so that lag tools work; a failure is only logged."""
+        # Never read back: offsets commit apart from the model, so a crash between the two would lose or repeat events.
         offsets = [KafkaPartition(*at, offset) for at, offset in position.offsets.items()]
         try:
             with self._translate_errors():
@@ -120,7 +125,7 @@ class LibrdkafkaSource:
             _log.info("group_offsets_not_committed", group=self._group, error=str(error))
 
     def close(self) -> None:
-        """Leave."""
+        """Close the consumer."""
         self._consumer.close()
 
     def _assign_position(self) -> None:
@@ -137,7 +142,7 @@ class LibrdkafkaSource:
         return [TopicPartition(topic, number) for number in sorted(found.partitions)]
 
     def _offsets(self, partitions: Sequence[TopicPartition], which: int) -> dict[TopicPartition, int]:
-        """Of all partitions by one request to each broker."""
+        """Return offsets of all partitions with one request to each broker."""
         if not partitions:
             return {}
         requests = [KafkaPartition(*at, which) for at in partitions]
@@ -150,7 +155,7 @@ class LibrdkafkaSource:
         return {TopicPartition(one.topic, one.partition): one.offset for one in results}
 
     def _retry_without_leader(self, ask: Callable[[], Any]) -> Any:
-        """Ask again while a new partition's leader is being chosen."""
+        """Repeat the request while a new partition's leader is being elected."""
         deadline = time.monotonic() + MAX_SILENCE_S
         while True:
             try:
@@ -161,7 +166,7 @@ class LibrdkafkaSource:
                 time.sleep(0.05)
 
     def _sort_errors(self, messages: Sequence[Any]) -> dict[TopicPartition, int]:
-        """The ends that were reached; what else went wrong is raised by the next poll, after these records."""
+        """Return the partition ends that were reached; keep any other error for the next poll, after these records."""
         ends: dict[TopicPartition, int] = {}
         for message in messages:
             error = message.error()
@@ -172,7 +177,7 @@ class LibrdkafkaSource:
         return ends
 
     def _recover(self, error: KafkaError) -> None:
-        """Begin again where the records that were handed out end, since the driver may have stopped there."""
+        """Raise the error, after assigning the partitions again, since the driver may have stopped fetching."""
         self._heard_at = 0.0
         if error.code() == codes.LOG_TRUNCATION:
             raise log_truncated_error(error)
@@ -184,7 +189,7 @@ class LibrdkafkaSource:
             raise KafkaException(error)
 
     def _probe_broker(self) -> None:
-        """Ask the broker whether it is there where nothing was heard of it for long; UnavailableError."""
+        """Ask the broker whether it is there after a long silence; raise UnavailableError when it is not."""
         if self._position and time.monotonic() - self._heard_at > MAX_SILENCE_S:
             with self._translate_errors():
                 self._offsets([next(iter(self._position))], OFFSET_END)
@@ -200,12 +205,12 @@ class LibrdkafkaSource:
             yield
         except KafkaException as error:
             if not self._position:
-                self._consumer.consume(1, 0)  # nothing is assigned: this only lets the driver tell its faults
+                self._consumer.consume(1, 0)  # with nothing assigned, this only lets the driver report its errors
             raise self._driver_errors.translate(self._settings, error) from error
 
 
 def _to_runs(messages: Sequence[Any], ends: dict[TopicPartition, int], *, only: TopicPartition | None) -> list[Records]:
-    """The messages by partition, column by column; ends that belong to a run are used up."""
+    """Return the messages as one run for each partition; removes from `ends` those that belong to a run."""
     if not messages:
         return []
     if only is not None:
@@ -219,7 +224,7 @@ def _to_runs(messages: Sequence[Any], ends: dict[TopicPartition, int], *, only: 
 def _to_records(at: TopicPartition, messages: Sequence[Any], end: int) -> Records:
     first, last = messages[0].offset(), messages[-1].offset()
     offsets: Sequence[int] = range(first, last + 1)
-    if len(offsets) != len(messages):  # offsets only rise, so that as many as fit between two are all of them
+    if len(offsets) != len(messages):  # offsets only rise, so as many as fit into the range are all of them
         offsets = [*map(_offset, messages)]
     timestamps = [stamp for _, stamp in map(_timestamp, messages)]
     values = [*map(_value, messages)]

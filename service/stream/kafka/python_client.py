@@ -1,4 +1,4 @@
-"""Making kafka-python's clients, and saying in Headrace's words what they raise."""
+"""Opens kafka-python's clients, and translates their errors to Headrace's."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -34,7 +34,7 @@ _TRANSLATIONS: tuple[tuple[Any, Callable[[KafkaSettings, object], HeadraceError]
 
 @contextmanager
 def translate_kafka_python_errors(settings: KafkaSettings) -> Iterator[None]:
-    """What the driver raises as Headrace's own errors; a lost partition shows in it as a LookupError."""
+    """Raise the driver's errors as Headrace's own; a lost partition appears as a LookupError in the driver."""
     try:
         yield
     except HeadraceError:
@@ -47,7 +47,7 @@ def translate_kafka_python_errors(settings: KafkaSettings) -> Iterator[None]:
 
 
 def open_kafka_python_client(make: Callable[..., Any], settings: KafkaSettings, **given: Any) -> Any:
-    """A client of kafka-python; where it cannot be made, the thread it has started ends."""
+    """Return a client of kafka-python; when it cannot be made, end the thread that it has started."""
     started: list[Any] = []
 
     def start(**options: Any) -> Any:

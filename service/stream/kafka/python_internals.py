@@ -1,7 +1,7 @@
-"""Where kafka-python's public interface is too slow, waits without end or hides a cause: its inner parts, in one place.
+"""Uses kafka-python's private parts, where its public interface is too slow, never times out or hides a cause.
 
-Nothing else of Headrace may reach behind its public interface. `tests/unit/stream/test_internals_kafka_python.py` says
-which parts are meant, and fails first where a release changes them; pyproject.toml admits no release but 3.0.
+No other module may use private parts of a library. `tests/unit/stream/test_internals_kafka_python.py` names the parts
+in use, and fails first when a release changes them; pyproject.toml admits only release 3.0.
 """
 
 import re
@@ -13,16 +13,16 @@ from kafka import errors as kafka
 from kafka.net.compat import KafkaNetClient
 
 Row: TypeAlias = tuple[int, int, bytes]
-"""Offset, timestamp, value."""
+"""Offset, timestamp (epoch ms) and value."""
 
 _GREETING_MS = 3000
 
 
 def network_client(options: Mapping[str, Any]) -> Any:
-    """Return the client below a consumer, producer or admin client; it creates no topics that it is asked for.
+    """Return the network client below a consumer, producer or admin client; it creates no topics when asked for one.
 
-    Given as `kafka_client`, it is known also where the client above it could not be made, so that its thread can be
-    ended. kafka-python 3.0 drops `allow_auto_create_topics` on the way from a client's options to its cluster's.
+    Passed as `kafka_client`, it is known even when the client above it cannot be made, so that its thread can be ended.
+    kafka-python 3.0 loses `allow_auto_create_topics` on the way from a client's options to its cluster's.
     """
     client: Any = KafkaNetClient(**options)
     client.cluster.config["allow_auto_create_topics"] = False
@@ -30,7 +30,7 @@ def network_client(options: Mapping[str, Any]) -> Any:
 
 
 def cause(client: Any) -> Exception | None:
-    """Return why a client could not start, which the driver itself only logs: one more attempt says so."""
+    """Return why a client could not start, by one more attempt, since the driver only logs the cause."""
     client._manager._backoff.clear()
     try:
         client._net.run(_greet, client._manager)
@@ -52,7 +52,7 @@ async def _greet(manager: Any) -> None:
 
 
 def refresh_metadata(consumer: Any, topics: Sequence[str], *, timeout_s: float) -> None:
-    """Ask for the topics' partitions now; KafkaTimeoutError, where `partitions_for_topic` would wait for ever."""
+    """Update the metadata of the topics now; raise KafkaTimeoutError, where `partitions_for_topic` waits for ever."""
     cluster = consumer._cluster
     for topic in topics:
         cluster.add_topic(topic)
@@ -63,23 +63,23 @@ def refresh_metadata(consumer: Any, topics: Sequence[str], *, timeout_s: float) 
 
 
 def known_partitions(consumer: Any, topic: str) -> list[int]:
-    """Of the newest metadata; empty for a topic that is not there."""
+    """Return the topic's partitions in the newest metadata; empty for an unknown topic."""
     return sorted(consumer._cluster.partitions_for_topic(topic) or ())
 
 
 def fetch_position(consumer: Any, at: Any) -> int:
-    """The next offset to fetch; unlike `position()`, without a word to the broker."""
+    """Return the next offset to fetch; unlike `position()`, without a request to the broker."""
     offset: int = consumer._subscription.assignment[at].position.offset
     return offset
 
 
 def install_row_decoder(consumer: Any) -> None:
-    """Have `poll` return rows instead of records, which takes a part of the time."""
+    """Have `poll` return rows instead of records, which takes a fraction of the time."""
     consumer._fetcher.PartitionRecords = FetchedRows
 
 
 class FetchedRows:
-    """One partition's part of a fetch, decoded a batch at a time; the fetcher uses it as its own class."""
+    """One partition's part of a fetch, decoded a batch at a time; replaces the fetcher's own class."""
 
     def __init__(self, fetch_offset: int, tp: Any, records: Any, **options: Any) -> None:
         self.topic_partition = tp
@@ -98,22 +98,22 @@ class FetchedRows:
         self._is_open = True
 
     def __bool__(self) -> bool:
-        """Whether there may be more."""
+        """Return whether there may be more rows."""
         return self._is_open
 
     @property
     def next_fetch_offset(self) -> int:
-        """Where the partition stands, past markers, aborted and compacted records."""
+        """Return the partition's next offset, past markers, aborted and compacted records."""
         return self._rows[self._next_row][0] if self._next_row < len(self._rows) else self._next_offset
 
     def drain(self) -> None:
-        """Forget the rest."""
+        """Drop the rest of the fetch."""
         if self._is_open:
             self._is_open = False
             self._on_drain(self)
 
     def take(self, limit: int) -> list[Row]:
-        """At most `limit` rows; what is wrong with a batch is raised once the rows before it are taken."""
+        """Return at most `limit` rows; an error of a batch is raised after the rows before it were taken."""
         found: list[Row] = []
         while len(found) < limit and self._has_rows(found):
             part = self._rows[self._next_row : self._next_row + limit - len(found)]
@@ -122,7 +122,7 @@ class FetchedRows:
         return found
 
     def _has_rows(self, found: list[Row]) -> bool:
-        """Whether decoded rows wait; the fetch is over after the last batch, or at one that cannot be read."""
+        """Return whether decoded rows wait; the fetch ends after the last batch, or at one that cannot be read."""
         if self._failure is None:
             try:
                 self._advance()
@@ -157,7 +157,7 @@ class FetchedRows:
         self._rows, self._next_row, self._next_offset = rows, 0, max(after, self._next_offset)
 
     def _is_hidden(self, batch: Any) -> bool:
-        """Whether the batch is a marker, or of a transaction that was aborted."""
+        """Return whether the batch is a transaction marker, or of an aborted transaction."""
         while self._aborted and self._aborted[0].first_offset <= batch.last_offset:
             self._aborting.add(self._aborted.popleft().producer_id)
         if not batch.is_control_batch:
@@ -168,7 +168,7 @@ class FetchedRows:
 
 
 class _ZigzagCache(dict[bytes, int]):
-    """What zigzag numbers stand for; the short ones are remembered."""
+    """Maps encoded zigzag numbers to their values; caches the short ones."""
 
     def __missing__(self, raw: bytes) -> int:
         number = _varint(raw, 0)[0]
@@ -180,13 +180,13 @@ class _ZigzagCache(dict[bytes, int]):
 _VARINT = rb"([\x80-\xff]{0,9}[\x00-\x7f])"
 _NO_KEY = rb"\x01"
 _HEAD = re.compile(_VARINT + b"." + _VARINT + _VARINT + b"(?:" + _NO_KEY + _VARINT + b")?", re.DOTALL)
-"""Length, attributes, time since the batch's first, offset; and where there is no key, the value's size."""
+"""Length, attributes, timestamp delta, offset delta and, for a record without key, the size of the value."""
 
 _NUMBERS = _ZigzagCache()
 
 
 def _decode_batch(batch: Any) -> list[Row]:
-    """Every record of a batch of format 2; headers are skipped, and keys, which nothing reads."""
+    """Return the rows of a batch of format 2; headers and keys, which nothing reads, are skipped."""
     batch._maybe_uncompress()
     data, at = bytes(batch._buffer), batch._pos
     base, first = batch.base_offset, batch.first_timestamp
@@ -212,7 +212,7 @@ def _decode_batch(batch: Any) -> list[Row]:
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """A zigzag number, and where it ends."""
+    """Return a zigzag number and the index after it."""
     value = data[at]
     if value < 128:
         return (value >> 1) ^ -(value & 1), at + 1

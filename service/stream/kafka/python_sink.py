@@ -1,4 +1,4 @@
-"""Appending to Kafka through kafka-python."""
+"""Appends to Kafka through kafka-python."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -33,6 +33,7 @@ _log = structlog.get_logger(__name__)
 _DELIVERY_S = 30.0
 _DEFAULT_REPLICATION = -1
 _TUNING = {"linger_ms": 5, "bootstrap_timeout_ms": int(REQUEST_TIMEOUT_S * 1000), "reconnect_backoff_max_ms": 2000}
+# The promises rest on these, so the user's `options` cannot replace them.
 _PRODUCER_SETTINGS = {
     "acks": "all",
     "enable_idempotence": True,
@@ -44,7 +45,7 @@ _PRODUCER_SETTINGS = {
 
 
 class KafkaPythonSink:
-    """Implements `ports.Sink`."""
+    """Implements `ports.stream.Sink`."""
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
@@ -54,7 +55,7 @@ class KafkaPythonSink:
             self._producer: Any = open_kafka_python_client(KafkaProducer, settings, **given)
 
     def create(self, topic: str, *, partitions: int) -> None:
-        """Make the topic unless it exists."""
+        """Create the topic unless it exists."""
         require_topic_name(self._settings, topic)
         with translate_kafka_python_errors(self._settings), self._admin() as admin, suppress(TopicAlreadyExistsError):
             admin.create_topics([NewTopic(topic, partitions, _DEFAULT_REPLICATION)], wait_for_metadata=True)
@@ -67,7 +68,10 @@ class KafkaPythonSink:
         keys: Sequence[bytes] | None = None,
         timestamps: Sequence[int] | None = None,
     ) -> None:
-        """Durable at all replicas when it returns; NotFoundError for an unknown topic, RecordTooLargeError."""
+        """Append the records; they are durable at all replicas when it returns.
+
+        Raise NotFoundError for an unknown topic, and RecordTooLargeError.
+        """
         require_same_length(values, keys, timestamps)
         with translate_kafka_python_errors(self._settings):
             partitions = self._partitions(topic)
@@ -93,7 +97,7 @@ class KafkaPythonSink:
                 raise too_large_error(topic, values, error, limit=self._topic_limit(topic)) from error
 
     def close(self) -> None:
-        """Flush and leave."""
+        """Flush and close the producer."""
         try:
             self._producer.close(timeout=_DELIVERY_S)
         except KafkaError as error:

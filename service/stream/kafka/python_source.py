@@ -1,4 +1,4 @@
-"""Kafka through kafka-python: assigned partitions, committed records, no automatic reset."""
+"""Reads Kafka through kafka-python: assigned partitions, committed records, no automatic reset."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -32,6 +32,7 @@ _TUNING = {
     "retry_backoff_ms": 20,
     "bootstrap_timeout_ms": int(REQUEST_TIMEOUT_S * 1000),
 }
+# The promises rest on these, so the user's `options` cannot replace them.
 _CONSUMER_SETTINGS = {
     "isolation_level": "read_committed",
     "enable_auto_commit": False,
@@ -42,7 +43,7 @@ _CONSUMER_SETTINGS = {
 
 
 class KafkaPythonSource:
-    """Implements `ports.Source`."""
+    """Implements `ports.stream.Source`."""
 
     def __init__(self, settings: KafkaSettings, group: str) -> None:
         self._settings = settings
@@ -52,7 +53,10 @@ class KafkaPythonSource:
         self._heard_at = 0.0
 
     def bounds(self, topics: Sequence[str], *, since_ms: int | None = None) -> Mapping[TopicPartition, OffsetBounds]:
-        """Start, or the first record since then, and end, where committed records end; NotFoundError."""
+        """Return the readable offsets of each partition, up to the end of committed records; raise NotFoundError.
+
+        They begin at the first record of `since_ms` (epoch ms) or later, if given.
+        """
         with translate_kafka_python_errors(self._settings):
             consumer = self._connect()
             found = self._partitions(topics)
@@ -66,7 +70,7 @@ class KafkaPythonSource:
         return {TopicPartition(at.topic, at.partition): OffsetBounds(starts[at], ends[at]) for at in found}
 
     def assign(self, position: Position) -> None:
-        """Seek every partition of the position."""
+        """Read from the position; raise BelowStartError or PastEndError when the log does not hold it."""
         require_within_bounds(position, self.bounds(sorted({at.topic for at in position.offsets})))
         self._position = {KafkaPartition(*at): offset for at, offset in position.offsets.items()}
         with translate_kafka_python_errors(self._settings):
@@ -75,7 +79,7 @@ class KafkaPythonSource:
                 self._consumer.seek(at, offset)
 
     def poll(self, *, timeout_s: float, limit: int) -> Sequence[Records]:
-        """Runs of records; an offset that the log does not hold any more is raised, never skipped."""
+        """Return runs of records; raise an error for an offset that the log no longer holds, and never skip it."""
         if not self._position:
             time.sleep(timeout_s)
             return []
@@ -99,6 +103,7 @@ class KafkaPythonSource:
 
     def acknowledge(self, position: Position) -> None:
         """Commit group offsets, so that lag tools work; a failure is only logged."""
+        # Never read back: offsets commit apart from the model, so a crash between the two would lose or repeat events.
         offsets = {KafkaPartition(*at): OffsetAndMetadata(offset, "", -1) for at, offset in position.offsets.items()}
         try:
             with translate_kafka_python_errors(self._settings):
@@ -107,7 +112,7 @@ class KafkaPythonSource:
             _log.info("group_offsets_not_committed", group=self._group, error=str(error))
 
     def close(self) -> None:
-        """Leave."""
+        """Close the consumer."""
         consumer, self._consumer = self._consumer, None
         if consumer is None:
             return
@@ -124,7 +129,7 @@ class KafkaPythonSource:
         return self._consumer
 
     def _partitions(self, topics: Sequence[str]) -> list[Any]:
-        """Of the metadata as it is now, so that partitions are seen that were added."""
+        """Return the topics' partitions from refreshed metadata, so that added partitions are found."""
         for topic in topics:
             require_topic_name(self._settings, topic)
         for _ in range(2):
@@ -136,7 +141,7 @@ class KafkaPythonSource:
         raise no_topic_error(self._settings, absent)
 
     def _probe_broker(self) -> None:
-        """Ask the broker whether it is there where nothing was heard of it for long; UnavailableError."""
+        """Ask the broker whether it is there after a long silence; raise UnavailableError when it is not."""
         if time.monotonic() - self._heard_at > MAX_SILENCE_S:
             with translate_kafka_python_errors(self._settings):
                 self._consumer.end_offsets([next(iter(self._position))], timeout_ms=int(MAX_SILENCE_S * 1000))

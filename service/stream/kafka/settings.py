@@ -1,4 +1,4 @@
-"""How to reach a Kafka cluster, whichever driver does it."""
+"""The settings to reach a Kafka cluster, whichever driver does it."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,9 +16,9 @@ _BY_PASSWORD = frozenset({"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"})
 
 @dataclass(frozen=True, slots=True)
 class KafkaSettings:
-    """Address and credentials; `extra` is passed to the chosen driver under its own names.
+    """Holds address and credentials; `extra` is passed to the chosen driver under its own names.
 
-    Secrets never appear in the representation, `extra` included, since it may hold some.
+    The representation shows no secrets, and not `extra`, which may hold some.
     """
 
     bootstrap_servers: str
@@ -32,7 +32,7 @@ class KafkaSettings:
     extra: Mapping[str, Setting] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        """ConfigurationError for what a driver would take as another setting, or only report as silence."""
+        """Raise ConfigurationError for settings that a driver would misread, or answer only with silence."""
         for key, found, expected in self._problems():
             msg = f"stream.kafka.{key}: found {found}, expected {expected}"
             raise ConfigurationError(msg)
@@ -50,7 +50,7 @@ class KafkaSettings:
                 yield name, path, "a file that exists"
 
     def for_kafka_python(self) -> dict[str, Setting]:
-        """Under kafka-python's names."""
+        """Return the settings under kafka-python's names."""
         given = {
             "bootstrap_servers": self.bootstrap_servers,
             "security_protocol": self.security_protocol,
@@ -64,7 +64,7 @@ class KafkaSettings:
         return {**{key: value for key, value in given.items() if value is not None}, **self.extra}
 
     def for_librdkafka(self) -> dict[str, Setting]:
-        """Under librdkafka's names."""
+        """Return the settings under librdkafka's names."""
         given = {
             "bootstrap.servers": self.bootstrap_servers,
             "security.protocol": self.security_protocol,

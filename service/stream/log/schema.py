@@ -12,6 +12,7 @@ from service.errors import ConfigurationError, NotFoundError, UnavailableError
 CHUNK_RECORDS = 4096
 CHUNK_BYTES = 1 << 20
 
+# A file of its own: SQLite has one writer per file, so a bulk publisher would hold up the learner's commits.
 _VERSION = 1
 _TABLES = """
 CREATE TABLE IF NOT EXISTS topics (
@@ -32,7 +33,7 @@ CREATE TABLE IF NOT EXISTS chunks (
 
 
 class Payload(msgspec.Struct, array_like=True, gc=False):
-    """The columns of one chunk, as MessagePack."""
+    """The columns of one chunk, stored as MessagePack."""
 
     timestamps: list[int]
     values: list[bytes]
@@ -43,7 +44,7 @@ decode_payload = msgspec.msgpack.Decoder(Payload).decode
 
 
 def connect_log(path: Path) -> sqlite3.Connection:
-    """A connection in autocommit mode, the file and its tables made where they are missing."""
+    """Return a connection in autocommit mode; create the file and its tables when they are missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with translate_sqlite_errors(path):
         connection = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
@@ -70,7 +71,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
 
 @contextmanager
 def transaction(connection: sqlite3.Connection, mode: str) -> Iterator[None]:
-    """`DEFERRED` for one consistent view, `IMMEDIATE` to write."""
+    """Run the block in a transaction: `DEFERRED` for one consistent view, `IMMEDIATE` to write."""
     connection.execute(f"BEGIN {mode}")
     try:
         yield
@@ -83,7 +84,7 @@ def transaction(connection: sqlite3.Connection, mode: str) -> Iterator[None]:
 
 @contextmanager
 def translate_sqlite_errors(path: Path) -> Iterator[None]:
-    """SQLite's errors as Headrace's own."""
+    """Raise SQLite's errors as Headrace's own."""
     try:
         yield
     except sqlite3.OperationalError as error:
@@ -95,7 +96,7 @@ def translate_sqlite_errors(path: Path) -> Iterator[None]:
 
 
 def topic_id(connection: sqlite3.Connection, topic: str) -> int:
-    """The topic's key; NotFoundError names the topics there are."""
+    """Return the topic's key; raise NotFoundError, which names the existing topics."""
     row = connection.execute("SELECT id FROM topics WHERE name = ?", (topic,)).fetchone()
     if row is None:
         names = [name for (name,) in connection.execute("SELECT name FROM topics ORDER BY name LIMIT 20")]

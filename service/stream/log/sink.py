@@ -1,4 +1,4 @@
-"""Appending to the embedded log, and its retention."""
+"""Appends to the embedded log, and applies its retention."""
 
 import sqlite3
 import threading
@@ -43,7 +43,7 @@ DELETE FROM chunks WHERE base_offset < (
 
 
 class LogSink:
-    """Appends to the embedded log; threads and processes may share it."""
+    """Implements `ports.stream.Sink` over the embedded log; threads and processes may share it."""
 
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path)
@@ -51,7 +51,7 @@ class LogSink:
         self._lock = threading.Lock()
 
     def create(self, topic: str, *, partitions: int) -> None:
-        """Make the topic unless it exists; its number of partitions never changes."""
+        """Create the topic unless it exists; its number of partitions never changes."""
         if partitions < 1:
             msg = f"topic {topic!r}: found {partitions} partitions, expected at least 1"
             raise ValueError(msg)
@@ -69,7 +69,10 @@ class LogSink:
         keys: Sequence[bytes] | None = None,
         timestamps: Sequence[int] | None = None,
     ) -> None:
-        """All or nothing, in order; fsynced when it returns. NotFoundError for an unknown topic."""
+        """Append all records in order, or none; they are fsynced when it returns.
+
+        Raise NotFoundError for an unknown topic.
+        """
         require_same_length(values, keys, timestamps)
         if not values:
             return
@@ -96,7 +99,7 @@ class LogSink:
         max_bytes: int | None = None,
         now_ms: int | None = None,
     ) -> int:
-        """Forget whole chunks past the age, or the oldest past the file's total size; how many chunks went."""
+        """Delete chunks past the age, or the oldest past the total size in bytes; return how many were deleted."""
         now = now_ms if now_ms is not None else time.time_ns() // 1_000_000
         with self._lock, translate_sqlite_errors(self._path):
             with transaction(self._connection, "IMMEDIATE"):
@@ -106,11 +109,11 @@ class LogSink:
                     self._connection.execute(_OVER_SIZE, (max_bytes,))
                 removed = self._connection.execute(_DELETE).rowcount
             if removed:
-                self._connection.executescript("PRAGMA incremental_vacuum")  # `execute` would free one page
+                self._connection.executescript("PRAGMA incremental_vacuum")  # `execute` would free only one page
         return removed
 
     def close(self) -> None:
-        """Release the file; what was appended is already durable."""
+        """Close the file; what was appended is already durable."""
         with self._lock:
             self._connection.close()
 
@@ -137,7 +140,7 @@ class LogSink:
 
 
 def _chunks(columns: Payload) -> Iterator[tuple[int, Payload]]:
-    """Pieces of bounded count and, single large records aside, bounded size, each with its first index."""
+    """Yield pieces of bounded count and, except for single large records, bounded size, each with its first index."""
     start = size = 0
     for index, value in enumerate(columns.values):
         if index > start and (index - start >= CHUNK_RECORDS or size + len(value) > CHUNK_BYTES):

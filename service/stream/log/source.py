@@ -1,4 +1,4 @@
-"""Reading the embedded log: topics, partitions, offsets and retention like Kafka's, in one SQLite file."""
+"""Reads the embedded log, which has topics, partitions, offsets and retention like Kafka's in one SQLite file."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -42,7 +42,7 @@ _Columns: TypeAlias = tuple[list[int], list[bytes]]
 
 @dataclass(slots=True)
 class _Cursor:
-    """One assigned partition: where it stands, and what was decoded but not yet handed out."""
+    """One assigned partition: its next offset, and what was decoded but not yet returned."""
 
     at: TopicPartition
     topic: int
@@ -51,7 +51,7 @@ class _Cursor:
 
 
 class LogSource:
-    """Reads the embedded log; any number of processes may read while others append."""
+    """Implements `ports.stream.Source` over the embedded log; any number of processes may read while others append."""
 
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path)
@@ -59,7 +59,10 @@ class LogSource:
         self._cursors: list[_Cursor] = []
 
     def bounds(self, topics: Sequence[str], *, since_ms: int | None = None) -> Mapping[TopicPartition, OffsetBounds]:
-        """The readable offsets of every partition, from the first record since then; NotFoundError."""
+        """Return the readable offsets of every partition; raise NotFoundError.
+
+        They begin at the first record of `since_ms` (epoch ms) or later, if given.
+        """
         with translate_sqlite_errors(self._path), transaction(self._connection, "DEFERRED"):
             found = {
                 TopicPartition(topic, number): OffsetBounds(start, end)
@@ -73,7 +76,7 @@ class LogSource:
             return {at: OffsetBounds(self._first_since(at, held, since_ms), held.end) for at, held in found.items()}
 
     def assign(self, position: Position) -> None:
-        """Read from here; BelowStartError or PastEndError where the log does not hold it."""
+        """Read from the position; raise BelowStartError or PastEndError when the log does not hold it."""
         topics = sorted({at.topic for at in position.offsets})
         require_within_bounds(position, self.bounds(topics))
         with translate_sqlite_errors(self._path):
@@ -83,7 +86,7 @@ class LogSource:
         ]
 
     def poll(self, *, timeout_s: float, limit: int) -> Sequence[Records]:
-        """At most about `limit` records; empty after `timeout_s` without any."""
+        """Return about `limit` records at most; nothing after `timeout_s` without any."""
         deadline = time.monotonic() + timeout_s
         with translate_sqlite_errors(self._path):
             while True:
@@ -94,10 +97,10 @@ class LogSource:
                     return ()
 
     def acknowledge(self, position: Position) -> None:
-        """Nothing: the log has no consumer groups, and the registry holds the position."""
+        """Do nothing: the log has no consumer groups, and the registry holds the position."""
 
     def close(self) -> None:
-        """Release the file."""
+        """Close the file."""
         self._connection.close()
 
     def _first_since(self, at: TopicPartition, held: OffsetBounds, since_ms: int) -> int:
@@ -151,6 +154,7 @@ class LogSource:
         require_within_bounds(
             Position({cursor.at: cursor.offset}), {cursor.at: partition_bounds} if partition_bounds else {}
         )
+        # A chunk has at most CHUNK_RECORDS, so the one that holds `after` begins less than that before it.
         after = cursor.offset + len(values)
         rows = self._connection.execute(
             _CHUNKS, (cursor.topic, cursor.at.partition, after - CHUNK_RECORDS, after + limit)

@@ -1,4 +1,4 @@
-"""Memory that was freed goes back to the system."""
+"""The allocator returns freed memory to the system."""
 
 import subprocess
 import sys
@@ -20,21 +20,21 @@ print(before - kept, before - resident_bytes())
 
 
 def freed(every_s: float) -> tuple[int, int]:
-    """How many of 50 MB that lie between others are given back by freeing them, and by the heap."""
+    """Return how much of 50 MB between other objects is returned by freeing it, and by the trimmer."""
     done = subprocess.run([sys.executable, "-c", PROGRAM, str(every_s)], capture_output=True, text=True, check=True)
     by_itself, by_heap = map(int, done.stdout.split())
     return by_itself, by_heap
 
 
 def test_free_pages_go_back() -> None:
-    """What is freed between other objects stays resident until the heap gives it back."""
+    """Memory freed between other objects stays resident until it is trimmed."""
     by_itself, by_heap = freed(0.0)
     assert by_itself < 5_000_000
     assert by_heap > 30_000_000
 
 
 def test_not_too_often() -> None:
-    """Asked again soon, it does nothing."""
+    """A second trim soon after the first does nothing."""
     assert freed(60.0)[1] < 5_000_000
 
 
@@ -57,7 +57,7 @@ print(library.mallinfo2().hblks - before)
 
 
 def test_large_blocks_stay_by_themselves() -> None:
-    """After a large one was freed, glibc would put others of eight megabytes between the small ones."""
+    """Blocks of eight megabytes stay mapped on their own, even after a larger one was freed."""
     found = [
         subprocess.run([sys.executable, "-c", SETTLED, how], capture_output=True, text=True, check=True).stdout
         for how in ("plain", "settled")

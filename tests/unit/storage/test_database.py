@@ -1,4 +1,4 @@
-"""Transactions, and the translation of drivers' errors."""
+"""Transactions, and the translation of driver errors."""
 
 import sqlite3
 import threading
@@ -18,7 +18,7 @@ from tests.services.process import free_port
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    """An open database with one table."""
+    """Open a database with one table."""
     url = f"sqlite:///{tmp_path}/deep/a.db"
     if request.param == "postgresql":
         url = str(request.getfixturevalue("postgres_url"))
@@ -37,20 +37,20 @@ def write_and(database: Database, act: Callable[[Connection], object]) -> None:
 
 
 def numbers(database: Database) -> list[int]:
-    """What the table holds."""
+    """Return the table's numbers."""
     with database.read_transaction() as connection:
         return [int(n) for n in connection.execute(text("SELECT n FROM t ORDER BY n")).scalars()]
 
 
 def test_a_block_that_ends_is_committed(database: Database) -> None:
-    """What is written is there for others."""
+    """A block that ends normally is committed."""
     with database.write_transaction() as connection:
         connection.execute(text("INSERT INTO t VALUES (1)"))
     assert numbers(database) == [1]
 
 
 def test_a_block_that_throws_is_not(database: Database) -> None:
-    """What throws writes nothing, and the connection can be used again."""
+    """A block that raises writes nothing, and the connection can be used again."""
     with pytest.raises(ZeroDivisionError):
         write_and(database, lambda _: 1 / 0)
     assert numbers(database) == []
@@ -58,7 +58,7 @@ def test_a_block_that_throws_is_not(database: Database) -> None:
 
 
 def test_reading_writes_nothing(database: Database) -> None:
-    """A reading block commits nothing."""
+    """A read transaction commits nothing."""
     with database.read_transaction() as connection:
         if database.is_sqlite:
             connection.exec_driver_sql("BEGIN")
@@ -67,7 +67,7 @@ def test_reading_writes_nothing(database: Database) -> None:
 
 
 def test_faults_of_ours_are_not_translated(database: Database) -> None:
-    """A violated constraint or a wrong statement is no outage."""
+    """A violated constraint or a wrong statement is not translated to an outage."""
     with pytest.raises(IntegrityError):
         write_and(database, lambda connection: connection.execute(text("INSERT INTO t VALUES (1)")))
     if not database.is_sqlite:
@@ -115,7 +115,7 @@ def test_sqlite_is_durable_and_checks_references(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_no_database(tmp_path: Path) -> None:
-    """A file of something else is named, with what to do."""
+    """A file that is no database is named, with what to do."""
     (tmp_path / "a.db").write_text("nothing like a database" * 100)
     database = Database(f"sqlite:///{tmp_path}/a.db")
     with pytest.raises(UnavailableError, match=r"a\.db.*headrace doctor"), database.read_transaction() as connection:
@@ -123,7 +123,7 @@ def test_a_file_that_is_no_database(tmp_path: Path) -> None:
 
 
 def test_a_server_that_is_not_there() -> None:
-    """A refused connection is an outage; the message keeps the password to itself."""
+    """A refused connection is an outage; the message hides the password."""
     database = Database(f"postgresql+psycopg://me:secret@127.0.0.1:{free_port()}/x")
     with pytest.raises(UnavailableError, match="headrace doctor") as refused, database.read_transaction():
         pass
@@ -131,7 +131,7 @@ def test_a_server_that_is_not_there() -> None:
 
 
 def test_a_server_that_goes_and_comes_back(private_postgres: Postgres) -> None:
-    """A server stopped within a transaction is an outage; when it is back, the same object works."""
+    """A server stopped within a transaction is an outage; once it is back, the same object works."""
     database = Database(private_postgres.database())
     with database.write_transaction() as connection:
         connection.execute(text("CREATE TABLE t (n INTEGER PRIMARY KEY)"))
@@ -168,7 +168,7 @@ def test_a_locked_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_connection_comes_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """More transactions at once than there are connections are told to come again."""
+    """A transaction that gets no connection from the pool in time is refused with advice to retry."""
     database = Database(f"sqlite:///{tmp_path}/a.db")
     monkeypatch.setattr(database.engine.pool, "_timeout", 0.05)
 

@@ -1,4 +1,4 @@
-"""kafka-python's inner parts are what `kafka_python_seams` takes them for; no broker is needed to see it."""
+"""kafka-python's private parts are what `python_internals` expects; no broker is needed to check it."""
 
 import inspect
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ AT = TopicPartition("events", 0)
 
 
 def fetched(count: int, *, magic: int = 2, base: int = 0, compression: int = 0) -> bytes:
-    """Records as a broker sends them, every third with a key."""
+    """Return records as a broker sends them, every third with a key."""
     made = MemoryRecordsBuilder(magic=magic, compression_type=compression, batch_size=1 << 20, offset=base)
     for i in range(count):
         key = b"k" * 70 if i % 3 == 0 else None
@@ -31,7 +31,7 @@ def fetched(count: int, *, magic: int = 2, base: int = 0, compression: int = 0) 
 
 
 def taken(kind: Any, data: bytes, *, start: int) -> tuple[list[tuple[int, int, bytes]], int]:
-    """All rows that a class of the fetcher's gives, and where it ends."""
+    """Return all rows that a class of the fetcher's gives, and the next offset."""
     drained: list[Any] = []
     records = kind(start, AT, MemoryRecords(data), check_crcs=True, aborted_transactions=None, on_drain=drained.append)
     rows: list[Any] = []
@@ -45,7 +45,7 @@ def taken(kind: Any, data: bytes, *, start: int) -> tuple[list[tuple[int, int, b
 
 @pytest.fixture
 def consumer() -> Iterator[Any]:
-    """A consumer that believes to know its broker, and so does not ask for it."""
+    """Return a consumer that has cached metadata, and so does not ask a broker."""
 
     def client(**options: Any) -> Any:
         made = seams.network_client(options)
@@ -62,7 +62,7 @@ def consumer() -> Iterator[Any]:
 @pytest.mark.parametrize("magic", [1, 2])
 @pytest.mark.parametrize("compression", [0, 1])
 def test_rows_are_the_fetchers_records(start: int, magic: int, compression: int) -> None:
-    """Offsets, timestamps, values and the place after them equal those of the class that is replaced."""
+    """Offsets, timestamps, values and the next offset equal those of the class that is replaced."""
     data = fetched(40, magic=magic, compression=compression) + fetched(30, magic=magic, base=40)
     expected, after = taken(Fetcher.PartitionRecords, data, start=start)
     assert taken(seams.FetchedRows, data, start=start) == (expected, after), WHY
@@ -70,7 +70,7 @@ def test_rows_are_the_fetchers_records(start: int, magic: int, compression: int)
 
 
 def test_the_fetcher_makes_its_records_as_ours_are_made() -> None:
-    """The class is looked up on the fetcher itself, and given what ours takes."""
+    """The fetcher looks its class up on itself, and passes the arguments that ours takes."""
     given = [*inspect.signature(Fetcher.PartitionRecords).parameters]
     assert given[:3] == ["fetch_offset", "tp", "records"], WHY
     assert {"check_crcs", "aborted_transactions", "on_drain"} <= {*given}, WHY
@@ -82,7 +82,7 @@ def test_the_fetcher_makes_its_records_as_ours_are_made() -> None:
 
 
 def test_a_batch_that_was_damaged_is_refused() -> None:
-    """The checksum is looked at, as the fetcher does."""
+    """A batch with a wrong checksum is refused, as the fetcher does."""
     data = bytearray(fetched(3))
     data[-1] ^= 1
     with pytest.raises(CorruptRecordError):
@@ -90,7 +90,7 @@ def test_a_batch_that_was_damaged_is_refused() -> None:
 
 
 def test_a_consumer_has_its_parts(consumer: Any) -> None:
-    """Fetcher, cluster, network and subscription are where they are looked for, and the position is read without a word."""
+    """Fetcher, cluster, network and subscription are where they are expected; the position is read without a request."""
     seams.install_row_decoder(consumer)
     assert consumer._fetcher.PartitionRecords is seams.FetchedRows, WHY
     assert consumer._cluster.config["allow_auto_create_topics"] is False, WHY
@@ -101,7 +101,7 @@ def test_a_consumer_has_its_parts(consumer: Any) -> None:
 
 
 def test_asking_for_topics_takes_its_time_and_no_more(consumer: Any) -> None:
-    """Without a broker the question ends by its timeout; the topics have been asked for."""
+    """Without a broker the request for topics ends by its timeout, and the topics have been requested."""
     with pytest.raises((KafkaTimeoutError, KafkaConnectionError)):
         seams.refresh_metadata(consumer, ["events"], timeout_s=0.2)
     assert "events" in consumer._cluster._topics, WHY

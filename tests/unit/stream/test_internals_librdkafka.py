@@ -1,4 +1,4 @@
-"""The errors that librdkafka finds by itself have the names and numbers that `librdkafka_codes` gives them."""
+"""The errors that librdkafka itself detects have the names and numbers that `librdkafka_codes` gives them."""
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
@@ -21,13 +21,13 @@ NUMBERS = {
 
 @pytest.mark.parametrize("name", NUMBERS)
 def test_a_code_has_librdkafkas_number(name: str) -> None:
-    """Librdkafka's header gives the number, and an error that is made of it says so."""
+    """Librdkafka's header has the same number, and an error made from it has the name."""
     assert getattr(codes, name) == NUMBERS[name], changed("confluent-kafka", module=codes)
     assert KafkaError(NUMBERS[name]).code() == NUMBERS[name], changed("confluent-kafka", module=codes)
 
 
 def test_every_code_is_looked_at() -> None:
-    """No code stands in the module without a number here."""
+    """Every code of the module is checked here."""
     assert {name for name in vars(codes) if name.isupper()} == NUMBERS.keys()
 
 

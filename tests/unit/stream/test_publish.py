@@ -32,19 +32,19 @@ from service.stream.publish import RIVER_DATASETS, publish_events, read_events, 
 
 
 def run(values: Sequence[bytes]) -> Records:
-    """The values as a learner would read them now."""
+    """Decode the values as a learner would."""
     now = int(time.time() * 1000)
     return Records(TopicPartition("t", 0), range(len(values)), [now] * len(values), values, len(values))
 
 
 def accepted(found: DecodedRecords) -> list[Any]:
-    """The events, where none was refused."""
+    """Return the events; none may be refused."""
     assert not found.refusals
     return list(found.events)
 
 
 def stored(path: Path, topic: str) -> list[bytes]:
-    """Everything in the topic, partition by partition."""
+    """Return everything in the topic, partition by partition."""
     source = LogSource(path)
     bounds = source.bounds([topic])
     source.assign(Position({at: found.start for at, found in bounds.items()}))
@@ -74,7 +74,7 @@ CSV = 'id,ts,amount,country,big,odd,y\n7,2023-11-14T22:13:20Z,1.5,DE,1_000,nan,t
 
 
 def test_csv_becomes_envelopes(tmp_path: Path) -> None:
-    """Columns become parts and features with their types; rows without an id get one of the file's name."""
+    """Columns become fields and features with their types; rows without an id get one from the file's name."""
     file = tmp_path / "tx.csv"
     file.write_text(CSV, encoding="utf-8-sig")
     first, second = accepted(EnvelopeDecoder(Task.BINARY).decode(run(list(read_events(str(file))))))
@@ -107,7 +107,7 @@ def test_csv_for_a_model_with_a_layout_of_its_own(tmp_path: Path) -> None:
 
 
 def test_parquet_becomes_envelopes(tmp_path: Path) -> None:
-    """Times without a zone are meant in UTC, NaN is null, decimals are numbers."""
+    """Times without a zone are taken as UTC, NaN is null, decimals are numbers."""
     table = pa.table(
         {
             "id": ["a", None],
@@ -153,7 +153,7 @@ def test_every_data_set_that_is_offered_is_there() -> None:
 
 
 def test_unknown_names_bring_the_nearest(tmp_path: Path) -> None:
-    """A mistyped data set or file is answered with the nearest there is; an unknown kind with those that are known."""
+    """A mistyped data set or file is reported with the nearest one; an unknown kind with the known ones."""
     (tmp_path / "events.jsonl").touch()
     (tmp_path / "events.xlsx").touch()
     with pytest.raises(NotFoundError, match=r"river:Fishing \(did you mean Phishing\?\)"):
@@ -167,7 +167,7 @@ def test_unknown_names_bring_the_nearest(tmp_path: Path) -> None:
 
 
 def test_repeated_ids_are_distinct() -> None:
-    """Later rounds get ids of their own, at the model's own place for them; what is no event stays as it is."""
+    """Later rounds get ids of their own, at the model's own path; what is no event stays as it is."""
     lines = [b'{"id": 1, "x": {"a": 1}}', b"broken", b'{"id":2,"id":2,"x":{}}', b'{"x":{}}']
     found = list(repeat_events(iter(lines), 3))
     assert found[:4] == lines
@@ -178,7 +178,7 @@ def test_repeated_ids_are_distinct() -> None:
 
 
 def test_rate_and_progress(tmp_path: Path) -> None:
-    """No more events a second than asked for, in order, with every step told."""
+    """No more events a second than requested are sent, in order, with every step reported."""
     sink = LogSink(tmp_path / "log.db")
     sink.create("t", partitions=1)
     told: list[int] = []
@@ -193,7 +193,7 @@ def test_rate_and_progress(tmp_path: Path) -> None:
 
 @pytest.fixture
 def configuration(tmp_path: Path) -> Path:
-    """A folder with a configuration made by `headrace init`."""
+    """Return a folder with a configuration made by `headrace init`."""
     result = CliRunner().invoke(app, ["init", "--config", str(tmp_path / "headrace.yaml")])
     assert result.exit_code == 0, result.output
     return tmp_path / "headrace.yaml"

@@ -1,4 +1,4 @@
-"""Content-addressed bytes in a folder and behind fsspec."""
+"""Content-addressed artifacts in a folder and behind fsspec."""
 
 import errno
 import os
@@ -21,12 +21,12 @@ OTHER = "cd" * 32
 
 
 def ignore(step: CheckpointStep) -> None:
-    """Nobody is told."""
+    """Ignore the step."""
 
 
 @pytest.fixture(params=["folder", "file", "memory", "local"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> ArtifactStore:
-    """A folder, the same by its address, and fsspec over memory and over files."""
+    """Return a folder, the same by its address, and fsspec over memory and over files."""
     addresses = {
         "folder": str(tmp_path / "a"),
         "file": f"file://{tmp_path}/a",
@@ -44,7 +44,7 @@ def test_what_an_address_means(tmp_path: Path) -> None:
 
 
 def test_put_and_get(store: ArtifactStore) -> None:
-    """Bytes come back; storing them twice is one artifact, and a damaged one is made good."""
+    """Bytes come back; storing them twice is one artifact, and repairs a damaged one."""
     store.put(DIGEST, b"\x00\xffdata")
     store.put(OTHER, b"")
     store.put(DIGEST, b"\x00\xffdata")
@@ -71,7 +71,7 @@ def test_deleting(store: ArtifactStore) -> None:
 
 
 def test_age(store: ArtifactStore) -> None:
-    """Only what was stored long enough ago is listed."""
+    """Only artifacts that are old enough are listed."""
     store.put(DIGEST, b"a")
     assert list(store.digests(older_than_s=60)) == []
     time.sleep(0.1)
@@ -79,10 +79,10 @@ def test_age(store: ArtifactStore) -> None:
 
 
 class TestFolder:
-    """Durability on a disk of our own."""
+    """Durability in a local folder."""
 
     def test_a_name_is_only_ever_whole(self, tmp_path: Path) -> None:
-        """Until the rename nothing has the artifact's name, and at each step the file is as far as it says."""
+        """No file has the artifact's name before the rename, and each step finds the file as far as it says."""
         seen: list[tuple[CheckpointStep, bool, list[int]]] = []
 
         def look(step: CheckpointStep) -> None:
@@ -97,7 +97,7 @@ class TestFolder:
         ]
 
     def test_readers_never_see_half(self, tmp_path: Path) -> None:
-        """While it is stored over and over, every reader finds all of it."""
+        """While an artifact is stored over and over, every reader finds all of it."""
         store = DirectoryArtifacts(tmp_path, on_step=ignore)
         data = os.urandom(1 << 20)
         store.put(DIGEST, data)
@@ -153,7 +153,7 @@ class TestFolder:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system with room for 64 KiB."""
+    """Mount a file system with room for 64 KiB."""
     folder = tmp_path / "small"
     folder.mkdir()
     if os.geteuid() != 0:
@@ -166,7 +166,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_full_disk(small_disk: Path) -> None:
-    """A full disk is worth a retry: nothing half stays, what was there stays, and with room it works again."""
+    """A full disk raises UnavailableError and leaves nothing partial; with room it works again."""
     store = DirectoryArtifacts(small_disk, on_step=ignore)
     store.put(DIGEST, b"a" * 30_000)
     with pytest.raises(UnavailableError, match="make room") as refused:
@@ -180,7 +180,7 @@ def test_a_full_disk(small_disk: Path) -> None:
 
 
 def test_a_folder_that_is_a_file(tmp_path: Path) -> None:
-    """Where nothing can be written, the message names the place."""
+    """If nothing can be written, the message names the place."""
     (tmp_path / "a").write_text("not a folder")
     with pytest.raises(UnavailableError, match="not writable"):
         DirectoryArtifacts(tmp_path / "a", on_step=ignore).put(DIGEST, b"a")

@@ -1,4 +1,4 @@
-"""Sealed states, and the key."""
+"""Sealed states, and their key."""
 
 import hashlib
 import hmac
@@ -24,13 +24,13 @@ SIGNER = Signer(KEY, environment={"river": "0.26.1"})
 
 
 def sealed(payload: bytes = b"state " * 20) -> bytes:
-    """A good artifact."""
+    """Return a valid sealed artifact."""
     return SIGNER.seal(payload, model="phishing", lineage="3", position=POSITION)
 
 
 @given(st.binary(max_size=2000))
 def test_round_trip(payload: bytes) -> None:
-    """What was sealed comes back, with what the signature covers beside it."""
+    """A sealed payload comes back, with what the signature covers beside it."""
     opened = SIGNER.open(sealed(payload))
     assert opened.payload == payload
     assert opened.environment == {"river": "0.26.1"}
@@ -51,14 +51,14 @@ def test_any_changed_byte_is_refused(at: int, change: int) -> None:
 
 @given(st.integers(0, len(sealed()) - 1))
 def test_a_truncated_artifact_is_refused(length: int) -> None:
-    """However much is missing, it is not opened."""
+    """A truncated artifact is refused, however much is missing."""
     with pytest.raises(ArtifactError, match="headrace registry verify"):
         SIGNER.open(sealed()[:length])
 
 
 @given(st.binary(min_size=1, max_size=20))
 def test_an_extended_artifact_is_refused(more: bytes) -> None:
-    """Nothing can be added."""
+    """An artifact with appended bytes is refused."""
     with pytest.raises(TamperedError):
         SIGNER.open(sealed() + more)
 
@@ -81,14 +81,14 @@ def test_another_key_is_refused() -> None:
 
 
 def with_header(header: Any, body: bytes) -> bytes:
-    """What another release could have sealed with the same key."""
+    """Return an artifact that another release could have sealed with the same key."""
     packed = msgspec.msgpack.encode(header)
     whole = len(packed).to_bytes(4, "big") + packed + body
     return MAGIC + hmac.digest(KEY, whole, "sha256") + whole
 
 
 def test_the_first_format_is_read() -> None:
-    """An artifact without a format's number is of the first one, whose `environment` is the packages' versions."""
+    """An artifact without a format number is of format 1, whose `environment` is the packages' versions."""
     header = {"model": "phishing", "lineage": "3", "position": POSITION.to_json(), "environment": {"river": "0.26.1"}}
     opened = SIGNER.open(with_header(header, zlib.compress(b"state")))
     assert (opened.payload, opened.environment) == (b"state", {"river": "0.26.1"})
@@ -107,13 +107,13 @@ def test_the_first_format_is_read() -> None:
     ],
 )
 def test_another_releases_format_is_not_taken_for_spoilt(header: Any, body: bytes) -> None:
-    """What holds a good signature and is of no known form is another release's, and the message says so."""
+    """An artifact with a good signature and an unknown format is said to be another release's, not corrupted."""
     with pytest.raises(OtherReleaseError, match="another release"):
         SIGNER.open(with_header(header, body))
 
 
 def test_releases_that_know_no_format_refuse_this_one() -> None:
-    """They compare the river of `environment`, and fall back from anything else: no river must be equal to it."""
+    """Releases that know only format 1 compare the river version in `environment`, so no real one may equal it."""
     said = SIGNER.open(sealed()).header["environment"]["river"]
     assert said.split(".")[:2] != RIVER.split(".")[:2]
     assert "newer Headrace" in said
@@ -151,7 +151,7 @@ def test_a_key_that_others_can_reach(tmp_path: Path, mode: int) -> None:
 
 @pytest.mark.parametrize("content", ["", "no key", "ab" * 31, "abc", "é" * 64])
 def test_what_is_no_key(tmp_path: Path, content: str) -> None:
-    """A file that holds no key of 32 bytes is refused."""
+    """A file without a key of 32 bytes is refused."""
     path = tmp_path / "key"
     path.write_text(content, encoding="utf-8")
     path.chmod(0o600)
@@ -160,6 +160,6 @@ def test_what_is_no_key(tmp_path: Path, content: str) -> None:
 
 
 def test_a_missing_key(tmp_path: Path) -> None:
-    """A missing key is missed with the command that makes one."""
+    """A missing key is reported with the command that makes one."""
     with pytest.raises(ConfigurationError, match="headrace init --keep"):
         load_key(tmp_path / "key")

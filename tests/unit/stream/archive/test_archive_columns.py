@@ -1,4 +1,4 @@
-"""What the archive gives back is exactly what decoding the stream's records gives."""
+"""What the archive returns is exactly what decoding the stream's records gives."""
 
 import json
 from itertools import pairwise
@@ -45,7 +45,7 @@ labels = (
 
 @st.composite
 def documents(draw: st.DrawFn) -> bytes:
-    """Records of the envelope, good and bad, steady and wild, with members that nobody knows."""
+    """Draw records of the envelope, valid and invalid, uniform and mixed, with unknown members."""
     if draw(st.integers(0, 9)) == 0:
         return draw(st.binary(max_size=20))
     wild = draw(st.integers(0, 3)) == 0
@@ -65,12 +65,12 @@ def documents(draw: st.DrawFn) -> bytes:
 
 
 def model(task: Task = Task.BINARY, **changes: Any) -> ModelSpec:
-    """A model of the events topic."""
+    """Return a model of the events topic."""
     return ModelSpec.model_validate({"name": "m", "task": task, "events": "events", "factory": "a:b", **changes})
 
 
 def archived(spec: ModelSpec, runs: list[Records], *, raw: bool = False, rewrite: bool = False) -> bytes:
-    """The file of these runs; rewritten after each where the range grows over restarts."""
+    """Return the file of these runs, rewritten after each if the range grows over restarts."""
     topic, decoder = ArchivedTopic(runs[0].at.topic, spec, raw), make_decoder(spec)
     facts, held, data = ArchiveFileInfo(runs[0].at, 0, END, (), 0, -1), None, b""
     range_ = ParquetOpenRange(topic, decoder, facts)
@@ -84,7 +84,7 @@ def archived(spec: ModelSpec, runs: list[Records], *, raw: bool = False, rewrite
 
 
 def read(data: bytes, decoder: Decoder, *, columns: bool = True) -> list[DecodedRecords]:
-    """All of the file."""
+    """Read all of the file."""
     rows = ArchiveRows.from_table(*read_archive_file(data, "file"))
     return [
         decode_chunk(chunk, rows.file_info, covered=(first, last), decoder=decoder, columns=columns)
@@ -93,7 +93,7 @@ def read(data: bytes, decoder: Decoder, *, columns: bool = True) -> list[Decoded
 
 
 def outcomes(found: list[DecodedRecords]) -> dict[int, str]:
-    """By offset, to the type of every value and the order of every key."""
+    """Return the outcomes by offset, to the type of every value and the order of every key."""
     outcome: dict[int, str] = {}
     for one in found:
         for it in (*one.events, *one.truths, *one.refusals):
@@ -102,7 +102,7 @@ def outcomes(found: list[DecodedRecords]) -> dict[int, str]:
 
 
 def runs_of(values: list[bytes], cuts: list[int], *, at: TopicPartition = AT) -> list[Records]:
-    """The values with gaps between their offsets, cut into runs."""
+    """Cut the values into runs, with gaps between their offsets."""
     offsets = [2 * n + n // 5 for n in range(len(values))]
     stamps = [NOW + n % 7 for n in range(len(values))]
     borders = sorted({0, len(values), *[cut % (len(values) + 1) for cut in cuts]})
@@ -136,7 +136,7 @@ def test_reading_equals_decoding(values: list[bytes], cuts: list[int], task: Tas
 
 @st.composite
 def told(draw: st.DrawFn) -> bytes:
-    """Labels as records of their own, good and bad, steady and wild, in the envelope and in a layout of the user's."""
+    """Draw labels as records of their own, valid and invalid, in the envelope and in a layout of the user's."""
     if draw(st.integers(0, 9)) == 0:
         return draw(st.binary(max_size=20))
     wild = draw(st.integers(0, 3)) == 0
@@ -185,7 +185,7 @@ def test_reading_labels_equals_decoding(
 
 @pytest.mark.parametrize("layout", ["a topic of labels", "a mixed topic"])
 def test_steady_labels_need_no_bytes(layout: str) -> None:
-    """Good labels lie in the columns alone, and what they are is a label and no event without features."""
+    """Valid labels are stored in columns alone, and read back as labels, not as events without features."""
     spec = model(**LAYOUTS[layout])
     at = AT if spec.labels == spec.events else OF_LABELS
     values = [msgspec.json.encode({"id": n if n % 2 else f"i{n}", "y": n % 3 == 0, "ts": n}) for n in range(50)]
@@ -205,7 +205,7 @@ def _table(values: list[bytes], **options: Any) -> Any:
 
 
 def test_a_steady_stream_needs_no_bytes() -> None:
-    """Records of one layout lie in the columns alone, mixed integers and numbers too."""
+    """Records of one layout are stored in columns alone, mixed integers and floats too."""
     values = [_event(n, x={"a": n % 2 or 0.5, "b": n, "c": "k"}) for n in range(50)]
     assert _table(values).column("raw").null_count == 50
 
@@ -222,13 +222,13 @@ def test_a_steady_stream_needs_no_bytes() -> None:
     ],
 )
 def test_what_does_not_fit_is_kept_with_its_bytes(odd: bytes) -> None:
-    """Refused records, another order or type, large integers and unknown members: `raw` is the record."""
+    """`raw` keeps records that are refused, have another order or type, large integers or unknown members."""
     kept = _table([_event(0), odd, _event(2)]).column("raw").to_pylist()
     assert kept == [None, odd, None]
 
 
 def test_raw_always_keeps_every_record() -> None:
-    """With `raw: always` every record's bytes are there beside its columns."""
+    """With `raw: always` every record's bytes are kept beside its columns."""
     values = [_event(0), b"{", _event(2)]
     table = _table(values, raw=True)
     assert table.column("raw").to_pylist() == values
@@ -236,7 +236,7 @@ def test_raw_always_keeps_every_record() -> None:
 
 
 def test_a_layout_is_the_fields_not_the_envelopes() -> None:
-    """Where `fields` maps the layout, unknown members are no part of an event and are not kept."""
+    """If `fields` maps the layout, unknown members are no part of an event and are not kept."""
     spec = model(fields={"id": "$.k", "x": ["$.a"], "y": "$.fraud"})
     values = [msgspec.json.encode({"k": n, "a": 1.5, "fraud": 1, "other": "o"}) for n in range(4)]
     facts, table = read_archive_file(archived(spec, runs_of(values, [])), "file")
@@ -245,7 +245,7 @@ def test_a_layout_is_the_fields_not_the_envelopes() -> None:
 
 
 def test_columns_whose_values_recur_are_dictionaries() -> None:
-    """A dictionary of values that are all different would take more room and time than the values."""
+    """Columns whose values recur are written with a dictionary, and others without one, which would only cost space."""
     rows = 6000
     x = pa.StructArray.from_arrays(
         [pa.array(n / 7 for n in range(rows)), pa.array(n % 5 / 7 for n in range(rows))],

@@ -1,4 +1,4 @@
-"""Columns of the archive are the events, labels and refusals that decoding gives."""
+"""Frames of the archive hold the events, labels and refusals that decoding gives."""
 
 from typing import Any
 
@@ -22,26 +22,26 @@ AT, OF_LABELS = TopicPartition("events", 0), TopicPartition("labels", 0)
 
 
 def model(**changes: Any) -> ModelSpec:
-    """A model of the events topic."""
+    """Return a model of the events topic."""
     return ModelSpec.model_validate({"name": "m", "task": "binary", "events": "events", "factory": "a:b", **changes})
 
 
 def read(kept: InMemoryArchive, spec: ModelSpec, at: TopicPartition = AT, *, until: int = 10**9) -> pl.DataFrame:
-    """All of a partition, in offset order."""
+    """Read all of a partition, in offset order."""
     reader = kept.reader(spec)
     found: pl.DataFrame = reader.read([*reader.pieces(at, until=until)])
     return found.sort("offset")
 
 
 def events(frame: pl.DataFrame) -> list[Event]:
-    """The rows that are events, as objects."""
+    """Return the rows that are events, as objects."""
     rows = frame.filter(pl.col("kind") == EVENT)
     labels = [name for name in rows.columns if name.startswith("y_")]
     return table_events(rows.with_columns((pl.coalesce(labels) if labels else pl.lit(None)).alias("y")))
 
 
 def typed(event: Event) -> Any:
-    """Its features with their types, by which 1 and 1.0 differ."""
+    """Return the features with their types, so that 1 and 1.0 differ."""
     return {name: (type(value), value) for name, value in event.x.items()}
 
 
@@ -52,7 +52,7 @@ steady = st.fixed_dictionaries({"a": st.floats(-9, 9) | st.integers(-3, 3), "b":
 
 @st.composite
 def documents(draw: st.DrawFn) -> Any:
-    """Mostly of one layout; sometimes of any, refused, or a label."""
+    """Draw records mostly of one layout, sometimes of any, refused, or a label."""
     kind = draw(st.integers(0, 9))
     if kind == 0:
         return b"nonsense"
@@ -92,7 +92,7 @@ def test_frames_hold_what_decoding_gives(given: list[Any], size: int, raw: bool)
 
 
 def test_a_piece_tells_its_rows_and_times() -> None:
-    """The newest first, cut where reading ends; a file is read when its piece is asked for."""
+    """Pieces come newest first, cut where reading ends; a file is read only when its piece is requested."""
     spec, kept = model(), InMemoryArchive(size=10)
     kept.write(spec, AT, [{"id": n, "x": {"a": 1.5}, "ts": n} for n in range(35)], first=100)
     reader = kept.reader(spec)
@@ -105,7 +105,7 @@ def test_a_piece_tells_its_rows_and_times() -> None:
 
 
 def test_labels_of_their_own_topic_are_labels() -> None:
-    """With id, time and label."""
+    """Labels of their own topic are read with id, time and label."""
     spec, kept = model(labels="labels"), InMemoryArchive()
     kept.write(spec, OF_LABELS, [{"id": 1, "y": True}, {"id": "a", "y": False, "ts": 5}, b"nonsense"])
     found = read(kept, spec, OF_LABELS).select("kind", "id_number", "id_text", "ts", "y_boolean").rows()
@@ -113,7 +113,7 @@ def test_labels_of_their_own_topic_are_labels() -> None:
 
 
 def test_other_fields_are_read_from_the_bytes_or_refused() -> None:
-    """What another mapping archived is read anew where its bytes were kept, and told where they were not."""
+    """Rows archived by another mapping are decoded from their bytes, or refused if those were not kept."""
     old, new = model(), model(fields={"x": ["$.other"]})
     rows = [{"id": n, "x": {"a": 1.5}, "other": n} for n in range(5)]
     kept = InMemoryArchive()
@@ -125,7 +125,7 @@ def test_other_fields_are_read_from_the_bytes_or_refused() -> None:
 
 
 def test_a_file_that_is_none_is_told() -> None:
-    """With its place."""
+    """A file that is not the archive's is named."""
     spec, kept = model(), InMemoryArchive()
     kept.write(spec, AT, [{"id": 1, "x": {"a": 1.5}}])
     kept._files[AT][0] = b"nonsense"
@@ -134,14 +134,14 @@ def test_a_file_that_is_none_is_told() -> None:
 
 
 def test_without_an_archive_there_is_nothing() -> None:
-    """No bounds, no pieces, no rows."""
+    """Without an archive there are no bounds, no pieces and no rows."""
     found = NoArchiveFrames()
     assert (found.bounds(["events"]), [*found.pieces(AT, until=5)], found.read([]).height) == ({}, [], 0)
 
 
 @pytest.mark.parametrize("raw", [False, True])
 def test_what_was_served_is_an_event_to_train_on(raw: bool) -> None:
-    """Its features stand in columns, and its label is joined as any."""
+    """A served prediction is an event to train on: its features are columns, and its label is joined as any."""
     spec, kept = model(labels="events", log_predictions=True), InMemoryArchive(size=100)
     said = ServedPrediction("m", "1-1", 1, 1, True, [(False, 0.25), (True, 0.75)])
     given = [encode_served_record(ServedEvent(number, {"a": number, "b": "x"}), said) for number in range(4)]

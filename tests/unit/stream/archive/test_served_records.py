@@ -1,4 +1,4 @@
-"""Records of served predictions: known by how they begin, whatever the layout, and trusted in nothing."""
+"""Records of served predictions are recognized by their prefix in any layout, and validated like all others."""
 
 from typing import Any
 
@@ -28,19 +28,19 @@ LAYOUTS: list[dict[str, Any]] = [
 
 
 def spec_of(**others: Any) -> ModelSpec:
-    """A model that is served."""
+    """Return a model whose predictions are logged."""
     named = {"name": "m", "task": "binary", "events": "events", "labels": "events", "log_predictions": True}
     return ModelSpec.model_validate({**named, "factory": "a:b", **others})
 
 
 def read(values: list[bytes], spec: ModelSpec | None = None, at: TopicPartition = AT) -> DecodedRecords:
-    """What the model's decoder makes of them."""
+    """Decode the values with the model's decoder."""
     offsets = list(range(10, 10 + len(values)))
     return make_decoder(spec or spec_of()).decode(Records(at, offsets, [NOW] * len(values), values, 10 + len(values)))
 
 
 def test_a_record_begins_with_the_prefix() -> None:
-    """That alone tells it."""
+    """Only the prefix marks a record as a served prediction."""
     value = encode_served_record(ServedEvent("a", {"x": 1}), SAID)
     assert value.startswith(SERVED_PREFIX)
     assert msgspec.json.decode(value)["event"] == {"id": "a", "x": {"x": 1}}
@@ -48,7 +48,7 @@ def test_a_record_begins_with_the_prefix() -> None:
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_is_read_whatever_the_layout_of_other_records(layout: dict[str, Any]) -> None:
-    """Beside labels and events of any layout, with each value in its own type."""
+    """Served predictions are read beside labels and events of any layout, with each value in its own type."""
     x = {"a": 1, "b": 1.0, "c": "c", "d": None, "e": False}
     value = encode_served_record(ServedEvent(5, x, ts=NOW - 1, group="g", weight=2.0), SAID)
     found = read([b'{"id":1,"y":true}', value, b"none"], spec_of(**layout))
@@ -61,13 +61,13 @@ def test_is_read_whatever_the_layout_of_other_records(layout: dict[str, Any]) ->
 
 
 def test_without_the_key_it_is_a_record_like_any_other() -> None:
-    """A model whose predictions are not logged refuses it."""
+    """A model whose predictions are not logged refuses the record."""
     found = read([encode_served_record(ServedEvent(5, {"a": 1}), SAID)], spec_of(log_predictions=False))
     assert [one.reason for one in found.refusals] == [RefusalReason.MISSING_ID]
 
 
 def test_in_a_topic_of_labels_it_is_no_label() -> None:
-    """Only the events topic has them."""
+    """In a topic of labels the record is no served prediction, since only the events topic has them."""
     value = encode_served_record(ServedEvent(5, {"a": 1}), SAID)
     found = read([value], spec_of(labels="labels"), TopicPartition("labels", 0))
     assert (len(found.refusals), found.served) == (1, {})
@@ -105,7 +105,7 @@ BAD: list[tuple[bytes, RefusalReason]] = [
 
 @pytest.mark.parametrize(("value", "reason"), BAD)
 def test_what_is_wrong_is_refused_with_its_reason_and_its_bytes(value: bytes, reason: RefusalReason) -> None:
-    """And its neighbours are read."""
+    """An invalid record is refused with its reason and its bytes, and its neighbours are read."""
     good = encode_served_record(ServedEvent(5, {"a": 1}), SAID)
     found = read([good, value, good])
     assert [event.offset for event in found.events] == [10, 12]
@@ -115,7 +115,7 @@ def test_what_is_wrong_is_refused_with_its_reason_and_its_bytes(value: bytes, re
 
 
 def test_one_that_is_too_large_is_refused() -> None:
-    """By the same limit as any event."""
+    """A record that is too large is refused by the same limit as any event."""
     found = read(
         [encode_served_record(ServedEvent(5, {"a": "x" * 500}), SAID)], spec_of(guard={"max_event_bytes": 400})
     )
@@ -124,7 +124,7 @@ def test_one_that_is_too_large_is_refused() -> None:
 
 @given(st.binary(max_size=40), st.binary(max_size=40))
 def test_no_bytes_behind_the_prefix_are_more_than_refused(one: bytes, other: bytes) -> None:
-    """Every record is one event or one refusal."""
+    """Any bytes after the prefix become one event or one refusal."""
     found = read([SERVED_PREFIX + one, HEAD + other])
     assert len(found.events) + len(found.refusals) == 2
 
@@ -132,7 +132,7 @@ def test_no_bytes_behind_the_prefix_are_more_than_refused(one: bytes, other: byt
 @pytest.mark.parametrize("layout", LAYOUTS[:3])
 @pytest.mark.parametrize("raw", [False, True])
 def test_the_archive_gives_them_back(layout: dict[str, Any], raw: bool) -> None:
-    """Event and answer as the stream gives them, and features in columns for training."""
+    """The archive returns event and prediction as the stream gives them, and features as columns for training."""
     spec = spec_of(**layout)
     values = [encode_served_record(ServedEvent(number, {"a": number, "b": 0.5}), SAID) for number in range(5)]
     values[2:2] = [b'{"id":1,"y":true}', b'{"id":99,"x":{"a":1,"b":2.0},"k":7}', b"none"]

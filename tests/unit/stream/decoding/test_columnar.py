@@ -1,4 +1,4 @@
-"""Columns say what the plain decoder says, and what is learned from them is the same."""
+"""The columnar decoder gives the same events as the plain one, and learning from them gives the same model."""
 
 import json
 from collections.abc import Sequence
@@ -29,22 +29,22 @@ LABELS: dict[Task, st.SearchStrategy[Any]] = {
 
 
 def plain(task: Task) -> EnvelopeDecoder:
-    """The decoder that reads every event by itself where it must."""
+    """Return the decoder that reads every event by itself if it must."""
     return EnvelopeDecoder(task, max_event_bytes=LIMIT)
 
 
 def run(values: Sequence[bytes], first: int = 0) -> Records:
-    """A run without gaps."""
+    """Return a run without gaps."""
     return Records(AT, range(first, first + len(values)), [NOW] * len(values), values, first + len(values))
 
 
 def event(number: int, y: Label = True, **more: Any) -> dict[str, Any]:
-    """One that fits into columns."""
+    """Return an event that fits into columns."""
     return {"id": number, "x": {"b": number / 7, "a": number % 3}, "y": y, **more}
 
 
 def as_bytes(documents: Sequence[Any]) -> list[bytes]:
-    """JSON, but what is bytes already stays as it is."""
+    """Encode documents as JSON, except those that are bytes already."""
     return [one if isinstance(one, bytes) else json.dumps(one).encode() for one in documents]
 
 
@@ -86,7 +86,7 @@ ODD = st.sampled_from(
 
 @st.composite
 def streams(draw: st.DrawFn, task: Task) -> list[bytes]:
-    """Mostly of one layout, with odd ones in between."""
+    """Draw runs mostly of one layout, with odd ones in between."""
     count = draw(st.integers(1, 60))
     found = [event(100 + number, draw(LABELS[task])) for number in range(count)]
     odd = draw(st.lists(st.tuples(st.integers(0, count - 1), ODD), max_size=3))
@@ -96,7 +96,7 @@ def streams(draw: st.DrawFn, task: Task) -> list[bytes]:
 
 
 def told(found: DecodedRecords) -> tuple[list[Event], list[Any]]:
-    """What a decoder says, with the numbers as columns give them."""
+    """Return the decoder's outcome, with numbers as floats, as columns give them."""
     return [normalize_event(one, offset=one.offset) for one in found.events], list(found.refusals)
 
 
@@ -104,7 +104,7 @@ def told(found: DecodedRecords) -> tuple[list[Event], list[Any]]:
 @given(data=st.data())
 @settings(max_examples=150)
 def test_columns_say_what_the_plain_decoder_says(task: Task, data: st.DataObject) -> None:
-    """The same events and the same refusals for any stream."""
+    """For any stream the decoder gives the same events and the same refusals as the plain one."""
     records = run(data.draw(streams(task)))
     ours, theirs = ColumnarDecoder(plain(task), task).decode(records), plain(task).decode(records)
     assert told(ours) == told(theirs)
@@ -114,7 +114,7 @@ def test_columns_say_what_the_plain_decoder_says(task: Task, data: st.DataObject
 @pytest.mark.parametrize("task", list(Task))
 @pytest.mark.parametrize("more", [{}, {"ts": NOW - 1}])
 def test_numbers_of_one_layout_come_in_columns(task: Task, more: dict[str, Any]) -> None:
-    """The common case is the quick one, in any order of keys."""
+    """Numbers of one layout are decoded into columns, in any order of keys."""
     y = {Task.BINARY: True, Task.MULTICLASS: "x", Task.REGRESSION: 2}[task]
     documents = [event(number, y, **more) for number in range(50)]
     documents[7]["x"] = dict(reversed(documents[7]["x"].items()))
@@ -128,7 +128,7 @@ def test_numbers_of_one_layout_come_in_columns(task: Task, more: dict[str, Any])
 @given(streams(Task.BINARY), st.lists(st.integers(1, 30), min_size=1), st.booleans())
 @settings(max_examples=100)
 def test_what_is_learned_depends_on_the_events_alone(values: list[bytes], sizes: list[int], columnar: bool) -> None:
-    """In columns or not, polled in any runs: the same predictions, counts, guard and metrics, after a restart too."""
+    """Predictions, counts, guard and metrics depend only on the events, not on columns, run lengths or restarts."""
     text = {"name": "m", "task": "binary", "events": "t", "estimator": "linear_model.LogisticRegression"}
     spec = ModelSpec.model_validate({**text, "learn": {"batch": 7}, "guard": {"max_event_bytes": LIMIT}})
     fresh = Learner.new(spec, preprocessing.StandardScaler() | linear_model.LogisticRegression())

@@ -20,13 +20,13 @@ FIELDS = FieldsSpec(format="csv", columns=COLUMNS)
 
 
 def decode(*values: bytes, task: Task = Task.BINARY, fields: FieldsSpec = FIELDS) -> DecodedRecords:
-    """Lines through the decoder."""
+    """Decode the lines."""
     run = Records(TopicPartition("t", 0), range(len(values)), [NOW] * len(values), values, len(values))
     return CsvDecoder(fields, task, max_event_bytes=2000).decode(run)
 
 
 def test_a_line_is_an_event() -> None:
-    """Cells become numbers, booleans, text or null; every column that is no part is a feature."""
+    """Cells become numbers, booleans, text or null; every column that is no other field is a feature."""
     found = decode(b'e1,2023-11-14T22:13:20Z, 1.5 ,"x, y",true,2', b"2,,1,,,", b"3,1700000000000,TRUE,-1e3,0,\r\n")
     assert list(found.events) == [
         Event(0, "e1", NOW, {"a": 1.5, "b": "x, y"}, y=True, weight=2.0),
@@ -36,7 +36,7 @@ def test_a_line_is_an_event() -> None:
 
 
 def test_chosen_columns() -> None:
-    """`x` picks and names the columns; parts may have other names."""
+    """`x` picks and names the feature columns; other fields may have other names."""
     fields = FieldsSpec(format="csv", columns=("k", "p", "q", "r"), id="k", y="r", x={"first": "p"})
     assert decode(b"7,1,2,1", fields=fields).events[0] == Event(0, "7", NOW, {"first": 1}, y=True)
 
@@ -66,7 +66,7 @@ def test_chosen_columns() -> None:
     ids=str,
 )
 def test_refused_with_its_reason(raw: bytes, reason: RefusalReason) -> None:
-    """A line that is no event is refused for its own reason, and spares its neighbours."""
+    """A line that is no event is refused for its own reason, and its neighbours are read."""
     found = decode(b"1,,3,4,1,", raw, b"2,,3,4,0,")
     assert [(refusal.offset, refusal.reason, refusal.payload) for refusal in found.refusals] == [(1, reason, raw)]
     assert [kept.id for kept in found.events] == ["1", "2"]

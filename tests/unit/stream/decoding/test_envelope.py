@@ -1,4 +1,4 @@
-"""The envelope's decoder: one event or one refusal a record, whatever the bytes."""
+"""The envelope's decoder gives one event or one refusal for each record, whatever the bytes."""
 
 import json
 import math
@@ -21,39 +21,39 @@ LAST_MS = 253_402_300_799_999
 
 
 def records(values: Sequence[bytes], *, now: int = NOW) -> Records:
-    """A run with gaps between its offsets."""
+    """Return a run with gaps between its offsets."""
     offsets = [10 + 3 * number for number in range(len(values))]
     return Records(AT, offsets, [now] * len(values), values, 1_000_000)
 
 
 def decode(values: Sequence[bytes], task: Task = Task.BINARY, *, now: int = NOW) -> DecodedRecords:
-    """The run, decoded at once."""
+    """Decode the run at once."""
     return EnvelopeDecoder(task, max_event_bytes=LIMIT).decode(records(values, now=now))
 
 
 def one(raw: bytes, task: Task = Task.BINARY, *, now: int = NOW) -> Event | RefusalReason:
-    """What became of a single record."""
+    """Decode a single record."""
     found = decode([raw], task, now=now)
     assert len(found.events) + len(found.refusals) == 1
     return found.events[0] if found.events else found.refusals[0].reason
 
 
 def outcomes(found: DecodedRecords) -> list[Any]:
-    """Events and refusals together, in offset order."""
+    """Return events and refusals together, in offset order."""
     rows = [(event.offset, msgspec.to_builtins(event)) for event in found.events]
     rows += [(refusal.offset, refusal.reason) for refusal in found.refusals]
     return sorted(rows, key=lambda row: row[0])
 
 
 class Oracle:
-    """The rules once more, over the standard library's parser and none of the decoder's code."""
+    """The same rules over the standard library's parser, without any of the decoder's code."""
 
     def __init__(self, task: Task, now: int) -> None:
         self._task = task
         self._now = now
 
     def judge(self, raw: bytes) -> bool:
-        """Whether these bytes are an event."""
+        """Return whether these bytes are an event."""
         if len(raw) > LIMIT:
             return False
         try:
@@ -125,7 +125,7 @@ class Oracle:
 
 
 def event(**changes: Any) -> bytes:
-    """A good event with some of its members changed; `...` leaves one out."""
+    """Return a valid event with some of its members changed; `...` leaves one out."""
     members = {"id": 1, "x": {"a": 1.5}, "y": True} | changes
     return json.dumps({key: value for key, value in members.items() if value is not ...}).encode()
 
@@ -259,7 +259,7 @@ def test_times() -> None:
 
 
 def test_a_record_without_a_timestamp_has_no_future() -> None:
-    """Where the stream gives no time (-1), an event's own time cannot be too late."""
+    """If the stream gives no time (-1), an event's own time cannot be too late."""
     assert isinstance(one(event(ts=NOW), now=-1), Event)
 
 
@@ -318,7 +318,7 @@ members = {
 
 
 def written(pairs: list[tuple[str, Any]]) -> bytes:
-    """Members as they come, so that a key may stand twice."""
+    """Write members as they come, so that a key may be repeated."""
     return ("{" + ",".join(f"{json.dumps(key)}:{json.dumps(value)}" for key, value in pairs) + "}").encode()
 
 

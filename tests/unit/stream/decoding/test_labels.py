@@ -1,4 +1,4 @@
-"""Labels as records of their own: one label or one refusal a record, told from events by topic or by what they hold."""
+"""Labels as records of their own give one label or one refusal each, told from events by topic or by content."""
 
 import json
 from collections.abc import Sequence
@@ -28,36 +28,36 @@ from service.stream.decoding.labels import LabelDecoder, label_layout
 NOW = 1_700_000_000_000
 LIMIT = 500
 SPELLED_OUT = LabelFieldsSpec(id="$.id", ts="$.ts", y="$.y")
-"""The plain layout, said in such a way that every record is read by itself."""
+"""The plain layout, written so that every record is read by itself."""
 
 
 def records(values: Sequence[bytes], *, topic: str = "labels") -> Records:
-    """A run with gaps between its offsets."""
+    """Return a run with gaps between its offsets."""
     offsets = [10 + 3 * number for number in range(len(values))]
     return Records(TopicPartition(topic, 0), offsets, [NOW] * len(values), values, 1_000_000)
 
 
 def decode(values: Sequence[bytes], fields: LabelFieldsSpec | None = None, task: Task = Task.BINARY) -> DecodedRecords:
-    """The run, decoded at once."""
+    """Decode the run at once."""
     return LabelDecoder(fields, task, max_event_bytes=LIMIT).decode(records(values))
 
 
 def told(values: Sequence[bytes], fields: LabelFieldsSpec | None = None) -> list[tuple[Any, int, Label]]:
-    """Id, time and label of each."""
+    """Return id, time and label of each."""
     found = decode(values, fields)
     assert found.refusals == []
     return [(one.id, one.ts - NOW, one.y) for one in found.truths]
 
 
 def outcomes(found: DecodedRecords) -> list[Any]:
-    """Labels and reasons in offset order, types and all."""
+    """Return labels and refusal reasons in offset order, with types."""
     rows: list[tuple[int, str]] = [(one.offset, repr(one)) for one in found.truths]
     rows += [(one.offset, one.reason) for one in found.refusals]
     return [row for _, row in sorted(rows)]
 
 
 def label(**changes: Any) -> bytes:
-    """A good label with some of its members changed; `...` leaves one out."""
+    """Return a valid label with some of its members changed; `...` leaves one out."""
     members = {"id": 1, "y": True} | changes
     return json.dumps({key: value for key, value in members.items() if value is not ...}).encode()
 
@@ -127,7 +127,7 @@ def test_labels_are_strict(task: Task, accepted: list[Any], refused: list[Any]) 
 
 
 def test_times() -> None:
-    """A label's time is its own, or the record's; runs where some have one and some have none are read as well."""
+    """A label's time is its own, or the record's; runs may mix both."""
     assert told([label(), label(ts="2023-11-14T22:13:20.5Z"), label(ts=NOW + 7), label(ts=None)]) == [
         (1, 0, True),
         (1, 500, True),
@@ -138,7 +138,7 @@ def test_times() -> None:
 
 
 def test_other_keys_are_passed_over() -> None:
-    """Features, notes and whatever else a label carries are not looked at, where labels have a topic of their own."""
+    """Other keys of a label are ignored if labels have a topic of their own."""
     assert told([label(x={"a": 1}, by="ann", more=[{"y": False}])]) == [(1, 0, True)]
     assert told([label(id="a:b"), label(id='":', note="a:b:c")]) == [("a:b", 0, True), ('":', 0, True)]
 
@@ -163,7 +163,7 @@ names = st.sampled_from(["id", "y", "ts", "x", "a", ":", "i\u0064"])
 
 
 def written(pairs: Sequence[tuple[str, Any]]) -> bytes:
-    """Members as they come, so that a key may stand twice."""
+    """Write members as they come, so that a key may be repeated."""
     return ("{" + ",".join(f"{json.dumps(key)}:{json.dumps(value)}" for key, value in pairs) + "}").encode()
 
 
@@ -193,7 +193,7 @@ def test_the_fast_path_equals_the_slow_one(lines: list[bytes], task: Task) -> No
 
 @given(st.lists(st.tuples(st.integers() | st.text(max_size=5), scalars, scalars), max_size=8), st.sampled_from(Task))
 def test_a_label_is_what_it_would_be_beside_its_features(rows: list[tuple[Any, Any, Any]], task: Task) -> None:
-    """Id, time and label are judged and read as those of an event that carries them inline."""
+    """Id, time and label are checked and read as those of an event that carries them inline."""
     spec = model(task=task)
     inline = [json.dumps({"id": key, "ts": ts, "y": y, "x": {}}).encode() for key, ts, y in rows]
     apart = [json.dumps({"id": key, "ts": ts, "y": y}).encode() for key, ts, y in rows]
@@ -210,7 +210,7 @@ def test_a_label_is_what_it_would_be_beside_its_features(rows: list[tuple[Any, A
 
 
 def test_mapped_labels() -> None:
-    """Paths lead to the parts; a part that is left out keeps its name."""
+    """Paths lead to the fields; a field that is left out keeps its name."""
     fields = LabelFieldsSpec(id="$.case.number", y="$.verdict.fraud")
     raw = b'{"case": {"number": 7, "by": "ann"}, "verdict": {"fraud": false}, "ts": 1700000000001}'
     assert told([raw], fields) == [(7, 1, False)]
@@ -221,7 +221,7 @@ def test_mapped_labels() -> None:
 
 
 def test_csv_labels() -> None:
-    """A line of id, ts and y, or of the columns that are named; empty cells are missing parts."""
+    """A CSV label has id, ts and y, or the columns that are named; empty cells are missing."""
     assert told([b"a,,true", b"b,1700000000005,0"], LabelFieldsSpec(format="csv")) == [("a", 0, True), ("b", 5, False)]
     fields = LabelFieldsSpec(format="csv", columns=("truth", "note", "key"), id="key", y="truth")
     assert told([b'1,"a, b",k'], fields) == [("k", 0, True)]
@@ -238,31 +238,31 @@ def test_csv_labels() -> None:
 
 
 def test_csv_columns_must_hold_id_and_label() -> None:
-    """A layout in which the id or the label has no column is refused when it is configured."""
+    """A layout without a column for the id or the label is refused when it is configured."""
     with pytest.raises(ConfigurationError, match=r"label_fields\.columns"):
         LabelDecoder(LabelFieldsSpec(format="csv", columns=("key", "y"), id="number"), Task.BINARY)
 
 
 @pytest.mark.parametrize("columns", [("id", "y", "y"), ("id", "y", "note", "note")])
 def test_csv_columns_have_names_of_their_own(columns: tuple[str, ...]) -> None:
-    """A name that stands twice is refused when it is configured, whether or not it is that of a part."""
+    """A column name given twice is refused when it is configured, whether or not it is a field's."""
     with pytest.raises(ConfigurationError, match=rf"label_fields\.columns: found '{columns[-1]}' more than once"):
         LabelDecoder(LabelFieldsSpec(format="csv", columns=columns), Task.BINARY)
 
 
 def model(**changes: Any) -> ModelSpec:
-    """A model whose labels have a topic of their own."""
+    """Return a model whose labels have a topic of their own."""
     named = {"name": "m", "task": "binary", "events": "events", "labels": "labels"}
     return ModelSpec.model_validate({**named, "estimator": "linear_model.LogisticRegression", **changes})
 
 
 def decoder(**changes: Any) -> Decoder:
-    """What such a model decodes with."""
+    """Return that model's decoder."""
     return make_decoder(model(**changes))
 
 
 def kinds(found: DecodedRecords) -> list[tuple[int, str]]:
-    """What became of each record."""
+    """Return the kind of each record's outcome."""
     rows = [(one.offset, "event" if one.y is None else "labelled event") for one in found.events]
     rows += [(one.offset, "label") for one in found.truths]
     rows += [(one.offset, str(one.reason)) for one in found.refusals]
@@ -270,7 +270,7 @@ def kinds(found: DecodedRecords) -> list[tuple[int, str]]:
 
 
 def test_the_topic_tells_labels_from_events() -> None:
-    """In a topic of their own all records are labels, in any other all are events, whatever they hold."""
+    """In the labels topic all records are labels, in any other all are events, whatever they hold."""
     both = [b'{"id": 1, "x": {"a": 1}, "y": true}', b'{"id": 1, "y": true}']
     assert kinds(decoder().decode(records(both, topic="labels"))) == [(10, "label"), (13, "label")]
     assert kinds(decoder().decode(records(both, topic="events"))) == [(10, "labelled event"), (13, "missing_features")]
@@ -293,7 +293,7 @@ MIXED = [
 
 
 def test_in_one_topic_a_label_is_what_has_no_features() -> None:
-    """Alone and together, a record without features that has a label is a label, all others are events."""
+    """In one topic a record without features that has a label is a label, all others are events."""
     mixed = decoder(labels="events")
     for raw, kind in MIXED:
         assert kinds(mixed.decode(records([raw], topic="events"))) == [(10, kind)]
@@ -325,7 +325,7 @@ CSV_LINES = [
 
 @pytest.mark.parametrize(("layout", "lines"), [(MAPPED, MAPPED_LINES), (CSV, CSV_LINES)], ids=["json", "csv"])
 def test_one_topic_in_the_users_own_layout(layout: dict[str, Any], lines: list[tuple[bytes, str]]) -> None:
-    """Where none of the features has a value, and there is a label, the record is a label."""
+    """In a mapped layout, a record with a label whose features are all null is a label."""
     mixed = decoder(labels="events", **layout)
     for raw, kind in lines:
         assert kinds(mixed.decode(records([raw], topic="events"))) == [(10, kind)]
@@ -347,7 +347,7 @@ def test_a_mixed_run_equals_its_records_one_by_one(lines: list[bytes]) -> None:
 
 
 def plain(row: Event | LabelRecord) -> dict[str, Any]:
-    """All but where it stands."""
+    """Return all but the record's place."""
     found: dict[str, Any] = msgspec.to_builtins(row)
     del found["offset"]
     return found

@@ -1,4 +1,4 @@
-"""Any JSON layout: `fields` says where the envelope's parts stand."""
+"""Any JSON layout: `fields` says where the envelope's fields are."""
 
 import json
 from typing import Any
@@ -18,25 +18,25 @@ FLAT = FieldsSpec(id="key", ts="at", y="label", x="$")
 
 
 def run(values: list[bytes]) -> Records:
-    """Records without gaps."""
+    """Return records without gaps."""
     return Records(TopicPartition("t", 0), range(len(values)), [NOW] * len(values), values, len(values))
 
 
 def decode(fields: FieldsSpec, *documents: Any) -> DecodedRecords:
-    """Documents, or bytes as they are, through the decoder."""
+    """Decode documents, or bytes as they are."""
     values = [one if isinstance(one, bytes) else json.dumps(one).encode() for one in documents]
     return MappedDecoder(fields, Task.BINARY, max_event_bytes=2000).decode(run(values))
 
 
 def event(fields: FieldsSpec, document: Any) -> Event:
-    """The only event."""
+    """Decode the only event."""
     found = decode(fields, document)
     assert not found.refusals
     return found.events[0]
 
 
 def test_nested_paths() -> None:
-    """Parts and features are found along their paths; a feature is named by its path."""
+    """Fields and features are found along their paths; a feature is named by its path."""
     found = event(NESTED, {"tx": {"id": "t1", "at": NOW, "country": "DE"}, "amount": 5, "fraud": 1, "user": "u"})
     assert found == Event(0, "t1", NOW, {"amount": 5, "tx.country": "DE"}, y=True, group="u")
 
@@ -48,19 +48,19 @@ def test_features_with_names_of_their_own() -> None:
 
 
 def test_everything_else_is_a_feature() -> None:
-    """With `x: $` all members but the event's parts are features, those named by default included."""
+    """With `x: $` all members but the event's other fields are features, those named by default included."""
     found = event(FLAT, {"key": 7, "at": "2023-11-14T22:13:20Z", "label": False, "weight": 2, "a": 1, "b:c": "d:e"})
     assert (found.id, found.ts, found.y, found.weight, found.x) == (7, NOW, False, 2.0, {"a": 1, "b:c": "d:e"})
 
 
 def test_everything_in_one_object_is_a_feature() -> None:
-    """A path to an object takes its members, without the parts that stand in it."""
+    """A path to an object takes its members, without the other fields that are in it."""
     fields = FieldsSpec(id="$.body.id", x="$.body")
     assert event(fields, {"body": {"id": 3, "a": 1}, "ignored": [1, {"b": 2}]}).x == {"a": 1}
 
 
 def test_a_missing_feature_is_left_out() -> None:
-    """Features emerge and vanish; null stays null; an event with none of them is refused."""
+    """Features may appear and disappear; null stays null; an event with none of them is refused."""
     assert event(NESTED, {"tx": {"id": 1, "country": None}}).x == {"tx.country": None}
     found = decode(NESTED, {"tx": {"id": 1}}, {"tx": {"id": 1, "amount": 1}})
     assert [refusal.reason for refusal in found.refusals] == [RefusalReason.MISSING_FEATURES] * 2
@@ -90,14 +90,14 @@ def test_a_missing_feature_is_left_out() -> None:
     ],
 )
 def test_refused_with_its_reason(raw: bytes, reason: RefusalReason) -> None:
-    """A mapped record is refused for the same reasons as an envelope, and spares its neighbours."""
+    """A mapped record is refused for the same reasons as an envelope, and its neighbours are read."""
     found = decode(FLAT, {"key": 1, "a": 1}, raw, {"key": 2, "a": 1})
     assert [(refusal.offset, refusal.reason, refusal.payload) for refusal in found.refusals] == [(1, reason, raw)]
     assert [kept.id for kept in found.events] == [1, 2]
 
 
 def test_a_path_through_something_that_is_no_object() -> None:
-    """Where a path leads through a number, the part is missing rather than an error."""
+    """If a path leads through a number, the field is missing rather than an error."""
     found = decode(NESTED, {"tx": 5, "amount": 1}, {"tx": [1], "amount": 1}, {"tx": None, "amount": 1})
     assert [refusal.reason for refusal in found.refusals] == [RefusalReason.MISSING_ID] * 3
 
