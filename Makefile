@@ -21,6 +21,7 @@ check: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/pylint service
 	$(BIN)/python -m pytest -q tests/migrations
 
 bench: $(VENV)/dev.stamp kafka
