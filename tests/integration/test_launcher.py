@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 
 from tests.services import commands
 from tests.services.commands import ROOT, Command
-from tests.services.launcher import Request
+from tests.services.launcher import Request, require_quiet
 from tests.services.process import lives
 
 PROBE = """
@@ -101,6 +102,19 @@ def test_an_environment_that_imports_read_is_not_forked_into() -> None:
     assert found.fits({**os.environ, "HEADRACE_LEARNER__PORT": "0"})
     for name in ("PYTHONPATH", "POLARS_MAX_THREADS", "NO_COLOR", "TZ"):
         assert not found.fits({**os.environ, name: "another"})
+
+
+def test_a_process_with_another_thread_is_not_forked() -> None:
+    """What has started a thread is refused by the thread's name; its locks would be held for ever in the child."""
+    done = threading.Event()
+    thread = threading.Thread(target=done.wait)
+    thread.start()
+    try:
+        with pytest.raises(RuntimeError, match="must start none"):
+            require_quiet()
+    finally:
+        done.set()
+        thread.join()
 
 
 FORKS = """
