@@ -35,19 +35,17 @@ from service.storage.registry import Registry, open_registry
 from service.storage.transactions.holder import Holder
 
 with lazy_imports():
-    from service.operations.archiving import archiver as archiving
-    from service.operations.archiving import backfill
-    from service.operations.archiving import lag as archive_behind
+    from service.operations.archiving import archiver, backfill
+    from service.operations.archiving import lag as archive_lag
     from service.operations.archiving import retention as archive_retention
     from service.operations.archiving import verify as archive_verify
-    from service.operations.commands import request as ask
-    from service.operations.history import exclusions as exclude
-    from service.operations.history import exclusions as excluded_offsets
+    from service.operations.commands import request as command_request
+    from service.operations.history import exclusions
     from service.operations.learning_loop import opening
-    from service.operations.learning_loop import worker as host
+    from service.operations.learning_loop import worker as learning_worker
     from service.operations.monitoring import metric_history
     from service.operations.states import diff, transfer, verify
-    from service.operations.states import verify as prune
+    from service.operations.states import verify as artifact_verification
     from service.stream.archive import backfill as archive_backfill
     from service.stream.decoding import factory as decoders
 
@@ -78,7 +76,7 @@ class App:
 
     def worker(
         self, models: Sequence[str], options: "opening.LearnOptions", *, stop: threading.Event, nonce: str
-    ) -> "host.Worker":
+    ) -> "learning_worker.Worker":
         """Return a learner of these models, or of all of them; its `run()` returns when it is done.
 
         Raise ConfigurationError when the file has no models.
@@ -89,15 +87,15 @@ class App:
             raise ConfigurationError(msg)
         configure_allocator()
         services = replace(self.services, holder=str(Holder.current(nonce=nonce)))
-        return host.Worker(services, specs, options, stop)
+        return learning_worker.Worker(services, specs, options, stop)
 
     def archiver(
         self, *, stop: threading.Event, nonce: str, until_end: bool, wait_for_lease: bool
-    ) -> "archiving.Archiver":
+    ) -> "archiver.Archiver":
         """Return an archiver of every model's topics; its `run()` returns when it is done."""
         services = replace(self.services, holder=str(Holder.current(nonce=nonce)))
         options = archive.archive_options(self.settings, until_end=until_end, wait_for_lease=wait_for_lease)
-        return archiving.Archiver(services, self._archiving(), options, stop)
+        return archiver.Archiver(services, self._archiving(), options, stop)
 
     def backfill(self, model: str, file: Path) -> BackfillResult | None:
         """Import older history of a model from a file; return None when the archive already has that file."""
@@ -115,7 +113,7 @@ class App:
         self._archiving().files.check_writable()
         source = self.source("doctor")
         try:
-            return archive_behind.archive_lag(
+            return archive_lag.archive_lag(
                 source, archive.configured_topics(self.settings), self.registry.archives.list()
             )
         finally:
@@ -129,11 +127,13 @@ class App:
 
     def run_command(self, model: str, kind: CommandKind, arguments: Json, *, actor: str, wait_s: float = 30.0) -> str:
         """Request a command, wait until a learner has carried it out, and return its outcome; or raise RefusedError."""
-        return ask.request_and_wait(self.services, model, kind=kind, arguments=arguments, actor=actor, wait_s=wait_s)
+        return command_request.request_and_wait(
+            self.services, model, kind=kind, arguments=arguments, actor=actor, wait_s=wait_s
+        )
 
     def parse_exclusions(self, model: str, range_texts: Sequence[str]) -> list[Exclusion]:
         """Parse ranges written as FROM..TO into exclusions; raise ConfigurationError for one that is malformed."""
-        return exclude.parse_exclusions(self.services, model, range_texts)
+        return exclusions.parse_exclusions(self.services, model, range_texts)
 
     def create_token(self, grant: TokenGrant, *, actor: str) -> tuple[Token, str]:
         """Create a token; return it with its secret text, which cannot be shown again."""
@@ -168,7 +168,8 @@ class App:
     def prune(self) -> dict[str, str]:
         """Apply retention now; return what was done for each model and each archived partition."""
         found = {
-            str(model.name): prune.prune_checkpoints(self.services, model) for model in self.registry.models.list()
+            str(model.name): artifact_verification.prune_checkpoints(self.services, model)
+            for model in self.registry.models.list()
         }
         parts, given = self.services.archiving, self.settings.archive
         if parts is not None:
@@ -193,7 +194,7 @@ class App:
             topics = sorted({spec.events, spec.labels or spec.events})
             return [
                 *offset_ranges(excluded_ranges),
-                *excluded_offsets.time_ranges_as_runs(source, topics, time_ranges(excluded_ranges)),
+                *exclusions.time_ranges_as_runs(source, topics, time_ranges(excluded_ranges)),
             ]
         finally:
             source.close()

@@ -25,9 +25,8 @@ from service.stream.archive.files import open_archive_files
 with lazy_imports():
     from service.operations.archiving import archiver
     from service.stream.archive import frames as archive_frames
-    from service.stream.archive import range_file as archive_ranges
+    from service.stream.archive import range_file, tail_frames
     from service.stream.archive import reader as archive_reader
-    from service.stream.archive import tail_frames
     from service.stream.decoding import factory as decoders
 
 
@@ -39,7 +38,7 @@ class _Ranges:
 
     @cached_property
     def _made(self) -> ArchiveRanges:
-        return archive_ranges.ParquetRanges(self.files, decoders.make_decoder)
+        return range_file.ParquetRanges(self.files, decoders.make_decoder)
 
     def resume(self, topic: ArchivedTopic, at: TopicPartition, *, offset: int, range_size: int) -> OpenRange:
         """Return the range that holds the offset: a new one, or the existing file's, continued where it ends."""

@@ -7,7 +7,7 @@ from service.operations.services import Services
 from service.ports.training import JobProgressReporter
 
 with lazy_imports():
-    from service.operations.retraining import search as searched
+    from service.operations.retraining import search as retraining_search
 
 
 class PolicyRetrainer:
@@ -20,4 +20,4 @@ class PolicyRetrainer:
         """Retrain as the job's policy says and return the candidate."""
         if job.spec.window is None:
             return RefitRetraining(self._services)(job, reporter)
-        return searched.SearchRetraining(self._services)(job, reporter)
+        return retraining_search.SearchRetraining(self._services)(job, reporter)

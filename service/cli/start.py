@@ -20,7 +20,7 @@ with lazy_imports():
     from service.cli.roles import run as daemon
     from service.cli.roles import serve as server
     from service.cli.roles import train as trainer
-    from service.operations.learning_loop import opening as learner
+    from service.operations.learning_loop import opening
 
 
 def learn(
@@ -35,7 +35,7 @@ def learn(
 ) -> None:
     """Learn from the stream until stopped."""
     load_all()
-    options = learner.LearnOptions(
+    options = opening.LearnOptions(
         until_end=until_end, accept_gap=accept_gap, fresh=fresh, wait_for_lease=wait_for_lease
     )
     daemon.learn(config, models or [], options)

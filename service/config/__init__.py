@@ -32,7 +32,7 @@ from service.errors import ConfigurationError, SpecificationError
 from service.lazy import lazy_imports
 
 with lazy_imports():
-    from service.config import expressions as specified
+    from service.config import expressions
 
 PREFIX = "HEADRACE_"
 RESERVED = {"HEADRACE_CONFIG", "HEADRACE_FAILPOINT"}
@@ -201,10 +201,10 @@ def _resolve_address(address: str, folder: Path) -> str:
 def _check_expressions(file: Path, node: Any, settings: Settings, *, candidates: bool) -> None:
     problems: dict[tuple[int, str], int] = {}
     for index, model in enumerate(settings.models):
-        found = specified.buildable_parts(model, path=f"models[{index}].estimator")
+        found = expressions.buildable_parts(model, path=f"models[{index}].estimator")
         if candidates:
             found["retrain.candidates"] = partial(
-                specified.require_candidates_buildable, model, path=f"models[{index}].retrain"
+                expressions.require_candidates_buildable, model, path=f"models[{index}].retrain"
             )
         for key, build in found.items():
             try:

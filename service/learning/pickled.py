@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from service.errors import OtherReleaseError
-from service.learning.reducers import deep_trees as search_trees
-from service.learning.reducers import numpy_arrays as arrays
+from service.learning.reducers import deep_trees, numpy_arrays
 
 _PLACES: Mapping[str, str] = {
     "ScikitClassifier": "service.learning.estimators.sklearn_online",
@@ -26,27 +25,27 @@ _PLACES: Mapping[str, str] = {
 
 def array(code: str, shape: Sequence[int], order: str, data: Any) -> Any:
     """Return the NumPy array with these bytes, or with these items where it holds objects."""
-    return arrays.numpy_array(code, shape, order, data)
+    return numpy_arrays.numpy_array(code, shape, order, data)
 
 
 def scalar(code: str, data: bytes) -> Any:
     """Return NumPy's own number, string or time."""
-    return arrays.numpy_scalar(code, data)
+    return numpy_arrays.numpy_scalar(code, data)
 
 
 def random_state(state: Mapping[str, Any]) -> Any:
     """Return a legacy NumPy random generator (`RandomState`) in this state."""
-    return arrays.numpy_random_state(state)
+    return numpy_arrays.numpy_random_state(state)
 
 
 def generator(state: Mapping[str, Any]) -> Any:
     """Return a NumPy random generator (`Generator`) in this state."""
-    return arrays.numpy_generator(state)
+    return numpy_arrays.numpy_generator(state)
 
 
-def grown(name: str, rows: Sequence[search_trees.TreeRow]) -> Any:
+def grown(name: str, rows: Sequence[deep_trees.TreeRow]) -> Any:
     """Return the river search tree that was flattened."""
-    return search_trees.rebuild_tree(name, rows)
+    return deep_trees.rebuild_tree(name, rows)
 
 
 def estimator(kind: str) -> Any:
@@ -97,10 +96,10 @@ def _by(function: Callable[..., Any], parts: Callable[[Any], tuple[Any, ...]]) -
 
 
 REDUCERS: Mapping[type, Callable[[Any], tuple[Any, ...]]] = {
-    **{kind: _by(scalar, arrays.scalar_parts) for kind in arrays.SCALARS},
-    np.ndarray: _by(array, arrays.array_parts),
-    np.random.Generator: _by(generator, arrays.generator_parts),
-    np.random.RandomState: _by(random_state, arrays.random_state_parts),
-    **dict.fromkeys(search_trees.TREE_NODE_TYPES, _by(grown, search_trees.flatten_tree)),
+    **{kind: _by(scalar, numpy_arrays.scalar_parts) for kind in numpy_arrays.SCALARS},
+    np.ndarray: _by(array, numpy_arrays.array_parts),
+    np.random.Generator: _by(generator, numpy_arrays.generator_parts),
+    np.random.RandomState: _by(random_state, numpy_arrays.random_state_parts),
+    **dict.fromkeys(deep_trees.TREE_NODE_TYPES, _by(grown, deep_trees.flatten_tree)),
 }
 """How each type that is not ours is written."""

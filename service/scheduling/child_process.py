@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from service.scheduling import process_groups as sessions
+from service.scheduling import process_groups
 from service.scheduling.captured_log import CapturedLog
 
 GRACE_S = 5.0
@@ -71,12 +71,12 @@ class ChildProcess:
         """SIGTERM now, SIGKILL after a grace; once."""
         if self._kill_at is None:
             self._kill_at = time.monotonic() + grace_s
-            sessions.signal_session(self.pid, signal.SIGTERM)
+            process_groups.signal_session(self.pid, signal.SIGTERM)
 
     def kill(self) -> None:
         """SIGKILL now."""
         self._kill_at = time.monotonic()
-        sessions.signal_session(self.pid, signal.SIGKILL)
+        process_groups.signal_session(self.pid, signal.SIGKILL)
 
     def poll(self) -> int | None:
         """Its exit code, less than nothing where a signal killed it; None while it runs."""
@@ -85,9 +85,9 @@ class ChildProcess:
         code = self._process.poll()
         if code is None:
             if self._kill_at is not None and time.monotonic() >= self._kill_at:
-                sessions.signal_session(self.pid, signal.SIGKILL)
+                process_groups.signal_session(self.pid, signal.SIGKILL)
             return None
-        sessions.signal_session(self.pid, signal.SIGKILL)
+        process_groups.signal_session(self.pid, signal.SIGKILL)
         self.log.close()
         self._exit_code = code
         return code
@@ -98,7 +98,7 @@ class ChildProcess:
         if self._kill_at is not None or now - self._measured_at <= self._memory_every_s:
             return 0
         self._measured_at = now
-        return sessions.session_memory_bytes(self.pid)
+        return process_groups.session_memory_bytes(self.pid)
 
     def failure_report(self) -> dict[str, str]:
         """What it has said of its end; {} where it could not."""

@@ -12,7 +12,7 @@ from service.domain.registry.registry import ModelName
 from service.domain.training.jobs import FINAL_STATES, Job, JobEnding, JobFailure, JobId, JobState, TrainerLease
 from service.errors import LeaseLostError, NotFoundError, RefusedError, UnavailableError
 from service.operations.services import TrainingServices
-from service.scheduling import process_groups as sessions
+from service.scheduling import process_groups
 from service.scheduling.captured_log import prune_job_logs
 from service.scheduling.child_process import GRACE_S
 from service.scheduling.job_process import JobLaunch, JobProcess
@@ -139,7 +139,7 @@ class JobRunner:
         """What a job's process had started outlives it where both it and its trainer were killed."""
         session = self.options.surviving_session(job.process) if job.process else None
         if session is not None:
-            sessions.signal_session(session, signal.SIGKILL)
+            process_groups.signal_session(session, signal.SIGKILL)
 
 
 def _interrupted(reason: str) -> JobEnding:

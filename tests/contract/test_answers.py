@@ -9,7 +9,7 @@ from sqlalchemy import update
 
 from service.domain.access.stored_response import StoredResponse
 from service.errors import IdempotencyKeyError, RefusedError
-from service.storage.access import idempotency as module
+from service.storage.access import idempotency
 from service.storage.registry import Registry
 from service.storage.schema.access import answers
 from tests.contract.registry_values import count
@@ -56,7 +56,7 @@ def test_one_of_many_at_once_may(open_one: Callable[[], Registry]) -> None:
         assert sum(pool.map(claimed, range(12))) == 1
 
 
-@pytest.mark.parametrize(("age", "settled"), [(module.KEPT_FOR, True), (module.CLAIM_EXPIRES_AFTER, False)])
+@pytest.mark.parametrize(("age", "settled"), [(idempotency.KEPT_FOR, True), (idempotency.CLAIM_EXPIRES_AFTER, False)])
 def test_old_keys_are_free_again(registry: Registry, age: timedelta, settled: bool) -> None:
     """A key is free again after a day, or after minutes if its request never got a response."""
     registry.stored_responses.claim("ann", "k", request_digest=MADE.request)
@@ -70,7 +70,7 @@ def test_old_keys_are_free_again(registry: Registry, age: timedelta, settled: bo
 
 def test_few_are_kept(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     """The number of stored responses is bounded."""
-    monkeypatch.setattr(module, "MAX_RESPONSES", 5)
+    monkeypatch.setattr(idempotency, "MAX_RESPONSES", 5)
     for number in range(12):
         registry.stored_responses.claim("ann", f"{number}", request_digest=MADE.request)
     assert count(registry, "answers") <= 6
@@ -80,6 +80,6 @@ def test_a_large_answer_is_not_kept(registry: Registry) -> None:
     """A response too large to store releases its key."""
     registry.stored_responses.claim("ann", "k", request_digest=MADE.request)
     registry.stored_responses.save(
-        "ann", "k", StoredResponse(MADE.request, 200, {}, b"x" * (module.MAX_BODY_BYTES + 1))
+        "ann", "k", StoredResponse(MADE.request, 200, {}, b"x" * (idempotency.MAX_BODY_BYTES + 1))
     )
     assert registry.stored_responses.claim("ann", "k", request_digest=MADE.request) is None

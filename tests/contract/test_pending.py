@@ -13,7 +13,7 @@ from service.domain.registry.replay_plan import NewReplayLineage, ReplayPlan, Re
 from service.domain.stream.pending import OutboxRecords, PendingRow, PendingRowChanges
 from service.errors import LeaseLostError, NotFoundError
 from service.learning.engine.work_items import EVENT_KIND, LABEL_KIND
-from service.storage.checkpoints import pending as storage
+from service.storage.checkpoints import pending as pending_rows
 from service.storage.checkpoints.pending import MAX_KEYS_PER_QUERY, RESOLVED_KEPT_COMMITS
 from service.storage.registry import Registry
 from service.storage.schema import registry as tables
@@ -270,7 +270,7 @@ class TestSets:
 
     def test_it_is_of_the_moment(self, open_one: Callable[[], Registry], monkeypatch: pytest.MonkeyPatch) -> None:
         """A snapshot has the rows pending at its start, whatever other connections commit while it is read."""
-        monkeypatch.setattr(storage, "CHUNK_ROWS", 3)
+        monkeypatch.setattr(pending_rows, "CHUNK_ROWS", 3)
         registry, writer = open_one(), open_one()
         lease = leased(registry)
         committed(registry, lease, 1, changes([row(b"i%d" % number) for number in range(8)]))

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from service.domain.registry.registry import ChangeOrigin, Lease
-from service.domain.specification import monitor as monitoring
+from service.domain.specification import monitor as monitor_specs
 from service.domain.specification.monitor import DriftSignal
 from service.domain.stream.events import TopicPartition
 from service.errors import LeaseLostError
@@ -75,7 +75,7 @@ def test_signals_of_one_monitor(desk: Desk) -> None:
 
 def test_the_newest_are_kept(desk: Desk) -> None:
     """A model keeps its newest signals up to the limit, in one commit or over several."""
-    most = monitoring.MAX_SIGNALS
+    most = monitor_specs.MAX_SIGNALS
     desk.commit(*(signal("a", number) for number in range(most - 1)))
     desk.commit(*(signal("a", number) for number in range(most - 1, most + 2)))
     for signals in desk.both:

@@ -71,7 +71,9 @@ def test_the_wheel_has_what_it_needs_and_nothing_else(installed: Installed) -> N
     """It holds the package, its migrations_folder and the licence; no tests, benchmarks or caches."""
     names = zipfile.ZipFile(installed.wheel).namelist()
     assert {name.split("/")[0] for name in names} == {"service", f"{installed.wheel.name.split('-py3')[0]}.dist-info"}
-    migrations_folder = {f"service/_migrations/versions/{one.name}" for one in (ROOT / "migrations_folder/versions").glob("*.py")}
+    migrations_folder = {
+        f"service/_migrations/versions/{one.name}" for one in (ROOT / "migrations_folder/versions").glob("*.py")
+    }
     assert migrations_folder
     assert migrations_folder <= set(names)
     assert any(name.endswith("licenses/LICENSE") for name in names)

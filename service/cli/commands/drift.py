@@ -11,7 +11,7 @@ from service.lazy import lazy_imports
 with lazy_imports():
     from service.cli import progress
     from service.cli.printing import drift_page
-    from service.learning.monitors import false_alarms as calibration
+    from service.learning.monitors import false_alarms
     from service.operations.monitoring import drift
 
 app = typer.Typer(no_args_is_help=True)
@@ -53,7 +53,7 @@ def print_drift_check(
         spec = app_.spec(name)
         with progress.shown() as report_progress:
             if calibrated:
-                trial = calibration.CalibrationSettings(events, target, seed)
+                trial = false_alarms.CalibrationSettings(events, target, seed)
                 found = drift.calibrate_monitors(
                     app_.services, spec, events=history, trial=trial, report_progress=report_progress
                 )

@@ -12,7 +12,7 @@ from service.domain.stream.exclusion import RANGE_FORMATS, format_range
 from service.lazy import lazy_imports
 
 with lazy_imports():
-    from service.operations.history import exclusions as exclude
+    from service.operations.history import exclusions
     from service.operations.reporting import describe
 
 COLUMNS = (
@@ -38,7 +38,7 @@ def add(
 ) -> None:
     """Have no lineage of the model learn these records from now on."""
     with app_for_command(config) as app_:
-        found = exclude.record_exclusion(app_.services, name, stretch, actor=actor(), reason=reason)
+        found = exclusions.record_exclusion(app_.services, name, stretch, actor=actor(), reason=reason)
         out.print(
             f"exclusion {found.id} of {name}: {format_range(found.excluded_range)}", markup=False, highlight=False
         )

@@ -26,7 +26,7 @@ with lazy_imports():
     from service.cli.printing import job_page
     from service.domain.training import jobs
     from service.operations.reporting import describe
-    from service.operations.retraining import decide as consider
+    from service.operations.retraining import decide as retraining_decision
 
 POLL_EVERY_S = 0.5
 
@@ -86,7 +86,7 @@ def start(
 ) -> None:
     """Have the model trained anew on its history; the result is a version that serves nobody yet."""
     with app_for_command(config) as app_:
-        job = consider.request_manual_job(app_.services, model, actor=actor(), reason=reason)
+        job = retraining_decision.request_manual_job(app_.services, model, actor=actor(), reason=reason)
         say(f"job {job.id} of {model} {job.state}")
         _warn_without_trainer(app_, model)
         if wait:

@@ -20,14 +20,14 @@ from service.lazy import lazy_imports
 
 with lazy_imports():
     from service import bootstrap
-    from service.cli.commands import replay as replaying
+    from service.cli.commands import replay as replay_commands
     from service.cli.plotting import curve, picture_file
     from service.cli.printing import layout, model_page, model_tables
     from service.domain.registry import metric_history, registry
     from service.learning.metrics import names as metric_names
-    from service.operations.challengers import promotion_request as crown
-    from service.operations.commands import request as ask
-    from service.operations.replay import rollback_request as requests
+    from service.operations.challengers import promotion_request
+    from service.operations.commands import request as command_request
+    from service.operations.replay import rollback_request
     from service.operations.reporting import describe
 
 WAIT_S = 30.0
@@ -143,8 +143,9 @@ def promote(name: Name, version: VersionArgument, config: ConfigOption = None, r
     with app_for_command(config) as app_:
         origin = registry.ChangeOrigin(actor(), reason)
         say(
-            ask.require_outcome(
-                crown.promote_by_hand(app_.services, name, version, origin=origin, wait_s=WAIT_S), wait_s=WAIT_S
+            command_request.require_outcome(
+                promotion_request.promote_by_hand(app_.services, name, version, origin=origin, wait_s=WAIT_S),
+                wait_s=WAIT_S,
             )
         )
 
@@ -165,17 +166,17 @@ def rollback(
     as_json: JsonOption = False,
 ) -> None:
     """Go back to an earlier state, or learn again without what is excluded."""
-    request = requests.RollbackRequest(to, at, mode, exclude or (), freeze, accept_gap, reason)
+    request = rollback_request.RollbackRequest(to, at, mode, exclude or (), freeze, accept_gap, reason)
     with app_for_command(config) as app_:
         if fault := request.fault(_spelled):
             raise typer.BadParameter(fault)
         if dry_run:
-            found = requests.preview(app_.services, name, request)
-            show(replaying.in_words(found) if request.replays and not as_json else found, as_json=as_json)
+            found = rollback_request.preview(app_.services, name, request)
+            show(replay_commands.in_words(found) if request.replays and not as_json else found, as_json=as_json)
         elif request.replays:
-            replaying.run_rollback_replay(app_, name, request)
+            replay_commands.run_rollback_replay(app_, name, request)
         else:
-            told, wait_s = requests.arguments(app_.services, name, request), math.inf if wait else WAIT_S
+            told, wait_s = rollback_request.arguments(app_.services, name, request), math.inf if wait else WAIT_S
             say(app_.run_command(name, registry.CommandKind.ROLLBACK, told, actor=actor(), wait_s=wait_s))
 
 
@@ -194,7 +195,7 @@ def replay(
 ) -> None:
     """Ask how another specification would have done on the same history; nothing is changed."""
     with app_for_command(config) as app_:
-        replaying.print_backtest(app_, name, spec, (begin, end), as_json=as_json)
+        replay_commands.print_backtest(app_, name, spec, (begin, end), as_json=as_json)
 
 
 @app.command()

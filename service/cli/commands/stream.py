@@ -21,10 +21,10 @@ with lazy_imports():
     from service.domain.specification import model as specification
     from service.domain.stream import events as records
     from service.domain.stream import position
-    from service.ports import stream as decoding
+    from service.ports import stream as stream_ports
     from service.stream import publish as publishing
     from service.stream.decoding import factory as decoders
-    from service.stream.decoding import labels as layouts
+    from service.stream.decoding import labels as label_layouts
 
 app = typer.Typer(no_args_is_help=True)
 Model = Annotated[str, typer.Argument(help="The model's name.", autocompletion=model_names)]
@@ -113,11 +113,11 @@ def _layout(spec: "specification.ModelSpec", *, labels: bool) -> "specification.
     """Of a file's rows: labels lie flat, since features are what makes an event."""
     if not labels:
         return spec.fields
-    layout = layouts.label_layout(spec.fields, spec.label_fields)
+    layout = label_layouts.label_layout(spec.fields, spec.label_fields)
     return specification.FieldsSpec() if layout is None else specification.FieldsSpec(**layout.model_dump())
 
 
-def _require_valid(decoder: "decoding.Decoder", values: list[bytes], *, topic: str) -> Iterator[bytes]:
+def _require_valid(decoder: "stream_ports.Decoder", values: list[bytes], *, topic: str) -> Iterator[bytes]:
     """The events or labels, if a learner would accept their form."""
     now = time.time_ns() // 1_000_000
     run = records.Records(

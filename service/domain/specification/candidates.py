@@ -7,7 +7,7 @@ from typing import Any, Literal, Self, TypeAlias
 
 from pydantic import Field, field_validator, model_validator
 
-from service.domain.specification import search_spaces as spaces
+from service.domain.specification import search_spaces
 from service.domain.specification.units import FrozenSpec
 from service.errors import SpecificationError
 
@@ -97,9 +97,11 @@ def with_champion_estimator(candidate: CandidateSpec, estimator: Any) -> Candida
     return candidate if candidate.estimator is not None else candidate.model_copy(update={"estimator": estimator})
 
 
-def build_recipe(candidate: CandidateSpec, pick: spaces.PickValue) -> TrialRecipe:
+def build_recipe(candidate: CandidateSpec, pick: search_spaces.PickValue) -> TrialRecipe:
     """What is trained when `pick` has decided every space."""
-    found = {name: spaces.fill_spaces(part, path=name, pick=pick) for name, part in candidate.searchable_parts.items()}
+    found = {
+        name: search_spaces.fill_spaces(part, path=name, pick=pick) for name, part in candidate.searchable_parts.items()
+    }
     return TrialRecipe(
         candidate.name,
         **{name: value for name, (value, _) in found.items()},
@@ -110,7 +112,9 @@ def build_recipe(candidate: CandidateSpec, pick: spaces.PickValue) -> TrialRecip
 
 def recipe_count(candidate: CandidateSpec) -> float:
     """How many recipes it holds, or infinity."""
-    return math.prod(spaces.expression_count(part, path=name) for name, part in candidate.searchable_parts.items())
+    return math.prod(
+        search_spaces.expression_count(part, path=name) for name, part in candidate.searchable_parts.items()
+    )
 
 
 def _with_label_texts(value: Any) -> Any:
@@ -137,7 +141,7 @@ def _are_weights(value: Any) -> bool:
 def _require(value: Any, path: str, is_valid: Any, expected: str) -> None:
     """ValueError, which pydantic puts in its place, unless everything that the value may become fits."""
     try:
-        found = spaces.covering_expressions(value, path=path)
+        found = search_spaces.covering_expressions(value, path=path)
     except SpecificationError as error:
         raise ValueError(str(error)) from error
     for one in found:
@@ -148,6 +152,6 @@ def _require(value: Any, path: str, is_valid: Any, expected: str) -> None:
 
 def _space_names(value: Any, path: str) -> list[str]:
     try:
-        return [name for name, _ in spaces.iter_spaces(value, path=path)]
+        return [name for name, _ in search_spaces.iter_spaces(value, path=path)]
     except SpecificationError as error:
         raise ValueError(str(error)) from error

@@ -18,15 +18,14 @@ from service.errors import ArtifactError, SpecificationError
 from service.lazy import lazy_imports
 from service.learning import catalogue, river_internals, scikit_internals
 from service.learning.batch import catalogue as batch_catalogue
-from service.learning.estimators import capabilities as abilities
-from service.learning.estimators import parameters
+from service.learning.estimators import capabilities, parameters
 from service.learning.estimators.factories import allowed_classes_of, load_factory
 from service.learning.pickling import codec
 
 with lazy_imports():
     # scikit-learn takes longer to import than all else together, and few estimators name it
     from service.learning.batch import estimators as batch_estimators
-    from service.learning.estimators import sklearn_online as scikit
+    from service.learning.estimators import sklearn_online
 
 __all__ = [
     "allowed_classes_of",
@@ -78,7 +77,7 @@ def estimator_from_expression(expression: Any, *, task: Task, seed: int, path: s
 
 def require_batch_support(estimator: Any, *, batch: int, path: str = "learn.batch") -> None:
     """SpecificationError where micro-batches are asked for that the estimator cannot learn."""
-    part = abilities.part_without_learn_many(estimator) if batch > 1 else None
+    part = capabilities.part_without_learn_many(estimator) if batch > 1 else None
     if part is not None:
         raise SpecificationError(
             path, f"found {batch}, but {part} cannot learn a batch: it has no learn_many; expected 1"
@@ -265,14 +264,14 @@ def _river_wrapper(made: Any, classes: Any, location: _Location) -> Any:
         raise SpecificationError(
             location.path, "cannot learn event by event with these parameters: it has no partial_fit"
         )
-    if scikit.is_regressor(made):
+    if sklearn_online.is_regressor(made):
         if classes is not None:
             raise SpecificationError(location.child(".classes").path, "found classes for a regressor, expected none")
-        return scikit.ScikitRegressor(made)
+        return sklearn_online.ScikitRegressor(made)
     if classes is None and location.task is Task.BINARY:
         classes = [False, True]
     _require_classes(classes, location.child(".classes"))
-    return scikit.ScikitClassifier(made, classes)
+    return sklearn_online.ScikitClassifier(made, classes)
 
 
 def _require_classes(classes: Any, location: _Location) -> None:
@@ -288,7 +287,7 @@ def _require_classes(classes: Any, location: _Location) -> None:
 
 
 def _require_task(found: Any, *, task: Task, path: str) -> None:
-    last: Any = abilities.final_step(found)
+    last: Any = capabilities.final_step(found)
     wanted = base.Regressor if task is Task.REGRESSION else base.Classifier
     if not isinstance(last, wanted):
         kind = "regressor" if task is Task.REGRESSION else "classifier"

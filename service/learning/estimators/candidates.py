@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from service.domain.specification import search_spaces as spaces
+from service.domain.specification import search_spaces
 from service.domain.specification.candidates import (
     CandidateSpec,
     ClassWeights,
@@ -62,7 +62,7 @@ def require_candidates(
 
 def require_candidate(candidate: CandidateSpec, context: ModelContext, *, path: str) -> None:
     """As `require_candidates`, of one."""
-    weights = [one.value for one in spaces.covering_expressions(candidate.class_weights, path="class_weights")]
+    weights = [one.value for one in search_spaces.covering_expressions(candidate.class_weights, path="class_weights")]
     for one in weights:
         _require_labels(one, context.task, f"{path}.class_weights")
     weighs = any(one != "none" for one in weights)
@@ -72,7 +72,7 @@ def require_candidate(candidate: CandidateSpec, context: ModelContext, *, path: 
             raise SpecificationError(field_path, "found nothing, expected an estimator: the model has none either")
         _require_capable(estimators.load_factory(context.factory), context, weighs=weighs, path=path)
         return
-    for variant in spaces.covering_expressions(
+    for variant in search_spaces.covering_expressions(
         with_champion_estimator(candidate, context.default_expression).estimator, path=field_path
     ):
         if is_batch_expression(variant.value):

@@ -20,8 +20,7 @@ from service.domain.training.evaluation import (
     Resampling,
     class_label_text,
 )
-from service.learning.evaluation import diagnostics as diagnosis
-from service.learning.evaluation import intervals
+from service.learning.evaluation import diagnostics, intervals
 from service.learning.evaluation.bootstrap import SampleMetrics, event_losses, metric_samplers
 from service.learning.metrics.names import Metric, metric_name, needing_probabilities
 from service.learning.metrics.paired import Group, ScoredEvents, no_change_baseline, pair_events, predicted_only
@@ -107,7 +106,7 @@ def _make_context(
     return _EvaluationContext(
         spec.task,
         spec.metrics or DEFAULT_METRICS[spec.task],
-        () if spec.task is Task.REGRESSION else diagnosis.frequent_classes(ours.truths, task=spec.task),
+        () if spec.task is Task.REGRESSION else diagnostics.frequent_classes(ours.truths, task=spec.task),
         [group for group, _ in met.most_common(settings.max_groups)],
         Resampling(settings.confidence, settings.resamples, block, spec.seed),
     )
@@ -126,9 +125,9 @@ def _evaluate_side(side: ScoredEvents, context: _EvaluationContext) -> _Evaluate
         side,
         Performance(
             estimates,
-            None if regression or not len(side) else diagnosis.confusion(side, context.classes),
-            diagnosis.residuals(side) if regression and len(side) else None,
-            diagnosis.calibration(side, task=context.task),
+            None if regression or not len(side) else diagnostics.confusion(side, context.classes),
+            diagnostics.residuals(side) if regression and len(side) else None,
+            diagnostics.calibration(side, task=context.task),
             groups,
             rest,
         ),

@@ -22,7 +22,7 @@ from service.domain.specification.promotion import (
     PromoteSpec,
 )
 from service.domain.stream.events import Task
-from service.learning.evaluation import confidence_sequences as boundaries
+from service.learning.evaluation import confidence_sequences
 from service.learning.evaluation.losses import LossPairs
 
 LOG_LOSS_CLIP = 7.0
@@ -186,11 +186,11 @@ class SequentialComparison:
 
     def _event_boundary(self) -> float:
         assert self.scale is not None
-        return boundaries.event_boundary(self.sums.squares, rho=self.scale.rho, level=self.terms.level)
+        return confidence_sequences.event_boundary(self.sums.squares, rho=self.scale.rho, level=self.terms.level)
 
     def _block_boundary(self) -> float:
         assert self.scale is not None
-        return boundaries.block_boundary(self.sums.block_squares, rho=self.scale.rho, level=self.terms.level)
+        return confidence_sequences.block_boundary(self.sums.block_squares, rho=self.scale.rho, level=self.terms.level)
 
     def _reason(self) -> str:
         """The verdict in words."""
@@ -214,7 +214,7 @@ def _set_scale(terms: SequentialTestSettings, champion: Any, challenger: Any) ->
     squares = math.fsum((_scaled_losses(champion, before) - _scaled_losses(challenger, before)) ** 2)
     spread = (squares + _PRIOR_SQUARES) / (len(champion) + 1)
     events = math.sqrt(terms.min_events * terms.max_events)
-    return LossScale(bound, boundaries.tune_rho(spread, events=events, level=terms.level))
+    return LossScale(bound, confidence_sequences.tune_rho(spread, events=events, level=terms.level))
 
 
 def _scaled_losses(values: Any, scale: LossScale) -> Any:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import optuna
 
-from service.domain.specification import candidates as domain
+from service.domain.specification import candidates as candidate_specs
 from service.domain.specification.candidates import CandidateSpec, TrialRecipe
 from service.domain.specification.search_spaces import ChoiceSpace, FloatRange, IntRange, SearchSpace
 from service.learning.search.trials import TrialOutcome, TrialState
@@ -32,7 +32,7 @@ class Sampler(Protocol):
 
 def make_sampler(candidates: Sequence[CandidateSpec], *, trials: int, seed: int, maximize: bool) -> Sampler:
     """The first trials are of each candidate in turn."""
-    if sum(map(domain.recipe_count, candidates)) <= trials:
+    if sum(map(candidate_specs.recipe_count, candidates)) <= trials:
         return ExhaustiveSampler(candidates)
     return TpeSampler(candidates, trials=trials, seed=seed, maximize=maximize)
 
@@ -81,7 +81,7 @@ class TpeSampler:
         def pick(path: str, space: SearchSpace) -> Any:
             return suggest_value(trial, f"{name}:{path}", space)
 
-        return domain.build_recipe(self._candidates[name], pick)
+        return candidate_specs.build_recipe(self._candidates[name], pick)
 
     def tell(self, outcome: TrialOutcome) -> None:
         """One that failed counts as the poorest, so that what fails is not tried over and over."""
@@ -110,7 +110,7 @@ def all_recipes(candidate: CandidateSpec) -> list[TrialRecipe]:
     found: list[TrialRecipe] = []
     count = _SpaceCounter()
     while not found or count.advance():
-        found.append(domain.build_recipe(candidate, count.pick))
+        found.append(candidate_specs.build_recipe(candidate, count.pick))
     return found
 
 

@@ -14,8 +14,7 @@ from service.domain.stream.events import Label, TopicPartition
 from service.domain.stream.offset_ranges import in_order_of, subtract_ranges
 from service.domain.stream.position import OffsetRange, Position
 from service.errors import TrainingDataError
-from service.learning.datasets import feasibility as feasible
-from service.learning.datasets import folds, splits
+from service.learning.datasets import feasibility, folds, splits
 from service.learning.datasets.dataset import ORDER_COLUMNS, TrainingData
 from service.learning.search.trials import FoldRows
 from service.operations.retraining.baseline import TrainingBaseline
@@ -60,7 +59,7 @@ def load_datasets(
         msg = f"found no window for {spec.name}, expected one to divide, like `window: {{events: 100000}}`"
         raise TrainingDataError(msg)
     data = load_training_data(services, spec, WindowRequest(retrain_spec.window, until=baseline.position))
-    feasible.require_classes(data, where="the window")
+    feasibility.require_classes(data, where="the window")
     test_size: dict[str, int] = {}
     parts = splits.split_data(
         data,

@@ -24,11 +24,11 @@ from service.serving.admin.routes import (
     tokens,
     versions,
 )
-from service.serving.admin.routes import queries as inquiries
+from service.serving.admin.routes import queries as query_routes
 from service.serving.admin.schemas import NanSafeJsonResponse
 from service.serving.edge.problems import HANDLERS, handle_http_exception
 
-RESOURCES = (models, versions, commands, rollback, exclusions, jobs, drift, inquiries, dead_letters, audit, tokens)
+RESOURCES = (models, versions, commands, rollback, exclusions, jobs, drift, query_routes, dead_letters, audit, tokens)
 
 
 class AdminApi(FastAPI):

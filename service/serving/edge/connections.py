@@ -15,7 +15,7 @@ import structlog
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from service.ports.telemetry import ServingTelemetry
-from service.serving.edge import errors as edge
+from service.serving.edge import errors as edge_errors
 from service.serving.edge.accounting import route_label
 from service.serving.edge.limits import RETRY_AFTER_S, WorkerLoad
 from service.serving.edge.probes import PROBE_PATHS
@@ -170,14 +170,14 @@ def connection_class(load: WorkerLoad, telemetry: ServingTelemetry) -> type[Conn
         "load": load,
         "telemetry": telemetry,
         "overloaded": _raw_problem(
-            edge.TooManyRequestsError(busy, retry_after_s=RETRY_AFTER_S), 429, "Too Many Requests"
+            edge_errors.TooManyRequestsError(busy, retry_after_s=RETRY_AFTER_S), 429, "Too Many Requests"
         ),
-        "late": _raw_problem(edge.RequestTimeoutError(slow), 408, "Request Timeout", b"connection: close\r\n"),
+        "late": _raw_problem(edge_errors.RequestTimeoutError(slow), 408, "Request Timeout", b"connection: close\r\n"),
     }
     return type("WorkerConnection", (Connection,), attributes)
 
 
-def _raw_problem(error: edge.EdgeError, status: int, phrase: str, more: bytes = b"") -> bytes:
+def _raw_problem(error: edge_errors.EdgeError, status: int, phrase: str, more: bytes = b"") -> bytes:
     """A problem as bytes of HTTP, made once."""
     made = problem_response(error)
     headers = b"".join(name + b": " + value + b"\r\n" for name, value in made.raw_headers)

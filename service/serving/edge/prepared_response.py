@@ -40,7 +40,11 @@ class PreparedResponse:
         if exchange is not None and exchange.can_send_whole:
             record = scope[REQUEST_RECORD]
             extra_headers = b"".join([b"%s: %s\r\n" % one for one in self._more]) if self._more else b""
-            rest = b"%scontent-length: %d\r\nx-request-id: %s\r\n\r\n" % (extra_headers, len(self._body), record.request_id)
+            rest = b"%scontent-length: %d\r\nx-request-id: %s\r\n\r\n" % (
+                extra_headers,
+                len(self._body),
+                record.request_id,
+            )
             record.status = self._head.status
             exchange.send_whole(self._head.raw + rest + self._body)
             return

@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from service import errors
 from service.errors import HeadraceError
-from service.serving.edge import errors as edge
+from service.serving.edge import errors as edge_errors
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 1
@@ -54,17 +54,19 @@ PROBLEM_TYPES: Mapping[type[HeadraceError], ProblemType] = {
     errors.UnavailableError: ProblemType(503, "unavailable", "The database or the broker cannot be reached"),
     errors.EstimatorError: ProblemType(500, "estimator", "The model failed"),
     HeadraceError: UNEXPECTED,
-    edge.UnauthorizedError: ProblemType(401, "unauthorized", "A token is needed"),
-    edge.ForbiddenError: ProblemType(403, "forbidden", "The token does not allow it"),
-    edge.NotAcceptableError: ProblemType(406, "not-acceptable", "There is no answer in that form"),
-    edge.RequestTimeoutError: ProblemType(408, "timeout", "The request took too long"),
-    edge.ConflictError: ProblemType(409, "conflict", "It does not go with what there is"),
-    edge.TooLargeError: ProblemType(413, "too-large", "The body is too large"),
+    edge_errors.UnauthorizedError: ProblemType(401, "unauthorized", "A token is needed"),
+    edge_errors.ForbiddenError: ProblemType(403, "forbidden", "The token does not allow it"),
+    edge_errors.NotAcceptableError: ProblemType(406, "not-acceptable", "There is no answer in that form"),
+    edge_errors.RequestTimeoutError: ProblemType(408, "timeout", "The request took too long"),
+    edge_errors.ConflictError: ProblemType(409, "conflict", "It does not go with what there is"),
+    edge_errors.TooLargeError: ProblemType(413, "too-large", "The body is too large"),
     errors.RecordTooLargeError: ProblemType(413, "record-too-large", "A record is larger than the stream takes"),
-    edge.UnsupportedMediaError: ProblemType(415, "unsupported-media-type", "The body is of a kind that cannot be read"),
-    edge.MalformedError: ProblemType(400, "malformed", "The request cannot be read"),
-    edge.UnprocessableError: ProblemType(422, "unprocessable", "The request says what cannot be"),
-    edge.TooManyRequestsError: ProblemType(429, "too-many", "Too many requests"),
+    edge_errors.UnsupportedMediaError: ProblemType(
+        415, "unsupported-media-type", "The body is of a kind that cannot be read"
+    ),
+    edge_errors.MalformedError: ProblemType(400, "malformed", "The request cannot be read"),
+    edge_errors.UnprocessableError: ProblemType(422, "unprocessable", "The request says what cannot be"),
+    edge_errors.TooManyRequestsError: ProblemType(429, "too-many", "Too many requests"),
 }
 """The table: the nearest ancestor of an error says what it is over HTTP."""
 
@@ -85,10 +87,10 @@ def problem_type_of(error: HeadraceError) -> ProblemType:
 def problem_response(error: HeadraceError, *, instance: str | None = None) -> Response:
     """The answer that an error is; of what is wrong here only the log tells everything."""
     problem_type = problem_type_of(error)
-    headers = dict(error.headers) if isinstance(error, edge.EdgeError) else {}
+    headers = dict(error.headers) if isinstance(error, edge_errors.EdgeError) else {}
     if problem_type.status == 503:
         headers["Retry-After"] = str(RETRY_AFTER_S)
-    listed = error.errors if isinstance(error, edge.EdgeError) else ()
+    listed = error.errors if isinstance(error, edge_errors.EdgeError) else ()
     return response_of_problem(problem_type, str(error), instance=instance, errors=listed, headers=headers)
 
 
@@ -97,7 +99,7 @@ def response_of_problem(
     detail: str,
     *,
     instance: str | None = None,
-    errors: edge.ErrorDetails = (),
+    errors: edge_errors.ErrorDetails = (),
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """A problem, with what it needs and nothing that is empty."""
@@ -137,7 +139,7 @@ def handle_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     listed = [{"at": ".".join(map(str, one["loc"])), "detail": one["msg"]} for one in error.errors()]
     detail = "; ".join(f"{one['at']}: {one['detail']}" for one in listed)
-    problem_type = PROBLEM_TYPES[edge.UnprocessableError]
+    problem_type = PROBLEM_TYPES[edge_errors.UnprocessableError]
     return response_of_problem(problem_type, detail, instance=request.url.path, errors=listed)
 
 

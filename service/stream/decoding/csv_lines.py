@@ -8,7 +8,7 @@ from service.domain.specification.model import FieldsSpec
 from service.domain.stream.csv_cell import cell_value
 from service.domain.stream.events import DecodedRecords, Event, Features, Records, RefusalReason, Scalar, Task
 from service.errors import ConfigurationError
-from service.stream.decoding import fields as parts
+from service.stream.decoding import fields as fields_of_records
 from service.stream.decoding.fields import FieldError
 from service.stream.decoding.mapped import named_paths
 from service.stream.decoding.refusals import decode_each
@@ -47,16 +47,18 @@ class CsvDecoder:
         text = {name: row.get(column) or None for name, column in self._parts.items()}
         return Event(
             offset,
-            parts.parse_id(text["id"]),
-            parts.parse_time(parse_integer_cell(text["ts"]), recorded=recorded, skew_ms=self._skew_ms),
+            fields_of_records.parse_id(text["id"]),
+            fields_of_records.parse_time(parse_integer_cell(text["ts"]), recorded=recorded, skew_ms=self._skew_ms),
             self._values(row),
-            parts.parse_label(self._label(text["y"]), self._task),
-            parts.parse_group(text["group"]),
-            parts.parse_weight(None if text["weight"] is None else parse_cell("weight", text["weight"])),
+            fields_of_records.parse_label(self._label(text["y"]), self._task),
+            fields_of_records.parse_group(text["group"]),
+            fields_of_records.parse_weight(None if text["weight"] is None else parse_cell("weight", text["weight"])),
         )
 
     def _values(self, row: dict[str, str]) -> Features:
-        return parts.parse_features({name: parse_cell(name, row[column]) for name, column in self._features.items()})
+        return fields_of_records.parse_features(
+            {name: parse_cell(name, row[column]) for name, column in self._features.items()}
+        )
 
     def _label(self, text: str | None) -> Scalar:
         return None if text is None else parse_cell("y", text)

@@ -10,7 +10,7 @@ from msgspec import UNSET
 from service.domain.specification.limits import LARGEST_INTEGER
 from service.domain.stream.events import DecodedRecords, Event, Features, Label, Records, Refusal, Task
 from service.domain.stream.json_keys import has_unique_keys
-from service.stream.decoding import fields as parts
+from service.stream.decoding import fields as fields_of_records
 from service.stream.decoding.fields import FieldError
 from service.stream.decoding.json_documents import parse_json_object
 from service.stream.decoding.refusals import read_each, to_decoded
@@ -131,7 +131,7 @@ class EnvelopeDecoder:
             ids = checked_ids([one.id for one in whole])
             columns: list[Any] = [ids, self.event_times(ts, records.timestamps[at]), xs, self._labels(ys)]
             if not _all_absent(groups) or not _all_absent(weights):
-                columns += [map(parts.parse_group, groups), map(parts.parse_weight, weights)]
+                columns += [map(fields_of_records.parse_group, groups), map(fields_of_records.parse_weight, weights)]
             return [*map(Event, records.offsets[at], *columns)]
         except FieldError:
             return None
@@ -145,10 +145,11 @@ class EnvelopeDecoder:
             return recorded
         times = [ts for ts in values if type(ts) is int]
         steady = len(times) == len(values) and min(times) >= 0 <= min(recorded)
-        if steady and max(times) <= min(min(recorded) + self._skew_ms, parts.MAX_TIME_MS):
+        if steady and max(times) <= min(min(recorded) + self._skew_ms, fields_of_records.MAX_TIME_MS):
             return times
         return [
-            parts.parse_time(ts, recorded=own, skew_ms=self._skew_ms) for ts, own in zip(values, recorded, strict=True)
+            fields_of_records.parse_time(ts, recorded=own, skew_ms=self._skew_ms)
+            for ts, own in zip(values, recorded, strict=True)
         ]
 
     def _labels(self, values: Sequence[Member]) -> Sequence[Label | None]:
@@ -158,7 +159,7 @@ class EnvelopeDecoder:
             return [None] * len(values)
         if types in _UNIFORM_LABEL_TYPES[self._task]:
             return cast("Sequence[Label]", values)
-        return [*map(parts.parse_label, values, repeat(self._task))]
+        return [*map(fields_of_records.parse_label, values, repeat(self._task))]
 
     def _read_record(self, found: Envelope | None, raw: bytes, offset: int, recorded: int) -> Event:
         """Return the event of one record.
@@ -169,12 +170,12 @@ class EnvelopeDecoder:
         part: Callable[[str], Any] = found.__getattribute__ if typed else parse_json_object(raw).get
         return Event(
             offset,
-            parts.parse_id(part("id")),
-            parts.parse_time(part("ts"), recorded=recorded, skew_ms=self._skew_ms),
-            part("x") if typed else parts.parse_features(part("x")),
-            parts.parse_label(part("y"), self._task),
-            parts.parse_group(part("group")),
-            parts.parse_weight(part("weight")),
+            fields_of_records.parse_id(part("id")),
+            fields_of_records.parse_time(part("ts"), recorded=recorded, skew_ms=self._skew_ms),
+            part("x") if typed else fields_of_records.parse_features(part("x")),
+            fields_of_records.parse_label(part("y"), self._task),
+            fields_of_records.parse_group(part("group")),
+            fields_of_records.parse_weight(part("weight")),
         )
 
 
@@ -189,7 +190,7 @@ def checked_ids(ids: Sequence[str | int]) -> Sequence[str | int]:
         return ids
     lengths = {len(one) for one in ids if isinstance(one, str)}
     if lengths and not 0 < min(lengths) <= max(lengths) <= _SHORT_ID_CHARS:
-        return [*map(parts.parse_id, ids)]
+        return [*map(fields_of_records.parse_id, ids)]
     return ids
 
 

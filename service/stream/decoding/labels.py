@@ -19,7 +19,7 @@ from service.domain.stream.events import (
 )
 from service.errors import ConfigurationError
 from service.ports.stream import Decoder
-from service.stream.decoding import fields as parts
+from service.stream.decoding import fields as fields_of_records
 from service.stream.decoding.csv_lines import parse_cell, parse_csv_line, parse_integer_cell
 from service.stream.decoding.envelope import Integer, Member
 from service.stream.decoding.fields import FieldError
@@ -83,11 +83,11 @@ class LabelDecoder:
             timed = len(found) - [one.ts for one in found].count(UNSET)
             if timed not in {0, len(found)} or b"".join(values).count(b":") != (3 if timed else 2) * len(found):
                 return None
-            ids = [parts.parse_id(one.id) for one in found]
-            labels = [parts.parse_label(one.y, self._task) for one in found]
+            ids = [fields_of_records.parse_id(one.id) for one in found]
+            labels = [fields_of_records.parse_label(one.y, self._task) for one in found]
             times = (
                 [
-                    parts.parse_time(one.ts, recorded=own, skew_ms=self._skew_ms)
+                    fields_of_records.parse_time(one.ts, recorded=own, skew_ms=self._skew_ms)
                     for one, own in zip(found, records.timestamps, strict=True)
                 ]
                 if timed
@@ -99,11 +99,11 @@ class LabelDecoder:
 
     def _read_record(self, raw: bytes, offset: int, recorded: int) -> LabelRecord:
         found, ts, y = self._read_common_form(raw) or self._read_fields(raw)
-        known = parts.parse_label(y, self._task)
+        known = fields_of_records.parse_label(y, self._task)
         if known is None:
             raise FieldError(RefusalReason.MISSING_LABEL, "found no label, expected y")
-        moment = parts.parse_time(ts, recorded=recorded, skew_ms=self._skew_ms)
-        return LabelRecord(offset, parts.parse_id(found), moment, known)
+        moment = fields_of_records.parse_time(ts, recorded=recorded, skew_ms=self._skew_ms)
+        return LabelRecord(offset, fields_of_records.parse_id(found), moment, known)
 
     def _read_common_form(self, raw: bytes) -> LabelFields | None:
         """Return the fields of a label in its common form, or None when there is a doubt."""

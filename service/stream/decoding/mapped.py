@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from service.domain.specification.model import FieldsSpec
 from service.domain.stream.events import DecodedRecords, Event, Records, RefusalReason, Task
-from service.stream.decoding import fields as parts
+from service.stream.decoding import fields as fields_of_records
 from service.stream.decoding.fields import FieldError
 from service.stream.decoding.json_documents import parse_json_object
 from service.stream.decoding.refusals import decode_each
@@ -50,12 +50,12 @@ class MappedDecoder:
         found = parse_json_object(raw)
         return Event(
             offset,
-            parts.parse_id(self._id(found)),
-            parts.parse_time(self._ts(found), recorded=recorded, skew_ms=self._skew_ms),
-            parts.parse_json_features(self._values(found)),
-            parts.parse_label(self._y(found), self._task),
-            parts.parse_group(self._group(found)),
-            parts.parse_weight(self._weight(found)),
+            fields_of_records.parse_id(self._id(found)),
+            fields_of_records.parse_time(self._ts(found), recorded=recorded, skew_ms=self._skew_ms),
+            fields_of_records.parse_json_features(self._values(found)),
+            fields_of_records.parse_label(self._y(found), self._task),
+            fields_of_records.parse_group(self._group(found)),
+            fields_of_records.parse_weight(self._weight(found)),
         )
 
 

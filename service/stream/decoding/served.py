@@ -18,7 +18,7 @@ from service.domain.stream.events import (
     Task,
 )
 from service.ports.stream import Decoder
-from service.stream.decoding import fields as parts
+from service.stream.decoding import fields as fields_of_records
 from service.stream.decoding.envelope import EnvelopeDecoder
 from service.stream.decoding.fields import FieldError
 from service.stream.decoding.json_documents import parse_json_object
@@ -95,14 +95,16 @@ class ServedPredictionDecoder:
             raise FieldError(RefusalReason.BAD_PREDICTION, "found probabilities, expected none for a regression")
         for label, one in served.probabilities or ():
             if not abs(one) < LARGEST_PREDICTION:
-                detail = f"found {one:g} as the probability of {parts.short_repr(label)}, expected a probability"
+                detail = (
+                    f"found {one:g} as the probability of {fields_of_records.short_repr(label)}, expected a probability"
+                )
                 raise FieldError(RefusalReason.BAD_PREDICTION, detail)
         return served
 
     def _require_label(self, value: Any) -> Any:
         """Return the value if it is a label of the task; raise FieldError otherwise."""
         try:
-            known = parts.parse_label(value, self._task)
+            known = fields_of_records.parse_label(value, self._task)
         except FieldError as error:
             raise FieldError(RefusalReason.BAD_PREDICTION, error.detail) from error
         if isinstance(known, float) and not abs(known) < LARGEST_PREDICTION:

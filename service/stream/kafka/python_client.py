@@ -7,7 +7,7 @@ from typing import Any
 from kafka import errors as kafka
 
 from service.errors import HeadraceError
-from service.stream.kafka import python_internals as seams
+from service.stream.kafka import python_internals
 from service.stream.kafka.errors import codec_missing_error, log_truncated_error, misconfigured_error, unavailable_error
 from service.stream.kafka.settings import KafkaSettings
 
@@ -51,7 +51,7 @@ def open_kafka_python_client(make: Callable[..., Any], settings: KafkaSettings, 
     started: list[Any] = []
 
     def start(**options: Any) -> Any:
-        started.append(seams.network_client(options))
+        started.append(python_internals.network_client(options))
         return started[-1]
 
     try:
@@ -60,7 +60,7 @@ def open_kafka_python_client(make: Callable[..., Any], settings: KafkaSettings, 
         _close_clients(started)
         raise misconfigured_error(settings, error) from error
     except kafka.KafkaTimeoutError as error:
-        cause = seams.cause(started[-1])
+        cause = python_internals.cause(started[-1])
         _close_clients(started)
         raise cause or error from error
     except BaseException:

@@ -14,7 +14,7 @@ from service.domain.stream.bounds_check import require_within_bounds
 from service.domain.stream.events import Records, TopicPartition
 from service.domain.stream.position import OffsetBounds, Position
 from service.errors import HeadraceError
-from service.stream.kafka import python_internals as seams
+from service.stream.kafka import python_internals
 from service.stream.kafka.errors import MAX_SILENCE_S, REQUEST_TIMEOUT_S, no_topic_error, require_topic_name
 from service.stream.kafka.python_client import open_kafka_python_client, translate_kafka_python_errors
 from service.stream.kafka.python_sink import KafkaPythonSink
@@ -92,7 +92,7 @@ class KafkaPythonSource:
             moved = {
                 at: now
                 for at, was in self._position.items()
-                if (now := seams.fetch_position(self._consumer, at)) != was
+                if (now := python_internals.fetch_position(self._consumer, at)) != was
             }
         self._position.update(moved)
         if not moved:
@@ -125,7 +125,7 @@ class KafkaPythonSource:
         if self._consumer is None:
             given = {**_TUNING, **self._settings.for_kafka_python(), **_CONSUMER_SETTINGS, "group_id": self._group}
             self._consumer = open_kafka_python_client(KafkaConsumer, self._settings, **given)
-            seams.install_row_decoder(self._consumer)
+            python_internals.install_row_decoder(self._consumer)
         return self._consumer
 
     def _partitions(self, topics: Sequence[str]) -> list[Any]:
@@ -133,8 +133,8 @@ class KafkaPythonSource:
         for topic in topics:
             require_topic_name(self._settings, topic)
         for _ in range(2):
-            seams.refresh_metadata(self._consumer, topics, timeout_s=REQUEST_TIMEOUT_S)
-            numbers = {topic: seams.known_partitions(self._consumer, topic) for topic in topics}
+            python_internals.refresh_metadata(self._consumer, topics, timeout_s=REQUEST_TIMEOUT_S)
+            numbers = {topic: python_internals.known_partitions(self._consumer, topic) for topic in topics}
             if all(numbers.values()):
                 return [KafkaPartition(topic, number) for topic in topics for number in numbers[topic]]
         absent, *_ = (topic for topic in topics if not numbers[topic])
@@ -152,7 +152,7 @@ class KafkaPythonSource:
         require_within_bounds(position, self.bounds(sorted({at.topic for at in self._position})))
 
 
-def _to_records(at: Any, rows: Sequence[seams.Row], after: int) -> Records:
+def _to_records(at: Any, rows: Sequence[python_internals.Row], after: int) -> Records:
     where = TopicPartition(at.topic, at.partition)
     if not rows:
         return Records(where, (), (), (), after)

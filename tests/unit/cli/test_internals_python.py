@@ -5,8 +5,8 @@ import inspect
 import sys
 from concurrent.futures import thread
 
-from service.cli.process import exit as leaving
-from service.learning.pickling import class_guard as untouched
+from service.cli.process import exit
+from service.learning.pickling import class_guard
 
 
 class _Slotted:
@@ -15,12 +15,12 @@ class _Slotted:
 
 def test_pools_are_ended_as_the_interpreter_does() -> None:
     """The function that wakes idle threads of pools takes nothing."""
-    why = f"Python {sys.version} differs: adapt {leaving.__file__}"
+    why = f"Python {sys.version} differs: adapt {exit.__file__}"
     assert not inspect.signature(thread._python_exit).parameters, why
 
 
 def test_slot_names_are_kept_on_the_class() -> None:
     """The function that pickle asks for a class's slots leaves them on the class."""
-    why = f"Python {sys.version} differs: adapt {untouched.__file__}"
+    why = f"Python {sys.version} differs: adapt {class_guard.__file__}"
     assert vars(copyreg)["_slotnames"](_Slotted) == ["one"], why
     assert "__slotnames__" in vars(_Slotted), why

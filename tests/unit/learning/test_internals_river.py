@@ -16,7 +16,7 @@ from river.tree.splitter.exhaustive_splitter import ExhaustiveNode
 from sklearn.linear_model import SGDClassifier
 
 from service.learning import river_internals
-from service.learning.monitors import detector_stats as readings
+from service.learning.monitors import detector_stats
 from service.learning.pickling import codec
 from tests.internals import changed
 
@@ -144,15 +144,15 @@ def test_a_detector_keeps_its_statistic(name: str) -> None:
     found = []
     for _ in range(400):
         detector.update(chance.random() < 0.3)
-        found.append(readings.read_detector_stats(detector))
-    why = changed("river", module=readings)
+        found.append(detector_stats.read_detector_stats(detector))
+    why = changed("river", module=detector_stats)
     assert members <= vars(detector).keys(), why
     assert any(None not in one for one in found), why
 
 
 def test_the_weighted_hddm_bounds_its_mean() -> None:
     """HDDM_W's estimates say whether they have begun, and the bound is a function of its two arguments."""
-    detector, why = drift.binary.HDDMW(), changed("river", module=readings)
+    detector, why = drift.binary.HDDMW(), changed("river", module=detector_stats)
     assert [*inspect.signature(detector._mcdiarmid_bound).parameters] == ["ibc", "confidence"], why
     assert {"ewma", "ibc", "_is_init"} <= {*dir(detector._total)}, why
 

@@ -12,11 +12,11 @@ from kafka.net.compat import KafkaNetClient
 from kafka.protocol.broker_version_data import BrokerVersionData
 from kafka.record import MemoryRecords, MemoryRecordsBuilder
 
-from service.stream.kafka import python_internals as seams
+from service.stream.kafka import python_internals
 from tests.internals import changed
 from tests.services.process import free_port
 
-WHY = changed("kafka-python", module=seams)
+WHY = changed("kafka-python", module=python_internals)
 AT = TopicPartition("events", 0)
 
 
@@ -48,7 +48,7 @@ def consumer() -> Iterator[Any]:
     """Return a consumer that has cached metadata, and so does not ask a broker."""
 
     def client(**options: Any) -> Any:
-        made = seams.network_client(options)
+        made = python_internals.network_client(options)
         made._manager.broker_version_data = BrokerVersionData((2, 8))
         return made
 
@@ -65,7 +65,7 @@ def test_rows_are_the_fetchers_records(start: int, magic: int, compression: int)
     """Offsets, timestamps, values and the next offset equal those of the class that is replaced."""
     data = fetched(40, magic=magic, compression=compression) + fetched(30, magic=magic, base=40)
     expected, after = taken(Fetcher.PartitionRecords, data, start=start)
-    assert taken(seams.FetchedRows, data, start=start) == (expected, after), WHY
+    assert taken(python_internals.FetchedRows, data, start=start) == (expected, after), WHY
     assert expected, "there were to be rows"
 
 
@@ -76,7 +76,9 @@ def test_the_fetcher_makes_its_records_as_ours_are_made() -> None:
     assert {"check_crcs", "aborted_transactions", "on_drain"} <= {*given}, WHY
     assert "self.PartitionRecords(fetch_offset, tp, records," in inspect.getsource(Fetcher), WHY
     used = {"topic_partition", "leader_epoch", "bytes_read", "next_fetch_offset"}
-    ours = seams.FetchedRows(0, AT, MemoryRecords(b""), check_crcs=True, aborted_transactions=None, on_drain=print)
+    ours = python_internals.FetchedRows(
+        0, AT, MemoryRecords(b""), check_crcs=True, aborted_transactions=None, on_drain=print
+    )
     theirs = Fetcher.PartitionRecords(0, AT, MemoryRecords(b""))
     assert all(hasattr(one, name) for one in (ours, theirs) for name in used), WHY
 
@@ -86,33 +88,33 @@ def test_a_batch_that_was_damaged_is_refused() -> None:
     data = bytearray(fetched(3))
     data[-1] ^= 1
     with pytest.raises(CorruptRecordError):
-        taken(seams.FetchedRows, bytes(data), start=0)
+        taken(python_internals.FetchedRows, bytes(data), start=0)
 
 
 def test_a_consumer_has_its_parts(consumer: Any) -> None:
     """Fetcher, cluster, network and subscription are where they are expected; the position is read without a request."""
-    seams.install_row_decoder(consumer)
-    assert consumer._fetcher.PartitionRecords is seams.FetchedRows, WHY
+    python_internals.install_row_decoder(consumer)
+    assert consumer._fetcher.PartitionRecords is python_internals.FetchedRows, WHY
     assert consumer._cluster.config["allow_auto_create_topics"] is False, WHY
     consumer.assign([AT])
     consumer.seek(AT, 17)
-    assert seams.fetch_position(consumer, AT) == 17, WHY
-    assert seams.known_partitions(consumer, "events") == [], WHY
+    assert python_internals.fetch_position(consumer, AT) == 17, WHY
+    assert python_internals.known_partitions(consumer, "events") == [], WHY
 
 
 def test_asking_for_topics_takes_its_time_and_no_more(consumer: Any) -> None:
     """Without a broker the request for topics ends by its timeout, and the topics have been requested."""
     with pytest.raises((KafkaTimeoutError, KafkaConnectionError)):
-        seams.refresh_metadata(consumer, ["events"], timeout_s=0.2)
+        python_internals.refresh_metadata(consumer, ["events"], timeout_s=0.2)
     assert "events" in consumer._cluster._topics, WHY
 
 
 def test_a_client_says_why_it_could_not_start() -> None:
     """One more attempt raises what kept the first one from its broker."""
-    client = seams.network_client({"bootstrap_servers": f"127.0.0.1:{free_port()}"})
+    client = python_internals.network_client({"bootstrap_servers": f"127.0.0.1:{free_port()}"})
     assert isinstance(client, KafkaNetClient)
     try:
         assert isinstance(client._manager._backoff, dict), WHY
-        assert isinstance(seams.cause(client), KafkaConnectionError), WHY
+        assert isinstance(python_internals.cause(client), KafkaConnectionError), WHY
     finally:
         client.close()

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.domain.specification import search_spaces as spaces
+from service.domain.specification import search_spaces
 from service.domain.specification.search_spaces import ChoiceSpace, FloatRange, IntRange, SearchSpace
 from service.errors import SpecificationError
 
@@ -45,15 +45,15 @@ def first(_name: str, space: SearchSpace) -> Any:
 @given(ranges())
 def test_a_space_is_written_as_it_was_read(node: dict[str, Any]) -> None:
     """What is printed of a space is read as the same space."""
-    found = spaces.parse_space(node, path="lr")
+    found = search_spaces.parse_space(node, path="lr")
     assert found is not None
-    assert spaces.parse_space(spaces.to_expression(found), path="lr") == found
+    assert search_spaces.parse_space(search_spaces.to_expression(found), path="lr") == found
 
 
 @given(EXPRESSIONS, st.data())
 def test_nothing_is_left_to_decide(node: Any, data: st.DataObject) -> None:
     """Whatever is decided, the expression that results holds no space, and each decision is told by its name."""
-    names = dict(spaces.iter_spaces(node, path="estimator"))
+    names = dict(search_spaces.iter_spaces(node, path="estimator"))
 
     def pick(name: str, space: SearchSpace) -> Any:
         assert names[name] == space
@@ -63,27 +63,27 @@ def test_nothing_is_left_to_decide(node: Any, data: st.DataObject) -> None:
             return data.draw(st.sampled_from(range(space.low, space.high + 1, space.step)))
         return data.draw(st.floats(space.low, space.high))
 
-    found, decided = spaces.fill_spaces(node, path="estimator", pick=pick)
-    assert list(spaces.iter_spaces(found, path="estimator")) == []
+    found, decided = search_spaces.fill_spaces(node, path="estimator", pick=pick)
+    assert list(search_spaces.iter_spaces(found, path="estimator")) == []
     assert decided.keys() <= names.keys()
 
 
 @given(EXPRESSIONS)
 def test_variants_try_every_option_and_both_ends(node: Any) -> None:
     """Variants hold no spaces, are no more than options and ends together, and each range is met at both ends."""
-    found = spaces.covering_expressions(node, path="estimator")
-    known = dict(spaces.iter_spaces(node, path="estimator"))
+    found = search_spaces.covering_expressions(node, path="estimator")
+    known = dict(search_spaces.iter_spaces(node, path="estimator"))
     leaves = sum(2 if not isinstance(one, ChoiceSpace) else len(one.options) for one in known.values())
     assert 1 <= len(found) <= max(1, leaves)
-    assert all(list(spaces.iter_spaces(one.value, path="")) == [] for one in found)
+    assert all(list(search_spaces.iter_spaces(one.value, path="")) == [] for one in found)
 
 
 @given(EXPRESSIONS)
 def test_an_expression_without_spaces_is_one_expression(node: Any) -> None:
     """Its size is one exactly where nothing is left to decide, and filling it changes nothing."""
-    if not any(True for _ in spaces.iter_spaces(node, path="")):
-        assert spaces.expression_count(node, path="") == 1
-        assert spaces.fill_spaces(node, path="", pick=first) == (node, {})
+    if not any(True for _ in search_spaces.iter_spaces(node, path="")):
+        assert search_spaces.expression_count(node, path="") == 1
+        assert search_spaces.fill_spaces(node, path="", pick=first) == (node, {})
 
 
 WRITTEN = {
@@ -104,7 +104,7 @@ WRITTEN = {
 def test_spaces_can_be_written(name: str) -> None:
     """Each kind of space has one form, and what is no space is left alone."""
     node, space = WRITTEN[name]
-    assert spaces.parse_space(node, path="p") == space
+    assert search_spaces.parse_space(node, path="p") == space
 
 
 REFUSED = {
@@ -130,20 +130,20 @@ def test_wrong_spaces_are_refused_where_they_stand(name: str) -> None:
     """The message names the place, what was found and what was expected."""
     node, message = REFUSED[name]
     with pytest.raises(SpecificationError, match=message):
-        list(spaces.iter_spaces(node, path="p"))
+        list(search_spaces.iter_spaces(node, path="p"))
 
 
 def test_sizes_are_counted() -> None:
     """Sides multiply, options add up, and a range of numbers has no end."""
     node = [{"a.B": {"n": {"int": [1, 10, 3]}, "m": {"choice": [1, {"int": [1, 2]}]}}}, 5]
-    assert spaces.expression_count(node, path="") == 4 * 3
-    assert spaces.expression_count([*node, {"uniform": [0, 1]}], path="") == math.inf
+    assert search_spaces.expression_count(node, path="") == 4 * 3
+    assert search_spaces.expression_count([*node, {"uniform": [0, 1]}], path="") == math.inf
 
 
 def test_a_variant_knows_where_it_came_from() -> None:
     """A place in an expression without spaces is led back to the option in the file."""
     node = [{"m.A": {"o": {"choice": ["x", {"o.B": {"loss": {"choice": [{"l.C": {"k": 1}}]}}}]}}}]
-    found = spaces.covering_expressions(node, path="e")
+    found = search_spaces.covering_expressions(node, path="e")
     assert [one.value for one in found] == [
         [{"m.A": {"o": "x"}}],
         [{"m.A": {"o": {"o.B": {"loss": {"l.C": {"k": 1}}}}}}],

@@ -15,7 +15,7 @@ from service.domain.stream.events import DecodedRecords, Event, RefusalReason, T
 from service.errors import ConfigurationError, ForbiddenClassError, SpecificationError
 from service.learning import catalogue
 from service.learning.estimators import build as estimators
-from service.learning.estimators import capabilities as abilities
+from service.learning.estimators import capabilities
 from service.learning.learner.learner import Learner
 from service.learning.learner.outcomes import LearningOutcome
 from service.learning.pickling import codec
@@ -90,7 +90,7 @@ def test_a_weight_is_heeded_or_refused(name: str, piped: bool) -> None:
 @pytest.mark.parametrize("name", ["ensemble.BaggingClassifier", "ensemble.ADWINBoostingClassifier"])
 def test_ensembles_that_take_any_keyword_refuse_weights(name: str) -> None:
     """What an ensemble makes of a keyword it does not name is not relied upon."""
-    assert not abilities.takes_weights(built({name: {"model": LOGISTIC}}))
+    assert not capabilities.takes_weights(built({name: {"model": LOGISTIC}}))
 
 
 BATCHES = {

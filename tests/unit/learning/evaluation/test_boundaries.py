@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
-from service.learning.evaluation import confidence_sequences as boundaries
+from service.learning.evaluation import confidence_sequences
 
 LEVELS = st.sampled_from([0.1, 0.05, 0.025, 0.001])
 
@@ -16,7 +16,7 @@ LEVELS = st.sampled_from([0.1, 0.05, 0.025, 0.001])
 @given(st.floats(0, 1e6), st.floats(0.05, 1e4), LEVELS)
 def test_of_blocks_is_where_the_integral_reaches_its_level(squares: float, rho: float, level: float) -> None:
     """Integrated numerically over the normal density, the supermartingale equals 1/level on the boundary."""
-    found = boundaries.block_boundary(squares, rho=rho, level=level)
+    found = confidence_sequences.block_boundary(squares, rho=rho, level=level)
     centre, width = found / (squares + rho), 1 / math.sqrt(squares + rho)
     density = stats.norm(scale=1 / math.sqrt(rho))
 
@@ -30,7 +30,7 @@ def test_of_blocks_is_where_the_integral_reaches_its_level(squares: float, rho: 
 @given(st.floats(0, 1e5), st.floats(0.05, 1e4), LEVELS)
 def test_of_events_is_where_the_mixture_reaches_half_its_level(squares: float, rho: float, level: float) -> None:
     """Summed over its grid as the definition has it, the mixture equals 2/level on the boundary."""
-    found = boundaries.event_boundary(squares, rho=rho, level=level)
+    found = confidence_sequences.event_boundary(squares, rho=rho, level=level)
     values = np.geomspace(1e-4, 0.95, 64)
     weights = values * stats.norm(scale=1 / math.sqrt(rho)).pdf(values)
     psi = -np.log(1 - values) - values
@@ -62,7 +62,7 @@ def test_a_fair_walk_crosses_of_blocks_no_oftener_than_it_may(rho: float) -> Non
     crossed = 0.0
     for step in range(1, steps + 1):
         chances = (np.roll(chances, 1) + np.roll(chances, -1)) / 2
-        over = np.abs(places) >= boundaries.block_boundary(step, rho=rho, level=level)
+        over = np.abs(places) >= confidence_sequences.block_boundary(step, rho=rho, level=level)
         crossed += chances[over].sum()
         chances[over] = 0.0
     assert level / 10 < crossed <= level
@@ -77,7 +77,7 @@ def test_a_skewed_walk_crosses_of_events_no_oftener_than_it_may(share: float, rh
     chances[0] = 1.0
     lost = np.arange(steps + 2)
     grid = np.linspace(0, steps, 4 * steps)  # between its points the boundary is taken for lower than it is
-    reached = np.asarray([boundaries.event_boundary(one, rho=rho, level=level) for one in grid])
+    reached = np.asarray([confidence_sequences.event_boundary(one, rho=rho, level=level) for one in grid])
     above = below = 0.0
     for step in range(1, steps + 1):
         chances = chances * (1 - share) + np.roll(chances, 1) * share
@@ -93,6 +93,8 @@ def test_a_skewed_walk_crosses_of_events_no_oftener_than_it_may(share: float, rh
 
 def test_tuned_is_narrowest_where_it_was_asked_to_be() -> None:
     """No other rho gives a narrower boundary after so many events."""
-    best = boundaries.tune_rho(0.2, events=5000, level=0.05)
-    widths = [boundaries.block_boundary(1000, rho=best * factor, level=0.05) for factor in (0.5, 0.9, 1.0, 1.1, 2.0)]
+    best = confidence_sequences.tune_rho(0.2, events=5000, level=0.05)
+    widths = [
+        confidence_sequences.block_boundary(1000, rho=best * factor, level=0.05) for factor in (0.5, 0.9, 1.0, 1.1, 2.0)
+    ]
     assert min(widths) == pytest.approx(widths[2], rel=1e-4)

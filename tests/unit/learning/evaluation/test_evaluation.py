@@ -16,7 +16,7 @@ from sklearn.metrics import brier_score_loss, confusion_matrix
 from service.domain.specification.model import ModelSpec
 from service.domain.stream.events import Task
 from service.domain.training.evaluation import Coverage, Evaluation
-from service.learning.evaluation import diagnostics as diagnosis
+from service.learning.evaluation import diagnostics
 from service.learning.evaluation.bootstrap import event_losses, metric_samplers
 from service.learning.evaluation.holdout import EvaluationSettings, evaluate_holdout
 from service.learning.metrics.paired import ScoredEvents, no_change_baseline, pair_events
@@ -188,11 +188,11 @@ def test_no_change_forecasts_the_truth_before(truths: list[int], known: bool) ->
 def test_the_confusion_matrix_is_scikit_learns() -> None:
     """Rows are truths, columns labels; of too many classes the rarest are one."""
     side = multiclass(500)
-    found = diagnosis.confusion(side, diagnosis.frequent_classes(side.truths, task=Task.MULTICLASS))
+    found = diagnostics.confusion(side, diagnostics.frequent_classes(side.truths, task=Task.MULTICLASS))
     assert np.array_equal(found.counts, confusion_matrix(list(side.truths), list(side.labels), labels=list("abcd")))
     many = multiclass(2000, classes="abcdefghijklmnopqrstuvwxyz")
-    classes = diagnosis.frequent_classes(many.truths, task=Task.MULTICLASS)
-    found = diagnosis.confusion(many, classes)
+    classes = diagnostics.frequent_classes(many.truths, task=Task.MULTICLASS)
+    found = diagnostics.confusion(many, classes)
     assert found.classes == (*classes, "(other)")
     known = set(classes)
     truths, labels = ([x if x in known else "(other)" for x in column] for column in (many.truths, many.labels))
@@ -202,7 +202,7 @@ def test_the_confusion_matrix_is_scikit_learns() -> None:
 def test_calibration_is_scikit_learns() -> None:
     """Bins, Brier score, and the error that is the bins' mean gap weighted by their counts."""
     side = binary(700)
-    found = diagnosis.calibration(side, task=Task.BINARY)
+    found = diagnostics.calibration(side, task=Task.BINARY)
     assert found is not None
     observed, predicted = calibration_curve(side.truths, side.probabilities, n_bins=10)
     assert [one.observed for one in found.bins] == pytest.approx(observed.tolist())
@@ -215,7 +215,7 @@ def test_calibration_is_scikit_learns() -> None:
 def test_calibration_of_many_classes() -> None:
     """The Brier score sums over classes as scikit-learn's; reliability is that of the predicted label."""
     side = multiclass(300)
-    found = diagnosis.calibration(side, task=Task.MULTICLASS)
+    found = diagnostics.calibration(side, task=Task.MULTICLASS)
     assert found is not None
     matrix = [[given[label] for label in "abcd"] for given in side.probabilities or ()]
     assert found.brier == pytest.approx(brier_score_loss(list(side.truths), matrix, labels=list("abcd")))
@@ -227,7 +227,7 @@ def test_calibration_of_many_classes() -> None:
 def test_quantiles_of_residuals_are_numpys() -> None:
     """Truth less prediction, their mean and seven quantiles."""
     side = regression(300)
-    found = diagnosis.residuals(side)
+    found = diagnostics.residuals(side)
     errors = np.asarray(side.truths) - np.asarray(side.labels)
     assert [value for _, value in found.quantiles] == pytest.approx(
         [np.percentile(errors, level) for level, _ in found.quantiles]

@@ -44,7 +44,13 @@ def hold_out(count: int, share: float = 0.7) -> list[FoldRows]:
 def course(events: list[Event], **changes: Any) -> TrialContext:
     """A hold-out of these, by accuracy."""
     ground = ModelContext(Task.BINARY, 42, estimator=[SCALER, LOGISTIC])
-    given = {"folds": hold_out(len(events)), "model_context": ground, "metric": "Accuracy", "clock": time.monotonic, **changes}
+    given = {
+        "folds": hold_out(len(events)),
+        "model_context": ground,
+        "metric": "Accuracy",
+        "clock": time.monotonic,
+        **changes,
+    }
     return TrialContext(load=partial(InMemoryRows, events), **given)
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.domain.specification import search_spaces as spaces
+from service.domain.specification import search_spaces
 from service.domain.specification.candidates import CandidateSpec, SearchBudget, TrialRecipe
 from service.domain.stream.events import Task
 from service.errors import EstimatorError, SpecificationError
@@ -115,9 +115,9 @@ def test_every_suggestion_can_be_built(seed: int) -> None:
     for number in range(4):
         recipe = drawn.ask(number)
         estimators.estimator_from_expression(recipe.estimator, task=Task.BINARY, seed=42)
-        assert spaces.expression_count(recipe.estimator, path="") == 1
+        assert search_spaces.expression_count(recipe.estimator, path="") == 1
         expression = tried[number % 2].estimator if number < 2 else None
-        names = dict(spaces.iter_spaces(expression, path="estimator"))
+        names = dict(search_spaces.iter_spaces(expression, path="estimator"))
         assert expression is None or recipe.params.keys() <= names.keys()
 
 
@@ -186,7 +186,9 @@ def test_a_trial_that_is_spoilt_fails_alone() -> None:
     ground = ModelContext(Task.REGRESSION, 42, estimator="linear_model.LinearRegression")
     wild = {"linear_model.LinearRegression": {"optimizer": {"optim.SGD": {"lr": {"choice": [1e200, 0.01]}}}}}
     wild["linear_model.LinearRegression"]["clip_gradient"] = 1e300
-    result = search_candidates(plan(wild), course(regression, model_context=ground, metric="MAE"), make_executor=alone())
+    result = search_candidates(
+        plan(wild), course(regression, model_context=ground, metric="MAE"), make_executor=alone()
+    )
     assert [one.outcome.state for one in result.trials] == [TrialState.FAILED, TrialState.COMPLETE]
     assert "expected" in result.trials[0].outcome.reason
     assert result.require_best().outcome.number == 1
@@ -195,7 +197,9 @@ def test_a_trial_that_is_spoilt_fails_alone() -> None:
 def test_a_trial_that_throws_fails_with_its_reason() -> None:
     """The exception's type and words are kept; where all fail, asking for the best says them."""
     ground = ModelContext(Task.BINARY, 42, factory=f"{HERE}:Thrower")
-    result = search_candidates(SearchPlan([], SearchBudget(), 1), course(EVENTS, model_context=ground), make_executor=alone())
+    result = search_candidates(
+        SearchPlan([], SearchBudget(), 1), course(EVENTS, model_context=ground), make_executor=alone()
+    )
     assert result.trials[0].outcome.reason == "EstimatorError: ValueError: no more"
     assert result.best is None
     with pytest.raises(EstimatorError, match=r"found no candidate with a score after 1 trials .*no more"):

@@ -159,7 +159,9 @@ def test_a_warm_start_that_has_seen_the_validation_part_is_left_out() -> None:
     """A champion that knows the answers is no candidate; the others are tried, and the reason is told."""
     warm = WarmState(b"", logistic(0.01), until_ms=EVENTS[-1].ts)
     given = [CandidateSpec(name="warm", estimator=logistic(0.01), warm_start=True), CandidateSpec(name="anew")]
-    found = search_candidates(SearchPlan(given, SearchBudget(), 1), course(EVENTS, warm_state=warm), make_executor=alone())
+    found = search_candidates(
+        SearchPlan(given, SearchBudget(), 1), course(EVENTS, warm_state=warm), make_executor=alone()
+    )
     assert found.require_best().recipe.candidate == "anew"
     assert "a score on what it has learned would say nothing" in found.refused["warm"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from service.errors import ConfigurationError, UnavailableError
-from service.operations.inference import group_commit as appending
+from service.operations.inference import group_commit
 from service.operations.inference.group_commit import GroupCommitAppender
 from service.stream.log.source import LogSink
 
@@ -48,7 +48,7 @@ class Gated(LogSink):
         self.closed += 1
 
 
-def asked(appender: GroupCommitAppender, *values: bytes) -> "appending.Future[None]":
+def asked(appender: GroupCommitAppender, *values: bytes) -> "group_commit.Future[None]":
     """An offer that was taken."""
     found = appender.offer(values, [b"k"] * len(values))
     assert found is not None
@@ -79,7 +79,7 @@ def test_what_comes_meanwhile_is_appended_at_once(tmp_path: Path) -> None:
 
 def test_too_much_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And taken again when there is room."""
-    monkeypatch.setattr(appending, "MAX_QUEUED_RECORDS", 3)
+    monkeypatch.setattr(group_commit, "MAX_QUEUED_RECORDS", 3)
     sink, appender = gated(tmp_path)
     last = asked(appender, b"1", b"2", b"3")
     assert appender.offer([b"4"], [b"k"]) is None

@@ -11,7 +11,7 @@ from service.bootstrap import App
 from service.domain.registry.checkpoint_metrics import CheckpointMetrics
 from service.domain.registry.registry import Checkpoint, Lease, SealedBytes
 from service.domain.stream.pending import MIN_TIME_MS, PendingRow, PendingRowChanges
-from service.operations.learning_loop import pending_snapshots as keep_waiting
+from service.operations.learning_loop import pending_snapshots
 from service.operations.learning_loop.pending_snapshots import PendingSnapshotWriter
 from service.operations.services import Services
 from service.operations.states.pending_snapshot import open_pending
@@ -63,7 +63,7 @@ def test_the_set_is_fixed_before_the_next_commit(app: App, monkeypatch: pytest.M
     """What is committed while it is written is not in it; meanwhile no other one is begun."""
     lease = leased(app.registry)
     keeper = PendingSnapshotWriter(app.services, every_s=0.0)
-    plain = keep_waiting.seal_pending_rows
+    plain = pending_snapshots.seal_pending_rows
 
     def slowly(services: Services, chunks: Iterator[Sequence[PendingRow]], **named: Any) -> SealedBytes:
         wait_until(lambda: keeper.is_writing, timeout_s=60)
@@ -72,7 +72,7 @@ def test_the_set_is_fixed_before_the_next_commit(app: App, monkeypatch: pytest.M
         return plain(services, chunks, **named)
 
     later: list[Checkpoint] = []
-    monkeypatch.setattr(keep_waiting, "seal_pending_rows", slowly)
+    monkeypatch.setattr(pending_snapshots, "seal_pending_rows", slowly)
     keeper.start_if_due(committed(app, lease, 1), lease, model=NAME)
     assert kept(app, keeper, lease) == {1: [b"i1"]}
     assert len(later) == 1
@@ -82,7 +82,7 @@ def test_what_is_too_much_is_left_to_versions(app: App) -> None:
     """Millions of waiting events are hundreds of megabytes."""
     lease = leased(app.registry)
     keeper = PendingSnapshotWriter(app.services, every_s=0.0)
-    much = {"pending": keep_waiting.MAX_SNAPSHOT_EVENTS, "waiting": 1}
+    much = {"pending": pending_snapshots.MAX_SNAPSHOT_EVENTS, "waiting": 1}
     keeper.start_if_due(committed(app, lease, 1, labels=much), lease, model=NAME)
     assert kept(app, keeper, lease) == {}
 

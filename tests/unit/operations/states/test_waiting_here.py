@@ -10,7 +10,7 @@ from service.bootstrap.wiring import build_estimator
 from service.domain.stream.events import Event, LabelRecord
 from service.learning.learner.learner import Learner
 from service.learning.learner.state import continued_state
-from service.operations.states import pending_memory as waiting_here
+from service.operations.states import pending_memory
 from service.operations.states.pending_memory import PendingMemory
 from service.operations.states.pending_snapshot import pack_pending, unpack_pending
 from tests.unit.learning.engine.test_delayed_labels import LOGISTIC, copies, learn, runs, spec_of
@@ -87,7 +87,7 @@ def test_metrics_may_begin_anew() -> None:
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those that are forgotten go, however many have come."""
-    monkeypatch.setattr(waiting_here, "FIRST_SWEEP_ROWS", 20)
+    monkeypatch.setattr(pending_memory, "FIRST_SWEEP_ROWS", 20)
     learner, waiting = fresh(), PendingMemory()
     events = [Event(number, number, number * 1000, {"a": 1.0}) for number in range(5000)]
     for decoded in runs(events, [10]):

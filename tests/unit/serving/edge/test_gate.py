@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from service.domain.access.access import ANONYMOUS, AccessRole, Token, TokenGrant
 from service.errors import UnavailableError
-from service.serving.edge import auth as access
+from service.serving.edge import auth
 from service.serving.edge.auth import OpenAuthorizer, TokenAuthorizer
 from service.serving.edge.errors import ForbiddenError, TooManyRequestsError, UnauthorizedError
 from service.storage.access.tokens import SqlTokens
@@ -159,7 +159,7 @@ def test_a_known_token_is_not_looked_up_each_time(tokens: CountedTokens) -> None
     assert tokens.asked == 1
     tokens.revoke("ci", actor="ann", reason="")
     admit(gate, text)
-    clock.now = access.TOKEN_CACHE_S
+    clock.now = auth.TOKEN_CACHE_S
     with pytest.raises(UnauthorizedError):
         admit(gate, text)
 
@@ -171,13 +171,13 @@ def test_an_outage_of_the_registry_keeps_nobody_out_for_a_while(tokens: CountedT
     gate = TokenAuthorizer(tokens, clock=clock)
     admit(gate, text)
     tokens.away = True
-    clock.now = access.OUTAGE_CACHE_S - 1
+    clock.now = auth.OUTAGE_CACHE_S - 1
     assert admit(gate, text) == "ci"
     asked = tokens.asked
     assert [admit(gate, text), tokens.asked - asked] == ["ci", 0]
     with pytest.raises(UnavailableError):
         admit(gate, "hrt_" + "0" * 16 + "_" + "A" * 43)
-    clock.now = access.TOKEN_CACHE_S + access.OUTAGE_CACHE_S
+    clock.now = auth.TOKEN_CACHE_S + auth.OUTAGE_CACHE_S
     with pytest.raises(UnavailableError):
         admit(gate, text)
 
@@ -199,7 +199,7 @@ def test_too_many_requests_of_a_token_wait(tokens: CountedTokens) -> None:
 
 def test_what_is_known_is_bounded(tokens: CountedTokens, monkeypatch: pytest.MonkeyPatch) -> None:
     """No number of tokens grows the table past its bound."""
-    monkeypatch.setattr(access, "MAX_CACHED_TOKENS", 2)
+    monkeypatch.setattr(auth, "MAX_CACHED_TOKENS", 2)
     texts = [tokens.create(TokenGrant(f"t{i}", VIEWER), actor="ann")[1] for i in range(4)]
     gate = TokenAuthorizer(tokens)
     for text in texts:

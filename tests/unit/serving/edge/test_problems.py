@@ -8,7 +8,7 @@ from starlette.requests import Request
 
 from service import errors
 from service.errors import HeadraceError
-from service.serving.edge import errors as edge
+from service.serving.edge import errors as edge_errors
 from service.serving.edge import problems
 
 CASES: list[tuple[HeadraceError, int]] = [
@@ -25,16 +25,16 @@ CASES: list[tuple[HeadraceError, int]] = [
     (errors.UnavailableError("found x"), 503),
     (errors.EstimatorError("found x"), 500),
     (HeadraceError("found x"), 500),
-    (edge.UnauthorizedError(), 401),
-    (edge.ForbiddenError("found x"), 403),
-    (edge.NotAcceptableError("found x"), 406),
-    (edge.RequestTimeoutError("found x"), 408),
-    (edge.ConflictError("found x"), 409),
-    (edge.TooLargeError("found x"), 413),
-    (edge.UnsupportedMediaError("found x"), 415),
-    (edge.MalformedError("found x"), 400),
-    (edge.UnprocessableError("found x"), 422),
-    (edge.TooManyRequestsError("found x", retry_after_s=0.2), 429),
+    (edge_errors.UnauthorizedError(), 401),
+    (edge_errors.ForbiddenError("found x"), 403),
+    (edge_errors.NotAcceptableError("found x"), 406),
+    (edge_errors.RequestTimeoutError("found x"), 408),
+    (edge_errors.ConflictError("found x"), 409),
+    (edge_errors.TooLargeError("found x"), 413),
+    (edge_errors.UnsupportedMediaError("found x"), 415),
+    (edge_errors.MalformedError("found x"), 400),
+    (edge_errors.UnprocessableError("found x"), 422),
+    (edge_errors.TooManyRequestsError("found x", retry_after_s=0.2), 429),
 ]
 
 
@@ -57,7 +57,7 @@ def test_an_error_is_a_problem(error: HeadraceError, status: int) -> None:
 
 def test_no_error_is_forgotten() -> None:
     """Every error of the tree has a kind nearer than the root's, but for the roots themselves."""
-    roots = {HeadraceError, edge.EdgeError}
+    roots = {HeadraceError, edge_errors.EdgeError}
     plain = [one for one in every(HeadraceError) if one.__module__.startswith("service") and one not in roots]
     assert [one for one in plain if not any(base in problems.PROBLEM_TYPES for base in one.__mro__[:-4])] == []
 
@@ -80,7 +80,9 @@ def test_the_command_that_helps_is_apart() -> None:
 def test_too_many_says_when_to_come_back(seconds: float, expected: str) -> None:
     """Whole seconds, at least one."""
     assert (
-        problems.problem_response(edge.TooManyRequestsError("found x", retry_after_s=seconds)).headers["retry-after"]
+        problems.problem_response(edge_errors.TooManyRequestsError("found x", retry_after_s=seconds)).headers[
+            "retry-after"
+        ]
         == expected
     )
 

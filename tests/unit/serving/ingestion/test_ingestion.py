@@ -18,7 +18,7 @@ from service.bootstrap import App
 from service.domain.registry.served_prediction import ServedEvent, encode_served_record
 from service.domain.stream.events import ServedPrediction
 from service.domain.stream.position import Position
-from service.operations.inference import group_commit as appending
+from service.operations.inference import group_commit
 from service.operations.inference.ingest import RecordIngestor
 from service.serving.edge.auth import OpenAuthorizer
 from service.serving.edge.problems import HANDLERS
@@ -204,7 +204,7 @@ def test_requests_at_once_share_an_append(tmp_path: Path) -> None:
 
 def test_too_much_at_once_is_told_when_to_come_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """429 with Retry-After, and nothing of it is appended; the first append waits until that was told."""
-    monkeypatch.setattr(appending, "MAX_QUEUED_RECORDS", 1)
+    monkeypatch.setattr(group_commit, "MAX_QUEUED_RECORDS", 1)
     append = LogSink.append
 
     def slowly(*given: Any, **more: Any) -> None:
