@@ -27,7 +27,7 @@ class CommittedCheckpoint:
 class CheckpointDraft:
     """Everything one commit writes, with the state serialized but not yet signed.
 
-    `position` and `learned_count` say how far the state has learned; the journals hold what is new since the last commit.
+    `position` and `learned_count` say how far the state has learned; the journals hold what is new since the last one.
     `appended_ms` is when the oldest of the new records was appended to the stream, in epoch milliseconds.
     """
 

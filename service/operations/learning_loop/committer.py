@@ -92,7 +92,7 @@ class Committer:
             self._send_future = self._pool.submit(self._sender.send)
 
     def find_pending(self, lineage: LineageId, keys: Sequence[EventId]) -> "Future[Mapping[EventId, PendingItem]]":
-        """Start looking up the pending events and labels of these ids; the lookup retries while the database is down."""
+        """Start looking up the pending events and labels of these ids; it retries while the database is down."""
         return self._pool.submit(self._find_pending, lineage, keys)
 
     def _find_pending(self, lineage: LineageId, keys: Sequence[EventId]) -> Mapping[EventId, PendingItem]:
@@ -105,7 +105,7 @@ class Committer:
         return self._pool.submit(self._write, draft)
 
     def poll_commands(self, model: str) -> "Future[Sequence[Command]]":
-        """Start reading the pending commands and exclusions when there is nothing to commit, and retry unsent predictions."""
+        """Start reading commands and exclusions when there is nothing to commit, and retry unsent predictions."""
         self._send_again()
         return self._pool.submit(self._pending_commands, model)
 

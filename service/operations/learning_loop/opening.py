@@ -91,7 +91,7 @@ class SessionOpener:
     waiting: StartupWait
 
     def register(self, spec: ModelSpec) -> None:
-        """Register the model if it is new, or reset it with `fresh`; do nothing for a challenger, whose model exists."""
+        """Register the model if it is new, or reset it with `fresh`; do nothing for a challenger."""
         if self.options.challenger is None:
             register = reset_model if self.options.fresh else register_model
             self.waiting.retry_aside(partial(register, self.services, spec, actor=self.options.actor))
@@ -153,7 +153,7 @@ class SessionOpener:
         return session, feed
 
     def _feed(self, recovered: RecoveredLearner, exclusions: Sequence[ExcludedRange]) -> StreamConsumer:
-        """Return a consumer at the lineage's position; the broker keeps the champion's offsets under the model's name."""
+        """Return a consumer at the lineage's position; at the broker the champion reads under the model's name."""
         spec, lineage = recovered.spec, recovered.lineage
         reader = spec.name if lineage.role is LineageRole.CHAMPION else f"{spec.name}.challenger-{lineage.id}"
         archive, accept_gap = self.services.archive(spec), self.options.accept_gap

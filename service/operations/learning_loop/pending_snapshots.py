@@ -43,7 +43,7 @@ class PendingSnapshotWriter:
         return self._write_future is not None
 
     def start_if_due(self, checkpoint: Checkpoint, lease: Lease, *, model: str) -> None:
-        """Start saving the events pending at this checkpoint if a snapshot is due; commit again only after it returns."""
+        """Start saving the events pending at this checkpoint if that is due; commit again only after it returns."""
         if self.is_writing or not self._is_due(checkpoint):
             return
         self._last_at = checkpoint.created_at

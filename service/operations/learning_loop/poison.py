@@ -54,7 +54,7 @@ class PoisonRecordDetector:
             ]
 
     def max_records(self, item: ConsumedItem, limit: int) -> int:
-        """Return how many of the item's first records may be learned together, at most `limit`; 1 within a suspect run."""
+        """Return how many of the item's first records may be learned together: 1 in a suspect run, at most `limit`."""
         if not self._suspects or isinstance(item, SkippedOffsets):
             return limit
         offsets = record_offsets(item)

@@ -213,7 +213,7 @@ class Session:
             self._pause(reason)
 
     def _pause(self, reason: str) -> None:
-        """Freeze a champion that refuses too much, until a person looks; raise ChallengerUnfitError for a challenger."""
+        """Freeze a champion that refuses too much until a person looks; raise ChallengerUnfitError for a challenger."""
         if self._role is LineageRole.CHALLENGER:
             raise ChallengerUnfitError(reason)
         _log.warning("model_paused", model=self.spec.name, reason=reason)

@@ -33,7 +33,7 @@ GC_THRESHOLDS = (50_000, 20, 50)
 
 def reduce_garbage_collection() -> None:
     """Exclude everything loaded so far from garbage collection, and make collections rarer."""
-    # Modules and sessions stay, and events form no cycles; at the default thresholds collecting costs a tenth of the time.
+    # Modules and sessions stay, and events form no cycles; with the defaults, collection costs a tenth of the time.
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
@@ -177,7 +177,7 @@ class Worker:
 
     @contextmanager
     def _closing(self, session: Session) -> Iterator[None]:
-        """Log and keep the error if a commit fails; the next start learns that part again, and `run` raises the error."""
+        """Log and keep the error of a failed commit for `run` to raise; the next start learns that part again."""
         try:
             yield
         except HeadraceError as error:
@@ -186,12 +186,12 @@ class Worker:
                 self.failures.append(error)
 
     def _stream_ends(self) -> dict[str, dict[TopicPartition, int]]:
-        """Return the end offsets by model, not by lineage, because a rollback continues in another lineage."""
+        """Return the end offsets by model, not by lineage: a rollback continues in another lineage."""
         specs = [session.spec for session in self.sessions.values()]
         return {spec.name: self._waiting.retry_aside(partial(stream_ends, self.services, spec)) for spec in specs}
 
     def _drained(self, ends: dict[str, dict[TopicPartition, int]]) -> bool:
-        """Return whether everything before the end offsets was learned; if so, also learn the unfilled micro-batches."""
+        """Return whether everything before the ends was learned; if so, also learn the unfilled micro-batches."""
         if self._commands.busy:
             return False
         done = all(one.frozen or one.has_reached(ends.get(one.spec.name, {})) for one in self.sessions.values())
