@@ -70,13 +70,13 @@ def retention_floors(services: Services) -> Mapping[TopicPartition, RetentionFlo
 def _needed_positions(services: Services, model: RegisteredModel) -> Iterator[tuple[Position, str]]:
     versions = {version.number: version for version in services.history.versions(model.name)}
     for alias, number in services.history.aliases(model.name).items():
-        yield versions[number].position, f"version {number} of {model.name}, which is called {alias}, needs"
+        yield versions[number].position, f"version {number} of {model.name}, which is called {alias}, needs them"
     for lineage in services.history.lineages(model.name):
         if lineage.role is LineageRole.REPLAYING:
             yield from _replay_positions(services, lineage, versions[lineage.origin])
         elif lineage.role is not LineageRole.RETIRED:
             newest = max((one.number for one in versions.values() if one.lineage == lineage.id), default=lineage.origin)
-            what = f"version {newest} of {model.name}, the newest of its {lineage.role}, needs"
+            what = f"version {newest} of {model.name}, the newest of its {lineage.role}, needs them"
             yield versions[newest].position, f"{what}; `headrace model snapshot {model.name}` makes a newer one"
 
 
@@ -85,7 +85,7 @@ def _replay_positions(services: Services, lineage: Lineage, origin: Version) -> 
     checkpoints = services.checkpoints.newest_first(lineage.id)
     positions = [one.position for one in checkpoints] or [origin.position]
     for position in positions:
-        yield position, f"a replay of {lineage.model} still needs"
+        yield position, f"a replay of {lineage.model} still needs them"
 
 
 def _complete_files(
@@ -113,8 +113,8 @@ def _delete_files(
 
 
 def _describe_outcome(row: ArchivedPartition, deleted: list[ArchiveFileInfo], floor: RetentionFloor | None) -> str:
-    text = f"{len(deleted)} files went, it begins at offset {deleted[-1].end if deleted else row.first}"
-    return text if floor is None else f"{text}; what is from offset {floor.offset} on {floor.reason}"
+    text = f"{len(deleted)} files deleted, it begins at offset {deleted[-1].end if deleted else row.first}"
+    return text if floor is None else f"{text}; the records from offset {floor.offset} on are kept: {floor.reason}"
 
 
 def _archive_name(at: TopicPartition) -> str:

@@ -102,7 +102,7 @@ def newest_with_digest(states: Sequence[AncestorState], digest: str, *, name: st
     """Return the newest state of that digest under the name the user gave; raise NotFoundError if it is gone."""
     found = next((one for one in reversed(states) if one.digest == digest), None)
     if found is None:
-        msg = f"found {name} thinned away meanwhile, expected it among the states that are kept; ask again"
+        msg = f"found {name} deleted by retention meanwhile, expected it among the states that are kept; ask again"
         raise NotFoundError(msg)
     return replace(found, name=name)
 

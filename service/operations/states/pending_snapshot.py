@@ -49,7 +49,7 @@ def pack_pending(chunks: Iterator[Sequence[PendingRow]]) -> bytes:
 def unpack_pending(data: bytes) -> Sequence[PendingRow]:
     """Return the packed rows, in order; raise ArtifactError if the bytes are not packed rows."""
     if not data.startswith(PENDING_MAGIC):
-        msg = f"found {len(data)} bytes that are no set of waiting events; run `headrace registry verify`"
+        msg = f"found {len(data)} bytes, expected a snapshot of pending events; run `headrace registry verify`"
         raise ArtifactError(msg)
     unpacked = memoryview(zlib.decompress(data[len(PENDING_MAGIC) :]))
     rows: list[PendingRow] = []

@@ -120,7 +120,7 @@ def _learner(services: Services, lineage: Lineage, spec: ModelSpec, state: bytes
         return Learner(spec, state, allowed=services.build_estimator(spec)[1], own_lineages=own)
     except ArtifactError as error:
         msg = (
-            f"found the newest checkpoint of {spec.name} whole, and not to be opened by this release: {error}. Nothing "
+            f"found the newest checkpoint of {spec.name} intact, but this release cannot open it: {error}. Nothing "
             "was changed. Start the release of Headrace that wrote it; `headrace registry verify` lists all of "
             f"that kind, and `headrace model rollback {spec.name} --mode replay` rebuilds the model from its history"
         )

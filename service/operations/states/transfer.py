@@ -48,7 +48,7 @@ def read_export(data: bytes) -> ExportedVersion:
     try:
         if data.startswith(EXPORT_MAGIC):
             return msgspec.msgpack.decode(data[len(EXPORT_MAGIC) :], type=ExportedVersion)
-        cause = "another beginning"
+        cause = "an unknown header"
     except msgspec.DecodeError as error:
         cause = str(error)
     msg = f"found a file of {len(data)} bytes with {cause}, expected one that `headrace registry export` wrote"
