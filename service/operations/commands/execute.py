@@ -100,7 +100,10 @@ def _replay_dead_letter(
         )
         raise RefusedError(msg)
     if dead_letter.reason is RefusalReason.KILLED_PROCESS:
-        msg = f"dead letter {dead_letter.id} killed the process that learned it, and would kill this one; publish it again"
+        msg = (
+            f"dead letter {dead_letter.id} killed the process that learned it, and would kill this one; "
+            "publish it again"
+        )
         raise RefusedError(msg)
     outcome = session.replay_dead_letter(dead_letter)
     session.commit_now()

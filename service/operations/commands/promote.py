@@ -34,8 +34,8 @@ def _promote_challenger(services: Services, command: Command, lease: Lease, *, l
     expected = command.arguments.get("champion", lease.lineage)
     if expected != lease.lineage:
         msg = (
-            f"found lineage {lease.lineage} champion of {command.model}, expected {expected}, with which the challenger "
-            "was compared; it will be compared with the new champion"
+            f"found lineage {lease.lineage} champion of {command.model}, expected {expected}, with which the "
+            "challenger was compared; it will be compared with the new champion"
         )
         raise RefusedError(msg)
     newest = newest_checkpoint(services, lineage.id)
