@@ -1,4 +1,4 @@
-"""Renews the leases of all sessions, apart from checkpoints: a slow upload must not expire them."""
+"""Renews leases in threads of their own, apart from checkpoints, so that a slow upload does not expire them."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ _log = structlog.get_logger(__name__)
 
 
 class LeaseHolder(Protocol):
-    """What holds the lease of a lineage, and must stop when it is lost."""
+    """An object, such as a session, that holds the lease of a lineage and must stop when it is lost."""
 
     lease: Lease
     lease_lost: bool
@@ -25,7 +25,10 @@ class LeaseHolder(Protocol):
 
 
 class LeaseKeeper:
-    """A thread; a session whose lease is lost is told so and stops at its next step."""
+    """Renews the sessions' leases every third of `ttl_s` in a thread.
+
+    It sets `lease_lost` of a session whose lease another process has taken, so that the session stops at its next step.
+    """
 
     def __init__(self, leases: Leases, sessions: Callable[[], Sequence[LeaseHolder]], *, ttl_s: float) -> None:
         self._leases = leases
@@ -59,7 +62,10 @@ class LeaseKeeper:
 
 
 class ArchiveLeaseKeeper:
-    """A thread; `lost` is set to the error when another process has taken a partition."""
+    """Renews the leases of archived partitions every third of `ttl_s` in a thread.
+
+    It sets `lost` to the error when another process has taken a partition.
+    """
 
     def __init__(
         self, leases: ArchiveLeases, held_rows: Callable[[], Sequence[ArchivedPartition]], *, ttl_s: float

@@ -1,4 +1,4 @@
-"""Since when a service has been away, what it says, and when to ask it again."""
+"""Helpers for services that are down: outages, waits between attempts, and calls that a stop can interrupt."""
 
 import random
 import threading
@@ -11,14 +11,17 @@ from typing import Self, TypeVar
 from service.errors import UnavailableError
 
 HAND_OVER_S = 2.0
-"""So long may the process before this one take to give a lease back; then another one is held to have it."""
+"""Seconds to wait for a process that is ending to release its lease; after that, another process counts as holder."""
 
 
 T = TypeVar("T")
 
 
 def run_interruptibly(operation: Callable[[], T], *, stop: threading.Event) -> T:
-    """What `act` returns or raises; UnavailableError when `stop` is set first, and its thread is left behind."""
+    """Run `operation` in a daemon thread and return or raise what it does.
+
+    Raise UnavailableError if `stop` is set first; the thread is then abandoned.
+    """
     future = submit_to_daemon_thread(operation)
     while not future.done():
         if stop.is_set():
@@ -29,7 +32,7 @@ def run_interruptibly(operation: Callable[[], T], *, stop: threading.Event) -> T
 
 
 def submit_to_daemon_thread(operation: Callable[[], T]) -> "Future[T]":
-    """Begin it in a thread that no process waits for at its end."""
+    """Start the operation in a daemon thread, which does not keep the process alive, and return its future."""
     future: Future[T] = Future()
     threading.Thread(target=_complete, args=(future, operation), name="aside", daemon=True).start()
     return future
@@ -44,23 +47,23 @@ def _complete(future: "Future[T]", operation: Callable[[], T]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """One outage; its text ends a sentence of `/readyz`."""
+    """An outage of a service: since when (`time.monotonic`) and the newest error; its text ends a line of `/readyz`."""
 
     since_s: float
     error: str
 
     @classmethod
     def updated(cls, previous: Self | None, error: Exception) -> Self:
-        """An outage that begins now, or goes on with the newest error."""
+        """Return the previous outage with the newest error, or one that begins now."""
         return cls(previous.since_s if previous else time.monotonic(), str(error))
 
     def __str__(self) -> str:
-        """How long, and why."""
+        """Return how long the outage has lasted, and the newest error."""
         return f"for {time.monotonic() - self.since_s:.0f} s: {self.error}"
 
 
 class Backoff:
-    """Waits that double up to five seconds, each by chance up to a half shorter or longer."""
+    """Yields waits that double up to five seconds, each randomly up to a half shorter or longer."""
 
     MAX_WAIT_S = 5.0
 
@@ -69,10 +72,10 @@ class Backoff:
         self._wait_s = first_s
 
     def next_s(self) -> float:
-        """How long to wait before the next attempt."""
+        """Return the seconds to wait before the next attempt."""
         wait_s, self._wait_s = self._wait_s, min(self._wait_s * 2, self.MAX_WAIT_S)
         return wait_s * random.uniform(0.5, 1.5)  # noqa: S311 - jitter, not a secret
 
     def reset(self) -> None:
-        """The service has answered."""
+        """Start again with the first wait, because the service has answered."""
         self._wait_s = self._first_s

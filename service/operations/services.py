@@ -1,4 +1,4 @@
-"""What every operation works with: the ports, bundled once by the composition root."""
+"""The ports and factories that operations work with, bundled once by the composition root."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ from service.ports.training import Challengers, HoldoutOpenings, JobRuns, Jobs, 
 
 @dataclass(frozen=True, slots=True)
 class ArchivingServices:
-    """What writing the archive needs beside the rest."""
+    """The ports that only writing the archive needs."""
 
     files: ArchiveFiles
     ranges: ArchiveRanges
@@ -39,7 +39,7 @@ class ArchivingServices:
 
 @dataclass(frozen=True, slots=True)
 class TrainingServices:
-    """What training jobs need beside the rest."""
+    """The ports that only training jobs need."""
 
     jobs: Jobs
     runs: JobRuns
@@ -50,7 +50,11 @@ class TrainingServices:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The registry's ports, the stream's factories, and who this process is."""
+    """The registry's ports, factories for the stream and the archive, and the identity of this process.
+
+    `build_estimator` returns an estimator and the classes that its state may name; `archiving` is None in a process
+    that does not write the archive.
+    """
 
     models: Models
     history: ModelHistory

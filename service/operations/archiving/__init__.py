@@ -1,5 +1,5 @@
-"""Writing the archive: copy topics into range files, apply retention, verify, backfill older files.
+"""Writes the archive: copies topics into range files, applies retention, verifies, and backfills older files.
 
 Imported by `bootstrap`, through which the command line reaches it; no other package of operations imports it.
-Begin with `archiver.Archiver`; `partition.PartitionArchiver` has the order in which a file and its row become durable.
+Begin with `archiver.Archiver`; `partition.PartitionArchiver` lists the order in which file and row become durable.
 """

@@ -1,4 +1,4 @@
-"""The archiver's loop: poll, columns, file, row, acknowledge."""
+"""The archiver's loop: poll records, write them to range files, advance the registry rows, acknowledge."""
 
 import threading
 import time
@@ -33,7 +33,7 @@ MIN_BACKOFF_S, MAX_BACKOFF_S = 0.2, 5.0
 
 @dataclass(frozen=True, slots=True)
 class ArchiveOptions:
-    """How to archive, and until when."""
+    """Which topics to archive and how; `until_end` stops at the end that the topics have at the start."""
 
     topics: Sequence[ArchivedTopic]
     range_size: int
@@ -46,7 +46,10 @@ class ArchiveOptions:
 
 @dataclass
 class Archiver:
-    """Copies topics until it is stopped, or the end was reached where that was asked for."""
+    """Copies topics to the archive until it is stopped, or with `until_end` until their end.
+
+    `outage` and `waiting_reason` say why it makes no progress now.
+    """
 
     services: Services
     archiving: ArchivingServices
@@ -60,7 +63,7 @@ class Archiver:
     _retention_applied_at_s: float = 0.0
 
     def run(self) -> None:
-        """Everything that was read is durable when it returns, unless a service is away at that moment."""
+        """Archive until stopped or at the end; what was read is durable on return, unless a service is down then."""
         with ExitStack() as stack:
             self._source = self.services.source("archive")
             stack.callback(self._source.close)
@@ -73,14 +76,14 @@ class Archiver:
             self._finish()
 
     def not_ready(self) -> list[str]:
-        """Why it is not ready; empty when it is."""
+        """Return why the archiver is not ready; empty if it is."""
         reasons = [self.waiting_reason] if self.waiting_reason else []
         if self.outage is not None:
             reasons.append(f"nothing has been archived {self.outage}")
         return reasons if reasons or self._partitions else ["no topic is being archived yet"]
 
     def _step(self) -> None:
-        """One poll, and what is due after it."""
+        """Poll once, then flush and apply retention where that is due."""
         self._retry("stream", self._poll)
         now = time.monotonic()
         for one in list(self._partitions.values()):
@@ -107,7 +110,7 @@ class Archiver:
                 self._flush(one)
 
     def _refresh_partitions(self, *, reset: bool = False) -> None:
-        """Measure the lag, begin partitions that have appeared, and read where each of them stands."""
+        """Measure the lag and open partitions that have appeared; with `reset`, skip what the stream has deleted."""
         bounds = self._bounds()
         new_partitions = [at for at in bounds if at not in self._partitions]
         for at in new_partitions:
@@ -124,7 +127,7 @@ class Archiver:
         self._report_lag(bounds)
 
     def _bounds(self) -> Mapping[TopicPartition, OffsetBounds]:
-        """Of the topics that are there; the others are looked for again."""
+        """Return the bounds of the topics that exist; raise NotFoundError if none does, except with `until_end`."""
         found: dict[TopicPartition, OffsetBounds] = {}
         absent: list[str] = []
         for topic in self.options.topics:
@@ -148,7 +151,7 @@ class Archiver:
         return partition
 
     def _acquire_lease(self, at: TopicPartition, bounds: OffsetBounds) -> ArchivedPartition:
-        """Row and files; another archiver that is about to end is waited for a little."""
+        """Lock the partition's files and lease its row; wait `HAND_OVER_S` for another archiver that is ending."""
         deadline_s = time.monotonic() + HAND_OVER_S
         services = self.services
         while True:
@@ -167,7 +170,7 @@ class Archiver:
         self._acknowledge()
 
     def _report_lag_during_outage(self) -> None:
-        """The lag grows while nothing becomes durable: that is when it is looked at."""
+        # The lag matters most while nothing becomes durable.
         try:
             self._report_lag(self._bounds())
         except (UnavailableError, NotFoundError) as error:
@@ -183,7 +186,7 @@ class Archiver:
         return all(self._partitions[at].position >= end for at, end in self._end_offsets.items())
 
     def _finish(self) -> None:
-        """What was read becomes durable; where a service is away, it is read again another time."""
+        """Flush what was read; if a service is down, leave it to be read again at the next start."""
         try:
             for one in self._partitions.values():
                 one.flush()
@@ -219,9 +222,9 @@ class Archiver:
             _log.warning("archive_retention_failed", error=str(error))
 
     def _retry(self, service: str, operation: Callable[[], T], *, on_failure: Callable[[], None] | None = None) -> None:
-        """Until it is done or the archiver is stopped; what was taken stays, and is never taken twice.
+        """Retry the operation until it succeeds or the archiver is stopped; call `on_failure` after each failure.
 
-        After each try in vain comes `meanwhile`.
+        The operation must keep what it has taken when it fails, so that nothing is taken twice.
         """
         wait_s = MIN_BACKOFF_S
         while True:

@@ -1,4 +1,4 @@
-"""Bringing in what was there before the archive began."""
+"""Adds a file of records from before the archive began."""
 
 from service.domain.registry.archive import ArchivedPartition, ArchivedTopic, BackfillResult, backfill_topic
 from service.domain.stream.events import TopicPartition
@@ -9,9 +9,9 @@ from service.ports.archive import BackfillSource
 def backfill_file(
     services: Services, archiving: ArchivingServices, topic: ArchivedTopic, file: BackfillSource
 ) -> BackfillResult | None:
-    """What came in; None where the same file is there already.
+    """Add the file to the topic's backfill and return what was added, or None if the same file was added before.
 
-    Its row moves in one transaction once all is written, so that a file is there whole or not at all.
+    One transaction advances the row once everything is written, so that a file is added completely or not at all.
     """
     name = backfill_topic(topic.topic)
     rows = [row for row in archiving.rows.list() if row.at.topic == name]
@@ -35,6 +35,6 @@ def backfill_file(
 
 
 def _free_partition(rows: list[ArchivedPartition]) -> int:
-    """A partition that nothing was ever finished in, or a new one."""
+    """Return a partition in which no file was completed, or the number of a new one."""
     unfinished = [row.at.partition for row in rows if row.next == row.first]
     return min(unfinished, default=1 + max((row.at.partition for row in rows), default=-1))

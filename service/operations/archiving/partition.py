@@ -1,4 +1,4 @@
-"""One partition being archived: its open range, its row, and the order in which both become durable."""
+"""Archives one partition: its open range file, its registry row, and the order in which both become durable."""
 
 import time
 from collections.abc import Iterator
@@ -17,12 +17,12 @@ _log = structlog.get_logger(__name__)
 
 @dataclass
 class PartitionArchiver:
-    """Takes runs of records, and makes them durable:
+    """Takes runs of records, and makes them durable in this order:
 
-    1. the range's file is written aside, 2. fsynced, 3. renamed over the one before;
-    4. a transaction begins, 5. proves the lease, 6. moves the position and commits.
+    1. the range's file is written under a temporary name, 2. fsynced, 3. renamed over the previous one;
+    4. a transaction begins, 5. proves the lease, 6. advances the position and commits.
 
-    After a death in between the file is ahead of the row, and its own facts say how far; it is taken up there.
+    After a crash in between, the file is ahead of the row; its metadata says how far, and archiving continues there.
     """
 
     archiving: ArchivingServices
@@ -36,7 +36,7 @@ class PartitionArchiver:
     _reported_records: int = 0
 
     def __post_init__(self) -> None:
-        """Take up the range of the row's position, with what its file has."""
+        """Resume the range at the row's position, with what its file already holds."""
         at, ranges = self.row.at, self.archiving.ranges
         self.open_range = ranges.resume(self.topic, at, offset=self.row.next, range_size=self.range_size)
         self._unreported_bytes = sum(self.archiving.files.sizes(at).values()) - self.row.bytes
@@ -44,16 +44,16 @@ class PartitionArchiver:
 
     @property
     def position(self) -> int:
-        """The next offset to read."""
+        """Return the next offset to read."""
         return self.open_range.file_info.next
 
     @property
     def full(self) -> bool:
-        """Whether the open range takes nothing more."""
+        """Return whether the open range is full."""
         return self.open_range.file_info.is_full
 
     def skip_deleted(self, bounds: OffsetBounds) -> None:
-        """Pass over what the stream has deleted before it was archived; a new archive begins where the stream does."""
+        """Skip what the stream deleted before it was archived, and log the gap; a new archive just starts there."""
         if self.position >= bounds.start:
             return
         is_new = self.row.records == 0 and not self.open_range.file_info.spans
@@ -72,7 +72,7 @@ class PartitionArchiver:
         self.open_range.skip(bounds.start)
 
     def add(self, run: Records) -> Iterator[None]:
-        """Add what is new of the run; yields when the range is full, and goes on in the next one once it is flushed."""
+        """Add the run's new records; yield when the range is full, so that the caller flushes before more is added."""
         rest: Records | None = split_records(run, self.position)[1] if _first_offset(run) < self.position else run
         while rest is not None:
             part, rest = split_records(rest, self.open_range.file_info.end)
@@ -85,7 +85,7 @@ class PartitionArchiver:
                 return
 
     def flush(self) -> None:
-        """Make durable what was taken; UnavailableError leaves everything as it was, to be tried again."""
+        """Make the added records durable; UnavailableError changes nothing, so the call can be repeated."""
         if self.dirty_since_s is not None:
             self._write()
         if self.full:
@@ -113,7 +113,7 @@ class PartitionArchiver:
         self._resume_from_file()
 
     def _resume_from_file(self) -> None:
-        """A file may be ahead of its row: then it is written once more, so that the row follows."""
+        """Take the counts from the file; if it is ahead of its row, have it written again so that the row follows."""
         facts = self.open_range.file_info
         self._written_bytes = self.archiving.files.sizes(self.row.at).get(facts.first, 0) if facts.records else 0
         self._reported_records = facts.records - self.open_range.count_from(self.row.next)

@@ -1,4 +1,4 @@
-"""What the archive may forget: by age and size, and never what a kept version or an open replay still needs."""
+"""Deletes old archive files by age and size, but never what a kept version or an unfinished replay still needs."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -20,7 +20,7 @@ from service.operations.services import ArchivingServices, Services
 
 @dataclass(frozen=True, slots=True)
 class RetentionFloor:
-    """The first offset that must stay, and for whom."""
+    """The first offset of a partition that must be kept, and who needs it."""
 
     offset: int
     reason: str
@@ -29,7 +29,10 @@ class RetentionFloor:
 def apply_retention(
     services: Services, archiving: ArchivingServices, *, retention_s: float | None, max_bytes: int | None
 ) -> dict[str, str]:
-    """Delete what may go; what became of each partition's archive, and why no more went."""
+    """Delete files older than `retention_s` seconds, or beyond `max_bytes` in all, as far as nobody needs them.
+
+    Return for each partition what was deleted and what keeps the rest; backfills are never deleted.
+    """
     rows = [row for row in archiving.rows.list() if not row.at.topic.endswith(BACKFILL_SUFFIX)]
     if retention_s is None and max_bytes is None:
         return {}
@@ -51,7 +54,7 @@ def apply_retention(
 
 
 def retention_floors(services: Services) -> Mapping[TopicPartition, RetentionFloor]:
-    """For each partition the lowest position from which somebody may have to read on."""
+    """Return for each archived partition the lowest offset from which a version or a replay may have to read."""
     found: dict[TopicPartition, RetentionFloor] = {}
     archives = services.archiving.rows.list() if services.archiving else ()
     for model in services.models.list():
@@ -67,28 +70,28 @@ def retention_floors(services: Services) -> Mapping[TopicPartition, RetentionFlo
 def _needed_positions(services: Services, model: RegisteredModel) -> Iterator[tuple[Position, str]]:
     versions = {version.number: version for version in services.history.versions(model.name)}
     for alias, number in services.history.aliases(model.name).items():
-        yield versions[number].position, f"version {number} of {model.name}, which is called {alias}, needs"
+        yield versions[number].position, f"version {number} of {model.name}, which is called {alias}, needs them"
     for lineage in services.history.lineages(model.name):
         if lineage.role is LineageRole.REPLAYING:
             yield from _replay_positions(services, lineage, versions[lineage.origin])
         elif lineage.role is not LineageRole.RETIRED:
             newest = max((one.number for one in versions.values() if one.lineage == lineage.id), default=lineage.origin)
-            what = f"version {newest} of {model.name}, the newest of its {lineage.role}, needs"
+            what = f"version {newest} of {model.name}, the newest of its {lineage.role}, needs them"
             yield versions[newest].position, f"{what}; `headrace model snapshot {model.name}` makes a newer one"
 
 
 def _replay_positions(services: Services, lineage: Lineage, origin: Version) -> Iterator[tuple[Position, str]]:
-    """From the oldest checkpoint it may fall back to."""
+    """Yield the positions of all checkpoints that the replay may fall back to."""
     checkpoints = services.checkpoints.newest_first(lineage.id)
     positions = [one.position for one in checkpoints] or [origin.position]
     for position in positions:
-        yield position, f"a replay of {lineage.model} still needs"
+        yield position, f"a replay of {lineage.model} still needs them"
 
 
 def _complete_files(
     archiving: ArchivingServices, row: ArchivedPartition, sizes: Mapping[int, int]
 ) -> Iterator[ArchiveFileInfo]:
-    """Oldest first, without the newest, and without what a death has left below the beginning."""
+    """Yield the files oldest first, without the newest and without remains of an interrupted deletion."""
     for first in list(sizes)[:-1]:
         facts = archiving.ranges.file_info(row.at, first)
         if facts.end > row.first:
@@ -98,8 +101,7 @@ def _complete_files(
 def _delete_files(
     archiving: ArchivingServices, row: ArchivedPartition, deleted: list[ArchiveFileInfo], sizes: Mapping[int, int]
 ) -> None:
-    """The row first: readers must not look for a file that is going."""
-    first = row.first
+    first = row.first  # the row is updated before the files are deleted, so that no reader looks for a deleted file
     if deleted:
         first = deleted[-1].end
         size = sum(sizes[file.first] for file in deleted)
@@ -111,8 +113,8 @@ def _delete_files(
 
 
 def _describe_outcome(row: ArchivedPartition, deleted: list[ArchiveFileInfo], floor: RetentionFloor | None) -> str:
-    text = f"{len(deleted)} files went, it begins at offset {deleted[-1].end if deleted else row.first}"
-    return text if floor is None else f"{text}; what is from offset {floor.offset} on {floor.reason}"
+    text = f"{len(deleted)} files deleted, it begins at offset {deleted[-1].end if deleted else row.first}"
+    return text if floor is None else f"{text}; the records from offset {floor.offset} on are kept: {floor.reason}"
 
 
 def _archive_name(at: TopicPartition) -> str:

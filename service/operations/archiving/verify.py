@@ -1,4 +1,4 @@
-"""Whether the archive has each record of the stream once, as the stream has it."""
+"""Verifies that the archive holds each record once, and equal to the stream's where the stream still holds it."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -24,7 +24,7 @@ from service.ports.stream import Source
 def verify_archive(
     services: Services, archiving: ArchivingServices, topics: Sequence[ArchivedTopic]
 ) -> Iterator[Finding]:
-    """A finding a file; those that the stream still holds are compared with it, record by record."""
+    """Yield a finding per file; records that the stream still holds are compared with it one by one."""
     topics_by_name = {topic.topic: topic for topic in topics}
     source = services.source("verify")
     try:
@@ -44,7 +44,7 @@ def _bounds(source: Source, at: TopicPartition) -> OffsetBounds | None:
 
 
 class _PartitionVerifier:
-    """One partition's archive beside its row and its stream."""
+    """Verifies one partition's archive against its row and its stream."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class _PartitionVerifier:
         self._name = f"archive {row.at.topic}[{row.at.partition}]"
 
     def findings(self, bounds: OffsetBounds | None) -> Iterator[Finding]:
-        """The files in order, then what they lack together."""
+        """Yield a finding per file in order, then one if the files end before the row's position."""
         covered = self._row.first
         for first in self._archiving.files.sizes(self._row.at):
             try:
@@ -82,14 +82,14 @@ class _PartitionVerifier:
             yield Finding(self._name, "", problem)
 
     def _gap_problems(self, covered: int, facts: ArchiveFileInfo) -> list[str]:
-        """What lies between the file before and this one, and what it does not cover itself."""
+        """Return overlaps with the previous file, and offsets missing before and within this one."""
         if facts.first < covered < facts.end and covered != self._row.first:
             return [f"offsets {facts.first} to {covered} are in two files"]
         gaps = missing_ranges(facts.spans, covered, min(facts.end, max(facts.next, self._row.next)))
         return [f"offsets {first} to {last} are missing" for first, last in gaps]
 
     def _content_problems(self, first: int, contents: ArchiveFileContents) -> list[str]:
-        """Whether the file is what its name and its own facts say."""
+        """Return contradictions between the file's records, its metadata and its name."""
         facts, offsets = contents.facts, contents.offsets
         problems = []
         if facts.at != self._row.at or facts.first != first:
@@ -103,7 +103,7 @@ class _PartitionVerifier:
         return problems
 
     def _stream_differences(self, contents: ArchiveFileContents, bounds: OffsetBounds | None) -> list[str]:
-        """Compare what both hold."""
+        """Return the differences in the offsets that both the file and the stream hold."""
         facts = contents.facts
         if bounds is None or not facts.spans:
             return []
@@ -132,14 +132,14 @@ class _PartitionVerifier:
 
 
 class _OffsetOutcomes:
-    """Timestamps and outcomes by offset, to the type of every value and the order of every feature."""
+    """Timestamps and decoded rows by offset, exact to the type of every value and the order of the features."""
 
     def __init__(self) -> None:
         self.timestamps: dict[int, int] = {}
         self.outcomes: dict[int, bytes] = {}
 
     def add(self, decoded: DecodedRecords) -> None:
-        """Encoded, so that 1, 1.0 and true differ."""
+        """Add decoded rows in encoded form, so that 1, 1.0 and true differ."""
         encode = msgspec.msgpack.Encoder().encode
         found: list[Event | LabelRecord | Refusal] = [*decoded.events, *decoded.truths, *decoded.refusals]
         for one in found:

@@ -1,4 +1,4 @@
-"""TODO docstring of service/operations/commands/apply_spec.py"""
+"""Executes `apply`: a changed specification continues the champion's state or starts a challenger, by what changed."""
 
 from collections.abc import Sequence
 
@@ -22,11 +22,10 @@ UPDATABLE_SPEC_KEYS = frozenset(
     {"checkpoint", "guard", "dedupe", "dead_letters", "drift", "log_predictions", "pending", "predictions", "promote"}
     | {"retrain", "scores"}
 )
-"""Keys of a specification that may change without a new model."""
-
+"""Keys of a specification that may change while the champion keeps its state."""
 
 IDENTITY_SPEC_KEYS = frozenset({"task", "events", "labels", "fields", "label_fields"})
-"""Keys that say what is predicted of what: models that differ in them have no events in common."""
+"""Keys that say what is predicted from which events; models that differ in them cannot be compared."""
 
 
 def apply_specification(services: Services, command: Command, lease: Lease) -> tuple[str, Lease]:
@@ -65,7 +64,7 @@ def apply_specification(services: Services, command: Command, lease: Lease) -> t
 def _start_challenger(
     services: Services, command: Command, lease: Lease, *, parent: Version, spec: ModelSpec, changed: Sequence[str]
 ) -> str:
-    """A model of the new specification begins where this one began, and learns beside it."""
+    """Start a challenger of the new specification at the position where the model began; return the outcome."""
     first = services.history.versions(command.model)[0]
     outcome = f"challenges with new {', '.join(changed)}"
     succession = LineageSuccession(

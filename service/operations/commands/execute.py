@@ -1,4 +1,4 @@
-"""Carrying out a command on a lineage whose lease this process holds."""
+"""Executes a command on a lineage whose lease this process holds."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -24,20 +24,23 @@ _log = structlog.get_logger(__name__)
 
 
 class OpenSession(Protocol):
-    """What a command needs of the session that learns the lineage; absent where the lineage is not being learned."""
+    """The part of a session that commands use; there is none if the lineage is not being learned."""
 
     frozen: bool
     pause_reason: str
 
     def replay_dead_letter(self, dead_letter: DeadLetter) -> LearningOutcome:
-        """Learn a dead letter again; it is marked as replayed with the next commit."""
+        """Learn a dead letter again; unless it is refused again, the next commit marks it as replayed."""
 
     def commit_now(self) -> None:
         """Make everything learned durable before returning."""
 
 
 def execute_command(services: Services, command: Command, lease: Lease, *, session: OpenSession | None = None) -> Lease:
-    """Do what the command asks and record what became of it; the lease to go on with."""
+    """Execute the command, record its outcome, and return the lease to continue with.
+
+    A refusal is recorded and not raised. UnavailableError and LeaseLostError are raised and leave the command pending.
+    """
     handlers: dict[CommandKind, Callable[[], tuple[str, Lease]]] = {
         CommandKind.SNAPSHOT: lambda: take_snapshot(services, command, lease),
         CommandKind.ROLLBACK: lambda: restore_version(services, command, lease),
@@ -82,14 +85,21 @@ def _replay_dead_letter(
         raise RefusedError(msg)
     dead_letter = services.dead_letters.get(command.model, int(command.arguments["id"]))
     if dead_letter.replayed_at is not None:
-        msg = f"dead letter {dead_letter.id} was replayed at {dead_letter.replayed_at:%Y-%m-%d %H:%M:%S}; it is learned once"
+        msg = (
+            f"dead letter {dead_letter.id} was replayed at {dead_letter.replayed_at:%Y-%m-%d %H:%M:%S}; "
+            "it is learned once"
+        )
         raise RefusedError(msg)
     if dead_letter.size > len(dead_letter.payload):
-        msg = f"dead letter {dead_letter.id} keeps {len(dead_letter.payload)} of its {dead_letter.size} bytes, so it cannot be learned"
+        msg = (
+            f"dead letter {dead_letter.id} keeps {len(dead_letter.payload)} of its {dead_letter.size} bytes, "
+            "so it cannot be learned"
+        )
         raise RefusedError(msg)
     if dead_letter.reason is RefusalReason.KILLED_PROCESS:
         msg = (
-            f"dead letter {dead_letter.id} killed the process that learned it, and would kill this one; publish it anew"
+            f"dead letter {dead_letter.id} killed the process that learned it, and would kill this one; "
+            "publish it again"
         )
         raise RefusedError(msg)
     outcome = session.replay_dead_letter(dead_letter)

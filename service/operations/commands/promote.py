@@ -1,4 +1,4 @@
-"""A lineage that has replayed takes over, by whoever writes the champion."""
+"""Executes `promote`: a challenger or a finished replay becomes champion, in the process that writes the champion."""
 
 from collections.abc import Sequence
 
@@ -14,14 +14,15 @@ from service.operations.states.newest_checkpoint import newest_checkpoint
 
 
 def command_origin(command: Command) -> ChangeOrigin:
-    """Who asked, why, and by which command."""
+    """Return who requested the command, with which reason, and the command's id."""
     return ChangeOrigin(command.requested_by, reason=str(command.arguments.get("reason", "")), command=command.id)
 
 
 def promote_lineage(services: Services, command: Command, lease: Lease) -> tuple[str, Lease]:
-    """What became of it, and the lease to go on with: that of the lineage that has taken over.
+    """Promote the command's lineage; return the outcome and the lease of the lineage that is champion now.
 
-    RefusedError where it has learned what is excluded by now: nothing that is excluded may begin to serve.
+    Raise RefusedError if a challenger was compared with another champion, or if a replay has learned something that
+    has been excluded since.
     """
     lineage = _find_lineage(services, command)
     if lineage.role is LineageRole.REPLAYING:
@@ -33,8 +34,8 @@ def _promote_challenger(services: Services, command: Command, lease: Lease, *, l
     expected = command.arguments.get("champion", lease.lineage)
     if expected != lease.lineage:
         msg = (
-            f"found lineage {lease.lineage} champion of {command.model}, expected {expected}, to which the challenger "
-            "was compared; it is compared anew"
+            f"found lineage {lease.lineage} champion of {command.model}, expected {expected}, with which the "
+            "challenger was compared; it will be compared with the new champion"
         )
         raise RefusedError(msg)
     newest = newest_checkpoint(services, lineage.id)

@@ -1,4 +1,4 @@
-"""Having a command carried out: by the process that writes the model, or else by this one."""
+"""Requests a command, which the process that writes the model executes, or this process if there is none."""
 
 import time
 
@@ -14,7 +14,10 @@ TAKEOVER_RETRY_S = 1.0
 def request_and_wait(
     services: Services, model: str, *, kind: CommandKind, arguments: Json, actor: str, wait_s: float
 ) -> str:
-    """What became of it; RefusedError when it was refused, or when the owner has not answered in time."""
+    """Request the command and return its outcome.
+
+    Raise RefusedError if it was refused or is still pending after `wait_s` seconds.
+    """
     command = request_command(services, model, kind=kind, arguments=arguments, actor=actor, wait_s=wait_s)
     return require_outcome(command, wait_s=wait_s)
 
@@ -22,7 +25,10 @@ def request_and_wait(
 def request_command(
     services: Services, model: str, *, kind: CommandKind, arguments: Json, actor: str, wait_s: float
 ) -> Command:
-    """The command, as it stands after that time; NotFoundError where nothing can be asked."""
+    """Request the command and return it once it is settled, or as it is after `wait_s` seconds.
+
+    Raise NotFoundError if the model has no champion.
+    """
     champion = services.models.get(model).champion
     if champion is None:
         msg = f"found no champion of {model}; start `headrace learn {model}` first"
@@ -32,7 +38,7 @@ def request_command(
 
 
 def require_outcome(command: Command, *, wait_s: float) -> str:
-    """What became of it; RefusedError when it was refused, or still waits after that time."""
+    """Return the command's outcome; raise RefusedError if it was refused or is still pending."""
     if command.status is CommandStatus.REFUSED:
         raise RefusedError(command.outcome)
     if command.status is CommandStatus.PENDING:
@@ -45,7 +51,7 @@ def require_outcome(command: Command, *, wait_s: float) -> str:
 
 
 def execute_pending_commands(services: Services, model: str, champion: LineageId) -> bool:
-    """Do all that waits under the champion's lease, oldest first; False where that is another process's."""
+    """Execute all pending commands, oldest first; return False if another process holds the champion's lease."""
     try:
         lease = services.leases.acquire(champion, holder=services.holder, ttl_s=services.lease_ttl_s)
     except LeaseHeldError:
@@ -67,7 +73,7 @@ def _execute_here(services: Services, command: Command, champion: LineageId) -> 
 
 
 def _wait_until_settled(services: Services, command: Command, *, wait_s: float) -> Command:
-    """Until the owner has done it, or is gone and this process can; no longer than that time."""
+    """Wait until the lease holder has settled the command; if the holder is gone, execute it here."""
     deadline_s, tried_at_s = time.monotonic() + wait_s, time.monotonic()
     while time.monotonic() < deadline_s:
         found = services.commands.get(command.id)

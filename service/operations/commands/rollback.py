@@ -1,4 +1,4 @@
-"""TODO docstring of service/operations/commands/rollback.py"""
+"""Executes restoring rollbacks and snapshots of the champion."""
 
 from service.domain.registry.registry import Command, Lease, VersionKind, VersionSnapshot
 from service.learning.learner.state import restored_state

@@ -1,4 +1,4 @@
-"""TODO docstring of service/operations/commands/succession.py"""
+"""Starts a new champion lineage that follows the current one, with its pending events."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,12 +22,12 @@ from service.operations.states.pending_snapshot import seal_pending
 from service.operations.states.sealed_state import seal_state
 
 MAX_PENDING_SEALED_INLINE = 50_000
-"""So many waiting events are sealed in a fraction of a second."""
+"""Most pending events to seal while learning stands still; that many take a fraction of a second."""
 
 
 @dataclass(frozen=True, slots=True)
 class SuccessionChange:
-    """What is particular to one succession."""
+    """The values in which one succession differs from another."""
 
     kind: VersionKind
     parent: Version
@@ -42,7 +42,7 @@ class SuccessionChange:
 def start_champion_lineage(
     services: Services, command: Command, lease: Lease, *, change: SuccessionChange
 ) -> tuple[Version, Lease]:
-    """It goes on with what waits for the lineage that it follows."""
+    """Start a champion lineage that takes over the pending events of the one it follows."""
     return services.changes.install_successor(
         LineageSuccession(
             lease=lease,
@@ -65,14 +65,14 @@ def start_champion_lineage(
 
 
 def _seal_pending_if_small(services: Services, lease: Lease, change: SuccessionChange) -> SealedBytes | None:
-    """What waits, where that is quickly done: learning stands still. Else it is kept beside the first checkpoint."""
+    """Return the sealed pending events, or None if they are many: then they are saved with the first checkpoint."""
     if change.state.metrics.waiting > MAX_PENDING_SEALED_INLINE:
         return None
     return seal_pending(services, lease, change.spec, position=change.state.position)
 
 
 def current_version_of(services: Services, model: str, lease: Lease) -> Version:
-    """The newest version of the lineage that is written now."""
+    """Return the newest version of the lineage of this lease."""
     return services.history.newest_version(model, lease.lineage)
 
 

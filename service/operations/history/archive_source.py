@@ -1,4 +1,4 @@
-"""Reading the archive: what it lacks, and its runs without what is excluded."""
+"""Reads runs from the archive without what is excluded, and reports what the archive lacks."""
 
 from collections.abc import Iterator, Sequence
 
@@ -14,7 +14,7 @@ from service.ports.archive import Archive
 def read_archived(
     run: OffsetRange, archive: Archive, *, excluded_ranges: Sequence[ExcludedRange] = ()
 ) -> Iterator[ConsumedItem]:
-    """The run as the archive has it; what is excluded is Skipped, and not even read."""
+    """Yield the run as the archive holds it; excluded offsets are not read and come as SkippedOffsets."""
     at, reached = TopicPartition(run.topic, run.partition), run.first
     for part in subtract_ranges(
         [run], [*offset_ranges(excluded_ranges), *excluded_by_time(run, archive, excluded_ranges=excluded_ranges)]
@@ -30,14 +30,14 @@ def read_archived(
 def excluded_by_time(
     run: OffsetRange, archive: Archive, *, excluded_ranges: Sequence[ExcludedRange]
 ) -> Iterator[OffsetRange]:
-    """The offsets of the run whose records have timestamps in an excluded range."""
+    """Yield the offsets of the run whose records have timestamps in an excluded time range."""
     at, run_bounds = TopicPartition(run.topic, run.partition), OffsetBounds(run.first, run.last)
     for since_ms, until_ms in [one.bounds_ms for one in time_ranges(excluded_ranges)]:
         yield from archive.runs_between(at, run_bounds, since_ms=since_ms, until_ms=until_ms)
 
 
 def missing_from_archive(runs: Sequence[OffsetRange], archive: Archive) -> list[OffsetRange]:
-    """Those of the runs that the archive does not hold whole."""
+    """Return those of the runs that the archive does not hold completely."""
     if not runs:
         return []
     archived_bounds = archive.bounds(sorted({run.topic for run in runs}))
@@ -45,7 +45,7 @@ def missing_from_archive(runs: Sequence[OffsetRange], archive: Archive) -> list[
 
 
 def gap_error(missing: Sequence[OffsetRange], archive: Archive) -> BelowStartError:
-    """What is missing, where, and which command goes on without it."""
+    """Return an error that says what is missing, what the archive holds, and which command goes on without it."""
     run = missing[0]
     archived_bounds = archive.bounds([run.topic]).get(TopicPartition(run.topic, run.partition))
     kept = (

@@ -1,4 +1,4 @@
-"""What exclusions leave of a run: parts to learn, and stretches to pass over."""
+"""Splits a run of records by exclusions, into parts to learn and offsets to skip."""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,16 +10,16 @@ from service.operations.history.record_runs import ConsumedItem, first_offset, i
 
 
 class ExclusionFilter:
-    """The exclusions of one model; rows are told by offset, records by their own timestamp too."""
+    """Applies the exclusions of one model: by offset to every item, and by timestamp to records not yet decoded."""
 
     def __init__(self, excluded_ranges: Sequence[ExcludedRange] = ()) -> None:
         self.time_ranges: Sequence[TimeRange] = time_ranges(excluded_ranges)
         self.excluded_offsets: Sequence[OffsetRange] = union_ranges(offset_ranges(excluded_ranges))
 
     def split(self, item: ConsumedItem) -> Sequence[ConsumedItem]:
-        """The item in pieces, in order, nothing of it lost: what is excluded is Skipped.
+        """Return the item in parts that cover it in order; excluded offsets come as SkippedOffsets.
 
-        Of a decoded run only offsets can be told; whoever reads it from the archive leaves out times.
+        Decoded records carry no append timestamp, so excluded times must be left out where the archive is read.
         """
         if isinstance(item, SkippedOffsets) or not (self.excluded_offsets or self.time_ranges):
             return (item,)
@@ -30,7 +30,7 @@ class ExclusionFilter:
         return (item,) if kept == [item_run] else [*_split_item(item, kept, first=first)]
 
     def _time_excluded_runs(self, run: Records) -> Iterator[OffsetRange]:
-        """The offsets of records in one of the ranges of time."""
+        """Yield the offsets of records in an excluded time range."""
         for since_ms, until_ms in [one.bounds_ms for one in self.time_ranges]:
             if len(run.timestamps) and since_ms <= max(run.timestamps) and min(run.timestamps) < until_ms:
                 for offset, timestamp in zip(run.offsets, run.timestamps, strict=True):

@@ -1,4 +1,4 @@
-"""What a user wants left out, in the terms of the model's stream."""
+"""Parses, records and checks exclusions: the ranges of the stream that a model must not learn."""
 
 from collections.abc import Sequence
 
@@ -27,7 +27,7 @@ MOST_LETTERS = 1_000_000
 def time_ranges_as_runs(
     source: Source, topics: Sequence[str], time_ranges: Sequence[TimeRange]
 ) -> Sequence[OffsetRange]:
-    """The records of these topics with these times, the end not included, as far as the stream still holds them."""
+    """Return the offsets of the topics' records in these time ranges (end exclusive) that the stream still holds."""
     runs = []
     for time in time_ranges:
         first, last = (source.bounds(topics, since_ms=ms) for ms in time.bounds_ms)
@@ -40,7 +40,7 @@ def time_ranges_as_runs(
 
 
 def parse_exclusions(services: Services, model: str, texts: Sequence[str]) -> list[Exclusion]:
-    """FROM..TO as they are written; ConfigurationError."""
+    """Parse ranges written as FROM..TO; raise ConfigurationError for one that cannot be read."""
     if not texts:
         return []
     spec = ModelSpec.model_validate(services.models.get(model).spec)
@@ -54,13 +54,13 @@ def parse_exclusions(services: Services, model: str, texts: Sequence[str]) -> li
 
 
 def record_exclusion(services: Services, model: str, text: str, *, actor: str, reason: str) -> Exclusion:
-    """Have no lineage of the model learn FROM..TO from now on; ConfigurationError."""
+    """Record that no lineage of the model may learn FROM..TO from now on; raise ConfigurationError as parsing does."""
     (exclusion,) = parse_exclusions(services, model, [text])
     return services.exclusions.add(model, Exclusion(exclusion.excluded_range, reason, actor))
 
 
 def deadly(services: Services, model: str) -> Sequence[DeadLetter]:
-    """Return the records that killed a process, which whoever learns history leaves out: they would kill it too."""
+    """Return the dead letters that killed a process; a replay must leave them out, or they would kill it too."""
     return services.dead_letters.list(model, limit=MOST_LETTERS, reason=RefusalReason.KILLED_PROCESS)
 
 
@@ -72,9 +72,9 @@ def require_unlearned(
     learned: Sequence[OffsetRange],
     read: Sequence[OffsetRange] = (),
 ) -> None:
-    """RefusedError where something is excluded that has been learned, or offsets that are `read` to be learned.
+    """Raise RefusedError if an exclusion in force covers something in `learned` or in `read`, which is learned next.
 
-    Times that the plan has left out from the beginning are not looked for again: that takes a look at the records.
+    Time ranges that the plan has excluded from the beginning are not checked, since that means reading the records.
     """
     in_force = services.exclusions.list(model)
     runs = offset_ranges([one.excluded_range for one in in_force])

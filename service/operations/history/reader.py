@@ -1,4 +1,4 @@
-"""Reading any part of a model's stream again: from the archive where it holds it, else from the stream."""
+"""Reads any part of a model's past records again, from the archive if it holds it, else from the stream."""
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +23,10 @@ POLL_LIMIT = 2000
 
 
 class HistoryReader:
-    """Runs in any order; each partition has a reader of its own, so that orders may interleave."""
+    """Reads runs in any order; each partition has a source of its own, so that runs of several may interleave.
+
+    `outage` describes since when the stream cannot be read, or is None; setting `stop` ends reading early.
+    """
 
     def __init__(self, services: Services, spec: ModelSpec) -> None:
         self.stop = threading.Event()
@@ -35,13 +38,13 @@ class HistoryReader:
         self.outage: Outage | None = None
 
     def close(self) -> None:
-        """Release every reader."""
+        """Close every partition's source."""
         for tail in self._readers.values():
             tail.close()
         self._readers.clear()
 
     def read(self, run: OffsetRange, *, excluded_ranges: Sequence[ExcludedRange] = ()) -> Iterator[ConsumedItem]:
-        """The run's records in offset order; of what is archived, without what is excluded."""
+        """Yield the run's records in offset order; exclusions are left out of the archived part only."""
         at = TopicPartition(run.topic, run.partition)
         archived_bounds = self._partition_bounds(at)
         boundary = run.first
@@ -53,7 +56,7 @@ class HistoryReader:
             yield from self._read_stream(at, boundary, run.last)
 
     def bounds(self, topics: Sequence[str]) -> Mapping[TopicPartition, OffsetBounds]:
-        """What the stream holds."""
+        """Return the first and end offset of each partition that the stream holds now."""
         source = self._services.source(f"{self._spec.name}-replay")
         try:
             return source.bounds(topics)
@@ -61,7 +64,7 @@ class HistoryReader:
             source.close()
 
     def missing(self, runs: Sequence[OffsetRange]) -> list[OffsetRange]:
-        """What neither the archive nor the stream holds any more; older history is in the archive alone."""
+        """Return the parts of the runs that neither the archive nor the stream holds any more."""
         topics = sorted({run.topic for run in runs})
         stream_bounds = self.bounds([topic for topic in topics if topic in self._spec.topics])
         known_bounds = [
@@ -75,7 +78,7 @@ class HistoryReader:
     def excluded_runs(
         self, runs: Sequence[OffsetRange], *, excluded_ranges: Sequence[ExcludedRange]
     ) -> list[OffsetRange]:
-        """The offsets of the runs whose records have timestamps in an excluded range."""
+        """Return the offsets of the runs whose records have timestamps in an excluded time range."""
         found: list[OffsetRange] = []
         for one in time_ranges(excluded_ranges):
             for run in runs:
@@ -141,7 +144,7 @@ class HistoryReader:
 
 
 class _PartitionReader:
-    """One partition's reader: what it has polled too far waits for the next run."""
+    """Reads one partition, and buffers what it has polled beyond a run for the next run."""
 
     def __init__(self, source: Source, at: TopicPartition, stop: threading.Event) -> None:
         self._source = source
@@ -154,7 +157,7 @@ class _PartitionReader:
         self._source.close()
 
     def read(self, first: int, last: int) -> Iterator[Records]:
-        """The records from `first` to before `last`; ends earlier only where it is told to stop."""
+        """Yield the records from `first` up to but not including `last`; end early only if `stop` is set."""
         if self._offset != first:
             self._buffered.clear()
             self._source.assign(Position({self._at: first}))
@@ -172,10 +175,10 @@ class _PartitionReader:
 
 
 def missing_history_error(missing: Sequence[OffsetRange], *, model: str) -> BelowStartError:
-    """Neither the stream nor the archive holds what a replay needs; what is missing, and what helps."""
+    """Return an error for history that neither the stream nor the archive holds, with the commands that help."""
     listed = ", ".join(f"{run.topic}[{run.partition}] {run.first} to {run.last}" for run in missing[:5])
     return BelowStartError(
-        f"found {offset_count(missing)} offsets of {model}'s history deleted by retention and in no archive ({listed}), "
-        f"expected all from the state a replay begins with; `headrace model rollback {model} --mode replay "
+        f"found {offset_count(missing)} offsets of {model}'s history deleted by retention and in no archive "
+        f"({listed}), expected all from the state a replay begins with; `headrace model rollback {model} --mode replay "
         f"--accept-gap` goes on without them, and `--mode restore` needs none of them"
     )

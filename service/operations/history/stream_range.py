@@ -1,4 +1,4 @@
-"""A stretch of one partition, read from the stream as it is now."""
+"""Reads a range of offsets of one partition from the stream."""
 
 import time
 from collections.abc import Iterator
@@ -13,7 +13,10 @@ POLL_LIMIT = 4096
 
 
 def read_stream_range(source: Source, at: TopicPartition, first: int, last: int) -> Iterator[Records]:
-    """The records from `first` up to but not including `last`; UnavailableError where the stream stays silent."""
+    """Yield the records from `first` up to but not including `last`.
+
+    Raise UnavailableError if the stream sends nothing for `SILENCE_TIMEOUT_S` seconds.
+    """
     source.assign(Position({at: first}))
     deadline_s = time.monotonic() + SILENCE_TIMEOUT_S
     while first < last:
@@ -24,5 +27,8 @@ def read_stream_range(source: Source, at: TopicPartition, first: int, last: int)
             if first >= last:
                 return
         if time.monotonic() > deadline_s:
-            msg = f"found no answer from the stream for {SILENCE_TIMEOUT_S:g} s at offset {first} of {at.topic}[{at.partition}]"
+            msg = (
+                f"found no answer from the stream for {SILENCE_TIMEOUT_S:g} s "
+                f"at offset {first} of {at.topic}[{at.partition}]"
+            )
             raise UnavailableError(msg)

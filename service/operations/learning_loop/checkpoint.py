@@ -1,4 +1,4 @@
-"""TODO docstring of service/operations/learning_loop/checkpoint.py"""
+"""What a session hands to the committer for a checkpoint, and the schedule that says when one is due."""
 
 import time
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from service.learning.metrics.journal import PackedRun
 
 @dataclass(frozen=True, slots=True)
 class CommittedCheckpoint:
-    """A commit that is durable, and the commands that were waiting at that moment."""
+    """A durable commit, how long writing it took, and the commands that were pending when it landed."""
 
     checkpoint: Checkpoint
     commands: Sequence[Command]
@@ -25,7 +25,11 @@ class CommittedCheckpoint:
 
 @dataclass(frozen=True, slots=True)
 class CheckpointDraft:
-    """A serialized state, before it is signed."""
+    """Everything one commit writes, with the state serialized but not yet signed.
+
+    `position` and `learned_count` say how far the state has learned; the journals hold what is new since the last one.
+    `appended_ms` is when the oldest of the new records was appended to the stream, in epoch milliseconds.
+    """
 
     model: str
     lease: Lease
@@ -50,7 +54,7 @@ class CheckpointDraft:
 
 
 class CheckpointSchedule:
-    """When the next checkpoint is due: by time or events, seldom enough to cost little."""
+    """Decides when the next checkpoint is due: after an interval or a number of events, within a share of the time."""
 
     def __init__(self, spec: CheckpointSpec) -> None:
         self._spec = spec
@@ -59,23 +63,23 @@ class CheckpointSchedule:
         self._events = 0
 
     def count_events(self, events: int) -> None:
-        """Count towards the limit in events."""
+        """Count learned events towards the limit `checkpoint.events`."""
         self._events += events
 
     def is_due(self) -> bool:
-        """Whether the interval has passed or enough has been learned."""
+        """Return whether the interval has passed or enough events have been learned."""
         passed_s = time.monotonic() - self._last_at_s
         if self._spec.events is not None and self._events >= self._spec.events:
             return passed_s >= self._min_interval_s
         return passed_s >= max(self._spec.every, self._min_interval_s)
 
     def restart(self, serialize_s: float) -> None:
-        """Stretch what comes next so that serializing stays under its share of the time."""
+        """Start the next interval, long enough that serializing stays within `checkpoint.max_share` of the time."""
         self._last_at_s = time.monotonic()
         self._events = 0
         self._min_interval_s = serialize_s / self._spec.max_share
 
 
 def with_truncated_payload(letter: DeadLetter, limit: int) -> DeadLetter:
-    """The dead letter with no more of its payload than is kept."""
+    """Return the dead letter with its payload cut to `limit` bytes."""
     return letter if len(letter.payload) <= limit else replace(letter, payload=letter.payload[:limit])

@@ -1,4 +1,4 @@
-"""Carries out the commands of a session in another thread; the session waits meanwhile, the others go on."""
+"""Executes a session's commands in another thread: that session waits, the other sessions go on learning."""
 
 from concurrent.futures import Executor, Future, wait
 from dataclasses import dataclass, field
@@ -11,7 +11,10 @@ from service.operations.services import Services
 
 @dataclass(frozen=True, slots=True)
 class CommandRunner:
-    """At most one thread works for a session; nobody else may touch the session until `finished` has returned."""
+    """Runs commands on a thread pool, at most one thread per session.
+
+    While a session's commands run, only that thread may use the session, until `finished` returns its lease.
+    """
 
     services: Services
     pool: Executor
@@ -19,19 +22,19 @@ class CommandRunner:
 
     @property
     def busy(self) -> bool:
-        """Whether any session's commands are under way."""
+        """Return whether the commands of any session are running."""
         return bool(self._running)
 
     def start(self, session: Session) -> None:
-        """Begin to carry out what the session was asked for."""
+        """Start executing the session's pending commands."""
         self._running[session.lease.lineage] = self.pool.submit(self._carry_out, session)
 
     def has(self, session: Session) -> bool:
-        """Return whether the session's commands are under way."""
+        """Return whether the commands of this session are running."""
         return session.lease.lineage in self._running
 
     def finished(self, session: Session) -> Lease | None:
-        """Return the lease to go on with, or None while the commands are under way; raises what a command raised."""
+        """Return the lease to continue with, or None while the commands still run; raise what a command raised."""
         running = self._running[session.lease.lineage]
         if not running.done():
             return None
@@ -39,7 +42,7 @@ class CommandRunner:
         return running.result()
 
     def wait(self) -> None:
-        """Wait until nothing is under way."""
+        """Block until no command is running."""
         wait(self._running.values())
 
     def _carry_out(self, session: Session) -> Lease:

@@ -1,11 +1,11 @@
-"""Making a lineage's state durable without stopping the stream.
+"""Makes a lineage's state durable while learning goes on.
 
-The order, once:
-1. the computing thread serializes state and journals between two batches;
-2. a writer thread signs the artifact, and stores it (written, fsynced, renamed) if it is large;
+A checkpoint takes these steps, in this order:
+1. the computing thread serializes the state and the journals between two batches;
+2. a writer thread signs the artifact, and stores it (write, fsync, rename) if it is large;
 3. one transaction proves the lease and writes checkpoint, position, journals and dead letters;
-4. only after its commit is the position acknowledged to the broker.
-At most one checkpoint of a lineage is in flight.
+4. after that commit the position is acknowledged to the broker.
+A lineage has at most one checkpoint in flight.
 """
 
 import threading
@@ -44,12 +44,14 @@ _log = structlog.get_logger(__name__)
 
 RETENTION_EVERY_S = 60.0
 
-
 T = TypeVar("T")
 
 
 class Committer:
-    """The writer thread's side; retries while the database cannot be reached."""
+    """Does a session's database work on writer threads, and retries while the database cannot be reached.
+
+    `outage` describes the current failure, or is None; `excluded_ranges` are the exclusions as they were read last.
+    """
 
     def __init__(
         self,
@@ -72,11 +74,11 @@ class Committer:
 
     @property
     def has_send_backlog(self) -> bool:
-        """Whether so many predictions wait to be sent that learning must wait too."""
+        """Return whether so many commits have unsent predictions that learning must pause."""
         return self._sender is not None and self._sender.unsent_commits > MAX_UNSENT_COMMITS
 
     def send_predictions(self, model: str) -> None:
-        """Begin to send what commits have left to be sent, this one's too, unless that is under way."""
+        """Count one more commit with predictions, and start sending all unsent ones unless that is running."""
         self._sender = self._sender or PredictionSender(self._services, model)
         self._sender.unsent_commits += 1
         self._send_again()
@@ -90,7 +92,7 @@ class Committer:
             self._send_future = self._pool.submit(self._sender.send)
 
     def find_pending(self, lineage: LineageId, keys: Sequence[EventId]) -> "Future[Mapping[EventId, PendingItem]]":
-        """Begin to look up who waits under these ids; patient while the database is away."""
+        """Start looking up the pending events and labels of these ids; it retries while the database is down."""
         return self._pool.submit(self._find_pending, lineage, keys)
 
     def _find_pending(self, lineage: LineageId, keys: Sequence[EventId]) -> Mapping[EventId, PendingItem]:
@@ -99,16 +101,16 @@ class Committer:
         return {decode_event_id(row.key): decode_pending(row.key, row.kind, row.ts, row.payload) for row in rows}
 
     def submit(self, draft: CheckpointDraft) -> "Future[CommittedCheckpoint]":
-        """Begin to write; the future raises what the writing raised."""
+        """Start writing the checkpoint; the future holds the durable commit, or raises what the writing raised."""
         return self._pool.submit(self._write, draft)
 
     def poll_commands(self, model: str) -> "Future[Sequence[Command]]":
-        """Look for commands, and send what could not be sent, while there is nothing to write."""
+        """Start reading commands and exclusions when there is nothing to commit, and retry unsent predictions."""
         self._send_again()
         return self._pool.submit(self._pending_commands, model)
 
     def record_frozen(self, lease: Lease, *, reason: str) -> None:
-        """Have the model recorded as frozen."""
+        """Start recording in the registry that the model is frozen."""
         self._pool.submit(self._set_frozen, lease, reason)
 
     def _set_frozen(self, lease: Lease, reason: str) -> None:
@@ -185,7 +187,8 @@ class Committer:
             self._retry(partial(self._pending_snapshots.start_if_due, checkpoint, draft.lease, model=draft.model))
 
     def _apply_retention(self, draft: CheckpointDraft) -> None:
-        """Once a minute, not while a checkpoint awaits what belongs to it; what fails now is done the next time."""
+        """Delete old checkpoints, once a minute; what fails is tried again the next minute."""
+        # Not while a pending snapshot is written: retention could delete the checkpoint that it belongs to.
         if time.monotonic() - self._retention_applied_at_s < RETENTION_EVERY_S or self._pending_snapshots.is_writing:
             return
         self._retention_applied_at_s = time.monotonic()
@@ -198,7 +201,7 @@ class Committer:
             _log.debug("checkpoint_retention_applied", model=draft.model, checkpoints=deleted)
 
     def _existing_checkpoint(self, commit: CheckpointCommit) -> Checkpoint | None:
-        """The checkpoint of an earlier try whose acknowledgement was lost on the way."""
+        """Return the checkpoint of an earlier attempt that did commit although its confirmation was lost, or None."""
         newest = self._services.checkpoints.newest(commit.lease.lineage)
         found = newest is not None and (newest.sequence, newest.digest) == (commit.sequence, commit.digest)
         return newest if found else None

@@ -1,4 +1,4 @@
-"""A thread that reads the stream, so that the thread that computes never waits for it."""
+"""Reads the stream in a thread of its own, so that the computing thread never waits for the broker."""
 
 import queue
 import threading
@@ -25,12 +25,17 @@ MAX_QUEUED_ITEMS = 8
 POLL_LIMIT = 2000
 METADATA_REFRESH_S = 5.0
 CLOSE_TIMEOUT_S = 2.0
-"""A driver that waits for its broker longer is left behind: a learner ends within five seconds."""
+"""Seconds to wait for the reading thread at close; a driver that blocks longer is abandoned, as a learner must end
+within five seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConsumerStart:
-    """Where reading begins, and where in a partition that appears later; what retention has deleted is archived."""
+    """Where a consumer starts: topics, position, and the archive that fills in what retention has deleted.
+
+    Partitions that appear later are read from their beginning. With `accept_gap` the consumer skips offsets that
+    neither the stream nor the archive holds, instead of raising BelowStartError.
+    """
 
     topics: Sequence[str]
     position: Position
@@ -40,31 +45,32 @@ class ConsumerStart:
 
 
 class RecordSource(Protocol):
-    """What a session reads from."""
+    """The record source of a session: a stream consumer, or a replay's history."""
 
     @property
     def bounds(self) -> Mapping[TopicPartition, OffsetBounds]:
-        """What the stream holds, as it was measured last."""
+        """Return the first and end offset of each partition, as measured last."""
         ...
 
     @property
     def outage(self) -> Outage | None:
-        """Since when the stream cannot be read."""
+        """Return since when and why the stream cannot be read, or None."""
         ...
 
     def take(self, *, timeout_s: float) -> ConsumedItem | None:
-        """The next item; None when nothing came. What stopped the reader is raised here."""
+        """Return the next item, or None when none came in time; raise the error that stopped the reader."""
         ...
 
     def acknowledge(self, position: Position) -> None:
-        """Have the reader tell the broker."""
+        """Have the reader acknowledge the position to the broker."""
         ...
 
 
 class StreamConsumer:
-    """Runs of records in reading order, at most a few ahead of the reader of this queue.
+    """Queues runs of records in reading order, at most `MAX_QUEUED_ITEMS` ahead of whoever takes them.
 
-    One thread owns the source: it assigns, polls, acknowledges and measures.
+    One thread owns the source: it assigns, polls, acknowledges and measures. `on_failure` is called at each failed
+    attempt to reach the stream.
     """
 
     def __init__(self, source: Source, start: ConsumerStart, *, on_failure: Callable[[], None]) -> None:
@@ -94,7 +100,7 @@ class StreamConsumer:
         self._thread.join(timeout=CLOSE_TIMEOUT_S)
 
     def take(self, *, timeout_s: float) -> ConsumedItem | None:
-        """The next run; None when nothing came. What stopped the reader is raised here."""
+        """Return the next item, or None when none came in time; raise the error that stopped the reader."""
         try:
             return self._items.get(timeout=timeout_s) if timeout_s > 0 else self._items.get_nowait()
         except queue.Empty:
@@ -103,7 +109,7 @@ class StreamConsumer:
             return None
 
     def acknowledge(self, position: Position) -> None:
-        """Have the reader tell the broker; the newest position wins."""
+        """Have the reading thread acknowledge the position to the broker; a newer position replaces an older one."""
         self._to_acknowledge = position
 
     def _read(self) -> None:
@@ -136,7 +142,7 @@ class StreamConsumer:
             self._backoff.reset()
 
     def _reassign_after_failure(self) -> None:
-        """A source that failed may have read, and dropped, what it had not handed over yet."""
+        """Assign the position again after a failure: the source may have dropped records that it had read."""
         if self._must_reassign:
             self._source.assign(self._position)
             self._must_reassign = False
@@ -155,7 +161,7 @@ class StreamConsumer:
             self._source.acknowledge(position)
 
     def _refresh_partitions(self) -> None:
-        """Measure the lag, and start to read partitions that have appeared."""
+        """Measure the partitions' bounds, and start reading partitions that have appeared."""
         if time.monotonic() - self._refreshed_at_s < METADATA_REFRESH_S:
             return
         self._refreshed_at_s = time.monotonic()
@@ -176,7 +182,7 @@ class StreamConsumer:
         return None
 
     def _assign(self) -> None:
-        """Read on where reading has come; what the stream no longer holds is read from the archive first."""
+        """Continue at the current position, after reading from the archive what the stream no longer holds."""
         self.bounds = self._source.bounds(self._start.topics)
         self._refreshed_at_s = time.monotonic()
         offsets = {at: bounds.start for at, bounds in self.bounds.items()}
@@ -189,7 +195,7 @@ class StreamConsumer:
         self._fill_from_archive(deleted_runs)
         try:
             self._source.assign(self._position)
-        except BelowStartError:
+        except BelowStartError:  # retention went on deleting while the archive was read
             if not deleted_runs:
                 raise
             return self._assign()

@@ -1,4 +1,7 @@
-"""What a session takes from its feed: without what is excluded, cut to size, made ready ahead of the learner."""
+"""Prepares a session's input: leaves out exclusions, cuts runs to size, decodes them and looks up pending ids ahead.
+
+The computing thread does not wait for the registry while a run is ready, and runs keep their order.
+"""
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -18,20 +21,12 @@ from service.operations.learning_loop.consumer import RecordSource
 from service.operations.learning_loop.poison import PoisonRecordDetector
 
 MAX_PREFETCHED_RUNS = 4
-
-
 LOOKUP_WAIT_S = 0.005
-
-
 MAX_COMMITS_SINCE_LOOKUP = 1
-"""Commits that may land between a lookup and its use: so long does `Waiting` remember what they resolved."""
-
+"""Commits that may land between a lookup and its use; after more, `LabelJoin` has forgotten what they resolved."""
 
 PendingById: TypeAlias = Mapping[EventId, PendingItem]
-
-
 FindPending: TypeAlias = Callable[[Sequence[EventId]], "Future[PendingById]"]
-
 
 NO_PENDING: PendingById = {}
 
@@ -45,7 +40,7 @@ class _PrefetchedRun:
 
 
 class LabelPrefetch:
-    """A short queue of runs whose lookups are under way."""
+    """Queues a few runs, decoded, while their pending events and labels are looked up in the registry."""
 
     def __init__(
         self, label_join: LabelJoin, *, decode: Callable[[Records], DecodedRecords], find: FindPending
@@ -57,16 +52,16 @@ class LabelPrefetch:
 
     @property
     def has_runs(self) -> bool:
-        """Whether a run is in the queue."""
+        """Return whether a run is queued."""
         return bool(self._ready)
 
     def fill(self, take: Callable[[], ConsumedItem | None]) -> None:
-        """Make ready what there is, up to a few runs."""
+        """Take runs and start their lookups until `MAX_PREFETCHED_RUNS` are queued or `take` returns None."""
         while len(self._ready) < MAX_PREFETCHED_RUNS and (item := take()) is not None:
             self._ready.append(self._prefetch(item))
 
     def next(self) -> tuple[DecodedRecords | SkippedOffsets, PendingById] | None:
-        """The oldest run with what the registry holds of it; None while that is not known yet."""
+        """Return the oldest run with the pending items found for it; None while its lookup runs or no run is queued."""
         if not self._ready:
             return None
         first = self._ready[0]
@@ -79,7 +74,7 @@ class LabelPrefetch:
         return self._ready.popleft().item, first.lookup.result()
 
     def _is_stale(self, prefetched: _PrefetchedRun) -> bool:
-        """Whether commits have landed that made what was found untrue, or made `Waiting` forget what it knew then."""
+        """Return whether commits have landed since the lookup that can make its result wrong or incomplete."""
         if isinstance(prefetched.item, SkippedOffsets) or self._label_join.commits_landed == prefetched.commits_landed:
             return False
         if prefetched.ids and self._label_join.commits_landed > prefetched.commits_landed + MAX_COMMITS_SINCE_LOOKUP:
@@ -106,7 +101,7 @@ class LabelPrefetch:
 
 
 class InputBuffer:
-    """Runs in the feed's order; `lookahead` is None where labels come with their events."""
+    """Hands out runs in the order of the source; `prefetch` is None where labels come with their events."""
 
     def __init__(
         self, source: RecordSource, poison_detector: PoisonRecordDetector, prefetch: LabelPrefetch | None
@@ -121,17 +116,17 @@ class InputBuffer:
 
     @property
     def has_items(self) -> bool:
-        """Whether something was taken from the feed and not handed over yet."""
+        """Return whether something was taken from the source and not handed out yet."""
         return bool(self._items) or (self._prefetch is not None and self._prefetch.has_runs)
 
     def set_excluded_ranges(self, excluded_ranges: Sequence[ExcludedRange]) -> None:
-        """Leave these out from now on."""
+        """Skip these ranges in everything taken from the source from now on."""
         if excluded_ranges is not self._excluded_ranges:
             self._excluded_ranges = excluded_ranges
             self._exclusion_filter = ExclusionFilter(excluded_ranges)
 
     def next(self, limit: int) -> tuple[ConsumedItem, PendingById] | None:
-        """At most so many records, with what the registry holds of them; None when nothing is ready."""
+        """Return at most `limit` records with the pending items found for them, or None when nothing is ready."""
         if self._prefetch is None:
             item = self._take_records(limit)
             return None if item is None else (item, NO_PENDING)
@@ -152,7 +147,10 @@ class InputBuffer:
         return first
 
     def appended_ms(self, position: Position) -> int | None:
-        """When the oldest record before the position, since the last call, was appended to the stream."""
+        """Return when the oldest record before the position was appended, in epoch milliseconds, or None.
+
+        Records that an earlier call has covered are not counted again.
+        """
         times_ms: list[int] = []
         while self._append_times and self._append_times[0][1] <= position.offsets.get(self._append_times[0][0], 0):
             times_ms.append(self._append_times.popleft()[2])

@@ -1,4 +1,4 @@
-"""From a specification to sessions that learn: register the model, take the lease, recover the state, start reading."""
+"""Opens sessions from specifications: registers the model, takes the lease, recovers the state and starts reading."""
 
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -31,7 +31,7 @@ LOOK_AGAIN_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class LearnOptions:
-    """What `headrace learn` was asked for."""
+    """The options of `headrace learn`."""
 
     until_end: bool = False
     accept_gap: bool = False
@@ -39,13 +39,13 @@ class LearnOptions:
     wait_for_lease: bool = False
     actor: str = "learner"
     challenger: LineageId | None = None
-    """Learn this one instead of the champions; every challenger has a process of its own."""
+    """The challenger to learn instead of the champions; every challenger has a process of its own."""
 
 
 class StartupWait:
-    """Retries what a start needs until it answers, and says in `reason` what it waits for.
+    """Retries what a start needs until the database or the stream answers; `reason` says what it waits for.
 
-    `failed` is called at each attempt that found the database or the stream away.
+    `failed` is called at each attempt that could not reach the service.
     """
 
     def __init__(self, stop: Event, failed: Callable[[], None]) -> None:
@@ -54,7 +54,7 @@ class StartupWait:
         self._failed = failed
 
     def retry(self, act: Callable[[], T]) -> T:
-        """Return what `act` returns; raise UnavailableError only where the process is to stop."""
+        """Return what `act` returns, retrying while it raises UnavailableError; raise that only when told to stop."""
         backoff = Backoff(0.2)
         while True:
             try:
@@ -69,11 +69,11 @@ class StartupWait:
                 return found
 
     def retry_aside(self, act: Callable[[], T]) -> T:
-        """Do the same in a side thread, which is left behind when the process is to stop."""
+        """Do as `retry` does, with `act` in a daemon thread that is abandoned when the process is told to stop."""
         return self.retry(partial(run_interruptibly, act, stop=self._stop))
 
     def pause(self, reason: str, *, seconds: float) -> None:
-        """Wait that long for this reason; the first reason of a series is logged."""
+        """Wait for `seconds` or until told to stop; log the reason unless a wait is already going on."""
         if not self.reason:
             _log.info("waiting", reason=reason)
         self.reason = reason
@@ -82,7 +82,7 @@ class StartupWait:
 
 @dataclass(frozen=True, slots=True)
 class SessionOpener:
-    """Opens the sessions of this process: the champions of its models, or the one challenger it was started for."""
+    """Opens the sessions of this process: its models' champions, or the one challenger that the options name."""
 
     services: Services
     options: LearnOptions
@@ -91,22 +91,22 @@ class SessionOpener:
     waiting: StartupWait
 
     def register(self, spec: ModelSpec) -> None:
-        """Register a model that is new, or reset it where that was asked for; a challenger has its model already."""
+        """Register the model if it is new, or reset it with `fresh`; do nothing for a challenger."""
         if self.options.challenger is None:
             register = reset_model if self.options.fresh else register_model
             self.waiting.retry_aside(partial(register, self.services, spec, actor=self.options.actor))
 
     def next(self, model: str, opened: Collection[LineageId]) -> tuple[Session, StreamConsumer] | None:
-        """Open the next lineage of the model that is not `opened` yet; None where there is none, or at a stop.
+        """Open the model's next lineage that is not in `opened`; return None if there is none or the process must stop.
 
-        Waits for the database. Raises LeaseHeldError where another process keeps the lease for longer than a hand-over
-        takes, unless the options say to stand by.
+        It waits while the database is down. Raise LeaseHeldError if another process keeps the lease for longer than
+        `HAND_OVER_S`, unless the option `wait_for_lease` is set.
         """
         return self.waiting.retry(partial(self._next, model, opened))
 
     def _next(self, model: str, opened: Collection[LineageId]) -> tuple[Session, StreamConsumer] | None:
         patience = time.monotonic() + HAND_OVER_S
-        # The lineage is looked up anew at each attempt: another process may retire the one that is waited for.
+        # Look the lineage up at each attempt: another process may retire the one whose lease is awaited.
         while not self.stop.is_set() and (lineage := self._unopened(model, opened)) is not None:
             try:
                 lease = self._acquired(lineage)
@@ -134,7 +134,7 @@ class SessionOpener:
         return services.leases.acquire(lineage.id, holder=services.holder, ttl_s=services.lease_ttl_s)
 
     def _opened(self, model: str, lease: Lease) -> tuple[Session, StreamConsumer] | None:
-        """Open the lineage of this lease; None, and the lease released, where its role has changed meanwhile."""
+        """Open the lineage of this lease; release the lease and return None if its role has changed meanwhile."""
         services = self.services
         lineage = services.history.lineage(model, lease.lineage)
         if not self._is_ours(lineage):
@@ -153,7 +153,7 @@ class SessionOpener:
         return session, feed
 
     def _feed(self, recovered: RecoveredLearner, exclusions: Sequence[ExcludedRange]) -> StreamConsumer:
-        """Read from the lineage's position; the broker keeps the champion's under the model's name."""
+        """Return a consumer at the lineage's position; at the broker the champion reads under the model's name."""
         spec, lineage = recovered.spec, recovered.lineage
         reader = spec.name if lineage.role is LineageRole.CHAMPION else f"{spec.name}.challenger-{lineage.id}"
         archive, accept_gap = self.services.archive(spec), self.options.accept_gap

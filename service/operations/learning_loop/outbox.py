@@ -1,4 +1,4 @@
-"""What was predicted, as records of a topic: sent after the commit that covers them, with a key to know repeats by."""
+"""Sends predictions to a topic after the commit that covers them, each with a key by which readers drop repeats."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,11 +15,11 @@ _log = structlog.get_logger(__name__)
 
 MAX_BATCHES_PER_SEND = 20
 MAX_UNSENT_COMMITS = 600
-"""Commits whose predictions may wait to be sent, before learning waits too."""
+"""Commits whose predictions may be unsent before learning pauses."""
 
 
 class PredictionRecord(msgspec.Struct, omit_defaults=False):
-    """A record of the topic of predictions."""
+    """One record of the predictions topic."""
 
     id: str | int
     prediction: Any
@@ -33,12 +33,12 @@ class PredictionRecord(msgspec.Struct, omit_defaults=False):
 def encode_predictions(
     predictions: Sequence[EventPrediction], *, topic: str, model: str, version: int
 ) -> OutboxRecords:
-    """The records, in order."""
+    """Return the predictions as keyed records of the topic, in order."""
     return OutboxRecords(topic, [_record(one, model, version) for one in predictions])
 
 
 class PredictionSender:
-    """Sends what commits have left in the registry, and forgets it there; may send again after a crash."""
+    """Sends the unsent predictions that commits left in the registry; after a crash it may send some again."""
 
     def __init__(self, services: Services, model: str) -> None:
         self._services = services
@@ -48,7 +48,7 @@ class PredictionSender:
         self.unsent_commits = 0
 
     def send(self) -> None:
-        """All that waits; what cannot be sent now stays."""
+        """Send all unsent predictions and mark them as sent; what cannot be sent now stays in the registry."""
         try:
             while batches := self._services.outbox.unsent(self._model, limit=MAX_BATCHES_PER_SEND):
                 self._append(batches)
@@ -59,7 +59,7 @@ class PredictionSender:
             self.unsent_commits, self._last_error = 0, ""
 
     def _log_new_error(self, error: str) -> None:
-        """Once, until something else is wrong."""
+        """Log the error once, until a different one comes."""
         if error != self._last_error:
             _log.warning("predictions_not_sent", model=self._model, error=error)
         self._last_error = error
@@ -88,7 +88,7 @@ def _record(predicted: EventPrediction, model: str, version: int) -> tuple[bytes
 
 
 def _label_and_probabilities(prediction: Any) -> tuple[Any, dict[str, float] | None]:
-    """Label (or value) and probabilities by label."""
+    """Return the label or value, and the probabilities by label or None."""
     if isinstance(prediction, tuple):
         return prediction[0], _by_label_text(prediction[1])
     if isinstance(prediction, dict):

@@ -1,4 +1,4 @@
-"""Keeping, now and then, all that waits for labels beside a checkpoint, so that a replay can begin there."""
+"""Saves all pending events beside a checkpoint from time to time, so that a replay can begin at that checkpoint."""
 
 import threading
 import time
@@ -16,13 +16,16 @@ from service.operations.states.pending_snapshot import seal_pending_rows
 _log = structlog.get_logger(__name__)
 
 MAX_SNAPSHOT_EVENTS = 1_000_000
-"""More than that, which are hundreds of megabytes, are kept with versions alone."""
+"""Above this, which is hundreds of megabytes, pending events are saved with versions only."""
 MAX_TIME_SHARE = 0.01
-"""Of the time, at most."""
+"""Largest share of the time that may be spent on writing snapshots."""
 
 
 class PendingSnapshotWriter:
-    """Of one lineage. The set is fixed before the next commit, and written while learning and commits go on."""
+    """Saves the pending events of one lineage in a thread of its own while learning and commits go on.
+
+    The content is fixed before the next commit: `start_if_due` returns only after the reading transaction has begun.
+    """
 
     def __init__(self, services: Services, *, every_s: float) -> None:
         self._services = services
@@ -33,14 +36,14 @@ class PendingSnapshotWriter:
 
     @property
     def is_writing(self) -> bool:
-        """Whether a set is being written; what failed otherwise than was to be expected is raised here."""
+        """Return whether a snapshot is being written; raise an unexpected error of the last one."""
         if self._write_future is not None and self._write_future.done():
             finished, self._write_future = self._write_future, None
             finished.result()
         return self._write_future is not None
 
     def start_if_due(self, checkpoint: Checkpoint, lease: Lease, *, model: str) -> None:
-        """Begin to keep what waits by this commit, if it is time; the next commit must come after the return."""
+        """Start saving the events pending at this checkpoint if that is due; commit again only after it returns."""
         if self.is_writing or not self._is_due(checkpoint):
             return
         self._last_at = checkpoint.created_at
@@ -73,7 +76,10 @@ class PendingSnapshotWriter:
 def save_pending_snapshot(
     services: Services, checkpoint: Checkpoint, lease: Lease, *, model: str, started: threading.Event | None = None
 ) -> None:
-    """What waits now beside this checkpoint, which is the newest until `begun` is set; LeaseLostError."""
+    """Save the events pending now beside this checkpoint; raise LeaseLostError if the lease was lost.
+
+    The checkpoint must stay the lineage's newest until `started` is set.
+    """
     with services.pending.stream_all(checkpoint.lineage) as chunks:
         if started is not None:
             started.set()

@@ -1,4 +1,4 @@
-"""Finding the record that kills the process: where it died before, records are taken one by one."""
+"""Finds the record that kills the process: where the process died before, records are learned one by one."""
 
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -13,18 +13,18 @@ RecordPlace: TypeAlias = tuple[TopicPartition, int]
 """A partition and an offset."""
 
 DEATHS_TO_CONFIRM = 3
-"""Two may be chance: few records are learned before a first commit, so that kills meet one of them again."""
+"""Three, as two may be chance: few records are learned before a first commit, so unrelated kills can hit one twice."""
 KILLED_PROCESS_DETAIL = f"the process died {DEATHS_TO_CONFIRM} times while learning it"
 MAX_STARTS_WITHOUT_COMMIT = 3
 SUSPECTED_OFFSETS = 2048
-"""Offsets that are suspected where all that is known is the position at which starts failed."""
+"""Offsets to suspect from the position on when starts failed without leaving a crash mark."""
 
 
 class PoisonRecordDetector:
-    """A death within many records makes all of them suspects; three within one record convict it.
+    """Suspects all records in which the process died, and confirms one after `DEATHS_TO_CONFIRM` deaths in it alone.
 
-    A process that is killed for reasons of its own dies in other records. `waiting` are records that
-    lie behind the position and are not learned yet: they wait for a micro-batch to fill.
+    A process that is killed for another reason dies in different records. `known_killers` are confirmed from the
+    start. `unlearned` are records before the position that are not learned yet: they wait for a micro-batch to fill.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class PoisonRecordDetector:
             ]
 
     def max_records(self, item: ConsumedItem, limit: int) -> int:
-        """How many of these records may be learned together: one where the process has died."""
+        """Return how many of the item's first records may be learned together: 1 in a suspect run, at most `limit`."""
         if not self._suspects or isinstance(item, SkippedOffsets):
             return limit
         offsets = record_offsets(item)
@@ -67,46 +67,46 @@ class PoisonRecordDetector:
         return max(min(limit, bisect_left(offsets, nearest)), 1)
 
     def is_confirmed(self, item: Records | DecodedRecords) -> bool:
-        """Whether this is one record, and it has killed the process."""
+        """Return whether the item is a single record that is confirmed to kill the process."""
         return bool(self._confirmed) and record_count(item) == 1 and _item_span(item) in self._confirmed
 
     def confirmed_among(self, records: Iterable[RecordPlace]) -> Sequence[RecordPlace]:
-        """Those of these records that have killed the process."""
+        """Return those of the records that are confirmed to kill the process."""
         return [(at, offset) for at, offset in records if _offset_span(at, [offset]) in self._confirmed]
 
     @property
     def active_tracker(self) -> "PoisonRecordDetector | None":
-        """What is to be told of each micro-batch: itself, while anything is suspected."""
+        """Return itself while anything is suspected, to be notified of each micro-batch; else None."""
         return self if self._suspects else None
 
     def mark(self, at: TopicPartition, offsets: Sequence[int]) -> None:
-        """These are being learned, of all that was begun."""
+        """Mark these records as being learned now."""
         self._crash_marker.mark(_offset_span(at, offsets))
 
     def learned(self, at: TopicPartition, offsets: Sequence[int]) -> None:
-        """They are scored, and the rest of what was begun is learned."""
+        """Mark the whole run in progress together with these records, which are learned by now."""
         in_progress = self._in_progress or _offset_span(at, offsets)
         self.mark(at, [*offsets, in_progress.first, in_progress.last - 1])
 
     def died_within(self, at: TopicPartition, offsets: Sequence[int]) -> bool:
-        """Whether the process has died within some of these, and no others."""
+        """Return whether the process has died in a run that lies entirely within these records."""
         span = _offset_span(at, offsets)
         partition_runs = [run for run in self._deadly_runs if (run.topic, run.partition) == at]
         return any(span.first <= run.first and run.last <= span.last for run in partition_runs)
 
     def begin(self, item: Records | DecodedRecords) -> None:
-        """These are being learned."""
+        """Mark the item as being learned."""
         if record_count(item):
             self._in_progress = _item_span(item)
             self._crash_marker.mark(self._in_progress)
 
     def end(self) -> None:
-        """They are."""
+        """Clear the mark: the item is learned."""
         self._in_progress = None
         self._crash_marker.unmark()
 
     def committed(self, position: Position, unlearned: Callable[[], Collection[RecordPlace]] = tuple) -> None:
-        """What is behind a durable position, and does not wait, is suspected no longer."""
+        """Clear suspects before the durable position, except where they hold records that are `unlearned`."""
         if self._has_marks or self._suspects:
             places = unlearned()
             self._suspects = [run for run in self._suspects if _is_ahead(run, position) or _contains_any(run, places)]
@@ -116,13 +116,13 @@ class PoisonRecordDetector:
 
 
 def poison_refusal(item: Records | DecodedRecords) -> Refusal:
-    """Of the one record of this run, which has killed the process."""
+    """Return the refusal of this single record, which has killed the process."""
     offset = _item_span(item).first
     return Refusal(offset, RefusalReason.KILLED_PROCESS, KILLED_PROCESS_DETAIL, record_payload(item, offset))
 
 
 def _item_span(item: Records | DecodedRecords) -> OffsetRange:
-    """From the first record to the last."""
+    """Return the offsets from the first record to the last."""
     if isinstance(item, Records):
         return OffsetRange(item.at.topic, item.at.partition, item.offsets[0], item.offsets[-1] + 1)
     ends = [(rows[0].offset, rows[-1].offset) for rows in (item.events, item.refusals, item.truths) if rows]

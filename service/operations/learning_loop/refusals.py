@@ -1,4 +1,4 @@
-"""Refused events on their way to a commit, as dead letters."""
+"""Watches the share of refused events, and collects them as dead letters for the next commit."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -12,16 +12,18 @@ from service.operations.learning_loop.checkpoint import with_truncated_payload
 
 REFUSAL_SAMPLE_RECORDS = 1000
 
-
 ESTIMATOR_FAULTS = frozenset(
     {RefusalReason.ESTIMATOR_FAILED, RefusalReason.NON_FINITE_PREDICTION, RefusalReason.KILLED_PROCESS}
 )
-"""Refusals that are the fault of the estimator and not of the stream."""
+"""Reasons of refusals that the estimator causes, not the stream."""
 
 
 @dataclass
 class RefusalRateBreaker:
-    """How much of what came lately was refused; a challenger answers for its estimator alone."""
+    """Trips when too large a share of the last records was refused.
+
+    For a challenger only refusals that its estimator causes count.
+    """
 
     spec: ModelSpec
     role: LineageRole
@@ -30,7 +32,10 @@ class RefusalRateBreaker:
     last_refusal: Refusal | None = None
 
     def trip_reason(self, outcome: LearningOutcome) -> str | None:
-        """Why, if at least `SHARE_OVER` records say so; never of a replay, whose history was refused before."""
+        """Return why too much is refused, or None; it decides every `REFUSAL_SAMPLE_RECORDS` records.
+
+        A replay never trips it: the records of its history were refused before.
+        """
         refusals = [
             one for one in outcome.refusals if self.role is not LineageRole.CHALLENGER or one.reason in ESTIMATOR_FAULTS
         ]
@@ -55,9 +60,9 @@ class RefusalRateBreaker:
 
 
 class DeadLetterBuffer:
-    """What was refused, and which dead letters were learned after all, since the last commit.
+    """Collects the records refused, and the dead letters replayed, since the last commit.
 
-    They are the model's: what a challenger refuses its champion may have learned, and is not `kept`.
+    Dead letters belong to the model. `keep` is False for a challenger: its champion may have learned what it refuses.
     """
 
     def __init__(self, spec: DeadLetterSpec, *, keep: bool) -> None:
@@ -68,22 +73,22 @@ class DeadLetterBuffer:
 
     @property
     def is_full(self) -> bool:
-        """Whether so many wait for a commit that learning must wait too."""
+        """Return whether so many refusals wait for a commit that learning must pause."""
         return len(self._refused) > REFUSAL_SAMPLE_RECORDS * 10
 
     def add(self, at: TopicPartition, refusals: Sequence[Refusal]) -> Counter[str]:
-        """They become dead letters with the next commit; how many for each reason."""
+        """Buffer the refusals as dead letters of the next commit; return how many there are of each reason."""
         for one in refusals if self._keep else ():
             letter = DeadLetter(at, one.offset, one.reason, one.detail, one.payload, len(one.payload))
             self._refused.append(with_truncated_payload(letter, self._spec.max_payload))
         return Counter(str(one.reason) for one in refusals)
 
     def mark_replayed(self, letter: DeadLetter) -> None:
-        """It was learned after all."""
+        """Record with the next commit that this dead letter was replayed."""
         self._replayed_ids.append(letter.id)
 
     def drain(self) -> tuple[Sequence[DeadLetter], Sequence[int]]:
-        """For a commit."""
+        """Return and clear the buffered dead letters and the ids of the replayed ones."""
         refused, self._refused = self._refused, []
         replayed, self._replayed_ids = self._replayed_ids, []
         return refused, replayed

@@ -1,4 +1,4 @@
-"""One lineage being learned by this process: from the feed to the next checkpoint."""
+"""Learns one lineage in this process: takes records from the source, learns them and checkpoints."""
 
 import time
 from collections.abc import Sequence
@@ -29,16 +29,16 @@ SLICE_DURATION_S = 0.2
 MIN_SLICE_RECORDS, MAX_SLICE_RECORDS = 16, 2048
 MAX_UNCOMMITTED_SCORES = 500_000
 MAX_UNCOMMITTED_PENDING = 50_000
-"""Events whose features are held until their commit has landed, and twice as many whose commit is under way."""
+"""Pending events that may wait for the next commit; up to twice as many more are held until their commits land."""
 UNKNOWN_TIME_MS = -1
 STATUS_EVERY_S = 0.5
 
 
 @dataclass
 class Session:
-    """Reads, learns and checkpoints one lineage; one thread calls it.
+    """Reads, learns and checkpoints one lineage; it is not thread-safe.
 
-    `condemned` are records that killed a process before, which a replay passes over too.
+    `known_killers` are records that killed a process before, which a replay must skip too.
     """
 
     services: Services
@@ -51,7 +51,7 @@ class Session:
     known_killers: frozenset[tuple[TopicPartition, int]] = frozenset()
 
     def __post_init__(self) -> None:
-        """Begin where the checkpoint ends."""
+        """Start at the recovered checkpoint, and refuse records of its micro-batches that are confirmed killers."""
         spec = self.recovered.spec
         self.spec = spec
         self.learner = self.recovered.learner
@@ -89,7 +89,11 @@ class Session:
             )
 
     def step(self) -> bool:
-        """Learn one slice if there is one, and see to the checkpoint; whether anything was learned."""
+        """Learn one slice if one is ready, and checkpoint if that is due; return whether there was a slice.
+
+        Raise LeaseLostError if another process has taken the lease, and ChallengerUnfitError if the estimator of a
+        challenger refuses too much.
+        """
         if self.lease_lost:
             msg = f"the lease of {self.spec.name} was taken by another process; nothing more is written here"
             raise LeaseLostError(msg)
@@ -106,20 +110,20 @@ class Session:
 
     @property
     def has_buffered_input(self) -> bool:
-        """Whether something that was taken from the feed is not learned yet."""
+        """Return whether something was taken from the source and is not learned yet."""
         return self._input.has_items
 
     @property
     def processed(self) -> int:
-        """How many records it has been through."""
+        """Return how many records the session has processed."""
         return self._processed
 
     def has_reached(self, ends: dict[TopicPartition, int]) -> bool:
-        """Whether everything before `ends` has been learned."""
+        """Return whether the position has reached the end offset of every partition."""
         return all(self.position.offsets.get(at, 0) >= end for at, end in ends.items())
 
     def flush_micro_batch(self) -> None:
-        """Learn what waits for a micro-batch to fill; for a stream that has ended."""
+        """Learn the records of micro-batches that are not full; only for a stream that has ended."""
         for at, outcome in self.learner.flush(crash_tracker=self._poison_detector):
             self._poison_detector.end()
             self._record_outcome(at, outcome)
@@ -132,7 +136,7 @@ class Session:
             self._finish_commit(wait=True)
 
     def replay_dead_letter(self, dead_letter: DeadLetter) -> LearningOutcome:
-        """Learn a dead letter again; marked as replayed with the next commit."""
+        """Learn a dead letter again; unless it is refused again, the next commit marks it as replayed."""
         made_at_ms = int(dead_letter.created_at.timestamp() * 1000) if dead_letter.created_at else UNKNOWN_TIME_MS
         records = Records(
             dead_letter.at, [dead_letter.offset], [made_at_ms], [dead_letter.payload], dead_letter.offset + 1
@@ -149,14 +153,14 @@ class Session:
 
     @property
     def checkpoint_age_s(self) -> float:
-        """Seconds since the newest commit."""
+        """Return the seconds since the last commit."""
         return time.monotonic() - self._committed_at_s
 
     _committed_at_s: float = field(default_factory=time.monotonic)
 
     @property
     def is_throttled(self) -> bool:
-        """Whether so much waits for its commit that learning must wait too."""
+        """Return whether so much waits for a commit that learning must pause."""
         learner = self.learner
         is_over = learner.scored_since_commit > MAX_UNCOMMITTED_SCORES or self._dead_letters.is_full
         is_over = is_over or (
@@ -165,7 +169,7 @@ class Session:
         return is_over or self.committer.has_send_backlog
 
     def _make_input_buffer(self) -> InputBuffer:
-        """What hands over runs; it looks up labels' events where labels do not come with their events."""
+        """Return the input buffer, with a label prefetch where labels come apart from their events."""
         prefetch = None
         if self.learner.label_join is not None:
             find_pending = partial(self.committer.find_pending, self.lease.lineage)
@@ -196,7 +200,7 @@ class Session:
         return self._record_outcome(run.at, outcome)
 
     def _advance(self, at: TopicPartition, offset: int) -> None:
-        """Go on behind what was learned; a dead letter that a replay learns again lies behind already."""
+        """Move the position forward, never back: a replay may learn a dead letter that lies before the position."""
         self.position = self.position.advanced({at: max(offset, self.position.offsets.get(at, 0))})
 
     def _record_outcome(self, at: TopicPartition, outcome: LearningOutcome) -> None:
@@ -209,7 +213,7 @@ class Session:
             self._pause(reason)
 
     def _pause(self, reason: str) -> None:
-        """Too much was refused: the champion waits for somebody to look, a challenger is of no use; UnfitError."""
+        """Freeze a champion that refuses too much until a person looks; raise ChallengerUnfitError for a challenger."""
         if self._role is LineageRole.CHALLENGER:
             raise ChallengerUnfitError(reason)
         _log.warning("model_paused", model=self.spec.name, reason=reason)
@@ -229,7 +233,7 @@ class Session:
             self._commands_future = self.committer.poll_commands(self.spec.name)
 
     def _report_status(self) -> None:
-        """Also where commits wait for the database: that is when the lag grows."""
+        # Called in every step, not with commits: the lag matters most while commits wait for the database.
         now = time.monotonic()
         if now - self._status_at_s >= STATUS_EVERY_S:
             self._status_at_s = now
@@ -293,11 +297,11 @@ class Session:
         self._poison_detector.committed(committed.checkpoint.position, self.learner.micro_batch_records)
 
     def lag(self) -> dict[TopicPartition, int]:
-        """Events not yet learned, a partition at a time."""
+        """Return the number of offsets not yet learned, by partition."""
         offsets = self.position.offsets
         return {at: max(bounds.end - offsets.get(at, 0), 0) for at, bounds in self.source.bounds.items()}
 
     def _skip_record(self, run: Records | DecodedRecords) -> None:
-        """Refuse the one record of this run."""
+        """Refuse the single record of this run, which has killed the process before."""
         self._advance(run.at, run.next_offset)
         self._record_outcome(run.at, self.learner.skip(run.at, poison_refusal(run)))

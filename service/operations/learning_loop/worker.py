@@ -1,4 +1,4 @@
-"""One process that learns one or several models, a session a lineage, in turn."""
+"""The worker: one process that learns one or several models, with a session per lineage, stepped in turn."""
 
 import gc
 import threading
@@ -26,26 +26,21 @@ _log = structlog.get_logger(__name__)
 
 
 WRITER_THREADS = 4
-
-
 COMMAND_THREADS = 2
-
-
 IDLE_S = 0.01
-
-
 GC_THRESHOLDS = (50_000, 20, 50)
 
 
 def reduce_garbage_collection() -> None:
-    """What is imported and opened stays, and events are no cycles: looking for garbage among them costs a tenth."""
+    """Exclude everything loaded so far from garbage collection, and make collections rarer."""
+    # Modules and sessions stay, and events form no cycles; with the defaults, collection costs a tenth of the time.
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
 
 
 def not_ready_reasons(sessions: Sequence[Session], *, waiting_reason: str) -> list[str]:
-    """Empty where every model is being learned and becomes durable."""
+    """Return why the learner is not ready; empty if every model is being learned and its state becomes durable."""
     found = [] if sessions or waiting_reason else ["no model is being learned yet"]
     found += [waiting_reason] if waiting_reason else []
     return [*found, *(f"{session.spec.name}: {reason}" for session in sessions for reason in _session_reasons(session))]
@@ -64,7 +59,7 @@ def _session_reasons(session: Session) -> Iterator[str]:
 
 @dataclass
 class Worker:
-    """Opens a session a lineage, steps them in turn, and closes them with everything durable."""
+    """Opens a session per lineage, steps the sessions in turn, and makes everything durable before closing them."""
 
     services: Services
     specs: Sequence[ModelSpec]
@@ -74,15 +69,15 @@ class Worker:
     failures: list[HeadraceError] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Have nothing open yet."""
+        """Start with no session open."""
         self._waiting = StartupWait(self.stop, partial(self.services.telemetry.service_unreachable, "start"))
         self._consumers: dict[LineageId, StreamConsumer] = {}
         self._end_offsets: dict[str, dict[TopicPartition, int]] | None = None
 
     def run(self) -> None:
-        """Learn until `stop` is set, or until the stream's end where that was asked for.
+        """Learn until `stop` is set, or with `until_end` until the end the streams had at the start.
 
-        Raises the first refusal when every session has been closed.
+        Raise the first refusal after every session has been closed.
         """
         with ExitStack() as stack:
             writers = stack.enter_context(ThreadPoolExecutor(WRITER_THREADS, thread_name_prefix="writer"))
@@ -103,7 +98,7 @@ class Worker:
             raise self.failures[0]
 
     def not_ready(self) -> list[str]:
-        """Return why the learner is not ready; empty when it is."""
+        """Return why the learner is not ready; empty if it is."""
         return not_ready_reasons(list(self.sessions.values()), waiting_reason=self._waiting.reason)
 
     def _learn(self) -> None:
@@ -124,7 +119,7 @@ class Worker:
                 self.stop.wait(IDLE_S)
 
     def _step(self, session: Session) -> bool:
-        """Return whether there was anything to do."""
+        """Step one session; return whether there was anything to do."""
         try:
             if self._commands.has(session):
                 return self._take_back(session)
@@ -139,7 +134,7 @@ class Worker:
         return busy
 
     def _take_back(self, session: Session) -> bool:
-        """Return whether the session's commands are done; where they have changed the lineage, open the new one."""
+        """Return whether the session's commands are done; open the new lineage if they have changed it."""
         try:
             lease = self._commands.finished(session)
         except UnavailableError as error:
@@ -155,7 +150,7 @@ class Worker:
         self._open_session(session.spec.name)
 
     def _open_session(self, model: str) -> None:
-        """Open a session for each lineage of the model that learns here and has none yet."""
+        """Open a session for each lineage of the model that this process learns and that has none yet."""
         while (opened := self._opener.next(model, self.sessions)) is not None:
             session, consumer = opened
             self._consumers[session.lease.lineage] = consumer
@@ -168,7 +163,7 @@ class Worker:
             consumer.__exit__()
 
     def _close_all(self) -> None:
-        """Commit what was learned, and hand back the leases."""
+        """Commit what was learned, and release the leases."""
         self._commands.wait()
         for session in [one for one in self.sessions.values() if self._commands.has(one)]:
             with self._closing(session):
@@ -182,7 +177,7 @@ class Worker:
 
     @contextmanager
     def _closing(self, session: Session) -> Iterator[None]:
-        """Note what could not be committed; the next start learns it again, and `run` raises the reason at its end."""
+        """Log and keep the error of a failed commit for `run` to raise; the next start learns that part again."""
         try:
             yield
         except HeadraceError as error:
@@ -191,12 +186,12 @@ class Worker:
                 self.failures.append(error)
 
     def _stream_ends(self) -> dict[str, dict[TopicPartition, int]]:
-        """Return the ends by model, because a rollback goes on in another lineage."""
+        """Return the end offsets by model, not by lineage: a rollback continues in another lineage."""
         specs = [session.spec for session in self.sessions.values()]
         return {spec.name: self._waiting.retry_aside(partial(stream_ends, self.services, spec)) for spec in specs}
 
     def _drained(self, ends: dict[str, dict[TopicPartition, int]]) -> bool:
-        """Return whether everything before the ends was learned; then also what waits for a micro-batch to fill."""
+        """Return whether everything before the ends was learned; if so, also learn the unfilled micro-batches."""
         if self._commands.busy:
             return False
         done = all(one.frozen or one.has_reached(ends.get(one.spec.name, {})) for one in self.sessions.values())

@@ -1,5 +1,5 @@
-"""States of a model: recover, verify, compare, transfer and resolve them, and the tree of lineages that made them.
+"""States of a model: recovers, verifies, compares, transfers and resolves them, and reads the tree of lineages.
 
-Imported by every package of operations but `challengers`, `reporting` and `training_data`, and by `serving`, `cli`, `bootstrap`.
+Imported by most packages of operations, and by `serving`, `cli` and `bootstrap`; `history` does without it.
 Begin with `recovery.recover`; `lineage_tree.load_lineage_tree` tells which state came from which.
 """

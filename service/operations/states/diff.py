@@ -1,4 +1,4 @@
-"""What sets two versions of a model apart."""
+"""Compares two versions of a model."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,17 +15,17 @@ MAX_PROBE_EVENTS = 200
 
 
 def find_version(services: Services, model: str, number: int) -> Version:
-    """Return a version of a registered model; NotFoundError names the models or the versions that there are."""
+    """Return a version of a registered model; raise NotFoundError, which names the models or versions that exist."""
     return services.history.version(services.models.get(model).name, number)
 
 
 def open_version(services: Services, version: Version) -> Learner:
-    """Return the learner that the version is of."""
+    """Return a learner with the version's state."""
     return open_learner(services, version.digest, spec=ModelSpec.model_validate(version.spec))
 
 
 def compare_versions(services: Services, model: str, numbers: tuple[int, int]) -> dict[str, Any]:
-    """Specification keys, metrics, and predictions on the newest events of the stream."""
+    """Return how the versions differ in specification, metrics, and predictions on the newest events of the stream."""
     one, other = (find_version(services, model, number) for number in numbers)
     probes = newest_features(services, ModelSpec.model_validate(one.spec))
     predictions = [[open_version(services, version).predict(x) for x in probes] for version in (one, other)]
@@ -52,7 +52,7 @@ def compare_versions(services: Services, model: str, numbers: tuple[int, int]) -
 
 
 def newest_features(services: Services, spec: ModelSpec) -> Sequence[Features]:
-    """The features of up to `PROBES` of the newest events of the topic."""
+    """Return the features of up to `MAX_PROBE_EVENTS` of the newest events of the topic."""
     source = services.source(f"{spec.name}-probe")
     decoder = services.decoder(spec)
     try:

@@ -1,4 +1,4 @@
-"""A model's past as its registry tells it: what each lineage learned, in which order, and what became of it."""
+"""The tree of a model's lineages: what each learned, in which order, from which it came, and which states are kept."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,16 +12,17 @@ from service.errors import NotFoundError
 from service.operations.services import Services
 
 TRAINED_KINDS = frozenset({VersionKind.INITIAL, VersionKind.RETRAIN})
-"""Kinds of versions whose state began with nothing."""
+"""Kinds of versions whose state was learned from nothing."""
 LINEAGE_START_KINDS = TRAINED_KINDS | {VersionKind.IMPORT}
-"""Kinds of versions with which a lineage begins, and nothing waits that is not kept with them."""
+"""Kinds of versions that begin a lineage and have no pending events beyond those saved with them."""
 
 
 @dataclass(frozen=True, slots=True)
 class LineageNode:
-    """One lineage: what its state began with, its journal, and what else left a trace in its state.
+    """One lineage: what its first state had learned, its order journal, and what else left a trace in its state.
 
-    `flow` are the lineages out of which learning alone has made its state, itself the first.
+    `traces` are runs behind metrics, counts and remembered ids that a restoring rollback took over. `ancestors` are the
+    lineages whose states led to this one by learning alone, itself first.
     """
 
     lineage: Lineage
@@ -32,18 +33,18 @@ class LineageNode:
 
     @property
     def order(self) -> list[OffsetRange]:
-        """All that it has learned."""
+        """Return everything that the lineage has learned, in order."""
         return merge_ranges([*self.initial_runs, *(run for segment in self.journal for run in segment.order)])
 
     def order_at(self, sequence: int) -> list[OffsetRange]:
-        """What it had learned by that commit."""
+        """Return what the lineage had learned by the commit of this sequence number, in order."""
         runs = (run for segment in self.journal if segment.sequence <= sequence for run in segment.order)
         return merge_ranges([*self.initial_runs, *runs])
 
 
 @dataclass(frozen=True, slots=True)
 class LineageTree:
-    """Every lineage of a model, and its versions."""
+    """Every lineage of a model, its champion, and its versions."""
 
     model: str
     champion: LineageId
@@ -52,12 +53,12 @@ class LineageTree:
 
     @property
     def champion_order(self) -> list[OffsetRange]:
-        """What the champion has learned."""
+        """Return everything that the champion has learned, in order."""
         return self.nodes[self.champion].order
 
 
 def load_lineage_tree(services: Services, model: str) -> LineageTree:
-    """Read it all; lineages come after those they began from."""
+    """Read the model's lineages and versions; raise NotFoundError without a champion."""
     champion = services.models.get(model).champion
     if champion is None:
         msg = f"found no champion of {model}; start `headrace learn {model}` first"
@@ -65,6 +66,7 @@ def load_lineage_tree(services: Services, model: str) -> LineageTree:
     versions = services.history.versions(model)
     predecessors = _predecessors(services, model, versions)
     nodes: dict[LineageId, LineageNode] = {}
+    # Lineages come after the ones they began from, whose nodes `_inherited` reads.
     for lineage in services.history.lineages(model):
         journal = services.checkpoints.journal(lineage.id, scores=False)
         initial_runs, traces, parent_ancestors = _inherited(lineage, versions, nodes, predecessors=predecessors)
@@ -73,7 +75,10 @@ def load_lineage_tree(services: Services, model: str) -> LineageTree:
 
 
 def known_states(services: Services, tree: LineageTree) -> list[AncestorState]:
-    """Every version, and every checkpoint that is kept and is no version, oldest first."""
+    """Return every version, and every kept checkpoint that is not one, oldest first.
+
+    States of lineages that were trained apart and have never served are left out.
+    """
     nodes = {key: line for key, line in tree.nodes.items() if not _is_detached(line.lineage, tree.versions)}
     checkpoints = [one for key in nodes for one in services.checkpoints.newest_first(key)]
     pending_digests = {one.digest: one.waiting for one in checkpoints if one.waiting is not None}
@@ -94,21 +99,21 @@ def known_states(services: Services, tree: LineageTree) -> list[AncestorState]:
 
 
 def newest_with_digest(states: Sequence[AncestorState], digest: str, *, name: str) -> AncestorState:
-    """Return the newest state of that digest, by the name under which it was asked for; NotFoundError."""
+    """Return the newest state of that digest under the name the user gave; raise NotFoundError if it is gone."""
     found = next((one for one in reversed(states) if one.digest == digest), None)
     if found is None:
-        msg = f"found {name} thinned away meanwhile, expected it among the states that are kept; ask again"
+        msg = f"found {name} deleted by retention meanwhile, expected it among the states that are kept; ask again"
         raise NotFoundError(msg)
     return replace(found, name=name)
 
 
 def has_served(lineage: Lineage, versions: Sequence[Version]) -> bool:
-    """Whether it ever was champion: one that replays becomes the origin of a version only with its take-over."""
+    """Return whether the lineage was ever champion; a replay originates a version only when it is promoted."""
     return any(one.number == lineage.origin and one.lineage == lineage.id for one in versions)
 
 
 def _is_detached(lineage: Lineage, versions: Sequence[Version]) -> bool:
-    """Whether it was trained beside the champion's line and has never served: no history leads through it."""
+    """Return whether the lineage was trained apart and has never served, so that no history leads through it."""
     return lineage.plan is None and not has_served(lineage, versions)
 
 
@@ -144,7 +149,7 @@ def _checkpoint_ancestor(checkpoint: Checkpoint, node: LineageNode) -> AncestorS
 
 
 def _first_version(lineage: LineageId, versions: Sequence[Version]) -> Version:
-    """The version that a lineage began with, or the first that was made of it."""
+    """Return the version that the lineage began with, or the first that was made of it."""
     found = next((version for version in versions if version.lineage == lineage), None)
     if found is None:
         msg = f"found no version of lineage {lineage}, expected the one that it began with; ask again"
@@ -159,9 +164,10 @@ def _inherited(
     *,
     predecessors: Mapping[int, LineageId],
 ) -> tuple[Sequence[OffsetRange], Sequence[OffsetRange], Sequence[LineageId]]:
-    """What a lineage began with, what had left a trace by then, and the lineages that it only goes on with.
+    """Return what a lineage's first state had learned, the traces in it, and the lineages that it continues.
 
-    A restoring rollback goes on with none: its state is of one lineage, its metrics and what waits of another.
+    A restoring rollback continues none: it takes its estimator from one lineage, its metrics and pending events from
+    another.
     """
     if lineage.plan is not None:
         plan = ReplayPlan.from_json(lineage.plan)
@@ -182,7 +188,7 @@ def _inherited(
 
 
 def _predecessors(services: Services, model: str, versions: Sequence[Version]) -> Mapping[int, LineageId]:
-    """Whose metrics, counts and ids a restoring rollback took over, by the version it made."""
+    """Return, by the version that a rollback made, the lineage whose metrics, counts and ids it took over."""
     lineages: dict[int | None, LineageId] = {version.number: version.lineage for version in versions}
     return {
         entry.to_version: lineages[entry.from_version]

@@ -1,4 +1,4 @@
-"""The newest checkpoint of a lineage that must have one."""
+"""Finds the newest checkpoint of a lineage that must have one."""
 
 from service.domain.registry.registry import Checkpoint, LineageId
 from service.errors import NotFoundError
@@ -6,7 +6,8 @@ from service.operations.services import Services
 
 
 def newest_checkpoint(services: Services, lineage: LineageId) -> Checkpoint:
-    """Return it; raise NotFoundError where it is gone: a model may be deleted while another process works with it."""
+    """Return the newest checkpoint of the lineage; raise NotFoundError if there is none."""
+    # There is none when another process has deleted the model meanwhile.
     found = services.checkpoints.newest(lineage)
     if found is None:
         msg = (

@@ -1,4 +1,4 @@
-"""What a learner behind which there is no registry has learned, and what waits there for its labels."""
+"""Keeps pending events in memory for a learner without a registry, and the order in which it learned."""
 
 from collections.abc import Mapping, Sequence
 
@@ -19,7 +19,7 @@ FIRST_SWEEP_ROWS = 10_000
 
 
 class PendingMemory:
-    """Stands for the table `pending`: a learner is supplied from it, and what it keeps waiting is written to it."""
+    """Replaces the registry's table `pending`: the learner's lookups read it, and its changes are written to it."""
 
     def __init__(self, rows: Sequence[PendingRow] = ()) -> None:
         self._rows = {decode_event_id(row.key): row for row in rows}
@@ -28,7 +28,7 @@ class PendingMemory:
 
     @property
     def rows(self) -> list[PendingRow]:
-        """All that wait, and of those whose time is past at most as many again."""
+        """Return the pending rows; expired rows may be among them, as they are removed only when the rows double."""
         return list(self._rows.values())
 
     def learn(self, learner: Learner, decoded: DecodedRecords) -> LearningOutcome:
@@ -38,7 +38,7 @@ class PendingMemory:
         return outcome
 
     def absorb(self, learner: Learner) -> None:
-        """What the learner has learned and keeps waiting since the last time."""
+        """Take over what the learner has learned, and its changes of pending events, since the last call."""
         pending = learner.take_uncommitted()
         self.learned_order += pending.order
         self._absorb_pending(learner, pending)

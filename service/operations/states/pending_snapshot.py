@@ -1,4 +1,4 @@
-"""What waits for labels at one moment, as an artifact beside a state: a replay from that state begins with it."""
+"""Seals the pending events of one moment as an artifact beside a state, so that a replay can begin at that state."""
 
 import zlib
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ PENDING_MAGIC = b"HRW1"
 
 
 def seal_pending(services: Services, lease: Lease, spec: Json, *, position: Position) -> SealedBytes | None:
-    """All that waits for the lineage now, signed, be it nothing; None for a model whose labels come with its events."""
+    """Return the lineage's pending events as a signed artifact, or None if the model's labels come with its events."""
     if spec.get("labels") is None:
         return None
     with services.pending.stream_all(lease.lineage) as chunks:
@@ -26,17 +26,17 @@ def seal_pending(services: Services, lease: Lease, spec: Json, *, position: Posi
 def seal_pending_rows(
     services: Services, chunks: Iterator[Sequence[PendingRow]], *, model: str, lineage: LineageId, position: Position
 ) -> SealedBytes:
-    """The rows as one signed artifact."""
+    """Return the rows as one signed artifact."""
     return seal_bytes(services, pack_pending(chunks), model=model, position=position, lineage=str(lineage))
 
 
 def open_pending(services: Services, digest: str) -> Sequence[PendingRow]:
-    """The inverse; ArtifactError where it is not what was sealed."""
+    """Return the rows of a sealed artifact; raise ArtifactError if it is not what was sealed."""
     return unpack_pending(open_bytes(services, digest))
 
 
 def pack_pending(chunks: Iterator[Sequence[PendingRow]]) -> bytes:
-    """Compressed, a chunk at a time."""
+    """Return the rows as compressed bytes, encoded one chunk at a time."""
     compressor = zlib.compressobj(1)
     parts = [PENDING_MAGIC]
     for chunk in chunks:
@@ -47,9 +47,9 @@ def pack_pending(chunks: Iterator[Sequence[PendingRow]]) -> bytes:
 
 
 def unpack_pending(data: bytes) -> Sequence[PendingRow]:
-    """The rows, in order."""
+    """Return the packed rows, in order; raise ArtifactError if the bytes are not packed rows."""
     if not data.startswith(PENDING_MAGIC):
-        msg = f"found {len(data)} bytes that are no set of waiting events; run `headrace registry verify`"
+        msg = f"found {len(data)} bytes, expected a snapshot of pending events; run `headrace registry verify`"
         raise ArtifactError(msg)
     unpacked = memoryview(zlib.decompress(data[len(PENDING_MAGIC) :]))
     rows: list[PendingRow] = []

@@ -1,8 +1,8 @@
-"""From the registry back to a learner: the newest checkpoint that can be trusted.
+"""Restores a learner from the newest checkpoint that can be trusted.
 
-Learning goes back to an older checkpoint only where the newest is proved to be spoilt: its bytes are missing, or have
-another digest than the registry says, or no signature of this key covers them. What is whole and cannot be opened is of
-another release; that is refused, and nothing is given up for it.
+It falls back to an older checkpoint only if the newest is provably corrupted: its bytes are missing, or have another
+digest than the registry says, or are not signed with this key. An intact checkpoint that cannot be opened comes from
+another release; it is refused, so that no learned state is given up for it.
 """
 
 from dataclasses import dataclass
@@ -24,17 +24,16 @@ _log = structlog.get_logger(__name__)
 
 
 SPOILT = (NotFoundError, TamperedError, UnsignedError)
-"""What proves that a checkpoint's bytes are not those that were committed."""
-
+"""Errors that prove that a checkpoint's bytes are not those that were committed."""
 
 DISCONTINUOUS_KINDS = TRAINED_KINDS | {VersionKind.ROLLBACK}
-"""Kinds of versions whose state is none that learning alone has made of the line before."""
+"""Kinds of versions whose state did not come from the previous lineage by learning alone."""
 
 
 def own_lineage_uids(services: Services, lineage: Lineage) -> frozenset[str]:
-    """Stamps of the lineage itself and of those that it only goes on with.
+    """Return the global ids of the lineage and of those that it continues by learning alone.
 
-    A replay without exclusions makes the states again that answered; one with exclusions makes others.
+    A replay counts as a continuation if it has no exclusions or gaps: it rebuilds the very states that served.
     """
     lineages = {one.id: one for one in services.history.lineages(lineage.model)}
     versions = services.history.versions(lineage.model)
@@ -57,7 +56,10 @@ def own_lineage_uids(services: Services, lineage: Lineage) -> frozenset[str]:
 
 @dataclass(frozen=True, slots=True)
 class RecoveredLearner:
-    """A learner as its newest good checkpoint left it."""
+    """A learner with the state of its newest valid checkpoint, and that checkpoint's position and sequence number.
+
+    `starts_without_commit` counts the starts at this position since the last commit, this one included.
+    """
 
     lineage: Lineage
     spec: ModelSpec
@@ -68,12 +70,12 @@ class RecoveredLearner:
 
 
 def origin_version(services: Services, lineage: Lineage) -> Version:
-    """The version from which a lineage began; its specification is the lineage's."""
+    """Return the version from which the lineage began."""
     return services.history.version(lineage.model, lineage.origin)
 
 
 def lineage_spec(services: Services, lineage: Lineage) -> ModelSpec:
-    """Its version's, or until it has one its plan's."""
+    """Return the specification of the lineage: its version's, or its plan's while it replays."""
     if lineage.role is LineageRole.REPLAYING and lineage.plan is not None:
         return ModelSpec.model_validate(lineage.plan["spec"])
     if lineage.role is LineageRole.CHALLENGER:
@@ -82,10 +84,10 @@ def lineage_spec(services: Services, lineage: Lineage) -> ModelSpec:
 
 
 def recover(services: Services, lineage: Lineage, *, lease: Lease) -> RecoveredLearner:
-    """Return a learner of the newest checkpoint that is not spoilt; what is newer is reported and set aside.
+    """Return a learner of the newest valid checkpoint; log newer ones that are corrupted, and drop them.
 
-    EnvironmentChangedError or OtherReleaseError for one that is whole and that this release cannot open, ArtifactError
-    where no checkpoint is left.
+    Raise EnvironmentChangedError or OtherReleaseError if that checkpoint is intact but this release cannot open it, and
+    ArtifactError if no valid checkpoint is left.
     """
     spec = lineage_spec(services, lineage)
     errors: list[str] = []
@@ -112,13 +114,13 @@ def recover(services: Services, lineage: Lineage, *, lease: Lease) -> RecoveredL
 
 
 def _learner(services: Services, lineage: Lineage, spec: ModelSpec, state: bytes) -> Learner:
-    """Return a learner of a state whose signature holds; OtherReleaseError where it cannot be opened even so."""
+    """Return a learner of a state with a valid signature; raise OtherReleaseError if it cannot be opened."""
     own = own_lineage_uids(services, lineage) if spec.log_predictions else ()
     try:
         return Learner(spec, state, allowed=services.build_estimator(spec)[1], own_lineages=own)
     except ArtifactError as error:
         msg = (
-            f"found the newest checkpoint of {spec.name} whole, and not to be opened by this release: {error}. Nothing "
+            f"found the newest checkpoint of {spec.name} intact, but this release cannot open it: {error}. Nothing "
             "was changed. Start the release of Headrace that wrote it; `headrace registry verify` lists all of "
             f"that kind, and `headrace model rollback {spec.name} --mode replay` rebuilds the model from its history"
         )

@@ -1,4 +1,4 @@
-"""Making a model known to the registry, and holding it to what was registered."""
+"""Registers models, and refuses a specification that differs from the registered one."""
 
 from datetime import datetime
 
@@ -14,7 +14,10 @@ from service.operations.states.sealed_state import seal_state
 
 
 def register_model(services: Services, spec: ModelSpec, *, actor: str) -> RegisteredModel:
-    """The registered model; registered now if it is new, refused if its specification has changed."""
+    """Return the registered model, registering it if it is new.
+
+    Raise SpecificationChangedError if the registered specification differs.
+    """
     known = {model.name: model for model in services.models.list()}
     model = known.get(ModelName(spec.name))
     if model is None:
@@ -31,21 +34,21 @@ def register_model(services: Services, spec: ModelSpec, *, actor: str) -> Regist
 
 
 def changed_keys(registered: object, spec: ModelSpec) -> list[str]:
-    """The top-level keys in which a stored specification and the file's differ."""
+    """Return the top-level keys in which the stored specification and the file's differ."""
     stored = ModelSpec.model_validate(registered).model_dump(mode="json")
     wanted = spec.model_dump(mode="json")
     return sorted(key for key in wanted if stored.get(key) != wanted[key])
 
 
 def reset_model(services: Services, spec: ModelSpec, *, actor: str) -> RegisteredModel:
-    """Forget the model, its versions and its position, and register it again."""
+    """Delete the model with its versions and its position, and register it again."""
     if spec.name in {model.name for model in services.models.list()}:
         services.models.delete(spec.name, actor=actor, reason="begun anew with --fresh")
     return services.models.register(_model_registration(services, spec, actor=actor))
 
 
 def seal_new_state(services: Services, spec: ModelSpec, *, position: Position) -> SealedState:
-    """The sealed state of a lineage that has learned nothing."""
+    """Return the sealed state of a lineage that has learned nothing."""
     estimator, _ = services.build_estimator(spec)
     state = Learner.new(spec, estimator)
     return seal_state(services, state, model=spec.name, position=position, learned=0, metrics=CheckpointMetrics())
@@ -63,7 +66,7 @@ def _model_registration(services: Services, spec: ModelSpec, *, actor: str) -> M
 
 
 def stream_ends(services: Services, spec: ModelSpec) -> dict[TopicPartition, int]:
-    """Where each partition of the model's topics ends now."""
+    """Return the end offset of each partition of the model's topics."""
     source = services.source(spec.name)
     try:
         return {at: found.end for at, found in source.bounds(spec.topics).items()}
@@ -72,7 +75,7 @@ def stream_ends(services: Services, spec: ModelSpec) -> dict[TopicPartition, int
 
 
 def first_position(services: Services, spec: ModelSpec) -> Position:
-    """Where a new model begins to read; an embedded log's topic is made where it is missing."""
+    """Return the position at which a new model starts to read; create missing topics of an embedded log."""
     since_ms = int(spec.start.timestamp() * 1000) if isinstance(spec.start, datetime) else None
     source = services.source(spec.name)
     try:

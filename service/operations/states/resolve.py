@@ -1,4 +1,4 @@
-"""The state a rollback goes back to: a version, or the newest state at a time."""
+"""Resolves the state that a rollback names: a version, an alias, or the newest state at a time."""
 
 import re
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from service.operations.states.lineage_tree import has_served
 
 @dataclass(frozen=True, slots=True)
 class ResolvedState:
-    """Its artifact, the version it is or came from, a name for it, and what it had learned."""
+    """A state's artifact, the version that it is or that its lineage began with, a name, and what it had learned."""
 
     digest: str
     version: Version
@@ -25,7 +25,10 @@ class ResolvedState:
 def resolve_state(
     services: Services, model: str, *, version_or_alias: int | str | None, at: str | None
 ) -> ResolvedState:
-    """The version of that number or alias, or the newest version or checkpoint at that time."""
+    """Return the version of that number or alias, or else the newest version or checkpoint at the time `at`.
+
+    Raise NotFoundError if there is none, and ConfigurationError if `at` is not an RFC 3339 time.
+    """
     versions = services.history.versions(services.models.get(model).name)
     if version_or_alias is None:
         return _newest_state_at(services, model, versions, moment=_parse_time(at))
@@ -34,19 +37,22 @@ def resolve_state(
     found = next((version for version in versions if str(version.number) == str(number)), None)
     if found is None:
         known = ", ".join([*(str(version.number) for version in versions), *aliases])
-        msg = f"found no version {version_or_alias} of {model}, expected one of {known}; see `headrace model history {model}`"
+        msg = (
+            f"found no version {version_or_alias} of {model}, expected one of {known}; "
+            f"see `headrace model history {model}`"
+        )
         raise NotFoundError(msg)
     return _version_state(found)
 
 
 def resolve_state_by_name(services: Services, model: str, name: str) -> ResolvedState:
-    """By a time where it looks like one, else by a version's number or alias."""
+    """Return the state at a time if the name looks like one, else the version of that number or alias."""
     by_time = re.match(r"\d{4}-", name) is not None
     return resolve_state(services, model, version_or_alias=None if by_time else name, at=name if by_time else None)
 
 
 def learned_until(services: Services, origin: Version, lineage: LineageId, *, sequence: int) -> Sequence[OffsetRange]:
-    """What a lineage had learned by that commit: what it began with, and its journal."""
+    """Return what the lineage had learned by the commit of this sequence number, in order."""
     journal = services.checkpoints.journal(lineage)
     return [*origin.learned, *(run for part in journal if part.sequence <= sequence for run in part.order)]
 

@@ -1,4 +1,4 @@
-"""The one place where a state is opened and sealed: signature, the release of river that made it, and reading it."""
+"""The only module that opens and seals states; it checks the signature and the release of river that made them."""
 
 from collections.abc import Mapping
 
@@ -12,31 +12,31 @@ from service.operations.services import Services
 from service.ports.artifacts import Sealer
 
 NEW = "new"
-"""What a seal names as the lineage where the state begins one, whose number is not known yet."""
+"""The lineage that a seal names if the state begins a lineage, whose number is not known yet."""
 
 
 def open_state(services: Services, digest: str, *, model: str) -> bytes:
-    """Return a kept state's bytes once its signature and its release of river were checked.
+    """Return the bytes of a stored state after checking its signature and its release of river.
 
-    Raises NotFoundError, ArtifactError, EnvironmentChangedError.
+    Raise NotFoundError, ArtifactError or EnvironmentChangedError.
     """
     return open_sealed(services, services.history.artifact(digest), model=model, opener=services.sealer)
 
 
 def open_sealed(services: Services, sealed: bytes, *, model: str, opener: Sealer) -> bytes:
-    """Return the bytes of a state that came in a file; `opener` has the key of the registry that sealed it."""
+    """Return the bytes of a sealed state; `opener` has the key of the registry that sealed it."""
     opened = opener.open(sealed)
     _require_environment(services, model, made=opened.environment)
     return opened.payload
 
 
 def open_learner(services: Services, digest: str, *, spec: ModelSpec) -> Learner:
-    """Return the learner that a kept state is of; raises what `open_state` raises, and ForbiddenClassError."""
+    """Return a learner of a stored state; raise what `open_state` raises, and ForbiddenClassError."""
     return _read(services, open_state(services, digest, model=spec.name), spec=spec)
 
 
 def open_bytes(services: Services, digest: str) -> bytes:
-    """Return signed bytes that are no state, and so are read by every release of river."""
+    """Return signed bytes that are not a state, and so do not depend on the release of river."""
     return services.sealer.open(services.history.artifact(digest)).payload
 
 
@@ -57,7 +57,7 @@ def seal_bytes(
 
 
 def require_readable(services: Services, state: bytes, *, spec: Json) -> None:
-    """Raise ArtifactError unless a learner can be made of the state."""
+    """Raise ArtifactError unless a learner can be built from the state."""
     _read(services, state, spec=ModelSpec.model_validate(spec))
 
 
@@ -66,7 +66,7 @@ def _read(services: Services, state: bytes, *, spec: ModelSpec) -> Learner:
 
 
 def _require_environment(services: Services, model: str, *, made: Mapping[str, str]) -> None:
-    """Raise EnvironmentChangedError unless the installed river is of the release that pickled the state."""
+    """Raise EnvironmentChangedError unless the installed river has the major and minor release that made the state."""
     here = services.environment.get("river", "")
     there = made.get("river", here)
     if here.split(".")[:2] != there.split(".")[:2]:

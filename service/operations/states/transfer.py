@@ -1,4 +1,4 @@
-"""A version in a file: out of one registry, into another."""
+"""Exports a version to a file, and imports it into another registry."""
 
 import msgspec
 
@@ -17,7 +17,7 @@ EXPORT_MAGIC = b"HRX1"
 
 
 class ExportedVersion(msgspec.Struct, frozen=True):
-    """A version and its artifact, sealed by the registry it came from."""
+    """A version and its artifact, sealed by the registry that it came from."""
 
     model: str
     number: int
@@ -29,7 +29,7 @@ class ExportedVersion(msgspec.Struct, frozen=True):
 
 
 def export_version(services: Services, model: str, number: int) -> bytes:
-    """The file's bytes; NotFoundError where there is no such version."""
+    """Return the version as the bytes of a file; raise NotFoundError if there is no such version."""
     version = find_version(services, model, number)
     exported = ExportedVersion(
         model,
@@ -44,11 +44,11 @@ def export_version(services: Services, model: str, number: int) -> bytes:
 
 
 def read_export(data: bytes) -> ExportedVersion:
-    """ArtifactError where the bytes are none of ours; nothing of the artifact is opened yet."""
+    """Decode an exported file without opening its artifact; raise ArtifactError if it is not an export."""
     try:
         if data.startswith(EXPORT_MAGIC):
             return msgspec.msgpack.decode(data[len(EXPORT_MAGIC) :], type=ExportedVersion)
-        cause = "another beginning"
+        cause = "an unknown header"
     except msgspec.DecodeError as error:
         cause = str(error)
     msg = f"found a file of {len(data)} bytes with {cause}, expected one that `headrace registry export` wrote"
@@ -58,9 +58,9 @@ def read_export(data: bytes) -> ExportedVersion:
 def import_as_model(
     services: Services, exported: ExportedVersion, *, name: str, sealer: Sealer, keep_position: bool, actor: str
 ) -> tuple[RegisteredModel, ModelSpec]:
-    """Register the version as the first of a new model; it is sealed anew with this registry's key.
+    """Register the version as the first of a new model, sealed again with this registry's key.
 
-    Its position holds only for the stream it came from, so another one begins where the specification says.
+    Keep its position only if the model reads the same stream; otherwise it starts where the specification says.
     """
     payload = open_sealed(services, exported.artifact, model=name, opener=sealer)
     spec = ModelSpec.model_validate({**exported.spec, "name": name})

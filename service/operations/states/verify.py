@@ -1,4 +1,4 @@
-"""Whether everything the registry names can be trusted and opened."""
+"""Verifies that every artifact the registry names is intact and can be opened, and prunes checkpoints."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from service.operations.states.sealed_state import open_state, require_readable
 
 
 def prune_checkpoints(services: Services, model: RegisteredModel) -> str:
-    """What became of the model's checkpoints; a learner that writes the model prunes it by itself."""
+    """Delete old checkpoints of the model and return what was done; leave them to its learner if one is running."""
     services.clean_up()
     if model.champion is None:
         return "it has no champion"
@@ -29,7 +29,7 @@ def prune_checkpoints(services: Services, model: RegisteredModel) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One artifact; `problem` is empty where it is good."""
+    """The result for one artifact; `problem` is empty if it is valid."""
 
     name: str
     digest: str
@@ -37,7 +37,7 @@ class Finding:
 
 
 def verify_artifacts(services: Services) -> Sequence[Finding]:
-    """Every artifact that a version or checkpoint names: there, whole, signed, and naming only what is allowed."""
+    """Check every artifact that a version or checkpoint names: it exists, is signed, and uses only allowed classes."""
     problems: dict[str, str] = {}
     found: list[Finding] = []
     for model in services.models.list():

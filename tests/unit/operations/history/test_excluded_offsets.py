@@ -1,4 +1,4 @@
-"""An excluded stretch of time is found in the stream."""
+"""Excluded time ranges are found as offsets of the stream."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -11,7 +11,7 @@ BEGAN = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 
 def test_times_become_offsets_of_every_partition() -> None:
-    """The first record is in, that of the end is not; a partition or a time without records has none."""
+    """A time range includes its start and excludes its end; a partition or range without records yields no run."""
     stream = MemoryStream()
     sink = stream.sink()
     sink.create("events", partitions=1)

@@ -1,4 +1,4 @@
-"""Cutting runs and leaving out what is excluded, beside lists of single records."""
+"""Splitting runs and leaving out exclusions, compared with lists of single records."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -27,7 +27,7 @@ DECODER = EnvelopeDecoder(Task.BINARY)
 
 @st.composite
 def a_run(draw: st.DrawFn) -> Records:
-    """Records with gaps between and behind them, timestamps in any order, some of them no events."""
+    """Draw records with gaps between and after them, timestamps in any order, and some invalid values."""
     steps = draw(st.lists(st.integers(1, 3), min_size=1, max_size=15))
     offsets = [sum(steps[: i + 1]) for i in range(len(steps))]
     timestamps = [draw(st.integers(0, 20)) for _ in offsets]
@@ -37,7 +37,7 @@ def a_run(draw: st.DrawFn) -> Records:
 
 @st.composite
 def a_stretch(draw: st.DrawFn) -> ExcludedRange:
-    """Offsets of this partition or another, or a range of time."""
+    """Draw a range of offsets of this partition or another, or a time range."""
     first = draw(st.integers(0, 30))
     last = first + draw(st.integers(1, 10))
     if draw(st.booleans()):
@@ -49,7 +49,7 @@ stretches = st.lists(a_stretch(), max_size=3)
 
 
 def excluded(run: Records, given: list[ExcludedRange]) -> set[int]:
-    """One record after the other, as the definition has it."""
+    """Return the excluded offsets, found record by record from the definition."""
     return {
         offset
         for offset, timestamp in zip(run.offsets, run.timestamps, strict=True)
@@ -60,7 +60,7 @@ def excluded(run: Records, given: list[ExcludedRange]) -> set[int]:
 
 
 def joined(items: list[ConsumedItem], first: int, last: int) -> bool:
-    """Whether the items follow one another and cover everything."""
+    """Return whether the items follow one another and cover everything from `first` to `last`."""
     for item in items:
         start = item.first if isinstance(item, SkippedOffsets) else first_offset(item)
         if start < first or item.next_offset < start:
@@ -71,7 +71,7 @@ def joined(items: list[ConsumedItem], first: int, last: int) -> bool:
 
 @given(a_run(), stretches)
 def test_records_are_learned_or_skipped(run: Records, given: list[ExcludedRange]) -> None:
-    """Every record is in exactly one piece, in order; those that an exclusion names are skipped, and no others."""
+    """Every record is in exactly one part, in order, and exactly the excluded ones are skipped."""
     pieces = [*ExclusionFilter(given).split(run)]
     kept = [offset for piece in pieces if isinstance(piece, Records) for offset in piece.offsets]
     gone = excluded(run, given)
@@ -89,7 +89,7 @@ def test_records_are_learned_or_skipped(run: Records, given: list[ExcludedRange]
 
 @given(a_run(), stretches)
 def test_decoded_runs_are_cut_alike(run: Records, given: list[ExcludedRange]) -> None:
-    """By offset, a run that is decoded already is cut where its records would be."""
+    """A decoded run is split by offset in the same places as its undecoded records."""
     sieve = ExclusionFilter([one for one in given if isinstance(one, OffsetRange)])
     raw, ready = sieve.split(run), sieve.split(DECODER.decode(run))
     assert [type(one) is SkippedOffsets for one in raw] == [type(one) is SkippedOffsets for one in ready]
@@ -104,7 +104,7 @@ def test_decoded_runs_are_cut_alike(run: Records, given: list[ExcludedRange]) ->
 
 @given(a_run(), st.integers(1, 5), st.booleans())
 def test_slices(run: Records, count: int, decode: bool) -> None:
-    """However long the slices, they are the whole run in order, none too long."""
+    """Splitting after a number of records yields the whole run in order, and no part has more records."""
     whole: Records | DecodedRecords = DECODER.decode(run) if decode else run
     left: ConsumedItem | None = whole
     found: list[ConsumedItem] = []
@@ -120,7 +120,7 @@ def test_slices(run: Records, count: int, decode: bool) -> None:
 
 @given(a_run(), st.data(), st.booleans())
 def test_taking_one_out(run: Records, data: st.DataObject, decode: bool) -> None:
-    """What lies before a record, the record, and what lies behind it; its bytes are found where they are kept."""
+    """Splitting at a record yields the records before it, itself and those after it, and its bytes are found."""
     whole: Records | DecodedRecords = DECODER.decode(run) if decode else run
     place = data.draw(st.integers(0, len(run.offsets) - 1))
     offset = run.offsets[place]

@@ -1,4 +1,4 @@
-"""When a checkpoint keeps what waits, and that it is what waited then."""
+"""When pending snapshots are saved beside checkpoints, and what they contain."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -23,13 +23,13 @@ HOUR_S = 3600.0
 
 @pytest.fixture
 def app(tmp_path: Path) -> Iterator[App]:
-    """The object graph over an empty registry."""
+    """Yield the object graph over an empty registry."""
     with Deployment(tmp_path, dict(PHISHING)).app() as opened:
         yield opened
 
 
 def committed(app: App, lease: Lease, sequence: int, **metrics: Any) -> Checkpoint:
-    """One more waits."""
+    """Commit a checkpoint with one more pending event."""
     row = PendingRow(b"i%d" % sequence, 0, sequence, b"payload")
     found = commit(
         lease, sequence, waiting=PendingRowChanges([row], [], MIN_TIME_MS), metrics=CheckpointMetrics.from_json(metrics)
@@ -38,14 +38,14 @@ def committed(app: App, lease: Lease, sequence: int, **metrics: Any) -> Checkpoi
 
 
 def kept(app: App, keeper: PendingSnapshotWriter, lease: Lease) -> dict[int, list[bytes]]:
-    """The keys of each set, by sequence, once nothing is under way."""
+    """Return the keys in each snapshot, by sequence number, once none is being written."""
     wait_until(lambda: not keeper.is_writing, timeout_s=60)
     digests = {one.sequence: one.waiting for one in app.registry.checkpoints.newest_first(lease.lineage) if one.waiting}
     return {number: [row.key for row in open_pending(app.services, digest)] for number, digest in digests.items()}
 
 
 def test_now_and_then(app: App) -> None:
-    """The first commit, and the first one after the interval, also where another process has kept the last set."""
+    """A snapshot is saved at the first commit and then once per interval, also across processes."""
     lease = leased(app.registry)
     keeper = PendingSnapshotWriter(app.services, every_s=HOUR_S)
     for sequence in (1, 2, 3):
@@ -60,7 +60,7 @@ def test_now_and_then(app: App) -> None:
 
 
 def test_the_set_is_fixed_before_the_next_commit(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is committed while it is written is not in it; meanwhile no other one is begun."""
+    """A snapshot contains nothing committed while it is written, and no second one starts before it is done."""
     lease = leased(app.registry)
     keeper = PendingSnapshotWriter(app.services, every_s=0.0)
     plain = pending_snapshots.seal_pending_rows
@@ -79,7 +79,7 @@ def test_the_set_is_fixed_before_the_next_commit(app: App, monkeypatch: pytest.M
 
 
 def test_what_is_too_much_is_left_to_versions(app: App) -> None:
-    """Millions of waiting events are hundreds of megabytes."""
+    """No snapshot is saved beside a checkpoint with more pending events than the limit."""
     lease = leased(app.registry)
     keeper = PendingSnapshotWriter(app.services, every_s=0.0)
     much = {"pending": pending_snapshots.MAX_SNAPSHOT_EVENTS, "waiting": 1}
@@ -88,7 +88,7 @@ def test_what_is_too_much_is_left_to_versions(app: App) -> None:
 
 
 def test_who_lost_the_lease_keeps_nothing(app: App) -> None:
-    """It is said in the log, and the learner is not stopped by it."""
+    """A lost lease prevents the snapshot, and does not raise in the learner."""
     lease = leased(app.registry)
     keeper = PendingSnapshotWriter(app.services, every_s=0.0)
     keeper.start_if_due(committed(app, lease, 1), replace(lease, epoch=9), model=NAME)

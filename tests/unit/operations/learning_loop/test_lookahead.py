@@ -1,4 +1,4 @@
-"""Lookups ahead of the learner: in order, a few at a time, and never older than what is held in memory."""
+"""The label prefetch looks up runs ahead of the learner, in order, a few at a time, and never uses stale results."""
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,7 +26,7 @@ DAY_S = 86_400.0
 
 
 class Registry:
-    """The pending table, and lookups that are answered when the test says so."""
+    """A pending table whose lookups are answered when the test says so."""
 
     def __init__(self) -> None:
         self.rows: dict[bytes, tuple[int, int, bytes]] = {}
@@ -34,20 +34,20 @@ class Registry:
         self.open: deque[tuple[Sequence[EventId], Future[Mapping[EventId, PendingItem]]]] = deque()
 
     def find(self, keys: Sequence[EventId]) -> "Future[Mapping[EventId, PendingItem]]":
-        """Begin a lookup."""
+        """Start a lookup."""
         self.asked.append(keys)
         self.open.append((keys, Future()))
         return self.open[-1][1]
 
     def answer(self) -> None:
-        """All that was asked, as the table is now."""
+        """Answer all open lookups from the table as it is now."""
         while self.open:
             keys, future = self.open.popleft()
             found = {key: self.rows[encode_event_id(key)] for key in keys if encode_event_id(key) in self.rows}
             future.set_result({key: decode_pending(encode_event_id(key), *row) for key, row in found.items()})
 
     def commit(self, waiting: LabelJoin) -> None:
-        """What came since the last one; it lands at once."""
+        """Commit the changes since the last commit; it lands at once."""
         changes = waiting.take_changes()
         self.rows.update({encode_event_id(key): encode_pending(waiter) for key, waiter in changes.created.items()})
         for key in changes.resolved:
@@ -56,7 +56,7 @@ class Registry:
 
 
 class Bench:
-    """A lookahead over a queue of runs, and what became of the labels."""
+    """A label prefetch over a queue of runs, and the outcomes of the labels."""
 
     def __init__(self, runs: Sequence[DecodedRecords | SkippedOffsets] = ()) -> None:
         self.registry = Registry()
@@ -67,12 +67,12 @@ class Bench:
         self.fates: list[str] = []
 
     def fill(self, *runs: DecodedRecords | SkippedOffsets) -> None:
-        """Put these into the stream, and let the lookahead take what it may."""
+        """Put these runs into the queue, and let the prefetch take as many as it may."""
         self.queue.extend(runs)
         self.ahead.fill(lambda: self.queue.popleft() if self.queue else None)
 
     def learn(self) -> bool:
-        """The next run, if its lookup is there."""
+        """Learn the next run if its lookup is answered; return whether it was learned."""
         taken = self.ahead.next()
         if taken is None:
             return False
@@ -85,27 +85,27 @@ class Bench:
 
 
 def undecodable(_records: Records) -> DecodedRecords:
-    """No run of these tests is still to be decoded."""
+    """Fail, as the runs of these tests are decoded already."""
     raise NotImplementedError
 
 
 def event(offset: int, name: EventId) -> DecodedRecords:
-    """A run of one event without a label."""
+    """Return a run of one event without a label."""
     return DecodedRecords(AT, [Event(offset, name, offset, {"a": 1.0})], [], offset + 1, offset, {})
 
 
 def label(offset: int, name: EventId) -> DecodedRecords:
-    """A run of one label."""
+    """Return a run of one label."""
     return DecodedRecords(AT, [], [], offset + 1, offset, {}, [LabelRecord(offset, name, offset, y=True)])
 
 
 def numbered() -> Iterator[DecodedRecords]:
-    """Events of distinct ids."""
+    """Yield events with distinct ids."""
     return (event(offset, offset) for offset in range(1000))
 
 
 def test_no_more_than_a_few_runs_are_taken() -> None:
-    """However much there is, only so many runs are made ready, and one more for each that is used."""
+    """The prefetch takes only a few runs however many there are, and one more for each that is used."""
     bench = Bench()
     bench.fill(*islice(numbered(), 20))
     assert len(bench.queue) == 20 - MAX_PREFETCHED_RUNS
@@ -116,7 +116,7 @@ def test_no_more_than_a_few_runs_are_taken() -> None:
 
 
 def test_events_alone_ask_nothing() -> None:
-    """Where no label waits for its event, events need no lookup."""
+    """Events are not looked up while no early label is pending."""
     bench = Bench()
     bench.fill(*islice(numbered(), 3))
     assert all(bench.learn() for _ in range(3))
@@ -125,7 +125,7 @@ def test_events_alone_ask_nothing() -> None:
 
 
 def test_a_run_waits_for_its_lookup_and_none_overtakes_it() -> None:
-    """While the oldest run's lookup is under way nothing is handed over, though those behind it are ready."""
+    """No run is handed out while the lookup of the oldest is open, even if later runs are ready."""
     bench = Bench()
     bench.fill(label(0, "unknown"), event(1, "b"), SkippedOffsets(AT, 2, 9))
     assert not bench.learn()
@@ -148,7 +148,7 @@ def test_what_was_committed_before_is_found() -> None:
 
 
 def test_a_stale_lookup_is_repeated() -> None:
-    """What two commits may have changed is asked again: a label whose twin was used meanwhile is a duplicate."""
+    """A lookup is repeated after two commits, so that the second of two equal labels is found to be a duplicate."""
     bench = Bench()
     bench.fill(event(0, "a"))
     bench.learn()
@@ -167,7 +167,7 @@ def test_a_stale_lookup_is_repeated() -> None:
 
 
 def test_what_was_held_when_the_run_was_made_ready_is_asked_for_once_it_is_not() -> None:
-    """An event that was in memory when its label was taken, and is not when the label is used, is found."""
+    """An event that left memory between the prefetch of its label and its use is looked up and found."""
     bench = Bench()
     bench.fill(event(0, "a"))
     bench.learn()
@@ -183,7 +183,7 @@ def test_what_was_held_when_the_run_was_made_ready_is_asked_for_once_it_is_not()
 
 
 def test_a_label_that_began_to_wait_meanwhile_is_asked_for() -> None:
-    """An event that was taken when no label waited finds the one that came since and is no longer in memory."""
+    """An event that was prefetched before its early label came is looked up once the label has left memory."""
     bench = Bench()
     bench.fill(label(0, "a"), event(1, "b"), event(2, "a"))
     for _ in range(3):
@@ -201,7 +201,7 @@ STEPS = st.lists(st.sampled_from(["fill", "answer", "learn", "commit"]), max_siz
     steps=STEPS,
 )
 def test_no_outcome_depends_on_when_lookups_are_answered(kinds: list[tuple[bool, int]], steps: list[str]) -> None:
-    """However filling, answers and commits fall between the runs, each label has the fate it has with none of them."""
+    """The outcome of each label does not depend on how prefetches, answers and commits interleave with the runs."""
 
     def runs() -> list[DecodedRecords]:
         return [event(at, name) if asks else label(at, name) for at, (asks, name) in enumerate(kinds)]

@@ -1,4 +1,4 @@
-"""When the next checkpoint is due."""
+"""The checkpoint schedule: when the next checkpoint is due."""
 
 import time
 
@@ -9,7 +9,7 @@ from service.operations.learning_loop.checkpoint import CheckpointSchedule
 
 
 def test_a_large_model_stretches_the_interval(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Serializing for 0.14 s is done every 2.8 s at most, which is five percent of the time, by time as by events."""
+    """Serializing that takes 0.14 s happens at most every 2.8 s, five percent of the time, by interval or events."""
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     for spec in ({"every": "1s"}, {"every": "1h", "events": 100}):
@@ -27,7 +27,7 @@ def test_a_large_model_stretches_the_interval(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_number_of_events_is_enough() -> None:
-    """A checkpoint is due after so many events, long before its interval is over; taking it begins to count anew."""
+    """A checkpoint is due after a number of events, before its interval is over, and a restart resets the count."""
     rhythm = CheckpointSchedule(CheckpointSpec.model_validate({"every": "1h", "events": 100}))
     rhythm.count_events(99)
     assert not rhythm.is_due()
@@ -38,7 +38,7 @@ def test_a_number_of_events_is_enough() -> None:
 
 
 def test_the_interval_passes() -> None:
-    """A checkpoint is due when the interval is over, though nothing was learned."""
+    """A checkpoint is due when the interval is over, even if nothing was learned."""
     rhythm = CheckpointSchedule(CheckpointSpec.model_validate({"every": "1ms"}))
     while not rhythm.is_due():
         pass

@@ -1,4 +1,4 @@
-"""How much may be refused, and by whom."""
+"""The refusal-rate breaker: how much may be refused in which role."""
 
 from collections import Counter
 
@@ -23,13 +23,13 @@ BATCH = 50
 
 
 def outcome(refused: int, reason: RefusalReason) -> LearningOutcome:
-    """A batch of which so many were refused."""
+    """Return the outcome of a batch with this many refusals."""
     refusals = [Refusal(offset, reason, f"found {offset}", b"") for offset in range(refused)]
     return LearningOutcome(Counter(learned=BATCH - refused, dead=refused), refusals, [])
 
 
 def verdict(role: LineageRole, refused: int, reason: RefusalReason) -> str | None:
-    """After as many batches as it takes to judge."""
+    """Return the breaker's reason after as many batches as it takes to decide."""
     share = RefusalRateBreaker(SPEC, role)
     found = [share.trip_reason(outcome(refused, reason)) for _ in range(REFUSAL_SAMPLE_RECORDS // BATCH)]
     assert found[:-1] == [None] * (len(found) - 1)
@@ -61,14 +61,14 @@ def verdict(role: LineageRole, refused: int, reason: RefusalReason) -> str | Non
     ],
 )
 def test_too_much(role: LineageRole, refused: int, reason: RefusalReason, expected: str | None) -> None:
-    """A champion answers for what the stream sends too, a challenger for its estimator, a replay for nothing."""
+    """Every refusal trips a champion's breaker, only the estimator's own a challenger's, and none a replay's."""
     found = verdict(role, refused, reason)
     assert (found is None) == (expected is None)
     assert (expected or "") in (found or "")
 
 
 def test_what_is_long_past_does_not_count() -> None:
-    """Each thousand is judged by itself."""
+    """The breaker judges each thousand records by itself."""
     share = RefusalRateBreaker(SPEC, LineageRole.CHALLENGER)
     for _ in range(3):
         for _ in range(REFUSAL_SAMPLE_RECORDS // BATCH):

@@ -1,4 +1,4 @@
-"""Which records are taken one by one, and which one is blamed."""
+"""The poison-record detector: which records are learned one by one, and which one is confirmed."""
 
 from pathlib import Path
 
@@ -14,38 +14,38 @@ LIMIT = 50
 
 
 def records(first: int, last: int) -> Records:
-    """Records of these offsets, without one that is missing."""
+    """Return records at all offsets from `first` up to but not including `last`."""
     offsets = list(range(first, last))
     return Records(AT, offsets, offsets, [b""] * len(offsets), last)
 
 
 def started(folder: Path, position: int = 0, *, starts: int = 1) -> PoisonRecordDetector:
-    """What a learner that starts at this position suspects."""
+    """Return the detector of a learner that starts at this position."""
     return PoisonRecordDetector(
         MappedCrashMarker(folder / "m.mark"), Position({AT: position}), starts_without_commit=starts
     )
 
 
 def die(folder: Path, *, within: Records) -> None:
-    """A learner starts, and dies while it learns these."""
+    """Start a learner that dies while it learns these records."""
     started(folder).begin(within)
 
 
 def at_once(suspicion: PoisonRecordDetector, first: int, last: int) -> int:
-    """How many of these are learned together."""
+    """Return how many of these records are learned together."""
     offsets = range(first, last)
     return suspicion.max_records(Records(AT, offsets, offsets, [b""] * len(offsets), last), LIMIT)
 
 
 def test_nothing_is_suspected_at_first(tmp_path: Path) -> None:
-    """Without a death everything is learned in slices, and nothing is convicted."""
+    """Without a death everything is learned in slices, and nothing is confirmed."""
     found = started(tmp_path)
     assert at_once(found, 0, 1000) == LIMIT
     assert not found.is_confirmed(records(5, 6))
 
 
 def test_records_of_a_slice_are_taken_one_by_one(tmp_path: Path) -> None:
-    """After a death within a slice its records are single, those before and behind it are not."""
+    """After a death within a slice its records are learned one by one, and those before and after it in slices."""
     die(tmp_path, within=records(20, 30))
     found = started(tmp_path)
     assert [at_once(found, first, 1000) for first in (0, 19, 20, 29, 30)] == [20, 1, 1, 1, LIMIT]
@@ -54,7 +54,7 @@ def test_records_of_a_slice_are_taken_one_by_one(tmp_path: Path) -> None:
 
 
 def test_three_deaths_within_one_record_convict_it(tmp_path: Path) -> None:
-    """The record is convicted, alone, and no other one."""
+    """Three deaths within a single record confirm that record, and no other."""
     die(tmp_path, within=records(20, 30))
     for _ in range(3):
         assert not started(tmp_path).is_confirmed(records(23, 24))
@@ -67,7 +67,7 @@ def test_three_deaths_within_one_record_convict_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("deaths", [2, 5])
 def test_deaths_of_other_causes_convict_nothing(tmp_path: Path, deaths: int) -> None:
-    """A process that is killed again and again within the same slice, or in one record by chance twice, blames none."""
+    """Repeated deaths within the same slice, or two deaths in a record by chance, confirm no record."""
     for number in [*range(deaths), *range(deaths)]:
         die(tmp_path, within=records(20, 30))
         die(tmp_path, within=records(20 + number, 21 + number))
@@ -76,7 +76,7 @@ def test_deaths_of_other_causes_convict_nothing(tmp_path: Path, deaths: int) -> 
 
 
 def test_a_durable_position_ends_the_suspicion(tmp_path: Path) -> None:
-    """What lies behind a commit is forgotten, also by the next start."""
+    """Records before a committed position are no longer suspected, also at the next start."""
     die(tmp_path, within=records(20, 30))
     found = started(tmp_path)
     found.committed(Position({AT: 25}))
@@ -87,7 +87,7 @@ def test_a_durable_position_ends_the_suspicion(tmp_path: Path) -> None:
 
 
 def test_starts_that_come_to_nothing_are_suspicious(tmp_path: Path) -> None:
-    """Where no mark was left, the fourth start at one position takes what comes next one by one."""
+    """Without a crash mark, the fourth start at one position learns the next records one by one."""
     assert at_once(started(tmp_path, 100, starts=3), 100, 9000) == LIMIT
     found = started(tmp_path, 100, starts=4)
     assert [at_once(found, first, 9000) for first in (100, 99 + SUSPECTED_OFFSETS, 100 + SUSPECTED_OFFSETS)] == [
@@ -101,7 +101,7 @@ BATCH = [16, 18, 20, 23]
 
 
 def waits(folder: Path, *offsets: int, position: int = 100) -> PoisonRecordDetector:
-    """What a learner suspects that starts behind these records, which wait for a micro-batch."""
+    """Return the detector of a learner that starts after these records, which wait for a micro-batch."""
     waiting = [(AT, offset) for offset in offsets]
     return PoisonRecordDetector(
         MappedCrashMarker(folder / "m.mark"), Position({AT: position}), starts_without_commit=1, unlearned=waiting
@@ -109,7 +109,7 @@ def waits(folder: Path, *offsets: int, position: int = 100) -> PoisonRecordDetec
 
 
 def test_what_waits_for_a_micro_batch_stays_suspected(tmp_path: Path) -> None:
-    """A record behind the position that three deaths convict is named while it waits, and forgotten when it does not."""
+    """A confirmed record before the position stays confirmed while it waits for a micro-batch, and no longer."""
     for _ in range(3):
         found = waits(tmp_path, *BATCH)
         assert found.confirmed_among([(AT, offset) for offset in BATCH]) == []
@@ -123,7 +123,7 @@ def test_what_waits_for_a_micro_batch_stays_suspected(tmp_path: Path) -> None:
 
 
 def test_the_record_that_fills_a_batch_is_not_to_blame(tmp_path: Path) -> None:
-    """Deaths within a micro-batch, or in what follows its learning, convict nothing, however many."""
+    """Deaths within a micro-batch, or in what follows its learning, confirm no record, however many they are."""
     assert started(tmp_path).active_tracker is None
     die(tmp_path, within=records(23, 24))
     for _ in range(3):
@@ -142,7 +142,7 @@ def test_the_record_that_fills_a_batch_is_not_to_blame(tmp_path: Path) -> None:
 
 
 def test_a_batch_is_rehearsed_where_a_death_is_all_its_own(tmp_path: Path) -> None:
-    """A death within a slice of many batches is none of a single batch; one within the batch or a part of it is."""
+    """A death counts for a micro-batch if its run lies within the batch, not if the run spans more."""
     die(tmp_path, within=records(20, 30))
     found = waits(tmp_path, *BATCH)
     assert not found.died_within(AT, BATCH)
@@ -154,7 +154,7 @@ def test_a_batch_is_rehearsed_where_a_death_is_all_its_own(tmp_path: Path) -> No
 
 
 def test_after_a_batch_the_rest_of_the_slice_is_marked(tmp_path: Path) -> None:
-    """Who dies behind a batch within its slice has died within both."""
+    """After a micro-batch is learned, the crash mark covers both the batch and the rest of its slice."""
     found = started(tmp_path)
     found.begin(records(20, 30))
     found.mark(AT, BATCH)

@@ -1,4 +1,4 @@
-"""A model that is deleted while another command works with it."""
+"""The newest checkpoint, also of a model that is deleted while another command works with it."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +18,7 @@ from tests.contract.registry_values import NAME, commit, leased
 
 @pytest.fixture
 def app(tmp_path: Path) -> Iterator[App]:
-    """The object graph over an empty registry."""
+    """Yield the object graph over an empty registry."""
     with Deployment(tmp_path, dict(PHISHING)).app() as opened:
         yield opened
 
@@ -42,7 +42,7 @@ def test_the_newest(app: App) -> None:
     ids=["describe", "drift", "training", "the lookup itself"],
 )
 def test_a_model_that_goes_meanwhile(app: App, monkeypatch: pytest.MonkeyPatch, reading: Callable[..., object]) -> None:
-    """Whoever had found the model before it was deleted says so in a sentence, and does not fail with an IndexError."""
+    """Operations on a model that was deleted after it was looked up raise a NotFoundError that explains it."""
     leased(app.registry, ttl_s=-1.0)
     model: RegisteredModel = app.registry.models.get(NAME)
     app.registry.models.delete(NAME, actor="test", reason="gone")

@@ -1,4 +1,4 @@
-"""What each lineage learned, as the registry tells it."""
+"""The lineage tree: what each lineage learned, according to the registry."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,13 +16,13 @@ from tests.contract.test_challengers import coronation
 
 @pytest.fixture
 def app(tmp_path: Path) -> Iterator[App]:
-    """The object graph over an empty registry."""
+    """Yield the object graph over an empty registry."""
     with Deployment(tmp_path, dict(PHISHING)).app() as opened:
         yield opened
 
 
 def test_a_line_that_serves_again(app: App) -> None:
-    """A champion with a snapshot that came back from its probation has learned what it had learned, and goes on."""
+    """A former champion that returns from probation keeps what it had learned and adds to it."""
     registry = app.registry
     lease = leased(registry)
     registry.checkpoints.commit(commit(lease, 1))
@@ -42,7 +42,7 @@ def test_a_line_that_serves_again(app: App) -> None:
 
 
 def test_whose_waiting_events_are_known(app: App) -> None:
-    """Of beginnings and snapshots all that waited is kept, of a rollback what it says, of a checkpoint by itself not."""
+    """First versions and snapshots have all pending events; a rollback that saved none and a bare checkpoint do not."""
     registry = app.registry
     lease = leased(registry)
     registry.checkpoints.commit(commit(lease, 1))

@@ -1,4 +1,4 @@
-"""Opening and sealing states in one place, with the same checks for everyone."""
+"""States are opened and sealed in one place, with the same checks everywhere."""
 
 import ast
 from collections.abc import Callable, Iterator
@@ -26,7 +26,7 @@ SPEC = ModelSpec.model_validate(PHISHING)
 
 @pytest.fixture
 def app(tmp_path: Path) -> Iterator[App]:
-    """The object graph over a registry with one model that has learned nothing."""
+    """Yield the object graph over a registry with one model that has learned nothing."""
     deployment = Deployment(tmp_path, dict(PHISHING))
     deployment.publish([])
     with deployment.app() as opened:
@@ -35,7 +35,7 @@ def app(tmp_path: Path) -> Iterator[App]:
 
 
 def elsewhere(services: Services) -> Services:
-    """The same registry under another release of river."""
+    """Return the same registry under another release of river."""
     return replace(services, environment={**services.environment, "river": "0.1.0"})
 
 
@@ -49,7 +49,7 @@ def elsewhere(services: Services) -> Services:
     ids=["state", "learner", "diff"],
 )
 def test_a_state_of_another_river_is_refused(app: App, opening: Callable[..., object]) -> None:
-    """Whoever opens a state that another release of river has pickled is told which command rebuilds it."""
+    """Opening a state that another release of river pickled raises an error that names the command that rebuilds it."""
     version = app.registry.history.versions(SPEC.name)[0]
     opening(app.services, version)
     with pytest.raises(EnvironmentChangedError, match="--mode replay"):
@@ -57,7 +57,7 @@ def test_a_state_of_another_river_is_refused(app: App, opening: Callable[..., ob
 
 
 def test_verify_reports_what_others_raise(app: App) -> None:
-    """A state of another release of river is a finding of `registry verify`, which goes on to the next."""
+    """`registry verify` reports states of another release of river as findings, and does not stop at the first."""
     assert {one.problem for one in verify_artifacts(app.services)} == {""}
     found = verify_artifacts(elsewhere(app.services))
     assert len(found) > 1
@@ -65,7 +65,7 @@ def test_verify_reports_what_others_raise(app: App) -> None:
 
 
 def test_bytes_that_are_no_state_outlive_a_release(app: App) -> None:
-    """What waits for labels names no class of river, so that every release reads it; an altered one is refused."""
+    """Bytes that are not a state are read under every release of river, and altered ones are refused."""
     position, metrics = Position({}), CheckpointMetrics(scored=1)
     sealed = seal_bytes(app.services, b"what waits", model=SPEC.name, position=position, lineage="1")
     state = seal_state(app.services, b"what waits", model=SPEC.name, position=position, learned=7, metrics=metrics)
@@ -86,7 +86,7 @@ def test_bytes_that_are_no_state_outlive_a_release(app: App) -> None:
 
 
 def test_nobody_else_opens_or_seals() -> None:
-    """Outside this module no module of the program asks the sealer to open or to seal anything."""
+    """No other module of the program calls the sealer to open or seal anything."""
     root = Path(service.__file__).parent
     found = [
         f"{path.relative_to(root)}:{node.lineno}"

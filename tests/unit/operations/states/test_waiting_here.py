@@ -1,4 +1,4 @@
-"""What waits for a learner without a registry, in memory."""
+"""Pending events in memory, for a learner without a registry."""
 
 import random
 
@@ -21,7 +21,7 @@ SIZES = st.lists(st.integers(1, 60), min_size=1, max_size=5)
 
 
 def records(seed: int) -> list[Event | LabelRecord]:
-    """Labels before their events, soon, late, too late, twice and never."""
+    """Return events with labels that come before them, soon, late, too late, twice or never."""
     chance = random.Random(seed)
     found: list[tuple[float, int, bool]] = []
     for number in range(EVENTS):
@@ -36,20 +36,20 @@ def records(seed: int) -> list[Event | LabelRecord]:
 
 
 def fresh() -> Learner:
-    """One that has learned nothing."""
+    """Return a learner that has learned nothing."""
     estimator, allowed = build_estimator(SPEC)
     return Learner(SPEC, Learner.new(SPEC, estimator), allowed=allowed)
 
 
 def facts(learner: Learner) -> tuple[object, ...]:
-    """Counts, metrics, fates of labels, a prediction."""
+    """Return counts, metrics, outcomes of labels and a prediction."""
     return dict(+learner.counts), learner.report(), learner.labels(), learner.predict({"a": 3.0, "b": 2})
 
 
 @settings(max_examples=25)
 @given(st.integers(0, 10**6), SIZES, SIZES, st.floats(0, 1))
 def test_a_learner_goes_on_from_any_moment(seed: int, sizes: list[int], others: list[int], where: float) -> None:
-    """With its state and the set of what waited, kept as an artifact, it becomes what it would have become."""
+    """A learner restored from a state and its sealed pending events ends equal to one that was never interrupted."""
     made = records(seed)
     border = int(where * len(made))
     whole, _ = learn(SPEC, copies(made), sizes=others, commit_every=2)
@@ -65,7 +65,7 @@ def test_a_learner_goes_on_from_any_moment(seed: int, sizes: list[int], others: 
 
 
 def test_metrics_may_begin_anew() -> None:
-    """The learner does as it would have done, and counts what it does from now on alone."""
+    """A learner whose metrics are reset learns and predicts as before, and counts only from then on."""
     made = records(3)
     border = len(made) // 2
     learner, waiting = fresh(), PendingMemory()
@@ -86,7 +86,7 @@ def test_metrics_may_begin_anew() -> None:
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those that are forgotten go, however many have come."""
+    """Expired rows are removed, so that memory stays bounded however many events come."""
     monkeypatch.setattr(pending_memory, "FIRST_SWEEP_ROWS", 20)
     learner, waiting = fresh(), PendingMemory()
     events = [Event(number, number, number * 1000, {"a": 1.0}) for number in range(5000)]
