@@ -38,6 +38,7 @@ class ChildProcess:
 
     def __init__(self, options: ChildOptions) -> None:
         reader, writer = os.pipe()
+        # The parent must not block on a child that reports nothing.
         os.set_blocking(reader, False)
         try:
             self._process = subprocess.Popen(  # noqa: S603 - this program itself
@@ -87,6 +88,7 @@ class ChildProcess:
             if self._kill_at is not None and time.monotonic() >= self._kill_at:
                 sessions.signal_session(self.pid, signal.SIGKILL)
             return None
+        # What it has started may live on, and would keep the log's pipe open.
         sessions.signal_session(self.pid, signal.SIGKILL)
         self.log.close()
         self._exit_code = code
@@ -117,6 +119,7 @@ class ChildProcess:
 
 def report_failure(descriptor: int, reason: str, *, failure: str) -> None:
     """Report from the child to its parent why it fails."""
+    # Shortened, to leave room for the escapes of JSON.
     text = json.dumps({"failure": failure, "reason": reason[: MAX_REPORT_BYTES // 8]})
     os.write(descriptor, text.encode())
 

@@ -48,12 +48,14 @@ def _anonymous_bytes(path: Path) -> int:
         size = (path / "statm").read_text(encoding="ascii").split()
     except OSError:
         return 0
+    # Resident pages less shared ones, which files back.
     return (int(size[1]) - int(size[2])) * _PAGE
 
 
 def _stat_fields(path: Path) -> list[str]:
     """Return the fields of its stat file after the name: state, parent, group, session and so on."""
     try:
+        # The name, in parentheses, may itself contain spaces and parentheses.
         return (path / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     except OSError:
         return []

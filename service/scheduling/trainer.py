@@ -41,7 +41,11 @@ class TrainOptions:
 
 @dataclass
 class TrainerLoop:
-    """Runs in one thread, which also starts every child process."""
+    """Runs in one thread, which also starts every child process.
+
+    The kernel kills a child (PR_SET_PDEATHSIG) when the thread that started it ends, so this thread must outlive all
+    of them.
+    """
 
     services: Services
     options: TrainOptions
@@ -119,6 +123,7 @@ class TrainerLoop:
         spec = self._spec(name)
         self._schedule.set_spec(name, spec.retrain)
         if lease.before is not None:
+            # By the registry's clock, as `before` is.
             now = lease.expires_at - timedelta(seconds=ttl_s)
             self._schedule.add_missed(name, spec.retrain, since=lease.before, now=now)
 

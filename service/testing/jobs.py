@@ -141,7 +141,7 @@ class MemoryJobRuns:
         self._tables = tables
 
     def launch(self, lease: TrainerLease, job: JobId, *, process: str, log: str) -> Job:
-        """Record the job's process; raise RefusedError where the job waits for none, LeaseLostError for a lost lease."""
+        """Record the job's process; raise LeaseLostError, or RefusedError where the job waits for no process."""
         self._tables.require_trainer_lease(lease)
         found, now = self._tables.get(job), self._tables.clock()
         if found.process is not None or found.state in FINAL_STATES | {JobState.STOPPING}:

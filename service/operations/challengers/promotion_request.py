@@ -53,6 +53,9 @@ def promote_by_hand(services: Services, name: str, version: int, *, origin: Chan
     evidence = {**challenger.evidence, "by_hand": True}
     command = request_promotion_command(services, challenger, origin=stated_origin, evidence=evidence, wait_s=wait_s)
     if command is None:
-        msg = f"found version {version} of {name} asked to take over before; the learner has yet to do it"
+        msg = (
+            f"found the promotion of version {version} of {name} requested already, expected none; "
+            "the learner carries it out at its next checkpoint"
+        )
         raise RefusedError(msg)
     return command

@@ -84,6 +84,7 @@ class GroupCommitAppender:
 
     def _run(self) -> None:
         while group := self._next_group():
+            # From here on a request can no longer be cancelled.
             active = [one for one in group if one.done.set_running_or_notify_cancel()]
             if active:
                 self._append(active)

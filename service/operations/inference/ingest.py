@@ -84,6 +84,7 @@ class RecordIngestor:
         if model not in self._decoders:
             self._decoders[model] = self.services.decoder(spec)
         now_ms = time.time_ns() // 1_000_000
+        # Offsets are indices of the request, so that refusals name them.
         records = Records(TopicPartition(topic, 0), range(count), [now_ms] * count, values, count)
         decoded = self._decoders[model].decode(records)
         problems = [

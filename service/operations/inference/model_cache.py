@@ -120,6 +120,7 @@ class ModelCache:
 
     def degraded(self) -> Sequence[str]:
         """Return what is wrong although every model may be served: unreadable checkpoints, an unreachable registry."""
+        # A copy, since the thread changes the entries.
         found = [f"{name}: {one.problem}" for name, one in list(self._entries.items()) if one.problem]
         return [*found, self._outage] if self._outage else found
 
@@ -195,6 +196,7 @@ class ModelCache:
         try:
             details = self._version_details(state.model, state.version)
             payload = open_state(self.services, state.digest, model=state.model)
+            # CPU time: waiting for the interpreter lock or the disk has delayed no request.
             started_s = time.thread_time()
             predictor = Predictor(details.spec, payload, allowed=details.allowed)
         except UnavailableError:
@@ -211,7 +213,7 @@ class ModelCache:
         self._report_freshness(state, previous)
 
     def _report_freshness(self, state: ChampionState, previous: _CacheEntry | None) -> None:
-        """Report the freshness in seconds: how long ago the oldest event learned since the previous state was appended."""
+        """Report how many seconds ago the oldest event was appended that was learned since the previous state."""
         if previous is None or previous.champion_state.lineage != state.lineage:
             return
         now_ms = time.time() * 1000
@@ -221,11 +223,13 @@ class ModelCache:
 
     def _new_entry(self, cost_s: float, state: ChampionState) -> _CacheEntry:
         previous = self._entries.get(state.model)
+        # The lower of two costs counts, because garbage collection may have run during one opening.
         least_s = min(cost_s, previous.open_cost_s) if previous else cost_s
         return _CacheEntry(state, time.monotonic() + REOPEN_COST_FACTOR * least_s, open_cost_s=cost_s)
 
     def _postpone(self, state: ChampionState, error: HeadraceError) -> None:
         """Keep serving the last good state, and retry later."""
+        # Retention may have deleted the checkpoint meanwhile; then a newer one follows.
         problem = f"checkpoint {state.checkpoint} cannot be read, the one before it serves: {error}"
         previous = self._entries.get(state.model)
         if previous is None or previous.problem != problem:

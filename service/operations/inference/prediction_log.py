@@ -88,6 +88,9 @@ class PredictionLog:
             lineages = self.services.history.lineages(served_model.model)
             self._lineage_uids |= {one.id: global_lineage_id(one) for one in lineages}
         if served_model.lineage not in self._lineage_uids:
-            msg = f"found no lineage {served_model.lineage} of {served_model.model} any more; ask again, another one serves by then"
+            msg = (
+                f"found no lineage {served_model.lineage} of {served_model.model} any more, expected the one that "
+                "predicted; ask again, another one serves by then"
+            )
             raise UnavailableError(msg)
         return self._lineage_uids[served_model.lineage]

@@ -128,7 +128,10 @@ def _no_scores_message(curve_input: _CurveInput, query: HistoryQuery) -> str:
     name, kept, expired = curve_input.spec.name, len(curve_input.scored), curve_input.expired_rows
     expired_note = f"; retention (`scores.keep`) has emptied the first {expired:,}" if expired else ""
     if kept < 2:
-        return f"found no scores of {name}, expected some: its model has to predict and learn labelled events{expired_note}"
+        return (
+            f"found no scores of {name}, expected some: its model has to predict and learn labelled events"
+            f"{expired_note}"
+        )
     if expired and _first_full_window(curve_input) > kept:
         return (
             f"found {kept:,} scores of {name}, expected {curve_input.window:,} for a window{expired_note}; "
@@ -148,6 +151,7 @@ def _max_points(curve_input: _CurveInput) -> int:
     return (
         MAX_POINTS
         if not slow_metrics
+        # Twice, since there is a curve of the model and one of the baseline.
         else max(min(MAX_POINTS, MAX_METRIC_UPDATES // (2 * slow_metrics * curve_input.window)), MIN_POINTS)
     )
 

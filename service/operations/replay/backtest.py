@@ -52,7 +52,7 @@ def run_backtest(
     current_spec = ModelSpec.model_validate(services.models.get(model).spec)
     if request.spec.events != current_spec.events:
         msg = (
-            f"found events: {request.spec.events}, expected {current_spec.events}: what if is asked of the same history"
+            f"found events: {request.spec.events}, expected {current_spec.events}: both are scored on the same history"
         )
         raise ConfigurationError(msg)
     tree, excluded_ranges = (

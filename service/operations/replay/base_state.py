@@ -81,5 +81,8 @@ def _require_stored_pending(ancestor: AncestorState, learner: Learner) -> None:
     if ancestor.is_whole or learner.label_join is None or learner.has_no_stored_pending:
         return
     label_join = learner.label_join
-    msg = f"found {label_join.pending_count} events and {label_join.early_count} labels waiting there, of which it keeps none"
+    msg = (
+        f"found {label_join.pending_count} events and {label_join.early_count} labels waiting there, "
+        "of which it keeps none"
+    )
     raise NotFoundError(msg)

@@ -100,6 +100,7 @@ class HistoryConsumer:
             for run in segment.runs:
                 self._read_run(run, segment.excluded_ranges)
             read += segment.runs
+            # Asked again, because the champion learns on while this segment is read.
             previous, segment = segment, self._next_segment(read)
             if offset_count(segment.runs) <= MAX_TAKEOVER_LAG:
                 return self._skip_to(previous.target)
@@ -121,6 +122,7 @@ class HistoryConsumer:
     def _enqueue(self, item: ConsumedItem) -> None:
         while not self._stop.is_set():
             try:
+                # With a timeout, so that a stop is noticed while nobody takes.
                 return self._items.put(item, timeout=0.2)
             except queue.Full:
                 continue

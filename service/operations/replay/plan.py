@@ -217,8 +217,8 @@ def _require_clean_state(
     if not state.is_free_of(excluded_offsets):
         learned_run, *_ = (hole for hole in excluded_offsets if overlaps([*state.order, *state.seen], [hole]))
         msg = (
-            f"found {format_range(learned_run)} excluded, which {target.name} of {model} has learned or seen; leave out --to and --at, "
-            "and the newest state without it is found"
+            f"found {format_range(learned_run)} excluded, which {target.name} of {model} has learned or seen; "
+            "leave out --to and --at, and the newest state without it is found"
         )
         raise RefusedError(msg)
     return state
@@ -253,12 +253,14 @@ def start_rollback_replay(
     """
     name, actor = plan.model.name, origin.actor
     if plan.options.freeze and plan.model.frozen:
+        # A model that was frozen before stays frozen when the replay ends.
         plan = replace(plan, options=replace(plan.options, freeze=False))
     if not plan.options.freeze:
         return plan, register_replay(services, plan, origin=origin)
     arguments = {"reason": origin.reason or "a rollback replays"}
     request_and_wait(services, name, kind=CommandKind.FREEZE, arguments=arguments, actor=actor, wait_s=FREEZE_WAIT_S)
     try:
+        # Planned again: the champion has learned on until it was frozen.
         plan = plan_rollback(services, name, plan.options)
         return plan, register_replay(services, plan, origin=origin)
     except HeadraceError:

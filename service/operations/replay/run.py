@@ -64,6 +64,7 @@ def run_replay(
     lease = services.leases.acquire(lineage.id, holder=services.holder, ttl_s=services.lease_ttl_s)
     try:
         return _learn_all(services, lineage, lease, stop=stop, on_progress=on_progress)
+    # Both are RefusedErrors too, but the replay is not pointless: another process or release can finish it.
     except (LeaseLostError, OtherReleaseError):
         raise
     except RefusedError as error:
@@ -109,6 +110,7 @@ def _learn_all(
         if stop.is_set():
             return None
         if session.spec.labels is not None:
+            # With its pending events stored, the version that the take-over makes can be the base of a later replay.
             newest = newest_checkpoint(services, lineage.id)
             save_pending_snapshot(services, newest, lease, model=lineage.model)
         on_progress(OffsetProgress(consumer.total_offsets, consumer.total_offsets, time.monotonic() - started_s))

@@ -114,6 +114,7 @@ class CatchUp:
             list(self.learner.flush())
             self._pending.absorb(self.learner)
         spec, allowed = self._plan.spec, self._services.build_estimator(self._plan.spec)[1]
+        # New monitors begin after the window: signals of the training would request the next training.
         state = with_new_monitors(self.learner.state(), spec, references=fitted.references, estimator=fitted.estimator)
         self.learner = Learner(spec, state, allowed=allowed)
         return state

@@ -30,6 +30,7 @@ def decide_retraining(
 ) -> tuple[RetrainDecision, Job | None]:
     """Decide, store the decision, log it where it is new, and return it with the job that it requested, if any."""
     ports = services.training
+    # The current time by the registry's clock, since hosts may disagree.
     now = ports.trainers.renew(trainer, ttl_s=services.lease_ttl_s).expires_at - timedelta(seconds=services.lease_ttl_s)
     situation = _situation(services, services.models.get(trainer.model), now=now, cron_due=cron_due)
     decision, before = decide(situation), ports.trainers.find(trainer.model)

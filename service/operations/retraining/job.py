@@ -34,7 +34,10 @@ def run_training_job(services: Services, job: JobId, training: Retrainer) -> Ver
 
 @dataclass
 class RegistryJobReporter:
-    """Implements `ports.training.JobProgressReporter`: writes states at once, and progress with a heartbeat every second."""
+    """Implements `ports.training.JobProgressReporter`: writes states at once, and progress with a heartbeat.
+
+    The heartbeat is sent every `HEARTBEAT_S` seconds by a thread of its own.
+    """
 
     services: Ports
     job: Job

@@ -39,6 +39,7 @@ def share_rows(data: TrainingData) -> Iterator[Callable[[], TableRows]]:
     with tempfile.TemporaryFile() as file:
         data.table.write_ipc(file)
         file.flush()
+        # The file has no name: processes open it through this descriptor, and it is gone when the block ends.
         yield partial(load_rows, f"/proc/{os.getpid()}/fd/{file.fileno()}", data.task)
 
 

@@ -78,6 +78,7 @@ def _first_labels(keys: pl.DataFrame, keyed_labels: pl.DataFrame) -> tuple[pl.Da
     """Return the keys in their order, each with the first label of its id, and the later labels of the same ids."""
     columns = ("key", "told", "told_ts")
     matched = keys.join(keyed_labels.select(columns), on="key", how="left", maintain_order="left")
+    # No id has a second label, so that nothing needs to be sorted.
     if matched.height == keys.height:
         return matched, matched.clear().with_columns(pl.col("told").alias("first"))
     ordered = keyed_labels.sort("told_ts", *ORDER_COLUMNS[1:])
@@ -131,4 +132,5 @@ def id_key(*frames: pl.DataFrame) -> pl.Expr:
         return pl.col("id_number")
     if all(frame.get_column("id_number").null_count() == frame.height for frame in frames):
         return pl.col("id_text")
+    # Tagged, because the text "1" and the number 1 are two ids.
     return pl.coalesce(pl.lit("t") + pl.col("id_text"), pl.lit("n") + pl.col("id_number").cast(pl.String))

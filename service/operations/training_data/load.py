@@ -180,6 +180,6 @@ def _nothing_left(spec: ModelSpec, counts: RowCounts) -> TrainingDataError:
     counts_text = ", ".join(f"{count} {name}" for name, count in counts.to_json().items() if count)
     labels = f" labels come from {spec.labels}, within label_ttl {spec.label_ttl:g} s;" if spec.labels else ""
     return TrainingDataError(
-        f"found no event with its label in the window ({counts_text}), expected some to train on;{labels} see `headrace model "
-        f"show {spec.name}` and choose a longer `window`"
+        f"found no event with its label in the window ({counts_text}), expected some to train on;{labels} "
+        f"see `headrace model show {spec.name}` and choose a longer `window`"
     )

@@ -95,6 +95,7 @@ def read_window(frames: ArchiveFrames, spec: ModelSpec, request: WindowRequest) 
     taken: list[ArchivePiece] = []
     rows = events = pl.DataFrame()
     while (next_key := backwards.next_key) is not None and not _is_complete(events, request.window, next_key):
+        # Each round at least doubles what was read, so that there are few rounds.
         missing = (request.window.events or 1) - events.height
         taken_rows = sum(piece.rows for piece in taken)
         taken += backwards.take(rows=max(missing, taken_rows, 1), since_ms=_since_ms(events, request.window))
@@ -212,6 +213,6 @@ def _empty_window_error(spec: ModelSpec, request: WindowRequest) -> TrainingData
     where = f"before {request.until}" if request.until is not None else "at all"
     exclusions_note = f", {len(request.exclusions)} exclusions left out" if request.exclusions else ""
     return TrainingDataError(
-        f"found no event of {spec.events} in the archive {where}{exclusions_note}, expected some to train on; start `headrace "
-        f"archive`, and see `headrace exclusion list {spec.name}`"
+        f"found no event of {spec.events} in the archive {where}{exclusions_note}, expected some to train on; "
+        f"start `headrace archive`, and see `headrace exclusion list {spec.name}`"
     )
