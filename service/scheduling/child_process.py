@@ -119,7 +119,6 @@ class ChildProcess:
 
 def report_failure(descriptor: int, reason: str, *, failure: str) -> None:
     """Report from the child to its parent why it fails."""
-    # Shortened, to leave room for the escapes of JSON.
     text = json.dumps({"failure": failure, "reason": reason[: MAX_REPORT_BYTES // 8]})
     os.write(descriptor, text.encode())
 

@@ -1,4 +1,4 @@
-"""What a replay has still to learn: the champion's order without the exclusions, after what it has learned already."""
+"""Remaining work of a replay: the champion's order without the exclusions, after what it has learned already."""
 
 from collections.abc import Sequence
 
