@@ -1,4 +1,4 @@
-"""What a job's process prints, in a file that cannot grow past its limit and may lie on a full disk."""
+"""Captured logs: what a child process prints, in a bounded file; a full disk does not stop the child."""
 
 import os
 import threading
@@ -15,9 +15,9 @@ CHUNK_BYTES = 65_536
 
 
 class CapturedLog:
-    """A thread that empties a pipe into a file; past half of the limit the file becomes `.1` and a new one begins.
+    """A thread that copies a pipe to a file; past half of the limit the file becomes `.1` and a new one begins.
 
-    What cannot be written is dropped and counted: a job does not fail because its log does.
+    Bytes that cannot be written are dropped and counted: a job does not fail because its log does.
     """
 
     def __init__(self, path: Path, pipe: BinaryIO, *, limit: int) -> None:
@@ -30,12 +30,12 @@ class CapturedLog:
         self._thread = threading.Thread(target=self._drain_pipe, name="job-log", daemon=True)
 
     def start(self) -> None:
-        """Begin to read."""
+        """Start reading."""
         self._try(lambda: self.path.parent.mkdir(parents=True, exist_ok=True))
         self._thread.start()
 
     def close(self) -> None:
-        """Read to the end, which comes when nobody holds the pipe's other end any more."""
+        """Read to the end, which comes when no process holds the pipe's other end any more."""
         self._thread.join(timeout=5)
         if self.dropped_bytes:
             _log.warning("job_log_incomplete", path=str(self.path), dropped=self.dropped_bytes)
@@ -66,18 +66,18 @@ class CapturedLog:
 
 
 def rotated_path(path: Path) -> Path:
-    """Where what was printed before is."""
+    """Return the path of the older part of a log."""
     return path.with_name(f"{path.name}.1")
 
 
 def read_log(path: Path) -> str:
-    """All that is kept of a log, the older part first."""
+    """Return all that is kept of a log, the older part first."""
     parts = [one.read_bytes() for one in (rotated_path(path), path) if one.exists()]
     return b"".join(parts).decode("utf-8", errors="replace")
 
 
 def prune_job_logs(folder: Path, *, keep: int) -> None:
-    """Delete all but the newest logs."""
+    """Delete all but the `keep` newest logs of jobs."""
     logs = sorted(folder.glob("job-*.log*"), key=lambda one: one.stat().st_mtime, reverse=True)
     for path in logs[keep:]:
         path.unlink(missing_ok=True)

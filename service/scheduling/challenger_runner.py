@@ -1,4 +1,4 @@
-"""The processes of challengers: one each, within a budget; what dies too often is dropped."""
+"""The processes of challengers: one each, within a memory budget; a challenger that fails too often is dropped."""
 
 import signal
 import time
@@ -25,7 +25,7 @@ MEMORY_EVERY_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class ChallengerRunnerOptions:
-    """How challengers are run: the command of a process, where its log goes, how many at a time, of which size."""
+    """How challengers run: the command of a process, its log, how many at a time, and how much memory each may use."""
 
     command: Callable[[Challenger, int], Sequence[str]]
     log_folder: Path
@@ -43,7 +43,7 @@ class ProcessFailure:
 
 
 class ChallengerProcess:
-    """One challenger's process, which began with the checkpoint `sequence`; `poll` says why it has ended."""
+    """One challenger's process, which began at the checkpoint `sequence`."""
 
     def __init__(self, challenger: Challenger, options: ChallengerRunnerOptions, *, sequence: int) -> None:
         self.challenger = challenger
@@ -58,12 +58,12 @@ class ChallengerProcess:
         self._child = ChildProcess(beginning)
 
     def terminate(self) -> None:
-        """SIGTERM now, SIGKILL after a grace."""
+        """Send SIGTERM now, and SIGKILL after a grace period."""
         self.is_ending = True
         self._child.terminate()
 
     def poll(self) -> ProcessFailure | None:
-        """Why it has ended; None while it runs."""
+        """Return why it has ended, or None while it runs."""
         code = self._child.poll()
         if code is None:
             self._watch()
@@ -84,7 +84,7 @@ class ChallengerProcess:
 
 @dataclass
 class ChallengerRunner:
-    """Starts, watches and ends; one thread calls it."""
+    """Starts, watches and ends the processes; only one thread may call it."""
 
     services: Services
     options: ChallengerRunnerOptions
@@ -92,7 +92,7 @@ class ChallengerRunner:
     _restart_at: dict[LineageId, float] = field(default_factory=dict)
 
     def reconcile(self, leases: Mapping[ModelName, TrainerLease]) -> None:
-        """Every open challenger of these models runs, as far as there are places; nothing else does."""
+        """Run the open challengers of these models, as many as there are slots, and end all others."""
         wanted = self._wanted(leases)
         for lineage, runner in list(self.running.items()):
             if lineage not in wanted:
@@ -107,12 +107,12 @@ class ChallengerRunner:
                 self._start(challenger)
 
     def run_times_s(self) -> Mapping[LineageId, float]:
-        """For how long each process has run."""
+        """Return for how many seconds each process has run."""
         now = time.monotonic()
         return {lineage: now - one.started_at for lineage, one in self.running.items()}
 
     def close(self) -> None:
-        """End every process, and wait for it."""
+        """End every process and wait for it, for at most twice the grace period."""
         for runner in self.running.values():
             runner.terminate()
         until = time.monotonic() + 2 * GRACE_S
@@ -121,7 +121,7 @@ class ChallengerRunner:
             time.sleep(0.05)
 
     def _wanted(self, leases: Mapping[ModelName, TrainerLease]) -> dict[LineageId, Challenger]:
-        """The oldest, as many as there are places; none of a model that stands still."""
+        """Return the challengers to run: those in probation first, then the oldest; none of a frozen model."""
         models = [name for name in leases if not self.services.models.get(name).frozen]
         known = [one for name in models for one in self.services.challengers.list(name)]
         known.sort(key=lambda one: (one.stage is not ChallengerStage.PROBATION, one.created_at))
@@ -140,9 +140,9 @@ class ChallengerRunner:
     def _record_failure(
         self, leases: Mapping[ModelName, TrainerLease], runner: ChallengerProcess, failure: ProcessFailure
     ) -> None:
-        """Again after a rest; dropped where that would change nothing, or has not.
+        """Restart it after a pause; drop it where another attempt would not help, or several have failed.
 
-        One whose state another release has written waits for that release, however often it is tried.
+        A challenger whose state another release has written is never dropped: it waits for a trainer of that release.
         """
         challenger = runner.challenger
         lease, lineage = leases.get(challenger.model), challenger.lineage
@@ -173,6 +173,6 @@ class ChallengerRunner:
         _log.info("challenger_ended", model=challenger.model, **fields)
 
     def _newest_sequence(self, lineage: LineageId) -> int:
-        """Of its newest commit; a model that is deleted has none."""
+        """Return the sequence of its newest checkpoint; 0 where the model has been deleted."""
         newest = self.services.checkpoints.newest(lineage)
         return newest.sequence if newest else 0

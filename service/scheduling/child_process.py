@@ -1,4 +1,4 @@
-"""A child process as whoever started it sees it: its log, its last words, its memory, its end."""
+"""A child process as its parent sees it: its log, its failure report, its memory, its end."""
 
 import json
 import os
@@ -14,16 +14,16 @@ from service.scheduling import process_groups
 from service.scheduling.captured_log import CapturedLog
 
 GRACE_S = 5.0
-"""Between SIGTERM and SIGKILL; less than a supervisor gives the trainer."""
+"""Seconds between SIGTERM and SIGKILL; less than a supervisor gives the trainer."""
 LOWEST_PRIORITY = 19
 OOM_SCORE_FIRST = "1000"
-"""Where the host runs out of memory, the kernel ends such a process before anything else."""
+"""Makes the kernel end this process before any other when the host runs out of memory."""
 MAX_REPORT_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class ChildOptions:
-    """How a child is started: its command, told the descriptor for its last words, its log and its rank."""
+    """How a child starts: its command, given the descriptor for its failure report, its log, and its priority."""
 
     command: Callable[[int], Sequence[str]]
     log: Path
@@ -34,10 +34,11 @@ class ChildOptions:
 
 
 class ChildProcess:
-    """Has a session of its own; what it has started ends with it."""
+    """A child process in a session of its own, so that everything it has started ends with it."""
 
     def __init__(self, options: ChildOptions) -> None:
         reader, writer = os.pipe()
+        # The parent must not block on a child that reports nothing.
         os.set_blocking(reader, False)
         try:
             self._process = subprocess.Popen(  # noqa: S603 - this program itself
@@ -64,22 +65,22 @@ class ChildProcess:
 
     @property
     def pid(self) -> int:
-        """Its process id, which is its session's too."""
+        """Return its process id, which is its session's too."""
         return self._process.pid
 
     def terminate(self, *, grace_s: float = GRACE_S) -> None:
-        """SIGTERM now, SIGKILL after a grace; once."""
+        """Send SIGTERM now and SIGKILL after `grace_s` seconds; further calls do nothing."""
         if self._kill_at is None:
             self._kill_at = time.monotonic() + grace_s
             process_groups.signal_session(self.pid, signal.SIGTERM)
 
     def kill(self) -> None:
-        """SIGKILL now."""
+        """Send SIGKILL now."""
         self._kill_at = time.monotonic()
         process_groups.signal_session(self.pid, signal.SIGKILL)
 
     def poll(self) -> int | None:
-        """Its exit code, less than nothing where a signal killed it; None while it runs."""
+        """Return its exit code, negative where a signal killed it, or None while it runs."""
         if self._exit_code is not None:
             return self._exit_code
         code = self._process.poll()
@@ -93,7 +94,7 @@ class ChildProcess:
         return code
 
     def memory_bytes(self) -> int:
-        """Bytes in use, looked at now and then; 0 in between, and once it has been told to end."""
+        """Return the memory in use in bytes; 0 between two measurements, and once it has been told to end."""
         now = time.monotonic()
         if self._kill_at is not None or now - self._measured_at <= self._memory_every_s:
             return 0
@@ -101,7 +102,7 @@ class ChildProcess:
         return process_groups.session_memory_bytes(self.pid)
 
     def failure_report(self) -> dict[str, str]:
-        """What it has said of its end; {} where it could not."""
+        """Return its `reason` and `failure`, or {} where it could not report them."""
         try:
             data = os.read(self._report_fd, MAX_REPORT_BYTES)
             return cast("dict[str, str]", json.loads(data)) if data else {}
@@ -109,25 +110,25 @@ class ChildProcess:
             return {}
 
     def close(self) -> None:
-        """Release what it is watched by."""
+        """Release the pipe of its failure report."""
         if self._report_fd >= 0:
             os.close(self._report_fd)
             self._report_fd = -1
 
 
 def report_failure(descriptor: int, reason: str, *, failure: str) -> None:
-    """In the child: why it fails, for whoever started it."""
+    """Report from the child to its parent why it fails."""
     text = json.dumps({"failure": failure, "reason": reason[: MAX_REPORT_BYTES // 8]})
     os.write(descriptor, text.encode())
 
 
 def excess_message(used: int, limit: int, *, name: str) -> str:
-    """That it holds more than it may, by the name of the setting."""
+    """Return the message that it uses more memory than the named setting allows."""
     return f"found {used / 1e6:,.0f} MB in use, expected at most {limit / 1e6:,.0f} ({name})"
 
 
 def _set_priority(pid: int, options: ChildOptions) -> None:
-    """Its priority, and whether it is the first to go where memory runs out; it may be gone already."""
+    """Set its priority and OOM score; it may have ended already."""
     try:
         os.setpriority(os.PRIO_PROCESS, pid, options.priority)
         if options.oom_first:

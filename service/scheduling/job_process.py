@@ -1,4 +1,4 @@
-"""One job's process, as its trainer sees it: started, held to its budget, ended."""
+"""One training job's process as its trainer sees it: started, limited to its budget, ended."""
 
 import signal
 import time
@@ -14,7 +14,7 @@ from service.scheduling.child_process import GRACE_S, ChildOptions, ChildProcess
 
 @dataclass(frozen=True, slots=True)
 class JobLaunch:
-    """How a job's process is started: its command, told the descriptor for its last words, and its log."""
+    """How a job's process starts: its command, given the job and the descriptor for its failure report, and its log."""
 
     command: Callable[[Job, int], Sequence[str]]
     log: Path
@@ -22,7 +22,7 @@ class JobLaunch:
 
 
 class JobProcess:
-    """Ends by itself, by its limits, or by `end`; `poll` says how."""
+    """A job's process, which ends by itself, by its limits, or by `terminate`."""
 
     def __init__(self, job: Job, launch: JobLaunch) -> None:
         self.job = job
@@ -34,22 +34,22 @@ class JobProcess:
 
     @property
     def pid(self) -> int:
-        """Its process id, which is its session's too."""
+        """Return its process id, which is its session's too."""
         return self._child.pid
 
     @property
     def is_ending(self) -> bool:
-        """Whether it has been told to end."""
+        """Return whether it has been told to end."""
         return self._reason is not None
 
     def terminate(self, ending: JobEnding, *, grace_s: float = GRACE_S) -> None:
-        """SIGTERM now, SIGKILL after a grace; the first reason stays."""
+        """Send SIGTERM now and SIGKILL after `grace_s` seconds; the first reason stays."""
         if self._reason is None:
             self._reason = ending
             self._child.terminate(grace_s=grace_s)
 
     def poll(self) -> JobEnding | None:
-        """How it ended, None while it runs; of a job that has completed the registry knows better."""
+        """Return how it ended, or None while it runs; for a completed job the registry's state counts instead."""
         if self._result is not None:
             return self._result
         code = self._child.poll()
@@ -60,7 +60,7 @@ class JobProcess:
         return self._result
 
     def close(self) -> None:
-        """Release what it is watched by."""
+        """Release the pipe of its failure report."""
         self._child.close()
 
     def _watch(self, budget: BudgetSpec) -> None:

@@ -1,4 +1,4 @@
-"""The jobs whose processes this trainer has started: no more at a time than there are places."""
+"""The job runner: it starts, limits and ends the processes of training jobs, as many at a time as there are slots."""
 
 import signal
 import time
@@ -25,7 +25,7 @@ TICK_S = 0.05
 
 @dataclass(frozen=True, slots=True)
 class JobRunnerOptions:
-    """How jobs are run: the command of a process, how a process is named, where logs go, how many at a time."""
+    """How jobs run: the command of a process, how processes are named, where logs go, and how many run at a time."""
 
     command: Callable[[Job, int], Sequence[str]]
     process_name: Callable[[int], str]
@@ -37,14 +37,14 @@ class JobRunnerOptions:
 
 @dataclass
 class JobRunner:
-    """Starts, watches and ends; one thread calls it."""
+    """Starts, watches and ends the processes; only one thread may call it."""
 
     training: TrainingServices
     options: JobRunnerOptions
     children: dict[JobId, JobProcess] = field(default_factory=dict)
 
     def recover(self, lease: TrainerLease) -> None:
-        """Under a new lease: an open job whose process is not ours was interrupted."""
+        """Under a new lease, end an open job whose process is not ours as interrupted."""
         for job in self.training.jobs.list(lease.model, limit=1):
             if (
                 job.state in FINAL_STATES
@@ -56,7 +56,7 @@ class JobRunner:
             self._record_end(lease, job, _interrupted("its trainer or its process died"))
 
     def reconcile(self, lease: TrainerLease, job: Job) -> None:
-        """Start it if it waits and there is a place; stop it if it is to stop."""
+        """Start the job if it waits and there is a free slot; stop it if it is to stop."""
         child = self.children.get(job.id)
         if child is not None and job.state is JobState.STOPPING and not child.is_ending:
             child.terminate(JobEnding(JobState.STOPPED, "its process has been ended"))
@@ -64,7 +64,7 @@ class JobRunner:
             self._launch(lease, job)
 
     def watch(self, leases: Mapping[ModelName, TrainerLease]) -> None:
-        """Write down how those ended that have; UnavailableError leaves them for the next time."""
+        """Record how processes have ended; after an UnavailableError the next call tries again."""
         for child in list(self.children.values()):
             ending = child.poll()
             if ending is None:
@@ -75,13 +75,13 @@ class JobRunner:
             self._remove(child)
 
     def abandon(self, model: ModelName, reason: str) -> None:
-        """End the processes of a model that this trainer has no right to any more."""
+        """End the processes of a model for which this trainer has lost its lease."""
         for child in self.children.values():
             if child.job.model == model:
                 child.terminate(_interrupted(reason))
 
     def close(self, leases: Mapping[ModelName, TrainerLease]) -> None:
-        """End every process, and wait for it."""
+        """End every process and wait for it, for at most twice the grace period."""
         for child in self.children.values():
             child.terminate(_interrupted("its trainer was stopped"))
         until = time.monotonic() + 2 * GRACE_S
@@ -136,7 +136,7 @@ class JobRunner:
             _log.info("job_logs_not_pruned", error=str(error))
 
     def _end_survivors(self, job: Job) -> None:
-        """What a job's process had started outlives it where both it and its trainer were killed."""
+        """Kill what is left of a job's session after both the job's process and its trainer were killed."""
         session = self.options.surviving_session(job.process) if job.process else None
         if session is not None:
             process_groups.signal_session(session, signal.SIGKILL)
@@ -147,7 +147,6 @@ def _interrupted(reason: str) -> JobEnding:
 
 
 def _seconds(job: Job) -> float:
-    """From the start of its process to its end."""
     if job.finished_at is None or job.started_at is None:
         return 0.0
     return (job.finished_at - job.started_at).total_seconds()

@@ -1,13 +1,13 @@
-"""What the trainer does again and again, each at its own pace."""
+"""The trainer's periodic tasks, each with an interval of its own."""
 
 import time
 from collections.abc import Callable
 
 
 class PeriodicTask:
-    """Something to do every few seconds, the first time at once.
+    """An action that runs every `every_s` seconds, the first time at once.
 
-    With a `share` the next time is put off until what the last one took is no more than that part of all time.
+    With `max_time_fraction` the next run is delayed until the last one took no more than that fraction of the time.
     """
 
     def __init__(
@@ -25,7 +25,7 @@ class PeriodicTask:
         self._due_at: float | None = None
 
     def __call__(self) -> None:
-        """Do it if it is time; what it raises does not make it due sooner."""
+        """Run the action if it is due; a run that raises is not repeated sooner."""
         began = self._clock()
         if self._due_at is not None and began < self._due_at:
             return

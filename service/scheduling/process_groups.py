@@ -1,4 +1,4 @@
-"""The processes of a session as the kernel lists them: how much memory they use, and their end."""
+"""The processes of a session, read from /proc: their memory, and signals to all of them."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def session_processes(session: int) -> Iterator[int]:
-    """The processes of a session, zombies aside."""
+    """Yield the ids of the session's processes, except zombies."""
     for path in _PROC.iterdir():
         if path.name.isdigit():
             fields = _stat_fields(path)
@@ -20,12 +20,12 @@ def session_processes(session: int) -> Iterator[int]:
 
 
 def session_memory_bytes(session: int) -> int:
-    """Bytes that all of them hold and no file backs."""
+    """Return the bytes of memory that the session's processes hold and that no file backs."""
     return sum(_anonymous_bytes(_PROC / str(pid)) for pid in session_processes(session))
 
 
 def signal_session(session: int, number: signal.Signals) -> None:
-    """Send it to every process group of the session."""
+    """Send the signal to every process group of the session, except our own."""
     groups = {_process_group(pid) for pid in session_processes(session)} - {0, os.getpgid(0)}
     for group in groups:
         with suppress(ProcessLookupError, PermissionError):
@@ -33,7 +33,7 @@ def signal_session(session: int, number: signal.Signals) -> None:
 
 
 def process_start_time(pid: int) -> str:
-    """When it was started, in the kernel's ticks; empty where it is gone."""
+    """Return when the process started, in clock ticks since boot as text; empty where it is gone."""
     fields = _stat_fields(_PROC / str(pid))
     return fields[19] if len(fields) > 19 and fields[0] != "Z" else ""
 
@@ -48,12 +48,14 @@ def _anonymous_bytes(path: Path) -> int:
         size = (path / "statm").read_text(encoding="ascii").split()
     except OSError:
         return 0
+    # Resident pages less shared ones, which files back.
     return (int(size[1]) - int(size[2])) * _PAGE
 
 
 def _stat_fields(path: Path) -> list[str]:
-    """Of its status, those behind the name: state, parent, group, session, and so on."""
+    """Return the fields of its stat file after the name: state, parent, group, session and so on."""
     try:
+        # The name, in parentheses, may itself contain spaces and parentheses.
         return (path / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     except OSError:
         return []

@@ -1,4 +1,4 @@
-"""Questions that take long, each answered by a process of its own, within limits of time and memory."""
+"""The query runner: each long query runs in a process of its own, with limits of time and memory."""
 
 import json
 import threading
@@ -22,13 +22,13 @@ POLL_S = 0.05
 MEMORY_EVERY_S = 0.25
 LOG_BYTES = 1_000_000
 MAX_LOGGED_CHARS = 4000
-"""Letters of what a process has printed, for the log."""
+"""The most characters of a process's output that are logged."""
 _QUERY, _RESULT, _REFUSAL, _LOG = "question.json", "answer.json", "refusal.json", "log"
 
 
 @dataclass(frozen=True, slots=True)
 class QueryLimits:
-    """How a process is started, told the folder of its question, and what it may take."""
+    """The command of a query's process, given the query's folder, and its limits."""
 
     command: Callable[[Path], Sequence[str]]
     max_runtime_s: float
@@ -36,18 +36,21 @@ class QueryLimits:
 
 
 class QueryRunner:
-    """Answers in the thread that asks; a process that nobody waits for any more is killed, for it only reads."""
+    """Runs queries in the caller's thread; a process nobody waits for is killed, which is safe since it only reads."""
 
     def __init__(self, limits: QueryLimits) -> None:
         self._limits = limits
         self._closed = threading.Event()
 
     def close(self) -> None:
-        """End what is being answered, and answer nothing more."""
+        """End running queries and refuse new ones."""
         self._closed.set()
 
     def run(self, query: QueryRequest, cancelled: threading.Event) -> bytes | None:
-        """As JSON, or the error that the operation has raised; None where `over` was set before."""
+        """Return the result as JSON, or None where `cancelled` was set before; raise the error of the operation.
+
+        Raise RefusedError past a limit, and UnavailableError where the server stops or the process was killed.
+        """
         with TemporaryDirectory(prefix="headrace-inquiry-") as name:
             folder = Path(name)
             _write_query(folder, query)
@@ -68,7 +71,7 @@ class QueryRunner:
             return None if code is None else _read_result(folder, code)
 
     def _wait_for_exit(self, child: ChildProcess, cancelled: threading.Event) -> int | None:
-        """How it has ended; None where nobody waits for it."""
+        """Return the exit code, or None where the query was cancelled."""
         until = time.monotonic() + self._limits.max_runtime_s
         while (code := child.poll()) is None:
             if cancelled.is_set():
@@ -93,18 +96,18 @@ class QueryRunner:
 
 
 def read_query(folder: Path) -> QueryRequest:
-    """In the process: what is asked."""
+    """Read the query, in its process."""
     found = json.loads((folder / _QUERY).read_text(encoding="utf-8"))
     return QueryRequest(**{**found, "kind": QueryKind(found["kind"])})
 
 
 def write_result(folder: Path, result: bytes) -> None:
-    """In the process: the answer, as JSON."""
+    """Write the result, which is JSON, in the query's process."""
     (folder / _RESULT).write_bytes(result)
 
 
 def write_refusal(folder: Path, error: HeadraceError) -> None:
-    """In the process: why there is none."""
+    """Write the error instead of a result, in the query's process."""
     refusal = {"error": type(error).__name__, "text": str(error)}
     (folder / _REFUSAL).write_text(json.dumps(refusal), encoding="utf-8")
 
@@ -127,7 +130,7 @@ def _read_result(folder: Path, code: int) -> bytes:
 
 
 def _restore_error(error: str, text: str) -> HeadraceError:
-    """As it was raised in the process."""
+    """Return the error as it was raised in the process."""
     kind = getattr(errors, error, HeadraceError)
     if kind is SpecificationError:
         path, _, message = text.partition(": ")

@@ -1,4 +1,4 @@
-"""When to look at a model's monitors, and when its schedule asks for a job: APScheduler, with its jobs in memory."""
+"""When to check a model's monitors and when its cron schedule is due: APScheduler, with its jobs in memory."""
 
 import queue
 from collections.abc import Iterator
@@ -17,19 +17,19 @@ from service.domain.specification.retrain import RetrainSpec
 
 MAX_DUE = 10_000
 JOB_DEFAULTS = {"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
-"""However late, and once however often it was missed."""
+"""Jobs run however late they are, and once however often they were missed."""
 
 
 @dataclass(frozen=True, slots=True)
 class DueCheck:
-    """A model is to be looked at now; `cron` where its schedule asks for a job."""
+    """A model to check now; `cron` is true where its schedule requests a job."""
 
     model: ModelName
     cron: bool
 
 
 class RetrainSchedule:
-    """Its threads only say what is due; whoever asks acts on it."""
+    """A schedule whose threads only queue due checks; the caller acts on them."""
 
     def __init__(self) -> None:
         self._scheduler: Any = BackgroundScheduler(timezone=UTC, job_defaults=JOB_DEFAULTS, daemon=True)
@@ -37,16 +37,16 @@ class RetrainSchedule:
         self._specs: dict[ModelName, RetrainSpec | None] = {}
 
     def __enter__(self) -> Self:
-        """Begin."""
+        """Start the scheduler."""
         self._scheduler.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Nothing is due any more."""
+        """Stop the scheduler."""
         self._scheduler.shutdown(wait=False)
 
     def set_spec(self, model: ModelName, spec: RetrainSpec | None) -> None:
-        """Follow the specification from now on; the first look is at once."""
+        """Schedule the model by this specification; the first check is due at once."""
         if model in self._specs and self._specs[model] == spec:
             return
         self.remove(model)
@@ -58,14 +58,14 @@ class RetrainSchedule:
             self._add(DueCheck(model, cron=True), cron_trigger(spec.cron))
 
     def remove(self, model: ModelName) -> None:
-        """Look at it no more."""
+        """Stop checking the model."""
         self._specs.pop(model, None)
         for job in self._scheduler.get_jobs():
             if job.args[0].model == model:
                 job.remove()
 
     def add_missed(self, model: ModelName, spec: RetrainSpec | None, *, since: datetime, now: datetime) -> None:
-        """What the schedule asked for while no trainer ran is due once."""
+        """Make one check due where the cron schedule fired while no trainer ran."""
         if spec is None or spec.cron is None:
             return
         missed = cron_trigger(spec.cron).get_next_fire_time(None, since)
@@ -73,7 +73,7 @@ class RetrainSchedule:
             self._enqueue(DueCheck(model, cron=True))
 
     def due(self) -> Iterator[DueCheck]:
-        """What is due by now."""
+        """Yield the checks that are due by now."""
         with suppress(queue.Empty):
             while True:
                 yield self._due.get_nowait()
@@ -87,5 +87,5 @@ class RetrainSchedule:
 
 
 def cron_trigger(expression: str) -> Any:
-    """APScheduler's form of a cron expression, in UTC; ValueError."""
+    """Return APScheduler's trigger of a cron expression, in UTC; raise ValueError for an invalid one."""
     return CronTrigger(**cron.parse_cron(expression), timezone=UTC)

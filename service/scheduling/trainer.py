@@ -1,4 +1,4 @@
-"""The trainer's loop: one lease a model, decisions when they are due, and the processes of jobs."""
+"""The trainer's loop: a lease for each model, decisions when they are due, and the processes it starts."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -28,12 +28,12 @@ TICK_S = 0.1
 UPDATE_EVERY_S = 0.5
 COMPARE_EVERY_S = 2.0
 COMPARE_SHARE = 0.05
-"""Of the trainer's time, so that leases, jobs and decisions never wait long for comparisons."""
+"""The most of the trainer's time for comparisons, so that leases, jobs and decisions never wait long for them."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainOptions:
-    """What `headrace train` was asked for."""
+    """The options of `headrace train`."""
 
     models: Sequence[ModelName]
     wait_for_lease: bool = False
@@ -41,7 +41,11 @@ class TrainOptions:
 
 @dataclass
 class TrainerLoop:
-    """Runs in one thread, which starts every job's process: they are to die with it."""
+    """Runs in one thread, which also starts every child process.
+
+    The kernel kills a child (PR_SET_PDEATHSIG) when the thread that started it ends, so this thread must outlive all
+    of them.
+    """
 
     services: Services
     options: TrainOptions
@@ -54,7 +58,7 @@ class TrainerLoop:
     outage: Outage | None = None
 
     def run(self) -> None:
-        """Until stopped; then every job is ended and every lease given back."""
+        """Run until stopped; then end every job and release every lease."""
         with ExitStack() as stack:
             self._schedule = stack.enter_context(RetrainSchedule())
             stack.callback(self._shut_down)
@@ -68,7 +72,7 @@ class TrainerLoop:
                 self._tick()
 
     def not_ready(self) -> list[str]:
-        """Why it does not decide; empty when it does."""
+        """Return why it does not decide; empty when it does."""
         away = [f"the registry is away {self.outage}"] if self.outage else []
         return [*away, *(f"{name}: {why}" for name, why in sorted(self.waiting_for.items()))]
 
@@ -119,6 +123,7 @@ class TrainerLoop:
         spec = self._spec(name)
         self._schedule.set_spec(name, spec.retrain)
         if lease.before is not None:
+            # By the registry's clock, as `before` is.
             now = lease.expires_at - timedelta(seconds=ttl_s)
             self._schedule.add_missed(name, spec.retrain, since=lease.before, now=now)
 
@@ -126,7 +131,7 @@ class TrainerLoop:
         return ModelSpec.model_validate(self.services.models.get(name).spec)
 
     def _update_jobs(self) -> None:
-        """Start what waits, stop what is to stop, and follow what has been applied."""
+        """Start waiting jobs, stop those that are to stop, and follow applied changes of the specification."""
         for name, lease in list(self.leases.items()):
             self._run_for_model(name, partial(self._update_job, name, lease))
 
@@ -142,7 +147,7 @@ class TrainerLoop:
             _log.info("challengers_not_updated", reason=str(error))
 
     def _compare(self) -> None:
-        """Which challenger is better than its champion, of every model."""
+        """Judge the challengers of every model."""
         ran_s = self.challenger_runner.run_times_s()
         for name, lease in list(self.leases.items()):
             self._run_for_model(name, partial(self.judge.judge_all, lease, ran_s=ran_s))
@@ -158,7 +163,7 @@ class TrainerLoop:
             self.job_runner.reconcile(lease, job)
 
     def _run_for_model(self, name: ModelName, action: Callable[[], None]) -> None:
-        """A model that is deleted or taken by another trainer is left to itself, with an end to its job here."""
+        """Run the action; give up a model that was deleted or taken by another trainer, and end its job here."""
         try:
             action()
         except (LeaseLostError, NotFoundError) as error:
@@ -168,7 +173,7 @@ class TrainerLoop:
             self.job_runner.abandon(name, str(error))
 
     def _shut_down(self) -> None:
-        """Nothing survives its trainer; what is interrupted is done again by the next one."""
+        """End every child process and release the leases; the next trainer repeats interrupted jobs."""
         try:
             self.challenger_runner.close()
             self.job_runner.close(self.leases)

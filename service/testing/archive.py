@@ -1,4 +1,4 @@
-"""An archive in memory, and one that holds nothing."""
+"""In-memory archives: one over given records, and one that is empty."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -12,39 +12,39 @@ CHUNK = 1000
 
 
 class EmptyArchive:
-    """Implements `ports.Archive` where nothing is archived."""
+    """Implements `ports.archive.Archive` without any records."""
 
     def bounds(self, topics: Sequence[str]) -> Mapping[TopicPartition, OffsetBounds]:
-        """Nothing."""
+        """Return no bounds."""
         del topics
         return {}
 
     def read(self, at: TopicPartition, first: int, last: int) -> Iterator[DecodedRecords]:
-        """BelowStartError."""
+        """Raise BelowStartError."""
         msg = f"{at.topic}[{at.partition}]: found no archive, expected one that holds {first} to {last}"
         raise BelowStartError(msg)
 
     def runs_between(
         self, at: TopicPartition, bounds: OffsetBounds, *, since_ms: int, until_ms: int
     ) -> Sequence[OffsetRange]:
-        """Nothing."""
+        """Return no runs."""
         del at, bounds, since_ms, until_ms
         return ()
 
 
 class MemoryArchive:
-    """Implements `ports.Archive` over records that are given to it."""
+    """Implements `ports.archive.Archive` over records given to `store`."""
 
     def __init__(self, decoder: Decoder) -> None:
         self._decoder = decoder
         self._records: dict[TopicPartition, Records] = {}
 
     def store(self, records: Records) -> None:
-        """Hold these, and no others of their partition."""
+        """Replace the records of their partition."""
         self._records[records.at] = records
 
     def bounds(self, topics: Sequence[str]) -> Mapping[TopicPartition, OffsetBounds]:
-        """From the first record to behind the last."""
+        """Return the offsets from the first record to after the last, for each stored partition of the topics."""
         return {
             at: OffsetBounds(found.offsets[0], found.next_offset)
             for at, found in self._records.items()
@@ -52,7 +52,7 @@ class MemoryArchive:
         }
 
     def read(self, at: TopicPartition, first: int, last: int) -> Iterator[DecodedRecords]:
-        """In offset order, in chunks; BelowStartError where it holds less."""
+        """Yield decoded records in offset order, in chunks; raise BelowStartError where the archive holds less."""
         bounds = self.bounds([at.topic]).get(at)
         if bounds is None or first < bounds.start or last > bounds.end:
             msg = f"{at.topic}[{at.partition}]: found {bounds} in the archive, expected {first} to {last}"
@@ -72,7 +72,7 @@ class MemoryArchive:
     def runs_between(
         self, at: TopicPartition, bounds: OffsetBounds, *, since_ms: int, until_ms: int
     ) -> Sequence[OffsetRange]:
-        """The offsets of records of that time."""
+        """Return the offsets of the records whose timestamps lie in the given time range."""
         stored = self._records.get(at)
         rows = zip(stored.offsets, stored.timestamps, strict=True) if stored else ()
         return union_ranges(

@@ -1,4 +1,4 @@
-"""Training jobs in memory."""
+"""In-memory twins of the training ports: jobs, their runs, holdout openings and trainer leases."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -30,7 +30,7 @@ def _now() -> datetime:
 
 @dataclass
 class MemoryJobTables:
-    """What the twins below share: the models there are, and the rows."""
+    """The rows that the twins below share, and the names of the existing models."""
 
     models: set[str] = field(default_factory=set)
     clock: Callable[[], datetime] = _now
@@ -42,20 +42,20 @@ class MemoryJobTables:
     reports: list[Report] = field(default_factory=list)
 
     def get(self, job: JobId) -> Job:
-        """NotFoundError."""
+        """Return the job; raise NotFoundError for an unknown one."""
         if job not in self.jobs:
             msg = f"found no job {job}; see `headrace job list`"
             raise NotFoundError(msg)
         return self.jobs[job]
 
     def record_state(self, job: Job, reason: str) -> Job:
-        """The job in its state, which it has just come into."""
+        """Store the job with the state that it has just entered."""
         self.jobs[job.id] = job
         self.transitions.append(JobTransition(job.id, job.state, self.clock(), reason))
         return job
 
     def insert(self, job_request: JobRequest, *, after: Job | None = None) -> Job:
-        """A job that starts; RefusedError, NotFoundError."""
+        """Return a new job; raise NotFoundError for an unknown model, RefusedError while it has an open job."""
         if job_request.model not in self.models:
             msg = f"found no model {job_request.model}; see `headrace model list`"
             raise NotFoundError(msg)
@@ -79,41 +79,41 @@ class MemoryJobTables:
         return self.record_state(job, job_request.reason)
 
     def require_trainer_lease(self, lease: TrainerLease) -> None:
-        """LeaseLostError."""
+        """Raise LeaseLostError where the lease's epoch is not the current one."""
         found = self.trainers.get(lease.model)
         if found is None or found.epoch != lease.epoch:
             msg = f"found the right to train for {lease.model} gone from epoch {lease.epoch}"
             raise LeaseLostError(msg)
 
     def require_transition(self, job: Job, state: JobState) -> None:
-        """RefusedError where the state may not come next."""
+        """Raise RefusedError where the job may not enter this state next."""
         if state not in ALLOWED_TRANSITIONS[job.state]:
             msg = f"found job {job.id} {job.state}, expected something else than {state} next"
             raise RefusedError(msg)
 
 
 class MemoryJobs:
-    """Implements `ports.Jobs`."""
+    """Implements `ports.training.Jobs`."""
 
     def __init__(self, tables: MemoryJobTables) -> None:
         self._tables = tables
 
     def request(self, job_request: JobRequest) -> Job:
-        """One that starts as soon as a trainer can."""
+        """Return a new job, which starts as soon as a trainer can."""
         return self._tables.insert(job_request)
 
     def get(self, job: JobId) -> Job:
-        """NotFoundError."""
+        """Return the job; raise NotFoundError for an unknown one."""
         return self._tables.get(job)
 
     def list(self, name: str | None = None, *, limit: int = 50, before: int | None = None) -> Sequence[Job]:
-        """Newest first."""
+        """Return at most `limit` jobs of one model or of all with an id below `before`, newest first."""
         found = [job for job in self._tables.jobs.values() if name in {None, job.model}]
         found = [job for job in found if before is None or job.id < before]
         return found[::-1][:limit]
 
     def stop(self, job: JobId, *, actor: str, reason: str) -> Job:
-        """Stopping, or Stopped where no process runs."""
+        """Set the job to Stopping, or to Stopped where it has no process; raise RefusedError where it has ended."""
         found = self._tables.get(job)
         if found.state in FINAL_STATES:
             msg = f"found job {job} {found.state} already, expected one that runs"
@@ -130,18 +130,18 @@ class MemoryJobs:
         return found
 
     def transitions(self, job: JobId) -> Sequence[JobTransition]:
-        """Oldest first."""
+        """Return the job's transitions, oldest first."""
         return [one for one in self._tables.transitions if one.job == job]
 
 
 class MemoryJobRuns:
-    """Implements `ports.JobRuns`; a candidate becomes a version of no lineage."""
+    """Implements `ports.training.JobRuns`; a candidate becomes a version of no lineage."""
 
     def __init__(self, tables: MemoryJobTables) -> None:
         self._tables = tables
 
     def launch(self, lease: TrainerLease, job: JobId, *, process: str, log: str) -> Job:
-        """A process has it."""
+        """Record the job's process; raise LeaseLostError, or RefusedError where the job waits for no process."""
         self._tables.require_trainer_lease(lease)
         found, now = self._tables.get(job), self._tables.clock()
         if found.process is not None or found.state in FINAL_STATES | {JobState.STOPPING}:
@@ -151,21 +151,21 @@ class MemoryJobRuns:
         return self._tables.jobs[job]
 
     def set_state(self, job: JobId, state: JobState, *, reason: str = "") -> Job:
-        """The next state."""
+        """Enter the next state; raise RefusedError where it may not come next."""
         found = self._tables.get(job)
         self._tables.require_transition(found, state)
         moved = replace(found, state=state, progress=JobProgress(), heartbeat_at=self._tables.clock())
         return self._tables.record_state(moved, reason)
 
     def heartbeat(self, job: JobId, progress: JobProgress) -> JobState:
-        """It lives, and is so far."""
+        """Record the progress and return the job's state."""
         found = self._tables.get(job)
         if found.finished_at is None:
             self._tables.jobs[job] = replace(found, progress=progress, heartbeat_at=self._tables.clock())
         return found.state
 
     def end(self, lease: TrainerLease, job: JobId, ending: JobEnding) -> Job | None:
-        """Failed, or Stopped if it was to stop; the next attempt where there is one."""
+        """End the job as Failed, or as Stopped if it was to stop; return the next attempt, if there is one."""
         self._tables.require_trainer_lease(lease)
         found = self._tables.get(job)
         if found.state in FINAL_STATES:
@@ -183,7 +183,7 @@ class MemoryJobRuns:
         return self._tables.insert(again, after=found)
 
     def complete(self, job: JobId, candidate: TrainedCandidate) -> Version:
-        """The candidate's version, and the job's end."""
+        """Complete the job and return the candidate's version."""
         found, now = self._tables.get(job), self._tables.clock()
         self._tables.require_transition(found, JobState.COMPLETED)
         number = VersionNumber(2 + sum(one.model == found.model for one in self._tables.versions))
@@ -197,13 +197,13 @@ class MemoryJobRuns:
 
 
 class MemoryHoldoutOpenings:
-    """Implements `ports.Openings`."""
+    """Implements `ports.training.HoldoutOpenings`."""
 
     def __init__(self, tables: MemoryJobTables) -> None:
         self._tables = tables
 
     def open(self, job: JobId, *, part: Json) -> HoldoutOpening:
-        """The first time; RefusedError the second."""
+        """Record the first opening; raise RefusedError at the second."""
         self._tables.get(job)
         if job in self._tables.holdout_openings:
             msg = f"found the test part of job {job} opened at {self._tables.holdout_openings[job].at}; it is read once"
@@ -211,18 +211,18 @@ class MemoryHoldoutOpenings:
         return self._tables.holdout_openings.setdefault(job, HoldoutOpening(job, self._tables.clock(), part))
 
     def find(self, job: JobId) -> HoldoutOpening | None:
-        """None where it is still closed."""
+        """Return the opening, or None where the test part is unread."""
         return self._tables.holdout_openings.get(job)
 
 
 class MemoryTrainerLeases:
-    """Implements `ports.Trainers`; holders are told apart by their names alone."""
+    """Implements `ports.training.TrainerLeases`; holders are told apart by their names alone."""
 
     def __init__(self, tables: MemoryJobTables) -> None:
         self._tables = tables
 
     def acquire(self, name: str, *, holder: str, ttl_s: float) -> TrainerLease:
-        """Raise the epoch, if it is free for this holder."""
+        """Raise the epoch and return the lease; raise LeaseHeldError where another holder has it."""
         if name not in self._tables.models:
             msg = f"found no model {name}; `headrace learn` registers those of the file"
             raise NotFoundError(msg)
@@ -238,26 +238,26 @@ class MemoryTrainerLeases:
         return replace(current_lease, before=before)
 
     def renew(self, lease: TrainerLease, *, ttl_s: float) -> TrainerLease:
-        """LeaseLostError when the epoch has moved on."""
+        """Return the lease with a new expiry; raise LeaseLostError where another epoch has begun."""
         self._tables.require_trainer_lease(lease)
         expires = self._tables.clock() + timedelta(seconds=ttl_s)
         self._tables.trainers[lease.model] = replace(self._tables.trainers[lease.model], expires_at=expires)
         return replace(lease, expires_at=expires)
 
     def release(self, lease: TrainerLease) -> None:
-        """Expire it now; a lost lease is left alone."""
+        """Expire the lease now; a lost lease is left alone."""
         found = self._tables.trainers[lease.model]
         if found.epoch == lease.epoch:
             self._tables.trainers[lease.model] = replace(found, expires_at=self._tables.clock())
 
     def find(self, name: str) -> TrainerLease | None:
-        """As it stands."""
+        """Return the model's lease, expired or not, or None before the first."""
         return self._tables.trainers.get(name)
 
     def record_decision(
         self, lease: TrainerLease, decision: RetrainDecision, *, job_request: JobRequest | None = None
     ) -> Job | None:
-        """Keep the decision, with the job it asks for."""
+        """Store the decision and return the job that it requests, if any."""
         self._tables.require_trainer_lease(lease)
         job = self._tables.insert(job_request) if job_request is not None else None
         found, at = self._tables.trainers[lease.model], self._tables.clock()

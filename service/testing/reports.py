@@ -1,4 +1,4 @@
-"""The twin of the registry's reports."""
+"""The in-memory twin of the registry's reports."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,14 +10,17 @@ from service.errors import NotFoundError
 
 
 class MemoryReports:
-    """Implements `ports.Reports` for versions that it is told of."""
+    """Implements `ports.training.Reports` for the versions that it was created with."""
 
     def __init__(self, versions: Sequence[tuple[str, int]]) -> None:
         self._versions = set(versions)
         self._reports: dict[tuple[str, int, ReportFormat], Report] = {}
 
     def save(self, reports: Sequence[Report]) -> None:
-        """All at once; what is kept in a format already stays. NotFoundError for a version that there is not."""
+        """Store all reports or none; a report that exists already in its format stays.
+
+        Raise NotFoundError for an unknown version.
+        """
         unknown = next((one for one in reports if (one.model, one.version) not in self._versions), None)
         if unknown is not None:
             msg = f"found no version {unknown.version} of {unknown.model} to keep a report with"
@@ -27,7 +30,7 @@ class MemoryReports:
             self._reports.setdefault(key, replace(one, created_at=datetime.now(UTC)))
 
     def get(self, name: str, version: int, report_format: ReportFormat) -> Report:
-        """NotFoundError names the versions that have one."""
+        """Return the report; raise NotFoundError, naming the versions that have one."""
         found = self._reports.get((name, version, report_format))
         if found is None:
             known = ", ".join(map(str, self.list(name))) or "none"
@@ -36,7 +39,7 @@ class MemoryReports:
         return found
 
     def list(self, name: str) -> Sequence[VersionNumber]:
-        """The versions that have one, oldest first."""
+        """Return the versions that have a report, oldest first."""
         return [
             VersionNumber(number)
             for number in sorted({version for model, version, _ in self._reports if model == name})

@@ -1,4 +1,4 @@
-"""Drift signals in memory."""
+"""The in-memory twin of the drift signals."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,14 +8,14 @@ from service.domain.specification.monitor import MAX_SIGNALS, DriftSignal
 
 
 class MemoryDriftSignals:
-    """Implements `ports.Signals`; what a commit would write is given to `commit`."""
+    """Implements `ports.labels.DriftSignals`; tests call `commit` with what a checkpoint's commit would write."""
 
     def __init__(self) -> None:
         self._rows: list[tuple[str, DriftSignal]] = []
         self._last_id = 0
 
     def commit(self, name: str, lease: Lease, signals: Sequence[DriftSignal]) -> None:
-        """With a number each; the oldest of the model go."""
+        """Store the signals with an id each, and delete the model's oldest past the limit."""
         for one in signals:
             self._last_id += 1
             stored = replace(one, id=self._last_id, lineage=lease.lineage, created_at=lease.expires_at)
@@ -24,7 +24,7 @@ class MemoryDriftSignals:
         self._rows = [(model, one) for model, one in self._rows if one.id not in expired]
 
     def newest_first(self, name: str, *, monitor: str | None = None, limit: int) -> Sequence[DriftSignal]:
-        """Of every lineage of the model, of one monitor or of all."""
+        """Return signals of every lineage of the model, of one monitor or of all."""
         return [one for one in reversed(self._of_model(name)) if monitor in {None, one.monitor}][:limit]
 
     def _of_model(self, name: str) -> list[DriftSignal]:

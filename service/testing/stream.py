@@ -1,4 +1,4 @@
-"""A stream in memory: topics, partitions, offsets, gaps and retention as a broker has them."""
+"""A stream in memory: topics, partitions, offsets, gaps and retention as in a broker."""
 
 import threading
 import time
@@ -15,7 +15,7 @@ from service.errors import NotFoundError
 
 @dataclass(slots=True)
 class _Partition:
-    """Records by offset; `end` may lie past the last, and offsets in between may hold none."""
+    """Records by offset; `end` may lie past the last record, and offsets in between may have none."""
 
     start: int = 0
     end: int = 0
@@ -46,7 +46,7 @@ class _Partition:
 
 
 class MemoryStream:
-    """Any number of sources and sinks over one log; threads may share it."""
+    """A log for any number of sources and sinks; threads may share it."""
 
     def __init__(self) -> None:
         self.acknowledged: dict[TopicPartition, int] = {}
@@ -55,22 +55,22 @@ class MemoryStream:
         self._changed = threading.Condition()
 
     def source(self) -> "MemorySource":
-        """A reader of its own position."""
+        """Return a source with a position of its own."""
         return MemorySource(self)
 
     def sink(self) -> "MemorySink":
-        """A writer."""
+        """Return a sink."""
         return MemorySink(self)
 
     def truncate(self, at: TopicPartition, *, before: int) -> None:
-        """Forget the records below the offset, as retention does."""
+        """Delete the records below the offset, as retention does."""
         with self._changed:
             part = self._partition(at)
             part.start = max(part.start, min(before, part.end))
             part.keep_only(range(bisect_left(part.offsets, part.start), len(part.offsets)))
 
     def append_marker(self, at: TopicPartition) -> int:
-        """The next offset, which from now on holds no record, as a transaction's end does not."""
+        """Use the next offset without a record, as the end of a transaction does, and return it."""
         with self._changed:
             part = self._partition(at)
             part.end += 1
@@ -78,14 +78,14 @@ class MemoryStream:
             return part.end - 1
 
     def compact(self, at: TopicPartition, *, without: Sequence[int]) -> None:
-        """Remove single records, as compaction does; the offsets stay."""
+        """Remove single records, as compaction does; the other records keep their offsets."""
         removed = set(without)
         with self._changed:
             part = self._partition(at)
             part.keep_only([i for i, offset in enumerate(part.offsets) if offset not in removed])
 
     def create(self, topic: str, partitions: int) -> None:
-        """Make the topic unless it exists."""
+        """Create the topic unless it exists."""
         with self._changed:
             self._topics.setdefault(topic, [_Partition() for _ in range(partitions)])
 
@@ -107,7 +107,7 @@ class MemoryStream:
             self._changed.notify_all()
 
     def bounds(self, topics: Sequence[str], since_ms: int | None) -> dict[TopicPartition, OffsetBounds]:
-        """Return the readable offsets of every partition, from the first record since then."""
+        """Return the readable offsets of every partition, from the first record since `since_ms`."""
         with self._changed:
             return {
                 TopicPartition(topic, number): OffsetBounds(
@@ -118,7 +118,7 @@ class MemoryStream:
             }
 
     def poll(self, position: dict[TopicPartition, int], timeout_s: float, limit: int) -> Sequence[Records]:
-        """What is there, or comes in time, and the position moved past it."""
+        """Return what is there, or comes within `timeout_s` seconds, and advance `position` past it."""
         deadline = time.monotonic() + timeout_s
         with self._changed:
             while not (found := list(self._read_runs(position, limit))):
@@ -150,41 +150,44 @@ class MemoryStream:
 
 
 class MemorySource:
-    """Implements `ports.Source`."""
+    """Implements `ports.stream.Source`."""
 
     def __init__(self, stream: MemoryStream) -> None:
         self._stream = stream
         self._position: dict[TopicPartition, int] = {}
 
     def bounds(self, topics: Sequence[str], *, since_ms: int | None = None) -> Mapping[TopicPartition, OffsetBounds]:
-        """The readable offsets of every partition, from the first record since then; NotFoundError."""
+        """Return the readable offsets of every partition, from the first record since `since_ms`.
+
+        Raise NotFoundError for an unknown topic.
+        """
         return self._stream.bounds(topics, since_ms)
 
     def assign(self, position: Position) -> None:
-        """Read from here; BelowStartError or PastEndError where the log does not hold it."""
+        """Read from this position; raise BelowStartError or PastEndError where the log does not hold it."""
         require_within_bounds(position, self.bounds(sorted({at.topic for at in position.offsets})))
         self._position = dict(sorted(position.offsets.items()))
 
     def poll(self, *, timeout_s: float, limit: int) -> Sequence[Records]:
-        """At most about `limit` records; empty after `timeout_s` without any."""
+        """Return at most about `limit` records, or none after `timeout_s` seconds without any."""
         return self._stream.poll(self._position, timeout_s, limit)
 
     def acknowledge(self, position: Position) -> None:
-        """Kept in the stream's `acknowledged`."""
+        """Store the position in the stream's `acknowledged`."""
         self._stream.acknowledged.update(position.offsets)
 
     def close(self) -> None:
-        """Nothing to release."""
+        """Do nothing: there is nothing to release."""
 
 
 class MemorySink:
-    """Implements `ports.Sink`."""
+    """Implements `ports.stream.Sink`."""
 
     def __init__(self, stream: MemoryStream) -> None:
         self._stream = stream
 
     def create(self, topic: str, *, partitions: int) -> None:
-        """Make the topic unless it exists."""
+        """Create the topic unless it exists."""
         if partitions < 1:
             msg = f"topic {topic!r}: found {partitions} partitions, expected at least 1"
             raise ValueError(msg)
@@ -198,10 +201,10 @@ class MemorySink:
         keys: Sequence[bytes] | None = None,
         timestamps: Sequence[int] | None = None,
     ) -> None:
-        """Append in order; equal keys go to one partition, keyless records in turn."""
+        """Append in order; equal keys go to one partition, records without keys to each in turn."""
         require_same_length(values, keys, timestamps)
         times_ms = timestamps if timestamps is not None else [time.time_ns() // 1_000_000] * len(values)
         self._stream.append(topic, values, keys, times_ms)
 
     def close(self) -> None:
-        """Nothing to flush."""
+        """Do nothing: there is nothing to flush."""

@@ -1,4 +1,4 @@
-"""Challengers beside the champion: how near they are, how they compare, and what follows from it."""
+"""Judging challengers beside the champion: how far behind they are, how they compare, and what follows from that."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,19 +27,19 @@ _log = structlog.get_logger(__name__)
 
 
 MAX_LIVE_LAG = 10_000
-"""Offsets behind the champion; as many as a replay may be when it takes over."""
+"""A challenger is compared once it is at most this many offsets behind the champion, as a replay that takes over."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChallengerJudge:
-    """Looks at challengers; one that has run and come no nearer for `patience_s` is dropped."""
+    """Judges challengers, and drops one that has run for `patience_s` seconds without catching up any further."""
 
     services: Services
     loss_cache: LossCache
     patience_s: float
 
     def judge_all(self, trainer: TrainerLease, *, ran_s: Mapping[LineageId, float]) -> None:
-        """At every challenger of a model, by how long each has run; LeaseLostError where another trainer does."""
+        """Judge every challenger of a model, given how long each has run; raise LeaseLostError for a lost lease."""
         model = self.services.models.get(trainer.model)
         if model.champion is None or model.frozen:
             return
@@ -82,7 +82,7 @@ class ChallengerJudge:
         return None
 
     def _stalled_s(self, trainer: TrainerLease, challenger: Challenger) -> float:
-        """Since it last came nearer, by the registry's clock as the lease has it."""
+        """Return for how many seconds it has come no nearer, by the registry's clock as the lease carries it."""
         now = trainer.expires_at - timedelta(seconds=self.services.lease_ttl_s)
         return 0.0 if challenger.behind_since is None else (now - challenger.behind_since).total_seconds()
 
@@ -122,7 +122,10 @@ class ChallengerJudge:
             _log.info("challenger_promoted", model=challenger.model, version=challenger.version, outcome=outcome)
 
     def evidence(self, spec: ModelSpec, challenger: Challenger, live: ComparisonStart) -> ComparisonEvidence:
-        """What the journals of both say since the challenger is live; no sums are kept that could be lost."""
+        """Return the verdict of the sequential test on the losses of both since the challenger is live.
+
+        The losses are read from the score journals each time, so there are no running sums that a crash could lose.
+        """
         if challenger.stage is ChallengerStage.PROBATION:
             terms = SequentialTestSettings.of_probation(spec.promote, spec.task)
         else:
@@ -143,13 +146,13 @@ class ChallengerJudge:
 
 
 def is_progress(challenger: Challenger, behind: int) -> bool:
-    """Whether it is near, or nearer than it was when that was last noted; one that has been near begins anew."""
+    """Return whether it is near, or nearer than when that was last recorded; one that has been near starts over."""
     previous = challenger.behind
     return behind <= MAX_LIVE_LAG or previous is None or previous <= MAX_LIVE_LAG or behind < previous
 
 
 def _ordinal(services: Services, challenger: Challenger, live: ComparisonStart) -> int:
-    """The how many-th this champion meets, so that the level is shared by all that it ever does."""
+    """Return which challenger of this champion it is (1, 2, ...): together they share one error level."""
     challengers = services.challengers.list(challenger.model, finished=True)
     earlier_lineages = [
         one.lineage for one in challengers if one.live is not None and one.live.champion == live.champion
@@ -162,7 +165,7 @@ def _ordinal(services: Services, challenger: Challenger, live: ComparisonStart) 
 
 
 def _learned_excluded_reason(services: Services, challenger: Challenger) -> str | None:
-    """Why what it has learned is not to be: an exclusion that came after it."""
+    """Return why it must be dropped, where it has learned records that were excluded after it began; else None."""
     newer_ranges = [
         one.excluded_range
         for one in services.exclusions.list(challenger.model)

@@ -1,4 +1,4 @@
-"""Losses of lineages out of their score journals; what was read before is not read again."""
+"""Losses of lineages, read from their score journals and cached, so that a segment is read only once."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from service.learning.metrics.journal import decode_arrays
 from service.ports.registry import Checkpoints
 
 MAX_CACHED_EVENTS = 4_000_000
-"""Events of all that is remembered; sixteen bytes each."""
+"""The most events in the whole cache; each takes sixteen bytes."""
 
 
 class _CacheKey(NamedTuple):
@@ -23,7 +23,7 @@ class _CacheKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _CachedLosses:
-    """What a journal said up to its segment `last`."""
+    """The losses of a journal up to `last_segment`."""
 
     last_segment: JournalSegment
     losses: Sequence[RunLosses]
@@ -32,10 +32,10 @@ class _CachedLosses:
 
 @dataclass
 class LossCache:
-    """A memory of the journals: the answers are those that reading them anew would give, while scores are kept.
+    """A cache over the score journals: it returns what reading them again would, as long as retention keeps the scores.
 
-    A lineage that falls back to an older checkpoint forgets its newest segments, and writes others under their numbers.
-    So the last segment that was read is read once more: where it is another one now, nothing that was read holds.
+    A lineage that falls back to an older checkpoint drops its newest segments and writes others under the same numbers.
+    So the last cached segment is read once more, and where it has changed, everything cached is read again.
     """
 
     checkpoints: Checkpoints
@@ -43,7 +43,7 @@ class LossCache:
     _cached: OrderedDict[_CacheKey, _CachedLosses] = field(default_factory=OrderedDict)
 
     def losses(self, lineage: LineageId, loss: Loss, *, after: int) -> Sequence[RunLosses]:
-        """Of every segment past `after`, oldest first."""
+        """Return the losses of every segment after `after`, oldest first."""
         key = _CacheKey(lineage, after, loss)
         hit = self._cached.pop(key, None)
         segments = self.checkpoints.journal(lineage, after=hit.last_segment.sequence - 1 if hit else after)
@@ -60,7 +60,7 @@ class LossCache:
         return all_losses
 
     def _store(self, key: _CacheKey, entry: _CachedLosses) -> None:
-        """The newest answers; those that nobody has asked for lately go first."""
+        """Keep the newest entry, and evict the least recently used ones."""
         self._cached[key] = entry
         while sum(one.event_count for one in self._cached.values()) > self.max_events:
             self._cached.popitem(last=False)

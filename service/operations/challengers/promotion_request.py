@@ -1,4 +1,4 @@
-"""A challenger is made champion by hand."""
+"""Asking for the promotion of a challenger, by the trainer or by hand."""
 
 from service.domain.registry.challenger import Challenger
 from service.domain.registry.registry import ChangeOrigin, Command, CommandKind, Json
@@ -11,7 +11,7 @@ from service.operations.services import Services
 def request_promotion(
     services: Services, challenger: Challenger, *, origin: ChangeOrigin, evidence: Json, wait_s: float
 ) -> str | None:
-    """What became of it; None where the champion's holder has yet to do it."""
+    """Return the outcome of the promotion, or None where the champion's process has not applied it yet."""
     command = request_promotion_command(services, challenger, origin=origin, evidence=evidence, wait_s=wait_s)
     return None if command is None else require_outcome(command, wait_s=wait_s)
 
@@ -19,7 +19,7 @@ def request_promotion(
 def request_promotion_command(
     services: Services, challenger: Challenger, *, origin: ChangeOrigin, evidence: Json, wait_s: float
 ) -> Command | None:
-    """The command, as it stands after that time; None where one was asked for before and still waits."""
+    """Return the command as it stands after `wait_s` seconds, or None where an earlier one is still pending."""
     model = services.models.get(challenger.model)
     spec = ModelSpec.model_validate(model.spec).promote
     arguments = {
@@ -37,7 +37,11 @@ def request_promotion_command(
 
 
 def promote_by_hand(services: Services, name: str, version: int, *, origin: ChangeOrigin, wait_s: float) -> Command:
-    """The command, as it stands after that time; NotFoundError names the challengers there are."""
+    """Return the command as it stands after `wait_s` seconds.
+
+    Raise NotFoundError, naming the available challengers, for an unknown version, and RefusedError where its
+    promotion is already pending.
+    """
     model = services.models.get(name)
     challengers = services.challengers.list(model.name)
     challenger = next((one for one in challengers if one.version == version), None)
@@ -49,6 +53,9 @@ def promote_by_hand(services: Services, name: str, version: int, *, origin: Chan
     evidence = {**challenger.evidence, "by_hand": True}
     command = request_promotion_command(services, challenger, origin=stated_origin, evidence=evidence, wait_s=wait_s)
     if command is None:
-        msg = f"found version {version} of {name} asked to take over before; the learner has yet to do it"
+        msg = (
+            f"found the promotion of version {version} of {name} requested already, expected none; "
+            "the learner carries it out at its next checkpoint"
+        )
         raise RefusedError(msg)
     return command

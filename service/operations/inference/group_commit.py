@@ -1,4 +1,4 @@
-"""Group commit: what many ask to have appended to a topic at once becomes durable together."""
+"""Group commit: records of concurrent requests to a topic are appended, and become durable, together."""
 
 import threading
 from collections import deque
@@ -16,7 +16,7 @@ _log = structlog.get_logger(__name__)
 
 MAX_QUEUED_RECORDS = 100_000
 MAX_QUEUED_BYTES = 64_000_000
-"""So much may wait for a topic in one process; one request that is larger is let in where nothing else waits."""
+"""Limits of a topic's queue in one process; a larger request is accepted when the queue is empty."""
 MAX_RECORDS_PER_APPEND, MAX_BYTES_PER_APPEND = 10_000, 8_000_000
 
 
@@ -33,7 +33,7 @@ class _AppendRequest:
 class GroupCommitAppender:
     """One topic's bounded queue, and the one thread that appends what waits there.
 
-    The sink is opened with the first record and kept; after it could not be reached it is opened anew.
+    The sink is opened with the first record and kept; after a failed append it is opened again.
     """
 
     def __init__(self, open_sink: Callable[[], Sink], topic: str, *, create_topic: bool = False) -> None:
@@ -48,7 +48,10 @@ class GroupCommitAppender:
         self._thread: threading.Thread | None = None
 
     def offer(self, values: Sequence[bytes], keys: Sequence[bytes]) -> "Future[None] | None":
-        """Done when all of it is durable; None where too much waits already. Whoever gives up cancels it."""
+        """Return a future that is done when every value is durable, or None where the queue is full.
+
+        Cancel the future to give up, which works until the append begins. Raise UnavailableError after `close`.
+        """
         request = _AppendRequest(values, keys, sum(map(len, values)))
         with self._changed:
             if self._closed:
@@ -74,7 +77,6 @@ class GroupCommitAppender:
             self._thread.join(timeout_s)
 
     def _is_full(self, request: _AppendRequest) -> bool:
-        """Whether it must wait elsewhere; the queue's bounds are for all that wait together."""
         exceeds_bounds = (
             self._records + len(request.values) > MAX_QUEUED_RECORDS or self._bytes + request.size > MAX_QUEUED_BYTES
         )
@@ -82,13 +84,14 @@ class GroupCommitAppender:
 
     def _run(self) -> None:
         while group := self._next_group():
+            # From here on a request can no longer be cancelled.
             active = [one for one in group if one.done.set_running_or_notify_cancel()]
             if active:
                 self._append(active)
         self._close_sink()
 
     def _next_group(self) -> list[_AppendRequest]:
-        """What waits, up to what is appended at once; nothing when closed and empty."""
+        """Wait for requests and return as many as are appended at once; return none when closed and empty."""
         with self._changed:
             while not self._queue and not self._closed:
                 self._changed.wait()
@@ -103,7 +106,7 @@ class GroupCommitAppender:
             return group
 
     def _append(self, group: Sequence[_AppendRequest]) -> None:
-        """All at once; where that is refused, each half by itself, so that none suffers from another's records."""
+        """Append all at once; where that is refused, append each half by itself, so that only bad records fail."""
         try:
             values = [value for one in group for value in one.values]
             self._connected_sink().append(self._topic, values, keys=[key for one in group for key in one.keys])

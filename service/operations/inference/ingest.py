@@ -1,4 +1,4 @@
-"""Taking in events and labels from outside: judged by the model's decoder, then appended to its topics."""
+"""Ingestion of events and labels: the model's decoder checks them, then they are appended to its topics."""
 
 import re
 import time
@@ -25,13 +25,13 @@ FIELD_BY_REASON: Mapping[RefusalReason, str] = {
     RefusalReason.BAD_WEIGHT: "weight",
     RefusalReason.BAD_GROUP: "group",
 }
-"""The part of a record that a reason is about, by its name in the envelope."""
+"""The field of a record that a refusal reason is about, by its name in the envelope."""
 _FEATURE = re.compile(r"'(.*?)': found", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class RecordProblem:
-    """Why a record is refused: its place among those that came with it, and the part that is wrong."""
+    """Why a record is refused: its index in the request, the reason, and the field and feature that are wrong."""
 
     index: int
     reason: RefusalReason
@@ -42,7 +42,7 @@ class RecordProblem:
 
 @dataclass(frozen=True, slots=True)
 class CheckedRecords:
-    """The records' keys, or what is wrong with them; never both."""
+    """The records' keys, or their problems; never both."""
 
     keys: Sequence[bytes]
     problems: Sequence[RecordProblem] = ()
@@ -50,7 +50,7 @@ class CheckedRecords:
 
 @dataclass
 class RecordIngestor:
-    """The way into the topics of these models, for one process; threads may share it."""
+    """Checks and appends records for the given models, in one process; threads may share it."""
 
     services: Services
     specs: Sequence[ModelSpec]
@@ -58,7 +58,7 @@ class RecordIngestor:
     _appenders: dict[str, GroupCommitAppender] = field(default_factory=dict)
 
     def spec(self, model: str) -> ModelSpec:
-        """NotFoundError for one that the configuration does not have."""
+        """Return the model's specification; raise NotFoundError for a model that the configuration does not have."""
         for one in self.specs:
             if one.name == model:
                 return one
@@ -66,7 +66,7 @@ class RecordIngestor:
         raise NotFoundError(msg)
 
     def topic(self, model: str, *, labels: bool) -> str:
-        """Where the model's events, or labels, go; NotFoundError where its labels come with its events."""
+        """Return the topic of the model's events or labels; raise NotFoundError where it has no topic of labels."""
         spec = self.spec(model)
         if not labels:
             return spec.events
@@ -79,11 +79,12 @@ class RecordIngestor:
         return spec.labels
 
     def check(self, model: str, values: Sequence[bytes], *, labels: bool) -> CheckedRecords:
-        """What the learner's decoder says of records that came now."""
+        """Check records with the learner's own decoder, as if they were appended now."""
         spec, topic, count = self.spec(model), self.topic(model, labels=labels), len(values)
         if model not in self._decoders:
             self._decoders[model] = self.services.decoder(spec)
         now_ms = time.time_ns() // 1_000_000
+        # Offsets are indices of the request, so that refusals name them.
         records = Records(TopicPartition(topic, 0), range(count), [now_ms] * count, values, count)
         decoded = self._decoders[model].decode(records)
         problems = [
@@ -96,7 +97,7 @@ class RecordIngestor:
         return CheckedRecords([record_key(ids[index]) for index in range(count)])
 
     def append(self, topic: str, values: Sequence[bytes], keys: Sequence[bytes]) -> "Future[None] | None":
-        """Done when durable; None where too much waits."""
+        """Return a future that is done when the records are durable, or None where the queue is full."""
         if topic not in self._appenders:
             self._appenders[topic] = GroupCommitAppender(
                 self.services.sink, topic, create_topic=self.services.create_topics
@@ -110,7 +111,7 @@ class RecordIngestor:
 
 
 def record_key(event_id: EventId) -> bytes:
-    """The key of a record: its id, so that all that concerns an id stands in one partition, in order."""
+    """Return the record's key: the id, so that all records of an id are in one partition, in order."""
     return str(event_id).encode()
 
 
@@ -124,7 +125,7 @@ def _refusal_problems(decoded: DecodedRecords) -> list[RecordProblem]:
 
 
 def _misplaced_problems(decoded: DecodedRecords, *, labels: bool, mixed: bool) -> list[RecordProblem]:
-    """Records that are good, but not at this address: events among labels, labels among events, served predictions."""
+    """Return the valid records at the wrong address: events among labels, labels among events, served predictions."""
     detail = "found a served prediction, which only a server writes; expected an event in the model's own layout"
     found = [RecordProblem(offset, RefusalReason.BAD_PREDICTION, detail) for offset in decoded.served]
     if not mixed:

@@ -1,4 +1,4 @@
-"""Follows the champions: opens their newest checkpoints, and keeps the last good one where that cannot be done."""
+"""The cache of served models: it follows the champions' checkpoints and keeps the last one that could be opened."""
 
 import threading
 import time
@@ -23,7 +23,7 @@ from service.ports.telemetry import ServingTelemetry
 _log = structlog.get_logger(__name__)
 
 REOPEN_COST_FACTOR = 100
-"""A lineage is opened anew no sooner than this many times the processor time of its last unpickling: under 1%."""
+"""A lineage is reopened after this many times the CPU time of its last unpickling at the earliest, to use under 1 %."""
 MAX_UNSEEN_FEATURES = 100_000
 POLL_S = 0.5
 MAX_CACHED_VERSIONS, MAX_CACHED_DETAILS = 8, 64
@@ -31,7 +31,7 @@ MAX_CACHED_VERSIONS, MAX_CACHED_DETAILS = 8, 64
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """A state that answers; `checkpoint` is None for a version that was asked for."""
+    """An opened state; `checkpoint` is None for a version that was requested by number."""
 
     model: str
     lineage: LineageId
@@ -43,7 +43,7 @@ class ServedModel:
 
 @dataclass(frozen=True, slots=True)
 class VersionDetails:
-    """What never changes of a version: its row, its specification, and the classes that its states may name."""
+    """The immutable part of a version: its row, its specification, and the classes that its states may name."""
 
     version: Version
     spec: ModelSpec
@@ -52,7 +52,7 @@ class VersionDetails:
 
 @dataclass
 class _CacheEntry:
-    """What the thread knows of a model."""
+    """What the thread knows about a model: the state it opened last, the problem, and when it may open the next."""
 
     champion_state: ChampionState
     due_at_s: float
@@ -62,7 +62,10 @@ class _CacheEntry:
 
 @dataclass
 class ModelCache:
-    """A thread that looks, opens and swaps; requests read `champions`, which is replaced whole."""
+    """A thread that follows the registry, opens states and swaps them.
+
+    Requests read `champions`, which is never changed but replaced as a whole, so that they need no lock.
+    """
 
     services: Services
     champion_feed: ChampionFeed
@@ -80,7 +83,7 @@ class ModelCache:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """The thread lives as long as the block."""
+        """Run the thread for the duration of the block."""
         thread = threading.Thread(target=self.run, name="follower", daemon=True)
         thread.start()
         try:
@@ -90,7 +93,7 @@ class ModelCache:
             thread.join()
 
     def run(self) -> None:
-        """Until stopped; what goes wrong is told, and tried again."""
+        """Follow the registry until stopped; errors are logged, and the next poll tries again."""
         with closing(self.champion_feed.watch()) as watch:
             while not self.stop.is_set():
                 try:
@@ -102,7 +105,7 @@ class ModelCache:
                     self.stop.wait(POLL_S)
 
     def _poll(self, watch: RegistryWatcher) -> None:
-        """Once; what could not be looked at is looked at the next time."""
+        """Poll once; a change whose handling fails is handled by the next poll."""
         self._changed = watch.wait(timeout_s=self._wait_s()) or self._changed
         if self._changed:
             self._newest_states = [one for one in self.champion_feed.newest() if one.model in self.models]
@@ -112,16 +115,20 @@ class ModelCache:
         self._refresh()
 
     def not_ready(self) -> Sequence[str]:
-        """Why nothing can be predicted, a model a sentence; empty where all can be."""
+        """Return one sentence for each model that cannot be served, with the reason; empty where all can be."""
         return [self._not_ready_reason(name) for name in self.models if name not in self.champions]
 
     def degraded(self) -> Sequence[str]:
-        """What is wrong although predictions are made."""
+        """Return what is wrong although every model may be served: unreadable checkpoints, an unreachable registry."""
+        # A copy, since the thread changes the entries.
         found = [f"{name}: {one.problem}" for name, one in list(self._entries.items()) if one.problem]
         return [*found, self._outage] if self._outage else found
 
     def open_version(self, model: str, number: int) -> ServedModel:
-        """A version as it was when it was made; NotFoundError, ArtifactError. Blocks."""
+        """Open a version as it was created, or return the cached one; blocks.
+
+        Raise NotFoundError for an unknown version, and ArtifactError for an artifact that cannot be verified or opened.
+        """
         with self._cache_lock:
             served_model = self._cached_versions.pop((model, number), None) or self._load_version(model, number)
             self._cached_versions[model, number] = served_model
@@ -138,7 +145,7 @@ class ModelCache:
         return ServedModel(model, version.lineage, number, None, version.position, predictor)
 
     def _version_details(self, model: str, number: int) -> VersionDetails:
-        """Read once; of the last ones asked for."""
+        """Return the details from a small cache of the newest ones."""
         details = self._cached_details.get((model, number))
         if details is None:
             version = self.services.history.version(model, number)
@@ -151,7 +158,7 @@ class ModelCache:
         return details
 
     def _evict_deleted(self) -> None:
-        """What is known of models that are gone, or have begun anew."""
+        """Forget models that were deleted, or deleted and registered again."""
         registered_at = {one.model: one.registered_at for one in self._newest_states}
         gone = {
             name
@@ -189,6 +196,7 @@ class ModelCache:
         try:
             details = self._version_details(state.model, state.version)
             payload = open_state(self.services, state.digest, model=state.model)
+            # CPU time: waiting for the interpreter lock or the disk has delayed no request.
             started_s = time.thread_time()
             predictor = Predictor(details.spec, payload, allowed=details.allowed)
         except UnavailableError:
@@ -205,7 +213,7 @@ class ModelCache:
         self._report_freshness(state, previous)
 
     def _report_freshness(self, state: ChampionState, previous: _CacheEntry | None) -> None:
-        """From now on a prediction can include what the lineage has learned since the state before."""
+        """Report how many seconds ago the oldest event was appended that was learned since the previous state."""
         if previous is None or previous.champion_state.lineage != state.lineage:
             return
         now_ms = time.time() * 1000
@@ -214,13 +222,14 @@ class ModelCache:
             self.telemetry.freshness_measured(state.model, max(now_ms - appended_ms, 0.0) / 1000)
 
     def _new_entry(self, cost_s: float, state: ChampionState) -> _CacheEntry:
-        """The cheaper of two openings counts: Python may have cleaned up in the midst of one."""
         previous = self._entries.get(state.model)
+        # The lower of two costs counts, because garbage collection may have run during one opening.
         least_s = min(cost_s, previous.open_cost_s) if previous else cost_s
         return _CacheEntry(state, time.monotonic() + REOPEN_COST_FACTOR * least_s, open_cost_s=cost_s)
 
     def _postpone(self, state: ChampionState, error: HeadraceError) -> None:
-        """The last good one stays; one that was thinned away meanwhile has a successor already."""
+        """Keep serving the last good state, and retry later."""
+        # Retention may have deleted the checkpoint meanwhile; then a newer one follows.
         problem = f"checkpoint {state.checkpoint} cannot be read, the one before it serves: {error}"
         previous = self._entries.get(state.model)
         if previous is None or previous.problem != problem:
@@ -229,7 +238,7 @@ class ModelCache:
         self._entries[state.model] = _CacheEntry(state, time.monotonic() + 2 * POLL_S, problem)
 
     def _wait_s(self) -> float:
-        """Until the next opening that was put off."""
+        """Return the seconds until the next poll or postponed opening."""
         due = [self._entries[one.model].due_at_s for one in self._newest_states if one.model in self._entries]
         delays_s = [max(at - time.monotonic(), 0.01) for at in due if at > time.monotonic()]
         return min([POLL_S, *delays_s])

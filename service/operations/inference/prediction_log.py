@@ -1,4 +1,4 @@
-"""What a server answers, as records of the models' events topics."""
+"""The prediction log: served predictions as records of the models' events topics."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,7 +27,7 @@ class PredictionLogBatch:
 
 @dataclass
 class PredictionLog:
-    """Makes records of answers; the stamps of lineages are read once each."""
+    """Makes records of predictions; the global id of each lineage is read from the registry once."""
 
     services: Services
     ingest: RecordIngestor
@@ -35,20 +35,20 @@ class PredictionLog:
     _labels_by_name: dict[str, tuple[Predictor, dict[str, Label]]] = field(default_factory=dict)
 
     def is_logged(self, served_model: ServedModel) -> bool:
-        """Whether answers of this state are logged: of a champion, where the specification that it learns by says so.
+        """Return whether predictions of this state are logged: those of a champion whose stored specification says so.
 
-        The file may say so before `headrace model apply` has told the learner.
+        The configuration file may say so earlier, until `headrace model apply` has applied it.
         """
         return served_model.checkpoint is not None and served_model.predictor.spec.log_predictions
 
     def has_lineage(self, served_model: ServedModel) -> bool:
-        """Whether `batch` blocks no more."""
+        """Return whether `batch` can run without reading the registry."""
         return served_model.lineage in self._lineage_uids
 
     def batch(
         self, served_model: ServedModel, xs: Sequence[Features], answers: Sequence[PredictionResult]
     ) -> PredictionLogBatch:
-        """A record for each answer that has an id; UnavailableError where the registry cannot be asked."""
+        """Return a record for each prediction that has an id; raise UnavailableError without the registry."""
         lineage_uid = self._lineage_uid(served_model)
         values: list[bytes] = []
         keys: list[bytes] = []
@@ -73,7 +73,7 @@ class PredictionLog:
         return events.ServedPrediction(*identity, answer.prediction, pairs)
 
     def _labels(self, served_model: ServedModel, x: Features, names: Mapping[str, float]) -> Mapping[str, Label]:
-        """What the names of an answer's probabilities stand for: "1" may be the text or the number."""
+        """Return the labels by the names in `probabilities`: the name "1" may stand for the text or the number."""
         predictor, labels = self._labels_by_name.get(served_model.model, (None, {}))
         if predictor is not served_model.predictor:
             binary = served_model.predictor.spec.task is Task.BINARY
@@ -88,6 +88,9 @@ class PredictionLog:
             lineages = self.services.history.lineages(served_model.model)
             self._lineage_uids |= {one.id: global_lineage_id(one) for one in lineages}
         if served_model.lineage not in self._lineage_uids:
-            msg = f"found no lineage {served_model.lineage} of {served_model.model} any more; ask again, another one serves by then"
+            msg = (
+                f"found no lineage {served_model.lineage} of {served_model.model} any more, expected the one that "
+                "predicted; ask again, another one serves by then"
+            )
             raise UnavailableError(msg)
         return self._lineage_uids[served_model.lineage]

@@ -1,4 +1,4 @@
-"""Answering an inquiry: the operation behind each kind, with the figures and the refusals of the command line."""
+"""Running a query: the operation behind each kind, with the same results and errors as on the command line."""
 
 from collections.abc import Mapping
 from typing import Any, assert_never
@@ -13,7 +13,7 @@ from service.operations.states.resolve import resolve_state_by_name
 
 
 def run_query(services: Services, query: QueryRequest) -> dict[str, Any]:
-    """What the command line prints as JSON; nothing is changed."""
+    """Return what the command line prints as JSON; nothing is changed."""
     spec, options = ModelSpec.model_validate(query.spec), query.options
     if query.kind is QueryKind.WHAT_IF:
         return _backtest(services, query.model, spec, options)
@@ -39,4 +39,4 @@ def _backtest(services: Services, model: str, spec: ModelSpec, options: Mapping[
 
 
 def _ignore_progress(what: str, events: int, total: int) -> None:
-    """Is told, and tells nobody."""
+    """Do nothing: nobody watches the progress of a query."""

@@ -1,4 +1,4 @@
-"""Making a token for models that there are."""
+"""Creating an access token for existing models."""
 
 from service.domain.access.access import Token, TokenGrant
 from service.errors import NotFoundError
@@ -7,7 +7,7 @@ from service.ports.serving import Tokens
 
 
 def grant_token(models: Models, tokens: Tokens, grant: TokenGrant, *, actor: str) -> tuple[Token, str]:
-    """The token and its text; NotFoundError for a model that there is not."""
+    """Create a token and return it with its text; raise NotFoundError for an unknown model."""
     known = {str(model.name) for model in models.list()}
     missing = sorted((grant.models or frozenset()) - known)
     if missing:

@@ -9,10 +9,10 @@ from service.domain.registry.registry import AuditEntry, Lineage, LineageId, Ver
 
 @dataclass(frozen=True, slots=True)
 class ChampionPeriod:
-    """A lineage from the moment in which it became champion to the one in which another did.
+    """The time during which a lineage was champion; `until` is None while it is.
 
-    `born` says that it began its life as champion, so that all of its journal is of its reign;
-    `first` is the version with which it began, `until` None while it lasts.
+    `began_as_champion` says that it has been champion all its life, so that its whole journal belongs to the period;
+    `first_version` is the version with which the period began.
     """
 
     lineage: LineageId
@@ -29,9 +29,9 @@ def champion_periods(
     versions: Sequence[Version],
     audit: Sequence[AuditEntry],
 ) -> list[ChampionPeriod]:
-    """Oldest first, found from the audit's changes of champion backwards.
+    """Return the periods, oldest first, by following the audit's changes of champion backwards.
 
-    A model of the same name that was deleted has left its audit, which is passed over.
+    Entries of a deleted model of the same name are ignored.
     """
     by_number = {version.number: version for version in versions}
     by_id = {lineage.id: lineage for lineage in lineages}
@@ -58,7 +58,7 @@ def _since_registered(audit: Sequence[AuditEntry]) -> Sequence[AuditEntry]:
 def _takeover_index(
     audit: Sequence[AuditEntry], versions: Mapping[VersionNumber, Version], lineage: LineageId
 ) -> int | None:
-    """The newest entry in which another lineage gave way to this one."""
+    """Return the index of the newest entry in which another lineage was replaced by this one, or None."""
     for at in range(len(audit) - 1, -1, -1):
         before, after = (versions.get(n) if n else None for n in (audit[at].from_version, audit[at].to_version))
         if before is not None and after is not None and before.lineage != lineage and after.lineage == lineage:

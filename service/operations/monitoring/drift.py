@@ -1,4 +1,4 @@
-"""How a model's monitors stand, how they would have stood on recorded history, and how often they cry wolf."""
+"""Drift monitors: their current status, their status over recorded history, and their rate of false alarms."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
@@ -22,11 +22,14 @@ from service.operations.states.newest_checkpoint import newest_checkpoint
 
 CHUNK_EVENTS = 2000
 ReportProgress = Callable[[str, int, int], None]
-"""Is told what is being done, how many events more, and of how many."""
+"""Called with the step, how many more events it has processed, and how many there are."""
 
 
 def drift_status(services: Services, model: str, *, limit: int) -> dict[str, Any]:
-    """Every monitor of the champion with its last signal, and the model's newest signals."""
+    """Return every monitor of the champion with its last signal, and the model's `limit` newest signals.
+
+    Raise NotFoundError without a champion.
+    """
     champion_lineage = services.models.get(model).champion
     if champion_lineage is None:
         msg = f"found no champion of {model}; start `headrace learn` first"
@@ -41,7 +44,7 @@ def drift_status(services: Services, model: str, *, limit: int) -> dict[str, Any
 
 
 def _last_decision(services: Services, name: str) -> dict[str, Any] | None:
-    """What the trainer decided last: to retrain, or not, and why."""
+    """Return the trainer's last decision, whether and why to retrain, or None."""
     trainer = services.training.trainers.find(name)
     last = trainer.decision if trainer else None
     if last is None:
@@ -50,7 +53,7 @@ def _last_decision(services: Services, name: str) -> dict[str, Any] | None:
 
 
 def signal_row(signal: DriftSignal) -> dict[str, Any]:
-    """A signal by its position, with its evidence."""
+    """Return a signal as a row of plain values."""
     return {
         "id": signal.id,
         "monitor": signal.monitor,
@@ -69,7 +72,7 @@ def signal_row(signal: DriftSignal) -> dict[str, Any]:
 def check_monitors(
     services: Services, spec: ModelSpec, *, events: int, report_progress: ReportProgress
 ) -> dict[str, Any]:
-    """Feed new monitors with recorded history in its order; how they stand at its end, and each signal on the way."""
+    """Run new monitors over recorded history; return their status at its end, and each signal on the way."""
     rows: list[dict[str, Any]] = []
     signals: list[dict[str, Any]] = []
     for specs, events_batch in _recorded_by_input(services, spec, events=events, report_progress=report_progress):
@@ -88,7 +91,7 @@ def check_monitors(
 def calibrate_monitors(
     services: Services, spec: ModelSpec, *, events: int, trial: CalibrationSettings, report_progress: ReportProgress
 ) -> dict[str, Any]:
-    """Each monitor's false alarms on shuffled history, and the limit that would make them rare enough."""
+    """Return each monitor's false alarms on shuffled history, and the threshold that makes them rare enough."""
     subject = MonitoredModel(spec.task, spec.seed, spec.metrics)
     found: list[MonitorCalibration] = []
     for specs, events_batch in _recorded_by_input(services, spec, events=events, report_progress=report_progress):
@@ -105,14 +108,14 @@ def calibrate_monitors(
 
 
 def require_monitors(spec: ModelSpec) -> None:
-    """ConfigurationError where there is nothing to check."""
+    """Raise ConfigurationError where the model has no monitors."""
     if not spec.drift:
         msg = f"found no monitors of {spec.name}, expected some under `drift:`; see `headrace check`"
         raise ConfigurationError(msg)
 
 
 def require_usable_monitors(result: dict[str, Any]) -> None:
-    """ConfigurationError for a monitor that cannot watch what it is told to."""
+    """Raise ConfigurationError for a monitor that cannot watch its target."""
     problems = [f"drift.{one['name']}: {one['problem']}" for one in result["monitors"] if one["problem"]]
     if problems:
         raise ConfigurationError("\n".join(problems))
@@ -121,7 +124,7 @@ def require_usable_monitors(result: dict[str, Any]) -> None:
 def _recorded_by_input(
     services: Services, spec: ModelSpec, *, events: int, report_progress: ReportProgress
 ) -> Iterator[tuple[Sequence[MonitorSpec], RecordedEvents]]:
-    """The monitors of features with events, and all others with scores."""
+    """Yield the monitors of features with recorded events, and all others with recorded scores."""
     require_monitors(spec)
     features = [one for one in spec.drift if one.target is MonitorTarget.FEATURE]
     others = [one for one in spec.drift if one.target is not MonitorTarget.FEATURE]

@@ -1,4 +1,4 @@
-"""Any metric over any window, from what the champions have scored."""
+"""Metric curves: any metric over any window, from what the champions have scored."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -19,17 +19,17 @@ from service.operations.monitoring.scored_history import ScoredHistory, read_sco
 from service.ports.registry import Checkpoints, ModelHistory
 
 MAX_POINTS = 400
-"""As many as a wide picture shows."""
+"""The most points that a wide plot can show."""
 
 MAX_METRIC_UPDATES = 2_000_000
-"""How many updates of river's metrics one curve may take; a second or two."""
+"""The most updates of river's metrics for one curve; they take a second or two."""
 
 MIN_POINTS = 20
 
 
 @dataclass(frozen=True, slots=True)
 class _CurveInput:
-    """Which rows, and what over them."""
+    """The scored rows of a curve, its metrics, and its window in rows."""
 
     spec: ModelSpec
     metrics: Sequence[Metric]
@@ -50,7 +50,11 @@ def metric_history(
     query: HistoryQuery,
     excluded_runs: Sequence[OffsetRange],
 ) -> MetricHistory:
-    """The curve; ConfigurationError, NotFoundError or RefusedError where it cannot be drawn."""
+    """Return the curve of the requested metrics.
+
+    Raise ConfigurationError for an invalid request, NotFoundError where there are no scores in the requested range, and
+    RefusedError where a metric needs probabilities that were not recorded.
+    """
     spec = ModelSpec.model_validate(model.spec)
     names = select_metrics(spec, query.metrics)
     scored_history = read_scored_history(history, checkpoints, model)
@@ -87,7 +91,7 @@ def _require_probabilities(curve_input: _CurveInput) -> None:
 
 
 def _window_ends(curve_input: _CurveInput, query: HistoryQuery) -> list[int]:
-    """After how many rows a window ends, evenly from the newest backwards."""
+    """Return after how many rows each window ends, evenly spaced backwards from the newest row."""
     low, high = (
         _row_number(curve_input, query.since, name="--from", default=0),
         _row_number(curve_input, query.until, name="--to", default=len(curve_input.scored)),
@@ -100,7 +104,7 @@ def _window_ends(curve_input: _CurveInput, query: HistoryQuery) -> list[int]:
 
 
 def _row_number(curve_input: _CurveInput, text: str | None, *, name: str, default: int) -> int:
-    """How many rows lie before a time or an event."""
+    """Return how many rows lie before a time or an event's number."""
     if text is None:
         return default
     if text.isdecimal():
@@ -114,7 +118,7 @@ def _row_number(curve_input: _CurveInput, text: str | None, *, name: str, defaul
 
 
 def _first_full_window(curve_input: _CurveInput) -> int:
-    """After how many rows the first window ends that lacks nothing."""
+    """Return after how many rows the first complete window ends."""
     required = curve_input.window if curve_input.expired_rows else 1
     ranks = (curve_input.scored.predicted_counts, curve_input.scored.baseline_counts)
     return max(int(rank.searchsorted(required)) for rank in ranks)
@@ -124,7 +128,10 @@ def _no_scores_message(curve_input: _CurveInput, query: HistoryQuery) -> str:
     name, kept, expired = curve_input.spec.name, len(curve_input.scored), curve_input.expired_rows
     expired_note = f"; retention (`scores.keep`) has emptied the first {expired:,}" if expired else ""
     if kept < 2:
-        return f"found no scores of {name}, expected some: its model has to predict and learn labelled events{expired_note}"
+        return (
+            f"found no scores of {name}, expected some: its model has to predict and learn labelled events"
+            f"{expired_note}"
+        )
     if expired and _first_full_window(curve_input) > kept:
         return (
             f"found {kept:,} scores of {name}, expected {curve_input.window:,} for a window{expired_note}; "
@@ -144,6 +151,7 @@ def _max_points(curve_input: _CurveInput) -> int:
     return (
         MAX_POINTS
         if not slow_metrics
+        # Twice, since there is a curve of the model and one of the baseline.
         else max(min(MAX_POINTS, MAX_METRIC_UPDATES // (2 * slow_metrics * curve_input.window)), MIN_POINTS)
     )
 
@@ -173,7 +181,7 @@ def _finite_or_none(values: Mapping[str, float]) -> Mapping[str, float | None]:
 
 
 def _version_marks(history: ModelHistory, curve_input: _CurveInput, model: RegisteredModel) -> Sequence[VersionMark]:
-    """Those of the lineages that served."""
+    """Return the versions of the lineages that have been champion."""
     lineages = {reign.lineage for reign in curve_input.scored_history.periods}
     return [
         VersionMark(one.number, one.kind, one.created_at, _event_number(curve_input, one.created_at), one.reason)

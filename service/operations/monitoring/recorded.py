@@ -1,4 +1,4 @@
-"""What monitors would have looked at, from what is recorded: the score journal, and events of archive and stream."""
+"""Recorded input for monitors: scores from the score journal, and features of events from archive and stream."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -25,19 +25,19 @@ EventPlace = tuple[TopicPartition, int]
 
 @dataclass(frozen=True, slots=True)
 class RecordedEvents:
-    """A batch of `length` events, and where each stands."""
+    """A batch of events for monitors, and the position of each."""
 
     batch: MonitorBatch
     places: Sequence[EventPlace]
 
     @property
     def length(self) -> int:
-        """How many events."""
+        """Return the number of events."""
         return len(self.places)
 
 
 def recorded_scores(services: Services, spec: ModelSpec, *, events: int) -> RecordedEvents:
-    """The newest of what champions have scored and is not excluded, as they predicted it when it came."""
+    """Return the newest `events` scores of champions that are not excluded, as they were predicted at arrival."""
     runs = _unexcluded_scores(services, spec)
     truths, labels = (_column(runs, name)[-events:] for name in ("truths", "labels"))
     probabilities = None
@@ -64,14 +64,13 @@ def _unexcluded_scores(services: Services, spec: ModelSpec) -> Sequence[RunArray
 
 
 def _run_span(run: RunArrays) -> OffsetRange:
-    """From its first offset to its last."""
     return OffsetRange(run.at.topic, run.at.partition, int(run.offsets.min()), int(run.offsets.max()) + 1)
 
 
 def recorded_features(
     services: Services, spec: ModelSpec, *, events: int, on_progress: Callable[[int], None] = lambda _events: None
 ) -> RecordedEvents:
-    """The features that monitors watch, of the newest events that the champion has learned and history still holds."""
+    """Return the watched features of the newest `events` events that the champion has learned and history holds."""
     names = [one.target_name for one in spec.drift if one.target is MonitorTarget.FEATURE]
     columns: dict[str, list[Any]] = {name: [] for name in names}
     places: list[EventPlace] = []
@@ -102,7 +101,7 @@ def _events(services: Services, spec: ModelSpec, *, events: int) -> Iterator[tup
 
 
 def _newest_offsets(runs: Sequence[OffsetRange], events: int) -> list[OffsetRange]:
-    """The last offsets of the runs, in their order."""
+    """Return the last `events` offsets of the runs, in their order."""
     found: list[OffsetRange] = []
     for run in reversed(runs):
         left = events - offset_count(found)

@@ -1,4 +1,4 @@
-"""All that a model's champions have scored, in the order in which they served."""
+"""The scored history of a model: everything that its champions have scored, in the order in which they served."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ from service.ports.registry import Checkpoints, ModelHistory
 
 @dataclass(frozen=True, slots=True)
 class ScoredHistory:
-    """The columns that are kept, with the time of each row's commit (epoch seconds), never falling.
+    """The stored scores, and the commit time of each row in epoch seconds, never falling.
 
-    `emptied` rows before them have been emptied by retention.
+    `expired_rows` is the number of rows before them that retention has removed.
     """
 
     runs: Sequence[RunArrays]
@@ -29,15 +29,15 @@ class ScoredHistory:
     periods: Sequence[ChampionPeriod]
 
     def rows_before(self, moment: datetime) -> int:
-        """How many rows had been committed before that."""
+        """Return how many rows were committed before the moment."""
         return int(np.searchsorted(self.commit_times_s, moment.timestamp(), side="left"))
 
     def rows_until(self, moment: datetime) -> int:
-        """How many rows had been committed by then."""
+        """Return how many rows were committed by the moment."""
         return int(np.searchsorted(self.commit_times_s, moment.timestamp(), side="right"))
 
     def row_spans(self, excluded_runs: Sequence[OffsetRange], *, gap: int) -> Sequence[tuple[int, int]]:
-        """Rows of these runs, as first and last; those with less than `gap` between them are one."""
+        """Return the excluded rows as spans (first, last); spans fewer than about `gap` rows apart are merged."""
         found = [rows_inside(run, excluded_runs) for run in self.runs]
         rows = np.flatnonzero(np.concatenate(found)) if found else np.zeros(0, dtype=np.int64)
         if not len(rows):
@@ -47,7 +47,7 @@ class ScoredHistory:
 
 
 def read_scored_history(history: ModelHistory, checkpoints: Checkpoints, model: RegisteredModel) -> ScoredHistory:
-    """Read from the score journals; an event that two champions have scored counts for the first."""
+    """Read the score journals of all champions; an event that two of them scored counts for the first."""
     assert model.champion is not None
     periods = champion_periods(
         model.champion,
@@ -85,9 +85,9 @@ def _commit_time_s(segment: JournalSegment) -> float:
 def _scored_count(
     newest_first: Sequence[Checkpoint], period: ChampionPeriod, segments: Sequence[JournalSegment]
 ) -> int:
-    """How many events the reign has scored, those that retention has emptied included.
+    """Return how many events were scored in the period, including those that retention has removed.
 
-    What a challenger counted before it took over is none of its reign.
+    What a challenger scored before it took over does not count.
     """
     in_period = (one for one in newest_first if period.until is None or one.created_at <= period.until)
     newest = next(in_period, None)
@@ -99,7 +99,7 @@ def _scored_count(
 def _without_duplicates(
     stored: Sequence[tuple[float, RunArrays]], earlier: Sequence[tuple[float, RunArrays]]
 ) -> list[tuple[float, RunArrays]]:
-    """Without the events that stand in `before`."""
+    """Return the stored runs without the events of the `earlier` ones."""
     known_offsets: dict[TopicPartition, Any] = {}
     for at in {run.at for _, run in stored}:
         known_offsets[at] = np.concatenate(
@@ -110,7 +110,7 @@ def _without_duplicates(
 
 
 def select_rows(run: RunArrays, mask: Any) -> RunArrays:
-    """The rows that a mask chooses."""
+    """Return the rows that the boolean mask selects."""
 
     def of(column: Any) -> Any:
         return list(compress(column, mask)) if isinstance(column, list) else column[mask]
@@ -120,7 +120,7 @@ def select_rows(run: RunArrays, mask: Any) -> RunArrays:
 
 
 def rows_inside(run: RunArrays, excluded: Sequence[OffsetRange]) -> Any:
-    """Which rows lie in one of these."""
+    """Return a boolean mask of the rows that lie in one of the ranges."""
     mask = np.zeros(len(run.offsets), dtype=bool)
     for one in excluded:
         if (one.topic, one.partition) == run.at:

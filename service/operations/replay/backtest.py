@@ -1,4 +1,4 @@
-"""What if: another specification on the same history, beside the present one; the registry is only read."""
+"""Backtest: score another specification and the current one on the same history; the registry is only read."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +26,10 @@ from service.operations.states.resolve import ResolvedState
 
 @dataclass(frozen=True, slots=True)
 class BacktestRequest:
-    """Another specification, and which history: from a state of the champion's line to a later one."""
+    """Another specification, and the part of the champion's history to score it on.
+
+    The part begins at `start_state` (None: at the beginning) and ends at `end_state` (None: at the present).
+    """
 
     spec: ModelSpec
     start_state: ResolvedState | None = None
@@ -40,14 +43,16 @@ def run_backtest(
     *,
     on_progress: Callable[[OffsetProgress], None] = lambda _found: None,
 ) -> dict[str, Any]:
-    """Both specifications' prequential metrics, scored over the same records in the same order.
+    """Return the prequential metrics of both specifications over the same records in the same order.
 
-    The present one begins with its state there, the other with nothing. BelowStartError where history is missing.
+    The current specification continues from its state at the start, the other one starts untrained. Raise
+    ConfigurationError for other events, RefusedError for states that are not on the champion's line, and
+    BelowStartError where history is missing.
     """
     current_spec = ModelSpec.model_validate(services.models.get(model).spec)
     if request.spec.events != current_spec.events:
         msg = (
-            f"found events: {request.spec.events}, expected {current_spec.events}: what if is asked of the same history"
+            f"found events: {request.spec.events}, expected {current_spec.events}: both are scored on the same history"
         )
         raise ConfigurationError(msg)
     tree, excluded_ranges = (
@@ -78,14 +83,14 @@ def run_backtest(
 
 @dataclass(frozen=True, slots=True)
 class _HistoryPart:
-    """Runs in the order of learning, and what of them is left out."""
+    """Runs in the order of learning, and the ranges that are left out of them."""
 
     runs: Sequence[OffsetRange]
     excluded_ranges: Sequence[ExcludedRange] = ()
 
 
 class _BacktestRun:
-    """Leads learners over history, and tells how far they are of all that there is to learn."""
+    """Runs learners over history and reports progress over all offsets of the backtest."""
 
     def __init__(self, services: Services, total: int, *, on_progress: Callable[[OffsetProgress], None]) -> None:
         self._services = services
@@ -94,14 +99,14 @@ class _BacktestRun:
         self._done, self._started_s, self._reported_at_s = 0, time.monotonic(), 0.0
 
     def learner(self, spec: ModelSpec, state: bytes | None = None) -> Learner:
-        """One with that state, or with none."""
+        """Return a learner with this state, or an untrained one."""
         estimator, allowed = self._services.build_estimator(spec)
         return Learner(spec, state or Learner.new(spec, estimator), allowed=allowed)
 
     def learner_from(
         self, spec: ModelSpec, base_state: BaseState | None, *, over: _HistoryPart
     ) -> tuple[Learner, PendingMemory]:
-        """A learner that has gone on from there, with metrics that begin now, and what waits for it."""
+        """Return a learner that has learned on from the base state, with fresh metrics, and its pending events."""
         fresh = self.learner(spec)
         if base_state is None:
             return fresh, PendingMemory()
@@ -110,7 +115,7 @@ class _BacktestRun:
         return self.learner(spec, continued_state(fresh.state(), learner.state())), pending
 
     def score(self, learner: Learner, pending: PendingMemory, *, over: _HistoryPart) -> Mapping[str, Any]:
-        """Metrics and counts of these records alone."""
+        """Learn these records and return their metrics and counts."""
         self._learn(learner, pending, over)
         for _ in learner.flush():
             pass
@@ -142,7 +147,7 @@ class _BacktestRun:
 def _nearest_base_state(
     services: Services, tree: LineageTree, start: AncestorState | None, *, spec: ModelSpec
 ) -> BaseState | None:
-    """The nearest state that leads up to that one and of which all is known; None where nothing was learned by then."""
+    """Return the nearest usable state from which `start` can be learned; None where nothing was learned by then."""
     if start is None or not start.order:
         return None
     problems: list[HeadraceError] = []
@@ -157,7 +162,7 @@ def _nearest_base_state(
 def _requested_part(
     services: Services, tree: LineageTree, request: BacktestRequest
 ) -> tuple[AncestorState | None, list[OffsetRange]]:
-    """The state to begin with, and what the champion's line learned from there to the end in question."""
+    """Return the state to begin with, and the runs that the champion's line learned from there to the requested end."""
     states = known_states(services, tree)
     ends = [_resolve_on_champion_line(tree, states, goal) for goal in (request.start_state, request.end_state)]
     start, order = ends[0], ends[1].order if ends[1] else tree.champion_order

@@ -1,4 +1,4 @@
-"""What a replay begins with: a state that can be opened, and all that waited for labels there."""
+"""The base state of a replay: a state that can be opened, with every event that was waiting for its label there."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,12 +16,15 @@ from service.operations.states.pending_snapshot import open_pending
 from service.operations.states.sealed_state import open_state
 
 UNUSABLE_STATE_ERRORS = (ArtifactError, NotFoundError, EnvironmentChangedError)
-"""What is wrong with a state that no replay can begin with; another one may do."""
+"""Errors that rule out one state as a base; another state may still do."""
 
 
 @dataclass(frozen=True, slots=True)
 class BaseState:
-    """A state and what waited there; `is_kept` is false where it was made anew, as it had learned nothing."""
+    """A state with its pending events.
+
+    `is_stored` is false for a state that was made anew because the stored one is unusable and had learned nothing.
+    """
 
     ancestor: AncestorState
     state: bytes
@@ -30,12 +33,16 @@ class BaseState:
 
 
 def base_states_for(tree: LineageTree, target: AncestorState, states: Sequence[AncestorState]) -> list[AncestorState]:
-    """What leads to that state by learning alone, nearest last: the state itself."""
+    """Return the states from which `target` can be reached by learning alone, nearest last; that is `target` itself."""
     return base_states(target, states, ancestor_lineages=tree.nodes[target.lineage].ancestors)
 
 
 def open_base_state(services: Services, tree: LineageTree, ancestor: AncestorState, *, spec: ModelSpec) -> BaseState:
-    """One of `UNUSABLE` where the state cannot be opened, or what waited there is not kept."""
+    """Open a state and its pending events.
+
+    Raise one of `UNUSABLE_STATE_ERRORS` where the state cannot be opened or its pending events are not stored, and
+    RefusedError for a new state of a batch estimator, which cannot learn from the stream.
+    """
     allowed = services.build_estimator(spec)[1]
     version = services.history.version(tree.model, ancestor.version)
     try:
@@ -52,7 +59,7 @@ def open_base_state(services: Services, tree: LineageTree, ancestor: AncestorSta
 
 
 def _require_same_estimator(version: Version, ancestor: AncestorState, *, spec: ModelSpec) -> None:
-    """NotFoundError for a state of another estimator than the champion's, which has taken over from it."""
+    """Raise NotFoundError for a state with another estimator than the champion's, which a training job has changed."""
     version_spec = ModelSpec.model_validate(version.spec)
     if (version_spec.estimator, version_spec.factory) != (spec.estimator, spec.factory):
         msg = f"found another estimator in {ancestor.name} than the champion of {spec.name} has, expected the same"
@@ -60,7 +67,7 @@ def _require_same_estimator(version: Version, ancestor: AncestorState, *, spec: 
 
 
 def _require_learnable(spec: ModelSpec) -> None:
-    """RefusedError for what would stand still: only a training job fits it."""
+    """Raise RefusedError for a batch estimator: it learns nothing from a stream, only a training job fits it."""
     if is_batch_expression(spec.estimator):
         msg = (
             f"found a batch estimator in the champion of {spec.name}, fitted on what is excluded, expected one that "
@@ -74,5 +81,8 @@ def _require_stored_pending(ancestor: AncestorState, learner: Learner) -> None:
     if ancestor.is_whole or learner.label_join is None or learner.has_no_stored_pending:
         return
     label_join = learner.label_join
-    msg = f"found {label_join.pending_count} events and {label_join.early_count} labels waiting there, of which it keeps none"
+    msg = (
+        f"found {label_join.pending_count} events and {label_join.early_count} labels waiting there, "
+        "of which it keeps none"
+    )
     raise NotFoundError(msg)

@@ -1,4 +1,4 @@
-"""A thread that reads a model's history in the order in which its champion learned it."""
+"""History consumer: a thread that reads a model's history in the order in which its champion learned it."""
 
 import queue
 import threading
@@ -20,12 +20,12 @@ _log = structlog.get_logger(__name__)
 
 MAX_QUEUED_ITEMS = 8
 MAX_TAKEOVER_LAG = 10_000
-"""So few offsets behind the champion a replay takes over: what is left is learned from the stream."""
+"""A replay takes over once it is at most this many offsets behind the champion; it learns the rest from the stream."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReplaySegment:
-    """The next part of the way: runs to learn, and where the champion stands at its end."""
+    """The next runs to learn, and the champion's position at their end."""
 
     runs: Sequence[OffsetRange]
     target: Position
@@ -33,9 +33,9 @@ class ReplaySegment:
 
 
 class HistoryConsumer:
-    """Implements the session's supply; ends when it has come near to what `leg` says is left.
+    """Feeds a replay's session from history; finishes when at most `MAX_TAKEOVER_LAG` offsets are left.
 
-    `leg` is asked for the first part, and then, whenever a part has been read, for what has been added since.
+    `next_segment` is called for the first segment, and after each segment for what the champion has learned meanwhile.
     """
 
     def __init__(
@@ -53,27 +53,27 @@ class HistoryConsumer:
         self.finished = False
 
     def __enter__(self) -> Self:
-        """Start reading."""
+        """Start the reading thread."""
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop reading and close the readers."""
+        """Stop the reading thread, which closes the history reader."""
         self._stop.set()
         self._thread.join(timeout=5)
 
     @property
     def outage(self) -> Outage | None:
-        """Since when the stream cannot be read."""
+        """Return since when the stream has been unreachable, or None."""
         return self._history.outage
 
     @property
     def exhausted(self) -> bool:
-        """Whether all that there was to read has been taken."""
+        """Return whether everything has been read and taken."""
         return self.finished and self._items.empty()
 
     def take(self, *, timeout_s: float) -> ConsumedItem | None:
-        """The next item; None when nothing came. What stopped the reader is raised here."""
+        """Return the next item, or None when none came in time; raise the error that stopped the reader."""
         try:
             return self._items.get(timeout=timeout_s) if timeout_s > 0 else self._items.get_nowait()
         except queue.Empty:
@@ -82,7 +82,7 @@ class HistoryConsumer:
             return None
 
     def acknowledge(self, position: Position) -> None:
-        """Nothing: the group's offsets are those of the champion."""
+        """Do nothing: the consumer group's offsets belong to the champion."""
 
     def _read(self) -> None:
         try:
@@ -100,6 +100,7 @@ class HistoryConsumer:
             for run in segment.runs:
                 self._read_run(run, segment.excluded_ranges)
             read += segment.runs
+            # Asked again, because the champion learns on while this segment is read.
             previous, segment = segment, self._next_segment(read)
             if offset_count(segment.runs) <= MAX_TAKEOVER_LAG:
                 return self._skip_to(previous.target)
@@ -111,7 +112,7 @@ class HistoryConsumer:
         self._reached[TopicPartition(run.topic, run.partition)] = run.last
 
     def _skip_to(self, target: Position) -> None:
-        """Stand where the champion stood, though what is excluded or was never learned lies in between."""
+        """Move to the champion's position over offsets that are excluded or were never learned."""
         for at, offset in sorted(target.offsets.items()):
             reached = self._reached.get(at, 0)
             if reached < offset:
@@ -121,6 +122,7 @@ class HistoryConsumer:
     def _enqueue(self, item: ConsumedItem) -> None:
         while not self._stop.is_set():
             try:
+                # With a timeout, so that a stop is noticed while nobody takes.
                 return self._items.put(item, timeout=0.2)
             except queue.Full:
                 continue

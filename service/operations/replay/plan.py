@@ -1,4 +1,4 @@
-"""What a rollback in replay mode would do: from which state, over what, how long; and its beginning."""
+"""Planning a rollback by replay: which state it begins with, what it learns and how long; and registering it."""
 
 import time
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ SAMPLE_EVENTS, SAMPLE_S = 2000, 1.0
 
 @dataclass(frozen=True, slots=True)
 class RollbackOptions:
-    """What is asked for: what to leave out, and where to begin if not at the newest clean state."""
+    """What to leave out of a replay, and the state to begin with (None: the newest state without what is left out)."""
 
     exclusions: Sequence[Exclusion] = ()
     start_state: ResolvedState | None = None
@@ -39,9 +39,9 @@ class RollbackOptions:
 
 @dataclass(frozen=True, slots=True)
 class RollbackPlan:
-    """A replay that can be begun; `missing` is what nothing holds any more.
+    """A replay that can start; `missing` are the runs that neither stream nor archive holds any more.
 
-    `instead` says why it begins with another state than the one that was named, and leads up to that first.
+    `fallback_reason` says why the replay begins with an earlier state than the requested one; it is empty otherwise.
     """
 
     model: RegisteredModel
@@ -55,12 +55,12 @@ class RollbackPlan:
 
     @property
     def record_count(self) -> int:
-        """How many offsets there are to learn."""
+        """Return how many offsets there are to learn."""
         return offset_count(self.route.runs) - offset_count(self.missing)
 
     @property
     def start_name(self) -> str:
-        """The state's name, and that of the one that it leads up to first."""
+        """Return the base state's name, followed by the requested state's where the base is an earlier one."""
         requested = self.options.start_state
         return (
             f"{self.route.ancestor.name} for {requested.name}"
@@ -70,7 +70,11 @@ class RollbackPlan:
 
 
 def plan_rollback(services: Services, name: str, options: RollbackOptions) -> RollbackPlan:
-    """RefusedError where nothing has to be replayed, BelowStartError where history is missing."""
+    """Return the plan of a replay.
+
+    Raise RefusedError where there is nothing to replay or no usable base state, and BelowStartError where history is
+    missing and the options do not accept the gap.
+    """
     model, tree = services.models.get(name), load_lineage_tree(services, name)
     spec = lineage_spec(services, tree.nodes[tree.champion].lineage)
     history = HistoryReader(services, spec)
@@ -91,7 +95,7 @@ def plan_rollback(services: Services, name: str, options: RollbackOptions) -> Ro
 
 
 def register_replay(services: Services, rollback: RollbackPlan, *, origin: ChangeOrigin) -> Lineage:
-    """The replaying lineage, with what it leaves out, in the registry."""
+    """Add the replaying lineage and its exclusions to the registry."""
     ancestor = rollback.route.ancestor
     in_force = [one.id for one in services.exclusions.list(rollback.model.name)]
     assert rollback.model.champion is not None
@@ -116,7 +120,7 @@ def register_replay(services: Services, rollback: RollbackPlan, *, origin: Chang
 
 
 def rollback_summary(services: Services, rollback: RollbackPlan) -> dict[str, Any]:
-    """What a dry run says."""
+    """Return what a dry run prints; `seconds` is estimated from a measured rate."""
     rate = measure_rate(services, rollback)
     return {
         "model": rollback.model.name,
@@ -135,7 +139,7 @@ def rollback_summary(services: Services, rollback: RollbackPlan) -> dict[str, An
 
 
 def measure_rate(services: Services, rollback: RollbackPlan) -> float:
-    """Records a second, of the first that would be learned; by a learner that is thrown away."""
+    """Return how many records a second are learned, measured on the first ones with a learner that is thrown away."""
     spec = rollback.spec
     learner = Learner(spec, rollback.base_state.state, allowed=services.build_estimator(spec)[1])
     decoder, history = services.decoder(spec), HistoryReader(services, spec)
@@ -158,7 +162,7 @@ def measure_rate(services: Services, rollback: RollbackPlan) -> float:
 def _excluded_offsets(
     history: HistoryReader, tree: LineageTree, excluded_ranges: Sequence[ExcludedRange]
 ) -> list[OffsetRange]:
-    """What is excluded, by offset: times are looked up in all that any state may have learned or seen."""
+    """Return the excluded runs of offsets; time ranges are looked up in everything that any lineage has learned."""
     if not time_ranges(excluded_ranges):
         return union_ranges(offset_ranges(excluded_ranges))
     learned = union_ranges(run for line in tree.nodes.values() for run in line.order)
@@ -175,7 +179,7 @@ def _choose_route(
     options: RollbackOptions,
     spec: ModelSpec,
 ) -> tuple[ReplayRoute, BaseState, str]:
-    """The shortest way, what it begins with, and why that is another state than the one that was named, if it is."""
+    """Return the shortest route, its base state, and why that is not the requested state (empty if it is)."""
     states = known_states(services, tree)
     if options.start_state is not None:
         requested = _require_clean_state(tree.model, options.start_state, states, excluded_offsets=excluded_offsets)
@@ -208,13 +212,13 @@ def _choose_route(
 def _require_clean_state(
     model: str, target: ResolvedState, states: Sequence[AncestorState], *, excluded_offsets: Sequence[OffsetRange]
 ) -> AncestorState:
-    """The state that was named, if nothing that is excluded is in it."""
+    """Return the requested state; raise RefusedError where it has learned or seen something excluded."""
     state = newest_with_digest(states, target.digest, name=target.name)
     if not state.is_free_of(excluded_offsets):
         learned_run, *_ = (hole for hole in excluded_offsets if overlaps([*state.order, *state.seen], [hole]))
         msg = (
-            f"found {format_range(learned_run)} excluded, which {target.name} of {model} has learned or seen; leave out --to and --at, "
-            "and the newest state without it is found"
+            f"found {format_range(learned_run)} excluded, which {target.name} of {model} has learned or seen; "
+            "leave out --to and --at, and the newest state without it is found"
         )
         raise RefusedError(msg)
     return state
@@ -243,15 +247,20 @@ FREEZE_WAIT_S = 30.0
 def start_rollback_replay(
     services: Services, plan: RollbackPlan, *, origin: ChangeOrigin
 ) -> tuple[RollbackPlan, Lineage]:
-    """The replay in the registry; a model that was frozen for one that cannot begin goes on."""
+    """Register the replay, and freeze the model first where the plan asks for it.
+
+    If the replay cannot be registered, the model is unfrozen again and the error is raised.
+    """
     name, actor = plan.model.name, origin.actor
     if plan.options.freeze and plan.model.frozen:
+        # A model that was frozen before stays frozen when the replay ends.
         plan = replace(plan, options=replace(plan.options, freeze=False))
     if not plan.options.freeze:
         return plan, register_replay(services, plan, origin=origin)
     arguments = {"reason": origin.reason or "a rollback replays"}
     request_and_wait(services, name, kind=CommandKind.FREEZE, arguments=arguments, actor=actor, wait_s=FREEZE_WAIT_S)
     try:
+        # Planned again: the champion has learned on until it was frozen.
         plan = plan_rollback(services, name, plan.options)
         return plan, register_replay(services, plan, origin=origin)
     except HeadraceError:

@@ -1,4 +1,4 @@
-"""What a replay is still to learn: the champion's order without what is excluded, behind what it has learned."""
+"""Remaining work of a replay: the champion's order without the exclusions, after what it has learned already."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ from service.operations.states.newest_checkpoint import newest_checkpoint
 
 
 class RemainingWork:
-    """The way of one replaying lineage; asked again, it knows what the champion has learned since."""
+    """Computes the remaining segments of one replaying lineage, including what the champion has learned meanwhile."""
 
     def __init__(self, services: Services, model: str, lineage: LineageId, *, plan: ReplayPlan) -> None:
         self._services = services
@@ -27,7 +27,10 @@ class RemainingWork:
         self.initially_learned = node.order
 
     def next_segment(self, read: Sequence[OffsetRange]) -> ReplaySegment:
-        """What is left behind what had been learned at the start and was read since."""
+        """Return what is left after what the lineage had learned at the start and the runs that were `read` since.
+
+        Raise RefusedError where another champion has taken over.
+        """
         position = newest_checkpoint(self._services, self._plan.follow).position
         tree = load_lineage_tree(self._services, self._model)
         excluded_ranges = self._excluded_ranges()
@@ -41,7 +44,7 @@ class RemainingWork:
         return ReplaySegment(remaining, position, excluded_ranges)
 
     def _excluded_ranges(self) -> list[ExcludedRange]:
-        """What it was planned without, even if that has been allowed again since, and what was excluded since."""
+        """Return the exclusions of the plan, even those removed since, and the ones added since."""
         known = self._services.exclusions.list(self._model, removed=True)
         return [one.excluded_range for one in known if one.removed_at is None or one.id in self._plan.exclusions]
 

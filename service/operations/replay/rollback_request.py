@@ -1,4 +1,4 @@
-"""A rollback as the command line and HTTP both ask for it: what fits together, what it would do, what it does."""
+"""A rollback request from the command line or HTTP: its validation, its preview and its execution."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from service.operations.states.resolve import resolve_state
 
 @dataclass(frozen=True, slots=True)
 class RollbackRequest:
-    """A version (`to`) or a time (`at`) to go back to, what a replay leaves out, and how it is to be done."""
+    """A version (`to`) or a time (`at`) to go back to, the mode, and what a replay leaves out."""
 
     to: str | None = None
     at: str | None = None
@@ -26,11 +26,11 @@ class RollbackRequest:
 
     @property
     def replays(self) -> bool:
-        """Return whether it is learned again, which is meant where something is left out and no mode is named."""
+        """Return whether the rollback is a replay; without a mode, a request with exclusions is one."""
         return (self.mode or (RollbackMode.REPLAY if self.exclude else RollbackMode.RESTORE)) is RollbackMode.REPLAY
 
     def fault(self, option: Callable[[str], str]) -> str | None:
-        """Return what does not fit together, or None; `option` spells a field as its user has written it."""
+        """Return which options do not fit together, or None; `option` spells a field name as the user wrote it."""
         to, at, mode = option("to"), option("at"), option("mode")
         if self.to is not None and self.at is not None:
             return f"found both {to} and {at}, expected one of them"
@@ -45,7 +45,7 @@ class RollbackRequest:
 
 
 def preview(services: Services, model: str, request: RollbackRequest) -> dict[str, Any]:
-    """Return what the rollback would do; raises what doing it would raise."""
+    """Return what the rollback would do; raise what doing it would raise."""
     if request.replays:
         return rollback_summary(services, planned(services, model, request))
     goal = resolve_state(services, model, version_or_alias=request.to, at=request.at)
@@ -53,13 +53,13 @@ def preview(services: Services, model: str, request: RollbackRequest) -> dict[st
 
 
 def arguments(services: Services, model: str, request: RollbackRequest) -> Json:
-    """Return what the command that restores is told; raise NotFoundError now rather than have it be refused later."""
+    """Return the restoring command's arguments; raise NotFoundError now, rather than have the command refused later."""
     resolve_state(services, model, version_or_alias=request.to, at=request.at)
     return {"to": request.to, "at": request.at, "reason": request.reason}
 
 
 def planned(services: Services, model: str, request: RollbackRequest) -> RollbackPlan:
-    """Return the replay that is asked for, which `begun` begins."""
+    """Return the plan of the requested replay, which `plan.start_rollback_replay` starts."""
     named = request.to is not None or request.at is not None
     goal = resolve_state(services, model, version_or_alias=request.to, at=request.at) if named else None
     left_out = parse_exclusions(services, model, request.exclude)

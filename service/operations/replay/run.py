@@ -1,4 +1,4 @@
-"""Learning a model's history again in a lineage of its own, until it takes over from the champion."""
+"""Running a replay: learn a model's history again in a lineage of its own, until it takes over from the champion."""
 
 import threading
 import time
@@ -31,13 +31,13 @@ _log = structlog.get_logger(__name__)
 MIN_COMMIT_INTERVAL_S = 2.0
 IDLE_S = 0.005
 WRITER_THREADS = 2
-"""One commits, one looks up."""
+"""One thread commits, the other looks up the pending events of labels."""
 PROGRESS_EVERY_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class OffsetProgress:
-    """How many offsets of those known so far are learned, by this process in so many seconds."""
+    """How many of the offsets known so far this process has learned, and in how many seconds."""
 
     done: int
     total: int
@@ -45,7 +45,7 @@ class OffsetProgress:
 
     @property
     def remaining_s(self) -> float | None:
-        """How long it takes at the present rate; None before there is one."""
+        """Return the remaining time in seconds at the current rate, or None before anything was learned."""
         return (self.total - self.done) * self.elapsed_s / self.done if self.done else None
 
 
@@ -56,14 +56,15 @@ def run_replay(
     stop: threading.Event,
     on_progress: Callable[[OffsetProgress], None] = lambda _progress: None,
 ) -> str | None:
-    """Learn to the end and take over; what became of it, or None when told to stop before.
+    """Learn to the end and take over; return the outcome, or None where `stop` was set before.
 
-    LeaseHeldError where another process is at it, OtherReleaseError where another release has written its state;
-    RefusedError where it has become pointless, which ends it.
+    Raise LeaseHeldError where another process runs the replay, OtherReleaseError where another release has written its
+    state, and RefusedError where the replay has become pointless, which cancels it.
     """
     lease = services.leases.acquire(lineage.id, holder=services.holder, ttl_s=services.lease_ttl_s)
     try:
         return _learn_all(services, lineage, lease, stop=stop, on_progress=on_progress)
+    # Both are RefusedErrors too, but the replay is not pointless: another process or release can finish it.
     except (LeaseLostError, OtherReleaseError):
         raise
     except RefusedError as error:
@@ -75,7 +76,7 @@ def run_replay(
 
 
 def has_taken_over(services: Services, lineage: Lineage) -> bool:
-    """Whether the lineage has become champion."""
+    """Return whether the lineage has become champion."""
     return services.models.get(lineage.model).champion == lineage.id
 
 
@@ -109,6 +110,7 @@ def _learn_all(
         if stop.is_set():
             return None
         if session.spec.labels is not None:
+            # With its pending events stored, the version that the take-over makes can be the base of a later replay.
             newest = newest_checkpoint(services, lineage.id)
             save_pending_snapshot(services, newest, lease, model=lineage.model)
         on_progress(OffsetProgress(consumer.total_offsets, consumer.total_offsets, time.monotonic() - started_s))
@@ -134,7 +136,7 @@ def _open_session(
 
 
 def _take_over(services: Services, lineage: Lineage) -> str:
-    """Have the champion's holder promote this lineage; whoever that is may have done so for an earlier process."""
+    """Have the champion's process promote this lineage; it may have done so already for an earlier process."""
     plan = _plan_of(lineage)
     arguments = {"lineage": lineage.id, "reason": plan.reason}
     try:
@@ -153,7 +155,7 @@ def _take_over(services: Services, lineage: Lineage) -> str:
 
 
 def _unfreeze(services: Services, lineage: Lineage) -> None:
-    """Where the champion stood still for this replay, and nobody is there to have it go on."""
+    """Unfreeze a champion that was frozen for this replay, since no process may be there to apply the command."""
     champion = services.models.get(lineage.model).champion
     if lineage.plan is not None and lineage.plan.get("freeze") and champion is not None:
         execute_pending_commands(services, lineage.model, champion)
@@ -167,7 +169,7 @@ def _plan_of(lineage: Lineage) -> ReplayPlan:
 
 
 def _with_fewer_commits(recovered: RecoveredLearner) -> RecoveredLearner:
-    """With commits less often: nobody serves from them, and what a crash loses is learned again."""
+    """Return it with less frequent commits: nobody serves from them, and what a crash loses is learned again."""
     spec = recovered.spec
     checkpoint = spec.checkpoint.model_copy(update={"every": max(spec.checkpoint.every, MIN_COMMIT_INTERVAL_S)})
     return replace(recovered, spec=spec.model_copy(update={"checkpoint": checkpoint}))

@@ -1,4 +1,4 @@
-"""What is told of a model: as its newest checkpoint has it, what has been, and who challenges it."""
+"""Models, challengers, replays and jobs as plain rows, for the command line and HTTP."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from service.operations.services import Services
 
 
 def model_summary(services: Services, model: RegisteredModel) -> dict[str, Any]:
-    """One line of a list of models."""
+    """Return the model as a row of a list; raise NotFoundError without a checkpoint."""
     checkpoint = _newest_checkpoint(services, model.name, model.champion)
     return {
         "name": model.name,
@@ -25,7 +25,7 @@ def model_summary(services: Services, model: RegisteredModel) -> dict[str, Any]:
 
 
 def describe_model(services: Services, model: RegisteredModel) -> dict[str, Any]:
-    """The model as its newest checkpoint has it."""
+    """Return the model as its newest checkpoint has it; raise NotFoundError without one."""
     checkpoint = _newest_checkpoint(services, model.name, model.champion)
     newest = services.history.newest_version(model.name, checkpoint.lineage)
     lease = services.leases.find(checkpoint.lineage)
@@ -53,13 +53,13 @@ def describe_model(services: Services, model: RegisteredModel) -> dict[str, Any]
 
 
 def version_history(services: Services, name: str) -> dict[str, Any]:
-    """Versions and their names, and every change."""
+    """Return the model's versions, their aliases, and the audit of every change."""
     history = services.history
     return {"versions": history.versions(name), "audit": history.audit(name), "aliases": history.aliases(name)}
 
 
 def challenger_row(challenger: Challenger) -> dict[str, Any]:
-    """How far it is, and what its comparison says."""
+    """Return how far a challenger is, and what its comparison says."""
     return {
         "version": challenger.version,
         "lineage": challenger.lineage,
@@ -73,7 +73,7 @@ def challenger_row(challenger: Challenger) -> dict[str, Any]:
 
 
 def replay_row(services: Services, lineage: Lineage) -> dict[str, Any]:
-    """How far a replay has come, and whose it is."""
+    """Return how far a replay has come, and who runs it."""
     newest = _newest_checkpoint(services, lineage.model, lineage.id)
     lease = services.leases.find(lineage.id)
     plan = lineage.plan or {}
@@ -88,13 +88,13 @@ def replay_row(services: Services, lineage: Lineage) -> dict[str, Any]:
 
 
 def exclusion_row(exclusion: Exclusion) -> dict[str, Any]:
-    """An exclusion as the command line writes its stretch."""
+    """Return an exclusion, its range as the command line writes it."""
     fields = ("id", "reason", "created_by", "created_at", "removed_by", "removed_at")
     return {**{field: getattr(exclusion, field) for field in fields}, "stretch": format_range(exclusion.excluded_range)}
 
 
 def job_details(services: Services, job: Job) -> dict[str, Any]:
-    """A job with what it was asked for, every state it was in, and whether it has read its test part."""
+    """Return a job with its request, every state it was in, and when it read its test part."""
     opening = services.training.openings.find(job.id)
     return {
         **{key: value for key, value in to_jsonable(job).items() if key != "spec"},

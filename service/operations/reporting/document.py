@@ -1,4 +1,4 @@
-"""A document of headings, sentences, tables and figures, as Markdown and as one HTML file that needs nothing else."""
+"""A document of headings, paragraphs, tables and figures, rendered as Markdown or as one self-contained HTML file."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,12 +12,12 @@ from service.operations.reporting.plots import Drawing
 
 MARKDOWN_SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~$&])")
 FORBIDDEN_CHARACTERS = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""What neither XML nor every database can hold."""
+"""Characters that XML and some databases cannot store."""
 
 
 @dataclass(frozen=True, slots=True)
 class Heading:
-    """Level 2 or 3; the title is level 1."""
+    """A heading of level 2 or 3; the title is level 1."""
 
     kind: ClassVar[str] = "heading"
     text: str
@@ -26,7 +26,7 @@ class Heading:
 
 @dataclass(frozen=True, slots=True)
 class Paragraph:
-    """Sentences."""
+    """A paragraph of plain text."""
 
     kind: ClassVar[str] = "paragraph"
     text: str
@@ -34,7 +34,7 @@ class Paragraph:
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """Lines as they are."""
+    """Lines shown as they are."""
 
     kind: ClassVar[str] = "code"
     text: str
@@ -42,7 +42,10 @@ class Code:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Cells are text, or numbers already written; `shades` darken cells from 0 to 1, the first column has none."""
+    """A table of text cells.
+
+    `shades` darkens the cells after the first column, from 0 to 1.
+    """
 
     kind: ClassVar[str] = "table"
     columns: Sequence[str]
@@ -51,7 +54,7 @@ class Table:
 
     @property
     def shaded_rows(self) -> Iterator[Iterator[tuple[str, float | None]]]:
-        """Yield the rows, each cell with its shade, None where it has none."""
+        """Yield the rows, each cell with its shade, or None where it has none."""
         for number, row in enumerate(self.rows):
             shades = [None, *self.shades[number]] if self.shades is not None else [None] * len(row)
             yield zip(row, shades, strict=True)
@@ -59,7 +62,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A drawing, and in words what Markdown says in its place."""
+    """A drawing; Markdown shows only its caption."""
 
     kind: ClassVar[str] = "figure"
     drawing: Drawing
@@ -71,24 +74,24 @@ Block: TypeAlias = Heading | Paragraph | Code | Table | Figure
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A title, and what stands beneath it."""
+    """A title, and the blocks beneath it."""
 
     title: str
     blocks: Sequence[Block]
 
 
 def replace_forbidden(text: str) -> str:
-    """Without what no file of text can hold."""
+    """Replace the characters that a text file or database cannot store."""
     return FORBIDDEN_CHARACTERS.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def to_html(document: Document) -> str:
-    """Return one file without scripts, and without anything to fetch; nothing that was given is markup."""
+    """Return one HTML file without scripts or external resources; all given text is escaped."""
     return _templates().get_template("report.html.j2").render(document=document)
 
 
 def to_markdown(document: Document) -> str:
-    """The same without the drawings; nothing that was given is markup."""
+    """Return the document as Markdown, without the drawings; all given text is escaped."""
     return "\n\n".join([f"# {_escape_markdown(document.title)}", *map(_markdown, document.blocks)]) + "\n"
 
 
@@ -101,13 +104,13 @@ def _place(value: float) -> str:
 
 
 def _finalized(value: object) -> object:
-    """Return a given text as a file can hold it; what a macro has made is escaped already."""
+    """Return given text without forbidden characters; markup that a macro has made is not of type `str` and passes."""
     return replace_forbidden(value) if type(value) is str else value
 
 
 @cache
 def _templates() -> Environment:
-    """Return what renders the template files: it escapes all that is given, and knows no undefined name."""
+    """Return the template environment, which escapes all given text and fails on undefined names."""
     found = Environment(
         loader=PackageLoader("service.operations", "reporting/templates"),
         autoescape=True,
@@ -144,5 +147,5 @@ def _escape_markdown(text: str) -> str:
 
 
 def key_value_table(values: Mapping[str, object], *, columns: tuple[str, str]) -> Table:
-    """A table of names and values."""
+    """Return a table of names and values."""
     return Table(columns, [(name, str(value)) for name, value in values.items()])

@@ -1,4 +1,4 @@
-"""The plots of a report as shapes, which its template writes as SVG; small enough to need no library for it."""
+"""The plots of a report as shapes, which a template writes as SVG; too simple to need a plotting library."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ WIDTH = 640.0
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Words at a place; `anchor` says which end of them stands there."""
+    """A text at a point; `anchor` says which end of the text is there."""
 
     kind: ClassVar[str] = "text"
     x: float
@@ -36,7 +36,7 @@ class Dot:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A straight line between two places."""
+    """A straight line between two points."""
 
     kind: ClassVar[str] = "line"
     start: tuple[float, float]
@@ -48,7 +48,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """A line through many places."""
+    """A line through many points."""
 
     kind: ClassVar[str] = "path"
     points: Sequence[tuple[float, float]]
@@ -60,7 +60,7 @@ Shape: TypeAlias = Text | Dot | Line | Path
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """Shapes on a ground as wide as every plot; the label is read to who cannot see it."""
+    """Shapes on a canvas; `label` is the text for screen readers."""
 
     height: float
     shapes: Sequence[Shape]
@@ -70,7 +70,7 @@ class Drawing:
 
 @dataclass(frozen=True, slots=True)
 class _Scale:
-    """From values to places; a scale without extent puts all in the middle."""
+    """A linear scale from values to coordinates; without extent it maps every value to the middle."""
 
     low: float
     high: float
@@ -84,7 +84,7 @@ class _Scale:
 
 
 def interval_plot(metrics: Sequence[str], sides: Mapping[str, Mapping[str, Estimate]]) -> Drawing:
-    """A row a metric and side: the value, its interval, both on the metric's own scale."""
+    """Draw a row for each metric and side: the value and its interval, on the metric's own scale."""
     step, y = 18.0, 10.0
     parts: list[Shape] = []
     for metric in metrics:
@@ -104,7 +104,7 @@ def interval_plot(metrics: Sequence[str], sides: Mapping[str, Mapping[str, Estim
 
 
 def reliability_plot(sides: Mapping[str, Calibration]) -> Drawing:
-    """Observed share against predicted probability, by bins; the diagonal is perfect."""
+    """Draw a reliability diagram: observed share against predicted probability, by bins; the diagonal is perfect."""
     size, left, top = 260.0, 50.0, 12.0
     x_scale, y_scale = _Scale(0, 1, left, left + size), _Scale(0, 1, top + size, top)
     parts: list[Shape] = [Line((x_scale(0), y_scale(0)), (x_scale(1), y_scale(1)), colour=MUTED_COLOUR, is_dashed=True)]
@@ -128,7 +128,7 @@ def reliability_plot(sides: Mapping[str, Calibration]) -> Drawing:
 
 
 def residual_plot(sides: Mapping[str, Residuals]) -> Drawing:
-    """A box a side: from 5 to 95 percent of the residuals thin, the middle half thick, the median a dot."""
+    """Draw each side's residuals: a thin line from 5 to 95 percent, a thick one for the middle half, the median."""
     levels = {name: dict(found.quantiles) for name, found in sides.items()}
     ends = [side[level] for side in levels.values() for level in (5.0, 95.0)]
     scale = _Scale(min([*ends, 0.0]), max([*ends, 0.0]), 130, WIDTH - 20)
@@ -145,7 +145,7 @@ def residual_plot(sides: Mapping[str, Residuals]) -> Drawing:
 
 
 def trial_plot(scores: Sequence[tuple[int, float]], *, maximize: bool) -> Drawing:
-    """Each trial's score, and the best so far."""
+    """Draw each trial's score, and the best so far."""
     values = [score for _, score in scores]
     x_scale = _Scale(scores[0][0], scores[-1][0], 60, WIDTH - 20)
     y_scale = _Scale(min(values), max(values), 150, 16)

@@ -1,4 +1,4 @@
-"""A retraining as a document: what was trained on what, how well, beside whom, and what was decided."""
+"""The report of a retraining: what was trained on which data, how well it did beside the champion, and the decision."""
 
 import json
 import math
@@ -29,13 +29,13 @@ NO_VALUE = "\N{EN DASH}"
 
 
 def version_reports(report: RetrainingReport, *, version: int) -> Sequence[Report]:
-    """In every format, to be kept with the version."""
+    """Return the report in every format, to be stored with the version."""
     name, number = ModelName(report.model), VersionNumber(version)
     return [Report(name, number, format_, text) for format_, text in render_formats(report, version=version).items()]
 
 
 def render_formats(report: RetrainingReport, *, version: int | None = None) -> Mapping[ReportFormat, str]:
-    """By format; a version that is still to be made has no number."""
+    """Return the text in each format; a version that does not exist yet has no number."""
     rendered = build_document(report, version=version)
     return {
         ReportFormat.MARKDOWN: to_markdown(rendered),
@@ -45,7 +45,7 @@ def render_formats(report: RetrainingReport, *, version: int | None = None) -> M
 
 
 def build_document(report: RetrainingReport, *, version: int | None = None) -> Document:
-    """Parts that did not take place are left out."""
+    """Build the document; steps that did not take place are left out."""
     version_text = "" if version is None else f", version {version}"
     blocks = [
         *_summary(report),
@@ -313,7 +313,7 @@ def _format_cell(value: Any) -> str:
 
 
 def _json_safe(value: Any) -> Any:
-    """Without what JSON cannot hold."""
+    """Replace what JSON cannot hold: forbidden characters, and numbers that are not finite."""
     if isinstance(value, str):
         return replace_forbidden(value)
     if isinstance(value, float):

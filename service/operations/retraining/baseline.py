@@ -1,4 +1,4 @@
-"""What a training job sets out from: the champion, what its line has learned, and what may not be learned again."""
+"""The baseline of a training job: the champion, what its line has learned, and what must not be learned again."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,9 +18,11 @@ from service.operations.states.recovery import lineage_spec
 
 @dataclass(frozen=True, slots=True)
 class TrainingBaseline:
-    """`spec` is the registered one with the champion's estimator; `order` ends at the `position` of its newest state.
+    """The registered model and its champion, as a training job finds them.
 
-    `holes` are offsets that are excluded, and records that killed a process; `stretches` are all exclusions.
+    `spec` is the registered specification with the champion's estimator. `learned_runs` ends at `position`, that of the
+    champion's newest checkpoint. `excluded_offsets` adds the records that killed a process to the offsets of
+    `excluded_ranges`.
     """
 
     model: RegisteredModel
@@ -34,9 +36,10 @@ class TrainingBaseline:
 
 
 def load_training_baseline(services: Services, name: str) -> TrainingBaseline:
-    """What the champion had learned by its newest checkpoint, and before that whoever it was restored from.
+    """Return what the champion and those it was restored from had learned by its newest checkpoint.
 
-    A rollback without exclusions finds a state bad, not the records. NotFoundError without a champion.
+    What a rollback without exclusions undid is included: it finds a state bad, not the records. Raise NotFoundError
+    without a champion.
     """
     model = services.models.get(name)
     if model.champion is None:

@@ -1,4 +1,4 @@
-"""Teaching a new learner a part of history, the way in which it will go on learning the stream."""
+"""Catch-up: a new learner learns a part of history in the same way in which it will learn the stream."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +25,7 @@ from service.ports.training import JobProgressReporter
 
 @dataclass(frozen=True, slots=True)
 class TrainingPlan:
-    """What is learned, in this order; behind it the stream goes on at `position`."""
+    """Runs to learn, in this order; after them the stream is read from `position`."""
 
     spec: ModelSpec
     runs: Sequence[OffsetRange]
@@ -35,7 +35,7 @@ class TrainingPlan:
 
 @dataclass(frozen=True, slots=True)
 class TrainingEvidence:
-    """What is kept of a training beside its result."""
+    """The evidence and the reports that are stored with a trained version."""
 
     evidence: Json = field(default_factory=dict)
     reports: Mapping[ReportFormat, str] = field(default_factory=dict)
@@ -43,9 +43,10 @@ class TrainingEvidence:
 
 @dataclass(frozen=True, slots=True)
 class FittedEstimator:
-    """What a candidate has beside its lesson: what its monitors refer to, and an estimator made in another way.
+    """The monitors' reference batches, and an estimator that was fitted outside of the catch-up.
 
-    `estimator` is its snapshot, None where the lesson's own stays; `before` is what it had learned before the lesson.
+    `estimator` is its snapshot, None where the one of the catch-up is used; `learned_before` is what it had learned
+    before the catch-up.
     """
 
     references: Sequence[MonitorBatch]
@@ -54,7 +55,7 @@ class FittedEstimator:
 
 
 class CatchUp:
-    """One learner and what waits for its labels."""
+    """A new learner, and the events that wait for their labels."""
 
     def __init__(self, services: Services, plan: TrainingPlan) -> None:
         spec = plan.spec
@@ -65,7 +66,7 @@ class CatchUp:
         self.learner = Learner(spec, Learner.new(spec, estimator), allowed=allowed)
 
     def learn(self, history: HistoryReader, reporter: JobProgressReporter) -> None:
-        """All of it."""
+        """Learn every run of the plan, and report progress in offsets."""
         runs, excluded_ranges = self._plan.runs, self._plan.excluded_ranges
         done, total = 0, offset_count(runs)
         decoder, exclusion_filter = self._services.decoder(self._plan.spec), ExclusionFilter(excluded_ranges)
@@ -81,7 +82,7 @@ class CatchUp:
     def candidate(
         self, job: Job, training_evidence: TrainingEvidence, *, fitted: FittedEstimator | None = None
     ) -> TrainedCandidate:
-        """The signed state, with its metrics over the lesson; it has learned exactly what it says."""
+        """Return the candidate: the sealed state, its metrics, and exactly the runs that it has learned."""
         state = self._seal(self._final_state(fitted))
         learned = merge_ranges(self._pending.learned_order)
         earlier = subtract_ranges(fitted.learned_before, learned) if fitted else []
@@ -103,13 +104,17 @@ class CatchUp:
         )
 
     def _final_state(self, fitted: FittedEstimator | None) -> bytes:
-        """What waits for a micro-batch stays, unless another estimator has learned it already."""
+        """Return the state to seal.
+
+        An incomplete micro-batch stays in it, unless another estimator takes over that has learned its events already.
+        """
         if fitted is None:
             return self.learner.state()
         if fitted.estimator is not None:
             list(self.learner.flush())
             self._pending.absorb(self.learner)
         spec, allowed = self._plan.spec, self._services.build_estimator(self._plan.spec)[1]
+        # New monitors begin after the window: signals of the training would request the next training.
         state = with_new_monitors(self.learner.state(), spec, references=fitted.references, estimator=fitted.estimator)
         self.learner = Learner(spec, state, allowed=allowed)
         return state

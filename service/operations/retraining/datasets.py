@@ -1,4 +1,4 @@
-"""What a search works with: a window of the archive, divided, and the records of which it is made."""
+"""The datasets of a search: a window of the archive, its split and folds, and the records behind them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,9 +28,9 @@ _PART_COLUMN = "@part"
 
 @dataclass(frozen=True, slots=True)
 class TrainingDatasets:
-    """All of the window, its parts, and the train and validation part together in the order of time.
+    """The whole window, its parts, and `development`: the train and validation parts together in event-time order.
 
-    `folds` are rows of `development`, to learn and to be scored by.
+    `folds` are pairs of row indices of `development`: to learn, and to score.
     """
 
     data: TrainingData
@@ -40,12 +40,12 @@ class TrainingDatasets:
 
     @property
     def scored_since_ms(self) -> int:
-        """When the first event happens by which a trial is scored."""
+        """Return when the first event happens by which a trial is scored, in epoch milliseconds."""
         times = self.development.times
         return int(min(times[validation if len(validation) else train].min() for train, validation in self.folds))
 
     def last_label_before(self, test: TrainingData) -> Label | None:
-        """The last truth before the test part, which is what no change would have said."""
+        """Return the last label before the test part, with which the no-change baseline begins, or None."""
         row = int(np.searchsorted(self.development.times, test.times[0]))
         return None if not row else self.development.table.item(row - 1, "y")
 
@@ -53,7 +53,10 @@ class TrainingDatasets:
 def load_datasets(
     services: Services, baseline: TrainingBaseline, retrain_spec: RetrainSpec, *, on_test_opened: Callable[[Json], None]
 ) -> TrainingDatasets:
-    """TrainingDataError or BelowStartError for a window that cannot be trained on as it was asked for."""
+    """Load and split the window; `on_test_opened` is called when the test part is read.
+
+    Raise TrainingDataError or BelowStartError for a window that cannot be trained on as it was requested.
+    """
     spec = baseline.spec
     if retrain_spec.window is None:
         msg = f"found no window for {spec.name}, expected one to divide, like `window: {{events: 100000}}`"
@@ -77,7 +80,7 @@ def load_datasets(
 
 
 def plan_catch_up(services: Services, baseline: TrainingBaseline, data: TrainingData) -> TrainingPlan:
-    """Every record of the window, in the order of the champion where it has learned them; history before it first."""
+    """Return the plan to learn every record of the window: backfilled history first, then in the champion's order."""
     window_ends = _window_ends(baseline, data)
     window_runs = subtract_ranges(
         [OffsetRange(*at, first, window_ends[at]) for at, first in data.begin.offsets.items()],
@@ -90,7 +93,7 @@ def plan_catch_up(services: Services, baseline: TrainingBaseline, data: Training
 
 
 def _development(parts: splits.DataSplit) -> tuple[TrainingData, FoldRows]:
-    """Both parts in one table, and which of its rows are of which."""
+    """Return both parts in one table, and the row indices of each."""
     numbered = enumerate((parts.train.table, parts.validation.table))
     tables = [table.with_columns(pl.lit(number).alias(_PART_COLUMN)) for number, table in numbered]
     both = pl.concat(tables).sort(ORDER_COLUMNS)
@@ -100,13 +103,13 @@ def _development(parts: splits.DataSplit) -> tuple[TrainingData, FoldRows]:
 
 
 def _window_ends(baseline: TrainingBaseline, data: TrainingData) -> dict[TopicPartition, int]:
-    """Where the window ends in each partition; of older history, behind the last event that is trained on."""
+    """Return where the window ends in each partition; in backfilled history, after the last event trained on."""
     backfilled_rows = data.table.filter(pl.col("topic") == backfill_topic(baseline.spec.events))
     last = first_offsets(backfilled_rows.with_columns(-pl.col("offset")))
     return {**{at: 1 - offset for at, offset in last.items()}, **data.end.offsets}
 
 
 def _end_position(services: Services, baseline: TrainingBaseline, data: TrainingData) -> Position:
-    """The window's end; where nothing is archived of a partition, where the model began to read it."""
+    """Return the window's end; for a partition without archive, where the model began to read it."""
     initial_offsets = services.history.versions(baseline.spec.name)[0].position.offsets
     return Position({at: data.end.offsets.get(at, initial_offsets.get(at, 0)) for at in baseline.position.offsets})

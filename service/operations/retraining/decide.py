@@ -1,4 +1,4 @@
-"""Deciding whether a model is to be retrained, from what the registry holds; every decision is kept."""
+"""Deciding whether to retrain a model, from what the registry holds; every decision is stored."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -22,14 +22,15 @@ from service.operations.services import Services
 _log = structlog.get_logger(__name__)
 
 COOLDOWN_ACTIONS = frozenset({"rollback", "exclude"})
-"""Acts after which a cooldown begins."""
+"""Audited actions after which a cooldown begins."""
 
 
 def decide_retraining(
     services: Services, trainer: TrainerLease, *, cron_due: bool = False
 ) -> tuple[RetrainDecision, Job | None]:
-    """The decision, kept and, where it is another one than before, logged; and the job that it asked for."""
+    """Decide, store the decision, log it where it is new, and return it with the job that it requested, if any."""
     ports = services.training
+    # The current time by the registry's clock, since hosts may disagree.
     now = ports.trainers.renew(trainer, ttl_s=services.lease_ttl_s).expires_at - timedelta(seconds=services.lease_ttl_s)
     situation = _situation(services, services.models.get(trainer.model), now=now, cron_due=cron_due)
     decision, before = decide(situation), ports.trainers.find(trainer.model)
@@ -43,7 +44,7 @@ def decide_retraining(
 
 
 def request_manual_job(services: Services, model: str, *, actor: str, reason: str) -> Job:
-    """A job that a person asks for; RefusedError while one is open."""
+    """Request a job on behalf of a person; raise RefusedError while one is open."""
     found = services.models.get(model)
     readings, learned, _ = _champion_readings(services, found)
     spec = ModelSpec.model_validate(found.spec).retrain or RetrainSpec()
@@ -59,7 +60,7 @@ def _record_decision(
     last: RetrainDecision | None,
     job_request: JobRequest | None,
 ) -> Job | None:
-    """None where nothing is wanted, or somebody else's job came first."""
+    """Return the requested job, or None where none is wanted or another job was opened first."""
     if job_request is None and last is not None and last.explanation == decision.explanation:
         return None
     try:
@@ -102,7 +103,7 @@ def _situation(services: Services, model: RegisteredModel, *, now: datetime, cro
 def _champion_readings(
     services: Services, model: RegisteredModel
 ) -> tuple[Sequence[MonitorReading], int, Sequence[Job]]:
-    """What the champion's newest checkpoint says, and the two newest jobs, of which one may be open."""
+    """Return the monitors of the champion's newest checkpoint, its count of learned events, and the two newest jobs."""
     newest = services.training.jobs.list(model.name, limit=2)
     found = services.checkpoints.newest(model.champion) if model.champion is not None else None
     if found is None:

@@ -1,4 +1,4 @@
-"""The account that a job gives of a searched retraining, as a report and as evidence."""
+"""The training evidence of a searched retraining: what is stored with the version, and the report."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,7 +38,7 @@ MAX_CLASSES_SHOWN = 10
 
 @dataclass(frozen=True, slots=True)
 class RetrainingOutcome:
-    """All that a searched retraining came to."""
+    """Everything that a searched retraining has found."""
 
     job: Job
     baseline: TrainingBaseline
@@ -48,11 +48,11 @@ class RetrainingOutcome:
     environment: Mapping[str, Any]
 
     def training_evidence(self) -> TrainingEvidence:
-        """What is kept with the version."""
+        """Return what is stored with the version."""
         return TrainingEvidence(self._evidence(), render_formats(self.report()))
 
     def report(self) -> RetrainingReport:
-        """Everything, in plain values."""
+        """Return the whole outcome in plain values, for rendering."""
         datasets, spec, recipe = self.selection.datasets, self.baseline.spec, self.selected.recipe
         retrain_spec = self.selection.retrain_spec
         return RetrainingReport(
@@ -151,7 +151,7 @@ def _estimator_fields(recipe: TrialRecipe, *, factory: str | None) -> dict[str, 
 
 
 def _package_versions(recipe: TrialRecipe, *, searched: bool) -> Mapping[str, str]:
-    """Of what a job needs and a learner does not."""
+    """Return the versions of the packages that this job needs and a learner does not."""
     packages = ["optuna"] if searched else []
     if is_batch_expression(recipe.estimator):
         name: str = recipe.estimator if isinstance(recipe.estimator, str) else next(iter(recipe.estimator))
@@ -174,7 +174,7 @@ def _trial_result(trial: Trial) -> TrialResult:
 
 
 def _test_metrics(evaluation: Evaluation) -> dict[str, Any]:
-    """The metrics of each side, by name."""
+    """Return the metrics of candidate, champion and no-change baseline on the test part, by name."""
     sides: Mapping[str, Performance | None] = {
         "candidate": evaluation.candidate,
         "champion": evaluation.champion,
@@ -219,7 +219,7 @@ def _split_part(name: str, data: TrainingData) -> SplitPart:
 
 
 def _seeds(seed: int, retrain_spec: RetrainSpec, *, searched: bool) -> Mapping[str, int]:
-    """All from which chance was drawn."""
+    """Return every seed that the job has used."""
     seeds = {"estimator": seed, "evaluation": seed}
     if retrain_spec.split.kind != "time":
         seeds["split"] = seed if retrain_spec.split.seed is None else retrain_spec.split.seed

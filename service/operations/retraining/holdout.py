@@ -1,4 +1,4 @@
-"""The test part, opened once: what the candidate predicts of it, and the champion beside it by its score journal."""
+"""Evaluating the candidate on the test part, opened once, beside the champion's scores of the same events."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ from service.operations.services import Services
 from service.ports.registry import Checkpoints
 
 PlacedItem: TypeAlias = tuple[TopicPartition, WorkItem]
-"""An event and the partition in which it stands."""
+"""A work item and the partition of its record."""
 
 
 CHUNK_ITEMS = 4096
@@ -42,7 +42,7 @@ _NO_PARTITION = TopicPartition("", 0)
 def champion_scores(
     checkpoints: Checkpoints, model: RegisteredModel, offsets: Mapping[TopicPartition, Any]
 ) -> ScoredEvents:
-    """Of these offsets, those that the champion's lineage has scored and retention has left."""
+    """Return the champion's stored scores of these offsets; some may be unscored or removed by retention."""
     if model.champion is None:
         return events_of_runs([])
     segments = (decode_arrays(one.scores) for one in checkpoints.journal(model.champion))
@@ -54,10 +54,10 @@ def champion_scores(
 
 
 def score_prequentially(stepper: Stepper, events: Iterable[PlacedItem], *, task: Task, batch: int = 1) -> ScoredEvents:
-    """Predict each event, then learn it; in micro-batches of that size where it is more than one.
+    """Predict each event, then learn it (Dawid, 1984), in micro-batches of `batch` events.
 
-    Where labels come late the items may be questions and answers: an answer is scored by what was predicted then.
-    An event that breaks the estimator is learned by nobody and scored as not predicted.
+    Late labels come as pairs of items: `UnlabelledEvent` is predicted, and its `LabelledEvent` is scored by that
+    prediction. An event on which the estimator fails is not learned, and counts as not predicted.
     """
     parts: list[ScoredEvents] = []
     remaining = iter(events)
@@ -75,7 +75,7 @@ def evaluate_beside_champion(
     model: RegisteredModel,
     terms: EvaluationSettings,
 ) -> Evaluation:
-    """The candidate beside what the champion had predicted of the same events."""
+    """Compare the candidate with what the champion had predicted for the same events."""
     offsets: dict[TopicPartition, list[int]] = {}
     for topic, partition, offset in candidate.places:
         offsets.setdefault(TopicPartition(topic, partition), []).append(offset)
@@ -88,7 +88,7 @@ def _at_offsets(run: RunArrays, offsets: Any) -> RunArrays:
 
 
 def _learn_in_batches(batches: MicroBatch, items: Sequence[WorkItem]) -> StepResult:
-    """Whole batches, and what is left at the end as a smaller one."""
+    """Learn whole batches, and what is left at the end as a smaller one."""
     parts = [batches.learn(_NO_PARTITION, items), batches.flush(_NO_PARTITION)]
     return StepResult(
         [item for part in parts for item in part.items],
@@ -98,7 +98,7 @@ def _learn_in_batches(batches: MicroBatch, items: Sequence[WorkItem]) -> StepRes
 
 
 def _scored_events(stepper: Stepper, chunk: Sequence[PlacedItem], learned: StepResult, *, task: Task) -> ScoredEvents:
-    """In the order of the chunk; what failed among it has no label."""
+    """Return the scores in the order of the chunk; a failed item has no predicted label."""
     row_by_item = {id(item): row for row, (_, item) in enumerate(chunk)}
     labels, probability_column = prediction_columns(
         learned.predictions, task=task, gives_probabilities=stepper.gives_probabilities, gives_pairs=stepper.gives_pairs
@@ -120,13 +120,12 @@ def _scored_events(stepper: Stepper, chunk: Sequence[PlacedItem], learned: StepR
 
 
 def _event_place(at: TopicPartition, item: WorkItem) -> RecordPosition:
-    """Where the event stands, wherever its label does."""
+    """Return the position of the event, not of its label."""
     where = item.unlabelled.at if isinstance(item, LabelledEvent) else at
     return (*where, item_event(item).offset)
 
 
 def _concatenated(parts: Sequence[ScoredEvents], *, probabilities: bool) -> ScoredEvents:
-    """In the order in which they came; groups only where there are any."""
     groups = [group for part in parts for group in part.groups or ()]
     probability_values = [one for part in parts for one in part.probabilities or ()]
     return ScoredEvents(
@@ -140,7 +139,7 @@ def _concatenated(parts: Sequence[ScoredEvents], *, probabilities: bool) -> Scor
 
 @dataclass(frozen=True, slots=True)
 class HoldoutEvaluation:
-    """The test events, what the candidate predicted of them, and the judgement."""
+    """The test events, the candidate's predictions of them, and the comparison."""
 
     test: TrainingData
     scored: ScoredEvents
@@ -150,7 +149,7 @@ class HoldoutEvaluation:
 def run_holdout_evaluation(
     services: Services, datasets: TrainingDatasets, spec: ModelSpec, estimator: Any, *, champion: Registered
 ) -> HoldoutEvaluation:
-    """Predict, score, learn; RefusedError where the test part has been opened before."""
+    """Predict, score and learn the test part; raise RefusedError where it has been opened before."""
     test = datasets.parts.test.open()
     stepper = Stepper(codec.dumps(estimator), task=spec.task, extra=services.build_estimator(spec)[1])
     scored = score_prequentially(stepper, items_in_stream_order(test), task=spec.task, batch=spec.learn.batch)
@@ -161,7 +160,7 @@ def run_holdout_evaluation(
 
 
 def items_in_stream_order(data: TrainingData) -> Iterator[PlacedItem]:
-    """As the stream has them: an event whose label came later is predicted when it comes, learned with its label."""
+    """Return the items in stream order: an event with a late label is predicted first, and learned with its label."""
     table = data.table
     places = [TopicPartition(*place) for place in table.select("topic", "partition").iter_rows()]
     timed_items: list[tuple[int, PlacedItem]] = []
@@ -171,7 +170,7 @@ def items_in_stream_order(data: TrainingData) -> Iterator[PlacedItem]:
 
 
 def monitor_references(data: TrainingData, holdout: HoldoutEvaluation) -> list[MonitorBatch]:
-    """What monitors hold the stream against: errors and predictions of the test part, the rest of all the window."""
+    """Return the monitors' reference batches: scores of the test part, labels and features of the whole window."""
     scored, table = holdout.scored, data.table
 
     def feature(name: str) -> list[Any]:

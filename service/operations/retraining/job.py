@@ -1,4 +1,4 @@
-"""What a training job's process does: train, tell how far it is, and deliver."""
+"""The process of a training job: train, report progress, and hand over the candidate."""
 
 import threading
 from collections.abc import Callable
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 def run_training_job(services: Services, job: JobId, training: Retrainer) -> Version:
-    """The version that came of it; RefusedError where the job is to stop."""
+    """Run the training and return the version that it made; raise RefusedError where the job has been stopped."""
     claimed = services.training.jobs.get(job)
     with RegistryJobReporter(services.training, claimed) as reporter:
         candidate = training(claimed, reporter)
@@ -34,39 +34,42 @@ def run_training_job(services: Services, job: JobId, training: Retrainer) -> Ver
 
 @dataclass
 class RegistryJobReporter:
-    """Implements `ports.Stages`: states at once, progress and the sign of life once a second."""
+    """Implements `ports.training.JobProgressReporter`: writes states at once, and progress with a heartbeat.
+
+    The heartbeat is sent every `HEARTBEAT_S` seconds by a thread of its own.
+    """
 
     services: Ports
     job: Job
 
     def __post_init__(self) -> None:
-        """Nothing is told before the block begins."""
+        """Prepare the heartbeat thread; it starts with the block."""
         self._progress = JobProgress()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._send_heartbeats, name="heartbeat", daemon=True)
 
     def __enter__(self) -> Self:
-        """Begin to give signs of life."""
+        """Start the heartbeat."""
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """No more of them."""
+        """Stop the heartbeat."""
         self._stop.set()
         self._thread.join(timeout=5)
 
     def enter_state(self, state: JobState, *, reason: str = "") -> None:
-        """The next state; RefusedError where the job is to stop."""
+        """Enter the next state; raise RefusedError where the job is to stop."""
         retry_while_unavailable(lambda: self.services.runs.set_state(self.job.id, state, reason=reason))
         self._progress = JobProgress()
         _log.info("job_state", job=self.job.id, model=self.job.model, state=state, reason=reason)
 
     def report_progress(self, done: int, total: int, *, note: str = "") -> None:
-        """How far the present state is."""
+        """Note how far the current state is, for the next heartbeat."""
         self._progress = JobProgress(done, total, note)
 
     def open_holdout(self, part: Json) -> None:
-        """The test part is read now; RefusedError the second time."""
+        """Record that the test part is read now; raise RefusedError the second time."""
         retry_while_unavailable(lambda: self.services.openings.open(self.job.id, part=part))
 
     def _send_heartbeats(self) -> None:
@@ -80,7 +83,7 @@ class RegistryJobReporter:
 
 
 def retry_while_unavailable(operation: Callable[[], T]) -> T:
-    """Again and again while the registry cannot be reached; the job's time limit ends that."""
+    """Repeat the operation while the registry is unreachable; only the job's time limit ends this."""
     backoff = Backoff(0.1)
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Whether to retrain now: a pure decision, with the sentence that explains it."""
+"""The retraining policy: a pure decision, with the sentence that explains it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,10 @@ from service.domain.training.jobs import Job, JobCause, RetrainDecision
 
 @dataclass(frozen=True, slots=True)
 class MonitorReading:
-    """What a monitor says now; `signal` numbers its newest signal, `answered` that of the newest job, 0 for none."""
+    """The current reading of a monitor.
+
+    `signal` numbers its newest signal, `answered_signal` the one that the newest job was requested for; 0 is none.
+    """
 
     name: str
     state: MonitorState
@@ -25,26 +28,26 @@ class MonitorReading:
 
     @property
     def has_new_signal(self) -> bool:
-        """Whether it has signalled what no job was asked for; a number that fell has begun anew."""
+        """Return whether it has a signal that no job was requested for; a number that fell means a count from zero."""
         return self.signal > (self.answered_signal if self.signal >= self.answered_signal else 0)
 
     @property
     def is_drifting(self) -> bool:
-        """Whether there is drift, or was and nobody has answered."""
+        """Return whether it sees drift now, or has signalled drift that no job has answered."""
         return self.has_new_signal or self.state is MonitorState.DRIFT
 
     def __str__(self) -> str:
-        """As a sentence has it."""
+        """Return the reading as a part of a sentence."""
         limit = "" if self.threshold is None else f" of {self.threshold:g}"
         return f"{self.name} {self.state} at {self.value:.4g}{limit}"
 
 
 @dataclass(frozen=True, slots=True)
 class RetrainingSituation:
-    """All that a decision depends on.
+    """Everything that a decision depends on.
 
-    `changed_at` is the newest rollback or exclusion, `last` the newest job that has ended, `learned` how many events
-    the champion has learned.
+    `changed_at` is the time of the newest rollback or exclusion, `last` the newest job that has ended, `learned` how
+    many events the champion has learned.
     """
 
     model: ModelName
@@ -60,13 +63,13 @@ class RetrainingSituation:
 
 
 def monitor_readings(drift: Sequence[MonitorStatus], newest: Job | None) -> list[MonitorReading]:
-    """The monitors as a checkpoint has them, beside what they said when the newest job was asked for."""
+    """Return the monitors of a checkpoint, with their signals at the time when the newest job was requested."""
     before = {one["name"]: int(one["signal"]) for one in (newest.evidence if newest else {}).get("monitors", ())}
     return [_parse_reading(one, before.get(one.name, 0)) for one in drift]
 
 
 def decision_evidence(readings: Sequence[MonitorReading], *, learned: int) -> dict[str, Any]:
-    """What a job keeps of the moment in which it was asked for."""
+    """Return the readings and counts that a job keeps of the moment of its request."""
     monitors = [
         {"name": one.name, "state": one.state, "value": one.value, "threshold": one.threshold, "signal": one.signal}
         for one in readings
@@ -75,13 +78,16 @@ def decision_evidence(readings: Sequence[MonitorReading], *, learned: int) -> di
 
 
 def events_since(newest: Job | None, *, learned: int) -> int:
-    """How many events were learned since the newest job was asked for, or ever; a count that fell has begun anew."""
+    """Return how many events were learned since the newest job was requested, or ever.
+
+    A count that fell belongs to a champion that counts from zero.
+    """
     before = int(newest.evidence.get("learned", 0)) if newest else 0
     return learned - before if learned >= before else learned
 
 
 def decide(situation: RetrainingSituation) -> RetrainDecision:
-    """Retrain where the schedule or the monitors ask for it and nothing stands against it."""
+    """Retrain where the schedule or the monitors ask for it and nothing objects."""
     cause, code_and_reason = _trigger(situation)
     evidence = decision_evidence(situation.readings, learned=situation.learned)
     if cause is None or situation.spec is None:
@@ -95,7 +101,7 @@ def decide(situation: RetrainingSituation) -> RetrainDecision:
 
 
 def _trigger(situation: RetrainingSituation) -> tuple[JobCause | None, tuple[str, str]]:
-    """Who asks, and in which words; nobody, and why not."""
+    """Return the cause of a job, its code and its explanation; without a cause, why there is none."""
     if situation.spec is None:
         return None, (
             "no_policy",
@@ -116,7 +122,7 @@ def _trigger(situation: RetrainingSituation) -> tuple[JobCause | None, tuple[str
 
 
 def _objection(situation: RetrainingSituation, spec: RetrainSpec) -> tuple[str, str] | None:
-    """What stands against a job that is asked for."""
+    """Return the code and the reason of what stands against a job, or None."""
     if situation.frozen:
         return "frozen", f"{situation.model} is frozen"
     if situation.open is not None:
@@ -132,7 +138,7 @@ def _objection(situation: RetrainingSituation, spec: RetrainSpec) -> tuple[str, 
 
 
 def _cooldown_start(situation: RetrainingSituation) -> tuple[datetime | None, str]:
-    """When the cooldown began: with the end of the last job, or a rollback or exclusion after it."""
+    """Return when and by what the cooldown began: the end of the last job, or a rollback or exclusion after it."""
     ended = situation.last.finished_at if situation.last is not None else None
     if situation.changed_at is not None and (ended is None or situation.changed_at > ended):
         return situation.changed_at, "the newest rollback or exclusion"

@@ -1,4 +1,4 @@
-"""The plainest training: the champion's own estimator taught anew, in the order in which it was learned."""
+"""Refit, a retraining without a window: the champion's own estimator learns its history again in the same order."""
 
 from service.domain.stream.offset_ranges import offset_count, subtract_ranges
 from service.domain.training.jobs import Job, JobState, TrainedCandidate
@@ -11,13 +11,13 @@ from service.ports.training import JobProgressReporter
 
 
 class RefitRetraining:
-    """Implements `ports.Training`: all that the champion and those before it have learned and that is not excluded."""
+    """Implements `ports.training.Retrainer`: learns what the champion's line has learned, without the exclusions."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
 
     def __call__(self, job: Job, reporter: JobProgressReporter) -> TrainedCandidate:
-        """From Loading to Evaluating; BelowStartError where history is missing."""
+        """Run from Loading to Evaluating; raise BelowStartError where history is missing."""
         reporter.enter_state(JobState.LOADING)
         plan = _refit_plan(self._services, job.model)
         history = HistoryReader(self._services, plan.spec)
@@ -35,7 +35,7 @@ class RefitRetraining:
 
 
 def _refit_plan(services: Services, name: str) -> TrainingPlan:
-    """RefusedError where nothing is left."""
+    """Return the runs to learn; raise RefusedError where none is left."""
     baseline = load_training_baseline(services, name)
     runs = subtract_ranges(baseline.learned_runs, baseline.excluded_offsets)
     if not runs:

@@ -1,4 +1,4 @@
-"""Training on a window of the archive: divide it, search, open the test part once, and teach what has won."""
+"""Retraining on a window of the archive: split it, search, open the test part once, and catch up with the stream."""
 
 import time
 from dataclasses import replace
@@ -22,13 +22,13 @@ from service.ports.training import JobProgressReporter
 
 
 class SearchRetraining:
-    """Implements `ports.Training` for jobs with a window."""
+    """Implements `ports.training.Retrainer` for jobs with a window."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
 
     def __call__(self, job: Job, reporter: JobProgressReporter) -> TrainedCandidate:
-        """From Loading to Replaying; what cannot be done as it was asked for fails in Loading."""
+        """Run from Loading to Replaying; what cannot be done as it was requested fails in Loading."""
         started_s = time.monotonic()
         reporter.enter_state(JobState.LOADING)
         baseline = load_training_baseline(self._services, job.model)
@@ -57,7 +57,7 @@ class SearchRetraining:
     def _catch_up(
         self, baseline: TrainingBaseline, datasets: TrainingDatasets, spec: ModelSpec, *, reporter: JobProgressReporter
     ) -> CatchUp:
-        """What follows the stream from the window's end on."""
+        """Return a learner that has learned the window and continues with the stream at its end."""
         plan = replace(plan_catch_up(self._services, baseline, datasets.data), spec=spec)
         catch_up, history = CatchUp(self._services, plan), HistoryReader(self._services, spec)
         reporter.enter_state(JobState.REPLAYING, reason=f"the whole window, up to {plan.position}")
@@ -71,7 +71,7 @@ class SearchRetraining:
 def _fitted_estimator(
     selection: ModelSelection, recipe: TrialRecipe, holdout: HoldoutEvaluation, *, warm_start: WarmStart | None
 ) -> FittedEstimator:
-    """One pass of a river estimator is the lesson itself; whatever else was searched is done on the whole window."""
+    """Return the estimator for the candidate; a single pass of a river estimator is the catch-up itself."""
     monitor_batches = monitor_references(selection.datasets.data, holdout)
     is_single_pass = recipe.epochs == 1 and recipe.class_weights == "none" and not recipe.warm_start
     if is_single_pass and not is_batch_expression(recipe.estimator):
@@ -81,7 +81,7 @@ def _fitted_estimator(
 
 
 def _selected_spec(spec: ModelSpec, recipe: TrialRecipe) -> ModelSpec:
-    """The model's, with what won."""
+    """Return the model's specification with the selected estimator."""
     if recipe.estimator is None:
         return spec
     return spec.model_copy(update={"estimator": recipe.estimator, "factory": None})

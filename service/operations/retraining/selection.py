@@ -1,4 +1,4 @@
-"""Which candidate is trained in the end: the best of a search, or the only one there is."""
+"""Model selection: the best candidate of a search, or the only one there is."""
 
 import os
 import tempfile
@@ -35,21 +35,22 @@ from service.operations.retraining.datasets import TrainingDatasets
 
 @contextmanager
 def share_rows(data: TrainingData) -> Iterator[Callable[[], TableRows]]:
-    """What loads the rows, here and in processes that this one has started, until the end of the block."""
+    """Yield a function that loads the rows, here and in child processes, until the block ends."""
     with tempfile.TemporaryFile() as file:
         data.table.write_ipc(file)
         file.flush()
+        # The file has no name: processes open it through this descriptor, and it is gone when the block ends.
         yield partial(load_rows, f"/proc/{os.getpid()}/fd/{file.fileno()}", data.task)
 
 
 def load_rows(path: str, task: Task) -> TableRows:
-    """The rows of such a file."""
+    """Load the rows of a file written by `share_rows`."""
     return TableRows(TrainingData(task, pl.read_ipc(Path(path).read_bytes())))
 
 
 @dataclass(frozen=True, slots=True)
 class SelectedCandidate:
-    """What is trained; `found` is None where nothing had to be searched."""
+    """The recipe to train; `search_result` is None where nothing had to be searched."""
 
     recipe: TrialRecipe
     search_result: SearchOutcome | None = None
@@ -57,7 +58,7 @@ class SelectedCandidate:
 
 @dataclass(frozen=True, slots=True)
 class ModelSelection:
-    """Candidates of one model on one material, from one state of the champion if any is to go on from it."""
+    """Chooses a candidate on the datasets, with a state of the champion for those that start warm, if there is one."""
 
     spec: ModelSpec
     retrain_spec: RetrainSpec
@@ -66,16 +67,19 @@ class ModelSelection:
 
     @property
     def needs_search(self) -> bool:
-        """Whether there is anything to choose, or to cross-validate."""
+        """Return whether there are candidates to choose from or folds to cross-validate."""
         return bool(self.retrain_spec.candidates) or self.retrain_spec.cv is not None
 
     @property
     def metric(self) -> Metric:
-        """Which decides."""
+        """Return the metric that decides."""
         return (self.spec.metrics or DEFAULT_METRICS[self.spec.task])[0]
 
     def select(self, *, remaining_s: float, progress: Callable[[SearchProgress], None]) -> SelectedCandidate:
-        """SpecificationError for candidates that cannot be, EstimatorError where none of the trials came to a score."""
+        """Return the selected candidate, after at most about `remaining_s` seconds of search.
+
+        Raise SpecificationError for invalid candidates, and EstimatorError where no trial has a score.
+        """
         ground = ModelContext.of(self.spec)
         if not self.needs_search:
             champion_candidate = complete_candidates((), ground)
@@ -87,12 +91,12 @@ class ModelSelection:
         return SelectedCandidate(search_result.require_best().recipe, search_result)
 
     def fit_development(self, recipe: TrialRecipe) -> TrainedModel:
-        """The recipe trained on the train and the validation part, and on nothing else."""
+        """Train the recipe on the train and validation parts only."""
         rows = TableRows(self.datasets.development)
         return refit(recipe, self._trial_context(), rows, rows=np.arange(len(rows)))
 
     def fit_window(self, recipe: TrialRecipe) -> TrainedModel:
-        """The recipe trained on all of the window, the test part too, which has been read by now."""
+        """Train the recipe on the whole window, including the test part, which has been read by then."""
         rows = TableRows(self.datasets.data)
         return refit(recipe, self._trial_context(), rows, rows=np.arange(len(rows)))
 
@@ -109,7 +113,7 @@ class ModelSelection:
 
 
 def search_time_s(retrain_spec: RetrainSpec, *, spent_s: float) -> float:
-    """What a search may still take of its share."""
+    """Return how many seconds of its share of `max_runtime` a search has left."""
     return retrain_spec.budget.max_runtime * retrain_spec.budget.share - spent_s
 
 

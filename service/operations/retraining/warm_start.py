@@ -1,4 +1,4 @@
-"""A state of the champion from which a candidate may go on."""
+"""Finding a state of the champion from which a candidate may continue (a warm start)."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class WarmStart:
-    """The state, and all that it has learned."""
+    """The state, and everything that it has learned."""
 
     state: WarmState
     learned: Sequence[OffsetRange]
@@ -33,7 +33,10 @@ class WarmStart:
 def find_warm_start(
     services: Services, baseline: TrainingBaseline, data: TrainingData, *, before_ms: int
 ) -> WarmStart | None:
-    """The newest that has learned nothing that happened then or later, and nothing that is excluded."""
+    """Return the newest state that has learned nothing since `before_ms` and nothing excluded, or None.
+
+    `before_ms` is in epoch milliseconds of event time.
+    """
     for checkpoint in services.checkpoints.newest_first(baseline.node.lineage.id):
         until_ms = _learned_until_ms(data, checkpoint.position)
         learned = baseline.node.order_at(checkpoint.sequence)
@@ -45,7 +48,7 @@ def find_warm_start(
 
 
 def _learned_until_ms(data: TrainingData, position: Position) -> int:
-    """The latest event of the window that stands before the position; without any, just before the window."""
+    """Return the time of the latest event of the window before the position; without one, just before the window."""
     before = pl.lit(value=False)
     for (topic, partition), offset in position.offsets.items():
         before |= (pl.col("topic") == topic) & (pl.col("partition") == partition) & (pl.col("offset") < offset)
@@ -54,7 +57,7 @@ def _learned_until_ms(data: TrainingData, position: Position) -> int:
 
 
 def _is_clean(services: Services, baseline: TrainingBaseline, learned: Sequence[OffsetRange]) -> bool:
-    """Neither it nor those from which it took over have met what is excluded."""
+    """Return whether neither it nor the lineages that it replaced have learned or seen anything excluded."""
     learned_or_seen = [*learned, *baseline.node.traces]
     if overlaps(learned_or_seen, baseline.excluded_offsets):
         return False
@@ -68,7 +71,7 @@ def _is_clean(services: Services, baseline: TrainingBaseline, learned: Sequence[
 
 
 def _estimator_snapshot(services: Services, baseline: TrainingBaseline, checkpoint: Checkpoint) -> Iterator[bytes]:
-    """Its snapshot, which has learned what waited for a micro-batch; nothing where it cannot be read."""
+    """Yield the estimator's snapshot with its micro-batch flushed; yield nothing where the state cannot be read."""
     try:
         learner = open_learner(services, checkpoint.digest, spec=baseline.spec)
     except (ArtifactError, NotFoundError, EnvironmentChangedError) as error:

@@ -17,10 +17,9 @@ _LABEL_TYPES: Mapping[Task, Any] = {Task.BINARY: pl.Boolean, Task.REGRESSION: pl
 
 @dataclass(frozen=True, slots=True)
 class JoinedLabels:
-    """Labelled events in their order, and how many had their label late or never.
+    """Labelled events in their order, and how many of the others had their label late or not at all.
 
-    `repeated` labels came after the first of their id, or beside an event that brought its own; `contradicting` ones
-    said otherwise.
+    `repeated` labels came after the first of their id, or beside an event with its own; `contradicting` ones differ.
     """
 
     table: pl.DataFrame
@@ -31,9 +30,11 @@ class JoinedLabels:
 
 
 def join_labels(events: pl.DataFrame, labels: pl.DataFrame, *, task: Task, ttl_ms: int) -> JoinedLabels:
-    """An event keeps a label of its own; else the first of its id counts, unless it came later than the time to live.
+    """Join labels to events by id.
 
-    Both have the columns that `service.stream.archive.frame_columns` names; `events` have distinct ids.
+    An event keeps a label of its own; otherwise the first label of its id counts, unless its event time is more than
+    `ttl_ms` away. Both frames have the columns of `service.stream.archive.frame_columns`; `events` have distinct ids.
+    Raise TrainingDataError for labels of several types.
     """
     labelled_events = events.with_columns(
         _label_expression(events, task).alias("y"), pl.lit(None, pl.Int64).alias("label_ts")
@@ -74,9 +75,10 @@ def join_labels(events: pl.DataFrame, labels: pl.DataFrame, *, task: Task, ttl_m
 
 
 def _first_labels(keys: pl.DataFrame, keyed_labels: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The keys, in their order, each with the first label of its id; and the later labels of the same ids."""
+    """Return the keys in their order, each with the first label of its id, and the later labels of the same ids."""
     columns = ("key", "told", "told_ts")
     matched = keys.join(keyed_labels.select(columns), on="key", how="left", maintain_order="left")
+    # No id has a second label, so that nothing needs to be sorted.
     if matched.height == keys.height:
         return matched, matched.clear().with_columns(pl.col("told").alias("first"))
     ordered = keyed_labels.sort("told_ts", *ORDER_COLUMNS[1:])
@@ -87,7 +89,7 @@ def _first_labels(keys: pl.DataFrame, keyed_labels: pl.DataFrame) -> tuple[pl.Da
 
 
 def _repeat_counts(known: pl.Expr) -> list[pl.Expr]:
-    """How many labels came where one was known, and how many of them differ from it."""
+    """Return expressions that count the labels where one was known already, and those that differ from it."""
     is_repeat = known.is_not_null() & pl.col("told").is_not_null()
     return [is_repeat.sum().alias("repeated"), (is_repeat & (known != pl.col("told"))).sum().alias("contradicting")]
 
@@ -98,7 +100,7 @@ def _labelled(table: pl.DataFrame) -> tuple[pl.DataFrame, int]:
 
 
 def _label_expression(rows: pl.DataFrame, task: Task) -> pl.Expr:
-    """The label in the type that the task has it in."""
+    """Return the label in the type that the task uses."""
     columns = [
         name for name in _LABEL_COLUMNS if name in rows.columns and rows.get_column(name).null_count() < rows.height
     ]
@@ -125,9 +127,10 @@ def _mixed_types_error(found: Iterable[str]) -> TrainingDataError:
 
 
 def id_key(*frames: pl.DataFrame) -> pl.Expr:
-    """What tells the ids of these frames apart: a column where all are of one type."""
+    """Return an expression that tells ids apart: one column where every id has the same type, else a tagged text."""
     if all(frame.get_column("id_text").null_count() == frame.height for frame in frames):
         return pl.col("id_number")
     if all(frame.get_column("id_number").null_count() == frame.height for frame in frames):
         return pl.col("id_text")
+    # Tagged, because the text "1" and the number 1 are two ids.
     return pl.coalesce(pl.lit("t") + pl.col("id_text"), pl.lit("n") + pl.col("id_number").cast(pl.String))

@@ -1,4 +1,4 @@
-"""Labelled training data from the archive: a window, without exclusions and duplicates, labels joined by id."""
+"""Training data from the archive: a window without exclusions and duplicates, with labels joined by id."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -39,7 +39,7 @@ _FIXED_COLUMNS = ("topic", "partition", "offset", "ts", "label_ts", *ID_COLUMNS,
 
 
 def load_training_data(services: Services, spec: ModelSpec, request: WindowRequest) -> TrainingData:
-    """As `load`, with the exclusions that are in force."""
+    """Return the window's labelled events without the exclusions in force; see `read_training_data`."""
     active_ranges = [one.excluded_range for one in services.exclusions.list(spec.name)]
     return read_training_data(
         services.archive_frames(spec), spec, replace(request, exclusions=[*request.exclusions, *active_ranges])
@@ -47,10 +47,10 @@ def load_training_data(services: Services, spec: ModelSpec, request: WindowReque
 
 
 def read_training_data(frames: ArchiveFrames, spec: ModelSpec, request: WindowRequest) -> TrainingData:
-    """The window's labelled events, each id and, unless the window says otherwise, each content once.
+    """Return the window's labelled events, each id once and, unless the window says otherwise, each content once.
 
-    BelowStartError where the archive begins too late, TrainingDataError where nothing is left to train on. Of
-    duplicates the first is kept. Of what is excluded, neither events nor labels are seen.
+    The first of duplicates is kept. Neither events nor labels in excluded ranges are used. Raise BelowStartError where
+    the archive begins too late, and TrainingDataError where nothing is left to train on.
     """
     window = read_window(frames, spec, request)
     events = _unique_ids(window.events)
@@ -79,13 +79,13 @@ def read_training_data(frames: ArchiveFrames, spec: ModelSpec, request: WindowRe
 
 
 def first_offsets(rows: pl.DataFrame) -> dict[TopicPartition, int]:
-    """The first offset of each partition."""
+    """Return the smallest offset of each partition."""
     smallest = rows.group_by("topic", "partition").agg(pl.col("offset").min())
     return {TopicPartition(topic, partition): offset for topic, partition, offset in smallest.iter_rows()}
 
 
 def _first_event_offsets(window: EventWindow) -> dict[TopicPartition, int]:
-    """Of each partition; where there is one, nothing needs to be grouped."""
+    """Return the first offset of each partition; a single partition needs no grouping."""
     if len(window.places) > 1:
         return first_offsets(window.events)
     smallest = window.events.get_column("offset").min()
@@ -95,7 +95,7 @@ def _first_event_offsets(window: EventWindow) -> dict[TopicPartition, int]:
 def _first_label_offsets(
     labels: pl.DataFrame, events: pl.DataFrame, places: Iterable[TopicPartition]
 ) -> dict[TopicPartition, int]:
-    """Of each partition of a topic of labels the first offset that names one of these events."""
+    """Return, for each partition of the labels topic, the first offset whose label belongs to one of the events."""
     key = id_key(events, labels).alias("key")
     known = events.select(key).to_series()
     found = {
@@ -105,7 +105,7 @@ def _first_label_offsets(
 
 
 def _first_known_offset(known: pl.Series, part: pl.DataFrame, key: pl.Expr) -> int | None:
-    """The first offset with a known key; looks at more and more rows, since mostly the very first have one."""
+    """Return the first offset with a known key; the lookup grows, as mostly the very first row has one."""
     first, count = 0, FIRST_LOOKUP_ROWS
     while first < part.height:
         rows = part.slice(first, count).select("offset", key)
@@ -117,7 +117,7 @@ def _first_known_offset(known: pl.Series, part: pl.DataFrame, key: pl.Expr) -> i
 
 
 def _unique_ids(events: pl.DataFrame) -> pl.DataFrame:
-    """Each id at its first event."""
+    """Keep the first event of each id."""
     keys = events.select(id_key(events)).to_series()
     return events if keys.n_unique() == events.height else events.filter(keys.is_first_distinct())
 
@@ -125,7 +125,10 @@ def _unique_ids(events: pl.DataFrame) -> pl.DataFrame:
 def _window_labels(
     frames: ArchiveFrames, spec: ModelSpec, request: WindowRequest, window: EventWindow
 ) -> tuple[pl.DataFrame, Position]:
-    """Those between the events; or of their own topic, as far back as one can still belong to the window."""
+    """Return the labels that may belong to the window, and where the labels topic ends.
+
+    They lie among the events, or in a topic of their own, which is read as far back as `label_ttl` allows.
+    """
     if spec.labels in {None, spec.events}:
         return window.labels, Position()
     ends = partition_ends(frames, [str(spec.labels)], request)
@@ -136,7 +139,7 @@ def _window_labels(
 
 
 def _typed_columns(table: pl.DataFrame) -> pl.DataFrame:
-    """Only columns that say something; numbers are integers where all of a feature's are."""
+    """Drop features that are never set, and make features of only integers integer columns."""
     columns: list[pl.Expr] = [pl.col(name) for name in _FIXED_COLUMNS]
     for name in (column.removeprefix(FEATURE_PREFIX) for column in table.columns if column.startswith(FEATURE_PREFIX)):
         values = table.get_column(f"{FEATURE_PREFIX}{name}")
@@ -162,7 +165,7 @@ def _feature_columns(values: pl.Series, whole: pl.Series | None) -> list[pl.Expr
 
 
 def _unique_content(table: pl.DataFrame) -> pl.DataFrame:
-    """Each combination of features and label at its first event; rows whose hashes are equal are compared in full."""
+    """Keep the first event of each combination of features and label; rows with equal hashes are compared in full."""
     content = [name for name in table.columns if name.startswith(FEATURE_PREFIX) or name == "y"]
     hashes = table.select(content).hash_rows()
     if hashes.n_unique() == table.height:
@@ -177,6 +180,6 @@ def _nothing_left(spec: ModelSpec, counts: RowCounts) -> TrainingDataError:
     counts_text = ", ".join(f"{count} {name}" for name, count in counts.to_json().items() if count)
     labels = f" labels come from {spec.labels}, within label_ttl {spec.label_ttl:g} s;" if spec.labels else ""
     return TrainingDataError(
-        f"found no event with its label in the window ({counts_text}), expected some to train on;{labels} see `headrace model "
-        f"show {spec.name}` and choose a longer `window`"
+        f"found no event with its label in the window ({counts_text}), expected some to train on;{labels} "
+        f"see `headrace model show {spec.name}` and choose a longer `window`"
     )

@@ -1,4 +1,4 @@
-"""The newest part of a model's archived events, as far back as a window asks for."""
+"""Event windows: the newest part of a model's archived events, as far back as the window specification asks."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,12 +21,12 @@ DAY_MS = 86_400_000
 _UNKNOWN_TIME_MS = 2**62
 
 OrderKey: TypeAlias = tuple[int, str, int]
-"""Event time, topic and partition, by which rows are in order."""
+"""Event time in epoch milliseconds, topic and partition: the order of rows."""
 
 
 @dataclass(frozen=True, slots=True)
 class WindowRequest:
-    """What to read: where it ends (else at the archive's end), and what no reader may see."""
+    """What to read: the window, where it ends (None: at the archive's end), and the ranges that are excluded."""
 
     window: WindowSpec
     until: Position | None = None
@@ -35,7 +35,7 @@ class WindowRequest:
 
 @dataclass(frozen=True, slots=True)
 class EventWindow:
-    """Events in order, and the labels among them; how many records of the same offsets were left out, and why."""
+    """Events in order, the labels among them, and how many records of the same offsets were excluded or undecodable."""
 
     events: pl.DataFrame
     labels: pl.DataFrame
@@ -43,12 +43,12 @@ class EventWindow:
     undecodable: int
     end: Position
     places: frozenset[TopicPartition]
-    """Where its events may stand."""
+    """The partitions that were read."""
 
 
 @dataclass
 class BackwardReader:
-    """Partitions read back together, the piece with the newest event first."""
+    """Reads partitions backwards together, the piece with the newest event first."""
 
     frames: ArchiveFrames
     end_offsets: Mapping[TopicPartition, int]
@@ -56,18 +56,18 @@ class BackwardReader:
     _next_pieces: dict[TopicPartition, ArchivePiece] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Open the newest file of each partition."""
+        """Open the newest piece of each partition."""
         for at, end in self.end_offsets.items():
             self._remaining[at] = self.frames.pieces(at, until=end)
             self._advance(at)
 
     @property
     def next_key(self) -> OrderKey | None:
-        """What comes after it in order has been taken, as far as files tell; None where nothing is left."""
+        """Return an upper bound of the order keys that were not taken yet, or None where nothing is left."""
         return max(map(_order_key, self._next_pieces.values()), default=None)
 
     def take(self, *, rows: int, since_ms: int | None = None) -> list[ArchivePiece]:
-        """The next pieces with so many rows in all, or all that have events since then."""
+        """Return the next pieces with at least `rows` rows in all, or all that may have events since `since_ms`."""
         found: list[ArchivePiece] = []
         while self._next_pieces and (since_ms is not None or sum(piece.rows for piece in found) < rows):
             at = max(self._next_pieces, key=lambda one: _order_key(self._next_pieces[one]))
@@ -85,13 +85,17 @@ class BackwardReader:
 
 
 def read_window(frames: ArchiveFrames, spec: ModelSpec, request: WindowRequest) -> EventWindow:
-    """BelowStartError where the archive begins too late, TrainingDataError where it has no event for the window."""
+    """Read the window.
+
+    Raise BelowStartError where the archive begins too late, and TrainingDataError where it has no event for the window.
+    """
     held = frames.bounds([backfill_topic(spec.events), spec.events])
     ends = partition_ends(frames, [spec.events], request)
     backwards = BackwardReader(frames, {**{at: one.end for at, one in held.items() if at not in ends}, **ends})
     taken: list[ArchivePiece] = []
     rows = events = pl.DataFrame()
     while (next_key := backwards.next_key) is not None and not _is_complete(events, request.window, next_key):
+        # Each round at least doubles what was read, so that there are few rounds.
         missing = (request.window.events or 1) - events.height
         taken_rows = sum(piece.rows for piece in taken)
         taken += backwards.take(rows=max(missing, taken_rows, 1), since_ms=_since_ms(events, request.window))
@@ -105,7 +109,7 @@ def read_window(frames: ArchiveFrames, spec: ModelSpec, request: WindowRequest) 
 
 
 def partition_ends(frames: ArchiveFrames, topics: Sequence[str], request: WindowRequest) -> dict[TopicPartition, int]:
-    """Where to stop in each partition: at the position, or where the archive ends before it."""
+    """Return the end offset of each partition: the requested position, or the archive's end where that comes first."""
     held = frames.bounds(topics)
     if request.until is None:
         return {at: one.end for at, one in held.items()}
@@ -113,20 +117,20 @@ def partition_ends(frames: ArchiveFrames, topics: Sequence[str], request: Window
 
 
 def filter_rows(rows: pl.DataFrame, condition: pl.Expr) -> pl.DataFrame:
-    """The rows for which it holds; the same ones, without a copy, where it holds for all."""
+    """Return the rows for which the condition holds, without a copy where it holds for all."""
     holds = rows.select(condition.alias("holds")).to_series()
     return rows if holds.all() else rows.filter(holds)
 
 
 def sort_by_event_time(rows: pl.DataFrame) -> pl.DataFrame:
-    """By event time, which one partition mostly has already."""
+    """Sort by event time; one partition mostly is in this order already."""
     one = all(rows.get_column(name).n_unique() <= 1 for name in ("topic", "partition"))
     sorted_ = one and rows.get_column("ts").is_sorted() and rows.get_column("offset").is_sorted()
     return rows if sorted_ else rows.sort(ORDER_COLUMNS)
 
 
 def is_excluded(excluded_ranges: Sequence[ExcludedRange]) -> pl.Expr:
-    """Whether a row may not be seen."""
+    """Return an expression that is true for rows in one of the ranges."""
     condition = pl.lit(value=False)
     for one in excluded_ranges:
         if isinstance(one, OffsetRange):
@@ -139,7 +143,7 @@ def is_excluded(excluded_ranges: Sequence[ExcludedRange]) -> pl.Expr:
 
 
 def _order_key(piece: ArchivePiece) -> OrderKey:
-    """Its newest time and its place; files that do not tell are read."""
+    """Return the piece's newest event time and partition; a piece without known times counts as the newest."""
     return (_UNKNOWN_TIME_MS if piece.newest_ms is None else piece.newest_ms, *piece.at)
 
 
@@ -150,7 +154,7 @@ def _since_ms(events: pl.DataFrame, window: WindowSpec) -> int | None:
 
 
 def _is_complete(events: pl.DataFrame, window: WindowSpec, next_key: OrderKey) -> bool:
-    """Whether what is not read yet can hold nothing of the window."""
+    """Return whether nothing that is still unread can belong to the window."""
     if events.is_empty():
         return False
     if window.events is None:
@@ -181,7 +185,10 @@ def _clip_window(
 def _require_full_window(
     spec: ModelSpec, window: WindowSpec, events: pl.DataFrame, *, begins: Mapping[TopicPartition, int]
 ) -> None:
-    """All of a topic from its first offset on is what a young model has; of one that began later something is lost."""
+    """Raise BelowStartError where the window is short and the archive has lost its beginning.
+
+    An archive that reaches back to the topic's first offset may be short: the model is young.
+    """
     lost = {at: start for at, start in begins.items() if at.topic == spec.events and start > 0}
     if not lost or len(lost) < len(begins):
         return
@@ -206,6 +213,6 @@ def _empty_window_error(spec: ModelSpec, request: WindowRequest) -> TrainingData
     where = f"before {request.until}" if request.until is not None else "at all"
     exclusions_note = f", {len(request.exclusions)} exclusions left out" if request.exclusions else ""
     return TrainingDataError(
-        f"found no event of {spec.events} in the archive {where}{exclusions_note}, expected some to train on; start `headrace "
-        f"archive`, and see `headrace exclusion list {spec.name}`"
+        f"found no event of {spec.events} in the archive {where}{exclusions_note}, expected some to train on; "
+        f"start `headrace archive`, and see `headrace exclusion list {spec.name}`"
     )

@@ -1,4 +1,4 @@
-"""What a job prints, in a file with bounds."""
+"""Captured logs keep what a job prints within bounds."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ from service.scheduling.captured_log import CapturedLog, prune_job_logs, read_lo
 
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk with 64 kB of room."""
+    """Yield a disk of 64 kB."""
     folder = tmp_path / "tiny"
     folder.mkdir()
     mount = shutil.which("mount")
@@ -28,7 +28,7 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def captured(path: Path, lines: list[bytes], *, limit: int) -> CapturedLog:
-    """A log of these lines, read to the end."""
+    """Return a log of these lines, read to the end."""
     reader, writer = os.pipe()
     log = CapturedLog(path, os.fdopen(reader, "rb", buffering=0), limit=limit)
     log.start()
@@ -40,7 +40,7 @@ def captured(path: Path, lines: list[bytes], *, limit: int) -> CapturedLog:
 
 
 def test_all_of_it_is_kept_below_the_limit(tmp_path: Path) -> None:
-    """Byte for byte, in a folder that is made if need be; what is no text is shown all the same."""
+    """Every byte is kept, in a folder that is created if needed, and bytes that are no text can be read too."""
     path = tmp_path / "jobs" / "job-1.log"
     assert captured(path, [b"one\n", b"\xff\n"], limit=1000).dropped_bytes == 0
     assert read_log(path) == "one\n\ufffd\n"
@@ -48,7 +48,7 @@ def test_all_of_it_is_kept_below_the_limit(tmp_path: Path) -> None:
 
 
 def test_the_newest_is_kept_past_the_limit(tmp_path: Path) -> None:
-    """At least half of the limit, at most all of it, and the end is there."""
+    """Past the limit the newest output is kept, and the files stay within the limit and one chunk."""
     path = tmp_path / "job-1.log"
     captured(path, [b"%09d\n" % number for number in range(20_000)], limit=100_000)
     kept = read_log(path)
@@ -58,7 +58,7 @@ def test_the_newest_is_kept_past_the_limit(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_stops_nobody(tiny_disk: Path) -> None:
-    """What does not fit is dropped and counted, the writer is not held up, and what fits is there."""
+    """On a full disk the rest is dropped and counted, the writer is not blocked, and what fits is kept."""
     path = tiny_disk / "job-1.log"
     log = captured(path, [b"x" * 9_999 + b"\n"] * 30, limit=10_000_000)
     assert log.dropped_bytes > 0
@@ -66,13 +66,13 @@ def test_a_full_disk_stops_nobody(tiny_disk: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
-    """Nothing is written, and the pipe is emptied all the same."""
+    """Where the folder cannot be created, nothing is written, and the pipe is emptied all the same."""
     (tmp_path / "jobs").write_text("a file", encoding="utf-8")
     assert captured(tmp_path / "jobs" / "job-1.log", [b"line\n"], limit=1000).dropped_bytes == 5
 
 
 def test_old_logs_go(tmp_path: Path) -> None:
-    """The newest stay, and what is no log of a job."""
+    """Only the newest job logs are kept, and other files are left alone."""
     for number in range(5):
         path = tmp_path / f"job-{number}.log"
         path.write_text("", encoding="utf-8")

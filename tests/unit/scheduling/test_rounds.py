@@ -1,4 +1,4 @@
-"""What is done again and again keeps to its pace and to its share of the time."""
+"""Periodic tasks keep to their interval and to their fraction of the time."""
 
 import pytest
 
@@ -6,24 +6,24 @@ from service.scheduling.periodic import PeriodicTask
 
 
 class Clock:
-    """Goes on when it is told to."""
+    """A clock that only moves when a test moves it."""
 
     def __init__(self) -> None:
         self.now = 100.0
 
     def __call__(self) -> float:
-        """Seconds."""
+        """Return the time in seconds."""
         return self.now
 
 
 class Work:
-    """Takes a while, and is counted; it may fail."""
+    """An action that takes a while, counts its runs, and may fail."""
 
     def __init__(self, clock: Clock, *, takes_s: float = 0.0, fails: bool = False) -> None:
         self.clock, self.takes_s, self.fails, self.done = clock, takes_s, fails, 0
 
     def __call__(self) -> None:
-        """Once more."""
+        """Run once."""
         self.done += 1
         self.clock.now += self.takes_s
         if self.fails:
@@ -31,7 +31,7 @@ class Work:
 
 
 def counted(round_: PeriodicTask, work: Work, seconds: int) -> int:
-    """How often it is done when it is called ten times a second."""
+    """Return how often the action runs in these seconds when the task is called ten times a second."""
     end, before = work.clock.now + seconds, work.done
     while work.clock.now < end:
         round_()
@@ -44,7 +44,7 @@ def counted(round_: PeriodicTask, work: Work, seconds: int) -> int:
     [(0.0, None, 30), (0.0, 0.05, 30), (0.05, 0.05, 29), (1.0, 0.05, 3), (6.0, 0.05, 1)],
 )
 def test_the_next_time_depends_on_what_the_last_one_took(takes_s: float, share: float | None, expected: int) -> None:
-    """At once, then at its pace, and more slowly where it would take more than its share."""
+    """A task runs at once, then at its interval, and less often where it would exceed its fraction of the time."""
     clock = Clock()
     work = Work(clock, takes_s=takes_s)
     assert counted(PeriodicTask(work, 2.0, max_time_fraction=share, clock=clock), work, 60) == pytest.approx(
@@ -54,7 +54,7 @@ def test_the_next_time_depends_on_what_the_last_one_took(takes_s: float, share: 
 
 @pytest.mark.parametrize("share", [None, 0.05])
 def test_what_fails_waits_too(share: float | None) -> None:
-    """It is not done again at once."""
+    """A run that fails is not repeated sooner."""
     clock = Clock()
     work = Work(clock, takes_s=1.0, fails=True)
     round_ = PeriodicTask(work, 2.0, max_time_fraction=share, clock=clock)

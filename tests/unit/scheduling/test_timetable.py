@@ -1,4 +1,4 @@
-"""When models are looked at."""
+"""When models are due for a check."""
 
 import time
 from collections.abc import Callable
@@ -15,7 +15,7 @@ NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 
 def collected(table: RetrainSchedule, enough: Callable[[list[DueCheck]], bool]) -> list[DueCheck]:
-    """What became due until that was enough, or for a minute."""
+    """Return what became due until `enough` says so, or for at most a minute."""
     found: list[DueCheck] = []
     until = time.monotonic() + 60
     while not enough(found) and time.monotonic() < until:
@@ -25,7 +25,7 @@ def collected(table: RetrainSchedule, enough: Callable[[list[DueCheck]], bool]) 
 
 
 def test_a_model_is_looked_at_at_once_and_then_again() -> None:
-    """Every `check`; the same specification again changes nothing, and another one begins anew."""
+    """A model is due at once and then every `check` seconds; only another specification starts the schedule anew."""
     with RetrainSchedule() as table:
         table.set_spec(NAME, RetrainSpec(check=0.2))
         assert len(collected(table, lambda found: len(found) >= 3)) >= 3
@@ -37,7 +37,7 @@ def test_a_model_is_looked_at_at_once_and_then_again() -> None:
 
 
 def test_without_a_policy_once() -> None:
-    """So that the decision says that there is none."""
+    """A model without a policy is due once, so that a decision can say that there is none."""
     with RetrainSchedule() as table:
         table.set_spec(NAME, None)
         time.sleep(0.2)
@@ -45,7 +45,7 @@ def test_without_a_policy_once() -> None:
 
 
 def test_a_removed_model_is_left_alone() -> None:
-    """Nothing of it is due any more, and others go on."""
+    """A removed model is never due again, and others still are."""
     other = ModelName("other")
     with RetrainSchedule() as table:
         for name in (NAME, other):
@@ -57,7 +57,7 @@ def test_a_removed_model_is_left_alone() -> None:
 
 @pytest.mark.parametrize(("hours", "due"), [(1, 0), (10, 1), (100, 1)])
 def test_missed_times_are_made_good_once(hours: int, due: int) -> None:
-    """However often the schedule asked while no trainer ran."""
+    """Missed cron times make one check due, however many there were."""
     with RetrainSchedule() as table:
         spec = RetrainSpec(cron="0 3 * * *")
         table.add_missed(NAME, spec, since=NOW - timedelta(hours=hours), now=NOW)

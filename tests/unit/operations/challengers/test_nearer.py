@@ -1,4 +1,4 @@
-"""Whether a challenger comes nearer to its champion."""
+"""When a challenger counts as catching up with its champion."""
 
 from datetime import UTC, datetime
 
@@ -26,7 +26,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
     ],
 )
 def test_nearer(known: int | None, behind: int, expected: bool) -> None:
-    """Who is near is never late, and who falls behind after that is given as long as one that begins."""
+    """A challenger near the champion is never late, and one that falls behind later gets as long as a new one."""
     challenger = Challenger(
         LineageId(2), ModelName("phishing"), ChallengerStage.SHADOW, VersionNumber(2), "", NOW, NOW, behind=known
     )

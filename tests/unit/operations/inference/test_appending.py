@@ -1,4 +1,4 @@
-"""Group commit: requests that come together share one append, and each is told of its own."""
+"""Group commit: concurrent requests share one append, and each has its own result."""
 
 import threading
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from service.stream.log.source import LogSink
 
 
 class Gated(LogSink):
-    """A log whose appends wait until they are let through, or fail first."""
+    """A log whose appends wait until the gate opens, or raise the next of `failures`."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -32,7 +32,7 @@ class Gated(LogSink):
         keys: Sequence[bytes] | None = None,
         timestamps: Sequence[int] | None = None,
     ) -> None:
-        """When the gate is open."""
+        """Append when the gate is open."""
         self.begun.set()
         self.gate.wait(10)
         self.groups.append(list(values))
@@ -44,19 +44,19 @@ class Gated(LogSink):
         super().append(topic, values, keys=keys, timestamps=timestamps)
 
     def close(self) -> None:
-        """Counted."""
+        """Count the calls."""
         self.closed += 1
 
 
 def asked(appender: GroupCommitAppender, *values: bytes) -> "group_commit.Future[None]":
-    """An offer that was taken."""
+    """Return the future of an offer that was accepted."""
     found = appender.offer(values, [b"k"] * len(values))
     assert found is not None
     return found
 
 
 def gated(tmp_path: Path) -> tuple[Gated, GroupCommitAppender]:
-    """The first append is under way, and waits."""
+    """Return a sink and its appender, whose first append is under way and waits."""
     sink = Gated(tmp_path / "log.db")
     appender = GroupCommitAppender(lambda: sink, "t", create_topic=True)
     asked(appender, b"first")
@@ -65,7 +65,7 @@ def gated(tmp_path: Path) -> tuple[Gated, GroupCommitAppender]:
 
 
 def test_what_comes_meanwhile_is_appended_at_once(tmp_path: Path) -> None:
-    """In the order in which it came, in one append, and all are told."""
+    """Requests that arrive during an append form one group, in their order, and every one of them completes."""
     sink, appender = gated(tmp_path)
     later = [asked(appender, b"%d" % n, b"%d again" % n) for n in range(5)]
     assert not any(one.done() for one in later)
@@ -78,7 +78,7 @@ def test_what_comes_meanwhile_is_appended_at_once(tmp_path: Path) -> None:
 
 
 def test_too_much_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And taken again when there is room."""
+    """An offer is refused while the queue is full, and accepted when there is room again."""
     monkeypatch.setattr(group_commit, "MAX_QUEUED_RECORDS", 3)
     sink, appender = gated(tmp_path)
     last = asked(appender, b"1", b"2", b"3")
@@ -90,7 +90,7 @@ def test_too_much_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_an_outage_is_told_to_all_that_waited_and_the_sink_opened_anew(tmp_path: Path) -> None:
-    """The next append finds the stream back."""
+    """An outage fails the requests that wait, and the next append opens a new sink."""
     sinks: list[Gated] = []
 
     def opened() -> Gated:
@@ -110,7 +110,7 @@ def test_an_outage_is_told_to_all_that_waited_and_the_sink_opened_anew(tmp_path:
 
 
 def test_a_record_that_cannot_be_appended_harms_no_other_request(tmp_path: Path) -> None:
-    """Only the request that brought it is refused."""
+    """Only the request with the bad record fails; the others of its group are appended."""
     sink, appender = gated(tmp_path)
     good, bad, fine = asked(appender, b"1"), asked(appender, b"poison"), asked(appender, b"2")
     sink.gate.set()
@@ -122,7 +122,7 @@ def test_a_record_that_cannot_be_appended_harms_no_other_request(tmp_path: Path)
 
 
 def test_who_has_given_up_waiting_appends_nothing(tmp_path: Path) -> None:
-    """As long as the append has not begun."""
+    """A request that is cancelled before its append begins is not appended."""
     sink, appender = gated(tmp_path)
     given_up, other = asked(appender, b"1"), asked(appender, b"2")
     assert given_up.cancel()
@@ -135,7 +135,7 @@ def test_who_has_given_up_waiting_appends_nothing(tmp_path: Path) -> None:
 
 
 def test_closing_appends_what_waits_and_takes_no_more(tmp_path: Path) -> None:
-    """Nothing that was taken is lost by an orderly stop."""
+    """Closing appends everything that was accepted, and refuses further offers."""
     sink, appender = gated(tmp_path)
     waiting = asked(appender, b"1")
     threading.Timer(0.1, sink.gate.set).start()

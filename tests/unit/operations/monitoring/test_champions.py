@@ -1,4 +1,4 @@
-"""Which lineages have served, in which order, is read off the audit."""
+"""Champion periods, as the audit tells them."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -22,12 +22,12 @@ BEGAN = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 
 def at(minute: int) -> datetime:
-    """So many minutes after the beginning."""
+    """Return the time so many minutes after the beginning."""
     return BEGAN + timedelta(minutes=minute)
 
 
 def version(number: int, lineage: int) -> Version:
-    """A version of a lineage."""
+    """Return a version of a lineage."""
     return Version(
         NAME, VersionNumber(number), VersionKind.SNAPSHOT, None, LineageId(lineage), "", {}, Position(), [], {}, {},
         BEGAN, "ann", "",
@@ -35,13 +35,13 @@ def version(number: int, lineage: int) -> Version:
 
 
 def entry(minute: int, action: str, before: int | None, after: int | None) -> AuditEntry:
-    """A line of the audit, from version to version."""
+    """Return an entry of the audit, from version to version."""
     numbers = (VersionNumber(n) if n else None for n in (before, after))
     return AuditEntry(NAME, "ann", action, "", *numbers, at=at(minute))
 
 
 def lineages(*born: int) -> list[Lineage]:
-    """Lineages 1, 2, ..., each born at its minute; lineage n began with version n."""
+    """Return lineages 1, 2, ..., each created at its minute; lineage n began with version n."""
     return [
         Lineage(LineageId(n), NAME, LineageRole.CHAMPION, VersionNumber(n), at(minute))
         for n, minute in enumerate(born, 1)
@@ -88,7 +88,7 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 def test_reigns(case: tuple[tuple[int, ...], dict[int, int], list[AuditEntry], int, list[tuple[object, ...]]]) -> None:
-    """Oldest first, each from its take-over to the next, and whether it began as champion."""
+    """Periods are listed oldest first, each from its take-over to the next, with whether it began as champion."""
     born, versions, audit, champion, expected = case
     found = champion_periods(
         LineageId(champion),

@@ -1,4 +1,4 @@
-"""What a rollback may ask for, in the words of the command line and of HTTP."""
+"""Rollback requests, as the command line and HTTP validate them."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,12 +44,12 @@ def app(tmp_path: Path) -> Iterator[App]:
 
 
 def request_of(asked: dict[str, Any]) -> RollbackRequest:
-    """The request with these fields."""
+    """Return the request with these fields."""
     return RollbackRequest(**{key: RollbackMode(value) if key == "mode" else value for key, value in asked.items()})
 
 
 def spelled(fault: str, form: str) -> str:
-    """The sentence with each option as its user writes it."""
+    """Return the sentence with each option as its user writes it."""
     for field in ("accept_gap", "exclude", "freeze", "mode", "to", "at"):
         fault = fault.replace(field.upper(), form.format(field))
     return fault
@@ -82,13 +82,13 @@ def test_what_does_not_fit_together(app: App, asked: dict[str, Any], fault: str)
     ],
 )
 def test_which_mode_is_meant(asked: dict[str, Any], replays: bool) -> None:
-    """What is left out can only be left out by a replay; otherwise a state is restored, unless a replay is named."""
+    """A request with exclusions is a replay; without them a state is restored, unless the mode says replay."""
     assert request_of(asked).replays is replays
     assert request_of(asked).fault(str) is None
 
 
 def test_what_it_would_do(app: App) -> None:
-    """A preview names the state that is restored, or raises what the replay itself would raise."""
+    """A preview names the state that would be restored, or raises what the rollback itself would raise."""
     restore = RollbackRequest(to="1", reason="worse")
     assert preview(app.services, NAME, restore) == {"model": NAME, "mode": "restore", "to": "version 1", "version": 1}
     assert arguments(app.services, NAME, restore) == {"to": "1", "at": None, "reason": "worse"}

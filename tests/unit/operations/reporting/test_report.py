@@ -1,4 +1,4 @@
-"""Reports say what happened, need nothing beside themselves, and take nothing that was given for markup."""
+"""Reports say what happened, need no other file, and show given text as text, never as markup."""
 
 import random
 import re
@@ -42,7 +42,7 @@ KNOWN = VOID | {
 
 
 def evaluation(task: Task = Task.BINARY, *, hostile: str = "") -> Evaluation:
-    """Of two models."""
+    """Return the evaluation of two models."""
     chance = random.Random(4)
     truths: list[Any] = [chance.random() < 0.5 for _ in range(200)]
     chances: list[Any] | None = [chance.random() for _ in truths]
@@ -64,7 +64,7 @@ def evaluation(task: Task = Task.BINARY, *, hostile: str = "") -> Evaluation:
 
 
 def report(task: Task = Task.BINARY, *, hostile: str = "") -> RetrainingReport:
-    """A whole one, with a text in every place that a user can reach."""
+    """Return a complete report, with `hostile` in every text that a user can influence."""
     trial = TrialResult(0, f"first{hostile}", "complete", 0.8, {f"lr{hostile}": 0.1, "loss": f"log{hostile}"}, 1.5, 7)
     return RetrainingReport(
         model=f"phishing{hostile}",
@@ -90,7 +90,7 @@ def report(task: Task = Task.BINARY, *, hostile: str = "") -> RetrainingReport:
 
 
 class Tags(HTMLParser):
-    """Every tag with its attributes, balanced."""
+    """Collects every tag with its attributes, and checks that tags are balanced."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -99,28 +99,28 @@ class Tags(HTMLParser):
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note it."""
+        """Collect the tag."""
         self.tags.append((tag, dict(attrs)))
         if tag not in VOID:
             self.open.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note it."""
+        """Collect the tag."""
         self.tags.append((tag, dict(attrs)))
 
     def handle_endtag(self, tag: str) -> None:
-        """The one that was opened last."""
+        """Check that it closes the tag that was opened last."""
         assert self.open.pop() == tag
 
 
 def rendered(found: RetrainingReport) -> dict[ReportFormat, str]:
-    """The texts by format."""
+    """Return the texts by format."""
     return {one.format: one.text for one in version_reports(found, version=4)}
 
 
 @pytest.mark.parametrize("task", list(Task))
 def test_all_of_it_is_told(task: Task) -> None:
-    """Both formats name the data, the trials, both models, the baseline, and the decision."""
+    """HTML and Markdown name the data, the trials, both models, the baseline, and the decision."""
     texts = rendered(report(task))
     said = [
         "Retraining of phishing, version 4",
@@ -138,7 +138,7 @@ def test_all_of_it_is_told(task: Task) -> None:
 
 
 def test_json_is_what_it_was_made_of() -> None:
-    """The report comes back from its JSON; what is not a number becomes nothing."""
+    """A report can be read back from its JSON, in which a number that is not finite is null."""
     found = report()
     text = rendered(found)[ReportFormat.JSON]
     assert RetrainingReport.from_json(msgspec.json.decode(text)) == found
@@ -149,7 +149,7 @@ def test_json_is_what_it_was_made_of() -> None:
 
 @pytest.mark.parametrize("task", list(Task))
 def test_html_takes_nothing_for_markup(task: Task) -> None:
-    """With hostile texts everywhere there are only our own tags, no handler, no script, and nothing to fetch."""
+    """With hostile texts everywhere the HTML has only our own tags, no handlers, no scripts, and nothing to fetch."""
     text = rendered(report(task, hostile=HOSTILE))[ReportFormat.HTML]
     found = Tags(text)
     assert found.open == []
@@ -177,7 +177,7 @@ def test_markdown_takes_nothing_for_markup(task: Task) -> None:
 
 @given(st.text())
 def test_any_text_stays_text(text: str) -> None:
-    """Whatever a text holds, Markdown and HTML show it as a text, and in a table it is one cell."""
+    """Markdown and HTML show any text as text, and in a table as one cell."""
     document = Document(text, [Paragraph(f"x{text}"), Code(text), Table(("a", text), [("b", f"x{text}")])])
     assert {tag for tag, _ in Tags(to_html(document)).tags} <= KNOWN
     tokens = MarkdownIt("commonmark").enable("table").parse(to_markdown(document))
@@ -189,7 +189,7 @@ def test_any_text_stays_text(text: str) -> None:
 
 
 def test_plots_are_well_formed() -> None:
-    """Every drawing is XML, with coordinates that are numbers."""
+    """Every drawing is well-formed XML with finite coordinates."""
     for task in Task:
         drawings = re.findall("<svg.*?</svg>", rendered(report(task, hostile=HOSTILE))[ReportFormat.HTML], re.DOTALL)
         assert len(drawings) >= 2
@@ -208,7 +208,7 @@ def test_parts_that_did_not_take_place_are_left_out() -> None:
 
 
 def test_undefined_metrics_are_dashes() -> None:
-    """A metric that nobody has a value of is shown as such, and drawn nowhere."""
+    """A metric without any value is shown as a dash, and not drawn."""
     found = evaluation()
     nothing = {name: Estimate(None) for name in found.metrics}
     blank = replace(found, candidate=replace(found.candidate, metrics=nothing), differences=nothing)

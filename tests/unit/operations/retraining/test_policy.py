@@ -1,4 +1,4 @@
-"""Whether to retrain, as a table."""
+"""The retraining policy, as a table of situations and decisions."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -28,7 +28,7 @@ PLAIN = RetrainingSituation(ModelName("m"), SPEC, NOW, readings=[DRIFT, QUIET], 
 
 
 def job(state: JobState, *, ended_s_ago: float | None = None, learned: int = 0) -> Job:
-    """A job of the model; when it ended."""
+    """Return a job of the model, in this state, that ended so many seconds ago."""
     finished = None if ended_s_ago is None else NOW - timedelta(seconds=ended_s_ago)
     evidence = decision_evidence([replace(DRIFT, signal=2)], learned=learned)
     return Job(
@@ -90,7 +90,7 @@ CASES: list[tuple[str, dict[str, Any], str, str]] = [
 
 @pytest.mark.parametrize(("changes", "code", "words"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
 def test_decisions(changes: dict[str, Any], code: str, words: str) -> None:
-    """Each situation has its decision, and a sentence that says why."""
+    """Each situation has its decision, with a sentence that says why."""
     found = decide(replace(PLAIN, **changes))
     assert found.code == code
     assert words in found.explanation
@@ -99,7 +99,7 @@ def test_decisions(changes: dict[str, Any], code: str, words: str) -> None:
 
 
 def test_one_drift_asks_once() -> None:
-    """What a decision has asked a job for is answered in the next one, and the next signal asks again."""
+    """A signal that a job was requested for counts as answered, and the next signal requests another job."""
     told = MonitorStatus("errors", state=MonitorState.DRIFT, value=0.4, threshold=0.3, signals=3)
     asked = decide(replace(PLAIN, readings=monitor_readings([told], None)))
     assert asked.cause is JobCause.DRIFT
@@ -111,13 +111,13 @@ def test_one_drift_asks_once() -> None:
 
 
 def test_a_detector_without_a_state_of_its_own() -> None:
-    """What only counts signals drifts by its signals."""
+    """A monitor that only counts signals drifts by its signals."""
     (found,) = monitor_readings([MonitorStatus("errors", value=0.1, signals=2)], None)
     assert (found.state, found.signal, found.is_drifting) == (MonitorState.QUIET, 2, True)
     assert monitor_readings([], None) == []
 
 
 def test_counts_that_begin_anew() -> None:
-    """A champion that has learned less than when the last job was asked for counts from nothing."""
+    """Events are counted from zero for a champion that has learned less than at the last job's request."""
     last = job(JobState.COMPLETED, ended_s_ago=1, learned=500)
     assert [events_since(one, learned=learned) for one, learned in [(None, 7), (last, 520), (last, 30)]] == [7, 20, 30]

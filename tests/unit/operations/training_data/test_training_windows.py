@@ -1,4 +1,4 @@
-"""Windows, exclusions, labels and duplicates, over an archive in memory."""
+"""Training data: windows, exclusions, labels and duplicates, over an archive in memory."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -25,12 +25,12 @@ AT, OTHER, OF_LABELS = TopicPartition("events", 0), TopicPartition("events", 1),
 
 
 def model(**changes: Any) -> ModelSpec:
-    """A binary model of the events topic."""
+    """Return a binary model of the events topic."""
     return ModelSpec.model_validate({"name": "m", "task": "binary", "events": "events", "factory": "a:b", **changes})
 
 
 def rows(ids: Sequence[Any], **others: Any) -> list[dict[str, Any]]:
-    """Events with these ids and a feature of their own, labelled by whether the number is even."""
+    """Return events with these ids and a feature each, labelled by whether their index is even."""
     return [{"id": one, "x": {"a": number + 0.5}, "y": number % 2 == 0, **others} for number, one in enumerate(ids)]
 
 
@@ -42,17 +42,17 @@ def loaded(
     until: Position | None = None,
     hidden: Sequence[ExcludedRange] = (),
 ) -> TrainingData:
-    """The data of a window."""
+    """Return the training data of a window."""
     return read_training_data(kept.reader(spec), spec, WindowRequest(WindowSpec.model_validate(window), until, hidden))
 
 
 def ids(data: TrainingData) -> list[Any]:
-    """Of the events, in their order."""
+    """Return the events' ids in their order."""
     return [event.id for event in data.events()]
 
 
 def test_a_window_holds_the_newest_events_before_its_end() -> None:
-    """Over the borders of files, and not past the position."""
+    """A window spans several files, and ends at the position."""
     kept, spec = InMemoryArchive(size=10), model()
     kept.write(spec, AT, rows(range(35)))
     assert ids(loaded(kept, spec, {"events": 12})) == [*range(23, 35)]
@@ -62,14 +62,14 @@ def test_a_window_holds_the_newest_events_before_its_end() -> None:
 
 
 def test_a_position_past_the_archive_ends_where_the_archive_ends() -> None:
-    """What the archiver has not written yet is left to the stream; `end` says where reading ended."""
+    """A window ends at the archive's end where the archiver is behind the position, and `end` says so."""
     kept, spec = InMemoryArchive(), model()
     kept.write(spec, AT, rows(range(5)))
     assert loaded(kept, spec, {"events": 3}, until=Position({AT: 99})).end == Position({AT: 5})
 
 
 def test_only_the_files_of_the_window_are_read() -> None:
-    """One more at most, to know that nothing in it is as new."""
+    """At most one file more than the window's is read, to see that it has nothing as new."""
     kept, spec = InMemoryArchive(size=10), model()
     kept.write(spec, AT, rows(range(1000)))
     loaded(kept, spec, {"events": 25})
@@ -77,7 +77,7 @@ def test_only_the_files_of_the_window_are_read() -> None:
 
 
 def test_days_are_days_of_event_time() -> None:
-    """Back from the newest event, whatever the records' own timestamps are."""
+    """A window of days goes back from the newest event by event time, not by the records' timestamps."""
     kept, spec = InMemoryArchive(size=4), model()
     given = [{**one, "ts": NOW - (20 - number) * DAY_MS // 2} for number, one in enumerate(rows(range(21)))]
     kept.write(spec, AT, given)
@@ -91,7 +91,7 @@ stamps = st.lists(st.integers(0, 400), min_size=1, max_size=60)
 @settings(max_examples=150, deadline=None)
 @given(stamps, stamps, st.integers(1, 70), st.sampled_from([3, 10, 100]))
 def test_partitions_are_read_back_together(one: list[int], other: list[int], count: int, size: int) -> None:
-    """The newest of all of them by event time, as if they had been sorted at once."""
+    """The window is the newest events of all partitions, as if they had been sorted together by event time."""
     kept, spec = InMemoryArchive(size=size), model()
     steady = sorted(one), sorted(other)
     for at, times, first in ((AT, steady[0], 0), (OTHER, steady[1], 1000)):
@@ -111,7 +111,7 @@ def test_partitions_are_read_back_together(one: list[int], other: list[int], cou
 
 
 def test_a_partition_that_the_position_lacks_is_not_read() -> None:
-    """The champion has not seen it."""
+    """A partition that the champion has not read is not in the window."""
     kept, spec = InMemoryArchive(), model()
     kept.write(spec, AT, rows(range(5)))
     kept.write(spec, OTHER, rows(range(5, 9)))
@@ -119,7 +119,7 @@ def test_a_partition_that_the_position_lacks_is_not_read() -> None:
 
 
 def test_older_history_comes_before_the_topic() -> None:
-    """What `registry backfill` brought in is part of the window."""
+    """History from `registry backfill` is part of the window, before the topic's own events."""
     kept, spec = InMemoryArchive(size=3), model()
     older = TopicPartition(backfill_topic("events"), 0)
     kept.write(spec, AT, rows(range(5)), first=1000)
@@ -129,7 +129,7 @@ def test_older_history_comes_before_the_topic() -> None:
 
 
 def test_exclusions_are_obeyed_and_counted() -> None:
-    """By offsets and by the records' timestamps; as many events come from before."""
+    """Events excluded by offset or record timestamp are left out, and the window goes back further instead."""
     kept, spec = InMemoryArchive(size=10), model()
     kept.write(spec, AT, rows(range(40)))
     hidden = [
@@ -143,7 +143,7 @@ def test_exclusions_are_obeyed_and_counted() -> None:
 
 
 def test_labels_that_are_excluded_are_not_joined() -> None:
-    """Swapped labels are what a user excludes most."""
+    """A label in an excluded range is not joined, and its event counts as unlabelled."""
     kept, spec = InMemoryArchive(), model(labels="labels")
     kept.write(spec, AT, [{"id": n, "x": {"a": n + 0.5}} for n in range(6)])
     kept.write(spec, OF_LABELS, [{"id": n, "y": True} for n in range(6)])
@@ -152,7 +152,7 @@ def test_labels_that_are_excluded_are_not_joined() -> None:
 
 
 def test_labels_are_joined_by_id_within_their_time() -> None:
-    """Late, missing, repeated and contradicting ones are counted, and an event's own label comes first."""
+    """An event's own label comes first; late, missing, repeated and contradicting labels are counted."""
     kept, spec = InMemoryArchive(size=4), model(labels="labels", label_ttl="10s")
     events = [{"id": key, "x": {"a": n + 0.5}, "ts": NOW} for n, key in enumerate([1, "1", 2, 3, 4, 5])]
     events[5]["y"] = True
@@ -176,7 +176,7 @@ def test_labels_are_joined_by_id_within_their_time() -> None:
 
 
 def test_labels_between_the_events_are_joined() -> None:
-    """A labels topic that is the events topic."""
+    """Labels are joined where the labels topic is the events topic."""
     kept, spec = InMemoryArchive(size=3), model(labels="events")
     mixed = chain.from_iterable(({"id": n, "x": {"a": n + 0.5}}, {"id": n, "y": n % 2 == 0}) for n in range(9))
     kept.write(spec, AT, [*mixed])
@@ -186,7 +186,7 @@ def test_labels_between_the_events_are_joined() -> None:
 
 
 def test_duplicates_are_removed_before_any_split_and_counted() -> None:
-    """By id first, then by features and label; the first is kept, and equal features with another label stay."""
+    """Duplicates by id, then by features and label, are removed but for the first; another label is no duplicate."""
     kept, spec = InMemoryArchive(size=3), model()
     given = [*rows(range(4)), rows([1])[0], {**rows([7])[0], "y": False}, {**rows([8])[0], "x": {"a": 1.5}, "y": False}]
     kept.write(spec, AT, given)
@@ -197,7 +197,7 @@ def test_duplicates_are_removed_before_any_split_and_counted() -> None:
 
 
 def test_what_the_guard_refuses_is_left_out() -> None:
-    """Undecodable records, wild magnitudes and features of another type, each counted."""
+    """Undecodable records, extreme magnitudes and features of another type are left out and counted."""
     kept, spec = InMemoryArchive(), model()
     given: list[Any] = rows(range(50))
     given[44] = {"id": 44, "x": {"a": 1e11}, "y": True}
@@ -210,7 +210,7 @@ def test_what_the_guard_refuses_is_left_out() -> None:
 
 
 def test_numbers_come_back_as_they_were_written() -> None:
-    """A feature of whole numbers is one of integers; a mixed one keeps both; absent is not null."""
+    """Integer features stay integers, mixed ones keep both types, and an absent feature is not null."""
     kept, spec = InMemoryArchive(size=2), model()
     xs = [{"a": 1, "b": 2.0}, {"a": 2, "b": 3, "c": "s"}, {"a": 3, "b": None}, {"a": 4}]
     kept.write(spec, AT, [{"id": n, "x": x, "y": True} for n, x in enumerate(xs)])
@@ -223,7 +223,7 @@ def test_numbers_come_back_as_they_were_written() -> None:
     ("task", "labels"), [("multiclass", ["a", "b", "a"]), ("regression", [1.5, 2, -3.0]), ("multiclass", [1, 2, 3])]
 )
 def test_every_task_has_its_labels(task: str, labels: list[Any]) -> None:
-    """Classes as text or integers, numbers as numbers."""
+    """Classes are read as text or integers, and regression labels as numbers."""
     kept, spec = InMemoryArchive(), model(task=task, labels="labels")
     kept.write(spec, AT, [{"id": n, "x": {"a": n + 0.5}} for n in range(3)])
     kept.write(spec, OF_LABELS, [{"id": n, "y": y} for n, y in enumerate(labels)])
@@ -231,7 +231,7 @@ def test_every_task_has_its_labels(task: str, labels: list[Any]) -> None:
 
 
 def test_classes_of_two_types_are_refused() -> None:
-    """The number 1 and the text 1 would be two classes to river and one to scikit-learn."""
+    """A window with the classes 1 and "1" is refused: river tells them apart, and scikit-learn does not."""
     kept, spec = InMemoryArchive(size=1), model(task="multiclass")
     kept.write(spec, AT, [{"id": 1, "x": {"a": 1.5}, "y": "1"}, {"id": 2, "x": {"a": 1.5}, "y": 1}])
     with pytest.raises(TrainingDataError, match="types integer and string"):
@@ -240,7 +240,7 @@ def test_classes_of_two_types_are_refused() -> None:
 
 @pytest.mark.parametrize(("window", "found"), [({"events": 6}, "5 events"), ({"days": 2}, "days of events")])
 def test_an_archive_that_begins_too_late_is_told(window: dict[str, Any], found: str) -> None:
-    """Where retention, or a late start, has lost what the window asks for; a young topic is taken as it is."""
+    """A window past the archive's lost beginning is refused; a young topic is taken as it is."""
     kept, spec = InMemoryArchive(), model()
     kept.write(spec, AT, rows(range(5)), first=1000)
     with pytest.raises(BelowStartError, match=rf"begin at offset 1000, with .*{found}.*choose a shorter `window`"):
@@ -250,7 +250,7 @@ def test_an_archive_that_begins_too_late_is_told(window: dict[str, Any], found: 
 
 
 def test_an_empty_window_is_told() -> None:
-    """No archive, a position before its beginning, or all of it excluded."""
+    """A window is refused with its cause: no archive, a position before its beginning, or everything excluded."""
     kept, spec = InMemoryArchive(), model()
     with pytest.raises(TrainingDataError, match="no event of events in the archive at all"):
         loaded(kept, spec, {"events": 6})
@@ -262,7 +262,7 @@ def test_an_empty_window_is_told() -> None:
 
 
 def test_a_window_without_labels_is_told() -> None:
-    """With what became of its events."""
+    """A window without labels is refused, with the counts of what became of its events."""
     kept, spec = InMemoryArchive(), model(labels="labels")
     kept.write(spec, AT, [{"id": n, "x": {"a": 1.5}} for n in range(3)])
     with pytest.raises(TrainingDataError, match="3 read, 3 missing_labels"):
