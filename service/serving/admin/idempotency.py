@@ -20,8 +20,9 @@ from service.serving.edge.errors import ConflictError, UnprocessableError
 KEY_PATTERN = r"[\x21-\x7e]{1,255}"
 NOT_STORED_STATUSES = frozenset({408, 429})
 """Statuses of refusals that do not depend on the request itself, so that a repetition may succeed."""
-SECRET_NOT_REPEATED = (  # noqa: S105 - a message
-    "found a request that was carried out before under this key, and whose response held a secret that is shown once; "
+SECRET_NOT_REPEATED = (
+    "found a request that was carried out before under this key, "  # noqa: S105 - a message
+    "and whose response held a secret that is shown once; "
     "undo it and ask again under another key, see `headrace token list`"
 )
 _log = structlog.get_logger(__name__)
