@@ -34,7 +34,8 @@ from service.cli.context import ExitCode, report_errors, set_up_logging
 from service.cli.process.signals import stop_on_signals
 from service.cli.process.startup import Startup
 from service.cli.process.supervisor import Supervisor
-from service.config import Settings, find_configuration, load_settings, set_metrics_folder
+from service.config import Settings, find_configuration, set_metrics_folder
+from service.config import load_settings as load_settings
 from service.config.sections import ServerSettings
 from service.errors import ConfigurationError
 from service.metrics.null import NullTelemetry
