@@ -125,7 +125,7 @@ class WhatIfRequest(Body):
 
 
 class LedUpBody(Body):
-    """The state from which the present specification was brought up to the begin, and by how many records."""
+    """The state from which the present model was learned up to the begin, and the number of records that took."""
 
     from_: str = Field(alias="from")
     records: int
