@@ -1,1 +1,1 @@
-"""Ratios of Headrace to plainer ways of doing the same work, each measured in one run."""
+"""Benchmarks that compare Headrace with plainer ways of doing the same work, each measured in one run."""

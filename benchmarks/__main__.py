@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: measure, print ratios beside their targets, and fail where one does not hold."""
+"""Run the benchmarks with `python -m benchmarks`: measure, print ratios beside their targets, fail if one is missed."""
 
 import argparse
 import json
@@ -45,7 +45,7 @@ BENCHMARKS: Mapping[str, Callable[[int], list[Claim]]] = {
 
 
 def main() -> int:
-    """0 where every ratio holds, else 1."""
+    """Return 0 if every claim holds, otherwise 1."""
     given = _arguments()
     events = given.events or (QUICK_EVENTS if given.quick else EVENTS)
     machine = description()

@@ -1,6 +1,6 @@
-"""How well a model follows a concept that changes: by Headrace as a whole, and by simpler means.
+"""Measure how well a model follows a changing concept: with all of Headrace, and with simpler means.
 
-Accuracy is prequential, over the whole stream; Headrace's is that of whoever was champion, from its score journals.
+Accuracy is prequential over the whole stream; Headrace's is that of each event's champion, from the score journals.
 """
 
 import time
@@ -22,17 +22,24 @@ from tests.acceptance.harness import Deployment, terminate, wait_until
 
 NAME = "changing"
 RATE, QUICK = 300, 1000
-"""Events a second. A job takes seconds whatever the rate, so that at a higher one more of the stream passes it by."""
+"""Events a second.
+
+A job takes seconds whatever the rate, so that at a higher rate more of the stream passes meanwhile.
+"""
 HARDEST = "LED, abrupt"
-"""What loses most by a higher rate: it is told at the quick one, too."""
+"""The stream that loses most by a higher rate; it is measured at the quick one too."""
 CHUNKS_A_SECOND = 10
 TRAINING, SCHEDULE, WINDOW = 8, 8, 20
-"""Parts of the stream: learned without adaptation, between scheduled retrainings, and in a retraining by drift."""
+"""Divisors of the stream's length.
+
+They give the part learned without adaptation, the interval of scheduled retrainings, and the window of a retraining by
+drift.
+"""
 SLACK = 0.5
 
 
 def measure(events: int) -> list[Claim]:
-    """One stream after the other, of a 25th of the events that other benchmarks learn."""
+    """Measure one stream after the other, each with a 25th of `events`."""
     count = max(events // 25, 4000)
     claims = [_claim(name, changing, count, RATE, at_least=-SLACK) for name, changing in STREAMS.items()]
     return [*claims, _claim(f"{HARDEST}, at {QUICK:,} a second", STREAMS[HARDEST], count, QUICK)]
@@ -40,7 +47,7 @@ def measure(events: int) -> list[Claim]:
 
 @dataclass(frozen=True, slots=True)
 class _Followed:
-    """Accuracy in percent, and what retraining took."""
+    """Headrace's accuracy in percent, and what retraining cost."""
 
     accuracy: float
     cost: str
@@ -72,7 +79,7 @@ def _online(changing: Changing, rows: Sequence[Row]) -> float:
 
 
 def _scheduled(changing: Changing, rows: Sequence[Row]) -> float:
-    """Every so often a new model learns what came since the last, and goes on from there."""
+    """Return the accuracy of a model that is retrained on a schedule and learns online in between."""
     model, period, right = changing.river(), len(rows) // SCHEDULE, 0
     for first in range(0, len(rows), period):
         right += _prequential(model, rows[first : first + period])
@@ -90,7 +97,7 @@ def _prequential(model: Any, rows: Sequence[Row]) -> int:
 
 
 def _headrace(changing: Changing, rows: Sequence[Row], rate: int) -> _Followed:
-    """The daemon with all of its parts, on the embedded log, while the stream is published at a steady rate."""
+    """Return the accuracy of the whole daemon on the embedded log, at a steady rate of events."""
     with TemporaryDirectory() as folder:
         deployment = Deployment(Path(folder), model=_model(changing, len(rows)))
         daemon = deployment.start("run")

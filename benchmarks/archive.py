@@ -1,4 +1,4 @@
-"""Archiving from a real broker with librdkafka, by processor time; size beside the JSON; and reading back."""
+"""Measure archiving from a real broker with librdkafka: processor time, size beside the JSON, and reading back."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,7 +14,7 @@ ROUNDS = 3
 
 
 def measure(events: int) -> list[Claim]:
-    """Each round archives the whole topic anew, then reads it back."""
+    """Archive the whole topic anew in each round, then read it back."""
     reason = why_not()
     if reason is not None:
         msg = f"the benchmark needs a Kafka broker, but {reason}"
@@ -50,7 +50,7 @@ def _deployment(folder: Path, broker: Broker) -> Deployment:
 
 
 def _publish(deployment: Deployment, events: int) -> int:
-    """How many bytes of JSON the topic holds."""
+    """Publish the events, and return the topic's size in bytes of JSON."""
     size = 0
     with deployment.app() as app:
         sink = app.sink()

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.bare_server PORT PICKLE`: one Starlette route that predicts, and nothing else."""
+"""`python -m benchmarks.bare_server PORT PICKLE`: serve one Starlette route that predicts, and nothing else."""
 
 import pickle
 import sys
@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 
 def application(model: Any) -> Starlette:
-    """`POST /invocations`: features in, probabilities out."""
+    """Return the application, whose route `POST /invocations` turns features into probabilities."""
     decode, encode = msgspec.json.Decoder(dict[str, float]).decode, msgspec.json.Encoder().encode
 
     async def invocations(request: Request) -> Response:
@@ -27,7 +27,7 @@ def application(model: Any) -> Starlette:
 
 
 def main() -> None:
-    """Until stopped."""
+    """Serve until stopped."""
     model = pickle.loads(Path(sys.argv[2]).read_bytes())
     uvicorn.run(
         application(model), port=int(sys.argv[1]), loop="uvloop", http="httptools", access_log=False, log_level="error"

@@ -1,4 +1,4 @@
-"""What a training job takes from a learner on the same machine."""
+"""Measure how much a training job slows a learner on the same machine."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -36,7 +36,7 @@ RETRAIN: Mapping[str, Any] = {
 
 
 def measure(events: int) -> Claim:
-    """Laps of a whole learner over events made in memory, in turn alone and while two processes try candidates."""
+    """Compare laps of a whole learner alone with laps beside a job that tries candidates in two processes."""
     with TemporaryDirectory() as name, _trainer(Path(name)) as deployment:
         laps = [(_lap(events), _beside(deployment, events)) for _ in range(ROUNDS)]
     return of_medians(
@@ -49,7 +49,7 @@ def measure(events: int) -> Claim:
 
 @contextmanager
 def _trainer(folder: Path) -> Iterator[Deployment]:
-    """A model with a history, and a trainer that waits for jobs."""
+    """Yield a deployment with a history and a trainer that waits for jobs."""
     deployment = Deployment(folder, model={**model(), "retrain": RETRAIN})
     for chunk in chunks(labelled_events(WINDOW), size=20_000):
         deployment.publish(chunk, topic=TOPIC)

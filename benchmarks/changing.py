@@ -1,4 +1,4 @@
-"""Streams whose concept changes, each with the model that is to follow it."""
+"""Streams whose concept changes, each with the model that has to follow it."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from river.datasets import synth
 Row: TypeAlias = tuple[Mapping[str, Any], Any]
 SEED = 7
 WIDTH = 0.2
-"""Of all events, how many a gradual change takes."""
+"""The part of all events that a gradual change takes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Changing:
-    """The rows of so many events, and an estimator as the file has it and as river has it."""
+    """A function that yields rows, and the same estimator as in the configuration file and as in river."""
 
     task: str
     rows: Callable[[int], Iterator[Row]]
@@ -41,7 +41,7 @@ _LOGISTIC = (
 
 
 def _halves(make: Callable[[int], Any], count: int, *, width: float) -> Iterator[Row]:
-    """One concept, then another, from the middle on; gradually where the change has a width."""
+    """Yield one concept, and from the middle on another; gradually if the width is not 0."""
     middle = count // 2
     if width == 0:
         return _binary(chain(make(0).take(middle), make(1).take(count - middle)))
@@ -62,7 +62,7 @@ def _agrawal(concept: int) -> Any:
 
 
 def _led(count: int) -> Iterator[Row]:
-    """Seven digits' segments among noise; in the middle most of them change places with noise."""
+    """Yield the segments of digits among noise; in the middle all seven segments change places with noise."""
     parts = (
         (synth.LEDDrift(seed=SEED, noise_percentage=0.1, irrelevant_features=True, n_drift_features=0), count // 2),
         (
@@ -88,7 +88,7 @@ def _rbf(count: int) -> Iterator[Row]:
 
 
 def _phishing(count: int) -> Iterator[Row]:
-    """From the middle on every label says the opposite."""
+    """Yield the data set over and over, with inverted labels from the middle on."""
     for number, (x, y) in enumerate(islice(cycle(list(datasets.Phishing())), count)):
         yield x, bool(y) ^ (number >= count // 2)
 

@@ -1,4 +1,4 @@
-"""What a benchmark has found, beside what it should be."""
+"""Compare measured values with their targets."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -8,9 +8,9 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Claim:
-    """A measured value and its bound; `lowest` and `highest` are the extremes of what was measured.
+    """A measured value and its bound; `lowest` and `highest` are the extremes of the measurements.
 
-    Without a bound it is only told.
+    A claim without a bound is only reported.
     """
 
     name: str
@@ -24,31 +24,31 @@ class Claim:
 
     @property
     def holds(self) -> bool:
-        """Whether the value keeps its bound."""
+        """Return whether the value keeps its bound."""
         above = self.at_least is None or self.value >= self.at_least
         return above and (self.at_most is None or self.value <= self.at_most)
 
     @property
     def target(self) -> str:
-        """The bound in words."""
+        """Return the bound in words."""
         if self.at_least is not None:
             return f"at least {self._shown(self.at_least)}"
         return "-" if self.at_most is None else f"at most {self._shown(self.at_most)}"
 
     @property
     def verdict(self) -> str:
-        """One word."""
+        """Return `holds`, `FAILS`, or `-` without a bound."""
         if self.at_least is None and self.at_most is None:
             return "-"
         return "holds" if self.holds else "FAILS"
 
     def row(self) -> list[str]:
-        """Name, value, extremes, target, verdict."""
+        """Return name, value, extremes, target and verdict as a table row."""
         extremes = f"{self._shown(self.lowest)} .. {self._shown(self.highest)}"
         return [self.name, self._shown(self.value), extremes, self.target, self.verdict]
 
     def to_json(self) -> dict[str, Any]:
-        """All of it."""
+        """Return all fields and whether the claim holds."""
         return {**asdict(self), "holds": self.holds}
 
     def _shown(self, value: float) -> str:
@@ -57,10 +57,10 @@ class Claim:
 
 
 def of_medians(name: str, values: Sequence[float], **bounds: Any) -> Claim:
-    """The median is held to the bound."""
+    """Return a claim that holds the median of the values to the bound."""
     return Claim(name, median(values), min(values), max(values), **bounds)
 
 
 def of_largest(name: str, values: Sequence[float], **bounds: Any) -> Claim:
-    """The largest is held to the bound."""
+    """Return a claim that holds the largest of the values to the bound."""
     return Claim(name, max(values), min(values), max(values), **bounds)

@@ -1,4 +1,4 @@
-"""What is compared: each runs alone in a process of its own, a lap at a time, and prints the lap as JSON."""
+"""The programs that are compared; each runs alone in a process of its own and prints each lap as JSON."""
 
 import gc
 import json
@@ -42,7 +42,7 @@ from service.stream.decoding.factory import make_decoder
 
 
 def bare(*, events: int) -> Iterator[Lap]:
-    """River by itself: predict, accuracy, ADWIN, learn, on dictionaries decoded before the clock starts."""
+    """Run river by itself: predict, accuracy, ADWIN and learn, on dictionaries decoded before the clock starts."""
     estimator, accuracy, adwin = river_model(), metrics.Accuracy(), drift.ADWIN()
     for number in count():
         found = map(msgspec.json.decode, encoded_events(events, first=number * events))
@@ -59,7 +59,7 @@ def bare(*, events: int) -> Iterator[Lap]:
 
 
 def in_memory(*, events: int, metrics: list[str]) -> Iterator[Lap]:
-    """The learner's path without stream or registry: decode, guard, dedupe, learn; serialize once a lap."""
+    """Run the learner without stream or registry: decode, guard, deduplicate, learn; serialize once a lap."""
     spec = ModelSpec.model_validate(model(metrics=tuple(metrics)))
     learner = Learner(spec, Learner.new(spec, build_estimator(spec)[0]))
     decoder, at = make_decoder(spec), TopicPartition(TOPIC, 0)
@@ -80,14 +80,14 @@ def in_memory(*, events: int, metrics: list[str]) -> Iterator[Lap]:
 
 
 class _TimedSource:
-    """A source that starts the watch when it is told where to read."""
+    """A source that starts the watch when it is assigned a position."""
 
     def __init__(self, source: Source, watch: Stopwatch) -> None:
         self._source = source
         self._watch = watch
 
     def assign(self, position: Position) -> None:
-        """As the source, after starting the watch."""
+        """Start the watch, and assign the position to the source."""
         self._watch.start()
         self._source.assign(position)
 
@@ -96,7 +96,7 @@ class _TimedSource:
 
 
 class _Finish(PrometheusTelemetry):
-    """Ends the learning after so many events, and the watch with the last commit."""
+    """Telemetry that stops the learner after `events` events, and the watch at the last commit."""
 
     def __init__(self, events: int, watch: Stopwatch, stop: threading.Event) -> None:
         super().__init__(CollectorRegistry())
@@ -105,7 +105,7 @@ class _Finish(PrometheusTelemetry):
         self._left, self._watch, self._stop = events, watch, stop
 
     def batch_learned(self, model: str, counts: Mapping[str, int], seconds: float) -> None:
-        """Counts what was learned."""
+        """Count what was learned, and stop the learner at the end."""
         super().batch_learned(model, counts, seconds)
         self.learned += counts["learned"]
         if counts["dead"] or counts["duplicate"]:
@@ -115,25 +115,28 @@ class _Finish(PrometheusTelemetry):
             self._stop.set()
 
     def checkpoint_committed(self, model: str, seconds: float, *, size_bytes: int) -> None:
-        """The last of these is the end."""
+        """Stop the watch; the last commit decides."""
         super().checkpoint_committed(model, seconds, size_bytes=size_bytes)
         self._watch.stop()
 
     def checkpoint_metrics(self, model: str, metrics: CheckpointMetrics, **others: Any) -> None:
-        """Keeps the accuracy."""
+        """Keep the accuracy."""
         super().checkpoint_metrics(model, metrics, **others)
         self.accuracy = metrics.cumulative["Accuracy"]
 
 
 class _Weigh(_Finish):
-    """Samples the resident size a batch at a time."""
+    """Telemetry that samples the resident size before each mark, which is a number of learned events."""
 
     def __init__(self, marks: list[int], watch: Stopwatch, stop: threading.Event) -> None:
         super().__init__(marks[-1], watch, stop)
         self._samples: dict[int, list[int]] = {mark: [] for mark in marks}
 
     def batch_learned(self, model: str, counts: Mapping[str, int], seconds: float) -> None:
-        """Keeps those of the last tenth of an early mark's events before each mark."""
+        """Sample the resident size if this batch lies shortly before a mark.
+
+        The span before each mark is a tenth of the earliest mark's events.
+        """
         super().batch_learned(model, counts, seconds)
         width = min(self._samples) // 10
         for mark, samples in self._samples.items():
@@ -141,12 +144,12 @@ class _Weigh(_Finish):
                 samples.append(resident_bytes())
 
     def resident(self) -> list[float]:
-        """The median for each mark."""
+        """Return the median resident size for each mark, in bytes."""
         return [median(samples) for samples in self._samples.values()]
 
 
 def headrace(*, events: int, folder: str) -> Iterator[Lap]:
-    """The whole learner, from its first look at the stream to its last durable commit."""
+    """Run the whole learner, from its first look at the stream to its last durable commit."""
     settings = load_settings(Path(folder) / "headrace.yaml")
     set_up_logging(settings, level="warning")
     batch = settings.models[0].learn.batch
@@ -160,7 +163,7 @@ def headrace(*, events: int, folder: str) -> Iterator[Lap]:
 
 
 def endless(*, folder: str, marks: list[int]) -> Iterator[Lap]:
-    """The whole learner on events made in memory; its resident size when it has learned as many as each mark."""
+    """Run the whole learner on events made in memory; a lap has its resident size at each mark."""
     settings = load_settings(Path(folder) / "headrace.yaml")
     set_up_logging(settings, level="warning")
     watch, stop = Stopwatch(), threading.Event()
@@ -173,7 +176,7 @@ def endless(*, folder: str, marks: list[int]) -> Iterator[Lap]:
 
 
 def replayed(*, events: int, folder: str) -> Iterator[Lap]:
-    """A whole model learned again from its first version, journal and checkpoints included, up to its take-over."""
+    """Replay a whole model from its first version up to its take-over, with journal and checkpoints."""
     settings = load_settings(Path(folder) / "headrace.yaml")
     set_up_logging(settings, level="warning")
     with open_app(settings) as app:
@@ -197,7 +200,7 @@ def replayed(*, events: int, folder: str) -> Iterator[Lap]:
 
 
 def archiver(*, events: int, folder: str) -> Iterator[Lap]:
-    """The whole archiver, from its first look at the stream to its last acknowledgement."""
+    """Run the whole archiver, from its first look at the stream to its last acknowledgement."""
     settings = load_settings(Path(folder) / "headrace.yaml")
     set_up_logging(settings, level="warning")
     watch, stop = Stopwatch(), threading.Event()
@@ -214,7 +217,7 @@ def archiver(*, events: int, folder: str) -> Iterator[Lap]:
 
 
 def archive_reader(*, events: int, folder: str) -> Iterator[Lap]:
-    """Every archived event as a replay gets it."""
+    """Read every archived event as a replay gets it."""
     settings = load_settings(Path(folder) / "headrace.yaml")
     with open_app(settings) as app:
         archive = app.services.archive(settings.models[0])
@@ -229,7 +232,7 @@ def archive_reader(*, events: int, folder: str) -> Iterator[Lap]:
 
 
 def naive(*, events: int, bootstrap: str, topic: str) -> Iterator[Lap]:
-    """What is written first: kafka-python without its extra, `json`, river; nothing survives a crash."""
+    """Run what one writes first: kafka-python without its extra, `json` and river; nothing survives a crash."""
     sys.modules["crc32c"] = None  # without its extra, kafka-python computes checksums in Python
     from kafka import KafkaConsumer  # noqa: PLC0415 - after the extra was hidden from it
     from kafka.record import util  # noqa: PLC0415 - as above
@@ -268,7 +271,7 @@ CONTESTANTS: Mapping[str, Callable[..., Iterator[Lap]]] = {
 
 
 def main(name: str, arguments: str) -> None:
-    """One lap for each line of standard input; logs go to the standard error."""
+    """Run one lap for each line of standard input; logs go to standard error."""
     answers, sys.stdout = sys.stdout, sys.stderr
     laps = CONTESTANTS[name](**json.loads(arguments))
     for _ in sys.stdin:

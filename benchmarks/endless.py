@@ -11,7 +11,7 @@ END = 10**12
 
 
 class EndlessSource:
-    """Implements `ports.Source` for one partition; the id of an event is its offset."""
+    """Implements `ports.stream.Source` for one partition; the id of an event is its offset."""
 
     def __init__(self, topic: str) -> None:
         self._at = TopicPartition(topic, 0)
@@ -19,24 +19,24 @@ class EndlessSource:
         self._events: Iterator[bytes] = iter(())
 
     def bounds(self, topics: Sequence[str], *, since_ms: int | None = None) -> Mapping[TopicPartition, OffsetBounds]:
-        """From the beginning, further than anybody reads."""
+        """Return bounds from 0 to further than anybody reads."""
         del since_ms
         return {self._at: OffsetBounds(0, END)} if self._at.topic in topics else {}
 
     def assign(self, position: Position) -> None:
-        """Begin there."""
+        """Begin at the position."""
         self._offset = position.offsets[self._at]
         self._events = encoded_events(END, first=self._offset)
 
     def poll(self, *, timeout_s: float, limit: int) -> Sequence[Records]:
-        """As many as are asked for, at once."""
+        """Return `limit` records at once."""
         del timeout_s
         first, self._offset = self._offset, self._offset + limit
         values = [next(self._events) for _ in range(limit)]
         return [Records(self._at, range(first, self._offset), [int(time.time() * 1000)] * limit, values, self._offset)]
 
     def acknowledge(self, position: Position) -> None:
-        """Nobody asks."""
+        """Do nothing."""
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing."""

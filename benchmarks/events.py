@@ -1,4 +1,4 @@
-"""The work: river's Phishing features as JSON, every event with an id of its own."""
+"""The work of the benchmarks: river's Phishing features as JSON, every event with an id of its own."""
 
 from collections.abc import Iterator
 from itertools import cycle, islice
@@ -16,19 +16,19 @@ _ESTIMATOR: list[Any] = [
 
 
 def encoded_events(count: int, *, first: int = 0) -> Iterator[bytes]:
-    """`count` events whose ids begin at `first`, from the data set over and over."""
+    """Yield `count` events whose ids begin at `first`, from the data set over and over."""
     tails = [msgspec.json.encode({"x": x, "y": y})[1:] for x, y in datasets.Phishing()]
     return (b'{"id":%d,%b' % (first + i, tail) for i, tail in enumerate(islice(cycle(tails), count)))
 
 
 def chunks(events: Iterator[bytes], *, size: int = CHUNK) -> Iterator[list[bytes]]:
-    """Lists of at most `size`."""
+    """Yield the events in lists of at most `size`."""
     while chunk := list(islice(events, size)):
         yield chunk
 
 
 def model(name: str = "phishing", *, metrics: tuple[str, ...] = ("Accuracy",), batch: int = 1) -> dict[str, Any]:
-    """What the configuration says of the model: windowed metrics, baseline, ADWIN, checkpoints every second."""
+    """Return the model's configuration: windowed metrics, baseline, ADWIN, checkpoints every second."""
     return {
         "name": name,
         "task": "binary",
@@ -42,5 +42,5 @@ def model(name: str = "phishing", *, metrics: tuple[str, ...] = ("Accuracy",), b
 
 
 def river_model() -> Any:
-    """The same model, as a user of river writes it."""
+    """Return the same model as a user of river writes it."""
     return preprocessing.StandardScaler() | linear_model.LogisticRegression(optimizer=optim.SGD(0.005))

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.false_alarms`: how often each monitor calls out where nothing changes, as a Markdown table."""
+"""`python -m benchmarks.false_alarms`: print how often each monitor signals if nothing changes, as Markdown."""
 
 from collections.abc import Mapping
 from random import Random
@@ -23,7 +23,7 @@ MONITORS: Mapping[str, Mapping[str, Any]] = {
 
 
 def main() -> None:
-    """One row a monitor: river's defaults, or a limit that is rather loose."""
+    """Print one row per monitor, with river's defaults or a rather loose threshold."""
     history = _history()
     print("| monitor | limit | false alarms in 100,000 events | share of the time in drift | at most one |")
     print("|---|---|---|---|---|")
@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def _history() -> RecordedBatch:
-    """A model that is wrong one time in ten, and a feature that is normally distributed."""
+    """Return a history with an error rate of one in ten and a normally distributed feature."""
     rng = Random(SEED)
     truths = [rng.random() < 0.5 for _ in range(RECORDED)]
     labels = [truth != (rng.random() < WRONG) for truth in truths]

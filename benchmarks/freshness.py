@@ -1,4 +1,4 @@
-"""From an event's append to the first prediction that includes it, seen from outside and as the server tells it."""
+"""Measure the time from an event's append to the first prediction that includes it, by clients and by the server."""
 
 import time
 from pathlib import Path
@@ -19,11 +19,11 @@ from tests.acceptance.harness import Deployment, terminate
 RATE = 200
 LOOK_EVERY_S = 0.002
 BOUNDS = {"1s": 2.5, "100ms": 0.5}
-"""How often checkpoints are made, and the most seconds that the 99th percentile may take."""
+"""The checkpoint interval, and the bound in seconds for the 99th percentile with it."""
 
 
 def measure(*, seconds: float) -> list[Claim]:
-    """At the default settings, and with checkpoints every 100 ms."""
+    """Measure with the default interval of checkpoints, and with 100 ms."""
     return [claim for every, bound in BOUNDS.items() for claim in _claims(every, bound, seconds)]
 
 
@@ -61,7 +61,7 @@ def _claims(every: str, bound: float, seconds: float) -> list[Claim]:
 
 
 def _told(port: int) -> tuple[float, int]:
-    """The bound of the bucket that holds the 99th percentile, and how many states it is of."""
+    """Return the upper bound of the bucket that holds the 99th percentile, and the number of states counted."""
     text = httpx.get(f"http://127.0.0.1:{port}/metrics").text
     found = next(one for one in text_string_to_metric_families(text) if one.name == "headrace_freshness_seconds")
     buckets = {float(one.labels["le"]): one.value for one in found.samples if one.name.endswith("_bucket")}
@@ -70,7 +70,7 @@ def _told(port: int) -> tuple[float, int]:
 
 
 def _delays(deployment: Deployment, port: int, *, first: int, seconds: float) -> list[float]:
-    """Of each event that was appended, from before its append."""
+    """Return the seconds from before each event's append to the first prediction that includes it."""
     appended: list[float] = []
     done = Event()
     publisher = Thread(target=_publish, args=(deployment, appended, first, seconds, done))

@@ -1,4 +1,4 @@
-"""Events over HTTP, and predictions that are logged: how many requests a sync of the embedded log carries."""
+"""Measure events over HTTP and logged predictions: how many requests share a sync of the embedded log."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,7 +18,7 @@ RECORDS = 100
 
 
 def measure(events: int) -> list[Claim]:
-    """A lone client and many at once, records in tens and hundreds, and predictions with and without the log."""
+    """Measure one client and many, records in tens and hundreds, and predictions with and without the log."""
     rounds, seconds = (5, 4.0) if events > 100_000 else (1, 1.0)
     found: dict[str, list[float]] = {}
     spec = {"labels": "benchmark.labels", "log_predictions": True}
@@ -46,7 +46,7 @@ def _asked(port: int, name: str) -> list[tuple[str, Request, int]]:
 
 
 def _rate(request: Request, connections: int, seconds: float) -> float:
-    """Answers a second."""
+    """Return the responses a second."""
     found = load(request, connections=connections, seconds=seconds)
     if not set(found.statuses) <= {200, 202}:
         msg = f"found statuses {dict(found.statuses)}, expected 200 and 202 only"

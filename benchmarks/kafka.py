@@ -1,4 +1,4 @@
-"""Learning from a real broker, checkpoints every second included, beside river's bare loop and a naive one."""
+"""Measure learning from a real broker, with checkpoints every second, beside river's bare loop and a naive one."""
 
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ BATCH = 2048
 
 @dataclass(frozen=True)
 class Round:
-    """A lap of each, and of the bare loop before and after each."""
+    """A lap of each contestant, and of the bare loop before and after each."""
 
     bare: list[Lap]
     librdkafka: Lap
@@ -27,13 +27,13 @@ class Round:
     naive: Lap
 
     def against_bare(self, lap: Lap, place: int) -> float:
-        """The lap's rate over that of the bare laps on its two sides."""
+        """Return the lap's rate divided by that of the bare laps before and after it."""
         before, after = self.bare[place], self.bare[place + 1]
         return lap.rate * (before.seconds + after.seconds) / (before.events + after.events)
 
 
 def measure(events: int) -> list[Claim]:
-    """One topic holds all events: micro-batches learn all of it each round, the others a part, from the beginning."""
+    """Let each contestant read one topic from its begin; micro-batches learn all of it, the others a part."""
     reason = why_not()
     if reason is not None:
         msg = f"the benchmark needs a Kafka broker, but {reason}"

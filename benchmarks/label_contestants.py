@@ -1,4 +1,4 @@
-"""Contestants whose labels come later; each a whole host over a stream made in memory."""
+"""Contestants whose labels come later; each is a whole learner over a stream made in memory."""
 
 import threading
 import time
@@ -19,7 +19,7 @@ from service.operations.learning_loop.worker import LearnOptions
 
 
 class _Count(PrometheusTelemetry):
-    """Ends the learning after so many events; the watch ends with the last commit."""
+    """Telemetry that stops the learner after `events` events, and the watch at the last commit."""
 
     def __init__(self, watch: Stopwatch, stop: threading.Event, *, events: int) -> None:
         super().__init__(CollectorRegistry())
@@ -27,20 +27,20 @@ class _Count(PrometheusTelemetry):
         self._watch, self._stop, self._events = watch, stop, events
 
     def batch_learned(self, model: str, counts: Mapping[str, int], seconds: float) -> None:
-        """Counts what was learned."""
+        """Count what was learned, and stop the learner at the end."""
         super().batch_learned(model, counts, seconds)
         self.learned += counts["learned"]
         if self.learned >= self._events:
             self._stop.set()
 
     def checkpoint_committed(self, model: str, seconds: float, *, size_bytes: int) -> None:
-        """The last of these is the end."""
+        """Stop the watch; the last commit decides."""
         super().checkpoint_committed(model, seconds, size_bytes=size_bytes)
         self._watch.stop()
 
 
 class _Sustain(_Count):
-    """Ends so long after the pace began; keeps the resident size of every second."""
+    """Telemetry that stops the learner `seconds` after the pace began, and samples its resident size."""
 
     def __init__(self, stop: threading.Event, source: LabelledSource, *, seconds: float) -> None:
         super().__init__(Stopwatch(), stop, events=10**12)
@@ -49,7 +49,7 @@ class _Sustain(_Count):
         self.at_first = 0
 
     def batch_learned(self, model: str, counts: Mapping[str, int], seconds: float) -> None:
-        """A sample a second, from when the pace began."""
+        """Sample the resident size once a second from when the pace began."""
         super().batch_learned(model, counts, seconds)
         if self._source.began is None:
             self.at_first = self.learned
@@ -62,7 +62,7 @@ class _Sustain(_Count):
 
 
 def labelled(*, events: int, folder: str, labels: bool, lead: int) -> Iterator[Lap]:
-    """So many events, and their labels `lead` events later where they are records of their own."""
+    """Learn `events` events, with their labels in them or `lead` events later as records of their own."""
     settings = load_settings(Path(folder) / "headrace.yaml")
     set_up_logging(settings, level="warning")
     watch, stop = Stopwatch(), threading.Event()
@@ -77,7 +77,10 @@ def labelled(*, events: int, folder: str, labels: bool, lead: int) -> Iterator[L
 
 
 def sustained(*, folder: str, lead: int, rate: float, seconds: float) -> Iterator[Lap]:
-    """At a pace with `lead` events waiting; sizes are medians of the first and last tenth, then what lags behind."""
+    """Learn at a rate with `lead` events waiting for labels.
+
+    The lap's sizes are the medians of the first and the last tenth in bytes, and then the number of events behind.
+    """
     settings = load_settings(Path(folder) / "headrace.yaml")
     set_up_logging(settings, level="warning")
     stop = threading.Event()

@@ -16,10 +16,10 @@ LABELS = "phishing.labels"
 
 
 class LabelledSource:
-    """Implements `ports.Source`: `lead` events at once, then events and the labels of those `lead` before them.
+    """Implements `ports.stream.Source`: `lead` events at once, then events with the labels of earlier ones.
 
-    With a `rate` (events a second, and as many labels) no more than is due is handed over. Without `labels` the
-    events carry theirs, and nothing else comes.
+    The labels are those of the events `lead` events before. With a `rate` (events a second, and as many labels) no more
+    than is due is returned. Without `labels` the events carry their own, and there are no further records.
     """
 
     def __init__(self, *, lead: int, rate: float | None = None, labels: bool = True, events: int = END) -> None:
@@ -31,16 +31,16 @@ class LabelledSource:
         self.began: float | None = None
 
     def bounds(self, topics: Sequence[str], *, since_ms: int | None = None) -> Mapping[TopicPartition, OffsetBounds]:
-        """From the beginning, further than anybody reads."""
+        """Return bounds from 0 to further than anybody reads."""
         del since_ms
         return {TopicPartition(topic, 0): OffsetBounds(0, END) for topic in topics}
 
     def assign(self, position: Position) -> None:
-        """From the beginning, whatever the position: each lap has a registry of its own."""
+        """Begin at 0 whatever the position, since each lap has a registry of its own."""
         del position
 
     def poll(self, *, timeout_s: float, limit: int) -> Sequence[Records]:
-        """Events, then labels."""
+        """Return events, then labels."""
         if self.asked < self._lead:
             return [self._ask(min(limit, self._lead - self.asked))]
         self.began = self.began or time.monotonic()
@@ -53,10 +53,10 @@ class LabelledSource:
         return [*found, self._tell(rest)] if self._labels else found
 
     def acknowledge(self, position: Position) -> None:
-        """Nobody asks."""
+        """Do nothing."""
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing."""
 
     def _due(self) -> int:
         if self._rate is None or self.began is None:

@@ -1,4 +1,4 @@
-"""What labels that come later cost, and whether the learner keeps up with them for long."""
+"""Measure what labels that come later cost, and whether the learner keeps up with them for long."""
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -21,7 +21,7 @@ MIB = 2**20
 
 
 def measure(events: int) -> list[Claim]:
-    """Ten minutes at the full size, a learner a database, both at once; in proportion for fewer events."""
+    """Run a learner per database at once, for ten minutes at full size or proportionally less."""
     share = min(events / 1_000_000, 1.0)
     claims = [_within(max(int(100_000 * share), 5 * WITHIN))]
     lead, seconds = int(WAITING * share), max(SECONDS * share, 5.0)
@@ -40,7 +40,7 @@ def measure(events: int) -> list[Claim]:
 
 
 def _within(events: int) -> Claim:
-    """Both whole hosts over streams made in memory, checkpoints every second included."""
+    """Compare whole learners over streams made in memory, with checkpoints every second."""
     pairs = [(_lap(events, labels=False), _lap(events, labels=True)) for _ in range(ROUNDS)]
     return of_medians(
         "labels within a checkpoint interval / labels with their events",

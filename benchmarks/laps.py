@@ -1,4 +1,4 @@
-"""Laps: how they are timed, and how contestants take turns at them."""
+"""Time laps, and let contestants take turns at them."""
 
 import json
 import subprocess
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Lap:
-    """Events learned in so much wall-clock and processor time, the accuracy reached, resident sizes in bytes."""
+    """Events learned, wall-clock and processor seconds, the accuracy reached, and resident sizes in bytes."""
 
     events: int
     seconds: float
@@ -21,27 +21,27 @@ class Lap:
 
     @property
     def rate(self) -> float:
-        """Events a second."""
+        """Return the events a second."""
         return self.events / self.seconds
 
 
 class Stopwatch:
-    """Wall-clock and processor time of this process since it was made, or started again."""
+    """Measures wall-clock and processor time of this process since it was made or restarted."""
 
     def __init__(self) -> None:
         self.start()
 
     def start(self) -> None:
-        """From now on."""
+        """Begin to measure now."""
         self._began = (time.perf_counter(), time.process_time())
         self.stop()
 
     def stop(self) -> None:
-        """Until now; a later call moves the end."""
+        """End the measured time now; a later call moves the end."""
         self._ended = (time.perf_counter(), time.process_time())
 
     def lap(self, events: int, *, accuracy: float) -> Lap:
-        """What was done between start and stop."""
+        """Return the lap between start and stop."""
         seconds, cpu_seconds = (end - begin for begin, end in zip(self._began, self._ended, strict=True))
         return Lap(events, seconds, cpu_seconds, accuracy)
 
@@ -54,7 +54,7 @@ class Contestant:
     process: "subprocess.Popen[str]"
 
     def lap(self) -> Lap:
-        """Have it run one, and wait for it."""
+        """Run one lap in the process, and return it."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write("go\n")
@@ -68,7 +68,7 @@ class Contestant:
 
 @contextmanager
 def contestant(name: str, **arguments: object) -> Iterator[Contestant]:
-    """Started for the block; it leaves when nobody can ask it for another lap."""
+    """Yield a contestant's process; it ends when its standard input is closed."""
     command = [sys.executable, "-m", "benchmarks.contestants", name, json.dumps(arguments)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         yield Contestant(name, process)

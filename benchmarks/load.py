@@ -1,4 +1,4 @@
-"""A load on an HTTP server, from a process of its own: so many connections, each with one request at a time."""
+"""Put load on an HTTP server from a process of its own: connections with one request at a time each."""
 
 import asyncio
 import multiprocessing
@@ -15,7 +15,7 @@ import uvloop
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What every connection sends again and again; `headers` beside host, type and length."""
+    """The request that every connection repeats; `headers` come beside host, type and length."""
 
     port: int
     path: str
@@ -24,7 +24,7 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def to_bytes(self) -> bytes:
-        """As HTTP/1.1 has it."""
+        """Return the request as HTTP/1.1."""
         told = {
             "Host": f"127.0.0.1:{self.port}",
             "Content-Type": self.content_type,
@@ -37,7 +37,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """How many answers of each status came in `seconds`, and how long those of status 200 took, in seconds."""
+    """The responses by status in `seconds`, and the latencies in seconds of those with status 200."""
 
     seconds: float
     statuses: Mapping[int, int]
@@ -45,16 +45,19 @@ class Loaded:
 
     @property
     def rate(self) -> float:
-        """Answers of status 200 a second."""
+        """Return the responses with status 200 a second."""
         return self.statuses.get(200, 0) / self.seconds
 
     def quantile(self, share: float) -> float:
-        """Of the latencies, in seconds."""
+        """Return a quantile of the latencies, in seconds."""
         return float(np.quantile(self.latencies, share))
 
 
 def load(request: Request, *, connections: int = 8, seconds: float = 5.0, warm_s: float = 0.5) -> Loaded:
-    """In a new process; RuntimeError where a connection breaks. What answers in the first `warm_s` does not count."""
+    """Run the load in a new process; raise RuntimeError if a connection breaks.
+
+    Responses in the first `warm_s` are not counted.
+    """
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:
         return pool.apply(_load, (request, connections, seconds, warm_s))
@@ -76,7 +79,7 @@ async def _all(request: Request, connections: int, seconds: float, warm_s: float
 
 
 class _Connection(asyncio.Protocol):
-    """Sends, waits for the whole answer, and sends again until the time is over."""
+    """Sends the request, waits for the whole response, and repeats until the time is over."""
 
     def __init__(self, request: bytes, begins: float, ends: float) -> None:
         self.statuses: Counter[int] = Counter()
@@ -88,16 +91,16 @@ class _Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
 
     def connection_made(self, transport: Any) -> None:
-        """The first request."""
+        """Send the first request."""
         self._transport = transport
         self._send()
 
     def data_received(self, data: bytes) -> None:
-        """A part of an answer."""
+        """Parse a part of a response."""
         self._parser.feed_data(data)
 
     def on_message_complete(self) -> None:
-        """An answer is whole: count it, and go on."""
+        """Count the complete response, and send the next request."""
         now, status = time.perf_counter(), self._parser.get_status_code()
         if now > self._ends:
             self._transport.close()
@@ -110,7 +113,7 @@ class _Connection(asyncio.Protocol):
         self._send()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """At the end, or before it."""
+        """Note the end, or a break before it."""
         if self.done.done():
             return
         if time.perf_counter() > self._ends:

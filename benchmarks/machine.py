@@ -1,4 +1,4 @@
-"""Where a measurement was made."""
+"""Describe the machine on which a measurement was made."""
 
 import os
 import platform
@@ -20,7 +20,7 @@ PACKAGES = (
 
 
 def description() -> dict[str, str]:
-    """Processor, cores, memory, load, Python, and the packages that matter."""
+    """Return processor, cores, memory, load, Python, and the versions of the packages that matter."""
     return {
         "processor": _field("/proc/cpuinfo", "model name") or platform.processor() or platform.machine(),
         "cores": str(len(os.sched_getaffinity(0))),
@@ -34,12 +34,12 @@ def description() -> dict[str, str]:
 
 
 def resident_bytes() -> int:
-    """How much of this process is in memory."""
+    """Return the resident size of this process in bytes."""
     return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _field(file: str, key: str) -> str:
-    """The value of the first `key: value` line; empty where there is none."""
+    """Return the value of the first `key: value` line of a file, or an empty text."""
     path = Path(file)
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")

@@ -1,4 +1,4 @@
-"""How much memory a learner keeps, early and late, and fifty of them together."""
+"""Measure how much memory a learner keeps early and late, and with fifty models together."""
 
 import re
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ MIB = 2**20
 
 
 def measure(events: int) -> list[Claim]:
-    """Five times the events of the other benchmarks, compared with half of them; then the fifty models."""
+    """Compare five times `events` with half of that; then run the fifty models."""
     early, late = _resident(events // 2, events * 5)
     rss, pss = _fifty_models(max(events // 100, 1000))
     return [
@@ -30,7 +30,7 @@ def measure(events: int) -> list[Claim]:
 
 
 def _resident(early: int, late: int) -> tuple[float, float]:
-    """MiB at both moments of one learner: a whole host, whose events are made in memory."""
+    """Return the MiB of a whole learner at both marks; its events are made in memory."""
     with TemporaryDirectory() as name:
         Deployment(Path(name), model=model(metrics=("Accuracy", "F1", "ROCAUC")))
         with contestant("endless", folder=name, marks=[early, late]) as found:
@@ -39,7 +39,7 @@ def _resident(early: int, late: int) -> tuple[float, float]:
 
 
 def _fifty_models(events: int) -> tuple[float, float]:
-    """MiB of supervisor and learner together after every model has learned every event."""
+    """Return the MiB of supervisor and learner together after every model has learned every event."""
     first, *others = [model(f"phishing-{number}") for number in range(MODELS)]
     with TemporaryDirectory() as name:
         deployment = Deployment(Path(name), model=first, others=others)

@@ -10,17 +10,17 @@ from river import datasets
 
 
 def events(count: int) -> Iterator[bytes]:
-    """Without labels."""
+    """Yield events without labels."""
     return (msgspec.json.encode({"id": number, "x": x}) for number, (x, _) in enumerate(_rows(count)))
 
 
 def labels(count: int) -> Iterator[bytes]:
-    """Those of the same events, as records of their own."""
+    """Yield the labels of the same events as records of their own."""
     return (msgspec.json.encode({"id": number, "y": y}) for number, (_, y) in enumerate(_plain(count)))
 
 
 def labelled_events(count: int) -> Iterator[bytes]:
-    """With their labels."""
+    """Yield the events with their labels."""
     return (msgspec.json.encode({"id": number, "x": x, "y": y}) for number, (x, y) in enumerate(_rows(count)))
 
 

@@ -1,4 +1,4 @@
-"""Servers in upheaval: asked for far more than they can do, and while the champion changes."""
+"""Measure servers under overload, and while the champion changes."""
 
 from itertools import islice
 from pathlib import Path
@@ -20,13 +20,13 @@ CHANGES = 5
 
 
 def measure(events: int) -> list[Claim]:
-    """A minute of overload, and promotions and rollbacks; less where few events are asked for."""
+    """Measure a minute of overload, and promotions and rollbacks; less if `events` is small."""
     long = events > 100_000
     return [*_flooded(LONG_S if long else USUAL_S), *_followed(CHANGES if long else 1)]
 
 
 def _flooded(seconds: float) -> list[Claim]:
-    """A forest that takes milliseconds for a request, by clients that ask again as soon as they are refused."""
+    """Flood a forest, which takes milliseconds per request, by clients that retry as soon as they are refused."""
     with TemporaryDirectory() as name, learned(Path(name), grown()) as served:
         served.deployment.server = {"concurrency": AT_ONCE}
         served.deployment.configure()
@@ -54,7 +54,7 @@ def _asked(port: int, connections: int, seconds: float) -> Loaded:
 
 
 def _followed(changes: int) -> list[Claim]:
-    """Two replicas, each asked without a pause on two connections."""
+    """Query two replicas on two connections each without a pause, while the champion changes."""
     with TemporaryDirectory() as name:
         found = Deployment(Path(name), {**model(), "promote": {"mode": "manual"}})
         found.publish(list(encoded_events(1000)), topic=TOPIC)
@@ -78,6 +78,6 @@ def _rolled_back(found: Deployment, clients: list[Client]) -> float:
 
 
 def _first_answers(found: Deployment, clients: list[Client], action: str) -> float:
-    """From the commit of the newest change to when every client has had an answer from it, in seconds."""
+    """Return the seconds from a change's commit until every client got a response from the new champion."""
     at, version = newest_change(found, action)
     return wait_for_version(clients, version, timeout_s=60) - at

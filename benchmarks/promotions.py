@@ -1,6 +1,6 @@
-"""How often a challenger that is no better takes over, and how often one that is better does.
+"""Measure how often a challenger that is no better is promoted, and how often one that is better is.
 
-What is held to the bound for false promotions is the upper confidence limit of their share (Clopper and Pearson).
+The upper confidence limit of the share of false promotions (Clopper and Pearson, 1934) is held to the bound.
 """
 
 import math
@@ -28,7 +28,7 @@ SPEC = PromoteSpec(loss=Loss.ZERO_ONE)
 
 
 def measure(events: int) -> list[Claim]:
-    """A run for each thousand of the events that other benchmarks learn; each run has 20,000 events of its own."""
+    """Simulate one run of 20,000 events for each thousand of `events`."""
     runs = max(events // 1000, 20)
     equal: dict[str, Streams] = {}
     for share in SHARES:
@@ -48,7 +48,7 @@ def measure(events: int) -> list[Claim]:
 
 
 def _promoted(streams: Streams, runs: int) -> list[int]:
-    """In each run after how many events the challenger was promoted; 0 where it was not."""
+    """Return for each run after how many events the challenger was promoted, or 0."""
     found = []
     for differences in streams(np.random.default_rng(1), (runs, EVENTS)):
         pairs = LossPairs(np.maximum(differences, 0).astype(float), np.maximum(-differences, 0).astype(float))
@@ -58,7 +58,7 @@ def _promoted(streams: Streams, runs: int) -> list[int]:
 
 
 def _peeked(streams: Streams, runs: int) -> list[int]:
-    """The same of who looks after each block whether the challenger is better at 0.95, and has never heard of this."""
+    """Return the same for a z-test at 0.95 that is repeated after each block, without correcting for repetition."""
     blocks = np.arange(SPEC.shadow.min_events, EVENTS + 1, SPEC.shadow.block)
     differences = streams(np.random.default_rng(1), (runs, EVENTS))
     sums, squares = (np.cumsum(one, axis=1, dtype=np.int32)[:, blocks - 1] for one in (differences, differences**2))
@@ -71,7 +71,7 @@ def _far(chance: np.random.Generator, shape: tuple[int, int]) -> Any:
 
 
 def _false(name: str, found: list[int], **others: Any) -> Claim:
-    """What the share is held to the bound."""
+    """Return the claim about the share of false promotions."""
     promoted, runs = sum(map(bool, found)), len(found)
     limit = 100.0 if promoted == runs else 100 * float(stats.beta.ppf(CONFIDENCE, promoted + 1, runs - promoted))
     return Claim(f"{name}: false promotions", limit, 100 * promoted / runs, limit, unit="%", **others)

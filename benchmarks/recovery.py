@@ -1,4 +1,4 @@
-"""From SIGKILL to learning again under `headrace run` on the embedded default, and how much is replayed."""
+"""Measure the time from SIGKILL to learning again under `headrace run`, and how much is learned again."""
 
 import os
 import re
@@ -27,29 +27,29 @@ LEARNED = {"model": "phishing", "outcome": "learned"}
 
 @dataclass
 class Daemon:
-    """`headrace run` in a folder, and what its learner has told of itself."""
+    """`headrace run` in a folder, and what its learner has reported."""
 
     deployment: Deployment
     process: "subprocess.Popen[bytes]"
 
     def learner(self) -> int:
-        """The process that learns."""
+        """Return the process id of the learner."""
         return int(re.findall(r"learner_started +pid=([0-9]+)", self.deployment.log())[-1])
 
     def durable_at_start(self) -> int:
-        """How many events the newest learner found learned."""
+        """Return how many learned events the newest learner found."""
         return int(re.findall(r"session_opened.*\blearned=(\d+)", self.deployment.log())[-1])
 
     def learned(self) -> int:
-        """How many events the newest learner has learned since it started."""
+        """Return how many events the newest learner has learned since it started."""
         return int(metric(self.deployment.port(), "headrace_events_total", **LEARNED) or 0)
 
     def kill_learner(self) -> None:
-        """The supervisor starts another."""
+        """Kill the learner; the supervisor starts another."""
         os.kill(self.learner(), signal.SIGKILL)
 
     def kill_all(self) -> None:
-        """Supervisor and learner; then the command is given again, as a service manager would."""
+        """Kill supervisor and learner, and start the command again as a service manager would."""
         for pid in (self.learner(), self.process.pid):
             os.kill(pid, signal.SIGKILL)
         self.process.wait()
@@ -58,9 +58,9 @@ class Daemon:
 
 @dataclass(frozen=True)
 class Recovery:
-    """Seconds until the first event was learned again, and how many were learned a second time.
+    """Seconds until the first event was learned again, and how many events were learned a second time.
 
-    `allowed` is how many had been learned in the last checkpoint interval.
+    `allowed` is how many events had been learned in the last checkpoint interval.
     """
 
     seconds: float
@@ -69,7 +69,7 @@ class Recovery:
 
 
 def measure(events: int) -> list[Claim]:
-    """Kill at moments chosen by chance while events arrive at a steady rate."""
+    """Kill at random moments while events arrive at a steady rate."""
     rounds = 5 if events > 100_000 else 1
     chance = Random(42)
     with TemporaryDirectory() as name:
@@ -104,7 +104,7 @@ def _recovered(daemon: Daemon, kill: Callable[[], None], chance: Random) -> Reco
 
 
 def _watched(daemon: Daemon, seconds: float) -> list[tuple[float, int]]:
-    """When, and how much had been learned then."""
+    """Return samples of the time and of the events learned by then."""
     end, samples = time.monotonic() + seconds, []
     while time.monotonic() < end:
         samples.append((time.monotonic(), daemon.learned()))
@@ -113,7 +113,7 @@ def _watched(daemon: Daemon, seconds: float) -> list[tuple[float, int]]:
 
 
 def _longest_commit_s(daemon: Daemon) -> float:
-    """An upper bound from the histogram of the commits so far."""
+    """Return an upper bound on the longest commit so far, from the histogram."""
     port = daemon.deployment.port()
     total = metric(port, "headrace_checkpoint_seconds_count", model="phishing") or 0
     bounds = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0)
@@ -127,7 +127,7 @@ def _longest_commit_s(daemon: Daemon) -> float:
 
 @contextmanager
 def running_daemon(deployment: Deployment) -> Iterator[Daemon]:
-    """`headrace run` for as long as the block lasts."""
+    """Yield `headrace run`, which runs for the block."""
     daemon = Daemon(deployment, deployment.start("run"))
     try:
         yield daemon
@@ -138,7 +138,7 @@ def running_daemon(deployment: Deployment) -> Iterator[Daemon]:
 
 @contextmanager
 def publishing(deployment: Deployment) -> Iterator[None]:
-    """A thread appends `RATE` events a second for as long as the block lasts."""
+    """Publish `RATE` events a second from a thread for the block."""
     stop = Event()
 
     def publish() -> None:

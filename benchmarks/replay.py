@@ -1,4 +1,4 @@
-"""Learning a model's history again beside learning from memory; and what a rollback in restore mode costs a learner."""
+"""Measure replaying a model's history beside learning from memory, and the cost of a rollback in restore mode."""
 
 import time
 from collections.abc import Callable
@@ -21,7 +21,7 @@ AROUND_S = 3.0
 
 
 def measure(events: int) -> list[Claim]:
-    """Replays and laps from memory in turn; then rollbacks while events arrive at a steady rate."""
+    """Run replays and laps from memory in turn; then rollbacks while events arrive at a steady rate."""
     rounds = ROUNDS if events > LAP else 1
     return [*_rates(min(LAP, events), rounds), *_rollbacks(rounds)]
 
@@ -76,7 +76,7 @@ def _typed(deployment: Deployment) -> None:
 
 
 def _rolled_back(daemon: Daemon, app: App, ask: Callable[[], None]) -> tuple[float, float]:
-    """Seconds until the registry has the new champion, and the longest time around it in which nothing was learned."""
+    """Return the seconds until the champion changed, and the longest time without learning around it."""
     before = app.registry.models.get("phishing").champion
     seconds: list[float] = []
     began = time.monotonic()
@@ -94,7 +94,7 @@ def _rolled_back(daemon: Daemon, app: App, ask: Callable[[], None]) -> tuple[flo
 
 
 def _longest_stand(daemon: Daemon, looked: Callable[[], bool]) -> float:
-    """Until the change and some time after it, sampled as often as the learner answers."""
+    """Return the longest time without learning until shortly after the change."""
     learned, since, longest, end = daemon.learned(), time.monotonic(), 0.0, None
     while end is None or time.monotonic() < end:
         now, found = time.monotonic(), daemon.learned()

@@ -1,4 +1,4 @@
-"""Claims as a terminal and as a page show them."""
+"""Format claims for a terminal and for a page."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ on dictionaries that are already decoded.
 
 
 def table(title: str, claims: Sequence[Claim]) -> str:
-    """Columns for a terminal."""
+    """Return the claims as columns for a terminal."""
     rows = [HEAD, *(claim.row() for claim in claims)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
@@ -30,12 +30,12 @@ def table(title: str, claims: Sequence[Claim]) -> str:
 
 
 def listed(machine: Mapping[str, str]) -> str:
-    """One line a fact."""
+    """Return one line per fact about the machine."""
     return "\n".join(f"{name:20} {value}" for name, value in machine.items())
 
 
 def page(before: str, machine: Mapping[str, str], found: Mapping[str, Sequence[Claim]], *, events: int) -> str:
-    """A Markdown page; what was not measured this time stays as it was `before`."""
+    """Return a Markdown page; sections that were not measured this time are taken from the page `before`."""
     sections = dict(re.findall(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", before, re.MULTILINE | re.DOTALL))
     for name, claims in found.items():
         sections[name.capitalize()] = _section(claims, events=events)

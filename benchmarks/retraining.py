@@ -1,4 +1,4 @@
-"""How soon a retraining begins to learn, beside polars alone on the same rows, and what it takes from the learner."""
+"""Measure how soon a retraining begins to learn, beside polars alone on the same rows, and how it slows the learner."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -16,7 +16,7 @@ ROUNDS = 5
 
 
 def measure(events: int) -> list[Claim]:
-    """Laps in turn over one archive, each after one that warms up."""
+    """Run laps in turn over one archive, after one lap each that warms up."""
     with TemporaryDirectory() as name, ExitStack() as stack:
         deployment = Deployment(Path(name), model={**model(), "labels": LABELS})
         _publish(deployment, TOPIC, noisy.events(events))

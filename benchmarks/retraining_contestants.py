@@ -1,4 +1,4 @@
-"""Contestants that read an archive with labels to join: polars alone, and a retraining up to its first event."""
+"""Contestants that read an archive whose labels must be joined: polars alone, and a retraining."""
 
 import gc
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from service.operations.training_data.window import WindowRequest
 
 
 def polars_alone(*, folder: str) -> Iterator[Lap]:
-    """Reads events and labels, joins them by id, and sorts them by time."""
+    """Read events and labels, join them by id, and sort them by time."""
     archive = Path(folder) / "var" / "archive"
     while True:
         gc.collect()
@@ -31,7 +31,10 @@ def polars_alone(*, folder: str) -> Iterator[Lap]:
 
 
 def retraining(*, folder: str, events: int) -> Iterator[Lap]:
-    """From opening the archive, over window, labels, guard, duplicates and split, to the first `learn_one`."""
+    """Prepare a retraining up to its first `learn_one`.
+
+    That takes opening the archive, the window, labels, guard, duplicates and the split.
+    """
     with open_app(load_settings(Path(folder) / "headrace.yaml")) as app:
         spec = app.spec("phishing")
         while True:

@@ -1,4 +1,4 @@
-"""Other servers for one river model, each in a virtual environment of its own, from the package registry."""
+"""Other servers for a river model, each installed from the package registry into a virtual environment of its own."""
 
 import importlib.metadata
 import subprocess
@@ -48,7 +48,7 @@ class Served:
 
 @dataclass(frozen=True, slots=True)
 class Rival:
-    """A distribution, and where its server answers."""
+    """A distribution, and the address at which its server answers."""
 
     package: str
     path: str
@@ -56,15 +56,15 @@ class Rival:
 
     @property
     def folder(self) -> Path:
-        """Its virtual environment."""
+        """Return its virtual environment."""
         return CACHE.resolve() / self.package
 
     def program(self, name: str) -> str:
-        """A program of its environment."""
+        """Return the path of a program in its environment."""
         return str(self.folder / "bin" / name)
 
     def install(self) -> None:
-        """With the river that is installed here, so that both read one pickle."""
+        """Install it with the release of river that is installed here, so that both read one pickle."""
         if not Path(self.program("python")).exists():
             river = f"river=={importlib.metadata.version('river')}"
             subprocess.run([sys.executable, "-m", "venv", str(self.folder)], check=True)
@@ -72,7 +72,7 @@ class Rival:
 
     @property
     def version(self) -> str:
-        """The release that was installed."""
+        """Return the release that was installed."""
         asks = "import importlib.metadata, sys; print(importlib.metadata.version(sys.argv[1]))"
         command = [self.program("python"), "-c", asks, self.package]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
@@ -84,7 +84,7 @@ BENTOML = Rival("bentoml", path="/predict", health="/livez")
 
 @contextmanager
 def mlflow_server(folder: Path, model: Path) -> Iterator[int]:
-    """MLflow's own model server over a pyfunc model, one worker; yields its port."""
+    """Run MLflow's model server over a pyfunc model with one worker, and yield its port."""
     script, saved = folder / "saves.py", folder / "saved"
     script.write_text(MLFLOW_SAVES, encoding="utf-8")
     subprocess.run([MLFLOW.program("python"), str(script), str(model), str(saved)], check=True, capture_output=True)
@@ -97,7 +97,7 @@ def mlflow_server(folder: Path, model: Path) -> Iterator[int]:
 
 @contextmanager
 def bentoml_server(folder: Path, model: Path) -> Iterator[int]:
-    """BentoML's server over a service of one worker; yields its port."""
+    """Run BentoML's server over a service with one worker, and yield its port."""
     (folder / "served.py").write_text(BENTO_SERVES, encoding="utf-8")
     (folder / "model.pickle").write_bytes(model.read_bytes())
     port = free_port()
@@ -108,7 +108,7 @@ def bentoml_server(folder: Path, model: Path) -> Iterator[int]:
 
 @contextmanager
 def _running(rival: Rival, command: Sequence[str], folder: Path, port: int) -> Iterator[None]:
-    """While the server answers; its programs are found before others of their names."""
+    """Run the server for the block; its environment's programs come first on the path."""
     log = folder / f"{rival.package}.log"
     environment = {"PATH": f"{rival.folder / 'bin'}:/usr/bin:/bin", "HOME": str(folder)}
     environment |= {"MLFLOW_DISABLE_TELEMETRY": "true", "BENTOML_DO_NOT_TRACK": "true", "NO_COLOR": "1"}

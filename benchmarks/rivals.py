@@ -1,4 +1,4 @@
-"""The same request against MLflow's model server and BentoML."""
+"""Compare the same request against MLflow's model server and BentoML."""
 
 import pickle
 from collections.abc import Callable, Mapping
@@ -26,7 +26,7 @@ RIVALS: Mapping[str, tuple[Rival, Serve, Wrapped]] = {
 
 
 def measure(served: Served, *, rounds: int, seconds: float) -> list[Claim]:
-    """One after the other, each in turn with Headrace."""
+    """Measure one server after the other, each in turn with Headrace."""
     return [_claim(name, served, rounds, seconds) for name in RIVALS]
 
 

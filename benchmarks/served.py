@@ -1,4 +1,4 @@
-"""Servers to be asked: Headrace's over a deployment, and one bare Starlette route with the same model."""
+"""Run the servers that are measured: Headrace's, and one bare Starlette route with the same model."""
 
 import pickle
 import re
@@ -27,7 +27,7 @@ FOREST = {"forest.ARFClassifier": {"n_models": 10, "seed": 42}}
 
 @dataclass(frozen=True, slots=True)
 class Servable:
-    """A model as the file has it and as river has it, and how many events it has learned."""
+    """The same model as in the configuration file and as in river, and how many events it learns."""
 
     spec: Mapping[str, Any]
     river: Any
@@ -36,31 +36,31 @@ class Servable:
 
 @dataclass
 class Served:
-    """A deployment that has learned, and the servers over it."""
+    """A deployment that has learned, and its model."""
 
     deployment: Deployment
     servable: Servable
     _stack: ExitStack = field(default_factory=ExitStack)
 
     def request(self, port: int, *, rows: int = 0) -> Request:
-        """One item, or a list of so many."""
+        """Return a request for one item, or for a list of `rows` items."""
         xs = [x for x, _ in islice(cycle(datasets.Phishing()), max(rows, 1))]
         return Request(port, "/invocations", msgspec.json.encode(xs if rows else xs[0]))
 
 
 def linear() -> Servable:
-    """Scaler and logistic regression."""
+    """Return a scaler with logistic regression."""
     return Servable(model(), river_model(), 10_000)
 
 
 def grown() -> Servable:
-    """An adaptive random forest of ten trees."""
+    """Return an adaptive random forest of ten trees."""
     return Servable({**model(), "estimator": [FOREST]}, forest.ARFClassifier(n_models=10, seed=42), 3000)
 
 
 @contextmanager
 def learned(folder: Path, servable: Servable) -> Iterator[Served]:
-    """Taught to Headrace by its learner, and to river here."""
+    """Yield a deployment whose learner has learned the events; river's model has learned them here."""
     deployment = Deployment(folder, model=dict(servable.spec))
     for chunk in chunks(encoded_events(servable.events)):
         deployment.publish(chunk, topic=TOPIC)
@@ -72,7 +72,7 @@ def learned(folder: Path, servable: Servable) -> Iterator[Served]:
 
 @contextmanager
 def headrace_server(served: Served, *options: str) -> Iterator[int]:
-    """`headrace serve`; yields its port once it is ready."""
+    """Run `headrace serve`, and yield its port once it is ready."""
     process = served.deployment.start("serve", "--port", "0", *options)
     pattern = re.compile(rf"server_started .*\bpid={process.pid} +port=(\d+)")
     try:
@@ -86,7 +86,7 @@ def headrace_server(served: Served, *options: str) -> Iterator[int]:
 
 @contextmanager
 def bare_server(served: Served) -> Iterator[int]:
-    """The bare route; yields its port once it answers."""
+    """Run the bare route, and yield its port once it answers."""
     pickled, port = served.deployment.folder / "bare.pickle", free_port()
     pickled.write_bytes(pickle.dumps(served.servable.river))
     process = subprocess.Popen([sys.executable, "-m", "benchmarks.bare_server", str(port), str(pickled)])
@@ -100,7 +100,7 @@ def bare_server(served: Served) -> Iterator[int]:
 
 @contextmanager
 def learning(served: Served, *, events: int) -> Iterator[None]:
-    """A learner at full speed meanwhile; RuntimeError where it has learned all of them before the end."""
+    """Run a learner at full speed; raise RuntimeError if it runs out of events before the block ends."""
     for chunk in chunks(encoded_events(events, first=served.servable.events), size=20_000):
         served.deployment.publish(chunk, topic=TOPIC)
     process = served.deployment.start("learn")
@@ -116,7 +116,7 @@ def learning(served: Served, *, events: int) -> Iterator[None]:
 
 
 def answers(url: str) -> bool:
-    """Whether something answers there, a 404 too."""
+    """Return whether something answers at the address, be it with 404."""
     try:
         with urllib.request.urlopen(url, timeout=2):
             return True

@@ -1,4 +1,4 @@
-"""Predictions over HTTP: beside a bare route and other servers, many rows at once, and how fresh they are."""
+"""Measure predictions over HTTP: beside a bare route and other servers, many rows at once, and their freshness."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -22,14 +22,14 @@ Contention: TypeAlias = Callable[[], AbstractContextManager[None]]
 
 @dataclass(frozen=True, slots=True)
 class Laps:
-    """How many, and how long each."""
+    """The number of laps and the seconds of each."""
 
     rounds: int
     seconds: float
 
 
 def measure(events: int) -> list[Claim]:
-    """All of it; fewer and shorter laps where few events are asked for."""
+    """Measure everything, with fewer and shorter laps if `events` is small."""
     laps = Laps(5, 4.0) if events > 100_000 else Laps(1, 1.0)
     claims: list[Claim] = []
     with _served(linear()) as served:
@@ -58,7 +58,7 @@ def _served(servable: Servable) -> Iterator[Served]:
 def _beside_bare(
     what: str, served: Served, laps: Laps, contention: Contention, *, at_least: float | None = 0.8, slower: float = 1.5
 ) -> list[Claim]:
-    """In turn, so that both meet the same machine."""
+    """Compare with the bare route in alternate laps, so that both meet the same machine."""
     with headrace_server(served) as ours, bare_server(served) as bare, contention():
         pairs = [(_lap(served, ours, laps), _lap(served, bare, laps)) for _ in range(laps.rounds)]
     told = ", ".join(f"{median(one.rate for one in side):,.0f}" for side in zip(*pairs, strict=True))
@@ -79,7 +79,7 @@ def _beside_bare(
 
 
 def _rows(served: Served, laps: Laps) -> Claim:
-    """Rows a second in requests of many, beside requests of one."""
+    """Compare rows a second in requests of many rows with those in requests of one."""
     with headrace_server(served) as port:
         pairs = [(_lap(served, port, laps, rows=ROWS), _lap(served, port, laps)) for _ in range(laps.rounds)]
     return of_medians(

@@ -1,4 +1,4 @@
-"""Learning per event from memory, beside river's bare loop."""
+"""Measure learning per event from memory, beside river's bare loop."""
 
 from contextlib import ExitStack
 
@@ -9,7 +9,7 @@ LAP = 20_000
 
 
 def measure(events: int) -> list[Claim]:
-    """Short laps in turn, so that whatever else the machine does slows all of them alike."""
+    """Run short laps in turn, so that other load on the machine slows all of them alike."""
     lap = min(LAP, events)
     with ExitStack() as stack:
         bare = stack.enter_context(contestant("bare", events=lap))

@@ -1,4 +1,4 @@
-"""Predict a customer, tell later what became of them, and read how good the answers are: `python client.py [URL]`."""
+"""Predict a customer, later send what became of them, and read the model's metrics: `python client.py [URL]`."""
 
 import sys
 import time
@@ -10,12 +10,12 @@ CUSTOMER = {"months": 3, "calls": 5, "spend": 20.5, "paperless": False}
 
 
 def counted(server: httpx.Client) -> dict[str, Any]:
-    """What the model has learned, and its metrics."""
+    """Return the state of the model: what it has learned, and its metrics."""
     return dict(server.get("/api/v1/models/churn").raise_for_status().json())
 
 
 def main(url: str) -> None:
-    """One prediction from the question to its score; sent again after an error, nothing counts twice."""
+    """Request one prediction, send its label, and wait until it is scored; requests may be repeated after an error."""
     with httpx.Client(base_url=url, timeout=10) as server:
         key = f"visit-{time.time_ns()}"
         before = counted(server)["events"]["learned"]

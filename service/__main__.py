@@ -1,4 +1,4 @@
-"""`python -m service` is `headrace`."""
+"""Run the `headrace` command line for `python -m service`."""
 
 from service.cli.app import main
 

@@ -1,5 +1,4 @@
-"""The command line: `app.py` puts the commands together, `context.py` has the exit codes and the printing that all share.
+"""The command line: `app.py` assembles the commands; `context.py` has the exit codes and printing that they share.
 
-Nothing imports it but `__main__`, and the child processes that are started by module name.
-Begin with `app.py`.
+Only `service.__main__` imports it; child processes are started by module name. Begin with `app.py`.
 """

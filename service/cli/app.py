@@ -1,4 +1,4 @@
-"""`headrace`: the commands, put together."""
+"""Assemble the `headrace` command from its subcommands."""
 
 import sys
 from importlib import metadata
@@ -40,10 +40,10 @@ app.add_typer(stream.app, name="stream", help="Publish to and look at a model's 
 model.app.command("report")(report)
 app.add_typer(model.app, name="model", help="Show, roll back, freeze and delete models.")
 app.add_typer(job.app, name="job", help="Training jobs.")
-app.add_typer(exclusion.app, name="exclusion", help="What a model must not learn.")
-app.add_typer(drift.app, name="drift", help="What monitors see, and how far they can be trusted.")
+app.add_typer(exclusion.app, name="exclusion", help="Parts of the stream that a model must not learn.")
+app.add_typer(drift.app, name="drift", help="The state of drift monitors, and their rate of false alarms.")
 app.add_typer(deadletter.app, name="deadletter", help="Refused events.")
-app.add_typer(token.app, name="token", help="Who may ask over HTTP.")
+app.add_typer(token.app, name="token", help="Access tokens for HTTP.")
 app.add_typer(registry.app, name="registry", help="The registry's tables and artifacts.")
 add_examples(app)
 
@@ -58,7 +58,7 @@ def headrace(
 
 
 def main() -> NoReturn:
-    """The entry point of the installed command."""
+    """Run the installed command and exit the process with its code."""
     try:
         app(prog_name="headrace")
     except SystemExit as stop:
@@ -67,7 +67,7 @@ def main() -> NoReturn:
 
 
 def _exit_code(stop: SystemExit) -> int:
-    """As the interpreter would read it; what is no number is said."""
+    """Return the exit code as the interpreter would; print a code that is not a number, and return 1."""
     if stop.code is None or isinstance(stop.code, int):
         return stop.code or 0
     sys.stderr.write(f"{stop.code}\n")

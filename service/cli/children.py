@@ -1,7 +1,7 @@
-"""The modules that are started as processes of their own, `python -m NAME`: the one place that knows their names.
+"""Name the modules that run as processes of their own (`python -m NAME`), in this one place.
 
-A supervisor that was started before an upgrade goes on starting them by the names it knew, with the arguments it knew:
-after a move the old module stays as a stub that runs the new one, for one release.
+A supervisor that was started before an upgrade goes on starting them by the names and with the arguments it knows. So
+after a move the old module remains for one release, as a stub that runs the new one.
 """
 
 import sys

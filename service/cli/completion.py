@@ -1,4 +1,4 @@
-"""What the shell completes beside commands and options."""
+"""Complete model names in the shell."""
 
 from service.errors import ConfigurationError
 from service.lazy import lazy_imports
@@ -8,7 +8,7 @@ with lazy_imports():
 
 
 def model_names(incomplete: str) -> list[str]:
-    """Return the models of the configuration that begin so; none where there is no good configuration."""
+    """Return the configured models whose names begin so, or none without a valid configuration."""
     try:
         models = configuration.load_settings(build=False).models
     except ConfigurationError:

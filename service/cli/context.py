@@ -1,4 +1,4 @@
-"""What every command needs: the configuration, the exit codes, the two ways of printing."""
+"""What every command shares: opening the configuration and the registry, exit codes, and printing."""
 
 import json
 import sys
@@ -27,14 +27,14 @@ ConfigOption = Annotated[Path | None, typer.Option("--config", help="The configu
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 WIDTH = 80
-"""Columns of a page that no terminal limits."""
+"""The width in columns if standard output is not a terminal."""
 
 out = Console(width=None if sys.stdout.isatty() else WIDTH)
 err = Console(stderr=True)
 
 
 class ExitCode(IntEnum):
-    """Exit codes."""
+    """The exit codes of the command line."""
 
     DONE = 0
     FAILED = 1
@@ -44,7 +44,7 @@ class ExitCode(IntEnum):
 
 @contextmanager
 def report_errors() -> Iterator[None]:
-    """Errors of ours become a sentence and an exit code, without a traceback."""
+    """Turn a HeadraceError of the block into one line on standard error and an exit code."""
     try:
         yield
     except RefusedError as error:
@@ -57,7 +57,7 @@ def report_errors() -> Iterator[None]:
 
 @contextmanager
 def settings_for_command(config: Path | None) -> Iterator["configuration.Settings"]:
-    """The settings for a command that runs once and needs no registry."""
+    """Yield the settings for a command that runs once and needs no registry."""
     with report_errors():
         settings = configuration.load_settings(config)
         set_up_logging(settings, level="warning")
@@ -66,14 +66,14 @@ def settings_for_command(config: Path | None) -> Iterator["configuration.Setting
 
 @contextmanager
 def app_for_command(config: Path | None) -> Iterator["bootstrap.App"]:
-    """The object graph for a command that runs once."""
+    """Yield the object graph for a command that runs once."""
     with settings_for_command(config) as settings, bootstrap.open_app(settings) as app:
         yield app
 
 
 @contextmanager
 def reading(config: Path | None) -> Iterator["bootstrap.App"]:
-    """The object graph for a command that reads or writes rows: what estimators the file names is not looked at."""
+    """Yield the object graph for a command that only reads or writes rows; no estimator is built."""
     with report_errors():
         settings = configuration.load_settings(config, build=False)
         set_up_logging(settings, level="warning")
@@ -82,7 +82,7 @@ def reading(config: Path | None) -> Iterator["bootstrap.App"]:
 
 
 def actor() -> str:
-    """Who asks, for the audit."""
+    """Return the caller's name for the audit."""
     try:
         return f"cli:{getuser()}"
     except (OSError, KeyError):
@@ -90,12 +90,12 @@ def actor() -> str:
 
 
 def set_up_logging(settings: "configuration.Settings", *, level: str | None = None) -> None:
-    """Constant messages with fields, to standard error."""
+    """Log as configured to standard error, from the given level or the configured one on."""
     logs.set_up(settings.log.format, level or settings.log.level)
 
 
 def say(text: str) -> None:
-    """A sentence as it is: what users wrote may stand in it, and is no markup."""
+    """Print a text as it is: it may hold what a user wrote, which must not be read as markup."""
     out.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -115,7 +115,7 @@ def show_json(value: Any) -> None:
 
 
 def show_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[layout.Column], *, none: str = "none") -> None:
-    """Print rows as a table; a word where there are none."""
+    """Print rows as a table, or `none` if there are no rows."""
     if rows:
         layout.table(out, rows, columns)
     else:

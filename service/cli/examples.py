@@ -1,4 +1,4 @@
-"""An example for each command, which its help ends with."""
+"""An example for each command and group, with which its help ends."""
 
 import typer
 
@@ -63,7 +63,7 @@ EXAMPLES = {
 
 
 def add_examples(app: typer.Typer, *, before: str = "") -> None:
-    """Have the help of every command and group end with its example."""
+    """Add its example to the help of every command and group of the app."""
     for command in app.registered_commands:
         name = command.name or (command.callback.__name__ if command.callback else "")
         command.epilog = _told(f"{before}{name}")

@@ -1,4 +1,7 @@
-"""Started by supervisors of the release before, by this name; goes with the next release."""
+"""Run `service.cli.roles.query_child` for servers of the previous release, which start it by this name.
+
+The next release removes it.
+"""
 
 import runpy
 

@@ -1,4 +1,4 @@
-"""How log lines are written."""
+"""Configure how log lines are written."""
 
 import sys
 from typing import Any
@@ -9,7 +9,7 @@ LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
 def set_up(form: str, level: str) -> None:
-    """Write constant messages with fields, from this level on, to standard error."""
+    """Write log lines of this level and above to standard error, as JSON or for a console."""
     renderer: Any = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     if form == "json":
         renderer = structlog.processors.JSONRenderer()

@@ -1,4 +1,4 @@
-"""How far something is that takes long: a bar on a terminal, elsewhere a line now and then."""
+"""Show the progress of a long command: as a bar on a terminal, elsewhere as a line now and then."""
 
 import time
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ LINE_EVERY_S = 5.0
 
 @contextmanager
 def shown() -> Iterator[ReportProgress]:
-    """Yield what is to be told of progress; lines go where they do not stand in the answer's way."""
+    """Yield a function that reports progress; lines go to standard error, so that the result alone is in the output."""
     if not out.is_terminal:
         yield _Lines()
         return
@@ -32,7 +32,7 @@ def shown() -> Iterator[ReportProgress]:
 
 
 class _Lines:
-    """Says how far it is, not too often."""
+    """Prints progress as lines, at least `LINE_EVERY_S` apart."""
 
     def __init__(self) -> None:
         self._said = time.monotonic()

@@ -1,7 +1,7 @@
-"""The commands that start a role: what they are called and what they take.
+"""The commands that start a role, with their arguments.
 
-A role loads all that waits before it begins, so that it neither stops for an import later nor has each of the
-processes that it forks import the same.
+A role loads all lazy imports before it begins, so that it does not stop for an import later, and so that the processes
+that it forks need not each import the same.
 """
 
 from pathlib import Path
@@ -25,12 +25,13 @@ with lazy_imports():
 
 def learn(
     models: Annotated[
-        list[str] | None, typer.Argument(help="Which models; all of the file if none.", autocompletion=model_names)
+        list[str] | None,
+        typer.Argument(help="Which models; by default all of the configuration.", autocompletion=model_names),
     ] = None,
     config: ConfigOption = None,
-    until_end: Annotated[bool, typer.Option(help="Drain what is in the stream now, then exit.")] = False,
-    accept_gap: Annotated[bool, typer.Option(help="Go on where retention has deleted what comes next.")] = False,
-    fresh: Annotated[bool, typer.Option(help="Forget the models and begin anew.")] = False,
+    until_end: Annotated[bool, typer.Option(help="Learn what is in the stream now, then exit.")] = False,
+    accept_gap: Annotated[bool, typer.Option(help="Go on although retention has deleted the next records.")] = False,
+    fresh: Annotated[bool, typer.Option(help="Delete the models and begin anew.")] = False,
     wait_for_lease: Annotated[bool, typer.Option(help="Stand by until another writer is gone.")] = False,
 ) -> None:
     """Learn from the stream until stopped."""
@@ -70,14 +71,14 @@ def train(
     config: ConfigOption = None,
     wait_for_lease: Annotated[bool, typer.Option(help="Stand by until another trainer is gone.")] = False,
 ) -> None:
-    """Decide when models are trained anew, and run training jobs, until stopped."""
+    """Decide when models are retrained, and run training jobs, until stopped."""
     load_all()
     trainer.train(config, wait_for_lease=wait_for_lease)
 
 
 def serve(
     config: ConfigOption = None,
-    host: Annotated[str | None, typer.Option(help="Where to listen; server.host if none.")] = None,
+    host: Annotated[str | None, typer.Option(help="The address to listen on; by default server.host.")] = None,
     port: Annotated[int | None, typer.Option(help="The port; 0 chooses a free one.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="How many processes share the port.")] = None,
 ) -> None:

@@ -1,4 +1,4 @@
-"""What rich shows on a terminal and few commands need."""
+"""What rich shows on a terminal, apart because few commands need it."""
 
 import sys
 
@@ -14,5 +14,5 @@ def print_markdown(text: str) -> None:
 
 
 def counting() -> Progress:
-    """Return a counter on standard error; it is silent where that is no terminal."""
+    """Return a counter on standard error, which is silent if that is no terminal."""
     return Progress(disable=not sys.stderr.isatty())

@@ -1,5 +1,6 @@
-"""HTTP: predictions, ingestion, the admin API, and the connection handling that all of them share.
+"""The HTTP server: predictions, ingestion, the admin API, and the edge that every request passes.
 
-Only `bootstrap` and `cli` import it; it calls `operations` and never touches SQL or a broker.
-Begin with `edge/application.py`, then `predictions/routes.py`.
+`bootstrap` and `cli` import it; it calls `operations`, and never touches SQL or a broker itself. The subpackages are
+`predictions`, `ingestion`, `admin` (mounted at `/api/v1`) and `edge` (connections, limits, tokens, problems). Begin
+with `edge/application.py`, then read `predictions/routes.py`.
 """

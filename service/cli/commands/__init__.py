@@ -1,5 +1,5 @@
-"""Commands that run once and end, one file a noun: model, job, stream, registry, token, exclusion, drift, dead letter, setup.
+"""Commands that run once and end, one file per noun.
 
-Only `cli/app.py` imports them; they call `bootstrap` and `operations` and print the result.
-Begin with `model.py`; `context.py` shows how to open the registry and how to print.
+Only `cli/app.py` imports them; they call `bootstrap` and `operations` and print the result. Begin with `model.py`;
+`context.py` shows how to open the registry and how to print.
 """

@@ -1,4 +1,4 @@
-"""`headrace deadletter`."""
+"""`headrace deadletter`: list, show and replay refused events."""
 
 from typing import Annotated
 
@@ -43,10 +43,10 @@ def print_dead_letters(
     model: Model,
     config: ConfigOption = None,
     reason: Annotated[RefusalReason | None, typer.Option(help="Only this reason.")] = None,
-    limit: Annotated[int, typer.Option(help="At most so many, newest first.")] = 50,
+    limit: Annotated[int, typer.Option(help="How many to list at most.")] = 50,
     as_json: JsonOption = False,
 ) -> None:
-    """Refused events, newest first."""
+    """List refused events, newest first."""
     with reading(config) as app_:
         app_.registry.models.get(model)
         rows = app_.registry.dead_letters.list(model, limit=limit, reason=reason)
@@ -60,7 +60,7 @@ def print_dead_letters(
 def print_dead_letter(
     model: Model, letter: DeadLetterNumber, config: ConfigOption = None, as_json: JsonOption = False
 ) -> None:
-    """One refused event, with its bytes."""
+    """Show one refused event with its bytes."""
     with reading(config) as app_:
         found = app_.registry.dead_letters.get(model, letter)
         if as_json:

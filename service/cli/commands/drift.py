@@ -1,4 +1,4 @@
-"""`headrace drift`: how monitors stand, and how often they call out for nothing."""
+"""`headrace drift`: show drift monitors, and check or calibrate them on history."""
 
 from typing import Annotated
 
@@ -23,10 +23,10 @@ Name = Annotated[str, typer.Argument(help="The model.", autocompletion=model_nam
 def print_drift(
     name: Name,
     config: ConfigOption = None,
-    limit: Annotated[int, typer.Option("-n", "--limit", min=1, help="So many of the newest signals.")] = 10,
+    limit: Annotated[int, typer.Option("-n", "--limit", min=1, help="How many of the newest signals to show.")] = 10,
     as_json: JsonOption = False,
 ) -> None:
-    """The champion's monitors as of its newest checkpoint, and what they have found."""
+    """Show the champion's monitors as of its newest checkpoint, and their signals."""
     with reading(config) as app_:
         found = drift.drift_status(app_.services, name, limit=limit)
     if as_json:
@@ -40,15 +40,15 @@ def print_drift_check(
     name: Name,
     config: ConfigOption = None,
     calibrated: Annotated[
-        bool, typer.Option("--calibrate", help="Count false alarms on shuffled history, and say which limit to take.")
+        bool, typer.Option("--calibrate", help="Count false alarms on shuffled history, and suggest thresholds.")
     ] = False,
-    history: Annotated[int, typer.Option(min=1000, help="So many of the newest recorded events.")] = 100_000,
-    events: Annotated[int, typer.Option(min=1000, help="So many shuffled events for each monitor.")] = 200_000,
-    target: Annotated[int, typer.Option(min=1000, help="One false alarm in so many events is few enough.")] = 100_000,
-    seed: Annotated[int, typer.Option(help="Of the shuffling.")] = 42,
+    history: Annotated[int, typer.Option(min=1000, help="How many of the newest recorded events to use.")] = 100_000,
+    events: Annotated[int, typer.Option(min=1000, help="How many shuffled events each monitor sees.")] = 200_000,
+    target: Annotated[int, typer.Option(min=1000, help="At most one false alarm in this many events.")] = 100_000,
+    seed: Annotated[int, typer.Option(help="The seed of the shuffling.")] = 42,
     as_json: JsonOption = False,
 ) -> None:
-    """Try the file's monitors on what the model has learned; nothing is changed."""
+    """Check the configured monitors on what the model has learned; nothing is changed."""
     with app_for_command(config) as app_:
         spec = app_.spec(name)
         with progress.shown() as report_progress:

@@ -1,4 +1,4 @@
-"""`headrace exclusion`."""
+"""`headrace exclusion`: add, list and remove parts of the stream that a model must not learn."""
 
 from typing import Annotated, Any
 
@@ -36,7 +36,7 @@ def add(
     config: ConfigOption = None,
     reason: Reason = "",
 ) -> None:
-    """Have no lineage of the model learn these records from now on."""
+    """Exclude records: no lineage of the model learns them from now on."""
     with app_for_command(config) as app_:
         found = exclusions.record_exclusion(app_.services, name, stretch, actor=actor(), reason=reason)
         out.print(
@@ -53,10 +53,10 @@ def add(
 def print_exclusions(
     name: Name,
     config: ConfigOption = None,
-    every: Annotated[bool, typer.Option("--all", help="Those that were removed, too.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Include exclusions that were removed.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """What no lineage of the model may learn."""
+    """List what no lineage of the model may learn."""
     with reading(config) as app_:
         app_.registry.models.get(name)
         rows = [describe.exclusion_row(one) for one in app_.registry.exclusions.list(name, removed=every)]
@@ -73,7 +73,7 @@ def remove(
     config: ConfigOption = None,
     reason: Reason = "",
 ) -> None:
-    """Allow the records again; what was passed over is not learned by that."""
+    """Allow the records again; records that were passed over are not learned because of that."""
     with reading(config) as app_:
         app_.registry.models.get(name)
         found = app_.registry.exclusions.remove(name, number, actor=actor(), reason=reason)

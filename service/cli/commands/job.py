@@ -1,4 +1,4 @@
-"""`headrace job`."""
+"""`headrace job`: list, show, start and stop training jobs."""
 
 import time
 from typing import Annotated
@@ -33,17 +33,17 @@ POLL_EVERY_S = 0.5
 app = typer.Typer(no_args_is_help=True)
 Number = Annotated[int, typer.Argument(help="The job's number.")]
 Reason = Annotated[str, typer.Option(help="Why, for the record.")]
-Wait = Annotated[bool, typer.Option("--wait", help="Until it has ended.")]
+Wait = Annotated[bool, typer.Option("--wait", help="Wait until it has ended.")]
 
 
 @app.command("list")
 def print_jobs(
     model: Annotated[str | None, typer.Argument(help="Only those of this model.", autocompletion=model_names)] = None,
     config: ConfigOption = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many, newest first.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, help="How many to list at most.")] = 50,
     as_json: JsonOption = False,
 ) -> None:
-    """Training jobs, newest first."""
+    """List training jobs, newest first."""
     with reading(config) as app_:
         if model is not None:
             app_.registry.models.get(model)
@@ -56,7 +56,7 @@ def print_jobs(
 
 @app.command("show")
 def print_job(number: Number, config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """One job, with every state it was in, when, and why."""
+    """Show one job with every state it entered, when and why."""
     with reading(config) as app_:
         found = describe.job_details(app_.services, app_.registry.jobs.get(jobs.JobId(number)))
         if as_json:
@@ -67,7 +67,7 @@ def print_job(number: Number, config: ConfigOption = None, as_json: JsonOption =
 
 @app.command()
 def logs(number: Number, config: ConfigOption = None) -> None:
-    """What the job's process has printed; on the host where it ran."""
+    """Print the output of the job's process; only on the host where it ran."""
     with reading(config) as app_:
         job = app_.registry.jobs.get(jobs.JobId(number))
         text = training.job_log(job)
@@ -84,7 +84,7 @@ def start(
     wait: Wait = False,
     reason: Reason = "",
 ) -> None:
-    """Have the model trained anew on its history; the result is a version that serves nobody yet."""
+    """Request a retraining of the model on its history; the result is a version that does not serve yet."""
     with app_for_command(config) as app_:
         job = retraining_decision.request_manual_job(app_.services, model, actor=actor(), reason=reason)
         say(f"job {job.id} of {model} {job.state}")
@@ -95,7 +95,7 @@ def start(
 
 @app.command()
 def stop(number: Number, config: ConfigOption = None, wait: Wait = False, reason: Reason = "") -> None:
-    """End a job; it is Stopped then, and not Completed."""
+    """Stop a job; its final state is Stopped."""
     with app_for_command(config) as app_:
         job = app_.registry.jobs.stop(jobs.JobId(number), actor=actor(), reason=reason)
         say(f"job {job.id} of {job.model} {job.state}")
@@ -114,7 +114,7 @@ def _warn_without_trainer(app_: "bootstrap.App", model: str) -> None:
 
 
 def _wait_for_end(app_: "bootstrap.App", number: "jobs.JobId") -> None:
-    """Follow it, and the attempts that come after it; exit 1 unless it completes."""
+    """Follow a job and its retries to the end; exit with 1 unless the last one completes."""
     printed_state = None
     while (job := app_.registry.jobs.get(number)).state not in jobs.FINAL_STATES:
         if job.state is not printed_state:

@@ -1,4 +1,4 @@
-"""`headrace model`."""
+"""`headrace model`: show models and change them."""
 
 import math
 import re
@@ -42,7 +42,7 @@ Reason = Annotated[str, typer.Option(help="Why, for the audit.")]
 
 @app.command("list")
 def print_models(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Every registered model."""
+    """List the registered models."""
     with reading(config) as app_:
         rows = [describe.model_summary(app_.services, model) for model in app_.registry.models.list()]
         if as_json:
@@ -53,7 +53,7 @@ def print_models(config: ConfigOption = None, as_json: JsonOption = False) -> No
 
 @app.command("show")
 def print_model(name: Name, config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """The model as its newest checkpoint has it."""
+    """Show the model as of its newest checkpoint."""
     with reading(config) as app_:
         found = describe.describe_model(app_.services, app_.registry.models.get(name))
         if as_json:
@@ -68,14 +68,14 @@ def history(
     name: Name,
     config: ConfigOption = None,
     plot: Annotated[bool, typer.Option("--plot", help="Draw a metric's curve in the terminal.")] = False,
-    png: Annotated[Path | None, typer.Option(help="Draw it into this file.")] = None,
+    png: Annotated[Path | None, typer.Option(help="Draw the curve into this PNG file.")] = None,
     metric: Annotated[list[str] | None, typer.Option(help="A metric of river; several times for several.")] = None,
-    window: Annotated[int | None, typer.Option(min=1, help="Over how many scored events.")] = None,
+    window: Annotated[int | None, typer.Option(min=1, help="The window's number of scored events.")] = None,
     since: Annotated[str | None, typer.Option("--from", help="From this time, or event's number.")] = None,
     until: Annotated[str | None, typer.Option("--to", help="Before this time, or event's number.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Versions, and every change with who and why; or any metric as a curve."""
+    """Show versions, and every change with who and why; or any metric as a curve."""
     with app_for_command(config) as app_:
         app_.registry.models.get(name)
         found = None
@@ -94,7 +94,7 @@ def history(
 
 @app.command()
 def diff(name: Name, one: int, other: int, config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """What sets two versions apart: specification, metrics, predictions on the newest events."""
+    """Compare two versions by specification, metrics, and predictions on the newest events."""
     with app_for_command(config) as app_:
         found = app_.diff(name, one, other)
         if as_json:
@@ -107,7 +107,7 @@ def diff(name: Name, one: int, other: int, config: ConfigOption = None, as_json:
 def snapshot(
     name: Name,
     config: ConfigOption = None,
-    alias: Annotated[str | None, typer.Option("--as", help="A name for it; moved here if there is one.")] = None,
+    alias: Annotated[str | None, typer.Option("--as", help="An alias for it, which moves if it exists.")] = None,
     reason: Reason = "",
 ) -> None:
     """Make a version of the present state."""
@@ -119,19 +119,19 @@ def snapshot(
 
 @app.command()
 def freeze(name: Name, config: ConfigOption = None, reason: Reason = "") -> None:
-    """Stop learning; the stream waits."""
+    """Stop learning; the model stays at its position in the stream."""
     _run_command(config, name, registry.CommandKind.FREEZE, {"reason": reason})
 
 
 @app.command()
 def unfreeze(name: Name, config: ConfigOption = None, reason: Reason = "") -> None:
-    """Go on learning where it stopped."""
+    """Resume learning at the position where it stopped."""
     _run_command(config, name, registry.CommandKind.UNFREEZE, {"reason": reason})
 
 
 @app.command()
 def apply(name: Name, config: ConfigOption = None, reason: Reason = "") -> None:
-    """Adopt what has changed in the file's specification."""
+    """Adopt the changes in the configuration file's specification."""
     with app_for_command(config) as app_:
         spec = app_.spec(name).model_dump(mode="json")
         say(app_.run_command(name, registry.CommandKind.APPLY, {"spec": spec, "reason": reason}, actor=actor()))
@@ -139,7 +139,7 @@ def apply(name: Name, config: ConfigOption = None, reason: Reason = "") -> None:
 
 @app.command()
 def promote(name: Name, version: VersionArgument, config: ConfigOption = None, reason: Reason = "") -> None:
-    """Let a challenger take over, whatever the comparison says."""
+    """Promote a challenger to champion, whatever the comparison says."""
     with app_for_command(config) as app_:
         origin = registry.ChangeOrigin(actor(), reason)
         say(
@@ -158,14 +158,16 @@ def rollback(
     at: Annotated[str | None, typer.Option(help="The newest state at this time (RFC 3339).")] = None,
     mode: Annotated[RollbackMode | None, typer.Option(help="Restore a state, or learn again from it.")] = None,
     exclude: Annotated[list[str] | None, typer.Option(metavar="FROM..TO", help=f"Leave out: {RANGE_FORMATS}.")] = None,
-    freeze: Annotated[bool, typer.Option("--freeze", help="Have the champion stand still meanwhile.")] = False,
-    accept_gap: Annotated[bool, typer.Option("--accept-gap", help="Go on without what nothing holds.")] = False,
+    freeze: Annotated[bool, typer.Option("--freeze", help="Freeze the champion meanwhile.")] = False,
+    accept_gap: Annotated[
+        bool, typer.Option("--accept-gap", help="Go on without records that neither stream nor archive holds.")
+    ] = False,
     reason: Reason = "",
-    dry_run: Annotated[bool, typer.Option(help="Say what would happen.")] = False,
+    dry_run: Annotated[bool, typer.Option(help="Only say what would happen.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait as long as it takes, not half a minute.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Go back to an earlier state, or learn again without what is excluded."""
+    """Restore an earlier state, or learn history again without what is excluded."""
     request = rollback_request.RollbackRequest(to, at, mode, exclude or (), freeze, accept_gap, reason)
     with app_for_command(config) as app_:
         if fault := request.fault(_spelled):
@@ -193,7 +195,7 @@ def replay(
     end: Annotated[str | None, typer.Option("--to", help="A version, or a time (RFC 3339).")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Ask how another specification would have done on the same history; nothing is changed."""
+    """Backtest another specification on the same history; nothing is changed."""
     with app_for_command(config) as app_:
         replay_commands.print_backtest(app_, name, spec, (begin, end), as_json=as_json)
 
@@ -205,7 +207,7 @@ def delete(
     reason: Reason = "",
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Forget a model, its versions and its position; the audit stays."""
+    """Delete a model, its versions and its position; its audit remains."""
     with app_for_command(config) as app_:
         app_.registry.models.get(name)
         if not yes:
@@ -220,7 +222,7 @@ def _run_command(config: Path | None, name: str, kind: "registry.CommandKind", a
 
 
 def _show_lag(app_: "bootstrap.App", found: Mapping[str, Any]) -> None:
-    """Last, since a broker that is away takes its time to say so."""
+    """Print how far the model is behind its stream, last because an unreachable broker takes seconds to fail."""
     layout.title(out, "Stream")
     layout.facts(out, [("has read", model_page.positions(found["position"]) or "nothing")], indent=2)
     try:
@@ -235,7 +237,7 @@ def _show_lag(app_: "bootstrap.App", found: Mapping[str, Any]) -> None:
 
 
 def _draw_curves(found: "metric_history.MetricHistory", png: Path | None) -> None:
-    """In the terminal, unless a picture alone was asked for."""
+    """Print the curves in the terminal, or only name the picture if `png` is given."""
     if png is not None:
         out.print(f"the curve is in {png}", markup=False)
         return

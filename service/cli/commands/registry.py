@@ -1,4 +1,4 @@
-"""`headrace registry`."""
+"""`headrace registry`: the registry's tables and artifacts."""
 
 import sys
 from pathlib import Path
@@ -34,7 +34,7 @@ app = typer.Typer(no_args_is_help=True)
 
 @app.command()
 def upgrade(config: ConfigOption = None) -> None:
-    """Bring the registry's tables to this program's revision."""
+    """Upgrade the registry's tables to this program's revision."""
     with report_errors():
         url = configuration.load_settings(config).storage.url
         revisions.upgrade_schema(url)
@@ -47,7 +47,7 @@ def downgrade(
     config: ConfigOption = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Bring the registry's tables back to an earlier revision; what only the later one holds is lost."""
+    """Downgrade the registry's tables to an earlier revision; data that only later ones hold is lost."""
     with report_errors():
         url = configuration.load_settings(config).storage.url
         if not yes:
@@ -58,7 +58,7 @@ def downgrade(
 
 @app.command()
 def prune(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Apply the retention of checkpoints, scores and the embedded log now; learners do it by themselves."""
+    """Apply the retention of checkpoints, scores and the embedded log now; learners do so by themselves."""
     with app_for_command(config) as app_:
         show(app_.prune(), as_json=as_json)
 
@@ -70,7 +70,7 @@ def export(
     file: Annotated[Path, typer.Argument(help="Where to write it.", dir_okay=False)],
     config: ConfigOption = None,
 ) -> None:
-    """Write a version, signed as it is, to a file."""
+    """Write a version with its signature to a file."""
     with app_for_command(config) as app_:
         data = app_.export(model, version)
         if file.exists():
@@ -88,7 +88,7 @@ def import_model(
     key_file: Annotated[Path | None, typer.Option(help="The key of the registry it came from.")] = None,
     keep_position: Annotated[bool, typer.Option(help="Read on where it stood: only on the same stream.")] = False,
 ) -> None:
-    """Found a new model on a version from another registry."""
+    """Register a new model that begins with a version from another registry."""
     with app_for_command(config) as app_:
         spec = app_.import_version(
             file.read_bytes(), name=name, key_file=key_file, keep_position=keep_position, actor=actor()
@@ -106,7 +106,7 @@ def backfill(
     ],
     config: ConfigOption = None,
 ) -> None:
-    """Bring older history from files of your own into the archive; a file that is there already is left alone."""
+    """Import older history from files into the archive; a file that was imported before is left alone."""
     with app_for_command(config) as app_:
         for file in files:
             brought = app_.backfill(model, file)
@@ -120,7 +120,7 @@ def backfill(
 
 @app.command()
 def verify(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Check every artifact and every file of the archive: is it there, whole, and what it should be?"""
+    """Check that every artifact and every file of the archive is there and intact."""
     with app_for_command(config) as app_:
         findings = app_.verify()
     bad = [finding for finding in findings if finding.problem]

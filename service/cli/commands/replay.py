@@ -1,4 +1,4 @@
-"""A rollback in replay mode on the command line, and the role that finishes what was begun."""
+"""`headrace model rollback --mode replay` and `headrace model replay`: replays with their progress."""
 
 import secrets
 import threading
@@ -47,7 +47,7 @@ METRICS = (Column("metric"), Column("over"), Column("present", right=True), Colu
 
 
 def run_rollback_replay(app: App, name: str, request: RollbackRequest) -> None:
-    """Plan, begin, and learn to the end in this process."""
+    """Plan and start a rollback in replay mode, and replay to the end in this process."""
     found = planned(app.services, name, request)
     if request.freeze and found.model.frozen:
         _print_line(f"{name} is frozen already, and stays so until `headrace model unfreeze {name}`")
@@ -58,7 +58,7 @@ def run_rollback_replay(app: App, name: str, request: RollbackRequest) -> None:
 
 
 def in_words(planned: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a dry run has found, without what does not apply."""
+    """Return the fields of a dry run worded for people, without those that do not apply."""
     told = {
         **planned,
         "position": positions(planned["position"]),
@@ -70,7 +70,10 @@ def in_words(planned: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def print_backtest(app: App, name: str, file: Path, ends: tuple[str | None, str | None], *, as_json: bool) -> None:
-    """Score another specification on the same history and print both."""
+    """Backtest another specification on the same history and print both results.
+
+    `ends` names the state to begin with and the state to end at; None is the default.
+    """
     spec = configured_spec(load_settings(file), name)
     begin_with, end_with = (None if end is None else resolve_state_by_name(app.services, name, end) for end in ends)
     with _progress_display() as report_progress:
@@ -111,7 +114,7 @@ def _announcement(found: RollbackPlan) -> str:
 
 
 def _replay_to_end(services: Services, lineage: Lineage) -> str | None:
-    """Here, or as long as another process is at it there; what became of it."""
+    """Replay here, or follow another process that holds the lease; return the outcome, None if stopped."""
     stop = threading.Event()
     with stop_on_signals(stop), _progress_display() as report_progress:
         while not stop.is_set():
@@ -127,7 +130,7 @@ def _replay_to_end(services: Services, lineage: Lineage) -> str | None:
 def _watch_other_process(
     services: Services, lineage: Lineage, *, stop: threading.Event, report_progress: Callable[[OffsetProgress], None]
 ) -> str | None:
-    """Look on for a while; what became of it, if that is known by now."""
+    """Follow another process's replay for a while; return the outcome if it has ended, else None."""
     began, first = time.monotonic(), newest_checkpoint(services, lineage.id).learned
     while not stop.is_set() and time.monotonic() - began < POLL_EVERY_S:
         found = services.history.lineage(lineage.model, lineage.id)
@@ -145,7 +148,7 @@ def _watch_other_process(
 
 @contextmanager
 def _progress_display() -> Iterator[Callable[[OffsetProgress], None]]:
-    """A bar on a terminal; otherwise a line now and then."""
+    """Yield a function that shows progress: as a bar on a terminal, otherwise as a line now and then."""
     if not out.is_terminal:
         yield _ProgressLines()
         return
@@ -156,7 +159,7 @@ def _progress_display() -> Iterator[Callable[[OffsetProgress], None]]:
 
 
 class _ProgressLines:
-    """Says how far it is, not too often."""
+    """Prints progress as lines, at least `PROGRESS_EVERY_S` apart."""
 
     def __init__(self) -> None:
         self._printed_at = time.monotonic()

@@ -1,4 +1,4 @@
-"""`headrace model report`."""
+"""`headrace model report`: print or write a version's training report."""
 
 import json
 import sys
@@ -20,13 +20,15 @@ with lazy_imports():
 
 def report(
     name: Annotated[str, typer.Argument(help="The model's name.", autocompletion=model_names)],
-    version: Annotated[int | None, typer.Argument(help="A version's number; the newest with a report.")] = None,
+    version: Annotated[
+        int | None, typer.Argument(help="A version's number; by default the newest with a report.")
+    ] = None,
     config: ConfigOption = None,
-    html: Annotated[Path | None, typer.Option(help="Write it, with its plots, into this file.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write it with its plots into this HTML file.")] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print it as Markdown.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """How a version was trained, how well it did beside the champion, and what was decided."""
+    """Show how a version was trained, how it did beside the champion, and what was decided."""
     with reading(config) as app_:
         number = _newest_reported_version(app_, name) if version is None else version
         if html is not None:

@@ -1,4 +1,4 @@
-"""`headrace init`, `check` and `doctor`."""
+"""`headrace init`, `check` and `doctor`: set up and check an installation."""
 
 import shutil
 from collections.abc import Callable
@@ -39,7 +39,7 @@ CHECKS = (Column("check"), Column("result"), Column("detail"))
 
 def init(
     config: ConfigOption = None,
-    keep: Annotated[bool, typer.Option(help="Keep a configuration that is there.")] = False,
+    keep: Annotated[bool, typer.Option(help="Keep an existing configuration.")] = False,
 ) -> None:
     """Write a configuration, make the key, and set up the registry."""
     path = configuration.configuration_path(config)
@@ -56,7 +56,7 @@ def init(
 
 
 def check_configuration(config: ConfigOption = None) -> None:
-    """Say what is wrong with the configuration, with line and key."""
+    """Check the configuration; report errors with line and key."""
     with report_errors():
         settings = configuration.load_settings(config, candidates=True)
         bootstrap.require_models_buildable(settings)
@@ -65,7 +65,7 @@ def check_configuration(config: ConfigOption = None) -> None:
 
 
 def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Try everything a learner needs, and say what is missing."""
+    """Check everything that a learner needs, and report what is missing."""
     with report_errors():
         settings = configuration.load_settings(config)
     findings = [_run_check(name, partial(act, settings)) for name, act in _checks(settings).items()]

@@ -1,4 +1,4 @@
-"""`headrace stream`."""
+"""`headrace stream`: publish to a model's topic, and look at it."""
 
 import json
 import sys
@@ -38,8 +38,8 @@ def publish(
     ],
     config: ConfigOption = None,
     rate: Annotated[float | None, typer.Option(min=0.001, help="Events a second.")] = None,
-    repeat: Annotated[int, typer.Option(min=1, help="How often.")] = 1,
-    partitions: Annotated[int, typer.Option(min=1, help="For a topic that is made now.")] = 1,
+    repeat: Annotated[int, typer.Option(min=1, help="How many times to send the file.")] = 1,
+    partitions: Annotated[int, typer.Option(min=1, help="The number of partitions, if the topic is new.")] = 1,
     check: Annotated[bool, typer.Option(help="Send nothing if any event would be refused.")] = False,
     labels: Annotated[
         bool, typer.Option("--labels", help="Lines are labels, for the model's topic of labels.")
@@ -71,11 +71,11 @@ def publish(
 def tail(
     model: Model,
     config: ConfigOption = None,
-    count: Annotated[int, typer.Option("-n", min=0, help="So many of each partition's newest.")] = 10,
+    count: Annotated[int, typer.Option("-n", min=0, help="How many of each partition's newest to print.")] = 10,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for more.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line.")] = False,
 ) -> None:
-    """The newest events of the model's topic, as they are."""
+    """Print the newest events of the model's topic, as they are."""
     with settings_for_command(config) as settings:
         spec = bootstrap.configured_spec(settings, model)
         with closing(streams.open_source(settings, f"{model}-tail")) as reader:
@@ -90,7 +90,7 @@ def tail(
 
 
 def _print_records(run: "records.Records", *, as_json: bool) -> None:
-    """A line a record, at once, whoever reads it."""
+    """Print a line for each record and flush, so that a reader of the pipe gets it at once."""
     for offset, ts, raw in zip(run.offsets, run.timestamps, run.values, strict=True):
         value, partition = raw.decode(errors="backslashreplace"), run.at.partition
         line = f"{partition}:{offset} {value}"
@@ -110,7 +110,7 @@ def _target_topic(spec: "specification.ModelSpec", *, labels: bool) -> str:
 
 
 def _layout(spec: "specification.ModelSpec", *, labels: bool) -> "specification.FieldsSpec | None":
-    """Of a file's rows: labels lie flat, since features are what makes an event."""
+    """Return the layout of a file's rows; those of labels are flat, since `x` is what makes a row an event."""
     if not labels:
         return spec.fields
     layout = label_layouts.label_layout(spec.fields, spec.label_fields)
@@ -118,7 +118,7 @@ def _layout(spec: "specification.ModelSpec", *, labels: bool) -> "specification.
 
 
 def _require_valid(decoder: "stream_ports.Decoder", values: list[bytes], *, topic: str) -> Iterator[bytes]:
-    """The events or labels, if a learner would accept their form."""
+    """Return the values if a learner would accept their form; raise RefusedError otherwise."""
     now = time.time_ns() // 1_000_000
     run = records.Records(
         records.TopicPartition(topic, 0), range(len(values)), [now] * len(values), values, len(values)

@@ -1,4 +1,4 @@
-"""`headrace token`."""
+"""`headrace token`: create, list and revoke access tokens."""
 
 import sys
 from typing import Annotated, Any
@@ -33,11 +33,11 @@ def _parse_lifetime(text: str) -> float:
 
 @app.command()
 def create(
-    name: Annotated[str, typer.Option(help="What the audit will call who uses it.")],
+    name: Annotated[str, typer.Option(help="The name of its user in the audit.")],
     role: Annotated[AccessRole, typer.Option(help="What it allows.")],
     models: Annotated[str | None, typer.Option(metavar="A,B", help="Only these models.")] = None,
     expires: Annotated[
-        float | None, typer.Option(parser=_parse_lifetime, metavar="TIME", help="How long it is good, such as 30d.")
+        float | None, typer.Option(parser=_parse_lifetime, metavar="TIME", help="How long it is valid, such as 30d.")
     ] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -57,10 +57,10 @@ def create(
 @app.command("list")
 def print_tokens(
     config: ConfigOption = None,
-    every: Annotated[bool, typer.Option("--all", help="Those that were revoked, too.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Include tokens that were revoked.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Tokens, without their secrets."""
+    """List tokens without their secrets."""
     with reading(config) as app_:
         rows = [one.to_json() for one in app_.registry.tokens.list(revoked=every)]
         if as_json:
@@ -75,7 +75,7 @@ def revoke(
     config: ConfigOption = None,
     reason: Annotated[str, typer.Option(help="Why, for the audit.")] = "",
 ) -> None:
-    """Have a token be good no more; servers know it within seconds."""
+    """Revoke a token; servers refuse it within seconds."""
     with reading(config) as app_:
         found = app_.registry.tokens.revoke(which, actor=actor(), reason=reason)
         say(f"token {found.id}, {found.name}, is revoked")

@@ -1,5 +1,4 @@
-"""`headrace demo`: a model learns, is killed, retrained, promoted, misled and rolled back, in one terminal.
+"""`headrace demo`: a model learns, is killed, retrained, replaced, misled and rolled back, in one terminal.
 
-Only `cli/app.py` imports it; nothing depends on it.
-Begin with `demo.py`, whose methods are the acts in their order.
+Only `cli/start.py` imports it. Begin with `demo.py`, whose methods are the acts in their order.
 """

@@ -1,4 +1,4 @@
-"""`headrace demo`: a model learns, is killed, left behind by its stream, replaced, misled, and rolled back."""
+"""`headrace demo`: a model learns, is killed, falls behind a changed stream, is replaced, misled and rolled back."""
 
 import os
 import shutil
@@ -95,7 +95,7 @@ def demo(folder: Path) -> None:
 
 @dataclass
 class _Demonstration:
-    """One act after the other; each ends when what it tells of is durable."""
+    """The acts of the demonstration; each ends when the effect that it shows is durable."""
 
     app: App
     daemon: "subprocess.Popen[bytes]"
@@ -105,14 +105,14 @@ class _Demonstration:
     misled_from: int = 0
 
     def learn(self) -> None:
-        """From nothing."""
+        """Learn from nothing, and take a snapshot."""
         self._add_line("river's Phishing data set streams into the embedded log; the learner has never seen it")
         self.screen.redraw_until(lambda: self.screen.learned > SNAPSHOT_AT)
         version = self.app.run_command(MODEL, CommandKind.SNAPSHOT, {"reason": "demo"}, actor="demo")
         self._add_line(f"snapshot: {version}, accuracy {self.screen.accuracy:.3f} over the last 1,000 events")
 
     def survive_kill(self) -> None:
-        """The whole daemon's children, by SIGKILL."""
+        """Kill the daemon's children by SIGKILL, and wait until learning goes on."""
         self.screen.redraw_until(lambda: self.screen.learned > KILLED_AT)
         before, killed = self.screen.learned, time.monotonic()
         _kill_roles(self.daemon)
@@ -123,7 +123,7 @@ class _Demonstration:
         )
 
     def change_concept(self) -> None:
-        """The concept changes; a monitor sees it and a job is asked for."""
+        """Invert the labels, and wait until a monitor signals drift and a job is requested."""
         self.screen.redraw_until(lambda: self.screen.learned > CHANGED_AT)
         accuracy_before = self.screen.accuracy
         self.publisher.switch_to(Phase.SECOND)
@@ -141,7 +141,7 @@ class _Demonstration:
         self._add_line(f"the trainer asks for job {job.id}: {job.reason}")
 
     def promote_challenger(self) -> None:
-        """The job's candidate follows the stream, is judged on live labels, and takes over."""
+        """Wait until the job's candidate has challenged the champion and replaced it."""
         self.screen.redraw_until(lambda: (job := self.screen.job()) is not None and job.state in FINAL_STATES)
         job = self.screen.job()
         assert job is not None
@@ -160,7 +160,7 @@ class _Demonstration:
         self._add_line(f"the old champion's probation is over; accuracy {self.screen.accuracy:.3f}")
 
     def publish_wrong_labels(self) -> None:
-        """A burst of wrong labels."""
+        """Publish a burst of wrong labels, and wait until it is learned."""
         accuracy_before, self.misled_from = self.screen.accuracy, self.publisher.switch_to(Phase.MISLED)
         self._add_line(f"[red]a burst of wrong labels[/red]: {WRONG_IN_TEN} of 10 say the opposite")
         self.screen.redraw_until(lambda: self.publisher.sent >= self.misled_from + MISLED_EVENTS)
@@ -171,7 +171,7 @@ class _Demonstration:
         )
 
     def replay_without_burst(self) -> None:
-        """History anew, without the burst."""
+        """Roll back by replaying history without the burst, and wait for the recovery."""
         ended = self.publisher.sent
         self._add_line(
             f"[yellow]rollback[/yellow] that leaves out events {self.misled_from:,} to {ended:,}: history is replayed"
@@ -184,7 +184,8 @@ class _Demonstration:
         sent = self.publisher.pause()
         self.screen.redraw_until(lambda: self.screen.offset == sent)
         self._add_line(
-            f"accuracy {self.screen.accuracy:.3f} again after {sent:,} events, {ended - self.misled_from:,} of them left out"
+            f"accuracy {self.screen.accuracy:.3f} again after {sent:,} events, "
+            f"{ended - self.misled_from:,} of them left out"
         )
         self.screen.redraw_until(lambda: True)
 
@@ -199,7 +200,7 @@ class _Demonstration:
         return any(one.action == "promote" for one in self.app.registry.history.audit(MODEL))
 
     def _roll_back(self, range_text: str) -> None:
-        """By the command, while nothing is published."""
+        """Run the rollback command and wait for it, while nothing is published."""
         arguments = ["model", "rollback", MODEL, "--mode", "replay", "--exclude", range_text]
         command = [sys.executable, "-m", "service", *arguments, "--reason", "burst of wrong labels"]
         with (self.folder / "rollback.log").open("wb") as log:
@@ -211,7 +212,7 @@ class _Demonstration:
 
 
 def _prepare(folder: Path) -> Path:
-    """A fresh folder with the configuration in it; only what an earlier demonstration left is removed."""
+    """Return the configuration in a clean folder; only what an earlier demonstration left is removed."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "headrace.yaml"
     path.write_text(CONFIGURATION, encoding="utf-8")
@@ -249,7 +250,7 @@ def _wait_for_model(app: App, daemon: "subprocess.Popen[bytes]") -> None:
 
 
 def _kill_roles(daemon: "subprocess.Popen[bytes]") -> None:
-    """The learner, the archiver and the trainer, and with the trainer all that it has started."""
+    """Kill the daemon's roles by SIGKILL; the processes that the trainer started die with it."""
     children = Path(f"/proc/{daemon.pid}/task/{daemon.pid}/children").read_text().split()
     for child in children:
         os.kill(int(child), signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""What the demonstration shows while it waits: a table that is redrawn, and what has happened beneath it."""
+"""Draw the demonstration: a table that is redrawn while it waits, and the timeline of events beneath it."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -23,19 +23,19 @@ REDRAW_EVERY_S = 0.25
 
 @dataclass
 class Timeline:
-    """A line an occurrence."""
+    """The lines of what has happened."""
 
     began_at: float = field(default_factory=time.monotonic)
     lines: list[str] = field(default_factory=list)
 
     def add(self, text: str) -> None:
-        """Add a line with the time since the beginning."""
+        """Add a line with the seconds since the beginning."""
         self.lines.append(f"[dim]{time.monotonic() - self.began_at:5.1f} s[/dim]  {text}")
 
 
 @dataclass
 class DemoScreen:
-    """The newest checkpoint, the monitor, the job and the challenger."""
+    """Shows the champion's newest checkpoint and monitor, the newest job and the challenger."""
 
     app: App
     live: Live
@@ -49,7 +49,7 @@ class DemoScreen:
     committed_at: float = 0.0
 
     def redraw_until(self, reached: Callable[[], Any], *, timeout_s: float = 300.0) -> None:
-        """Redraw until `reached()`; HeadraceError when that takes too long."""
+        """Redraw until `reached` returns true; raise HeadraceError after `timeout_s`."""
         end = time.monotonic() + timeout_s
         while True:
             self._draw()
@@ -61,11 +61,11 @@ class DemoScreen:
             time.sleep(REDRAW_EVERY_S)
 
     def job(self) -> Job | None:
-        """The newest."""
+        """Return the newest job, or None."""
         return next(iter(self.app.registry.jobs.list(MODEL, limit=1)), None)
 
     def challenger(self, *, finished: bool = False) -> Challenger | None:
-        """The newest."""
+        """Return the newest challenger, or None."""
         return next(reversed(self.app.registry.challengers.list(MODEL, finished=finished)), None)
 
     def _draw(self) -> None:
@@ -102,7 +102,7 @@ class DemoScreen:
         )
 
     def _activity_lines(self) -> Iterator[str]:
-        """What is going on beside the champion."""
+        """Yield a line for the running job and one for the challenger."""
         job, challenger = self.job(), self.challenger()
         if job is not None and job.state not in FINAL_STATES:
             done = f", {job.progress.done:,} of {job.progress.total:,}" if job.progress.total else ""
@@ -112,7 +112,7 @@ class DemoScreen:
 
 
 def champion_table(values: Mapping[str, str]) -> Table:
-    """Return what the champion is at; it fits 80 columns."""
+    """Return the champion's state as a table that fits 80 columns."""
     table = Table(title=f"{MODEL}: the champion", title_justify="left", box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for name in values:
         table.add_column(name, justify="right", no_wrap=True)
@@ -121,19 +121,19 @@ def champion_table(values: Mapping[str, str]) -> Table:
 
 
 def saved(age_s: float) -> str:
-    """How long ago the newest checkpoint was made."""
+    """Return how long ago the newest checkpoint was made."""
     return f"{age_s:.1f} s ago" if age_s < 9.95 else f"{age_s:.0f} s ago"
 
 
 def monitor_text(monitor: MonitorStatus | None) -> str:
-    """Return a monitor's value, its limit and its state."""
+    """Return a monitor's value, threshold and state."""
     if monitor is None or monitor.value is None:
         return "-"
     return f"{monitor.value:.2f} / {monitor.threshold or 0.0:.2f} {monitor.state}"
 
 
 def loss_text(challenger: Challenger) -> str:
-    """How the losses of both stand; nothing before there are any."""
+    """Return the losses of champion and challenger, or nothing before there are any."""
     found = challenger.evidence
     if found.get("champion_loss") is None:
         return ""

@@ -1,4 +1,4 @@
-"""The demonstration's stream: a data set over and over, whose labels change their meaning and are falsified."""
+"""Publish the demonstration's stream: a data set over and over, whose labels are inverted and then falsified."""
 
 import threading
 from collections.abc import Iterator
@@ -16,12 +16,15 @@ TOPIC = "phishing.events"
 EVENTS_PER_S = 2000
 CHUNK_EVENTS = 100
 NOISE = 0.05
-"""Added to each value, so that the data set's 1,250 rows are no duplicates of each other when they come again."""
+"""Standard deviation of the noise added to each value.
+
+Without it the data set's 1,250 rows would be duplicates of each other when they come again.
+"""
 WRONG_IN_TEN = 7
 
 
 class Phase(StrEnum):
-    """What a label says."""
+    """What a label means."""
 
     FIRST = "phishing"
     SECOND = "no phishing"
@@ -29,7 +32,7 @@ class Phase(StrEnum):
 
 
 class DemoPublisher:
-    """A thread that appends `RATE` events a second, of the phase that was turned to last."""
+    """A thread that publishes `EVENTS_PER_S` events a second, with the labels of the current phase."""
 
     def __init__(self, app: App) -> None:
         self._app = app
@@ -51,14 +54,14 @@ class DemoPublisher:
         self._thread.join(timeout=5)
 
     def switch_to(self, phase: Phase) -> int:
-        """The offset of the first event of the phase."""
+        """Begin a phase, and return the offset of its first event."""
         with self._lock:
             self._phase = phase
             self._running.set()
             return self.sent
 
     def pause(self) -> int:
-        """Until the next phase nothing is published; the offset behind the last event."""
+        """Publish nothing until the next phase, and return the offset after the last event."""
         with self._lock:
             self._running.clear()
             return self.sent

@@ -1,4 +1,4 @@
-"""A metric's history as a curve in the terminal."""
+"""Draw a metric's history as a curve in the terminal."""
 
 import math
 from collections.abc import Sequence
@@ -13,14 +13,14 @@ from service.domain.registry.registry import VersionKind
 
 HEIGHT = 12
 MAX_BASELINE_STRETCH = 6
-"""A baseline that would make the scale so many times longer is not on it."""
+"""A baseline that would stretch the scale by more than this factor is left out."""
 
 MAX_WIDTH = 100
 MARKS = {VersionKind.ROLLBACK: "↺", VersionKind.SNAPSHOT: "▲"}
 
 
 def value_limits(history: MetricHistory, metric: str) -> tuple[float, float]:
-    """The least and the greatest value that are shown: all of the model's, and the baseline's unless it is far off."""
+    """Return the least and greatest value to show; the baseline's count unless it is far off the scale."""
     model = [one for point in history.points if (one := point.metrics[metric]) is not None]
     baseline = [one for point in history.points if (one := point.baseline[metric]) is not None]
     both = [*model, *baseline] or [0.0, 1.0]
@@ -30,13 +30,13 @@ def value_limits(history: MetricHistory, metric: str) -> tuple[float, float]:
 
 
 def is_off_scale(history: MetricHistory, metric: str) -> bool:
-    """Whether the newest value of the baseline is not among those that are shown."""
+    """Return whether the newest value of the baseline lies outside the limits."""
     (low, high), newest = value_limits(history, metric), history.points[-1].baseline[metric]
     return newest is not None and not low <= newest <= high
 
 
 def chart(history: MetricHistory, metric: str, *, width: int) -> Text:
-    """One metric with the baseline and the marks, `width` columns at most."""
+    """Return one metric with the baseline and the marks, at most `width` columns wide."""
     frame = _Frame.fit(history, metric, width=min(width, MAX_WIDTH))
     lines = [
         Text.assemble(
@@ -56,7 +56,7 @@ def chart(history: MetricHistory, metric: str, *, width: int) -> Text:
 
 @dataclass(frozen=True, slots=True)
 class _Frame:
-    """The part of the plane that is shown, and how it is laid out."""
+    """The part of the plane that is shown, and its layout in columns."""
 
     first: int
     last: int
@@ -68,7 +68,7 @@ class _Frame:
 
     @classmethod
     def fit(cls, history: MetricHistory, metric: str, *, width: int) -> "_Frame":
-        """Limits on round numbers."""
+        """Return a frame for the history whose limits are round numbers."""
         lowest, highest = value_limits(history, metric)
         step = round_step((highest - lowest or abs(highest) or 1.0) / 4)
         low, high = math.floor(lowest / step) * step, math.ceil(highest / step) * step
@@ -78,13 +78,13 @@ class _Frame:
         return cls(first, max(last, first + 1), low, high, step, margin, width - margin - 1)
 
     def column(self, event: float) -> int:
-        """Where an event stands, from 0."""
+        """Return the column of an event, from 0."""
         share = (event - self.first) / (self.last - self.first)
         return min(max(round(share * (self.columns - 1)), 0), self.columns - 1)
 
 
 def round_step(step: float) -> float:
-    """The next 1, 2 or 5 times a power of ten."""
+    """Return the smallest of 1, 2 or 5 times a power of ten that is not less than the step."""
     power = 10.0 ** math.floor(math.log10(step))
     return next((one * power for one in (1, 2, 5) if one * power >= step * 0.999), 10 * power)
 
@@ -104,7 +104,10 @@ def _plot(history: MetricHistory, metric: str, frame: _Frame) -> list[Text]:
 
 
 def _canvas(frame: _Frame) -> Any:
-    """Two by four dots to a character; the canvas ends one dot behind the greatest values, which are drawn too."""
+    """Return a canvas with two by four dots per character.
+
+    Its limits lie one dot beyond the greatest values, so that these are drawn too.
+    """
     dots = ((frame.first, frame.last, frame.columns * 2), (frame.low, frame.high, HEIGHT * 4))
     right, top = (low + (high - low) * count / (count - 1) for low, high, count in dots)
     return Canvas(frame.columns, HEIGHT, xmin=frame.first, ymin=frame.low, xmax=right, ymax=top, mode="names")
@@ -128,7 +131,7 @@ def _line(canvas: Any, values: Sequence[tuple[int, float | None]], color: str) -
 
 
 def _labels(frame: _Frame) -> list[str]:
-    """The scale's numbers, each beside the line of text in which its value lies."""
+    """Return the scale's numbers, each at the line of text in which its value lies."""
     found = [""] * HEIGHT
     count = round((frame.high - frame.low) / frame.step)
     for i in range(count + 1):
@@ -154,7 +157,7 @@ def _axis(frame: _Frame) -> list[Text]:
 
 
 def _marks(history: MetricHistory, frame: _Frame) -> list[Text]:
-    """Versions beneath the axis, those that find no room without their number; excluded events beneath them."""
+    """Return the lines beneath the axis: versions, without their numbers if there is no room, and exclusions."""
     rows, margin = [], " " * frame.margin
     versions = _LabelRow(frame.columns)
     for mark in reversed(history.versions):
@@ -190,7 +193,7 @@ def _notes(history: MetricHistory, metric: str) -> list[Text]:
 
 
 def emptied_note(history: MetricHistory) -> str:
-    """What is no longer there to be drawn."""
+    """Return the note about scores that retention has deleted."""
     return f"retention (scores.keep) has emptied the scores of events 1 to {history.emptied:,}"
 
 
@@ -201,7 +204,7 @@ class _LabelRow:
         self._cells = [" "] * columns
 
     def place(self, column: int, label: str) -> bool:
-        """Whether there was room; a label that would pass the end is moved to the left."""
+        """Place a label, moved to the left if it would pass the end; return whether there was room."""
         start = min(max(column, 0), max(len(self._cells) - len(label), 0))
         around = self._cells[max(start - 1, 0) : start + len(label) + 1]
         if any(cell != " " for cell in around):
@@ -210,5 +213,5 @@ class _LabelRow:
         return True
 
     def text(self) -> str:
-        """Without blanks at the end."""
+        """Return the line without trailing blanks."""
         return "".join(self._cells).rstrip()

@@ -1,4 +1,4 @@
-"""A metric's history as a PNG; needs matplotlib, and no display."""
+"""Draw a metric's history as a PNG; needs matplotlib but no display."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,11 +17,11 @@ MODEL, BASELINE = COLOURS["candidate"], COLOURS["no change"]
 ROLLBACK, EXCLUDED = "#d9480f", "#ffe3e3"
 WIDTH, PANEL_HEIGHT, HEADER_HEIGHT = 11.0, 3.4, 0.95
 MIN_LABEL_GAP = 0.055
-"""How far from one another labels stand at least, as a share of the width."""
+"""The least distance between labels, as a share of the width."""
 
 
 def draw_png(history: MetricHistory, path: Path) -> None:
-    """A panel for each metric; OSError."""
+    """Write a PNG with a panel for each metric; raise OSError if it cannot be written."""
     height = PANEL_HEIGHT * len(history.metrics) + HEADER_HEIGHT
     figure = Figure(figsize=(WIDTH, height), dpi=150, facecolor="white")
     FigureCanvasAgg(figure)
@@ -88,7 +88,7 @@ def _with_nan(values: Sequence[float | None]) -> list[float]:
 
 
 def _end_labels(axes: Any, model: Sequence[float | None], baseline: Sequence[float | None]) -> None:
-    """The lines' names at their ends, apart from one another."""
+    """Write the names of both lines at their ends, so that they do not overlap."""
     low, high = axes.get_ylim()
     ends = [
         (value, name, color)
@@ -107,7 +107,7 @@ def _end_labels(axes: Any, model: Sequence[float | None], baseline: Sequence[flo
 
 
 def _mark_labels(axes: Any, history: MetricHistory) -> None:
-    """What each line and band is, above the first panel; rollbacks before other versions where room is short."""
+    """Label lines and bands above the first panel; if room is short, rollbacks come before other versions."""
     first, last = axes.get_xlim()
     taken: list[float] = []
     back = [mark for mark in history.versions if mark.kind is VersionKind.ROLLBACK]

@@ -1,4 +1,4 @@
-"""Writing a metric's history into a PNG, where matplotlib is there."""
+"""Write a metric's history into a PNG file, if matplotlib is installed."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ with lazy_imports():
 
 
 def write_png(history: MetricHistory, path: Path) -> None:
-    """Write the picture; ConfigurationError where matplotlib is not installed, or the file cannot be written."""
+    """Write the picture; raise ConfigurationError without matplotlib or if the file cannot be written."""
     try:
         picture.draw_png(history, path)
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""Drift monitors as people read them: how they stand, what they found, and how often they are wrong."""
+"""Print drift monitors: their state, their signals and their false alarms."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -34,7 +34,7 @@ CALIBRATED = (
 
 
 def show_drift(out: Console, found: Mapping[str, Any]) -> None:
-    """Print what `drift_of` has found."""
+    """Print what `drift_status` has returned."""
     title(out, f"Drift monitors of {found['model']}", first=True)
     if not found["monitors"]:
         facts(out, [("none", "`drift:` in the configuration names them")], indent=2)
@@ -48,7 +48,7 @@ def show_drift(out: Console, found: Mapping[str, Any]) -> None:
 
 
 def show_check(out: Console, found: Mapping[str, Any]) -> None:
-    """Print how the file's monitors would stand on recorded history."""
+    """Print the state the configured monitors would be in after recorded history."""
     title(out, "Monitors on recorded history", first=True)
     table(out, [{**monitor_row(one), "events": number(one["events"])} for one in found["monitors"]], TRIED, indent=2)
     _signals(out, found)

@@ -1,4 +1,4 @@
-"""Training jobs as people read them."""
+"""Print training jobs."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -32,7 +32,7 @@ MONITORS = (
 
 
 def structured(job: Job) -> dict[str, Any]:
-    """Return a job as plain values, its specification too."""
+    """Return a job with its specification as plain values."""
     return {**to_jsonable(job), "spec": job.spec.model_dump(mode="json")}
 
 
@@ -52,7 +52,7 @@ def row(job: Job) -> dict[str, str]:
 
 
 def show_job(out: Console, found: Mapping[str, Any]) -> None:
-    """Print what `job_details` has found."""
+    """Print what `job_details` has returned."""
     title(out, f"Job {found['id']} of {found['model']}: {found['state']}", first=True)
     facts(out, [one for one in _course(found) if one[1]], indent=2)
     title(out, "States")

@@ -1,4 +1,4 @@
-"""Pages of the command line: titles, facts and tables that fit the width and cut no word."""
+"""Print titles, facts and tables that fit the width without cutting a word."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from service.cli.printing.wording import NONE, cell, words
 
 GAP = 2
 TEXT = 18
-"""A column of sentences is no narrower: else rows are printed one below the other."""
+"""The least width of a column of sentences; if there is less room, each row is printed as facts."""
 _FOLDS = ("", " ", "\n")
-"""What stands between day and hour, where how long ago it was stands beneath; at first all is one line."""
+"""Ways to break a time, tried in order: not at all, before how long ago it was, also between day and hour."""
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column: the key of its values, its heading, and whether it holds numbers or times."""
+    """A column: the key of its values, its heading, and whether it holds numbers or times."""
 
     key: str
     heading: str = ""
@@ -31,7 +31,7 @@ class Column:
 
     @property
     def title(self) -> str:
-        """The heading; the key as words if there is none."""
+        """Return the heading, or the key as words if there is none."""
         return self.heading or words(self.key)
 
 
@@ -43,7 +43,7 @@ def title(out: Console, text: str, *, first: bool = False) -> None:
 
 
 def facts(out: Console, pairs: Sequence[tuple[str, Any]], *, indent: int = 0) -> None:
-    """Print names and what is to be said of each, as two columns."""
+    """Print names and values as two columns."""
     shown = [(name, cell(value) or NONE) for name, value in pairs]
     left = max((cell_len(name) for name, _ in shown), default=0)
     room = out.width - indent - left - GAP
@@ -60,7 +60,7 @@ def facts(out: Console, pairs: Sequence[tuple[str, Any]], *, indent: int = 0) ->
 
 
 def table(out: Console, rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], *, indent: int = 0) -> None:
-    """Print rows beneath their headings; where they do not fit without cutting a word, each as facts."""
+    """Print rows beneath their headings, or each row as facts if they do not fit without cutting a word."""
     used = [one for one in columns if any(cell(row.get(one.key)) for row in rows)] if rows else list(columns)
     cells = [[_bare(row, one) for one in used] for row in rows]
     for fold in _FOLDS:
@@ -77,7 +77,7 @@ def table(out: Console, rows: Sequence[Mapping[str, Any]], columns: Sequence[Col
 
 
 def _print(out: Console, found: Padding) -> None:
-    """Print lines without the spaces that fill them up."""
+    """Print lines without trailing spaces."""
     for line in out.render_lines(found, pad=False):
         while line and not line[-1].text.strip():
             line.pop()
@@ -99,7 +99,7 @@ def _table(
 
 
 def _widths(column: tuple[Any, ...]) -> tuple[int, int]:
-    """Return how narrow a column can be without cutting a word, and how wide its longest line is."""
+    """Return the least width of a column that cuts no word, and the width of its longest line."""
     kind, *texts = column
     lines = [line for text in texts for line in text.split("\n")]
     longest = max(map(cell_len, lines))
@@ -109,13 +109,13 @@ def _widths(column: tuple[Any, ...]) -> tuple[int, int]:
 
 
 def _bare(row: Mapping[str, Any], column: Column) -> str:
-    """Return the cell; of a time without UTC, which the heading says."""
+    """Return the text of a cell; a time without "UTC", which the heading says."""
     text = cell(row.get(column.key))
     return text.replace(" UTC", "") if column.time else text
 
 
 def _folded(text: str, column: Column, fold: str) -> str:
-    """Break a time where there is no room for it: before how long ago it was, then between day and hour, too."""
+    """Return a time broken into lines: before how long ago it was, and at `fold` between day and hour."""
     if not column.time or not fold:
         return text
     at, _, ago = text.partition(", ")

@@ -1,4 +1,4 @@
-"""How long a token is good, as it is written on the command line."""
+"""Parse how long a token is valid."""
 
 import typer
 from pydantic import TypeAdapter, ValidationError
@@ -7,7 +7,7 @@ from service.domain.specification.units import Duration
 
 
 def seconds(text: str) -> float:
-    """Return a duration such as 30d in seconds; BadParameter for what is none."""
+    """Return a duration such as 30d in seconds; raise typer.BadParameter for anything else."""
     try:
         return float(TypeAdapter(Duration).validate_python(text))
     except ValidationError as error:

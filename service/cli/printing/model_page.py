@@ -1,4 +1,4 @@
-"""`headrace model show` as a page: what serves, how good it is, how fresh, what watches it, and who writes."""
+"""Print `headrace model show`: what serves, its quality, its freshness, its monitors and its writer."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -11,7 +11,7 @@ from service.cli.printing.wording import NONE, count, number, share, size, when,
 
 Json = Mapping[str, Any]
 LABELS = ("late", "unmatched", "expired", "contradicting", "duplicate")
-"""What can become of a label, or of an event that waits for one, beside joining; told where there are any."""
+"""Counts of labels and of events waiting for one that did not join; shown unless they are zero."""
 
 MONITORS = (
     Column("monitor"),
@@ -32,7 +32,7 @@ QUALITY = (
 
 
 def show_model(out: Console, found: Json, *, now: datetime) -> None:
-    """Print what `describe` has found."""
+    """Print what `describe_model` has returned."""
     title(out, str(found["name"]), first=True)
     facts(out, [*_serving(found, now), *_freshness(found, now), *_writer(found, now)], indent=2)
     title(out, "Quality, beside the no-change baseline")
@@ -69,13 +69,13 @@ def monitor_row(one: Json) -> dict[str, str]:
 
 
 def monitor_note(one: Json) -> str:
-    """Return what is to be said of a monitor beside its numbers."""
+    """Return a monitor's problem, its note, or what it waits for."""
     waits = one.get("waits_for", "")
     return str(one.get("problem") or one.get("note") or (f"waits for {waits}" if waits else ""))
 
 
 def evidence_words(evidence: Json) -> str:
-    """Return what a comparison has found, with the interval of the difference."""
+    """Return the result of a comparison in words, with the interval of the difference."""
     if not evidence:
         return "none yet"
     said = f"{words(str(evidence['verdict']))} after {count(evidence['events'], 'event')}"
@@ -89,7 +89,7 @@ def evidence_words(evidence: Json) -> str:
 
 
 def challenger_facts(one: Json, now: datetime) -> list[tuple[str, Any]]:
-    """Return a challenger's stage, distance and evidence."""
+    """Return a challenger's stage, lag and evidence."""
     behind = "unknown" if one["behind"] is None else count(one["behind"], "record")
     pairs: list[tuple[str, Any]] = [
         (f"version {one['version']}", f"{words(str(one['stage']))}, since {when(one['since'], now)}"),
@@ -102,7 +102,7 @@ def challenger_facts(one: Json, now: datetime) -> list[tuple[str, Any]]:
 
 
 def positions(found: Json) -> str:
-    """Return where the model stands in each partition."""
+    """Return the model's offset in each partition."""
     return ", ".join(
         f"{topic}[{partition}] at {number(int(offset))}"
         for topic, partitions in found.items()

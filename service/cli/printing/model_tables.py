@@ -1,4 +1,4 @@
-"""Models as a list, a model's past, and what sets two versions apart, printed for people."""
+"""Print lists of models, a model's history, and the differences of two versions."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -65,7 +65,7 @@ def show_past(
 
 
 def show_difference(out: Console, found: Mapping[str, Any]) -> None:
-    """Print what sets two versions apart."""
+    """Print the differences of two versions."""
     one, other = (f"version {version}" for version in found["versions"])
     pair = (Column("what"), Column("one", one, right=True), Column("other", other, right=True))
     title(out, f"{one} and {other}", first=True)
@@ -115,7 +115,7 @@ def _change(entry: AuditEntry) -> dict[str, Any]:
 
 
 def _prediction(found: Any) -> str:
-    """Return classes with their probability, the likeliest first."""
+    """Return classes with their probabilities, the likeliest first."""
     if not isinstance(found, Mapping):
         return number(found) if isinstance(found, int | float) else str(found)
     likeliest = sorted(found.items(), key=lambda one: -one[1])

@@ -1,4 +1,4 @@
-"""Values in words: numbers, shares, durations, sizes and times as people read them."""
+"""Word values for people: numbers, shares, durations, sizes and times."""
 
 import json
 import math
@@ -13,7 +13,7 @@ _SIZES = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
 def number(value: float | None, *, digits: int = 4) -> str:
-    """Return a number with its thousands apart; one that is no whole number is rounded to `digits` that count."""
+    """Return a number with thousands separators; a fraction is rounded to `digits` significant digits."""
     if value is None:
         return NONE
     if isinstance(value, bool):
@@ -29,12 +29,12 @@ def count(value: int, noun: str, plural: str | None = None) -> str:
 
 
 def share(value: float | None) -> str:
-    """Return a part of one in percent."""
+    """Return a fraction in percent."""
     return NONE if value is None else f"{number(value * 100, digits=3)} %"
 
 
 def duration(seconds: float | None) -> str:
-    """Return a time span in its two largest units: 350 ms, 12 s, 3 min 20 s, 4 d 3 h."""
+    """Return seconds in their two largest units: 350 ms, 12 s, 3 min 20 s, 4 d 3 h."""
     if seconds is None:
         return NONE
     if abs(seconds) < 1:
@@ -79,7 +79,7 @@ def when(at: datetime | str | None, now: datetime | None = None, *, seconds: boo
 
 
 def moment(ts_ms: int, now: datetime | None = None) -> str:
-    """Return milliseconds since 1970 as `when` does."""
+    """Return a time in milliseconds since 1970 as `when` does."""
     return when(datetime.fromtimestamp(ts_ms / 1000, UTC), now, seconds=True)
 
 
@@ -97,7 +97,7 @@ def words(name: str) -> str:
 
 
 def cell(value: Any) -> str:
-    """Return any value as a cell of a table has it."""
+    """Return any value as the text of a table's cell."""
     if value is None or value == "":
         return ""
     if isinstance(value, datetime):
@@ -112,7 +112,7 @@ def cell(value: Any) -> str:
 
 
 def printable(text: str) -> str:
-    """Return a text whose characters that would steer a terminal are written out; lines and tabs stay."""
+    """Return a text with the characters escaped that would control a terminal; lines and tabs remain."""
     return "".join(one if one.isprintable() or one in "\n\t" else json.dumps(one)[1:-1] for one in text)
 
 

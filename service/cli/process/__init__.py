@@ -1,5 +1,4 @@
-"""What every role's process needs: start-up while the registry is away, signals, supervision, health port, exit.
+"""What every role's process needs: start-up, signals, supervision, health port and exit.
 
-`cli/roles` imports it; it knows no role.
-Begin with `supervisor.py`.
+`cli/roles` imports it; it knows no role. Begin with `supervisor.py`.
 """

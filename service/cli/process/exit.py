@@ -1,4 +1,4 @@
-"""How a process of Headrace ends: at once, with its output written and its threads done."""
+"""End a process of Headrace at once, with its output flushed and its threads finished."""
 
 import os
 import sys
@@ -8,12 +8,12 @@ from typing import NoReturn
 
 
 def exit_process(code: int) -> NoReturn:
-    """End without taking the interpreter apart.
+    """End the process with this code, without finalizing the interpreter.
 
-    A thread of a native library (Arrow, polars) may be giving back a Python buffer just then; in an interpreter that is
-    being taken apart, such a thread ends the process by SIGABRT, and the exit code that was promised is lost.
+    A thread of a native library (Arrow, polars) may be releasing a Python buffer at that moment. While the interpreter
+    is finalized, such a thread ends the process by SIGABRT, and the promised exit code is lost.
     """
-    pools._python_exit()  # as the interpreter does: idle threads of pools wait for work until they are told
+    pools._python_exit()  # as the interpreter does: it wakes the idle threads of pools, which then end
     for thread in threading.enumerate():
         if thread is not threading.current_thread() and not thread.daemon:
             thread.join()

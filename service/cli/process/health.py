@@ -1,4 +1,4 @@
-"""A role's `/metrics`, `/healthz` and `/readyz`, where working matters more than telling of it."""
+"""Serve a role's `/metrics`, `/healthz` and `/readyz`, where the role matters more than its metrics."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -14,7 +14,10 @@ from service.serving.edge.health import health_server
 def optional_health_server(
     port: int, registry: CollectorRegistry, not_ready: Callable[[], Sequence[str]]
 ) -> Iterator[tuple[int | None, ConfigurationError | None]]:
-    """On a port of its own; where that is taken the role goes without, and is given the reason."""
+    """Yield the port and None, or None and the error if the port is taken.
+
+    A role whose port is taken runs without metrics.
+    """
     found: tuple[int | None, ConfigurationError | None]
     with ExitStack() as stack:
         try:

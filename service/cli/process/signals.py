@@ -1,4 +1,4 @@
-"""The first SIGTERM or SIGINT asks to stop; the second kills."""
+"""Ask to stop at the first SIGTERM or SIGINT; the second one kills."""
 
 import _thread
 import ctypes
@@ -12,17 +12,17 @@ _PR_SET_PDEATHSIG = 1
 
 
 def die_with_parent(number: int) -> None:
-    """Have this process get the signal when its parent dies."""
+    """Have the kernel send this process a signal when its parent dies (Linux's `PR_SET_PDEATHSIG`)."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
 
 
 @contextmanager
 def stop_on_signals(stop: threading.Event) -> Iterator[None]:
-    """Handlers are installed for the block and put back after it.
+    """Set the event at the first SIGTERM or SIGINT in the block; restore the old handlers after it.
 
-    A handler runs between any two steps of the main thread, which may hold the event's lock just then, as may another
-    handler: a supervisor that dies sends its children several signals at once. So a thread sets the event, and one that
-    needs no lock to start.
+    A handler runs between any two steps of the main thread, which may hold the event's lock at that moment. So may
+    another handler: a supervisor that dies sends its children several signals at once. A handler therefore starts a
+    thread that sets the event, of a kind that needs no lock to start.
     """
     numbers = (signal.SIGTERM, signal.SIGINT)
     before = {number: signal.getsignal(number) for number in numbers}

@@ -1,4 +1,4 @@
-"""Waiting for what a role needs at its start, and saying so meanwhile."""
+"""Wait for the registry when a role starts, and report that as its readiness."""
 
 import random
 import threading
@@ -16,7 +16,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Startup:
-    """Waits for the registry, and says so."""
+    """Waits for the registry with growing pauses, and says why the role is not ready."""
 
     def __init__(self, settings: Settings, telemetry: RoleTelemetry, stop: threading.Event) -> None:
         self._settings = settings
@@ -26,11 +26,11 @@ class Startup:
         self.not_ready: Callable[[], Sequence[str]] = lambda: [self._reason]
 
     def reasons(self) -> Sequence[str]:
-        """Why the role is not ready, as the present stage of its start has it."""
+        """Return why the role is not ready at the present stage of its start."""
         return self.not_ready()
 
     def wait_for_app(self, stack: ExitStack) -> App | None:
-        """The object graph; None when asked to stop before there was one."""
+        """Return the object graph once the registry answers, or None if stopped before that."""
         wait_s = 0.2
         while not self._stop.is_set():
             try:

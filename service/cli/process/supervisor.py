@@ -1,4 +1,4 @@
-"""Keeps the roles alive: imports once, forks a child a role, and restarts the ones that die."""
+"""Keep roles alive: import once, fork a child for each role, and restart those that die."""
 
 import os
 import signal
@@ -25,7 +25,7 @@ GRACE_S = 10.0
 
 @dataclass
 class RoleProcess:
-    """One role's process."""
+    """The process of one role."""
 
     role: str
     pid: int
@@ -34,10 +34,10 @@ class RoleProcess:
 
 @dataclass
 class Supervisor:
-    """Roles by name, each with what its child runs; `run` returns the exit code.
+    """Runs each role's function in a child process; the function returns the exit code.
 
-    Those in `beside` end nothing but themselves: they are started again for ever, at last every few seconds.
-    A child that finds its configuration wrong at the first start (Exit.USAGE) will find it wrong at the next one too.
+    Roles in `optional_roles` never end the others: they are restarted for ever, at last every few seconds. A role whose
+    first start exits with `ExitCode.USAGE` is not restarted, because its configuration would be wrong again.
     """
 
     roles: Mapping[str, Callable[[], int]]
@@ -48,7 +48,7 @@ class Supervisor:
     _restart_at: dict[str, float] = field(default_factory=dict)
 
     def run(self) -> int:
-        """Until stopped, or until a role refuses to run or dies too quickly too often."""
+        """Run until stopped, or until a role refuses to run or keeps dying quickly; return the exit code."""
         with stop_on_signals(self.stop):
             for role in (*self.roles, *self.optional_roles):
                 self._fork(role)
@@ -77,7 +77,7 @@ class Supervisor:
         return ExitCode.DONE
 
     def _schedule_restart(self, child: RoleProcess, code: int) -> None:
-        """A role beside the others comes back later, and nobody waits for it."""
+        """Restart an optional role later, without waiting for it here."""
         wait_s = (
             MAX_BACKOFF_S if code in (ExitCode.DONE, ExitCode.REFUSED) else min(self._backoff_s(child), MAX_BACKOFF_S)
         )
@@ -90,7 +90,7 @@ class Supervisor:
             self._fork(role)
 
     def _backoff_s(self, child: RoleProcess) -> float:
-        """Longer the more often the role has died quickly."""
+        """Return the seconds before the next start, which grow with the number of quick deaths."""
         quick = time.monotonic() - child.started_at < HEALTHY_AFTER_S
         deaths = self._quick_deaths[child.role] = self._quick_deaths.get(child.role, 0) + 1 if quick else 1
         return float(FIRST_BACKOFF_S * 2 ** min(max(deaths - 4, 0), 10))
@@ -116,7 +116,7 @@ class Supervisor:
         self._children[pid] = RoleProcess(role, pid, time.monotonic())
 
     def _run_child(self, role: str, parent: int) -> None:
-        """In the child: die with the parent, run the role, and leave."""
+        """Run the role in the child, which dies with its parent."""
         die_with_parent(signal.SIGTERM)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)

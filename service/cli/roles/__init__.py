@@ -1,5 +1,5 @@
-"""The long-running roles: learner, replayer, archiver, trainer, server, and the entry points of their child processes.
+"""The long-running roles (learner, replayer, archiver, trainer, server) and the entry points of their child processes.
 
-`cli/app.py` imports the roles; the `*_child.py` files are started as `python -m` by their module names.
-Begin with `run.py`, which starts every role under one supervisor.
+`cli/start.py` imports the roles; the `*_child.py` modules are started by name with `python -m`. Begin with `run.py`,
+which starts every role under one supervisor.
 """

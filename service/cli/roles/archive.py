@@ -28,7 +28,7 @@ def archive(config: Path | None, *, until_end: bool, wait_for_lease: bool) -> No
 
 
 def run_archiver(settings: Settings, *, nonce: str, until_end: bool = False, wait_for_lease: bool = False) -> None:
-    """The archiver, in this process."""
+    """Run the archiver in this process until stopped; `nonce` identifies it as a lease holder."""
     set_up_logging(settings)
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
@@ -52,7 +52,7 @@ def run_archiver(settings: Settings, *, nonce: str, until_end: bool = False, wai
 
 
 def run_archiver_role(settings: Settings, nonce: str) -> int:
-    """The role's exit code under the supervisor."""
+    """Run the archiver under the supervisor, and return its exit code."""
     try:
         with report_errors():
             run_archiver(settings, nonce=nonce)

@@ -1,4 +1,4 @@
-"""The process of one challenger; its trainer starts it as `python -m service.cli.challenging`."""
+"""The process of one challenger, which its trainer starts with `python -m`."""
 
 import argparse
 import secrets
@@ -23,7 +23,7 @@ _log = structlog.get_logger(__name__)
 
 
 def run_challenger_child() -> int:
-    """The exit code; why it ended goes to the trainer."""
+    """Learn the challenger's lineage, report a failure to the trainer, and return the exit code."""
     arguments = _parse_arguments()
     if not die_with_trainer(arguments.trainer):
         return ExitCode.FAILED
@@ -42,7 +42,7 @@ def run_challenger_child() -> int:
 
 
 def _fault(error: Exception) -> ChallengerFailure:
-    """Return what its end means for the challenger."""
+    """Return what an error means for the challenger."""
     if isinstance(error, OtherReleaseError):
         return ChallengerFailure.OTHER_RELEASE
     return ChallengerFailure.UNFIT if isinstance(error, ChallengerUnfitError) else ChallengerFailure.CRASH

@@ -1,4 +1,4 @@
-"""The process of one training job; its trainer starts it as `python -m service.cli.training`."""
+"""The process of one training job, which its trainer starts with `python -m`."""
 
 import argparse
 import os
@@ -22,7 +22,7 @@ _log = structlog.get_logger(__name__)
 
 
 def run_job_child() -> int:
-    """The exit code; the reason of a failure goes to the trainer."""
+    """Run the job, report a failure to the trainer, and return the exit code."""
     arguments = _parse_arguments()
     if not die_with_trainer(arguments.trainer):
         return ExitCode.FAILED
@@ -52,13 +52,13 @@ def _parse_arguments() -> argparse.Namespace:
 
 
 def die_with_trainer(trainer: int) -> bool:
-    """Be killed when the trainer dies; False where it is dead already."""
+    """Have this process killed when the process that started it dies; return False if it is dead already."""
     die_with_parent(signal.SIGKILL)
     return os.getppid() == trainer
 
 
 def describe_error(error: Exception) -> str:
-    """What it says, with its type where the message alone may say nothing."""
+    """Return the error's message, with its type if it is not one of our own errors."""
     return str(error) if isinstance(error, HeadraceError) else f"{type(error).__name__}: {error}"
 
 

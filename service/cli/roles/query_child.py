@@ -1,4 +1,4 @@
-"""The process that answers one inquiry; its server starts it as `python -m service.cli.inquiring`."""
+"""The process that answers one query, which its server starts with `python -m`."""
 
 import argparse
 from pathlib import Path
@@ -20,7 +20,7 @@ from service.scheduling.query_processes import read_query, write_refusal, write_
 
 
 def run_query_child() -> int:
-    """The exit code; the answer, or the refusal, is in the folder."""
+    """Run the query, write the result or the refusal into the folder, and return the exit code."""
     arguments = _parse_arguments()
     if not die_with_trainer(arguments.server):
         return ExitCode.FAILED
@@ -33,7 +33,7 @@ def run_query_child() -> int:
 
 
 def _run_query(config: Path, folder: Path) -> bytes:
-    """What is not finite is null."""
+    """Return the result as JSON, in which NaN and infinite numbers are null."""
     query, settings = read_query(folder), load_server_settings(config)
     set_up_logging(settings, level="warning")
     if query.kind is QueryKind.WHAT_IF:

@@ -1,4 +1,4 @@
-"""TODO docstring of service/cli/roles/replay.py"""
+"""`headrace replay`: the replayer, which finishes rollbacks whose process has died."""
 
 import secrets
 import threading
@@ -29,7 +29,7 @@ def replay_role(config: Path | None, *, until_done: bool) -> None:
 
 
 def run_replayer(settings: Settings, *, nonce: str, until_done: bool = False) -> None:
-    """Look for unfinished replays until stopped, or until there are none."""
+    """Finish replays until stopped, or with `until_done` until none is unfinished."""
     stop = threading.Event()
     with stop_on_signals(stop):
         while not stop.is_set():

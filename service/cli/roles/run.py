@@ -1,4 +1,4 @@
-"""`headrace run` and `headrace learn`: the daemon and its role."""
+"""`headrace run`, which supervises every role, and `headrace learn`, which runs the learner alone."""
 
 import os
 import secrets
@@ -29,7 +29,10 @@ from service.storage.checkpoints.signing import load_key
 _log = structlog.get_logger(__name__)
 
 ROLES = ("learner", "replayer", "archiver", "trainer")
-"""Each has a mark of its own: a role takes over at once from the one before it, and never from another that lives."""
+"""The roles that hold leases; each gets a nonce of its own, kept when its process is restarted.
+
+By it a role takes over at once from its own predecessor, and never from another process that lives.
+"""
 
 
 def learn(config: Path | None, models: list[str], options: LearnOptions) -> None:
@@ -44,7 +47,7 @@ def run_daemon(config: Path | None) -> None:
         file = find_configuration(config).resolve()
         settings = load_settings(file)
         set_up_logging(settings)
-        load_key(settings.storage.key_file)  # said once here, and not by every role
+        load_key(settings.storage.key_file)  # a bad key is reported once here, and not by every role
         nonces = {role: secrets.token_hex(6) for role in ROLES}
         roles = {
             "learner": lambda: _run_role(lambda: run_learner(settings, [], LearnOptions(), nonce=nonces["learner"]))
@@ -60,7 +63,7 @@ def run_daemon(config: Path | None) -> None:
 
 
 def run_learner(settings: Settings, models: list[str], options: LearnOptions, *, nonce: str) -> None:
-    """The learner, in this process; it answers on its port before the registry does."""
+    """Run the learner in this process until stopped; its health port answers before the registry does."""
     set_up_logging(settings)
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)

@@ -48,9 +48,9 @@ BACKLOG = 2048
 DRAIN_S = 8
 KEEP_ALIVE_S = 75
 SWITCH_INTERVAL_S = 0.001
-"""How long a thread beside may keep a request waiting for the interpreter."""
+"""How long another thread may keep a request waiting for the interpreter's lock."""
 GC_THRESHOLDS = (20_000, 20, 20)
-"""A request leaves no cycles behind; Python's own 700 would look for some every few of them."""
+"""A request leaves no reference cycles; Python's default of 700 would collect every few requests."""
 
 
 def serve(config: Path | None, given: Mapping[str, object]) -> None:
@@ -62,7 +62,7 @@ def serve(config: Path | None, given: Mapping[str, object]) -> None:
 
 
 def _with_options(server: ServerSettings, options: Mapping[str, object]) -> ServerSettings:
-    """With what the command line says; ConfigurationError as for the file."""
+    """Return the settings with the command line's options; raise ConfigurationError for invalid ones."""
     try:
         return ServerSettings.model_validate(
             {**server.model_dump(), **{k: v for k, v in options.items() if v is not None}}
@@ -73,7 +73,10 @@ def _with_options(server: ServerSettings, options: Mapping[str, object]) -> Serv
 
 
 def run_server(settings: Settings, file: Path) -> None:
-    """The server: this process, or a supervisor of several that share a socket; typer.Exit where it failed."""
+    """Serve in this process, or with several workers under a supervisor that share a socket.
+
+    Raise typer.Exit if a worker failed.
+    """
     set_up_logging(settings)
     with listening_socket(settings.server) as listener:
         if settings.server.workers == 1:
@@ -121,7 +124,7 @@ def _serve(settings: Settings, file: Path, listener: socket.socket, shared_metri
         uvicorn_config = _uvicorn_config(settings.server, asgi_app, http=connection_class(worker_load, telemetry))
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         gc.collect()
-        gc.freeze()  # what was imported stays: to look through it would hold requests up
+        gc.freeze()  # imported objects stay; scanning them would delay requests
         gc.set_threshold(*GC_THRESHOLDS)
         _log.info("server_started", pid=os.getpid(), port=listener.getsockname()[1], host=settings.server.host)
         _Server(uvicorn_config, worker_load, queries.runner.close).run(sockets=[listener])
@@ -133,7 +136,7 @@ def _metrics_page(registry: CollectorRegistry, folder: Path | None) -> bytes:
 
 
 class _Server(uvicorn.Server):
-    """Drains at the first SIGTERM or SIGINT and returns; the second kills."""
+    """Drains at the first SIGTERM or SIGINT and returns; the second one kills."""
 
     def __init__(self, options: uvicorn.Config, worker_load: WorkerLoad, before_shutdown: Callable[[], None]) -> None:
         super().__init__(options)
@@ -141,18 +144,18 @@ class _Server(uvicorn.Server):
         self._before_shutdown = before_shutdown
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Clients that are late are looked for from the beginning."""
+        """Start, and watch for slow and idle clients from the beginning."""
         await super().startup(sockets)
         self._watch = asyncio.create_task(watch_connections(self.server_state.connections, self._load))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """What takes minutes is ended first."""
+        """End running queries, which may take minutes, and shut down."""
         self._before_shutdown()
         await super().shutdown(sockets)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """As every role does it."""
+        """Handle signals as every role does."""
         stop = threading.Event()
         drain_thread = threading.Thread(target=self._drain_on, args=(stop,), daemon=True)
         drain_thread.start()
@@ -194,7 +197,7 @@ def _uvicorn_config(server: ServerSettings, routes: Any, *, http: Any) -> uvicor
 
 @contextmanager
 def listening_socket(server: ServerSettings) -> Iterator[socket.socket]:
-    """A socket that workers share; ConfigurationError where the port is taken."""
+    """Yield a listening socket that workers share; raise ConfigurationError if the port is taken."""
     family = socket.AF_INET6 if ":" in server.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -212,7 +215,7 @@ def listening_socket(server: ServerSettings) -> Iterator[socket.socket]:
 
 
 def run_server_role(settings: Settings, file: Path) -> int:
-    """The role's exit code under the supervisor."""
+    """Run the server under the supervisor, and return its exit code."""
     return _run_role(partial(run_server, settings, file))
 
 

@@ -23,14 +23,14 @@ _log = structlog.get_logger(__name__)
 
 
 def train(config: Path | None, *, wait_for_lease: bool) -> None:
-    """Decide when models are trained anew, and run training jobs, until stopped."""
+    """Decide when models are retrained, and run training jobs, until stopped."""
     with report_errors():
         file = find_configuration(config).resolve()
         run_trainer(load_settings(file), file, nonce=secrets.token_hex(6), wait_for_lease=wait_for_lease)
 
 
 def run_trainer(settings: Settings, file: Path, *, nonce: str, wait_for_lease: bool = False) -> None:
-    """The trainer, in this process."""
+    """Run the trainer in this process until stopped; `nonce` identifies it as a lease holder."""
     set_up_logging(settings)
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
@@ -55,7 +55,7 @@ def run_trainer(settings: Settings, file: Path, *, nonce: str, wait_for_lease: b
 
 
 def run_trainer_role(settings: Settings, file: Path, nonce: str) -> int:
-    """The role's exit code under the supervisor; where another trainer holds a lease it stands by."""
+    """Run the trainer under the supervisor, and return its exit code; it waits for another trainer's lease."""
     try:
         with report_errors():
             run_trainer(settings, file, nonce=nonce, wait_for_lease=True)

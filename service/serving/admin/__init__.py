@@ -1,5 +1,4 @@
-"""The admin API under `/api/v1`: its application, dependencies, authorization, idempotency, paging and OpenAPI document.
+"""The admin API under `/api/v1`: application, dependencies, authorization, idempotency, paging and OpenAPI document.
 
-`bootstrap/admin.py` imports the application; routes import the rest; nothing outside of `serving` imports it otherwise.
-Begin with `application.py`, then `dependencies.py` for what a route is given.
+`bootstrap/admin.py` builds it. Begin with `application.py`; `dependencies.py` shows what a route receives.
 """

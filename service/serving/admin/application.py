@@ -1,4 +1,4 @@
-"""The admin API as one application, to be mounted at `/api/v1`, and the page that shows it."""
+"""Build the admin API, which is mounted at `/api/v1`, and the page `/docs` that shows it."""
 
 from typing import Any
 
@@ -32,17 +32,17 @@ RESOURCES = (models, versions, commands, rollback, exclusions, jobs, drift, quer
 
 
 class AdminApi(FastAPI):
-    """Its specification tells of the server's other routes, too."""
+    """The admin API, whose OpenAPI document also describes the server's other routes."""
 
     def openapi(self) -> dict[str, Any]:
-        """Made once."""
+        """Return the OpenAPI document, which is built on the first call."""
         if self.openapi_schema is None:
             self.openapi_schema = openapi_document(self)
         return self.openapi_schema
 
 
 def admin_application(deps: AdminDependencies) -> AdminApi:
-    """Every route of the admin API, over these parts."""
+    """Return the application with every route of the admin API."""
     handlers: dict[Any, Any] = {**HANDLERS, HTTPException: _handle_http_exception}
     app = AdminApi(
         title="Headrace",
@@ -60,7 +60,7 @@ def admin_application(deps: AdminDependencies) -> AdminApi:
 
 
 def _handle_http_exception(request: Request, error: Exception) -> Response:
-    """As everywhere; of an address that has several methods it names all."""
+    """Answer as the server does, but name every method of the address in the `Allow` header of a 405."""
     response = handle_http_exception(request, error)
     if response.status_code == 405:
         routes = (route for noun in RESOURCES for route in noun.router.routes if isinstance(route, APIRoute))
@@ -71,7 +71,7 @@ def _handle_http_exception(request: Request, error: Exception) -> Response:
 
 
 def docs_route() -> Route:
-    """`/docs`."""
+    """Return the route `/docs`, which shows the OpenAPI document in Swagger UI."""
 
     async def docs(request: Request) -> Response:
         del request

@@ -1,4 +1,4 @@
-"""A route of the admin API: the gate before the body is read, entity tags on reads, idempotency keys on writes."""
+"""Authorize admin requests before their bodies are read; add entity tags to reads and idempotency to writes."""
 
 import hashlib
 from collections.abc import Awaitable, Callable
@@ -18,10 +18,10 @@ READS = frozenset({"GET", "HEAD"})
 
 
 class GuardedRoute(APIRoute):
-    """Cannot be made without saying which role it needs."""
+    """A route that requires a role; `requires_role` must have put one into its `openapi_extra`."""
 
     def get_route_handler(self) -> Callable[[Request], Any]:
-        """FastAPI's own, behind the gate."""
+        """Return FastAPI's handler, called only after the caller was authorized."""
         inner: Handler = super().get_route_handler()
         extra = self.openapi_extra or {}
         needed, every_model = AccessRole(extra[ROLE]), bool(extra[EVERY_MODEL])
@@ -30,7 +30,10 @@ class GuardedRoute(APIRoute):
             deps: AdminDependencies = request.app.state.parts
             caller = await deps.authorizer.authorize(request, needed, request.path_params.get("model"))
             if every_model and caller.models is not None:
-                msg = f"found token {caller.name} limited to some models, expected one of all; see `headrace token create`"
+                msg = (
+                    f"found token {caller.name} limited to some models, expected one for all; "
+                    "see `headrace token create`"
+                )
                 raise ForbiddenError(msg)
             request.state.principal = caller
             if request.method in READS:
@@ -41,7 +44,7 @@ class GuardedRoute(APIRoute):
 
 
 def with_etag(request: Request, response: Response) -> Response:
-    """With its entity tag; without its body where the client has that already."""
+    """Return the response with an `ETag`, or 304 without a body if `If-None-Match` has that tag."""
     if response.status_code != 200:
         return response
     tag = f'"{hashlib.sha256(response.body).hexdigest()[:32]}"'
@@ -53,6 +56,6 @@ def with_etag(request: Request, response: Response) -> Response:
 
 
 def _matches_etag(if_none_match: str, tag: str) -> bool:
-    """RFC 9110: weak comparison, or any."""
+    """Return whether a tag matches by weak comparison (RFC 9110, section 13.1.2), or the header is `*`."""
     tags = {one.strip().removeprefix("W/") for one in if_none_match.split(",")}
     return "*" in tags or tag in tags

@@ -1,4 +1,4 @@
-"""What the admin API works with, and what each of its routes is given."""
+"""Define what the admin API depends on, and the parameters that its routes share."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,16 +24,17 @@ EVERY_MODEL = "x-headrace-every-model"
 MAX_WAITING = 16
 MAX_QUERIES = 1
 MAX_JSON_INTEGER = 2**53
-"""The largest whole number that every JSON parser keeps."""
+"""The largest integer that every JSON parser keeps exactly."""
 
 
 @dataclass(frozen=True, slots=True)
 class AdminDependencies:
-    """The registry's ports and operations, and the gate.
+    """The ports, operations and authorizer that admin routes use.
 
-    `acting` gives services to a request that may carry out commands: under a holder of its own, since two that share
-    one take each other's lease. `spec_in_file` reads the file anew. `inquire` has a process answer, and gives None once
-    its event was set. `waiting` are places for requests that wait for another process, `inquiring` for inquiries.
+    `command_services` returns services with a lease holder of their own for one request: two requests that share a
+    holder would take each other's lease. `configured_spec` reads the configuration file anew. `run_query` runs a query
+    in another process and returns None once its event is set. `wait_slots` bounds the requests that wait for another
+    process, `query_slots` the queries that run at once.
     """
 
     services: Services
@@ -52,7 +53,10 @@ class AdminDependencies:
 
     @contextmanager
     def wait_slot(self, wait_s: float) -> Iterator[float]:
-        """So long may it wait; not at all where so many wait that others would find no thread."""
+        """Yield how many seconds the request may wait, or 0 if `MAX_WAITING` requests wait already.
+
+        A request that waits occupies a thread of the pool that all synchronous routes share.
+        """
         granted = self.wait_slots.acquire(blocking=False)
         try:
             yield wait_s if granted else 0.0
@@ -62,7 +66,7 @@ class AdminDependencies:
 
 
 def requires_role(role: AccessRole, *, every_model: bool = False) -> dict[str, Any]:
-    """What a route asks of a token: a role, and perhaps that it is good for every model."""
+    """Return the route arguments that require a role, and optionally a token that is valid for every model."""
     return {"openapi_extra": {ROLE: role.value, EVERY_MODEL: every_model}}
 
 

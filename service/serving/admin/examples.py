@@ -1,4 +1,4 @@
-"""Examples of schemas: those that stand in them, put together."""
+"""Build example values for JSON schemas from the examples inside them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,7 @@ PRIMITIVE_EXAMPLES: Mapping[str, Any] = {"integer": 1, "number": 0.5, "boolean":
 
 
 def example_of(schema: JsonSchema, schemas: Mapping[str, JsonSchema]) -> Any:
-    """A value that fits."""
+    """Return a value that fits a JSON schema, following references into `schemas`."""
     if "$ref" in schema:
         return example_of(schemas[schema["$ref"].rsplit("/", 1)[1]], schemas)
     for key in ("example", "const", "default"):

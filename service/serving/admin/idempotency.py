@@ -1,4 +1,4 @@
-"""A write that is repeated under its key is done once, and answered as the first time."""
+"""Carry out a write once per `Idempotency-Key`, and answer repetitions with the first response."""
 
 import hashlib
 import re
@@ -19,10 +19,11 @@ from service.serving.edge.errors import ConflictError, UnprocessableError
 
 KEY_PATTERN = r"[\x21-\x7e]{1,255}"
 NOT_STORED_STATUSES = frozenset({408, 429})
-"""Refusals that have nothing to do with what was asked."""
+"""Statuses of refusals that do not depend on the request itself, so that a repetition may succeed."""
 SECRET_NOT_REPEATED = (
-    "found that this was done before under the key, and that its answer held a secret, which is told once; "
-    "undo it and ask anew under another key, see `headrace token list`"
+    "found a request that was carried out before under this key, "  # noqa: S105 - a message
+    "and whose response held a secret that is shown once; "
+    "undo it and ask again under another key, see `headrace token list`"
 )
 _log = structlog.get_logger(__name__)
 
@@ -33,7 +34,10 @@ async def run_once(
     caller: Principal,
     handler: Callable[[Request], Awaitable[Response]],
 ) -> Response:
-    """The answer; without a key whatever comes of it."""
+    """Return the stored response for the request's key, or run the handler and store its response.
+
+    Without a key the handler always runs. Raise UnprocessableError for a malformed key.
+    """
     key = request.headers.get("idempotency-key")
     if key is None:
         return await handler(request)
@@ -54,7 +58,7 @@ async def run_once(
 
 
 async def _run_handler(request: Request, handler: Callable[[Request], Awaitable[Response]]) -> Response:
-    """A refusal is an answer, too."""
+    """Return the handler's response; a refusal is a response too, and is stored like any other."""
     try:
         return await handler(request)
     except RequestValidationError as error:
@@ -64,7 +68,10 @@ async def _run_handler(request: Request, handler: Callable[[Request], Awaitable[
 
 
 def _store_response(stored_responses: StoredResponses, claim: tuple[str, str], response: StoredResponse) -> None:
-    """What was done is told, also where that it was told cannot be kept."""
+    """Save the response under its key, or release the key; log it if the registry is away.
+
+    The write is done by then, so the client gets its response even if it cannot be stored.
+    """
     try:
         if response.status >= 500 or response.status in NOT_STORED_STATUSES:
             stored_responses.release(*claim)
@@ -75,7 +82,7 @@ def _store_response(stored_responses: StoredResponses, claim: tuple[str, str], r
 
 
 def _to_stored_response(response: Response, digest: str) -> StoredResponse:
-    """What will be said again; of an answer that nobody may store, only that it was given."""
+    """Return the response to repeat; a `no-store` response becomes a conflict that says it was given."""
     if "no-store" in response.headers.get("cache-control", ""):
         response = problems.problem_response(ConflictError(SECRET_NOT_REPEATED))
     names = ("content-type", "location", "link", "retry-after")
@@ -84,6 +91,6 @@ def _to_stored_response(response: Response, digest: str) -> StoredResponse:
 
 
 async def _request_digest(request: Request) -> str:
-    """Of what is asked: method, address and body."""
+    """Return the SHA-256 digest of the request's method, address and body."""
     request_line = f"{request.method} {request.url.path}?{request.url.query}\n".encode()
     return hashlib.sha256(request_line + await request.body()).hexdigest()

@@ -1,4 +1,8 @@
-"""The specification of the whole server: FastAPI's, with problems, examples, tokens and keys, and the plain routes."""
+"""Build the OpenAPI document of the whole server.
+
+FastAPI's own document is extended with problems, examples, tokens and idempotency keys, and with the routes that are
+not FastAPI's.
+"""
 
 import importlib.metadata
 from collections.abc import Iterator, Mapping
@@ -31,7 +35,7 @@ ETAG_HEADER = {"ETag": {"description": "Of this answer, for If-None-Match.", "sc
 
 
 def openapi_document(app: FastAPI) -> dict[str, Any]:
-    """OpenAPI 3.1, with addresses from the server's root."""
+    """Return the OpenAPI 3.1 document, with addresses that begin at the server's root."""
     found = get_openapi(
         title=app.title, version=importlib.metadata.version("headrace"), description=DESCRIPTION, routes=app.routes
     )
@@ -52,14 +56,14 @@ def openapi_document(app: FastAPI) -> dict[str, Any]:
 
 
 def iterate_operations(paths: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Path, method and operation."""
+    """Yield the path, the method and the operation of each operation."""
     for path, item in paths.items():
         for method, operation in item.items():
             yield path, method, operation
 
 
 def _body_examples(body_class: type[Body]) -> Iterator[tuple[str, Any]]:
-    """Of every body, with the nulls that FastAPI leaves out of what it publishes."""
+    """Yield the name and the example of every body class, with the nulls that FastAPI drops when publishing."""
     for one in body_class.__subclasses__():
         extra = one.model_config.get("json_schema_extra")
         if isinstance(extra, dict) and "example" in extra and "[" not in one.__name__:
@@ -68,7 +72,7 @@ def _body_examples(body_class: type[Body]) -> Iterator[tuple[str, Any]]:
 
 
 def _add_common_responses(operation: dict[str, Any], method: str, path: str) -> None:
-    """What every route of the admin API may answer, and what it may be told."""
+    """Add what every admin operation shares: security, problems, idempotency key or entity tag."""
     operation["security"] = [{"token": []}]
     operation["description"] = f"{operation.get('description', '')}\n\nNeeds the role {operation[ROLE]}."
     responses = operation["responses"]
@@ -83,7 +87,7 @@ def _add_common_responses(operation: dict[str, Any], method: str, path: str) -> 
 
 
 def _add_examples(operation: dict[str, Any], schemas: Mapping[str, Any]) -> None:
-    """Examples where there are schemas to make them of."""
+    """Add an example to every request and response body that has a schema and no example yet."""
     contents = [operation.get("requestBody", {}), *operation["responses"].values()]
     for media in (media for one in contents for media in one.get("content", {}).values()):
         if "example" not in media and "examples" not in media and media.get("schema"):

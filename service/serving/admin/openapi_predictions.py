@@ -1,4 +1,4 @@
-"""The specification of the routes that are none of FastAPI's: written by hand, proved by a test."""
+"""Describe the routes that are not FastAPI's, written by hand; acceptance tests compare it with the server."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -201,7 +201,7 @@ def _append_operation(operation: str, summary: str, schema: str, example: OpenAp
 def _probe_operation(
     operation: str, summary: str, media_type: str, *, example: Any, unready: bool = False
 ) -> OpenApiObject:
-    """A route for monitors; without a type its answer is empty."""
+    """Return the operation of a probe route; without a media type its response has no body."""
     schema = {"type": "string"} if isinstance(example, str) else {"type": "object"}
     content: OpenApiObject = {"content": {media_type: {"schema": schema, "example": example}}} if media_type else {}
     responses = {"200": {"description": summary, **content}}

@@ -1,4 +1,4 @@
-"""Lists in pages: `limit`, `after`, and a Link header to the next."""
+"""Split lists into pages with `limit`, `after`, and a `Link` header to the next page."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ AfterName = Annotated[str | None, Query(pattern=r"^[a-z0-9_.-]{1,63}$", descript
 
 
 class Page(Body, Generic[Item]):
-    """Some of a list; `next` is the `after` of what follows, null at the end."""
+    """A page of a list; `next` is the `after` of the following page, or null at the end."""
 
     items: list[Item]
     next: int | str | None
@@ -28,7 +28,7 @@ class Page(Body, Generic[Item]):
 
 @dataclass(frozen=True, slots=True)
 class Paging:
-    """Which page is asked for."""
+    """The page that a request asks for."""
 
     request: Request
     response: Response
@@ -37,13 +37,13 @@ class Paging:
 
     @property
     def before(self) -> int | None:
-        """The same for lists with the newest first."""
+        """Return `after` as an integer, for lists that have the newest first, or None for the first page."""
         return int(self.after) if self.after is not None else None
 
     def page(
         self, rows: Sequence[Row], *, key: Callable[[Row], int | str], show: Callable[[Row], JsonObject]
     ) -> JsonObject:
-        """The page that begins `rows`; there is a next where they are more than its limit."""
+        """Return the first `limit` rows as a page; more rows than that mean that there is a next page."""
         page_rows = rows[: self.limit]
         following = key(page_rows[-1]) if len(rows) > self.limit else None
         if following is not None:
@@ -54,7 +54,7 @@ class Paging:
     def page_after(
         self, rows: Sequence[Row], *, key: Callable[[Row], int], show: Callable[[Row], JsonObject]
     ) -> JsonObject:
-        """The page of rows in the order of their keys that follows `after`."""
+        """Return the page of the rows whose keys exceed `after`; `rows` must be in ascending order of keys."""
         after = -1 if self.after is None else int(self.after)
         return self.page([row for row in rows if key(row) > after], key=key, show=show)
 

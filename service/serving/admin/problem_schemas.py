@@ -1,4 +1,4 @@
-"""How the specification tells of problems."""
+"""Describe problem responses (RFC 9457) for the OpenAPI document."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ PROBLEM_SCHEMA = {
 
 
 def problem_responses(*statuses: int) -> dict[str, Any]:
-    """The documented answers of these statuses."""
+    """Return the documented responses for these statuses."""
     return {str(status): _problem_response(status) for status in statuses}
 
 

@@ -1,4 +1,4 @@
-"""What bodies of requests and answers have in common."""
+"""Define what the request and response bodies of the admin API share."""
 
 from typing import Annotated, Any
 
@@ -7,28 +7,28 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 MOMENT = "2026-01-31T12:00:00Z"
-"""The time in the examples."""
+"""The time used in examples."""
 JsonObject = dict[str, Any]
 Text = Annotated[str, Field(max_length=1000, pattern=r"^[^\x00]*$")]
-"""A sentence of a user's own; databases keep no NUL."""
+"""A text that a user wrote; NUL is refused because databases cannot store it."""
 
 
 class Body(BaseModel):
-    """Closed against keys it does not know."""
+    """Base of all bodies: immutable, and refusing unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class NanSafeJsonResponse(JSONResponse):
-    """JSON in which what is not finite is null."""
+    """A JSON response that writes NaN and infinite numbers as null."""
 
     def render(self, content: Any) -> bytes:
-        """As bytes."""
+        """Return the content as JSON bytes."""
         return msgspec.json.encode(content)
 
 
 class Why(Body):
-    """Why, for the audit."""
+    """The reason of a change, recorded in the audit."""
 
     model_config = ConfigDict(json_schema_extra={"example": {"reason": "labels are late"}})
 
@@ -36,5 +36,5 @@ class Why(Body):
 
 
 def with_example(example: JsonObject) -> ConfigDict:
-    """A model's example, in its schema."""
+    """Return a model configuration that puts the example into the model's JSON schema."""
     return ConfigDict(json_schema_extra={"example": example})

@@ -1,5 +1,5 @@
-"""What every request passes before a route: connections, limits, authorization, accounting, access log, problems, probes.
+"""What every request passes before its route: connection, limits, accounting, authorization, problems, probes.
 
-All of `serving` may import it; it knows no route of its own but the probes.
-Begin with `application.py`, which puts the layers together; `problems.py` maps errors to responses.
+All of `serving` imports it; the only routes that it defines are the probes. Begin with `application.py`, which stacks
+the layers; `problems.py` maps errors to responses.
 """

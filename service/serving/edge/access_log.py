@@ -1,7 +1,7 @@
-"""A line for each request, in the form of every other line of the log, written by a thread of its own.
+"""Write a log line for each request, in the format of all other log lines, from a thread of its own.
 
-A line is made at once, by whoever answered: to make many of them in the thread would hold the interpreter, and with it
-all requests, for as long.
+A line is formatted by whoever answered the request, not by the writing thread: formatting many lines at once there
+would hold the interpreter's lock, and with it all requests, for that long.
 """
 
 import sys
@@ -22,11 +22,11 @@ WRITE_EVERY_S = 0.2
 BATCH_LINES = 512
 CACHED_REQUEST_KINDS = 1024
 MAX_WAITING_LINES = 50_000
-"""Lines that may wait for a log that takes none; what comes beyond is lost, and counted."""
+"""How many lines may wait to be written; lines beyond that are dropped and counted."""
 
 
 class AccessLogEntry(NamedTuple):
-    """What is told of a request; no body, no query, no token."""
+    """What is logged of a request; never its body, query or token."""
 
     at: float
     id: bytes
@@ -38,7 +38,7 @@ class AccessLogEntry(NamedTuple):
 
 
 class AccessLog:
-    """Takes lines at the cost of a microsecond, and writes them five times a second, many at once."""
+    """Buffers lines at the cost of a microsecond each, and writes them in batches five times a second."""
 
     def __init__(self, *, as_json: bool) -> None:
         self._format = _json_line if as_json else _console_line
@@ -47,7 +47,7 @@ class AccessLog:
         self._stop = threading.Event()
 
     def append(self, entry: AccessLogEntry) -> None:
-        """Nobody who answers requests waits for it."""
+        """Add a line without blocking; drop and count it if too many wait."""
         if len(self._lines) < MAX_WAITING_LINES:
             self._lines.append(self._format(entry))
         else:
@@ -55,7 +55,7 @@ class AccessLog:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """What was noted is written before the end of the block."""
+        """Run the writing thread for the block; all lines are written before the block ends."""
         thread = threading.Thread(target=self._run, name="access-log", daemon=True)
         thread.start()
         try:
@@ -91,7 +91,7 @@ def _console_line(entry: AccessLogEntry) -> str:
 
 @lru_cache(CACHED_REQUEST_KINDS)
 def _json_parts(client: str | None, method: str, path: str, status: int) -> tuple[str, str]:
-    """What stands before the id, and between the milliseconds and the moment."""
+    """Return what stands before the request id, and what stands between the milliseconds and the timestamp."""
     first = {"event": "request", "level": "info", "client": client, "method": method, "path": _escaped_path(path)}
     before = msgspec.json.encode({**first, "status": status}).decode()
     return before[:-1] + ',"id":"', '"timestamp":"'
@@ -99,13 +99,13 @@ def _json_parts(client: str | None, method: str, path: str, status: int) -> tupl
 
 @lru_cache(CACHED_REQUEST_KINDS)
 def _console_parts(client: str | None, method: str, path: str, status: int) -> tuple[str, str]:
-    """What stands before the id, and behind the milliseconds."""
+    """Return what stands before the request id, and what stands after the milliseconds."""
     event = f"[info     ] request                        client={client} id="
     return event, f"method={method} path={_escaped_path(path)} status={status}"
 
 
 def _escaped_path(path: str) -> str:
-    """On one line, and no longer than a line should be."""
+    """Return the path's first 200 characters, escaped so that they stay on one line."""
     return ascii(path[:200])[1:-1]
 
 

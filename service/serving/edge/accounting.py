@@ -1,4 +1,4 @@
-"""Accounts for every request: its id, a line in the log, and how often which route gave which status."""
+"""Give every request an id, an access log line, and a count by route and status."""
 
 import os
 import re
@@ -14,7 +14,7 @@ from service.serving.edge.probes import PROBE_PATHS
 from service.serving.edge.scope import REQUEST_RECORD, headers_of
 
 CLIENT_CLOSED_REQUEST = 499
-"""What is counted where the client went away before its answer."""
+"""The status that is counted if the client disconnected before its response."""
 
 _SAFE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:+/=-]{1,128}")
 _KNOWN_PATHS = {path: path for path in PROBE_PATHS | {"/invocations"}}
@@ -23,14 +23,14 @@ _MODEL_PATH = re.compile(r"/models/[^/]+/(invocations|async-invocations|events|l
 
 @dataclass(slots=True)
 class RequestRecord:
-    """What is known of a request: its id, and the status of its answer once there is one."""
+    """A request's id, and the status of its response once there is one."""
 
     request_id: bytes
     status: int = CLIENT_CLOSED_REQUEST
 
 
 class RequestAccounting:
-    """What is told of requests; bodies, queries and tokens never are."""
+    """Counts and logs requests; bodies, queries and tokens never appear."""
 
     def __init__(self, telemetry: ServingTelemetry, log: AccessLog | None) -> None:
         self._count_request = telemetry.request_completed
@@ -39,7 +39,7 @@ class RequestAccounting:
         self._numbers = count(1)
 
     def wrap(self, app: ASGIApp) -> ASGIApp:
-        """The application, accounted for."""
+        """Return the application with accounting around it."""
 
         async def accounted(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] != "http":
@@ -62,7 +62,7 @@ class RequestAccounting:
         return accounted
 
     def _request_id(self, client_request_id: bytes | None) -> bytes:
-        """What the client calls it, if that can stand in a log; a number of our own otherwise."""
+        """Return the client's `X-Request-Id` if it is safe to log, otherwise an id of our own."""
         if client_request_id is not None and _SAFE_REQUEST_ID.fullmatch(client_request_id):
             return client_request_id
         return b"%s-%x" % (self._prefix, next(self._numbers))
@@ -79,7 +79,7 @@ class RequestAccounting:
 
 
 def route_label(path: str) -> str:
-    """What a path is counted as: an address of the program's own, never what a client made up."""
+    """Return the route under which a path is counted, which never contains text that a client chose."""
     if path in _KNOWN_PATHS:
         return _KNOWN_PATHS[path]
     found = _MODEL_PATH.fullmatch(path)

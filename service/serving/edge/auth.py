@@ -1,4 +1,4 @@
-"""The gate: who asks, and whether they may."""
+"""Identify the caller of a request and check whether it may make it."""
 
 import asyncio
 import hashlib
@@ -20,33 +20,37 @@ from service.serving.edge.errors import ForbiddenError, TooManyRequestsError, Un
 from service.serving.edge.scope import headers_of
 
 TOKEN_CACHE_S = 3.0
-"""So long a token that was good is taken to be: a revocation takes effect within that."""
+"""How long a verified token is trusted without asking the registry; a revocation takes effect within this."""
 OUTAGE_CACHE_S = 300.0
-"""So long while the registry cannot be asked."""
+"""How long a verified token is trusted while the registry is unavailable."""
 MAX_CACHED_TOKENS = 4096
 MAX_LOOKUPS = 8
-"""Look-ups at a time, in threads of their own: bad tokens in masses must not keep the registry from others."""
+"""How many look-ups run at a time.
+
+They have threads of their own, so that a flood of bad tokens does not keep the registry from others.
+"""
 OWN_SITE = frozenset({b"same-origin", b"none"})
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _log = structlog.get_logger(__name__)
 
 
 class Authorizer(Protocol):
-    """Lets requests in."""
+    """Decides whether a request is let in."""
 
     async def authorize(self, request: Request, needed: AccessRole, model: str | None) -> Principal:
-        """Who asks; UnauthorizedError, ForbiddenError or TooManyError."""
+        """Return the caller; raise UnauthorizedError, ForbiddenError or TooManyRequestsError."""
         ...
 
 
 class OpenAuthorizer:
-    """Lets everybody do everything, for a server that nobody else can reach; but no page of another site.
+    """Lets every caller do everything, for a server on loopback, except for pages of other sites.
 
-    Browsers say of a request which site's page has made it; one that has its name lead here says another host.
+    A browser names the site of the page that made a request in `Sec-Fetch-Site`. A page whose own domain name resolves
+    to this host (DNS rebinding) is recognised by the `Host` header.
     """
 
     async def authorize(self, request: Request, needed: AccessRole, model: str | None) -> Principal:
-        """Anyone."""
+        """Return the anonymous caller; raise ForbiddenError for a request of another site's page."""
         del needed, model
         site = headers_of(request.scope).get(b"sec-fetch-site")
         if site is not None and (site not in OWN_SITE or request.url.hostname not in LOOPBACK):
@@ -59,7 +63,7 @@ class OpenAuthorizer:
 
 @dataclass(slots=True)
 class _CachedToken:
-    """A token that was good at `confirmed`, and is taken to be without asking until `until`."""
+    """A token that the registry confirmed at `confirmed_at`, and that is trusted until `fresh_until`."""
 
     token: Token
     fresh_until: float
@@ -68,7 +72,7 @@ class _CachedToken:
 
 @dataclass(slots=True)
 class TokenAuthorizer:
-    """Lets in who has a token, as far as that goes and not too often."""
+    """Lets callers in by token, within its role, its models and a request rate."""
 
     tokens: Tokens
     rate: float | None = None
@@ -78,11 +82,11 @@ class TokenAuthorizer:
     _lookups: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(MAX_LOOKUPS, "tokens"))
 
     def __post_init__(self) -> None:
-        """The limit, where there is one."""
+        """Make the rate limiter if there is a rate."""
         self._rate_limiter = None if self.rate is None else RateLimiter(self.rate)
 
     async def authorize(self, request: Request, needed: AccessRole, model: str | None) -> Principal:
-        """Who asks; what is refused is refused before anything is read of the request but its head."""
+        """Return the caller; only the request's head has been read by then."""
         caller = (await self._verify_token(_bearer_token(request))).principal
         self._require_rate(caller)
         if not caller.may(needed, model):
@@ -90,7 +94,10 @@ class TokenAuthorizer:
         return caller
 
     async def _verify_token(self, text: str) -> Token:
-        """Known for a moment; while one request asks anew, others go on with what is known."""
+        """Return the token, from the cache or the registry; raise UnauthorizedError if it is bad.
+
+        While one request asks the registry about a known token, others go on with what is cached.
+        """
         digest, now = hashlib.sha256(text.encode()).digest(), self.clock()
         cached = self._cache.get(digest)
         if cached is not None and now < cached.fresh_until:
@@ -124,7 +131,7 @@ class TokenAuthorizer:
 
 
 def _bearer_token(request: Request) -> str:
-    """What stands behind `Bearer`."""
+    """Return the token of the `Authorization: Bearer` header; raise UnauthorizedError without one."""
     scheme, _, text = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not text.isascii():
         raise UnauthorizedError

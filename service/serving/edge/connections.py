@@ -1,10 +1,9 @@
-"""Connections that are shed at once where too much is to be done, and closed where a client takes too long.
+"""Refuse requests at once under overload, and close connections whose clients are too slow.
 
-All of this is built upon the inside of uvicorn's connection, which is not documented. Uvicorn itself offers no limit of
-the time that a request takes to come, answers a full server only after it has made a task of the request, starts a
-timer a request, and hands over body and answer as messages: without `Exchange` a small request takes 1.2 times as long.
-`test_internals_uvicorn.py` names what is used and fails first where a release changes it; pyproject.toml admits no
-release but 0.54.
+This builds on undocumented internals of uvicorn's connection. Uvicorn has no limit for the time in which a request must
+arrive, answers an overload only after it made a task of the request, starts a timer for each request, and passes bodies
+and responses as messages: without `Exchange` a small request takes 1.2 times as long. `test_internals_uvicorn.py` names
+the parts that are used and fails first if a release changes them; pyproject.toml admits release 0.54 alone.
 """
 
 import asyncio
@@ -30,7 +29,7 @@ _HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: 
 
 
 class _CompletedRequest:
-    """A request that has its answer: what comes of its body is not kept."""
+    """Stands for a request that was answered already, whose remaining body is discarded."""
 
     response_started = response_complete = True
     disconnected = False
@@ -38,7 +37,7 @@ class _CompletedRequest:
 
 
 class Exchange:
-    """The short way of a request whose body has come with its head, and of an answer that is all there."""
+    """A shortcut past ASGI for a request whose body arrived with its head, and for a complete response."""
 
     __slots__ = ("_cycle",)
 
@@ -46,7 +45,7 @@ class Exchange:
         self._cycle = cycle
 
     def body(self) -> bytes | None:
-        """All of it, once; None where it must be waited for."""
+        """Return the whole body, once, or None if it must be waited for."""
         cycle = self._cycle
         if cycle.more_body or cycle.waiting_for_100_continue or cycle.disconnected:
             return None
@@ -57,13 +56,16 @@ class Exchange:
 
     @property
     def can_send_whole(self) -> bool:
-        """Whether one write is the whole answer: the connection stays, takes it, and has been told nothing yet."""
+        """Return whether a whole response can be sent in one write.
+
+        That takes a connection that is kept alive, can be written to, and has sent no part of a response.
+        """
         cycle = self._cycle
         begun = cycle.response_started or cycle.disconnected
         return cycle.keep_alive and not begun and not cycle.flow.write_paused
 
     def send_whole(self, data: bytes) -> None:
-        """Head and body in one system call."""
+        """Send the head and body of a response in one system call."""
         cycle = self._cycle
         cycle.response_started = cycle.response_complete = True
         cycle.transport.write(data)
@@ -72,7 +74,7 @@ class Exchange:
 
 
 class Connection(HttpToolsProtocol):
-    """One client; `overdue_s` is when it is late with the request that it sends, or has been idle for too long."""
+    """One client's connection; `deadline_s` is the loop time at which a slow or idle client is closed."""
 
     load: ClassVar[WorkerLoad]
     telemetry: ClassVar[ServingTelemetry]
@@ -83,18 +85,21 @@ class Connection(HttpToolsProtocol):
     receiving = True
 
     def connection_made(self, transport: Any) -> None:
-        """It has so long to send its first request."""
+        """Start the time limit for the first request."""
         super().connection_made(transport)
         self.deadline_s = self.loop.time() + self.load.timeout_s
 
     def on_message_begin(self) -> None:
-        """Every request has so long."""
+        """Start the time limit for this request."""
         super().on_message_begin()
         self.head_bytes, self.in_head, self.receiving = 0, True, True
         self.deadline_s = self.loop.time() + self.load.timeout_s
 
     def data_received(self, data: bytes) -> None:
-        """A head has a measure, too; what was read at once may pass it."""
+        """Close the connection with 431 if the head is longer than `MAX_HEAD_BYTES`.
+
+        The limit is checked after each read, so one read may exceed it.
+        """
         super().data_received(data)
         if self.in_head:
             self.head_bytes += len(data)
@@ -104,7 +109,7 @@ class Connection(HttpToolsProtocol):
                 self.transport.close()
 
     def on_headers_complete(self) -> None:
-        """Begin with the request, or shed it before anything is done for it."""
+        """Start the request, or refuse it with 429 before any work is done for it."""
         self.in_head = False
         if self.cycle is not None and not self.cycle.response_complete:
             super().on_headers_complete()
@@ -118,14 +123,17 @@ class Connection(HttpToolsProtocol):
             scope[EXCHANGE] = Exchange(self.cycle)
 
     def on_message_complete(self) -> None:
-        """It is all there."""
+        """Stop the time limit of the request, whose body is complete now."""
         self.receiving = False
         is_complete = self.cycle is not None and self.cycle.response_complete
         self.deadline_s = self._idle_deadline_s() if is_complete else float("inf")
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Go on with what is waiting; who looks for late requests finds idle connections, too: no timer a request."""
+        """Continue with the next pipelined request, or start the idle time limit.
+
+        `watch_connections` closes idle connections too, so that no request needs a timer.
+        """
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
@@ -139,7 +147,7 @@ class Connection(HttpToolsProtocol):
         return self.loop.time() + self.timeout_keep_alive
 
     def close_overdue(self) -> None:
-        """Close, with a word where a request had begun and nothing was answered."""
+        """Close the connection, with 408 if a request had begun and was not answered."""
         free = self.cycle is None or self.cycle.response_complete
         unanswered = free if self.in_head else not self.cycle.response_started
         if self.scope is not None and self.receiving and unanswered:
@@ -163,7 +171,7 @@ class Connection(HttpToolsProtocol):
 
 
 def connection_class(load: WorkerLoad, telemetry: ServingTelemetry) -> type[Connection]:
-    """Of a worker's connections."""
+    """Return the connection class of a worker, bound to its load and telemetry."""
     busy = f"found {load.concurrency} requests at work, expected fewer (server.concurrency); ask again"
     slow = f"found a request that took more than {load.timeout_s:g} s to come, expected it sooner (server.timeout)"
     attributes = {
@@ -178,14 +186,14 @@ def connection_class(load: WorkerLoad, telemetry: ServingTelemetry) -> type[Conn
 
 
 def _raw_problem(error: edge_errors.EdgeError, status: int, phrase: str, more: bytes = b"") -> bytes:
-    """A problem as bytes of HTTP, made once."""
+    """Return a problem response as HTTP bytes, so that refusing a request costs nothing more than a write."""
     made = problem_response(error)
     headers = b"".join(name + b": " + value + b"\r\n" for name, value in made.raw_headers)
     return f"HTTP/1.1 {status} {phrase}\r\n".encode() + headers + more + b"\r\n" + bytes(made.body)
 
 
 async def watch_connections(connections: Iterable[Any], load: WorkerLoad) -> None:
-    """For ever: close those that are late, and tell how much was shed."""
+    """Close overdue connections and log how many requests were refused, until cancelled."""
     loop, reported = asyncio.get_running_loop(), 0
     while True:
         await asyncio.sleep(CHECK_EVERY_S)

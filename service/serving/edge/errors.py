@@ -1,16 +1,16 @@
-"""What goes wrong at the HTTP edge alone.
+"""The errors of the HTTP edge.
 
 EdgeError
-├── UnauthorizedError      no token, or none that is good
-├── ForbiddenError         a good token that does not allow this
-├── NotAcceptableError     an answer was asked for in a form that there is not
-├── UnsupportedMediaError  a body of a kind that cannot be read
-├── TooLargeError          a body past the limit
-├── MalformedError         a request that cannot be read
-├── UnprocessableError     a body that can be read and says what cannot be
-├── ConflictError          what was asked for does not go with what there is
-├── SlowError              a request that took longer than the server lets it
-└── TooManyError           more than the server, or a token, may be asked
+├── UnauthorizedError      no valid token
+├── ForbiddenError         a valid token that does not allow this request
+├── NotAcceptableError     a response format that is not offered
+├── UnsupportedMediaError  a body of a media type that cannot be read
+├── TooLargeError          a body that exceeds the limit
+├── MalformedError         a request that cannot be parsed
+├── UnprocessableError     a body with invalid content
+├── ConflictError          a request that conflicts with the present state
+├── RequestTimeoutError    a request that took longer than the server allows
+└── TooManyRequestsError   more requests than the server or a token allows
 """
 
 import math
@@ -23,7 +23,7 @@ ErrorDetails = Sequence[Mapping[str, Any]]
 
 
 class EdgeError(HeadraceError):
-    """Root of the edge's errors; `errors` names each cause where there are several."""
+    """Root of the edge's errors; `errors` lists each cause if there are several."""
 
     def __init__(self, message: str, *, errors: ErrorDetails = (), headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
@@ -32,7 +32,7 @@ class EdgeError(HeadraceError):
 
 
 class UnauthorizedError(EdgeError):
-    """No token, or none that is good; it says the same of every bad one."""
+    """The request has no valid token; the message is the same for every invalid one."""
 
     def __init__(self) -> None:
         message = "found no valid token, expected `Authorization: Bearer TOKEN`; `headrace token create` makes one"
@@ -40,39 +40,39 @@ class UnauthorizedError(EdgeError):
 
 
 class ForbiddenError(EdgeError):
-    """A good token that does not allow this."""
+    """The token is valid but does not allow this request."""
 
 
 class NotAcceptableError(EdgeError):
-    """An answer was asked for in a form that there is not."""
+    """The `Accept` header asks for a format that is not offered."""
 
 
 class UnsupportedMediaError(EdgeError):
-    """A body of a kind that cannot be read."""
+    """The body's media type cannot be read."""
 
 
 class TooLargeError(EdgeError):
-    """A body past the limit."""
+    """The body exceeds the limit."""
 
 
 class MalformedError(EdgeError):
-    """A request that cannot be read."""
+    """The request cannot be parsed."""
 
 
 class UnprocessableError(EdgeError):
-    """A body that can be read, and says what cannot be."""
+    """The body can be parsed, but its content is invalid."""
 
 
 class ConflictError(EdgeError):
-    """What was asked for does not go with what there is."""
+    """The request conflicts with the present state."""
 
 
 class RequestTimeoutError(EdgeError):
-    """A request that took longer than the server lets it."""
+    """The request took longer than the server allows."""
 
 
 class TooManyRequestsError(EdgeError):
-    """More than the server, or a token, may be asked for now."""
+    """The server or the token has more requests than allowed; `Retry-After` says when to try again."""
 
     def __init__(self, message: str, *, retry_after_s: float) -> None:
         super().__init__(message, headers={"Retry-After": str(max(math.ceil(retry_after_s), 1))})

@@ -1,4 +1,4 @@
-"""`/metrics`, `/healthz` and `/readyz` of a role, on its own port."""
+"""Serve `/metrics`, `/healthz` and `/readyz` of a role on a port of its own."""
 
 import json
 import threading
@@ -15,7 +15,7 @@ from service.errors import ConfigurationError
 def health_server(
     address: tuple[str, int], *, registry: CollectorRegistry, not_ready: Callable[[], Sequence[str]]
 ) -> Iterator[int]:
-    """Serves until the end of the block; yields the port."""
+    """Serve for the length of the block, and yield the port; raise ConfigurationError if it is taken."""
     try:
         server = ThreadingHTTPServer(address, _handler(registry, not_ready))
     except OSError as error:
@@ -36,10 +36,10 @@ def health_server(
 
 def _handler(registry: CollectorRegistry, not_ready: Callable[[], Sequence[str]]) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
-        """Three read-only routes."""
+        """Answers three read-only routes."""
 
         def do_GET(self) -> None:
-            """Answer or 404."""
+            """Answer one of the three routes, or 404."""
             if self.path == "/metrics":
                 self._answer(200, generate_latest(registry), CONTENT_TYPE_LATEST)
             elif self.path == "/healthz":
@@ -52,7 +52,7 @@ def _handler(registry: CollectorRegistry, not_ready: Callable[[], Sequence[str]]
                 self._answer(404, b'{"error": "expected /metrics, /healthz or /readyz"}', "application/json")
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the parent's name
-            """Scrapes are not logged."""
+            """Log nothing, since scrapes are frequent."""
 
         def _answer(self, status: int, body: bytes, kind: str) -> None:
             self.send_response(status)

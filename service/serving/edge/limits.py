@@ -1,4 +1,4 @@
-"""How much a server lets itself be asked: size and kind of a body, its time, and how many at once."""
+"""Limit what a server takes on: the size and kind of bodies, their time, and the requests at once."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ RETRY_AFTER_S = 1.0
 
 @dataclass
 class WorkerLoad:
-    """What a worker has to do now, and how much it takes on; probes are let in always.
+    """The load of a worker and its limits; probes are always let in.
 
-    `arrived` are requests whose work has not begun, `busy` those that are worked on, `held` the bytes of bodies that
-    are still coming.
+    `arrived` counts requests whose processing has not begun, `in_progress` those being processed, `shed` those refused,
+    and `buffered_bytes` the bytes of bodies that are still arriving.
     """
 
     max_body_bytes: int
@@ -31,19 +31,19 @@ class WorkerLoad:
 
     @property
     def is_full(self) -> bool:
-        """Whether another request would only wait."""
+        """Return whether another request would only wait."""
         return self.arrived + self.in_progress >= self.concurrency
 
 
 class RequestLimits:
-    """Reads the body before anything is done, and does nothing for what is too large, too slow or too much."""
+    """Reads a request's body before the application runs, and refuses what is too large, slow or much."""
 
     def __init__(self, app: ASGIApp, load: WorkerLoad) -> None:
         self._app = app
         self._load = load
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """A request; anything else passes."""
+        """Apply the limits to a request; probes and other ASGI events pass."""
         self._load.arrived -= scope.pop(ARRIVED, False)
         if scope["type"] != "http" or scope["path"] in PROBE_PATHS:
             await self._app(scope, receive, send)
@@ -70,7 +70,7 @@ class RequestLimits:
             load.in_progress -= 1
 
     async def _read_body(self, scope: Scope, receive: Receive) -> bytes | None:
-        """All of it; None where the client went away, or was too slow."""
+        """Return the whole body, or None if the client disconnected or was too slow."""
         self._require_readable(headers_of(scope))
         message = await _first_message(scope, receive)
         if message["type"] == "http.request" and not message.get("more_body"):
@@ -81,7 +81,10 @@ class RequestLimits:
         return await self._read_rest(message, receive)
 
     async def _read_rest(self, message: Message, receive: Receive) -> bytes | None:
-        """A body that comes in parts; slow ones may hold no more together than as many quick ones as are let in."""
+        """Return a body that arrives in parts, or None if the client disconnected.
+
+        Together such bodies may hold no more memory than the bodies of all requests that are processed at once.
+        """
         whole = bytearray()
         try:
             while message["type"] == "http.request":
@@ -117,14 +120,14 @@ class RequestLimits:
 
 
 async def _first_message(scope: Scope, receive: Receive) -> Message:
-    """A body that has come with its head need not be waited for."""
+    """Return the request's first message; a body that arrived with its head is there already."""
     exchange = scope.get(EXCHANGE)
     body = exchange.body() if exchange is not None else None
     return {"type": "http.request", "body": body} if body is not None else await receive()
 
 
 def _replay_body(body: bytes, rest: Receive) -> Receive:
-    """A body that has been read, to be read again; after it whatever comes."""
+    """Return a `receive` that gives the body that was read once more, then whatever follows."""
     messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def receive() -> Message:

@@ -1,4 +1,4 @@
-"""Whole answers, whose heads are made once and sent together with their bodies."""
+"""Send complete responses in one write, with heads that are encoded once."""
 
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -12,7 +12,7 @@ RawHeaders: TypeAlias = Sequence[tuple[bytes, bytes]]
 
 
 class ResponseHead:
-    """A status and headers, as ASGI has them and as they travel; they are checked by whoever makes them."""
+    """A status and headers, as ASGI has them and as encoded bytes; whoever makes one ensures they are valid."""
 
     __slots__ = ("headers", "raw", "status")
 
@@ -24,7 +24,7 @@ class ResponseHead:
 
 
 class PreparedResponse:
-    """An answer that is all there; an ASGI application."""
+    """A complete response, as an ASGI application."""
 
     __slots__ = ("_body", "_head", "_more")
 
@@ -34,7 +34,7 @@ class PreparedResponse:
         self._more = extra_headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """In one write where the connection allows it, otherwise as ASGI does."""
+        """Send the response in one write if the connection allows it, otherwise as ASGI messages."""
         del receive
         exchange = scope.get(EXCHANGE)
         if exchange is not None and exchange.can_send_whole:

@@ -1,4 +1,4 @@
-"""`/ping`, `/healthz`, `/readyz` and `/metrics` of a server."""
+"""The routes `/ping`, `/healthz`, `/readyz` and `/metrics` of a server."""
 
 import json
 from collections.abc import Callable
@@ -15,7 +15,7 @@ PROBE_PATHS = frozenset({"/ping", "/healthz", "/readyz", "/metrics"})
 
 
 def probe_routes(model_cache: ModelCache, metrics: Callable[[], bytes]) -> list[Route]:
-    """Four read-only routes that need no token."""
+    """Return the four read-only probe routes, which need no token."""
 
     async def alive(request: Request) -> Response:
         del request

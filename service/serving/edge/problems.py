@@ -1,4 +1,4 @@
-"""Errors as problems: RFC 9457, with the command that helps."""
+"""Turn errors into problem responses (RFC 9457), with the command that helps."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -24,7 +24,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ProblemType:
-    """What all problems of a kind have in common."""
+    """What all problems of one kind share."""
 
     status: int
     code: str
@@ -32,7 +32,7 @@ class ProblemType:
 
     @property
     def type(self) -> str:
-        """Its URI."""
+        """Return the URI of the problem type."""
         return f"urn:headrace:problem:{self.code}"
 
 
@@ -68,7 +68,7 @@ PROBLEM_TYPES: Mapping[type[HeadraceError], ProblemType] = {
     edge_errors.UnprocessableError: ProblemType(422, "unprocessable", "The request says what cannot be"),
     edge_errors.TooManyRequestsError: ProblemType(429, "too-many", "Too many requests"),
 }
-"""The table: the nearest ancestor of an error says what it is over HTTP."""
+"""The problem type of each error class; a class that is not listed has that of its nearest listed ancestor."""
 
 _BY_STATUS = {
     400: ProblemType(400, "malformed", "The request cannot be read"),
@@ -78,14 +78,14 @@ _BY_STATUS = {
 
 
 def problem_type_of(error: HeadraceError) -> ProblemType:
-    """That of its nearest ancestor in the table."""
+    """Return the problem type of the error's class, or of its nearest ancestor that has one."""
     return next(
         (PROBLEM_TYPES[one] for one in type(error).__mro__ if one in PROBLEM_TYPES), PROBLEM_TYPES[HeadraceError]
     )
 
 
 def problem_response(error: HeadraceError, *, instance: str | None = None) -> Response:
-    """The answer that an error is; of what is wrong here only the log tells everything."""
+    """Return the response for an error."""
     problem_type = problem_type_of(error)
     headers = dict(error.headers) if isinstance(error, edge_errors.EdgeError) else {}
     if problem_type.status == 503:
@@ -102,7 +102,7 @@ def response_of_problem(
     errors: edge_errors.ErrorDetails = (),
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """A problem, with what it needs and nothing that is empty."""
+    """Return a problem response; empty members are left out."""
     body: dict[str, Any] = {
         "type": problem_type.type,
         "title": problem_type.title,
@@ -116,7 +116,7 @@ def response_of_problem(
 
 
 def handle_headrace_error(request: Request, error: Exception) -> Response:
-    """Handles every HeadraceError."""
+    """Answer a HeadraceError, and log it if it is a failure of the server."""
     assert isinstance(error, HeadraceError)
     if problem_type_of(error).status >= 500:
         _log.warning("request_failed", path=request.url.path, error=str(error))
@@ -124,7 +124,7 @@ def handle_headrace_error(request: Request, error: Exception) -> Response:
 
 
 def handle_http_exception(request: Request, error: Exception) -> Response:
-    """Handles what the framework refuses: an address, a method, a request."""
+    """Answer what the framework refuses: an address, a method or a request."""
     assert isinstance(error, HTTPException)
     problem_type = _BY_STATUS.get(error.status_code) or ProblemType(error.status_code, "http", error.detail)
     request_line = f"{request.method} {request.url.path}"
@@ -135,7 +135,10 @@ def handle_http_exception(request: Request, error: Exception) -> Response:
 
 
 def handle_validation_error(request: Request, error: Exception) -> Response:
-    """Handles what does not fit a schema; each fault with its place. What was sent is not told again."""
+    """Answer a body that does not fit its schema with each fault and its location.
+
+    Values that the client sent are not repeated.
+    """
     assert isinstance(error, RequestValidationError)
     listed = [{"at": ".".join(map(str, one["loc"])), "detail": one["msg"]} for one in error.errors()]
     detail = "; ".join(f"{one['at']}: {one['detail']}" for one in listed)
@@ -144,7 +147,7 @@ def handle_validation_error(request: Request, error: Exception) -> Response:
 
 
 def handle_unexpected_error(request: Request, error: Exception) -> Response:
-    """Handles everything else: the log has it with its traceback, the answer nothing of it."""
+    """Answer any other exception; its traceback goes to the log, and nothing of it to the client."""
     _log.error("request_crashed", path=request.url.path, exc_info=error)
     detail = "the server failed; its log has more under this request's id"
     return response_of_problem(UNEXPECTED, detail, instance=request.url.path)
@@ -156,4 +159,4 @@ HANDLERS: Mapping[Any, Callable[[Request, Exception], Response]] = {
     RequestValidationError: handle_validation_error,
     Exception: handle_unexpected_error,
 }
-"""Exception handlers for every application of the server."""
+"""The exception handlers of every application of the server."""

@@ -1,22 +1,22 @@
-"""What a request's scope holds for the layers further in, so that none of them makes it anew."""
+"""Define what the layers store in a request's ASGI scope, so that inner layers need not compute it again."""
 
 from collections.abc import Mapping
 
 from starlette.types import Scope
 
 ARRIVED = "headrace.arrived"
-"""True for a request that is counted as arrived."""
+"""True if the request is counted in `WorkerLoad.arrived`."""
 BODY = "headrace.body"
-"""The body, when all of it has come."""
+"""The request's body, once all of it has arrived."""
 REQUEST_RECORD = "headrace.account"
-"""What is told of the request at its end: a `requests.Account`."""
+"""The request's `accounting.RequestRecord`."""
 EXCHANGE = "headrace.exchange"
-"""The connection's side of it, where the connection is one of this server's: a `connections.Exchange`."""
+"""The `connections.Exchange` of the request, if the connection is one of this server's."""
 _HEADERS = "headrace.headers"
 
 
 def headers_of(scope: Scope) -> Mapping[bytes, bytes]:
-    """Headers by their names in lower case, the last of each; made once a request."""
+    """Return the request's headers by lower-case name, the last of each name; computed once per request."""
     found: Mapping[bytes, bytes] | None = scope.get(_HEADERS)
     if found is None:
         found = scope[_HEADERS] = dict(scope["headers"])

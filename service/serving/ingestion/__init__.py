@@ -1,5 +1,5 @@
-"""`POST /models/{m}/events` and `/models/{m}/labels`: all records of a request become durable in the stream, or none.
+"""`POST /models/{m}/events` and `/models/{m}/labels`: append all records of a request to the stream, or none.
 
-`predictions` and `bootstrap/server.py` import it; it uses `edge` only.
-Begin with `routes.py`, then `records.py` for how a body is split.
+`predictions` and `bootstrap/server.py` import it; of `serving` it uses `edge` alone. Begin with `routes.py`;
+`records.py` shows how a body is split into records.
 """

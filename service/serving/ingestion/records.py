@@ -1,4 +1,4 @@
-"""A request's body as records, each with the bytes in which it came."""
+"""Split a request's body into records, each with the bytes in which it arrived."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -11,7 +11,10 @@ _decode_members = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 def split_body(content_type: str, body: bytes, *, columns: Sequence[str] | None) -> list[bytes]:
-    """Of a JSON object or list or of JSON Lines; of CSV lines for a model that reads CSV, with these `columns`."""
+    """Return the records of a JSON object, JSON list or JSON Lines, or of CSV if `columns` are given.
+
+    A CSV header that names the columns is dropped. Raise UnsupportedMediaError, MalformedError or UnprocessableError.
+    """
     kind = content_type.partition(";")[0].strip().lower()
     readers = _READERS if columns is None else _CSV_READERS
     read = readers.get(kind)
@@ -32,7 +35,7 @@ def split_body(content_type: str, body: bytes, *, columns: Sequence[str] | None)
 
 
 def _split_json(body: bytes) -> list[bytes]:
-    """One object as it stands, or the members of a list as they stand."""
+    """Return one object, or each member of a list, in its original bytes."""
     body = body.strip()
     if not body.startswith(b"["):
         return [body] if body else []

@@ -1,4 +1,4 @@
-"""`POST /models/{m}/events` and `/models/{m}/labels`: answered when what came is durable in the stream."""
+"""`POST /models/{m}/events` and `/models/{m}/labels`: respond once the records are durable in the stream."""
 
 import asyncio
 from collections.abc import Sequence
@@ -19,7 +19,10 @@ from service.serving.edge.errors import EdgeError, TooManyRequestsError, Unproce
 from service.serving.ingestion.records import split_body
 
 MAX_INLINE_CHECK_BYTES = 20_000
-"""So much is judged in the loop itself: less than what handing it to another thread takes."""
+"""Requests up to this size are checked in the event loop.
+
+For those, handing the check to another thread takes longer than the check itself.
+"""
 MAX_REPORTED = 100
 RETRY_AFTER_S = 1.0
 
@@ -27,7 +30,7 @@ RETRY_AFTER_S = 1.0
 def ingestion_routes(
     ingest: RecordIngestor, authorizer: Authorizer, telemetry: IngestionTelemetry, *, timeout_s: float
 ) -> list[Route]:
-    """Both addresses."""
+    """Return the two ingestion routes."""
     ingestion = Ingestion(ingest, authorizer, telemetry, timeout_s=timeout_s)
     return [
         Route("/models/{m}/events", ingestion.events, methods=["POST"]),
@@ -36,7 +39,7 @@ def ingestion_routes(
 
 
 class Ingestion:
-    """Takes records in, all of a request or none."""
+    """Appends the records of a request to the stream, all of them or none."""
 
     def __init__(
         self, ingest: RecordIngestor, authorizer: Authorizer, telemetry: IngestionTelemetry, *, timeout_s: float
@@ -47,11 +50,11 @@ class Ingestion:
         self._timeout_s = timeout_s
 
     async def events(self, request: Request) -> Response:
-        """Events in the model's own layout."""
+        """Append events in the model's own layout."""
         return await self._accept(request, labels=False)
 
     async def labels(self, request: Request) -> Response:
-        """Labels in the model's own layout."""
+        """Append labels in the model's own layout."""
         return await self._accept(request, labels=True)
 
     async def _accept(self, request: Request, *, labels: bool) -> Response:
@@ -79,7 +82,7 @@ class Ingestion:
         return split_body(request.headers.get("content-type", ""), await request.body(), columns=columns)
 
     async def _keys(self, model: str, values: Sequence[bytes], *, labels: bool) -> Sequence[bytes]:
-        """UnprocessableError where the decoder refuses any: then nothing is appended."""
+        """Return the records' keys; raise UnprocessableError if the decoder would refuse any record."""
 
         def judge() -> CheckedRecords:
             return self._ingest.check(model, values, labels=labels)
@@ -94,7 +97,10 @@ class Ingestion:
 async def append_durably(
     ingest: RecordIngestor, topic: str, values: Sequence[bytes], keys: Sequence[bytes], *, timeout_s: float
 ) -> None:
-    """Return when all of it is durable; TooManyError, or UnavailableError where that takes too long."""
+    """Append records and return once all are durable.
+
+    Raise TooManyRequestsError if too many records wait already, and UnavailableError if it takes too long.
+    """
     append_future = ingest.append(topic, values, keys)
     if append_future is None:
         msg = "found too much that waits to be appended here, expected less; nothing of this request was appended"
@@ -103,7 +109,10 @@ async def append_durably(
 
 
 async def wait_until_durable(append_future: "Future[None]", *, timeout_s: float) -> None:
-    """UnavailableError where it takes too long, or cannot be done: it may have been appended all the same."""
+    """Return once the append is acknowledged; raise UnavailableError if it fails or takes too long.
+
+    After that error the records may have been appended all the same.
+    """
     try:
         await asyncio.wait_for(asyncio.wrap_future(append_future), timeout_s)
     except TimeoutError as error:
@@ -125,7 +134,7 @@ def _unprocessable_error(faults: Sequence[RecordProblem], *, total: int) -> Unpr
 
 
 def ingestion_outcome(error: HeadraceError) -> str:
-    """One of four words, whatever went wrong."""
+    """Return the metric label for a failed request: `overloaded`, `refused` or `unavailable`."""
     if isinstance(error, TooManyRequestsError):
         return "overloaded"
     return "refused" if isinstance(error, EdgeError | RecordTooLargeError) else "unavailable"

@@ -1,5 +1,4 @@
-"""`POST /invocations` and `/models/{m}/invocations`: request bodies, predictions, response formats, logged predictions.
+"""`POST /invocations` and `/models/{m}/invocations`: request bodies, predictions, response formats, logging.
 
-`bootstrap/server.py` imports its routes; it may use `ingestion` and `edge`, not `admin`.
-Begin with `routes.py`.
+`bootstrap/server.py` imports the routes; it may use `ingestion` and `edge`, but not `admin`. Begin with `routes.py`.
 """

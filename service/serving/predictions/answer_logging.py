@@ -1,4 +1,4 @@
-"""Predictions that are durable in the stream before they are answered."""
+"""Make predictions durable in the stream before they are sent to the client."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,7 @@ HEADER = b"headrace-logged"
 
 
 class PredictionLogger:
-    """Appends what a model's server says, where the model asks for it."""
+    """Appends served predictions to the stream for models that are configured so."""
 
     def __init__(self, log: PredictionLog, telemetry: IngestionTelemetry, *, timeout_s: float) -> None:
         self._log = log
@@ -26,13 +26,13 @@ class PredictionLogger:
         self._timeout_s = timeout_s
 
     def is_logged(self, served: ServedModel) -> bool:
-        """Whether the model asks for it."""
+        """Return whether the model's predictions are to be logged."""
         return self._log.is_logged(served)
 
     async def log(
         self, served: ServedModel, xs: Sequence[Features], predictions: Sequence[PredictionResult]
     ) -> RawHeaders:
-        """Headers that say how many of these answers are durable now."""
+        """Append the predictions, and return the header that says how many are durable now."""
         batch = (
             self._log.batch(served, xs, predictions)
             if self._log.has_lineage(served)
@@ -53,7 +53,7 @@ class PredictionLogger:
 
 
 def _require_record_size(served: ServedModel, values: Sequence[bytes]) -> None:
-    """What the learner would refuse is not answered: it could not be scored."""
+    """Raise UnprocessableError for a record that the learner would refuse, and could not score."""
     limit = served.predictor.spec.guard.max_event_bytes
     largest = max(map(len, values), default=0)
     if largest > limit:

@@ -1,4 +1,4 @@
-"""The form in which predictions are answered: JSON, JSON Lines or CSV."""
+"""Format predictions as JSON, JSON Lines or CSV."""
 
 import csv
 import io
@@ -34,7 +34,7 @@ _CONTENT_TYPES: Mapping[str, tuple[bytes, bytes]] = {
 
 
 class StateSignature:
-    """What every answer says of the state that gave it; made once a state."""
+    """The model, version, checkpoint and position that every response names; encoded once per state."""
 
     def __init__(self, served: ServedModel) -> None:
         checkpoint = served.checkpoint
@@ -53,7 +53,7 @@ class StateSignature:
 
 
 def negotiate_format(accept: str) -> str:
-    """The first acceptable one that there is, the best of its weights first; NotAcceptableError."""
+    """Return the best offered media type for an `Accept` header; raise NotAcceptableError if none fits."""
     if accept in _FORMAT_OF_ACCEPT:
         return _FORMAT_OF_ACCEPT[accept]
     wanted = [part.partition(";") for part in accept.lower().split(",")]
@@ -84,7 +84,7 @@ def render_predictions(
     many: bool,
     extra_headers: RawHeaders,
 ) -> PreparedResponse:
-    """The answer to a request, with more headers than its signature's."""
+    """Return the response with the predictions, the headers of the signature and `extra_headers`."""
     if media_type == JSON and not many:
         body = _encode(predictions[0])[:-1] + signature.tail
     elif media_type == JSON:
@@ -97,7 +97,7 @@ def render_predictions(
 
 
 def _to_csv(predictions: Sequence[PredictionResult]) -> bytes:
-    """A line a prediction below a header: the id where one was given, the prediction, a probability a label."""
+    """Return CSV with a header: id if any was given, prediction, and a probability per label."""
     labels = list(dict.fromkeys(label for one in predictions for label in one.probabilities or ()))
     with_ids = any(one.id is not msgspec.UNSET for one in predictions)
     text = io.StringIO()

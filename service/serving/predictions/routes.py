@@ -1,4 +1,4 @@
-"""`POST /invocations` and `/models/{m}/invocations`: what a model says of features."""
+"""`POST /invocations` and `/models/{m}/invocations`: predict from features."""
 
 import asyncio
 import time
@@ -33,7 +33,7 @@ MAX_VERSION_DIGITS = 18
 def prediction_routes(
     model_cache: ModelCache, authorizer: Authorizer, telemetry: ServingTelemetry, prediction_logger: PredictionLogger
 ) -> list[Route]:
-    """Both addresses."""
+    """Return the two prediction routes."""
     predictions = PredictionEndpoint(model_cache, authorizer, telemetry, prediction_logger)
     return [
         Route("/invocations", predictions, methods=["POST"]),
@@ -42,7 +42,10 @@ def prediction_routes(
 
 
 class PredictionEndpoint:
-    """Answers from the state that stands for a model when the request has come; a swap meanwhile changes nothing."""
+    """Answers from the state that a model has when the request arrives.
+
+    A swap of the state while the request is answered does not affect it.
+    """
 
     def __init__(
         self,
@@ -58,12 +61,15 @@ class PredictionEndpoint:
         self._signatures: dict[str, tuple[ServedModel, StateSignature]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """An ASGI application: what Starlette makes around a function costs as much as a prediction."""
+        """Answer a request as an ASGI application.
+
+        The wrapper that Starlette puts around a function costs as much time as a prediction.
+        """
         response = await self._respond(Request(scope, receive))
         await response(scope, receive, send)
 
     async def _respond(self, request: Request) -> PreparedResponse:
-        """Predictions of the body's items, all or none."""
+        """Return predictions for all items of the body; an invalid item refuses all of them."""
         began = time.perf_counter()
         named = request.path_params.get("m")
         caller = await self._authorizer.authorize(request, AccessRole.VIEWER, named)
@@ -141,7 +147,7 @@ def _wants_explanation(request: Request) -> bool:
 
 
 async def _predict_in_slices(answerer: Predictor, xs: Sequence[Features]) -> Sequence[PredictionOrFaults]:
-    """Many items are answered a little at a time, so that other requests need not wait for all of them."""
+    """Return predictions, yielding to other requests after each slice of about `SLICE_S` seconds."""
     rows: list[PredictionOrFaults] = []
     size = FIRST_SLICE_ITEMS
     while len(rows) < len(xs):
@@ -155,7 +161,7 @@ async def _predict_in_slices(answerer: Predictor, xs: Sequence[Features]) -> Seq
 
 
 async def _explain(answerer: Predictor, xs: Sequence[Features], predictions: Sequence[PredictionResult]) -> None:
-    """Each answer's; other requests have their turn in between."""
+    """Add an explanation to each prediction, yielding to other requests every `SLICE_S` seconds."""
     until = time.perf_counter() + SLICE_S
     for x, one in zip(xs, predictions, strict=True):
         one.explanation = explain(answerer.estimator, x, one.prediction)
@@ -165,7 +171,7 @@ async def _explain(answerer: Predictor, xs: Sequence[Features], predictions: Seq
 
 
 def _require_valid(rows: Sequence[PredictionOrFaults], ids: Sequence[EventId | None]) -> list[PredictionResult]:
-    """The answers with the ids that were given; UnprocessableError tells what is wrong with which item."""
+    """Return the predictions with the given ids; raise UnprocessableError that lists each invalid item."""
     predictions: list[PredictionResult] = []
     refused: list[tuple[int, PredictionOrFaults]] = []
     for at, (row, key) in enumerate(zip(rows, ids, strict=True)):

@@ -1,4 +1,4 @@
-"""Help, examples, suggestions, completion and the version."""
+"""Tests of help, examples, suggestions, completion and the version."""
 
 import os
 import shlex
@@ -17,12 +17,12 @@ from service.cli.examples import EXAMPLES
 
 
 def run(*arguments: str) -> Any:
-    """One command to its end."""
+    """Run one command to its end."""
     return CliRunner().invoke(app, list(arguments), prog_name="headrace")
 
 
 def commands() -> dict[str, Any]:
-    """Every command and group by its words."""
+    """Return every command and group by its words."""
     root: Any = typer.main.get_command(app)
     found = dict(root.commands)
     return found | {
@@ -31,13 +31,13 @@ def commands() -> dict[str, Any]:
 
 
 def test_every_command_has_an_example() -> None:
-    """No command is without an example, and no example is of a command that is gone."""
+    """Every command has an example, and every example has a command."""
     assert set(EXAMPLES) == set(commands())
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_help_ends_with_an_example(name: str) -> None:
-    """The help of each command and group shows its example whole, and the example is one of that command."""
+    """The help of each command and group shows its example whole, which is one of that command."""
     text = " ".join(run(*name.split(), "--help").output.split())
     assert f"Example: {EXAMPLES[name]}" in text
     assert EXAMPLES[name].startswith(f"headrace {name.split(maxsplit=1)[0]}")
@@ -59,7 +59,7 @@ def test_examples_are_good(name: str) -> None:
     ],
 )
 def test_a_slip_of_the_fingers(arguments: tuple[str, ...], says: str) -> None:
-    """A command or option that there is not is exit code 2, and the nearest that there is is named."""
+    """An unknown command or option exits with 2 and suggests the nearest one."""
     done = run(*arguments)
     assert (done.exit_code, says in " ".join(done.output.split())) == (2, True), done.output
 
@@ -71,7 +71,7 @@ def test_the_version() -> None:
 
 
 def completed(folder: Path, words: str) -> list[str]:
-    """What bash offers for the last word."""
+    """Return what bash offers for the last word."""
     given = {"_HEADRACE_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split(" ")) - 1)}
     environment = {**os.environ, **given}
     environment.pop("HEADRACE_CONFIG", None)
@@ -82,7 +82,7 @@ def completed(folder: Path, words: str) -> list[str]:
 
 
 def test_the_shell_completes(tmp_path: Path) -> None:
-    """Commands, options and names of models are completed; without a configuration there are no names."""
+    """Commands, options and model names are completed; without a configuration there are no names."""
     assert completed(tmp_path, "headrace mod") == ["model"]
     assert completed(tmp_path, "headrace model show ph") == []
     assert CliRunner().invoke(app, ["init", "--config", str(tmp_path / "headrace.yaml")]).exit_code == 0
@@ -91,5 +91,5 @@ def test_the_shell_completes(tmp_path: Path) -> None:
 
 
 def test_completion_can_be_installed() -> None:
-    """The options that install or show completion are there."""
+    """The options that install or show completion exist."""
     assert {"--install-completion", "--show-completion"} <= set(run("--help").output.split())

@@ -1,4 +1,4 @@
-"""Commands that show or change rows load what they need, and no more."""
+"""Commands that show or change rows load only what they need."""
 
 import json
 import os
@@ -35,8 +35,8 @@ except SystemExit as done:
 
 
 def told(folder: Path, *arguments: str) -> dict[str, Any]:
-    """Exit code, modules and processor time of one command in an interpreter of its own."""
-    # compiled code is kept, as an installation keeps it
+    """Return the exit code, modules and processor time of one command in an interpreter of its own."""
+    # bytecode is cached, as in an installation
     environment = {**os.environ, "TOLD": str(folder / "told.json"), "PYTHONPYCACHEPREFIX": str(folder / "cache")}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     subprocess.run(
@@ -48,7 +48,7 @@ def told(folder: Path, *arguments: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that `headrace init` has made, with a model that has learned."""
+    """Return a folder that `headrace init` has made, with a model that has learned."""
     found = tmp_path_factory.mktemp("light")
     config = ("--config", str(found / "headrace.yaml"))
     port = {"HEADRACE_LEARNER__PORT": "0"}
@@ -59,7 +59,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def helps() -> list[tuple[str, ...]]:
-    """The help of every command and every group of commands."""
+    """Return the arguments of the help of every command and group."""
     root = typer.main.get_command(app)
     groups = getattr(root, "commands", {})
     found: list[tuple[str, ...]] = [("--help",)]
@@ -70,7 +70,7 @@ def helps() -> list[tuple[str, ...]]:
 
 
 def test_help_loads_nothing_heavy(folder: Path) -> None:
-    """All the declarations of the command line, from which every help is printed, load no heavy library."""
+    """The declarations from which all help is printed load no heavy library."""
     for arguments in (("--help",), ("model", "rollback", "--help"), ("serve", "--help")):
         found = told(folder, *arguments)
         assert found["code"] == 0
@@ -96,7 +96,7 @@ def test_every_command_has_help(arguments: tuple[str, ...]) -> None:
     ids=" ".join,
 )
 def test_reading_rows_loads_nothing_heavy(folder: Path, arguments: tuple[str, ...]) -> None:
-    """A command that reads rows of the registry loads no heavy library, and uses little of the processor."""
+    """A command that reads rows loads no heavy library and uses little processor time."""
     told(folder, *arguments)
     found = told(folder, *arguments)
     assert found["code"] == 0

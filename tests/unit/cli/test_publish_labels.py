@@ -1,4 +1,4 @@
-"""`stream publish --labels`: into the topic of labels, in a form that the learner takes for labels."""
+"""`stream publish --labels` appends to the topic of labels in a form that the learner reads as labels."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ CSV_LABELS = {"label_fields": {"format": "csv", "columns": ["key", "truth"], "id
 
 
 def configured(folder: Path, **model: Any) -> Path:
-    """A folder that `headrace init` has made, with a model of these keys."""
+    """Return a folder that `headrace init` has made, with these keys in its model."""
     path = folder / "headrace.yaml"
     assert command(path, "init").exit_code == 0
     settings = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -26,14 +26,14 @@ def configured(folder: Path, **model: Any) -> Path:
 
 
 def published(path: Path, file: str, text: str, *options: str) -> Result:
-    """The file sent as labels."""
+    """Publish the file as labels."""
     (path.parent / file).write_text(text, encoding="utf-8")
     arguments = ["stream", "publish", "phishing", str(path.parent / file), "--labels", *options]
     return CliRunner().invoke(app, [*arguments, "--config", str(path)], catch_exceptions=False)
 
 
 def learned(path: Path) -> dict[str, int]:
-    """What the learner has counted of events and labels, all but what it has not seen."""
+    """Return the learner's nonzero counts of events and labels."""
     environment = {"HEADRACE_LEARNER__PORT": "0"}
     assert command(path, "learn", "--until-end", env=environment).exit_code == 0
     shown = json.loads(command(path, "model", "show", "phishing", "--json").stdout)
@@ -52,7 +52,7 @@ def learned(path: Path) -> dict[str, int]:
     ],
 )
 def test_rows_are_labels(tmp_path: Path, topic: str, model: dict[str, Any], file: str, text: str) -> None:
-    """Lines of JSON and rows of a table become labels, whichever topic they go to; `--check` finds them good."""
+    """JSON lines and table rows become labels, whichever topic they go to, and pass `--check`."""
     path = configured(tmp_path, events="events", labels=topic, **model)
     done = published(path, file, text, "--check")
     assert done.exit_code == 0, done.output
@@ -61,7 +61,7 @@ def test_rows_are_labels(tmp_path: Path, topic: str, model: dict[str, Any], file
 
 
 def test_check_refuses_what_is_no_label(tmp_path: Path) -> None:
-    """With `--check` nothing is sent where a line has no label, or one that does not fit the task."""
+    """`--check` sends nothing if a line has no label, or one that does not fit the task."""
     path = configured(tmp_path, labels="truths")
     done = published(path, "labels.jsonl", '{"id": "a", "y": true}\n{"id": "b", "y": "yes"}\n', "--check")
     assert done.exit_code == 3
@@ -70,7 +70,7 @@ def test_check_refuses_what_is_no_label(tmp_path: Path) -> None:
 
 
 def test_a_model_without_a_topic_of_labels(tmp_path: Path) -> None:
-    """Where `labels:` is missing in the configuration the message says so."""
+    """The message says that `labels:` is missing in the configuration."""
     path = configured(tmp_path)
     done = published(path, "labels.jsonl", '{"id": "a", "y": true}\n')
     assert done.exit_code == 1
@@ -78,7 +78,7 @@ def test_a_model_without_a_topic_of_labels(tmp_path: Path) -> None:
 
 
 def test_later_rounds_have_ids_of_their_own(tmp_path: Path) -> None:
-    """`--repeat` renames the id that the labels have, where it is not the events'."""
+    """`--repeat` renames the labels' id field if it differs from the events'."""
     path = configured(tmp_path, labels="truths", **MAPPED)
     assert published(path, "labels.jsonl", '{"tx": "a", "fraud": true}\n', "--repeat", "3").exit_code == 0
     assert learned(path) == {"early": 3, "waiting": 3}

@@ -1,4 +1,4 @@
-"""What the first and the second signal do."""
+"""The first signal stops, the second one kills."""
 
 import subprocess
 import sys
@@ -22,7 +22,7 @@ print("alive")
 
 @pytest.mark.parametrize("signals", ["signal.SIGTERM,", "signal.SIGTERM, signal.SIGINT"])
 def test_a_signal_waits_for_no_lock(signals: str) -> None:
-    """Signals that come while the main thread holds the event's lock are heard; the second of a kind kills."""
+    """Signals are heard while the main thread holds the event's lock; the second of a kind kills."""
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT.format(signals)], capture_output=True, text=True, timeout=30, check=False
     )

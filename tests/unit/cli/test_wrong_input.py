@@ -1,4 +1,4 @@
-"""What a new user types wrongly, and what stands in the data: a sentence and an exit code, never a traceback."""
+"""Wrong input, and markup in the data, give a sentence and an exit code, never a traceback."""
 
 import json
 from pathlib import Path
@@ -16,14 +16,14 @@ HOSTILE = ("[/q] closes what nobody opened", "[bold]not bold[/bold]", "headrace[
 
 @pytest.fixture
 def configuration(tmp_path: Path) -> Path:
-    """A folder that `headrace init` has made."""
+    """Return a folder that `headrace init` has made."""
     path = tmp_path / "headrace.yaml"
     assert command(path, "init").exit_code == 0
     return path
 
 
 def command(configuration: Path, *arguments: str, **given: Any) -> Result:
-    """One command, to its end; what it raises and does not explain is raised here."""
+    """Run one command to its end; raise its exception if the command did not explain it."""
     return CliRunner().invoke(app, [*arguments, "--config", str(configuration)], catch_exceptions=False, **given)
 
 
@@ -37,7 +37,7 @@ def test_data_is_no_markup(text: str, capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_a_reason_is_shown_as_it_was_given(configuration: Path) -> None:
-    """What a user gave as a reason stands in the history, whatever brackets it has."""
+    """A user's reason stands in the history with its brackets."""
     assert command(configuration, "stream", "publish", "phishing", "river:Phishing").exit_code == 0
     assert command(configuration, "learn", "--until-end", env={"HEADRACE_LEARNER__PORT": "0"}).exit_code == 0
     assert command(configuration, "model", "freeze", "phishing", "--reason", HOSTILE[0]).exit_code == 0
@@ -66,7 +66,7 @@ def test_a_slip_is_explained(configuration: Path, arguments: tuple[str, ...], co
 
 @pytest.mark.parametrize("url", ["garbage", "oracle://x/y", "postgresql://me:secret@db/x", "mysql+pymysql://x/y"])
 def test_an_address_of_no_database(configuration: Path, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
-    """Another database, or another driver of PostgreSQL, is refused by `check` with those there are, and no password."""
+    """`check` refuses other databases and drivers, names the known ones, and shows no password."""
     monkeypatch.setenv("HEADRACE_STORAGE__URL", url)
     found = command(configuration, "check")
     assert found.exit_code == 1
@@ -76,7 +76,7 @@ def test_an_address_of_no_database(configuration: Path, monkeypatch: pytest.Monk
 
 
 def test_downgrading_asks(configuration: Path) -> None:
-    """Tables are not dropped before somebody has said yes."""
+    """Tables are not dropped before the user confirms."""
     url = f"sqlite:///{configuration.parent / 'var/headrace.db'}"
     assert command(configuration, "registry", "downgrade", "base", input="n\n").exit_code == 1
     assert upgrade.current_revision(url) == upgrade.newest_revision()
@@ -85,7 +85,7 @@ def test_downgrading_asks(configuration: Path) -> None:
 
 
 def test_tail(configuration: Path) -> None:
-    """The newest events, as lines or as JSON objects; of an empty tail nothing."""
+    """`tail` prints the newest events as lines or as JSON objects, and nothing for an empty range."""
     assert command(configuration, "stream", "publish", "phishing", "river:Phishing").exit_code == 0
     lines = command(configuration, "stream", "tail", "phishing", "-n", "2").stdout.splitlines()
     assert [line.split(" ")[0] for line in lines] == ["0:1248", "0:1249"]

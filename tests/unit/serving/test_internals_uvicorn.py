@@ -1,4 +1,4 @@
-"""Uvicorn's connection and server are inside what `connections` and `cli.serve` build upon."""
+"""Uvicorn's internals are as `connections` and `cli.roles.serve` assume."""
 
 import asyncio
 import inspect
@@ -38,12 +38,12 @@ CYCLE = {
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_callback_has_its_arguments(name: str) -> None:
-    """The connection overrides or calls these."""
+    """The callbacks that the connection overrides or calls have the expected arguments."""
     assert [*inspect.signature(getattr(HttpToolsProtocol, name)).parameters] == METHODS[name], WHY
 
 
 def test_a_request_leaves_its_marks() -> None:
-    """A connection of uvicorn's own has its parts, and its cycle the state that the short way of an answer sets."""
+    """A connection of uvicorn has the parts, and its cycle the state, that `Exchange` sets."""
     asyncio.run(_receive_a_request())
 
 
@@ -65,7 +65,7 @@ async def _receive_a_request() -> None:
 
 
 def test_the_server_has_its_ways_in() -> None:
-    """What the server's own start and end are built upon: connections, sockets, signals."""
+    """The server has the connections, sockets and signals on which start and end build."""
     why = changed("uvicorn", module=serve)
     for name in ("startup", "shutdown"):
         assert inspect.iscoroutinefunction(getattr(uvicorn.Server, name)), why

@@ -1,5 +1,5 @@
-"""The routes of the admin API, one file a resource: models, versions, commands, rollback, jobs, exclusions, queries, tokens.
+"""The routes of the admin API, one file per resource.
 
-Only `admin/application.py` imports them; their function names, body classes and operation ids are public in OpenAPI.
-Begin with `models.py`; copy it for a new resource.
+`admin/application.py` imports them. Their function names, docstrings, body classes and operation ids are published in
+the OpenAPI document. Begin with `models.py`; copy it for a new resource.
 """

@@ -1,4 +1,4 @@
-"""`/audit` and `/models/{model}/audit`: who changed what, when, why, on what evidence."""
+"""`/audit` and `/models/{model}/audit`: who changed what, when, why and on what evidence."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -18,7 +18,7 @@ router = APIRouter(route_class=GuardedRoute, tags=["audit"])
 
 
 class AuditBody(Body):
-    """One change; `number` counts those of its model from 1. Acts that concern no model have an empty one."""
+    """One change; `number` counts a model's changes from 1, and `model` is empty for changes that concern no model."""
 
     model_config = with_example(
         {
@@ -52,7 +52,7 @@ class AuditBody(Body):
     **requires_role(AccessRole.VIEWER),
 )
 def list_audit(model: ModelPath, deps: Deps, page: Paged) -> JsonObject:
-    """Of one model, oldest first; that of a model that was deleted stays."""
+    """List the changes of one model, oldest first; they remain after the model is deleted."""
     entries = deps.services.history.audit(model)
     return _page(entries or deps.services.history.audit(deps.services.models.get(model).name), page)
 
@@ -67,10 +67,14 @@ def list_server_audit(
     deps: Deps,
     page: Paged,
     model: Annotated[
-        str, Query(pattern=r"^([a-z0-9][a-z0-9_.-]{0,62})?$", description="Of that model; without, of tokens.")
+        str,
+        Query(
+            pattern=r"^([a-z0-9][a-z0-9_.-]{0,62})?$",
+            description="Only changes of this model; without it, those that concern no model.",
+        ),
     ] = "",
 ) -> JsonObject:
-    """What concerns no model in particular, such as tokens; oldest first."""
+    """List the changes that concern no particular model, such as those of tokens, oldest first."""
     return _page(deps.services.history.audit(model), page)
 
 

@@ -1,4 +1,4 @@
-"""Acts that the process which writes a model carries out: snapshot, freeze, apply, promote; what became of them."""
+"""Commands for the process that writes a model: snapshot, freeze, unfreeze, apply and promote, and their outcomes."""
 
 from datetime import datetime
 from typing import Annotated
@@ -40,7 +40,7 @@ EXAMPLE = {
 
 
 class CommandBody(Body):
-    """An act that was asked for, and what became of it."""
+    """A requested command and its outcome."""
 
     model_config = with_example(EXAMPLE)
 
@@ -54,7 +54,7 @@ class CommandBody(Body):
 
 
 class SnapshotRequest(Why):
-    """A version of the present state, perhaps with a name; one that is there moves."""
+    """A request for a version of the present state, optionally with an alias, which moves if it exists."""
 
     model_config = with_example({"alias": "before-sale", "reason": "the sale begins"})
 
@@ -62,7 +62,7 @@ class SnapshotRequest(Why):
 
 
 class PromoteRequest(Why):
-    """Which challenger takes over, by the version that it began with."""
+    """The challenger to promote, named by the version it began with."""
 
     model_config = with_example({"version": 4, "reason": "better on fraud of this week"})
 
@@ -86,7 +86,7 @@ def snapshot_model(
 def freeze_model(
     model: ModelPath, body: Why, deps: Deps, caller: Caller, response: Response, wait: Wait = DEFAULT_WAIT_S
 ) -> JsonObject:
-    """Stop learning; the stream waits."""
+    """Stop learning; the model stays at its position in the stream."""
     return command_response(
         response, run_command(deps, model, CommandKind.FREEZE, {"reason": body.reason}, (caller.name, wait))
     )
@@ -96,7 +96,7 @@ def freeze_model(
 def unfreeze_model(
     model: ModelPath, body: Why, deps: Deps, caller: Caller, response: Response, wait: Wait = DEFAULT_WAIT_S
 ) -> JsonObject:
-    """Go on learning where it stopped."""
+    """Resume learning at the position where it stopped."""
     return command_response(
         response, run_command(deps, model, CommandKind.UNFREEZE, {"reason": body.reason}, (caller.name, wait))
     )
@@ -106,7 +106,7 @@ def unfreeze_model(
 def apply_specification(
     model: ModelPath, body: Why, deps: Deps, caller: Caller, response: Response, wait: Wait = DEFAULT_WAIT_S
 ) -> JsonObject:
-    """Adopt what has changed in the specification of the server's configuration file, which is read anew."""
+    """Adopt the changes in the model's specification; the server reads its configuration file anew."""
     arguments = {"spec": deps.configured_spec(model).model_dump(mode="json"), "reason": body.reason}
     return command_response(response, run_command(deps, model, CommandKind.APPLY, arguments, (caller.name, wait)))
 
@@ -115,7 +115,7 @@ def apply_specification(
 def promote_challenger(
     model: ModelPath, body: PromoteRequest, deps: Deps, caller: Caller, response: Response, wait: Wait = DEFAULT_WAIT_S
 ) -> JsonObject:
-    """Let a challenger take over, whatever the comparison says."""
+    """Promote a challenger to champion, whatever the comparison says."""
     origin = ChangeOrigin(caller.name, body.reason)
     with deps.wait_slot(wait) as wait_s:
         return command_response(
@@ -129,7 +129,7 @@ def promote_challenger(
 def show_command(
     command: Annotated[int, Path(ge=1, le=MAX_JSON_INTEGER, examples=[12])], deps: Deps, caller: Caller
 ) -> JsonObject:
-    """What has become of an act."""
+    """Show a command and its outcome."""
     found = deps.services.commands.get(command)
     if not caller.sees(found.model):
         msg = f"found no command {command}"
@@ -140,7 +140,7 @@ def show_command(
 def run_command(
     deps: AdminDependencies, model: str, kind: CommandKind, arguments: Json, actor_and_wait_s: tuple[str, float]
 ) -> Command:
-    """The command as it stands after so many seconds."""
+    """Request a command and return it as it stands when it ends or the wait is over."""
     actor, wait_s = actor_and_wait_s
     with deps.wait_slot(wait_s) as patience_s:
         return request_command(
@@ -149,7 +149,10 @@ def run_command(
 
 
 def command_response(response: Response, command: Command) -> JsonObject:
-    """200 when it is done, 202 with its address while it waits; RefusedError."""
+    """Return the command with 200 if it is done, or with 202 and its address while it is pending.
+
+    Raise RefusedError if the command was refused.
+    """
     if command.status is CommandStatus.PENDING:
         response.status_code = 202
         response.headers["Location"] = f"/api/v1/commands/{command.id}"

@@ -48,7 +48,7 @@ class LetterSummary(Body):
 
 
 class LetterBody(LetterSummary):
-    """A refused event with its bytes: as text, what is no text escaped, and in base64."""
+    """A refused event with its bytes, as text in which other bytes are escaped, and in base64."""
 
     model_config = with_example({**EXAMPLE, "payload": "{", "payload_base64": "ew=="})
 
@@ -68,7 +68,7 @@ def list_dead_letters(
     page: Paged,
     reason: Annotated[RefusalReason | None, Query(description="Only this reason.")] = None,
 ) -> JsonObject:
-    """Newest first."""
+    """List refused events, newest first."""
     store = deps.services.dead_letters
     name = deps.services.models.get(model).name
     found = store.list(name, limit=page.limit + 1, reason=reason, before=page.before)
@@ -82,7 +82,7 @@ def list_dead_letters(
     **requires_role(AccessRole.VIEWER),
 )
 def show_dead_letter(model: ModelPath, letter: LetterPath, deps: Deps) -> JsonObject:
-    """One refused event, with its bytes."""
+    """Show one refused event with its bytes."""
     found = deps.services.dead_letters.get(model, letter)
     text = found.payload.decode("utf-8", errors="backslashreplace")
     return {**_dead_letter_row(found), "payload": text, "payload_base64": base64.b64encode(found.payload).decode()}

@@ -1,4 +1,4 @@
-"""`/models/{model}/drift`: how monitors stand, and what they have found."""
+"""`/models/{model}/drift`: the state of the drift monitors and their signals."""
 
 from datetime import datetime
 from typing import Annotated
@@ -15,7 +15,7 @@ router = APIRouter(route_class=GuardedRoute, tags=["drift"])
 
 
 class DecisionBody(Body):
-    """What the trainer decided last."""
+    """The trainer's newest decision about retraining."""
 
     retrain: bool
     code: str
@@ -24,7 +24,7 @@ class DecisionBody(Body):
 
 
 class DriftBody(Body):
-    """The champion's monitors as of its newest checkpoint, and the newest signals of the model."""
+    """The champion's monitors as of its newest checkpoint, and the model's newest signals."""
 
     model_config = with_example(
         {
@@ -57,7 +57,7 @@ class DriftBody(Body):
 def show_drift(
     model: ModelPath,
     deps: Deps,
-    limit: Annotated[int, Query(ge=1, le=200, description="So many of the newest signals.")] = 10,
+    limit: Annotated[int, Query(ge=1, le=200, description="How many of the newest signals to show.")] = 10,
 ) -> JsonObject:
-    """Every monitor with its last signal, and the newest signals."""
+    """Show every monitor with its last signal, and the newest signals."""
     return drift_status(deps.services, model, limit=limit)

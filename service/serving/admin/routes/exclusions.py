@@ -1,4 +1,4 @@
-"""`/models/{model}/exclusions`: what no lineage of the model may learn."""
+"""`/models/{model}/exclusions`: parts of the stream that no lineage of the model may learn."""
 
 from datetime import datetime
 from typing import Annotated
@@ -19,7 +19,7 @@ router = APIRouter(route_class=GuardedRoute, tags=["exclusions"])
 
 
 class ExclusionRequest(Why):
-    """What is to be left out from now on."""
+    """The range to exclude from now on."""
 
     model_config = with_example({"stretch": "0:1000..2000", "reason": "labels were swapped"})
 
@@ -60,9 +60,9 @@ def list_exclusions(
     model: ModelPath,
     deps: Deps,
     page: Paged,
-    removed: Annotated[bool, Query(description="Those that were removed, too.")] = False,  # noqa: FBT002 - a parameter of the query
+    removed: Annotated[bool, Query(description="Include exclusions that were removed.")] = False,  # noqa: FBT002 - a parameter of the query
 ) -> JsonObject:
-    """Oldest first."""
+    """List exclusions, oldest first."""
     known = deps.services.exclusions.list(deps.services.models.get(model).name, removed=removed)
     return page.page_after(known, key=lambda one: one.id, show=exclusion_row)
 
@@ -75,7 +75,7 @@ def list_exclusions(
     **requires_role(AccessRole.OPERATOR),
 )
 def add_exclusion(model: ModelPath, body: ExclusionRequest, deps: Deps, caller: Caller) -> JsonObject:
-    """Have no lineage learn these records; what was learned stays until a rollback in mode replay."""
+    """Exclude a range of records; what was learned of it stays learned until a rollback in replay mode."""
     return exclusion_row(record_exclusion(deps.services, model, body.stretch, actor=caller.name, reason=body.reason))
 
 
@@ -92,7 +92,7 @@ def remove_exclusion(
     caller: Caller,
     reason: Reason = "",
 ) -> Response:
-    """Allow the records again; what was passed over is not learned by that."""
+    """Allow the records again; records that were passed over are not learned because of that."""
     deps.services.models.get(model)
     deps.services.exclusions.remove(model, exclusion, actor=caller.name, reason=reason)
     return Response(status_code=204)

@@ -46,7 +46,7 @@ EXAMPLE = {
 
 
 class ProgressBody(Body):
-    """How far the present state is; `total` is 0 where that is not known."""
+    """The progress of the job's present state; `total` is 0 if it is unknown."""
 
     done: int
     total: int
@@ -54,7 +54,7 @@ class ProgressBody(Body):
 
 
 class JobSummary(Body):
-    """A job in a list; `trained` is whether a trainer runs that can start it."""
+    """A job in a list; `trained` says whether a running trainer can start it."""
 
     model_config = with_example(EXAMPLE)
 
@@ -76,7 +76,7 @@ class JobSummary(Body):
 
 
 class TransitionBody(Body):
-    """A job came into a state."""
+    """The entry of a job into a state."""
 
     state: JobState
     at: datetime
@@ -84,7 +84,7 @@ class TransitionBody(Body):
 
 
 class JobBody(JobSummary):
-    """A job with every state it was in, when, and why."""
+    """A job with every state it entered, when and why."""
 
     model_config = with_example(
         {
@@ -104,7 +104,7 @@ class JobBody(JobSummary):
 
 @router.get("/jobs", response_model=Page[JobSummary], operation_id="listAllJobs", **requires_role(AccessRole.VIEWER))
 def list_all_jobs(deps: Deps, caller: Caller, page: Paged) -> JsonObject:
-    """Of every model that the token may see, newest first."""
+    """List the jobs of every model that the token may see, newest first."""
     models = None if caller.models is None else sorted(caller.models)
     return _jobs_page(deps, page, models)
 
@@ -113,7 +113,7 @@ def list_all_jobs(deps: Deps, caller: Caller, page: Paged) -> JsonObject:
     "/models/{model}/jobs", response_model=Page[JobSummary], operation_id="listJobs", **requires_role(AccessRole.VIEWER)
 )
 def list_jobs(model: ModelPath, deps: Deps, page: Paged) -> JsonObject:
-    """Of one model, newest first."""
+    """List the jobs of one model, newest first."""
     return _jobs_page(deps, page, [deps.services.models.get(model).name])
 
 
@@ -125,7 +125,7 @@ def list_jobs(model: ModelPath, deps: Deps, page: Paged) -> JsonObject:
     **requires_role(AccessRole.OPERATOR),
 )
 def start_job(model: ModelPath, body: Why, deps: Deps, caller: Caller) -> JsonObject:
-    """Have the model trained anew on its history; the result is a version that serves nobody yet."""
+    """Request a retraining of the model on its history; the result is a version that does not serve yet."""
     return _job_row(deps, request_manual_job(deps.services, model, actor=caller.name, reason=body.reason))
 
 
@@ -133,7 +133,7 @@ def start_job(model: ModelPath, body: Why, deps: Deps, caller: Caller) -> JsonOb
     "/models/{model}/jobs/{job}", response_model=JobBody, operation_id="showJob", **requires_role(AccessRole.VIEWER)
 )
 def show_job(model: ModelPath, job: JobPath, deps: Deps) -> JsonObject:
-    """One job, with every state it was in."""
+    """Show one job with every state it entered."""
     found = _require_job(deps, model, job)
     details = job_details(deps.services, found)
     moves = [{key: one[key] for key in ("state", "at", "reason")} for one in details["transitions"]]
@@ -148,7 +148,7 @@ def show_job(model: ModelPath, job: JobPath, deps: Deps) -> JsonObject:
     **requires_role(AccessRole.OPERATOR),
 )
 def stop_job(model: ModelPath, job: JobPath, body: Why, deps: Deps, caller: Caller) -> JsonObject:
-    """End a job; it is Stopped then, and not Completed."""
+    """Stop a job; its final state is Stopped."""
     found = _require_job(deps, model, job)
     return _job_row(deps, deps.services.training.jobs.stop(found.id, actor=caller.name, reason=body.reason))
 
@@ -160,7 +160,7 @@ def stop_job(model: ModelPath, job: JobPath, body: Why, deps: Deps, caller: Call
     **requires_role(AccessRole.VIEWER),
 )
 def show_job_logs(model: ModelPath, job: JobPath, deps: Deps) -> PlainTextResponse:
-    """What the job's process has printed, as far as this host has it."""
+    """Show the output of the job's process, if it ran on the server's host."""
     return PlainTextResponse(deps.job_log(_require_job(deps, model, job)))
 
 
@@ -173,7 +173,7 @@ def _jobs_page(deps: AdminDependencies, page: Paged, models: list[str] | None) -
 
 
 def _require_job(deps: AdminDependencies, model: str, number: int) -> Job:
-    """Of that model: a token of another must not see it."""
+    """Return a job of the model; raise NotFoundError for another model's, which the token may not see."""
     found = deps.services.training.jobs.get(JobId(number))
     if found.model != model:
         msg = f"found no job {number} of {model}; see `headrace job list {model}`"

@@ -1,4 +1,4 @@
-"""`/models`: which there are, how they stand, and how their metrics went."""
+"""`/models`: the registered models, their state, their metrics over time and their challengers."""
 
 from datetime import datetime
 from typing import Annotated
@@ -24,11 +24,15 @@ Values = dict[str, float | None]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z{][A-Za-z0-9_{}:,. +-]*$", max_length=200)]
 Names = Annotated[
     list[Name],
-    Query(max_length=8, description="Of river, as F1 or {FBeta: {beta: 2}}; else the model's first."),
+    Query(
+        max_length=8, description="Metrics of river, such as F1 or {FBeta: {beta: 2}}; by default the model's first."
+    ),
 ]
 End = Annotated[
     str | None,
-    Query(pattern=r"^([0-9]{1,15}|[0-9]{4}-[0-9T:.Z+-]{1,30})$", description="A time, or a scored event's number."),
+    Query(
+        pattern=r"^([0-9]{1,15}|[0-9]{4}-[0-9T:.Z+-]{1,30})$", description="A time, or the number of a scored event."
+    ),
 ]
 router = APIRouter(route_class=GuardedRoute, tags=["models"])
 
@@ -57,7 +61,7 @@ class ChampionBody(Body):
 
 
 class EventCounts(Body):
-    """What became of events."""
+    """The number of events by what became of them."""
 
     learned: int
     predicted: int
@@ -75,7 +79,7 @@ class CheckpointBody(Body):
 
 
 class WriterBody(Body):
-    """The process that may write the model, until when."""
+    """The process that holds the model's lease, and until when."""
 
     holder: str
     epoch: int
@@ -83,7 +87,7 @@ class WriterBody(Body):
 
 
 class ChallengerBody(Body):
-    """A lineage beside the champion, and what its comparison says."""
+    """A challenger and the evidence of its comparison with the champion."""
 
     model_config = with_example(
         {
@@ -109,7 +113,7 @@ class ChallengerBody(Body):
 
 
 class ReplayBody(Body):
-    """A history that is learned again."""
+    """A replay in progress, which learns a model's history again."""
 
     model_config = with_example(
         {
@@ -139,7 +143,7 @@ class MetricsBody(Body):
 
 
 class ModelBody(Body):
-    """A model as its newest checkpoint has it."""
+    """A model as of its newest checkpoint."""
 
     model_config = with_example(
         {
@@ -175,7 +179,7 @@ class ModelBody(Body):
 
 
 class PointBody(Body):
-    """Each metric over the window that ends with a scored event."""
+    """The value of each metric over the window that ends with a scored event."""
 
     event: int
     at: datetime
@@ -184,7 +188,7 @@ class PointBody(Body):
 
 
 class VersionMarkBody(Body):
-    """A version, made when so many events had been scored."""
+    """A version; `event` is how many events were scored when it was made."""
 
     number: int
     kind: VersionKind
@@ -194,14 +198,14 @@ class VersionMarkBody(Body):
 
 
 class ExclusionMarkBody(Body):
-    """Scored events that no lineage may learn again."""
+    """A range of scored events that no lineage may learn again."""
 
     first: int
     last: int
 
 
 class CurveBody(Body):
-    """What the model's metrics were, with what happened to it."""
+    """The model's metrics over time, with its versions and exclusions."""
 
     model_config = with_example(
         {
@@ -230,20 +234,20 @@ class CurveBody(Body):
 
 @router.get("/models", response_model=Page[ModelSummary], operation_id="listModels", **requires_role(AccessRole.VIEWER))
 def list_models(deps: Deps, caller: Caller, page: PagedByName) -> JsonObject:
-    """Every model that the token may see, by name."""
+    """List every model that the token may see, by name."""
     seen = [one for one in deps.services.models.list() if caller.sees(one.name) and one.name > str(page.after or "")]
     return page.page(seen, key=lambda one: one.name, show=lambda one: model_summary(deps.services, one))
 
 
 @router.get("/models/{model}", response_model=ModelBody, operation_id="showModel", **requires_role(AccessRole.VIEWER))
 def show_model(model: ModelPath, deps: Deps) -> JsonObject:
-    """The model as its newest checkpoint has it."""
+    """Show the model as of its newest checkpoint."""
     return describe_model(deps.services, deps.services.models.get(model))
 
 
 @router.delete("/models/{model}", status_code=204, operation_id="deleteModel", **requires_role(AccessRole.ADMIN))
 def delete_model(model: ModelPath, deps: Deps, caller: Caller, reason: Reason = "") -> Response:
-    """Forget a model, its versions and its position; the audit stays."""
+    """Delete a model, its versions and its position; its audit remains."""
     deps.services.models.get(model)
     deps.services.models.delete(model, actor=caller.name, reason=reason)
     return Response(status_code=204)
@@ -260,7 +264,7 @@ def show_metrics(
     since: Annotated[End, Query(alias="from")] = None,
     until: Annotated[End, Query(alias="to")] = None,
 ) -> JsonObject:
-    """Any metric over any window, beside the no-change baseline, with versions and exclusions."""
+    """Show metrics over any window, beside the no-change baseline, with versions and exclusions."""
     found: JsonObject = to_jsonable(
         deps.metric_history(model, HistoryQuery(parse_metrics(metric), window, since, until))
     )
@@ -277,8 +281,8 @@ def list_challengers(
     model: ModelPath,
     deps: Deps,
     page: Paged,
-    ended: Annotated[bool, Query(description="Those that have ended, too.")] = False,  # noqa: FBT002 - a parameter of the query
+    ended: Annotated[bool, Query(description="Include challengers that have ended.")] = False,  # noqa: FBT002 - a parameter of the query
 ) -> JsonObject:
-    """Lineages beside the champion, oldest first."""
+    """List the challengers of the model, oldest first."""
     known = deps.services.challengers.list(deps.services.models.get(model).name, finished=ended)
     return page.page_after(known, key=lambda one: one.lineage, show=challenger_row)

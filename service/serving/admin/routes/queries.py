@@ -1,4 +1,7 @@
-"""Questions that only read and may take minutes: monitors held against history, and another specification on it."""
+"""Queries that only read but may take minutes: checking monitors on history, and backtests of another specification.
+
+They run in a process of their own, one at a time, and end when the client disconnects.
+"""
 
 import asyncio
 import json
@@ -40,25 +43,33 @@ StateName = Annotated[
 
 
 class CheckRequest(Body):
-    """Over how much history; with `calibrate` it is shuffled, and false alarms are counted."""
+    """How much history to check monitors on; with `calibrate` it is shuffled, and false alarms are counted."""
 
     model_config = with_example({"history": 100_000})
 
     history: int = Field(
-        default=100_000, ge=1000, le=1_000_000, strict=True, description="So many of the newest recorded events."
+        default=100_000,
+        ge=1000,
+        le=1_000_000,
+        strict=True,
+        description="How many of the newest recorded events to use.",
     )
     calibrate: bool = Field(default=False, strict=True, description="Count false alarms on shuffled history.")
     events: int = Field(
-        default=200_000, ge=1000, le=10_000_000, strict=True, description="So many shuffled events for each monitor."
+        default=200_000, ge=1000, le=10_000_000, strict=True, description="How many shuffled events each monitor sees."
     )
     target: int = Field(
-        default=100_000, ge=1000, le=10_000_000, strict=True, description="One false alarm in so many is few enough."
+        default=100_000,
+        ge=1000,
+        le=10_000_000,
+        strict=True,
+        description="At most one false alarm in this many events is acceptable.",
     )
-    seed: int = Field(default=42, ge=0, le=MAX_JSON_INTEGER, strict=True, description="Of the shuffling.")
+    seed: int = Field(default=42, ge=0, le=MAX_JSON_INTEGER, strict=True, description="The seed of the shuffling.")
 
 
 class CheckedBody(Body):
-    """How the monitors of the file would stand, and where they would have signalled."""
+    """The state the configured monitors would be in, and the signals they would have raised."""
 
     model_config = with_example(
         {
@@ -74,7 +85,7 @@ class CheckedBody(Body):
 
 
 class CalibratedBody(Body):
-    """Each monitor's false alarms on shuffled history, and the limit that makes them rare enough."""
+    """Each monitor's false alarms on shuffled history, and a threshold that makes them rare enough."""
 
     model_config = with_example(
         {
@@ -94,7 +105,7 @@ class CalibratedBody(Body):
 
 
 class WhatIfRequest(Body):
-    """Another specification of the model, as under `models` in the configuration file, and which history."""
+    """A specification, as under `models` in the configuration file, and the history to backtest it on."""
 
     model_config = with_example(
         {
@@ -114,14 +125,14 @@ class WhatIfRequest(Body):
 
 
 class LedUpBody(Body):
-    """From where, and by how many records, the present one was led up to the state it begins with."""
+    """The state from which the present model was learned up to the begin, and the number of records that took."""
 
     from_: str = Field(alias="from")
     records: int
 
 
 class ScoredBody(Body):
-    """Prequential metrics of these records alone."""
+    """Prequential metrics over these records alone."""
 
     model_config = with_example(EXAMPLE_SCORES)
 
@@ -163,7 +174,7 @@ class WhatIfBody(Body):
     **requires_role(AccessRole.OPERATOR),
 )
 async def check_drift(model: ModelPath, body: CheckRequest, deps: Deps, request: Request) -> Response:
-    """Try the monitors of the server's configuration file on what the model has learned; nothing is changed."""
+    """Check the monitors of the server's configuration file on the model's history; nothing is changed."""
     query = await run_in_threadpool(_drift_query, deps, model, body)
     return await _run_query(deps, query, request)
 
@@ -172,7 +183,7 @@ async def check_drift(model: ModelPath, body: CheckRequest, deps: Deps, request:
     "/models/{model}/replay", response_model=WhatIfBody, operation_id="askWhatIf", **requires_role(AccessRole.OPERATOR)
 )
 async def ask_what_if(model: ModelPath, body: WhatIfRequest, deps: Deps, request: Request) -> Response:
-    """How another specification would have done on the same history; nothing is changed."""
+    """Backtest another specification on the model's history; nothing is changed."""
     query = await run_in_threadpool(_backtest_query, deps, model, body)
     return await _run_query(deps, query, request)
 
@@ -186,7 +197,10 @@ def _drift_query(deps: AdminDependencies, model: str, body: CheckRequest) -> Que
 
 
 def _backtest_query(deps: AdminDependencies, model: str, body: WhatIfRequest) -> QueryRequest:
-    """Of a specification that has the right form; it is built in the process, since that alone may take much memory."""
+    """Return the query for a specification whose form is valid; raise UnprocessableError otherwise.
+
+    The query's process builds the estimator, because building it alone may take much memory.
+    """
     deps.services.models.get(model)
     found = {"name": model, **body.spec}
     spec = _parse_spec(found)
@@ -224,7 +238,7 @@ def _require_short(found: JsonObject) -> None:
 
 
 def _require_shallow(found: Any, left: int) -> None:
-    """Of lists and objects, so that nothing that walks them later can fail."""
+    """Raise UnprocessableError for deeper nesting, on which later recursive code could fail."""
     if not left:
         msg = (
             f"found a specification with more than {MAX_SPEC_DEPTH} lists or objects within each other, expected fewer"
@@ -236,7 +250,7 @@ def _require_shallow(found: Any, left: int) -> None:
 
 
 async def _run_query(deps: AdminDependencies, query: QueryRequest, request: Request) -> Response:
-    """As the process has written it; it ends when the client goes away."""
+    """Return the JSON that the query's process wrote; the query ends when the client disconnects."""
     disconnected = threading.Event()
     with _query_slot(deps.query_slots):
         watch = asyncio.create_task(_watch_disconnect(request, disconnected))
@@ -263,7 +277,7 @@ def _query_slot(slots: threading.BoundedSemaphore) -> Iterator[None]:
 
 
 async def _watch_disconnect(request: Request, disconnected: threading.Event) -> None:
-    """Say so when the client has gone away."""
+    """Set the event when the client has disconnected."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
     disconnected.set()

@@ -1,4 +1,4 @@
-"""`/models/{model}/rollback`: back to an earlier state, or learned again without what is excluded."""
+"""`/models/{model}/rollback`: restore an earlier state, or learn history again without what is excluded."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -33,7 +33,7 @@ TIME_PATTERN = r"^[0-9]{4}-[0-9T:.Z+-]{1,30}$"
 
 
 class RollbackRequest(Why):
-    """A version or a time to restore, or what to leave out of a replay."""
+    """The version or time to restore, or what to leave out of a replay."""
 
     model_config = with_example({"to": "1", "reason": "labels were inverted"})
 
@@ -41,13 +41,13 @@ class RollbackRequest(Why):
     at: str | None = Field(default=None, pattern=TIME_PATTERN, description="The newest state at this time.")
     mode: Literal["restore", "replay"] | None = None
     exclude: list[ExcludedRangeText] = Field(default=[], max_length=100, description=f"Left out: {RANGE_FORMATS}.")
-    freeze: bool = Field(default=False, description="Have the champion stand still meanwhile.")
-    accept_gap: bool = Field(default=False, description="Go on without what nothing holds.")
-    dry_run: bool = Field(default=False, description="Say what would happen.")
+    freeze: bool = Field(default=False, description="Freeze the champion meanwhile.")
+    accept_gap: bool = Field(default=False, description="Go on without records that neither stream nor archive holds.")
+    dry_run: bool = Field(default=False, description="Only say what would happen.")
 
     @property
     def request(self) -> rollback_request.RollbackRequest:
-        """Return what the command line would ask for in the same words."""
+        """Return the rollback request that the command line makes from the same values."""
         mode = None if self.mode is None else RollbackMode(self.mode)
         rest = (self.exclude, self.freeze, self.accept_gap, self.reason)
         return rollback_request.RollbackRequest(self.to, self.at, mode, *rest)
@@ -60,7 +60,7 @@ class RollbackRequest(Why):
 
 
 class RestoreOutlook(Body):
-    """What restoring would do."""
+    """What a rollback in restore mode would do."""
 
     model_config = with_example({"model": "phishing", "mode": "restore", "to": "version 1", "version": 1})
 
@@ -71,7 +71,7 @@ class RestoreOutlook(Body):
 
 
 class ReplayOutlook(Body):
-    """What a replay would do; `seconds` by a rate that was measured just now."""
+    """What a rollback in replay mode would do; `seconds` is an estimate from a rate measured just now."""
 
     model_config = with_example(
         {
@@ -124,7 +124,7 @@ ACCEPTED: dict[int | str, dict[str, Any]] = {
 def roll_back(
     model: ModelPath, body: RollbackRequest, deps: Deps, caller: Caller, response: Response, wait: Wait = DEFAULT_WAIT_S
 ) -> JsonObject:
-    """Restore an earlier state, or learn again without what is excluded."""
+    """Restore an earlier state, or learn history again without what is excluded."""
     request = body.request
     if body.dry_run:
         return rollback_request.preview(deps.services, model, request)

@@ -1,4 +1,4 @@
-"""`/tokens`: who may ask; and `/me`, who asks."""
+"""`/tokens`: the access tokens; `/me`: the caller of this request."""
 
 from datetime import datetime
 from typing import Annotated
@@ -32,7 +32,7 @@ EXAMPLE = {
 
 
 class MeBody(Body):
-    """Who asks, as the audit will have it, and what that may do."""
+    """The caller's name as it appears in the audit, and what it may do."""
 
     model_config = with_example({"name": "deploy", "role": "operator", "models": ["phishing"]})
 
@@ -42,7 +42,7 @@ class MeBody(Body):
 
 
 class TokenRequest(Body):
-    """What a token is to allow."""
+    """What a new token allows."""
 
     model_config = with_example({"name": "deploy", "role": "operator", "models": ["phishing"], "expires_in": 2592000})
 
@@ -72,7 +72,7 @@ class TokenBody(Body):
 
 
 class MadeToken(TokenBody):
-    """A token with its text, which is told this once."""
+    """A new token with its secret, which is shown only this once."""
 
     model_config = with_example({**EXAMPLE, "token": "hrt_0123456789abcdef_" + "0" * 43})
 
@@ -81,7 +81,7 @@ class MadeToken(TokenBody):
 
 @router.get("/me", response_model=MeBody, operation_id="showMe", **requires_role(AccessRole.VIEWER))
 def show_me(caller: Caller) -> JsonObject:
-    """Who asks, and what that may do."""
+    """Show the caller of this request and what it may do."""
     return {
         "name": caller.name,
         "role": caller.role,
@@ -91,13 +91,13 @@ def show_me(caller: Caller) -> JsonObject:
 
 @router.get("/tokens", response_model=Page[TokenBody], operation_id="listTokens", **ADMIN)
 def list_tokens(deps: Deps, page: Paged) -> JsonObject:
-    """Those in force and expired, oldest first."""
+    """List valid and expired tokens, oldest first."""
     return page.page_after(deps.tokens.list(), key=lambda one: one.id, show=lambda one: one.to_json())
 
 
 @router.post("/tokens", status_code=201, response_model=MadeToken, operation_id="createToken", **ADMIN)
 def create_token(body: TokenRequest, deps: Deps, caller: Caller, response: Response) -> JsonObject:
-    """Make a token; its text cannot be had again."""
+    """Make a token; its secret cannot be shown again."""
     scope = None if body.models is None else frozenset(body.models)
     grant = TokenGrant(body.name, body.role, scope, body.expires_in)
     made, text = grant_token(deps.services.models, deps.tokens, grant, actor=caller.name)
@@ -112,6 +112,6 @@ def revoke_token(
     caller: Caller,
     reason: Reason = "",
 ) -> Response:
-    """It is good no more; servers know it within seconds."""
+    """Revoke a token; servers refuse it within seconds."""
     deps.tokens.revoke(str(token), actor=caller.name, reason=reason)
     return Response(status_code=204)

@@ -1,4 +1,4 @@
-"""`/models/{model}/versions`: the registry's entries, what sets two apart, and how one was trained."""
+"""`/models/{model}/versions`: the model's versions, their differences and their training reports."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -54,7 +54,7 @@ class VersionSummary(Body):
 
 
 class VersionBody(VersionSummary):
-    """An immutable entry of the registry."""
+    """A version, an immutable entry of the registry."""
 
     model_config = with_example(
         {
@@ -73,7 +73,7 @@ class VersionBody(VersionSummary):
 
 
 class DiffBody(Body):
-    """What sets two versions apart; pairs are of the one and the other."""
+    """The differences of two versions; each pair has the first version's value, then the second's."""
 
     model_config = with_example(
         {
@@ -103,7 +103,7 @@ class DiffBody(Body):
     **requires_role(AccessRole.VIEWER),
 )
 def list_versions(model: ModelPath, deps: Deps, page: Paged) -> JsonObject:
-    """Oldest first."""
+    """List versions, oldest first."""
     known = deps.services.history.versions(deps.services.models.get(model).name)
     names = deps.services.history.aliases(model)
     return page.page_after(known, key=lambda one: one.number, show=lambda one: _version_row(one, names))
@@ -116,7 +116,7 @@ def list_versions(model: ModelPath, deps: Deps, page: Paged) -> JsonObject:
     **requires_role(AccessRole.VIEWER),
 )
 def show_version(model: ModelPath, version: VersionPath, deps: Deps) -> JsonObject:
-    """One version, with its specification and where it was made."""
+    """Show one version with its specification, metrics and environment."""
     found = find_version(deps.services, model, version)
     names = deps.services.history.aliases(model)
     details = {key: to_jsonable(getattr(found, key)) for key in ("spec", "position", "metrics", "environment")}
@@ -135,10 +135,10 @@ def show_report(
     version: VersionPath,
     deps: Deps,
     report_format: Annotated[
-        ReportFormat, Query(alias="format", description="For readers, or to_jsonable values.")
+        ReportFormat, Query(alias="format", description="Markdown or HTML for readers, JSON for programs.")
     ] = ReportFormat.MARKDOWN,
 ) -> Response:
-    """How a version was trained, and how it did beside the champion."""
+    """Show how a version was trained, and how it did beside the champion."""
     find_version(deps.services, model, version)
     return Response(deps.reports.get(model, version, report_format).text, media_type=MEDIA_TYPES[report_format])
 
@@ -147,7 +147,7 @@ def show_report(
     "/models/{model}/diff", response_model=DiffBody, operation_id="diffVersions", **requires_role(AccessRole.VIEWER)
 )
 def diff_versions(model: ModelPath, one: VersionQuery, other: VersionQuery, deps: Deps) -> JsonObject:
-    """Specification, metrics, and predictions on the newest events."""
+    """Compare two versions by specification, metrics, and predictions on the newest events."""
     return compare_versions(deps.services, model, (one, other))
 
 

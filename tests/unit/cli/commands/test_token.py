@@ -10,13 +10,13 @@ from tests.acceptance.harness import Deployment
 
 
 def headrace(deployment: Deployment, *arguments: str) -> tuple[int, str, str]:
-    """Exit code, standard output and standard error."""
+    """Return the exit code, standard output and standard error of a command."""
     done = CliRunner().invoke(app, [*arguments, "--config", str(deployment.folder / "headrace.yaml")])
     return done.exit_code, done.stdout, " ".join(done.stderr.split())
 
 
 def test_a_token_is_printed_once(tmp_path: Path) -> None:
-    """`create` prints the token alone; no other command, and no line of the audit, has it again."""
+    """`create` prints the token alone; no other command and no audit entry shows it again."""
     deployment = Deployment(tmp_path)
     code, printed, _ = headrace(deployment, "token", "create", "--name", "ci", "--role", "operator", "--expires", "30d")
     text = printed.strip()
@@ -40,7 +40,7 @@ def test_a_token_is_printed_once(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_is_said(tmp_path: Path) -> None:
-    """A model that there is not, a name that misleads, a time that is none: each with what was expected."""
+    """An unknown model, a reserved name or an invalid lifetime is refused with what was expected."""
     deployment = Deployment(tmp_path)
     given = ("token", "create", "--role", "viewer", "--name")
     code, _, said = headrace(deployment, *given, "ci", "--models", "phising")

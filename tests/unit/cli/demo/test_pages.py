@@ -1,4 +1,4 @@
-"""What reading commands print for people, of a model that has learned, and of values that are rare."""
+"""Tests of what reading commands print for people, with a real model and with rare values."""
 
 import io
 import json
@@ -77,7 +77,7 @@ FOUND: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def configuration(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a model that has learned, refused, been snapshot and excluded from, and a job and a token."""
+    """Return a folder with a model that has learned, refused events, a snapshot, an exclusion, a job and a token."""
     path = tmp_path_factory.mktemp("pages") / "headrace.yaml"
     assert run(path, "init").exit_code == 0
     bad = path.parent / "bad.jsonl"
@@ -97,14 +97,14 @@ def configuration(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(configuration: Path, *arguments: str) -> Any:
-    """One command to its end."""
+    """Run one command to its end."""
     port = {"HEADRACE_LEARNER__PORT": "0"}
     return CliRunner().invoke(app, [*arguments, "--config", str(configuration)], catch_exceptions=False, env=port)
 
 
 @pytest.mark.parametrize("arguments", READING, ids=" ".join)
 def test_pages_fit_and_are_no_dictionaries(configuration: Path, arguments: tuple[str, ...]) -> None:
-    """Every line has 80 columns at most unless a single word is longer, and none is a dictionary or a Python object."""
+    """Lines have 80 columns unless one word is longer, and none is a dictionary or a Python object."""
     text = run(configuration, *arguments).stdout
     assert text
     for line in text.splitlines():
@@ -116,7 +116,7 @@ def test_pages_fit_and_are_no_dictionaries(configuration: Path, arguments: tuple
 
 @pytest.mark.parametrize("arguments", READING, ids=" ".join)
 def test_json_is_structured(configuration: Path, arguments: tuple[str, ...]) -> None:
-    """`--json` prints JSON, and no value in it is a printed Python object."""
+    """`--json` prints JSON in which no value is a printed Python object."""
 
     def strings(value: Any) -> list[str]:
         if isinstance(value, dict):
@@ -130,7 +130,7 @@ def test_json_is_structured(configuration: Path, arguments: tuple[str, ...]) -> 
 
 
 def test_a_model_is_told_in_words() -> None:
-    """Version and since when, state, freshness, writer, baseline, refusals and the challenger's evidence are there."""
+    """The page of a model has version, state, freshness, writer, baseline, refusals and evidence."""
     out = Console(file=io.StringIO(), width=80)
     show_model(out, FOUND, now=NOW)
     text = " ".join(out.file.getvalue().split())
@@ -154,14 +154,14 @@ def test_evidence_before_there_is_any() -> None:
 
 
 def test_how_far_behind() -> None:
-    """What no partition holds yet is told in all, and of each partition that has some."""
+    """The lag is shown in total, and for each partition that lags."""
     ends = {("fraud.events", 0): 3010, ("fraud.events", 1): 2000}
     assert lags(FOUND["position"], ends)[0][1] == "10 records (fraud.events[0] 10)"
     assert "nothing" in lags(FOUND["position"], {("fraud.events", 0): 3000})[0][1]
 
 
 def test_the_demonstration_fits() -> None:
-    """The table of the demonstration has 80 columns at most with the longest values it comes to."""
+    """The table of the demonstration fits 80 columns with the longest values it can have."""
     monitor = monitor_text(MonitorStatus("quality", value=0.945, threshold=0.7, state=MonitorState.WARNING))
     values = {"learned": "115,100", "events/s": "12,345", "accuracy": "0.945", "no change": "0.512"}
     table = champion_table({**values, "monitor": monitor, "saved": saved(300.2), "versions": "12"})

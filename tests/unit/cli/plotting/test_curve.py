@@ -1,4 +1,4 @@
-"""Curves are drawn on round scales, with what happened to the model, and say what is missing."""
+"""Curves are drawn on round scales with what happened to the model, and say what is missing."""
 
 import math
 import re
@@ -24,7 +24,7 @@ BRAILLE = re.compile("[\u2801-\u28ff]")
 
 
 def past(value: Callable[[int], float | None] = lambda i: 0.9 - 0.3 * (40 <= i < 60)) -> MetricHistory:
-    """A hundred points with a valley, a snapshot before it, an exclusion over it, a rollback at its end."""
+    """Return a hundred points with a valley, a snapshot before it, an exclusion over it and a rollback at its end."""
     points = [
         Point(1000 * (i + 1), BEGAN + timedelta(seconds=i), {"Accuracy": value(i)}, {"Accuracy": 0.5})
         for i in range(100)
@@ -40,7 +40,7 @@ def past(value: Callable[[int], float | None] = lambda i: 0.9 - 0.3 * (40 <= i <
 
 
 def test_the_chart_shows_curve_scale_and_marks() -> None:
-    """Round numbers on both axes, versions and excluded events beneath the place where they happened."""
+    """Axes have round numbers; versions and exclusions stand beneath the events where they happened."""
     lines = curve.chart(past(), "Accuracy", width=90).plain.split("\n")
     assert lines[0].startswith("Accuracy of phishing over 1,000 events")
     assert [found[1] for line in lines if (found := re.match(r" *([\d.]+)┤", line))] == [
@@ -76,7 +76,7 @@ def test_a_point_without_a_value_is_a_gap() -> None:
 
 
 def test_a_baseline_that_is_far_off_does_not_flatten_the_model() -> None:
-    """It is left out, with its value said."""
+    """A far-off baseline is left out, and its value is printed."""
     found = past(lambda i: 0.2 + i / 1000)
     points = [replace(point, baseline={"Accuracy": 17.0}) for point in found.points]
     chart = curve.chart(replace(found, points=points), "Accuracy", width=90).plain
@@ -86,7 +86,7 @@ def test_a_baseline_that_is_far_off_does_not_flatten_the_model() -> None:
 
 
 def test_what_retention_has_emptied_is_said() -> None:
-    """Beneath the chart."""
+    """A note beneath the chart names the scores that retention has deleted."""
     chart = curve.chart(replace(past(), emptied=4000), "Accuracy", width=90).plain
     assert "retention (scores.keep) has emptied the scores of events 1 to 4,000" in chart
 
@@ -94,13 +94,13 @@ def test_what_retention_has_emptied_is_said() -> None:
 @pytest.mark.parametrize("value", [lambda _: 0.0, lambda _: -3.5, lambda _: 1e9, lambda i: -1e-9 * i, lambda _: None])
 @pytest.mark.parametrize("count", [1, 2, 100])
 def test_any_values_can_be_drawn(value: Callable[[int], float | None], count: int) -> None:
-    """Constant, huge, tiny or missing; one point or many."""
+    """Constant, huge, tiny or missing values can be drawn, as one point or many."""
     found = past(value)
     assert curve.chart(replace(found, points=found.points[:count]), "Accuracy", width=60).plain
 
 
 def test_versions_that_find_no_room_keep_their_sign() -> None:
-    """The newest have their numbers; no labels touch."""
+    """The newest versions have their numbers, and no labels touch."""
     marks = [VersionMark(VersionNumber(n), VersionKind.SNAPSHOT, BEGAN, 900 * n + 1000, "") for n in range(1, 100)]
     lines = curve.chart(replace(past(), versions=marks), "Accuracy", width=90).plain.split("\n")
     row = next(line for line in lines if "v99" in line)
@@ -110,7 +110,7 @@ def test_versions_that_find_no_room_keep_their_sign() -> None:
 
 @given(st.floats(1e-9, 1e12))
 def test_steps_are_round(step: float) -> None:
-    """The next of 1, 2 or 5 times a power of ten."""
+    """A step is rounded up to 1, 2 or 5 times a power of ten."""
     found = curve.round_step(step)
     assert step * 0.99 <= found <= step * 2.6
     lead = found / 10 ** math.floor(math.log10(found) + 1e-9)
@@ -119,7 +119,7 @@ def test_steps_are_round(step: float) -> None:
 
 @pytest.mark.parametrize(("text", "metric"), [("F1", "F1"), ("{FBeta: {beta: 2}}", {"FBeta": {"beta": 2}})])
 def test_metrics_of_the_command_line(text: str, metric: object) -> None:
-    """A name, or a name with parameters as in the file."""
+    """A metric is a name, or a name with parameters as in the configuration file."""
     assert parse_metrics([text]) == [metric]
 
 
@@ -139,7 +139,7 @@ def test_metrics_of_the_command_line(text: str, metric: object) -> None:
     ],
 )
 def test_what_is_no_metric_is_refused(text: str) -> None:
-    """With an example of what was expected."""
+    """An invalid metric is refused with an example of a valid one."""
     with pytest.raises(ConfigurationError, match=r"expected a name such as F1, or .*'\{FBeta: \{beta: 2\}\}'"):
         parse_metrics([text])
 
@@ -159,14 +159,14 @@ def test_a_picture_needs_no_display(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_picture_that_cannot_be_written_says_why(tmp_path: Path) -> None:
-    """The folder is missing."""
+    """A missing folder is named in the error."""
     pytest.importorskip("matplotlib")
     with pytest.raises(ConfigurationError, match=r"found .*none/x.png not writable"):
         picture_file.write_png(past(), tmp_path / "none" / "x.png")
 
 
 def test_without_matplotlib_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The chart in the terminal is offered instead."""
+    """Without matplotlib the error names the extra and the chart in the terminal."""
     for name in [
         one for one in sys.modules if one.partition(".")[0] == "matplotlib" or one == "service.cli.plotting.picture"
     ]:

@@ -1,4 +1,4 @@
-"""Facts and tables that fit the width and cut no word."""
+"""Facts and tables fit the width and cut no word."""
 
 import io
 
@@ -16,14 +16,14 @@ texts = st.lists(words, max_size=12).map(" ".join)
 
 
 def printed(rows: list[dict[str, str]], *, width: int = 80) -> str:
-    """The table as it is printed where there is no terminal."""
+    """Return the table as it is printed without a terminal."""
     out = Console(file=io.StringIO(), width=width)
     table(out, rows, COLUMNS)
     return out.file.getvalue()
 
 
 def test_a_table_that_fits_is_one_line_a_row() -> None:
-    """Where there is room, a row is one line, a time with how long ago it was in it, and nothing trails."""
+    """With enough room a row is one line, including how long ago a time was, without trailing spaces."""
     assert printed([ROW]).splitlines() == [
         "id  name      at (UTC)                     reason",
         " 1  phishing  2026-01-31 12:00, 3 min ago  labels of a broken sensor",
@@ -31,7 +31,7 @@ def test_a_table_that_fits_is_one_line_a_row() -> None:
 
 
 def test_a_time_is_broken_first() -> None:
-    """Where there is less room, how long ago it was stands beneath the time, then the hour beneath the day."""
+    """With less room a time is broken before how long ago it was, then between day and hour."""
     assert printed([ROW], width=60).splitlines()[1:] == [
         " 1  phishing  2026-01-31 12:00  labels of a broken sensor",
         "              3 min ago",
@@ -44,7 +44,7 @@ def test_a_time_is_broken_first() -> None:
 
 
 def test_what_does_not_fit_is_one_below_the_other() -> None:
-    """Where not even that fits, each row is told as facts."""
+    """If not even that fits, each row is printed as facts."""
     assert printed([ROW], width=30).splitlines()[:2] == ["id        1", "name      phishing"]
 
 
@@ -57,7 +57,7 @@ def test_what_does_not_fit_is_one_below_the_other() -> None:
     width=st.integers(20, 100),
 )
 def test_no_word_is_cut(rows: list[dict[str, str]], width: int) -> None:
-    """Every word of every cell is found whole in what is printed, whatever the width."""
+    """Every word of every cell is printed whole, whatever the width."""
     found = set(printed(rows, width=width).split())
     for row in rows:
         assert set(f"{row['id']} {row['name']} {row['reason']}".split()) <= found
@@ -65,7 +65,7 @@ def test_no_word_is_cut(rows: list[dict[str, str]], width: int) -> None:
 
 @given(value=texts, width=st.integers(20, 100))
 def test_facts_cut_no_word(value: str, width: int) -> None:
-    """Nor is one cut in facts; lines are wider than the width only for the sake of a word that is."""
+    """Facts cut no word either; a line exceeds the width only if a word does."""
     out = Console(file=io.StringIO(), width=width)
     facts(out, [("name", value)])
     lines = out.file.getvalue().splitlines()
@@ -76,7 +76,7 @@ def test_facts_cut_no_word(value: str, width: int) -> None:
 
 @pytest.mark.parametrize("hostile", ["[bold]x[/bold]", "[/q]", "\\[red]"])
 def test_markup_is_no_markup(hostile: str) -> None:
-    """What stands in the data is printed as it is."""
+    """Markup in the data is printed as it is."""
     assert hostile in printed([{**ROW, "reason": hostile}])
 
 

@@ -1,4 +1,4 @@
-"""Values in words."""
+"""Values are worded for people."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -37,13 +37,13 @@ NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
     ],
 )
 def test_numbers(value: float | None, text: str) -> None:
-    """Whole numbers keep every digit; others are rounded to four that count."""
+    """Whole numbers keep every digit; others are rounded to four significant digits."""
     assert wording.number(value) == text
 
 
 @given(st.floats(min_value=1e-3, max_value=1e12))
 def test_a_rounded_number_is_near(value: float) -> None:
-    """What is printed is within half of the last digit that counts, and reads back as a number."""
+    """A rounded number is within half of its last significant digit, and reads back as a number."""
     assert float(wording.number(value).replace(",", "")) == pytest.approx(value, rel=5.1e-4)
 
 
@@ -65,7 +65,7 @@ def test_a_rounded_number_is_near(value: float) -> None:
     ],
 )
 def test_durations(seconds: float | None, text: str) -> None:
-    """A time span is told in its two largest units."""
+    """A time span is shown in its two largest units."""
     assert wording.duration(seconds) == text
 
 
@@ -82,7 +82,7 @@ def test_durations(seconds: float | None, text: str) -> None:
     ],
 )
 def test_sizes(many: int | None, text: str) -> None:
-    """Bytes are told in the unit that leaves few digits before the point."""
+    """Bytes are shown in the unit that leaves few digits before the point."""
     assert wording.size(many) == text
 
 
@@ -97,7 +97,7 @@ def test_sizes(many: int | None, text: str) -> None:
     ],
 )
 def test_how_long_ago(later: timedelta, text: str) -> None:
-    """A time before or after now is told in its largest unit."""
+    """A time before or after now is shown in its largest unit."""
     assert wording.ago(NOW, NOW + later) == text
 
 
@@ -107,11 +107,11 @@ def test_how_long_ago(later: timedelta, text: str) -> None:
         (None, "-"),
         (NOW, "2026-01-31 12:00 UTC, just now"),
         ("2026-01-31T13:59:00+02:00", "2026-01-31 11:59 UTC, 1 min ago"),
-        (datetime(2026, 1, 31, 11, 0), "2026-01-31 11:00 UTC, 1 h ago"),  # noqa: DTZ001 - SQLite gives such
+        (datetime(2026, 1, 31, 11, 0), "2026-01-31 11:00 UTC, 1 h ago"),  # noqa: DTZ001 - SQLite returns times without a zone
     ],
 )
 def test_times(at: datetime | str | None, text: str) -> None:
-    """Times are told in UTC, whatever their zone, with how long ago they were."""
+    """Times are shown in UTC, whatever their zone, with how long ago they were."""
     assert wording.when(at, NOW) == text
 
 
@@ -127,18 +127,18 @@ def test_times(at: datetime | str | None, text: str) -> None:
     ],
 )
 def test_cells(value: object, text: str) -> None:
-    """Any value becomes words, and nothing that would steer a terminal stays."""
+    """Any value becomes text in which no character controls the terminal."""
     assert wording.cell(value) == text
 
 
 @pytest.mark.parametrize(("value", "share"), [(None, "-"), (0.9666, "96.7 %"), (1.0, "100 %"), (0.0, "0 %")])
 def test_shares(value: float | None, share: str) -> None:
-    """A part of one is told in percent."""
+    """A fraction is shown in percent."""
     assert wording.share(value) == share
 
 
 def test_counts_and_writers() -> None:
-    """One event is one event, and a lease's holder is a process on a host."""
+    """A count of one is singular, and a lease's holder is a process on a host."""
     assert (wording.count(1, "event"), wording.count(2000, "event")) == ("1 event", "2,000 events")
     assert wording.writer("vm/boot/space/42/17/nonce") == "process 42 on vm"
     assert (wording.writer("somebody"), wording.writer(None)) == ("somebody", "-")

@@ -1,4 +1,4 @@
-"""Processes end with the code that was promised."""
+"""Processes end with the exit code that was promised."""
 
 import os
 import subprocess
@@ -33,20 +33,20 @@ exit_process({code})
 
 
 def test_nothing_runs_after_it() -> None:
-    """The output of all threads is there, and nothing at the interpreter's own end changes the code."""
+    """The output of all threads is written, and nothing at the interpreter's end changes the code."""
     ended = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout, ended.stderr) == (3, "all is written\nthe thread is done\n", "")
 
 
 def test_a_pool_that_nobody_has_closed_holds_nobody() -> None:
-    """Its work is done to the end, and its idle threads are not waited for."""
+    """An open pool's work is finished, and its idle threads are not waited for."""
     ended = subprocess.run([sys.executable, "-c", POOL], capture_output=True, text=True, check=False, timeout=60)
     assert (ended.returncode, ended.stdout) == (0, "what was given to the pool is done\n")
 
 
 @pytest.mark.parametrize(("code", "told"), [(0, 1), (3, 3)])
 def test_output_that_cannot_be_written(code: int, told: int) -> None:
-    """Nobody is told that all went well where the output is lost."""
+    """A process whose output is lost does not end with success."""
     buffered = {**os.environ, "PYTHONUNBUFFERED": ""}
     ended = subprocess.run(
         [sys.executable, "-c", BROKEN.format(code=code)], capture_output=True, check=False, env=buffered
@@ -56,7 +56,7 @@ def test_output_that_cannot_be_written(code: int, told: int) -> None:
 
 @pytest.mark.parametrize(("arguments", "told"), [(["--help"], 0), (["no-such-command"], 2)])
 def test_the_command_has_the_same_codes(arguments: list[str], told: int) -> None:
-    """Help is no failure, and a wrong command is one of usage."""
+    """Help exits with 0, and a wrong command with the code for usage."""
     ended = subprocess.run([sys.executable, "-m", "service", *arguments], capture_output=True, text=True, check=False)
     assert ended.returncode == told
     assert "Usage: " in ended.stdout + ended.stderr

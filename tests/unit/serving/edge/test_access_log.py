@@ -1,4 +1,4 @@
-"""The access log takes lines whether anybody reads them or not."""
+"""The access log takes lines whether they are written or not."""
 
 import io
 import sys
@@ -12,12 +12,12 @@ from service.serving.edge.access_log import AccessLog, AccessLogEntry
 
 
 def line(number: int) -> AccessLogEntry:
-    """The line of a request."""
+    """Return the log entry of a request."""
     return AccessLogEntry(1_700_000_000.0, b"id-%d" % number, "127.0.0.1", "POST", "/invocations", 200, 0.001)
 
 
 def test_lines_beyond_the_measure_are_lost_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """While nothing is written so many wait and no more; how many were lost is told when writing goes on."""
+    """While nothing is written a bounded number waits; how many were lost is logged when writing resumes."""
     monkeypatch.setattr(access_log, "MAX_WAITING_LINES", 100)
     found, log = io.StringIO(), AccessLog(as_json=True)
     for number in range(250):
@@ -30,7 +30,7 @@ def test_lines_beyond_the_measure_are_lost_and_counted(monkeypatch: pytest.Monke
 
 
 def test_a_path_is_one_field_of_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a client puts into its address makes no line of its own."""
+    """A path from a client cannot begin a new log line."""
     found, log = io.StringIO(), AccessLog(as_json=False)
     log.append(line(1)._replace(path="/a\nevil [error] x"))
     monkeypatch.setattr(sys, "stderr", found)

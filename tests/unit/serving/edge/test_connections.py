@@ -1,4 +1,4 @@
-"""A connection: whole answers in one write, late and idle clients, requests that come before their turn."""
+"""Connections send whole responses in one write, close late and idle clients, and pipeline requests."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -24,15 +24,15 @@ HEAD = ResponseHead(200, [(b"content-type", b"text/plain")])
 
 
 class Echo:
-    """Answers with the body, in upper case."""
+    """Answers with the body in upper case."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """An ASGI application."""
+        """Answer a request as an ASGI application."""
         await PreparedResponse(HEAD, scope[BODY].upper(), [(b"x-more", b"1")])(scope, receive, send)
 
 
 class Transport:
-    """Keeps what is written, a piece a write."""
+    """Keeps what is written, one piece per write."""
 
     def __init__(self) -> None:
         self.written: list[bytes] = []
@@ -40,44 +40,44 @@ class Transport:
         self.changed = asyncio.Event()
 
     def get_extra_info(self, name: str, default: object = None) -> object:
-        """Addresses, and no encryption."""
+        """Return addresses, and no encryption."""
         return {"peername": ("127.0.0.1", 5), "sockname": ("127.0.0.1", 6)}.get(name, default)
 
     def write(self, data: bytes) -> None:
-        """A write of the connection."""
+        """Keep what the connection writes."""
         self.written.append(data)
         self.changed.set()
 
     def close(self) -> None:
-        """The server has had enough."""
+        """Note that the server closes the connection."""
         self.closed = True
         self.changed.set()
 
     async def until_written(self, count: int) -> None:
-        """Until there were so many writes."""
+        """Wait until there were `count` writes."""
         while len(self.written) < count:
             self.changed.clear()
             await self.changed.wait()
 
     async def until_closed(self) -> None:
-        """Until the server has had enough."""
+        """Wait until the server has closed the connection."""
         while not self.closed:
             self.changed.clear()
             await self.changed.wait()
 
     def is_closing(self) -> bool:
-        """Whether it has."""
+        """Return whether the server has closed the connection."""
         return self.closed
 
     def pause_reading(self) -> None:
-        """Too much has come."""
+        """Do nothing."""
 
     def resume_reading(self) -> None:
-        """More may come."""
+        """Do nothing."""
 
 
 def request(body: bytes, *more: bytes) -> bytes:
-    """One request, as it travels."""
+    """Return one request as it is sent."""
     lines = [b"POST /echo HTTP/1.1", b"Host: here", b"Content-Length: %d" % len(body), *more]
     return b"\r\n".join(lines) + b"\r\n\r\n" + body
 
@@ -89,7 +89,7 @@ def spoken(
     timeout_s: float = 60.0,
     concurrency: int = 10,
 ) -> Transport:
-    """What was written while the work went on."""
+    """Return what was written while `work` ran."""
 
     async def all_of_it() -> Transport:
         load = WorkerLoad(max_body_bytes=1000, timeout_s=timeout_s, concurrency=concurrency)
@@ -116,7 +116,7 @@ def spoken(
 
 
 def test_a_whole_answer_is_one_write() -> None:
-    """Head, the request's id and body together."""
+    """Head, request id and body are sent together."""
 
     async def work(connection: Connection, transport: Transport) -> None:
         connection.data_received(request(b"abc", b"X-Request-Id: mine"))
@@ -131,7 +131,7 @@ def test_a_whole_answer_is_one_write() -> None:
 
 @pytest.mark.parametrize("parts", [[b"a", b"bc"], [b"abc"]], ids=["two", "whole"])
 def test_a_body_that_comes_later_is_waited_for(parts: list[bytes]) -> None:
-    """The answer is the same as to one that comes at once."""
+    """A body that arrives late gets the same response as one that arrives at once."""
 
     async def work(connection: Connection, transport: Transport) -> None:
         connection.data_received(request(b"abc")[:-3])
@@ -145,7 +145,7 @@ def test_a_body_that_comes_later_is_waited_for(parts: list[bytes]) -> None:
 
 
 def test_requests_before_their_turn_are_answered_in_order() -> None:
-    """Three in one packet; the last one says that it is the last."""
+    """Three pipelined requests are answered in order, and the last one closes the connection."""
 
     async def work(connection: Connection, transport: Transport) -> None:
         connection.data_received(request(b"a") + request(b"b") + request(b"c", b"Connection: close"))
@@ -157,7 +157,7 @@ def test_requests_before_their_turn_are_answered_in_order() -> None:
 
 
 def test_an_idle_client_is_left_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It had its answer; the next request never came."""
+    """A client that had its response and sends no further request is closed without a word."""
     monkeypatch.setattr(connections, "CHECK_EVERY_S", 0.01)
 
     async def work(connection: Connection, transport: Transport) -> None:
@@ -169,7 +169,7 @@ def test_an_idle_client_is_left_without_a_word(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("sent", [request(b"abc"), request(b"abc")[:-1]], ids=["whole", "begun"])
 def test_a_client_that_was_shed_is_not_kept(monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
-    """Whether its body comes to an end or not, it has had its answer, and is closed once it is idle or late."""
+    """A refused client is closed once it is idle or late, whether its body ends or not."""
     monkeypatch.setattr(connections, "CHECK_EVERY_S", 0.01)
 
     async def work(connection: Connection, transport: Transport) -> None:
@@ -182,7 +182,7 @@ def test_a_client_that_was_shed_is_not_kept(monkeypatch: pytest.MonkeyPatch, sen
 
 @pytest.mark.parametrize("begun", [b"POST /echo HT", request(b"abc")[:-1]], ids=["head", "body"])
 def test_a_slow_client_is_told_so(monkeypatch: pytest.MonkeyPatch, begun: bytes) -> None:
-    """The first request or the second, in its head or in its body."""
+    """A client that is slow in the head or the body of any request gets 408."""
     monkeypatch.setattr(connections, "CHECK_EVERY_S", 0.01)
 
     async def work(connection: Connection, transport: Transport) -> None:

@@ -1,4 +1,4 @@
-"""The gate."""
+"""Authorizers let callers in by their tokens, roles, models and rates."""
 
 import asyncio
 import shutil
@@ -23,20 +23,20 @@ VIEWER, OPERATOR, ADMIN = AccessRole
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty registry in a file."""
+    """Return an empty registry in a file."""
     path = tmp_path_factory.mktemp("registry") / "registry.db"
     upgrade.upgrade_schema(f"sqlite:///{path}")
     return path
 
 
 class CountedTokens(SqlTokens):
-    """The real ones, with how often they were asked, and an outage to be switched on."""
+    """The real tokens, with a count of look-ups, and an outage that can be switched on."""
 
     asked = 0
     away = False
 
     def verify(self, text: str) -> Token | None:
-        """As ever, unless away."""
+        """Count the look-up, and verify the token unless there is an outage."""
         self.asked += 1
         if self.away:
             msg = "found the registry away"
@@ -46,7 +46,7 @@ class CountedTokens(SqlTokens):
 
 @pytest.fixture
 def tokens(template: Path, tmp_path: Path) -> Iterator[CountedTokens]:
-    """Tokens in a registry of their own."""
+    """Yield tokens in a registry of their own."""
     shutil.copy(template, tmp_path / "registry.db")
     database = Database(f"sqlite:///{tmp_path}/registry.db")
     yield CountedTokens(database, b"k" * 32)
@@ -54,28 +54,28 @@ def tokens(template: Path, tmp_path: Path) -> Iterator[CountedTokens]:
 
 
 class Clock:
-    """A clock that is set."""
+    """A clock that is set by hand."""
 
     now = 0.0
 
     def __call__(self) -> float:
-        """What it is set to."""
+        """Return the time to which it is set."""
         return self.now
 
 
 def request(authorization: str | None) -> Request:
-    """A request with that header."""
+    """Return a request with this `Authorization` header."""
     headers = [] if authorization is None else [(b"authorization", authorization.encode("latin-1"))]
     return Request({"type": "http", "method": "GET", "path": "/", "headers": headers})
 
 
 def admit(gate: TokenAuthorizer, text: str, needed: AccessRole = VIEWER, model: str | None = None) -> str:
-    """Who it is."""
+    """Return the name of the caller that is let in."""
     return asyncio.run(gate.authorize(request(f"Bearer {text}"), needed, model)).name
 
 
 def test_the_open_gate_asks_nothing() -> None:
-    """Everybody is anyone."""
+    """Without tokens every caller is anonymous."""
     assert asyncio.run(OpenAuthorizer().authorize(request(None), ADMIN, "any")) == ANONYMOUS
 
 
@@ -92,7 +92,7 @@ def test_the_open_gate_asks_nothing() -> None:
     ],
 )
 def test_the_open_gate_lets_no_other_sites_page_in(site: str | None, host: str, good: bool) -> None:
-    """A browser on this host must not be made to steer models by a page that it shows."""
+    """A page of another site cannot have a browser on this host change models."""
     headers = [(b"host", host.encode()), *([(b"sec-fetch-site", site.encode())] if site else [])]
     asked = Request({"type": "http", "method": "POST", "path": "/", "scheme": "http", "headers": headers})
     if good:
@@ -116,7 +116,7 @@ def test_the_open_gate_lets_no_other_sites_page_in(site: str | None, host: str, 
     ],
 )
 def test_a_bad_token_is_unauthorized(tokens: CountedTokens, authorization: str | None) -> None:
-    """Whatever is bad about it, it is told the same, and nothing of what was sent."""
+    """Every bad token gets the same message, which repeats nothing of what was sent."""
     with pytest.raises(UnauthorizedError) as caught, capture_logs() as logs:
         asyncio.run(TokenAuthorizer(tokens).authorize(request(authorization), VIEWER, None))
     assert str(caught.value) == str(UnauthorizedError())
@@ -138,7 +138,7 @@ def test_a_bad_token_is_unauthorized(tokens: CountedTokens, authorization: str |
 def test_a_token_goes_as_far_as_it_goes(
     tokens: CountedTokens, role: AccessRole, models: set[str] | None, needed: AccessRole, model: str | None, good: bool
 ) -> None:
-    """Its role and its models decide."""
+    """A token's role and models decide what it may do."""
     _, text = tokens.create(TokenGrant("ci", role, None if models is None else frozenset(models)), actor="ann")
     gate = TokenAuthorizer(tokens)
     if good:
@@ -150,7 +150,7 @@ def test_a_token_goes_as_far_as_it_goes(
 
 
 def test_a_known_token_is_not_looked_up_each_time(tokens: CountedTokens) -> None:
-    """It is looked up once in some seconds, and a revocation takes effect then."""
+    """A token is looked up once in a few seconds, after which a revocation takes effect."""
     _, text = tokens.create(TokenGrant("ci", VIEWER), actor="ann")
     clock = Clock()
     gate = TokenAuthorizer(tokens, clock=clock)
@@ -165,7 +165,7 @@ def test_a_known_token_is_not_looked_up_each_time(tokens: CountedTokens) -> None
 
 
 def test_an_outage_of_the_registry_keeps_nobody_out_for_a_while(tokens: CountedTokens) -> None:
-    """Who was known goes on for minutes, and who was not is told that the registry is away."""
+    """In an outage known tokens work for minutes, and unknown ones are told of the outage."""
     _, text = tokens.create(TokenGrant("ci", VIEWER), actor="ann")
     clock = Clock()
     gate = TokenAuthorizer(tokens, clock=clock)
@@ -183,7 +183,7 @@ def test_an_outage_of_the_registry_keeps_nobody_out_for_a_while(tokens: CountedT
 
 
 def test_too_many_requests_of_a_token_wait(tokens: CountedTokens) -> None:
-    """Past the rate it is told when to come back, and another token is not kept waiting."""
+    """Past its rate a token is told when to come back, and other tokens are not affected."""
     _, text = tokens.create(TokenGrant("ci", VIEWER), actor="ann")
     _, other = tokens.create(TokenGrant("cd", VIEWER), actor="ann")
     clock = Clock()
@@ -198,7 +198,7 @@ def test_too_many_requests_of_a_token_wait(tokens: CountedTokens) -> None:
 
 
 def test_what_is_known_is_bounded(tokens: CountedTokens, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No number of tokens grows the table past its bound."""
+    """No number of tokens grows the cache past its bound."""
     monkeypatch.setattr(auth, "MAX_CACHED_TOKENS", 2)
     texts = [tokens.create(TokenGrant(f"t{i}", VIEWER), actor="ann")[1] for i in range(4)]
     gate = TokenAuthorizer(tokens)

@@ -1,4 +1,4 @@
-"""The three read-only routes of a role's own port."""
+"""Tests of the three read-only routes of a role's own port."""
 
 import http.client
 import json
@@ -14,7 +14,7 @@ from service.serving.edge.health import health_server
 
 
 def get(port: int, path: str) -> tuple[int, bytes]:
-    """Status and body."""
+    """Return the status and the body of a path."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     connection.request("GET", path)
     answer = connection.getresponse()

@@ -1,4 +1,4 @@
-"""What a server takes on of bodies that have not come to their end."""
+"""A server bounds the memory of request bodies that are still arriving."""
 
 import asyncio
 from collections.abc import Sequence
@@ -10,14 +10,14 @@ from service.serving.edge.limits import RequestLimits, WorkerLoad
 
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
-    """Tells how long the body was."""
+    """Answer with the length of the body."""
     body = (await receive())["body"]
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": str(len(body)).encode()})
 
 
 class Client:
-    """Sends parts when told to, and keeps what it is answered."""
+    """Sends parts when told to, and keeps the response."""
 
     def __init__(self, limits: RequestLimits) -> None:
         self._parts: asyncio.Queue[Message] = asyncio.Queue()
@@ -29,19 +29,19 @@ class Client:
         self.answer.append(message)
 
     async def send(self, body: bytes, *, more: bool) -> None:
-        """A part of the body; everybody has a turn after it."""
+        """Send a part of the body, and let every other task run."""
         self._parts.put_nowait({"type": "http.request", "body": body, "more_body": more})
         for _ in range(5):
             await asyncio.sleep(0)
 
     async def leave(self) -> None:
-        """Go away before the end."""
+        """Disconnect before the end of the body."""
         self._parts.put_nowait({"type": "http.disconnect"})
         await self.task
 
     @property
     def status(self) -> int | None:
-        """None while nothing is answered."""
+        """Return the response's status, or None if there is none yet."""
         return self.answer[0]["status"] if self.answer else None
 
 
@@ -60,7 +60,7 @@ async def _slow_and_quick(load: WorkerLoad) -> tuple[Sequence[int | None], int |
 
 
 def test_slow_bodies_hold_no_more_than_quick_ones_could() -> None:
-    """What comes in parts beyond the bodies that may be worked on at once is refused; a body that is whole is not."""
+    """Partial bodies past the bound are refused, and a complete body is not."""
     load = WorkerLoad(max_body_bytes=100, timeout_s=60.0, concurrency=4)
     statuses, quick, first = asyncio.run(_slow_and_quick(load))
     assert statuses == [None, None, None, None, 429]
@@ -70,7 +70,7 @@ def test_slow_bodies_hold_no_more_than_quick_ones_could() -> None:
 
 @pytest.mark.parametrize("parts", [[101], [60, 60], [50, 50, 1]], ids=str)
 def test_a_body_past_the_measure_is_refused(parts: list[int]) -> None:
-    """In one part or in several, and nothing of it is held afterwards."""
+    """A body past the limit is refused in one part or several, and nothing of it stays in memory."""
     load = WorkerLoad(max_body_bytes=100, timeout_s=60.0, concurrency=4)
 
     async def sent() -> int | None:

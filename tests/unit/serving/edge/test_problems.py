@@ -1,4 +1,4 @@
-"""Errors over HTTP."""
+"""Errors become problem responses."""
 
 import json
 from collections.abc import Iterator
@@ -39,7 +39,7 @@ CASES: list[tuple[HeadraceError, int]] = [
 
 
 def every(kind: type[HeadraceError]) -> Iterator[type[HeadraceError]]:
-    """It and all that descend from it."""
+    """Yield the class and all its subclasses."""
     yield kind
     for one in kind.__subclasses__():
         yield from every(one)
@@ -47,7 +47,7 @@ def every(kind: type[HeadraceError]) -> Iterator[type[HeadraceError]]:
 
 @pytest.mark.parametrize(("error", "status"), CASES, ids=lambda case: type(case).__name__)
 def test_an_error_is_a_problem(error: HeadraceError, status: int) -> None:
-    """Every error has a status, and a body of RFC 9457 that says what the error says."""
+    """Every error has a status, and a body of RFC 9457 with the error's message."""
     found = problems.problem_response(error, instance="/here")
     body = json.loads(bytes(found.body))
     assert (found.status_code, body["status"], found.media_type) == (status, status, "application/problem+json")
@@ -56,20 +56,20 @@ def test_an_error_is_a_problem(error: HeadraceError, status: int) -> None:
 
 
 def test_no_error_is_forgotten() -> None:
-    """Every error of the tree has a kind nearer than the root's, but for the roots themselves."""
+    """Every error class except the roots has a problem type nearer than the root's."""
     roots = {HeadraceError, edge_errors.EdgeError}
     plain = [one for one in every(HeadraceError) if one.__module__.startswith("service") and one not in roots]
     assert [one for one in plain if not any(base in problems.PROBLEM_TYPES for base in one.__mro__[:-4])] == []
 
 
 def test_codes_say_one_thing() -> None:
-    """No two kinds share a code."""
+    """No two problem types share a code."""
     codes = [kind.code for kind in problems.PROBLEM_TYPES.values()]
     assert len(codes) == len(set(codes))
 
 
 def test_the_command_that_helps_is_apart() -> None:
-    """Where the message names a command, `help` is that command."""
+    """If the message names a command, `help` is that command."""
     found = problems.problem_response(
         errors.NotFoundError("found no model x; see `headrace model list` for those there are")
     )
@@ -78,7 +78,7 @@ def test_the_command_that_helps_is_apart() -> None:
 
 @pytest.mark.parametrize(("seconds", "expected"), [(0.01, "1"), (1.2, "2"), (60, "60")])
 def test_too_many_says_when_to_come_back(seconds: float, expected: str) -> None:
-    """Whole seconds, at least one."""
+    """`Retry-After` is a whole number of seconds, at least one."""
     assert (
         problems.problem_response(edge_errors.TooManyRequestsError("found x", retry_after_s=seconds)).headers[
             "retry-after"
@@ -88,7 +88,7 @@ def test_too_many_says_when_to_come_back(seconds: float, expected: str) -> None:
 
 
 def test_what_nobody_expected_stays_inside() -> None:
-    """A crash tells the client nothing of itself."""
+    """A crash reveals nothing of itself to the client."""
     request = Request({"type": "http", "path": "/x", "query_string": b"", "headers": [], "server": ("h", 1)})
     found = problems.handle_unexpected_error(request, RuntimeError("password=hunter2"))
     assert found.status_code == 500

@@ -1,4 +1,4 @@
-"""Events and labels over HTTP: all of a request or none, durable before the answer."""
+"""Events and labels over HTTP are appended all or none, and are durable before the response."""
 
 import asyncio
 import json
@@ -32,18 +32,18 @@ EVENT = {"id": "a", "x": {"n": 1.5}}
 
 @dataclass
 class Told:
-    """What was told of the records."""
+    """Telemetry that keeps the counts of ingested records."""
 
     outcomes: list[tuple[str, str, str, int]] = field(default_factory=list)
 
     def records_ingested(self, model: str, kind: str, *, outcome: str, count: int) -> None:
-        """Kept as it comes."""
+        """Keep the count."""
         self.outcomes.append((model, kind, outcome, count))
 
 
 @dataclass
 class Edge:
-    """Both addresses over a real log."""
+    """Both ingestion routes over a real log."""
 
     app: App
     ingest: RecordIngestor
@@ -51,11 +51,11 @@ class Edge:
     timeout_s: float = 60.0
 
     def post(self, path: str, content: bytes, headers: dict[str, str] | None = None) -> httpx.Response:
-        """One request's answer."""
+        """Return the response to one request."""
         return self.posts([(path, content, headers)])[0]
 
     def posts(self, requests: Sequence[tuple[str, bytes, dict[str, str] | None]]) -> list[httpx.Response]:
-        """All at once."""
+        """Return the responses to requests that are sent at once."""
         return asyncio.run(self._posts(requests))
 
     async def _posts(self, requests: Sequence[tuple[str, bytes, dict[str, str] | None]]) -> list[httpx.Response]:
@@ -71,7 +71,7 @@ class Edge:
             return list(await asyncio.gather(*asked))
 
     def stream(self, topic: str) -> list[bytes]:
-        """All that is durable there."""
+        """Return all durable records of a topic."""
         source = self.app.source("looking")
         bounds = source.bounds([topic])
         source.assign(Position({at: one.start for at, one in bounds.items()}))
@@ -84,7 +84,7 @@ class Edge:
 
 @contextmanager
 def edge(folder: Path, **changes: Any) -> Iterator[Edge]:
-    """A model of its own."""
+    """Yield the routes with a model of its own."""
     with Deployment(folder, model={**PHISHING, **changes}).app() as app:
         ingest = RecordIngestor(app.services, app.settings.models)
         try:
@@ -94,7 +94,7 @@ def edge(folder: Path, **changes: Any) -> Iterator[Edge]:
 
 
 def test_every_form_of_body_is_the_same_records(tmp_path: Path) -> None:
-    """One object, a list, JSON Lines: each record as it was written, to the byte."""
+    """One object, a list and JSON Lines give the same records, each byte as it was sent."""
     one, other = b'{"id":  1, "x": {"n": 1.50}}', b'{"x":{"n":2},"id":"\\u00e9"}'
     with edge(tmp_path) as found:
         answers = [
@@ -112,7 +112,7 @@ def test_every_form_of_body_is_the_same_records(tmp_path: Path) -> None:
 
 
 def test_one_that_the_decoder_refuses_refuses_all_and_says_which_and_why(tmp_path: Path) -> None:
-    """Index, part, feature and reason of each; nothing is appended."""
+    """One refused record refuses the request, which names each one's index, part, feature and reason."""
     bad = [EVENT, {"id": "b", "x": {"n": [1]}}, {"x": {"n": 1}}, {"id": "c", "x": {"n": 1}, "y": "false"}]
     with edge(tmp_path) as found:
         answer = found.post("events", json.dumps(bad).encode())
@@ -146,14 +146,14 @@ def test_one_that_the_decoder_refuses_refuses_all_and_says_which_and_why(tmp_pat
 def test_what_is_no_such_body_is_told(
     tmp_path: Path, path: str, content: bytes, headers: dict[str, str] | None, status: int, detail: str
 ) -> None:
-    """With the status that fits, and what was expected."""
+    """An invalid body is refused with a fitting status and what was expected."""
     with edge(tmp_path) as found:
         answer = found.post(path, content, headers)
         assert (answer.status_code, detail in answer.json()["detail"]) == (status, True)
 
 
 def test_a_model_that_is_not_there_is_named(tmp_path: Path) -> None:
-    """With those that are."""
+    """An unknown model is refused with the names of the known ones."""
     with edge(tmp_path) as found:
         answer = found.post("../other/events", b"{}")
         assert answer.status_code == 404
@@ -161,7 +161,7 @@ def test_a_model_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_labels_go_to_their_topic_and_events_do_not(tmp_path: Path) -> None:
-    """Each address takes its own kind."""
+    """Each route appends to the topic of its own kind."""
     with edge(tmp_path, labels="phishing.labels") as found:
         assert found.post("labels", b'{"id":"a","y":true}').status_code == 202
         assert found.post("labels", json.dumps(EVENT).encode()).status_code == 422
@@ -170,7 +170,7 @@ def test_labels_go_to_their_topic_and_events_do_not(tmp_path: Path) -> None:
 
 
 def test_the_models_own_layout_is_what_is_sent(tmp_path: Path) -> None:
-    """`fields` judges it, and it is appended as it came; CSV without its header."""
+    """`fields` decides what is valid, and records are appended unchanged; CSV loses its header."""
     fields = {"id": "$.tx.id", "x": ["$.amount"]}
     with edge(tmp_path / "json", fields=fields) as found:
         assert found.post("events", b'{"tx":{"id":1},"amount":2}').status_code == 202
@@ -184,7 +184,7 @@ def test_the_models_own_layout_is_what_is_sent(tmp_path: Path) -> None:
 
 
 def test_nobody_but_a_server_writes_what_was_served(tmp_path: Path) -> None:
-    """A forged answer is refused at the door."""
+    """A client cannot append a forged served prediction."""
     forged = encode_served_record(
         ServedEvent("a", {"n": 1}), ServedPrediction("phishing", "1-1", 1, 1, True, [(True, 1.0)])
     )
@@ -194,7 +194,7 @@ def test_nobody_but_a_server_writes_what_was_served(tmp_path: Path) -> None:
 
 
 def test_requests_at_once_share_an_append(tmp_path: Path) -> None:
-    """A hundred requests are in far fewer chunks of the log, and none is lost."""
+    """A hundred concurrent requests take far fewer chunks of the log, and none is lost."""
     events = [msgspec.json.encode({"id": n, "x": {"n": n}}) for n in range(100)]
     with edge(tmp_path) as found:
         answers = found.posts([("events", event, None) for event in events])
@@ -203,7 +203,7 @@ def test_requests_at_once_share_an_append(tmp_path: Path) -> None:
 
 
 def test_too_much_at_once_is_told_when_to_come_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """429 with Retry-After, and nothing of it is appended; the first append waits until that was told."""
+    """Too much at once gets 429 with Retry-After, and nothing of it is appended."""
     monkeypatch.setattr(group_commit, "MAX_QUEUED_RECORDS", 1)
     append = LogSink.append
 
@@ -224,7 +224,7 @@ def test_too_much_at_once_is_told_when_to_come_again(tmp_path: Path, monkeypatch
 
 
 def test_a_stream_that_cannot_be_written_is_a_503_in_time(tmp_path: Path) -> None:
-    """The answer says that the same records may be sent again."""
+    """The response says in time that the same records may be sent again."""
     with edge(tmp_path) as found:
         found.timeout_s = 0.3
         found.post("events", msgspec.json.encode(EVENT))

@@ -1,4 +1,4 @@
-"""What a request asks to have predicted: no object of it may name a key twice."""
+"""No object in a prediction request may have a repeated key."""
 
 import json
 import random
@@ -17,7 +17,7 @@ LINES = "application/jsonlines"
 
 
 def read(body: str, kind: str = "application/json") -> Any:
-    """The items."""
+    """Return the items of the body."""
     return parse_prediction_body(kind, body.encode(), NOTHING)
 
 
@@ -39,7 +39,7 @@ def read(body: str, kind: str = "application/json") -> Any:
     ],
 )
 def test_a_repeated_key_is_refused(body: str, kind: str, named: list[tuple[int, str]]) -> None:
-    """Each item that has one is named with the feature and the stream's own reason for it."""
+    """Each item with a repeated key is named with the feature and the stream's own reason."""
     with pytest.raises(UnprocessableError, match=f"found the key {named[0][1]!r} more than once") as refused:
         read(body, kind)
     assert [(one["item"], one["feature"]) for one in refused.value.errors] == named
@@ -61,7 +61,7 @@ def test_a_repeated_key_is_refused(body: str, kind: str, named: list[tuple[int, 
     ],
 )
 def test_what_repeats_nothing_is_read(body: str) -> None:
-    """Colons and escapes in texts, and equal names in different objects, are no repeats."""
+    """Colons and escapes in texts, and equal keys in different objects, are no repeated keys."""
     given = json.loads(body)
     inner = given["x"] if isinstance(given.get("x"), dict) else given
     assert list(read(body).xs) == [inner]
@@ -70,7 +70,7 @@ def test_what_repeats_nothing_is_read(body: str) -> None:
 
 
 def text_of(chance: random.Random, depth: int = 0) -> str:
-    """An object of a few members as JSON, in which names come again now and then."""
+    """Return an object of a few members as JSON, in which keys repeat now and then."""
     members = []
     for _ in range(chance.randint(0, 4)):
         name = chance.choice(['"a"', '"b"', '"c:"', '"\\u0061"', '"x"', '"d"', '"e"', '"f"'])
@@ -81,7 +81,7 @@ def text_of(chance: random.Random, depth: int = 0) -> str:
 
 
 def repeats(text: str) -> bool:
-    """As the standard library's pairs tell."""
+    """Return whether the standard library's pairs have a repeated key."""
     found = []
 
     def pairs(members: list[tuple[str, Any]]) -> None:
@@ -92,7 +92,7 @@ def repeats(text: str) -> bool:
 
 
 def test_any_text_is_judged_as_its_pairs_are() -> None:
-    """Of thousands of texts those with a repeat are refused, alone, in a list and in lines, and no others."""
+    """Of thousands of texts exactly those with repeated keys are refused, alone, in a list and in lines."""
     chance = random.Random(7)
     texts = [text_of(chance) for _ in range(4000)]
     assert 300 < sum(map(repeats, texts)) < 3000
@@ -104,7 +104,7 @@ def test_any_text_is_judged_as_its_pairs_are() -> None:
 
 
 def refused(body: str, kind: str) -> list[int]:
-    """The items that are refused."""
+    """Return the items that are refused."""
     try:
         read(body, kind)
     except UnprocessableError as error:
@@ -113,7 +113,7 @@ def refused(body: str, kind: str) -> list[int]:
 
 
 def test_no_more_than_a_hundred_are_told() -> None:
-    """Of a thousand."""
+    """Of a thousand faulty items a hundred are listed."""
     with pytest.raises(UnprocessableError, match="1000 of 1001 items") as told:
         read("[{}," + ",".join(['{"a":1,"a":1}'] * 1000) + "]")
     assert len(told.value.errors) == MAX_REPORTED
@@ -121,7 +121,7 @@ def test_no_more_than_a_hundred_are_told() -> None:
 
 @pytest.mark.parametrize("depth", [10, 500, 900, 990, 5000])
 def test_depth_is_no_fault_of_the_server(depth: int) -> None:
-    """However deep what stands beside a repeated key is nested, it is refused as one or as unreadable."""
+    """A repeated key beside deep nesting is refused as repeated or as unreadable, at any depth."""
     for inner in ("[" * depth + "]" * depth, '{"b":' * depth + "1" + "}" * depth):
         with pytest.raises(EdgeError) as told:
             read('{"a":1,"a":' + inner + "}")
