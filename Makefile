@@ -21,7 +21,7 @@ check: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q tests/migrations
+	$(BIN)/python -m pytest -q tests/migrations tests/integration/test_house_rules.py tests/integration/test_names_and_folders.py
 
 bench: $(VENV)/dev.stamp kafka
 	$(BIN)/python -m benchmarks
