@@ -11,7 +11,7 @@ from typing import Any
 from service.bootstrap import App
 from service.domain.registry.registry import CommandKind, Lease, Lineage, LineageId, RegisteredModel
 from service.domain.specification.model import ModelSpec
-from service.domain.stream.events import Records, TopicPartition
+from service.domain.stream.events import Records, SkippedOffsets, TopicPartition
 from service.domain.stream.position import OffsetBounds, Position
 from service.errors import UnavailableError
 from service.operations.commands.request import request_and_wait
@@ -42,6 +42,11 @@ class QueuedRecords:
         offsets = range(self.next_offset, self.next_offset + len(values))
         self.next_offset = offsets.stop
         self._items.append(Records(self.at, offsets, [*offsets], values, offsets.stop))
+
+    def skip(self, next_offset: int) -> None:
+        """Append a run of offsets that are passed over."""
+        self._items.append(SkippedOffsets(self.at, self.next_offset, next_offset))
+        self.next_offset = next_offset
 
     @property
     def bounds(self) -> Mapping[TopicPartition, OffsetBounds]:
