@@ -22,6 +22,7 @@ from service.operations.retry import Outage
 from service.operations.services import Services
 from service.operations.states.recovery import recover
 from service.operations.states.registration import register_model
+from service.ports.registry import ModelHistory
 from tests.acceptance.harness import Deployment, phishing_events
 
 HOLDER = "test"
@@ -100,6 +101,24 @@ class Unreachable:
             raise UnavailableError(msg)
 
         return attempt
+
+
+class Unreadable:
+    """A real history of a model, some of whose artifacts raise an error when they are read."""
+
+    def __init__(self, history: ModelHistory, errors: Mapping[str, Exception]) -> None:
+        self._history = history
+        self._errors = errors
+
+    def __getattr__(self, name: str) -> Any:
+        """Return the history's own member."""
+        return getattr(self._history, name)
+
+    def artifact(self, digest: str) -> bytes:
+        """Return the sealed bytes, or raise the digest's error."""
+        if digest in self._errors:
+            raise self._errors[digest]
+        return self._history.artifact(digest)
 
 
 @dataclass
