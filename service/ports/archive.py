@@ -48,7 +48,7 @@ class ArchiveFrames(Protocol):
         ...
 
     def read(self, pieces: Sequence[ArchivePiece]) -> Any:
-        """Pieces that were opened, as one polars frame with the columns that `service.stream.archive.frame_columns` names."""
+        """Return opened pieces as one polars frame with the columns of `service.stream.archive.frame_columns`."""
         ...
 
 

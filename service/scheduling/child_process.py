@@ -77,6 +77,7 @@ class ChildProcess:
     def kill(self) -> None:
         """Send SIGKILL now."""
         self._kill_at = time.monotonic()
+        # What it has started may live on, and would keep the log's pipe open.
         process_groups.signal_session(self.pid, signal.SIGKILL)
 
     def poll(self) -> int | None:

@@ -43,11 +43,11 @@ class Principal:
 ANONYMOUS = Principal("anonymous", AccessRole.ADMIN)
 """Everybody who reaches a server that listens on a loopback address and asks for no token."""
 
-TOKEN_PREFIX = "hrt_"
+TOKEN_PREFIX = "hrt_"  # noqa: S105 - how each token begins, no token
 """By which scanners of secrets know a token of Headrace."""
 RESERVED_NAMES = frozenset({ANONYMOUS.name, "trainer", "learner", "headrace"})
 """Names that the audit gives to others."""
-TOKEN_NAME_PATTERN = r"[A-Za-z][A-Za-z0-9_.-]{0,62}"
+TOKEN_NAME_PATTERN = r"[A-Za-z][A-Za-z0-9_.-]{0,62}"  # noqa: S105 - the form of a name
 """What a token may be called."""
 
 

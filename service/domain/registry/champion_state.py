@@ -11,7 +11,8 @@ from service.domain.stream.position import Position
 class ChampionState:
     """A champion's newest checkpoint, without its bytes; `version` is the one with which the lineage took over.
 
-    `registered_at` is when the model was registered: one that is begun anew has its name and its numbers, and is another.
+    `registered_at` is when the model was registered. A model that was reset has the same name and the same numbers,
+    and is another one.
     """
 
     model: ModelName

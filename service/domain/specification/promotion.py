@@ -78,7 +78,8 @@ class PromoteSpec(FrozenSpec):
     @model_validator(mode="after")
     def _check_clip(self) -> Self:
         if self.clip is not None and self.loss not in UNBOUNDED_LOSSES:
-            msg = f"found clip and loss {self.loss or 'by task'}, expected clip only with {', '.join(sorted(UNBOUNDED_LOSSES))}"
+            losses = ", ".join(sorted(UNBOUNDED_LOSSES))
+            msg = f"found clip and loss {self.loss or 'by task'}, expected clip only with {losses}"
             raise ValueError(msg)
         _require_blocks("probation.events", self.probation.events, block=self.shadow.block)
         return self

@@ -29,7 +29,7 @@ IDENTITY_SPEC_KEYS = frozenset({"task", "events", "labels", "fields", "label_fie
 
 
 def apply_specification(services: Services, command: Command, lease: Lease) -> tuple[str, Lease]:
-    """Go on with the new specification, or begin a challenger with it; raise RefusedError for what cannot be compared."""
+    """Go on with the new specification, or begin a challenger with it; RefusedError where none can be compared."""
     spec = ModelSpec.model_validate(command.arguments["spec"])
     current_version = current_version_of(services, command.model, lease)
     changed = changed_keys(current_version.spec, spec)

@@ -5,7 +5,7 @@ import inspect
 import sys
 from concurrent.futures import thread
 
-from service.cli.process import exit
+from service.cli.process import exit as exit_module
 from service.learning.pickling import class_guard
 
 
@@ -15,7 +15,7 @@ class _Slotted:
 
 def test_pools_are_ended_as_the_interpreter_does() -> None:
     """The function that wakes idle threads of pools takes no arguments."""
-    why = f"Python {sys.version} differs: adapt {exit.__file__}"
+    why = f"Python {sys.version} differs: adapt {exit_module.__file__}"
     assert not inspect.signature(thread._python_exit).parameters, why
 
 
