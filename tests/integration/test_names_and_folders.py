@@ -82,6 +82,9 @@ KEPT_NAMES: Mapping[str, str] = {
     "answered_signal": "after the code `answered` of a retraining decision",
     "asked": "a key of a stored report",
     "stretch": "a key of an exclusion, in requests and in JSON",
+    "RestoreOutlook": "a schema's name in OpenAPI",
+    "ReplayOutlook": "a schema's name in OpenAPI",
+    "_HEAP_TYPE": "the name of a flag in CPython's type objects",
 }
 KEPT_PHRASE = "set_aside"  # tables and their columns: `set_aside_checkpoints` and its siblings
 # In a sentence only those that mean nothing else there.
