@@ -8,4 +8,4 @@ import sys
 
 NAMES = ("service.cli.roles.job_child", "service.cli.roles.challenger_child", "service.cli.roles.query_child")
 
-JOB, CHALLENGER, INQUIRY = ((sys.executable, "-m", name) for name in NAMES)
+JOB, CHALLENGER, QUERY = ((sys.executable, "-m", name) for name in NAMES)

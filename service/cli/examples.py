@@ -66,12 +66,12 @@ def add_examples(app: typer.Typer, *, before: str = "") -> None:
     """Add its example to the help of every command and group of the app."""
     for command in app.registered_commands:
         name = command.name or (command.callback.__name__ if command.callback else "")
-        command.epilog = _told(f"{before}{name}")
+        command.epilog = _with_example(f"{before}{name}")
     for group in app.registered_groups:
-        group.epilog = _told(f"{before}{group.name}")
+        group.epilog = _with_example(f"{before}{group.name}")
         if group.typer_instance is not None:
             add_examples(group.typer_instance, before=f"{before}{group.name} ")
 
 
-def _told(name: str) -> str:
+def _with_example(name: str) -> str:
     return f"Example: {EXAMPLES[name]}"

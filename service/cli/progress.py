@@ -35,11 +35,11 @@ class _Lines:
     """Prints progress as lines, at least `LINE_EVERY_S` apart."""
 
     def __init__(self) -> None:
-        self._said = time.monotonic()
+        self._printed_at = time.monotonic()
         self._done: dict[str, int] = {}
 
     def __call__(self, what: str, events: int, total: int) -> None:
         self._done[what] = self._done.get(what, 0) + events
-        if time.monotonic() - self._said >= LINE_EVERY_S:
-            self._said = time.monotonic()
+        if time.monotonic() - self._printed_at >= LINE_EVERY_S:
+            self._printed_at = time.monotonic()
             err.print(f"{what}: {self._done[what]:,} of {total:,} events", markup=False, highlight=False)

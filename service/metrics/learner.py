@@ -151,8 +151,8 @@ class PrometheusTelemetry:
     def checkpoint_metrics(self, model: str, metrics: CheckpointMetrics) -> None:
         """Set the gauges of metrics, labels and drift from a checkpoint's metrics."""
         for role, report in (("champion", metrics), ("baseline", metrics.baseline)):
-            for window, said in (("cumulative", report.cumulative), ("window", report.window)):
-                for name, value in said.items():
+            for window, scores in (("cumulative", report.cumulative), ("window", report.window)):
+                for name, value in scores.items():
                     self.model_metric.labels(model, role, name, window).set(value)
         if metrics.labels is not None:
             self.pending.labels(model).set(metrics.labels.pending)

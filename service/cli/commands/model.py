@@ -178,8 +178,8 @@ def rollback(
         elif request.replays:
             replay_commands.run_rollback_replay(app_, name, request)
         else:
-            told, wait_s = rollback_request.arguments(app_.services, name, request), math.inf if wait else WAIT_S
-            say(app_.run_command(name, registry.CommandKind.ROLLBACK, told, actor=actor(), wait_s=wait_s))
+            arguments, wait_s = rollback_request.arguments(app_.services, name, request), math.inf if wait else WAIT_S
+            say(app_.run_command(name, registry.CommandKind.ROLLBACK, arguments, actor=actor(), wait_s=wait_s))
 
 
 def _spelled(field: str) -> str:

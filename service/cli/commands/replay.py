@@ -59,14 +59,14 @@ def run_rollback_replay(app: App, name: str, request: RollbackRequest) -> None:
 
 def in_words(planned: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of a dry run worded for people, without those that do not apply."""
-    told = {
+    shown = {
         **planned,
         "position": positions(planned["position"]),
         "rate": f"{number(planned['rate'])} records a second" if planned["rate"] else "unknown",
         "seconds": f"about {duration(planned['seconds'])}" if planned["seconds"] is not None else None,
     }
     named = {"seconds": "time", "position": "begins at", "freeze": "champion stands still"}
-    return {named.get(key, key): one for key, one in told.items() if one not in (None, "", [])}
+    return {named.get(key, key): one for key, one in shown.items() if one not in (None, "", [])}
 
 
 def print_backtest(app: App, name: str, file: Path, ends: tuple[str | None, str | None], *, as_json: bool) -> None:

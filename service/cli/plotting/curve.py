@@ -12,7 +12,7 @@ from service.domain.registry.metric_history import MetricHistory
 from service.domain.registry.registry import VersionKind
 
 HEIGHT = 12
-MAX_BASELINE_STRETCH = 6
+MAX_BASELINE_SCALE = 6
 """A baseline that would stretch the scale by more than this factor is left out."""
 
 MAX_WIDTH = 100
@@ -25,7 +25,7 @@ def value_limits(history: MetricHistory, metric: str) -> tuple[float, float]:
     baseline = [one for point in history.points if (one := point.baseline[metric]) is not None]
     both = [*model, *baseline] or [0.0, 1.0]
     reach = max(max(model) - min(model), 0.2 * abs(max(model))) if model else math.inf
-    shown = model if max(both) - min(both) > MAX_BASELINE_STRETCH * reach else both
+    shown = model if max(both) - min(both) > MAX_BASELINE_SCALE * reach else both
     return min(shown), max(shown)
 
 

@@ -78,11 +78,11 @@ def evidence_words(evidence: Json) -> str:
     """Return the result of a comparison in words, with the interval of the difference."""
     if not evidence:
         return "none yet"
-    said = f"{words(str(evidence['verdict']))} after {count(evidence['events'], 'event')}"
+    text = f"{words(str(evidence['verdict']))} after {count(evidence['events'], 'event')}"
     if evidence.get("champion_loss") is None:
-        return f"{said}: {evidence['reason']}" if evidence.get("reason") else said
+        return f"{text}: {evidence['reason']}" if evidence.get("reason") else text
     losses = f"{number(evidence['challenger_loss'])} against the champion's {number(evidence['champion_loss'])}"
-    found = f"{said}: {words(str(evidence['loss']))} loss {losses}"
+    found = f"{text}: {words(str(evidence['loss']))} loss {losses}"
     if evidence.get("lower") is None:
         return found
     return f"{found}, better by between {number(evidence['lower'])} and {number(evidence['upper'])}"
@@ -160,13 +160,13 @@ def _events(found: Json) -> list[tuple[str, Any]]:
 
 def _labels(labels: Json) -> list[tuple[str, Any]]:
     joined = f"{number(labels.get('joined', 0))}, {share(labels['share'])} of the events" if "share" in labels else NONE
-    told: list[tuple[str, Any]] = [
+    lines: list[tuple[str, Any]] = [
         ("matched", joined),
         ("pending", f"{count(labels.get('pending', 0), 'event waits', 'events wait')} for a label"),
         ("waiting", f"{count(labels.get('waiting', 0), 'label waits', 'labels wait')} for an event"),
     ]
     others = [f"{words(name)} {number(labels[name])}" for name in LABELS if labels.get(name)]
-    return [*told, ("others", ", ".join(others))] if others else told
+    return [*lines, ("others", ", ".join(others))] if others else lines
 
 
 def _replay(one: Json) -> list[tuple[str, Any]]:

@@ -87,8 +87,8 @@ def show_difference(out: Console, found: Mapping[str, Any]) -> None:
     facts(out, [("differ", f"{number(differing)} of {count(probes, 'event')}")], indent=2)
     for example in found["examples"]:
         out.print()
-        told = [("event", example["x"]), *zip((one, other), map(_prediction, example["predictions"]), strict=True)]
-        facts(out, told, indent=2)
+        lines = [("event", example["x"]), *zip((one, other), map(_prediction, example["predictions"]), strict=True)]
+        facts(out, lines, indent=2)
 
 
 def _version(version: Version, aliases: Mapping[str, int]) -> dict[str, Any]:

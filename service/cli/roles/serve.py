@@ -118,7 +118,7 @@ def _serve(settings: Settings, file: Path, listener: socket.socket, shared_metri
         log = access_log(settings)
         if log is not None:
             stack.enter_context(log.writing())
-        queries = server_queries(settings, file, command=children.INQUIRY)
+        queries = server_queries(settings, file, command=children.QUERY)
         found = server_routes(app, model_cache, ingest, queries=queries, telemetry=telemetry, metrics=metrics)
         asgi_app = build_asgi_app(found, telemetry, load=worker_load, log=log)
         uvicorn_config = _uvicorn_config(settings.server, asgi_app, http=connection_class(worker_load, telemetry))

@@ -16,7 +16,7 @@ def subtract_ranges(ranges: Iterable[OffsetRange], excluded: Iterable[OffsetRang
 def overlaps(ranges: Iterable[OffsetRange], excluded: Iterable[OffsetRange]) -> bool:
     """Whether any offset is in both."""
     by_partition = _by_partition(excluded)
-    return any(_overlap(run, hole) for run in ranges for hole in by_partition.get(_partition_of(run), ()))
+    return any(_overlap(run, excluded) for run in ranges for excluded in by_partition.get(_partition_of(run), ()))
 
 
 def offset_count(ranges: Iterable[OffsetRange]) -> int:

@@ -63,7 +63,7 @@ class Predictor:
         found = self._predict_rows(xs) if self._predict_rows and self._all_pass(xs) else None
         if found is None:
             return self._predict_each(xs)
-        return [self._to_result(said) for said in found]
+        return [self._to_result(prediction) for prediction in found]
 
     def labels_by_name(self, x: Features) -> Mapping[str, Label]:
         """The labels themselves by the names that their probabilities for these features have in an answer."""

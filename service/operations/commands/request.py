@@ -34,7 +34,7 @@ def request_command(
         msg = f"found no champion of {model}; start `headrace learn {model}` first"
         raise NotFoundError(msg)
     command = services.commands.request(model, kind, arguments=arguments, actor=actor)
-    return _execute_here(services, command, champion) or _wait_until_settled(services, command, wait_s=wait_s)
+    return _execute_here(services, command, champion) or _wait_for_outcome(services, command, wait_s=wait_s)
 
 
 def require_outcome(command: Command, *, wait_s: float) -> str:
@@ -72,7 +72,7 @@ def _execute_here(services: Services, command: Command, champion: LineageId) -> 
     return services.commands.get(command.id) if done else None
 
 
-def _wait_until_settled(services: Services, command: Command, *, wait_s: float) -> Command:
+def _wait_for_outcome(services: Services, command: Command, *, wait_s: float) -> Command:
     """Wait until the lease holder has settled the command; if the holder is gone, execute it here."""
     deadline_s, tried_at_s = time.monotonic() + wait_s, time.monotonic()
     while time.monotonic() < deadline_s:

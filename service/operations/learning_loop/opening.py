@@ -68,7 +68,7 @@ class StartupWait:
                 self.reason = ""
                 return found
 
-    def retry_aside(self, act: Callable[[], T]) -> T:
+    def retry_in_background(self, act: Callable[[], T]) -> T:
         """Do as `retry` does, with `act` in a daemon thread that is abandoned when the process is told to stop."""
         return self.retry(partial(run_interruptibly, act, stop=self._stop))
 
@@ -94,7 +94,7 @@ class SessionOpener:
         """Register the model if it is new, or reset it with `fresh`; do nothing for a challenger."""
         if self.options.challenger is None:
             register = reset_model if self.options.fresh else register_model
-            self.waiting.retry_aside(partial(register, self.services, spec, actor=self.options.actor))
+            self.waiting.retry_in_background(partial(register, self.services, spec, actor=self.options.actor))
 
     def next(self, model: str, opened: Collection[LineageId]) -> tuple[Session, StreamConsumer] | None:
         """Open the model's next lineage that is not in `opened`; return None if there is none or the process must stop.

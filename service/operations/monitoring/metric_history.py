@@ -182,7 +182,7 @@ def _finite_or_none(values: Mapping[str, float]) -> Mapping[str, float | None]:
 
 def _version_marks(history: ModelHistory, curve_input: _CurveInput, model: RegisteredModel) -> Sequence[VersionMark]:
     """Return the versions of the lineages that have been champion."""
-    lineages = {reign.lineage for reign in curve_input.scored_history.periods}
+    lineages = {period.lineage for period in curve_input.scored_history.periods}
     return [
         VersionMark(one.number, one.kind, one.created_at, _event_number(curve_input, one.created_at), one.reason)
         for one in history.versions(model.name)

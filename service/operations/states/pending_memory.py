@@ -55,8 +55,8 @@ class PendingMemory:
             return
         for key in pending.pending.resolved:
             self._rows.pop(key, None)
-        for key, waiter in pending.pending.created.items():
-            self._rows[key] = PendingRow(encode_event_id(key), *encode_pending(waiter))
+        for key, pending_item in pending.pending.created.items():
+            self._rows[key] = PendingRow(encode_event_id(key), *encode_pending(pending_item))
         learner.label_join.commit_landed()
         if len(self._rows) > self._sweep_rows:
             self._rows = {key: row for key, row in self._rows.items() if row.ts >= pending.pending.watermark_ms}

@@ -23,7 +23,7 @@ from service.operations.states.sealed_state import open_state
 _log = structlog.get_logger(__name__)
 
 
-SPOILT = (NotFoundError, TamperedError, UnsignedError)
+CORRUPTED = (NotFoundError, TamperedError, UnsignedError)
 """Errors that prove that a checkpoint's bytes are not those that were committed."""
 
 DISCONTINUOUS_KINDS = TRAINED_KINDS | {VersionKind.ROLLBACK}
@@ -94,7 +94,7 @@ def recover(services: Services, lineage: Lineage, *, lease: Lease) -> RecoveredL
     for checkpoint in services.checkpoints.newest_first(lineage.id):
         try:
             state = open_state(services, checkpoint.digest, model=spec.name)
-        except SPOILT as error:
+        except CORRUPTED as error:
             _log.warning("checkpoint_unreadable", model=spec.name, sequence=checkpoint.sequence, error=str(error))
             errors.append(str(error))
             continue

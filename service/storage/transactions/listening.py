@@ -19,7 +19,7 @@ class Listening:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._connection: psycopg.Connection[tuple[object, ...]] | None = None
-        self._told = 0.0
+        self._reported_at = 0.0
 
     def wait(self, *, timeout_s: float) -> bool:
         """Wait for a notification and return whether something may have changed; the first call returns True at once.
@@ -29,15 +29,15 @@ class Listening:
         try:
             if self._connection is None:
                 self._connection = self._opened()
-                self._told = time.monotonic()
+                self._reported_at = time.monotonic()
                 return True
             heard = list(self._connection.notifies(timeout=timeout_s, stop_after=1))
         except psycopg.Error as error:
             self.close()
             msg = "found the registry's notifications cut off; check it with `headrace doctor`"
             raise UnavailableError(msg) from error
-        if heard or time.monotonic() - self._told > _QUIET_S:
-            self._told = time.monotonic()
+        if heard or time.monotonic() - self._reported_at > _QUIET_S:
+            self._reported_at = time.monotonic()
             return True
         return False
 

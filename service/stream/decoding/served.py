@@ -73,7 +73,7 @@ class ServedPredictionDecoder:
         whole = PayloadsByOffset(records.offsets, records.values)
         refusals += [Refusal(one.offset, one.reason, f"event: {one.detail}", whole[one.offset]) for one in unfit]
         refusals.sort(key=lambda one: one.offset)
-        served = {offset: said for offset, said, _ in heads}
+        served = {offset: prediction for offset, prediction, _ in heads}
         first = records.offsets[0]
         return DecodedRecords(records.at, events, refusals, records.next_offset, first, whole, (), served)
 
