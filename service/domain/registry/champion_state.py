@@ -1,4 +1,4 @@
-"""Which state stands for a model at a moment."""
+"""The state that serves a model at a given time."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,9 +9,9 @@ from service.domain.stream.position import Position
 
 @dataclass(frozen=True, slots=True)
 class ChampionState:
-    """A champion's newest checkpoint, without its bytes; `version` is the one with which the lineage took over.
+    """A champion's newest checkpoint, without its bytes; `version` is the one with which its lineage was promoted.
 
-    `registered_at` is when the model was registered: one that is begun anew has its name and its numbers, and is another.
+    `registered_at` tells a model from an earlier one that was reset and had the same name and the same numbers.
     """
 
     model: ModelName
