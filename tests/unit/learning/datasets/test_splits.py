@@ -153,7 +153,7 @@ def shares(draw: st.DrawFn) -> SplitSpec:
 @settings(max_examples=200, deadline=None)
 @given(shares(), seeds, st.integers(40, 120), st.sampled_from([None, 2, 9, 30]))
 def test_parts_share_neither_rows_nor_groups(spec: SplitSpec, seed: int, count: int, kinds: int | None) -> None:
-    """Rows and groups are in one part at most, left-out rows are counted, parts are in order, or the split is refused."""
+    """Rows and groups are in at most one part, left-out rows are counted, parts are in order, or it is refused."""
     labels = [number % 3 == 0 for number in range(count)]
     groups = None if kinds is None else [number * 7 % kinds for number in range(count)]
     data = history(labels, groups=groups)

@@ -73,7 +73,7 @@ def test_batches_do_not_matter(borders: list[int], gain: float, loss: Loss) -> N
     ],
 )
 def test_every_end_is_explained(gain: float, events: int, verdict: ComparisonVerdict, reason: str) -> None:
-    """A better challenger is promoted, worse and equal ones are rejected with their reasons, few events decide nothing."""
+    """A better challenger is promoted, worse and equal ones are rejected, and few events decide nothing."""
     evidence = SequentialComparison(TERMS).updated(disagreeing(events, gain=gain)).evidence()
     assert (evidence.verdict, evidence.reason) == (verdict, reason)
     assert ComparisonEvidence.from_json(json.loads(json.dumps(evidence.to_json()))) == evidence

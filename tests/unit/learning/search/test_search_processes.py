@@ -47,7 +47,7 @@ def test_events_that_cannot_be_loaded_end_the_search() -> None:
 
 @pytest.mark.slow
 def test_a_stop_is_heeded_at_once() -> None:
-    """Running trials, of which each would take minutes, are ended, those that were complete are kept, and the result says that it was stopped."""
+    """A stop ends running trials at once, keeps those that were complete, and is recorded in the result."""
     seen: list[SearchProgress] = []
     asked: list[float] = []
 
