@@ -39,7 +39,10 @@ class IngestionTelemetry(Protocol):
     """Metrics of records received over HTTP."""
 
     def records_ingested(self, model: str, kind: str, *, outcome: str, count: int) -> None:
-        """`kind` is events, labels or predictions; `outcome` accepted, refused, overloaded or unavailable."""
+        """Count records of a `kind`: events, labels or predictions.
+
+        `outcome` is accepted, refused, overloaded or unavailable.
+        """
         ...
 
 

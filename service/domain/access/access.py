@@ -10,7 +10,7 @@ from service.errors import ConfigurationError
 
 
 class AccessRole(StrEnum):
-    """What a token allows; each role includes the roles before it."""
+    """The role of a principal; each role includes the permissions of those before it."""
 
     VIEWER = "viewer"
     OPERATOR = "operator"
@@ -43,11 +43,11 @@ class Principal:
 ANONYMOUS = Principal("anonymous", AccessRole.ADMIN)
 """The caller of a server that listens on a loopback address and requires no token."""
 
-TOKEN_PREFIX = "hrt_"
+TOKEN_PREFIX = "hrt_"  # noqa: S105 - the public beginning of every token
 """Marks Headrace tokens, so that secret scanners recognize them."""
 RESERVED_NAMES = frozenset({ANONYMOUS.name, "trainer", "learner", "headrace"})
 """Names that the audit log uses for other actors."""
-TOKEN_NAME_PATTERN = r"[A-Za-z][A-Za-z0-9_.-]{0,62}"
+TOKEN_NAME_PATTERN = r"[A-Za-z][A-Za-z0-9_.-]{0,62}"  # noqa: S105 - names are no secrets
 """The allowed form of a token's name."""
 
 

@@ -7,7 +7,7 @@ from service.domain.registry.registry import Json
 
 
 class QueryKind(StrEnum):
-    """What a query computes."""
+    """The kinds of queries."""
 
     DRIFT_CHECK = "drift_check"
     CALIBRATION = "calibration"

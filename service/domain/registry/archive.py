@@ -102,7 +102,7 @@ class ArchiveFileContents:
 
 @dataclass(frozen=True, slots=True)
 class BackfillResult:
-    """What a backfill imported: records, how many of them the decoder refuses, and bytes written."""
+    """The result of a backfill: records, how many of them the decoder refuses, and bytes written."""
 
     records: int
     refused: int

@@ -31,7 +31,7 @@ class VersionKind(StrEnum):
 
 
 class LineageRole(StrEnum):
-    """What a lineage is used for."""
+    """The use of a lineage."""
 
     CHAMPION = "champion"
     CHALLENGER = "challenger"
@@ -52,7 +52,7 @@ class CommandKind(StrEnum):
 
 
 class CommandStatus(StrEnum):
-    """Whether a command waits, was carried out, or was refused."""
+    """The state of a command."""
 
     PENDING = "pending"
     DONE = "done"
@@ -198,7 +198,7 @@ class CheckpointCommit:
 
 @dataclass(frozen=True, slots=True)
 class JournalSegment:
-    """What one commit appended to the order journal and the score journal."""
+    """The part of the order and score journals that one commit appended."""
 
     sequence: int
     order: Sequence[OffsetRange]

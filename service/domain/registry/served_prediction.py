@@ -19,8 +19,8 @@ def prediction_log_mismatch(models: Sequence[ModelSpec]) -> str | None:
     for model in models:
         if not model.log_predictions and model.events in logged_topics:
             return (
-                f"found log_predictions of {logged_topics[model.events]} and not of {model.name}, which reads {model.events} "
-                f"too and would refuse what is served; set `log_predictions: true` for both"
+                f"found log_predictions of {logged_topics[model.events]} and not of {model.name}, which reads "
+                f"{model.events} too and would refuse what is served; set `log_predictions: true` for both"
             )
     return None
 

@@ -76,7 +76,7 @@ class SearchBudget(FrozenSpec):
 
 @dataclass(frozen=True, slots=True)
 class TrialRecipe:
-    """What one trial trains: a candidate without spaces. An estimator of None comes from the model's factory."""
+    """A candidate without spaces, which one trial trains. An estimator of None comes from the model's factory."""
 
     candidate: str
     estimator: Any

@@ -23,7 +23,7 @@ MAX_SIGNALS = 1000
 
 
 class MonitorTarget(StrEnum):
-    """What a monitor observes."""
+    """The quantity that a monitor observes."""
 
     ERROR = "error"
     METRIC = "metric"

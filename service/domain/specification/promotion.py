@@ -78,7 +78,10 @@ class PromoteSpec(FrozenSpec):
     @model_validator(mode="after")
     def _check_clip(self) -> Self:
         if self.clip is not None and self.loss not in UNBOUNDED_LOSSES:
-            msg = f"found clip and loss {self.loss or 'by task'}, expected clip only with {', '.join(sorted(UNBOUNDED_LOSSES))}"
+            msg = (
+                f"found clip and loss {self.loss or 'by task'}, "
+                f"expected clip only with {', '.join(sorted(UNBOUNDED_LOSSES))}"
+            )
             raise ValueError(msg)
         _require_blocks("probation.events", self.probation.events, block=self.shadow.block)
         return self
@@ -104,7 +107,7 @@ class PromoteSpec(FrozenSpec):
 
 
 class ComparisonVerdict(StrEnum):
-    """What follows from a comparison."""
+    """The verdict of a comparison."""
 
     PROMOTE = "promote"
     REJECT = "reject"

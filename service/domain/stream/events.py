@@ -16,7 +16,7 @@ EventId: TypeAlias = str | int
 
 
 class Task(StrEnum):
-    """What a model predicts."""
+    """The kind of prediction a model makes."""
 
     BINARY = "binary"
     MULTICLASS = "multiclass"

@@ -50,7 +50,7 @@ ALLOWED_TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
 
 
 class JobCause(StrEnum):
-    """What asked for a job."""
+    """The trigger of a job."""
 
     DRIFT = "drift"
     CRON = "cron"

@@ -143,7 +143,7 @@ class ProcessExecutor:
         except (EOFError, OSError):
             return self._fail_trial(worker)
         if isinstance(found, str):
-            msg = f"found events that a trial's process cannot load ({found}), expected them where the search was told"
+            msg = f"found events that a trial's process cannot load ({found}), expected them where `load` reads them"
             raise ArtifactError(msg)
         worker.assignment = None
         return found

@@ -75,7 +75,7 @@ WRITTEN = {
         "['a', 'b'] | StandardScaler + ['c'] | PAClassifier",
     ),
 }
-"""What a file may say, and river's own text for what it means."""
+"""Expressions as a file may have them, each with river's own text for the object."""
 
 
 @pytest.mark.parametrize("name", WRITTEN)

@@ -84,7 +84,7 @@ def test_a_value_is_predicted_for_regression() -> None:
     ],
 )
 def test_the_guard_judges_and_learns_nothing(x: dict[str, Any], feature: str, reason: RefusalReason) -> None:
-    """What the stream's guard would refuse is refused with feature and reason, however often it comes."""
+    """A feature that the stream's guard would refuse is refused with its reason, however often it comes."""
     spec, learner = taught("binary", LOGISTIC, [({"a": float(n % 7)}, n % 2 == 0) for n in range(200)])
     answerer = Predictor(spec, learner.state())
     for _ in range(200):

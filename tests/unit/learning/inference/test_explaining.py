@@ -1,4 +1,4 @@
-"""What each feature has contributed to a prediction."""
+"""Contributions of features to a prediction."""
 
 import math
 from itertools import cycle, islice
