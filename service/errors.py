@@ -6,29 +6,29 @@ HeadraceError
 ├── RefusedError            correct input that must not be carried out now (exit 3)
 │   ├── LeaseHeldError      another process writes this lineage
 │   ├── LeaseLostError      this process no longer writes this lineage
-│   ├── UnfitError           a challenger that would be no better another time
+│   ├── ChallengerUnfitError  a challenger that refuses too many events, and would again
 │   ├── SpecificationChangedError
 │   ├── EnvironmentChangedError
 │   └── PositionError       the stream no longer, or not yet, holds the position
 │       ├── BelowStartError
 │       └── PastEndError
-├── ConflictingKeyError     an idempotency key that was used for another request
+├── IdempotencyKeyError     an idempotency key that was used for another request
 ├── NotFoundError           a model, version, topic or dead letter that does not exist
 ├── ArtifactError           stored bytes that cannot be trusted or read
 │   ├── UnsignedError
 │   ├── TamperedError
-│   └── OtherReleaseError   whole, but of a form that this release does not know; refused, too (exit 3)
+│   └── OtherReleaseError   intact, but in a format unknown to this release; also a RefusedError (exit 3)
 │       └── ForbiddenClassError
-├── TrainingDataError       history that cannot be trained on as it was asked for
-│   └── LeakError           the same content or group in two parts that must not share any
-├── RecordTooLargeError     a record that the stream does not take
+├── TrainingDataError       history that cannot be trained on as requested
+│   └── DataLeakError       the same content or group in two parts that must not share any
+├── RecordTooLargeError     a record that the stream does not accept
 ├── UnavailableError        a broker or database that cannot be reached now; worth a retry
-└── EstimatorError          a model that throws or predicts what is not finite
+└── EstimatorError          a model that raises, or predicts what is not finite
 """
 
 
 class HeadraceError(Exception):
-    """Root of the tree; its message says what was found, what was expected, what helps."""
+    """The root of the tree; its message says what was found, what was expected, what helps."""
 
 
 class ConfigurationError(HeadraceError):
@@ -49,7 +49,7 @@ class RefusedError(HeadraceError):
 
 
 class ChallengerUnfitError(RefusedError):
-    """A challenger that refuses more than it may; it would be no better another time."""
+    """A challenger refuses more events than it may, and would do so again."""
 
 
 class LeaseHeldError(RefusedError):
@@ -65,15 +65,15 @@ class SpecificationChangedError(RefusedError):
 
 
 class EnvironmentChangedError(RefusedError):
-    """A state was pickled by another release of river than is installed."""
+    """The state was pickled with another release of river than is installed."""
 
 
 class PositionError(RefusedError):
-    """The stream does not hold the position from which to go on."""
+    """The stream does not hold the position at which to continue."""
 
 
 class BelowStartError(PositionError):
-    """The log's retention has deleted what comes next."""
+    """Retention has deleted the records that come next."""
 
 
 class PastEndError(PositionError):
@@ -81,15 +81,15 @@ class PastEndError(PositionError):
 
 
 class IdempotencyKeyError(HeadraceError):
-    """An idempotency key that was used for another request."""
+    """The idempotency key was used for another request."""
 
 
 class NotFoundError(HeadraceError):
-    """What was named does not exist."""
+    """The named thing does not exist."""
 
 
 class ArtifactError(HeadraceError):
-    """Stored bytes that cannot be trusted or read."""
+    """The stored bytes cannot be trusted or read."""
 
 
 class UnsignedError(ArtifactError):
@@ -97,30 +97,30 @@ class UnsignedError(ArtifactError):
 
 
 class TamperedError(ArtifactError):
-    """The digest or the signature does not fit the bytes."""
+    """The digest or the signature does not match the bytes."""
 
 
 class OtherReleaseError(ArtifactError, RefusedError):
-    """Bytes as they were sealed, of a form that this release does not know: another one wrote them.
+    """The bytes are intact, but in a format that this release does not know; another release wrote them.
 
-    Nothing may be given up because of it: the release that wrote them opens them.
+    Nothing may be discarded because of it, since that release can still open them.
     """
 
 
 class ForbiddenClassError(OtherReleaseError):
-    """The artifact names something that the allow-list does not hold."""
+    """The artifact names a class that is not on the allow-list."""
 
 
 class TrainingDataError(HeadraceError):
-    """History that cannot be trained on as it was asked for: none, too little, or not to be divided so."""
+    """The history cannot be trained on as requested: it is empty, too short, or cannot be split that way."""
 
 
 class DataLeakError(TrainingDataError):
-    """Parts that must have nothing in common share an id, a content or a group."""
+    """Parts that must be disjoint share an id, a content or a group."""
 
 
 class RecordTooLargeError(HeadraceError):
-    """A record that the stream does not take, now or later."""
+    """The stream accepts no record of this size, now or later."""
 
 
 class UnavailableError(HeadraceError):
@@ -128,4 +128,4 @@ class UnavailableError(HeadraceError):
 
 
 class EstimatorError(HeadraceError):
-    """An estimator threw, or predicted what is not finite."""
+    """The estimator raised, or predicted what is not finite."""

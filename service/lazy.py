@@ -1,14 +1,14 @@
-"""Imports that wait: a module named in `with lazy_imports():` is executed when something in it is first used.
+"""Lazy imports: a module named in `with lazy_imports():` is executed when something in it is first used.
 
-This is the one way in this package to put an import off. The command line knows some forty commands, and each needs
-something else; to load river, polars or FastAPI takes longer than most commands run. Written as ordinary imports, the
-names stay visible to type checkers, to the import contract and to a search.
+This is the only way in this package to defer an import. The command line has some forty commands with different needs,
+and loading river, polars or FastAPI takes longer than most commands run. Because they are written as ordinary imports,
+the names stay visible to type checkers, to the import contract and to a search.
 
     with lazy_imports():
         from service.learning import estimators
 
-Only modules of this package wait, and only whole modules: `from package import module`. `from module import name` uses
-the module, and so executes it. Annotations that name what waits are written as strings.
+Only modules of this package are deferred, and only whole modules: `from package import module`. `from module import
+name` uses the module, and so executes it. Annotations that name a deferred module are written as strings.
 """
 
 import sys
@@ -40,7 +40,7 @@ class _LazyModule(ModuleType):
 
 
 class _LazyLoader(Loader):
-    """Makes the module now and leaves its execution for later.
+    """Creates the module now and leaves its execution for later.
 
     `importlib.util.LazyLoader` does the same, but before Python 3.11.8 a second thread that uses the module meanwhile
     finds it half executed; a learner of several models has several threads.
@@ -53,15 +53,15 @@ class _LazyLoader(Loader):
         self._begun = False
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        """Leave it to the loader behind."""
+        """Leave the creation to the wrapped loader."""
         return self._loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
-        """Have the module wait."""
+        """Defer the module's execution."""
         module.__class__ = _LazyModule
 
     def execute(self, module: ModuleType) -> None:
-        """Execute the module; another thread waits until that is done, and this one may meet it halfway."""
+        """Execute the module once; other threads wait, while this one may find it half executed in a cycle."""
         with self._lock:
             if self._begun:
                 return
@@ -74,7 +74,7 @@ class _LazyLoader(Loader):
             module.__class__ = ModuleType
 
     def leaves(self, name: str) -> bool:
-        """Return whether a block asks a package for a module inside of it, which it gets without the package."""
+        """Return whether `from package import name` asks for a submodule, which needs no execution of the package."""
         inside = self._spec.submodule_search_locations
         if inside is None or self._begun or not getattr(_blocks, "depth", 0):
             return False
@@ -82,12 +82,12 @@ class _LazyLoader(Loader):
 
 
 class _LazyFinder(MetaPathFinder):
-    """Finds what the other finders find, and has this package's modules wait."""
+    """Finds what the other finders find, and defers the execution of this package's modules."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Return the specification with a loader that waits; None for what is not of this package."""
+        """Return the module's specification with a deferring loader, or None for modules of other packages."""
         spec = _found(fullname, path, target) if fullname.startswith(_PACKAGE) else None
         if spec is not None and spec.loader is not None:
             spec.loader = _LazyLoader(spec, spec.loader)
@@ -99,7 +99,7 @@ _blocks = threading.local()
 
 @contextmanager
 def lazy_imports() -> Iterator[None]:
-    """Have the modules that are imported in this block wait until they are used."""
+    """Defer the execution of modules that are imported in this block until they are used."""
     finder = _LazyFinder()
     sys.meta_path.insert(0, finder)
     _blocks.depth = getattr(_blocks, "depth", 0) + 1
@@ -111,7 +111,7 @@ def lazy_imports() -> Iterator[None]:
 
 
 def load_all() -> None:
-    """Execute every module that waits; for a process that forks, or that must not stop for an import later."""
+    """Execute every deferred module, for a process that forks or must not stop for an import later."""
     while waiting := [one for one in list(sys.modules.values()) if type(one) is _LazyModule]:
         for module in waiting:
             vars(module)

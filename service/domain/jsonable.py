@@ -1,4 +1,4 @@
-"""Values as JSON has them."""
+"""Conversion of domain values to plain JSON values."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
@@ -10,7 +10,7 @@ from service.domain.stream.position import Position
 
 
 def to_jsonable(value: Any) -> Any:
-    """Nothing but what JSON has; bytes as text, what is no text in them escaped."""
+    """Return the value with JSON types only; bytes become UTF-8 text with invalid bytes escaped."""
     if isinstance(value, Position | CheckpointMetrics):
         return value.to_json()
     if is_dataclass(value) and not isinstance(value, type):

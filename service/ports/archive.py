@@ -1,4 +1,4 @@
-"""TODO docstring of service/ports/archive.py"""
+"""Protocols of the archive: reading it, writing its files, and the leases and progress of its partitions."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
@@ -16,157 +16,157 @@ from service.domain.training.archive_piece import ArchivePiece
 
 
 class Archive(Protocol):
-    """The past of a model's topics, as its decoder sees it."""
+    """Reads the history of a model's topics, decoded."""
 
     def bounds(self, topics: Sequence[str]) -> Mapping[TopicPartition, OffsetBounds]:
-        """What is archived and durable of every partition; nothing for a topic that has no archive."""
+        """Return the durable archived offsets of every partition; nothing for a topic that has no archive."""
         ...
 
     def read(self, at: TopicPartition, first: int, last: int) -> Iterator[DecodedRecords]:
-        """All of first..last, in chunks that follow each other; gaps of the topic are passed over.
+        """Yield everything from `first` up to but not including `last` in consecutive chunks.
 
-        NotFoundError or BelowStartError names what is missing.
+        Gaps of the topic itself are passed over. Raise NotFoundError or BelowStartError for missing offsets.
         """
         ...
 
     def runs_between(
         self, at: TopicPartition, bounds: OffsetBounds, *, since_ms: int, until_ms: int
     ) -> Sequence[OffsetRange]:
-        """The offsets in `held` of records whose own timestamps are in the range, as few runs as can be."""
+        """Return the offsets within `bounds` of records whose timestamps are in the range, as few runs as possible."""
         ...
 
 
 class ArchiveFrames(Protocol):
-    """The same past as columns, for batch jobs."""
+    """Reads the same history as columns, for batch jobs."""
 
     def bounds(self, topics: Sequence[str]) -> Mapping[TopicPartition, OffsetBounds]:
-        """As `Archive.bounds`."""
+        """Return the same as `Archive.bounds`."""
         ...
 
     def pieces(self, at: TopicPartition, *, until: int) -> Iterator[ArchivePiece]:
-        """What is archived of a partition before the offset, the newest first, opened one by one."""
+        """Yield the archived pieces of a partition before offset `until`, newest first, opened one by one."""
         ...
 
     def read(self, pieces: Sequence[ArchivePiece]) -> Any:
-        """Return opened pieces as one polars frame with the columns of `service.stream.archive.frame_columns`."""
+        """Return the pieces as one polars frame with the columns of `service.stream.archive.frame_columns`."""
         ...
 
 
 class OpenRange(Protocol):
-    """The rows of one range of offsets so far."""
+    """The rows of one offset range, as far as it has been filled."""
 
     @property
     def file_info(self) -> ArchiveFileInfo:
-        """What its file will say of itself."""
+        """Return the metadata that its file will have."""
         ...
 
     def skip(self, offset: int) -> None:
-        """Go on at a later offset; what lies before it is gone from the stream and stays uncovered."""
+        """Continue at a later offset; the offsets before it are gone from the stream and stay uncovered."""
         ...
 
     def add(self, records: Records) -> None:
-        """Records that go on where the last ended, none at or past the range's end."""
+        """Add records that continue where the last ones ended; none may lie at or past the range's end."""
         ...
 
     def to_bytes(self) -> bytes:
-        """The file as it stands; the rows stay."""
+        """Return the file with the rows so far; the rows stay."""
         ...
 
     def count_from(self, offset: int) -> int:
-        """How many records of the file that was taken up lie at the offset or past it."""
+        """Return how many records of the resumed file lie at or past the offset."""
         ...
 
 
 class ArchiveRanges(Protocol):
-    """Begins ranges, or takes them up where their file ends."""
+    """Opens new ranges, and resumes those that already have a file."""
 
     def resume(self, topic: ArchivedTopic, at: TopicPartition, *, offset: int, range_size: int) -> OpenRange:
-        """The range of the offset with what its file holds; a new one, aligned to `size`, where there is none."""
+        """Return the range that contains `offset`, with its file's rows, or a new one aligned to `range_size`."""
         ...
 
     def open_next(self, topic: ArchivedTopic, at: TopicPartition, *, offset: int, range_size: int) -> OpenRange:
-        """A new range that begins at the offset, up to the next multiple of `size`."""
+        """Return a new range from `offset` up to the next multiple of `range_size`."""
         ...
 
     def file_info(self, at: TopicPartition, first: int) -> ArchiveFileInfo:
-        """What a file says of itself; ArtifactError where it cannot be read."""
+        """Return the metadata of a file; raise ArtifactError if it cannot be read."""
         ...
 
     def contents(self, at: TopicPartition, first: int) -> ArchiveFileContents:
-        """The same with offsets and timestamps, of one moment."""
+        """Return a file's metadata, offsets and timestamps, all read from the same version of the file."""
         ...
 
 
 class ArchiveFiles(Protocol):
-    """One file for each range of a partition; a name is only ever whole."""
+    """Stores one file for each range of a partition; a file is replaced atomically."""
 
     def lock(self, at: TopicPartition) -> None:
-        """Keep other processes from writing the partition's files, as far as the store can; LeaseHeldError."""
+        """Keep other processes from writing the partition's files, as far as possible, or raise LeaseHeldError."""
         ...
 
     def sizes(self, at: TopicPartition) -> Mapping[int, int]:
-        """Bytes of every file by the first offset of its range, in order."""
+        """Return the size in bytes of every file by the first offset of its range, in order."""
         ...
 
     def read(self, at: TopicPartition, first: int) -> bytes:
-        """The file; NotFoundError."""
+        """Return the bytes of the file, or raise NotFoundError."""
         ...
 
     def write(self, at: TopicPartition, first: int, data: bytes) -> None:
-        """Make it, or replace it whole; durable when it returns. LeaseLostError where another process has."""
+        """Create or replace the file durably; raise LeaseLostError if another process has written the partition."""
         ...
 
     def delete(self, at: TopicPartition, first: int) -> None:
-        """Forget it; missing is fine."""
+        """Delete the file if it exists."""
         ...
 
     def check_writable(self) -> None:
-        """Write something and take it away again; UnavailableError."""
+        """Write a test file and delete it, or raise UnavailableError."""
         ...
 
 
 class ArchiveLeases(Protocol):
-    """The right to write the archive of a partition."""
+    """Leases to write the archive of a partition."""
 
     def acquire(self, at: TopicPartition, *, holder: str, ttl_s: float, first: int) -> ArchivedPartition:
-        """Raise the epoch of its row, which begins at `first` if it is new; LeaseHeldError names the holder."""
+        """Take the lease and raise its epoch (a new row begins at `first`), or raise LeaseHeldError with the holder."""
         ...
 
     def renew(self, lease: ArchivedPartition, *, ttl_s: float) -> None:
-        """LeaseLostError when the epoch has moved on."""
+        """Extend the lease, or raise LeaseLostError if the epoch has changed."""
         ...
 
     def release(self, lease: ArchivedPartition) -> None:
-        """Expire it now; a lost lease is left alone."""
+        """Expire the lease now; do nothing if it was lost."""
         ...
 
 
 class ArchiveProgress(Protocol):
-    """How far the archive of every partition has come."""
+    """The archive's progress in every partition."""
 
     def list(self) -> Sequence[ArchivedPartition]:
-        """By topic and partition."""
+        """Return all partitions by topic and number."""
         ...
 
     def advance(
         self, lease: ArchivedPartition, *, next_offset: int, records: int, size_bytes: int
     ) -> ArchivedPartition:
-        """Move the position and add to the counts, under the lease; asked twice, done once. LeaseLostError."""
+        """Move the position and add to the counts, idempotently, or raise LeaseLostError."""
         ...
 
     def drop_before(self, at: TopicPartition, *, first: int, records: int, size_bytes: int) -> None:
-        """Move the beginning and take from the counts; a beginning that is already later stays."""
+        """Move the beginning forward and subtract from the counts; do nothing if it is already later."""
         ...
 
 
 class BackfillSource(Protocol):
-    """A file of the user's own that holds older history."""
+    """A user's file of older history."""
 
     @property
     def digest(self) -> str:
-        """Its digest, by which it is known again."""
+        """Return the file's digest, by which a repeated import is recognized."""
         ...
 
     def write(self, at: TopicPartition) -> BackfillResult:
-        """All of it as a partition of the archive, from offset 0."""
+        """Write all of it as a partition of the archive, from offset 0."""
         ...

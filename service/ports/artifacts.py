@@ -1,4 +1,4 @@
-"""TODO docstring of service/ports/artifacts.py"""
+"""Protocols of estimators, the artifact store, signing, and the crash marker."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -8,10 +8,10 @@ from service.domain.stream.position import OffsetRange, Position
 
 
 class Estimator(Protocol):
-    """River's protocol, which is all a user's own estimator needs."""
+    """River's protocol, which is all that a user's own estimator needs."""
 
     def predict_one(self, x: Features) -> Label | None:
-        """The prediction for one event."""
+        """Return the prediction for one event, or None before it can predict."""
         ...
 
     def learn_one(self, x: Features, y: Label) -> None:
@@ -20,70 +20,70 @@ class Estimator(Protocol):
 
 
 class ArtifactStore(Protocol):
-    """Content-addressed bytes."""
+    """Stores bytes under their digest."""
 
     def put(self, digest: str, data: bytes) -> None:
-        """Durable when it returns; storing the same digest twice is one artifact."""
+        """Store the bytes durably; storing the same digest again changes nothing."""
         ...
 
     def get(self, digest: str) -> bytes:
-        """The bytes; NotFoundError where there are none."""
+        """Return the bytes, or raise NotFoundError."""
         ...
 
     def digests(self, *, older_than_s: float = 0.0) -> Sequence[str]:
-        """Everything that was stored so long ago."""
+        """Return the digests that were stored at least `older_than_s` seconds ago."""
         ...
 
     def delete(self, digest: str) -> None:
-        """Forget it; missing is fine."""
+        """Delete the bytes if they exist."""
         ...
 
 
 class VerifiedArtifact(Protocol):
-    """An artifact whose signature holds."""
+    """An artifact with a valid signature."""
 
     @property
     def payload(self) -> bytes:
-        """What was sealed."""
+        """Return the bytes that were sealed."""
         ...
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """Package versions where it was sealed."""
+        """Return the package versions with which it was sealed."""
         ...
 
 
 class Sealer(Protocol):
-    """Signs states and opens what it has signed."""
+    """Signs states, and verifies what it has signed."""
 
     def seal(self, payload: bytes, *, model: str, lineage: str, position: Position) -> bytes:
-        """The signed container."""
+        """Return the signed container."""
         ...
 
     def open(self, sealed: bytes) -> VerifiedArtifact:
-        """UnsignedError or TamperedError where the signature does not hold."""
+        """Return the verified artifact, or raise UnsignedError or TamperedError."""
         ...
 
     def digest(self, sealed: bytes) -> str:
-        """SHA-256, in hexadecimal."""
+        """Return the SHA-256 digest in hexadecimal."""
         ...
 
 
 class CrashMarker(Protocol):
-    """The records being learned, written where it outlives the process."""
+    """Marks the records being learned where the mark survives the process."""
 
     def mark(self, run: OffsetRange) -> None:
-        """Costs next to nothing; durable against the death of the process, not of the host."""
+        """Mark the records; costs next to nothing, and survives the death of the process but not of the host."""
         ...
 
     def unmark(self) -> None:
-        """They are learned."""
+        """Remove the mark, because the records were learned."""
         ...
 
     def suspects(self) -> Mapping[OffsetRange, int]:
-        """Records during which the process died, as they were marked, and how often."""
+        """Return the marked records during which the process died, and how often each time."""
         ...
 
     def clear(self) -> None:
-        """Forget; the lineage has got past."""
+        """Forget all suspects, because the lineage has learned past them."""
         ...

@@ -1,4 +1,4 @@
-"""TODO docstring of service/ports/labels.py"""
+"""Protocols of pending events, the outbox of predictions, drift signals and dead letters."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -11,58 +11,58 @@ from service.domain.stream.pending import OutboxRecords, PendingRow
 
 
 class PendingEvents(Protocol):
-    """Events that wait for labels, and labels for events; written by commits."""
+    """Events that wait for labels, and labels that wait for events; commits write them."""
 
     def find(self, lineage: LineageId, keys: Sequence[bytes]) -> Sequence[PendingRow]:
-        """Those of the keys that wait."""
+        """Return the waiting rows among the keys."""
         ...
 
     def stream_all(self, lineage: LineageId) -> AbstractContextManager[Iterator[Sequence[PendingRow]]]:
-        """All that wait when it is entered, a chunk at a time, whatever is committed meanwhile."""
+        """Open an iterator over all rows that wait now, in chunks; commits made meanwhile do not change it."""
         ...
 
     def save_snapshot(self, lease: Lease, sequence: int, snapshot: SealedBytes) -> None:
-        """All that waited by that commit, beside its checkpoint, if that is still there."""
+        """Store the rows pending at that commit beside its checkpoint, if the checkpoint still exists."""
         ...
 
     def count(self, lineage: LineageId) -> int:
-        """How many wait."""
+        """Return how many rows wait."""
         ...
 
 
 class Outbox(Protocol):
-    """Predictions that are durable and still to be sent; written by commits."""
+    """Durable predictions that are still to be sent; commits write them."""
 
     def unsent(self, name: str, *, limit: int) -> Sequence[OutboxRecords]:
-        """Of every lineage of the model, oldest first."""
+        """Return the unsent predictions of all lineages of the model, oldest first."""
         ...
 
     def mark_sent(self, ids: Sequence[int]) -> None:
-        """Forget them."""
+        """Delete the predictions that were sent."""
         ...
 
 
 class DriftSignals(Protocol):
-    """What a model's monitors have found; written by commits, the newest are kept."""
+    """Signals of a model's monitors; commits write them, and only the newest are kept."""
 
     def newest_first(self, name: str, *, monitor: str | None = None, limit: int) -> Sequence[DriftSignal]:
-        """Of every lineage of the model, of one monitor or of all."""
+        """Return the signals of all lineages of the model, of one monitor or of all."""
         ...
 
 
 class DeadLetters(Protocol):
-    """Refused events; written by commits, read and marked here."""
+    """Refused events; commits write them, and this reads and marks them."""
 
     def list(
         self, name: str, *, limit: int, reason: RefusalReason | None = None, before: int | None = None
     ) -> Sequence[DeadLetter]:
-        """Newest first, of those with a smaller number than `before`."""
+        """Return dead letters newest first, with ids below `before` if it is given."""
         ...
 
     def get(self, name: str, number: int) -> DeadLetter:
-        """NotFoundError."""
+        """Return one dead letter, or raise NotFoundError."""
         ...
 
     def counts(self, name: str) -> Mapping[RefusalReason, int]:
-        """Kept dead letters by reason."""
+        """Return how many dead letters are kept, by reason."""
         ...

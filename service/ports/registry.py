@@ -1,4 +1,4 @@
-"""TODO docstring of service/ports/registry.py"""
+"""Protocols of the registry: models, their history, leases, checkpoints, changes, exclusions, replays, commands."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -29,30 +29,30 @@ from service.domain.stream.position import Position
 
 
 class Models(Protocol):
-    """The named deployments."""
+    """The registered models."""
 
     def register(self, registration: ModelRegistration) -> RegisteredModel:
-        """Version 1, its lineage, lease row and checkpoint 0, in one transaction."""
+        """Create version 1, its lineage, lease row and checkpoint 0, in one transaction."""
         ...
 
     def get(self, name: str) -> RegisteredModel:
-        """NotFoundError names the models there are."""
+        """Return the model, or raise NotFoundError, which names the existing models."""
         ...
 
     def list(self) -> Sequence[RegisteredModel]:
-        """By name."""
+        """Return all models by name."""
         ...
 
     def delete(self, name: str, *, actor: str, reason: str) -> None:
-        """Forget the model and all that belongs to it; LeaseHeldError while it is written."""
+        """Delete the model and everything that belongs to it; raise LeaseHeldError while a process writes it."""
         ...
 
 
 class ModelHistory(Protocol):
-    """Lineages, versions and the audit of one model."""
+    """Lineages, versions and the audit log of one model."""
 
     def lineages(self, name: str) -> Sequence[Lineage]:
-        """Oldest first."""
+        """Return the lineages, oldest first."""
         ...
 
     def lineage(self, name: str, number: int) -> Lineage:
@@ -60,117 +60,117 @@ class ModelHistory(Protocol):
         ...
 
     def versions(self, name: str) -> Sequence[Version]:
-        """Oldest first."""
+        """Return the versions, oldest first."""
         ...
 
     def version(self, name: str, number: int) -> Version:
-        """Return one version, or raise NotFoundError, which names those that there are."""
+        """Return one version, or raise NotFoundError, which names the existing ones."""
         ...
 
     def newest_version(self, name: str, lineage: int) -> Version:
-        """Return the latest version that was made of a lineage, or raise NotFoundError."""
+        """Return the latest version of the lineage, or raise NotFoundError."""
         ...
 
     def aliases(self, name: str) -> Mapping[str, VersionNumber]:
-        """The versions that have a name."""
+        """Return the version of each alias."""
         ...
 
     def audit(self, name: str) -> Sequence[AuditEntry]:
-        """Oldest first."""
+        """Return the audit log, oldest first."""
         ...
 
     def artifact(self, digest: str) -> bytes:
-        """The sealed bytes, inline or from the store; NotFoundError."""
+        """Return the sealed bytes, from the row or the artifact store, or raise NotFoundError."""
         ...
 
 
 class Leases(Protocol):
-    """The right to write a lineage."""
+    """The lease to write a lineage."""
 
     def acquire(self, lineage: LineageId, *, holder: str, ttl_s: float) -> Lease:
-        """Raise the epoch: the lease is free, expired, this holder's own, or of a dead process here.
+        """Take the lease and raise its epoch, or raise LeaseHeldError with the holder and the time of expiry.
 
-        Otherwise LeaseHeldError, which names the holder and the time of expiry.
+        The lease is available if it is free, expired, this holder's own, or held by a dead process of this host.
         """
         ...
 
     def renew(self, lease: Lease, *, ttl_s: float) -> Lease:
-        """LeaseLostError when the epoch has moved on."""
+        """Extend the lease, or raise LeaseLostError if the epoch has changed."""
         ...
 
     def release(self, lease: Lease) -> None:
-        """Expire it now; a lost lease is left alone."""
+        """Expire the lease now; do nothing if it was lost."""
         ...
 
     def find(self, lineage: LineageId) -> Lease | None:
-        """The lease as it stands, expired or not; None before the first."""
+        """Return the present lease, expired or not, or None before the first."""
         ...
 
 
 class Checkpoints(Protocol):
-    """Durable states; every method that writes begins by proving the lease."""
+    """Durable states; every method that writes first proves the lease."""
 
     def commit(self, commit: CheckpointCommit) -> Checkpoint:
-        """Artifact first, then everything else in one transaction; LeaseLostError."""
+        """Write the artifact, then everything else in one transaction; raise LeaseLostError."""
         ...
 
     def newest(self, lineage: LineageId) -> Checkpoint | None:
-        """Return the newest checkpoint, or None where there is none: the model has been deleted."""
+        """Return the newest checkpoint, or None if the model has been deleted."""
         ...
 
     def newest_first(self, lineage: LineageId) -> Sequence[Checkpoint]:
-        """What the retention ladder has kept."""
+        """Return the checkpoints that retention has kept, newest first."""
         ...
 
     def journal(self, lineage: LineageId, *, scores: bool = True, after: int = -1) -> Sequence[JournalSegment]:
-        """Order and score journal, one segment a commit, oldest first; without `scores` only the order."""
+        """Return the journals, one segment per commit, oldest first; without `scores` only the order journal."""
         ...
 
     def apply_retention(self, lease: Lease, *, scores_retention_s: float) -> int:
-        """Apply the retention ladder and collect orphans; how many checkpoints went.
+        """Apply the retention ladder, collect orphaned artifacts, and return how many checkpoints were deleted.
 
-        The order journal is kept whole, in fewer rows; scores older than `keep_scores_s` go.
+        The order journal is kept completely, in fewer rows; scores older than `scores_retention_s` are deleted.
         """
         ...
 
     def record_start(self, lease: Lease, position: Position) -> int:
-        """How many starts in a row, this one included, began at the same position without a commit."""
+        """Return how many starts in a row, including this one, began at this position without a commit."""
         ...
 
 
 class ModelChanges(Protocol):
-    """What changes a model besides learning; each is one transaction under the lease."""
+    """Changes of a model other than learning; each is one transaction under the lease."""
 
     def install_successor(self, succession: LineageSuccession) -> tuple[Version, Lease]:
-        """A new version in a new lineage takes over as champion (or starts as challenger)."""
+        """Create a version in a new lineage, which becomes champion or challenger."""
         ...
 
     def snapshot(self, snapshot: VersionSnapshot) -> Version:
-        """The newest checkpoint's state becomes a version of the same lineage."""
+        """Make a version of the newest checkpoint's state in the same lineage."""
         ...
 
     def set_frozen(self, lease: Lease, *, frozen: bool, origin: ChangeOrigin) -> None:
-        """Whether the model learns at all."""
+        """Stop the model from learning, or let it learn again."""
         ...
 
     def fall_back(self, lease: Lease, *, to_sequence: int, origin: ChangeOrigin) -> None:
-        """Set aside what the commits past `to_sequence` have written; their events will be learned again."""
+        """Set aside what commits after `to_sequence` have written; their events will be learned again."""
         ...
 
 
 class Exclusions(Protocol):
-    """Parts of a model's stream that are not to be learned."""
+    """Parts of a model's stream that must not be learned."""
 
     def add(self, name: str, exclusion: Exclusion) -> Exclusion:
-        """In force and in the audit when it returns; one that is in force already stays the only one."""
+        """Store the exclusion and audit it; return the existing one if it is in force already."""
         ...
 
     def list(self, name: str, *, removed: bool = False) -> Sequence[Exclusion]:
-        """Those in force, oldest first, or all that ever were."""
+        """Return the exclusions in force, oldest first, or with `removed` all that ever were."""
         ...
 
     def remove(self, name: str, exclusion: int, *, actor: str, reason: str) -> Exclusion:
-        """No longer in force; NotFoundError."""
+        """Take the exclusion out of force, or raise NotFoundError."""
         ...
 
 
@@ -178,37 +178,37 @@ class Replays(Protocol):
     """Lineages that learn a model's history again."""
 
     def begin(self, beginning: NewReplayLineage) -> Lineage:
-        """Lineage, first checkpoint, exclusions and audit in one transaction; compare-and-set on the champion."""
+        """Create lineage, checkpoint, exclusions and audit in one transaction; a compare-and-set on the champion."""
         ...
 
     def promote(self, promotion: ReplayPromotion) -> tuple[Version, Lease]:
-        """The lineage's newest checkpoint becomes a version and its lineage champion; other replays are retired."""
+        """Make the lineage champion, with a version of its newest checkpoint, and retire other replays."""
         ...
 
     def cancel(self, lineage: LineageId, *, origin: ChangeOrigin) -> None:
-        """Retire it, unless it has taken over."""
+        """Retire the replay, unless it has been promoted."""
         ...
 
     def unfinished(self) -> Sequence[Lineage]:
-        """Of every model, oldest first."""
+        """Return the open replays of every model, oldest first."""
         ...
 
 
 class Commands(Protocol):
-    """Acts asked for by one process and carried out by another."""
+    """Commands that one process requests and another carries out."""
 
     def request(self, name: str, kind: CommandKind, *, arguments: Json, actor: str) -> Command:
-        """A pending row."""
+        """Store a pending command."""
         ...
 
     def pending(self, name: str) -> Sequence[Command]:
-        """Oldest first."""
+        """Return the pending commands, oldest first."""
         ...
 
     def settle(self, command: int, *, status: CommandStatus, outcome: str) -> None:
-        """Once; a settled command stays as it is."""
+        """Store the outcome once; a settled command stays as it is."""
         ...
 
     def get(self, command: int) -> Command:
-        """NotFoundError."""
+        """Return the command, or raise NotFoundError."""
         ...

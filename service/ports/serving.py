@@ -1,4 +1,4 @@
-"""TODO docstring of service/ports/serving.py"""
+"""Protocols of serving: champion states, tokens, and responses stored under idempotency keys."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -9,64 +9,67 @@ from service.domain.registry.champion_state import ChampionState
 
 
 class RegistryWatcher(Protocol):
-    """Waits for the registry to change; one thread uses it."""
+    """Waits for the registry to change; used by one thread."""
 
     def wait(self, *, timeout_s: float) -> bool:
-        """Whether something may have been committed; at once the first time. UnavailableError."""
+        """Return whether something may have been committed, at once on the first call; raise UnavailableError."""
         ...
 
     def close(self) -> None:
-        """Release its connection."""
+        """Close the watcher's connection."""
         ...
 
 
 class ChampionFeed(Protocol):
-    """Which states stand for their models."""
+    """The states that serve."""
 
     def newest(self) -> Sequence[ChampionState]:
-        """Every champion's newest checkpoint, by the names of the models."""
+        """Return every champion's newest checkpoint, ordered by model name."""
         ...
 
     def oldest_append_ms(self, champion: ChampionState, *, after: int) -> int | None:
-        """When the oldest record was appended that its lineage has learned since the commit `after`, if known."""
+        """Return when the oldest record that the lineage learned after commit `after` was appended, if known."""
         ...
 
     def watch(self) -> RegistryWatcher:
-        """Be told of new ones, in one thread."""
+        """Return a watcher for changes, to be used by one thread."""
         ...
 
 
 class Tokens(Protocol):
-    """Who may ask over HTTP; the secret of a token is told once and kept nowhere."""
+    """The tokens of HTTP callers; a token's secret is shown once and never stored."""
 
     def create(self, grant: TokenGrant, *, actor: str) -> tuple[Token, str]:
-        """The token and its text; RefusedError where one of that name is in force."""
+        """Return the new token and its text, or raise RefusedError if one of that name is in force."""
         ...
 
     def verify(self, text: str) -> Token | None:
-        """The token of that text, if it is in force; the same work for every text that looks like one."""
+        """Return the token if it is in force, or None; takes equally long for every well-formed text."""
         ...
 
     def list(self, *, revoked: bool = False) -> Sequence[Token]:
-        """Those in force and expired, oldest first, or all that ever were."""
+        """Return tokens in force and expired ones, oldest first; with `revoked` all that ever were."""
         ...
 
     def revoke(self, which: str, *, actor: str, reason: str) -> Token:
-        """By name or number; NotFoundError names those there are."""
+        """Revoke the token of this name or id, or raise NotFoundError, which names the existing ones."""
         ...
 
 
 class StoredResponses(Protocol):
-    """What writes over HTTP were answered, by their idempotency keys."""
+    """Responses to HTTP writes, stored under their idempotency keys."""
 
     def claim(self, owner: str, key: str, *, request_digest: str) -> StoredResponse | None:
-        """None where it is this caller's to answer; the answer there is; ConflictingKeyError where it is another's."""
+        """Return the stored response, or None if the caller has to carry out the request.
+
+        Raise IdempotencyKeyError if the key was used for another request.
+        """
         ...
 
     def save(self, owner: str, key: str, response: StoredResponse) -> None:
-        """The answer of whoever has claimed it."""
+        """Store the response of the request that claimed the key."""
         ...
 
     def release(self, owner: str, key: str) -> None:
-        """It was not answered for good; the next may try."""
+        """Give up the claim, because the request came to no final response; a repetition may try again."""
         ...

@@ -1,4 +1,4 @@
-"""TODO docstring of service/ports/stream.py"""
+"""Protocols of the stream: source, sink and decoder."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -8,22 +8,22 @@ from service.domain.stream.position import OffsetBounds, Position
 
 
 class Source(Protocol):
-    """Reads assigned partitions in offset order; one thread uses it."""
+    """Reads assigned partitions in offset order; used by one thread."""
 
     def bounds(self, topics: Sequence[str], *, since_ms: int | None = None) -> Mapping[TopicPartition, OffsetBounds]:
-        """The readable offsets of every partition, from the first record of `since_ms` or later; NotFoundError."""
+        """Return every partition's readable offsets, from `since_ms` on if given; raise NotFoundError."""
         ...
 
     def assign(self, position: Position) -> None:
-        """Read from here; BelowStartError or PastEndError where the log does not hold it."""
+        """Continue reading at this position; raise BelowStartError or PastEndError if the log does not hold it."""
         ...
 
     def poll(self, *, timeout_s: float, limit: int) -> Sequence[Records]:
-        """At most about `limit` records; empty after `timeout_s` without any."""
+        """Return about `limit` records at most, or nothing after `timeout_s` without any."""
         ...
 
     def acknowledge(self, position: Position) -> None:
-        """Tell standard tools how far reading has come; never read back."""
+        """Report the position to the broker for standard tools; it is never read back."""
         ...
 
     def close(self) -> None:
@@ -32,10 +32,10 @@ class Source(Protocol):
 
 
 class Sink(Protocol):
-    """Appends records; what was appended is durable when `append` returns."""
+    """Appends records, which are durable when `append` returns."""
 
     def create(self, topic: str, *, partitions: int) -> None:
-        """Make the topic unless it exists."""
+        """Create the topic unless it exists."""
         ...
 
     def append(
@@ -46,17 +46,17 @@ class Sink(Protocol):
         keys: Sequence[bytes] | None = None,
         timestamps: Sequence[int] | None = None,
     ) -> None:
-        """Append in order; equal keys go to one partition, keyless records in turn."""
+        """Append in order; equal keys go to one partition, records without keys round robin."""
         ...
 
     def close(self) -> None:
-        """Flush and release."""
+        """Flush, and release connections."""
         ...
 
 
 class Decoder(Protocol):
-    """Turns bytes into events; a record it cannot read becomes a refusal, never an exception."""
+    """Turns bytes into events; a record that it cannot read becomes a refusal, never an exception."""
 
     def decode(self, records: Records) -> DecodedRecords:
-        """Every record becomes exactly one event or one refusal."""
+        """Turn every record into exactly one event, label or refusal."""
         ...

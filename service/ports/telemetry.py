@@ -1,4 +1,4 @@
-"""TODO docstring of service/ports/telemetry.py"""
+"""Protocols by which server, learner, archiver and trainer report metrics."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -8,116 +8,119 @@ from service.domain.stream.events import TopicPartition
 
 
 class ServingTelemetry(Protocol):
-    """What a server tells."""
+    """Metrics of serving."""
 
     def predictions_served(self, model: str, count: int, seconds: float) -> None:
-        """A request for predictions was answered."""
+        """Count one prediction request with `count` events, served in `seconds`."""
         ...
 
     def request_completed(self, route: str, status: int) -> None:
-        """Any request was; `route` is one of the program's own."""
+        """Count one HTTP request; `route` is the template of the route, never a raw path."""
         ...
 
     def state_opened(self, model: str, version: int, seconds: float) -> None:
-        """A state stands for its model now, and took so long to open."""
+        """Record that a version now serves its model, and how long its state took to open."""
         ...
 
     def freshness_measured(self, model: str, seconds: float) -> None:
-        """So long after it was appended, the oldest record of a new state can be part of a prediction."""
+        """Record the seconds from the append of a state's oldest new record until predictions could use it."""
         ...
 
     def state_unreadable(self, model: str) -> None:
-        """A state could not be read; the one before stays."""
+        """Count a state that could not be read; the previous one keeps serving."""
         ...
 
     def service_unreachable(self, service: str) -> None:
-        """A service could not be reached."""
+        """Count a failed attempt to reach a service."""
         ...
 
 
 class IngestionTelemetry(Protocol):
-    """What is told of records that came over HTTP."""
+    """Metrics of records received over HTTP."""
 
     def records_ingested(self, model: str, kind: str, *, outcome: str, count: int) -> None:
-        """`kind` is events, labels or predictions; `outcome` accepted, refused, overloaded or unavailable."""
+        """Count records of a `kind`: events, labels or predictions.
+
+        `outcome` is accepted, refused, overloaded or unavailable.
+        """
         ...
 
 
 class ServerTelemetry(ServingTelemetry, IngestionTelemetry, Protocol):
-    """All that a server tells."""
+    """All metrics of a server."""
 
 
 class LearnerTelemetry(Protocol):
-    """What is told to the outside, a batch or a checkpoint at a time."""
+    """Metrics of learning, reported per batch or checkpoint."""
 
     def batch_learned(self, model: str, counts: Mapping[str, int], seconds: float) -> None:
-        """One batch was learned."""
+        """Record one learned batch."""
         ...
 
     def labels_received(self, model: str, outcomes: Mapping[str, int], delays_ms: Sequence[int]) -> None:
-        """Labels came: how many met which fate, and how long after their events those that joined."""
+        """Count labels by outcome; `delays_ms` are the delays behind their events of those that were joined."""
         ...
 
     def events_refused(self, model: str, reasons: Mapping[str, int]) -> None:
-        """Events became dead letters."""
+        """Count events that became dead letters, by reason."""
         ...
 
     def checkpoint_committed(self, model: str, seconds: float, *, size_bytes: int) -> None:
-        """A commit is durable."""
+        """Record a durable commit."""
         ...
 
     def checkpoint_metrics(self, model: str, metrics: CheckpointMetrics) -> None:
-        """What a checkpoint says of the model."""
+        """Publish the metrics of a checkpoint."""
         ...
 
     def lag_measured(self, model: str, *, lag: Mapping[TopicPartition, int], frozen: bool) -> None:
-        """Events not yet learned, and whether any are; twice a second, also where nothing is learned."""
+        """Publish how many offsets are not learned yet, twice a second, even while nothing is learned."""
         ...
 
     def champion_changed(self, model: str, version: int) -> None:
-        """Which version serves."""
+        """Publish which version serves."""
         ...
 
     def service_unreachable(self, service: str) -> None:
-        """A service could not be reached."""
+        """Count a failed attempt to reach a service."""
         ...
 
     def challenger_promoted(self, model: str) -> None:
-        """A challenger took over."""
+        """Count a promotion of a challenger."""
         ...
 
     def rollback_done(self, model: str) -> None:
-        """A rollback was carried out."""
+        """Count a rollback."""
         ...
 
 
 class ArchiveTelemetry(Protocol):
-    """What the archiver tells, a file at a time."""
+    """Metrics of the archiver, reported per file."""
 
     def records_archived(self, at: TopicPartition, *, records: int, size_bytes: int, seconds: float) -> None:
-        """Records became durable; `size` is that of the partition's archive."""
+        """Record archived records; `size_bytes` is the size of the partition's whole archive."""
         ...
 
     def archive_lag_measured(self, lag: Mapping[TopicPartition, int]) -> None:
-        """Records not yet durable in the archive."""
+        """Publish how many records are not durable in the archive yet."""
         ...
 
     def service_unreachable(self, service: str) -> None:
-        """A service could not be reached."""
+        """Count a failed attempt to reach a service."""
         ...
 
 
 class JobTelemetry(Protocol):
-    """What the trainer tells."""
+    """Metrics of the trainer."""
 
     def job_ended(self, model: str, status: str, *, seconds: float) -> None:
-        """A training job has come to an end."""
+        """Record the end of a training job."""
         ...
 
     def service_unreachable(self, service: str) -> None:
-        """A service could not be reached."""
+        """Count a failed attempt to reach a service."""
         ...
 
 
 class RoleTelemetry(LearnerTelemetry, ArchiveTelemetry, JobTelemetry, Protocol):
-    """What a role tells, whatever it is."""
+    """Metrics of every background role."""

@@ -1,4 +1,4 @@
-"""TODO docstring of service/ports/training.py"""
+"""Protocols of training: jobs, trainer leases, holdout openings, reports and challengers."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -22,146 +22,152 @@ from service.domain.training.report import Report, ReportFormat
 
 
 class Reports(Protocol):
-    """What is told of a version's training."""
+    """Training reports, stored with their versions."""
 
     def save(self, reports: Sequence[Report]) -> None:
-        """All at once; what is kept in a format already stays. NotFoundError for a version that there is not."""
+        """Store all reports at once, keeping any stored already; raise NotFoundError for an unknown version."""
         ...
 
     def get(self, name: str, version: int, report_format: ReportFormat) -> Report:
-        """NotFoundError names the versions that have one."""
+        """Return the report, or raise NotFoundError, which names the versions that have one."""
         ...
 
     def list(self, name: str) -> Sequence[VersionNumber]:
-        """The versions that have one, oldest first."""
+        """Return the versions with a report, oldest first."""
         ...
 
 
 class Jobs(Protocol):
-    """Training jobs as they were asked for."""
+    """Training jobs, and requests for them."""
 
     def request(self, job_request: JobRequest) -> Job:
-        """One that starts as soon as a trainer can; RefusedError while the model has an open one, NotFoundError."""
+        """Create a job, or raise RefusedError while the model has an open one, NotFoundError for no such model."""
         ...
 
     def get(self, job: JobId) -> Job:
-        """NotFoundError."""
+        """Return the job, or raise NotFoundError."""
         ...
 
     def list(self, name: str | None = None, *, limit: int = 50, before: int | None = None) -> Sequence[Job]:
-        """Of one model or of all, newest first, of those with a smaller number than `before`."""
+        """Return the jobs of one model or of all, newest first, with ids below `before` if it is given."""
         ...
 
     def stop(self, job: JobId, *, actor: str, reason: str) -> Job:
-        """Stopping, or Stopped where no process runs; RefusedError where it has ended."""
+        """Return the job in state Stopping, or Stopped if no process runs it; raise RefusedError if it has ended."""
         ...
 
     def transitions(self, job: JobId) -> Sequence[JobTransition]:
-        """Oldest first."""
+        """Return the job's transitions, oldest first."""
         ...
 
 
 class JobRuns(Protocol):
-    """What becomes of a job: its trainer starts and ends it, its own process does the rest."""
+    """Transitions of running jobs: the trainer starts and ends a job, the job's own process does the rest."""
 
     def launch(self, lease: TrainerLease, job: JobId, *, process: str, log: str) -> Job:
-        """A process has it; RefusedError where it is not waiting for one any more, LeaseLostError."""
+        """Assign the job to a process; raise RefusedError if it no longer waits for one, or LeaseLostError."""
         ...
 
     def set_state(self, job: JobId, state: JobState, *, reason: str = "") -> Job:
-        """The next state; RefusedError where it has been stopped, has ended or cannot come into that state."""
+        """Move the job to a state; raise RefusedError if it was stopped, has ended, or may not enter that state."""
         ...
 
     def heartbeat(self, job: JobId, progress: JobProgress) -> JobState:
-        """It lives, and is so far; its state, in which it may have been told to stop. NotFoundError."""
+        """Record progress and return the job's state, which may be Stopping; raise NotFoundError."""
         ...
 
     def end(self, lease: TrainerLease, job: JobId, ending: JobEnding) -> Job | None:
-        """Failed, or Stopped if it was to stop; the next attempt where there is one. An end stays. LeaseLostError."""
+        """Mark the job Failed, or Stopped if it was stopping, and return the next attempt if there is one.
+
+        A job that has ended stays as it is. Raise LeaseLostError.
+        """
         ...
 
     def complete(self, job: JobId, candidate: TrainedCandidate) -> Version:
-        """Completed, with a version and its reports in a lineage that serves nobody yet, at once; RefusedError."""
+        """Complete the job with a version and its reports, in a lineage that does not serve yet, in one transaction.
+
+        Raise RefusedError if the job was stopped or has ended.
+        """
         ...
 
 
 class TrainerLeases(Protocol):
-    """The right to decide for a model and to train for it, and what was decided last."""
+    """The lease to decide and train for a model, with the last decision."""
 
     def acquire(self, name: str, *, holder: str, ttl_s: float) -> TrainerLease:
-        """Raise the epoch of its row; LeaseHeldError names the holder."""
+        """Take the lease and raise its epoch, or raise LeaseHeldError, which names the holder."""
         ...
 
     def renew(self, lease: TrainerLease, *, ttl_s: float) -> TrainerLease:
-        """Until `ttl_s` from now, by the registry's clock; LeaseLostError when the epoch has moved on."""
+        """Extend the lease to `ttl_s` from now by the registry's clock; raise LeaseLostError if the epoch changed."""
         ...
 
     def release(self, lease: TrainerLease) -> None:
-        """Expire it now; a lost lease is left alone."""
+        """Expire the lease now; do nothing if it was lost."""
         ...
 
     def find(self, name: str) -> TrainerLease | None:
-        """As it stands, expired or not; None before the first."""
+        """Return the present lease, expired or not, or None before the first."""
         ...
 
     def record_decision(
         self, lease: TrainerLease, decision: RetrainDecision, *, job_request: JobRequest | None = None
     ) -> Job | None:
-        """Keep the decision, with the job it asks for, in one transaction; LeaseLostError, RefusedError."""
+        """Store the decision and the job it requests in one transaction; raise LeaseLostError or RefusedError."""
         ...
 
 
 class HoldoutOpenings(Protocol):
-    """Which job has read its test part."""
+    """Records of which job has read its test part."""
 
     def open(self, job: JobId, *, part: Json) -> HoldoutOpening:
-        """The first time; RefusedError the second."""
+        """Record that the job reads its test part; raise RefusedError the second time."""
         ...
 
     def find(self, job: JobId) -> HoldoutOpening | None:
-        """None where it is still closed."""
+        """Return when the job read its test part, or None if it has not."""
         ...
 
 
 class Challengers(Protocol):
-    """Lineages beside the champion, and which of them takes over."""
+    """Challengers, and their promotion."""
 
     def list(self, name: str, *, finished: bool = False) -> Sequence[Challenger]:
-        """Of one model, oldest first; those that have ended too, if asked for."""
+        """Return the model's challengers, oldest first; with `finished` those that have ended too."""
         ...
 
     def record_update(self, lease: TrainerLease, lineage: LineageId, changes: ChallengerUpdate) -> Challenger:
-        """It goes on; RefusedError where it has ended, LeaseLostError."""
+        """Change an open challenger; raise RefusedError if it has ended, or LeaseLostError."""
         ...
 
     def end(self, lease: TrainerLease, lineage: LineageId, stage: ChallengerStage, *, reason: str) -> None:
-        """It has ended, and learns no more; RefusedError where it had before, LeaseLostError."""
+        """End the challenger, which then stops learning; raise RefusedError if it had ended, or LeaseLostError."""
         ...
 
     def promote(self, promotion: ChallengerPromotion) -> tuple[Version, Lease]:
-        """It takes over in one transaction; the lease to go on with. RefusedError, LeaseLostError."""
+        """Promote in one transaction, and return the new lease; raise RefusedError or LeaseLostError."""
         ...
 
 
 class JobProgressReporter(Protocol):
-    """What a training tells of itself while it runs."""
+    """Reports the progress of a running training."""
 
     def enter_state(self, state: JobState, *, reason: str = "") -> None:
-        """The next state; RefusedError where the job is to stop."""
+        """Enter the next state; raise RefusedError if the job is to stop."""
         ...
 
     def report_progress(self, done: int, total: int, *, note: str = "") -> None:
-        """How far the present state is; cheap."""
+        """Report progress within the present state; cheap enough for inner loops."""
         ...
 
     def open_holdout(self, part: Json) -> None:
-        """The test part is read now; RefusedError the second time."""
+        """Record that the test part is read now; raise RefusedError the second time."""
         ...
 
 
 class Retrainer(Protocol):
-    """What a job's process does."""
+    """The work of a job's process."""
 
     def __call__(self, job: Job, reporter: JobProgressReporter) -> TrainedCandidate:
-        """From Loading to Evaluating, or Replaying."""
+        """Train the job's candidate, passing from Loading to Evaluating or Replaying."""
         ...

@@ -1,4 +1,4 @@
-"""Who asks, and what they may do."""
+"""Principals, their roles, and the tokens that authenticate them."""
 
 import re
 from dataclasses import dataclass
@@ -10,21 +10,21 @@ from service.errors import ConfigurationError
 
 
 class AccessRole(StrEnum):
-    """What a token allows; each role may do what those before it may."""
+    """The role of a principal; each role includes the permissions of those before it."""
 
     VIEWER = "viewer"
     OPERATOR = "operator"
     ADMIN = "admin"
 
     def covers(self, needed: "AccessRole") -> bool:
-        """Whether this role may do what needs that one."""
+        """Return whether this role includes `needed`."""
         order = list(AccessRole)
         return order.index(self) >= order.index(needed)
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who asks; `models` are those it may see, None for all; `token` is the number of its token, if it has one."""
+    """An authenticated caller; `models` are those it may see (None for all), `token` is the id of its token, if any."""
 
     name: str
     role: AccessRole
@@ -32,28 +32,28 @@ class Principal:
     token: int | None = None
 
     def may(self, needed: AccessRole, model: str | None) -> bool:
-        """Whether it may do what needs that role, to that model or to none in particular."""
+        """Return whether the role suffices and the model, if one is named, is visible."""
         return self.role.covers(needed) and (model is None or self.sees(model))
 
     def sees(self, model: str) -> bool:
-        """Whether the model is among its own."""
+        """Return whether the caller may see this model."""
         return self.models is None or model in self.models
 
 
 ANONYMOUS = Principal("anonymous", AccessRole.ADMIN)
-"""Everybody who reaches a server that listens on a loopback address and asks for no token."""
+"""The caller of a server that listens on a loopback address and requires no token."""
 
 TOKEN_PREFIX = "hrt_"  # noqa: S105 - how each token begins, no token
-"""By which scanners of secrets know a token of Headrace."""
+"""Marks Headrace tokens, so that secret scanners recognize them."""
 RESERVED_NAMES = frozenset({ANONYMOUS.name, "trainer", "learner", "headrace"})
-"""Names that the audit gives to others."""
+"""Names that the audit log uses for other actors."""
 TOKEN_NAME_PATTERN = r"[A-Za-z][A-Za-z0-9_.-]{0,62}"  # noqa: S105 - the form of a name
-"""What a token may be called."""
+"""The allowed form of a token's name."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenGrant:
-    """What a token is to allow; `lifetime_s` is None for one that does not expire."""
+    """A request for a new token; `lifetime_s` is None for one that never expires."""
 
     name: str
     role: AccessRole
@@ -61,7 +61,7 @@ class TokenGrant:
     lifetime_s: float | None = None
 
     def __post_init__(self) -> None:
-        """ConfigurationError for a name or a scope that cannot be."""
+        """Raise ConfigurationError for an invalid or reserved name, or an empty set of models."""
         if not re.fullmatch(TOKEN_NAME_PATTERN, self.name, re.ASCII) or self.name in RESERVED_NAMES:
             msg = (
                 f"found the token's name {self.name!r}, expected one like deploy-eu: a letter, then letters, digits, "
@@ -75,7 +75,7 @@ class TokenGrant:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token as the registry knows it: everything but its secret. `key` is its public part."""
+    """A token as the registry stores it, without its secret; `key` is its public part."""
 
     id: int
     key: str
@@ -90,11 +90,11 @@ class Token:
 
     @property
     def principal(self) -> Principal:
-        """Who holds it."""
+        """Return the principal that this token authenticates."""
         return Principal(self.name, self.role, self.models, self.id)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return the form in which it is shown."""
         return {
             "id": self.id,
             "name": self.name,

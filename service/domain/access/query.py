@@ -1,4 +1,4 @@
-"""A question that only reads and may take minutes, as it is put to a process of its own."""
+"""Read-only requests that may take minutes and run in a process of their own."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -7,7 +7,7 @@ from service.domain.registry.registry import Json
 
 
 class QueryKind(StrEnum):
-    """What is asked."""
+    """The kinds of queries."""
 
     DRIFT_CHECK = "drift_check"
     CALIBRATION = "calibration"
@@ -16,7 +16,7 @@ class QueryKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class QueryRequest:
-    """Of which model, by which specification, and with which options; all of it as JSON has it."""
+    """A query about one model; `spec` and `options` are plain JSON values."""
 
     kind: QueryKind
     model: str

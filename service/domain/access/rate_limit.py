@@ -1,13 +1,13 @@
-"""How often each of many may ask: a token bucket each, of the newest."""
+"""A token bucket for each client, kept for the most recent clients only."""
 
 from collections import OrderedDict
 from collections.abc import Hashable
 
 
 class RateLimiter:
-    """`rate` requests a second each, with as many at once as come in a second, at least one.
+    """Allow each client `rate` requests per second, and bursts of one second's worth, at least one.
 
-    The table has a bound: whoever was longest away begins anew.
+    The table is bounded: the client that was away longest is forgotten, and begins with a full bucket again.
     """
 
     def __init__(self, rate: float, *, max_clients: int = 10_000) -> None:
@@ -17,7 +17,7 @@ class RateLimiter:
         self._buckets: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()
 
     def acquire(self, client: Hashable, *, now_s: float) -> float:
-        """0.0 where it may; otherwise in how many seconds it may."""
+        """Return 0.0 if the client may proceed now, or else the seconds until it may."""
         left, since = self._buckets.pop(client, (self._burst, now_s))
         left = min(left + max(now_s - since, 0.0) * self._rate, self._burst)
         wait_s = 0.0 if left >= 1.0 else (1.0 - left) / self._rate
@@ -27,5 +27,5 @@ class RateLimiter:
         return wait_s
 
     def __len__(self) -> int:
-        """Of how many it knows."""
+        """Return how many clients are tracked."""
         return len(self._buckets)

@@ -1,4 +1,4 @@
-"""An answer that was given to a write over HTTP, to be given again to the same request."""
+"""The stored response to an HTTP write, returned again when the same request is repeated."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class StoredResponse:
-    """`request` is the digest of what was asked."""
+    """A response; `request` is the digest of the request that it answered."""
 
     request: str
     status: int

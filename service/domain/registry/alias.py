@@ -1,3 +1,3 @@
-"""What a version may be called."""
+"""The allowed form of a version alias."""
 
 ALIAS_PATTERN = r"[A-Za-z][A-Za-z0-9_.-]{0,62}"

@@ -1,4 +1,4 @@
-"""What the archive is made of: topics, ranges of offsets, spans, and who writes them."""
+"""Values of the archive: topics, offset ranges, spans, files, and leases on partitions."""
 
 import hashlib
 import json
@@ -13,15 +13,15 @@ from service.domain.specification.model import ModelSpec
 from service.domain.stream.events import Records, TopicPartition
 
 BACKFILL_SUFFIX = "@backfill"
-"""Ends the name of an archived topic that no broker has; no name of Kafka's holds the sign."""
+"""Suffix of an archived topic that no broker has; Kafka allows no `@` in topic names."""
 
 
 EVENT, LABEL, REFUSED = 0, 1, 2
-"""What a row of the archive is, in the column `kind` of its frames."""
+"""The values of the column `kind` in archive frames."""
 
 
 class ArchiveStep(StrEnum):
-    """The order in which archived records become durable."""
+    """The steps by which archived records become durable, in order."""
 
     FILE_WRITTEN = "archive_file_written"
     FILE_SYNCED = "archive_file_synced"
@@ -33,7 +33,7 @@ class ArchiveStep(StrEnum):
 
 
 class ArchivedSpan(NamedTuple):
-    """Offsets `first` up to but not including `next` that were read in full and decoded by one mapping."""
+    """Offsets `first` up to but not including `next` that were read completely and decoded with one mapping."""
 
     first: int
     next: int
@@ -42,7 +42,7 @@ class ArchivedSpan(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ArchivedTopic:
-    """A topic, the model by whose mapping its columns are made, and whether every record's bytes are kept."""
+    """An archived topic, the model whose mapping defines its columns, and whether every record's bytes are kept."""
 
     topic: str
     spec: ModelSpec
@@ -50,13 +50,13 @@ class ArchivedTopic:
 
     @property
     def mapping(self) -> str:
-        """The digest of what decides how records become columns."""
+        """Return the digest of the settings that decide how records become columns."""
         return mapping_digest(self.spec, self.topic)
 
 
 @dataclass(frozen=True, slots=True)
 class ArchivedPartition:
-    """How far the archive of a partition has come, and the right to write it until `expires_at` under `epoch`."""
+    """The archive's progress in one partition, and the lease to write it until `expires_at` under `epoch`."""
 
     at: TopicPartition
     first: int
@@ -70,7 +70,7 @@ class ArchivedPartition:
 
 @dataclass(frozen=True, slots=True)
 class ArchiveFileInfo:
-    """What a file's metadata says: the range it is of, what it covers, its rows, and its newest timestamp."""
+    """A file's metadata: its offset range, the spans it covers, its rows, and its newest timestamp."""
 
     at: TopicPartition
     first: int
@@ -82,18 +82,18 @@ class ArchiveFileInfo:
 
     @property
     def next(self) -> int:
-        """The position after what is covered."""
+        """Return the offset after the last covered one."""
         return self.spans[-1].next if self.spans else self.first
 
     @property
     def is_full(self) -> bool:
-        """Whether nothing will be added to it."""
+        """Return whether the file covers its whole range."""
         return self.next >= self.end
 
 
 @dataclass(frozen=True, slots=True)
 class ArchiveFileContents:
-    """A file's facts, and offset and timestamp of each of its records."""
+    """A file's metadata with the offset and timestamp (epoch milliseconds) of each record."""
 
     facts: ArchiveFileInfo
     offsets: Sequence[int]
@@ -102,7 +102,7 @@ class ArchiveFileContents:
 
 @dataclass(frozen=True, slots=True)
 class BackfillResult:
-    """What came in from a file of the user's: records, those of them that the decoder refuses, bytes written."""
+    """The result of a backfill: records, how many of them the decoder refuses, and bytes written."""
 
     records: int
     refused: int
@@ -110,9 +110,9 @@ class BackfillResult:
 
 
 def mapping_digest(spec: ModelSpec, topic: str) -> str:
-    """Equal for specifications that make the same columns of the topic; limits of the guard do not count.
+    """Return a digest that is equal for specifications that decode this topic into the same columns.
 
-    What was accepted under other limits stays accepted, as it was when it was learned.
+    The limits of the guard do not count: what was accepted under other limits stays accepted.
     """
     data = spec.model_dump(mode="json")
     columns = {
@@ -124,12 +124,12 @@ def mapping_digest(spec: ModelSpec, topic: str) -> str:
 
 
 def model_topics(spec: ModelSpec) -> Sequence[str]:
-    """Every topic that the model reads."""
+    """Return every topic that the model reads."""
     return list(dict.fromkeys([spec.events, *([spec.labels] if spec.labels else [])]))
 
 
 def archived_topics(specs: Sequence[ModelSpec], *, raw: bool) -> Sequence[ArchivedTopic]:
-    """Each topic of these models once; where two map it differently the first decides, and all bytes are kept."""
+    """Return each topic once; if models map it differently, the first one's mapping counts and all bytes are kept."""
     found: dict[str, ArchivedTopic] = {}
     for spec in specs:
         for topic in model_topics(spec):
@@ -142,22 +142,22 @@ def archived_topics(specs: Sequence[ModelSpec], *, raw: bool) -> Sequence[Archiv
 
 
 def backfill_topic(topic: str) -> str:
-    """The archived topic that holds what was there before the topic's own archive begins."""
+    """Return the archived topic for history from before the topic's own archive."""
     return f"{topic}{BACKFILL_SUFFIX}"
 
 
 def origin_topic(topic: str) -> str:
-    """The inverse of `backfilled`; any other topic is its own."""
+    """Return the topic that an archived topic belongs to; the inverse of `backfill_topic`."""
     return topic.removesuffix(BACKFILL_SUFFIX)
 
 
 def range_end(first: int, size: int) -> int:
-    """The next multiple of the size: ranges are aligned, whatever offset the first begins at."""
+    """Return the next multiple of `size` above `first`; ranges are aligned to it wherever they begin."""
     return first - first % size + size
 
 
 def split_records(records: Records, end: int) -> tuple[Records, Records | None]:
-    """What lies before the offset, and the rest."""
+    """Split the records at offset `end`; the second part is None if nothing lies beyond it."""
     if records.next_offset <= end:
         return records, None
     cut = bisect_left(records.offsets, end)
@@ -169,13 +169,13 @@ def split_records(records: Records, end: int) -> tuple[Records, Records | None]:
 
 
 def as_origin_topic(records: Records) -> Records:
-    """As a record of the topic itself, by whose name decoders tell events from labels."""
+    """Return the records under their original topic name, by which decoders tell events from labels."""
     topic = origin_topic(records.at.topic)
     return records if topic == records.at.topic else replace(records, at=TopicPartition(topic, records.at.partition))
 
 
 def merge_spans(spans: Iterable[ArchivedSpan]) -> list[ArchivedSpan]:
-    """The same cover with neighbours of one mapping joined."""
+    """Join adjacent spans of one mapping and drop empty ones; the coverage stays the same."""
     found: list[ArchivedSpan] = []
     for span in spans:
         if span.first >= span.next:
@@ -189,7 +189,7 @@ def merge_spans(spans: Iterable[ArchivedSpan]) -> list[ArchivedSpan]:
 
 
 def missing_ranges(spans: Iterable[ArchivedSpan], first: int, last: int) -> list[tuple[int, int]]:
-    """The parts of first..last that no span covers."""
+    """Return the parts of `first` up to but not including `last` that no span covers."""
     gaps: list[tuple[int, int]] = []
     for span in sorted(spans):
         if span.first > first and first < last:
@@ -208,10 +208,10 @@ def deletable_files(
     oldest_ms: int | None,
     max_bytes: int | None,
 ) -> list[ArchiveFileInfo]:
-    """Files past the age, then the oldest past the size, from each partition's beginning as far as no floor needs them.
+    """Return files older than `oldest_ms`, and then the oldest until the total fits `max_bytes`.
 
-    Oldest first; of two partitions, the one whose file has the older newest record goes first. No file is looked at
-    past the first that stays.
+    A partition loses files from its beginning only, and none that reaches past its floor. The file whose newest
+    record is oldest goes first. Metadata behind the first file that stays is not read.
     """
     total = sum(sizes.values())
     deleted: list[ArchiveFileInfo] = []
@@ -226,6 +226,6 @@ def deletable_files(
         total -= sizes.get((file.at, file.first), 0)
         deleted.append(file)
         following = next(files[file.at], None)
-        if following is not None:  # timestamps may go back, and a partition is cut at its beginning
+        if following is not None:  # timestamps may go back, and a partition is only cut at its beginning
             heads.append((max(newest_ms, following.newest_ms), following))
     return deleted

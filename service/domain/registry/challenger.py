@@ -1,4 +1,4 @@
-"""Lineages that learn and are scored beside the champion, and how one comes to take its place."""
+"""Challengers: lineages that learn and are scored beside the champion, and how one is promoted."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from service.domain.stream.position import Position
 
 
 class ChallengerStage(StrEnum):
-    """How far a challenger is, or how it ended."""
+    """A challenger's stage, open or final."""
 
     CATCHING_UP = "catching_up"
     SHADOW = "shadow"
@@ -26,11 +26,11 @@ class ChallengerStage(StrEnum):
 OPEN_STAGES = frozenset(
     {ChallengerStage.CATCHING_UP, ChallengerStage.SHADOW, ChallengerStage.RECOMMENDED, ChallengerStage.PROBATION}
 )
-"""Those that learn."""
+"""The stages in which a challenger learns."""
 
 
 class ChallengerFailure(StrEnum):
-    """Why a challenger's process ends: it may go better another time, it would not, or not with this release."""
+    """Why a challenger's process ended: a retry may help, the challenger is unfit, or another release must run it."""
 
     CRASH = "crash"
     UNFIT = "unfit"
@@ -39,7 +39,7 @@ class ChallengerFailure(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ComparisonStart:
-    """From where challenger and champion are compared: the champion then, its position, and the last commit of both."""
+    """Where the comparison began: the champion, its position, and the last commit of both lineages."""
 
     champion: LineageId
     position: Position
@@ -47,7 +47,7 @@ class ComparisonStart:
     sequence: int
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain JSON values."""
         return {
             "champion": self.champion,
             "position": self.position.to_json(),
@@ -57,16 +57,16 @@ class ComparisonStart:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """The inverse of `to_json`."""
+        """Read what `to_json` has written."""
         return cls(**{**data, "position": Position.from_json(data["position"])})
 
 
 @dataclass(frozen=True, slots=True)
 class Challenger:
-    """A lineage beside the champion; `version` is what it began with.
+    """A challenger lineage; `version` is the one it began from.
 
-    `behind` is how many offsets it was behind the champion when that was last a progress, at `behind_since`;
-    `failures` is how often in a row its process has died without a commit in between.
+    `behind` is how many offsets it was behind the champion when it last came nearer, at `behind_since`;
+    `failures` counts consecutive deaths of its process without a commit in between.
     """
 
     lineage: LineageId
@@ -86,7 +86,7 @@ class Challenger:
 
 @dataclass(frozen=True, slots=True)
 class ChallengerUpdate:
-    """What changes of a challenger that goes on; None leaves it as it is."""
+    """Changes of an open challenger; None leaves a field as it is."""
 
     stage: ChallengerStage | None = None
     live: ComparisonStart | None = None
@@ -98,9 +98,9 @@ class ChallengerUpdate:
 
 @dataclass(frozen=True, slots=True)
 class ChallengerPromotion:
-    """A challenger takes over from the champion of the lease; compare-and-set on both.
+    """Promote a challenger over the champion of the lease; a compare-and-set on both lineages.
 
-    `probation` is whether the old champion stays as its challenger.
+    With `probation` the former champion stays as a challenger.
     """
 
     lease: Lease

@@ -1,4 +1,4 @@
-"""Which state stands for a model at a moment."""
+"""The state that serves a model at a given time."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,7 +9,7 @@ from service.domain.stream.position import Position
 
 @dataclass(frozen=True, slots=True)
 class ChampionState:
-    """A champion's newest checkpoint, without its bytes; `version` is the one with which the lineage took over.
+    """A champion's newest checkpoint, without its bytes; `version` is the one with which its lineage was promoted.
 
     `registered_at` is when the model was registered. A model that was reset has the same name and the same numbers,
     and is another one.

@@ -1,4 +1,4 @@
-"""What a checkpoint or a version keeps of how well its model does: metrics, counts, labels, monitors."""
+"""The metrics, counts, label statistics and monitor states of a checkpoint or version."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ Values = Mapping[str, float]
 
 @dataclass(frozen=True, slots=True)
 class WindowedMetrics:
-    """Metrics over all events that were scored, and over the newest `window` of them."""
+    """Metrics over all scored events, and over the newest window of them."""
 
     cumulative: Values = field(default_factory=dict)
     window: Values = field(default_factory=dict)
@@ -20,7 +20,7 @@ class WindowedMetrics:
 
 @dataclass(frozen=True, slots=True)
 class LabelCounts:
-    """What became of labels, how many events and labels wait, and the share of events that has a label."""
+    """Label outcomes, the numbers of pending events and waiting labels, and the share of events that got a label."""
 
     outcomes: Mapping[str, int] = field(default_factory=dict)
     pending: int = 0
@@ -29,7 +29,7 @@ class LabelCounts:
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> "LabelCounts":
-        """Return what JSON says, with defaults for what an older row has not."""
+        """Read what `to_json` has written; fields that older rows lack get their defaults."""
         outcomes = {key: value for key, value in found.items() if key not in {"pending", "waiting", "share"}}
         return cls(outcomes, found.get("pending", 0), found.get("waiting", 0), found.get("share", 0.0))
 
@@ -40,7 +40,7 @@ class LabelCounts:
 
 @dataclass(frozen=True, slots=True)
 class MonitorStatus:
-    """How a monitor stood: its value and limits, None where it has none yet, and how often it has signalled."""
+    """A monitor's value, limits (None where there are none yet), state, and number of signals."""
 
     name: str
     on: str = ""
@@ -54,7 +54,7 @@ class MonitorStatus:
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> "MonitorStatus":
-        """Return what JSON says, with defaults for what an older row has not."""
+        """Read what `to_json` has written; fields that older rows lack get their defaults."""
         known = {key: found[key] for key in cls.__slots__ if key in found and key != "state"}
         return cls(**known, state=MonitorState(found.get("state", MonitorState.QUIET)))
 
@@ -65,10 +65,10 @@ class MonitorStatus:
 
 @dataclass(frozen=True, slots=True)
 class CheckpointMetrics:
-    """How a model does as of one checkpoint; empty for one that has learned nothing.
+    """A model's metrics as of one checkpoint; empty before anything was learned.
 
-    `scored` counts the events with a truth, None in rows of releases that did not count them; `labels` is None where
-    labels come with their events.
+    `scored` counts the events with a label; it is None in rows of releases that did not count them. `labels` is None
+    where labels come with their events.
     """
 
     cumulative: Values = field(default_factory=dict)
@@ -91,7 +91,7 @@ class CheckpointMetrics:
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> "CheckpointMetrics":
-        """Return what a row says; what an older row has not is read as nothing."""
+        """Read a stored row; fields that older rows lack are left empty."""
         baseline, labels = found.get("baseline", {}), found.get("labels")
         return cls(
             cumulative=found.get("cumulative", {}),
@@ -104,7 +104,7 @@ class CheckpointMetrics:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return the row's form, from which `from_json` makes the same value."""
+        """Return the stored form, from which `from_json` makes an equal value."""
         if self == CheckpointMetrics():
             return {}
         return {

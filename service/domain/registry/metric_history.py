@@ -1,4 +1,4 @@
-"""What a model's metrics were, event by event, and what happened to the model meanwhile."""
+"""A model's metrics over its scored events, with the versions and exclusions of that time."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from service.domain.registry.registry import ModelName, VersionKind, VersionNumb
 
 @dataclass(frozen=True, slots=True)
 class HistoryQuery:
-    """What is wanted: metrics of river, by default the model's first, over windows of so many scored events.
+    """Which metrics of river to compute (by default the model's first), over windows of how many scored events.
 
     `since` and `until` are times (RFC 3339) or numbers of scored events; `until` is not included.
     """
@@ -23,9 +23,9 @@ class HistoryQuery:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """Each metric over the window that ends with a scored event; None where it is not defined.
+    """The value of each metric over the window that ends with one scored event; None where undefined.
 
-    Events count from 1; `at` is the time of the commit that holds the event.
+    Events count from 1; `at` is the time of the commit that contains the event.
     """
 
     event: int
@@ -36,7 +36,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class VersionMark:
-    """A version, made when `event` events had been scored; None where retention has emptied that part."""
+    """A version, created after `event` scored events; None where retention has deleted that part of the journal."""
 
     number: VersionNumber
     kind: VersionKind
@@ -47,7 +47,7 @@ class VersionMark:
 
 @dataclass(frozen=True, slots=True)
 class ExclusionMark:
-    """Scored events `first` up to and including `last`, which no lineage may learn again."""
+    """Scored events `first` to `last`, both included, that no lineage may learn again."""
 
     first: int
     last: int
@@ -55,7 +55,7 @@ class ExclusionMark:
 
 @dataclass(frozen=True, slots=True)
 class MetricHistory:
-    """A curve with its marks; `scored` counts all events, of which retention has emptied the first `emptied`."""
+    """A metric curve with its marks; `scored` counts all events, and retention deleted the first `emptied` of them."""
 
     model: ModelName
     metrics: Sequence[str]

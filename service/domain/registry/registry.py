@@ -1,4 +1,4 @@
-"""What the registry holds: models, versions, lineages, checkpoints, leases, commands."""
+"""The registry's records: models, versions, lineages, checkpoints, leases, commands."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ Json: TypeAlias = Mapping[str, Any]
 
 
 class VersionKind(StrEnum):
-    """Where a version came from."""
+    """How a version was created."""
 
     INITIAL = "initial"
     SNAPSHOT = "snapshot"
@@ -31,7 +31,7 @@ class VersionKind(StrEnum):
 
 
 class LineageRole(StrEnum):
-    """What a lineage does for its model."""
+    """The use of a lineage."""
 
     CHAMPION = "champion"
     CHALLENGER = "challenger"
@@ -40,7 +40,7 @@ class LineageRole(StrEnum):
 
 
 class CommandKind(StrEnum):
-    """What a CLI or API asks of the process that writes a model."""
+    """A change that the CLI or the API requests from the process that writes the model."""
 
     SNAPSHOT = "snapshot"
     ROLLBACK = "rollback"
@@ -52,7 +52,7 @@ class CommandKind(StrEnum):
 
 
 class CommandStatus(StrEnum):
-    """How far a command has come."""
+    """The state of a command."""
 
     PENDING = "pending"
     DONE = "done"
@@ -61,7 +61,7 @@ class CommandStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RegisteredModel:
-    """A named deployment."""
+    """A registered model with its specification and its champion."""
 
     name: ModelName
     spec: Json
@@ -73,7 +73,7 @@ class RegisteredModel:
 
 @dataclass(frozen=True, slots=True)
 class Lineage:
-    """One evolving state: its origin version and everything learned since."""
+    """One evolving state: the version it began from and everything learned since."""
 
     id: LineageId
     model: ModelName
@@ -85,7 +85,7 @@ class Lineage:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """An immutable registry entry, numbered from 1 in its model; `waiting` names what waited for labels, if kept."""
+    """An immutable registry entry, numbered from 1; `waiting` is the digest of its pending events, if they are kept."""
 
     model: ModelName
     number: VersionNumber
@@ -106,7 +106,7 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A durable state of a lineage, without its bytes; `waiting` as of a version, which few have."""
+    """A durable state of a lineage, without its bytes; `waiting` is the digest of its pending events, if kept."""
 
     id: CheckpointId
     lineage: LineageId
@@ -132,7 +132,7 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """An act that was asked for, and what became of it."""
+    """A requested change and its outcome."""
 
     id: int
     model: ModelName
@@ -146,7 +146,7 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """An event that was refused; `payload` may be cut to the configured limit."""
+    """A refused event; `payload` may be truncated to the configured limit."""
 
     at: TopicPartition
     offset: int
@@ -161,7 +161,7 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """Who changed a model, when, why, from what to what, on what evidence."""
+    """One change of a model: who, when, why, from and to which version, on which evidence."""
 
     model: ModelName
     actor: str
@@ -175,7 +175,7 @@ class AuditEntry:
 
 @dataclass(frozen=True, slots=True)
 class CheckpointCommit:
-    """One transaction: a sealed artifact and the runs since the commit before, the oldest appended at `appended_ms`."""
+    """One transaction: an artifact and the runs since the last commit, the oldest record appended at `appended_ms`."""
 
     lease: Lease
     sequence: int
@@ -198,7 +198,7 @@ class CheckpointCommit:
 
 @dataclass(frozen=True, slots=True)
 class JournalSegment:
-    """What one commit added to the journals."""
+    """The part of the order and score journals that one commit appended."""
 
     sequence: int
     order: Sequence[OffsetRange]
@@ -209,7 +209,7 @@ class JournalSegment:
 
 @dataclass(frozen=True, slots=True)
 class ChangeOrigin:
-    """Who asks for a change, why, and by which command, which is settled with it."""
+    """Who asked for a change, why, and the id of the command that it completes, if any."""
 
     actor: str
     reason: str = ""
@@ -218,7 +218,7 @@ class ChangeOrigin:
 
 @dataclass(frozen=True, slots=True)
 class SealedState:
-    """A signed artifact and what it stands for."""
+    """A signed artifact with the position and metrics of the state in it."""
 
     digest: str
     artifact: bytes
@@ -229,7 +229,7 @@ class SealedState:
 
 @dataclass(frozen=True, slots=True)
 class SealedBytes:
-    """A signed artifact that is no state."""
+    """A signed artifact that is not a model state, such as pending events."""
 
     digest: str
     artifact: bytes
@@ -237,7 +237,7 @@ class SealedBytes:
 
 @dataclass(frozen=True, slots=True)
 class ModelRegistration:
-    """A model's first version."""
+    """A new model with its first version."""
 
     name: ModelName
     spec: Json
@@ -250,7 +250,7 @@ class ModelRegistration:
 
 @dataclass(frozen=True, slots=True)
 class VersionSnapshot:
-    """A version made of a lineage's newest committed state; an alias moves to it."""
+    """A version of a lineage's newest committed state; `alias`, if given, moves to it."""
 
     lease: Lease
     model: ModelName
@@ -263,9 +263,9 @@ class VersionSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class LineageSuccession:
-    """A new lineage from an older state; compare-and-set on the lease's lineage as champion.
+    """A new lineage from an older state; a compare-and-set on the lease's lineage being champion.
 
-    `registers` is the digest of a specification that comes from the file, `waiting` what waits for labels then.
+    `registers` is the digest of a changed specification from the file, `waiting` the pending events of that state.
     """
 
     lease: Lease
@@ -286,7 +286,7 @@ class LineageSuccession:
 
 
 class CheckpointStep(StrEnum):
-    """The order in which a commit becomes durable."""
+    """The steps by which a commit becomes durable, in order."""
 
     ARTIFACT_WRITTEN = "artifact_written"
     ARTIFACT_SYNCED = "artifact_synced"

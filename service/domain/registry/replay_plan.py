@@ -1,4 +1,4 @@
-"""A lineage that learns a model's history again: what it was told to do, and how that is stored."""
+"""Replays: lineages that learn a model's history again without some parts of it, and their stored plans."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ from service.domain.stream.position import OffsetRange
 
 @dataclass(frozen=True, slots=True)
 class ReplayPlan:
-    """What a replaying lineage follows; it is kept for good with its lineage.
+    """The plan of a replaying lineage, stored with it for good.
 
-    It began with the state `ancestor` of lineage `source`, which had learned `learned`, and follows what
-    the champion `follow` learned, without the exclusions of these numbers and those that come to be, and
-    without `gaps`, which nothing holds any more.
+    The replay begins with the state `ancestor` of lineage `source`, which had learned `learned`, and then learns what
+    the champion `follow` learned, without the listed exclusions, exclusions added later, and `gaps`, which no
+    archive or log holds any more.
     """
 
     follow: LineageId
@@ -31,7 +31,7 @@ class ReplayPlan:
     reason: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain JSON values."""
         return {
             "follow": self.follow,
             "source": self.source,
@@ -47,13 +47,13 @@ class ReplayPlan:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """The inverse of `to_json`."""
+        """Read what `to_json` has written."""
         return cls(**{**data, **{key: [OffsetRange(*run) for run in data[key]] for key in ("learned", "gaps")}})
 
 
 @dataclass(frozen=True, slots=True)
 class NewReplayLineage:
-    """A replaying lineage to be made, with the exclusions that it is made for."""
+    """A replaying lineage to create, together with its exclusions."""
 
     model: ModelName
     plan: ReplayPlan
@@ -66,7 +66,7 @@ class NewReplayLineage:
 
 @dataclass(frozen=True, slots=True)
 class ReplayPromotion:
-    """A replaying lineage takes over from the champion of the lease; compare-and-set on both."""
+    """Promote a replaying lineage over the champion of the lease; a compare-and-set on both lineages."""
 
     lease: Lease
     model: ModelName

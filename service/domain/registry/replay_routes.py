@@ -1,4 +1,4 @@
-"""From which state a replay begins: the newest that has neither learned nor seen what is excluded. Pure."""
+"""Choice of the state from which a replay begins: the newest that no excluded offset has influenced. Pure."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -10,10 +10,11 @@ from service.domain.stream.position import OffsetRange, Position
 
 @dataclass(frozen=True, slots=True)
 class AncestorState:
-    """A version or kept checkpoint: what its estimator learned, in order, and what else left a trace in its state.
+    """A version or checkpoint: the runs its estimator learned, in order, and what else influenced its state.
 
-    `seen` are runs behind its metrics, counts and remembered ids that a restoring rollback took over.
-    `waiting` is the digest of what waited for labels; None where nothing did, if `is_whole`, else that is not kept.
+    `seen` are runs that a restoring rollback kept in the metrics, counts and remembered ids without learning them.
+    `waiting` is the digest of the pending events. Where it is None, nothing was pending if `is_whole`; otherwise the
+    pending events were not kept.
     """
 
     name: str
@@ -27,13 +28,13 @@ class AncestorState:
     is_whole: bool = False
 
     def is_free_of(self, excluded: Sequence[OffsetRange]) -> bool:
-        """Whether nothing of the holes is in it."""
+        """Return whether no excluded offset was learned or seen."""
         return not overlaps(self.order, excluded) and not overlaps(self.seen, excluded)
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayRoute:
-    """Where a replay begins, and what it learns from there."""
+    """The state where a replay begins, and the runs that it learns from there."""
 
     ancestor: AncestorState
     runs: Sequence[OffsetRange]
@@ -42,9 +43,9 @@ class ReplayRoute:
 def replay_routes(
     candidates: Iterable[AncestorState], learned: Sequence[OffsetRange], *, excluded: Sequence[OffsetRange]
 ) -> list[ReplayRoute]:
-    """Every way to what the order is without the holes, the shortest first.
+    """Return every state from which learning on reaches `learned` without `excluded`, the shortest replay first.
 
-    Candidates come newest last; of two that have learned the same, the newer is the better.
+    Candidates come oldest first; of two that have learned the same, the newer one is preferred.
     """
     goal = subtract_ranges(learned, excluded)
     usable = [one for one in candidates if one.is_free_of(excluded)]
@@ -55,9 +56,10 @@ def replay_routes(
 def base_states(
     target: AncestorState, known: Iterable[AncestorState], *, ancestor_lineages: Collection[LineageId]
 ) -> list[AncestorState]:
-    """The states out of which learning alone has made the wanted one, and last the wanted one itself.
+    """Return the states from which learning alone leads to the target, and last the target itself.
 
-    `flow` are the lineages through which it came to be without a break; `known` comes newest last.
+    `ancestor_lineages` are the lineages through which the target came about without a break; `known` comes oldest
+    first.
     """
     within = [one for one in known if one.lineage in ancestor_lineages and one.digest != target.digest]
     return [*(one for one in within if starts_with(target.order, one.order)), target]

@@ -1,4 +1,4 @@
-"""Which checkpoints are kept: all of the last minutes, fewer of the last days."""
+"""Retention of checkpoints: all of the last minutes, fewer of the last days."""
 
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ RETENTION_STEPS = (
 
 
 def retained_times(times: Sequence[datetime], *, now: datetime) -> set[datetime]:
-    """Of times newest first: the newest ten, then one a minute, an hour, a day; none past thirty days."""
+    """Return which of `times` (newest first) to keep: ten, then one per minute, hour, day; none past thirty days."""
     found = set(times[:NEWEST_KEPT])
     for reach, step in RETENTION_STEPS:
         seen: set[int] = set()
@@ -26,7 +26,7 @@ def retained_times(times: Sequence[datetime], *, now: datetime) -> set[datetime]
 
 
 def pending_sets_to_keep(kept: set[datetime], stored: Sequence[datetime]) -> set[datetime]:
-    """Of the times with a set of what waits, those that lead up to one that is kept: the newest not after it."""
+    """Return the newest stored time at or before each kept time; a replay from there needs that set of pending rows."""
     ordered = sorted(stored)
     indices = (bisect_right(ordered, time) for time in kept)
     return {ordered[place - 1] for place in indices if place}

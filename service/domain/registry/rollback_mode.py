@@ -1,10 +1,10 @@
-"""How a rollback goes back; by itself, since the command line's options name it before anything else is loaded."""
+"""The modes of a rollback, in a module of its own so that the CLI can name them without loading anything else."""
 
 from enum import StrEnum
 
 
 class RollbackMode(StrEnum):
-    """Restore a kept state, or learn again from it without what is excluded."""
+    """Restore a kept state, or learn again from one without the excluded part."""
 
     RESTORE = "restore"
     REPLAY = "replay"

@@ -1,4 +1,4 @@
-"""Predictions that were served, as records of a model's events topic."""
+"""Served predictions, encoded as records of a model's events topic."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,11 +10,11 @@ from service.domain.specification.model import ModelSpec
 from service.domain.stream.events import ServedPrediction
 
 SERVED_PREFIX = b'{"headrace.served":'
-"""So begins the value of such a record, whatever layout the model's other records have."""
+"""The beginning of every such record's value, whatever layout the model's other records have."""
 
 
 def prediction_log_mismatch(models: Sequence[ModelSpec]) -> str | None:
-    """Why one of two models that share a topic would refuse what is served by the other; None where none would."""
+    """Return why one of two models that share a topic would refuse the other's served predictions, or None."""
     logged_topics = {model.events: model.name for model in models if model.log_predictions}
     for model in models:
         if not model.log_predictions and model.events in logged_topics:
@@ -26,12 +26,12 @@ def prediction_log_mismatch(models: Sequence[ModelSpec]) -> str | None:
 
 
 def global_lineage_id(lineage: Lineage) -> str:
-    """What tells a lineage from every other that ever was, of any database: numbers are used again."""
+    """Return an id that is unique across all databases; plain lineage numbers are used again."""
     return f"{lineage.id}-{int(lineage.created_at.timestamp() * 1000)}"
 
 
 class ServedEvent(msgspec.Struct, omit_defaults=True):
-    """The event that was predicted, in the plain layout and without a label."""
+    """The predicted event, in the plain layout and without a label."""
 
     id: str | int
     x: dict[str, Any]
@@ -49,5 +49,5 @@ _encode = msgspec.json.Encoder().encode
 
 
 def encode_served_record(event: ServedEvent, served: ServedPrediction) -> bytes:
-    """The value of the record."""
+    """Return the record's value."""
     return _encode(_ServedRecord(served, event))

@@ -1,4 +1,4 @@
-"""What a retraining may try in place of the champion, as the file says it."""
+"""The candidates that a retraining may try in place of the champion, as the file describes them."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -17,14 +17,14 @@ MAX_EPOCHS = 1000
 
 
 def label_text(label: Any) -> str:
-    """A label as a key of a file, whatever its type: true, 3, spam."""
+    """Return a label as it is written as a key of the file: true, 3, spam."""
     return BOOLEAN_LABELS[label] if isinstance(label, bool) else str(label)
 
 
 class CandidateSpec(FrozenSpec):
-    """An estimator, or a space of them, and how it is taught; any value may be a search space.
+    """An estimator, or a search space of them, and how it is trained; any value may be a search space.
 
-    Without `estimator` it is the champion's.
+    Without `estimator`, the champion's is used.
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,62}$")
@@ -62,12 +62,12 @@ class CandidateSpec(FrozenSpec):
 
     @property
     def searchable_parts(self) -> dict[str, Any]:
-        """All in which spaces may stand, by the names that their paths begin with."""
+        """Return the values that may hold search spaces, by the names that their paths begin with."""
         return {"estimator": self.estimator, "epochs": self.epochs, "class_weights": self.class_weights}
 
 
 class SearchBudget(FrozenSpec):
-    """How much is tried; `share` is that of the job's time which searching may take."""
+    """Bounds of the search; `share` is the part of the job's time that the search may take."""
 
     trials: int = Field(default=20, ge=1, le=100_000)
     processes: int = Field(default=2, ge=1, le=256)
@@ -76,7 +76,7 @@ class SearchBudget(FrozenSpec):
 
 @dataclass(frozen=True, slots=True)
 class TrialRecipe:
-    """What one trial trains: a candidate without spaces. An estimator of None is made by the model's factory."""
+    """A candidate without spaces, which one trial trains. An estimator of None comes from the model's factory."""
 
     candidate: str
     estimator: Any
@@ -84,21 +84,21 @@ class TrialRecipe:
     class_weights: ClassWeights = "none"
     warm_start: bool = False
     params: Mapping[str, Any] = field(default_factory=dict)
-    """What was chosen in each space, by the space's name."""
+    """The value chosen in each space, by the space's name."""
 
 
 def candidates_or_default(given: Sequence[CandidateSpec]) -> tuple[CandidateSpec, ...]:
-    """The candidates; where none is given, the champion's own estimator, learned anew."""
+    """Return the candidates or, if there are none, one of the champion's own estimator, trained from scratch."""
     return tuple(given) or (CandidateSpec(name="own"),)
 
 
 def with_champion_estimator(candidate: CandidateSpec, estimator: Any) -> CandidateSpec:
-    """With the champion's estimator where it has none of its own."""
+    """Return the candidate with the champion's estimator if it has none of its own."""
     return candidate if candidate.estimator is not None else candidate.model_copy(update={"estimator": estimator})
 
 
 def build_recipe(candidate: CandidateSpec, pick: search_spaces.PickValue) -> TrialRecipe:
-    """What is trained when `pick` has decided every space."""
+    """Return the recipe that results when `pick` decides every space."""
     found = {
         name: search_spaces.fill_spaces(part, path=name, pick=pick) for name, part in candidate.searchable_parts.items()
     }
@@ -111,14 +111,14 @@ def build_recipe(candidate: CandidateSpec, pick: search_spaces.PickValue) -> Tri
 
 
 def recipe_count(candidate: CandidateSpec) -> float:
-    """How many recipes it holds, or infinity."""
+    """Return how many recipes the candidate can produce, possibly infinity."""
     return math.prod(
         search_spaces.expression_count(part, path=name) for name, part in candidate.searchable_parts.items()
     )
 
 
 def _with_label_texts(value: Any) -> Any:
-    """Labels as text, which they become anyway in a specification kept as JSON; null is none."""
+    """Turn label keys into text, as a specification stored as JSON has them anyway, and null into `none`."""
     if value is None:
         return "none"
     if isinstance(value, Mapping):
@@ -139,7 +139,7 @@ def _are_weights(value: Any) -> bool:
 
 
 def _require(value: Any, path: str, is_valid: Any, expected: str) -> None:
-    """ValueError, which pydantic puts in its place, unless everything that the value may become fits."""
+    """Raise ValueError, which pydantic reports at the field, unless every value that may result is valid."""
     try:
         found = search_spaces.covering_expressions(value, path=path)
     except SpecificationError as error:

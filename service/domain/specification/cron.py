@@ -1,4 +1,4 @@
-"""A cron expression in its five fields, as cron means them; pure."""
+"""Parsing of cron expressions with five fields; pure."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -9,7 +9,10 @@ _NUMBERS = re.compile(r"(\*|\d+(?:-\d+)?)(?:/(\d+))?")
 
 
 def parse_cron(expression: str) -> Mapping[str, str]:
-    """By name, with weekdays by name: schedulers differ in which day 0 is. ValueError says what was expected."""
+    """Return the fields by name, with weekdays by name, because schedulers number them differently.
+
+    Raise ValueError for anything but five fields, or if both a day of the month and a weekday are given.
+    """
     parts = expression.split()
     if len(parts) != len(CRON_FIELDS):
         msg = f"found {expression!r}, expected five fields, like 0 3 * * * for every day at three (UTC)"
@@ -25,7 +28,7 @@ def parse_cron(expression: str) -> Mapping[str, str]:
 
 
 def _weekday_names(part: str) -> str:
-    """Numbers, 0 or 7 being Sunday, as a list of names; names as they are."""
+    """Turn weekday numbers into a list of names (0 and 7 are Sunday); names stay as they are."""
     numbers = _NUMBERS.fullmatch(part)
     if numbers is None or part == "*":
         return part.lower()

@@ -1,4 +1,4 @@
-"""What a user may say about a model; validated by pydantic, frozen, stored as JSON."""
+"""The specification of a model: validated by pydantic, frozen, stored as JSON."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ from service.domain.stream.events import Task
 
 
 class FieldsSpec(FrozenSpec):
-    """Where the envelope's parts stand in the user's own layout (`$.a.b`, or a CSV column)."""
+    """Where the parts of an event stand in the user's own layout (`$.a.b`, or a CSV column)."""
 
     format: Literal["json", "csv"] = "json"
     columns: tuple[str, ...] | None = None
@@ -29,7 +29,7 @@ class FieldsSpec(FrozenSpec):
 
 
 class LabelFieldsSpec(FrozenSpec):
-    """Where id, time and label stand in the records of a labels topic of its own."""
+    """Where id, time and label stand in the records of a separate labels topic."""
 
     format: Literal["json", "csv"] = "json"
     columns: tuple[str, ...] | None = None
@@ -39,7 +39,7 @@ class LabelFieldsSpec(FrozenSpec):
 
 
 class GuardSpec(FrozenSpec):
-    """What a value may be before the model sees it."""
+    """Limits that values must meet before the model sees them."""
 
     max_magnitude: float = Field(default=1e12, gt=0)
     range_factor: float = Field(default=1000, gt=1)
@@ -51,15 +51,15 @@ class GuardSpec(FrozenSpec):
 
 
 class DedupeSpec(FrozenSpec):
-    """How many ids are remembered."""
+    """How many event ids are remembered to recognize repeated events."""
 
     events: int = Field(default=10_000, ge=0)
 
 
 class PendingSpec(FrozenSpec):
-    """How many events may wait for their labels, and labels for their events; past it the oldest expire.
+    """How many events may wait for labels, and labels for events; beyond that the oldest expire.
 
-    Once in `keep_every` a checkpoint keeps all that waits, so that a replay can begin there.
+    Once in `keep_every` a checkpoint stores all pending events, so that a replay can begin there.
     """
 
     events: int = Field(default=10_000_000, gt=0)
@@ -67,7 +67,7 @@ class PendingSpec(FrozenSpec):
 
 
 class CheckpointSpec(FrozenSpec):
-    """When state becomes durable, and how much of it is kept."""
+    """How often state becomes durable, and how much of the time that may take."""
 
     every: Duration = 1.0
     events: int | None = Field(default=None, gt=0)
@@ -81,13 +81,13 @@ class ScoresSpec(FrozenSpec):
 
 
 class LearnSpec(FrozenSpec):
-    """`batch: 1` learns event by event, more uses `learn_many`."""
+    """Batch size of learning: 1 learns event by event, more uses `learn_many`."""
 
     batch: int = Field(default=1, ge=1, le=1_000_000)
 
 
 class DeadLetterSpec(FrozenSpec):
-    """Bounds on what is kept of refused events."""
+    """Bounds on the refused events that are kept."""
 
     max_count: int = Field(default=10_000, gt=0)
     max_payload: Size = 64_000
@@ -158,9 +158,9 @@ class ModelSpec(FrozenSpec):
 
     @property
     def topics(self) -> tuple[str, ...]:
-        """What a lineage reads: events, and labels where they have a topic of their own."""
+        """Return the topics that a lineage reads: events, and labels where they have a topic of their own."""
         return (self.events,) if self.labels in {None, self.events} else (self.events, str(self.labels))
 
     def digest(self) -> str:
-        """Equal for equal specifications, whatever the order of keys in the file."""
+        """Return a digest that is equal for equal specifications, whatever the order of keys in the file."""
         return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()

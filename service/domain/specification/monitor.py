@@ -1,4 +1,4 @@
-"""What watches a model: monitors as the file describes them, their limits, states and signals."""
+"""Monitors of a model as the file describes them, and their limits, states and signals."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,17 +13,17 @@ from service.domain.stream.events import TopicPartition
 
 DEFAULT_DETECTOR = "drift.ADWIN"
 WARNING_SHARE = 2 / 3
-"""A warning's share of the threshold: that of DDM, two standard deviations to three (Gama et al., 2004)."""
+"""A warning as a share of the threshold, as in DDM: two standard deviations of three (Gama et al., 2004)."""
 WARNING_MARGIN = 0.02
-"""A metric's warning: so much of its limit before it is reached."""
+"""How far before its limit a metric warns, as a share of the limit."""
 DEFAULT_REFERENCE_EVENTS = 5000
-"""The reference of a model that was not trained on anything."""
+"""Events in the reference of a model that was not trained on anything."""
 MAX_SIGNALS = 1000
-"""So many signals of a model are kept, the newest."""
+"""How many signals of a model are kept, the newest."""
 
 
 class MonitorTarget(StrEnum):
-    """What a monitor looks at."""
+    """The quantity that a monitor observes."""
 
     ERROR = "error"
     METRIC = "metric"
@@ -36,7 +36,7 @@ NAMED_TARGETS = (MonitorTarget.METRIC, MonitorTarget.FEATURE)
 
 
 class DistanceMetric(StrEnum):
-    """How far a window is from the reference."""
+    """How the distance between a window and the reference is measured."""
 
     PSI = "psi"
     KS = "ks"
@@ -49,7 +49,7 @@ NUMERIC_DISTANCES = (DistanceMetric.KS, DistanceMetric.MEAN_SHIFT)
 
 
 class MonitorState(StrEnum):
-    """How a monitor stands."""
+    """The state of a monitor."""
 
     QUIET = "quiet"
     WARNING = "warning"
@@ -58,14 +58,14 @@ class MonitorState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class MonitorLimits:
-    """A threshold, and the warning before it; `falling` where low values are the bad ones."""
+    """A threshold and the warning before it; with `lower_is_worse`, values below them are bad."""
 
     threshold: float
     warning: float
     lower_is_worse: bool = False
 
     def next_state(self, before: MonitorState, value: float) -> MonitorState:
-        """A drift lasts until the value has come back to the quiet side of the warning."""
+        """Return the state after `value`; a drift lasts until the value is back on the quiet side of the warning."""
         if self._passes(value, self.threshold):
             return MonitorState.DRIFT
         if not self._passes(value, self.warning):
@@ -78,7 +78,7 @@ class MonitorLimits:
 
 @dataclass(frozen=True, slots=True)
 class DriftSignal:
-    """A monitor went over to drift with the record at this position; `ts` is its event's time in epoch milliseconds."""
+    """A monitor's change to drift at the record at this position; `ts` is its event's time in epoch milliseconds."""
 
     monitor: str
     at: TopicPartition
@@ -93,14 +93,14 @@ class DriftSignal:
 
 
 class ReferenceSpec(FrozenSpec):
-    """The first events that a lineage meets `after` so many, whatever it was trained on."""
+    """A reference of the first events that a lineage meets after `after` events, whatever it was trained on."""
 
     events: int = Field(ge=100, le=100_000)
     after: int = Field(default=0, ge=0)
 
 
 class MonitorSpec(FrozenSpec):
-    """One monitor: a detector of river, a distance from a reference, or limits on a windowed metric."""
+    """One monitor: a detector of river, a distance from a reference, or a limit on a windowed metric."""
 
     name: str = Field(min_length=1, max_length=64)
     on: str = "error"
@@ -116,7 +116,7 @@ class MonitorSpec(FrozenSpec):
     @model_validator(mode="before")
     @classmethod
     def _with_default_detector(cls, given: Any) -> Any:
-        """ADWIN where nothing is said."""
+        """Use ADWIN (Bifet and Gavaldà, 2007) where neither detector, distance nor limit is given."""
         chosen = ("detector", "metric", "above", "below", "threshold")
         if not isinstance(given, dict) or str(given.get("on", "")).startswith(MonitorTarget.METRIC):
             return given
@@ -132,17 +132,17 @@ class MonitorSpec(FrozenSpec):
 
     @property
     def target(self) -> MonitorTarget:
-        """What it looks at."""
+        """Return what the monitor observes."""
         return MonitorTarget(self.on.partition(":")[0])
 
     @property
     def target_name(self) -> str:
-        """The metric's or the feature's name; empty for the rest."""
+        """Return the name of the metric or feature; empty for other targets."""
         return self.on.partition(":")[2]
 
     @property
     def limits(self) -> MonitorLimits | None:
-        """None for a detector, which has limits of its own."""
+        """Return the limits, or None for a detector, which has its own."""
         if self.below is not None:
             return MonitorLimits(
                 self.below,
@@ -157,7 +157,7 @@ class MonitorSpec(FrozenSpec):
 
     @property
     def own_reference(self) -> ReferenceSpec:
-        """The reference of a lineage that was given none."""
+        """Return the reference to build where the lineage was not given one."""
         return ReferenceSpec(events=DEFAULT_REFERENCE_EVENTS) if self.reference == "champion" else self.reference
 
 
@@ -171,7 +171,7 @@ def _require_distinct_names(monitors: Sequence[MonitorSpec]) -> Sequence[Monitor
 
 
 MonitorSpecs = Annotated[tuple[MonitorSpec, ...], AfterValidator(_require_distinct_names)]
-"""A model's monitors."""
+"""The monitors of a model, with distinct names."""
 
 
 def _or_default(given: float | None, default: float) -> float:

@@ -1,4 +1,4 @@
-"""When a challenger takes over: what a user may say about it, and what a comparison has found."""
+"""When a challenger is promoted: the user's settings, and the evidence of a comparison."""
 
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -10,11 +10,11 @@ from service.domain.specification.units import FrozenSpec
 from service.domain.stream.events import Task
 
 MIN_BLOCKS = 20
-"""Fewer blocks than this cannot prove anything at the usual levels."""
+"""Fewer blocks cannot prove anything at the usual confidence levels."""
 
 
 class Loss(StrEnum):
-    """What a wrong prediction costs."""
+    """The loss by which predictions are compared."""
 
     ZERO_ONE = "zero_one"
     BRIER = "brier"
@@ -28,10 +28,10 @@ LOSSES_BY_TASK = {
     Task.MULTICLASS: (Loss.ZERO_ONE,),
     Task.REGRESSION: (Loss.ABSOLUTE, Loss.SQUARED),
 }
-"""What the score journal of a task suffices for, the default first: of many classes it keeps labels only."""
+"""Losses that a task's score journal can compute, the default first; for multiclass it keeps labels only."""
 
 UNBOUNDED_LOSSES = frozenset({Loss.LOG, Loss.ABSOLUTE, Loss.SQUARED})
-"""Losses without a bound of their own."""
+"""Losses without an upper bound."""
 
 
 def _require_blocks(name: str, events: int, *, block: int) -> None:
@@ -44,7 +44,7 @@ def _require_blocks(name: str, events: int, *, block: int) -> None:
 
 
 class ShadowSpec(FrozenSpec):
-    """How many events a challenger is compared on; `block` is how many in a row count as one observation."""
+    """How many events a challenger is compared on; `block` consecutive events count as one observation."""
 
     min_events: int = Field(default=1000, gt=0)
     max_events: int = Field(default=50_000, gt=0)
@@ -60,13 +60,13 @@ class ShadowSpec(FrozenSpec):
 
 
 class ProbationSpec(FrozenSpec):
-    """How many events the champion before may use to prove that it was better."""
+    """How many events the former champion may use to prove that it was better."""
 
     events: int = Field(default=5000, gt=0)
 
 
 class PromoteSpec(FrozenSpec):
-    """When a challenger takes over, and by which loss it is judged."""
+    """When a challenger is promoted, and by which loss."""
 
     mode: Literal["auto", "manual"] = "auto"
     loss: Loss | None = None
@@ -85,26 +85,27 @@ class PromoteSpec(FrozenSpec):
         return self
 
     def loss_of(self, task: Task) -> Loss:
-        """The loss by which a task's models are judged."""
+        """Return the loss that compares models of this task."""
         return self.loss or LOSSES_BY_TASK[task][0]
 
     def require_fitting(self, task: Task) -> Self:
-        """This; ValueError where the loss does not fit the task."""
+        """Return this specification; raise ValueError if its loss does not fit the task."""
         if self.loss_of(task) not in LOSSES_BY_TASK[task]:
             msg = f"found loss {self.loss} for a {task} task, expected {' or '.join(LOSSES_BY_TASK[task])}"
             raise ValueError(msg)
         return self
 
     def error_level(self, ordinal: int) -> float:
-        """The error that the challenger may make which is the `ordinal`-th (1, 2, ...) to meet its champion.
+        """Return the error level of the champion's `ordinal`-th challenger (1, 2, ...).
 
-        The levels of all that a champion ever meets add up to 1 - confidence, however many they are.
+        The levels (1 - confidence) / (ordinal * (ordinal + 1)) add up to at most 1 - confidence, however many
+        challengers a champion meets.
         """
         return (1 - self.confidence) / (ordinal * (ordinal + 1))
 
 
 class ComparisonVerdict(StrEnum):
-    """What follows from a comparison."""
+    """The verdict of a comparison."""
 
     PROMOTE = "promote"
     REJECT = "reject"
@@ -113,11 +114,11 @@ class ComparisonVerdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ComparisonEvidence:
-    """What a comparison has found after `events` events that both predicted when they arrived.
+    """The result of a comparison over `events` events that both models predicted on arrival.
 
-    `difference` is the champion's mean loss less the challenger's: above zero the challenger is better.
-    `lower` and `upper` bound it at all times together, but for a chance of `level`. Losses are None until
-    the first events have set the scale.
+    `difference` is the champion's mean loss minus the challenger's; above zero the challenger is better. `lower` and
+    `upper` bound it at all times simultaneously, except with probability `level`. Losses are None until the first
+    events have set the scale.
     """
 
     verdict: ComparisonVerdict
@@ -132,10 +133,10 @@ class ComparisonEvidence:
     upper: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain JSON values."""
         return {**asdict(self), "verdict": self.verdict.value, "loss": self.loss.value}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
-        """The inverse of `to_json`."""
+        """Read what `to_json` has written."""
         return cls(**{**data, "verdict": ComparisonVerdict(data["verdict"]), "loss": Loss(data["loss"])})

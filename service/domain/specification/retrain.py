@@ -1,4 +1,4 @@
-"""TODO docstring of service/domain/specification/retrain.py"""
+"""When a model is retrained, on which data, and within which budget."""
 
 from typing import Literal, Self
 
@@ -11,16 +11,16 @@ from service.domain.specification.units import Duration, FrozenSpec, Size
 
 
 class BudgetSpec(SearchBudget):
-    """What one training job may use; past its time or memory it is ended."""
+    """What one training job may use; a job that exceeds its time or memory is ended."""
 
     max_runtime: Duration = 600.0
     memory: Size = 4_000_000_000
 
 
 class RetrainSpec(FrozenSpec):
-    """When a replacement is trained, on what, and on what budget.
+    """When a replacement is trained, on which data, and within which budget.
 
-    Without a window it is the champion's estimator, taught all that the champion has learned.
+    Without a window, the champion's estimator is trained on all that the champion has learned.
     """
 
     check: Duration = 30.0

@@ -1,8 +1,8 @@
-"""Search spaces inside of an expression: a range of numbers, or a choice that may hold spaces itself.
+"""Search spaces inside of an expression: a range of numbers, or a choice whose options may hold spaces themselves.
 
-A space is a mapping whose only key says its kind: `{log_uniform: [0.0001, 0.1]}`. Its name is its place in the
-expression. What lies within an option of a choice is named through the option, as in
-`optimizer.choice[1].optim.SGD.lr`: each name always means one space, which is there only where its option was chosen.
+A space is a mapping whose only key names its kind: `{log_uniform: [0.0001, 0.1]}`. Its name is its place in the
+expression. A place within an option of a choice is named through the option, as in
+`optimizer.choice[1].optim.SGD.lr`, so each name means one space, which exists only where its option was chosen.
 """
 
 import difflib
@@ -25,7 +25,7 @@ class FloatRange:
 
 @dataclass(frozen=True, slots=True)
 class IntRange:
-    """`low`, `low + step`, and so on up to `high`, if that is one of them."""
+    """The integers `low`, `low + step` and so on up to `high`; `high` counts only if a step reaches it."""
 
     low: int
     high: int
@@ -35,14 +35,14 @@ class IntRange:
 
 @dataclass(frozen=True, slots=True)
 class ChoiceSpace:
-    """One of several; each may hold spaces."""
+    """One of several options; each may hold spaces."""
 
     options: tuple[Any, ...]
 
 
 SearchSpace: TypeAlias = FloatRange | IntRange | ChoiceSpace
 PickValue: TypeAlias = Callable[[str, SearchSpace], Any]
-"""Decides a space by its name: a number, or the index of an option."""
+"""Decides the space of this name: returns a number, or the index of an option."""
 
 SPACE_KINDS = ("uniform", "log_uniform", "int", "log_int", "choice")
 _RANGES = ("uniform", "log_uniform", "log_int")
@@ -50,19 +50,19 @@ _RANGES = ("uniform", "log_uniform", "log_int")
 
 @dataclass(frozen=True, slots=True)
 class ConcreteExpression:
-    """An expression without spaces; `moved` leads from its places to those in the expression as it was written."""
+    """An expression without spaces; `original_paths` maps its places to those in the expression as it was written."""
 
     value: Any
     original_paths: Mapping[str, str] = field(default_factory=dict)
 
     def original_path(self, path: str) -> str:
-        """The place in the file that this one came from."""
+        """Return the place in the file that this place came from."""
         known = max((at for at in self.original_paths if _is_within(path, at)), key=len, default=None)
         return path if known is None else self.original_paths[known] + path[len(known) :]
 
 
 def parse_space(node: Any, *, path: str) -> SearchSpace | None:
-    """The space that a node is, None where it is none; SpecificationError for one that nothing can lie in."""
+    """Return the space that the node is, or None; raise SpecificationError for a malformed or empty space."""
     if not isinstance(node, Mapping) or len(node) != 1:
         return None
     kind, arguments = next(iter(node.items()))
@@ -79,7 +79,7 @@ def parse_space(node: Any, *, path: str) -> SearchSpace | None:
 
 
 def to_expression(space: SearchSpace) -> dict[str, Any]:
-    """As it stands in a file."""
+    """Return the space as it is written in a file."""
     if isinstance(space, ChoiceSpace):
         return {"choice": list(space.options)}
     if isinstance(space, FloatRange):
@@ -89,7 +89,7 @@ def to_expression(space: SearchSpace) -> dict[str, Any]:
 
 
 def child_nodes(node: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """What stands directly in a node that is no space."""
+    """Yield the path and value of each direct child of a node that is no space."""
     if isinstance(node, Mapping):
         yield from ((f"{path}.{key}", one) for key, one in node.items())
     elif isinstance(node, list | tuple):
@@ -97,7 +97,7 @@ def child_nodes(node: Any, path: str) -> Iterator[tuple[str, Any]]:
 
 
 def iter_spaces(node: Any, *, path: str) -> Iterator[tuple[str, SearchSpace]]:
-    """Every space by its name, those within options too; SpecificationError for one that is wrong."""
+    """Yield every space with its name, those within options too; raise SpecificationError for a malformed one."""
     found = parse_space(node, path=path)
     if found is not None:
         yield path, found
@@ -107,12 +107,12 @@ def iter_spaces(node: Any, *, path: str) -> Iterator[tuple[str, SearchSpace]]:
 
 
 def choice_options(choice: ChoiceSpace, path: str) -> Iterator[tuple[str, Any]]:
-    """Each option with its name."""
+    """Return each option with its name."""
     return ((f"{path}.choice[{index}]", one) for index, one in enumerate(choice.options))
 
 
 def fill_spaces(node: Any, *, path: str, pick: PickValue) -> tuple[Any, dict[str, Any]]:
-    """The expression with every space decided, and what was decided: a number, or an option without spaces."""
+    """Return the expression with every space decided by `pick`, and the values chosen by name."""
     space = parse_space(node, path=path)
     if isinstance(space, ChoiceSpace):
         index = pick(path, space)
@@ -126,7 +126,7 @@ def fill_spaces(node: Any, *, path: str, pick: PickValue) -> tuple[Any, dict[str
 
 
 def expression_count(node: Any, *, path: str) -> float:
-    """How many different expressions it holds; infinity where a range of numbers is among them."""
+    """Return how many different expressions the node can become; infinity if it has a range of floats."""
     space = parse_space(node, path=path)
     if isinstance(space, FloatRange):
         return math.inf
@@ -138,7 +138,7 @@ def expression_count(node: Any, *, path: str) -> float:
 
 
 def covering_expressions(node: Any, *, path: str, at: str | None = None) -> list[ConcreteExpression]:
-    """Expressions in which, together, every option and both ends of every range occur; as few as that takes."""
+    """Return as few expressions as it takes for every option and both ends of every range to occur in one of them."""
     here = path if at is None else at
     space = parse_space(node, path=path)
     if isinstance(space, ChoiceSpace):
@@ -225,7 +225,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _require_no_typo(kind: Any, arguments: Any, path: str) -> None:
-    """A parameter may be a mapping of the user's own; one of two numbers under nearly a kind's name is a slip."""
+    """Raise SpecificationError for two numbers under nearly a kind's name; other mappings are parameters."""
     near = difflib.get_close_matches(str(kind), _RANGES, n=1, cutoff=0.8)
     if near and isinstance(arguments, list) and len(arguments) == 2 and all(map(_is_number, arguments)):
         raise SpecificationError(

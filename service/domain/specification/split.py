@@ -1,4 +1,4 @@
-"""Which part of history a retraining reads, and how it is divided; as the file says it."""
+"""Which part of history a retraining reads, and how it is split, as the file describes it."""
 
 import math
 from typing import Annotated, Literal, Self
@@ -17,9 +17,9 @@ _SHARE_TOLERANCE = 1e-9
 
 
 class WindowSpec(FrozenSpec):
-    """The newest so many events, or days of event time; and what makes two of them duplicates.
+    """The newest events, by number or by days of event time, and which of them count as duplicates.
 
-    `content` removes events of equal features and label under different ids too, `id` only what came twice.
+    `content` also removes events with equal features and label under different ids, `id` only repeated ids.
     """
 
     events: int | None = Field(default=None, gt=0)
@@ -36,10 +36,10 @@ class WindowSpec(FrozenSpec):
 
 
 class SplitSpec(FrozenSpec):
-    """Shares of rows, in the order of time, at random, or at random with equal shares of each class.
+    """Shares of rows, split by time, at random, or at random with equal class shares.
 
-    The embargo keeps what came so shortly before a later part, in seconds of event time or in events, out of the
-    earlier one: its labels were not known yet.
+    The embargo (seconds of event time, or events) keeps rows shortly before a later part out of the earlier part,
+    because their labels were not yet known when the later part began.
     """
 
     kind: SplitKind = "time"
@@ -69,7 +69,7 @@ class SplitSpec(FrozenSpec):
 
 
 class CvSpec(FrozenSpec):
-    """Folds as scikit-learn makes them; `gap` is in events."""
+    """Cross-validation folds as scikit-learn makes them; `gap` is in events."""
 
     kind: CvKind = "stratified_kfold"
     folds: int = Field(default=5, ge=2, le=100)
@@ -92,7 +92,7 @@ class CvSpec(FrozenSpec):
 
 
 def split_problem(task: Task, *, split: SplitSpec | None = None, cv: CvSpec | None = None) -> str | None:
-    """What is wrong with dividing events of this task so; None where nothing is."""
+    """Return why events of this task cannot be split this way, or None if they can."""
     for key, kind in (("split", split and split.kind), ("cv", cv and cv.kind)):
         if kind in _STRATIFIED_KINDS and task is Task.REGRESSION:
             return f"{key}: found kind {kind} for a regression, expected a kind without classes"

@@ -1,4 +1,4 @@
-"""How settings are written: durations, sizes, beginnings, and what every section has in common."""
+"""Types for settings: durations, sizes, start positions, and the base class of every section."""
 
 import re
 from datetime import datetime
@@ -26,13 +26,13 @@ def _with_unit(units: dict[str, Any], example: str, *, bound: Any = None) -> Bef
 
 
 Duration = Annotated[float, Field(gt=0), _with_unit(_SECONDS, "1s")]
-"""Seconds; written as a number or with a unit (`500ms`, `1s`, `7d`)."""
+"""Seconds, written as a number or with a unit (`500ms`, `1s`, `7d`)."""
 
 Delay = Annotated[float, Field(ge=0), _with_unit(_SECONDS, "1s", bound=Field(ge=0))]
-"""Seconds as a duration is written, or 0 for none."""
+"""Seconds, written like a duration, or 0 for none."""
 
 Size = Annotated[int, Field(gt=0), _with_unit(_BYTES, "1MB")]
-"""Bytes; written as a number or with a unit (`1MB`)."""
+"""Bytes, written as a number or with a unit (`1MB`)."""
 
 
 def _parse_start(value: object) -> object:
@@ -51,10 +51,10 @@ def _parse_start(value: object) -> object:
 StartPosition = Annotated[
     Literal["earliest", "latest"] | datetime, BeforeValidator(_parse_start, json_schema_input_type=str)
 ]
-"""Where a new model begins to read: the stream's ends, or a time with its zone."""
+"""Where a new model begins to read: either end of the stream, or a time with its zone."""
 
 
 class FrozenSpec(BaseModel):
-    """Immutable, and closed against keys it does not know."""
+    """Base of all sections: immutable, and unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,4 +1,4 @@
-"""Whether a log still, or already, holds a position."""
+"""Check that a log holds a position."""
 
 from collections.abc import Mapping
 
@@ -8,7 +8,7 @@ from service.errors import BelowStartError, PastEndError
 
 
 def require_within_bounds(position: Position, bounds: Mapping[TopicPartition, OffsetBounds]) -> None:
-    """BelowStartError or PastEndError for the first partition that cannot be read from its offset."""
+    """Raise BelowStartError or PastEndError for the first partition that cannot be read from its offset."""
     for at, offset in sorted(position.offsets.items()):
         _require_offset_within(at, offset, bounds=bounds.get(at))
 

@@ -1,19 +1,19 @@
-"""What a CSV cell says: one rule for the stream that is learned and for the requests that are predicted."""
+"""Types of CSV cells, by one rule for the learned stream and for prediction requests."""
 
 from collections.abc import Mapping
 
 from service.domain.stream.events import Scalar
 
 LONGEST_INTEGER = 400
-"""Longer rows of digits are read as a float, which is infinite: Python refuses to convert integers without a bound."""
+"""Longer rows of digits are read as a float, which is infinite, because Python limits how long an integer may be."""
 _WORDS: Mapping[str, Scalar] = {"true": True, "false": False, "": None}
 
 
 def cell_value(text: str) -> Scalar:
-    """Return a number, True or False, None for an empty cell, or the text as it stands.
+    """Return a number, True or False, None for an empty cell, or the unchanged text.
 
-    Numbers are written in ASCII, as JSON has them: Python also takes digits of other scripts, and underscores, for
-    parts of a number. Blanks around a number or a word do not count. `nan` and `inf` are floats, to be refused.
+    Only ASCII numbers count, as in JSON; Python would also accept digits of other scripts and underscores. Blanks
+    around a number or a word are ignored. `nan` and `inf` become floats, which the guard refuses.
     """
     cell = text.strip()
     try:
@@ -26,6 +26,6 @@ def cell_value(text: str) -> Scalar:
 
 
 def _is_integer(cell: str) -> bool:
-    """Return whether a number has nothing but digits behind its sign."""
+    """Return whether a number consists of a sign, if any, and digits."""
     digits = cell[1:] if cell[0] in "+-" else cell
     return digits.isdigit() and len(digits) <= LONGEST_INTEGER

@@ -1,4 +1,4 @@
-"""What travels on the stream: records, events, refusals."""
+"""Contents of the stream: records, events, labels, refusals."""
 
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ EventId: TypeAlias = str | int
 
 
 class Task(StrEnum):
-    """What a model predicts."""
+    """The kind of prediction a model makes."""
 
     BINARY = "binary"
     MULTICLASS = "multiclass"
@@ -62,11 +62,10 @@ class TopicPartition(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """A run of records of one partition in offset order, column by column.
+    """Consecutive records of one partition in offset order, as columns of equal length.
 
-    `offsets`, `timestamps` (epoch milliseconds) and `values` have one length;
-    `next_offset` is the position after the run and may lie past the last record,
-    because transaction markers and compacted records leave gaps.
+    `timestamps` are in epoch milliseconds. `next_offset` is the position after the run and may lie past the last
+    record, because transaction markers and compacted records leave gaps.
     """
 
     at: TopicPartition
@@ -76,14 +75,14 @@ class Records:
     next_offset: int
 
     def select(self, mask: Sequence[bool]) -> "Records":
-        """Those of the run that are chosen; it ends where the whole does."""
+        """Return the records where `mask` is true; the run's `next_offset` stays."""
         offsets, timestamps = [*compress(self.offsets, mask)], [*compress(self.timestamps, mask)]
         return Records(self.at, offsets, timestamps, [*compress(self.values, mask)], self.next_offset)
 
 
 @dataclass(frozen=True, slots=True)
 class SkippedOffsets:
-    """Offsets `first` up to but not including `next_offset` that are passed over, and not learned."""
+    """Offsets `first` up to but not including `next_offset` that are passed over without learning."""
 
     at: TopicPartition
     first: int
@@ -91,7 +90,7 @@ class SkippedOffsets:
 
 
 class Event(msgspec.Struct, gc=False):
-    """One decoded record; `ts` in epoch milliseconds."""
+    """One decoded event; `ts` is in epoch milliseconds, `y` is None without a label."""
 
     offset: int
     id: EventId
@@ -103,7 +102,7 @@ class Event(msgspec.Struct, gc=False):
 
 
 class LabelRecord(msgspec.Struct, gc=False):
-    """A label that came as a record of its own; `ts` in epoch milliseconds."""
+    """A label from a record of its own; `ts` is in epoch milliseconds."""
 
     offset: int
     id: EventId
@@ -112,9 +111,9 @@ class LabelRecord(msgspec.Struct, gc=False):
 
 
 class ServedPrediction(msgspec.Struct, frozen=True, gc=False):
-    """What a server answered for an event, and of which state: model, lineage (its stamp), version, checkpoint.
+    """A served prediction and the state it came from: model, global lineage id, version, checkpoint.
 
-    `probabilities` are in the estimator's order, with labels as the task has them; None where it gives none.
+    `probabilities` are in the estimator's order, with labels of the task's type; None if the estimator gives none.
     """
 
     model: str
@@ -126,7 +125,7 @@ class ServedPrediction(msgspec.Struct, frozen=True, gc=False):
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """A record that is not learned, and why; `payload` is the record's value, whole."""
+    """A record that is not learned, and why; `payload` is the record's complete value."""
 
     offset: int
     reason: RefusalReason
@@ -135,25 +134,25 @@ class Refusal(msgspec.Struct, frozen=True):
 
 
 class PayloadsByOffset(Mapping[int, bytes]):
-    """Values by offset, without a dictionary that hardly any run needs; offsets rise."""
+    """Values by offset without building a dictionary, which hardly any run needs; `offsets` must be ascending."""
 
     def __init__(self, offsets: Sequence[int], values: Sequence[bytes]) -> None:
         self._offsets = offsets
         self._values = values
 
     def __getitem__(self, offset: int) -> bytes:
-        """KeyError for an offset that is not there."""
+        """Return the value, or raise KeyError for an offset without a record."""
         index = bisect_left(self._offsets, offset)
         if index < len(self._offsets) and self._offsets[index] == offset:
             return self._values[index]
         raise KeyError(offset)
 
     def __iter__(self) -> Iterator[int]:
-        """The offsets."""
+        """Iterate over the offsets."""
         return iter(self._offsets)
 
     def __len__(self) -> int:
-        """How many records."""
+        """Return the number of records."""
         return len(self._offsets)
 
 
@@ -161,7 +160,7 @@ class PayloadsByOffset(Mapping[int, bytes]):
 class DecodedRecords:
     """The events, labels and refusals of one run of records, each in offset order.
 
-    `served` is what servers answered for some of the events, by offset.
+    `served` holds the served predictions that came with some of the events, by offset.
     """
 
     at: TopicPartition
@@ -174,5 +173,5 @@ class DecodedRecords:
     served: Mapping[int, ServedPrediction] = field(default_factory=dict)
 
     def payload(self, offset: int) -> bytes:
-        """The record's value, whole; empty where this run does not hold it."""
+        """Return the record's complete value, or empty bytes if this run does not hold it."""
         return self.payloads.get(offset, b"")

@@ -1,4 +1,4 @@
-"""A part of the stream that no lineage may learn again."""
+"""Exclusions: parts of the stream that no lineage may learn again."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -16,33 +16,33 @@ _OFFSETS = re.compile(r"(?:(?:([\w.-]+)/)?(\d+):)?(\d+)\.\.(\d+)", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class TimeRange:
-    """Records whose own timestamp is `since` or later and before `until`, in all topics of a model."""
+    """Records with a timestamp of `since` or later and before `until`, in all topics of a model."""
 
     since: datetime
     until: datetime
 
     @property
     def bounds_ms(self) -> tuple[int, int]:
-        """Both in epoch milliseconds."""
+        """Return both ends in epoch milliseconds."""
         return int(self.since.timestamp() * 1000), int(self.until.timestamp() * 1000)
 
     def contains(self, timestamp_ms: int) -> bool:
-        """Whether a record of that timestamp is in it."""
+        """Return whether the range contains a record's timestamp."""
         since, until = self.bounds_ms
         return since <= timestamp_ms < until
 
     def __str__(self) -> str:
-        """As the command line takes it."""
+        """Return the form that the command line takes."""
         return f"{self.since.isoformat()}..{self.until.isoformat()}"
 
 
 ExcludedRange: TypeAlias = OffsetRange | TimeRange
-"""What is excluded: offsets of one partition, or times."""
+"""An excluded part: offsets of one partition, or a range of times."""
 
 
 @dataclass(frozen=True, slots=True)
 class Exclusion:
-    """Who excluded which part of a model's stream, when and why; `id` is 0 before it is stored."""
+    """An excluded part of a model's stream: who excluded it, when and why; `id` is 0 before it is stored."""
 
     excluded_range: ExcludedRange
     reason: str = ""
@@ -54,14 +54,14 @@ class Exclusion:
 
 
 def format_range(excluded: ExcludedRange) -> str:
-    """As the command line takes it."""
+    """Return the range in the form that the command line takes."""
     if isinstance(excluded, TimeRange):
         return str(excluded)
     return f"{excluded.topic}/{excluded.partition}:{excluded.first}..{excluded.last}"
 
 
 def parse_range(text: str, partitions: Sequence[TopicPartition], *, events: str) -> ExcludedRange:
-    """FROM..TO as a user writes it; ConfigurationError says what was expected."""
+    """Parse a user's FROM..TO, or raise ConfigurationError; `events` is the topic of a range that names none."""
     found = _OFFSETS.fullmatch(text.strip())
     if found is None:
         return _parse_times(text)
@@ -79,17 +79,17 @@ def parse_range(text: str, partitions: Sequence[TopicPartition], *, events: str)
 
 
 def offset_ranges(excluded: Sequence[ExcludedRange]) -> list[OffsetRange]:
-    """Those that are given by offsets."""
+    """Return the ranges that are given by offsets."""
     return [one for one in excluded if isinstance(one, OffsetRange)]
 
 
 def time_ranges(excluded: Sequence[ExcludedRange]) -> list[TimeRange]:
-    """Those that are given by time."""
+    """Return the ranges that are given by time."""
     return [one for one in excluded if isinstance(one, TimeRange)]
 
 
 def ranges_by_partition(runs: Sequence[OffsetRange]) -> Mapping[TopicPartition, list[OffsetRange]]:
-    """Runs of each partition, in the order given."""
+    """Group the ranges by partition, each group in the order given."""
     found: dict[TopicPartition, list[OffsetRange]] = {}
     for run in runs:
         found.setdefault(TopicPartition(run.topic, run.partition), []).append(run)

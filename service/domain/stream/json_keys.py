@@ -1,4 +1,4 @@
-"""JSON objects that name a key more than once, which no parsed document can show."""
+"""Detection of keys that repeat within a JSON object, which parsers silently merge."""
 
 import json
 from collections import Counter
@@ -7,9 +7,10 @@ from typing import Any
 
 
 def has_unique_keys(raw: bytes, keys: int, texts: Iterable[object]) -> bool:
-    """Whether the keys and the strings among `texts` account for every colon.
+    """Return whether the keys and the strings among `texts` account for every colon of the document.
 
-    Each key as written brings a colon, so this proves that none is repeated; an escape could hide a colon of a string.
+    Every key as written brings one colon, so an equal count proves that none is repeated. Return False if the document
+    has an escape, which could hide a colon of a string.
     """
     if b"\\" in raw:
         return False
@@ -18,7 +19,7 @@ def has_unique_keys(raw: bytes, keys: int, texts: Iterable[object]) -> bool:
 
 
 def find_repeated_key(raw: bytes) -> str | None:
-    """One that stands more than once in an object of the text, at any depth; looks at every pair of it."""
+    """Return a key that repeats within one object, at any depth, or None; slow, because it visits every pair."""
     repeated: list[str] = []
 
     def pairs(members: list[tuple[str, Any]]) -> None:

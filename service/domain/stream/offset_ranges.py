@@ -1,4 +1,4 @@
-"""Runs in the order of learning, as one sequence of offsets: cut, leave out, compare. Pure."""
+"""Set operations on offset ranges that keep the order in which they were learned. Pure."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -8,24 +8,24 @@ from service.domain.stream.position import OffsetRange, merge_ranges
 
 
 def subtract_ranges(ranges: Iterable[OffsetRange], excluded: Iterable[OffsetRange]) -> list[OffsetRange]:
-    """The same order without the offsets of the holes."""
+    """Return the ranges in the same order without the excluded offsets."""
     by_partition = _by_partition(excluded)
     return merge_ranges(part for run in ranges for part in _cut_out(run, by_partition.get(_partition_of(run), ())))
 
 
 def overlaps(ranges: Iterable[OffsetRange], excluded: Iterable[OffsetRange]) -> bool:
-    """Whether any offset is in both."""
+    """Return whether any offset is in both."""
     by_partition = _by_partition(excluded)
     return any(_overlap(run, excluded) for run in ranges for excluded in by_partition.get(_partition_of(run), ()))
 
 
 def offset_count(ranges: Iterable[OffsetRange]) -> int:
-    """How many offsets, those without a record too."""
+    """Return the number of offsets, including those without a record."""
     return sum(run.last - run.first for run in ranges)
 
 
 def union_ranges(ranges: Iterable[OffsetRange]) -> list[OffsetRange]:
-    """The same offsets sorted, each once, in as few runs as can be."""
+    """Return the same offsets sorted, each once, in as few ranges as possible."""
     found: list[OffsetRange] = []
     for run in sorted(merge_ranges(ranges), key=lambda one: (one.topic, one.partition, one.first)):
         top = found[-1] if found else None
@@ -37,7 +37,7 @@ def union_ranges(ranges: Iterable[OffsetRange]) -> list[OffsetRange]:
 
 
 def prefix_covering(ranges: Iterable[OffsetRange], learned: Iterable[OffsetRange]) -> list[OffsetRange]:
-    """The beginning of an order that has learned exactly these offsets."""
+    """Return the shortest beginning of `ranges` that contains all learned offsets, reduced to those offsets."""
     wanted = union_ranges(learned)
     missing, found = list(wanted), list[OffsetRange]()
     for run in ranges:
@@ -49,9 +49,9 @@ def prefix_covering(ranges: Iterable[OffsetRange], learned: Iterable[OffsetRange
 
 
 def in_order_of(ranges: Iterable[OffsetRange], wanted: Iterable[OffsetRange]) -> list[OffsetRange]:
-    """All of `wanted`, each offset once, in the order of `runs`, which has none twice.
+    """Return all of `wanted`, each offset once, in the order of `ranges`, which must not repeat offsets.
 
-    What `runs` lacks stands before what follows it in its partition, or at the end.
+    An offset that `ranges` lacks goes before the next later one of its partition, or at the end.
     """
     whole = union_ranges(wanted)
     lacking, found = subtract_ranges(whole, ranges := merge_ranges(ranges)), list[OffsetRange]()
@@ -64,7 +64,7 @@ def in_order_of(ranges: Iterable[OffsetRange], wanted: Iterable[OffsetRange]) ->
 
 
 def starts_with(ranges: Sequence[OffsetRange], done: Sequence[OffsetRange]) -> bool:
-    """Whether `runs`, offset by offset, begins with all of `done`."""
+    """Return whether `ranges`, offset by offset, begins with all of `done`."""
     rest = iter(ranges)
     here: OffsetRange | None = None
     for step in done:
@@ -79,9 +79,9 @@ def starts_with(ranges: Sequence[OffsetRange], done: Sequence[OffsetRange]) -> b
 
 
 def remainder_after(ranges: Sequence[OffsetRange], done: Iterable[OffsetRange]) -> list[OffsetRange]:
-    """What of `runs` comes behind the last offset of `done`, which has learned a beginning of them.
+    """Return the part of `ranges` behind the last offset of `done`, which has learned a beginning of them.
 
-    Offsets that `done` lacks in between held no record where it was learned, and are passed.
+    Offsets in between that `done` lacks held no record where it was learned, and are skipped.
     """
     rest = list(reversed(ranges))
     for step in merge_ranges(done):
@@ -97,7 +97,7 @@ def remainder_after(ranges: Sequence[OffsetRange], done: Iterable[OffsetRange]) 
 
 
 def end_offsets(ranges: Iterable[OffsetRange]) -> Mapping[TopicPartition, int]:
-    """The offset behind the last of each partition."""
+    """Return the offset behind the last one of each partition."""
     found: dict[TopicPartition, int] = {}
     for run in ranges:
         found[_partition_of(run)] = max(found.get(_partition_of(run), run.last), run.last)
@@ -115,7 +115,7 @@ def _overlap(one: OffsetRange, other: OffsetRange) -> bool:
 
 
 def _cut_out(run: OffsetRange, excluded: Iterable[OffsetRange]) -> Iterator[OffsetRange]:
-    """The parts of a run between the holes, which are sorted."""
+    """Yield the parts of a run between the excluded ranges, which are sorted."""
     first = run.first
     for excluded_range in excluded:
         if excluded_range.last <= first or excluded_range.first >= run.last:

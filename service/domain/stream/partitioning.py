@@ -1,4 +1,4 @@
-"""Which partition of a log of our own a record goes to."""
+"""Assignment of records to partitions of the embedded log."""
 
 from collections.abc import Sequence
 from zlib import crc32
@@ -7,9 +7,9 @@ from zlib import crc32
 def assign_partitions(
     count: int, *, partitions: int, keys: Sequence[bytes] | None, first_partition: int
 ) -> list[list[int]]:
-    """The records' indices, a list for each partition: equal keys together, keyless ones in turn.
+    """Return the records' indices for each partition: equal keys together, records without keys round robin.
 
-    CRC-32 of the key, so that the same key always finds the same partition, whatever is installed.
+    The partition comes from the key's CRC-32, so that a key finds the same partition in every installation.
     """
     if keys is None:
         return [list(range((at - first_partition) % partitions, count, partitions)) for at in range(partitions)]
@@ -20,7 +20,7 @@ def assign_partitions(
 
 
 def require_same_length(values: Sequence[bytes], *others: Sequence[object] | None) -> None:
-    """ValueError unless every column that is given is as long as the values."""
+    """Raise ValueError unless every given column is as long as the values."""
     for other in others:
         if other is not None and len(other) != len(values):
             msg = f"found a column of {len(other)} beside {len(values)} values, expected equal lengths"

@@ -1,15 +1,15 @@
-"""What waits for a label, or for its event, as the registry keeps it; and predictions that are to be sent."""
+"""Pending events and labels as the registry stores them, and predictions that wait to be sent."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 MIN_TIME_MS = -(2**62)
-"""A time before all others."""
+"""Earlier than any event time, in epoch milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class PendingRow:
-    """An event, or a label, under the key of its id; `ts` in epoch milliseconds."""
+    """An event or a label, under the key of its id; `ts` is in epoch milliseconds."""
 
     key: bytes
     kind: int
@@ -19,7 +19,7 @@ class PendingRow:
 
 @dataclass(frozen=True, slots=True)
 class PendingRowChanges:
-    """What one commit changes: new rows, keys that wait no more, and the time before which all is forgotten."""
+    """The changes of one commit: new rows, keys that no longer wait, and the watermark before which rows expire."""
 
     created: Sequence[PendingRow]
     resolved: Sequence[bytes]
@@ -28,7 +28,7 @@ class PendingRowChanges:
 
 @dataclass(frozen=True, slots=True)
 class OutboxRecords:
-    """Records for a topic of predictions: (key, value) each."""
+    """Records for a topic of predictions, as (key, value) pairs."""
 
     topic: str
     records: Sequence[tuple[bytes, bytes]]

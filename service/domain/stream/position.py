@@ -1,4 +1,4 @@
-"""Where a lineage stands in the stream, and what it has learned."""
+"""Positions in the stream, and ranges of offsets."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -11,12 +11,12 @@ PositionJson: TypeAlias = dict[str, dict[str, int]]
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """The next offset to read, a partition at a time."""
+    """The next offset to read in each partition."""
 
     offsets: Mapping[TopicPartition, int] = field(default_factory=dict)
 
     def to_json(self) -> PositionJson:
-        """`{topic: {partition: next offset}}`."""
+        """Return `{topic: {partition: next offset}}`."""
         found: PositionJson = {}
         for (topic, partition), offset in sorted(self.offsets.items()):
             found.setdefault(topic, {})[str(partition)] = offset
@@ -24,7 +24,7 @@ class Position:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Mapping[str, int]]) -> Self:
-        """The inverse of `to_json`."""
+        """Read what `to_json` has written."""
         return cls(
             {
                 TopicPartition(topic, int(partition)): offset
@@ -34,17 +34,17 @@ class Position:
         )
 
     def advanced(self, offsets: Mapping[TopicPartition, int]) -> Self:
-        """This position with the given partitions moved."""
+        """Return this position with the given partitions moved."""
         return type(self)({**self.offsets, **offsets})
 
     def __str__(self) -> str:
-        """A short form for messages: `topic[partition]@offset`."""
+        """Return a short form for messages: `topic[partition]@offset`."""
         return ", ".join(f"{t}[{p}]@{o}" for (t, p), o in sorted(self.offsets.items())) or "nowhere"
 
 
 @dataclass(frozen=True, slots=True)
 class OffsetRange:
-    """Offsets `first` up to but not including `last` of one partition, learned in one go."""
+    """Offsets `first` up to but not including `last` of one partition, learned consecutively."""
 
     topic: str
     partition: int
@@ -61,7 +61,7 @@ class OffsetBounds:
 
 
 def merge_ranges(ranges: Iterable[OffsetRange]) -> list[OffsetRange]:
-    """The same order of learning with neighbouring runs of one partition joined."""
+    """Join adjacent ranges of one partition and drop empty ones; the order of learning stays."""
     found: list[OffsetRange] = []
     for run in ranges:
         if run.first == run.last:

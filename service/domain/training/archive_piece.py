@@ -1,4 +1,4 @@
-"""What a retraining reads of the archive, and what became of it."""
+"""Parts of the archive that a retraining reads, and counts of their rows."""
 
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
@@ -7,9 +7,9 @@ from service.domain.stream.events import TopicPartition
 
 
 class ArchivePiece(NamedTuple):
-    """Offsets `first` up to but not including `last` of one archived file, or the `whole` of it; its rows and times.
+    """Offsets `first` up to but not including `last` of one archived file (all of it if `whole`), and its rows.
 
-    Event times are in epoch milliseconds; None where the file does not tell.
+    Event times are in epoch milliseconds; None where the file does not record them.
     """
 
     at: TopicPartition
@@ -24,9 +24,9 @@ class ArchivePiece(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RowCounts:
-    """Events of a window by what became of them: `read` is all of them, `kept` what is trained on.
+    """How many events of a window were removed at each step: `read` counts all, `kept` those trained on.
 
-    `repeated_labels` are labels beside the first of an id, `contradicting_labels` those of them that say otherwise;
+    `repeated_labels` are labels beside the first of an id, `contradicting_labels` those of them with another value;
     `same_id` and `same_content` are duplicates, removed before any split.
     """
 
@@ -43,5 +43,5 @@ class RowCounts:
     contradicting_labels: int = 0
 
     def to_json(self) -> dict[str, int]:
-        """All of it."""
+        """Return all counts by name."""
         return asdict(self)

@@ -1,4 +1,4 @@
-"""What candidate, champion and no change came to on the same events; plain values that go to JSON and back."""
+"""Evaluation of candidate, champion and baseline on the same events; plain values that go to JSON and back."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ from service.domain.stream.events import Label, Task
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A metric, or a difference, with its interval; None where it is not defined.
+    """A metric, or a difference of metrics, with its confidence interval; None where undefined.
 
-    `method` names how the interval came about; `events` is how many independent ones count for as much.
+    `method` names how the interval was computed; `events` is the effective number of independent events.
     """
 
     value: float | None
@@ -26,7 +26,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Confusion:
-    """How often each truth (rows) met each label (columns); rare classes may be summed up as one."""
+    """A confusion matrix: true classes are rows, predicted ones columns; rare classes may be combined into one."""
 
     classes: tuple[str, ...]
     counts: tuple[tuple[int, ...], ...]
@@ -34,7 +34,7 @@ class Confusion:
 
 @dataclass(frozen=True, slots=True)
 class Residuals:
-    """Truth less prediction: its mean, and its quantiles by their level in percent."""
+    """Label minus prediction: the mean, and quantiles as (percent, value) pairs."""
 
     mean: float
     quantiles: tuple[tuple[float, float], ...]
@@ -42,7 +42,7 @@ class Residuals:
 
 @dataclass(frozen=True, slots=True)
 class ReliabilityBin:
-    """Predicted probabilities above `low`, up to `high`; the first bin holds 0, too."""
+    """Events with a predicted probability above `low` and up to `high`; the first bin includes 0."""
 
     low: float
     high: float
@@ -53,9 +53,9 @@ class ReliabilityBin:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Whether what is given p happens in a share p of the events.
+    """A reliability diagram: predicted probabilities against observed frequencies, with ECE and Brier score.
 
-    `of` says what the probabilities are of: `True` of a binary task, else the predicted label.
+    `of` says which probability is meant: that of `True` for a binary task, else that of the predicted label.
     """
 
     of: str
@@ -66,7 +66,7 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True)
 class GroupScores:
-    """A group's events, or those of several together."""
+    """The metrics of one group's events, or of several groups combined."""
 
     group: str
     events: int
@@ -75,7 +75,7 @@ class GroupScores:
 
 @dataclass(frozen=True, slots=True)
 class Performance:
-    """One model on the events of the evaluation."""
+    """The metrics of one model on the evaluated events."""
 
     metrics: Mapping[str, Estimate]
     confusion: Confusion | None = None
@@ -87,10 +87,10 @@ class Performance:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """Events that both sides predicted, and why others are left out.
+    """How many events both sides predicted, and why others are left out.
 
-    `unscored`: the candidate predicted them, and the champion has no score of them; `unseen`: the other way round;
-    `unpredicted`: one of both was there and gave no prediction; `contradicting`: the champion saw another truth.
+    `unscored`: predicted by the candidate, without a score of the champion; `unseen`: scored by the champion, not
+    predicted by the candidate; `unpredicted`: one side gave no prediction; `contradicting`: the labels differ.
     """
 
     compared: int
@@ -102,7 +102,7 @@ class Coverage:
 
 @dataclass(frozen=True, slots=True)
 class Resampling:
-    """How intervals were made: their confidence, and chance as it was injected."""
+    """How the intervals were computed: confidence, number of resamples, mean block length in events, and seed."""
 
     confidence: float
     resamples: int
@@ -112,9 +112,9 @@ class Resampling:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The first metric decides; `differences` are candidate less champion on the same events.
+    """An evaluation; the first metric decides, and `differences` are candidate minus champion on the same events.
 
-    Without a champion, or where none of its scores are comparable, candidate and baseline stand alone.
+    `champion` and `differences` are None without a champion or where none of its scores are comparable.
     """
 
     task: Task
@@ -127,16 +127,16 @@ class Evaluation:
     differences: Mapping[str, Estimate] | None = None
 
     def to_json(self) -> Json:
-        """Plain values."""
+        """Return plain JSON values."""
         found: Any = msgspec.to_builtins(self)
         return dict(found)
 
     @classmethod
     def from_json(cls, found: Json) -> "Evaluation":
-        """The inverse of `to_json`."""
+        """Read what `to_json` has written."""
         return msgspec.convert(found, cls)
 
 
 def class_label_text(label: Label) -> str:
-    """A class or a group as it is written."""
+    """Return the text of a class or a group."""
     return str(label)

@@ -1,4 +1,4 @@
-"""Training jobs: what a user may say about them, their states, and who may change what."""
+"""Training jobs: their requests, states and transitions, and the trainer's lease."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ JobId = NewType("JobId", int)
 
 
 class JobState(StrEnum):
-    """Where a job is; a stopped job is not a completed one."""
+    """The state of a job; a stopped job is not a completed one."""
 
     STARTING = "Starting"
     LOADING = "Loading"
@@ -46,11 +46,11 @@ ALLOWED_TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
     JobState.FAILED: frozenset(),
     JobState.STOPPED: frozenset(),
 }
-"""Which state may follow which."""
+"""The states that may follow each state."""
 
 
 class JobCause(StrEnum):
-    """Who asked for a job."""
+    """The trigger of a job."""
 
     DRIFT = "drift"
     CRON = "cron"
@@ -68,7 +68,7 @@ class JobFailure(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class JobProgress:
-    """How far the present state of a job is; `total` is 0 where that is not known."""
+    """Progress within a job's present state; `total` is 0 where unknown."""
 
     done: int = 0
     total: int = 0
@@ -77,7 +77,7 @@ class JobProgress:
 
 @dataclass(frozen=True, slots=True)
 class JobRequest:
-    """A job that is asked for."""
+    """A request for a training job."""
 
     model: ModelName
     spec: RetrainSpec
@@ -89,7 +89,7 @@ class JobRequest:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One batch retraining; `attempt` counts from 1, and an attempt that was interrupted is a job of its own."""
+    """One batch retraining; `attempt` counts from 1, and a retry after an interruption is a job of its own."""
 
     id: JobId
     model: ModelName
@@ -114,7 +114,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class JobTransition:
-    """A job came into a state."""
+    """A job's entry into a state."""
 
     job: JobId
     state: JobState
@@ -124,20 +124,20 @@ class JobTransition:
 
 @dataclass(frozen=True, slots=True)
 class JobEnding:
-    """How a job ended that has not completed."""
+    """How a job ended that did not complete."""
 
     state: Literal[JobState.FAILED, JobState.STOPPED]
     reason: str
     failure: JobFailure | None = None
 
     def needs_retry(self, job: Job) -> bool:
-        """Whether another attempt follows: only for one that something else than itself has ended."""
+        """Return whether another attempt follows, which is so only if something outside the job interrupted it."""
         return self.failure is JobFailure.INTERRUPTED and job.attempt <= job.spec.retries
 
 
 @dataclass(frozen=True, slots=True)
 class HoldoutOpening:
-    """A job has read its test part; it can do so once."""
+    """A record that a job has read its test part; it can do so once."""
 
     job: JobId
     at: datetime
@@ -146,7 +146,7 @@ class HoldoutOpening:
 
 @dataclass(frozen=True, slots=True)
 class TrainedCandidate:
-    """What a job has trained; `position` of its state is where the stream goes on for it."""
+    """The result of a job; the `position` of its state is where it goes on in the stream."""
 
     state: SealedState
     spec: Json
@@ -156,14 +156,14 @@ class TrainedCandidate:
     evidence: Json = field(default_factory=dict)
     waiting: SealedBytes | None = None
     waiting_rows: Sequence[PendingRow] = ()
-    """The same as `waiting`, with which its lineage begins."""
+    """The rows sealed in `waiting`, with which its lineage begins."""
     reports: Mapping[ReportFormat, str] = field(default_factory=dict)
-    """How it was trained and how it did, kept with the version."""
+    """The training reports, stored with the version."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetrainDecision:
-    """To retrain for a cause, or not: `code` says why in one word, `explanation` in a sentence."""
+    """A decision to retrain or not: `code` gives the reason as one word, `explanation` as a sentence."""
 
     code: str
     explanation: str
@@ -173,13 +173,13 @@ class RetrainDecision:
 
     @property
     def retrain(self) -> bool:
-        """Whether a job is asked for."""
+        """Return whether a job is requested."""
         return self.cause is not None
 
 
 @dataclass(frozen=True, slots=True)
 class TrainerLease:
-    """The right to decide and to train for a model, until `expires_at`, under `epoch`; and the last decision."""
+    """The lease to decide and train for a model, until `expires_at`, under `epoch`; with the last decision."""
 
     model: ModelName
     holder: str
@@ -187,4 +187,4 @@ class TrainerLease:
     expires_at: datetime
     decision: RetrainDecision | None = None
     before: datetime | None = None
-    """Until when the one before held it; None for the first."""
+    """When the previous holder's lease ended; None for the first."""

@@ -1,4 +1,4 @@
-"""What a retraining did, from its data to its decision, and the forms in which that is kept with the version."""
+"""The report of a retraining, from its data to its decision, and the formats stored with the version."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from service.domain.training.evaluation import Evaluation
 
 
 class ReportFormat(StrEnum):
-    """Markdown and HTML for readers; JSON is what both were made of."""
+    """Formats of a report: Markdown and HTML for readers, JSON with the values they were made from."""
 
     MARKDOWN = "markdown"
     HTML = "html"
@@ -22,7 +22,7 @@ class ReportFormat(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A text that is kept with a version."""
+    """The text of a report, stored with a version."""
 
     model: ModelName
     version: VersionNumber
@@ -33,7 +33,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class DataWindow:
-    """Which part of the history was read, as it was asked for and as it was found, and what became of its rows."""
+    """The part of the history that was read: as requested, as found, and the counts of its rows."""
 
     asked: str
     first: datetime | None
@@ -44,7 +44,7 @@ class DataWindow:
 
 @dataclass(frozen=True, slots=True)
 class SplitPart:
-    """Train, validation or test; `labels` counts its most frequent labels."""
+    """One of the train, validation and test parts; `labels` counts its most frequent labels."""
 
     name: str
     events: int
@@ -55,7 +55,7 @@ class SplitPart:
 
 @dataclass(frozen=True, slots=True)
 class TrialResult:
-    """One trial of the search: `state` as the search names it; score None where it came to none."""
+    """One trial of the search with its state as the search names it; `score` is None if it came to none."""
 
     number: int
     candidate: str
@@ -68,7 +68,7 @@ class TrialResult:
 
 @dataclass(frozen=True, slots=True)
 class SearchSummary:
-    """The metric that the search looked at, in which direction, and all its trials."""
+    """The metric of the search, its direction, and all trials."""
 
     metric: str
     maximize: bool
@@ -78,7 +78,7 @@ class SearchSummary:
 
 @dataclass(frozen=True, slots=True)
 class FoldResult:
-    """One fold of a cross-validation."""
+    """One fold of a cross-validation; `train` and `validation` are numbers of events."""
 
     number: int
     train: int
@@ -88,7 +88,7 @@ class FoldResult:
 
 @dataclass(frozen=True, slots=True)
 class ReportedDecision:
-    """What was decided, by whom or by which rule, and why."""
+    """The decision, with its reason and evidence."""
 
     outcome: str
     reason: str
@@ -97,7 +97,7 @@ class ReportedDecision:
 
 @dataclass(frozen=True, slots=True)
 class RetrainingReport:
-    """All of one retraining in plain values; parts that did not take place are empty."""
+    """One retraining in plain values; fields of steps that did not take place are empty."""
 
     model: str
     task: str
@@ -119,11 +119,11 @@ class RetrainingReport:
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> Json:
-        """Plain values."""
+        """Return plain JSON values."""
         found: Any = msgspec.to_builtins(self)
         return dict(found)
 
     @classmethod
     def from_json(cls, found: Json) -> "RetrainingReport":
-        """The inverse of `to_json`."""
+        """Read what `to_json` has written."""
         return msgspec.convert(found, cls)

@@ -1,4 +1,4 @@
-"""Which batch estimators a specification may name, and what it may say of them."""
+"""The batch estimators that a specification may name, and checks of their parameters."""
 
 import difflib
 import importlib
@@ -32,7 +32,7 @@ WRAPPER_OPTIONS: Mapping[str, Sequence[Any]] = {
     "categories": ("onehot", "ordinal"),
     "scale": (False, True),
 }
-"""Of our own, beside the estimator's parameters, each with its values; the first is the default."""
+"""Headrace's own options beside the estimator's parameters, with their values; the first is the default."""
 
 REQUIRED_PACKAGES = ("skops", "lightgbm")
 SEED_PARAMETER = "random_state"
@@ -40,12 +40,12 @@ THREADS_PARAMETER = "n_jobs"
 
 
 def is_batch_name(name: str) -> bool:
-    """Whether it names a batch estimator, rightly or wrongly."""
+    """Return whether the name claims to be a batch estimator, known or not."""
     return name.startswith(BATCH_PREFIX)
 
 
 def find_batch_class(name: str, *, path: str) -> type:
-    """The class; SpecificationError names the nearest, or the extra that is not installed."""
+    """Return the class; raise SpecificationError with the nearest name, or with the extra that is not installed."""
     if name not in BATCH_NAMES:
         near = difflib.get_close_matches(name, BATCH_NAMES, n=1, cutoff=0.4)
         hint = f"; did you mean {near[0]}?" if near else ""
@@ -59,14 +59,14 @@ def find_batch_class(name: str, *, path: str) -> type:
 
 
 def is_regressor(name: str) -> bool:
-    """Whether it predicts a value."""
+    """Return whether the estimator predicts a value."""
     return name.endswith("Regressor") or name.rsplit(".", 1)[-1] in {"LinearRegression", "Ridge", "Lasso", "ElasticNet"}
 
 
 def check_arguments(
     name: str, arguments: Any, *, task: Task | None, seed: int, path: str
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The estimator's parameters, its seed among them, and our own options; SpecificationError."""
+    """Return the estimator's parameters, including a seed, and Headrace's options; raise SpecificationError."""
     found = find_batch_class(name, path=path)
     if task is not None and is_regressor(name) is not (task is Task.REGRESSION):
         kind = "regressor" if task is Task.REGRESSION else "classifier"
@@ -104,7 +104,7 @@ def _option(key: str, value: Any, *, path: str) -> Any:
 
 
 def _require_values(found: type, given: Mapping[str, Any], *, path: str) -> None:
-    """Scikit-learn judges its own; LightGBM's are numbers, texts and nothing, which it judges when it trains."""
+    """Let scikit-learn validate its parameters; LightGBM validates its own, plain values, only in training."""
     for key, value in given.items():
         if not isinstance(value, str | int | float | bool | None | list | dict):
             raise _parameter_error(path, key, f"found {value!r:.80}, expected a plain value")

@@ -1,4 +1,8 @@
-"""What each column has contributed to what a model of scikit-learn says: of linear models, forests, boosted trees."""
+"""Contributions of columns to a prediction of scikit-learn: linear models, forests, gradient-boosted trees.
+
+Contributions of trees follow the path of the row, as in Saabas (2014): each split's change of the node's value goes to
+its feature.
+"""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -11,7 +15,7 @@ from service.learning.batch.feature_matrix import Matrix
 
 
 class ColumnContributions(NamedTuple):
-    """A contribution a column, and what they are added to; of the class with the number `about`, None of a value."""
+    """A contribution per column on top of `base`; `class_index` is the class they explain, None for a value."""
 
     base: float
     columns: npt.NDArray[np.float64]
@@ -19,7 +23,7 @@ class ColumnContributions(NamedTuple):
 
 
 def column_contributions(final: Any, row: Matrix, class_index: int | None) -> ColumnContributions | None:
-    """Of a row as the last step sees it, for the class with this number; None of an estimator of another kind."""
+    """Return the contributions for a row as the last step sees it, or None for an estimator of another kind."""
     if type(final).__module__.startswith("sklearn.linear_model.") and hasattr(final, "coef_"):
         return _linear_contributions(final, row, class_index)
     if scikit_internals.is_forest(final):
@@ -30,21 +34,21 @@ def column_contributions(final: Any, row: Matrix, class_index: int | None) -> Co
 
 
 def score_index(class_index: int | None, scores: int) -> tuple[int, int | None]:
-    """Which score tells of the class, and of which class it is: a single one is of the second of two classes."""
+    """Return which score explains the class, and which class it is: a single score is that of the second class."""
     if class_index is None:
         return 0, None
     return (0, 1) if scores == 1 else (class_index, class_index)
 
 
 def fold_categories(pipeline: Any, parts: ColumnContributions, width: int) -> ColumnContributions:
-    """The columns of a feature's categories as the one that the pipeline was given; there are `width` of those."""
+    """Sum up the columns of a feature's categories, so that there is one for each of the `width` input columns."""
     sums = np.zeros(width)
     np.add.at(sums, _source_columns(pipeline, width), parts.columns)
     return parts._replace(columns=sums)
 
 
 def _source_columns(pipeline: Any, width: int) -> Sequence[int]:
-    """The column from which each was made; only the encoder makes several of one, and puts them first."""
+    """Return the input column of each encoded column; only the encoder splits columns, and it puts its own first."""
     transformer = pipeline.named_steps.get("categories")
     if transformer is None:
         return range(width)
@@ -61,7 +65,7 @@ def _linear_contributions(final: Any, row: Matrix, number: int | None) -> Column
 
 
 def _forest_contributions(final: Any, row: Matrix, number: int | None) -> ColumnContributions:
-    """What each split on the way to a leaf has changed of the class's share, or of the mean; the mean of all trees."""
+    """Attribute each split's change of the class's share (or the mean) to its feature, averaged over all trees."""
     narrow = row.astype(np.float32).reshape(1, -1)
     base, columns = 0.0, np.zeros(len(row))
     for one in final.estimators_:
@@ -74,7 +78,7 @@ def _forest_contributions(final: Any, row: Matrix, number: int | None) -> Column
 
 
 def _histogram_contributions(final: Any, row: Matrix, number: int | None) -> ColumnContributions | None:
-    """The same of the sum of all trees, which is the score."""
+    """Attribute each split's change to its feature, summed over all trees; None if a split is categorical."""
     baseline = np.ravel(scikit_internals.histogram_baseline(final))
     at, about = score_index(number, len(baseline))
     base, columns = float(baseline[at]), np.zeros(len(row))
@@ -90,7 +94,7 @@ def _histogram_contributions(final: Any, row: Matrix, number: int | None) -> Col
 
 
 def _decision_path(nodes: Any, row: Matrix) -> list[int]:
-    """From the root to the leaf."""
+    """Return the node numbers from the root to the leaf."""
     path = [0]
     while not (node := nodes[path[-1]])["is_leaf"]:
         value = row[node["feature_idx"]]

@@ -1,7 +1,7 @@
-"""Estimators of scikit-learn and LightGBM in river's dress: fitted by a training job, frozen on the stream.
+"""River-compatible wrappers of scikit-learn and LightGBM estimators: fitted by a training job, frozen on the stream.
 
-`learn_one` leaves the model as it is, and teaches the calibration where there is one. Before it is fitted it predicts
-nothing. What is pickled are plain values and the bytes of `batch_models`.
+`learn_one` leaves the model as it is, and trains only the calibration, if there is one. An unfitted estimator predicts
+nothing. A pickle holds plain values and the model's bytes, in the format of `models.py`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ from service.learning.batch.platt_scaling import OnlinePlattScaling
 
 
 class _FrozenEstimator:
-    """What both kinds have in common."""
+    """What classifiers and regressors have in common."""
 
     def __init__(self, name: str, parameters: Mapping[str, Any], options: Mapping[str, Any]) -> None:
         self.name = name
@@ -36,18 +36,18 @@ class _FrozenEstimator:
 
     @property
     def is_fitted(self) -> bool:
-        """Whether a training job has fitted it."""
+        """Return whether a training job has fitted it."""
         return self._model is not None
 
     def predict_ahead(self, xs: Sequence[Mapping[str, Any]]) -> None:
-        """Predict these together, because they will be asked for one by one; each as if it had come alone."""
+        """Predict these events at once, for the calls that follow one by one; results are as if each came alone."""
         if not xs or self._model is None or self._encoder is None:
             return
         found = self._model.predict_each(self._encoder.rows(xs))
         self._predicted_ahead = {id(x): (x, one) for x, one in zip(xs, found, strict=True)}
 
     def clone(self, new_params: Any = None, include_attributes: bool = False) -> Self:  # noqa: FBT001, FBT002 - river's
-        """One that is not fitted, with the same parameters."""
+        """Return an unfitted estimator with the same parameters."""
         made = type(self)(self.name, {**self.parameters, **(new_params or {})}, self.options)
         if include_attributes:
             made.__setstate__(self.__getstate__())
@@ -58,7 +58,7 @@ class _FrozenEstimator:
         return pickled.reduced(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Plain values, and the model in its own format."""
+        """Return plain values, and the model's bytes."""
         state: dict[str, Any] = {
             "name": self.name,
             "parameters": self.parameters,
@@ -72,7 +72,7 @@ class _FrozenEstimator:
         return state
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
-        """ForbiddenClassError, ArtifactError or EnvironmentChangedError where the model cannot be opened."""
+        """Load the state; raise ForbiddenClassError, ArtifactError or EnvironmentChangedError for a bad model."""
         _FrozenEstimator.__init__(self, state["name"], state["parameters"], state["options"])
         self._library_version = state["release"]
         if "model" in state:
@@ -96,7 +96,7 @@ class _FrozenEstimator:
         )
 
     def _predict_row(self, x: Mapping[str, Any]) -> Any:
-        """The model's answer for one event; None before it is fitted."""
+        """Return the model's raw output for one event, or None before it is fitted."""
         if self._model is None or self._encoder is None:
             return None
         known = self._predicted_ahead.get(id(x))
@@ -107,7 +107,7 @@ class _FrozenEstimator:
     def _contributions(
         self, x: Mapping[str, Any], class_index: int | None
     ) -> tuple[float, dict[str, float], int | None] | None:
-        """What each feature has contributed to the score of a class, and of which; no calibration is in it."""
+        """Return base, contributions by feature and class index, for the uncalibrated score; None if not available."""
         if self._model is None or self._encoder is None:
             return None
         found = self._model.contributions(self._encoder.rows([x]), class_index)
@@ -122,7 +122,7 @@ class _FrozenEstimator:
 
 
 class BatchClassifier(_FrozenEstimator, base.Classifier):
-    """A classifier; `fit` decides which classes it knows."""
+    """A batch classifier, which knows the classes of its training data."""
 
     def __init__(self, name: str, parameters: Mapping[str, Any], options: Mapping[str, Any]) -> None:
         super().__init__(name, parameters, options)
@@ -134,7 +134,7 @@ class BatchClassifier(_FrozenEstimator, base.Classifier):
         return True
 
     def fit(self, frame: pl.DataFrame, labels: Sequence[Any], weights: Any = None) -> Self:
-        """On features by their names, as `predict_one` gets them; EstimatorError for labels of one class."""
+        """Fit on features named as in `predict_one`; raise EstimatorError for labels of fewer than two classes."""
         classes = sorted(set(labels), key=lambda label: (type(label).__name__, label))
         if len(classes) < 2:
             msg = (
@@ -149,30 +149,30 @@ class BatchClassifier(_FrozenEstimator, base.Classifier):
         return self
 
     def learn_one(self, x: dict[Any, Any], y: Any, w: float = 1.0) -> None:
-        """Only the calibration learns; a class that was not in the training data teaches nothing."""
+        """Train the calibration only; a class that was not in the training data is ignored."""
         if self._calibration is not None and y in self._classes:
             self._calibration.learn(self._probabilities(self._predict_row(x)), self._classes.index(y), weight=w)
 
     def learn_many(self, X: pl.DataFrame, y: Any) -> None:  # noqa: N803 - river's name
-        """As `learn_one`, row by row."""
+        """Do the same as `learn_one`, row by row."""
         outputs = self._predict_frame(X) if self._calibration is not None else None
         for one, label in zip(() if outputs is None else outputs, y, strict=outputs is not None):
             if self._calibration is not None and label in self._classes:
                 self._calibration.learn(self._probabilities(one), self._classes.index(label), weight=1.0)
 
     def predict_proba_one(self, x: dict[Any, Any], **_named: Any) -> dict[Any, float]:
-        """All classes of the training data and their probabilities; nothing before it is fitted."""
+        """Return the probability of each class of the training data; empty before it is fitted."""
         output = self._predict_row(x)
         return {} if output is None else dict(zip(self._classes, self._calibrated(output), strict=True))
 
     def predict_proba_many(self, X: pl.DataFrame) -> pl.DataFrame:  # noqa: N803 - river's name
-        """A column for each class."""
+        """Return a column of probabilities for each class."""
         outputs = self._predict_frame(X)
         rows = [] if outputs is None else [self._calibrated(one) for one in outputs]
         return pl.DataFrame(rows, schema=[str(label) for label in self._classes], orient="row")
 
     def predict_many(self, X: pl.DataFrame) -> pl.Series:  # noqa: N803 - river's name
-        """The more probable class of each row."""
+        """Return the most probable class of each row."""
         outputs = self._predict_frame(X)
         if outputs is None:
             return pl.Series("y", [None] * X.height)
@@ -180,24 +180,24 @@ class BatchClassifier(_FrozenEstimator, base.Classifier):
         return pl.Series("y", [self._classes[int(np.argmax(one))] for one in probabilities])
 
     def contributions(self, x: Mapping[str, Any], label: Any) -> tuple[float, dict[str, float], Any] | None:
-        """A base, a contribution a feature, and the label whose score they sum up to; None of a kind that has none."""
+        """Return a base, a contribution per feature, and the label whose score they sum to; None if not available."""
         found = self._contributions(x, self._classes.index(label)) if label in self._classes else None
         return None if found is None else (*found[:2], self._classes[found[2] or 0])
 
     def __getstate__(self) -> dict[str, Any]:
-        """With the classes and the calibration."""
+        """Return the base state with the classes and the calibration."""
         models = None if self._calibration is None else list(self._calibration.models)
         return {**super().__getstate__(), "classes": self._classes, "calibrators": models}
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
-        """As that of the base."""
+        """Load the base state, the classes and the calibration."""
         super().__setstate__(state)
         self._classes = state["classes"]
         models = state["calibrators"]
         self._calibration = None if models is None else OnlinePlattScaling(models)
 
     def _probabilities(self, output: Any) -> list[float]:
-        """LightGBM gives one number where there are two classes."""
+        """Return a probability per class; LightGBM gives one number for two classes."""
         return [1 - float(output), float(output)] if np.ndim(output) == 0 else [float(one) for one in output]
 
     def _calibrated(self, output: Any) -> list[float]:
@@ -206,37 +206,37 @@ class BatchClassifier(_FrozenEstimator, base.Classifier):
 
 
 class BatchRegressor(_FrozenEstimator, base.Regressor):
-    """A regressor."""
+    """A batch regressor."""
 
     def fit(self, frame: pl.DataFrame, labels: Sequence[Any], weights: Any = None) -> Self:
-        """On features by their names, as `predict_one` gets them."""
+        """Fit on features named as in `predict_one`."""
         self._fit(frame, np.asarray(labels, dtype=np.float64), weights)
         return self
 
     def learn_one(self, x: dict[Any, Any], y: Any, w: float = 1.0) -> None:
-        """Nothing; it is frozen."""
+        """Do nothing, because the model is frozen."""
 
     def learn_many(self, X: pl.DataFrame, y: Any) -> None:  # noqa: N803 - river's name
-        """Nothing; it is frozen."""
+        """Do nothing, because the model is frozen."""
 
     def predict_one(self, x: dict[Any, Any]) -> Any:
-        """The value; None before it is fitted."""
+        """Return the predicted value, or None before it is fitted."""
         output = self._predict_row(x)
         return None if output is None else float(output)
 
     def contributions(self, x: Mapping[str, Any], _label: Any) -> tuple[float, dict[str, float], None] | None:
-        """As of a classifier, of the value."""
+        """Return a base and a contribution per feature that sum to the value; None if not available."""
         found = self._contributions(x, None)
         return None if found is None else (*found[:2], None)
 
     def predict_many(self, X: pl.DataFrame) -> pl.Series:  # noqa: N803 - river's name
-        """A value for each row."""
+        """Return a value for each row."""
         outputs = self._predict_frame(X)
         return pl.Series("y", [None] * X.height if outputs is None else outputs.tolist())
 
 
 def made(name: str, parameters: Mapping[str, Any], options: Mapping[str, Any]) -> BatchClassifier | BatchRegressor:
-    """One that is not fitted."""
+    """Return an unfitted estimator of this name."""
     kind = BatchRegressor if batch_catalogue.is_regressor(name) else BatchClassifier
     return kind(name, parameters, options)
 

@@ -1,4 +1,4 @@
-"""Features as the rows of a matrix, in the order that a batch estimator has learned."""
+"""Encoding of features as matrix rows, with the columns that a batch estimator was fitted on."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,34 +12,34 @@ import polars as pl
 Matrix = npt.NDArray[np.float64]
 
 MAX_CATEGORIES = 100
-"""Of one feature; rarer ones are as if they were missing."""
+"""Categories per feature; rarer ones are treated as missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class FeatureEncoder:
-    """Names in order; texts have a number each. What is missing, unknown or of another type is NaN."""
+    """Column names in order, and a number for each category; missing, unknown or mistyped values become NaN."""
 
     names: Sequence[str]
     categories: Mapping[str, Mapping[str, int]]
 
     @classmethod
     def of(cls, frame: pl.DataFrame) -> "FeatureEncoder":
-        """That of the training data: text columns become categories, the most frequent first."""
+        """Return the encoder for training data: text columns become categories, the most frequent first."""
         texts = [column for column in frame.get_columns() if column.dtype in {pl.String, pl.Categorical, pl.Enum}]
         return cls(sorted(frame.columns), {column.name: _category_codes(column.cast(pl.String)) for column in texts})
 
     @property
     def categorical_indices(self) -> list[int]:
-        """The places of categories."""
+        """Return the indices of the categorical columns."""
         return [place for place, name in enumerate(self.names) if name in self.categories]
 
     def matrix(self, frame: pl.DataFrame) -> Matrix:
-        """A row for each of the frame's."""
+        """Return a matrix with a row for each row of the frame."""
         columns = [self._column(frame, name) for name in self.names]
         return np.column_stack(columns) if columns else np.zeros((frame.height, 0))
 
     def rows(self, xs: Sequence[Mapping[str, Any]]) -> Matrix:
-        """A row for each event."""
+        """Return a matrix with a row for each event."""
         values = [[self._value(name, x.get(name)) for name in self.names] for x in xs]
         return np.asarray(values, dtype=np.float64).reshape(len(xs), len(self.names))
 

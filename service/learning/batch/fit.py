@@ -1,4 +1,4 @@
-"""Fits a batch estimator on a matrix of numbers, in which texts have become numbers of categories."""
+"""Fitting of a batch estimator on a numeric matrix, in which texts are encoded as category numbers."""
 
 import importlib
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from service.learning.batch.feature_matrix import FeatureEncoder, Matrix
 from service.learning.batch.models import BatchModel, LightgbmModel, ScikitModel
 
 DETERMINISTIC: Mapping[str, Any] = {"deterministic": True, "force_row_wise": True, "verbosity": -1}
-"""With these LightGBM gives the same model from the same data, whatever the number of threads."""
+"""With these, LightGBM makes the same model from the same data, whatever the number of threads."""
 
 
 def fit_batch_model(
@@ -24,9 +24,9 @@ def fit_batch_model(
     rows: Matrix,
     targets: tuple[npt.NDArray[Any], npt.NDArray[np.float64] | None],
 ) -> BatchModel:
-    """`targets` are values or numbers of classes, and weights where there are any.
+    """Return the fitted model; `targets` are values or class indices, and weights if there are any.
 
-    Scikit-learn's own loops run on one thread: sums over several depend on how many there are.
+    Scikit-learn's own loops run on one thread, because sums over several threads depend on their number.
     """
     estimator_class: Any = batch_catalogue.find_batch_class(name, path="estimator")
     labels, weights = targets
@@ -42,7 +42,7 @@ def fit_batch_model(
 
 
 def _pipeline(model: Any, options: Mapping[str, Any], *, encoder: FeatureEncoder) -> Any:
-    """Only the steps that it needs: each costs a prediction a part of a millisecond."""
+    """Build a pipeline of only the necessary steps, since each costs part of a millisecond per prediction."""
     steps: list[tuple[str, Any]] = []
     if encoder.categorical_indices and options["categories"] == "onehot":
         steps.append(("categories", _one_hot_encoder(encoder)))
@@ -56,7 +56,7 @@ def _pipeline(model: Any, options: Mapping[str, Any], *, encoder: FeatureEncoder
 
 
 def _one_hot_encoder(table: FeatureEncoder) -> Any:
-    """A column for each category; none of them for one that is not known."""
+    """Return an encoder with a column for each category; an unknown category has zeros in all of them."""
     encoder: Any = importlib.import_module("sklearn.preprocessing").OneHotEncoder
     transformer: Any = importlib.import_module("sklearn.compose").ColumnTransformer
     known = [np.arange(float(len(table.categories[table.names[place]]))) for place in table.categorical_indices]

@@ -1,8 +1,8 @@
-"""Fitted batch models, each in a format of its own that runs no code: skops for scikit-learn, text for LightGBM.
+"""Fitted batch models, stored in formats that run no code when loaded: skops for scikit-learn, text for LightGBM.
 
-A skops file is judged before skops sees it: every node must be one of `NODES`, which names class and loader. So it can
-hold no function, no method and no call. The trees inside are judged afterwards, because compiled code follows their
-indices without a look.
+A skops file is checked before skops reads it: every node must be one of `ALLOWED_NODES`, which name class and loader.
+So it can contain no function, no method and no call. The trees inside are checked afterwards, because compiled code
+follows their indices without a bounds check.
 """
 
 import importlib
@@ -73,34 +73,34 @@ ALLOWED_NODES = frozenset(
         ),
     }
 )
-"""(module, class, loader) of everything that a file may hold."""
+"""(module, class, loader) of everything that a file may contain."""
 
 _CACHED_NODE = "CachedNode"
-"""A node that stands in the file already."""
+"""The loader of a reference to a node that is in the file already."""
 
 
 class BatchModel(Protocol):
-    """What has been fitted; predicts a matrix at once, on one thread."""
+    """A fitted model; it predicts a matrix at once, on one thread."""
 
     def predict(self, rows: Matrix) -> npt.NDArray[np.float64]:
-        """Values, or a column of probabilities for each class."""
+        """Return values, or a column of probabilities for each class."""
         ...
 
     def predict_each(self, rows: Matrix) -> Sequence[Any]:
-        """The same, to the last bit as if each row had come alone."""
+        """Return the same predictions, bit for bit as if each row had come alone."""
         ...
 
     def contributions(self, rows: Matrix, class_index: int | None) -> ColumnContributions | None:
-        """What each column of the one row has contributed to the score of the class with this number."""
+        """Return each column's contribution to the class's score for the single row; None if not available."""
         ...
 
     def to_bytes(self) -> bytes:
-        """The inverse of `opened`."""
+        """Return the bytes that `load_batch_model` reads."""
         ...
 
 
 class ScikitModel:
-    """A pipeline of scikit-learn."""
+    """A fitted pipeline of scikit-learn."""
 
     def __init__(self, pipeline: Any, data: bytes | None = None) -> None:
         self._pipeline = pipeline
@@ -111,7 +111,7 @@ class ScikitModel:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "ScikitModel":
-        """ForbiddenClassError for what is not listed, before anything of it is made."""
+        """Load a pipeline; raise ForbiddenClassError for a class that is not allowed, before anything is built."""
         _require_allowed_nodes(data)
         trusted = sorted({f"{module}.{name}" for module, name, _ in ALLOWED_NODES})
         pipeline = importlib.import_module("skops.io").loads(data, trusted=trusted)
@@ -119,13 +119,13 @@ class ScikitModel:
         return cls(pipeline, data)
 
     def predict(self, rows: Matrix) -> npt.NDArray[np.float64]:
-        """Values, or a column of probabilities for each class."""
+        """Return values, or a column of probabilities for each class."""
         with self._threads.limit(limits=1):
             found: npt.NDArray[np.float64] = np.asarray(self._predict(rows), dtype=np.float64)
         return found
 
     def predict_each(self, rows: Matrix) -> Sequence[Any]:
-        """Trees answer row by row anyway; what uses linear algebra is asked so, behind steps that keep rows apart."""
+        """Predict row by row where linear algebra would mix rows; trees, and the steps before, keep rows apart."""
         if type(self._final).__module__.startswith("sklearn.ensemble."):
             return list(self.predict(rows))
         final = self._final.predict_proba if hasattr(self._final, "predict_proba") else self._final.predict
@@ -134,14 +134,14 @@ class ScikitModel:
             return [np.asarray(final(ready[row : row + 1]), dtype=np.float64)[0] for row in range(len(ready))]
 
     def contributions(self, rows: Matrix, class_index: int | None) -> ColumnContributions | None:
-        """Of linear models, forests and boosted trees of histograms."""
+        """Explain linear models, forests and histogram-based boosted trees; return None for others."""
         with self._threads.limit(limits=1):
             ready = self._pipeline[:-1].transform(rows) if len(self._pipeline) > 1 else rows
         found = column_contributions(self._final, ready[0], class_index)
         return None if found is None else fold_categories(self._pipeline, found, rows.shape[1])
 
     def to_bytes(self) -> bytes:
-        """A skops file; written once, because what is fitted does not change."""
+        """Return a skops file, written once, because a fitted model does not change."""
         if self._data is None:
             skops = importlib.import_module("skops.io")
             self._data = bytes(skops.dumps(self._pipeline, compression=zipfile.ZIP_DEFLATED))
@@ -149,7 +149,7 @@ class ScikitModel:
 
 
 class LightgbmModel:
-    """A booster, always as its text has it."""
+    """A LightGBM booster, always loaded from its text."""
 
     def __init__(self, text: str) -> None:
         lightgbm = importlib.import_module("lightgbm")
@@ -162,26 +162,26 @@ class LightgbmModel:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "LightgbmModel":
-        """ArtifactError for what is no model."""
+        """Load a booster; raise ArtifactError if it cannot be read."""
         return cls(zlib.decompress(data).decode())
 
     def predict(self, rows: Matrix) -> npt.NDArray[np.float64]:
-        """Values, or a column of probabilities for each class."""
+        """Return values, or a column of probabilities for each class."""
         found: npt.NDArray[np.float64] = np.asarray(self._booster.predict(rows, num_threads=1), dtype=np.float64)
         return found
 
     def predict_each(self, rows: Matrix) -> Sequence[Any]:
-        """Trees answer row by row."""
+        """Predict together; trees treat each row separately anyway."""
         return list(self.predict(rows))
 
     def contributions(self, rows: Matrix, class_index: int | None) -> ColumnContributions | None:
-        """Exact Shapley values of the raw score."""
+        """Return LightGBM's TreeSHAP values of the raw score (Lundberg et al., 2020)."""
         found = self._booster.predict(rows, pred_contrib=True, num_threads=1).reshape(-1, rows.shape[1] + 1)
         at, about = score_index(class_index, len(found))
         return ColumnContributions(float(found[at, -1]), found[at, :-1], about)
 
     def to_bytes(self) -> bytes:
-        """Its text, compressed."""
+        """Return the booster's text, compressed."""
         return self._data
 
 
@@ -192,7 +192,7 @@ MODEL_CLASSES: Mapping[str, type[ScikitModel] | type[LightgbmModel]] = {
 
 
 def load_batch_model(library: str, data: bytes, *, release: str) -> BatchModel:
-    """EnvironmentChangedError where another scikit-learn wrote it; LightGBM reads its texts in any release."""
+    """Load a model; raise EnvironmentChangedError for another scikit-learn (LightGBM reads any release)."""
     installed = installed_version(library)
     if library == "sklearn" and release != installed:
         msg = (
@@ -204,7 +204,7 @@ def load_batch_model(library: str, data: bytes, *, release: str) -> BatchModel:
 
 
 def installed_version(library: str) -> str:
-    """What is installed of the library."""
+    """Return the installed version of the library."""
     return str(importlib.import_module(library).__version__)
 
 
@@ -222,7 +222,7 @@ def _require_allowed_nodes(data: bytes) -> None:
 
 
 def _nodes(value: Any) -> Iterator[Mapping[str, Any]]:
-    """Everything that skops could take for a node."""
+    """Yield everything that skops could take for a node."""
     todo = [value]
     while todo:
         one = todo.pop()
@@ -235,7 +235,7 @@ def _nodes(value: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def _require_valid_trees(pipeline: Any) -> None:
-    """Trees whose indices lead nowhere would end the process, or read what is not theirs."""
+    """Check the trees' indices: bad ones would crash the process or read foreign memory in compiled code."""
     final = pipeline.steps[-1][1]
     width = int(getattr(final, "n_features_in_", 0))
     for predictors in histogram_trees(final):

@@ -1,8 +1,8 @@
-"""Probabilities of a frozen classifier, kept honest as labels come in.
+"""Online calibration of a frozen classifier's probabilities.
 
 Platt scaling (J. Platt, "Probabilistic outputs for support vector machines", Advances in Large Margin Classifiers,
-1999), learned online: a logistic regression of river on the logit, which begins as the identity. Of several classes,
-each has one of its own, and the results are made to sum to 1.
+1999), learned online: a logistic regression of river on the logit, which begins as the identity. With more than two
+classes, each has its own model, and the results are normalized to sum to 1.
 """
 
 import math
@@ -16,18 +16,18 @@ LEARNING_RATE = 0.01
 
 
 class OnlinePlattScaling:
-    """Its models, which are all of its state."""
+    """Online Platt scaling; the models are its entire state."""
 
     def __init__(self, models: Sequence[Any]) -> None:
         self.models = models
 
     @classmethod
     def identity(cls, classes: int) -> "OnlinePlattScaling":
-        """One that changes nothing yet."""
+        """Return a calibration that changes nothing yet."""
         return cls([_identity_model() for _ in range(1 if classes == 2 else classes)])
 
     def calibrated(self, given: Sequence[float]) -> list[float]:
-        """Probabilities of the classes in their order."""
+        """Return the calibrated probabilities, in the order of the classes."""
         if len(self.models) == 1:
             positive = float(self.models[0].predict_proba_one(_logit(given[1]))[True])
             return [1 - positive, positive]
@@ -36,7 +36,7 @@ class OnlinePlattScaling:
         return [one / total for one in found] if total > 0 else list(given)
 
     def learn(self, given: Sequence[float], class_index: int, *, weight: float) -> None:
-        """That the class with this number was the one."""
+        """Learn that the class with this index was the true one."""
         if len(self.models) == 1:
             self.models[0].learn_one(_logit(given[1]), class_index == 1, w=weight)
             return
@@ -45,7 +45,7 @@ class OnlinePlattScaling:
 
 
 def _identity_model() -> Any:
-    """River gives a weight its first value when it first learns; of an event without weight it learns nothing else."""
+    """Return the identity: river sets the initial weight on the first event, and a weight of 0 teaches nothing else."""
     found = linear_model.LogisticRegression(
         optimizer=optim.SGD(LEARNING_RATE), intercept_lr=LEARNING_RATE, initializer=optim.initializers.Constant(1.0)
     )

@@ -1,4 +1,4 @@
-"""Labelled history as columns: as events for river, as a frame for batch estimators, or a part of either."""
+"""Labelled history as columns, which become events for river or a frame for batch estimators."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,7 +14,7 @@ from service.domain.training.archive_piece import RowCounts
 
 CHUNK_ROWS = 4096
 FEATURE_PREFIX, INTEGER_PREFIX, NULL_PREFIX = "x.", "i.", "n."
-"""Prefixes: a feature; which of its numbers are integers; which of its nulls were given, while others are absent."""
+"""Column prefixes: a feature; which of its numbers are integers; which of its nulls were given and not just absent."""
 
 ORDER_COLUMNS = ("ts", "topic", "partition", "offset")
 ID_COLUMNS = ("id_number", "id_text")
@@ -26,12 +26,12 @@ Indices = npt.NDArray[np.intp]
 
 @dataclass(frozen=True, slots=True)
 class TrainingData:
-    """Events with their labels in the order of event time, ties by topic, partition and offset.
+    """Labelled events in the order of event time, ties by topic, partition and offset.
 
-    `table` has a row an event: `topic`, `partition`, `offset`, `ts` and `label_ts` (epoch milliseconds), the id in
-    `id_number` or `id_text`, the group in `group_number` or `group_text`, `weight`, `y`, features as `x.<name>`.
-    `end` is the position at which reading ended: what came later is not in it. `begin` has the first event of each
-    partition that the window has taken, and the first label that belongs to one.
+    `table` has a row per event: `topic`, `partition`, `offset`, `ts` and `label_ts` (epoch milliseconds), the id in
+    `id_number` or `id_text`, the group in `group_number` or `group_text`, `weight`, `y`, and features as `x.<name>`.
+    `end` is the position at which reading ended; later records are not included. `begin` is the position of the first
+    event in the window in each partition, and of the first label that belongs to one.
     """
 
     task: Task
@@ -41,34 +41,34 @@ class TrainingData:
     begin: Position = field(default_factory=Position)
 
     def __len__(self) -> int:
-        """How many events."""
+        """Return the number of events."""
         return self.table.height
 
     @property
     def features(self) -> tuple[str, ...]:
-        """Their names."""
+        """Return the names of the features."""
         return tuple(
             name.removeprefix(FEATURE_PREFIX) for name in self.table.columns if name.startswith(FEATURE_PREFIX)
         )
 
     @property
     def times(self) -> npt.NDArray[np.int64]:
-        """When each happened, in epoch milliseconds; never falling."""
+        """Return the event times in epoch milliseconds, in ascending order."""
         return self.table.get_column("ts").to_numpy()
 
     @property
     def labels(self) -> npt.NDArray[Any]:
-        """Booleans, integers or numbers; strings as objects."""
+        """Return the labels as booleans, integers or floats; strings as objects."""
         return self.table.get_column("y").to_numpy()
 
     @property
     def weights(self) -> npt.NDArray[np.float64]:
-        """1 where none was given."""
+        """Return the weights, 1 where none was given."""
         return self.table.get_column("weight").to_numpy()
 
     @property
     def groups(self) -> npt.NDArray[np.int64] | None:
-        """A number for each group, in the order of first events; an event without one is alone. None without any."""
+        """Return group numbers by first appearance (ungrouped events are groups of one), or None without any group."""
         given = self.table.select(GROUP_COLUMNS)
         if all(column.null_count() == self.table.height for column in given):
             return None
@@ -81,27 +81,27 @@ class TrainingData:
         return ranks[inverse]
 
     def frame(self) -> pl.DataFrame:
-        """The features by their own names, a row an event: numbers, strings and booleans, null where there is none."""
+        """Return the features by name, a row per event; null where a value is missing."""
         return self.table.select(pl.col(f"{FEATURE_PREFIX}{name}").alias(name) for name in self.features)
 
     def take(self, rows: Indices) -> "TrainingData":
-        """These rows only, in the order given; the counts stay those of the whole."""
+        """Return these rows only, in the given order; `counts` stay those of the whole."""
         if len(rows) and rows[-1] - rows[0] + 1 == len(rows) and np.all(np.diff(rows) == 1):
             return self.between(int(rows[0]), int(rows[-1]) + 1)
         return replace(self, table=self.table[rows])
 
     def between(self, first: int, last: int) -> "TrainingData":
-        """Rows `first` up to but not including `last`, without a copy."""
+        """Return rows `first` up to but not including `last`, without a copy."""
         return replace(self, table=self.table.slice(first, max(last - first, 0)))
 
     def events(self) -> Iterator[Event]:
-        """One by one as the stream had them, each with its label; made a few thousand at a time."""
+        """Yield the labelled events one by one; they are built a few thousand at a time."""
         for start in range(0, self.table.height, CHUNK_ROWS):
             yield from table_events(self.table.slice(start, CHUNK_ROWS))
 
 
 def table_events(table: pl.DataFrame) -> list[Event]:
-    """The rows of a table of `TrainingData` as events."""
+    """Return the rows of a table of `TrainingData` as events."""
     columns = [
         table.get_column("offset").to_list(),
         _merge_columns(table, ID_COLUMNS),
@@ -148,7 +148,7 @@ def _features(table: pl.DataFrame) -> list[Features]:
 
 
 def _values(table: pl.DataFrame, column: pl.Series, name: str) -> list[Any]:
-    """Integers are integers again where only some of the numbers are."""
+    """Return a column's values, with integers restored where only some of the numbers are integers."""
     values: list[Any] = column.to_list()
     if f"{INTEGER_PREFIX}{name}" in table.columns:
         for row in table.get_column(f"{INTEGER_PREFIX}{name}").arg_true():

@@ -1,4 +1,4 @@
-"""Whether training data can be divided as it was asked for: what fails, fails before training, and says why."""
+"""Checks that training data can be split as requested, before training begins."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +15,7 @@ _PARTS = ("train", "validation", "test")
 
 
 def require_classes(data: TrainingData, *, where: str, rows: Indices | None = None) -> None:
-    """TrainingDataError where there is nothing to tell apart, in the whole or in some rows."""
+    """Raise TrainingDataError if the data, or the given rows of them, have only one class."""
     if data.task is Task.REGRESSION or not len(data):
         return
     labels = data.table.get_column("y")
@@ -26,7 +26,7 @@ def require_classes(data: TrainingData, *, where: str, rows: Indices | None = No
 
 
 def require_nonempty_parts(spec: SplitSpec, counts: Sequence[int], *, embargoed: int, crossing: int) -> None:
-    """TrainingDataError where a part that was asked for has no event."""
+    """Raise TrainingDataError if a requested part has no event."""
     empty = _empty_parts(spec, counts)
     if empty:
         msg = (
@@ -38,7 +38,7 @@ def require_nonempty_parts(spec: SplitSpec, counts: Sequence[int], *, embargoed:
 
 
 def require_groups(count: int, counts: Sequence[int], spec: SplitSpec) -> None:
-    """TrainingDataError where so many groups leave a part without any."""
+    """Raise TrainingDataError if there are too few groups for every part."""
     empty = _empty_parts(spec, counts)
     if empty:
         msg = (
@@ -49,7 +49,7 @@ def require_groups(count: int, counts: Sequence[int], spec: SplitSpec) -> None:
 
 
 def require_class_members(labels: npt.NDArray[Any], counts: Sequence[int]) -> None:
-    """TrainingDataError where a class cannot be in every part."""
+    """Raise TrainingDataError if a class cannot be in every part."""
     parts = [count for count in counts if count]
     classes, members = np.unique(labels, return_counts=True)
     rarest = f"{members.min()} events of the class {classes[members.argmin()]!s:.80}"
@@ -64,7 +64,7 @@ def require_class_members(labels: npt.NDArray[Any], counts: Sequence[int]) -> No
 
 
 def require_feasible_folds(data: TrainingData, spec: CvSpec) -> None:
-    """TrainingDataError where scikit-learn would fail, would leave a fold empty, or groups would cross."""
+    """Raise TrainingDataError if scikit-learn would fail, a fold would be empty, or groups would cross folds."""
     groups = data.groups
     _require_groups_of(spec, None if groups is None else int(groups.max()) + 1 if len(groups) else 0)
     if len(data) < _min_events(len(data), spec):
@@ -76,7 +76,7 @@ def require_feasible_folds(data: TrainingData, spec: CvSpec) -> None:
 
 
 def _min_events(count: int, spec: CvSpec) -> int:
-    """How many events the folds need; in time series the first one learns what its test rows and the gap leave."""
+    """Return how many events the folds need; in a time series the first fold must have training rows left."""
     if spec.kind != "time_series":
         return spec.folds
     return max(spec.folds + 1, spec.gap + spec.folds * (count // (spec.folds + 1)) + 1)
@@ -117,7 +117,7 @@ def _require_strata(data: TrainingData, spec: CvSpec) -> None:
 
 
 def _empty_parts(spec: SplitSpec, counts: Sequence[int]) -> str:
-    """The parts without anything that should have something, in words."""
+    """Return the names of requested parts that are empty, in words."""
     shares = (spec.train, spec.validation, spec.test)
     names = [name for name, share, count in zip(_PARTS, shares, counts, strict=True) if share and not count]
     return f"the {' and the '.join(names)} part" if names else ""

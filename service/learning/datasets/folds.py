@@ -1,4 +1,4 @@
-"""Folds for cross-validation, as scikit-learn makes them; a group is never in both sides of one."""
+"""Cross-validation folds as scikit-learn makes them; a group is never on both sides of one."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ from service.learning.datasets.splits import without_shared_groups
 
 
 class CvFold(NamedTuple):
-    """Rows to learn and rows to be scored by."""
+    """Training rows and test rows."""
 
     train: Indices
     test: Indices
@@ -28,9 +28,9 @@ _SPLITTERS: Mapping[CvKind, Callable[..., Any]] = {
 
 
 def make_folds(data: TrainingData, spec: CvSpec, *, seed: int) -> list[CvFold]:
-    """TrainingDataError where the data do not allow it; `seed` counts where folds are shuffled and none is given.
+    """Return the folds, or raise TrainingDataError; `seed` shuffles if the specification has no seed of its own.
 
-    In time series, a fold's test rows are without those whose group it has learned.
+    In a time series, test rows whose group is in the fold's training rows are left out.
     """
     require_feasible_folds(data, spec)
     labels, groups = data.labels, data.groups

@@ -1,4 +1,4 @@
-"""The guard over columns: judges as it would event by event, many rows at a time."""
+"""The feature guard applied to columns; its results are those of judging event by event."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -28,10 +28,10 @@ class _RowRange(NamedTuple):
 
 
 def admitted_rows(table: pl.DataFrame, spec: GuardSpec, task: Task) -> npt.NDArray[np.bool_]:
-    """Which rows of a table of `TrainingData`, in its order, a new guard admits.
+    """Return a mask of the rows of a `TrainingData` table, in order, that a new guard admits.
 
-    Limits only widen while values are accepted, so a stretch that lies within them at its beginning is admitted event
-    by event as well. One that does not is halved, down to a few rows, which are judged as events.
+    Limits only widen as values are accepted, so a block that is within the limits at its beginning would also be
+    admitted event by event. A block that is not is halved, down to a few rows, which are judged as events.
     """
     guard = FeatureGuard(spec, task)
     admitted = np.ones(table.height, np.bool_)
@@ -54,7 +54,7 @@ def admitted_rows(table: pl.DataFrame, spec: GuardSpec, task: Task) -> npt.NDArr
 
 
 def _column_summaries(part: pl.DataFrame, names: Sequence[str]) -> list[ColumnSummary]:
-    """What the guard has to know of each feature that occurs."""
+    """Return the summary that the guard needs of each feature that occurs."""
     found = []
     for name in names:
         values = part.get_column(name)

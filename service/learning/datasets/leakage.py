@@ -1,4 +1,4 @@
-"""What must not be in two parts: an id, a content, a group."""
+"""Detection of leaks: ids, contents or groups that occur in two parts."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,9 +9,9 @@ from service.learning.datasets.dataset import FEATURE_PREFIX, GROUP_COLUMNS, ID_
 
 
 def require_no_leak(parts: Mapping[str, TrainingData], *, by_content: bool = True) -> None:
-    """LeakError names what two parts share, where, and how much of it there is.
+    """Raise DataLeakError, which says what two parts share, where, and how much of it there is.
 
-    Without `by_content` events of equal features and label under different ids may be in several parts.
+    Without `by_content`, events with equal features and label under different ids may be in several parts.
     """
     tables = {name: part.table for name, part in parts.items() if len(part)}
     _require_apart(tables, ID_COLUMNS, what="id")
@@ -22,7 +22,7 @@ def require_no_leak(parts: Mapping[str, TrainingData], *, by_content: bool = Tru
 
 
 def _require_apart(tables: Mapping[str, pl.DataFrame], columns: Sequence[str], *, what: str) -> None:
-    """Rows are compared by hash, and in full only where hashes are equal."""
+    """Compare rows by hash, and completely only where hashes are equal."""
     place = [pl.col(name).alias(f"@{name}") for name in ("topic", "partition", "offset")]
     rows = [
         table.select(*(name for name in columns if name in table.columns), pl.lit(part).alias("@part"), *place)
@@ -44,7 +44,7 @@ def _require_apart(tables: Mapping[str, pl.DataFrame], columns: Sequence[str], *
 
 
 def _leak_error(crossing: pl.DataFrame, columns: Sequence[str], what: str) -> DataLeakError:
-    """Told by the two earliest rows of the first that crosses."""
+    """Build the error with the two earliest rows of the first shared value."""
     count = crossing.select(columns).n_unique()
     first = crossing.join(crossing.head(1).select(columns), on=columns, nulls_equal=True)
     rows = first.unique("@part", keep="first", maintain_order=True).head(2).rows(named=True)

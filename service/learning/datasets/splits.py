@@ -1,4 +1,4 @@
-"""Training data in three parts: train, validation and a test part that is opened once."""
+"""Splits of training data into train and validation parts, and a test part that can be opened once."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from service.learning.datasets.feasibility import (
 from service.learning.datasets.leakage import require_no_leak
 
 STRATIFIED_GROUP_FOLDS = 20
-"""Stratified groups are dealt into so many folds, of which each part gets its share."""
+"""Folds into which stratified groups are dealt; each part gets its share of them."""
 
 GroupNumbers: TypeAlias = npt.NDArray[np.int64]
 PartSizes: TypeAlias = tuple[int, int, int]
@@ -30,7 +30,7 @@ PartSizes: TypeAlias = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class SplitRows:
-    """The rows of each part, in order; an embargo, and groups that would cross, leave some in none."""
+    """The rows of each part, in order; rows under an embargo or with crossing groups are in none."""
 
     train: Indices
     validation: Indices
@@ -40,7 +40,7 @@ class SplitRows:
 
 
 class TestPart:
-    """What a model is judged by in the end: `opened` is told, and only then is it given, once."""
+    """The data of the final evaluation, available once; `on_open` is called before they are handed out."""
 
     __test__ = False
 
@@ -50,16 +50,16 @@ class TestPart:
         self._on_open = on_open
 
     def __len__(self) -> int:
-        """How many events, which tells nothing of them."""
+        """Return the number of events, which reveals nothing about them."""
         return self._size
 
     def __reduce__(self) -> NoReturn:
-        """RefusedError: a copy could be opened again."""
+        """Raise RefusedError, because a copy could be opened again."""
         msg = "found a copy being made of the test part, expected it to be opened once, where it is"
         raise RefusedError(msg)
 
     def open(self) -> TrainingData:
-        """The events; RefusedError the second time, even where telling `opened` failed the first."""
+        """Return the events; raise RefusedError the second time, even if `on_open` failed the first time."""
         if self._data is None:
             msg = (
                 "found the test part opened already, expected once per training job: whoever looks twice chooses by "
@@ -85,9 +85,9 @@ class DataSplit:
 def split_data(
     data: TrainingData, spec: SplitSpec, *, seed: int, on_open: Callable[[], None], by_content: bool = True
 ) -> DataSplit:
-    """TrainingDataError where a part would be empty or lack a class, LeakError where parts would share anything.
+    """Split the data; raise TrainingDataError for an empty part or a missing class, DataLeakError for shared data.
 
-    `seed` counts where the specification has none. Without `by_content` equal events under different ids are no leak.
+    `seed` counts if the specification has none. Without `by_content`, equal events under different ids are no leak.
     """
     found = split_rows(data, spec, seed=seed)
     parts = {name: data.take(getattr(found, name)) for name in ("train", "validation", "test")}
@@ -101,7 +101,7 @@ def split_data(
 
 
 def split_rows(data: TrainingData, spec: SplitSpec, *, seed: int) -> SplitRows:
-    """Which rows are in which part; without groups and embargo each row is in one."""
+    """Return the rows of each part; without groups and embargo each row is in exactly one."""
     if spec.kind == "time":
         return _by_time(data, spec)
     groups, given = data.groups, seed if spec.seed is None else spec.seed
@@ -113,18 +113,18 @@ def split_rows(data: TrainingData, spec: SplitSpec, *, seed: int) -> SplitRows:
 
 
 def part_sizes(count: int, spec: SplitSpec) -> PartSizes:
-    """Of train, validation and test; borders are rounded."""
+    """Return the sizes of train, validation and test parts; boundaries are rounded."""
     first, last = round(count * spec.train), round(count * (spec.train + spec.validation))
     return first, last - first, count - last
 
 
 def without_shared_groups(rows: Indices, earlier: Indices, groups: GroupNumbers | None) -> Indices:
-    """The rows whose groups have no event in the earlier part."""
+    """Return the rows whose groups have no event in the earlier part."""
     return rows if groups is None else rows[~np.isin(groups[rows], groups[earlier])]
 
 
 def _by_time(data: TrainingData, spec: SplitSpec) -> SplitRows:
-    """A group that spans a border stays in the earlier part, and leaves the later ones: no part sees its future."""
+    """Split by time; events of a group that the earlier part has are left out of later ones."""
     first, second, _ = np.cumsum(part_sizes(len(data), spec)).tolist()
     rows, groups = np.arange(len(data)), data.groups
     train = _before_embargo(first, rows[:first], data, spec)
@@ -136,7 +136,7 @@ def _by_time(data: TrainingData, spec: SplitSpec) -> SplitRows:
 
 
 def _before_embargo(boundary: int, rows: Indices, data: TrainingData, spec: SplitSpec) -> Indices:
-    """The rows that the embargo before the border leaves."""
+    """Return the rows that are not within the embargo before the boundary."""
     if spec.embargo_events:
         return rows[: max(len(rows) - spec.embargo_events, 0)]
     if not spec.embargo or boundary >= len(data):
@@ -145,7 +145,7 @@ def _before_embargo(boundary: int, rows: Indices, data: TrainingData, spec: Spli
 
 
 def _grouped(groups: GroupNumbers, spec: SplitSpec, *, seed: int) -> SplitRows:
-    """Shares are of groups, as in scikit-learn."""
+    """Split by shares of groups, as scikit-learn does."""
     count = int(groups.max()) + 1
     counts = part_sizes(count, spec)
     require_groups(count, counts, spec)
@@ -175,7 +175,7 @@ def _stratified(data: TrainingData, spec: SplitSpec, *, groups: GroupNumbers | N
 
 
 def _stratified_groups(labels: npt.NDArray[Any], groups: GroupNumbers, spec: SplitSpec, *, seed: int) -> SplitRows:
-    """Scikit-learn has folds of stratified groups and no such split: parts are made of folds."""
+    """Build the parts from folds, because scikit-learn has no stratified split of groups."""
     count = int(groups.max()) + 1
     folds = min(STRATIFIED_GROUP_FOLDS, count, int(np.unique(labels, return_counts=True)[1].max()))
     counts = part_sizes(folds, spec)
@@ -191,7 +191,7 @@ def _stratified_groups(labels: npt.NDArray[Any], groups: GroupNumbers, spec: Spl
 
 
 def _draw_parts(count: int, counts: PartSizes, draw: Callable[..., Any]) -> SplitRows:
-    """First the test part from all, then the validation part from the rest; each in order."""
+    """Draw the test part from all rows, then the validation part from the rest; each in order."""
     rows = np.arange(count)
     if not counts[0] or not counts[2]:
         return SplitRows(rows[: counts[0]], rows[:0], rows[counts[0] :])

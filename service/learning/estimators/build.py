@@ -1,8 +1,8 @@
-"""From a specification's data to river's objects; nothing is ever evaluated.
+"""Construction of river objects from a specification's expressions; nothing is ever evaluated.
 
-A name stands for a class with its defaults, `{name: {parameter: value}}` for one with parameters,
-`{name: [arguments]}` for positional ones, a list of steps for a pipeline, and `{"+": [parts]}` for
-a union. A scikit-learn classifier takes `classes` beside its own parameters.
+A name stands for a class with its defaults, `{name: {parameter: value}}` for one with parameters, `{name: [arguments]}`
+for positional ones, a list of steps for a pipeline, and `{"+": [parts]}` for a union. A scikit-learn classifier takes
+`classes` beside its own parameters.
 """
 
 import hashlib
@@ -39,15 +39,15 @@ SEED_PARAMETERS = ("seed", "random_state")
 UNION_KEY = "+"
 ROOT_KEY = "estimator"
 LIST_PARAMETERS = ("models", "transformers")
-"""Parameters in which a list of estimators is no pipeline."""
+"""Parameters in which a list of estimators is not a pipeline."""
 _TYPES = {"int": int, "float": float, "str": str, "bool": bool}
 _TAKES_FEATURE_NAMES = ("compose.Select", "compose.Discard", "compose.Prefixer", "compose.Suffixer", "compose.Renamer")
-"""Their arguments are features, whatever those are called."""
+"""Classes whose arguments are feature names, even where these look like class names."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Location:
-    """Where something stands: `path` in the file, `key` within the model, which decides its seed."""
+    """A place in an expression: `path` in the file for messages, `key` within the model for its seed."""
 
     path: str
     key: str
@@ -58,12 +58,12 @@ class _Location:
         return replace(self, path=f"{self.path}{step}", key=f"{self.key}{step}")
 
     def own_seed(self) -> int:
-        """A seed for this place alone, always the same."""
+        """Return a seed for this place alone, always the same."""
         return int.from_bytes(hashlib.sha256(f"{self.seed}:{self.key}".encode()).digest()[:4], "big") % 2**31
 
 
 def estimator_from_expression(expression: Any, *, task: Task, seed: int, path: str = "estimator") -> Any:
-    """An estimator for the task; SpecificationError says where the expression is wrong."""
+    """Return an estimator for the task; raise SpecificationError with the place where the expression is wrong."""
     if expression is None:
         raise SpecificationError(path, "found nothing, expected an estimator such as linear_model.LogisticRegression")
     found = _build(expression, _Location(path, ROOT_KEY, seed, task))
@@ -76,7 +76,7 @@ def estimator_from_expression(expression: Any, *, task: Task, seed: int, path: s
 
 
 def require_batch_support(estimator: Any, *, batch: int, path: str = "learn.batch") -> None:
-    """SpecificationError where micro-batches are asked for that the estimator cannot learn."""
+    """Raise SpecificationError if `batch` asks for micro-batches that the estimator cannot learn."""
     part = capabilities.part_without_learn_many(estimator) if batch > 1 else None
     if part is not None:
         raise SpecificationError(
@@ -85,7 +85,7 @@ def require_batch_support(estimator: Any, *, batch: int, path: str = "learn.batc
 
 
 def object_from_expression(expression: Any, *, seed: int, path: str) -> Any:
-    """A metric, detector, optimizer or any other object."""
+    """Return a metric, detector, optimizer or any other object."""
     return _build(expression, _Location(path, path, seed, None))
 
 
@@ -159,7 +159,7 @@ def _instance(name: str, arguments: Any, outer: _Location) -> Any:
 
 
 def _batch_estimator(name: str, arguments: Any, outer: _Location) -> Any:
-    """It stands alone: what transforms features before it would go on learning while it is frozen."""
+    """Build a batch estimator, which must stand alone: transformers before it would keep learning beside it."""
     location = outer.child(f".{name}")
     if outer.key != ROOT_KEY:
         raise SpecificationError(
@@ -214,7 +214,7 @@ def _named(name: str, arguments: Any, location: _Location) -> dict[str, Any]:
 
 
 def _value(value: Any, location: _Location, parameter: inspect.Parameter | None = None) -> Any:
-    """A parameter: an object where it names one, else the plain value."""
+    """Return a parameter's value: an object if it names a class, or else the plain value."""
     found = _object_or_plain(value, location, parameter)
     problem = parameters.parameter_problem(found, parameter)
     if problem is not None:
@@ -238,7 +238,7 @@ def _object_or_plain(value: Any, location: _Location, parameter: inspect.Paramet
 
 
 def _names_class(text: str, parameter: inspect.Parameter | None) -> bool:
-    """Whether a text is, or was meant to be, the name of a class: `optim.SDG` is a slip, not a value."""
+    """Return whether a text is meant to be a class name: `optim.SDG` is a typo, not a value."""
     if not _is_name(text):
         return False
     module, _, name = text.rpartition(".")
@@ -250,12 +250,12 @@ def _names_class(text: str, parameter: inspect.Parameter | None) -> bool:
 
 
 def _label_key(key: Any) -> Any:
-    """Labels as keys; a specification kept as JSON has only texts."""
+    """Turn text keys into boolean labels; a specification stored as JSON has only text keys."""
     return {"true": True, "false": False}.get(key, key) if isinstance(key, str) else key
 
 
 def _river_wrapper(made: Any, classes: Any, location: _Location) -> Any:
-    """Scikit-learn's estimator with `learn_one`, its parameters checked by scikit-learn itself."""
+    """Return scikit-learn's estimator with river's interface, after scikit-learn has validated its parameters."""
     try:
         scikit_internals.validate_parameters(made)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Whether all that candidates may become can be built and taught, as far as that shows without training."""
+"""Checks that every estimator a candidate may become can be built and trained, as far as shows without training."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from service.learning.estimators.capabilities import final_step, takes_weights
 
 @dataclass(frozen=True, slots=True)
 class ModelContext:
-    """What of a model its candidates have in common."""
+    """The settings of a model that its candidates share."""
 
     task: Task
     seed: int
@@ -32,21 +32,21 @@ class ModelContext:
 
     @property
     def default_expression(self) -> Any:
-        """The expression that a candidate without one has; None where a factory makes the model."""
+        """Return the expression of candidates that have none; None if a factory makes the model."""
         return self.estimator if self.factory is None else None
 
     @classmethod
     def of(cls, spec: ModelSpec) -> "ModelContext":
-        """A model's."""
+        """Return the context of a model."""
         return cls(spec.task, spec.seed, spec.learn.batch, spec.estimator, spec.factory)
 
 
 def require_candidates(
     candidates: Sequence[CandidateSpec], context: ModelContext, *, trials: int, path: str = "candidates"
 ) -> None:
-    """SpecificationError for the first thing with which trials could not go right, or would not come to a candidate.
+    """Raise SpecificationError for the first problem that trials would run into, or if there are too few trials.
 
-    Every option of every choice and both ends of every range are built, not each combination of them.
+    Every option of every choice and both ends of every range are built, but not every combination of them.
     """
     names = [one.name for one in candidates]
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -61,7 +61,7 @@ def require_candidates(
 
 
 def require_candidate(candidate: CandidateSpec, context: ModelContext, *, path: str) -> None:
-    """As `require_candidates`, of one."""
+    """Raise SpecificationError for the first problem of one candidate."""
     weights = [one.value for one in search_spaces.covering_expressions(candidate.class_weights, path="class_weights")]
     for one in weights:
         _require_labels(one, context.task, f"{path}.class_weights")
@@ -87,13 +87,13 @@ def require_candidate(candidate: CandidateSpec, context: ModelContext, *, path: 
 
 
 def is_batch_expression(expression: Any) -> bool:
-    """Whether it names an estimator that is fitted at once, and frozen then."""
+    """Return whether the expression names a batch estimator, which is fitted at once and then frozen."""
     name = next(iter(expression), "") if isinstance(expression, dict) else expression
     return isinstance(name, str) and batch_catalogue.is_batch_name(name)
 
 
 def complete_candidates(candidates: Sequence[CandidateSpec], context: ModelContext) -> tuple[CandidateSpec, ...]:
-    """What is tried: at least the champion's own estimator, learned anew; None is its factory."""
+    """Return the candidates with default estimators filled in, or one of the champion's estimator, untrained."""
     return tuple(with_champion_estimator(one, context.default_expression) for one in candidates_or_default(candidates))
 
 

@@ -1,4 +1,4 @@
-"""What an estimator can do beyond learning one event: take weights, learn a batch."""
+"""Capabilities of estimators beyond learning one event: sample weights and batches."""
 
 import inspect
 from typing import Any
@@ -12,9 +12,10 @@ def final_step(estimator: Any) -> Any:
 
 
 def takes_weights(estimator: Any) -> bool:
-    """Whether `learn_one` names the parameter `w`.
+    """Return whether `learn_one` has a parameter named `w`.
 
-    A pipeline drops what its last step does not name, and an ensemble that takes any keyword need not heed it.
+    Keyword arguments are not enough: a pipeline drops what its last step does not name, and an ensemble that takes any
+    keyword need not use it.
     """
     try:
         return "w" in inspect.signature(final_step(estimator).learn_one).parameters
@@ -23,7 +24,7 @@ def takes_weights(estimator: Any) -> bool:
 
 
 def part_without_learn_many(estimator: Any) -> str | None:
-    """The part that cannot learn a batch; None where all can."""
+    """Return the class name of a part that cannot learn a batch, or None."""
     return next((type(part).__name__ for part in _parts(estimator) if not _has_learn_many(part)), None)
 
 

@@ -1,4 +1,4 @@
-"""Estimators that the user's own function makes, and the classes that this choice allows."""
+"""Estimators made by a user's own function, and the classes that this choice allows to be unpickled."""
 
 import importlib
 import inspect
@@ -13,7 +13,7 @@ INSTALL_HINT = "install its package beside headrace, or name its folder in PYTHO
 
 
 def load_factory(reference: str) -> Any:
-    """What the user's own `package.module:function` makes; it must predict and learn one event."""
+    """Return the result of the user's `package.module:function`; it must have `predict_one` and `learn_one`."""
     module, _, name = reference.partition(":")
     try:
         function = getattr(importlib.import_module(module), name)
@@ -32,9 +32,9 @@ def load_factory(reference: str) -> Any:
 
 
 def allowed_classes_of(estimator: Any) -> frozenset[tuple[str, str]]:
-    """The classes of a user's own estimator, which the user has allowed by choosing its factory.
+    """Return the classes of a user's own estimator, which the user has allowed by choosing its factory.
 
-    Those of its objects, and the others in their modules, because it may make those while it learns.
+    These are the classes of its objects, and the others in their modules, because it may create those while it learns.
     """
     homes = {module for value in _reachable(estimator) if _is_own(module := type(value).__module__)}
     return frozenset(

@@ -1,4 +1,4 @@
-"""Judges a parameter by what river's constructor says of it, where river itself would fail only while learning."""
+"""Checks of parameters against the annotations of river's constructors, where river would fail only while learning."""
 
 import importlib
 import inspect
@@ -15,17 +15,17 @@ _PLAIN: dict[str, tuple[type, ...]] = {
     "Optional": (type(None),),
 }
 _CHECKED_BASES = ("optim.", "base.Classifier", "base.Regressor", "base.Estimator")
-"""River's annotations of other kinds are not always true."""
+"""Other annotations of river are not always true."""
 
 
 def takes_only_objects(parameter: inspect.Parameter | None) -> bool:
-    """Whether only an object fits, so that a text must be the name of its class."""
+    """Return whether the parameter takes only objects, so that a text must be a class name."""
     kinds = _annotation_names(parameter)
     return bool(kinds) and "str" not in kinds and any(_is_object(kind) for kind in kinds)
 
 
 def parameter_problem(value: Any, parameter: inspect.Parameter | None) -> str | None:
-    """What is wrong with a value; None where nothing certainly is."""
+    """Return why a value is certainly wrong, or None."""
     kinds = _annotation_names(parameter)
     if parameter is None or (isinstance(value, str) and type(parameter.default) in {int, float, bool} and not kinds):
         return None if parameter is None else f"found {value!r:.80}, expected a value such as {parameter.default}"
@@ -50,7 +50,7 @@ def _fits_plain(value: float | str | None, kinds: set[str]) -> bool:
 
 
 def _annotation_names(parameter: inspect.Parameter | None) -> set[str]:
-    """The names in an annotation such as `optim.base.Optimizer | None`; empty where there is none."""
+    """Return the names in an annotation such as `optim.base.Optimizer | None`; empty without one."""
     if parameter is None or not isinstance(parameter.annotation, str):
         return set()
     return set(re.findall(r"[A-Za-z_][\w.]*", parameter.annotation))

@@ -1,4 +1,4 @@
-"""Scikit-learn's estimators in river's dress, with plain Python values for labels and predictions."""
+"""River-compatible wrappers of scikit-learn's online estimators, with plain Python labels and predictions."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,7 +15,7 @@ __all__ = ["ScikitClassifier", "ScikitRegressor", "is_regressor"]
 
 
 class ScikitClassifier(compat.SKL2RiverClassifier):
-    """A classifier that has learned nothing; scikit-learn gives probabilities in the order of sorted classes."""
+    """An unfitted classifier; its classes are sorted, as scikit-learn orders probabilities."""
 
     def __init__(self, estimator: Any, classes: Sequence[str | int]) -> None:
         super().__init__(clone(estimator), sorted(classes))
@@ -25,12 +25,12 @@ class ScikitClassifier(compat.SKL2RiverClassifier):
         return pickled.reduced(self)
 
     def learn_one(self, x: dict[Any, Any], y: Any) -> None:
-        """Learn one event; ValueError for a label that is no class, which some estimators would overlook."""
+        """Learn one event; raise ValueError for an unknown label, which some estimators would silently accept."""
         self._require_known({y})
         super().learn_one(x, y)
 
     def learn_many(self, X: Any, y: Any) -> None:  # noqa: N803 - river's name
-        """Learn a batch; ValueError as `learn_one`."""
+        """Learn a batch; raise ValueError for an unknown label."""
         self._require_known(set(y))
         super().learn_many(X, y)
 
@@ -41,24 +41,24 @@ class ScikitClassifier(compat.SKL2RiverClassifier):
             raise ValueError(msg)
 
     def predict_one(self, x: dict[Any, Any], **named: Any) -> Any:
-        """The label; the first class before anything was learned."""
+        """Return the label, or the first class before anything was learned."""
         return _python_value(super().predict_one(x, **named))
 
     def predict_proba_one(self, x: dict[Any, Any], **named: Any) -> Any:
-        """All classes and their probabilities; NotImplementedError where the estimator has none."""
+        """Return the probability of each class; raise NotImplementedError if the estimator has none."""
         if not hasattr(self.estimator, "predict_proba"):
             raise NotImplementedError
         return super().predict_proba_one(x, **named)
 
     def contributions(self, x: Mapping[Any, float], label: Any) -> tuple[float, Mapping[Any, float], Any] | None:
-        """The base, what each feature adds to the score, and of which class; None for what cannot be explained."""
+        """Return a base, each feature's contribution to the score, and the class; None if not available."""
         number = self.classes.index(label) if self.classes else None
         found = _contributions(self, x, number)
         return found and (*found[:2], None if found[2] is None else self.classes[found[2]])
 
 
 class ScikitRegressor(compat.SKL2RiverRegressor):
-    """A regressor that has learned nothing."""
+    """An unfitted regressor."""
 
     def __init__(self, estimator: Any) -> None:
         super().__init__(clone(estimator))
@@ -68,11 +68,11 @@ class ScikitRegressor(compat.SKL2RiverRegressor):
         return pickled.reduced(self)
 
     def predict_one(self, x: dict[Any, Any]) -> Any:
-        """The value; 0 before anything was learned."""
+        """Return the value, or 0 before anything was learned."""
         return _python_value(super().predict_one(x))
 
     def contributions(self, x: Mapping[Any, float], label: Any) -> tuple[float, Mapping[Any, float], None] | None:
-        """The base, and what each feature adds to it; None for what cannot be explained."""
+        """Return a base, and each feature's contribution to the value; None if not available."""
         del label
         found = _contributions(self, x, None)
         return found and (*found[:2], None)

@@ -1,4 +1,4 @@
-"""River's metrics over many resamples of the same events, without an update for each event where that can be had."""
+"""Bootstrap replicates of river's metrics, computed from counts and means instead of event by event where possible."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ from service.learning.metrics.windowed import Forecasts, LabelEncoder, threshold
 from service.learning.river_internals import loss_of, value_at
 
 MAX_UPDATES = 2_000_000
-"""How many updates of river's own a bootstrap may take for a metric; a second or two."""
+"""How many updates of a river metric a bootstrap may take; they take a second or two."""
 
 MetricValues: TypeAlias = dict[str, float]
 SampleMetrics: TypeAlias = Callable[[Indices], MetricValues]
@@ -27,7 +27,7 @@ _Mean: Any = river_metrics.base.MeanMetric
 def metric_samplers(
     side: ScoredEvents, metrics: Sequence[Metric], *, task: Task, seed: int
 ) -> list[tuple[SampleMetrics, int]]:
-    """Functions from rows to metrics, each with how many events it may be given in all."""
+    """Return functions from row indices to metrics, each with the number of events it may process in total."""
     kinds = {metric_name(one): one for one in metrics}
     family = MetricSet(metrics, seed=seed)
     counted = [kinds[name] for name in kinds if name not in family.other_metrics]
@@ -46,7 +46,7 @@ def metric_samplers(
 
 
 def event_losses(side: ScoredEvents, *, task: Task) -> npt.NDArray[np.float64]:
-    """Zero-one, or squared."""
+    """Return each event's loss: zero-one, or squared for a regression."""
     if task is Task.REGRESSION:
         squares: npt.NDArray[np.float64] = (np.asarray(side.truths, float) - np.asarray(side.labels, float)) ** 2
         return squares
@@ -58,7 +58,7 @@ def _is_mean(metric: Any) -> bool:
 
 
 def _counting_sampler(side: ScoredEvents, metrics: Sequence[Metric], *, task: Task, seed: int) -> SampleMetrics:
-    """What follows from a confusion matrix, or from counts by threshold."""
+    """Sample metrics that follow from a confusion matrix, or from counts by threshold."""
     coder = LabelEncoder()
     truths, labels = coder.encode(list(side.truths)), coder.encode(list(side.labels))
     classes = tuple(coder.classes)
@@ -84,7 +84,7 @@ def _tally(pairs: Sequence[tuple[Label, Label]], counts: Sequence[int]) -> Count
 
 
 def _mean_sampler(side: ScoredEvents, metrics: dict[str, Any]) -> SampleMetrics:
-    """Functions of a mean of losses, which river is asked for once an event."""
+    """Sample metrics that are functions of a mean loss; river computes each event's loss once."""
     columns = {
         name: np.asarray([*map(loss_of(one), side.truths, _metric_inputs(side, one))]) for name, one in metrics.items()
     }
@@ -96,7 +96,7 @@ def _mean_sampler(side: ScoredEvents, metrics: dict[str, Any]) -> SampleMetrics:
 
 
 def _metric_inputs(side: ScoredEvents, metric: Any) -> Sequence[Any]:
-    """What the metric is asked with: labels or values, else probabilities by label."""
+    """Return what the metric takes as predictions: labels or values, or probabilities by label."""
     classifying = isinstance(metric, river_metrics.base.ClassificationMetric)
     if not classifying or metric.requires_labels or side.probabilities is None:
         return side.labels
@@ -104,7 +104,7 @@ def _metric_inputs(side: ScoredEvents, metric: Any) -> Sequence[Any]:
 
 
 def _r2_sampler(side: ScoredEvents, name: str) -> SampleMetrics:
-    """R2; 0 where the truths do not differ, as river has it."""
+    """Sample R2; 0 where all labels are equal, as in river."""
     truths = np.asarray(side.truths, dtype=float)
     squares = event_losses(side, task=Task.REGRESSION)
 
@@ -116,7 +116,7 @@ def _r2_sampler(side: ScoredEvents, name: str) -> SampleMetrics:
 
 
 def _updating_sampler(side: ScoredEvents, metric: Metric, *, seed: int) -> SampleMetrics:
-    """Any other metric, event by event."""
+    """Sample any other metric by updating it event by event."""
 
     def sample(rows: Indices) -> MetricValues:
         part = side.take(rows.tolist())

@@ -1,4 +1,4 @@
-"""Where a model errs: confusion matrix, quantiles of residuals, calibration."""
+"""Diagnostics of a model's errors: confusion matrix, residual quantiles, calibration."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def frequent_classes(truths: Sequence[Label], *, task: Task) -> tuple[Label, ...]:
-    """Those that have a row of their own: the most frequent, in their order."""
+    """Return the most frequent classes, in sorted order; only these get their own row."""
     if task is Task.BINARY:
         return (False, True)
     frequent = [label for label, _ in Counter(truths).most_common(MAX_CLASSES)]
@@ -28,7 +28,7 @@ def frequent_classes(truths: Sequence[Label], *, task: Task) -> tuple[Label, ...
 
 
 def confusion(side: ScoredEvents, classes: Sequence[Label]) -> Confusion:
-    """All other classes are one, where there are any."""
+    """Return the confusion matrix; all other classes, if any, are combined into one."""
     index_of = {label: i for i, label in enumerate(classes)}
     rest = len(classes)
     counts = np.zeros((rest + 1, rest + 1), dtype=np.int64)
@@ -43,17 +43,17 @@ def confusion(side: ScoredEvents, classes: Sequence[Label]) -> Confusion:
 
 
 def residuals(side: ScoredEvents) -> Residuals:
-    """Truth less prediction."""
+    """Return the mean and quantiles of label minus prediction."""
     errors = np.asarray(side.truths, dtype=float) - np.asarray(side.labels, dtype=float)
     found = np.quantile(errors, np.asarray(QUANTILE_LEVELS) / 100)
     return Residuals(float(errors.mean()), tuple(zip(QUANTILE_LEVELS, found.tolist(), strict=True)))
 
 
 def calibration(side: ScoredEvents, *, task: Task, bins: int = RELIABILITY_BINS) -> Calibration | None:
-    """Reliability in bins of equal width, expected calibration error and Brier score; None without probabilities.
+    """Return reliability in equal-width bins, expected calibration error and Brier score; None without probabilities.
 
-    Of many classes, the reliability is that of the predicted label, and the score sums over the classes, as in G. W.
-    Brier, "Verification of forecasts expressed in terms of probability", Monthly Weather Review 78 (1950).
+    For more than two classes, reliability is that of the predicted label, and the score sums over the classes, as in
+    G. W. Brier, "Verification of forecasts expressed in terms of probability", Monthly Weather Review 78 (1950).
     """
     if side.probabilities is None or task is Task.REGRESSION or not len(side):
         return None
@@ -69,7 +69,7 @@ def calibration(side: ScoredEvents, *, task: Task, bins: int = RELIABILITY_BINS)
 
 
 def _brier(truth: Label, given: Mapping[Label, float]) -> float:
-    """The truth's term is there even where the model does not know its class."""
+    """Return one event's Brier score, which counts the true class even if the model does not know it."""
     return sum((p - (label == truth)) ** 2 for label, p in given.items()) + (truth not in given)
 
 

@@ -1,4 +1,4 @@
-"""Candidate, champion and no change on exactly the same events, with intervals that know a stream's dependence."""
+"""Holdout evaluation of candidate, champion and baseline on the same events, with intervals for dependent data."""
 
 import math
 from collections import Counter
@@ -27,16 +27,16 @@ from service.learning.metrics.paired import Group, ScoredEvents, no_change_basel
 from service.learning.metrics.prequential import DEFAULT_METRICS, MetricSet
 
 MIN_RESAMPLES = 100
-"""Resamples without which an interval is none."""
+"""With fewer resamples, no interval is reported."""
 
 WILSON, BOOTSTRAP = "Wilson", "stationary bootstrap"
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationSettings:
-    """How to judge: `before` is the truth that precedes the first event.
+    """Settings of an evaluation; `previous_label` is the label before the first event, for the baseline.
 
-    A champion with fewer than `fewest` comparable events is not compared.
+    A champion with fewer than `min_compared` comparable events is not compared.
     """
 
     confidence: float = 0.95
@@ -48,7 +48,7 @@ class EvaluationSettings:
 
 @dataclass(frozen=True, slots=True)
 class _EvaluationContext:
-    """What all sides have in common."""
+    """The settings that all sides share."""
 
     task: Task
     metrics: Sequence[Metric]
@@ -69,7 +69,7 @@ class _EvaluatedSide:
 def evaluate_holdout(
     candidate: ScoredEvents, champion: ScoredEvents | None, *, spec: ModelSpec, settings: EvaluationSettings
 ) -> Evaluation:
-    """Of the events that both predicted; of all that the candidate predicted where there is no champion to compare."""
+    """Evaluate on the events that both predicted, or on the candidate's if there is no champion to compare with."""
     rows, ours, unpredicted = predicted_only(candidate)
     coverage, theirs = Coverage(len(ours), unpredicted=unpredicted), None
     if champion is not None:
@@ -143,7 +143,7 @@ def _computable_metrics(side: ScoredEvents, context: _EvaluationContext) -> Sequ
 
 
 def _metric_values(side: ScoredEvents, context: _EvaluationContext) -> dict[str, float | None]:
-    """By river's own formulas; None where there is nothing to compute from, or no finite value."""
+    """Return river's values; None without the necessary inputs, or if the value is not finite."""
     found: dict[str, float | None] = dict.fromkeys(map(metric_name, context.metrics))
     names = _computable_metrics(side, context)
     if len(side) and names:
@@ -202,7 +202,7 @@ def _estimate(
 
 
 def _indicator(side: ScoredEvents, metric: Metric, *, seed: int) -> Any:
-    """Ones and zeros of which the metric is the mean; None where it is no share of events."""
+    """Return the ones and zeros whose mean is the metric; None for metrics that are not shares of events."""
     one = MetricSet([metric], seed=seed).from_matrix.get(metric_name(metric))
     rows = list(zip(side.truths, side.labels, strict=True))
     if type(one) is river_metrics.Accuracy:
@@ -215,7 +215,7 @@ def _indicator(side: ScoredEvents, metric: Metric, *, seed: int) -> Any:
 
 
 def _differences(ours: _EvaluatedSide, theirs: _EvaluatedSide, context: _EvaluationContext) -> dict[str, Estimate]:
-    """Resample by resample, so that what is hard for both does not count as doubt."""
+    """Compare resample by resample, so that events that are hard for both sides do not widen the intervals."""
     found = {}
     for name, estimate in ours.performance.metrics.items():
         one, other = estimate.value, theirs.performance.metrics[name].value

@@ -1,10 +1,10 @@
-"""Confidence intervals of metrics on a stream, whose errors follow upon errors.
+"""Confidence intervals of metrics on a stream, where errors are autocorrelated.
 
-Proportions: E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927), over
-the number of independent events that count for as much, whose autocorrelations are summed as in C. J. Geyer, "Practical
-Markov chain Monte Carlo", Statistical Science 7 (1992). All else: the stationary bootstrap of D. N. Politis and J. P.
-Romano, JASA 89 (1994), with the block length of D. N. Politis and H. White, Econometric Reviews 23 (2004), as corrected
-by A. Patton, D. N. Politis and H. White, Econometric Reviews 28 (2009).
+Proportions: the score interval of E. B. Wilson, "Probable inference, the law of succession, and statistical inference",
+JASA 22 (1927), with the effective number of independent events, whose autocorrelations are summed as in C. J. Geyer,
+"Practical Markov chain Monte Carlo", Statistical Science 7 (1992). All else: the stationary bootstrap of D. N. Politis
+and J. P. Romano, JASA 89 (1994), with the block length of D. N. Politis and H. White, Econometric Reviews 23 (2004), as
+corrected by A. Patton, D. N. Politis and H. White, Econometric Reviews 28 (2009).
 """
 
 import math
@@ -20,7 +20,7 @@ Indices = npt.NDArray[np.intp]
 
 
 def wilson_interval(successes: float, count: float, *, confidence: float) -> tuple[float, float]:
-    """The score interval of a proportion; `count` need not be whole."""
+    """Return Wilson's score interval of a proportion; `count` need not be whole."""
     z = float(stats.norm.ppf(0.5 + confidence / 2))
     share = successes / count
     shrink = 1 + z**2 / count
@@ -30,7 +30,7 @@ def wilson_interval(successes: float, count: float, *, confidence: float) -> tup
 
 
 def effective_sample_size(series: npt.ArrayLike) -> float:
-    """How many independent values tell as much of the mean as this series; never more than it has."""
+    """Return the number of independent values that estimate the mean as well as this series; at most its length."""
     values = np.asarray(series, dtype=float)
     count = len(values)
     rho = _autocorrelations(values)
@@ -43,7 +43,7 @@ def effective_sample_size(series: npt.ArrayLike) -> float:
 
 
 def block_length(series: npt.ArrayLike) -> float:
-    """The mean block of a stationary bootstrap of this series' mean; at least 1, at most a third of the series."""
+    """Return the best mean block length for this series; at least 1, at most a third of the series."""
     values = np.asarray(series, dtype=float)
     count = len(values)
     covariances = _autocovariances(values)
@@ -68,7 +68,7 @@ def block_length(series: npt.ArrayLike) -> float:
 
 
 def bootstrap_rows(count: int, *, block: float, resamples: int, seed: int) -> Iterator[Indices]:
-    """Rows of each resample: blocks of geometric length that begin anywhere and go round the end."""
+    """Yield the row indices of each resample: blocks of geometric length that start anywhere and wrap around."""
     chance = np.random.default_rng(seed)
     for _ in range(resamples):
         begins = chance.random(count) < 1 / block
@@ -80,7 +80,7 @@ def bootstrap_rows(count: int, *, block: float, resamples: int, seed: int) -> It
 
 
 def percentile_interval(replicates: npt.ArrayLike, *, confidence: float) -> tuple[float, float] | None:
-    """Of the replicates that are defined; None where fewer than half are."""
+    """Return the interval of the finite replicates, or None if there are fewer than 20, or half are not finite."""
     values = np.asarray(replicates, dtype=float)
     finite = values[np.isfinite(values)]
     if len(finite) < 20 or 2 * len(finite) < len(values):
@@ -90,7 +90,7 @@ def percentile_interval(replicates: npt.ArrayLike, *, confidence: float) -> tupl
 
 
 def _last_correlated(rho: Floats, count: int) -> int:
-    """The lag after which a run of autocorrelations is no more than chance."""
+    """Return the lag after which a run of autocorrelations is not significant."""
     run = _insignificant_run(count)
     most = math.ceil(math.sqrt(count)) + run
     threshold = 2 * math.sqrt(math.log10(count) / count)
@@ -111,7 +111,7 @@ def _autocorrelations(values: Floats) -> Floats:
 
 
 def _autocovariances(values: Floats) -> Floats:
-    """At all lags, by a transform long enough not to go round."""
+    """Return the autocovariances at all lags, by an FFT padded so that it does not wrap around."""
     count = len(values)
     if not count:
         return np.zeros(0)

@@ -1,4 +1,4 @@
-"""What each prediction of a score journal cost, and which events two journals have in common."""
+"""Losses of the predictions in score journals, and pairing of two journals by event."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,13 +22,13 @@ class RunLosses:
 
 @dataclass(frozen=True, slots=True)
 class LossPairs:
-    """Losses of both for the same events, in the order in which the champion scored them."""
+    """Champion's and challenger's losses on the same events, in the order in which the champion scored them."""
 
     champion: Any
     challenger: Any
 
     def __len__(self) -> int:
-        """How many events."""
+        """Return the number of events."""
         return len(self.champion)
 
 
@@ -36,7 +36,7 @@ _NO_LOSSES = (np.zeros(0, dtype=np.int64), np.zeros(0))
 
 
 def run_losses(run: RunArrays, loss: Loss) -> RunLosses:
-    """A run's losses before any clipping; a model that gives no probabilities is as good as sure of its labels."""
+    """Return a run's losses before clipping; a model without probabilities counts as certain of its labels."""
     missing = _missing(run.labels)
     if loss is Loss.ZERO_ONE:
         wrong = [truth != label for truth, label in zip(run.truths, run.labels, strict=True)]
@@ -52,9 +52,9 @@ def run_losses(run: RunArrays, loss: Loss) -> RunLosses:
 def pair_losses(
     champion: Sequence[RunLosses], challenger: Sequence[RunLosses], *, since: Mapping[TopicPartition, int] | None = None
 ) -> LossPairs:
-    """The events that both have predicted, by topic, partition and offset, of offsets from `since` on.
+    """Return the losses of events that both have predicted, matched by partition and offset, at or after `since`.
 
-    An event that a journal holds twice counts as it was scored first.
+    If a journal holds an event twice, its first score counts.
     """
     first = since or {}
     known = {
@@ -91,13 +91,13 @@ def _probability_losses(probabilities: Any, truths: Any, loss: Loss) -> Any:
 
 
 def _sorted_by_offset(runs: Sequence[RunLosses]) -> tuple[Any, Any]:
-    """Offsets in order, each once, with its first value."""
+    """Return the offsets in ascending order, each once, with its first value."""
     offsets, first = np.unique(np.concatenate([run.offsets for run in runs]), return_index=True)
     return offsets, np.concatenate([run.values for run in runs])[first]
 
 
 def _first_seen(run: RunLosses, seen: set[int]) -> Any:
-    """Which offsets were not met before; they have been from now on."""
+    """Return which offsets are not in `seen`, and add them to it."""
     fresh = np.zeros(len(run.offsets), dtype=bool)
     for index, offset in enumerate(run.offsets.tolist()):
         if offset not in seen:

@@ -1,10 +1,10 @@
-"""A challenger beside the champion on the same events, judged after every block and right at all times.
+"""Sequential test of a challenger against the champion on the same events, valid at all times.
 
-Of each event counts the champion's loss less the challenger's, as a part of the largest loss there is.
-Two tests look at their sum, and only where both are sure anything follows: one takes every event by itself
-and holds for any distribution, the other takes blocks of events and holds where disagreement persists
-within blocks (see `boundaries`, and docs/promotion.md for what either presupposes). The first events set the
-scale of both, and are no evidence. What is found does not depend on the batches in which events come.
+The test sums up the champion's loss minus the challenger's for each event, as a share of the largest loss. Two tests
+look at the sum after every block, and a verdict needs both: one treats events separately and is valid for any
+distribution, the other treats blocks and is valid where disagreement persists within blocks (see
+`confidence_sequences.py`, and docs/promotion.md for the assumptions). The first events set the scale of both, and are
+not evidence. Results do not depend on the batches in which events arrive.
 """
 
 import math
@@ -26,7 +26,7 @@ from service.learning.evaluation import confidence_sequences
 from service.learning.evaluation.losses import LossPairs
 
 LOG_LOSS_CLIP = 7.0
-"""Nats; a chance of 0.0009."""
+"""Bound on the log loss in nats; it is the loss of a probability of 0.0009."""
 
 _SCALE_EVENTS = 256
 _BOUND_IN_MEANS = 10.0
@@ -35,7 +35,7 @@ _PRIOR_SQUARES = 0.1
 
 @dataclass(frozen=True, slots=True)
 class SequentialTestSettings:
-    """What is agreed before the first event; without a `bound` the champion's first losses say what is large."""
+    """Settings fixed before the first event; without a `bound`, the champion's first losses set it."""
 
     loss: Loss
     level: float
@@ -46,12 +46,12 @@ class SequentialTestSettings:
 
     @property
     def scale_events(self) -> int:
-        """How many events only set the scale."""
+        """Return how many events only set the scale."""
         return max(min(_SCALE_EVENTS, self.min_events // 4), 1)
 
     @classmethod
     def of_shadow(cls, spec: PromoteSpec, task: Task, *, ordinal: int) -> Self:
-        """For the `ordinal`-th challenger (1, 2, ...) that a champion meets."""
+        """Return the settings for the champion's `ordinal`-th challenger (1, 2, ...)."""
         loss = spec.loss_of(task)
         bound = spec.clip or (LOG_LOSS_CLIP if loss is Loss.LOG else None)
         return cls(
@@ -65,7 +65,7 @@ class SequentialTestSettings:
 
     @classmethod
     def of_probation(cls, spec: PromoteSpec, task: Task) -> Self:
-        """For the champion before, which is the first challenger that the new one meets."""
+        """Return the settings for the former champion, which is the first challenger that the new one meets."""
         events = spec.probation.events
         shadow = cls.of_shadow(spec, task, ordinal=1)
         return replace(shadow, min_events=min(shadow.min_events, events), max_events=events)
@@ -73,7 +73,7 @@ class SequentialTestSettings:
 
 @dataclass(frozen=True, slots=True)
 class LossScale:
-    """What the first events have set: the largest loss, and where the boundaries are narrowest."""
+    """The scale set by the first events: the largest loss, and the rho for which the boundaries are narrowest."""
 
     bound: float
     rho: float
@@ -81,7 +81,7 @@ class LossScale:
 
 @dataclass(frozen=True, slots=True)
 class LossSums:
-    """Over whole blocks, as parts of the bound: differences, their squares, the squares of blocks; and losses."""
+    """Sums over whole blocks, in units of the bound: differences, their squares, squares of block sums, and losses."""
 
     blocks: int = 0
     differences: float = 0.0
@@ -93,7 +93,7 @@ class LossSums:
 
 @dataclass(frozen=True, slots=True)
 class SequentialComparison:
-    """All that is known; `waiting` holds both losses of events that do not make a block yet."""
+    """The state of a comparison; `waiting` holds both losses of events that do not make a whole block yet."""
 
     terms: SequentialTestSettings
     events: int = 0
@@ -103,7 +103,7 @@ class SequentialComparison:
     waiting: tuple[Sequence[float], Sequence[float]] = ((), ())
 
     def updated(self, pairs: LossPairs) -> Self:
-        """This comparison some events later; what comes after its verdict changes nothing."""
+        """Return the comparison after more events; events after the verdict change nothing."""
         found = self
         champion = np.concatenate((self.waiting[0], pairs.champion))
         challenger = np.concatenate((self.waiting[1], pairs.challenger))
@@ -118,11 +118,11 @@ class SequentialComparison:
 
     @property
     def events_seen(self) -> int:
-        """How many events, those included that wait."""
+        """Return the number of events, including those that wait for a whole block."""
         return self.events + len(self.waiting[0])
 
     def evidence(self) -> ComparisonEvidence:
-        """What has been found so far, in a form that is kept."""
+        """Return the present result in the form that is stored."""
         tested = self.sums.blocks * self.terms.block
         if self.scale is None or not tested:
             return ComparisonEvidence(self.verdict, self._reason(), self.terms.loss, self.events_seen, self.terms.level)
@@ -142,14 +142,14 @@ class SequentialComparison:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, for JSON as for msgpack."""
+        """Return plain values, for JSON as well as msgpack."""
         found = asdict(self)
         found["terms"]["loss"] = self.terms.loss.value
         return {**found, "verdict": self.verdict.value, "waiting": [list(column) for column in self.waiting]}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
-        """The inverse of `to_json`."""
+        """Read what `to_json` has written."""
         terms = SequentialTestSettings(**{**data["terms"], "loss": Loss(data["terms"]["loss"])})
         scale = None if data["scale"] is None else LossScale(**data["scale"])
         champion, challenger = (tuple(column) for column in data["waiting"])
@@ -158,12 +158,12 @@ class SequentialComparison:
 
     @property
     def _events_to_next_step(self) -> int:
-        """After how many more events there is something to do."""
+        """Return after how many more events the next block, or the comparison, ends."""
         size = self.terms.block if self.scale else self.terms.scale_events
         return min(size, self.terms.max_events - self.events)
 
     def _after_block(self, champion: Any, challenger: Any) -> Self:
-        """One whole block later, or at the end of the events."""
+        """Return the comparison after one whole block, or after the last events."""
         events = self.events + len(champion)
         if self.scale is None:
             return replace(self, events=events, scale=_set_scale(self.terms, champion, challenger))
@@ -193,7 +193,7 @@ class SequentialComparison:
         return confidence_sequences.block_boundary(self.sums.block_squares, rho=self.scale.rho, level=self.terms.level)
 
     def _reason(self) -> str:
-        """The verdict in words."""
+        """Return the verdict in words."""
         terms = self.terms
         if self.verdict is ComparisonVerdict.PROMOTE:
             return f"better by {terms.loss} loss, at level {terms.level:.4g}"
@@ -206,7 +206,7 @@ class SequentialComparison:
 
 
 def _set_scale(terms: SequentialTestSettings, champion: Any, challenger: Any) -> LossScale:
-    """From the first events; a tenth of a whole loss stands for those that have not differed yet."""
+    """Set the scale from the first events; a tenth of a squared full loss keeps it above zero without differences."""
     bound = terms.bound
     if bound is None:
         bound = _BOUND_IN_MEANS * math.fsum(champion) / len(champion)
@@ -218,7 +218,7 @@ def _set_scale(terms: SequentialTestSettings, champion: Any, challenger: Any) ->
 
 
 def _scaled_losses(values: Any, scale: LossScale) -> Any:
-    """Losses as parts of the largest."""
+    """Return losses as shares of the largest."""
     return np.minimum(values, scale.bound) / scale.bound if scale.bound > 0 else np.zeros(len(values))
 
 

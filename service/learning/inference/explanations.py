@@ -1,4 +1,4 @@
-"""What each feature has contributed to a prediction: of linear models, of trees, of forests and boosted trees."""
+"""Contributions of features to a prediction: linear models, trees, forests and gradient-boosted trees."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -17,16 +17,16 @@ _OptionalLabel: TypeAlias = str | msgspec.UnsetType
 
 
 class Contribution(msgspec.Struct, frozen=True):
-    """Of one feature; the sign is its direction."""
+    """The contribution of one feature; its sign is its direction."""
 
     feature: str
     contribution: float
 
 
 class Explanation(msgspec.Struct, frozen=True):
-    """`base` and all contributions add up to `total`: a score before its link, or the share or mean in a tree's leaf.
+    """`base` plus all contributions is `total`: a score before its link, or the share or mean in a tree's leaf.
 
-    `label` is the one whose score or share it is.
+    `label` is the label that the score or share belongs to.
     """
 
     base: float
@@ -36,7 +36,7 @@ class Explanation(msgspec.Struct, frozen=True):
 
 
 def explain(estimator: Any, x: Features, label: Label | None) -> Explanation:
-    """The largest contributions first; RefusedError for an estimator of another kind."""
+    """Return the explanation, largest contributions first; raise RefusedError for an unsupported estimator."""
     final, features = _transformed(estimator, x)
     if hasattr(final, "contributions"):
         found = _explain_by_itself(final, features, label)
@@ -67,7 +67,7 @@ def _explanation(start: float, parts: Mapping[str, float], label: _OptionalLabel
 
 
 def _transformed(estimator: Any, x: Features) -> tuple[Any, dict[Any, Any]]:
-    """The last step, and the features as it sees them."""
+    """Return the last step, and the features as it sees them."""
     if not isinstance(estimator, compose.Pipeline):
         return estimator, x
     *heads, final = estimator.steps.values()
@@ -78,7 +78,7 @@ def _transformed(estimator: Any, x: Features) -> tuple[Any, dict[Any, Any]]:
 
 
 def _explain_by_itself(final: Any, x: Features, label: Label | None) -> Explanation | None:
-    """What an estimator in river's dress says of itself."""
+    """Return the explanation of a wrapper that has `contributions`."""
     found = final.contributions(x, label)
     if found is None:
         return None
@@ -112,7 +112,7 @@ def _trees(model: Any) -> list[Any]:
 
 
 def _path_changes(root: Any, x: Mapping[Any, Any], label: Label | None) -> tuple[float, Sequence[tuple[str, float]]]:
-    """The root's value, and what each split on the way to the leaf has changed of it."""
+    """Return the root's value, and each split's change of it on the path to the leaf."""
     nodes = list(_path_nodes(root, x))
     values = [_node_value(node, label) for node in nodes]
     steps = [
@@ -122,7 +122,7 @@ def _path_changes(root: Any, x: Mapping[Any, Any], label: Label | None) -> tuple
 
 
 def _path_nodes(node: Any, x: Mapping[Any, Any]) -> Iterator[Any]:
-    """A branch whose feature is missing is left by the path that most have taken, as the tree itself does."""
+    """Yield the path to the leaf; where a split's feature is missing, follow the most common branch, as river does."""
     yield node
     while hasattr(node, "children"):
         try:

@@ -1,4 +1,4 @@
-"""A checkpoint's estimator and guard, which answer and learn nothing. Pure: no clock, no IO."""
+"""Predictions from a checkpoint's estimator and guard, without learning. Pure: no clock, no IO."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ from service.learning.pickling import codec
 
 
 class PredictionResult(msgspec.Struct, kw_only=True, gc=False):
-    """What a model says of one item; `probabilities` by label where the model gives any."""
+    """The prediction for one item, with probabilities by label name if the model gives any."""
 
     id: EventId | msgspec.UnsetType = msgspec.UNSET
     prediction: Label | None
@@ -29,11 +29,11 @@ class PredictionResult(msgspec.Struct, kw_only=True, gc=False):
 
 
 PredictionOrFaults: TypeAlias = PredictionResult | Sequence[FeatureFault]
-"""An answer, or why there is none."""
+"""A prediction, or the faults that prevented it."""
 
 
 class Predictor:
-    """Judges features as the guard of the stream does, and predicts."""
+    """Checks features as the guard of the stream does, and predicts."""
 
     def __init__(self, spec: ModelSpec, state: bytes, *, allowed: frozenset[tuple[str, str]] = frozenset()) -> None:
         data = decode_state(state)
@@ -43,10 +43,10 @@ class Predictor:
         self._fast_path = make_fast_path(self.estimator, task=spec.task)
         self._predict_rows = make_vectorized_predict(self.estimator)
         self.unseen_count = 0
-        """How often features came that the model has not learned: an estimator may keep a trace of their names."""
+        """How many requests had unseen features; an estimator may keep a trace of their names."""
 
     def predict(self, x: Features) -> PredictionOrFaults:
-        """One item's."""
+        """Return the prediction for one item, or its faults."""
         if not self.prediction_guard.passes(x):
             faults = self.prediction_guard.faults(x)
             if faults:
@@ -59,14 +59,14 @@ class Predictor:
         return self._to_result(output)
 
     def predict_many(self, xs: Sequence[Features]) -> Sequence[PredictionOrFaults]:
-        """Exactly what `answer` says of each, together where the estimator allows it."""
+        """Return exactly what `predict` returns for each item, computed together where the estimator allows it."""
         found = self._predict_rows(xs) if self._predict_rows and self._all_pass(xs) else None
         if found is None:
             return self._predict_each(xs)
         return [self._to_result(prediction) for prediction in found]
 
     def labels_by_name(self, x: Features) -> Mapping[str, Label]:
-        """The labels themselves by the names that their probabilities for these features have in an answer."""
+        """Return the labels by the names that they have in the result's probabilities for these features."""
         output = self._fast_path.predict(x)
         probabilities = output[1] if self._fast_path.gives_pairs else output
         return {label_name(key): as_python_values([key])[0] for key in probabilities}
@@ -106,7 +106,7 @@ _JSON_LABEL_TYPES = {bool, str, int}
 
 
 def label_name(label: Any) -> str:
-    """As JSON writes it; the number 1 is no `true`."""
+    """Return the label's name in JSON; the number 1 is not `true`."""
     own = label if type(label) in _JSON_LABEL_TYPES else as_python_values([label])[0]
     if type(own) is bool:
         return "true" if own else "false"
@@ -117,7 +117,7 @@ _NOT_FINITE = [FeatureFault("", RefusalReason.NON_FINITE_PREDICTION, "the model 
 
 
 def require_result(row: PredictionOrFaults) -> PredictionResult:
-    """The answer, or EstimatorError with the reasons why there is none."""
+    """Return the prediction, or raise EstimatorError with the faults."""
     if isinstance(row, PredictionResult):
         return row
     raise EstimatorError("; ".join(fault.detail for fault in row))

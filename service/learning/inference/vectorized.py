@@ -1,7 +1,7 @@
-"""Many predictions at once, each exactly, bit for bit, what it would have been alone.
+"""Vectorized predictions that are bit for bit equal to single ones.
 
-River's own mini-batches multiply matrices, whose sums are of another order, so that their last bits may differ.
-Here columns are added in the order in which a single prediction adds its features.
+River's own mini-batches multiply matrices, which add in another order, so that last bits may differ. Here columns are
+added in the order in which a single prediction adds its features.
 """
 
 import math
@@ -24,7 +24,7 @@ _SIGMOID_CUTOFF = 30.0
 
 
 def make_vectorized_predict(estimator: Any) -> VectorizedPredict | None:
-    """None where there is no quicker way than one by one; what is made may say so of some rows, too."""
+    """Return a vectorized `predict`, or None if the estimator has none; it may return None for some rows, too."""
     if type(estimator) is not compose.Pipeline or len(estimator.steps) != 2:
         return None
     scaler, model = estimator.steps.values()
@@ -35,7 +35,7 @@ def make_vectorized_predict(estimator: Any) -> VectorizedPredict | None:
 
 
 class _ScaledLogistic:
-    """`StandardScaler | LogisticRegression`, whose state does not change any more."""
+    """`StandardScaler | LogisticRegression` with a fixed state."""
 
     def __init__(self, scaler: Any, model: Any) -> None:
         self._means = dict(scaler.means)
@@ -44,7 +44,7 @@ class _ScaledLogistic:
         self._intercept = model.intercept
 
     def __call__(self, xs: Sequence[Features]) -> Sequence[RawPrediction] | None:
-        """Rows of one layout of numbers, all of which have a weight."""
+        """Predict rows that have the same names in the same order, all numeric and with a weight; None for others."""
         names = tuple(xs[0]) if xs else ()
         if not names or not self._weights.keys() >= set(names):
             return None
@@ -60,8 +60,8 @@ class _ScaledLogistic:
 
 
 def _matrix(xs: Sequence[Features], names: tuple[str, ...]) -> npt.NDArray[np.float64] | None:
-    """A row an item; None where layouts or types differ."""
-    # No mapping can hold a name twice, so the joined names are equal only if each layout is.
+    """Return a row per item, or None if names, order or types differ."""
+    # A mapping cannot hold a name twice, so the joined names are equal only if each row's are.
     if list(chain.from_iterable(xs)) != list(names) * len(xs):
         return None
     values: list[Any] = list(chain.from_iterable(map(dict.values, xs)))

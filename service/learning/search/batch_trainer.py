@@ -1,4 +1,4 @@
-"""Fits batch estimators, which are frozen then: a trial of one has no looks, and is never pruned."""
+"""Training of batch estimators, which are fitted at once and then frozen; their trials are never pruned."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,7 +21,7 @@ from service.learning.search.trainers import (
 
 
 def select_trainer(context: TrialContext, recipe: TrialRecipe) -> RecipeTrainer:
-    """Who trains this one, by what it names."""
+    """Return the trainer for the recipe's kind of estimator."""
     return (
         BatchTrainer(context.model_context)
         if is_batch_expression(recipe.estimator)
@@ -30,7 +30,7 @@ def select_trainer(context: TrialContext, recipe: TrialRecipe) -> RecipeTrainer:
 
 
 class FrozenModel(OnlineModel):
-    """Predicts many events together; only its calibration learns, where it has one."""
+    """A fitted batch estimator that predicts many events at once; only its calibration, if any, learns."""
 
     def learn(self, events: Sequence[Event]) -> Sequence[RawPrediction]:
         """Predict each event, then learn it."""
@@ -39,13 +39,13 @@ class FrozenModel(OnlineModel):
 
 
 class BatchTrainer:
-    """Fits on the columns of training data."""
+    """Fits batch estimators on columns of training data."""
 
     def __init__(self, context: ModelContext) -> None:
         self._model_context = context
 
     def fit(self, recipe: TrialRecipe, training_rows: TrainingRows, callback: TrainingCallback) -> FrozenModel:
-        """EstimatorError where it throws."""
+        """Return the fitted model; raise EstimatorError if fitting fails."""
         callback.check_stop()
         rows, context = training_rows.data, self._model_context
         if not isinstance(rows, TableRows):
@@ -67,7 +67,7 @@ class BatchTrainer:
 
 
 def _event_weights(recipe: TrialRecipe, training_rows: TrainingRows, rows: TableRows) -> Any:
-    """Those of the events times those of their classes; None where all are one."""
+    """Return event weights times class weights, or None if all are one."""
     given, factors = rows.weights(training_rows.train), class_weight_factors(recipe, training_rows)
     if not factors:
         return None if set(given) <= {1.0} else given

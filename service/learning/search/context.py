@@ -1,4 +1,4 @@
-"""What all trials of a search have in common."""
+"""Settings shared by all trials of a search."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ from service.learning.search.trials import FoldRows, HistoryRows, WarmState
 
 @dataclass(frozen=True, slots=True)
 class TrialContext:
-    """It is sent once to each process, so everything in it can be pickled.
+    """The shared settings; sent once to each process, so everything in it must be picklable.
 
-    `load` gives the events; it is called once in each process, and should name a file rather than hold them. The mean
-    score of the folds decides; a hold-out is one fold. `clock` is in seconds and only measures how long trials take.
+    `load` returns the events; each process calls it once, so it should name a file rather than hold the events. The
+    mean score of the folds decides; a hold-out is one fold. `clock` is in seconds and only times trials.
     """
 
     load: Callable[[], HistoryRows]
@@ -25,13 +25,13 @@ class TrialContext:
     clock: Callable[[], float]
     warm_state: WarmState | None = None
     trainer: Callable[["TrialContext", TrialRecipe], RecipeTrainer] | None = None
-    """Who trains a recipe, a function of a module; None for `online_trainer`."""
+    """A module-level function that returns the trainer of a recipe; None for `make_online_trainer`."""
 
     def trainer_of(self, recipe: TrialRecipe) -> RecipeTrainer:
-        """Who trains this one."""
+        """Return the trainer for this recipe."""
         return (self.trainer or make_online_trainer)(self, recipe)
 
 
 def make_online_trainer(context: TrialContext, _recipe: TrialRecipe) -> RecipeTrainer:
-    """River's estimators."""
+    """Return the trainer of river estimators."""
     return OnlineTrainer(context.model_context, context.warm_state)

@@ -1,4 +1,4 @@
-"""Who runs trials: processes of their own, or this one."""
+"""Executors of trials: in child processes, or serially in this one."""
 
 import multiprocessing
 import signal
@@ -15,35 +15,35 @@ from service.learning.search.run_trial import run_trial
 from service.learning.search.trials import Assignment, TrialOutcome, TrialState
 
 TERMINATE_GRACE_S = 0.3
-"""Between asking a process to end and killing it."""
+"""Seconds between asking a process to end and killing it."""
 
 
 class TrialExecutor(Protocol):
-    """Takes as many trials at a time as it is wide."""
+    """Runs up to `slots` trials at a time."""
 
     slots: int
 
     def __enter__(self) -> Self:
-        """Nothing is started before it is needed."""
+        """Return self; processes start only when needed."""
         ...
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """What is still running is ended."""
+        """End whatever still runs."""
         ...
 
     def start(self, assignment: Assignment) -> None:
-        """Begin it; there must be room."""
+        """Start a trial; a slot must be free."""
         ...
 
     def collect(self, timeout_s: float) -> list[TrialOutcome]:
-        """What has ended, waiting so long for the first."""
+        """Return the trials that have ended, waiting up to `timeout_s` for the first."""
         ...
 
 
 class SerialExecutor:
-    """One trial after another in this process, each when it is collected; a trial that kills it kills the search."""
+    """Runs one trial after another in this process, during `collect`; a trial that kills it kills the search."""
 
     slots = 1
 
@@ -54,27 +54,27 @@ class SerialExecutor:
         self._waiting: list[Assignment] = []
 
     def __enter__(self) -> Self:
-        """Ready."""
+        """Return self."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Nothing is left running."""
+        """Do nothing, since nothing runs in the background."""
 
     def start(self, assignment: Assignment) -> None:
-        """Remember it."""
+        """Queue the trial for the next `collect`."""
         self._waiting.append(assignment)
 
     def collect(self, timeout_s: float) -> list[TrialOutcome]:  # noqa: ARG002 - it never waits
-        """Run what was started."""
+        """Run the queued trials and return their outcomes."""
         waiting, self._waiting = self._waiting, []
         return [run_trial(one, self._trial_context, self._data, stop=self._stop) for one in waiting]
 
 
 @dataclass(slots=True)
 class _TrialProcess:
-    """A process, its pipe, and what it is at, since when."""
+    """A child process, its pipe, and the trial it runs, if any, with its start time."""
 
     process: SpawnProcess
     pipe: Connection
@@ -83,9 +83,10 @@ class _TrialProcess:
 
 
 class ProcessExecutor:
-    """A process for each trial that runs at a time; they load the events once, and live for many trials.
+    """Runs each concurrent trial in a process of its own; a process loads the events once and runs many trials.
 
-    One that dies fails its own trial, and another takes its place. ArtifactError where events cannot be loaded.
+    A process that dies fails its trial, and a new one replaces it. `collect` raises ArtifactError if a process cannot
+    load the events.
     """
 
     def __init__(self, context: TrialContext, *, processes: int) -> None:
@@ -95,13 +96,13 @@ class ProcessExecutor:
         self._workers: list[_TrialProcess] = []
 
     def __enter__(self) -> Self:
-        """Nothing is started before it is needed."""
+        """Return self; processes start only when needed."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """What is still running is ended."""
+        """End whatever still runs."""
         for worker in self._workers:
             worker.pipe.close()
             worker.process.terminate()
@@ -113,16 +114,16 @@ class ProcessExecutor:
         self._workers.clear()
 
     def start(self, assignment: Assignment) -> None:
-        """In the first process that is free."""
+        """Send the trial to the first free process, or to a new one."""
         worker = next((one for one in self._workers if one.assignment is None), None) or self._start_worker()
         worker.assignment, worker.started_s = assignment, self._trial_context.clock()
         try:
             worker.pipe.send(assignment)
         except OSError:
-            return  # it has died between two trials: `collect` finds out
+            return  # the process has died between two trials, and `collect` will report it
 
     def collect(self, timeout_s: float) -> list[TrialOutcome]:
-        """What has ended, waiting so long for the first."""
+        """Return the trials that have ended, waiting up to `timeout_s` for the first."""
         busy = {one.pipe: one for one in self._workers if one.assignment is not None}
         ready = wait(list(busy), timeout_s) if busy else []
         return [self._receive(worker) for pipe, worker in busy.items() if pipe in ready]
@@ -142,7 +143,7 @@ class ProcessExecutor:
         except (EOFError, OSError):
             return self._fail_trial(worker)
         if isinstance(found, str):
-            msg = f"found events that a trial's process cannot load ({found}), expected them where the search was told"
+            msg = f"found events that a trial's process cannot load ({found}), expected them where `load` reads them"
             raise ArtifactError(msg)
         worker.assignment = None
         return found
@@ -159,7 +160,7 @@ class ProcessExecutor:
 
 
 def _run_assignments(context: TrialContext, pipe: Connection) -> None:
-    """In a child: trials as they come, or why there can be none, until the parent closes the pipe or is gone."""
+    """Run trials in a child process until the parent closes the pipe or dies; send the reason if loading fails."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
 

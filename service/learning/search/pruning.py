@@ -1,7 +1,7 @@
-"""Which trials are not worth finishing: those below the median of the others at the same step (Golovin et al., 2017).
+"""Median stopping rule (Golovin et al., 2017): a trial below the median of the others at the same step is pruned.
 
-The bars of a trial are fixed when it begins, from the trials that were told before, so that no race between
-processes decides what is pruned.
+The thresholds of a trial are fixed when it begins, from the trials that the sampler has been told of by then, so that
+no race between processes decides what is pruned.
 """
 
 import math
@@ -11,15 +11,15 @@ from collections.abc import Sequence
 from service.learning.search.trials import Trial, TrialState
 
 STARTUP_TRIALS = 4
-"""So many trials must be complete before any is pruned."""
+"""How many trials must be complete before any is pruned."""
 WARMUP_STEPS = 2
-"""Steps at which nobody is pruned: scores of the first events are chance."""
+"""First steps at which no trial is pruned, because scores of the first events are mostly chance."""
 
 
 def pruning_thresholds(finished: Sequence[Trial]) -> list[float]:
-    """What must be reached at each step, NaN where nothing must.
+    """Return the score to reach at each step, NaN where there is none.
 
-    Warm starts are left out: they know already what the others are still to learn.
+    Warm starts are left out, because they already know what the others still have to learn.
     """
     steps = [one.outcome.steps for one in finished if _is_comparable(one)]
     if len(steps) < STARTUP_TRIALS:
@@ -31,7 +31,7 @@ def pruning_thresholds(finished: Sequence[Trial]) -> list[float]:
 
 
 def is_below(score: float, threshold: float, *, maximize: bool) -> bool:
-    """Whether a trial with this score ends here; never where either is NaN."""
+    """Return whether a trial with this score ends here; never if either value is NaN."""
     return score < threshold if maximize else score > threshold
 
 

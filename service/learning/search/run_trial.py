@@ -1,4 +1,4 @@
-"""Runs one trial: train on each fold, score what comes after, give up where it is not worth finishing."""
+"""Running of one trial: train and score on each fold, and stop where the score falls below a threshold."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ from service.learning.search.trials import Assignment, FoldRows, HistoryRows, In
 
 
 class _TrialEnded(Exception):  # noqa: N818 - it is no error
-    """A trial that goes no further."""
+    """Raised to end a trial early."""
 
     def __init__(self, state: TrialState, reason: str = "") -> None:
         super().__init__(reason)
@@ -23,7 +23,7 @@ class _TrialEnded(Exception):  # noqa: N818 - it is no error
 
 
 class _TrialRun:
-    """The steps and folds of one trial so far; it watches the training of the first fold."""
+    """The steps and folds of one trial so far; a callback during the training of the first fold."""
 
     def __init__(self, assignment: Assignment, context: TrialContext, stop: Callable[[], bool]) -> None:
         self.steps: list[float] = []
@@ -35,32 +35,32 @@ class _TrialRun:
         self._score = self.new_score()
 
     def new_score(self) -> PrequentialScore:
-        """Of the metric that decides."""
+        """Return an empty score of the deciding metric."""
         context = self._trial_context.model_context
         return PrequentialScore(self._trial_context.metric, task=context.task, seed=context.seed)
 
     def on_scored(self, events: Sequence[Event], predictions: Sequence[RawPrediction], model: PredictionForm) -> None:
-        """Only the first fold is looked at: the others come too late to save much."""
+        """Score the first fold only; in later folds pruning would save little."""
         if not self.folds:
             self._score.update(events, predictions, model)
 
     def on_step(self) -> None:
-        """Another tenth of the first fold."""
+        """Record the score after another tenth of the first fold."""
         if not self.folds:
             self._add_step(self._score.value)
 
     def check_stop(self) -> None:
-        """End where the search is to stop."""
+        """Raise `_TrialEnded` if the search is to stop."""
         if self._stop():
             raise _TrialEnded(TrialState.STOPPED)
 
     @property
     def learned_score(self) -> float:
-        """The prequential score of all that the first fold has learned."""
+        """Return the prequential score over everything that the first fold has learned."""
         return self._score.value
 
     def finish_fold(self, score: float) -> None:
-        """A fold has its score."""
+        """Record the score of a fold, and fail the trial if it is not finite."""
         if not math.isfinite(score):
             raise _TrialEnded(TrialState.FAILED, f"found a score of {score}, expected a number that can be compared")
         self.steps += [math.nan] * (PRUNING_STEPS - len(self.steps))
@@ -78,7 +78,7 @@ class _TrialRun:
 def run_trial(
     assignment: Assignment, context: TrialContext, data: HistoryRows, *, stop: Callable[[], bool] = lambda: False
 ) -> TrialOutcome:
-    """What became of the trial; nothing that an estimator does ends more than its own."""
+    """Run the trial and return its outcome; an exception of an estimator fails only its own trial."""
     began = context.clock()
     trial_run = _TrialRun(assignment, context, stop)
     state, reason = TrialState.COMPLETE, ""
@@ -96,9 +96,9 @@ def run_trial(
 def _score_fold(
     assignment: Assignment, context: TrialContext, data: HistoryRows, *, fold: FoldRows, trial_run: _TrialRun
 ) -> float:
-    """Of one fold: what was predicted for its rows after the training, each learned after it was predicted.
+    """Train on the fold, and return the prequential score on its validation rows.
 
-    Where no rows are there to be scored by, what was predicted while it learned stands for them.
+    Without validation rows, return the prequential score over the training rows.
     """
     train, validation = fold
     recipe = assignment.recipe
@@ -118,22 +118,22 @@ def refit(
     rows: Indices,
     check_stop: Callable[[], None] = lambda: None,
 ) -> TrainedModel:
-    """Train the best recipe on these rows, and on nothing else; `breathe` is called often and may raise."""
+    """Train the best recipe on these rows only; `check_stop` is called often and may raise."""
     training_rows = TrainingRows(data, rows, rows[:0])
     return context.trainer_of(recipe).fit(recipe, training_rows, _NoCallback(check_stop))
 
 
 class _NoCallback:
-    """Nobody looks at the scores of a training that is not to be compared."""
+    """A callback that records no scores."""
 
     def __init__(self, check_stop: Callable[[], None]) -> None:
         self.check_stop = check_stop
 
     def on_scored(self, events: Sequence[Event], predictions: Sequence[RawPrediction], model: PredictionForm) -> None:
-        """Nothing is kept."""
+        """Do nothing."""
 
     def on_step(self) -> None:
-        """Nothing is kept."""
+        """Do nothing."""
 
 
 def prequential_value(
@@ -145,7 +145,7 @@ def prequential_value(
     batch: int,
     callback: TrainingCallback,
 ) -> float:
-    """Predict, score, learn; the score at the end."""
+    """Predict, score and then learn the rows in chunks, and return the final score."""
     size = chunk_size(len(rows), batch=batch)
     for first in range(0, len(rows), size):
         callback.check_stop()

@@ -1,4 +1,4 @@
-"""What is tried next: all of a small space, else what a tree-structured Parzen estimator (Optuna's) expects most of."""
+"""Choice of the next recipe: all of a small space, or else by Optuna's TPE sampler (Bergstra et al., 2011)."""
 
 import json
 import math
@@ -17,49 +17,49 @@ _CANDIDATE = "candidate"
 
 
 class Sampler(Protocol):
-    """Trials are asked for in the order of their numbers, and told in that order too."""
+    """Chooses recipes; trials are asked for, and reported back, in the order of their numbers."""
 
     total: int
 
     def ask(self, number: int) -> TrialRecipe:
-        """What this trial tries."""
+        """Return the recipe for this trial."""
         ...
 
     def tell(self, outcome: TrialOutcome) -> None:
-        """What became of one that was asked for."""
+        """Report the outcome of a trial."""
         ...
 
 
 def make_sampler(candidates: Sequence[CandidateSpec], *, trials: int, seed: int, maximize: bool) -> Sampler:
-    """The first trials are of each candidate in turn."""
+    """Return a sampler that tries everything if `trials` suffice for that, or else Optuna's TPE."""
     if sum(map(candidate_specs.recipe_count, candidates)) <= trials:
         return ExhaustiveSampler(candidates)
     return TpeSampler(candidates, trials=trials, seed=seed, maximize=maximize)
 
 
 def recipe_key(recipe: TrialRecipe) -> str:
-    """Equal for recipes that train the same."""
+    """Return a key that is equal for recipes that train the same model."""
     parts = [recipe.estimator, recipe.epochs, recipe.class_weights, recipe.warm_start]
     return json.dumps(parts, sort_keys=True, default=str)
 
 
 class ExhaustiveSampler:
-    """Each recipe once."""
+    """Tries each recipe once."""
 
     def __init__(self, candidates: Sequence[CandidateSpec]) -> None:
         self._recipes = [one for candidate in candidates for one in all_recipes(candidate)]
         self.total = len(self._recipes)
 
     def ask(self, number: int) -> TrialRecipe:
-        """In the order of the file."""
+        """Return the recipes in the order of the file."""
         return self._recipes[number]
 
     def tell(self, outcome: TrialOutcome) -> None:
-        """Nothing follows from it."""
+        """Ignore the outcome."""
 
 
 class TpeSampler:
-    """Optuna's sampler, with its own seed; which candidate is one more choice."""
+    """Optuna's TPE sampler with its own seed; the candidate is one more choice, and each is tried once first."""
 
     def __init__(self, candidates: Sequence[CandidateSpec], *, trials: int, seed: int, maximize: bool) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -73,7 +73,7 @@ class TpeSampler:
         self._open_trials: dict[int, optuna.Trial] = {}
 
     def ask(self, number: int) -> TrialRecipe:
-        """What promises most by what has been told; trials that have not been told count as poor."""
+        """Return the most promising recipe; trials without an outcome yet count as poor (`constant_liar`)."""
         trial = self._study.ask()
         self._open_trials[number] = trial
         name = trial.suggest_categorical(_CANDIDATE, list(self._candidates))
@@ -84,7 +84,7 @@ class TpeSampler:
         return candidate_specs.build_recipe(self._candidates[name], pick)
 
     def tell(self, outcome: TrialOutcome) -> None:
-        """One that failed counts as the poorest, so that what fails is not tried over and over."""
+        """Report the outcome; failed trials count as pruned, so that what fails is not tried over and over."""
         trial = self._open_trials.pop(outcome.number)
         if outcome.state is TrialState.COMPLETE:
             self._study.tell(trial, outcome.value)
@@ -97,7 +97,7 @@ class TpeSampler:
 
 
 def suggest_value(trial: optuna.Trial, name: str, space: SearchSpace) -> Any:
-    """A number of the space, or the index of an option."""
+    """Return a number of the space, or the index of an option."""
     if isinstance(space, FloatRange):
         return trial.suggest_float(name, space.low, space.high, log=space.log)
     if isinstance(space, IntRange):
@@ -106,7 +106,7 @@ def suggest_value(trial: optuna.Trial, name: str, space: SearchSpace) -> Any:
 
 
 def all_recipes(candidate: CandidateSpec) -> list[TrialRecipe]:
-    """All recipes of a candidate without ranges of numbers, the last space changing quickest."""
+    """Return all recipes of a candidate without float ranges; the last space changes fastest."""
     found: list[TrialRecipe] = []
     count = _SpaceCounter()
     while not found or count.advance():
@@ -115,14 +115,14 @@ def all_recipes(candidate: CandidateSpec) -> list[TrialRecipe]:
 
 
 class _SpaceCounter:
-    """Counts through all spaces as through the digits of a number; which digits there are depends on those before."""
+    """Counts through all spaces like an odometer; which digits exist depends on the values of earlier ones."""
 
     def __init__(self) -> None:
         self._digits: list[int] = []
         self._sizes: list[int] = []
 
     def pick(self, path: str, space: SearchSpace) -> int:
-        """The value at this digit."""
+        """Return the value at the next digit."""
         values = _values(space, path)
         at = len(self._sizes)
         self._sizes.append(len(values))
@@ -130,7 +130,7 @@ class _SpaceCounter:
         return values[self._digits[at]]
 
     def advance(self) -> bool:
-        """To the next number; False after the last."""
+        """Go to the next combination; return False after the last."""
         while self._sizes and self._digits[-1] + 1 == self._sizes[-1]:
             self._digits.pop()
             self._sizes.pop()
@@ -151,7 +151,7 @@ def _values(space: SearchSpace, path: str) -> Sequence[int]:
 
 
 def _tpe_sampler(seed: int, *, trials: int) -> optuna.samplers.BaseSampler:
-    """Parameters that occur together are sampled together; random trials come first, a third of all at most."""
+    """Sample parameters that occur together jointly, after random trials that are a third of all at most."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         return optuna.samplers.TPESampler(

@@ -1,4 +1,4 @@
-"""The metric that decides, as it stands after what has been scored."""
+"""The prequential score of a trial on the deciding metric."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -11,16 +11,16 @@ from service.learning.metrics.prequential import MetricSet
 
 
 class PredictionForm(Protocol):
-    """Says what its predictions are, as in `Pass`."""
+    """The form of a model's predictions, as in `FastPath`."""
 
     @property
     def gives_probabilities(self) -> bool:
-        """Whether a prediction is, or carries, `{label: probability}`."""
+        """Return whether a prediction is, or carries, `{label: probability}`."""
         ...
 
     @property
     def gives_pairs(self) -> bool:
-        """Whether a prediction is (label, probabilities)."""
+        """Return whether a prediction is (label, probabilities)."""
         ...
 
 
@@ -32,7 +32,7 @@ class PrequentialScore:
         self._family = MetricSet([metric], seed=seed)
 
     def update(self, events: Sequence[Event], predictions: Sequence[RawPrediction], model: PredictionForm) -> None:
-        """What was not predicted is not scored."""
+        """Score the predictions; events without one are skipped."""
         truths: list[Label] = [event.y for event in events if event.y is not None]
         labels, probabilities = prediction_columns(
             predictions, task=self._task, gives_probabilities=model.gives_probabilities, gives_pairs=model.gives_pairs
@@ -46,12 +46,12 @@ class PrequentialScore:
 
     @property
     def value(self) -> float:
-        """By river's own formula."""
+        """Return the metric's value, as river computes it."""
         return next(iter(self._family.report().values()))
 
 
 def bigger_is_better(metric: str | dict[str, Any], *, seed: int) -> bool:
-    """Whether a search maximizes it, as river says."""
+    """Return whether river wants this metric maximized."""
     name, arguments = (metric, {}) if isinstance(metric, str) else next(iter(metric.items()))
     dotted = name if "." in name else f"metrics.{name}"
     return bool(estimators.object_from_expression({dotted: arguments}, seed=seed, path="metrics").bigger_is_better)

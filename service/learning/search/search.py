@@ -1,8 +1,8 @@
-"""The search itself: begins trials, tells the sampler of them in order, and knows the best.
+"""The search: begins trials, tells the sampler of outcomes in order, and tracks the best.
 
-A trial is begun when all but as many as run at a time have been told before it, in the order of their numbers. So what
-the sampler knows then, and what a trial must reach not to be pruned, depends on no race: a search with the same
-seed, data and number of processes makes the same trials, unless time or a stop cuts it short.
+With n trials running at a time, trial k begins once the sampler knows the outcomes of trials 0 to k - n, told in the
+order of their numbers. What the sampler knows, and the pruning thresholds of a trial, therefore depend on no race: a
+search with the same seed, data and number of processes makes the same trials, unless time or a stop cuts it short.
 """
 
 import math
@@ -29,12 +29,12 @@ from service.learning.search.trials import (
 )
 
 POLL_S = 0.2
-"""How long a search waits before it looks whether it is to stop."""
+"""Seconds that a search waits for outcomes before it checks whether to stop."""
 
 
 @dataclass(frozen=True, slots=True)
 class SearchPlan:
-    """What is searched, how long, and by which chance; `path` is where the candidates stand in the file."""
+    """Candidates, budget and seed of a search; `path` is where the candidates stand in the file."""
 
     candidates: Sequence[CandidateSpec]
     budget: SearchBudget
@@ -51,7 +51,7 @@ def search_candidates(
     progress: Callable[[SearchProgress], None] = lambda _: None,
     make_executor: Callable[[TrialContext], TrialExecutor] | None = None,
 ) -> SearchOutcome:
-    """Every trial and the best; SpecificationError before any for candidates that no trial could be right with."""
+    """Search, and return all trials and the best; first raise SpecificationError for candidates that cannot work."""
     candidates = complete_candidates(plan.candidates, context.model_context)
     require_candidates(candidates, context.model_context, trials=plan.budget.trials, path=plan.path)
     refused = {one.name: why for one in candidates if (why := _warm_start_problem(one, context)) is not None}
@@ -67,7 +67,7 @@ def search_candidates(
 
 
 class _SearchRun:
-    """The trials so far; those up to a number have been told, a few after it run or have ended early."""
+    """The trials of a search: a prefix has been told to the sampler, and a few after it run or have ended early."""
 
     def __init__(self, plan: SearchPlan, context: TrialContext, candidates: Sequence[CandidateSpec]) -> None:
         self._plan = plan
@@ -86,7 +86,7 @@ class _SearchRun:
     def run(
         self, executor: TrialExecutor, stop: Callable[[], bool], progress: Callable[[SearchProgress], None]
     ) -> SearchEnd:
-        """Until all trials have been told, or no time is left."""
+        """Run until all trials have been told, time is over, or `stop` returns True."""
         clock = self._trial_context.clock
         deadline_s = clock() + self._plan.timeout_s
         self._report(progress)
@@ -122,7 +122,7 @@ class _SearchRun:
                 )
 
     def _tell_next(self) -> bool:
-        """Tell of one at most, even where more have ended: the next is asked for before another is told."""
+        """Tell the sampler of at most one trial, since another must begin before the next is told."""
         outcome = self._ended_outcomes.get(len(self.finished))
         if outcome is None or outcome.state is TrialState.STOPPED:
             return False
@@ -132,7 +132,7 @@ class _SearchRun:
         return True
 
     def _stop_early(self, reason: SearchEnd) -> None:
-        """What has ended is kept, what has not is written down as stopped."""
+        """Record the trials that have begun; those that have not ended become stopped."""
         why = "the search was stopped" if reason is SearchEnd.STOPPED else "the time of the search was over"
         for number in range(len(self.finished), len(self._recipes)):
             outcome = self._ended_outcomes.get(number) or TrialOutcome(number, TrialState.STOPPED)
@@ -147,7 +147,7 @@ class _SearchRun:
             self.best = trial
 
     def _is_better(self, outcome: TrialOutcome) -> bool:
-        """Of equals the first stays."""
+        """Return whether this outcome beats the best; of equals the first stays."""
         value = outcome.value
         best = None if self.best is None else self.best.outcome.value
         if value is None or best is None:
@@ -160,7 +160,7 @@ class _SearchRun:
 
 
 def _warm_start_problem(candidate: CandidateSpec, context: TrialContext) -> str | None:
-    """Why a candidate cannot go on from the champion's state; None where it can, or is not to."""
+    """Return why a candidate cannot continue from the champion's state; None if it can or need not."""
     if not candidate.warm_start:
         return None
     warm = context.warm_state

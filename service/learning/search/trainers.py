@@ -1,4 +1,4 @@
-"""Trains a recipe on history: what a trial does, and what is done again with the best of them."""
+"""Training of a recipe on history, for a trial and for the final fit of the best one."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -20,43 +20,43 @@ from service.learning.search.score import PredictionForm
 from service.learning.search.trials import HistoryRows, Indices, WarmState
 
 PRUNING_STEPS = 10
-"""How often a trial tells its score while it learns."""
+"""How often a trial reports its score while it learns."""
 CHUNK_EVENTS = 512
-"""Events that are taken, learned and scored at a time; a search stops within one."""
+"""Events that are taken, learned and scored at a time; a search stops after one such chunk."""
 
 
 class TrainedModel(PredictionForm, Protocol):
-    """What training makes: it goes on as a river estimator would."""
+    """The result of training; it goes on learning like a river estimator."""
 
     @property
     def estimator(self) -> Any:
-        """What a version keeps."""
+        """Return the estimator, which a version stores."""
         ...
 
     def learn(self, events: Sequence[Event]) -> Sequence[RawPrediction]:
-        """Predict each event, then learn it; EstimatorError where it throws or is spoilt."""
+        """Predict each event, then learn it; raise EstimatorError if that fails or corrupts the model."""
         ...
 
 
 class TrainingCallback(Protocol):
-    """Is told of the first pass over what is learned; it may raise to end the training."""
+    """Observes the first pass over the training rows; it may raise to end the training."""
 
     def on_scored(self, events: Sequence[Event], predictions: Sequence[RawPrediction], model: PredictionForm) -> None:
-        """These were predicted, then learned."""
+        """Receive events that were predicted and then learned."""
         ...
 
     def on_step(self) -> None:
-        """Another tenth has been learned."""
+        """Note that another tenth has been learned."""
         ...
 
     def check_stop(self) -> None:
-        """Called often, in later passes too."""
+        """Raise to end the training; called often, in later passes too."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingRows:
-    """What is there to learn from; a trainer may look at the validation rows only to know when to end."""
+    """The rows for training; a trainer may use the validation rows only to decide when to stop."""
 
     data: HistoryRows
     train: Indices
@@ -64,15 +64,15 @@ class TrainingRows:
 
 
 class RecipeTrainer(Protocol):
-    """Makes a model of a recipe. One that learns in batch tells its watch nothing, and is never pruned."""
+    """Trains recipes; a batch trainer reports no steps to its callback, and its trials are never pruned."""
 
     def fit(self, recipe: TrialRecipe, training_rows: TrainingRows, callback: TrainingCallback) -> TrainedModel:
-        """EstimatorError where the recipe is no good."""
+        """Return the trained model; raise EstimatorError if the recipe does not work."""
         ...
 
 
 class OnlineModel:
-    """A river estimator with the pass that fits it; in micro-batches where the model has them."""
+    """A river estimator with its fast path; in micro-batches where the model is configured for them."""
 
     def __init__(self, estimator: Any, context: ModelContext) -> None:
         self.estimator = estimator
@@ -85,12 +85,12 @@ class OnlineModel:
 
     @property
     def gives_probabilities(self) -> bool:
-        """Whether a prediction is, or carries, `{label: probability}`."""
+        """Return whether a prediction is, or carries, `{label: probability}`."""
         return self._fast_path.gives_probabilities
 
     @property
     def gives_pairs(self) -> bool:
-        """Whether a prediction is (label, probabilities)."""
+        """Return whether a prediction is (label, probabilities)."""
         return self._fast_path.gives_pairs
 
     def learn(self, events: Sequence[Event]) -> Sequence[RawPrediction]:
@@ -136,14 +136,14 @@ class OnlineModel:
 
 
 class OnlineTrainer:
-    """Teaches river estimators event by event, or in micro-batches, as a learner does."""
+    """Trains river estimators event by event, or in micro-batches, as the learner does."""
 
     def __init__(self, context: ModelContext, warm_state: WarmState | None = None) -> None:
         self._model_context = context
         self._warm_state = warm_state
 
     def fit(self, recipe: TrialRecipe, training_rows: TrainingRows, callback: TrainingCallback) -> OnlineModel:
-        """EstimatorError where it throws or is spoilt."""
+        """Return the trained model; raise EstimatorError if it raises or is corrupted."""
         model = OnlineModel(self._initial_estimator(recipe), self._model_context)
         weights = class_weight_factors(recipe, training_rows)
         size = chunk_size(len(training_rows.train), batch=self._model_context.batch_size)
@@ -174,15 +174,15 @@ class OnlineTrainer:
 
 
 def chunk_size(count: int, *, batch: int) -> int:
-    """Whole batches; small histories are cut so that there is a chunk for each step."""
+    """Return a multiple of `batch`, small enough for a short history to have a chunk per pruning step."""
     wanted = max(1, min(CHUNK_EVENTS, -(-count // PRUNING_STEPS)))
     return batch * -(-wanted // batch)
 
 
 def class_weight_factors(recipe: TrialRecipe, training_rows: TrainingRows) -> dict[str, float]:
-    """The factor of each label, by its text; empty where there are none.
+    """Return the factor of each label, by its text; empty without class weights.
 
-    Balanced: as in scikit-learn, so that all classes weigh the same and the mean is one.
+    `balanced` works as in scikit-learn: all classes have equal total weight, and the mean weight is one.
     """
     if recipe.class_weights == "none":
         return {}
@@ -193,7 +193,7 @@ def class_weight_factors(recipe: TrialRecipe, training_rows: TrainingRows) -> di
 
 
 def with_class_weights(events: Sequence[Event], weights: dict[str, float]) -> Sequence[Event]:
-    """The events with their weights times those of their labels."""
+    """Return the events with their weights multiplied by those of their labels."""
     if not weights:
         return events
     factors = [weights.get(label_text(event.y), 1.0) for event in events]
@@ -204,7 +204,7 @@ def with_class_weights(events: Sequence[Event], weights: dict[str, float]) -> Se
 
 
 def _report_steps(callback: TrainingCallback, reported: int, *, done: int, total: int) -> int:
-    """Tell of every tenth that has passed, once."""
+    """Report each tenth that has passed, once."""
     passed = done * PRUNING_STEPS // total
     for _ in range(reported, passed):
         callback.on_step()

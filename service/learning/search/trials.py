@@ -1,4 +1,4 @@
-"""What a search is told, and what it tells: trials, their progress, and which was the best."""
+"""Inputs and results of a search: rows, trials, progress, and the best trial."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,58 +15,57 @@ from service.errors import EstimatorError
 
 Indices: TypeAlias = npt.NDArray[np.intp]
 FoldRows: TypeAlias = tuple[Indices, Indices]
-"""Rows to learn, and rows to be scored by; each in the order in which the stream had them."""
+"""Training rows and validation rows, each in stream order."""
 
 
 class HistoryRows(Protocol):
-    """Labelled events in the order of time, which need not all exist at once."""
+    """Labelled events in order of time, which need not all be in memory."""
 
     def __len__(self) -> int:
-        """How many."""
+        """Return the number of events."""
         ...
 
     def take(self, rows: Indices) -> Sequence[Event]:
-        """These, in the order given; a few thousand at most are asked for at a time."""
+        """Return these events, in the given order; callers ask for a few thousand at most."""
         ...
 
     def labels(self, rows: Indices) -> Sequence[Label]:
-        """The labels alone."""
+        """Return the labels of these rows."""
         ...
 
     def times(self, rows: Indices) -> Sequence[int]:
-        """When they happened, in epoch milliseconds."""
+        """Return the event times in epoch milliseconds."""
         ...
 
 
 class InMemoryRows:
-    """Events that are all there."""
+    """Rows that are all in memory."""
 
     def __init__(self, events: Sequence[Event]) -> None:
         self._events = events
 
     def __len__(self) -> int:
-        """How many."""
+        """Return the number of events."""
         return len(self._events)
 
     def take(self, rows: Indices) -> Sequence[Event]:
-        """Those at these places."""
+        """Return the events at these indices."""
         return [self._events[at] for at in rows.tolist()]
 
     def labels(self, rows: Indices) -> Sequence[Label]:
-        """Of those that have one."""
+        """Return the labels of the events that have one."""
         return [event.y for event in self.take(rows) if event.y is not None]
 
     def times(self, rows: Indices) -> Sequence[int]:
-        """When they happened."""
+        """Return the event times in epoch milliseconds."""
         return [event.ts for event in self.take(rows)]
 
 
 @dataclass(frozen=True, slots=True)
 class WarmState:
-    """A state of the champion that recipes with `warm_start` go on from.
+    """A state of the champion from which recipes with `warm_start` continue.
 
-    `snapshot` is its estimator as the codec wrote it, `estimator` its expression, `until_ms` the latest event time
-    that it has learned.
+    `snapshot` is its pickled estimator, `estimator` its expression, `until_ms` the latest event time it has learned.
     """
 
     snapshot: bytes
@@ -85,7 +84,7 @@ class TrialState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """A trial to be run; `bars` are the scores that it must reach at its steps to go on, NaN where there is none."""
+    """A trial to run; `thresholds` are the scores that it must reach at its steps to go on, NaN where there is none."""
 
     number: int
     recipe: TrialRecipe
@@ -94,7 +93,7 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class TrialOutcome:
-    """What became of a trial: `steps` are prequential scores while it learned, `folds` those that count."""
+    """The outcome of a trial: `steps` are prequential scores during training, `folds` the scores that decide."""
 
     number: int
     state: TrialState
@@ -105,7 +104,7 @@ class TrialOutcome:
 
     @property
     def value(self) -> float | None:
-        """The mean over folds; of a pruned trial the last that it reached, None where it reached nothing."""
+        """Return the mean over folds, or the last score of a pruned trial, or None if there is none."""
         if self.state is TrialState.COMPLETE:
             return math.fsum(self.folds) / len(self.folds)
         return self.steps[-1] if self.state is TrialState.PRUNED else None
@@ -113,7 +112,7 @@ class TrialOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A recipe and how it did; `seed` is that of its estimator. One whose recipe was tried before repeats `same_as`."""
+    """A recipe and its outcome; `seed` is the estimator's. If the recipe was tried before, `same_as` is that trial."""
 
     recipe: TrialRecipe
     outcome: TrialOutcome
@@ -121,7 +120,7 @@ class Trial:
     same_as: int | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Everything of it, in plain values."""
+        """Return all fields as plain JSON values."""
         return {
             "number": self.outcome.number,
             "candidate": self.recipe.candidate,
@@ -142,7 +141,7 @@ class Trial:
 
 
 class SearchEnd(StrEnum):
-    """Why no more trials were begun."""
+    """Why a search ended."""
 
     DONE = "done"
     TIME = "time"
@@ -151,7 +150,7 @@ class SearchEnd(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SearchProgress:
-    """How far a search is; `best` is the best value so far."""
+    """Progress of a search; `best` is the best value so far."""
 
     done: int
     total: int
@@ -160,7 +159,7 @@ class SearchProgress:
 
 @dataclass(frozen=True, slots=True)
 class SearchOutcome:
-    """All trials by their numbers, and the best of those that completed."""
+    """All trials in order, and the best of those that completed."""
 
     trials: Sequence[Trial]
     best: Trial | None
@@ -168,10 +167,10 @@ class SearchOutcome:
     metric: str
     seed: int
     refused: Mapping[str, str] = field(default_factory=dict)
-    """Candidates that were not tried, each with its reason."""
+    """Candidates that were not tried, with the reasons."""
 
     def require_best(self) -> Trial:
-        """EstimatorError says what became of the trials where none completed."""
+        """Return the best trial, or raise EstimatorError, which says why none completed."""
         if self.best is not None:
             return self.best
         reasons = [*self.refused.values(), *(one.outcome.reason for one in self.trials if one.outcome.reason)]
@@ -183,7 +182,7 @@ class SearchOutcome:
         raise EstimatorError(msg)
 
     def to_json(self) -> dict[str, Any]:
-        """Everything of it, in plain values."""
+        """Return all fields as plain JSON values."""
         return {
             "metric": self.metric,
             "seed": self.seed,

@@ -1,4 +1,4 @@
-"""What a principal may do."""
+"""Roles and scopes of a principal."""
 
 import pytest
 
@@ -21,7 +21,7 @@ VIEWER, OPERATOR, ADMIN = AccessRole
     ],
 )
 def test_a_role_covers_those_before_it(role: AccessRole, needed: AccessRole, expected: bool) -> None:
-    """Viewer, operator, admin: each may do what those before it may, and no more."""
+    """Each of viewer, operator and admin may do what those before it may, and no more."""
     assert role.covers(needed) is expected
     assert Principal("ann", role).may(needed, "any") is expected
 
@@ -38,10 +38,10 @@ def test_a_role_covers_those_before_it(role: AccessRole, needed: AccessRole, exp
     ],
 )
 def test_a_scope_is_the_models_it_names(models: frozenset[str] | None, model: str | None, expected: bool) -> None:
-    """ADMIN scoped principal may touch its own models only, whatever its role."""
+    """A scoped principal may access its own models only, whatever its role."""
     assert Principal("ann", ADMIN, models).may(VIEWER, model) is expected
 
 
 def test_anyone_may_do_everything() -> None:
-    """Whoever reaches a server without tokens is its admin."""
+    """Without tokens, every caller is an admin."""
     assert all(ANONYMOUS.may(role, "any") for role in AccessRole)

@@ -1,4 +1,4 @@
-"""The rate limit."""
+"""Token buckets of the rate limiter."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from service.domain.access.rate_limit import RateLimiter
 
 @pytest.mark.parametrize(("rate", "at_once"), [(10.0, 10), (1.0, 1), (0.5, 1), (2.5, 2)])
 def test_a_second_of_requests_may_come_at_once(rate: float, at_once: int) -> None:
-    """Then it takes as long as the rate says until the next may."""
+    """A burst of one second's requests passes, and then each waits as long as the rate says."""
     limit = RateLimiter(rate)
     assert [limit.acquire("ann", now_s=0.0) for _ in range(at_once)] == [0.0] * at_once
     wait_s = limit.acquire("ann", now_s=0.0)
@@ -16,20 +16,20 @@ def test_a_second_of_requests_may_come_at_once(rate: float, at_once: int) -> Non
 
 
 def test_over_time_the_rate_holds() -> None:
-    """Whoever asks a thousand times a second is let in as often as the rate says."""
+    """A client with a thousand requests per second is admitted at the rate."""
     limit = RateLimiter(10.0)
     assert sum(limit.acquire("ann", now_s=i / 1000) == 0.0 for i in range(10_000)) == pytest.approx(110, abs=1)
 
 
 def test_one_does_not_wait_for_another() -> None:
-    """Each has a bucket of its own, and a clock that goes back harms nobody."""
+    """Clients have separate buckets, and a clock that goes back does no harm."""
     limit = RateLimiter(1.0)
     assert [limit.acquire(who, now_s=5.0) for who in "ab"] == [0.0, 0.0]
     assert limit.acquire("a", now_s=4.0) == pytest.approx(1.0)
 
 
 def test_the_table_is_bounded() -> None:
-    """Whoever was longest away is forgotten first."""
+    """The client that was away longest is forgotten first."""
     limit = RateLimiter(1.0, max_clients=3)
     for who in "abcd":
         limit.acquire(who, now_s=0.0)

@@ -1,4 +1,4 @@
-"""Which topics are archived, what a file covers, and what may go."""
+"""Archived topics, coverage of files, and retention."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -23,12 +23,12 @@ ONE, OTHER = TopicPartition("t", 0), TopicPartition("t", 1)
 
 
 def spec(name: str, **changes: Any) -> ModelSpec:
-    """A model of topic `t`."""
+    """Return a model that reads topic `t`."""
     return ModelSpec.model_validate({"name": name, "task": "binary", "events": "t", "factory": "a:b", **changes})
 
 
 def file(at: TopicPartition, number: int, newest_ms: int) -> ArchiveFileInfo:
-    """The file of the range of ten offsets with this number."""
+    """Return the file of the tenth range with this number."""
     first = number * 10
     return ArchiveFileInfo(at, first, first + 10, [ArchivedSpan(first, first + 10, "m")], 10, newest_ms)
 
@@ -51,7 +51,7 @@ def file(at: TopicPartition, number: int, newest_ms: int) -> ArchiveFileInfo:
 def test_what_may_go(
     oldest_ms: int | None, max_bytes: int | None, floors: Mapping[TopicPartition, int], gone: list[tuple[int, int]]
 ) -> None:
-    """By age, then by size, oldest first, from each partition's beginning and never past what somebody needs."""
+    """Files are deleted by age, then by size, from each partition's beginning and never past its floor."""
     files = {ONE: [file(ONE, 0, 100), file(ONE, 1, 210)], OTHER: [file(OTHER, 0, 200), file(OTHER, 1, 300)]}
     sizes = {(at, one.first): 100 for at, found in files.items() for one in found}
     found = deletable_files(
@@ -61,7 +61,7 @@ def test_what_may_go(
 
 
 def test_timestamps_that_go_back_delete_no_file_before_an_older_one() -> None:
-    """A file whose records are older than those of the file before it waits for that one."""
+    """A file whose records are older than those of the file before it is not deleted before that file."""
     files = iter([file(ONE, 0, 900), file(ONE, 1, 100)])
     assert deletable_files({ONE: files}, {}, floors={}, oldest_ms=500, max_bytes=None) == []
 
@@ -77,19 +77,19 @@ def test_timestamps_that_go_back_delete_no_file_before_an_older_one() -> None:
     ],
 )
 def test_each_topic_is_archived_once(models: list[ModelSpec], expected: list[tuple[str, bool]]) -> None:
-    """Bytes are kept of all records where two models map a topic differently."""
+    """Each topic is archived once, with the bytes of all records if two models map it differently."""
     assert [(one.topic, one.raw) for one in archived_topics(models, raw=False)] == expected
     assert all(one.raw for one in archived_topics(models, raw=True))
 
 
 def test_limits_are_no_part_of_a_mapping() -> None:
-    """What a file's columns mean does not change with the guard, and does with task or fields."""
+    """The mapping digest does not change with the guard, and does change with task or fields."""
     assert mapping_digest(spec("a"), "t") == mapping_digest(spec("b", guard={"max_event_bytes": 9}), "t")
     assert len({mapping_digest(spec("a", **one), "t") for one in ({}, {"labels": "t"}, {"fields": {"y": "z"}})}) == 3
 
 
 def test_spans_and_gaps() -> None:
-    """Neighbours of one mapping are joined, and what no span covers is named."""
+    """Adjacent spans of one mapping are joined, and offsets that no span covers are returned as missing."""
     spans = [
         ArchivedSpan(0, 3, "a"),
         ArchivedSpan(3, 5, "a"),
@@ -105,7 +105,7 @@ def test_spans_and_gaps() -> None:
 
 
 def test_a_run_is_split_where_a_range_ends() -> None:
-    """Gaps stay covered on both sides."""
+    """Records are split where a range ends, and gaps stay covered on both sides."""
     run = Records(ONE, [3, 8, 12], [1, 2, 3], [b"a", b"b", b"c"], 20)
     left, right = split_records(run, 10)
     assert (left.offsets, left.next_offset) == ([3, 8], 10)

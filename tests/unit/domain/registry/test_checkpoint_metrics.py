@@ -1,4 +1,4 @@
-"""What a checkpoint keeps of how its model does, and its form in a row."""
+"""Metrics of a checkpoint, and their form in a row."""
 
 from typing import Any
 
@@ -59,7 +59,7 @@ ROW: dict[str, Any] = {
 
 @given(METRICS)
 def test_a_row_is_read_as_it_was_written(metrics: CheckpointMetrics) -> None:
-    """What is stored is read back as the same value, whatever it has and has not."""
+    """Stored metrics are read back as an equal value, whichever fields they have."""
     assert CheckpointMetrics.from_json(metrics.to_json()) == metrics
 
 
@@ -69,13 +69,13 @@ def test_a_row_is_read_as_it_was_written(metrics: CheckpointMetrics) -> None:
     ids=["whole", "nothing learned", "labels that come with events", "no monitor"],
 )
 def test_the_form_on_disk_stays(row: dict[str, Any]) -> None:
-    """A row of today and of the release before is written again exactly as it was."""
+    """A row of this release or the one before is written again exactly as it was."""
     assert CheckpointMetrics.from_json(row).to_json() == row
     assert to_jsonable({"metrics": CheckpointMetrics.from_json(row)}) == {"metrics": row}
 
 
 def test_the_parts_have_names() -> None:
-    """What was read by key is an attribute."""
+    """Values that were read by key are attributes."""
     found = CheckpointMetrics.from_json(ROW)
     assert (found.learned, found.waiting, found.scored) == (118, 9, 120)
     assert (found.window["Accuracy"], found.baseline.window["Accuracy"]) == (0.8, 0.6)
@@ -93,7 +93,7 @@ def test_the_parts_have_names() -> None:
     ],
 )
 def test_an_older_row_is_read_with_defaults(row: dict[str, Any]) -> None:
-    """What a row does not say counts as nothing: no events, no labels, a monitor that is quiet."""
+    """Fields that an older row lacks get defaults: no events, no labels, a quiet monitor."""
     found = CheckpointMetrics.from_json(row)
     assert (found.learned, found.waiting, found.scored) == (0, 0, None)
     assert found.baseline == WindowedMetrics()

@@ -1,4 +1,4 @@
-"""Which checkpoints are kept."""
+"""Retention of checkpoints."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -13,13 +13,13 @@ AGES = st.lists(st.integers(0, 40 * 86400 * 1000), max_size=120, unique=True)
 
 
 def moments(ages: list[int]) -> list[datetime]:
-    """Newest first."""
+    """Return times, newest first."""
     return [NOW - timedelta(milliseconds=age) for age in sorted(ages)]
 
 
 @given(AGES)
 def test_only_what_was_there_is_kept(ages: list[int]) -> None:
-    """The newest ten always stay, and nothing is invented."""
+    """The newest ten always stay, and only existing times are kept."""
     times = moments(ages)
     found = retained_times(times, now=NOW)
     assert set(times[:NEWEST_KEPT]) <= found <= set(times)
@@ -27,7 +27,7 @@ def test_only_what_was_there_is_kept(ages: list[int]) -> None:
 
 @given(AGES)
 def test_each_rung_keeps_the_newest_of_each_slot(ages: list[int]) -> None:
-    """Within its reach, a rung keeps exactly one moment of every minute, hour or day that has any: the newest."""
+    """Within its reach, each step keeps exactly the newest time of every minute, hour or day that has any."""
     times = moments(ages)
     found = retained_times(times, now=NOW)
     for reach, step in RETENTION_STEPS:
@@ -40,7 +40,7 @@ def test_each_rung_keeps_the_newest_of_each_slot(ages: list[int]) -> None:
 
 @given(AGES)
 def test_no_more_than_the_rungs_and_the_newest(ages: list[int]) -> None:
-    """Past the newest ten, all that is kept is the newest of some slot; past thirty days nothing is."""
+    """Beyond the newest ten, only the newest time of a slot is kept; beyond thirty days, none."""
     times = moments(ages)
     rest = retained_times(times, now=NOW) - set(times[:NEWEST_KEPT])
     assert all(NOW - time <= timedelta(days=30) for time in rest)
@@ -49,7 +49,7 @@ def test_no_more_than_the_rungs_and_the_newest(ages: list[int]) -> None:
 
 @given(AGES, st.integers(0, 10**9))
 def test_thinning_twice_is_thinning_once(ages: list[int], later: int) -> None:
-    """What was kept is kept again at the same moment; later, the newest ten of it stay."""
+    """Retention applied again at the same time keeps the same; later, the newest ten of it stay."""
     times = moments(ages)
     once = sorted(retained_times(times, now=NOW), reverse=True)
     assert retained_times(once, now=NOW) == set(once)
@@ -57,14 +57,14 @@ def test_thinning_twice_is_thinning_once(ages: list[int], later: int) -> None:
 
 
 def test_a_month_of_checkpoints_a_minute() -> None:
-    """A minute apart for a month, they are thinned to some tens."""
+    """A month of checkpoints a minute apart is reduced to some tens."""
     times = [NOW - timedelta(minutes=n) for n in range(45 * 24 * 60)]
     assert 100 < len(retained_times(times, now=NOW)) < 130
 
 
 @given(AGES, st.sets(st.integers(0, 119)))
 def test_each_that_is_kept_is_led_up_to(ages: list[int], having: set[int]) -> None:
-    """The newest set before each kept moment stays, no other one does, and thinning again changes nothing."""
+    """The newest pending set at or before each kept time stays, no other does; retaining again changes nothing."""
     times = moments(ages)
     sets = [time for place, time in enumerate(times) if place in having]
     keep = retained_times(times, now=NOW)

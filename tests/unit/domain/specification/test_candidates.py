@@ -1,4 +1,4 @@
-"""Candidates as a file says them."""
+"""Candidates as a file describes them."""
 
 from typing import Any
 
@@ -34,14 +34,14 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_wrong_candidates_are_refused(name: str) -> None:
-    """The message says what was found and expected."""
+    """An invalid candidate is refused with what was found and expected."""
     changes, message = REFUSED[name]
     with pytest.raises(ValidationError, match=message):
         CandidateSpec(**{"name": "c", **changes})
 
 
 def test_every_part_may_be_searched() -> None:
-    """Epochs and class weights are decided like the estimator's parameters, and told by their names."""
+    """Epochs and class weights are searched like the estimator's parameters, and reported by name."""
     given = CandidateSpec(
         name="c",
         estimator=ESTIMATOR,
@@ -62,13 +62,13 @@ def test_every_part_may_be_searched() -> None:
 
 
 def test_a_candidate_survives_json() -> None:
-    """Labels of any type and spaces come back as they were."""
+    """A candidate survives JSON with labels of any type and its spaces."""
     given = CandidateSpec(name="c", estimator=ESTIMATOR, class_weights={True: 2, 3: 1.5}, epochs={"choice": [1, 4]})
     assert CandidateSpec.model_validate_json(given.model_dump_json()) == given
 
 
 def test_there_is_always_a_candidate() -> None:
-    """Where nothing is said, the champion's own estimator is learned anew; one recipe is enough for it."""
+    """Without candidates the champion's own estimator is trained from scratch, which is one recipe."""
     (found,) = candidates_or_default([])
     assert (found.estimator, found.warm_start, recipe_count(found)) == (None, False, 1)
     assert SearchBudget().trials == 20

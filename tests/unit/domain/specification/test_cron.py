@@ -1,4 +1,4 @@
-"""Cron expressions mean what cron means by them."""
+"""Cron expressions mean what they mean in cron."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -22,7 +22,7 @@ from service.scheduling.schedule import cron_trigger
     ],
 )
 def test_weekdays_have_names(field: str, names: str) -> None:
-    """Sunday is 0 and 7, as in cron, whatever a scheduler counts from."""
+    """Sunday is 0 and 7, as in cron, however a scheduler counts weekdays."""
     assert cron.parse_cron(f"0 3 * * {field}")["day_of_week"] == names
 
 
@@ -36,7 +36,7 @@ def test_weekdays_have_names(field: str, names: str) -> None:
     ],
 )
 def test_the_scheduler_follows_it_in_utc(expression: str, hours: list[tuple[int, int]]) -> None:
-    """The first times of January 2026, which began on a Thursday."""
+    """The scheduler runs at the expected first times of January 2026, which began on a Thursday."""
     found, at = [], datetime(2026, 1, 1, tzinfo=UTC)
     for _ in hours:
         moment = cron_trigger(expression).get_next_fire_time(None, at)

@@ -1,4 +1,4 @@
-"""What a file may say of monitors, and how a state follows from values."""
+"""Specifications of monitors, and their states."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ QUIET, WARNING, DRIFT = MonitorState.QUIET, MonitorState.WARNING, MonitorState.D
     ],
 )
 def test_good_monitors(given: dict[str, Any]) -> None:
-    """What the design shows may be said, and survives being stored."""
+    """The documented monitors are valid, and survive being stored."""
     spec = MonitorSpec(name="one", **given)
     assert MonitorSpec.model_validate(spec.model_dump(mode="json")) == spec
 
@@ -77,14 +77,14 @@ def test_bad_monitors(given: dict[str, Any], message: str) -> None:
 def test_a_drift_lasts_until_the_value_is_quiet(
     limits: MonitorLimits, values: list[float], states: list[MonitorState]
 ) -> None:
-    """A value between warning and threshold is a warning on its way up, and still the same drift on its way down."""
+    """A value between warning and threshold is a warning on the way up, and still the same drift on the way down."""
     state = QUIET
     found = [state := limits.next_state(state, value) for value in values]
     assert found == states
 
 
 def test_warnings_have_defaults() -> None:
-    """Two thirds of a threshold, or a fiftieth of a metric's limit before it."""
+    """The default warning is two thirds of a threshold, or a fiftieth of a metric's limit before it."""
     psi = MonitorSpec(name="age", on="feature:age", metric="psi", threshold=0.3)
     low = MonitorSpec(name="quality", on="metric:Accuracy", below=0.8)
     assert psi.limits == MonitorLimits(0.3, pytest.approx(0.2))

@@ -1,4 +1,4 @@
-"""What may be said about promotion, and what a comparison leaves behind."""
+"""Specifications of promotion, and the evidence of comparisons."""
 
 import json
 from typing import Any
@@ -18,14 +18,14 @@ from service.domain.stream.events import Task
 
 
 def model(task: Task, promote: dict[str, Any]) -> ModelSpec:
-    """A model with this section."""
+    """Return a model specification with this section."""
     return ModelSpec.model_validate({"name": "shown", "task": task, "events": "shown", "promote": promote})
 
 
 @pytest.mark.parametrize("task", Task)
 @pytest.mark.parametrize("loss", Loss)
 def test_a_loss_fits_its_tasks(task: Task, loss: Loss) -> None:
-    """Brier and log loss need two classes, zero-one needs classes, the others a regression."""
+    """Brier and log loss need a binary task, zero-one needs classes, the others a regression."""
     if loss in LOSSES_BY_TASK[task]:
         assert model(task, {"loss": loss}).promote.loss_of(task) is loss
         return
@@ -40,7 +40,7 @@ def test_a_loss_fits_its_tasks(task: Task, loss: Loss) -> None:
     [(Task.BINARY, Loss.BRIER), (Task.MULTICLASS, Loss.ZERO_ONE), (Task.REGRESSION, Loss.ABSOLUTE)],
 )
 def test_the_loss_that_is_left_out_follows_from_the_task(task: Task, loss: Loss) -> None:
-    """Without a word about promotion each task has a loss that its score journal suffices for."""
+    """Without a promotion section, each task has a loss that its score journal can compute."""
     assert model(task, {}).promote.loss_of(task) is loss
 
 
@@ -59,13 +59,13 @@ def test_the_loss_that_is_left_out_follows_from_the_task(task: Task, loss: Loss)
     ],
 )
 def test_what_does_not_fit_together_is_refused(section: dict[str, Any], found: str) -> None:
-    """A section that cannot work is refused, with what was found and what was expected."""
+    """An inconsistent section is refused, with what was found and what was expected."""
     with pytest.raises(ValidationError, match=found):
         model(Task.BINARY, section)
 
 
 def test_a_champion_spends_its_level_once() -> None:
-    """The levels of thousands of challengers of one champion add up to less than it may err, and each has some."""
+    """The error levels of thousands of challengers add up to less than the allowed error, and each is positive."""
     levels = [PromoteSpec(confidence=0.95).error_level(ordinal) for ordinal in range(1, 10_000)]
     assert 0.0499 < sum(levels) < 0.05
     assert levels == sorted(levels, reverse=True)
@@ -75,6 +75,6 @@ def test_a_champion_spends_its_level_once() -> None:
 
 @pytest.mark.parametrize("numbers", [{}, {"champion_loss": 0.2, "challenger_loss": 0.1, "lower": -0.1, "upper": 0.3}])
 def test_evidence_comes_back_from_json(numbers: dict[str, float]) -> None:
-    """What goes into the audit reads back as it was, whether or not there was anything to say yet."""
+    """Evidence survives JSON, whether or not there were losses yet."""
     evidence = ComparisonEvidence(ComparisonVerdict.WAIT, "not decided", Loss.BRIER, 12, 0.025, **numbers)
     assert ComparisonEvidence.from_json(json.loads(json.dumps(evidence.to_json()))) == evidence

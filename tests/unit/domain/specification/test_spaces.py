@@ -1,4 +1,4 @@
-"""Search spaces inside of expressions: how they are written, what lies in them, what they are called."""
+"""Search spaces within expressions: their syntax, values and names."""
 
 import math
 from typing import Any
@@ -17,7 +17,7 @@ PLAIN = st.none() | st.booleans() | st.integers(-9, 9) | st.sampled_from(["tanh"
 
 @st.composite
 def ranges(draw: st.DrawFn) -> dict[str, Any]:
-    """A range as a file has it."""
+    """Return any range as a file has it."""
     kind = draw(st.sampled_from(["uniform", "log_uniform", "int", "log_int"]))
     values = st.integers(1, 40) if kind.endswith("int") else FLOATS
     low, high = sorted(draw(st.lists(values, min_size=2, max_size=2, unique=True)))
@@ -26,7 +26,7 @@ def ranges(draw: st.DrawFn) -> dict[str, Any]:
 
 
 def holders(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """What may hold spaces."""
+    """Return any value that may hold spaces."""
     return (
         st.lists(inner, max_size=3)
         | st.dictionaries(st.sampled_from(["optim.SGD", "lr", "model"]), inner, max_size=3)
@@ -38,13 +38,13 @@ EXPRESSIONS = st.recursive(PLAIN | ranges(), holders, max_leaves=8)
 
 
 def first(_name: str, space: SearchSpace) -> Any:
-    """The lowest number, the first option."""
+    """Pick the lowest number, or the first option."""
     return 0 if isinstance(space, ChoiceSpace) else space.low
 
 
 @given(ranges())
 def test_a_space_is_written_as_it_was_read(node: dict[str, Any]) -> None:
-    """What is printed of a space is read as the same space."""
+    """A space survives being written and read again."""
     found = search_spaces.parse_space(node, path="lr")
     assert found is not None
     assert search_spaces.parse_space(search_spaces.to_expression(found), path="lr") == found
@@ -52,7 +52,7 @@ def test_a_space_is_written_as_it_was_read(node: dict[str, Any]) -> None:
 
 @given(EXPRESSIONS, st.data())
 def test_nothing_is_left_to_decide(node: Any, data: st.DataObject) -> None:
-    """Whatever is decided, the expression that results holds no space, and each decision is told by its name."""
+    """However spaces are decided, the resulting expression has none, and each decision is reported by name."""
     names = dict(search_spaces.iter_spaces(node, path="estimator"))
 
     def pick(name: str, space: SearchSpace) -> Any:
@@ -70,7 +70,7 @@ def test_nothing_is_left_to_decide(node: Any, data: st.DataObject) -> None:
 
 @given(EXPRESSIONS)
 def test_variants_try_every_option_and_both_ends(node: Any) -> None:
-    """Variants hold no spaces, are no more than options and ends together, and each range is met at both ends."""
+    """Variants have no spaces, are no more than options and ends together, and include both ends of every range."""
     found = search_spaces.covering_expressions(node, path="estimator")
     known = dict(search_spaces.iter_spaces(node, path="estimator"))
     leaves = sum(2 if not isinstance(one, ChoiceSpace) else len(one.options) for one in known.values())
@@ -80,7 +80,7 @@ def test_variants_try_every_option_and_both_ends(node: Any) -> None:
 
 @given(EXPRESSIONS)
 def test_an_expression_without_spaces_is_one_expression(node: Any) -> None:
-    """Its size is one exactly where nothing is left to decide, and filling it changes nothing."""
+    """An expression has a count of one exactly if nothing is left to decide, and filling it changes nothing."""
     if not any(True for _ in search_spaces.iter_spaces(node, path="")):
         assert search_spaces.expression_count(node, path="") == 1
         assert search_spaces.fill_spaces(node, path="", pick=first) == (node, {})
@@ -102,7 +102,7 @@ WRITTEN = {
 
 @pytest.mark.parametrize("name", WRITTEN)
 def test_spaces_can_be_written(name: str) -> None:
-    """Each kind of space has one form, and what is no space is left alone."""
+    """Each kind of space has one form, and values that are no space are left alone."""
     node, space = WRITTEN[name]
     assert search_spaces.parse_space(node, path="p") == space
 
@@ -127,21 +127,21 @@ REFUSED = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_wrong_spaces_are_refused_where_they_stand(name: str) -> None:
-    """The message names the place, what was found and what was expected."""
+    """A malformed space is refused with its place, what was found and what was expected."""
     node, message = REFUSED[name]
     with pytest.raises(SpecificationError, match=message):
         list(search_spaces.iter_spaces(node, path="p"))
 
 
 def test_sizes_are_counted() -> None:
-    """Sides multiply, options add up, and a range of numbers has no end."""
+    """Counts of children multiply, counts of options add up, and a range of floats is infinite."""
     node = [{"a.B": {"n": {"int": [1, 10, 3]}, "m": {"choice": [1, {"int": [1, 2]}]}}}, 5]
     assert search_spaces.expression_count(node, path="") == 4 * 3
     assert search_spaces.expression_count([*node, {"uniform": [0, 1]}], path="") == math.inf
 
 
 def test_a_variant_knows_where_it_came_from() -> None:
-    """A place in an expression without spaces is led back to the option in the file."""
+    """A place in an expression without spaces is mapped back to the option in the file."""
     node = [{"m.A": {"o": {"choice": ["x", {"o.B": {"loss": {"choice": [{"l.C": {"k": 1}}]}}}]}}}]
     found = search_spaces.covering_expressions(node, path="e")
     assert [one.value for one in found] == [

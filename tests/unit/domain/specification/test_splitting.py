@@ -1,4 +1,4 @@
-"""What a user may say about windows, splits and folds."""
+"""Specifications of windows, splits and folds."""
 
 from typing import Any
 
@@ -31,14 +31,14 @@ from service.domain.stream.events import Task
     ],
 )
 def test_what_does_not_fit_is_refused(kind: Any, given: dict[str, Any], message: str) -> None:
-    """Each contradiction is told with what was found and what was expected."""
+    """Each contradiction is refused with what was found and what was expected."""
     with pytest.raises(ValidationError, match=r"(?s).*") as told:
         kind.model_validate(given)
     assert message in str(told.value)
 
 
 def test_the_design_s_own_example_is_read() -> None:
-    """The page's window, split and folds mean what they say."""
+    """The documented window, split and folds are read with their values."""
     assert WindowSpec.model_validate({"events": 100000}).duplicates == "content"
     split = SplitSpec.model_validate({"kind": "time", "train": 0.7, "validation": 0.15, "test": 0.15, "embargo": 0})
     assert split == SplitSpec()
@@ -47,7 +47,7 @@ def test_the_design_s_own_example_is_read() -> None:
 
 
 def test_classes_are_asked_of_a_classification_only() -> None:
-    """A regression has no strata, neither in a split nor in folds."""
+    """A regression cannot be stratified, neither in a split nor in folds."""
     assert split_problem(Task.BINARY, split=SplitSpec(kind="stratified"), cv=CvSpec()) is None
     assert split_problem(Task.REGRESSION, split=SplitSpec(), cv=CvSpec(kind="kfold")) is None
     assert "split: found kind stratified" in str(split_problem(Task.REGRESSION, split=SplitSpec(kind="stratified")))

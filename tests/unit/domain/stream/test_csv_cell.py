@@ -1,4 +1,4 @@
-"""One rule for a CSV cell, whether it comes on the stream or in a request."""
+"""A CSV cell is read by one rule, in the stream and in requests."""
 
 import csv
 import io
@@ -33,21 +33,21 @@ CELLS = st.one_of(NUMBERS, st.text(max_size=20)).flatmap(
 
 
 def line(*cells: str) -> bytes:
-    """The cells as one line of CSV."""
+    """Return the cells as one line of CSV."""
     text = io.StringIO()
     csv.writer(text, lineterminator="").writerow(cells)
     return text.getvalue().encode()
 
 
 def learned(cell: str) -> Scalar | RefusalReason:
-    """What the stream reads, or why it refuses."""
+    """Return what the stream reads, or why it refuses."""
     run = Records(TopicPartition("t", 0), [0], [NOW], [line("e", cell)], 1)
     found = DECODER.decode(run)
     return found.events[0].x["a"] if found.events else found.refusals[0].reason
 
 
 def predicted(cell: str) -> Scalar | RefusalReason:
-    """What a server reads, or why it refuses."""
+    """Return what a server reads, or why it refuses."""
     judgement = PredictionGuard(FeatureGuard(GuardSpec()))
     value = parse_prediction_body("text/csv", line("b", "a") + b"\n" + line("0", cell), judgement).xs[0]["a"]
     faults = [one for one in judgement.faults({"a": value}) if value is not None]
@@ -56,7 +56,7 @@ def predicted(cell: str) -> Scalar | RefusalReason:
 
 
 def same(one: Scalar | RefusalReason, other: Scalar | RefusalReason) -> bool:
-    """Whether type and value are equal."""
+    """Return whether type and value are equal."""
     return type(one) is type(other) and one == other
 
 
@@ -100,5 +100,5 @@ def test_what_is_learned_is_what_is_predicted(cell: str) -> None:
     ],
 )
 def test_the_rule(cell: str, value: Scalar) -> None:
-    """Numbers in ASCII, true and false in any case, nothing for blanks, and text for all else."""
+    """A cell is a number in ASCII, true or false in any case, None if blank, and text otherwise."""
     assert same(cell_value(cell), value)

@@ -1,4 +1,4 @@
-"""What FROM..TO may be, and from which state a replay begins."""
+"""The forms of an exclusion, and the state from which a replay begins."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -29,7 +29,7 @@ NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
     ],
 )
 def test_forms(text: str, partitions: list[TopicPartition], found: ExcludedRange) -> None:
-    """Offsets with as much of topic and partition as is needed, or two times; what is shown can be given again."""
+    """A range is offsets with topic and partition where needed, or two times; its text form can be parsed again."""
     assert parse_range(text, partitions, events="events") == found
     assert parse_range(format_range(found), partitions, events="events") == found
 
@@ -51,7 +51,7 @@ def test_forms(text: str, partitions: list[TopicPartition], found: ExcludedRange
     ],
 )
 def test_what_is_no_exclusion(text: str, partitions: list[TopicPartition], words: list[str]) -> None:
-    """The message says what was found and which forms there are."""
+    """An invalid range is refused with what was found and which forms there are."""
     with pytest.raises(ConfigurationError, match=re.escape(repr(text.strip()))) as caught:
         parse_range(text, partitions, events="events")
     for word in words:
@@ -59,19 +59,19 @@ def test_what_is_no_exclusion(text: str, partitions: list[TopicPartition], words
 
 
 def test_a_range_of_times_ends_before_its_end() -> None:
-    """The first moment is in it, the last is not."""
+    """A range of times includes its first moment and not its last."""
     hour = TimeRange(NOON, NOON + timedelta(hours=1))
     since, until = hour.bounds_ms
     assert [hour.contains(ms) for ms in (since - 1, since, until - 1, until)] == [False, True, True, False]
 
 
 def run(first: int, last: int) -> OffsetRange:
-    """Offsets of the only partition."""
+    """Return offsets of the only partition."""
     return OffsetRange("events", 0, first, last)
 
 
 def state(name: str, *order: OffsetRange, lineage: int = 1, seen: tuple[OffsetRange, ...] = ()) -> AncestorState:
-    """A state that has learned this."""
+    """Return a state that has learned these runs."""
     return AncestorState(name, name, LineageId(lineage), VersionNumber(1), Position(), list(order), seen)
 
 
@@ -92,12 +92,12 @@ REPLAYED = state("replayed", run(0, 20), run(30, 70), lineage=3)
         (LINE, [run(0, 70)], [run(30, 45), run(40, 50)], "at 20", [run(20, 30), run(50, 70)]),
         (LINE, [run(0, 70)], [run(45, 50), run(5, 6)], "at 0", [run(0, 5), run(6, 45), run(50, 70)]),
         (LINE, [run(0, 70)], [run(0, 70)], "at 0", []),
-        # The champion was restored to 20 at 60: what it never learned is not learned now.
+        # The champion was restored to 20 at offset 60: what it never learned is not learned now.
         ([*LINE, RESTORED, AFTER], [run(0, 20), run(60, 90)], [], "after", [run(80, 90)]),
         ([*LINE, RESTORED, AFTER], [run(0, 20), run(60, 90)], [run(70, 75)], "restored", [run(60, 70), run(75, 90)]),
-        # Its metrics have seen the window that it does not know itself.
+        # The restored state has seen 20..60 in its metrics without having learned it.
         ([*LINE, RESTORED, AFTER], [run(0, 20), run(60, 90)], [run(30, 35)], "at 20", [run(60, 90)]),
-        # A replay that left out 20..30 is of use only where that stays out.
+        # A replay that left out 20..30 is usable only where that stays excluded.
         ([*LINE, REPLAYED], [run(0, 90)], [run(75, 80)], "at 60", [run(60, 75), run(80, 90)]),
         ([*LINE, REPLAYED], [run(0, 90)], [run(20, 30), run(75, 80)], "replayed", [run(70, 75), run(80, 90)]),
         ([*LINE, REPLAYED], [run(0, 20), run(30, 90)], [run(75, 80)], "replayed", [run(70, 75), run(80, 90)]),
@@ -111,7 +111,7 @@ def test_the_newest_clean_ancestor(
     name: str,
     rest: list[OffsetRange],
 ) -> None:
-    """The state that has learned most of what is wanted and nothing else, and what is left to learn."""
+    """The replay begins with the state that learned most of the wanted runs and nothing else, and learns the rest."""
     best = replay_routes(candidates, order, excluded=holes)[0]
     assert best.ancestor.name == name
     assert best.runs == rest
@@ -122,13 +122,13 @@ def test_the_newest_clean_ancestor(
     [
         (LATE, [1], ["at 0", "at 20", "at 40", "at 60"]),
         (EARLY, [1], ["at 0", "at 20"]),
-        # A restored line goes on with nothing of the line that it came from, a replayed one with all that it shares.
+        # A restored lineage does not build on the one it came from, while a replayed one does up to the exclusion.
         (AFTER, [2], ["restored", "after"]),
         (REPLAYED, [3, 1], ["at 0", "at 20", "replayed"]),
         (INITIAL, [1], ["at 0"]),
     ],
 )
 def test_what_leads_up_to_a_state(wanted: AncestorState, flow: list[int], names: list[str]) -> None:
-    """States of the same flow that are a beginning of it, oldest first; itself the last."""
+    """Base states are beginnings of the target in its ancestor lineages, oldest first, then the target."""
     known = [*LINE, RESTORED, AFTER, REPLAYED]
     assert [one.name for one in base_states(wanted, known, ancestor_lineages=[LineageId(one) for one in flow])] == names

@@ -1,4 +1,4 @@
-"""Orders of learning, beside lists of single offsets."""
+"""Operations on orders of learning equal those on lists of single offsets."""
 
 from collections.abc import Sequence
 
@@ -21,13 +21,13 @@ Offset = tuple[str, int, int]
 
 
 def listed(runs: Sequence[OffsetRange]) -> list[Offset]:
-    """Every offset by itself."""
+    """Return every offset by itself."""
     return [(run.topic, run.partition, offset) for run in runs for offset in range(run.first, run.last)]
 
 
 @st.composite
 def a_run(draw: st.DrawFn) -> OffsetRange:
-    """A short run of one of three partitions."""
+    """Return a short run of one of three partitions."""
     first = draw(st.integers(0, 30))
     return OffsetRange(
         draw(st.sampled_from(["a", "b"])), draw(st.integers(0, 1)), first, first + draw(st.integers(0, 8))
@@ -36,7 +36,7 @@ def a_run(draw: st.DrawFn) -> OffsetRange:
 
 @st.composite
 def an_order(draw: st.DrawFn) -> list[OffsetRange]:
-    """What a learner would write: each partition's offsets ascending, with gaps, in any interleaving."""
+    """Return an order as a learner writes it: offsets of a partition ascend, with gaps, in any interleaving."""
     at = {("a", 0): 0, ("a", 1): 0, ("b", 0): 0}
     found = []
     for where in draw(st.lists(st.sampled_from(sorted(at)), max_size=12)):
@@ -51,7 +51,7 @@ runs = st.lists(a_run(), max_size=8)
 
 @given(an_order(), runs)
 def test_leaving_out(order: list[OffsetRange], holes: list[OffsetRange]) -> None:
-    """What is left are the offsets that no hole has, in the same order; holes may overlap."""
+    """Excluded offsets are removed and the order stays; exclusions may overlap."""
     gone = set(listed(holes))
     left = subtract_ranges(order, holes)
     assert listed(left) == [one for one in listed(order) if one not in gone]
@@ -62,13 +62,13 @@ def test_leaving_out(order: list[OffsetRange], holes: list[OffsetRange]) -> None
 
 @given(runs)
 def test_union(found: list[OffsetRange]) -> None:
-    """Every offset once, sorted, however the runs overlap."""
+    """The union has every offset once, sorted, however the runs overlap."""
     assert listed(union_ranges(found)) == sorted(set(listed(found)))
 
 
 @given(an_order(), st.data())
 def test_a_beginning_is_found_by_what_it_has_learned(order: list[OffsetRange], data: st.DataObject) -> None:
-    """The ranges of a beginning say which it is; what is beyond it is the rest, and no other order begins so."""
+    """The offsets of a beginning identify it; what follows is the remainder, and no other order begins so."""
     offsets = listed(order)
     cut = data.draw(st.integers(0, len(offsets)))
     learned = union_ranges([OffsetRange(*one, one[2] + 1) for one in offsets[:cut]])
@@ -80,13 +80,13 @@ def test_a_beginning_is_found_by_what_it_has_learned(order: list[OffsetRange], d
 
 @given(an_order(), an_order())
 def test_beginning_with(order: list[OffsetRange], other: list[OffsetRange]) -> None:
-    """One order begins with another where its first offsets are those of the other."""
+    """One order begins with another if its first offsets are those of the other."""
     assert starts_with(order, other) is (listed(order)[: offset_count(other)] == listed(other))
 
 
 @given(an_order(), st.data())
 def test_offsets_without_a_record_do_not_matter(order: list[OffsetRange], data: st.DataObject) -> None:
-    """A replay that did not see some offsets of its beginning goes on behind the last that it saw."""
+    """A replay that did not see some offsets of its beginning continues behind the last that it saw."""
     offsets = listed(order)
     cut = data.draw(st.integers(0, len(offsets)))
     seen = [one for one in offsets[:cut] if data.draw(st.booleans())]
@@ -96,7 +96,7 @@ def test_offsets_without_a_record_do_not_matter(order: list[OffsetRange], data: 
 
 
 def test_a_dead_letter_learned_later_is_learned_again_at_its_place() -> None:
-    """An offset that stands twice in an order is two steps of it."""
+    """An offset that is twice in an order is two steps of it."""
     order = [OffsetRange("a", 0, 0, 100), OffsetRange("a", 0, 57, 58), OffsetRange("a", 0, 100, 200)]
     assert remainder_after(order, [OffsetRange("a", 0, 0, 100)]) == order[1:]
     assert remainder_after(order, [OffsetRange("a", 0, 0, 100), OffsetRange("a", 0, 57, 58)]) == order[2:]
@@ -109,7 +109,7 @@ def test_a_dead_letter_learned_later_is_learned_again_at_its_place() -> None:
 
 @given(an_order(), st.lists(a_run(), max_size=4))
 def test_what_is_wanted_comes_in_the_order_of_another(order: list[OffsetRange], wanted: list[OffsetRange]) -> None:
-    """Each wanted offset once; what both have in the order of the first; each partition keeps its own order."""
+    """Each wanted offset appears once, in the order of the first; partitions keep their own order."""
     found = listed(in_order_of(order, wanted))
     assert sorted(found) == sorted(set(listed(wanted)))
     both = [one for one in listed(order) if one in set(found)]

@@ -24,7 +24,7 @@ RUNS = st.lists(
 
 
 def steps(runs: list[OffsetRange]) -> list[tuple[str, int, int]]:
-    """Every offset in the order of learning."""
+    """Return every offset in the order of learning."""
     return [(run.topic, run.partition, offset) for run in runs for offset in range(run.first, run.last)]
 
 
@@ -52,7 +52,7 @@ def test_the_short_form() -> None:
 
 @given(RUNS)
 def test_merging_keeps_the_order(runs: list[OffsetRange]) -> None:
-    """Merged runs teach the same offsets in the same order."""
+    """Merged runs contain the same offsets in the same order."""
     assert steps(merge_ranges(runs)) == steps(runs)
 
 
@@ -68,5 +68,5 @@ def test_merging_leaves_nothing_to_merge(runs: list[OffsetRange]) -> None:
 
 @given(RUNS, st.integers(0, 30))
 def test_merging_in_parts(runs: list[OffsetRange], border: int) -> None:
-    """It does not matter where a commit cut the journal."""
+    """Merging gives the same result wherever commits cut the journal."""
     assert merge_ranges([*merge_ranges(runs[:border]), *merge_ranges(runs[border:])]) == merge_ranges(runs)

@@ -1,4 +1,4 @@
-"""The states of a training job, and what may be said of retraining."""
+"""The states of a training job, and retraining policies."""
 
 from datetime import UTC, datetime
 
@@ -25,7 +25,7 @@ ORDER = (JobState.STARTING, JobState.LOADING, JobState.TRAINING, JobState.EVALUA
 
 @given(st.lists(st.sampled_from(list(JobState)), max_size=30))
 def test_every_way_ends_for_good(wishes: list[JobState]) -> None:
-    """Whatever is asked for, a job goes forwards, has one end, and one that was told to stop only stops."""
+    """Whatever is requested, a job only goes forward, ends once, and once told to stop can only stop."""
     state, way = JobState.STARTING, [JobState.STARTING]
     for wish in wishes:
         if wish in ALLOWED_TRANSITIONS[state]:
@@ -43,7 +43,7 @@ def test_every_way_ends_for_good(wishes: list[JobState]) -> None:
 
 
 def test_the_table_is_whole() -> None:
-    """Every state has its followers; only an end has none; Stopped comes only after Stopping; each can be reached."""
+    """Every state but an end has followers, Stopped comes only after Stopping, and each state can be reached."""
     assert set(ALLOWED_TRANSITIONS) == set(JobState)
     assert {state for state, after in ALLOWED_TRANSITIONS.items() if not after} == FINAL_STATES
     assert {state for state, after in ALLOWED_TRANSITIONS.items() if JobState.STOPPED in after} == {JobState.STOPPING}
@@ -53,7 +53,7 @@ def test_the_table_is_whole() -> None:
 @pytest.mark.parametrize("failure", list(JobFailure))
 @pytest.mark.parametrize("attempt", [1, 2, 3])
 def test_which_failures_are_tried_again(failure: JobFailure, attempt: int) -> None:
-    """An interruption is, as often as the policy says; what the job did itself is not."""
+    """An interrupted job is retried as often as the policy says; one that failed by itself is not."""
     spec = RetrainSpec(retries=2)
     moment = datetime(2026, 1, 1, tzinfo=UTC)
     job = Job(JobId(1), ModelName("m"), JobState.TRAINING, spec, JobCause.HAND, "ann", "", moment, attempt=attempt)
@@ -75,6 +75,6 @@ def test_which_failures_are_tried_again(failure: JobFailure, attempt: int) -> No
     ],
 )
 def test_wrong_policies_are_refused(given: dict[str, object], found: str) -> None:
-    """The message names the key, or what was expected."""
+    """An invalid policy is refused, with the key or what was expected."""
     with pytest.raises(ValidationError, match=found):
         RetrainSpec.model_validate(given)

@@ -51,24 +51,24 @@ every = pytest.mark.parametrize(("name", "task"), CASES)
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """Small models are slower on several cores."""
+    """Limit threads to one; small models are slower on several cores."""
     with threadpool_limits(1):
         yield
 
 
 def expression(name: str, **more: Any) -> Any:
-    """As a file would write it, with few trees."""
+    """Return an expression as a file would have it, with few trees."""
     small = next((given for part, given in SMALL.items() if part in name), {})
     return {name: {**small, **more}}
 
 
 def built(name: str, task: Task, **more: Any) -> Any:
-    """One that is not fitted."""
+    """Return an unfitted estimator."""
     return estimators.estimator_from_expression(expression(name, **more), task=task, seed=7)
 
 
 def features(count: int, *, seed: int = 1) -> list[dict[str, Any]]:
-    """Numbers, integers, texts and booleans; some are missing, some features are absent."""
+    """Return numbers, integers, texts and booleans; some values are missing, and some features absent."""
     chance = random.Random(seed)
     found = []
     for _ in range(count):
@@ -85,7 +85,7 @@ def features(count: int, *, seed: int = 1) -> list[dict[str, Any]]:
 
 
 def truths(xs: Sequence[Mapping[str, Any]], task: Task) -> list[Any]:
-    """What follows from the features, mostly."""
+    """Return labels that mostly follow from the features."""
     chance = random.Random(5)
     values = [(x.get("amount") or 0) + (x["country"] == "de") + 0.5 * x["new"] + chance.gauss(0, 0.3) for x in xs]
     if task is Task.REGRESSION:
@@ -96,25 +96,25 @@ def truths(xs: Sequence[Mapping[str, Any]], task: Task) -> list[Any]:
 
 
 def frame(xs: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
-    """The features as a job reads them."""
+    """Return the features as a frame, as a job reads them."""
     return pl.DataFrame(list(xs), infer_schema_length=None)
 
 
 def trained(name: str, task: Task, *, count: int = 300, **more: Any) -> Any:
-    """One that a job has fitted."""
+    """Return a fitted estimator."""
     xs = features(count)
     return built(name, task, **more).fit(frame(xs), truths(xs, task))
 
 
 def said(model: Any, xs: Sequence[Mapping[str, Any]]) -> list[Any]:
-    """What it predicts, one by one."""
+    """Return its predictions, one by one."""
     ask = model.predict_one if not hasattr(model, "predict_proba_one") else model.predict_proba_one
     return [ask(dict(x)) for x in xs]
 
 
 @every
 def test_predictions_after_a_round_trip_are_equal(name: str, task: Task) -> None:
-    """Through the house's codec, an own format inside it, every prediction is the same to the last bit."""
+    """After a round trip through the codec, every prediction is the same to the last bit."""
     model = trained(name, task)
     again = codec.loads(codec.dumps(model))
     fresh = features(60, seed=2)
@@ -125,14 +125,14 @@ def test_predictions_after_a_round_trip_are_equal(name: str, task: Task) -> None
 
 @every
 def test_the_same_seed_fits_the_same(name: str, task: Task) -> None:
-    """Twice the same data and seed: equal predictions; the seed comes from the model's."""
+    """The same data and seed fit the same model; the default seed is the model's."""
     fresh = features(30, seed=3)
     assert said(trained(name, task), fresh) == said(trained(name, task), fresh)
 
 
 @every
 def test_it_has_learned_something(name: str, task: Task) -> None:
-    """On new events it is far better than a guess, whatever is missing or unknown in them."""
+    """On new events the model is far better than chance, whatever is missing or unknown in them."""
     model = trained(name, task, count=600, **({"scale": True} if "MLP" in name else {}))
     xs = features(200, seed=4)
     expected = truths(xs, task)
@@ -148,7 +148,7 @@ def test_it_has_learned_something(name: str, task: Task) -> None:
 
 @every
 def test_many_at_once_are_the_same(name: str, task: Task) -> None:
-    """A frame is predicted as its rows are, up to the last bits of linear algebra."""
+    """A frame is predicted like its rows, up to the last bits of linear algebra."""
     model = trained(name, task)
     xs = features(50, seed=6)
     if task is Task.REGRESSION:
@@ -162,7 +162,7 @@ def test_many_at_once_are_the_same(name: str, task: Task) -> None:
 
 @every
 def test_foreseen_predictions_are_exact(name: str, task: Task) -> None:
-    """Predicted together with others or alone, an answer is the same to the last bit."""
+    """A prediction is the same to the last bit, whether computed together with others or alone."""
     model = trained(name, task, **({"scale": True} if "sklearn" in name else {}))
     xs = features(80, seed=8)
     alone = said(model, xs)
@@ -173,7 +173,7 @@ def test_foreseen_predictions_are_exact(name: str, task: Task) -> None:
 
 @pytest.mark.parametrize("name", ["batch.lightgbm.LGBMClassifier", "batch.sklearn.linear_model.LogisticRegression"])
 def test_it_is_frozen_on_the_stream(name: str) -> None:
-    """A stepper teaches it a thousand events; it predicts what it did before, through snapshots and restarts."""
+    """After a thousand learned events, snapshots and restarts, predictions are what they were before."""
     model = trained(name, Task.BINARY)
     fresh = features(40, seed=9)
     before = said(model, fresh)
@@ -189,7 +189,7 @@ def test_it_is_frozen_on_the_stream(name: str) -> None:
 @pytest.mark.parametrize("name", ["batch.lightgbm.LGBMClassifier"])
 @pytest.mark.parametrize("task", [Task.BINARY, Task.MULTICLASS])
 def test_calibration_follows_the_stream(name: str, task: Task) -> None:
-    """It begins as the identity, learns that the labels have changed their shares, survives a restart in the middle."""
+    """Calibration begins as the identity, follows a change of labels, and survives a restart in between."""
     plain, model = trained(name, task), trained(name, task, calibration="online")
     xs = features(1500, seed=11)
     first = said(model, xs[:5])
@@ -209,7 +209,7 @@ def test_calibration_follows_the_stream(name: str, task: Task) -> None:
 
 
 def test_calibration_in_batches_is_the_same() -> None:
-    """`learn_many` teaches row by row, in order."""
+    """`learn_many` trains the calibration row by row, in order."""
     one, other = (trained("batch.lightgbm.LGBMClassifier", Task.BINARY, calibration="online") for _ in range(2))
     xs = features(60, seed=12)
     ys = truths(xs, Task.BINARY)
@@ -220,7 +220,7 @@ def test_calibration_in_batches_is_the_same() -> None:
 
 
 def test_before_it_is_fitted_it_predicts_nothing() -> None:
-    """A model that begins with one waits for its first training, learns nothing and breaks nothing."""
+    """A model with an unfitted batch estimator predicts and learns nothing until its first training."""
     for name, task in (
         ("batch.lightgbm.LGBMClassifier", Task.BINARY),
         ("batch.lightgbm.LGBMRegressor", Task.REGRESSION),
@@ -234,14 +234,14 @@ def test_before_it_is_fitted_it_predicts_nothing() -> None:
 
 
 def test_one_class_is_refused() -> None:
-    """The message says what was found."""
+    """Labels of one class are refused with a message that says what was found."""
     xs = features(20)
     with pytest.raises(EstimatorError, match="labels of 1 class"):
         built("batch.sklearn.ensemble.RandomForestClassifier", Task.BINARY).fit(frame(xs), [True] * 20)
 
 
 def test_weights_are_heeded() -> None:
-    """A class that weighs nothing is hardly predicted."""
+    """A class with a tiny weight is hardly ever predicted."""
     xs = features(300)
     ys = truths(xs, Task.BINARY)
     weights = [0.001 if y else 1.0 for y in ys]
@@ -251,7 +251,7 @@ def test_weights_are_heeded() -> None:
 
 
 def test_features_have_their_places() -> None:
-    """Unknown features are passed over; missing, unknown and mistyped values are NaN; frames and events agree."""
+    """Unknown features are ignored; missing, unknown and mistyped values are NaN; frames and events agree."""
     table = FeatureEncoder.of(
         pl.DataFrame({"b": ["x", "y", "x", None], "a": [1, 2, None, 4], "c": [True, None, False, True]})
     )
@@ -290,13 +290,13 @@ def test_features_have_their_places() -> None:
     ],
 )
 def test_what_is_wrong_in_a_file_is_said(given: Any, task: Task, says: str) -> None:
-    """Where, what was found, what was expected."""
+    """An error names the place, what was found and what was expected."""
     with pytest.raises(SpecificationError, match=says):
         estimators.estimator_from_expression(given, task=task, seed=1)
 
 
 def skops_file(change: Any, name: str = "batch.sklearn.linear_model.LogisticRegression") -> bytes:
-    """A good one, its schema changed."""
+    """Return a valid skops file with a changed schema."""
     data = trained(name, Task.BINARY)._model.to_bytes()
     target = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(data)) as archive, zipfile.ZipFile(target, "w") as written:
@@ -325,7 +325,7 @@ FOREIGN: list[tuple[str, str, str]] = [
 
 @pytest.mark.parametrize("foreign", FOREIGN, ids=lambda one: f"{one[1]}-{one[2]}")
 def test_unlisted_nodes_are_not_opened(foreign: tuple[str, str, str]) -> None:
-    """However deep it stands, and however innocent its class is with another loader."""
+    """Nodes that are not allowed are refused, however deep they are, and allowed classes under another loader too."""
     node = {**dict(zip(("__module__", "__class__", "__loader__"), foreign, strict=True)), "content": {}}
 
     def deep(schema: Any) -> None:
@@ -341,7 +341,7 @@ def test_unlisted_nodes_are_not_opened(foreign: tuple[str, str, str]) -> None:
 
 
 def test_a_forbidden_model_inside_a_state_is_refused_as_such() -> None:
-    """The codec passes the refusal on, with the command that looks further."""
+    """The codec passes a refusal on, with the command that examines the file."""
     model = trained("batch.sklearn.linear_model.LogisticRegression", Task.BINARY)
     model._model._data = skops_file(lambda schema: schema.update({"__class__": "Popen", "__module__": "subprocess"}))
     with pytest.raises(ForbiddenClassError, match="registry verify"):
@@ -350,7 +350,7 @@ def test_a_forbidden_model_inside_a_state_is_refused_as_such() -> None:
 
 @pytest.mark.parametrize("kind", ["RandomForest", "HistGradientBoosting", "GradientBoosting"])
 def test_trees_that_lead_outside_are_not_used(kind: str) -> None:
-    """Compiled code would read beyond its memory."""
+    """Trees whose indices lead outside are refused, because compiled code would read beyond its memory."""
     model = trained(f"batch.sklearn.ensemble.{kind}Classifier", Task.BINARY)
     final = model._model._pipeline.steps[-1][1]
     if kind == "HistGradientBoosting":
@@ -362,7 +362,7 @@ def test_trees_that_lead_outside_are_not_used(kind: str) -> None:
 
 
 def test_another_scikit_learn_is_refused() -> None:
-    """With the release to install; LightGBM's text is read by any."""
+    """A model of another scikit-learn is refused with the release to install; LightGBM's text is read by any."""
     model = trained("batch.sklearn.naive_bayes.GaussianNB", Task.BINARY)
     model._library_version = "0.1"
     with pytest.raises(EnvironmentChangedError, match=r"install scikit-learn==0\.1"):
@@ -370,13 +370,13 @@ def test_another_scikit_learn_is_refused() -> None:
 
 
 def test_a_broken_booster_is_refused() -> None:
-    """As an artifact that cannot be read."""
+    """A broken booster is reported as an artifact that cannot be read."""
     with pytest.raises(ArtifactError, match="LightGBM"):
         batch_models.LightgbmModel("nonsense")
 
 
 def test_a_state_is_written_once() -> None:
-    """Checkpoints of a frozen model reuse the bytes that were made when it was fitted."""
+    """Checkpoints of a frozen model reuse the bytes from when it was fitted."""
     model = trained("batch.sklearn.ensemble.RandomForestClassifier", Task.BINARY)
     assert model._model.to_bytes() is model._model.to_bytes()
     assert codec.dumps(model) == codec.dumps(model)

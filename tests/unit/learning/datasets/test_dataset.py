@@ -1,4 +1,4 @@
-"""Training data as events, as a frame and by rows; and the guard over columns."""
+"""Training data as events, as a frame and by rows, and the guard over columns."""
 
 import pickle
 from typing import Any
@@ -18,12 +18,12 @@ from tests.labelled_history import history
 
 
 def columns(table: pl.DataFrame, **given: Any) -> pl.DataFrame:
-    """The table with these columns, `_` in names standing for a dot."""
+    """Return a table with these columns, where `_` in a name stands for a dot."""
     return table.with_columns(pl.Series(name.replace("_", ".", 1), values) for name, values in given.items())
 
 
 def test_events_are_what_the_stream_had() -> None:
-    """Whole numbers, nulls that were given, features that are absent, groups, weights and ids of both types."""
+    """Integers, given nulls, absent features, groups, weights and ids of both types come back as they were."""
     table = columns(
         history([True, False, True], groups=["g", None, 7]).table.drop("x.a"),
         x_a=[1.0, 2.5, None],
@@ -43,14 +43,14 @@ def test_events_are_what_the_stream_had() -> None:
 
 
 def test_a_frame_has_the_features_by_name() -> None:
-    """In numbers for those who learn by batches, with labels and weights beside it."""
+    """A frame has the features by name, with labels and weights beside it."""
     data = history([True, False])
     assert data.frame().to_dict(as_series=False) == {"a": [0.0, 1.5]}
     assert (data.features, data.labels.tolist(), data.weights.tolist()) == (("a",), [True, False], [1.0, 1.0])
 
 
 def test_rows_are_chosen_by_index() -> None:
-    """In the order given, or as a stretch."""
+    """Rows are returned in the given order, or as a slice."""
     data = history([True, False, True, False])
     assert data.take(np.array([2, 0])).times.tolist() == [2000, 0]
     assert data.between(1, 3).times.tolist() == [1000, 2000]
@@ -58,7 +58,7 @@ def test_rows_are_chosen_by_index() -> None:
 
 
 def test_groups_are_numbered_as_they_come() -> None:
-    """Text and numbers are different groups, and an event without a group is alone."""
+    """Texts and numbers are different groups, and an event without a group is a group of its own."""
     data = history([True] * 7, groups=["b", None, 3, "b", None, "3", 3])
     assert data.groups is not None
     assert data.groups.tolist() == [0, 1, 2, 0, 3, 4, 2]
@@ -66,7 +66,7 @@ def test_groups_are_numbered_as_they_come() -> None:
 
 
 def test_it_can_be_sent_to_another_process() -> None:
-    """For trials in parallel."""
+    """Training data can be pickled, for trials in parallel."""
     data = history(["a", "b"], task=Task.MULTICLASS)
     assert [*pickle.loads(pickle.dumps(data)).events()] == [*data.events()]
 
@@ -76,7 +76,7 @@ numbers = st.floats(-10, 10) | st.sampled_from([1e5, -1e6, 1e9, 1e13, 0.0])
 
 @st.composite
 def tables(draw: st.DrawFn) -> pl.DataFrame:
-    """Mostly steady numbers, strings and booleans with gaps, and here and there something wild."""
+    """Return mostly steady numbers, strings and booleans with gaps, and some outliers."""
     count = draw(st.integers(1, 400))
     seed = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     table = history([True] * count).table.drop("x.a", "y")
@@ -107,7 +107,7 @@ def tables(draw: st.DrawFn) -> pl.DataFrame:
 @settings(max_examples=300, deadline=None)
 @given(tables(), st.sampled_from([Task.REGRESSION, Task.MULTICLASS]), st.sampled_from([2, 3, 10_000]))
 def test_the_guard_judges_columns_as_it_judges_events(table: pl.DataFrame, task: Task, most: int) -> None:
-    """The same rows are refused, whatever stands where."""
+    """The guard refuses the same rows by columns as event by event."""
     spec = GuardSpec(max_features=most)
     events = table_events(table)
     guard = FeatureGuard(spec, task)
@@ -126,6 +126,6 @@ def test_a_long_table_is_judged_in_long_stretches() -> None:
 
 @pytest.mark.parametrize("values", [[], [None, None]])
 def test_nothing_is_refused_of_nothing(values: list[None]) -> None:
-    """No rows, or rows without a value."""
+    """Nothing is refused in a table without rows or without values."""
     table = history([True] * len(values)).table.with_columns(pl.Series("x.a", values, pl.Float64))
     assert admitted_rows(table, GuardSpec(), Task.BINARY).all()

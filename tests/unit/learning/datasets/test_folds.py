@@ -1,4 +1,4 @@
-"""Folds are scikit-learn's, and what it could not make is refused before training."""
+"""Folds equal scikit-learn's, and impossible ones are refused before training."""
 
 import numpy as np
 import pytest
@@ -44,14 +44,14 @@ PLAIN, GROUPED = history(LABELS), history(LABELS, groups=GROUPS)
     ],
 )
 def test_folds_have_scikit_learn_s_members(data: TrainingData, spec: CvSpec, splitter: object) -> None:
-    """Every fold of every kind, in order, shuffled with the seed that is given or the model's."""
+    """Every kind of fold equals scikit-learn's, in order or shuffled with the given seed or the model's."""
     assert isinstance(splitter, model_selection.BaseCrossValidator)
     expected = [(train.tolist(), test.tolist()) for train, test in splitter.split(LABELS, LABELS, data.groups)]
     assert [(fold.train.tolist(), fold.test.tolist()) for fold in make_folds(data, spec, seed=3)] == expected
 
 
 def test_time_series_do_not_score_groups_they_have_learned() -> None:
-    """As scikit-learn's, without the test rows of groups that the fold's train rows have."""
+    """Time series folds equal scikit-learn's, without test rows of groups that are in the training rows."""
     spec = CvSpec(kind="time_series", folds=3)
     groups = ["regular" if number % 3 == 0 else f"g{number}" for number in range(120)]
     data = history(LABELS, groups=groups)
@@ -82,7 +82,7 @@ def test_time_series_do_not_score_groups_they_have_learned() -> None:
     ],
 )
 def test_what_cannot_be_folded_is_refused(data: TrainingData, spec: CvSpec, message: str) -> None:
-    """Before anything is trained, with what was found and what was expected."""
+    """Impossible folds are refused before training, with what was found and what was expected."""
     with pytest.raises(TrainingDataError, match=message):
         make_folds(data, spec, seed=0)
 
@@ -90,7 +90,7 @@ def test_what_cannot_be_folded_is_refused(data: TrainingData, spec: CvSpec, mess
 @pytest.mark.parametrize("count", range(2, 40))
 @pytest.mark.parametrize(("folds_", "gap"), [(2, 0), (3, 4), (5, 0), (5, 3)])
 def test_a_time_series_is_refused_exactly_where_scikit_learn_would_fail(count: int, folds_: int, gap: int) -> None:
-    """Whatever the number of events, folds and the gap."""
+    """A time series is refused exactly where scikit-learn would fail, for any number of events, folds and gap."""
     splitter = model_selection.TimeSeriesSplit(folds_, gap=gap)
     try:
         expected = len([*splitter.split(range(count))])

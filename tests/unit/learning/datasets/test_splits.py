@@ -1,4 +1,4 @@
-"""Parts hold what scikit-learn's have, in order, and share nothing."""
+"""Parts equal scikit-learn's, in order, and share nothing."""
 
 import pickle
 from itertools import chain
@@ -30,12 +30,12 @@ GROUPS = [int(one) for one in RANDOM.integers(0, 40, 200)]
 
 
 def parts(found: SplitRows) -> list[list[int]]:
-    """Rows of each part."""
+    """Return the rows of each part."""
     return [found.train.tolist(), found.validation.tolist(), found.test.tolist()]
 
 
 def by_scikit_learn(count: int, cut: Any, counts: tuple[int, int, int]) -> list[list[int]]:
-    """The same in two steps with one of its own splitters."""
+    """Return the same parts from two steps of scikit-learn's own splitter."""
     rest, test = map(np.sort, cut(np.arange(count), counts[2]))
     train, validation = map(np.sort, cut(rest, counts[1]))
     return [train.tolist(), validation.tolist(), test.tolist()]
@@ -43,7 +43,7 @@ def by_scikit_learn(count: int, cut: Any, counts: tuple[int, int, int]) -> list[
 
 @pytest.mark.parametrize("seed", [0, 1, 42])
 def test_a_random_split_has_scikit_learn_s_members(seed: int) -> None:
-    """As two calls of `train_test_split` with the same seed."""
+    """A random split equals two calls of `train_test_split` with the same seed."""
     spec = SplitSpec(kind="random")
 
     def cut(rows: Any, size: int) -> Any:
@@ -54,7 +54,7 @@ def test_a_random_split_has_scikit_learn_s_members(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", [0, 1, 42])
 def test_a_stratified_split_has_scikit_learn_s_members(seed: int) -> None:
-    """As `StratifiedShuffleSplit` twice, and every part has the classes in proportion."""
+    """A stratified split equals two uses of `StratifiedShuffleSplit`, and every part has the classes in proportion."""
     spec = SplitSpec(kind="stratified")
 
     def cut(rows: Any, size: int) -> Any:
@@ -71,7 +71,7 @@ def test_a_stratified_split_has_scikit_learn_s_members(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", [0, 1, 42])
 def test_a_random_split_of_groups_has_scikit_learn_s_members(seed: int) -> None:
-    """As `GroupShuffleSplit` twice, with shares of groups."""
+    """A random split of groups equals two uses of `GroupShuffleSplit`, with shares of groups."""
     spec = SplitSpec(kind="random")
     data = history(LABELS, groups=GROUPS)
     codes = data.groups
@@ -88,7 +88,7 @@ def test_a_random_split_of_groups_has_scikit_learn_s_members(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", [0, 1, 42])
 def test_a_stratified_split_of_groups_is_made_of_scikit_learn_s_folds(seed: int) -> None:
-    """Of twenty folds of `StratifiedGroupKFold`, three are the test part and three the validation part."""
+    """Three of twenty folds of `StratifiedGroupKFold` become the test part, and three the validation part."""
     data = history(LABELS, groups=GROUPS)
     splitter = StratifiedGroupKFold(n_splits=STRATIFIED_GROUP_FOLDS, shuffle=True, random_state=seed)
     dealt = [test.tolist() for _, test in splitter.split(LABELS, LABELS, data.groups)]
@@ -97,7 +97,7 @@ def test_a_stratified_split_of_groups_is_made_of_scikit_learn_s_folds(seed: int)
 
 
 def test_the_seed_of_the_specification_comes_first() -> None:
-    """The model's seed counts only where the split names none."""
+    """The model's seed is used only if the split has none."""
     data = history(LABELS)
     named = split_rows(data, SplitSpec(kind="random", seed=5), seed=9)
     assert parts(named) == parts(split_rows(data, SplitSpec(kind="random"), seed=5))
@@ -105,32 +105,32 @@ def test_the_seed_of_the_specification_comes_first() -> None:
 
 
 def test_a_split_by_time_keeps_order_and_takes_the_shares() -> None:
-    """The earliest 70 percent, the next 15, the last 15."""
+    """A split by time takes the earliest 70 percent, the next 15, and the last 15."""
     found = parts(split_rows(history(LABELS), SplitSpec(), seed=0))
     assert found == [list(range(140)), list(range(140, 170)), list(range(170, 200))]
 
 
 def test_an_embargo_in_seconds_leaves_out_what_came_shortly_before_a_border() -> None:
-    """Rows are a second apart: nothing within ten seconds before the first event of the next part is learned."""
+    """No event within the ten seconds of embargo before the next part is in the earlier part."""
     found = split_rows(history(LABELS), SplitSpec(embargo=10), seed=0)
     assert parts(found) == [list(range(131)), list(range(140, 161)), list(range(170, 200))]
     assert (found.embargoed, found.crossing) == (18, 0)
 
 
 def test_an_embargo_in_events_is_scikit_learn_s_gap() -> None:
-    """So many rows at the end of each earlier part are left out."""
+    """An embargo in events leaves out that many rows at the end of each earlier part."""
     found = split_rows(history(LABELS), SplitSpec(embargo_events=10), seed=0)
     assert parts(found) == [list(range(130)), list(range(140, 160)), list(range(170, 200))]
 
 
 def test_without_a_validation_part_the_embargo_stands_before_the_test_part() -> None:
-    """A share of 0 makes no part, and the border moves."""
+    """A share of 0 makes no validation part, and the embargo stands before the test part."""
     found = split_rows(history(LABELS), SplitSpec(train=0.8, validation=0, test=0.2, embargo=5), seed=0)
     assert parts(found) == [list(range(156)), [], list(range(160, 200))]
 
 
 def test_a_group_that_spans_a_border_stays_with_the_past() -> None:
-    """Its later events are in no part: a train part that took them would see its future."""
+    """Later events of a group that spans a boundary are in no part, so that training does not see its future."""
     groups = ["a"] * 6 + ["b"] * 2 + ["a", "c"]
     data = history([True, False] * 5, groups=groups)
     found = split_rows(data, SplitSpec(train=0.5, validation=0.2, test=0.3), seed=0)
@@ -143,7 +143,7 @@ seeds = st.integers(0, 2**32 - 1)
 
 @st.composite
 def shares(draw: st.DrawFn) -> SplitSpec:
-    """Any split that has room for each part."""
+    """Return any split that has room for each part."""
     test, validation = draw(st.sampled_from([0.1, 0.2, 0.3])), draw(st.sampled_from([0.0, 0.1, 0.25]))
     kind = draw(st.sampled_from(["time", "random", "stratified"]))
     embargo = draw(st.sampled_from([0, 3])) if kind == "time" else 0
@@ -153,7 +153,7 @@ def shares(draw: st.DrawFn) -> SplitSpec:
 @settings(max_examples=200, deadline=None)
 @given(shares(), seeds, st.integers(40, 120), st.sampled_from([None, 2, 9, 30]))
 def test_parts_share_neither_rows_nor_groups(spec: SplitSpec, seed: int, count: int, kinds: int | None) -> None:
-    """Each row is in one part, or told to be in none; each group in one part; each part in order; or it is refused."""
+    """Rows and groups are in at most one part, left-out rows are counted, parts are in order, or it is refused."""
     labels = [number % 3 == 0 for number in range(count)]
     groups = None if kinds is None else [number * 7 % kinds for number in range(count)]
     data = history(labels, groups=groups)
@@ -171,12 +171,12 @@ def test_parts_share_neither_rows_nor_groups(spec: SplitSpec, seed: int, count: 
 
 
 def divided(data: TrainingData, spec: SplitSpec, told: list[str]) -> Any:
-    """A split that tells when its test part is opened."""
+    """Return a split that records when its test part is opened."""
     return split_data(data, spec, seed=0, on_open=lambda: told.append("opened"))
 
 
 def test_the_test_part_opens_once_and_tells() -> None:
-    """The record is made before the events are given; a second look and a copy are refused."""
+    """The opening is recorded before the events are returned; a second opening and a copy are refused."""
     told: list[str] = []
     found = divided(history(LABELS), SplitSpec(), told)
     assert (len(found.train), len(found.validation), len(found.test), told) == (140, 30, 30, [])
@@ -190,7 +190,7 @@ def test_the_test_part_opens_once_and_tells() -> None:
 
 
 def test_a_test_part_whose_opening_cannot_be_recorded_is_not_given() -> None:
-    """What the registry does not know of has not been looked at, and is not looked at later either."""
+    """If the opening cannot be recorded, the events are not returned, then or later."""
 
     def failing() -> None:
         raise ConnectionError
@@ -218,11 +218,11 @@ def test_a_test_part_whose_opening_cannot_be_recorded_is_not_given() -> None:
     ],
 )
 def test_what_cannot_be_divided_is_refused(data: TrainingData, spec: SplitSpec, message: str) -> None:
-    """Before anything is trained, with what was found and what may help."""
+    """Data that cannot be split are refused before training, with what was found and what may help."""
     with pytest.raises(TrainingDataError, match=message):
         divided(data, spec, [])
 
 
 def test_a_regression_needs_no_classes() -> None:
-    """Equal labels are no obstacle."""
+    """A regression may have equal labels."""
     assert len(divided(history([1.0] * 100, task=Task.REGRESSION), SplitSpec(), []).train) == 70

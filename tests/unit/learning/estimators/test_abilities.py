@@ -1,4 +1,4 @@
-"""What estimators can do: weights, batches, factories of the user's own, and being read back."""
+"""Capabilities of estimators: weights, batches, the user's own factories, and restoring from bytes."""
 
 import json
 import sys
@@ -25,12 +25,12 @@ WORDS = ("low", "mid", "high")
 
 
 def built(expression: Any, task: Task = Task.BINARY, seed: int = 42) -> Any:
-    """An estimator."""
+    """Return the estimator of an expression."""
     return estimators.estimator_from_expression(expression, task=task, seed=seed)
 
 
 def events(count: int, task: Task = Task.BINARY) -> list[Event]:
-    """Three features and a truth that follows from them."""
+    """Return events with three features and a label that follows from them."""
     found = []
     for at in range(count):
         x: dict[str, Any] = {"a": at % 7 / 7, "b": at % 5 / 5, "c": at % 3 / 3}
@@ -45,7 +45,7 @@ def events(count: int, task: Task = Task.BINARY) -> list[Event]:
 
 
 def taught(expression: Any, given: list[Event], **changes: Any) -> tuple[Learner, LearningOutcome]:
-    """A learner of the expression, after the events."""
+    """Return a learner of the expression after it has learned the events."""
     task = changes.pop("task", Task.BINARY)
     spec = ModelSpec(name="m", task=task, events="events", estimator=expression, **changes)
     model = Learner(spec, Learner.new(spec, built(expression, task=task, seed=spec.seed)))
@@ -53,7 +53,7 @@ def taught(expression: Any, given: list[Event], **changes: Any) -> tuple[Learner
 
 
 def said(model: Learner, task: Task = Task.BINARY) -> list[str]:
-    """Predictions to the last bit."""
+    """Return predictions, for comparison to the last bit."""
     return [repr(model.predict(dict(event.x))) for event in events(20, task)]
 
 
@@ -71,7 +71,7 @@ WEIGHED = {
 @pytest.mark.parametrize("piped", [False, True])
 @pytest.mark.parametrize("name", WEIGHED)
 def test_a_weight_is_heeded_or_refused(name: str, piped: bool) -> None:
-    """A weight changes what is learned, or the event is a dead letter; it is never dropped in silence."""
+    """A weight changes what is learned, or the event is a dead letter; it is never dropped silently."""
     expression: Any = ["preprocessing.StandardScaler", name] if piped else name
     given, plain = events(60), events(60)
     for event in given[10:60:10]:
@@ -89,7 +89,7 @@ def test_a_weight_is_heeded_or_refused(name: str, piped: bool) -> None:
 
 @pytest.mark.parametrize("name", ["ensemble.BaggingClassifier", "ensemble.ADWINBoostingClassifier"])
 def test_ensembles_that_take_any_keyword_refuse_weights(name: str) -> None:
-    """What an ensemble makes of a keyword it does not name is not relied upon."""
+    """An ensemble that takes any keyword counts as not taking weights."""
     assert not capabilities.takes_weights(built({name: {"model": LOGISTIC}}))
 
 
@@ -104,7 +104,7 @@ BATCHES = {
 
 @pytest.mark.parametrize("name", BATCHES)
 def test_batches_of_an_estimator_that_has_none_are_refused(name: str, tmp_path: Path) -> None:
-    """`learn: {batch: N}` without `learn_many` is refused with the file, and the part at fault is named."""
+    """`learn: {batch: N}` without `learn_many` is refused, and the error names the part at fault."""
     expression, part = BATCHES[name]
     file = tmp_path / "headrace.yaml"
     model = {"name": "m", "task": "binary", "events": "e", "estimator": expression, "learn": {"batch": 64}}
@@ -145,7 +145,7 @@ def no_model():
 
 @pytest.fixture
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A user's own package."""
+    """Install a user's own package."""
     (tmp_path / "mine.py").write_text(OWN, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     yield "mine"
@@ -153,7 +153,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def test_a_factory_allows_its_classes_and_no_others(own: str) -> None:
-    """Classes that the user's module makes while learning are read back; without the factory they are not."""
+    """Classes of the user's module can be restored with the factory, and not without it."""
     spec = ModelSpec(name="m", task=Task.BINARY, events="events", factory=f"{own}:make")
     estimator = estimators.load_factory(f"{own}:make")
     allowed = estimators.allowed_classes_of(estimator)
@@ -179,13 +179,13 @@ def test_a_factory_allows_its_classes_and_no_others(own: str) -> None:
     ],
 )
 def test_a_factory_that_cannot_be_used_is_refused(own: str, reference: str, message: str) -> None:
-    """The reason is the user's own error, or what is missing."""
+    """A factory that fails is refused with the user's own error, or with what is missing."""
     with pytest.raises(SpecificationError, match=message):
         estimators.load_factory(reference)
 
 
 def test_rising_features_do_not_end_checkpoints() -> None:
-    """A regression tree over time stamps, whose search trees are chains, is saved and goes on."""
+    """A regression tree over timestamps, whose search trees are long chains, can be saved and goes on learning."""
     found = tree.HoeffdingTreeRegressor(grace_period=10_000)
     for at in range(3000):
         found.learn_one({"time": at}, at % 10)
@@ -198,7 +198,7 @@ def test_rising_features_do_not_end_checkpoints() -> None:
 
 
 def buildable() -> list[str]:
-    """The names that need no parameter."""
+    """Return the names that need no parameter."""
     found = []
     for name, kind in catalogue.all_classes().items():
         needed = [

@@ -1,4 +1,4 @@
-"""What `headrace check` can say of candidates without training one."""
+"""`headrace check` finds errors of candidates without training them."""
 
 import re
 from pathlib import Path
@@ -31,17 +31,17 @@ GOOD: list[Any] = [
 
 
 def candidate(**changes: Any) -> CandidateSpec:
-    """One."""
+    """Return a candidate."""
     return CandidateSpec(**{"name": "c", **changes})
 
 
 def require(*candidates: CandidateSpec, ground: ModelContext = OWN, trials: int = 20) -> None:
-    """Check them."""
+    """Check the candidates."""
     require_candidates(candidates, ground, trials=trials)
 
 
 def test_good_candidates_pass() -> None:
-    """Spaces in steps, optimizers, losses and numbers, weights, a warm start, and a whole estimator to choose."""
+    """Spaces in steps, optimizers, losses and numbers, weights, a warm start, and a choice of estimators pass."""
     require(
         candidate(name="a", estimator=GOOD, class_weights={"choice": ["none", "balanced"]}),
         candidate(name="b", warm_start=True, epochs={"int": [1, 3]}),
@@ -52,7 +52,7 @@ def test_good_candidates_pass() -> None:
 
 
 def with_optimizer(*options: Any) -> list[Any]:
-    """An estimator with these to choose from."""
+    """Return an estimator with a choice of optimizers."""
     return [SCALER, {MODEL: {"optimizer": {"choice": list(options)}}}]
 
 
@@ -109,14 +109,14 @@ REFUSED: dict[str, tuple[CandidateSpec, ModelContext, str]] = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_wrong_candidates_are_refused_before_training(name: str) -> None:
-    """The place is that in the file, through the option of a choice; the rest is what an estimator's check says."""
+    """An error names the place in the file, through the option of a choice; its text is the estimator's own error."""
     given, ground, message = REFUSED[name]
     with pytest.raises(SpecificationError, match=message):
         require(given, ground=ground)
 
 
 def test_names_differ_and_each_candidate_has_a_trial() -> None:
-    """Two of one name could not be told apart, and one without a trial would be there for nothing."""
+    """Two candidates of one name, or more candidates than trials, are refused."""
     with pytest.raises(SpecificationError, match="found two candidates named c"):
         require(candidate(), candidate())
     with pytest.raises(SpecificationError, match="found 2 candidates and 1 trials"):
@@ -124,7 +124,7 @@ def test_names_differ_and_each_candidate_has_a_trial() -> None:
 
 
 def test_a_candidate_without_an_estimator_has_the_champions() -> None:
-    """It is the champion's expression, or what the factory makes."""
+    """A candidate without an estimator gets the champion's expression, or the factory's estimator."""
     assert complete_candidates([], OWN)[0].estimator == OWN.estimator
     made = ModelContext(Task.BINARY, 42, estimator=MODEL, factory="river.dummy:NoChangeClassifier")
     assert complete_candidates([], made)[0].estimator is None
@@ -132,7 +132,7 @@ def test_a_candidate_without_an_estimator_has_the_champions() -> None:
 
 
 def test_the_example_on_the_page_of_the_search_is_good() -> None:
-    """What docs/search.md shows are candidates and a budget that pass."""
+    """The example of docs/search.md passes the checks."""
     page = (Path(__file__).parents[4] / "docs" / "search.md").read_text(encoding="utf-8")
     (text,) = re.findall(r"^```\n(retrain:.*?)^```$", page, re.MULTILINE | re.DOTALL)
     shown = yaml.safe_load(text)["retrain"]
@@ -140,7 +140,7 @@ def test_the_example_on_the_page_of_the_search_is_good() -> None:
 
 
 def test_every_space_is_on_the_page_of_the_search() -> None:
-    """Each kind has a row in its table."""
+    """Each kind of space has a row in the table of docs/search.md."""
     page = (Path(__file__).parents[4] / "docs" / "search.md").read_text(encoding="utf-8")
     rows = "\n".join(line for line in page.splitlines() if line.startswith("| `{"))
     assert all(f"{{{kind}: [" in rows for kind in SPACE_KINDS)

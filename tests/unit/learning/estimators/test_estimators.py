@@ -1,4 +1,4 @@
-"""From data to estimators: what can be written, what is refused and why."""
+"""Expressions become estimators, or are refused with the place and the reason."""
 
 import importlib
 import json
@@ -21,12 +21,12 @@ WORDS = ("low", "mid", "high")
 
 
 def built(expression: Any, task: Task = Task.BINARY, seed: int = 42) -> Any:
-    """An estimator."""
+    """Return the estimator of an expression."""
     return estimators.estimator_from_expression(expression, task=task, seed=seed)
 
 
 def events(count: int, task: Task = Task.BINARY) -> list[Event]:
-    """Three features and a truth that follows from them."""
+    """Return events with three features and a label that follows from them."""
     found = []
     for at in range(count):
         x: dict[str, Any] = {"a": at % 7 / 7, "b": at % 5 / 5, "c": at % 3 / 3}
@@ -41,7 +41,7 @@ def events(count: int, task: Task = Task.BINARY) -> list[Event]:
 
 
 def taught(expression: Any, given: list[Event], **changes: Any) -> tuple[Learner, LearningOutcome]:
-    """A learner of the expression, after the events."""
+    """Return a learner of the expression after it has learned the events."""
     task = changes.pop("task", Task.BINARY)
     spec = ModelSpec(name="m", task=task, events="events", estimator=expression, **changes)
     model = Learner(spec, Learner.new(spec, built(expression, task=task, seed=spec.seed)))
@@ -49,7 +49,7 @@ def taught(expression: Any, given: list[Event], **changes: Any) -> tuple[Learner
 
 
 def said(model: Learner, task: Task = Task.BINARY) -> list[str]:
-    """Predictions to the last bit."""
+    """Return predictions, for comparison to the last bit."""
     return [repr(model.predict(dict(event.x))) for event in events(20, task)]
 
 
@@ -75,7 +75,7 @@ WRITTEN = {
         "['a', 'b'] | StandardScaler + ['c'] | PAClassifier",
     ),
 }
-"""What a file may say, and river's own text for what it means."""
+"""Expressions as a file may have them, each with river's own text for the object."""
 
 
 @pytest.mark.parametrize("name", WRITTEN)
@@ -107,7 +107,7 @@ def test_parts_and_parameters() -> None:
 
 
 def test_detectors_and_lists_of_models() -> None:
-    """Detectors go into ensembles; `models` stays a list, in which a list is a pipeline."""
+    """Ensembles take detectors; `models` stays a list, and a list within it is a pipeline."""
     forest = built({"forest.ARFClassifier": {"drift_detector": {"drift.ADWIN": {"delta": 0.5}}, "n_models": 2}})
     assert forest.drift_detector.delta == 0.5
     pipeline = ["preprocessing.StandardScaler", "linear_model.LogisticRegression"]
@@ -118,7 +118,7 @@ def test_detectors_and_lists_of_models() -> None:
 
 
 def test_types_and_feature_names_are_not_mistaken() -> None:
-    """SelectType takes names of types; Select and Discard take features, even ones called like a class."""
+    """SelectType takes names of types; Select and Discard take features, even ones named like a class."""
     select = built([{"compose.SelectType": ["int", "float"]}, "linear_model.PAClassifier"])
     assert next(iter(select.steps.values())).types == (int, float)
     discard = built([{"compose.Discard": ["optim.SGD", "a"]}, "linear_model.PAClassifier"])
@@ -126,7 +126,7 @@ def test_types_and_feature_names_are_not_mistaken() -> None:
 
 
 def test_a_specification_read_back_from_json_means_the_same() -> None:
-    """Labels as keys survive the registry, which keeps specifications as JSON."""
+    """Labels as keys survive the registry, which stores specifications as JSON."""
     expression = {
         "imblearn.RandomUnderSampler": {"classifier": "naive_bayes.GaussianNB", "desired_dist": {True: 0.4, False: 0.6}}
     }
@@ -137,14 +137,14 @@ FOREST = {"forest.ARFClassifier": {"n_models": 2}}
 
 
 def test_seeds_decide_everything() -> None:
-    """The same seed gives the same predictions to the last bit, another one others."""
+    """The same seed gives the same predictions to the last bit, and another seed gives others."""
     given = events(300)
     one, same, other = (taught(FOREST, given, seed=seed)[0] for seed in (1, 1, 2))
     assert said(one) == said(same) != said(other)
 
 
 def test_seeds_differ_by_place_and_not_by_where_the_model_stands() -> None:
-    """Two parts of one kind have seeds of their own; the model's index in the file changes none."""
+    """Two parts of one class have different seeds; the model's index in the file changes none."""
     vote = {"ensemble.VotingClassifier": {"models": [FOREST, FOREST]}}
     first, second = built(vote).models
     assert first.seed != second.seed
@@ -243,7 +243,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_is_refused_at_its_place(name: str) -> None:
-    """An error names the path in the file, what was found, and what is nearest or expected."""
+    """An error names the path in the file, what was found, and the nearest name or what is expected."""
     expression, task, path, message = REFUSED[name]
     with pytest.raises(SpecificationError) as caught:
         built(expression, task=task)
@@ -252,7 +252,7 @@ def test_is_refused_at_its_place(name: str) -> None:
 
 
 def test_unsupported_names_exist() -> None:
-    """Every name refused with a reason is one that somebody could take from the library's documentation."""
+    """Every name that is refused with a reason exists in the library."""
     for name in catalogue.UNSUPPORTED:
         module, _, kind = name.rpartition(".")
         assert hasattr(importlib.import_module(module if module.startswith("sklearn") else f"river.{module}"), kind)
@@ -260,7 +260,7 @@ def test_unsupported_names_exist() -> None:
 
 @pytest.mark.parametrize("wrong", ["a", "[b]", "c: 1"])
 def test_nothing_is_evaluated(wrong: str, tmp_path: Path) -> None:
-    """Python in a name or a value is a text, never run."""
+    """Python code in a name or a value is text, and is never run."""
     marker = tmp_path / "ran"
     code = f"__import__('pathlib').Path({str(marker)!r}).touch() or {wrong!r}"
     for expression in (code, {code: {}}, {LOGISTIC: {"l2": code}}, [code], {"optim.SGD": [code]}):
@@ -270,7 +270,7 @@ def test_nothing_is_evaluated(wrong: str, tmp_path: Path) -> None:
 
 
 def test_string_labels_of_scikit_learn() -> None:
-    """With its classes named, in whatever order, a scikit-learn estimator learns strings and predicts them."""
+    """A scikit-learn estimator with its classes named, in any order, learns and predicts strings."""
     given = events(600, Task.MULTICLASS)
     expression = {"sklearn.linear_model.SGDClassifier": {"loss": "log_loss", "classes": ["mid", "low", "high"]}}
     model, outcome = taught(expression, given, task=Task.MULTICLASS)
@@ -282,7 +282,7 @@ def test_string_labels_of_scikit_learn() -> None:
 
 
 def test_a_label_outside_of_the_classes_is_a_dead_letter() -> None:
-    """A label that scikit-learn was not told of is refused; the next event is learned."""
+    """A label outside the classes is a dead letter, and the next event is learned."""
     given = events(30, Task.MULTICLASS)
     given[20].y = "unheard of"
     expression = {"sklearn.naive_bayes.MultinomialNB": {"classes": list(WORDS)}}
@@ -292,7 +292,7 @@ def test_a_label_outside_of_the_classes_is_a_dead_letter() -> None:
 
 
 def test_scikit_learn_within_river() -> None:
-    """Ensembles of river take scikit-learn's estimators, with classes of their own."""
+    """Ensembles of river take scikit-learn's estimators with their own classes."""
     inner = {"sklearn.linear_model.SGDClassifier": {"loss": "log_loss", "classes": [False, True]}}
     bag = {"ensemble.BaggingClassifier": {"model": inner, "n_models": 2}}
     assert taught(bag, events(40))[1].counts["learned"] == 40

@@ -1,4 +1,4 @@
-"""The boundaries are those of their mixtures, and chance crosses them no oftener than it may."""
+"""The boundaries equal those of their mixtures, and chance crosses them no more often than allowed."""
 
 import math
 
@@ -40,21 +40,21 @@ def test_of_events_is_where_the_mixture_reaches_half_its_level(squares: float, r
 
 @given(st.floats(0, 0.9499), st.floats(-1, 50))
 def test_what_of_events_rests_on(bet: float, difference: float) -> None:
-    """exp(l x - psi(l) x^2) is at most 1 + l x for x of at least -1, whose mean is 1 where that of x is 0."""
+    """exp(l x - psi(l) x^2) is at most 1 + l x for x of at least -1, so its mean is at most 1 if x has mean 0."""
     psi = -math.log1p(-bet) - bet
     assert math.exp(bet * difference - psi * difference**2) <= (1 + bet * difference) * (1 + 1e-12)
 
 
 @given(st.floats(0, 5), st.floats(0, 50))
 def test_what_of_blocks_rests_on(bet: float, size: float) -> None:
-    """Of x and -x, equally likely, exp(l x - l^2 x^2 / 2) has a mean of at most 1."""
+    """For x and -x equally likely, exp(l x - l^2 x^2 / 2) has a mean of at most 1."""
     logs = [sign * bet * size - (bet * size) ** 2 / 2 for sign in (1, -1)]
     assert np.logaddexp.reduce(logs) - math.log(2) <= 1e-12
 
 
 @pytest.mark.parametrize("rho", [5.0, 50.0, 500.0])
 def test_a_fair_walk_crosses_of_blocks_no_oftener_than_it_may(rho: float) -> None:
-    """Exactly, over all walks of 3,000 tosses looked at after each: at most the level, and not far below it."""
+    """The exact crossing probability of 3,000 coin tosses, checked after each, is just below the level."""
     steps, level = 3000, 0.05
     chances = np.zeros(2 * steps + 3)
     chances[steps + 1] = 1.0
@@ -71,7 +71,7 @@ def test_a_fair_walk_crosses_of_blocks_no_oftener_than_it_may(rho: float) -> Non
 @pytest.mark.parametrize("share", [0.5, 0.05, 0.002])
 @pytest.mark.parametrize("rho", [1.0, 30.0])
 def test_a_skewed_walk_crosses_of_events_no_oftener_than_it_may(share: float, rho: float) -> None:
-    """Exactly: small gains against rare losses of 1, with mean zero, reach either side with at most half the level."""
+    """For small gains and rare losses of 1 with mean zero, each side is crossed with at most half the level."""
     steps, level, gain = 1000, 0.05, share / (1 - share)
     chances = np.zeros(steps + 2)
     chances[0] = 1.0
@@ -92,7 +92,7 @@ def test_a_skewed_walk_crosses_of_events_no_oftener_than_it_may(share: float, rh
 
 
 def test_tuned_is_narrowest_where_it_was_asked_to_be() -> None:
-    """No other rho gives a narrower boundary after so many events."""
+    """No other rho gives a narrower boundary after that number of events."""
     best = confidence_sequences.tune_rho(0.2, events=5000, level=0.05)
     widths = [
         confidence_sequences.block_boundary(1000, rho=best * factor, level=0.05) for factor in (0.5, 0.9, 1.0, 1.1, 2.0)

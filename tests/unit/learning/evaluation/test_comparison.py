@@ -1,4 +1,4 @@
-"""A comparison comes to the same verdict however its events arrive, and promotes what is better only."""
+"""A comparison's verdict does not depend on batches, and only a better challenger is promoted."""
 
 import json
 from dataclasses import replace
@@ -25,7 +25,7 @@ TERMS = SequentialTestSettings(Loss.ZERO_ONE, 0.025, min_events=200, max_events=
 
 
 def disagreeing(events: int, *, gain: float, share: float = 0.3, seed: int = 1) -> LossPairs:
-    """Zero-one losses of two models that disagree on a share of the events."""
+    """Return zero-one losses of two models that disagree on a share of the events."""
     drawn = np.random.default_rng(seed).random(events)
     return LossPairs(
         (drawn < (share + gain) / 2).astype(float), ((drawn >= (share + gain) / 2) & (drawn < share)) * 1.0
@@ -33,7 +33,7 @@ def disagreeing(events: int, *, gain: float, share: float = 0.3, seed: int = 1) 
 
 
 def cut(pairs: LossPairs, start: int, end: int) -> LossPairs:
-    """Some of them."""
+    """Return some of the pairs."""
     return LossPairs(pairs.champion[start:end], pairs.challenger[start:end])
 
 
@@ -44,7 +44,7 @@ def cut(pairs: LossPairs, start: int, end: int) -> LossPairs:
     st.sampled_from([Loss.ZERO_ONE, Loss.ABSOLUTE]),
 )
 def test_batches_do_not_matter(borders: list[int], gain: float, loss: Loss) -> None:
-    """Fed at once, in any pieces, and through JSON in between, the state is the same to the last bit."""
+    """Whether fed at once, in any pieces, or through JSON in between, the state is the same to the last bit."""
     pairs = disagreeing(3000, gain=gain)
     noise = np.random.default_rng(2).random((2, 3000))
     pairs = LossPairs(pairs.champion + noise[0] / 3, pairs.challenger + noise[1] / 3)
@@ -73,7 +73,7 @@ def test_batches_do_not_matter(borders: list[int], gain: float, loss: Loss) -> N
     ],
 )
 def test_every_end_is_explained(gain: float, events: int, verdict: ComparisonVerdict, reason: str) -> None:
-    """Better is promoted, worse and equal are rejected for different reasons, and too few events decide nothing."""
+    """A better challenger is promoted, worse and equal ones are rejected, and few events decide nothing."""
     evidence = SequentialComparison(TERMS).updated(disagreeing(events, gain=gain)).evidence()
     assert (evidence.verdict, evidence.reason) == (verdict, reason)
     assert ComparisonEvidence.from_json(json.loads(json.dumps(evidence.to_json()))) == evidence
@@ -81,7 +81,7 @@ def test_every_end_is_explained(gain: float, events: int, verdict: ComparisonVer
 
 @given(st.integers(0, 10_000), st.sampled_from([-0.2, -0.05, 0.0, 0.05, 0.2]))
 def test_the_evidence_says_why(seed: int, gain: float) -> None:
-    """The bounds lie around the difference of both losses, and leave zero out where and only where it is decided."""
+    """The bounds contain the difference of the losses, and exclude zero exactly if the comparison is decided."""
     found = SequentialComparison(TERMS).updated(disagreeing(2000, gain=gain, seed=seed))
     evidence = found.evidence()
     assert evidence.champion_loss is not None
@@ -95,21 +95,21 @@ def test_the_evidence_says_why(seed: int, gain: float) -> None:
 
 
 def test_a_verdict_is_final() -> None:
-    """What comes after it changes nothing."""
+    """Events after the verdict change nothing."""
     decided = SequentialComparison(TERMS).updated(disagreeing(4000, gain=0.2))
     assert decided.events < 4000
     assert decided.updated(disagreeing(4000, gain=-0.2)) == decided
 
 
 def test_nothing_is_decided_before_the_least_number_of_events() -> None:
-    """Where the first blocks would do, the verdict comes with the first block that ends at or after that number."""
+    """A verdict comes no earlier than the first block that ends at or after the minimum number of events."""
     found = SequentialComparison(replace(TERMS, min_events=2000)).updated(disagreeing(4000, gain=0.25))
     assert found.verdict is ComparisonVerdict.PROMOTE
     assert 2000 <= found.events < 2016
 
 
 def test_small_gains_prove_nothing_against_rare_large_losses() -> None:
-    """A challenger that is a little better on each of 3,000 events is not promoted: the loss it risks is a thousandfold."""
+    """A slightly better challenger on 3,000 events is not promoted if a rare loss could be a thousandfold."""
     pairs = LossPairs(np.full(3000, 0.001), np.zeros(3000))
     found = SequentialComparison(replace(TERMS, loss=Loss.BRIER)).updated(pairs)
     assert found.verdict is ComparisonVerdict.WAIT
@@ -119,7 +119,7 @@ def test_small_gains_prove_nothing_against_rare_large_losses() -> None:
 
 
 def test_one_long_episode_proves_nothing() -> None:
-    """A hundred events in a row on which only the challenger is right, and nothing else, promote nobody."""
+    """A hundred consecutive events on which only the challenger is right do not promote it."""
     champion = np.zeros(4000)
     champion[1000:1100] = 1.0
     assert SequentialComparison(TERMS).updated(LossPairs(champion, np.zeros(4000))).verdict is ComparisonVerdict.REJECT
@@ -127,7 +127,7 @@ def test_one_long_episode_proves_nothing() -> None:
 
 @pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
 def test_the_unit_of_a_regression_does_not_matter(unit: float) -> None:
-    """Losses in other units give the same verdict after as many events, and bounds in these units."""
+    """Losses in other units give the same verdict after as many events, with bounds in these units."""
     chance = np.random.default_rng(3)
     pairs = LossPairs(np.abs(chance.normal(0, 1.3, 4000)), np.abs(chance.normal(0, 1.0, 4000)))
     terms = replace(TERMS, loss=Loss.ABSOLUTE, bound=None)
@@ -138,7 +138,7 @@ def test_the_unit_of_a_regression_does_not_matter(unit: float) -> None:
 
 
 def test_a_champion_without_losses_is_not_replaced() -> None:
-    """Where the first losses are all zero nothing can be gained."""
+    """A champion whose first losses are all zero is not replaced."""
     terms = replace(TERMS, loss=Loss.SQUARED, bound=None)
     assert (
         SequentialComparison(terms).updated(LossPairs(np.zeros(4000), np.zeros(4000))).verdict
@@ -147,7 +147,7 @@ def test_a_champion_without_losses_is_not_replaced() -> None:
 
 
 def test_an_infinite_loss_is_clipped() -> None:
-    """A model that was sure and wrong loses what the clip says, not everything for ever."""
+    """A confident wrong prediction costs the clip, not an infinite loss."""
     terms = SequentialTestSettings.of_shadow(PromoteSpec(loss=Loss.LOG), Task.BINARY, ordinal=1)
     pairs = LossPairs(np.full(2000, np.inf), np.full(2000, 0.1))
     evidence = SequentialComparison(terms).updated(pairs).evidence()
@@ -159,7 +159,7 @@ def test_an_infinite_loss_is_clipped() -> None:
 
 
 def test_terms_follow_from_the_specification() -> None:
-    """The second challenger of a champion has a third of the first's level; the champion before has its own limit."""
+    """The second challenger of a champion has a third of the first's level; probation has its own limit of events."""
     spec = PromoteSpec(
         shadow=ShadowSpec(min_events=900, max_events=9000, block=32), probation=ProbationSpec(events=800)
     )

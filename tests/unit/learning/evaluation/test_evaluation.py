@@ -1,4 +1,4 @@
-"""Evaluations equal river's and scikit-learn's figures, on exactly the events that both sides predicted."""
+"""Evaluations equal river's and scikit-learn's values on exactly the events that both sides predicted."""
 
 import json
 import random
@@ -28,12 +28,12 @@ QUICK = EvaluationSettings(resamples=60)
 
 
 def spec(task: Task, *metrics: str) -> ModelSpec:
-    """A model with these metrics."""
+    """Return a model specification with these metrics."""
     return ModelSpec(name="m", task=task, events="e", estimator="x", metrics=metrics)
 
 
 def binary(count: int, *, seed: int = 1, skill: float = 0.3) -> ScoredEvents:
-    """Truths from a stream of its own, probabilities that lean towards them."""
+    """Return random labels, and probabilities that lean towards them."""
     world, chance = random.Random(99), random.Random(seed)
     truths = [world.random() < 0.4 for _ in range(count)]
     given = [min(max(0.5 + (skill if t else -skill) + chance.gauss(0, 0.3), 0), 1) for t in truths]
@@ -43,14 +43,14 @@ def binary(count: int, *, seed: int = 1, skill: float = 0.3) -> ScoredEvents:
 
 
 def regression(count: int, *, seed: int = 1) -> ScoredEvents:
-    """Truths and forecasts near them."""
+    """Return labels, and predictions near them."""
     chance = random.Random(seed)
     truths = [chance.gauss(10, 3) for _ in range(count)]
     return ScoredEvents([("e", 0, i) for i in range(count)], truths, [t + chance.gauss(0, 1) for t in truths])
 
 
 def multiclass(count: int, *, seed: int = 1, classes: str = "abcd") -> ScoredEvents:
-    """Truths of several classes, forecast with probabilities."""
+    """Return labels of several classes, with predicted probabilities."""
     chance = random.Random(seed)
     truths = [chance.choice(classes) for _ in range(count)]
     given = []
@@ -62,7 +62,7 @@ def multiclass(count: int, *, seed: int = 1, classes: str = "abcd") -> ScoredEve
 
 
 def rivers(name: str, side: ScoredEvents) -> float:
-    """The metric, updated by river event by event."""
+    """Return the metric, updated by river event by event."""
     metric = getattr(river_metrics, name)()
     for row, (truth, label) in enumerate(zip(side.truths, side.labels, strict=True)):
         prediction: Any = label
@@ -82,7 +82,7 @@ SIDES = [
 
 @pytest.mark.parametrize(("task", "metrics", "side"), SIDES)
 def test_values_are_rivers(task: Task, metrics: tuple[str, ...], side: ScoredEvents) -> None:
-    """Every metric is what river computes event by event, with an interval around it."""
+    """Every metric equals river's, computed event by event, and lies within its interval."""
     found = evaluate_holdout(side, None, spec=spec(task, *metrics), settings=QUICK)
     for name in metrics:
         estimate = found.candidate.metrics[name]
@@ -94,7 +94,7 @@ def test_values_are_rivers(task: Task, metrics: tuple[str, ...], side: ScoredEve
 
 @pytest.mark.parametrize(("task", "metrics", "side"), SIDES)
 def test_resamples_are_rivers(task: Task, metrics: tuple[str, ...], side: ScoredEvents) -> None:
-    """A metric over any resample is what river computes from those events."""
+    """A metric over any resample equals river's over those events."""
     rows = np.random.default_rng(3).integers(len(side), size=len(side))
     found: dict[str, float] = {}
     for sample, _ in metric_samplers(side, metrics, task=task, seed=1):
@@ -104,14 +104,14 @@ def test_resamples_are_rivers(task: Task, metrics: tuple[str, ...], side: Scored
 
 @pytest.mark.parametrize(("task", "metrics", "side"), SIDES)
 def test_evaluations_go_to_json_and_back(task: Task, metrics: tuple[str, ...], side: ScoredEvents) -> None:
-    """As JSON text and back, nothing is lost; the same seed gives the same evaluation."""
+    """An evaluation survives JSON without loss, and the same seed gives the same evaluation."""
     found = evaluate_holdout(side, side, spec=spec(task, *metrics), settings=QUICK)
     assert Evaluation.from_json(json.loads(json.dumps(found.to_json(), allow_nan=False))) == found
     assert evaluate_holdout(side, side, spec=spec(task, *metrics), settings=QUICK) == found
 
 
 def test_the_same_model_differs_in_nothing() -> None:
-    """A champion held against itself: every difference is zero, and so is its interval."""
+    """A champion compared with itself has differences and intervals of exactly zero."""
     side = binary(200)
     found = evaluate_holdout(side, side, spec=spec(Task.BINARY, *BINARY), settings=QUICK)
     assert found.differences is not None
@@ -134,7 +134,7 @@ def test_a_better_candidate_shows_in_the_difference() -> None:
 
 
 def test_both_sides_are_judged_on_the_same_events() -> None:
-    """What only one of them predicted is counted and left out; truths that contradict each other, too."""
+    """Events predicted by one side only, or with contradicting labels, are counted and left out."""
     candidate = binary(100)
     labels = list(candidate.labels)
     labels[10] = None
@@ -153,7 +153,7 @@ def test_both_sides_are_judged_on_the_same_events() -> None:
 
 
 def test_an_event_counts_as_it_was_first_scored() -> None:
-    """A dead letter that was replayed stands twice in the journal; the first prediction is the one that was made live."""
+    """If a replayed dead letter is in the journal twice, its first prediction counts."""
     side = binary(50)
     again = replace(side.take([3]), labels=[not side.labels[3]])
     twice = ScoredEvents(
@@ -166,7 +166,7 @@ def test_an_event_counts_as_it_was_first_scored() -> None:
 
 
 def test_a_champion_with_few_scores_is_not_compared() -> None:
-    """The candidate is then judged on all its events, and the coverage says why it stands alone."""
+    """With too few scores of the champion, the candidate is evaluated alone, and the coverage says why."""
     found = evaluate_holdout(binary(100), binary(10), spec=spec(Task.BINARY, "Accuracy"), settings=QUICK)
     assert (found.champion, found.differences) == (None, None)
     assert (found.coverage.compared, found.coverage.unscored) == (10, 90)
@@ -177,7 +177,7 @@ def test_a_champion_with_few_scores_is_not_compared() -> None:
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=30), st.booleans())
 @settings(max_examples=50, deadline=None)
 def test_no_change_forecasts_the_truth_before(truths: list[int], known: bool) -> None:
-    """Of the event before in the stream, whether or not that was compared; the first has one only where it is given."""
+    """The baseline predicts the previous label of the stream, whether or not that event was compared."""
     side = ScoredEvents([("e", 0, i) for i in range(len(truths))], truths, truths)
     rows = list(range(0, len(truths), 2))
     found = no_change_baseline(side, rows, previous_label=9 if known else None)
@@ -186,7 +186,7 @@ def test_no_change_forecasts_the_truth_before(truths: list[int], known: bool) ->
 
 
 def test_the_confusion_matrix_is_scikit_learns() -> None:
-    """Rows are truths, columns labels; of too many classes the rarest are one."""
+    """Rows are labels, columns predictions; beyond the limit, the rarest classes are combined."""
     side = multiclass(500)
     found = diagnostics.confusion(side, diagnostics.frequent_classes(side.truths, task=Task.MULTICLASS))
     assert np.array_equal(found.counts, confusion_matrix(list(side.truths), list(side.labels), labels=list("abcd")))
@@ -200,7 +200,7 @@ def test_the_confusion_matrix_is_scikit_learns() -> None:
 
 
 def test_calibration_is_scikit_learns() -> None:
-    """Bins, Brier score, and the error that is the bins' mean gap weighted by their counts."""
+    """Bins, Brier score and expected calibration error equal scikit-learn's."""
     side = binary(700)
     found = diagnostics.calibration(side, task=Task.BINARY)
     assert found is not None
@@ -213,7 +213,7 @@ def test_calibration_is_scikit_learns() -> None:
 
 
 def test_calibration_of_many_classes() -> None:
-    """The Brier score sums over classes as scikit-learn's; reliability is that of the predicted label."""
+    """The Brier score sums over classes like scikit-learn's; reliability is that of the predicted label."""
     side = multiclass(300)
     found = diagnostics.calibration(side, task=Task.MULTICLASS)
     assert found is not None
@@ -225,7 +225,7 @@ def test_calibration_of_many_classes() -> None:
 
 
 def test_quantiles_of_residuals_are_numpys() -> None:
-    """Truth less prediction, their mean and seven quantiles."""
+    """Residuals are label minus prediction, with their mean and seven quantiles."""
     side = regression(300)
     found = diagnostics.residuals(side)
     errors = np.asarray(side.truths) - np.asarray(side.labels)
@@ -236,7 +236,7 @@ def test_quantiles_of_residuals_are_numpys() -> None:
 
 
 def test_groups_add_up() -> None:
-    """The largest groups by name, the others and those without one together, each by river's formula."""
+    """The largest groups are listed, and all other events combined, each with river's value."""
     side = binary(600)
     found = evaluate_holdout(
         side, side, spec=spec(Task.BINARY, "Accuracy", "F1"), settings=EvaluationSettings(resamples=40, max_groups=2)
@@ -252,7 +252,7 @@ def test_groups_add_up() -> None:
 
 
 def test_metrics_that_need_what_was_not_given_are_undefined() -> None:
-    """A champion of labels alone has no ROC AUC and no calibration, and so no difference in it."""
+    """A champion without probabilities has no ROC AUC, no calibration, and no difference in them."""
     theirs = replace(binary(100), probabilities=None)
     found = evaluate_holdout(binary(100), theirs, spec=spec(Task.BINARY, "Accuracy", "ROCAUC"), settings=QUICK)
     assert found.champion is not None
@@ -265,7 +265,7 @@ def test_metrics_that_need_what_was_not_given_are_undefined() -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_hardly_any_events(count: int) -> None:
-    """Nothing fails where there is next to nothing to judge."""
+    """An evaluation with hardly any events does not fail."""
     for task, side in ((Task.BINARY, binary(count)), (Task.REGRESSION, regression(count))):
         found = evaluate_holdout(side, side, spec=spec(task), settings=QUICK)
         assert found.coverage.compared == count
@@ -273,7 +273,7 @@ def test_hardly_any_events(count: int) -> None:
 
 
 def test_losses_are_what_a_promotion_compares() -> None:
-    """Zero-one of labels, squares of a regression."""
+    """Losses are zero-one for labels and squares for a regression."""
     assert event_losses(ScoredEvents([("e", 0, 0)] * 2, ["a", "b"], ["a", "c"]), task=Task.MULTICLASS).tolist() == [
         0,
         1,

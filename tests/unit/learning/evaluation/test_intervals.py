@@ -1,4 +1,4 @@
-"""Intervals are those of the literature, and hold their level where errors depend on one another."""
+"""Intervals equal those of the literature, and keep their level where errors are autocorrelated."""
 
 import math
 from typing import Any
@@ -19,7 +19,7 @@ from service.learning.evaluation.intervals import (
 
 
 def autoregressive(count: int, *, phi: float, seed: int) -> Any:
-    """A series whose values depend on those before them."""
+    """Return an autoregressive series."""
     chance = np.random.default_rng(seed)
     noise = chance.normal(size=count)
     found = np.empty(count)
@@ -40,7 +40,7 @@ def test_wilson_is_scipys(counts: tuple[int, int], confidence: float) -> None:
 
 
 def test_independent_values_count_in_full() -> None:
-    """Of a series without memory nearly all values count, and never more than there are."""
+    """In a series without autocorrelation nearly all values count, and never more than there are."""
     found = [effective_sample_size(np.random.default_rng(seed).random(2000)) for seed in range(20)]
     assert np.mean(found) > 1700
     assert max(found) <= 2000
@@ -54,7 +54,7 @@ def test_dependent_values_count_for_fewer(phi: float) -> None:
 
 
 def test_blocks_grow_with_memory_and_with_the_series() -> None:
-    """One event a block where nothing is remembered; longer ones for longer memory and longer series."""
+    """Blocks are short without autocorrelation, and longer for more of it and for longer series."""
 
     def typical(count: int, phi: float) -> float:
         return float(np.median([block_length(autoregressive(count, phi=phi, seed=seed)) for seed in range(9)]))
@@ -65,14 +65,14 @@ def test_blocks_grow_with_memory_and_with_the_series() -> None:
 
 
 def test_a_constant_series_needs_no_blocks() -> None:
-    """No variance, no memory, also in nearly empty series."""
+    """A constant or nearly empty series has a block length of 1."""
     for series in ([], [1.0], [0.0] * 100, [1.0] * 7):
         assert block_length(series) == 1.0
         assert effective_sample_size(series) == len(series)
 
 
 def test_resamples_are_blocks_that_go_round() -> None:
-    """Rows follow upon one another within blocks of the mean length; every row is equally likely."""
+    """Rows are consecutive within blocks of the mean length, and every row is equally likely."""
     rows = np.concatenate(list(bootstrap_rows(200, block=8, resamples=300, seed=1)))
     assert rows.min() == 0
     assert rows.max() == 199
@@ -82,21 +82,21 @@ def test_resamples_are_blocks_that_go_round() -> None:
 
 
 def test_the_same_seed_draws_the_same() -> None:
-    """Chance is what was injected."""
+    """The same seed draws the same resamples."""
     one, same, other = (list(bootstrap_rows(50, block=3, resamples=5, seed=seed)) for seed in (7, 7, 8))
     assert np.array_equal(one, same)
     assert not np.array_equal(one, other)
 
 
 def test_undefined_replicates_give_no_interval() -> None:
-    """Where a metric is defined in fewer than half of the resamples, nobody pretends to know its spread."""
+    """A metric that is undefined in more than half of the resamples has no interval."""
     assert percentile_interval([1.0] * 30 + [math.nan] * 40, confidence=0.95) is None
     assert percentile_interval([1.0] * 5, confidence=0.95) is None
     assert percentile_interval(np.arange(1001) / 1000, confidence=0.9) == pytest.approx((0.05, 0.95))
 
 
 def covered(count: int, *, runs: int, phi: float) -> tuple[float, float, float]:
-    """How often the true accuracy lies in Wilson over all events, over independent ones, in the bootstrap's interval."""
+    """Return how often the intervals contain the true accuracy: plain Wilson, adjusted Wilson, and the bootstrap."""
     hits = np.zeros(3)
     for seed in range(runs):
         errors = (autoregressive(count, phi=phi, seed=seed) * math.sqrt(1 - phi**2) < stats.norm.ppf(0.8)).astype(float)
@@ -115,7 +115,7 @@ def covered(count: int, *, runs: int, phi: float) -> tuple[float, float, float]:
 
 @pytest.mark.slow
 def test_intervals_hold_their_level_on_a_stream() -> None:
-    """With errors that come in runs, both kinds cover nearly as often as they say; plain Wilson does not."""
+    """With autocorrelated errors, adjusted intervals cover nearly as often as they claim; plain Wilson does not."""
     naive, corrected, bootstrap = covered(2000, runs=300, phi=0.8)
     assert naive < 0.85
     assert corrected > 0.91

@@ -1,4 +1,4 @@
-"""Losses are those of the textbook, and only what both predicted is compared."""
+"""Losses equal the textbook's, and only events that both have predicted are compared."""
 
 import math
 from typing import Any
@@ -17,7 +17,7 @@ AT, OTHER = TopicPartition("events", 0), TopicPartition("events", 1)
 
 
 def kept(task: Task, truths: list[Any], labels: list[Any], chances: list[float] | None = None) -> RunArrays:
-    """A run as the score journal gives it back."""
+    """Return a run as the score journal returns it."""
     journal = ScoreJournal(task)
     journal.append(AT, range(len(truths)), truths=truths, labels=labels, probabilities=chances)
     (run,) = decode_arrays(encode_segment(journal.take()))
@@ -26,7 +26,7 @@ def kept(task: Task, truths: list[Any], labels: list[Any], chances: list[float] 
 
 @given(st.lists(st.tuples(st.booleans(), st.none() | st.booleans(), st.floats(0, 1)), min_size=1, max_size=30))
 def test_of_two_classes(rows: list[tuple[bool, bool | None, float]]) -> None:
-    """Zero-one, Brier and log loss follow from truth, label and P(True); what was not predicted has none."""
+    """Zero-one, Brier and log loss follow from label and P(True); unpredicted events have none."""
     run = kept(Task.BINARY, *(list(column) for column in zip(*rows, strict=True)))
     for loss in (Loss.ZERO_ONE, Loss.BRIER, Loss.LOG):
         for (truth, label, chance), value in zip(rows, run_losses(run, loss).values.tolist(), strict=True):
@@ -40,27 +40,27 @@ def test_of_two_classes(rows: list[tuple[bool, bool | None, float]]) -> None:
 
 
 def test_without_probabilities_labels_are_sure() -> None:
-    """Brier loss is then zero or one."""
+    """Without probabilities, the Brier loss is zero or one."""
     run = kept(Task.BINARY, [True, True, False], [True, False, None])
     assert run_losses(run, Loss.BRIER).values.tolist()[:2] == [0.0, 1.0]
     assert math.isnan(run_losses(run, Loss.BRIER).values[2])
 
 
 def test_of_many_classes() -> None:
-    """Labels of any kind are right or wrong."""
+    """Labels of any type are right or wrong."""
     run = kept(Task.MULTICLASS, ["cat", 2, "dog"], ["cat", 3, None])
     assert np.array_equal(run_losses(run, Loss.ZERO_ONE).values, [0.0, 1.0, np.nan], equal_nan=True)
 
 
 def test_of_a_regression() -> None:
-    """Absolute and squared differences."""
+    """A regression has absolute and squared losses."""
     run = kept(Task.REGRESSION, [1.0, 2.0, 3.0], [1.5, 0.0, None])
     assert np.array_equal(run_losses(run, Loss.ABSOLUTE).values, [0.5, 2.0, np.nan], equal_nan=True)
     assert np.array_equal(run_losses(run, Loss.SQUARED).values, [0.25, 4.0, np.nan], equal_nan=True)
 
 
 def runs() -> st.SearchStrategy[list[RunLosses]]:
-    """Runs of two partitions with offsets in any order, some of them twice and some not predicted."""
+    """Return runs of two partitions with unordered offsets, some repeated and some unpredicted."""
     values = st.one_of(st.just(math.nan), st.integers(0, 9).map(float))
     one = st.tuples(st.sampled_from([AT, OTHER]), st.lists(st.tuples(st.integers(0, 15), values), max_size=12))
     return st.lists(one, max_size=6).map(
@@ -75,7 +75,7 @@ def runs() -> st.SearchStrategy[list[RunLosses]]:
 
 @given(runs(), runs(), st.integers(0, 8))
 def test_pairs_are_what_both_predicted(champion: list[RunLosses], challenger: list[RunLosses], since: int) -> None:
-    """The pairs are those of a plain join by position, in the champion's order, the first of each position."""
+    """The pairs equal a plain join by position, in the champion's order, with the first score of each position."""
 
     def rows(found: list[RunLosses]) -> dict[tuple[TopicPartition, int], float]:
         every: dict[tuple[TopicPartition, int], float] = {}

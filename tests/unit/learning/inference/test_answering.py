@@ -1,4 +1,4 @@
-"""A checkpoint's model answers as it would on the stream, and learns nothing."""
+"""A checkpoint's model predicts as it would on the stream, and learns nothing."""
 
 import random
 from typing import Any
@@ -21,7 +21,7 @@ PHISHING = [(x, y) for x, y in datasets.Phishing()]
 
 
 def taught(task: str, estimator: Any, pairs: list[tuple[Any, Any]]) -> tuple[ModelSpec, Learner]:
-    """A learner of these."""
+    """Return a learner that has learned these events."""
     spec = ModelSpec(name="m", task=task, events="e", estimator=estimator)
     learner = Learner(spec, Learner.new(spec, build_estimator(spec)[0]))
     events = [Event(n, n, n, dict(x), y) for n, (x, y) in enumerate(pairs)]
@@ -31,7 +31,7 @@ def taught(task: str, estimator: Any, pairs: list[tuple[Any, Any]]) -> tuple[Mod
 
 @pytest.mark.parametrize("estimator", [LOGISTIC, FOREST, "naive_bayes.GaussianNB"], ids=str)
 def test_answers_are_the_learners_own(estimator: Any) -> None:
-    """Label and probabilities are exactly those that the learner would predict, one by one and many at once."""
+    """Label and probabilities equal the learner's exactly, one by one and many at once."""
     spec, learner = taught("binary", estimator, PHISHING[:600])
     answerer = Predictor(spec, learner.state())
     xs = [dict(x) for x, _ in PHISHING[600:900]]
@@ -45,7 +45,7 @@ def test_answers_are_the_learners_own(estimator: Any) -> None:
 
 
 def test_rows_are_bit_for_bit_what_they_are_alone() -> None:
-    """A thousand rows of wild numbers at once have exactly the probabilities that each has alone."""
+    """Each of a thousand rows of wild numbers has exactly the probabilities that it has alone."""
     chance = random.Random(7)
     names = [f"f{n}" for n in range(23)]
     rows = [
@@ -62,7 +62,7 @@ def test_rows_are_bit_for_bit_what_they_are_alone() -> None:
 
 
 def test_a_value_is_predicted_for_regression() -> None:
-    """Regression answers a number and no probabilities."""
+    """A regression predicts a number without probabilities."""
     pairs = [({"a": float(n)}, 2.0 * n) for n in range(200)]
     spec, learner = taught("regression", ["preprocessing.StandardScaler", "linear_model.LinearRegression"], pairs)
     found = Predictor(spec, learner.state()).predict({"a": 5.0})
@@ -84,7 +84,7 @@ def test_a_value_is_predicted_for_regression() -> None:
     ],
 )
 def test_the_guard_judges_and_learns_nothing(x: dict[str, Any], feature: str, reason: RefusalReason) -> None:
-    """What the stream's guard would refuse is refused with feature and reason, however often it comes."""
+    """A feature that the stream's guard would refuse is refused with its reason, however often it comes."""
     spec, learner = taught("binary", LOGISTIC, [({"a": float(n % 7)}, n % 2 == 0) for n in range(200)])
     answerer = Predictor(spec, learner.state())
     for _ in range(200):
@@ -95,7 +95,7 @@ def test_the_guard_judges_and_learns_nothing(x: dict[str, Any], feature: str, re
 
 
 def test_an_estimator_that_throws_is_a_fault_of_its_item() -> None:
-    """An item that the estimator cannot predict is refused with the exception's words."""
+    """An item on which the estimator raises is refused with the exception's message."""
     spec, learner = taught("binary", LOGISTIC, [({"a": float(n % 7)}, n % 2 == 0) for n in range(200)])
     found = Predictor(spec, learner.state()).predict({"a": None})
     assert not isinstance(found, PredictionResult)
@@ -103,7 +103,7 @@ def test_an_estimator_that_throws_is_a_fault_of_its_item() -> None:
 
 
 def test_numbers_are_no_truth_values() -> None:
-    """Classes 0 and 1 of three have the names of numbers, beside a prediction that is one."""
+    """The classes 0, 1 and 2 are named by their numbers, and are not mistaken for booleans."""
     pairs = [({"a": n % 3 + n / 10_000}, n % 3) for n in range(300)]
     spec, learner = taught("multiclass", "naive_bayes.GaussianNB", pairs)
     found = Predictor(spec, learner.state()).predict({"a": 1.0})
@@ -117,7 +117,7 @@ def test_numbers_are_no_truth_values() -> None:
     ("task", "given"), [("binary", (False, True)), ("multiclass", (1, 2)), ("multiclass", ("1", "b"))]
 )
 def test_the_names_of_probabilities_lead_back_to_their_labels(task: str, given: tuple[Any, Any]) -> None:
-    """A label that is a number, a text or a truth value is what it was, with its type."""
+    """Names of probabilities lead back to the labels with their types: numbers, texts and booleans."""
     pairs = [({"a": float(n % 2)}, given[n % 2]) for n in range(40)]
     spec, learner = taught(task, "naive_bayes.GaussianNB", pairs)
     answerer = Predictor(spec, learner.state())

@@ -1,4 +1,4 @@
-"""Contributions to what scikit-learn and LightGBM say add up to what those libraries say themselves."""
+"""Contributions to predictions of scikit-learn and LightGBM add up to the libraries' own scores."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -23,7 +23,7 @@ EXPLAINED = ("lightgbm", "linear_model", "RandomForest", "ExtraTrees", "HistGrad
 
 
 def label_of(model: Any, x: Mapping[str, Any]) -> Any:
-    """What the server would explain."""
+    """Return the label that the server would explain."""
     if not hasattr(model, "predict_proba_one"):
         return model.predict_one(x)
     chances = model.predict_proba_one(x)
@@ -31,7 +31,7 @@ def label_of(model: Any, x: Mapping[str, Any]) -> Any:
 
 
 def own_score(model: Any, x: Mapping[str, Any], label: Any) -> tuple[float, Any]:
-    """The library's own score or share, and the label that it speaks for."""
+    """Return the library's own score or share, and its label."""
     rows, inner = model._encoder.rows([x]), model._model
     number = model._classes.index(label) if hasattr(model, "_classes") else None
     if "lightgbm" in model.name:
@@ -48,7 +48,7 @@ def own_score(model: Any, x: Mapping[str, Any], label: Any) -> tuple[float, Any]
 
 
 def require_explained(found: Explanation, score: float, about: Any, *, names: set[str]) -> None:
-    """Base and contributions, all of which are told here, are the score of the label that is named."""
+    """Check that base and contributions add up to the score of the named label."""
     assert len(names) <= MAX_CONTRIBUTIONS
     assert found.total == pytest.approx(score, abs=1e-9)
     assert found.base + sum(one.contribution for one in found.contributions) == pytest.approx(score, abs=1e-9)
@@ -59,7 +59,7 @@ def require_explained(found: Explanation, score: float, about: Any, *, names: se
 @every
 @pytest.mark.parametrize("options", [{}, {"scale": True, "categories": "ordinal"}], ids=["plain", "scaled"])
 def test_base_and_contributions_are_the_librarys_own_score(name: str, task: Task, options: dict[str, Any]) -> None:
-    """Also after a restart, with texts and what is missing; a kind that has no contributions is refused by its name."""
+    """Contributions add up after a restart too, with texts and missing values; other kinds are refused by name."""
     model = codec.loads(codec.dumps(trained(name, task, **options)))
     told = 0
     for x in FRESH:
@@ -75,7 +75,7 @@ def test_base_and_contributions_are_the_librarys_own_score(name: str, task: Task
 
 
 def test_lightgbm_has_its_own_shapley_values() -> None:
-    """Feature by feature they are those of `pred_contrib`."""
+    """Contributions equal those of LightGBM's `pred_contrib`, feature by feature."""
     model = trained("batch.lightgbm.LGBMClassifier", Task.BINARY)
     x = FRESH[0]
     own = model._model._booster.predict(model._encoder.rows([x]), pred_contrib=True)[0]
@@ -85,7 +85,7 @@ def test_lightgbm_has_its_own_shapley_values() -> None:
 
 
 def test_a_category_counts_for_the_feature_it_is_of() -> None:
-    """The columns of a text's categories are one contribution, of its name; a number's is weight times value."""
+    """The columns of a text's categories are one contribution; that of a number is weight times value."""
     model = trained("batch.sklearn.linear_model.LogisticRegression", Task.BINARY)
     known = model._encoder.categories["country"]
     weights = model._model._final.coef_[0]
@@ -97,7 +97,7 @@ def test_a_category_counts_for_the_feature_it_is_of() -> None:
 
 
 def test_what_is_beneath_a_calibration_is_explained() -> None:
-    """The score of the model itself, which the calibration does not change."""
+    """The model's own score is explained, which the calibration does not change."""
     model = trained("batch.lightgbm.LGBMClassifier", Task.BINARY, calibration="online")
     before = explain(model, FRESH[0], label=True)
     for x, y in zip(FRESH * 20, truths(FRESH, Task.BINARY) * 20, strict=True):
@@ -106,7 +106,7 @@ def test_what_is_beneath_a_calibration_is_explained() -> None:
 
 
 def test_before_it_is_fitted_there_is_nothing_to_explain() -> None:
-    """It says what has to come first."""
+    """An unfitted estimator is refused, and the message says that it needs a training job."""
     for name, task in (
         ("batch.lightgbm.LGBMClassifier", Task.BINARY),
         ("batch.sklearn.linear_model.Ridge", Task.REGRESSION),
@@ -124,7 +124,7 @@ INCREMENTAL = [
 
 @pytest.mark.parametrize(("leaf", "task"), INCREMENTAL)
 def test_scikit_learn_that_learns_from_a_stream(leaf: str, task: Task) -> None:
-    """Behind river's scaler, its score is that of `decision_function`, or the value; before it learned, refused."""
+    """Behind river's scaler, contributions add up to the library's score; an untrained model is refused."""
     numbers = [{"amount": x.get("amount", 0.0), "age": x["age"], "new": x["new"]} for x in features(300)]
     ys = truths(features(300), task)
     arguments = {"classes": ["high", "low", "middle"]} if task is Task.MULTICLASS else {}
@@ -151,7 +151,7 @@ def test_scikit_learn_that_learns_from_a_stream(leaf: str, task: Task) -> None:
 
 @pytest.mark.parametrize("leaf", ["neural_network.MLPClassifier", "naive_bayes.BernoulliNB"])
 def test_other_incremental_kinds_are_refused(leaf: str) -> None:
-    """By the name of scikit-learn's own class."""
+    """Other incremental estimators are refused by the name of scikit-learn's class."""
     model = estimators.estimator_from_expression(f"sklearn.{leaf}", task=Task.BINARY, seed=3)
     for y in (True, False):
         model.learn_one({"a": 1.0}, y)

@@ -1,4 +1,4 @@
-"""What each feature has contributed to a prediction."""
+"""Contributions of features to a prediction."""
 
 import math
 from itertools import cycle, islice
@@ -14,14 +14,14 @@ PHISHING = [(dict(x), y) for x, y in datasets.Phishing()]
 
 
 def taught(model: Any, *, times: int = 1) -> Any:
-    """Once, or over and over."""
+    """Train an estimator on the events, once or several times."""
     for x, y in islice(cycle(PHISHING), times * len(PHISHING)):
         model.learn_one(x, y)
     return model
 
 
 def test_a_linear_models_contributions_add_up_to_its_prediction() -> None:
-    """Intercept and weight times scaled value, of all features, are the logit of the probability."""
+    """The intercept plus weight times scaled value of all features is the logit of the probability."""
     model = taught(preprocessing.StandardScaler() | linear_model.LogisticRegression())
     for x, _ in PHISHING[:50]:
         found = explain(model, x, label=True)
@@ -34,7 +34,7 @@ def test_a_linear_models_contributions_add_up_to_its_prediction() -> None:
 
 
 def test_a_trees_path_leads_from_the_root_to_its_leaf() -> None:
-    """The root's share and the changes at each split add up to the leaf's; a missing feature takes the common path."""
+    """The root's share plus the change at each split is the leaf's; a missing feature takes the common path."""
     model = taught(tree.HoeffdingTreeClassifier(grace_period=50, leaf_prediction="mc"), times=4)
     assert model.height > 0
     for x, _ in PHISHING[:50]:
@@ -47,7 +47,7 @@ def test_a_trees_path_leads_from_the_root_to_its_leaf() -> None:
 
 
 def test_a_forest_has_the_mean_of_its_trees() -> None:
-    """Contributions of a forest are bounded by those of a share."""
+    """The total of a forest's explanation is a share between 0 and 1."""
     model = taught(forest.ARFClassifier(n_models=3, seed=1, grace_period=50), times=4)
     found = explain(model, PHISHING[0][0], label=True)
     assert 0 <= found.total <= 1
@@ -68,6 +68,6 @@ def test_the_value_of_a_regression_has_no_label() -> None:
 
 
 def test_other_models_are_refused() -> None:
-    """The message names what was found."""
+    """An unsupported model is refused, and the message names it."""
     with pytest.raises(RefusedError, match="GaussianNB"):
         explain(taught(naive_bayes.GaussianNB()), PHISHING[0][0], label=True)

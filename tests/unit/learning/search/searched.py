@@ -1,4 +1,4 @@
-"""Small streams, courses and candidates for the tests of the search."""
+"""Small streams, trial contexts and candidates for the tests of the search."""
 
 import os
 import random
@@ -24,7 +24,7 @@ RATES = [0.0001, 0.003, 0.01, 0.1, 1.0]
 
 
 def stream(count: int, *, task: Task = Task.BINARY, seed: int = 7) -> list[Event]:
-    """Three features, and a truth that mostly follows from them."""
+    """Return events with three features and a label that mostly follows from them."""
     chance = random.Random(seed)
     found = []
     for at in range(count):
@@ -36,13 +36,13 @@ def stream(count: int, *, task: Task = Task.BINARY, seed: int = 7) -> list[Event
 
 
 def hold_out(count: int, share: float = 0.7) -> list[FoldRows]:
-    """The first part to learn, the rest to be scored by."""
+    """Return the first rows for training and the rest for validation."""
     border = round(count * share)
     return [(np.arange(border), np.arange(border, count))]
 
 
 def course(events: list[Event], **changes: Any) -> TrialContext:
-    """A hold-out of these, by accuracy."""
+    """Return the context of a hold-out on these events, scored by accuracy."""
     ground = ModelContext(Task.BINARY, 42, estimator=[SCALER, LOGISTIC])
     given = {
         "folds": hold_out(len(events)),
@@ -55,18 +55,18 @@ def course(events: list[Event], **changes: Any) -> TrialContext:
 
 
 def logistic(rate: Any, **parameters: Any) -> list[Any]:
-    """A scaled logistic regression that learns at this rate."""
+    """Return a scaled logistic regression with this learning rate."""
     return [SCALER, {LOGISTIC: {"optimizer": {"optim.SGD": {"lr": rate}}, **parameters}}]
 
 
 def plan(*estimators: Any, trials: int = 12, seed: int = 1, **changes: Any) -> SearchPlan:
-    """A candidate for each estimator."""
+    """Return a plan with a candidate for each estimator."""
     candidates = [CandidateSpec(name=f"c{at}", estimator=one, **changes) for at, one in enumerate(estimators)]
     return SearchPlan(candidates, SearchBudget(trials=trials, processes=2), seed)
 
 
 def alone(stop: Callable[[], bool] = lambda: False) -> Callable[[TrialContext], SerialExecutor]:
-    """Trials in this process."""
+    """Return an executor that runs trials in this process."""
     return partial(SerialExecutor, stop=stop)
 
 
@@ -88,32 +88,32 @@ HERE = "tests.unit.learning.search.searched"
 
 
 def told(result: SearchOutcome) -> list[Any]:
-    """Everything of the trials but how long they took."""
+    """Return everything about the trials except how long they took."""
     return [{**one.to_json(), "duration_s": 0} for one in result.trials]
 
 
 class Killer(base.Classifier):
-    """Ends its process at the hundredth event."""
+    """An estimator that ends its process at the hundredth event."""
 
     def __init__(self) -> None:
         self.seen = 0
 
     def learn_one(self, x: dict[str, Any], y: Any) -> None:
-        """Count, and end."""
+        """Count the events, and end the process."""
         self.seen += 1
         if self.seen == 100:
             os._exit(9)
 
     def predict_one(self, x: dict[str, Any]) -> bool:
-        """Always true."""
+        """Always predict True."""
         return True
 
 
 class Thrower(Killer):
-    """Throws at the hundredth event."""
+    """An estimator that raises at the hundredth event."""
 
     def learn_one(self, x: dict[str, Any], y: Any) -> None:
-        """Count, and throw."""
+        """Count the events, and raise."""
         self.seen += 1
         if self.seen == 100:
             msg = "no more"

@@ -1,4 +1,4 @@
-"""Batch estimators as candidates: fitted on columns, by the same weights, frozen afterwards."""
+"""Batch estimators as candidates are fitted on columns with the same weights, and frozen afterwards."""
 
 import time
 
@@ -25,14 +25,14 @@ NAMES = ["batch.sklearn.ensemble.RandomForestClassifier", "batch.lightgbm.LGBMCl
 
 
 def course() -> TrialContext:
-    """Two thirds to learn, a third to be scored by."""
+    """Return a context with two thirds for training and one third for validation."""
     rows = TableRows(history(LABELS, contents=CONTENTS))
     fold = (np.arange(200), np.arange(200, 300))
     return TrialContext(lambda: rows, [fold], GROUND, "Accuracy", time.monotonic, trainer=select_trainer)
 
 
 def test_rows_are_the_events_of_the_table() -> None:
-    """In the order asked for, with labels, times and weights of the same rows."""
+    """Rows are returned in the requested order, with labels, times and weights of the same rows."""
     data = history(LABELS, contents=CONTENTS)
     rows, asked = TableRows(data), np.array([5, 3, 250])
     events = [*data.events()]
@@ -45,7 +45,7 @@ def test_rows_are_the_events_of_the_table() -> None:
 
 
 def test_a_search_holds_both_kinds_side_by_side() -> None:
-    """One frozen after its fit and one that goes on learning are scored on the same rows."""
+    """A frozen batch estimator and one that goes on learning are scored on the same rows."""
     given = [CandidateSpec(name=f"c{at}", estimator=name) for at, name in enumerate(NAMES)]
     plan = SearchPlan([CandidateSpec(name="own"), *given], SearchBudget(trials=3), 7)
     found = search_candidates(plan, course(), make_executor=SerialExecutor)
@@ -55,7 +55,7 @@ def test_a_search_holds_both_kinds_side_by_side() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_was_fitted_predicts_without_learning(name: str) -> None:
-    """Later events change nothing of what it says."""
+    """Later events do not change the predictions of a fitted model."""
     prepared = course()
     rows = prepared.load()
     model = refit(TrialRecipe("one", name), prepared, rows, rows=np.arange(200))
@@ -66,7 +66,7 @@ def test_what_was_fitted_predicts_without_learning(name: str) -> None:
 
 
 def test_class_weights_weigh_in_a_fit() -> None:
-    """A class that weighs a thousandfold is predicted where both are as likely."""
+    """A class with a thousandfold weight is predicted where both classes are equally likely."""
     rows = TableRows(history([True, False] * 100, contents=[1.0] * 200))
     name = "batch.sklearn.linear_model.LogisticRegression"
     prepared = TrialContext(lambda: rows, [], GROUND, "Accuracy", time.monotonic, trainer=select_trainer)
@@ -77,7 +77,7 @@ def test_class_weights_weigh_in_a_fit() -> None:
 
 
 def test_rows_without_columns_are_refused() -> None:
-    """A trainer of batches says what it was given."""
+    """The batch trainer refuses rows without columns and names their type."""
     prepared = course()
     events = InMemoryRows([*history(LABELS).events()])
     with pytest.raises(EstimatorError, match="found rows of EventRows"):
@@ -86,7 +86,7 @@ def test_rows_without_columns_are_refused() -> None:
 
 @pytest.mark.parametrize(("given", "place"), [({"epochs": 3}, "epochs"), ({"warm_start": True}, "warm_start")])
 def test_what_is_fitted_once_has_no_second_pass(given: dict[str, object], place: str) -> None:
-    """Epochs and warm starts are refused with the key that asks for them."""
+    """Epochs and warm starts are refused for batch estimators, and the error names the key."""
     one = CandidateSpec.model_validate({"name": "b", "estimator": {NAMES[1]: {}}, **given})
     with pytest.raises(SpecificationError, match=rf"candidates\[0\].{place}: "):
         require_candidates([one], GROUND, trials=1)

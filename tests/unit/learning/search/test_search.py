@@ -1,4 +1,4 @@
-"""The search: what it tries, what it gives up, what it survives, and that it does the same again."""
+"""The search tries, prunes and survives what it should, and does the same again."""
 
 import math
 import random
@@ -48,7 +48,7 @@ EVENTS = stream(600)
 
 
 def test_equal_seeds_make_equal_trials() -> None:
-    """The same seed tries the same and finds the same; another one tries something else."""
+    """The same seed makes the same trials and finds the same best; another seed makes other trials."""
     first, again, other = (
         search_candidates(plan(SEARCHED, CONDITIONAL, seed=seed), course(EVENTS), make_executor=alone())
         for seed in (1, 1, 2)
@@ -59,7 +59,7 @@ def test_equal_seeds_make_equal_trials() -> None:
 
 
 class Erratic(SerialExecutor):
-    """Runs what was started in no order, and now and then nothing."""
+    """An executor that runs trials in random order, and sometimes none."""
 
     def __init__(self, given: TrialContext, *, width: int, seed: int) -> None:
         super().__init__(given)
@@ -68,11 +68,11 @@ class Erratic(SerialExecutor):
         self._open: list[Assignment] = []
 
     def start(self, assignment: Assignment) -> None:
-        """Remember it."""
+        """Queue the trial."""
         self._open.append(assignment)
 
     def collect(self, timeout_s: float) -> list[TrialOutcome]:
-        """Some of them, or none."""
+        """Run some of the trials, or none."""
         self._chance.shuffle(self._open)
         for one in (self._open.pop() for _ in range(self._chance.randint(0, len(self._open)))):
             super().start(one)
@@ -81,7 +81,7 @@ class Erratic(SerialExecutor):
 
 @pytest.mark.parametrize("width", [2, 3])
 def test_no_race_changes_a_trial(width: int) -> None:
-    """In whatever order trials end, the same are tried, with the same limits; another width is another search."""
+    """The order in which trials end changes neither trials nor thresholds; another number of processes does."""
     given = plan(SEARCHED, CONDITIONAL, trials=16)
     found = [
         search_candidates(given, course(EVENTS), make_executor=partial(Erratic, width=width, seed=seed))
@@ -93,7 +93,7 @@ def test_no_race_changes_a_trial(width: int) -> None:
 
 
 def test_each_candidate_is_tried_and_each_suggestion_lies_in_its_space() -> None:
-    """The first trials are of each candidate in turn; all parameters are within their bounds, and none is left over."""
+    """The first trials try each candidate once; all parameters are within their bounds, and none is left over."""
     result = search_candidates(plan(SEARCHED, CONDITIONAL), course(EVENTS), make_executor=alone())
     assert [one.recipe.candidate for one in result.trials[:2]] == ["c0", "c1"]
     for one in result.trials:
@@ -109,7 +109,7 @@ def test_each_candidate_is_tried_and_each_suggestion_lies_in_its_space() -> None
 @given(st.integers(0, 2**32 - 1))
 @settings(max_examples=20)
 def test_every_suggestion_can_be_built(seed: int) -> None:
-    """Whatever the sampler draws is an estimator, and holds no space any more."""
+    """Every recipe that the sampler suggests can be built, and has no spaces left."""
     tried = [CandidateSpec(name="a", estimator=SEARCHED), CandidateSpec(name="b", estimator=CONDITIONAL)]
     drawn = make_sampler(tried, trials=4, seed=seed, maximize=True)
     for number in range(4):
@@ -122,7 +122,7 @@ def test_every_suggestion_can_be_built(seed: int) -> None:
 
 
 def test_a_small_space_is_tried_whole_and_once() -> None:
-    """Where there are no more recipes than trials, each is tried once, and the budget is not used up."""
+    """If there are no more recipes than trials, each is tried once, and the budget is not used up."""
     found = CandidateSpec(
         name="c",
         estimator={"choice": [{"a.B": {"n": {"int": [1, 5, 2]}, "m": {"choice": ["x", "y"]}}}, "c.D"]},
@@ -135,7 +135,7 @@ def test_a_small_space_is_tried_whole_and_once() -> None:
 
 
 def test_a_repeated_recipe_is_not_trained_again() -> None:
-    """What has been tried is told again, and costs nothing."""
+    """A repeated recipe returns the earlier result, and is not trained again."""
     estimator = logistic({"choice": [0.01, 0.1]}, l2={"choice": [0.0, 0.001]}, intercept_lr={"choice": [0.01, 0.02]})
     result = search_candidates(plan(estimator, trials=7), course(EVENTS), make_executor=alone())
     assert len(result.trials) == 7
@@ -146,7 +146,7 @@ def test_a_repeated_recipe_is_not_trained_again() -> None:
 
 
 def test_a_poor_trial_is_pruned() -> None:
-    """Below the median of the others at the same step a trial ends there, and is no candidate any more."""
+    """A trial below the median of the others at the same step ends there, and is no longer a candidate."""
     good = [0.1, 0.12, 0.14, 0.16]
     result = search_candidates(
         plan(*map(logistic, [*good, 1e-9])), course(EVENTS, metric="ROCAUC"), make_executor=alone()
@@ -164,7 +164,7 @@ def test_a_poor_trial_is_pruned() -> None:
 
 
 def test_bars_are_medians_of_complete_trials() -> None:
-    """Failed, pruned, repeated and warm ones do not count, nor do scores that are not finite."""
+    """Failed, pruned, repeated and warm-started trials, and scores that are not finite, do not count for thresholds."""
 
     def trial(*steps: float, state: TrialState = TrialState.COMPLETE, warm: bool = False) -> Trial:
         return Trial(TrialRecipe("c", "e", warm_start=warm), TrialOutcome(0, state, steps), 1)
@@ -181,7 +181,7 @@ def test_bars_are_medians_of_complete_trials() -> None:
 
 
 def test_a_trial_that_is_spoilt_fails_alone() -> None:
-    """Predictions that are not finite fail a trial with its reason; the search goes on and finds the other."""
+    """Predictions that are not finite fail a trial with a reason, and the search goes on and finds the other."""
     regression = stream(400, task=Task.REGRESSION)
     ground = ModelContext(Task.REGRESSION, 42, estimator="linear_model.LinearRegression")
     wild = {"linear_model.LinearRegression": {"optimizer": {"optim.SGD": {"lr": {"choice": [1e200, 0.01]}}}}}
@@ -195,7 +195,7 @@ def test_a_trial_that_is_spoilt_fails_alone() -> None:
 
 
 def test_a_trial_that_throws_fails_with_its_reason() -> None:
-    """The exception's type and words are kept; where all fail, asking for the best says them."""
+    """The exception's type and message are kept; if all trials fail, `require_best` raises with them."""
     ground = ModelContext(Task.BINARY, 42, factory=f"{HERE}:Thrower")
     result = search_candidates(
         SearchPlan([], SearchBudget(), 1), course(EVENTS, model_context=ground), make_executor=alone()
@@ -207,7 +207,7 @@ def test_a_trial_that_throws_fails_with_its_reason() -> None:
 
 
 def test_a_stop_ends_a_trial_in_this_process_too() -> None:
-    """Between two chunks of events."""
+    """A stop ends a running trial between two chunks of events."""
     looks = iter([False] * 6 + [True] * 100)
     result = search_candidates(
         plan(SEARCHED), course(EVENTS), stop=lambda: True, make_executor=alone(lambda: next(looks))
@@ -217,7 +217,7 @@ def test_a_stop_ends_a_trial_in_this_process_too() -> None:
 
 
 def test_time_that_is_over_keeps_what_there_is() -> None:
-    """No trial begins after it, and the best so far stands."""
+    """When the time is over no trial begins any more, and the best so far is returned."""
     now = iter(range(10**9))
     given = course(EVENTS, clock=lambda: next(now))
     found = plan(SEARCHED, trials=50)
@@ -230,7 +230,7 @@ def test_time_that_is_over_keeps_what_there_is() -> None:
 
 
 def test_progress_counts_up_to_the_end() -> None:
-    """It tells how many of how many, and the best so far never worsens."""
+    """Progress counts the trials up to the total, and the best value so far never worsens."""
     seen: list[SearchProgress] = []
     result = search_candidates(plan(SEARCHED, trials=6), course(EVENTS), progress=seen.append, make_executor=alone())
     assert [one.done for one in seen] == list(range(7))
@@ -240,13 +240,13 @@ def test_progress_counts_up_to_the_end() -> None:
 
 
 def test_wrong_candidates_end_a_search_before_it_begins() -> None:
-    """Nothing is trained where a candidate is wrong."""
+    """Nothing is trained if a candidate is invalid."""
     with pytest.raises(SpecificationError, match=r"retrain.candidates\[0\].estimator: found"):
         search_candidates(plan({"optim": 1}), course(EVENTS), make_executor=alone())
 
 
 def test_a_trainer_of_another_kind_fits_in() -> None:
-    """A course may name who trains a recipe; a trainer that tells no steps is never pruned."""
+    """A context may name its own trainer; a trainer that reports no steps is never pruned."""
     result = search_candidates(plan(logistic(0.1)), course(EVENTS, trainer=quiet_trainer), make_executor=alone())
     assert all(map(math.isnan, result.trials[0].outcome.steps))
     assert len(result.trials[0].outcome.steps) == 10
@@ -254,29 +254,29 @@ def test_a_trainer_of_another_kind_fits_in() -> None:
 
 
 class Silence:
-    """A watch that hears of nothing."""
+    """A callback that ignores everything."""
 
     def on_scored(self, events: Any, predictions: Any, model: Any) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def on_step(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def check_stop(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 class Quiet:
-    """Trains as the others do, and tells nobody."""
+    """A trainer that reports nothing to its callback."""
 
     def __init__(self, ground: ModelContext) -> None:
         self._inner = OnlineTrainer(ground)
 
     def fit(self, recipe: TrialRecipe, training_rows: TrainingRows, callback: TrainingCallback) -> TrainedModel:
-        """Without its watch."""
+        """Train without the callback."""
         return self._inner.fit(recipe, training_rows, Silence())
 
 
 def quiet_trainer(given: TrialContext, _recipe: TrialRecipe) -> Quiet:
-    """Whatever the recipe."""
+    """Return the quiet trainer for any recipe."""
     return Quiet(given.model_context)

@@ -1,4 +1,4 @@
-"""Held against plain river: what a trial reports is what a loop over the same events computes."""
+"""The scores of trials equal those of a plain river loop over the same events."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -26,7 +26,7 @@ RECIPE = TrialRecipe("c", logistic(0.01))
 
 
 def by_hand(rate: float, metric: Any, events: Sequence[Event] = EVENTS, *, epochs: int = 1) -> float:
-    """Learn the first seven tenths, then score each of the others before it is learned."""
+    """Train on the first seven tenths, then score each of the others before it is learned."""
     model: Any = preprocessing.StandardScaler() | linear_model.LogisticRegression(optimizer=optim.SGD(rate))
     border = round(len(events) * 0.7)
     for _ in range(epochs):
@@ -40,13 +40,13 @@ def by_hand(rate: float, metric: Any, events: Sequence[Event] = EVENTS, *, epoch
 
 
 def outcome(recipe: TrialRecipe, **changes: Any) -> TrialOutcome:
-    """Of one trial."""
+    """Return the outcome of a single trial."""
     return run_trial(Assignment(0, recipe), course(EVENTS, **changes), InMemoryRows(EVENTS))
 
 
 @pytest.mark.parametrize(("name", "metric"), [("Accuracy", metrics.Accuracy), ("ROCAUC", metrics.ROCAUC)])
 def test_the_best_of_a_grid_is_the_best_by_hand(name: str, metric: Any) -> None:
-    """Each value of a searched grid equals brute force with plain river to the last bit; the winner is the same."""
+    """Each value of a searched grid equals brute force with plain river to the last bit; the best is the same."""
     found = search_candidates(plan(logistic({"choice": RATES})), course(EVENTS, metric=name), make_executor=alone())
     expected = {rate: by_hand(rate, metric()) for rate in RATES}
     place = f"estimator[1].{LOGISTIC}.optimizer.optim.SGD.lr"
@@ -58,7 +58,7 @@ def test_the_best_of_a_grid_is_the_best_by_hand(name: str, metric: Any) -> None:
 
 
 def test_a_loss_is_minimized() -> None:
-    """Where smaller is better, the smallest wins."""
+    """If a smaller metric is better, the smallest wins."""
     found = search_candidates(
         plan(logistic({"choice": RATES})), course(EVENTS, metric="LogLoss"), make_executor=alone()
     )
@@ -68,14 +68,14 @@ def test_a_loss_is_minimized() -> None:
 
 
 def test_epochs_learn_the_training_part_again() -> None:
-    """Two epochs are two passes over what is learned, and one over what is scored."""
+    """Two epochs are two passes over the training part, and one over the validation part."""
     found = outcome(TrialRecipe("c", logistic(0.01), epochs=2))
     assert found.value == by_hand(0.01, metrics.Accuracy(), epochs=2)
     assert len(found.steps) == 10
 
 
 def test_steps_are_the_prequential_score_of_the_training_part() -> None:
-    """The last step is what river's own progressive validation says of all that was learned."""
+    """The last step is what river's own progressive validation returns for the training part."""
     border = round(len(EVENTS) * 0.7)
     model: Any = preprocessing.StandardScaler() | linear_model.LogisticRegression(optimizer=optim.SGD(0.01))
     metric = metrics.Accuracy()
@@ -89,13 +89,13 @@ def test_steps_are_the_prequential_score_of_the_training_part() -> None:
 
 
 def test_without_a_validation_part_the_training_part_decides() -> None:
-    """What was predicted while it learned is the score."""
+    """Without a validation part, the prequential score of the training part decides."""
     found = outcome(RECIPE, folds=[(np.arange(1200), np.arange(0))])
     assert found.value == found.steps[-1]
 
 
 def test_the_best_recipe_is_trained_again_on_more() -> None:
-    """A refit learns the rows it is given, as river does, and can be broken off."""
+    """A refit trains on the given rows, as river does, and can be interrupted."""
     given = course(EVENTS)
     found = refit(TrialRecipe("c", logistic(0.01), epochs=2), given, InMemoryRows(EVENTS), rows=np.arange(1000))
     model: Any = preprocessing.StandardScaler() | linear_model.LogisticRegression(optimizer=optim.SGD(0.01))
@@ -109,7 +109,7 @@ def test_the_best_recipe_is_trained_again_on_more() -> None:
 
 @pytest.mark.parametrize("weights", ["balanced", {"true": 3.0}])
 def test_class_weights_weigh_what_is_learned(weights: Any) -> None:
-    """Balanced weights are scikit-learn's; they hold for the training part, not for what is scored."""
+    """Balanced weights equal scikit-learn's; they apply to training, not to scoring."""
     border = round(len(EVENTS) * 0.7)
     positive = sum(event.y is True for event in EVENTS[:border])
     factors = {True: border / 2 / positive, False: border / 2 / (border - positive)}
@@ -125,7 +125,7 @@ def test_class_weights_weigh_what_is_learned(weights: Any) -> None:
 
 
 def test_folds_are_averaged() -> None:
-    """With several folds the mean over them counts, and later folds are steps too."""
+    """With several folds their mean decides, and later folds are steps too."""
     rows = np.arange(1200)
     folds = [(rows[rows % 3 != part], rows[rows % 3 == part]) for part in range(3)]
     found = outcome(RECIPE, folds=folds)
@@ -145,7 +145,7 @@ def test_folds_are_averaged() -> None:
 
 
 def test_a_warm_start_goes_on_from_the_champion() -> None:
-    """A state that has learned the beginning, taught the rest, is the model that has learned all."""
+    """A state trained on the beginning and then on the rest equals a model trained on everything."""
     champion = estimators.estimator_from_expression(logistic(0.01), task=Task.BINARY, seed=42)
     for event in EVENTS[:300]:
         champion.learn_one(event.x, event.y)
@@ -156,7 +156,7 @@ def test_a_warm_start_goes_on_from_the_champion() -> None:
 
 
 def test_a_warm_start_that_has_seen_the_validation_part_is_left_out() -> None:
-    """A champion that knows the answers is no candidate; the others are tried, and the reason is told."""
+    """A champion that has learned the validation part is refused as a warm start with a reason; others are tried."""
     warm = WarmState(b"", logistic(0.01), until_ms=EVENTS[-1].ts)
     given = [CandidateSpec(name="warm", estimator=logistic(0.01), warm_start=True), CandidateSpec(name="anew")]
     found = search_candidates(
@@ -167,7 +167,7 @@ def test_a_warm_start_that_has_seen_the_validation_part_is_left_out() -> None:
 
 
 def test_micro_batches_are_those_of_the_learner() -> None:
-    """With `learn.batch` the score is what the learner's own micro-batches give."""
+    """With `learn.batch`, the score equals that of the learner's own micro-batches."""
     ground = ModelContext(Task.BINARY, 42, batch_size=64, estimator=[SCALER, LOGISTIC])
     folds = [(np.arange(768), np.arange(768, 1152))]
     found = outcome(TrialRecipe("c", logistic(0.1)), model_context=ground, folds=folds)
@@ -192,7 +192,7 @@ def test_micro_batches_are_those_of_the_learner() -> None:
     ],
 )
 def test_other_tasks(task: Task, estimator: str, metric: str, own: Any) -> None:
-    """Several classes and numbers are scored as river scores them."""
+    """Multiclass and regression are scored as river scores them."""
     events = stream(600, task=task)
     ground = ModelContext(task, 42, estimator=estimator)
     given = course(events, model_context=ground, metric=metric, folds=hold_out(600))

@@ -1,4 +1,4 @@
-"""Trials in processes of their own: no race, no death and no stop that the result does not tell."""
+"""Trials in child processes: results do not depend on races, and record every death and stop."""
 
 import time
 from dataclasses import replace
@@ -29,7 +29,7 @@ def test_processes_make_the_same_trials_whatever_the_race() -> None:
 
 @pytest.mark.slow
 def test_a_trial_that_kills_its_process_fails_alone() -> None:
-    """The dead process fails its own trial, and the next trial gets another one."""
+    """A process that dies fails its own trial, and the next trial gets another process."""
     ground = ModelContext(Task.BINARY, 42, factory=f"{HERE}:Killer")
     given = [CandidateSpec(name="own"), CandidateSpec(name="sound", estimator=logistic({"choice": [0.1, 0.2, 0.3]}))]
     result = search_candidates(SearchPlan(given, SearchBudget(processes=1), 1), course(EVENTS, model_context=ground))
@@ -39,7 +39,7 @@ def test_a_trial_that_kills_its_process_fails_alone() -> None:
 
 @pytest.mark.slow
 def test_events_that_cannot_be_loaded_end_the_search() -> None:
-    """No trial could go right, and the reason is that of the process that tried."""
+    """If no process can load the events, the search ends with the reason."""
     lost = replace(course(EVENTS), load=partial(Path.open, Path("nowhere.arrow")))
     with pytest.raises(ArtifactError, match=r"cannot load \(FileNotFoundError"):
         search_candidates(plan(SEARCHED), lost)
@@ -47,7 +47,7 @@ def test_events_that_cannot_be_loaded_end_the_search() -> None:
 
 @pytest.mark.slow
 def test_a_stop_is_heeded_at_once() -> None:
-    """Running trials, of which each would take minutes, are ended, those that were complete are kept, and the result says that it was stopped."""
+    """A stop ends running trials at once, keeps those that were complete, and is recorded in the result."""
     seen: list[SearchProgress] = []
     asked: list[float] = []
 
