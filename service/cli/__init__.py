@@ -1,4 +1,5 @@
 """The command line: `app.py` assembles the commands; `context.py` has the exit codes and printing that they share.
 
-Only `service.__main__` imports it; child processes are started by module name. Begin with `app.py`.
+Only `service.__main__` imports it; child processes are started by module name.
+Begin with `app.py`.
 """

@@ -74,7 +74,7 @@ def loss_of(metric: Any) -> Callable[[Any, Any], float]:
     return loss
 
 
-def value_at(metric: Any, mean: float) -> float:
+def metric_value_at(metric: Any, mean: float) -> float:
     """Return what such a metric would report at this mean loss."""
     fresh = metric.clone()
     fresh._mean.update(mean)

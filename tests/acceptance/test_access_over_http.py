@@ -101,7 +101,7 @@ def test_every_route_is_in_the_table(api: Api) -> None:
     """A new route fails here until it is said who may ask it."""
     with api.deployment.app() as app:
         telemetry = PrometheusServerTelemetry(CollectorRegistry())
-        asked_of = server_queries(app.settings, api.deployment.folder / "headrace.yaml", command=children.INQUIRY)
+        asked_of = server_queries(app.settings, api.deployment.folder / "headrace.yaml", command=children.QUERY)
         found = server_routes(
             app,
             build_model_cache(app, telemetry, None),

@@ -14,7 +14,7 @@ from service.learning.metrics.names import Metric, metric_name
 from service.learning.metrics.paired import ScoredEvents
 from service.learning.metrics.prequential import MetricSet
 from service.learning.metrics.windowed import Forecasts, LabelEncoder, thresholds_passed
-from service.learning.river_internals import loss_of, value_at
+from service.learning.river_internals import loss_of, metric_value_at
 
 MAX_UPDATES = 2_000_000
 """How many updates of a river metric a bootstrap may take; they take a second or two."""
@@ -90,7 +90,7 @@ def _mean_sampler(side: ScoredEvents, metrics: dict[str, Any]) -> SampleMetrics:
     }
 
     def sample(rows: Indices) -> MetricValues:
-        return {name: value_at(one, float(columns[name][rows].mean())) for name, one in metrics.items()}
+        return {name: metric_value_at(one, float(columns[name][rows].mean())) for name, one in metrics.items()}
 
     return sample
 

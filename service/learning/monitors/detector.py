@@ -7,7 +7,7 @@ from service.domain.specification.monitor import MonitorSpec, MonitorState, Moni
 from service.domain.stream.events import Task
 from service.learning.monitors.detector_stats import read_detector_stats
 from service.learning.monitors.inputs import MonitorBatch, column_reader, without_missing
-from service.learning.monitors.monitor import DriftOnset, MonitorStatus
+from service.learning.monitors.monitor import CurrentStatus, DriftOnset
 from service.learning.river_internals import adwin_changes
 
 _ADWIN = ("river.drift.adwin", "ADWIN")
@@ -53,10 +53,10 @@ class DetectorMonitor:
         self._count += len(values)
         return hits
 
-    def status(self) -> MonitorStatus:
+    def status(self) -> CurrentStatus:
         """Return the detector's own value and limit, and whether a drift lasts."""
         found = read_detector_stats(self._detector)
-        return MonitorStatus(found.value, found.limit, None, self._monitor_state(), problem=self._problem)
+        return CurrentStatus(found.value, found.limit, None, self._monitor_state(), problem=self._problem)
 
     def state(self) -> dict[str, Any]:
         """Return the detector itself, the counts and a problem if there is one."""

@@ -13,7 +13,7 @@ from service.domain.specification.monitor import NUMERIC_DISTANCES, DistanceMetr
 from service.domain.stream.events import Task
 from service.learning.monitors.distances import DISTANCES_BY_KIND, BinIndices, ReferenceDistance
 from service.learning.monitors.inputs import MonitorBatch, MonitoredColumn, column_reader, is_numeric, to_floats
-from service.learning.monitors.monitor import DriftOnset, LimitTracker, MonitorStatus
+from service.learning.monitors.monitor import CurrentStatus, DriftOnset, LimitTracker
 from service.learning.monitors.reference import MIN_REFERENCE_VALUES, ReferenceBuilder
 
 MEASUREMENTS_PER_WINDOW = 10
@@ -63,7 +63,7 @@ class DistributionMonitor:
             self._finish_reference()
         return self._measure(column, start) if start < len(column.values) else []
 
-    def status(self) -> MonitorStatus:
+    def status(self) -> CurrentStatus:
         """Return the status; the monitor waits for its reference, then for a whole window."""
         waits = ""
         if self._distance is None and not self._problem:

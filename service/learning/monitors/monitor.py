@@ -20,7 +20,7 @@ class DriftOnset:
 
 
 @dataclass(frozen=True, slots=True)
-class MonitorStatus:
+class CurrentStatus:
     """A monitor's value, limits and state.
 
     The value is None before the monitor has seen enough; `waits_for` says of what. `problem` says what the user must
@@ -42,7 +42,7 @@ class Monitor(Protocol):
         """Feed a batch, and return where in it the monitor went over to drift."""
         ...
 
-    def status(self) -> MonitorStatus:
+    def status(self) -> CurrentStatus:
         """Return value, limits and state."""
         ...
 
@@ -72,10 +72,10 @@ class LimitTracker:
         self.state = self.limits.next_state(before, value)
         return self.state is MonitorState.DRIFT and before is not MonitorState.DRIFT
 
-    def status(self, *, waits_for: str = "", problem: str = "") -> MonitorStatus:
+    def status(self, *, waits_for: str = "", problem: str = "") -> CurrentStatus:
         """Return the value, limits and state as a monitor reports them."""
         limits = self.limits
-        return MonitorStatus(self.value, limits.threshold, limits.warning, self.state, waits_for, problem)
+        return CurrentStatus(self.value, limits.threshold, limits.warning, self.state, waits_for, problem)
 
     def to_state(self) -> list[Any]:
         """Return what a checkpoint keeps."""

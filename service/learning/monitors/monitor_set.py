@@ -15,7 +15,7 @@ from service.learning.metrics.names import Metric, find_metric
 from service.learning.monitors.detector import DetectorMonitor
 from service.learning.monitors.distribution import DistributionMonitor
 from service.learning.monitors.inputs import MonitorBatch
-from service.learning.monitors.monitor import DriftOnset, Monitor, MonitorStatus
+from service.learning.monitors.monitor import CurrentStatus, DriftOnset, Monitor
 from service.learning.monitors.quality import MetricMonitor
 
 ARRIVAL_TARGETS = (MonitorTarget.PREDICTION, MonitorTarget.FEATURE)
@@ -103,7 +103,7 @@ class MonitorSet:
                 yield name, one
 
 
-def _status_json(status: MonitorStatus) -> dict[str, Any]:
+def _status_json(status: CurrentStatus) -> dict[str, Any]:
     return {**asdict(status), "state": status.state.value}
 
 

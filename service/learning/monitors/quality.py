@@ -13,7 +13,7 @@ from service.domain.stream.events import Label, Task
 from service.learning.metrics.prequential import MetricSet
 from service.learning.monitors.distribution import MEASUREMENTS_PER_WINDOW
 from service.learning.monitors.inputs import MonitorBatch, MonitoredColumn, without_missing
-from service.learning.monitors.monitor import DriftOnset, LimitTracker, MonitorStatus, finite_or_none
+from service.learning.monitors.monitor import CurrentStatus, DriftOnset, LimitTracker, finite_or_none
 
 WindowRows = tuple[list[Label], list[Label], list[Any] | None]
 
@@ -50,7 +50,7 @@ class MetricMonitor:
             start = end
         return hits
 
-    def status(self) -> MonitorStatus:
+    def status(self) -> CurrentStatus:
         """Return the status, which has no value before the first window is full."""
         waits = ""
         if self._limit_tracker.value is None:

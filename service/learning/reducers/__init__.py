@@ -1,4 +1,5 @@
 """Takes apart and rebuilds values that pickle cannot write safely: NumPy arrays and deep search trees.
 
-Only `learning.pickled` imports it. Begin with `numpy_arrays.py`.
+Only `learning.pickled` imports it.
+Begin with `numpy_arrays.py`.
 """

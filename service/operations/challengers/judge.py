@@ -181,7 +181,7 @@ def _learned_excluded_reason(services: Services, challenger: Challenger) -> str 
             excluded_offsets = [*excluded_offsets, *history.excluded_runs(learned, excluded_ranges=newer_ranges)]
         finally:
             history.close()
-    excluded_run = next((excluded for excluded in union_ranges(excluded_offsets) if overlaps(learned, [excluded])), None)
+    excluded_run = next((one for one in union_ranges(excluded_offsets) if overlaps(learned, [one])), None)
     return None if excluded_run is None else f"found {format_range(excluded_run)} excluded, which it has learned"
 
 

@@ -28,7 +28,7 @@ IDENTITY_SPEC_KEYS = frozenset({"task", "events", "labels", "fields", "label_fie
 """Keys that say what is predicted from which events; models that differ in them cannot be compared."""
 
 
-def apply_specification(services: Services, command: Command, lease: Lease) -> tuple[str, Lease]:
+def adopt_specification(services: Services, command: Command, lease: Lease) -> tuple[str, Lease]:
     """Go on with the new specification, or begin a challenger with it; RefusedError where none can be compared."""
     spec = ModelSpec.model_validate(command.arguments["spec"])
     current_version = current_version_of(services, command.model, lease)

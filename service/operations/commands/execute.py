@@ -15,7 +15,7 @@ from service.domain.registry.registry import (
 from service.domain.stream.events import RefusalReason
 from service.errors import HeadraceError, LeaseLostError, RefusedError, UnavailableError
 from service.learning.learner.outcomes import LearningOutcome
-from service.operations.commands.apply_spec import apply_specification
+from service.operations.commands.apply_spec import adopt_specification
 from service.operations.commands.promote import command_origin, promote_lineage
 from service.operations.commands.rollback import restore_version, take_snapshot
 from service.operations.services import Services
@@ -46,7 +46,7 @@ def execute_command(services: Services, command: Command, lease: Lease, *, sessi
         CommandKind.ROLLBACK: lambda: restore_version(services, command, lease),
         CommandKind.FREEZE: lambda: _freeze(services, command, lease, frozen=True),
         CommandKind.UNFREEZE: lambda: _freeze(services, command, lease, frozen=False),
-        CommandKind.APPLY: lambda: apply_specification(services, command, lease),
+        CommandKind.APPLY: lambda: adopt_specification(services, command, lease),
         CommandKind.PROMOTE: lambda: promote_lineage(services, command, lease),
         CommandKind.REPLAY_DEAD_LETTER: lambda: _replay_dead_letter(services, command, lease, session=session),
     }

@@ -214,7 +214,7 @@ class Committer:
 
 
 def _pending_rows(changes: PendingChanges) -> PendingRowChanges:
-    created = [PendingRow(encode_event_id(key), *encode_pending(pending_item)) for key, pending_item in changes.created.items()]
+    created = [PendingRow(encode_event_id(key), *encode_pending(item)) for key, item in changes.created.items()]
     return PendingRowChanges(created, [encode_event_id(key) for key in changes.resolved], changes.watermark_ms)
 
 

@@ -188,7 +188,8 @@ class Worker:
     def _stream_ends(self) -> dict[str, dict[TopicPartition, int]]:
         """Return the end offsets by model, not by lineage: a rollback continues in another lineage."""
         specs = [session.spec for session in self.sessions.values()]
-        return {spec.name: self._waiting.retry_in_background(partial(stream_ends, self.services, spec)) for spec in specs}
+        retry = self._waiting.retry_in_background
+        return {spec.name: retry(partial(stream_ends, self.services, spec)) for spec in specs}
 
     def _drained(self, ends: dict[str, dict[TopicPartition, int]]) -> bool:
         """Return whether everything before the ends was learned; if so, also learn the unfilled micro-batches."""

@@ -215,7 +215,8 @@ def _require_clean_state(
     """Return the requested state; raise RefusedError where it has learned or seen something excluded."""
     state = newest_with_digest(states, target.digest, name=target.name)
     if not state.is_free_of(excluded_offsets):
-        learned_run, *_ = (excluded_run for excluded_run in excluded_offsets if overlaps([*state.order, *state.seen], [excluded_run]))
+        seen = [*state.order, *state.seen]
+        learned_run, *_ = (one for one in excluded_offsets if overlaps(seen, [one]))
         msg = (
             f"found {format_range(learned_run)} excluded, which {target.name} of {model} has learned or seen; "
             "leave out --to and --at, and the newest state without it is found"
