@@ -32,7 +32,7 @@ def print_drift(
     if as_json:
         show_json(found)
     else:
-        drift_page.print_drift(out, found)
+        drift_page.print_drift_page(out, found)
 
 
 @app.command("check")

@@ -62,7 +62,7 @@ def print_job(number: Number, config: ConfigOption = None, as_json: JsonOption =
         if as_json:
             show_json(found)
         else:
-            job_page.print_job(out, found)
+            job_page.print_job_page(out, found)
 
 
 @app.command()

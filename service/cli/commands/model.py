@@ -59,7 +59,7 @@ def print_model(name: Name, config: ConfigOption = None, as_json: JsonOption = F
         if as_json:
             show_json(found)
             return
-        model_page.print_model(out, found, now=datetime.now(UTC))
+        model_page.print_model_page(out, found, now=datetime.now(UTC))
         _show_lag(app_, found)
 
 

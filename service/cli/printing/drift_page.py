@@ -33,7 +33,7 @@ CALIBRATED = (
 )
 
 
-def print_drift(out: Console, found: Mapping[str, Any]) -> None:
+def print_drift_page(out: Console, found: Mapping[str, Any]) -> None:
     """Print what `drift_status` has returned."""
     title(out, f"Drift monitors of {found['model']}", first=True)
     if not found["monitors"]:

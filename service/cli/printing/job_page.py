@@ -51,7 +51,7 @@ def row(job: Job) -> dict[str, str]:
     }
 
 
-def print_job(out: Console, found: Mapping[str, Any]) -> None:
+def print_job_page(out: Console, found: Mapping[str, Any]) -> None:
     """Print what `job_details` has returned."""
     title(out, f"Job {found['id']} of {found['model']}: {found['state']}", first=True)
     facts(out, [one for one in _course(found) if one[1]], indent=2)

@@ -31,7 +31,7 @@ QUALITY = (
 )
 
 
-def print_model(out: Console, found: Json, *, now: datetime) -> None:
+def print_model_page(out: Console, found: Json, *, now: datetime) -> None:
     """Print what `describe_model` has returned."""
     title(out, str(found["name"]), first=True)
     facts(out, [*_serving(found, now), *_freshness(found, now), *_writer(found, now)], indent=2)

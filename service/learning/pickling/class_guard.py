@@ -18,7 +18,7 @@ _FUNCTION_ATTRIBUTES = (
     "__doc__",
 )
 _CLASS_ATTRIBUTES = ("__bases__", "__name__", "__qualname__")
-_IMMUTABLE_TYPE, _MUTABLE_TYPE_FLAG = 1 << 8, 1 << 9
+_IMMUTABLE_TYPE, _HEAP_TYPE = 1 << 8, 1 << 9
 
 
 class ClassGuard:
@@ -48,9 +48,7 @@ class ClassGuard:
 
 
 def _is_open_class(found: Any) -> bool:
-    return (
-        inspect.isclass(found) and bool(found.__flags__ & _MUTABLE_TYPE_FLAG) and not found.__flags__ & _IMMUTABLE_TYPE
-    )
+    return inspect.isclass(found) and bool(found.__flags__ & _HEAP_TYPE) and not found.__flags__ & _IMMUTABLE_TYPE
 
 
 def _fill_caches(found: type) -> None:

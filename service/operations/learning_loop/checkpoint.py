@@ -6,12 +6,9 @@ from dataclasses import dataclass, replace
 
 from service.domain.registry.checkpoint_metrics import CheckpointMetrics
 from service.domain.registry.registry import Checkpoint, Command, DeadLetter, Lease
-from service.domain.specification.model import CheckpointSpec
-from service.domain.specification.monitor import DriftSignal
-from service.domain.stream.position import OffsetRange, Position
-from service.learning.labels.join import PendingChanges
-from service.learning.learner.outcomes import EventPrediction
-from service.learning.metrics.journal import PackedRun
+from service.domain.specification.model import CheckpointSpec, ModelSpec
+from service.domain.stream.position import Position
+from service.learning.learner.outcomes import UncommittedChanges
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,30 +24,24 @@ class CommittedCheckpoint:
 class CheckpointDraft:
     """Everything one commit writes, with the state serialized but not yet signed.
 
-    `position` and `learned_count` say how far the state has learned; the journals hold what is new since the last one.
-    `appended_ms` is when the oldest of the new records was appended to the stream, in epoch milliseconds.
+    `position` and `learned_count` say how far the state has learned; `changes` has what is new since the last commit.
+    `appended_ms` is when the oldest of the new records was appended to the stream, in epoch milliseconds. The
+    predictions go to `predictions_topic`, if there is one, as those of `version`.
     """
 
-    model: str
+    spec: ModelSpec
     lease: Lease
     sequence: int
+    version: int
     state: bytes
     position: Position
     learned_count: int
     metrics: CheckpointMetrics
-    order: Sequence[OffsetRange]
-    scores: Sequence[PackedRun]
-    scored_count: int
+    changes: UncommittedChanges
     dead_letters: Sequence[DeadLetter]
     replayed_letters: Sequence[int]
-    max_dead_letters: int
-    keep_scores_s: float
-    pending_changes: PendingChanges | None = None
-    made_predictions: Sequence[EventPrediction] = ()
-    predictions_topic: str | None = None
-    version: int = 0
-    signals: Sequence[DriftSignal] = ()
-    appended_ms: int | None = None
+    predictions_topic: str | None
+    appended_ms: int | None
 
 
 class CheckpointSchedule:

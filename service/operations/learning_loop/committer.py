@@ -137,11 +137,13 @@ class Committer:
         checkpoint = self._commit_with_retry(commit)
         self._snapshot_pending(draft, checkpoint)
         self._apply_retention(draft)
-        return CommittedCheckpoint(checkpoint, self._pending_commands(draft.model), time.monotonic() - started_s)
+        return CommittedCheckpoint(checkpoint, self._pending_commands(draft.spec.name), time.monotonic() - started_s)
 
     def _build_commit(self, draft: CheckpointDraft) -> CheckpointCommit:
         lineage = str(draft.lease.lineage)
-        sealed = seal_bytes(self._services, draft.state, model=draft.model, position=draft.position, lineage=lineage)
+        sealed = seal_bytes(
+            self._services, draft.state, model=draft.spec.name, position=draft.position, lineage=lineage
+        )
         return CheckpointCommit(
             lease=draft.lease,
             sequence=draft.sequence,
@@ -150,15 +152,15 @@ class Committer:
             position=draft.position,
             learned=draft.learned_count,
             metrics=draft.metrics,
-            order=draft.order,
-            scores=encode_segment(draft.scores) if draft.scored_count else b"",
-            scored=draft.scored_count,
+            order=draft.changes.order,
+            scores=encode_segment(draft.changes.scores) if draft.changes.scored else b"",
+            scored=draft.changes.scored,
             dead_letters=draft.dead_letters,
             replayed=draft.replayed_letters,
-            max_dead_letters=draft.max_dead_letters,
-            waiting=_pending_rows(draft.pending_changes) if draft.pending_changes else None,
+            max_dead_letters=draft.spec.dead_letters.max_count,
+            waiting=_pending_rows(draft.changes.pending) if draft.changes.pending else None,
             outgoing=_outgoing_predictions(draft),
-            signals=draft.signals,
+            signals=draft.changes.signals,
             appended_ms=draft.appended_ms,
         )
 
@@ -183,8 +185,8 @@ class Committer:
                 return result
 
     def _snapshot_pending(self, draft: CheckpointDraft, checkpoint: Checkpoint) -> None:
-        if draft.pending_changes is not None:
-            self._retry(partial(self._pending_snapshots.start_if_due, checkpoint, draft.lease, model=draft.model))
+        if draft.changes.pending is not None:
+            self._retry(partial(self._pending_snapshots.start_if_due, checkpoint, draft.lease, model=draft.spec.name))
 
     def _apply_retention(self, draft: CheckpointDraft) -> None:
         """Delete old checkpoints, once a minute; what fails is tried again the next minute."""
@@ -193,12 +195,12 @@ class Committer:
             return
         self._retention_applied_at_s = time.monotonic()
         try:
-            deleted = self._services.checkpoints.apply_retention(draft.lease, scores_retention_s=draft.keep_scores_s)
+            deleted = self._services.checkpoints.apply_retention(draft.lease, scores_retention_s=draft.spec.scores.keep)
             self._services.clean_up()
         except UnavailableError as error:
-            _log.info("checkpoint_retention_failed", model=draft.model, error=str(error))
+            _log.info("checkpoint_retention_failed", model=draft.spec.name, error=str(error))
         else:
-            _log.debug("checkpoint_retention_applied", model=draft.model, checkpoints=deleted)
+            _log.debug("checkpoint_retention_applied", model=draft.spec.name, checkpoints=deleted)
 
     def _existing_checkpoint(self, commit: CheckpointCommit) -> Checkpoint | None:
         """Return the checkpoint of an earlier attempt that did commit although its confirmation was lost, or None."""
@@ -219,8 +221,8 @@ def _pending_rows(changes: PendingChanges) -> PendingRowChanges:
 
 
 def _outgoing_predictions(draft: CheckpointDraft) -> OutboxRecords | None:
-    if draft.predictions_topic is None or not draft.made_predictions:
+    if draft.predictions_topic is None or not draft.changes.predictions:
         return None
     return encode_predictions(
-        draft.made_predictions, topic=draft.predictions_topic, model=draft.model, version=draft.version
+        draft.changes.predictions, topic=draft.predictions_topic, model=draft.spec.name, version=draft.version
     )

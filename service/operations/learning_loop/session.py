@@ -1,8 +1,7 @@
 """Learns one lineage in this process: takes records from the source, learns them and checkpoints."""
 
 import time
-from collections.abc import Sequence
-from concurrent.futures import Future
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -14,11 +13,17 @@ from service.domain.stream.position import Position
 from service.errors import ChallengerUnfitError, LeaseLostError
 from service.learning.learner.outcomes import LearningOutcome
 from service.operations.history.record_runs import record_count
-from service.operations.learning_loop.checkpoint import CheckpointDraft, CheckpointSchedule, CommittedCheckpoint
+from service.operations.learning_loop.checkpoint import CheckpointDraft, CommittedCheckpoint
+from service.operations.learning_loop.commit_pipeline import CommitPipeline
 from service.operations.learning_loop.committer import Committer
 from service.operations.learning_loop.consumer import RecordSource
 from service.operations.learning_loop.input import NO_PENDING, InputBuffer, LabelPrefetch, PendingById
-from service.operations.learning_loop.poison import KILLED_PROCESS_DETAIL, PoisonRecordDetector, poison_refusal
+from service.operations.learning_loop.poison import (
+    KILLED_PROCESS_DETAIL,
+    PoisonRecordDetector,
+    RecordPlace,
+    poison_refusal,
+)
 from service.operations.learning_loop.refusals import DeadLetterBuffer, RefusalRateBreaker
 from service.operations.services import Services
 from service.operations.states.recovery import RecoveredLearner
@@ -60,25 +65,17 @@ class Session:
         self.pause_reason = ""
         self._sequence = self.recovered.sequence
         self._decoder = self.services.decoder(spec)
-        self._schedule = CheckpointSchedule(spec.checkpoint)
+        self._commits = CommitPipeline(self.committer, spec)
         self._role = self.recovered.lineage.role
         self._refusal_breaker = RefusalRateBreaker(spec, self._role)
         self._dead_letters = DeadLetterBuffer(spec.dead_letters, keep=self._role is not LineageRole.CHALLENGER)
-        self._commit_future: Future[CommittedCheckpoint] | None = None
-        self._commands_future: Future[Sequence[Command]] | None = None
         self._slice_records = MIN_SLICE_RECORDS * 16
         self._has_uncommitted = False
-        crash_marker = self.services.crash_marker(f"{spec.name}-{self.lease.lineage}")
-        starts, unlearned = self.recovered.starts_without_commit, self.learner.micro_batch_records()
-        self._poison_detector = PoisonRecordDetector(
-            crash_marker,
-            self.position,
-            starts_without_commit=starts,
-            known_killers=self.known_killers,
-            unlearned=unlearned,
-        )
+        unlearned = self.learner.micro_batch_records()
+        self._poison_detector = self._make_poison_detector(unlearned)
         self._input = self._make_input_buffer()
         self._status_at_s = 0.0
+        self._committed_at_s = time.monotonic()
         self._processed = 0
         self._predictions_topic = spec.predictions if self._role is LineageRole.CHAMPION else None
         if self._predictions_topic is not None:
@@ -87,6 +84,15 @@ class Session:
             self._record_outcome(
                 at, self.learner.remove(at, offset, reason=RefusalReason.KILLED_PROCESS, detail=KILLED_PROCESS_DETAIL)
             )
+
+    def _make_poison_detector(self, unlearned: Collection[RecordPlace]) -> PoisonRecordDetector:
+        return PoisonRecordDetector(
+            self.services.crash_marker(f"{self.spec.name}-{self.lease.lineage}"),
+            self.position,
+            starts_without_commit=self.recovered.starts_without_commit,
+            known_killers=self.known_killers,
+            unlearned=unlearned,
+        )
 
     def step(self) -> bool:
         """Learn one slice if one is ready, and checkpoint if that is due; return whether there was a slice.
@@ -156,8 +162,6 @@ class Session:
         """Return the seconds since the last commit."""
         return time.monotonic() - self._committed_at_s
 
-    _committed_at_s: float = field(default_factory=time.monotonic)
-
     @property
     def is_throttled(self) -> bool:
         """Return whether so much waits for a commit that learning must pause."""
@@ -205,7 +209,7 @@ class Session:
 
     def _record_outcome(self, at: TopicPartition, outcome: LearningOutcome) -> None:
         self._has_uncommitted = True
-        self._schedule.count_events(outcome.counts["learned"])
+        self._commits.count_events(outcome.counts["learned"])
         if outcome.refusals:
             self.services.telemetry.events_refused(self.spec.name, self._dead_letters.add(at, outcome.refusals))
         reason = self._refusal_breaker.trip_reason(outcome)
@@ -224,13 +228,12 @@ class Session:
     def _checkpoint_if_due(self) -> None:
         self._finish_commit(wait=False)
         self._report_status()
-        if self._commit_future is not None or not self._schedule.is_due():
+        if not self._commits.is_due:
             return
         if self._has_uncommitted:
             self._start_commit()
-        elif self._commands_future is None:
-            self._schedule.restart(0.0)
-            self._commands_future = self.committer.poll_commands(self.spec.name)
+        else:
+            self._commits.poll_commands()
 
     def _report_status(self) -> None:
         # Called in every step, not with commits: the lag matters most while commits wait for the database.
@@ -241,44 +244,35 @@ class Session:
 
     def _start_commit(self) -> None:
         started_s = time.perf_counter()
-        state, pending = self.learner.state(), self.learner.take_uncommitted()
-        self._schedule.restart(time.perf_counter() - started_s)
+        state, changes = self.learner.state(), self.learner.take_uncommitted()
+        serialize_s = time.perf_counter() - started_s
         dead_letters, replayed = self._dead_letters.drain()
         self._has_uncommitted = False
         self._sequence += 1
-        self._commit_future = self.committer.submit(
-            CheckpointDraft(
-                model=self.spec.name,
-                lease=self.lease,
-                sequence=self._sequence,
-                state=state,
-                position=self.position,
-                learned_count=self.learner.counts["learned"],
-                metrics=self.learner.metrics(),
-                order=pending.order,
-                scores=pending.scores,
-                scored_count=pending.scored,
-                dead_letters=dead_letters,
-                replayed_letters=replayed,
-                max_dead_letters=self.spec.dead_letters.max_count,
-                keep_scores_s=self.spec.scores.keep,
-                pending_changes=pending.pending,
-                made_predictions=pending.predictions,
-                predictions_topic=self._predictions_topic,
-                version=self.recovered.lineage.origin,
-                signals=pending.signals,
-                appended_ms=self._input.appended_ms(self.position),
-            )
+        draft = CheckpointDraft(
+            spec=self.spec,
+            lease=self.lease,
+            sequence=self._sequence,
+            version=self.recovered.lineage.origin,
+            state=state,
+            position=self.position,
+            learned_count=self.learner.counts["learned"],
+            metrics=self.learner.metrics(),
+            changes=changes,
+            dead_letters=dead_letters,
+            replayed_letters=replayed,
+            predictions_topic=self._predictions_topic,
+            appended_ms=self._input.appended_ms(self.position),
         )
+        self._commits.submit(draft, serialize_s=serialize_s)
 
     def _finish_commit(self, *, wait: bool) -> None:
-        if self._commit_future is not None and (wait or self._commit_future.done()):
-            committed = self._commit_future.result()
-            self._commit_future = None
+        committed = self._commits.landed(wait=wait)
+        if committed is not None:
             self._on_committed(committed)
-        if self._commands_future is not None and (wait or self._commands_future.done()):
-            self.commands = list(self._commands_future.result())
-            self._commands_future = None
+        commands = self._commits.polled(wait=wait)
+        if commands is not None:
+            self.commands = list(commands)
             self._input.set_excluded_ranges(self.committer.excluded_ranges)
 
     def _on_committed(self, committed: CommittedCheckpoint) -> None:

@@ -21,8 +21,8 @@ _OF_COMMITS = ((checkpoints, set_aside_checkpoints), (journals, set_aside_journa
 
 def commits_after(connection: Connection, lineage: LineageId, sequence: int, *, now: datetime) -> None:
     """Set aside the lineage's checkpoints, journals and signals of commits after `sequence`."""
-    for table, aside in _OF_COMMITS:
-        _move(connection, table, aside, where=(table.c.lineage == lineage, table.c.sequence > sequence), now=now)
+    for table, kept in _OF_COMMITS:
+        _move(connection, table, kept, where=(table.c.lineage == lineage, table.c.sequence > sequence), now=now)
 
 
 def waiting_after(connection: Connection, lineage: LineageId, sequence: int, *, pool: int, now: datetime) -> None:
@@ -37,9 +37,9 @@ def forget_old(connection: Connection, *, now: datetime) -> None:
         connection.execute(delete(table).where(table.c.set_aside_at < now - KEPT))
 
 
-def _move(connection: Connection, table: Table, aside: Table, *, where: tuple[Any, ...], now: datetime) -> None:
+def _move(connection: Connection, table: Table, kept: Table, *, where: tuple[Any, ...], now: datetime) -> None:
     """Move the rows by SQL within the database, since there may be millions of pending rows."""
     names = [column.name for column in table.columns if column.name != "id"]
     found = select(literal(now, UtcDateTime()), *(table.c[name] for name in names)).where(*where)
-    connection.execute(insert(aside).from_select(["set_aside_at", *names], found))
+    connection.execute(insert(kept).from_select(["set_aside_at", *names], found))
     connection.execute(delete(table).where(*where))

@@ -100,7 +100,7 @@ def test_a_mean_metric_is_a_function_of_its_losses(kind: Any) -> None:
     for truth, prediction in zip(truths, predictions, strict=True):
         metric.update(truth, prediction)
     losses = [*map(river_internals.loss_of(metric), truths, predictions)]
-    assert river_internals.value_at(metric, sum(losses) / 3) == pytest.approx(metric.get(), rel=1e-12), WHY
+    assert river_internals.metric_value_at(metric, sum(losses) / 3) == pytest.approx(metric.get(), rel=1e-12), WHY
 
 
 def test_a_tree_has_a_root_once_it_has_learned() -> None:

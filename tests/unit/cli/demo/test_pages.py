@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from service.cli.app import app
 from service.cli.demo.screen import champion_table, monitor_text, saved
-from service.cli.printing.model_page import evidence_words, lags, print_model
+from service.cli.printing.model_page import evidence_words, lags, print_model_page
 from service.domain.registry.checkpoint_metrics import MonitorStatus
 from service.domain.specification.monitor import MonitorState
 
@@ -132,7 +132,7 @@ def test_json_is_structured(configuration: Path, arguments: tuple[str, ...]) -> 
 def test_a_model_is_told_in_words() -> None:
     """The page of a model has version, state, freshness, writer, baseline, refusals and evidence."""
     out = Console(file=io.StringIO(), width=80)
-    print_model(out, FOUND, now=NOW)
+    print_model_page(out, FOUND, now=NOW)
     text = " ".join(out.file.getvalue().split())
     for told in (
         "serves version 7 (promotion), since 2026-01-31 11:57 UTC, 3 min ago",
