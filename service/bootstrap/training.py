@@ -58,14 +58,8 @@ def trainer_loop(app: App, process: TrainerProcess, *, stop: threading.Event, wa
         memory_bytes=given.challenger_memory,
     )
     judge = ChallengerJudge(services, LossCache(services.checkpoints), given.challenger_patience)
-    return TrainerLoop(
-        services,
-        options,
-        JobRunner(services.training, job_options),
-        ChallengerRunner(services, challenger_options),
-        judge,
-        stop,
-    )
+    jobs, challengers = JobRunner(services.training, job_options), ChallengerRunner(services, challenger_options)
+    return TrainerLoop(services, options, jobs, challengers, judge, stop)
 
 
 def live_trainer(services: Services, model: str) -> TrainerLease | None:

@@ -6,7 +6,7 @@ from typing import Any
 from service.domain.stream.events import Label, Task
 from service.learning.engine.binary_probabilities import BinaryProbabilities
 from service.learning.engine.fast_path import RawPrediction
-from service.learning.engine.stepper import without_non_finite
+from service.learning.engine.prediction_values import without_non_finite
 
 
 def prediction_columns(

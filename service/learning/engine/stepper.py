@@ -5,26 +5,21 @@ learns again what it had learned since, and leaves out the event at fault. After
 that relearning never costs more than the learning did.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Any
 
-import numpy as np
-
-from service.domain.specification.limits import LARGEST_PREDICTION
 from service.domain.stream.events import Event, RefusalReason, Task
 from service.learning.engine.batch_fast_path import make_batch_fast_path
-from service.learning.engine.binary_probabilities import BinaryProbabilities
 from service.learning.engine.columns import EventColumns
 from service.learning.engine.fast_path import RawPrediction, make_fast_path
+from service.learning.engine.prediction_values import are_all_finite, as_python_values
 from service.learning.engine.work_items import LabelledEvent, UnlabelledEvent, WorkItem, item_event
 from service.learning.estimators.capabilities import takes_weights
 from service.learning.pickling import codec
 
 SNAPSHOT_EVERY = 8192  # events; a failure relearns at most about as many
 _CORRUPTED = (RefusalReason.NON_FINITE_PREDICTION, "after learning it the model predicts what is not finite")
-_PYTHON_TYPES = {bool, int, float, str, dict, type(None)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +74,7 @@ class Stepper:
         try:
             predictions = self._batch_fast_path.predict(events)
             self._batch_fast_path.learn(events)
-            is_corrupted = not _all_finite(predictions) or not self._is_valid(events[-1:])
+            is_corrupted = not are_all_finite(predictions) or not self._is_valid(events[-1:])
         except Exception:  # noqa: BLE001 - the events are tried one by one, and the culprit reported
             is_corrupted = True
         if is_corrupted:
@@ -207,7 +202,7 @@ class Stepper:
         A prediction that was not finite before learning (a scaler's first sight of a feature) is only temporary.
         """
         try:
-            return _all_finite([self._fast_path.predict(event.x) for event in _probe_events(learned)])
+            return are_all_finite([self._fast_path.predict(event.x) for event in _probe_events(learned)])
         except Exception:  # noqa: BLE001 - it could predict them before it learned them
             return False
 
@@ -253,54 +248,3 @@ def _probe_events(items: Sequence[WorkItem]) -> list[Event]:
             seen.update(event.x)
             found.append(event)
     return found
-
-
-def without_non_finite(raw: Sequence[RawPrediction]) -> list[RawPrediction]:
-    """Return the predictions, with None for any that is not finite and so cannot be scored."""
-    if _all_finite(raw):
-        return list(raw)
-    return [one if _all_finite([one]) else None for one in raw]
-
-
-def as_python_values(predictions: Sequence[RawPrediction]) -> Sequence[RawPrediction]:
-    """Return the predictions with Python's own numbers and labels, since a checkpoint holds no others."""
-    if isinstance(predictions, BinaryProbabilities):
-        return predictions
-    parts: Iterable[Any] = predictions
-    if predictions and isinstance(predictions[0], tuple):
-        parts = chain.from_iterable(predictions)
-    kinds = set(map(type, parts))
-    if dict in kinds:
-        kinds |= set(map(type, chain.from_iterable(part.values() for part in _dicts(predictions))))
-    return list(predictions) if kinds <= _PYTHON_TYPES else [_python_value(one) for one in predictions]
-
-
-def _dicts(predictions: Sequence[RawPrediction]) -> Iterable[dict[Any, Any]]:
-    return (part for one in predictions for part in (one if isinstance(one, tuple) else (one,)) if type(part) is dict)
-
-
-def _python_value(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return tuple(map(_python_value, value))
-    if isinstance(value, dict):
-        return {_python_value(key): _python_value(one) for key, one in value.items()}
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def _all_finite(predictions: Sequence[RawPrediction]) -> bool:
-    """Return whether all predictions are numbers small enough for a metric to square."""
-    return abs(_total(predictions)) < LARGEST_PREDICTION
-
-
-def _total(predictions: Sequence[RawPrediction]) -> float:
-    """Return a sum of all predicted numbers, which is finite only if each of them is."""
-    if isinstance(predictions, BinaryProbabilities):
-        return predictions.total()
-    shown = [p for p in predictions if p is not None]
-    if not shown:
-        return 0.0
-    if isinstance(shown[0], tuple):
-        shown = [probabilities for _, probabilities in shown]
-    if isinstance(shown[0], dict):
-        return float(sum(chain.from_iterable(map(dict.values, shown))))
-    return float(sum(p for p in shown if isinstance(p, int | float | np.floating)))

@@ -5,10 +5,8 @@ for positional ones, a list of steps for a pipeline, and `{"+": [parts]}` for a 
 `classes` beside its own parameters.
 """
 
-import hashlib
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 from river import base, compose
@@ -19,6 +17,7 @@ from service.lazy import lazy_imports
 from service.learning import catalogue, river_internals, scikit_internals
 from service.learning.batch import catalogue as batch_catalogue
 from service.learning.estimators import capabilities, parameters
+from service.learning.estimators.expression_location import ExpressionLocation
 from service.learning.estimators.factories import allowed_classes_of, load_factory
 from service.learning.pickling import codec
 
@@ -45,28 +44,11 @@ _TAKES_FEATURE_NAMES = ("compose.Select", "compose.Discard", "compose.Prefixer",
 """Classes whose arguments are feature names, even where these look like class names."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Location:
-    """A place in an expression: `path` in the file for messages, `key` within the model for its seed."""
-
-    path: str
-    key: str
-    seed: int
-    task: Task | None
-
-    def child(self, step: str) -> "_Location":
-        return replace(self, path=f"{self.path}{step}", key=f"{self.key}{step}")
-
-    def own_seed(self) -> int:
-        """Return a seed for this place alone, always the same."""
-        return int.from_bytes(hashlib.sha256(f"{self.seed}:{self.key}".encode()).digest()[:4], "big") % 2**31
-
-
 def estimator_from_expression(expression: Any, *, task: Task, seed: int, path: str = "estimator") -> Any:
     """Return an estimator for the task; raise SpecificationError with the place where the expression is wrong."""
     if expression is None:
         raise SpecificationError(path, "found nothing, expected an estimator such as linear_model.LogisticRegression")
-    found = _build(expression, _Location(path, ROOT_KEY, seed, task))
+    found = _build(expression, ExpressionLocation(path, ROOT_KEY, seed, task))
     _require_task(found, task=task, path=path)
     try:
         codec.loads(codec.dumps(found))
@@ -86,10 +68,10 @@ def require_batch_support(estimator: Any, *, batch: int, path: str = "learn.batc
 
 def object_from_expression(expression: Any, *, seed: int, path: str) -> Any:
     """Return a metric, detector, optimizer or any other object."""
-    return _build(expression, _Location(path, path, seed, None))
+    return _build(expression, ExpressionLocation(path, path, seed, None))
 
 
-def _build(expression: Any, location: _Location) -> Any:
+def _build(expression: Any, location: ExpressionLocation) -> Any:
     if isinstance(expression, str) and _is_name(expression):
         return _instance(expression, {}, location)
     if isinstance(expression, list):
@@ -110,7 +92,7 @@ def _is_name(text: object) -> bool:
     )
 
 
-def _pipeline(steps: Sequence[Any], location: _Location) -> Any:
+def _pipeline(steps: Sequence[Any], location: ExpressionLocation) -> Any:
     if not steps:
         raise SpecificationError(location.path, "found an empty list, expected at least one step")
     return _composed(
@@ -118,7 +100,7 @@ def _pipeline(steps: Sequence[Any], location: _Location) -> Any:
     )
 
 
-def _union(parts: Any, location: _Location) -> Any:
+def _union(parts: Any, location: ExpressionLocation) -> Any:
     if not isinstance(parts, list) or not parts:
         raise SpecificationError(location.path, f"found {parts!r:.80}, expected a list of transformers")
     return _composed(
@@ -126,7 +108,7 @@ def _union(parts: Any, location: _Location) -> Any:
     )
 
 
-def _composed(kind: Any, parts: Sequence[Any], location: _Location) -> Any:
+def _composed(kind: Any, parts: Sequence[Any], location: ExpressionLocation) -> Any:
     for index, part in enumerate(parts):
         if not isinstance(part, base.Estimator):
             raise SpecificationError(
@@ -138,7 +120,7 @@ def _composed(kind: Any, parts: Sequence[Any], location: _Location) -> Any:
         raise SpecificationError(location.path, f"cannot be composed: {type(error).__name__}: {error}") from error
 
 
-def _instance(name: str, arguments: Any, outer: _Location) -> Any:
+def _instance(name: str, arguments: Any, outer: ExpressionLocation) -> Any:
     location = outer.child(f".{name}")
     if batch_catalogue.is_batch_name(name):
         return _batch_estimator(name, arguments, outer)
@@ -158,7 +140,7 @@ def _instance(name: str, arguments: Any, outer: _Location) -> Any:
     return _river_wrapper(made, classes, location) if name.startswith(catalogue.SKLEARN_PREFIX) else made
 
 
-def _batch_estimator(name: str, arguments: Any, outer: _Location) -> Any:
+def _batch_estimator(name: str, arguments: Any, outer: ExpressionLocation) -> Any:
     """Build a batch estimator, which must stand alone: transformers before it would keep learning beside it."""
     location = outer.child(f".{name}")
     if outer.key != ROOT_KEY:
@@ -171,7 +153,7 @@ def _batch_estimator(name: str, arguments: Any, outer: _Location) -> Any:
     return batch_estimators.made(name, parameters_, options)
 
 
-def _require_needed(name: str, named: Mapping[str, Any], location: _Location) -> None:
+def _require_needed(name: str, named: Mapping[str, Any], location: ExpressionLocation) -> None:
     for key, value in catalogue.REQUIRED_PARAMETERS.get(name, {}).items():
         if named.get(key) is None:
             raise SpecificationError(
@@ -179,7 +161,7 @@ def _require_needed(name: str, named: Mapping[str, Any], location: _Location) ->
             )
 
 
-def _positional(name: str, arguments: Sequence[Any], location: _Location) -> list[Any]:
+def _positional(name: str, arguments: Sequence[Any], location: ExpressionLocation) -> list[Any]:
     if name in _TAKES_FEATURE_NAMES:
         return list(arguments)
     if name == "compose.SelectType":
@@ -189,13 +171,13 @@ def _positional(name: str, arguments: Sequence[Any], location: _Location) -> lis
     return [_value(one, location.child(f"[{i}]"), parameter) for i, (one, parameter) in enumerate(given)]
 
 
-def _type(name: Any, location: _Location) -> type:
+def _type(name: Any, location: ExpressionLocation) -> type:
     if not isinstance(name, str) or name not in _TYPES:
         raise SpecificationError(location.path, f"found {name!r:.80}, expected one of {', '.join(_TYPES)}")
     return _TYPES[name]
 
 
-def _named(name: str, arguments: Any, location: _Location) -> dict[str, Any]:
+def _named(name: str, arguments: Any, location: ExpressionLocation) -> dict[str, Any]:
     if arguments is None or isinstance(arguments, list):
         return {}
     if not isinstance(arguments, Mapping):
@@ -213,7 +195,7 @@ def _named(name: str, arguments: Any, location: _Location) -> dict[str, Any]:
     return found
 
 
-def _value(value: Any, location: _Location, parameter: inspect.Parameter | None = None) -> Any:
+def _value(value: Any, location: ExpressionLocation, parameter: inspect.Parameter | None = None) -> Any:
     """Return a parameter's value: an object if it names a class, or else the plain value."""
     found = _object_or_plain(value, location, parameter)
     problem = parameters.parameter_problem(found, parameter)
@@ -222,7 +204,7 @@ def _value(value: Any, location: _Location, parameter: inspect.Parameter | None 
     return found
 
 
-def _object_or_plain(value: Any, location: _Location, parameter: inspect.Parameter | None) -> Any:
+def _object_or_plain(value: Any, location: ExpressionLocation, parameter: inspect.Parameter | None) -> Any:
     if isinstance(value, str):
         return _build(value, location) if _names_class(value, parameter) else value
     if isinstance(value, Mapping):
@@ -254,7 +236,7 @@ def _label_key(key: Any) -> Any:
     return {"true": True, "false": False}.get(key, key) if isinstance(key, str) else key
 
 
-def _river_wrapper(made: Any, classes: Any, location: _Location) -> Any:
+def _river_wrapper(made: Any, classes: Any, location: ExpressionLocation) -> Any:
     """Return scikit-learn's estimator with river's interface, after scikit-learn has validated its parameters."""
     try:
         scikit_internals.validate_parameters(made)
@@ -274,7 +256,7 @@ def _river_wrapper(made: Any, classes: Any, location: _Location) -> Any:
     return sklearn_online.ScikitClassifier(made, classes)
 
 
-def _require_classes(classes: Any, location: _Location) -> None:
+def _require_classes(classes: Any, location: ExpressionLocation) -> None:
     what = "expected the list of all labels, which scikit-learn must know before it learns the first"
     if not isinstance(classes, list) or len(classes) < 2:
         raise SpecificationError(location.path, f"found {classes!r:.80}, {what}")

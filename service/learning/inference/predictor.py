@@ -11,7 +11,7 @@ from service.domain.specification.model import ModelSpec
 from service.domain.stream.events import EventId, Features, Label, RefusalReason
 from service.errors import EstimatorError
 from service.learning.engine.fast_path import RawPrediction, make_fast_path
-from service.learning.engine.stepper import as_python_values
+from service.learning.engine.prediction_values import as_python_values
 from service.learning.guard.guard import FeatureGuard
 from service.learning.guard.prediction_guard import FeatureFault, PredictionGuard
 from service.learning.inference.vectorized import make_vectorized_predict

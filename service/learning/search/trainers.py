@@ -11,7 +11,7 @@ from service.errors import EstimatorError
 from service.learning.engine.batch_fast_path import make_batch_fast_path
 from service.learning.engine.columns import EventColumns, normalize_event
 from service.learning.engine.fast_path import RawPrediction, make_fast_path
-from service.learning.engine.stepper import as_python_values, without_non_finite
+from service.learning.engine.prediction_values import as_python_values, without_non_finite
 from service.learning.estimators import build as estimators
 from service.learning.estimators.candidates import ModelContext
 from service.learning.estimators.capabilities import takes_weights

@@ -40,7 +40,7 @@ class CommitPipeline:
             self._poll = self._committer.poll_commands(self._model)
 
     def landed(self, *, wait: bool) -> CommittedCheckpoint | None:
-        """Return the checkpoint that has become durable since the last call; raise what writing it raised, each time."""
+        """Return the checkpoint that has landed since the last call; raise what writing it raised, each time."""
         if self._commit is None or not (wait or self._commit.done()):
             return None
         # A commit that failed stays: its journals were taken from the learner, so nothing may be committed after it.

@@ -1,10 +1,7 @@
 """The report of a retraining: what was trained on which data, how well it did beside the champion, and the decision."""
 
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
-from typing import Any
 
 from service.domain.registry.registry import ModelName, VersionNumber
 from service.domain.training.evaluation import Estimate, Evaluation, GroupScores, Performance
@@ -19,13 +16,20 @@ from service.operations.reporting.document import (
     Paragraph,
     Table,
     key_value_table,
-    replace_forbidden,
     to_html,
     to_markdown,
 )
+from service.operations.reporting.formats import (
+    NO_VALUE,
+    format_cell,
+    format_estimate,
+    format_label_counts,
+    format_number,
+    format_time,
+    json_safe,
+)
 
 MAX_TRIALS_SHOWN = 200
-NO_VALUE = "\N{EN DASH}"
 
 
 def version_reports(report: RetrainingReport, *, version: int) -> Sequence[Report]:
@@ -40,7 +44,7 @@ def render_formats(report: RetrainingReport, *, version: int | None = None) -> M
     return {
         ReportFormat.MARKDOWN: to_markdown(rendered),
         ReportFormat.HTML: to_html(rendered),
-        ReportFormat.JSON: json.dumps(_json_safe(report.to_json())),
+        ReportFormat.JSON: json.dumps(json_safe(report.to_json())),
     }
 
 
@@ -64,15 +68,15 @@ def _summary(report: RetrainingReport) -> Iterator[Block]:
         "trained because": report.reason,
         "job": report.job,
         "champion": report.champion,
-        "started": _format_time(report.started_at),
-        "ended": _format_time(report.ended_at),
+        "started": format_time(report.started_at),
+        "ended": format_time(report.ended_at),
     }
     yield key_value_table(
         {name: value for name, value in facts.items() if value not in {"", NO_VALUE}}, columns=("", "")
     )
     if report.decision.evidence:
         yield key_value_table(
-            {name: _format_cell(one) for name, one in report.decision.evidence.items()}, columns=("evidence", "value")
+            {name: format_cell(one) for name, one in report.decision.evidence.items()}, columns=("evidence", "value")
         )
     for note in report.notes:
         yield Paragraph(f"Note: {note}")
@@ -85,11 +89,21 @@ def _data(report: RetrainingReport) -> Iterator[Block]:
         window = report.window
         yield Heading("Data")
         yield Paragraph(
-            f"Window: {window.asked}; events from {_format_time(window.first)} to {_format_time(window.last)}."
+            f"Window: {window.asked}; events from {format_time(window.first)} to {format_time(window.last)}."
         )
         if window.exclusions:
             yield Paragraph(f"Left out as excluded: {', '.join(window.exclusions)}.")
         yield key_value_table({name: f"{count:,}" for name, count in window.counts.items()}, columns=("rows", "count"))
+    yield from _split(report)
+    if report.folds:
+        yield Heading("Cross-validation", 3)
+        folds = [
+            (f"{one.number}", f"{one.train:,}", f"{one.validation:,}", format_number(one.score)) for one in report.folds
+        ]
+        yield Table(("fold", "train", "validation", "score"), folds)
+
+
+def _split(report: RetrainingReport) -> Iterator[Block]:
     if report.parts:
         yield Heading("Split", 3)
         if report.split:
@@ -98,20 +112,13 @@ def _data(report: RetrainingReport) -> Iterator[Block]:
             (
                 one.name,
                 f"{one.events:,}",
-                _format_time(one.first),
-                _format_time(one.last),
-                _format_label_counts(one.labels),
+                format_time(one.first),
+                format_time(one.last),
+                format_label_counts(one.labels),
             )
             for one in report.parts
         ]
         yield Table(("part", "events", "first", "last", "labels"), rows)
-    if report.folds:
-        yield Heading("Cross-validation", 3)
-        folds = [
-            (f"{one.number}", f"{one.train:,}", f"{one.validation:,}", _format_number(one.score))
-            for one in report.folds
-        ]
-        yield Table(("fold", "train", "validation", "score"), folds)
 
 
 def _search(search: SearchSummary | None) -> Iterator[Block]:
@@ -132,9 +139,9 @@ def _search(search: SearchSummary | None) -> Iterator[Block]:
             f"{one.number}",
             one.candidate,
             one.state,
-            _format_number(one.score),
-            ", ".join(f"{name}={_format_cell(value)}" for name, value in one.parameters.items()) or NO_VALUE,
-            _format_number(one.seconds),
+            format_number(one.score),
+            ", ".join(f"{name}={format_cell(value)}" for name, value in one.parameters.items()) or NO_VALUE,
+            format_number(one.seconds),
             NO_VALUE if one.seed is None else f"{one.seed}",
         )
         for one in search.trials[:MAX_TRIALS_SHOWN]
@@ -193,11 +200,11 @@ def _coverage(evaluation: Evaluation) -> str:
 
 def _metrics(evaluation: Evaluation, sides: Mapping[str, Mapping[str, Estimate]]) -> Table:
     columns = ["metric", *sides]
-    rows = [[metric, *(_format_estimate(side[metric]) for side in sides.values())] for metric in evaluation.metrics]
+    rows = [[metric, *(format_estimate(side[metric]) for side in sides.values())] for metric in evaluation.metrics]
     if evaluation.differences is not None:
         columns.append("candidate less champion")
         for row, metric in zip(rows, evaluation.metrics, strict=True):
-            row.append(_format_estimate(evaluation.differences[metric]))
+            row.append(format_estimate(evaluation.differences[metric]))
     return Table(columns, rows)
 
 
@@ -223,7 +230,7 @@ def _residuals(sides: Mapping[str, Performance]) -> Iterator[Block]:
         )
         levels = [level for level, _ in next(iter(residuals.values())).quantiles]
         rows_ = [
-            (name, *(_format_number(value) for _, value in one.quantiles), _format_number(one.mean))
+            (name, *(format_number(value) for _, value in one.quantiles), format_number(one.mean))
             for name, one in residuals.items()
         ]
         yield Table(("", *(f"{level:g}%" for level in levels), "mean"), rows_)
@@ -241,15 +248,15 @@ def _calibration(sides: Mapping[str, Performance]) -> Iterator[Block]:
     yield Figure(plots.reliability_plot(found), f"{caption} (of {'label True' if of == 'True' else f'the {of}'})")
     yield Table(
         ("", "expected calibration error", "Brier score"),
-        [(name, _format_number(one.ece), _format_number(one.brier)) for name, one in found.items()],
+        [(name, format_number(one.ece), format_number(one.brier)) for name, one in found.items()],
     )
     bins = [
         (
             name,
             f"{one.low:g} to {one.high:g}",
             f"{one.count:,}",
-            _format_number(one.predicted),
-            _format_number(one.observed),
+            format_number(one.predicted),
+            format_number(one.observed),
         )
         for name, calibration in found.items()
         for one in calibration.bins
@@ -263,7 +270,7 @@ def _groups(evaluation: Evaluation, sides: Mapping[str, Performance]) -> Iterato
         return
     yield Heading("By group", 3)
     rows = [
-        (one.group, f"{one.events:,}", name, *(_format_number(one.metrics[metric]) for metric in evaluation.metrics))
+        (one.group, f"{one.events:,}", name, *(format_number(one.metrics[metric]) for metric in evaluation.metrics))
         for members in zip(*(_group_scores(side) for side in grouped_sides.values()), strict=True)
         for name, one in zip(grouped_sides, members, strict=True)
     ]
@@ -281,43 +288,3 @@ def _environment_and_seeds(report: RetrainingReport) -> Iterator[Block]:
         yield key_value_table(report.environment, columns=("package", "release"))
     if report.seeds:
         yield key_value_table(report.seeds, columns=("seed of", "value"))
-
-
-def _format_estimate(estimate: Estimate) -> str:
-    if estimate.value is None:
-        return NO_VALUE
-    span = (
-        ""
-        if estimate.low is None or estimate.high is None
-        else f" ({_format_number(estimate.low)} to {_format_number(estimate.high)})"
-    )
-    return f"{_format_number(estimate.value)}{span}"
-
-
-def _format_number(value: float | None) -> str:
-    return NO_VALUE if value is None else f"{value:.4g}"
-
-
-def _format_time(at: datetime | None) -> str:
-    return NO_VALUE if at is None else f"{at:%Y-%m-%d %H:%M:%S}"
-
-
-def _format_label_counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{label}: {count:,}" for label, count in counts.items()) or NO_VALUE
-
-
-def _format_cell(value: Any) -> str:
-    if isinstance(value, float):
-        return _format_number(value)
-    return replace_forbidden(value) if isinstance(value, str) else json.dumps(value, default=str)
-
-
-def _json_safe(value: Any) -> Any:
-    """Replace what JSON cannot hold: forbidden characters, and numbers that are not finite."""
-    if isinstance(value, str):
-        return replace_forbidden(value)
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {replace_forbidden(str(name)): _json_safe(one) for name, one in value.items()}
-    return [_json_safe(one) for one in value] if isinstance(value, list | tuple) else value

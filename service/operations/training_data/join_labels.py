@@ -48,19 +48,10 @@ def join_labels(events: pl.DataFrame, labels: pl.DataFrame, *, task: Task, ttl_m
     )
     _require_one_type(labelled_events.schema["y"], keyed_labels.schema["told"])
     keys = labelled_events.select(key, "y", "ts")
-    keyed_labels = (
-        keyed_labels.filter(pl.col("told").is_not_null())
-        if keyed_labels.get_column("told").null_count()
-        else keyed_labels
-    )
+    if keyed_labels.get_column("told").null_count():
+        keyed_labels = keyed_labels.filter(pl.col("told").is_not_null())
     matched, later_labels = _first_labels(keys, keyed_labels)
-    late = pl.col("y").is_null() & ((pl.col("told_ts") - pl.col("ts")).abs() > ttl_ms)
-    joins = pl.col("y").is_null() & ~late.fill_null(value=True)
-    found = matched.select(
-        pl.when(joins).then("told").otherwise("y").alias("y"),
-        pl.when(joins).then("told_ts").alias("label_ts"),
-        late.fill_null(value=False).alias("late"),
-    )
+    found = _joined_columns(matched, ttl_ms=ttl_ms)
     counts = matched.select(_repeat_counts(pl.col("y"))).row(0, named=True)
     repeat_counts = later_labels.select(_repeat_counts(pl.coalesce("y", "first"))).row(0, named=True)
     table, missing = _labelled(labelled_events.with_columns(found.get_column("y"), found.get_column("label_ts")))
@@ -71,6 +62,17 @@ def join_labels(events: pl.DataFrame, labels: pl.DataFrame, *, task: Task, ttl_m
         late=late_count,
         repeated=counts["repeated"] + repeat_counts["repeated"],
         contradicting=counts["contradicting"] + repeat_counts["contradicting"],
+    )
+
+
+def _joined_columns(matched: pl.DataFrame, *, ttl_ms: int) -> pl.DataFrame:
+    """Return each event's label, the time of a label that joins it, and whether its label is too late to join."""
+    late = pl.col("y").is_null() & ((pl.col("told_ts") - pl.col("ts")).abs() > ttl_ms)
+    joins = pl.col("y").is_null() & ~late.fill_null(value=True)
+    return matched.select(
+        pl.when(joins).then("told").otherwise("y").alias("y"),
+        pl.when(joins).then("told_ts").alias("label_ts"),
+        late.fill_null(value=False).alias("late"),
     )
 
 

@@ -296,5 +296,5 @@ def test_another_error_is_not_waited_for() -> None:
         raise KeyError(msg)
 
     with pytest.raises(KeyError):
-        opening.StartupWait(Event(), lambda: None).retry_aside(ask)
+        opening.StartupWait(Event(), lambda: None).retry_in_background(ask)
     assert calls == [1]
