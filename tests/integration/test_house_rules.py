@@ -20,6 +20,10 @@ EXCUSED: Mapping[str, Mapping[str, str]] = {
         "service/learning/engine/stepper.py:learn_many": "the events are tried one by one, and the culprit is reported",
         "service/learning/engine/stepper.py:_is_valid": "a state that throws is not valid; the caller restores and reports it",
     },
+    "long_files": {
+        "service/learning/learner/learner.py": "the path of a run through one lineage is read in one piece",
+        "service/operations/learning_loop/session.py": "as the learner, with its commits",
+    },
     "long_functions": {
         "service/bootstrap/wiring.py:build_services": "a port a line",
         "service/storage/training/job_runs.py:_insert_candidate": "one version, a column a line",
