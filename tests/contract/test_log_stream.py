@@ -14,7 +14,7 @@ from tests.contract.streams import begin, drain, read_to, values
 
 APPEND = """
 import sys
-from service.stream.log import LogSink
+from service.stream.log.sink import LogSink
 path, name, calls, size = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 sink = LogSink(path)
 for call in range(calls):

@@ -121,7 +121,7 @@ class SqlCheckpoints:
             require_lease(connection, lease)
             found = connection.execute(select(lineages).where(lineages.c.id == lineage)).one()
             same = found.started_at == position.to_json()
-            starts = found.starts_without_commit + 1 if same else 1
+            starts = found.starts + 1 if same else 1
             connection.execute(
                 update(lineages).where(lineages.c.id == lineage).values(starts=starts, started_at=position.to_json())
             )

@@ -1,1 +1,0 @@
-"""The narrow interfaces between the core and the world; `service.testing` has a twin of each."""
