@@ -39,6 +39,7 @@ from service.operations.replay.run import run_replay
 from service.operations.states.resolve import resolve_state
 from service.ports.stream import Source
 from service.stream.decoding.factory import make_decoder
+from service.testing.services import with_parts
 
 
 def bare(*, events: int) -> Iterator[Lap]:
@@ -157,7 +158,7 @@ def headrace(*, events: int, folder: str) -> Iterator[Lap]:
     telemetry = _Finish(events - events % batch, watch, stop)
     with open_app(settings, telemetry=telemetry) as app:
         host = app.worker([], LearnOptions(), stop=stop, nonce="benchmark")
-        host.services = replace(host.services, source=lambda group: _TimedSource(app.source(group), watch))
+        host.services = with_parts(host.services, source=lambda group: _TimedSource(app.source(group), watch))
         host.run()
     yield watch.lap(telemetry.learned, accuracy=telemetry.accuracy)
 
@@ -170,7 +171,7 @@ def endless(*, folder: str, marks: list[int]) -> Iterator[Lap]:
     telemetry = _Weigh(marks, watch, stop)
     with open_app(settings, telemetry=telemetry) as app:
         host = app.worker([], LearnOptions(), stop=stop, nonce="benchmark")
-        host.services = replace(host.services, source=lambda _group: EndlessSource(TOPIC))
+        host.services = with_parts(host.services, source=lambda _group: EndlessSource(TOPIC))
         host.run()
     yield replace(watch.lap(telemetry.learned, accuracy=telemetry.accuracy), resident=telemetry.resident())
 
@@ -192,7 +193,7 @@ def replayed(*, events: int, folder: str) -> Iterator[Lap]:
             watch = Stopwatch()
             run_replay(services, lineage, stop=threading.Event())
             watch.stop()
-            newest = services.checkpoints.newest_first(lineage.id)[0]
+            newest = services.registry.checkpoints.newest_first(lineage.id)[0]
             if newest.learned != events:
                 msg = f"a replay learns all {events} events, found {newest.learned}"
                 raise RuntimeError(msg)
@@ -206,7 +207,7 @@ def archiver(*, events: int, folder: str) -> Iterator[Lap]:
     watch, stop = Stopwatch(), threading.Event()
     with open_app(settings) as app:
         found = app.archiver(stop=stop, nonce="benchmark", until_end=True, wait_for_lease=False)
-        found.services = replace(found.services, source=lambda group: _TimedSource(app.source(group), watch))
+        found.services = with_parts(found.services, source=lambda group: _TimedSource(app.source(group), watch))
         found.run()
         watch.stop()
         archived = sum(row.records for row in app.registry.archives.list())
@@ -220,7 +221,7 @@ def archive_reader(*, events: int, folder: str) -> Iterator[Lap]:
     """Read every archived event as a replay gets it."""
     settings = load_settings(Path(folder) / "headrace.yaml")
     with open_app(settings) as app:
-        archive = app.services.archive(settings.models[0])
+        archive = app.services.streams.archive(settings.models[0])
         watch, read = Stopwatch(), 0
         for at, bounds in archive.bounds([TOPIC]).items():
             read += sum(len(decoded.events) for decoded in archive.read(at, bounds.start, bounds.end))

@@ -3,7 +3,6 @@
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
@@ -16,6 +15,7 @@ from service.cli.context import set_up_logging
 from service.config import load_settings
 from service.metrics.learner import PrometheusTelemetry
 from service.operations.learning_loop.worker import LearnOptions
+from service.testing.services import with_parts
 
 
 class _Count(PrometheusTelemetry):
@@ -70,7 +70,7 @@ def labelled(*, events: int, folder: str, labels: bool, lead: int) -> Iterator[L
     source = LabelledSource(lead=lead if labels else 0, labels=labels, events=events)
     with open_app(settings, telemetry=telemetry) as app:
         host = app.worker([], LearnOptions(), stop=stop, nonce="benchmark")
-        host.services = replace(host.services, source=lambda _group: source)
+        host.services = with_parts(host.services, source=lambda _group: source)
         watch.start()
         host.run()
     yield watch.lap(telemetry.learned, accuracy=0.0)
@@ -88,7 +88,7 @@ def sustained(*, folder: str, lead: int, rate: float, seconds: float) -> Iterato
     telemetry = _Sustain(stop, source, seconds=seconds)
     with open_app(settings, telemetry=telemetry) as app:
         host = app.worker([], LearnOptions(), stop=stop, nonce="benchmark")
-        host.services = replace(host.services, source=lambda _group: source)
+        host.services = with_parts(host.services, source=lambda _group: source)
         host.run()
     sizes = telemetry.sizes
     tenth = max(len(sizes) // 10, 1)

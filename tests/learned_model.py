@@ -148,23 +148,25 @@ class LearnedModel:
     @property
     def registered(self) -> RegisteredModel:
         """Return the registry's row."""
-        return self.services.models.get(self.name)
+        return self.services.registry.models.get(self.name)
 
     @property
     def champion(self) -> Lineage:
         """Return the lineage that serves."""
         assert self.registered.champion is not None
-        return self.services.history.lineage(self.name, self.registered.champion)
+        return self.services.registry.history.lineage(self.name, self.registered.champion)
 
     @property
     def learned(self) -> int:
         """Return how many events the champion's newest checkpoint has learned."""
-        newest = self.services.checkpoints.newest(self.champion.id)
+        newest = self.services.registry.checkpoints.newest(self.champion.id)
         return newest.learned if newest else 0
 
     def lease(self, lineage: LineageId | None = None) -> Lease:
         """Take the lease of a lineage, or of the champion."""
-        return self.services.leases.acquire(lineage or self.champion.id, holder=self.services.holder, ttl_s=60.0)
+        return self.services.registry.leases.acquire(
+            lineage or self.champion.id, holder=self.services.holder, ttl_s=60.0
+        )
 
     @contextmanager
     def session(
@@ -187,7 +189,7 @@ class LearnedModel:
         with ThreadPoolExecutor(2) as pool:
             committer = Committer(parts, pool, stop or Event(), spec=recovered.spec)
             yield Session(parts, recovered, lease, source, committer, **options), source
-        self.services.leases.release(lease)
+        self.services.registry.leases.release(lease)
 
     def learn(self, count: int, *, lineage: Lineage | None = None) -> None:
         """Learn so many more events in one checkpoint; the champion's are in the stream, too."""
@@ -211,7 +213,7 @@ def refused(model: LearnedModel, payload: bytes, **options: Any) -> int:
         source.put([payload])
         learn_all(session)
         session.commit_now()
-    return model.services.dead_letters.list(model.name, limit=1)[0].id
+    return model.services.registry.dead_letters.list(model.name, limit=1)[0].id
 
 
 def learn_all(session: Session) -> None:

@@ -60,15 +60,15 @@ class App:
 
     def source(self, group: str) -> Source:
         """Return a reader of the configured stream for this consumer group."""
-        return self.services.source(group)
+        return self.services.streams.source(group)
 
     def sink(self) -> Sink:
         """Return a writer to the configured stream."""
-        return self.services.sink()
+        return self.services.streams.sink()
 
     def decoder(self, spec: ModelSpec) -> Decoder:
         """Return the decoder for the model's specification."""
-        return self.services.decoder(spec)
+        return self.services.streams.decoder(spec)
 
     def spec(self, model: str) -> ModelSpec:
         """Return the model's specification from the file; raise NotFoundError, which names the configured models."""
@@ -148,7 +148,7 @@ class App:
     ) -> ModelSpec:
         """Register the file's version as a new model and return that model's specification."""
         parcel = transfer.read_export(data)
-        opener = Signer(load_key(key_file)) if key_file else self.services.sealer
+        opener = Signer(load_key(key_file)) if key_file else self.services.states.sealer
         return transfer.import_as_model(
             self.services, parcel, name=name or parcel.model, sealer=opener, keep_position=keep_position, actor=actor
         )[1]

@@ -57,7 +57,7 @@ def trainer_loop(app: App, process: TrainerProcess, *, stop: threading.Event, wa
         slots=given.challengers,
         memory_bytes=given.challenger_memory,
     )
-    judge = ChallengerJudge(services, LossCache(services.checkpoints), given.challenger_patience)
+    judge = ChallengerJudge(services, LossCache(services.registry.checkpoints), given.challenger_patience)
     jobs, challengers = JobRunner(services.training, job_options), ChallengerRunner(services, challenger_options)
     return TrainerLoop(services, options, jobs, challengers, judge, stop)
 

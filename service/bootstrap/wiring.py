@@ -17,7 +17,14 @@ from service.domain.registry.archive import ArchiveStep
 from service.domain.registry.registry import CheckpointStep
 from service.domain.specification.model import ModelSpec
 from service.lazy import lazy_imports
-from service.operations.services import Services, TrainingServices
+from service.operations.services import (
+    LearnerServices,
+    RegistryServices,
+    Services,
+    StateServices,
+    StreamServices,
+    TrainingServices,
+)
 from service.ports.stream import Decoder
 from service.ports.telemetry import RoleTelemetry
 from service.storage.checkpoints.crash_marker import MappedCrashMarker
@@ -46,6 +53,35 @@ def build_services(
     """Every port, over this registry and the configured stream."""
     archiving = archive.build_archiving(settings, registry, telemetry, on_step=on_step)
     return Services(
+        registry=_registry_services(registry),
+        streams=StreamServices(
+            source=lambda group: streams.open_source(settings, group),
+            sink=lambda: streams.open_sink(settings),
+            decoder=_decoder,
+            archive=partial(archive.archive_of, archiving),
+            archive_frames=partial(archive.frames_of, archiving, lambda group: streams.open_source(settings, group)),
+            create_topics=settings.stream.kind == "log",
+        ),
+        states=StateServices(registry.signer, build_estimator, environment()),
+        learner=LearnerServices(
+            telemetry,
+            crash_marker=lambda name: MappedCrashMarker(
+                Path(settings.storage.key_file).parent / "run" / f"{name}.mark"
+            ),
+            clean_up=partial(_clean_up, settings, MemoryTrimmer()),
+            on_step=on_step,
+        ),
+        training=TrainingServices(
+            registry.jobs, registry.job_runs, registry.holdout_openings, registry.trainer_leases, telemetry
+        ),
+        archiving=archiving,
+        holder=str(Holder.current()),
+        lease_ttl_s=settings.lease.ttl,
+    )
+
+
+def _registry_services(registry: Registry) -> RegistryServices:
+    return RegistryServices(
         models=registry.models,
         history=registry.history,
         leases=registry.leases,
@@ -58,25 +94,6 @@ def build_services(
         exclusions=registry.exclusions,
         replays=registry.replays,
         signals=registry.drift_signals,
-        sealer=registry.signer,
-        telemetry=telemetry,
-        source=lambda group: streams.open_source(settings, group),
-        sink=lambda: streams.open_sink(settings),
-        decoder=_decoder,
-        crash_marker=lambda name: MappedCrashMarker(Path(settings.storage.key_file).parent / "run" / f"{name}.mark"),
-        build_estimator=build_estimator,
-        environment=environment(),
-        holder=str(Holder.current()),
-        lease_ttl_s=settings.lease.ttl,
-        create_topics=settings.stream.kind == "log",
-        clean_up=partial(_clean_up, settings, MemoryTrimmer()),
-        on_step=on_step,
-        archive=partial(archive.archive_of, archiving),
-        archive_frames=partial(archive.frames_of, archiving, lambda group: streams.open_source(settings, group)),
-        archiving=archiving,
-        training=TrainingServices(
-            registry.jobs, registry.job_runs, registry.holdout_openings, registry.trainer_leases, telemetry
-        ),
         challengers=registry.challengers,
     )
 

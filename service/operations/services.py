@@ -49,12 +49,8 @@ class TrainingServices:
 
 
 @dataclass(frozen=True, slots=True)
-class Services:
-    """The registry's ports, factories for the stream and the archive, and the identity of this process.
-
-    `build_estimator` returns an estimator and the classes that its state may name; `archiving` is None in a process
-    that does not write the archive.
-    """
+class RegistryServices:
+    """The repositories of the registry."""
 
     models: Models
     history: ModelHistory
@@ -68,21 +64,59 @@ class Services:
     exclusions: Exclusions
     replays: Replays
     signals: DriftSignals
-    sealer: Sealer
-    telemetry: LearnerTelemetry
+    challengers: Challengers
+
+
+@dataclass(frozen=True, slots=True)
+class StreamServices:
+    """Factories for readers and writers of the stream and readers of its archive.
+
+    `create_topics` says whether a model's topics are created where they are missing, as in the embedded log.
+    """
+
     source: Callable[[str], Source]
     sink: Callable[[], Sink]
     decoder: Callable[[ModelSpec], Decoder]
-    crash_marker: Callable[[str], CrashMarker]
-    build_estimator: Callable[[ModelSpec], tuple[Any, frozenset[tuple[str, str]]]]
-    environment: Json
-    holder: str
-    lease_ttl_s: float
-    create_topics: bool
-    clean_up: Callable[[], None]
-    on_step: Callable[[CheckpointStep], None]
     archive: Callable[[ModelSpec], Archive]
     archive_frames: Callable[[ModelSpec], ArchiveFrames]
-    archiving: ArchivingServices | None
+    create_topics: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StateServices:
+    """What opens, seals and builds the states of lineages.
+
+    `build_estimator` returns an estimator and the classes that its state may name; `environment` has the releases that
+    are recorded with a version.
+    """
+
+    sealer: Sealer
+    build_estimator: Callable[[ModelSpec], tuple[Any, frozenset[tuple[str, str]]]]
+    environment: Json
+
+
+@dataclass(frozen=True, slots=True)
+class LearnerServices:
+    """What only a process that learns needs: its metrics, crash marks, the upkeep after commits, and failpoints."""
+
+    telemetry: LearnerTelemetry
+    crash_marker: Callable[[str], CrashMarker]
+    clean_up: Callable[[], None]
+    on_step: Callable[[CheckpointStep], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """All that operations work with, by who needs it; `holder` names this process as the holder of leases.
+
+    `archiving` is None in a process that does not write the archive.
+    """
+
+    registry: RegistryServices
+    streams: StreamServices
+    states: StateServices
+    learner: LearnerServices
     training: TrainingServices
-    challengers: Challengers
+    archiving: ArchivingServices | None
+    holder: str
+    lease_ttl_s: float

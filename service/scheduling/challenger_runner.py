@@ -122,8 +122,8 @@ class ChallengerRunner:
 
     def _wanted(self, leases: Mapping[ModelName, TrainerLease]) -> dict[LineageId, Challenger]:
         """Return the challengers to run: those in probation first, then the oldest; none of a frozen model."""
-        models = [name for name in leases if not self.services.models.get(name).frozen]
-        known = [one for name in models for one in self.services.challengers.list(name)]
+        models = [name for name in leases if not self.services.registry.models.get(name).frozen]
+        known = [one for name in models for one in self.services.registry.challengers.list(name)]
         known.sort(key=lambda one: (one.stage is not ChallengerStage.PROBATION, one.created_at))
         return {one.lineage: one for one in known[: self.options.slots]}
 
@@ -156,7 +156,7 @@ class ChallengerRunner:
             return
         try:
             failures = 1 if self._newest_sequence(lineage) > runner.sequence else challenger.failures + 1
-            self.services.challengers.record_update(lease, lineage, ChallengerUpdate(failures=failures))
+            self.services.registry.challengers.record_update(lease, lineage, ChallengerUpdate(failures=failures))
             if failure.fault is ChallengerFailure.UNFIT:
                 self._drop(lease, challenger, failure.reason)
             elif failures >= MAX_FAILURES:
@@ -168,11 +168,11 @@ class ChallengerRunner:
             _log.info("challenger_already_ended", model=challenger.model, version=challenger.version)
 
     def _drop(self, lease: TrainerLease, challenger: Challenger, reason: str) -> None:
-        self.services.challengers.end(lease, challenger.lineage, ChallengerStage.DROPPED, reason=reason)
+        self.services.registry.challengers.end(lease, challenger.lineage, ChallengerStage.DROPPED, reason=reason)
         fields = {"version": challenger.version, "stage": ChallengerStage.DROPPED, "reason": reason}
         _log.info("challenger_ended", model=challenger.model, **fields)
 
     def _newest_sequence(self, lineage: LineageId) -> int:
         """Return the sequence of its newest checkpoint; 0 where the model has been deleted."""
-        newest = self.services.checkpoints.newest(lineage)
+        newest = self.services.registry.checkpoints.newest(lineage)
         return newest.sequence if newest else 0

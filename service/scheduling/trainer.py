@@ -128,7 +128,7 @@ class TrainerLoop:
             self._schedule.add_missed(name, spec.retrain, since=lease.before, now=now)
 
     def _spec(self, name: ModelName) -> ModelSpec:
-        return ModelSpec.model_validate(self.services.models.get(name).spec)
+        return ModelSpec.model_validate(self.services.registry.models.get(name).spec)
 
     def _update_jobs(self) -> None:
         """Start waiting jobs, stop those that are to stop, and follow applied changes of the specification."""

@@ -189,7 +189,7 @@ class Deployment:
             checkpoint = app.registry.checkpoints.newest_first(model.champion)[0]
             sealed = app.registry.history.artifact(checkpoint.digest)
             spec = ModelSpec.model_validate(model.spec)
-            learner = Learner(spec, app.services.sealer.open(sealed).payload)
+            learner = Learner(spec, app.services.states.sealer.open(sealed).payload)
             order = [run for one in app.registry.checkpoints.journal(model.champion) for run in one.order]
             return State(
                 counts=dict(+learner.counts),

@@ -41,7 +41,7 @@ def open_learner_of(app: App, digest: str) -> Learner:
 
 def payload(app: App, digest: str) -> bytes:
     """The state in an artifact."""
-    return bytes(app.services.sealer.open(app.registry.history.artifact(digest)).payload)
+    return bytes(app.services.states.sealer.open(app.registry.history.artifact(digest)).payload)
 
 
 def whole_stream(app: App, topics: Sequence[str]) -> dict[TopicPartition, list[tuple[int, int, bytes]]]:

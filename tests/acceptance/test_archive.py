@@ -72,7 +72,7 @@ def require_read(deployment: Deployment, events: Sequence[bytes]) -> None:
     """What the archive gives back is what was published."""
     with deployment.app() as app:
         spec = app.spec(deployment.model["name"])
-        archive, at = app.services.archive(spec), TopicPartition(spec.events, 0)
+        archive, at = app.services.streams.archive(spec), TopicPartition(spec.events, 0)
         bounds = archive.bounds([spec.events])[at]
         assert (bounds.start, bounds.end) == (0, len(events))
         found = [event for decoded in archive.read(at, 0, len(events)) for event in decoded.events]

@@ -63,7 +63,7 @@ def test_retention_stops_where_a_version_begins(deployment: Deployment) -> None:
         (row,) = app.registry.archives.list()
         assert (row.first, row.next, row.records) == (1000, 1500, 500)
         assert row.bytes == sum(path.stat().st_size for path in files_of(deployment))
-        archive = app.services.archive(app.spec("phishing"))
+        archive = app.services.streams.archive(app.spec("phishing"))
         assert sum(len(one.events) for one in archive.read(AT, 1000, 1500)) == 500
         with pytest.raises(BelowStartError, match="retention"):
             list(archive.read(AT, 999, 1500))
@@ -141,7 +141,7 @@ def test_what_the_stream_has_deleted_is_a_gap(deployment: Deployment) -> None:
     problems = [one["problem"] for one in json.loads(verified.stdout) if one["problem"]]
     assert (verified.returncode, problems) == (1, ["offsets 1000 to 1250 are missing"])
     with deployment.app() as app:
-        archive = app.services.archive(app.spec("phishing"))
+        archive = app.services.streams.archive(app.spec("phishing"))
         assert sum(len(one.events) for one in archive.read(AT, 1250, 1300)) == 50
         with pytest.raises(NotFoundError, match="no offsets 1000"):
             list(archive.read(AT, 900, 1300))
@@ -190,7 +190,7 @@ def test_backfill(deployment: Deployment, kind: str) -> None:
     deployment.command("archive", "--until-end")
     topic = f"{AT.topic}@backfill"
     with deployment.app() as app:
-        archive = app.services.archive(app.spec("phishing"))
+        archive = app.services.streams.archive(app.spec("phishing"))
         bounds = archive.bounds([topic])
         assert [(at.partition, one.start, one.end) for at, one in bounds.items()] == [(0, 0, 250), (1, 0, 40)]
         found = [

@@ -23,6 +23,7 @@ from service.operations.replay.run import OffsetProgress, run_replay
 from service.operations.services import Services
 from service.storage.schema import registry as tables
 from service.testing.archive import EmptyArchive, MemoryArchive
+from service.testing.services import with_parts
 from service.testing.stream import MemoryStream
 from tests.acceptance.harness import PHISHING, Deployment, State, phishing_events
 from tests.acceptance.rederived import with_opposite_labels
@@ -45,7 +46,7 @@ class World:
 
     def services(self) -> Services:
         """The registry's services, over this stream and archive."""
-        return replace(self.app.services, source=lambda _: self.stream.source(), archive=lambda _: self.archive)
+        return with_parts(self.app.services, source=lambda _: self.stream.source(), archive=lambda _: self.archive)
 
     def publish(self, values: Sequence[bytes]) -> None:
         """Append."""
@@ -60,7 +61,7 @@ class World:
         options = LearnOptions(until_end=True, accept_gap=accept_gap)
         host = self.app.worker([], options, stop=threading.Event(), nonce="test")
         found = self.services()
-        host.services = replace(host.services, source=found.source, archive=found.archive)
+        host.services = with_parts(host.services, source=found.streams.source, archive=found.streams.archive)
         host.run()
 
     def archived(self, last: int) -> None:

@@ -138,8 +138,8 @@ def test_what_won_is_what_river_makes_of_the_same_events(searched: tuple[Deploym
 def predictions(deployment: Deployment, digest: str, spec: ModelSpec) -> list[Any]:
     """Of a sealed state, on the probes."""
     app = deployment._watched()
-    sealed = app.services.sealer.open(app.registry.history.artifact(digest))
-    learner = Learner(spec, sealed.payload, allowed=app.services.build_estimator(spec)[1])
+    sealed = app.services.states.sealer.open(app.registry.history.artifact(digest))
+    learner = Learner(spec, sealed.payload, allowed=app.services.states.build_estimator(spec)[1])
     return [learner.predict(dict(x)) for x in PROBES]
 
 

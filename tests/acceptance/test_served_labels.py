@@ -211,7 +211,7 @@ def _relearned(
     app: App, spec: ModelSpec, stream: Mapping[TopicPartition, list[tuple[int, int, bytes]]], *, own: list[str]
 ) -> Learner:
     """Without a death, in the order of the journal."""
-    estimator, allowed = app.services.build_estimator(spec)
+    estimator, allowed = app.services.states.build_estimator(spec)
     learner = Learner(spec, Learner.new(spec, estimator), allowed=allowed, own_lineages=own)
     decoder, waiting = app.decoder(spec), PendingMemory()
     model = app.registry.models.get("phishing")

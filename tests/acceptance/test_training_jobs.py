@@ -140,8 +140,8 @@ def test_a_job_makes_a_candidate(deployment: Deployment, monkeypatch: pytest.Mon
     version = app.registry.history.versions("phishing")[1]
     assert (version.kind, version.parent, version.reason) == ("retrain", 1, "to see")
     spec = deployment_spec(deployment)
-    sealed = app.services.sealer.open(app.registry.history.artifact(version.digest))
-    retrained = Learner(spec, sealed.payload, allowed=app.services.build_estimator(spec)[1])
+    sealed = app.services.states.sealer.open(app.registry.history.artifact(version.digest))
+    retrained = Learner(spec, sealed.payload, allowed=app.services.states.build_estimator(spec)[1])
     expected = app.registry.checkpoints.newest_first(champion.id)[0]
     assert (version.position, retrained.counts["learned"]) == (expected.position, EVENTS)
     assert retrained.report()["cumulative"] == pytest.approx(expected.metrics.cumulative)

@@ -133,14 +133,14 @@ def _watch_other_process(
     """Follow another process's replay for a while; return the outcome if it has ended, else None."""
     began, first = time.monotonic(), newest_checkpoint(services, lineage.id).learned
     while not stop.is_set() and time.monotonic() - began < POLL_EVERY_S:
-        found = services.history.lineage(lineage.model, lineage.id)
+        found = services.registry.history.lineage(lineage.model, lineage.id)
         if found.role is LineageRole.CHAMPION:
             return f"version {found.origin} has taken over"
         if found.role is LineageRole.RETIRED:
             msg = f"the replay was given up; `headrace model history {lineage.model}` says why"
             raise RefusedError(msg)
         learned = newest_checkpoint(services, lineage.id).learned
-        total = newest_checkpoint(services, services.models.get(lineage.model).champion or lineage.id).learned
+        total = newest_checkpoint(services, services.registry.models.get(lineage.model).champion or lineage.id).learned
         report_progress(OffsetProgress(learned - first, max(total - first, 0), time.monotonic() - began))
         stop.wait(WATCH_S)
     return None

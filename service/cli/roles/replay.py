@@ -44,9 +44,9 @@ def run_replayer(settings: Settings, *, nonce: str, until_done: bool = False) ->
 
 def _finish_all(services: Services, stop: threading.Event, *, until_done: bool) -> None:
     while not stop.is_set():
-        for lineage in services.replays.unfinished():
+        for lineage in services.registry.replays.unfinished():
             _finish(services, lineage, stop)
-        if until_done and not services.replays.unfinished():
+        if until_done and not services.registry.replays.unfinished():
             return
         stop.wait(WATCH_S if until_done else POLL_EVERY_S)
 

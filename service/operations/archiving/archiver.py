@@ -65,7 +65,7 @@ class Archiver:
     def run(self) -> None:
         """Archive until stopped or at the end; what was read is durable on return, unless a service is down then."""
         with ExitStack() as stack:
-            self._source = self.services.source("archive")
+            self._source = self.services.streams.source("archive")
             stack.callback(self._source.close)
             keeper = ArchiveLeaseKeeper(self.archiving.leases, self._held_rows, ttl_s=self.services.lease_ttl_s)
             self._keeper = stack.enter_context(keeper)

@@ -57,7 +57,7 @@ def retention_floors(services: Services) -> Mapping[TopicPartition, RetentionFlo
     """Return for each archived partition the lowest offset from which a version or a replay may have to read."""
     found: dict[TopicPartition, RetentionFloor] = {}
     archives = services.archiving.rows.list() if services.archiving else ()
-    for model in services.models.list():
+    for model in services.registry.models.list():
         topics = model_topics(ModelSpec.model_validate(model.spec))
         for position, reason in _needed_positions(services, model):
             for row in archives:
@@ -68,10 +68,10 @@ def retention_floors(services: Services) -> Mapping[TopicPartition, RetentionFlo
 
 
 def _needed_positions(services: Services, model: RegisteredModel) -> Iterator[tuple[Position, str]]:
-    versions = {version.number: version for version in services.history.versions(model.name)}
-    for alias, number in services.history.aliases(model.name).items():
+    versions = {version.number: version for version in services.registry.history.versions(model.name)}
+    for alias, number in services.registry.history.aliases(model.name).items():
         yield versions[number].position, f"version {number} of {model.name}, which is called {alias}, needs them"
-    for lineage in services.history.lineages(model.name):
+    for lineage in services.registry.history.lineages(model.name):
         if lineage.role is LineageRole.REPLAYING:
             yield from _replay_positions(services, lineage, versions[lineage.origin])
         elif lineage.role is not LineageRole.RETIRED:
@@ -82,7 +82,7 @@ def _needed_positions(services: Services, model: RegisteredModel) -> Iterator[tu
 
 def _replay_positions(services: Services, lineage: Lineage, origin: Version) -> Iterator[tuple[Position, str]]:
     """Yield the positions of all checkpoints that the replay may fall back to."""
-    checkpoints = services.checkpoints.newest_first(lineage.id)
+    checkpoints = services.registry.checkpoints.newest_first(lineage.id)
     positions = [one.position for one in checkpoints] or [origin.position]
     for position in positions:
         yield position, f"a replay of {lineage.model} still needs them"

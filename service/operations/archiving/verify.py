@@ -26,7 +26,7 @@ def verify_archive(
 ) -> Iterator[Finding]:
     """Yield a finding per file; records that the stream still holds are compared with it one by one."""
     topics_by_name = {topic.topic: topic for topic in topics}
-    source = services.source("verify")
+    source = services.streams.source("verify")
     try:
         for row in archiving.rows.list():
             topic = topics_by_name.get(row.at.topic)
@@ -58,8 +58,8 @@ class _PartitionVerifier:
         self._row = row
         self._source = source
         self._topic = topic
-        self._decoder = services.decoder(topic.spec) if topic else None
-        self._archive = services.archive(topic.spec) if topic else None
+        self._decoder = services.streams.decoder(topic.spec) if topic else None
+        self._archive = services.streams.archive(topic.spec) if topic else None
         self._name = f"archive {row.at.topic}[{row.at.partition}]"
 
     def findings(self, bounds: OffsetBounds | None) -> Iterator[Finding]:

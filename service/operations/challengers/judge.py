@@ -40,10 +40,10 @@ class ChallengerJudge:
 
     def judge_all(self, trainer: TrainerLease, *, ran_s: Mapping[LineageId, float]) -> None:
         """Judge every challenger of a model, given how long each has run; raise LeaseLostError for a lost lease."""
-        model = self.services.models.get(trainer.model)
+        model = self.services.registry.models.get(trainer.model)
         if model.champion is None or model.frozen:
             return
-        for challenger in self.services.challengers.list(trainer.model):
+        for challenger in self.services.registry.challengers.list(trainer.model):
             try:
                 self._judge_challenger(trainer, model, challenger, ran_s=ran_s.get(challenger.lineage, 0.0))
             except LeaseLostError:
@@ -66,7 +66,9 @@ class ChallengerJudge:
         )
         if is_progress(challenger, behind):
             if behind != challenger.behind:
-                self.services.challengers.record_update(trainer, challenger.lineage, ChallengerUpdate(behind=behind))
+                self.services.registry.challengers.record_update(
+                    trainer, challenger.lineage, ChallengerUpdate(behind=behind)
+                )
         elif min(self._stalled_s(trainer, challenger), ran_s) > self.patience_s:
             reason = f"found it {behind:,} offsets behind the champion, no nearer for {self.patience_s:g} s"
             return self._end(trainer, challenger, ChallengerStage.DROPPED, reason)
@@ -75,7 +77,7 @@ class ChallengerJudge:
         if behind <= MAX_LIVE_LAG:
             stage = challenger.stage if challenger.stage is ChallengerStage.PROBATION else ChallengerStage.SHADOW
             live = ComparisonStart(model.champion, champion.position, champion.sequence, own_checkpoint.sequence)
-            self.services.challengers.record_update(
+            self.services.registry.challengers.record_update(
                 trainer, challenger.lineage, ChallengerUpdate(stage=stage, live=live)
             )
             _log.info("challenger_live", model=model.name, lineage=challenger.lineage, version=challenger.version)
@@ -94,7 +96,7 @@ class ChallengerJudge:
         services, spec = self.services, ModelSpec.model_validate(model.spec)
         evidence_now = self.evidence(spec, challenger, live)
         if evidence_now.to_json() != challenger.evidence:
-            services.challengers.record_update(
+            services.registry.challengers.record_update(
                 trainer, challenger.lineage, ChallengerUpdate(evidence=evidence_now.to_json())
             )
         if evidence_now.verdict is ComparisonVerdict.REJECT:
@@ -103,7 +105,7 @@ class ChallengerJudge:
             )
             self._end(trainer, challenger, stage, evidence_now.reason)
         elif evidence_now.verdict is ComparisonVerdict.PROMOTE and spec.promote.mode == "manual":
-            services.challengers.record_update(
+            services.registry.challengers.record_update(
                 trainer,
                 challenger.lineage,
                 ChallengerUpdate(stage=ChallengerStage.RECOMMENDED, reason=evidence_now.reason),
@@ -140,7 +142,7 @@ class ChallengerJudge:
         )
 
     def _end(self, trainer: TrainerLease, challenger: Challenger, stage: ChallengerStage, reason: str) -> None:
-        self.services.challengers.end(trainer, challenger.lineage, stage, reason=reason)
+        self.services.registry.challengers.end(trainer, challenger.lineage, stage, reason=reason)
         log_fields = {"version": challenger.version, "stage": stage, "reason": reason}
         _log.info("challenger_ended", model=challenger.model, **log_fields)
 
@@ -153,7 +155,7 @@ def is_progress(challenger: Challenger, behind: int) -> bool:
 
 def _ordinal(services: Services, challenger: Challenger, live: ComparisonStart) -> int:
     """Return which challenger of this champion it is (1, 2, ...): together they share one error level."""
-    challengers = services.challengers.list(challenger.model, finished=True)
+    challengers = services.registry.challengers.list(challenger.model, finished=True)
     earlier_lineages = [
         one.lineage for one in challengers if one.live is not None and one.live.champion == live.champion
     ]
@@ -168,7 +170,7 @@ def _learned_excluded_reason(services: Services, challenger: Challenger) -> str 
     """Return why it must be dropped, where it has learned records that were excluded after it began; else None."""
     newer_ranges = [
         one.excluded_range
-        for one in services.exclusions.list(challenger.model)
+        for one in services.registry.exclusions.list(challenger.model)
         if one.created_at is not None and one.created_at > challenger.created_at
     ]
     if not newer_ranges:
@@ -176,7 +178,7 @@ def _learned_excluded_reason(services: Services, challenger: Challenger) -> str 
     learned = _learned_runs(services, challenger)
     excluded_offsets: Sequence[OffsetRange] = offset_ranges(newer_ranges)
     if time_ranges(newer_ranges):
-        history = HistoryReader(services, ModelSpec.model_validate(services.models.get(challenger.model).spec))
+        history = HistoryReader(services, ModelSpec.model_validate(services.registry.models.get(challenger.model).spec))
         try:
             excluded_offsets = [*excluded_offsets, *history.excluded_runs(learned, excluded_ranges=newer_ranges)]
         finally:
@@ -186,6 +188,6 @@ def _learned_excluded_reason(services: Services, challenger: Challenger) -> str 
 
 
 def _learned_runs(services: Services, challenger: Challenger) -> list[OffsetRange]:
-    version = services.history.version(challenger.model, challenger.version)
-    journal = services.checkpoints.journal(challenger.lineage, scores=False)
+    version = services.registry.history.version(challenger.model, challenger.version)
+    journal = services.registry.checkpoints.journal(challenger.lineage, scores=False)
     return union_ranges([*version.learned, *(run for segment in journal for run in segment.order)])

@@ -20,7 +20,7 @@ def request_promotion_command(
     services: Services, challenger: Challenger, *, origin: ChangeOrigin, evidence: Json, wait_s: float
 ) -> Command | None:
     """Return the command as it stands after `wait_s` seconds, or None where an earlier one is still pending."""
-    model = services.models.get(challenger.model)
+    model = services.registry.models.get(challenger.model)
     spec = ModelSpec.model_validate(model.spec).promote
     arguments = {
         "lineage": challenger.lineage,
@@ -30,7 +30,7 @@ def request_promotion_command(
         "evidence": dict(evidence),
     }
     kind = CommandKind.PROMOTE
-    pending = services.commands.pending(model.name)
+    pending = services.registry.commands.pending(model.name)
     if any(one.kind is kind and one.arguments.get("lineage") == challenger.lineage for one in pending):
         return None
     return request_command(services, model.name, kind=kind, arguments=arguments, actor=origin.actor, wait_s=wait_s)
@@ -42,8 +42,8 @@ def promote_by_hand(services: Services, name: str, version: int, *, origin: Chan
     Raise NotFoundError, naming the available challengers, for an unknown version, and RefusedError where its
     promotion is already pending.
     """
-    model = services.models.get(name)
-    challengers = services.challengers.list(model.name)
+    model = services.registry.models.get(name)
+    challengers = services.registry.challengers.list(model.name)
     challenger = next((one for one in challengers if one.version == version), None)
     if challenger is None:
         available = ", ".join(f"version {one.version} ({one.stage})" for one in challengers) or "none"

@@ -65,7 +65,7 @@ def _start_challenger(
     services: Services, command: Command, lease: Lease, *, parent: Version, spec: ModelSpec, changed: Sequence[str]
 ) -> str:
     """Start a challenger of the new specification at the position where the model began; return the outcome."""
-    first = services.history.versions(command.model)[0]
+    first = services.registry.history.versions(command.model)[0]
     outcome = f"challenges with new {', '.join(changed)}"
     succession = LineageSuccession(
         lease=lease,
@@ -76,11 +76,11 @@ def _start_challenger(
         state=seal_new_state(services, spec, position=first.position),
         spec=spec.model_dump(mode="json"),
         learned=(),
-        environment=services.environment,
+        environment=services.states.environment,
         origin=command_origin(command),
         evidence={"changed": list(changed)},
         outcome=outcome,
         registers=spec.digest(),
     )
-    version, _ = services.changes.install_successor(succession)
+    version, _ = services.registry.changes.install_successor(succession)
     return f"version {version.number} {outcome}"

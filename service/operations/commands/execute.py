@@ -50,7 +50,7 @@ def execute_command(services: Services, command: Command, lease: Lease, *, sessi
         CommandKind.PROMOTE: lambda: promote_lineage(services, command, lease),
         CommandKind.REPLAY_DEAD_LETTER: lambda: _replay_dead_letter(services, command, lease, session=session),
     }
-    if services.commands.get(command.id).status is not CommandStatus.PENDING:
+    if services.registry.commands.get(command.id).status is not CommandStatus.PENDING:
         return lease
     _log.info("command_started", model=command.model, kind=command.kind, command=command.id)
     try:
@@ -58,13 +58,13 @@ def execute_command(services: Services, command: Command, lease: Lease, *, sessi
     except (UnavailableError, LeaseLostError):
         raise
     except HeadraceError as error:
-        services.commands.settle(command.id, status=CommandStatus.REFUSED, outcome=str(error))
+        services.registry.commands.settle(command.id, status=CommandStatus.REFUSED, outcome=str(error))
         return lease
     except Exception as error:
         outcome = f"failed with {type(error).__name__}: {error}; the log of the process that tried has more"
-        services.commands.settle(command.id, status=CommandStatus.REFUSED, outcome=outcome)
+        services.registry.commands.settle(command.id, status=CommandStatus.REFUSED, outcome=outcome)
         raise
-    services.commands.settle(command.id, status=CommandStatus.DONE, outcome=outcome)
+    services.registry.commands.settle(command.id, status=CommandStatus.DONE, outcome=outcome)
     _log.info("command_done", model=command.model, kind=command.kind, command=command.id, outcome=outcome)
     if session is not None and command.kind in {CommandKind.FREEZE, CommandKind.UNFREEZE}:
         session.frozen = command.kind is CommandKind.FREEZE
@@ -73,7 +73,7 @@ def execute_command(services: Services, command: Command, lease: Lease, *, sessi
 
 
 def _freeze(services: Services, command: Command, lease: Lease, *, frozen: bool) -> tuple[str, Lease]:
-    services.changes.set_frozen(lease, frozen=frozen, origin=command_origin(command))
+    services.registry.changes.set_frozen(lease, frozen=frozen, origin=command_origin(command))
     return ("frozen" if frozen else "learning"), lease
 
 
@@ -83,7 +83,7 @@ def _replay_dead_letter(
     if session is None:
         msg = f"dead letters are replayed by a learner; start `headrace learn {command.model}` first"
         raise RefusedError(msg)
-    dead_letter = services.dead_letters.get(command.model, int(command.arguments["id"]))
+    dead_letter = services.registry.dead_letters.get(command.model, int(command.arguments["id"]))
     if dead_letter.replayed_at is not None:
         msg = (
             f"dead letter {dead_letter.id} was replayed at {dead_letter.replayed_at:%Y-%m-%d %H:%M:%S}; "

@@ -40,7 +40,7 @@ def _promote_challenger(services: Services, command: Command, lease: Lease, *, l
         raise RefusedError(msg)
     newest = newest_checkpoint(services, lineage.id)
     evidence = {"position": newest.position.to_json(), "learned": newest.learned}
-    version, next_lease = services.challengers.promote(
+    version, next_lease = services.registry.challengers.promote(
         ChallengerPromotion(
             lease=lease,
             model=command.model,
@@ -51,8 +51,8 @@ def _promote_challenger(services: Services, command: Command, lease: Lease, *, l
             lease_ttl_s=services.lease_ttl_s,
         )
     )
-    services.telemetry.challenger_promoted(command.model)
-    services.telemetry.champion_changed(command.model, version.number)
+    services.learner.telemetry.challenger_promoted(command.model)
+    services.learner.telemetry.champion_changed(command.model, version.number)
     return f"version {version.number} takes over", next_lease
 
 
@@ -67,19 +67,19 @@ def _promote_replay(services: Services, command: Command, lease: Lease, *, linea
         lease=lease,
         model=command.model,
         lineage=lineage.id,
-        environment=services.environment,
+        environment=services.states.environment,
         origin=command_origin(command),
         evidence=_evidence(plan, newest, exclusions=exclusions),
         outcome=f"replays from {plan.ancestor} to {newest.position}{_exclusions_text(exclusions)}",
         lease_ttl_s=services.lease_ttl_s,
     )
-    version, next_lease = services.replays.promote(promotion)
-    services.telemetry.rollback_done(command.model)
+    version, next_lease = services.registry.replays.promote(promotion)
+    services.learner.telemetry.rollback_done(command.model)
     return f"version {version.number} {promotion.outcome}", next_lease
 
 
 def _find_lineage(services: Services, command: Command) -> Lineage:
-    return services.history.lineage(command.model, int(command.arguments["lineage"]))
+    return services.registry.history.lineage(command.model, int(command.arguments["lineage"]))
 
 
 def _replay_plan(lineage: Lineage) -> ReplayPlan:
@@ -105,5 +105,5 @@ def _exclusions_text(exclusions: Sequence[str]) -> str:
 
 
 def _planned_exclusions(services: Services, model: str, plan: ReplayPlan) -> list[str]:
-    known_exclusions = services.exclusions.list(model, removed=True)
+    known_exclusions = services.registry.exclusions.list(model, removed=True)
     return [format_range(one.excluded_range) for one in known_exclusions if one.id in plan.exclusions]

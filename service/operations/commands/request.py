@@ -29,11 +29,11 @@ def request_command(
 
     Raise NotFoundError if the model has no champion.
     """
-    champion = services.models.get(model).champion
+    champion = services.registry.models.get(model).champion
     if champion is None:
         msg = f"found no champion of {model}; start `headrace learn {model}` first"
         raise NotFoundError(msg)
-    command = services.commands.request(model, kind, arguments=arguments, actor=actor)
+    command = services.registry.commands.request(model, kind, arguments=arguments, actor=actor)
     return _execute_here(services, command, champion) or _wait_for_outcome(services, command, wait_s=wait_s)
 
 
@@ -53,37 +53,37 @@ def require_outcome(command: Command, *, wait_s: float) -> str:
 def execute_pending_commands(services: Services, model: str, champion: LineageId) -> bool:
     """Execute all pending commands, oldest first; return False if another process holds the champion's lease."""
     try:
-        lease = services.leases.acquire(champion, holder=services.holder, ttl_s=services.lease_ttl_s)
+        lease = services.registry.leases.acquire(champion, holder=services.holder, ttl_s=services.lease_ttl_s)
     except LeaseHeldError:
         return False
     try:
-        for command in services.commands.pending(model):
+        for command in services.registry.commands.pending(model):
             next_lease = execute_command(services, command, lease)
             if next_lease.lineage != lease.lineage:
-                services.leases.release(lease)
+                services.registry.leases.release(lease)
                 lease = next_lease
     finally:
-        services.leases.release(lease)
+        services.registry.leases.release(lease)
     return True
 
 
 def _execute_here(services: Services, command: Command, champion: LineageId) -> Command | None:
     done = execute_pending_commands(services, command.model, champion)
-    return services.commands.get(command.id) if done else None
+    return services.registry.commands.get(command.id) if done else None
 
 
 def _wait_for_outcome(services: Services, command: Command, *, wait_s: float) -> Command:
     """Wait until the lease holder has settled the command; if the holder is gone, execute it here."""
     deadline_s, tried_at_s = time.monotonic() + wait_s, time.monotonic()
     while time.monotonic() < deadline_s:
-        found = services.commands.get(command.id)
+        found = services.registry.commands.get(command.id)
         if found.status is not CommandStatus.PENDING:
             return found
         time.sleep(POLL_S)
-        champion = services.models.get(command.model).champion
+        champion = services.registry.models.get(command.model).champion
         if champion is not None and time.monotonic() - tried_at_s > TAKEOVER_RETRY_S:
             tried_at_s = time.monotonic()
             executed = _execute_here(services, command, champion)
             if executed is not None:
                 return executed
-    return services.commands.get(command.id)
+    return services.registry.commands.get(command.id)

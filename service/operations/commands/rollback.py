@@ -36,7 +36,7 @@ def restore_version(services: Services, command: Command, lease: Lease) -> tuple
         outcome=f"restores {target.name} at {current.position}",
     )
     version, next_lease = start_champion_lineage(services, command, lease, change=change)
-    services.telemetry.rollback_done(command.model)
+    services.learner.telemetry.rollback_done(command.model)
     return f"version {version.number} {change.outcome}", next_lease
 
 
@@ -45,16 +45,16 @@ def take_snapshot(services: Services, command: Command, lease: Lease) -> tuple[s
     spec = current_version_of(services, command.model, lease).spec
     position = newest_checkpoint(services, lease.lineage).position
     pending = seal_pending(services, lease, spec, position=position)
-    version = services.changes.snapshot(
+    version = services.registry.changes.snapshot(
         VersionSnapshot(
             lease,
             command.model,
             VersionKind.SNAPSHOT,
-            services.environment,
+            services.states.environment,
             command_origin(command),
             alias=command.arguments.get("alias"),
             waiting=pending,
         )
     )
-    services.telemetry.champion_changed(command.model, version.number)
+    services.learner.telemetry.champion_changed(command.model, version.number)
     return f"version {version.number}", lease

@@ -43,7 +43,7 @@ def start_champion_lineage(
     services: Services, command: Command, lease: Lease, *, change: SuccessionChange
 ) -> tuple[Version, Lease]:
     """Start a champion lineage that takes over the pending events of the one it follows."""
-    return services.changes.install_successor(
+    return services.registry.changes.install_successor(
         LineageSuccession(
             lease=lease,
             model=command.model,
@@ -53,7 +53,7 @@ def start_champion_lineage(
             state=change.state,
             spec=change.spec,
             learned=change.learned,
-            environment=services.environment,
+            environment=services.states.environment,
             origin=command_origin(command),
             evidence=change.evidence,
             outcome=change.outcome,
@@ -73,7 +73,7 @@ def _seal_pending_if_small(services: Services, lease: Lease, change: SuccessionC
 
 def current_version_of(services: Services, model: str, lease: Lease) -> Version:
     """Return the newest version of the lineage of this lease."""
-    return services.history.newest_version(model, lease.lineage)
+    return services.registry.history.newest_version(model, lease.lineage)
 
 
 def seal_at_checkpoint(services: Services, model: str, state: bytes, current: Checkpoint) -> SealedState:

@@ -43,9 +43,9 @@ def parse_exclusions(services: Services, model: str, texts: Sequence[str]) -> li
     """Parse ranges written as FROM..TO; raise ConfigurationError for one that cannot be read."""
     if not texts:
         return []
-    spec = ModelSpec.model_validate(services.models.get(model).spec)
+    spec = ModelSpec.model_validate(services.registry.models.get(model).spec)
     topics = [spec.events, *([spec.labels] if spec.labels not in (None, spec.events) else [])]
-    source = services.source(f"{spec.name}-replay")
+    source = services.streams.source(f"{spec.name}-replay")
     try:
         partitions = list(source.bounds([topic for topic in topics if topic]))
     finally:
@@ -56,12 +56,12 @@ def parse_exclusions(services: Services, model: str, texts: Sequence[str]) -> li
 def record_exclusion(services: Services, model: str, text: str, *, actor: str, reason: str) -> Exclusion:
     """Record that no lineage of the model may learn FROM..TO from now on; raise ConfigurationError as parsing does."""
     (exclusion,) = parse_exclusions(services, model, [text])
-    return services.exclusions.add(model, Exclusion(exclusion.excluded_range, reason, actor))
+    return services.registry.exclusions.add(model, Exclusion(exclusion.excluded_range, reason, actor))
 
 
 def deadly(services: Services, model: str) -> Sequence[DeadLetter]:
     """Return the dead letters that killed a process; a replay must leave them out, or they would kill it too."""
-    return services.dead_letters.list(model, limit=MOST_LETTERS, reason=RefusalReason.KILLED_PROCESS)
+    return services.registry.dead_letters.list(model, limit=MOST_LETTERS, reason=RefusalReason.KILLED_PROCESS)
 
 
 def require_unlearned(
@@ -76,7 +76,7 @@ def require_unlearned(
 
     Time ranges that the plan has excluded from the beginning are not checked, since that means reading the records.
     """
-    in_force = services.exclusions.list(model)
+    in_force = services.registry.exclusions.list(model)
     runs = offset_ranges([one.excluded_range for one in in_force])
     learned_range: ExcludedRange | None = next((one for one in runs if overlaps([*learned, *read], [one])), None)
     time_ranges = [

@@ -32,7 +32,7 @@ class HistoryReader:
         self.stop = threading.Event()
         self._services = services
         self._spec = spec
-        self._archive = services.archive(spec)
+        self._archive = services.streams.archive(spec)
         self._readers: dict[TopicPartition, _PartitionReader] = {}
         self._archive_bounds: dict[str, Mapping[TopicPartition, OffsetBounds]] = {}
         self.outage: Outage | None = None
@@ -57,7 +57,7 @@ class HistoryReader:
 
     def bounds(self, topics: Sequence[str]) -> Mapping[TopicPartition, OffsetBounds]:
         """Return the first and end offset of each partition that the stream holds now."""
-        source = self._services.source(f"{self._spec.name}-replay")
+        source = self._services.streams.source(f"{self._spec.name}-replay")
         try:
             return source.bounds(topics)
         finally:
@@ -102,7 +102,7 @@ class HistoryReader:
                     yield OffsetRange(at.topic, at.partition, offset, offset + 1)
 
     def _first_offset_since(self, at: TopicPartition, since_ms: int) -> int:
-        source = self._services.source(f"{self._spec.name}-replay")
+        source = self._services.streams.source(f"{self._spec.name}-replay")
         try:
             return source.bounds([at.topic], since_ms=since_ms)[at].start
         finally:
@@ -132,7 +132,9 @@ class HistoryReader:
 
     def _reader_of(self, at: TopicPartition) -> "_PartitionReader":
         if at not in self._readers:
-            self._readers[at] = _PartitionReader(self._services.source(f"{self._spec.name}-replay"), at, self.stop)
+            self._readers[at] = _PartitionReader(
+                self._services.streams.source(f"{self._spec.name}-replay"), at, self.stop
+            )
         return self._readers[at]
 
     def _record_outage(self, at: TopicPartition, error: Exception) -> None:

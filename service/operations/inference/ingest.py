@@ -82,7 +82,7 @@ class RecordIngestor:
         """Check records with the learner's own decoder, as if they were appended now."""
         spec, topic, count = self.spec(model), self.topic(model, labels=labels), len(values)
         if model not in self._decoders:
-            self._decoders[model] = self.services.decoder(spec)
+            self._decoders[model] = self.services.streams.decoder(spec)
         now_ms = time.time_ns() // 1_000_000
         # Offsets are indices of the request, so that refusals name them.
         records = Records(TopicPartition(topic, 0), range(count), [now_ms] * count, values, count)
@@ -100,7 +100,7 @@ class RecordIngestor:
         """Return a future that is done when the records are durable, or None where the queue is full."""
         if topic not in self._appenders:
             self._appenders[topic] = GroupCommitAppender(
-                self.services.sink, topic, create_topic=self.services.create_topics
+                self.services.streams.sink, topic, create_topic=self.services.streams.create_topics
             )
         return self._appenders[topic].offer(values, keys)
 

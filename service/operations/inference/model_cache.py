@@ -148,10 +148,10 @@ class ModelCache:
         """Return the details from a small cache of the newest ones."""
         details = self._cached_details.get((model, number))
         if details is None:
-            version = self.services.history.version(model, number)
+            version = self.services.registry.history.version(model, number)
             spec = ModelSpec.model_validate(version.spec)
             details = self._cached_details[model, number] = VersionDetails(
-                version, spec, self.services.build_estimator(spec)[1]
+                version, spec, self.services.states.build_estimator(spec)[1]
             )
             while len(self._cached_details) > MAX_CACHED_DETAILS:
                 self._cached_details.popitem(last=False)

@@ -85,7 +85,7 @@ class PredictionLog:
 
     def _lineage_uid(self, served_model: ServedModel) -> str:
         if served_model.lineage not in self._lineage_uids:
-            lineages = self.services.history.lineages(served_model.model)
+            lineages = self.services.registry.history.lineages(served_model.model)
             self._lineage_uids |= {one.id: global_lineage_id(one) for one in lineages}
         if served_model.lineage not in self._lineage_uids:
             msg = (

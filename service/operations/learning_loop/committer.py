@@ -97,7 +97,7 @@ class Committer:
 
     def _find_pending(self, lineage: LineageId, keys: Sequence[EventId]) -> Mapping[EventId, PendingItem]:
         row_keys = [encode_event_id(key) for key in keys]
-        rows = self._retry(lambda: self._services.pending.find(lineage, row_keys))
+        rows = self._retry(lambda: self._services.registry.pending.find(lineage, row_keys))
         return {decode_event_id(row.key): decode_pending(row.key, row.kind, row.ts, row.payload) for row in rows}
 
     def submit(self, draft: CheckpointDraft) -> "Future[CommittedCheckpoint]":
@@ -115,14 +115,16 @@ class Committer:
 
     def _set_frozen(self, lease: Lease, reason: str) -> None:
         try:
-            self._services.changes.set_frozen(lease, frozen=True, origin=ChangeOrigin("learner", reason=reason))
+            self._services.registry.changes.set_frozen(
+                lease, frozen=True, origin=ChangeOrigin("learner", reason=reason)
+            )
         except HeadraceError as error:
             _log.warning("freeze_not_recorded", lineage=lease.lineage, error=str(error))
 
     def _pending_commands(self, model: str) -> Sequence[Command]:
         try:
-            found = self._services.commands.pending(model)
-            excluded_ranges = [one.excluded_range for one in self._services.exclusions.list(model)]
+            found = self._services.registry.commands.pending(model)
+            excluded_ranges = [one.excluded_range for one in self._services.registry.exclusions.list(model)]
         except UnavailableError as error:
             self._record_outage(error)
             return ()
@@ -167,7 +169,7 @@ class Committer:
     def _commit_with_retry(self, commit: CheckpointCommit) -> Checkpoint:
         def attempt() -> Checkpoint:
             done = self._existing_checkpoint(commit) if self.outage is not None else None
-            return done or self._services.checkpoints.commit(commit)
+            return done or self._services.registry.checkpoints.commit(commit)
 
         return self._retry(attempt)
 
@@ -195,8 +197,10 @@ class Committer:
             return
         self._retention_applied_at_s = time.monotonic()
         try:
-            deleted = self._services.checkpoints.apply_retention(draft.lease, scores_retention_s=draft.spec.scores.keep)
-            self._services.clean_up()
+            deleted = self._services.registry.checkpoints.apply_retention(
+                draft.lease, scores_retention_s=draft.spec.scores.keep
+            )
+            self._services.learner.clean_up()
         except UnavailableError as error:
             _log.info("checkpoint_retention_failed", model=draft.spec.name, error=str(error))
         else:
@@ -204,12 +208,12 @@ class Committer:
 
     def _existing_checkpoint(self, commit: CheckpointCommit) -> Checkpoint | None:
         """Return the checkpoint of an earlier attempt that did commit although its confirmation was lost, or None."""
-        newest = self._services.checkpoints.newest(commit.lease.lineage)
+        newest = self._services.registry.checkpoints.newest(commit.lease.lineage)
         found = newest is not None and (newest.sequence, newest.digest) == (commit.sequence, commit.digest)
         return newest if found else None
 
     def _record_outage(self, error: UnavailableError) -> None:
-        self._services.telemetry.service_unreachable("database")
+        self._services.learner.telemetry.service_unreachable("database")
         if self.outage is None:
             _log.info("database_unavailable", error=str(error))
         self.outage = Outage.updated(self.outage, error)

@@ -121,7 +121,7 @@ class SessionOpener:
         return None
 
     def _unopened(self, model: str, opened: Collection[LineageId]) -> Lineage | None:
-        lineages = self.services.history.lineages(model)
+        lineages = self.services.registry.history.lineages(model)
         return next((one for one in lineages if self._is_ours(one) and one.id not in opened), None)
 
     def _is_ours(self, lineage: Lineage) -> bool:
@@ -131,22 +131,24 @@ class SessionOpener:
 
     def _acquired(self, lineage: Lineage) -> Lease:
         services = self.services
-        return services.leases.acquire(lineage.id, holder=services.holder, ttl_s=services.lease_ttl_s)
+        return services.registry.leases.acquire(lineage.id, holder=services.holder, ttl_s=services.lease_ttl_s)
 
     def _opened(self, model: str, lease: Lease) -> tuple[Session, StreamConsumer] | None:
         """Open the lineage of this lease; release the lease and return None if its role has changed meanwhile."""
         services = self.services
-        lineage = services.history.lineage(model, lease.lineage)
+        lineage = services.registry.history.lineage(model, lease.lineage)
         if not self._is_ours(lineage):
-            services.leases.release(lease)
+            services.registry.leases.release(lease)
             return None
         recovered = recover(services, lineage, lease=lease)
-        exclusions = [one.excluded_range for one in services.exclusions.list(model)]
+        exclusions = [one.excluded_range for one in services.registry.exclusions.list(model)]
         feed = self._feed(recovered, exclusions)
         committer = Committer(services, self.pool, self.stop, spec=recovered.spec, excluded_ranges=exclusions)
         if lineage.role is LineageRole.CHAMPION:
-            services.telemetry.champion_changed(model, services.history.newest_version(model, lineage.id).number)
-        frozen = services.models.get(model).frozen
+            services.learner.telemetry.champion_changed(
+                model, services.registry.history.newest_version(model, lineage.id).number
+            )
+        frozen = services.registry.models.get(model).frozen
         session = Session(services, recovered, lease, feed, committer, frozen=frozen)
         feed.__enter__()
         _log_opened(model, lease, recovered, frozen=frozen)
@@ -156,12 +158,12 @@ class SessionOpener:
         """Return a consumer at the lineage's position; at the broker the champion reads under the model's name."""
         spec, lineage = recovered.spec, recovered.lineage
         reader = spec.name if lineage.role is LineageRole.CHAMPION else f"{spec.name}.challenger-{lineage.id}"
-        archive, accept_gap = self.services.archive(spec), self.options.accept_gap
+        archive, accept_gap = self.services.streams.archive(spec), self.options.accept_gap
         start = ConsumerStart(spec.topics, recovered.position, archive, exclusions, accept_gap=accept_gap)
         return StreamConsumer(
-            self.services.source(reader),
+            self.services.streams.source(reader),
             start,
-            on_failure=partial(self.services.telemetry.service_unreachable, "stream"),
+            on_failure=partial(self.services.learner.telemetry.service_unreachable, "stream"),
         )
 
 

@@ -50,9 +50,9 @@ class PredictionSender:
     def send(self) -> None:
         """Send all unsent predictions and mark them as sent; what cannot be sent now stays in the registry."""
         try:
-            while batches := self._services.outbox.unsent(self._model, limit=MAX_BATCHES_PER_SEND):
+            while batches := self._services.registry.outbox.unsent(self._model, limit=MAX_BATCHES_PER_SEND):
                 self._append(batches)
-                self._services.outbox.mark_sent([batch.id for batch in batches])
+                self._services.registry.outbox.mark_sent([batch.id for batch in batches])
         except HeadraceError as error:
             self._log_new_error(str(error))
         else:
@@ -65,10 +65,10 @@ class PredictionSender:
         self._last_error = error
 
     def _append(self, batches: Sequence[OutboxRecords]) -> None:
-        sink = self._services.sink()
+        sink = self._services.streams.sink()
         try:
             for batch in batches:
-                if self._services.create_topics and batch.topic not in self._created_topics:
+                if self._services.streams.create_topics and batch.topic not in self._created_topics:
                     sink.create(batch.topic, partitions=1)
                     self._created_topics.add(batch.topic)
                 keys, values = zip(*batch.records, strict=True)

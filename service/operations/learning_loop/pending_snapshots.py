@@ -57,7 +57,7 @@ class PendingSnapshotWriter:
         if checkpoint.metrics.waiting > MAX_SNAPSHOT_EVENTS:
             return False
         if self._last_at is None:
-            checkpoints = self._services.checkpoints.newest_first(checkpoint.lineage)
+            checkpoints = self._services.registry.checkpoints.newest_first(checkpoint.lineage)
             self._last_at = next((one.created_at for one in checkpoints if one.waiting is not None), None)
         min_interval = timedelta(seconds=max(self._every_s, self._duration_s / MAX_TIME_SHARE))
         return self._last_at is None or checkpoint.created_at - self._last_at >= min_interval
@@ -80,10 +80,10 @@ def save_pending_snapshot(
 
     The checkpoint must stay the lineage's newest until `started` is set.
     """
-    with services.pending.stream_all(checkpoint.lineage) as chunks:
+    with services.registry.pending.stream_all(checkpoint.lineage) as chunks:
         if started is not None:
             started.set()
         sealed = seal_pending_rows(
             services, chunks, model=model, lineage=checkpoint.lineage, position=checkpoint.position
         )
-    services.pending.save_snapshot(lease, checkpoint.sequence, sealed)
+    services.registry.pending.save_snapshot(lease, checkpoint.sequence, sealed)

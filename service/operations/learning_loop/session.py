@@ -64,7 +64,7 @@ class Session:
         self.lease_lost = False
         self.pause_reason = ""
         self._sequence = self.recovered.sequence
-        self._decoder = self.services.decoder(spec)
+        self._decoder = self.services.streams.decoder(spec)
         self._commits = CommitPipeline(self.committer, spec)
         self._role = self.recovered.lineage.role
         self._refusal_breaker = RefusalRateBreaker(spec, self._role)
@@ -87,7 +87,7 @@ class Session:
 
     def _make_poison_detector(self, unlearned: Collection[RecordPlace]) -> PoisonRecordDetector:
         return PoisonRecordDetector(
-            self.services.crash_marker(f"{self.spec.name}-{self.lease.lineage}"),
+            self.services.learner.crash_marker(f"{self.spec.name}-{self.lease.lineage}"),
             self.position,
             starts_without_commit=self.recovered.starts_without_commit,
             known_killers=self.known_killers,
@@ -198,9 +198,9 @@ class Session:
             self._slice_records = int(
                 min(max(count / seconds * SLICE_DURATION_S, MIN_SLICE_RECORDS), MAX_SLICE_RECORDS)
             )
-        self.services.telemetry.batch_learned(self.spec.name, outcome.counts, seconds)
+        self.services.learner.telemetry.batch_learned(self.spec.name, outcome.counts, seconds)
         if outcome.labels:
-            self.services.telemetry.labels_received(self.spec.name, outcome.labels, outcome.delays_ms)
+            self.services.learner.telemetry.labels_received(self.spec.name, outcome.labels, outcome.delays_ms)
         return self._record_outcome(run.at, outcome)
 
     def _advance(self, at: TopicPartition, offset: int) -> None:
@@ -211,7 +211,7 @@ class Session:
         self._has_uncommitted = True
         self._commits.count_events(outcome.counts["learned"])
         if outcome.refusals:
-            self.services.telemetry.events_refused(self.spec.name, self._dead_letters.add(at, outcome.refusals))
+            self.services.learner.telemetry.events_refused(self.spec.name, self._dead_letters.add(at, outcome.refusals))
         reason = self._refusal_breaker.trip_reason(outcome)
         if reason is not None:
             self._pause(reason)
@@ -240,7 +240,7 @@ class Session:
         now = time.monotonic()
         if now - self._status_at_s >= STATUS_EVERY_S:
             self._status_at_s = now
-            self.services.telemetry.lag_measured(self.spec.name, lag=self.lag(), frozen=self.frozen)
+            self.services.learner.telemetry.lag_measured(self.spec.name, lag=self.lag(), frozen=self.frozen)
 
     def _start_commit(self) -> None:
         started_s = time.perf_counter()
@@ -284,8 +284,8 @@ class Session:
         if self._predictions_topic is not None:
             self.committer.send_predictions(self.spec.name)
         self.source.acknowledge(committed.checkpoint.position)
-        self.services.on_step(CheckpointStep.ACKNOWLEDGED)
-        telemetry = self.services.telemetry
+        self.services.learner.on_step(CheckpointStep.ACKNOWLEDGED)
+        telemetry = self.services.learner.telemetry
         telemetry.checkpoint_committed(self.spec.name, committed.duration_s, size_bytes=committed.checkpoint.size)
         telemetry.checkpoint_metrics(self.spec.name, committed.checkpoint.metrics)
         self._poison_detector.committed(committed.checkpoint.position, self.learner.micro_batch_records)

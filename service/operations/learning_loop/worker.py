@@ -70,7 +70,7 @@ class Worker:
 
     def __post_init__(self) -> None:
         """Start with no session open."""
-        self._waiting = StartupWait(self.stop, partial(self.services.telemetry.service_unreachable, "start"))
+        self._waiting = StartupWait(self.stop, partial(self.services.learner.telemetry.service_unreachable, "start"))
         self._consumers: dict[LineageId, StreamConsumer] = {}
         self._end_offsets: dict[str, dict[TopicPartition, int]] | None = None
 
@@ -86,7 +86,9 @@ class Worker:
             self._commands = CommandRunner(self.services, threads)
             stack.callback(self._close_all)
             stack.enter_context(
-                LeaseKeeper(self.services.leases, lambda: list(self.sessions.values()), ttl_s=self.services.lease_ttl_s)
+                LeaseKeeper(
+                    self.services.registry.leases, lambda: list(self.sessions.values()), ttl_s=self.services.lease_ttl_s
+                )
             )
             try:
                 self._learn()
@@ -172,7 +174,7 @@ class Worker:
             with self._closing(session):
                 session.commit_now()
                 self._drop_session(session)
-                self.services.leases.release(session.lease)
+                self.services.registry.leases.release(session.lease)
             self._drop_session(session)
 
     @contextmanager

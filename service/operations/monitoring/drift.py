@@ -30,7 +30,7 @@ def drift_status(services: Services, model: str, *, limit: int) -> dict[str, Any
 
     Raise NotFoundError without a champion.
     """
-    champion_lineage = services.models.get(model).champion
+    champion_lineage = services.registry.models.get(model).champion
     if champion_lineage is None:
         msg = f"found no champion of {model}; start `headrace learn` first"
         raise NotFoundError(msg)
@@ -38,7 +38,7 @@ def drift_status(services: Services, model: str, *, limit: int) -> dict[str, Any
     return {
         "model": model,
         "monitors": [{**one.to_json(), "last": _last_signal(services, model, one.name)} for one in monitors],
-        "signals": [signal_row(one) for one in services.signals.newest_first(model, limit=limit)],
+        "signals": [signal_row(one) for one in services.registry.signals.newest_first(model, limit=limit)],
         "decision": _last_decision(services, model),
     }
 
@@ -169,5 +169,5 @@ def _batch_slice(batch: MonitorBatch, rows: slice) -> MonitorBatch:
 
 
 def _last_signal(services: Services, model: str, monitor: str) -> dict[str, Any] | None:
-    found = services.signals.newest_first(model, monitor=monitor, limit=1)
+    found = services.registry.signals.newest_first(model, monitor=monitor, limit=1)
     return signal_row(found[0]) if found else None

@@ -48,8 +48,10 @@ def recorded_scores(services: Services, spec: ModelSpec, *, events: int) -> Reco
 
 
 def _unexcluded_scores(services: Services, spec: ModelSpec) -> Sequence[RunArrays]:
-    runs = read_scored_history(services.history, services.checkpoints, services.models.get(spec.name)).runs
-    excluded_ranges = [one.excluded_range for one in services.exclusions.list(spec.name)]
+    runs = read_scored_history(
+        services.registry.history, services.registry.checkpoints, services.registry.models.get(spec.name)
+    ).runs
+    excluded_ranges = [one.excluded_range for one in services.registry.exclusions.list(spec.name)]
     excluded_offsets = offset_ranges(excluded_ranges)
     if time_ranges(excluded_ranges):
         history = HistoryReader(services, spec)
@@ -83,9 +85,9 @@ def recorded_features(
 
 
 def _events(services: Services, spec: ModelSpec, *, events: int) -> Iterator[tuple[TopicPartition, Sequence[Event]]]:
-    excluded_ranges = [one.excluded_range for one in services.exclusions.list(spec.name)]
+    excluded_ranges = [one.excluded_range for one in services.registry.exclusions.list(spec.name)]
     runs = [run for run in load_lineage_tree(services, spec.name).champion_order if run.topic == spec.events]
-    history, decoder = HistoryReader(services, spec), services.decoder(spec)
+    history, decoder = HistoryReader(services, spec), services.streams.decoder(spec)
     guard, exclusion_filter = FeatureGuard(spec.guard, spec.task), ExclusionFilter(excluded_ranges)
     try:
         for run in _newest_offsets(

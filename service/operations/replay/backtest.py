@@ -49,7 +49,7 @@ def run_backtest(
     ConfigurationError for other events, RefusedError for states that are not on the champion's line, and
     BelowStartError where history is missing.
     """
-    current_spec = ModelSpec.model_validate(services.models.get(model).spec)
+    current_spec = ModelSpec.model_validate(services.registry.models.get(model).spec)
     if request.spec.events != current_spec.events:
         msg = (
             f"found events: {request.spec.events}, expected {current_spec.events}: both are scored on the same history"
@@ -57,7 +57,7 @@ def run_backtest(
         raise ConfigurationError(msg)
     tree, excluded_ranges = (
         load_lineage_tree(services, model),
-        [one.excluded_range for one in services.exclusions.list(model)],
+        [one.excluded_range for one in services.registry.exclusions.list(model)],
     )
     start, runs = _requested_part(services, tree, request)
     scored_part = _HistoryPart(subtract_ranges(runs, offset_ranges(excluded_ranges)), excluded_ranges)
@@ -100,7 +100,7 @@ class _BacktestRun:
 
     def learner(self, spec: ModelSpec, state: bytes | None = None) -> Learner:
         """Return a learner with this state, or an untrained one."""
-        estimator, allowed = self._services.build_estimator(spec)
+        estimator, allowed = self._services.states.build_estimator(spec)
         return Learner(spec, state or Learner.new(spec, estimator), allowed=allowed)
 
     def learner_from(
@@ -123,7 +123,7 @@ class _BacktestRun:
 
     def _learn(self, learner: Learner, pending: PendingMemory, over: _HistoryPart) -> None:
         spec, exclusion_filter = learner.spec, ExclusionFilter(over.excluded_ranges)
-        decoder, history = self._services.decoder(spec), HistoryReader(self._services, spec)
+        decoder, history = self._services.streams.decoder(spec), HistoryReader(self._services, spec)
         try:
             missing = history.missing(over.runs) if over.runs else []
             if missing:

@@ -43,8 +43,8 @@ def open_base_state(services: Services, tree: LineageTree, ancestor: AncestorSta
     Raise one of `UNUSABLE_STATE_ERRORS` where the state cannot be opened or its pending events are not stored, and
     RefusedError for a new state of a batch estimator, which cannot learn from the stream.
     """
-    allowed = services.build_estimator(spec)[1]
-    version = services.history.version(tree.model, ancestor.version)
+    allowed = services.states.build_estimator(spec)[1]
+    version = services.registry.history.version(tree.model, ancestor.version)
     try:
         _require_same_estimator(version, ancestor, spec=spec)
         state = open_state(services, ancestor.digest, model=tree.model)
@@ -53,7 +53,7 @@ def open_base_state(services: Services, tree: LineageTree, ancestor: AncestorSta
         if ancestor.order or version.kind is not VersionKind.INITIAL:
             raise
         _require_learnable(spec)
-        return BaseState(ancestor, Learner.new(spec, services.build_estimator(spec)[0]), (), is_stored=False)
+        return BaseState(ancestor, Learner.new(spec, services.states.build_estimator(spec)[0]), (), is_stored=False)
     pending = open_pending(services, ancestor.waiting) if ancestor.waiting else ()
     return BaseState(ancestor, state, pending, is_stored=True)
 

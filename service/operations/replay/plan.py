@@ -75,11 +75,11 @@ def plan_rollback(services: Services, name: str, options: RollbackOptions) -> Ro
     Raise RefusedError where there is nothing to replay or no usable base state, and BelowStartError where history is
     missing and the options do not accept the gap.
     """
-    model, tree = services.models.get(name), load_lineage_tree(services, name)
+    model, tree = services.registry.models.get(name), load_lineage_tree(services, name)
     spec = lineage_spec(services, tree.nodes[tree.champion].lineage)
     history = HistoryReader(services, spec)
     try:
-        in_force = [one.excluded_range for one in services.exclusions.list(name)]
+        in_force = [one.excluded_range for one in services.registry.exclusions.list(name)]
         excluded_ranges = [*in_force, *(one.excluded_range for one in options.exclusions)]
         excluded_offsets = _excluded_offsets(history, tree, excluded_ranges)
         route, base_state, instead = _choose_route(services, tree, excluded_offsets, options=options, spec=spec)
@@ -97,7 +97,7 @@ def plan_rollback(services: Services, name: str, options: RollbackOptions) -> Ro
 def register_replay(services: Services, rollback: RollbackPlan, *, origin: ChangeOrigin) -> Lineage:
     """Add the replaying lineage and its exclusions to the registry."""
     ancestor = rollback.route.ancestor
-    in_force = [one.id for one in services.exclusions.list(rollback.model.name)]
+    in_force = [one.id for one in services.registry.exclusions.list(rollback.model.name)]
     assert rollback.model.champion is not None
     plan = ReplayPlan(
         follow=rollback.model.champion,
@@ -116,7 +116,7 @@ def register_replay(services: Services, rollback: RollbackPlan, *, origin: Chang
     beginning = NewReplayLineage(
         rollback.model.name, plan, ancestor.version, state, exclusions, origin, rollback.base_state.pending
     )
-    return services.replays.begin(beginning)
+    return services.registry.replays.begin(beginning)
 
 
 def rollback_summary(services: Services, rollback: RollbackPlan) -> dict[str, Any]:
@@ -141,8 +141,8 @@ def rollback_summary(services: Services, rollback: RollbackPlan) -> dict[str, An
 def measure_rate(services: Services, rollback: RollbackPlan) -> float:
     """Return how many records a second are learned, measured on the first ones with a learner that is thrown away."""
     spec = rollback.spec
-    learner = Learner(spec, rollback.base_state.state, allowed=services.build_estimator(spec)[1])
-    decoder, history = services.decoder(spec), HistoryReader(services, spec)
+    learner = Learner(spec, rollback.base_state.state, allowed=services.states.build_estimator(spec)[1])
+    decoder, history = services.streams.decoder(spec), HistoryReader(services, spec)
     count, started_s = 0, time.perf_counter()
     try:
         for run in subtract_ranges(rollback.route.runs, rollback.missing):
@@ -236,7 +236,9 @@ def _refuse_nothing_to_replay(tree: LineageTree) -> None:
 
 def _seal_base_state(services: Services, rollback: RollbackPlan) -> SealedState:
     position = rollback.route.ancestor.position
-    learner = Learner(rollback.spec, rollback.base_state.state, allowed=services.build_estimator(rollback.spec)[1])
+    learner = Learner(
+        rollback.spec, rollback.base_state.state, allowed=services.states.build_estimator(rollback.spec)[1]
+    )
     metrics = learner.metrics()
     learned, state = learner.counts["learned"], rollback.base_state.state
     return seal_state(services, state, model=rollback.model.name, position=position, learned=learned, metrics=metrics)

@@ -45,7 +45,7 @@ class RemainingWork:
 
     def _excluded_ranges(self) -> list[ExcludedRange]:
         """Return the exclusions of the plan, even those removed since, and the ones added since."""
-        known = self._services.exclusions.list(self._model, removed=True)
+        known = self._services.registry.exclusions.list(self._model, removed=True)
         return [one.excluded_range for one in known if one.removed_at is None or one.id in self._plan.exclusions]
 
     def _require_same_champion(self, tree: LineageTree) -> None:

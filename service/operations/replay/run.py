@@ -61,23 +61,23 @@ def run_replay(
     Raise LeaseHeldError where another process runs the replay, OtherReleaseError where another release has written its
     state, and RefusedError where the replay has become pointless, which cancels it.
     """
-    lease = services.leases.acquire(lineage.id, holder=services.holder, ttl_s=services.lease_ttl_s)
+    lease = services.registry.leases.acquire(lineage.id, holder=services.holder, ttl_s=services.lease_ttl_s)
     try:
         return _learn_all(services, lineage, lease, stop=stop, on_progress=on_progress)
     # Both are RefusedErrors too, but the replay is not pointless: another process or release can finish it.
     except (LeaseLostError, OtherReleaseError):
         raise
     except RefusedError as error:
-        services.replays.cancel(lineage.id, origin=ChangeOrigin("replay", reason=str(error)))
+        services.registry.replays.cancel(lineage.id, origin=ChangeOrigin("replay", reason=str(error)))
         _unfreeze(services, lineage)
         raise
     finally:
-        services.leases.release(lease)
+        services.registry.leases.release(lease)
 
 
 def has_taken_over(services: Services, lineage: Lineage) -> bool:
     """Return whether the lineage has become champion."""
-    return services.models.get(lineage.model).champion == lineage.id
+    return services.registry.models.get(lineage.model).champion == lineage.id
 
 
 def _learn_all(
@@ -126,11 +126,11 @@ def _open_session(
     pool = stack.enter_context(ThreadPoolExecutor(WRITER_THREADS, thread_name_prefix="writer"))
     history = HistoryReader(services, recovered.spec)
     consumer = stack.enter_context(HistoryConsumer(history, remaining_work.next_segment, start=recovered.position))
-    excluded_ranges = [one.excluded_range for one in services.exclusions.list(lineage.model)]
+    excluded_ranges = [one.excluded_range for one in services.registry.exclusions.list(lineage.model)]
     committer = Committer(services, pool, stop, spec=recovered.spec, excluded_ranges=excluded_ranges)
     known_killers = _killer_records(services, lineage.model)
     session = Session(services, recovered, lease, consumer, committer, known_killers=known_killers)
-    stack.enter_context(LeaseKeeper(services.leases, lambda: [session], ttl_s=services.lease_ttl_s))
+    stack.enter_context(LeaseKeeper(services.registry.leases, lambda: [session], ttl_s=services.lease_ttl_s))
     _log.info("replay_opened", model=lineage.model, lineage=lineage.id, position=str(recovered.position))
     return session, consumer
 
@@ -156,7 +156,7 @@ def _take_over(services: Services, lineage: Lineage) -> str:
 
 def _unfreeze(services: Services, lineage: Lineage) -> None:
     """Unfreeze a champion that was frozen for this replay, since no process may be there to apply the command."""
-    champion = services.models.get(lineage.model).champion
+    champion = services.registry.models.get(lineage.model).champion
     if lineage.plan is not None and lineage.plan.get("freeze") and champion is not None:
         execute_pending_commands(services, lineage.model, champion)
 

@@ -17,7 +17,7 @@ def model_summary(services: Services, model: RegisteredModel) -> dict[str, Any]:
     checkpoint = _newest_checkpoint(services, model.name, model.champion)
     return {
         "name": model.name,
-        "version": services.history.newest_version(model.name, checkpoint.lineage).number,
+        "version": services.registry.history.newest_version(model.name, checkpoint.lineage).number,
         "learned": checkpoint.metrics.learned,
         "frozen": model.frozen,
         "metrics": checkpoint.metrics.cumulative,
@@ -27,8 +27,8 @@ def model_summary(services: Services, model: RegisteredModel) -> dict[str, Any]:
 def describe_model(services: Services, model: RegisteredModel) -> dict[str, Any]:
     """Return the model as its newest checkpoint has it; raise NotFoundError without one."""
     checkpoint = _newest_checkpoint(services, model.name, model.champion)
-    newest = services.history.newest_version(model.name, checkpoint.lineage)
-    lease = services.leases.find(checkpoint.lineage)
+    newest = services.registry.history.newest_version(model.name, checkpoint.lineage)
+    lease = services.registry.leases.find(checkpoint.lineage)
     metrics = checkpoint.metrics.to_json()
     return {
         "name": model.name,
@@ -43,10 +43,12 @@ def describe_model(services: Services, model: RegisteredModel) -> dict[str, Any]
         "events": _event_counts(checkpoint.metrics),
         "labels": metrics.get("labels", {}),
         "metrics": {key: metrics.get(key, {}) for key in ("cumulative", "window", "baseline")},
-        "challengers": [challenger_row(one) for one in services.challengers.list(model.name)],
-        "replays": [replay_row(services, one) for one in services.replays.unfinished() if one.model == model.name],
+        "challengers": [challenger_row(one) for one in services.registry.challengers.list(model.name)],
+        "replays": [
+            replay_row(services, one) for one in services.registry.replays.unfinished() if one.model == model.name
+        ],
         "drift": metrics.get("drift", []),
-        "dead_letters": dict(services.dead_letters.counts(model.name)),
+        "dead_letters": dict(services.registry.dead_letters.counts(model.name)),
         "checkpoint": {"id": checkpoint.id, "at": checkpoint.created_at, "bytes": checkpoint.size},
         "writer": {"holder": lease.holder, "epoch": lease.epoch, "until": lease.expires_at} if lease else None,
     }
@@ -54,7 +56,7 @@ def describe_model(services: Services, model: RegisteredModel) -> dict[str, Any]
 
 def version_history(services: Services, name: str) -> dict[str, Any]:
     """Return the model's versions, their aliases, and the audit of every change."""
-    history = services.history
+    history = services.registry.history
     return {"versions": history.versions(name), "audit": history.audit(name), "aliases": history.aliases(name)}
 
 
@@ -75,7 +77,7 @@ def challenger_row(challenger: Challenger) -> dict[str, Any]:
 def replay_row(services: Services, lineage: Lineage) -> dict[str, Any]:
     """Return how far a replay has come, and who runs it."""
     newest = _newest_checkpoint(services, lineage.model, lineage.id)
-    lease = services.leases.find(lineage.id)
+    lease = services.registry.leases.find(lineage.id)
     plan = lineage.plan or {}
     return {
         "lineage": lineage.id,
@@ -112,7 +114,7 @@ def _event_counts(metrics: CheckpointMetrics) -> dict[str, int]:
 
 
 def _newest_checkpoint(services: Services, name: str, lineage: LineageId | None) -> Checkpoint:
-    found = services.checkpoints.newest(lineage) if lineage is not None else None
+    found = services.registry.checkpoints.newest(lineage) if lineage is not None else None
     if found is None:
         msg = f"found no checkpoint of {name}, expected one; start `headrace learn {name}` first, or it was deleted"
         raise NotFoundError(msg)

@@ -41,20 +41,20 @@ def load_training_baseline(services: Services, name: str) -> TrainingBaseline:
     What a rollback without exclusions undid is included: it finds a state bad, not the records. Raise NotFoundError
     without a champion.
     """
-    model = services.models.get(name)
+    model = services.registry.models.get(name)
     if model.champion is None:
         msg = f"found no champion of {name}; start `headrace learn {name}` first"
         raise NotFoundError(msg)
     newest = newest_checkpoint(services, model.champion)
     champion_node = load_lineage_tree(services, name).nodes[model.champion]
     champion_spec = lineage_spec(services, champion_node.lineage)
-    ranges = [one.excluded_range for one in services.exclusions.list(name)]
+    ranges = [one.excluded_range for one in services.registry.exclusions.list(name)]
     return TrainingBaseline(
         model,
         ModelSpec.model_validate(
             {**model.spec, "estimator": champion_spec.estimator, "factory": champion_spec.factory}
         ),
-        services.history.newest_version(name, model.champion).number,
+        services.registry.history.newest_version(name, model.champion).number,
         champion_node,
         merge_ranges(
             [*champion_node.traces, *subtract_ranges(champion_node.order_at(newest.sequence), champion_node.traces)]

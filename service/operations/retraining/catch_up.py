@@ -59,7 +59,7 @@ class CatchUp:
 
     def __init__(self, services: Services, plan: TrainingPlan) -> None:
         spec = plan.spec
-        estimator, allowed = services.build_estimator(spec)
+        estimator, allowed = services.states.build_estimator(spec)
         self._services = services
         self._plan = plan
         self._pending = PendingMemory()
@@ -69,7 +69,7 @@ class CatchUp:
         """Learn every run of the plan, and report progress in offsets."""
         runs, excluded_ranges = self._plan.runs, self._plan.excluded_ranges
         done, total = 0, offset_count(runs)
-        decoder, exclusion_filter = self._services.decoder(self._plan.spec), ExclusionFilter(excluded_ranges)
+        decoder, exclusion_filter = self._services.streams.decoder(self._plan.spec), ExclusionFilter(excluded_ranges)
         for run in runs:
             for found in history.read(run, excluded_ranges=excluded_ranges):
                 for item in exclusion_filter.split(found):
@@ -90,7 +90,7 @@ class CatchUp:
             state=state,
             spec=self._plan.spec.model_dump(mode="json"),
             learned=merge_ranges([*earlier, *learned]),
-            environment=self._services.environment,
+            environment=self._services.states.environment,
             reason=job.reason,
             evidence={
                 "cause": job.cause,
@@ -113,7 +113,7 @@ class CatchUp:
         if fitted.estimator is not None:
             list(self.learner.flush())
             self._pending.absorb(self.learner)
-        spec, allowed = self._plan.spec, self._services.build_estimator(self._plan.spec)[1]
+        spec, allowed = self._plan.spec, self._services.states.build_estimator(self._plan.spec)[1]
         # New monitors begin after the window: signals of the training would request the next training.
         state = with_new_monitors(self.learner.state(), spec, references=fitted.references, estimator=fitted.estimator)
         self.learner = Learner(spec, state, allowed=allowed)

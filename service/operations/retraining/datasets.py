@@ -111,5 +111,5 @@ def _window_ends(baseline: TrainingBaseline, data: TrainingData) -> dict[TopicPa
 
 def _end_position(services: Services, baseline: TrainingBaseline, data: TrainingData) -> Position:
     """Return the window's end; for a partition without archive, where the model began to read it."""
-    initial_offsets = services.history.versions(baseline.spec.name)[0].position.offsets
+    initial_offsets = services.registry.history.versions(baseline.spec.name)[0].position.offsets
     return Position({at: data.end.offsets.get(at, initial_offsets.get(at, 0)) for at in baseline.position.offsets})

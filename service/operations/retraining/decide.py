@@ -32,7 +32,7 @@ def decide_retraining(
     ports = services.training
     # The current time by the registry's clock, since hosts may disagree.
     now = ports.trainers.renew(trainer, ttl_s=services.lease_ttl_s).expires_at - timedelta(seconds=services.lease_ttl_s)
-    situation = _situation(services, services.models.get(trainer.model), now=now, cron_due=cron_due)
+    situation = _situation(services, services.registry.models.get(trainer.model), now=now, cron_due=cron_due)
     decision, before = decide(situation), ports.trainers.find(trainer.model)
     last = before.decision if before else None
     job_request = _job_request(situation, decision)
@@ -45,7 +45,7 @@ def decide_retraining(
 
 def request_manual_job(services: Services, model: str, *, actor: str, reason: str) -> Job:
     """Request a job on behalf of a person; raise RefusedError while one is open."""
-    found = services.models.get(model)
+    found = services.registry.models.get(model)
     readings, learned, _ = _champion_readings(services, found)
     spec = ModelSpec.model_validate(found.spec).retrain or RetrainSpec()
     evidence = decision_evidence(readings, learned=learned)
@@ -84,7 +84,9 @@ def _situation(services: Services, model: RegisteredModel, *, now: datetime, cro
     readings, learned, newest = _champion_readings(services, model)
     ended = [job for job in newest if job.state in FINAL_STATES]
     changes = [
-        one.at for one in services.history.audit(model.name) if one.action in COOLDOWN_ACTIONS and one.at is not None
+        one.at
+        for one in services.registry.history.audit(model.name)
+        if one.action in COOLDOWN_ACTIONS and one.at is not None
     ]
     return RetrainingSituation(
         model=model.name,
@@ -105,7 +107,7 @@ def _champion_readings(
 ) -> tuple[Sequence[MonitorReading], int, Sequence[Job]]:
     """Return the monitors of the champion's newest checkpoint, its count of learned events, and the two newest jobs."""
     newest = services.training.jobs.list(model.name, limit=2)
-    found = services.checkpoints.newest(model.champion) if model.champion is not None else None
+    found = services.registry.checkpoints.newest(model.champion) if model.champion is not None else None
     if found is None:
         return (), 0, newest
     return monitor_readings(found.metrics.drift, newest[0] if newest else None), found.learned, newest

@@ -151,11 +151,11 @@ def run_holdout_evaluation(
 ) -> HoldoutEvaluation:
     """Predict, score and learn the test part; raise RefusedError where it has been opened before."""
     test = datasets.parts.test.open()
-    stepper = Stepper(codec.dumps(estimator), task=spec.task, extra=services.build_estimator(spec)[1])
+    stepper = Stepper(codec.dumps(estimator), task=spec.task, extra=services.states.build_estimator(spec)[1])
     scored = score_prequentially(stepper, items_in_stream_order(test), task=spec.task, batch=spec.learn.batch)
     terms = EvaluationSettings(previous_label=datasets.last_label_before(test))
     return HoldoutEvaluation(
-        test, scored, evaluate_beside_champion(scored, services.checkpoints, model=champion, terms=terms)
+        test, scored, evaluate_beside_champion(scored, services.registry.checkpoints, model=champion, terms=terms)
     )
 
 

@@ -43,7 +43,7 @@ class SearchRetraining:
         model = selection.fit_development(selected.recipe)
         holdout = run_holdout_evaluation(self._services, datasets, spec, model.estimator, champion=baseline.model)
         evidence = RetrainingOutcome(
-            job, baseline, selection, selected, holdout, self._services.environment
+            job, baseline, selection, selected, holdout, self._services.states.environment
         ).training_evidence()
         fitted = _fitted_estimator(selection, selected.recipe, holdout, warm_start=warm_start)
         catch_up = self._catch_up(baseline, datasets, spec, reporter=reporter)

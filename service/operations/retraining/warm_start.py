@@ -37,7 +37,7 @@ def find_warm_start(
 
     `before_ms` is in epoch milliseconds of event time.
     """
-    for checkpoint in services.checkpoints.newest_first(baseline.node.lineage.id):
+    for checkpoint in services.registry.checkpoints.newest_first(baseline.node.lineage.id):
         until_ms = _learned_until_ms(data, checkpoint.position)
         learned = baseline.node.order_at(checkpoint.sequence)
         if until_ms >= before_ms or not learned or not _is_clean(services, baseline, learned):

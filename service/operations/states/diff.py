@@ -16,7 +16,7 @@ MAX_PROBE_EVENTS = 200
 
 def find_version(services: Services, model: str, number: int) -> Version:
     """Return a version of a registered model; raise NotFoundError, which names the models or versions that exist."""
-    return services.history.version(services.models.get(model).name, number)
+    return services.registry.history.version(services.registry.models.get(model).name, number)
 
 
 def open_version(services: Services, version: Version) -> Learner:
@@ -53,8 +53,8 @@ def compare_versions(services: Services, model: str, numbers: tuple[int, int]) -
 
 def newest_features(services: Services, spec: ModelSpec) -> Sequence[Features]:
     """Return the features of up to `MAX_PROBE_EVENTS` of the newest events of the topic."""
-    source = services.source(f"{spec.name}-probe")
-    decoder = services.decoder(spec)
+    source = services.streams.source(f"{spec.name}-probe")
+    decoder = services.streams.decoder(spec)
     try:
         bounds = source.bounds([spec.events])
         per_partition = max(MAX_PROBE_EVENTS // max(len(bounds), 1), 1)

@@ -59,16 +59,16 @@ class LineageTree:
 
 def load_lineage_tree(services: Services, model: str) -> LineageTree:
     """Read the model's lineages and versions; raise NotFoundError without a champion."""
-    champion = services.models.get(model).champion
+    champion = services.registry.models.get(model).champion
     if champion is None:
         msg = f"found no champion of {model}; start `headrace learn {model}` first"
         raise NotFoundError(msg)
-    versions = services.history.versions(model)
+    versions = services.registry.history.versions(model)
     predecessors = _predecessors(services, model, versions)
     nodes: dict[LineageId, LineageNode] = {}
     # Lineages come after the ones they began from, whose nodes `_inherited` reads.
-    for lineage in services.history.lineages(model):
-        journal = services.checkpoints.journal(lineage.id, scores=False)
+    for lineage in services.registry.history.lineages(model):
+        journal = services.registry.checkpoints.journal(lineage.id, scores=False)
         initial_runs, traces, parent_ancestors = _inherited(lineage, versions, nodes, predecessors=predecessors)
         nodes[lineage.id] = LineageNode(lineage, initial_runs, journal, traces, [lineage.id, *parent_ancestors])
     return LineageTree(model, champion, nodes, versions)
@@ -80,7 +80,7 @@ def known_states(services: Services, tree: LineageTree) -> list[AncestorState]:
     States of lineages that were trained apart and have never served are left out.
     """
     nodes = {key: line for key, line in tree.nodes.items() if not _is_detached(line.lineage, tree.versions)}
-    checkpoints = [one for key in nodes for one in services.checkpoints.newest_first(key)]
+    checkpoints = [one for key in nodes for one in services.registry.checkpoints.newest_first(key)]
     pending_digests = {one.digest: one.waiting for one in checkpoints if one.waiting is not None}
     version_digests = {version.digest for version in tree.versions}
     dated_states = [
@@ -192,6 +192,6 @@ def _predecessors(services: Services, model: str, versions: Sequence[Version]) -
     lineages: dict[int | None, LineageId] = {version.number: version.lineage for version in versions}
     return {
         entry.to_version: lineages[entry.from_version]
-        for entry in services.history.audit(model)
+        for entry in services.registry.history.audit(model)
         if entry.action == "rollback" and entry.to_version is not None and entry.from_version in lineages
     }

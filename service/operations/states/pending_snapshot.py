@@ -19,7 +19,7 @@ def seal_pending(services: Services, lease: Lease, spec: Json, *, position: Posi
     """Return the lineage's pending events as a signed artifact, or None if the model's labels come with its events."""
     if spec.get("labels") is None:
         return None
-    with services.pending.stream_all(lease.lineage) as chunks:
+    with services.registry.pending.stream_all(lease.lineage) as chunks:
         return seal_pending_rows(services, chunks, model=spec["name"], lineage=lease.lineage, position=position)
 
 

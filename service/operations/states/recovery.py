@@ -35,8 +35,8 @@ def own_lineage_uids(services: Services, lineage: Lineage) -> frozenset[str]:
 
     A replay counts as a continuation if it has no exclusions or gaps: it rebuilds the very states that served.
     """
-    lineages = {one.id: one for one in services.history.lineages(lineage.model)}
-    versions = services.history.versions(lineage.model)
+    lineages = {one.id: one for one in services.registry.history.lineages(lineage.model)}
+    versions = services.registry.history.versions(lineage.model)
     first_versions = {one.lineage: one for one in reversed(versions)}
     lineage_by_version = {one.number: one.lineage for one in versions}
     uids: dict[LineageId, str] = {}
@@ -71,7 +71,7 @@ class RecoveredLearner:
 
 def origin_version(services: Services, lineage: Lineage) -> Version:
     """Return the version from which the lineage began."""
-    return services.history.version(lineage.model, lineage.origin)
+    return services.registry.history.version(lineage.model, lineage.origin)
 
 
 def lineage_spec(services: Services, lineage: Lineage) -> ModelSpec:
@@ -79,7 +79,7 @@ def lineage_spec(services: Services, lineage: Lineage) -> ModelSpec:
     if lineage.role is LineageRole.REPLAYING and lineage.plan is not None:
         return ModelSpec.model_validate(lineage.plan["spec"])
     if lineage.role is LineageRole.CHALLENGER:
-        return ModelSpec.model_validate(services.history.newest_version(lineage.model, lineage.id).spec)
+        return ModelSpec.model_validate(services.registry.history.newest_version(lineage.model, lineage.id).spec)
     return ModelSpec.model_validate(origin_version(services, lineage).spec)
 
 
@@ -91,7 +91,7 @@ def recover(services: Services, lineage: Lineage, *, lease: Lease) -> RecoveredL
     """
     spec = lineage_spec(services, lineage)
     errors: list[str] = []
-    for checkpoint in services.checkpoints.newest_first(lineage.id):
+    for checkpoint in services.registry.checkpoints.newest_first(lineage.id):
         try:
             state = open_state(services, checkpoint.digest, model=spec.name)
         except CORRUPTED as error:
@@ -101,10 +101,10 @@ def recover(services: Services, lineage: Lineage, *, lease: Lease) -> RecoveredL
         learner = _learner(services, lineage, spec, state)
         if errors:
             reason = f"checkpoints after {checkpoint.sequence} cannot be read: {errors[0]}"
-            services.changes.fall_back(
+            services.registry.changes.fall_back(
                 lease, to_sequence=checkpoint.sequence, origin=ChangeOrigin("learner", reason=reason)
             )
-        starts = services.checkpoints.record_start(lease, checkpoint.position)
+        starts = services.registry.checkpoints.record_start(lease, checkpoint.position)
         return RecoveredLearner(lineage, spec, learner, checkpoint.position, checkpoint.sequence, starts)
     msg = (
         f"found no readable checkpoint of {spec.name} (lineage {lineage.id}): {'; '.join(errors) or 'there is none'}; "
@@ -117,7 +117,7 @@ def _learner(services: Services, lineage: Lineage, spec: ModelSpec, state: bytes
     """Return a learner of a state with a valid signature; raise OtherReleaseError if it cannot be opened."""
     own = own_lineage_uids(services, lineage) if spec.log_predictions else ()
     try:
-        return Learner(spec, state, allowed=services.build_estimator(spec)[1], own_lineages=own)
+        return Learner(spec, state, allowed=services.states.build_estimator(spec)[1], own_lineages=own)
     except ArtifactError as error:
         msg = (
             f"found the newest checkpoint of {spec.name} intact, but this release cannot open it: {error}. Nothing "

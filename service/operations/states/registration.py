@@ -18,10 +18,10 @@ def register_model(services: Services, spec: ModelSpec, *, actor: str) -> Regist
 
     Raise SpecificationChangedError if the registered specification differs.
     """
-    known = {model.name: model for model in services.models.list()}
+    known = {model.name: model for model in services.registry.models.list()}
     model = known.get(ModelName(spec.name))
     if model is None:
-        return services.models.register(_model_registration(services, spec, actor=actor))
+        return services.registry.models.register(_model_registration(services, spec, actor=actor))
     changed = changed_keys(model.spec, spec) if model.spec_digest != spec.digest() else []
     if changed:
         msg = (
@@ -42,14 +42,14 @@ def changed_keys(registered: object, spec: ModelSpec) -> list[str]:
 
 def reset_model(services: Services, spec: ModelSpec, *, actor: str) -> RegisteredModel:
     """Delete the model with its versions and its position, and register it again."""
-    if spec.name in {model.name for model in services.models.list()}:
-        services.models.delete(spec.name, actor=actor, reason="begun anew with --fresh")
-    return services.models.register(_model_registration(services, spec, actor=actor))
+    if spec.name in {model.name for model in services.registry.models.list()}:
+        services.registry.models.delete(spec.name, actor=actor, reason="begun anew with --fresh")
+    return services.registry.models.register(_model_registration(services, spec, actor=actor))
 
 
 def seal_new_state(services: Services, spec: ModelSpec, *, position: Position) -> SealedState:
     """Return the sealed state of a lineage that has learned nothing."""
-    estimator, _ = services.build_estimator(spec)
+    estimator, _ = services.states.build_estimator(spec)
     state = Learner.new(spec, estimator)
     return seal_state(services, state, model=spec.name, position=position, learned=0, metrics=CheckpointMetrics())
 
@@ -60,14 +60,14 @@ def _model_registration(services: Services, spec: ModelSpec, *, actor: str) -> M
         spec=spec.model_dump(mode="json"),
         spec_digest=spec.digest(),
         state=seal_new_state(services, spec, position=first_position(services, spec)),
-        environment=services.environment,
+        environment=services.states.environment,
         origin=ChangeOrigin(actor, reason="registered"),
     )
 
 
 def stream_ends(services: Services, spec: ModelSpec) -> dict[TopicPartition, int]:
     """Return the end offset of each partition of the model's topics."""
-    source = services.source(spec.name)
+    source = services.streams.source(spec.name)
     try:
         return {at: found.end for at, found in source.bounds(spec.topics).items()}
     finally:
@@ -77,13 +77,13 @@ def stream_ends(services: Services, spec: ModelSpec) -> dict[TopicPartition, int
 def first_position(services: Services, spec: ModelSpec) -> Position:
     """Return the position at which a new model starts to read; create missing topics of an embedded log."""
     since_ms = int(spec.start.timestamp() * 1000) if isinstance(spec.start, datetime) else None
-    source = services.source(spec.name)
+    source = services.streams.source(spec.name)
     try:
         bounds = source.bounds(spec.topics, since_ms=since_ms)
     except NotFoundError:
-        if not services.create_topics:
+        if not services.streams.create_topics:
             raise
-        sink = services.sink()
+        sink = services.streams.sink()
         for topic in spec.topics:
             sink.create(topic, partitions=1)
         sink.close()

@@ -29,10 +29,10 @@ def resolve_state(
 
     Raise NotFoundError if there is none, and ConfigurationError if `at` is not an RFC 3339 time.
     """
-    versions = services.history.versions(services.models.get(model).name)
+    versions = services.registry.history.versions(services.registry.models.get(model).name)
     if version_or_alias is None:
         return _newest_state_at(services, model, versions, moment=_parse_time(at))
-    aliases = services.history.aliases(model)
+    aliases = services.registry.history.aliases(model)
     number = aliases.get(str(version_or_alias), version_or_alias)
     found = next((version for version in versions if str(version.number) == str(number)), None)
     if found is None:
@@ -53,7 +53,7 @@ def resolve_state_by_name(services: Services, model: str, name: str) -> Resolved
 
 def learned_until(services: Services, origin: Version, lineage: LineageId, *, sequence: int) -> Sequence[OffsetRange]:
     """Return what the lineage had learned by the commit of this sequence number, in order."""
-    journal = services.checkpoints.journal(lineage)
+    journal = services.registry.checkpoints.journal(lineage)
     return [*origin.learned, *(run for part in journal if part.sequence <= sequence for run in part.order)]
 
 
@@ -71,14 +71,14 @@ def _parse_time(text: str | None) -> datetime:
 
 
 def _newest_state_at(services: Services, model: str, versions: Sequence[Version], *, moment: datetime) -> ResolvedState:
-    served_lineages = {one.id for one in services.history.lineages(model) if has_served(one, versions)}
+    served_lineages = {one.id for one in services.registry.history.lineages(model) if has_served(one, versions)}
     earlier_versions = [one for one in versions if one.created_at <= moment and one.lineage in served_lineages]
     version_times = {version.number: version.created_at for version in versions}
     checkpoints = [
         (one, lineage)
-        for lineage in services.history.lineages(model)
+        for lineage in services.registry.history.lineages(model)
         if has_served(lineage, versions)
-        for one in services.checkpoints.newest_first(lineage.id)
+        for one in services.registry.checkpoints.newest_first(lineage.id)
         if version_times[lineage.origin] <= one.created_at <= moment
     ]
     if not earlier_versions:
@@ -91,7 +91,7 @@ def _newest_state_at(services: Services, model: str, versions: Sequence[Version]
     checkpoint, lineage = max(checkpoints, key=lambda pair: pair[0].created_at, default=(None, None))
     if checkpoint is None or lineage is None or checkpoint.created_at <= newest.created_at:
         return _version_state(newest)
-    origin = services.history.version(model, lineage.origin)
+    origin = services.registry.history.version(model, lineage.origin)
     name = f"checkpoint {checkpoint.sequence} of {checkpoint.created_at:%Y-%m-%d %H:%M:%S} UTC"
     learned = learned_until(services, origin, lineage.id, sequence=checkpoint.sequence)
     return ResolvedState(checkpoint.digest, origin, name, learned)

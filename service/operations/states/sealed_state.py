@@ -20,7 +20,7 @@ def open_state(services: Services, digest: str, *, model: str) -> bytes:
 
     Raise NotFoundError, ArtifactError or EnvironmentChangedError.
     """
-    return open_sealed(services, services.history.artifact(digest), model=model, opener=services.sealer)
+    return open_sealed(services, services.registry.history.artifact(digest), model=model, opener=services.states.sealer)
 
 
 def open_sealed(services: Services, sealed: bytes, *, model: str, opener: Sealer) -> bytes:
@@ -37,7 +37,7 @@ def open_learner(services: Services, digest: str, *, spec: ModelSpec) -> Learner
 
 def open_bytes(services: Services, digest: str) -> bytes:
     """Return signed bytes that are not a state, and so do not depend on the release of river."""
-    return services.sealer.open(services.history.artifact(digest)).payload
+    return services.states.sealer.open(services.registry.history.artifact(digest)).payload
 
 
 def seal_state(
@@ -52,8 +52,8 @@ def seal_bytes(
     services: Services, payload: bytes, *, model: str, position: Position, lineage: str = NEW
 ) -> SealedBytes:
     """Return the signed bytes and their digest."""
-    sealed = services.sealer.seal(payload, model=model, lineage=lineage, position=position)
-    return SealedBytes(services.sealer.digest(sealed), sealed)
+    sealed = services.states.sealer.seal(payload, model=model, lineage=lineage, position=position)
+    return SealedBytes(services.states.sealer.digest(sealed), sealed)
 
 
 def require_readable(services: Services, state: bytes, *, spec: Json) -> None:
@@ -62,12 +62,12 @@ def require_readable(services: Services, state: bytes, *, spec: Json) -> None:
 
 
 def _read(services: Services, state: bytes, *, spec: ModelSpec) -> Learner:
-    return Learner(spec, state, allowed=services.build_estimator(spec)[1])
+    return Learner(spec, state, allowed=services.states.build_estimator(spec)[1])
 
 
 def _require_environment(services: Services, model: str, *, made: Mapping[str, str]) -> None:
     """Raise EnvironmentChangedError unless the installed river has the major and minor release that made the state."""
-    here = services.environment.get("river", "")
+    here = services.states.environment.get("river", "")
     there = made.get("river", here)
     if here.split(".")[:2] != there.split(".")[:2]:
         msg = (

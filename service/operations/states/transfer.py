@@ -38,7 +38,7 @@ def export_version(services: Services, model: str, number: int) -> bytes:
         version.position.to_json(),
         version.metrics.learned,
         version.metrics.to_json(),
-        services.history.artifact(version.digest),
+        services.registry.history.artifact(version.digest),
     )
     return EXPORT_MAGIC + msgspec.msgpack.encode(exported)
 
@@ -72,8 +72,8 @@ def import_as_model(
         spec=spec.model_dump(mode="json"),
         spec_digest=spec.digest(),
         state=state,
-        environment=services.environment,
+        environment=services.states.environment,
         origin=ChangeOrigin(actor, reason=f"from version {exported.number} of {exported.model}"),
         kind=VersionKind.IMPORT,
     )
-    return services.models.register(registration), spec
+    return services.registry.models.register(registration), spec

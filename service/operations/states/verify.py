@@ -13,18 +13,19 @@ from service.operations.states.sealed_state import open_state, require_readable
 
 def prune_checkpoints(services: Services, model: RegisteredModel) -> str:
     """Delete old checkpoints of the model and return what was done; leave them to its learner if one is running."""
-    services.clean_up()
+    services.learner.clean_up()
     if model.champion is None:
         return "it has no champion"
     try:
-        lease = services.leases.acquire(model.champion, holder=services.holder, ttl_s=services.lease_ttl_s)
+        lease = services.registry.leases.acquire(model.champion, holder=services.holder, ttl_s=services.lease_ttl_s)
     except LeaseHeldError:
         return "its learner does it by itself, once a minute"
     try:
         scores_retention_s = ModelSpec.model_validate(model.spec).scores.keep
-        return f"{services.checkpoints.apply_retention(lease, scores_retention_s=scores_retention_s)} checkpoints went"
+        deleted = services.registry.checkpoints.apply_retention(lease, scores_retention_s=scores_retention_s)
+        return f"{deleted} checkpoints went"
     finally:
-        services.leases.release(lease)
+        services.registry.leases.release(lease)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ def verify_artifacts(services: Services) -> Sequence[Finding]:
     """Check every artifact that a version or checkpoint names: it exists, is signed, and uses only allowed classes."""
     problems: dict[str, str] = {}
     found: list[Finding] = []
-    for model in services.models.list():
+    for model in services.registry.models.list():
         for name, digest, spec in _named_artifacts(services, model):
             if digest not in problems:
                 problems[digest] = _find_problem(services, model.name, digest, spec=spec)
@@ -49,14 +50,14 @@ def verify_artifacts(services: Services) -> Sequence[Finding]:
 
 
 def _named_artifacts(services: Services, model: RegisteredModel) -> Iterator[tuple[str, str, Json | None]]:
-    versions = services.history.versions(model.name)
+    versions = services.registry.history.versions(model.name)
     specs = {version.number: version.spec for version in versions}
     for version in versions:
         yield f"{model.name} version {version.number}", version.digest, version.spec
         if version.waiting is not None:
             yield f"{model.name} version {version.number}, what waited", version.waiting, None
-    for lineage in services.history.lineages(model.name):
-        for checkpoint in services.checkpoints.newest_first(lineage.id):
+    for lineage in services.registry.history.lineages(model.name):
+        for checkpoint in services.registry.checkpoints.newest_first(lineage.id):
             name = f"{model.name} checkpoint {checkpoint.sequence} of version {lineage.origin}"
             yield name, checkpoint.digest, specs[lineage.origin]
             if checkpoint.waiting is not None:

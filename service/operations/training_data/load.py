@@ -40,9 +40,9 @@ _FIXED_COLUMNS = ("topic", "partition", "offset", "ts", "label_ts", *ID_COLUMNS,
 
 def load_training_data(services: Services, spec: ModelSpec, request: WindowRequest) -> TrainingData:
     """Return the window's labelled events without the exclusions in force; see `read_training_data`."""
-    active_ranges = [one.excluded_range for one in services.exclusions.list(spec.name)]
+    active_ranges = [one.excluded_range for one in services.registry.exclusions.list(spec.name)]
     return read_training_data(
-        services.archive_frames(spec), spec, replace(request, exclusions=[*request.exclusions, *active_ranges])
+        services.streams.archive_frames(spec), spec, replace(request, exclusions=[*request.exclusions, *active_ranges])
     )
 
 

@@ -33,11 +33,11 @@ def holder(model: LearnedModel) -> Holder:
 
 def test_a_lease_is_renewed(model: LearnedModel, holder: Holder) -> None:
     """A lease is held for longer than it was taken for, as long as its keeper runs."""
-    leases = Unreachable(model.services.leases, "renew", times=0)
+    leases = Unreachable(model.services.registry.leases, "renew", times=0)
     with LeaseKeeper(leases, lambda: [holder], ttl_s=TTL_S):
         wait_until(lambda: leases.calls >= 5, timeout_s=30, every_s=0.005)
     assert not holder.lease_lost
-    found = model.services.leases.find(holder.lease.lineage)
+    found = model.services.registry.leases.find(holder.lease.lineage)
     assert found is not None
     assert found.epoch == holder.lease.epoch
     assert found.expires_at != holder.lease.expires_at
@@ -47,14 +47,14 @@ def test_the_holder_is_told_of_its_loss(model: LearnedModel, holder: Holder) -> 
     """A holder whose lease another process took is told so; the others are not."""
     other = Holder(holder.lease, model.spec)
     holder.lease = replace(holder.lease, epoch=holder.lease.epoch - 1)
-    with LeaseKeeper(model.services.leases, lambda: [holder, other], ttl_s=TTL_S):
+    with LeaseKeeper(model.services.registry.leases, lambda: [holder, other], ttl_s=TTL_S):
         wait_until(lambda: holder.lease_lost, timeout_s=30, every_s=0.005)
     assert not other.lease_lost
 
 
 def test_an_outage_is_no_loss(model: LearnedModel, holder: Holder) -> None:
     """A database that is away takes no lease from anybody: the keeper asks again."""
-    leases = Unreachable(model.services.leases, "renew", times=3)
+    leases = Unreachable(model.services.registry.leases, "renew", times=3)
     with LeaseKeeper(leases, lambda: [holder], ttl_s=TTL_S):
         wait_until(lambda: leases.calls >= 5, timeout_s=30, every_s=0.005)
     assert not holder.lease_lost
@@ -62,7 +62,7 @@ def test_an_outage_is_no_loss(model: LearnedModel, holder: Holder) -> None:
 
 def test_a_keeper_ends(model: LearnedModel, holder: Holder) -> None:
     """Behind its block a keeper renews nothing."""
-    leases = Unreachable(model.services.leases, "renew", times=0)
+    leases = Unreachable(model.services.registry.leases, "renew", times=0)
     with LeaseKeeper(leases, lambda: [holder], ttl_s=TTL_S):
         wait_until(lambda: leases.calls >= 1, timeout_s=30, every_s=0.005)
     calls = leases.calls

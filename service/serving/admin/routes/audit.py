@@ -53,8 +53,8 @@ class AuditBody(Body):
 )
 def list_audit(model: ModelPath, deps: Deps, page: Paged) -> JsonObject:
     """List the changes of one model, oldest first; they remain after the model is deleted."""
-    entries = deps.services.history.audit(model)
-    return _page(entries or deps.services.history.audit(deps.services.models.get(model).name), page)
+    entries = deps.services.registry.history.audit(model)
+    return _page(entries or deps.services.registry.history.audit(deps.services.registry.models.get(model).name), page)
 
 
 @router.get(
@@ -75,7 +75,7 @@ def list_server_audit(
     ] = "",
 ) -> JsonObject:
     """List the changes that concern no particular model, such as those of tokens, oldest first."""
-    return _page(deps.services.history.audit(model), page)
+    return _page(deps.services.registry.history.audit(model), page)
 
 
 def _page(entries: Sequence[AuditEntry], page: Paged) -> JsonObject:

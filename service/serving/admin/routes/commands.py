@@ -130,7 +130,7 @@ def show_command(
     command: Annotated[int, Path(ge=1, le=MAX_JSON_INTEGER, examples=[12])], deps: Deps, caller: Caller
 ) -> JsonObject:
     """Show a command and its outcome."""
-    found = deps.services.commands.get(command)
+    found = deps.services.registry.commands.get(command)
     if not caller.sees(found.model):
         msg = f"found no command {command}"
         raise NotFoundError(msg)

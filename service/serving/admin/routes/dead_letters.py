@@ -69,8 +69,8 @@ def list_dead_letters(
     reason: Annotated[RefusalReason | None, Query(description="Only this reason.")] = None,
 ) -> JsonObject:
     """List refused events, newest first."""
-    store = deps.services.dead_letters
-    name = deps.services.models.get(model).name
+    store = deps.services.registry.dead_letters
+    name = deps.services.registry.models.get(model).name
     found = store.list(name, limit=page.limit + 1, reason=reason, before=page.before)
     return page.page(found, key=lambda one: one.id, show=_dead_letter_row)
 
@@ -83,7 +83,7 @@ def list_dead_letters(
 )
 def show_dead_letter(model: ModelPath, letter: LetterPath, deps: Deps) -> JsonObject:
     """Show one refused event with its bytes."""
-    found = deps.services.dead_letters.get(model, letter)
+    found = deps.services.registry.dead_letters.get(model, letter)
     text = found.payload.decode("utf-8", errors="backslashreplace")
     return {**_dead_letter_row(found), "payload": text, "payload_base64": base64.b64encode(found.payload).decode()}
 

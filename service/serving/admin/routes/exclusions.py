@@ -63,7 +63,7 @@ def list_exclusions(
     removed: Annotated[bool, Query(description="Include exclusions that were removed.")] = False,  # noqa: FBT002 - a parameter of the query
 ) -> JsonObject:
     """List exclusions, oldest first."""
-    known = deps.services.exclusions.list(deps.services.models.get(model).name, removed=removed)
+    known = deps.services.registry.exclusions.list(deps.services.registry.models.get(model).name, removed=removed)
     return page.page_after(known, key=lambda one: one.id, show=exclusion_row)
 
 
@@ -93,6 +93,6 @@ def remove_exclusion(
     reason: Reason = "",
 ) -> Response:
     """Allow the records again; records that were passed over are not learned because of that."""
-    deps.services.models.get(model)
-    deps.services.exclusions.remove(model, exclusion, actor=caller.name, reason=reason)
+    deps.services.registry.models.get(model)
+    deps.services.registry.exclusions.remove(model, exclusion, actor=caller.name, reason=reason)
     return Response(status_code=204)

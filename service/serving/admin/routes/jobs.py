@@ -114,7 +114,7 @@ def list_all_jobs(deps: Deps, caller: Caller, page: Paged) -> JsonObject:
 )
 def list_jobs(model: ModelPath, deps: Deps, page: Paged) -> JsonObject:
     """List the jobs of one model, newest first."""
-    return _jobs_page(deps, page, [deps.services.models.get(model).name])
+    return _jobs_page(deps, page, [deps.services.registry.models.get(model).name])
 
 
 @router.post(

@@ -235,21 +235,25 @@ class CurveBody(Body):
 @router.get("/models", response_model=Page[ModelSummary], operation_id="listModels", **requires_role(AccessRole.VIEWER))
 def list_models(deps: Deps, caller: Caller, page: PagedByName) -> JsonObject:
     """List every model that the token may see, by name."""
-    seen = [one for one in deps.services.models.list() if caller.sees(one.name) and one.name > str(page.after or "")]
+    seen = [
+        one
+        for one in deps.services.registry.models.list()
+        if caller.sees(one.name) and one.name > str(page.after or "")
+    ]
     return page.page(seen, key=lambda one: one.name, show=lambda one: model_summary(deps.services, one))
 
 
 @router.get("/models/{model}", response_model=ModelBody, operation_id="showModel", **requires_role(AccessRole.VIEWER))
 def show_model(model: ModelPath, deps: Deps) -> JsonObject:
     """Show the model as of its newest checkpoint."""
-    return describe_model(deps.services, deps.services.models.get(model))
+    return describe_model(deps.services, deps.services.registry.models.get(model))
 
 
 @router.delete("/models/{model}", status_code=204, operation_id="deleteModel", **requires_role(AccessRole.ADMIN))
 def delete_model(model: ModelPath, deps: Deps, caller: Caller, reason: Reason = "") -> Response:
     """Delete a model, its versions and its position; its audit remains."""
-    deps.services.models.get(model)
-    deps.services.models.delete(model, actor=caller.name, reason=reason)
+    deps.services.registry.models.get(model)
+    deps.services.registry.models.delete(model, actor=caller.name, reason=reason)
     return Response(status_code=204)
 
 
@@ -284,5 +288,5 @@ def list_challengers(
     ended: Annotated[bool, Query(description="Include challengers that have ended.")] = False,  # noqa: FBT002 - a parameter of the query
 ) -> JsonObject:
     """List the challengers of the model, oldest first."""
-    known = deps.services.challengers.list(deps.services.models.get(model).name, finished=ended)
+    known = deps.services.registry.challengers.list(deps.services.registry.models.get(model).name, finished=ended)
     return page.page_after(known, key=lambda one: one.lineage, show=challenger_row)

@@ -189,7 +189,7 @@ async def ask_what_if(model: ModelPath, body: WhatIfRequest, deps: Deps, request
 
 
 def _drift_query(deps: AdminDependencies, model: str, body: CheckRequest) -> QueryRequest:
-    deps.services.models.get(model)
+    deps.services.registry.models.get(model)
     spec = deps.configured_spec(model)
     require_monitors(spec)
     kind = QueryKind.CALIBRATION if body.calibrate else QueryKind.DRIFT_CHECK
@@ -201,7 +201,7 @@ def _backtest_query(deps: AdminDependencies, model: str, body: WhatIfRequest) ->
 
     The query's process builds the estimator, because building it alone may take much memory.
     """
-    deps.services.models.get(model)
+    deps.services.registry.models.get(model)
     found = {"name": model, **body.spec}
     spec = _parse_spec(found)
     if spec.name != model:

@@ -100,7 +100,7 @@ def create_token(body: TokenRequest, deps: Deps, caller: Caller, response: Respo
     """Make a token; its secret cannot be shown again."""
     scope = None if body.models is None else frozenset(body.models)
     grant = TokenGrant(body.name, body.role, scope, body.expires_in)
-    made, text = grant_token(deps.services.models, deps.tokens, grant, actor=caller.name)
+    made, text = grant_token(deps.services.registry.models, deps.tokens, grant, actor=caller.name)
     response.headers["Cache-Control"] = "no-store"
     return {**made.to_json(), "token": text}
 

@@ -104,8 +104,8 @@ class DiffBody(Body):
 )
 def list_versions(model: ModelPath, deps: Deps, page: Paged) -> JsonObject:
     """List versions, oldest first."""
-    known = deps.services.history.versions(deps.services.models.get(model).name)
-    names = deps.services.history.aliases(model)
+    known = deps.services.registry.history.versions(deps.services.registry.models.get(model).name)
+    names = deps.services.registry.history.aliases(model)
     return page.page_after(known, key=lambda one: one.number, show=lambda one: _version_row(one, names))
 
 
@@ -118,7 +118,7 @@ def list_versions(model: ModelPath, deps: Deps, page: Paged) -> JsonObject:
 def show_version(model: ModelPath, version: VersionPath, deps: Deps) -> JsonObject:
     """Show one version with its specification, metrics and environment."""
     found = find_version(deps.services, model, version)
-    names = deps.services.history.aliases(model)
+    names = deps.services.registry.history.aliases(model)
     details = {key: to_jsonable(getattr(found, key)) for key in ("spec", "position", "metrics", "environment")}
     return {**_version_row(found, names), **details}
 

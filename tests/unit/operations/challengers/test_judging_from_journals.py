@@ -44,7 +44,7 @@ class Contest:
         """Return a challenger of another estimator, which has learned nothing."""
         changed = {**self.model.spec.model_dump(mode="json"), "estimator": expression}
         self.model.run(CommandKind.APPLY, spec=changed)
-        return self.model.services.challengers.list(self.model.name)[-1]
+        return self.model.services.registry.challengers.list(self.model.name)[-1]
 
     @property
     def trainer(self) -> TrainerLease:
@@ -54,7 +54,7 @@ class Contest:
     def judge(self, *, trainer: TrainerLease | None = None, ran_s: Mapping[LineageId, float] | None = None) -> None:
         """Look at every challenger."""
         services = self.model.services
-        judge = ChallengerJudge(services, LossCache(services.checkpoints), self.patience_s)
+        judge = ChallengerJudge(services, LossCache(services.registry.checkpoints), self.patience_s)
         judge.judge_all(trainer or self.trainer, ran_s=ran_s or {})
 
     def learn(self, challenger: Challenger, count: int) -> None:
@@ -64,11 +64,13 @@ class Contest:
 
     def catch_up(self, challenger: Challenger, count: int) -> None:
         """Have the challenger alone learn more events."""
-        self.model.learn(count, lineage=self.model.services.history.lineage(self.model.name, challenger.lineage))
+        self.model.learn(
+            count, lineage=self.model.services.registry.history.lineage(self.model.name, challenger.lineage)
+        )
 
     def now(self, challenger: Challenger) -> Challenger:
         """Return the challenger as the registry has it now."""
-        found = self.model.services.challengers.list(self.model.name, finished=True)
+        found = self.model.services.registry.challengers.list(self.model.name, finished=True)
         return next(one for one in found if one.version == challenger.version)
 
 
@@ -194,9 +196,9 @@ class TestVerdicts:
         challenger = live(better, GOOD)
         better.judge()
         assert better.model.champion.id == challenger.lineage
-        (trial,) = better.model.services.challengers.list(better.model.name)
+        (trial,) = better.model.services.registry.challengers.list(better.model.name)
         assert (trial.lineage, trial.stage) == (before.id, ChallengerStage.PROBATION)
-        entry = better.model.services.history.audit(better.model.name)[-1]
+        entry = better.model.services.registry.history.audit(better.model.name)[-1]
         assert (entry.actor, entry.action) == ("trainer", "promote")
         assert entry.evidence["challenger_loss"] < entry.evidence["champion_loss"]
 
@@ -205,11 +207,11 @@ class TestVerdicts:
         before = better.model.champion
         live(better, GOOD)
         better.judge()
-        (trial,) = better.model.services.challengers.list(better.model.name)
+        (trial,) = better.model.services.registry.challengers.list(better.model.name)
         better.learn(trial, COMPARED)
         better.judge()
-        assert better.model.services.challengers.list(better.model.name) == []
-        ends = [one.stage for one in better.model.services.challengers.list(better.model.name, finished=True)]
+        assert better.model.services.registry.challengers.list(better.model.name) == []
+        ends = [one.stage for one in better.model.services.registry.challengers.list(better.model.name, finished=True)]
         assert sorted(ends) == [ChallengerStage.PROMOTED, ChallengerStage.RETIRED]
         assert better.model.champion.id != before.id
 
@@ -229,10 +231,10 @@ class TestVerdicts:
         """Where another process writes the champion it is asked once, and does it."""
         challenger = live(better, GOOD)
         services = better.model.services
-        services.leases.acquire(better.model.champion.id, holder="elsewhere", ttl_s=60.0)
+        services.registry.leases.acquire(better.model.champion.id, holder="elsewhere", ttl_s=60.0)
         for _ in range(2):
             better.judge()
-        (command,) = services.commands.pending(better.model.name)
+        (command,) = services.registry.commands.pending(better.model.name)
         assert (command.kind, command.arguments["lineage"]) == (CommandKind.PROMOTE, challenger.lineage)
         assert better.now(challenger).stage is ChallengerStage.SHADOW
 
@@ -256,7 +258,7 @@ class TestByHand:
         origin = ChangeOrigin("ann", "")
         command = promote_by_hand(worse.model.services, worse.model.name, challenger.version, origin=origin, wait_s=1.0)
         assert command.outcome == f"version {challenger.version} takes over"
-        entry = worse.model.services.history.audit(worse.model.name)[-1]
+        entry = worse.model.services.registry.history.audit(worse.model.name)[-1]
         assert (entry.actor, entry.reason, entry.evidence["by_hand"]) == ("ann", "by hand", True)
 
     def test_one_that_is_not_there(self, worse: Contest) -> None:
@@ -272,7 +274,7 @@ class TestByHand:
         """While the learner has yet to promote it, asking again is refused."""
         challenger = worse.challenge(BAD)
         services, origin = worse.model.services, ChangeOrigin("ann")
-        services.leases.acquire(worse.model.champion.id, holder="elsewhere", ttl_s=60.0)
+        services.registry.leases.acquire(worse.model.champion.id, holder="elsewhere", ttl_s=60.0)
         promote_by_hand(services, worse.model.name, challenger.version, origin=origin, wait_s=0.0)
         with pytest.raises(RefusedError, match="asked to take over before; the learner has yet to do it"):
             promote_by_hand(services, worse.model.name, challenger.version, origin=origin, wait_s=0.0)

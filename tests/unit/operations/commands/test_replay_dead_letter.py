@@ -15,11 +15,11 @@ def replayed(model: LearnedModel, letter: int, *, times: int = 1) -> Command:
     """Return the command that a session was last given to learn the dead letter again."""
     with model.session() as (session, _):
         for _ in range(times):
-            command = model.services.commands.request(
+            command = model.services.registry.commands.request(
                 model.name, CommandKind.REPLAY_DEAD_LETTER, arguments={"id": letter}, actor="ann"
             )
             execute_command(model.services, command, session.lease, session=session)
-    return model.services.commands.get(command.id)
+    return model.services.registry.commands.get(command.id)
 
 
 def with_settings(model: LearnedModel, **changes: Any) -> None:
@@ -40,7 +40,7 @@ def test_it_is_learned_and_marked(model: LearnedModel) -> None:
     with_settings(model, guard={"max_features": 100})
     command = replayed(model, letter)
     assert (command.status, command.outcome) == (CommandStatus.DONE, f"dead letter {letter}: {{'learned': 1}}")
-    assert model.services.dead_letters.get(model.name, letter).replayed_at is not None
+    assert model.services.registry.dead_letters.get(model.name, letter).replayed_at is not None
     assert model.learned == 1
 
 
@@ -61,7 +61,7 @@ def test_what_is_as_wrong_as_before_stays_a_dead_letter(model: LearnedModel) -> 
     command = replayed(model, letter)
     assert command.status is CommandStatus.REFUSED
     assert command.outcome.startswith("refused again: not_json: ")
-    assert model.services.dead_letters.get(model.name, letter).replayed_at is None
+    assert model.services.registry.dead_letters.get(model.name, letter).replayed_at is None
 
 
 def test_half_a_payload_is_not_learned(model: LearnedModel) -> None:
@@ -82,24 +82,24 @@ def test_what_killed_a_process_is_not_learned(model: LearnedModel) -> None:
 def test_nobody_learns_it_without_a_learner(model: LearnedModel) -> None:
     """A process that only changes the registry refuses, and names the command that learns."""
     letter = refused(model, b"{")
-    command = model.services.commands.request(
+    command = model.services.registry.commands.request(
         model.name, CommandKind.REPLAY_DEAD_LETTER, arguments={"id": letter}, actor="ann"
     )
     execute_command(model.services, command, model.lease())
-    assert f"start `headrace learn {model.name}` first" in model.services.commands.get(command.id).outcome
+    assert f"start `headrace learn {model.name}` first" in model.services.registry.commands.get(command.id).outcome
 
 
 def test_one_that_is_not_there(model: LearnedModel) -> None:
     """An unknown number is refused, and the session goes on."""
     with model.session() as (session, source):
-        command = model.services.commands.request(
+        command = model.services.registry.commands.request(
             model.name, CommandKind.REPLAY_DEAD_LETTER, arguments={"id": 77}, actor="ann"
         )
         execute_command(model.services, command, session.lease, session=session)
         source.put(phishing_events(1))
         learn_all(session)
         session.commit_now()
-    settled = model.services.commands.get(command.id)
+    settled = model.services.registry.commands.get(command.id)
     assert settled.status is CommandStatus.REFUSED
     assert "77" in settled.outcome
     assert model.learned == 1

@@ -29,27 +29,27 @@ def test_nobody_writes(model: LearnedModel) -> None:
     """Where no process has the lease, this one does what is asked, and gives the lease back."""
     command = request_command(model.services, model.name, kind=KIND, arguments={}, actor="ann", wait_s=0.0)
     assert (command.status, command.outcome) == (CommandStatus.DONE, "version 2")
-    lease = model.services.leases.acquire(model.champion.id, holder="elsewhere", ttl_s=1.0)
+    lease = model.services.registry.leases.acquire(model.champion.id, holder="elsewhere", ttl_s=1.0)
     assert lease.holder == "elsewhere"
 
 
 def test_another_process_writes(model: LearnedModel) -> None:
     """Where another process has the lease, it is waited for no longer than was asked, and the command stays pending."""
-    elsewhere(model).leases.acquire(model.champion.id, holder="elsewhere", ttl_s=60.0)
+    elsewhere(model).registry.leases.acquire(model.champion.id, holder="elsewhere", ttl_s=60.0)
     command = request_command(model.services, model.name, kind=KIND, arguments={}, actor="ann", wait_s=0.1)
     assert command.status is CommandStatus.PENDING
-    assert model.services.commands.pending(model.name) == [command]
+    assert model.services.registry.commands.pending(model.name) == [command]
     with pytest.raises(RefusedError, match=f"command {command.id} \\(snapshot\\) still waits .* after 0 s"):
         require_outcome(command, wait_s=0.1)
 
 
 def test_the_owner_answers(model: LearnedModel) -> None:
     """What the owner has settled meanwhile is the answer."""
-    elsewhere(model).leases.acquire(model.champion.id, holder="elsewhere", ttl_s=60.0)
+    elsewhere(model).registry.leases.acquire(model.champion.id, holder="elsewhere", ttl_s=60.0)
 
     def settle() -> None:
-        (command,) = model.services.commands.pending(model.name)
-        model.services.commands.settle(command.id, status=CommandStatus.REFUSED, outcome="not today")
+        (command,) = model.services.registry.commands.pending(model.name)
+        model.services.registry.commands.settle(command.id, status=CommandStatus.REFUSED, outcome="not today")
 
     timer = Timer(0.1, settle)
     timer.start()
@@ -60,23 +60,25 @@ def test_the_owner_answers(model: LearnedModel) -> None:
 
 def test_what_waited_is_done_first(model: LearnedModel) -> None:
     """All that was asked for before is carried out too, oldest first."""
-    first = model.services.commands.request(model.name, KIND, arguments={"alias": "first"}, actor="ann")
+    first = model.services.registry.commands.request(model.name, KIND, arguments={"alias": "first"}, actor="ann")
     second = request_command(
         model.services, model.name, kind=KIND, arguments={"alias": "second"}, actor="ann", wait_s=0.0
     )
-    assert (model.services.commands.get(first.id).outcome, second.outcome) == ("version 2", "version 3")
+    assert (model.services.registry.commands.get(first.id).outcome, second.outcome) == ("version 2", "version 3")
 
 
 def test_each_command_meets_the_champion_that_the_one_before_has_made(model: LearnedModel) -> None:
     """After a rollback the next command works on the new champion, and neither lease is kept."""
     model.learn(10)
     for kind, arguments in [(CommandKind.ROLLBACK, {"to": "1"}), (KIND, {})]:
-        model.services.commands.request(model.name, kind, arguments=arguments, actor="ann")
+        model.services.registry.commands.request(model.name, kind, arguments=arguments, actor="ann")
     before = model.champion.id
     assert execute_pending_commands(model.services, model.name, before)
-    versions = model.services.history.versions(model.name)
+    versions = model.services.registry.history.versions(model.name)
     assert [one.lineage for one in versions] == [before, model.champion.id, model.champion.id]
-    assert model.services.leases.acquire(model.champion.id, holder="elsewhere", ttl_s=1.0).holder == "elsewhere"
+    assert (
+        model.services.registry.leases.acquire(model.champion.id, holder="elsewhere", ttl_s=1.0).holder == "elsewhere"
+    )
 
 
 def test_an_unknown_model(model: LearnedModel) -> None:

@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,6 +14,7 @@ from service.operations.inference import model_cache
 from service.operations.inference.model_cache import MAX_CACHED_VERSIONS, ModelCache, ServedModel
 from service.operations.services import Services
 from service.operations.states.registration import reset_model
+from service.testing.services import with_parts
 from tests.acceptance.harness import wait_until
 from tests.learned_model import LearnedModel, Unreachable, Unreadable
 
@@ -121,13 +121,13 @@ def test_a_rollback_serves_at_once(model: LearnedModel) -> None:
 def test_an_unreadable_state_leaves_the_one_before(model: LearnedModel) -> None:
     """A checkpoint that cannot be opened is told as a degradation, and the last good one serves on."""
     errors: dict[str, Exception] = {}
-    services = replace(model.services, history=Unreadable(model.services.history, errors))
+    services = with_parts(model.services, history=Unreadable(model.services.registry.history, errors))
     feed = Unreachable(model.app.registry.champion_feed, "newest", times=0)
     with following(new_cache(model, services=services, feed=feed)) as cache:
         first = await_learned(cache, model, 0)
         feed.left = 10**6
         model.learn(10)
-        newest = model.services.checkpoints.newest(model.champion.id)
+        newest = model.services.registry.checkpoints.newest(model.champion.id)
         assert newest is not None
         errors[newest.digest] = TamperedError("changed on disk")
         feed.left = 0
@@ -144,9 +144,9 @@ def test_an_unreadable_state_leaves_the_one_before(model: LearnedModel) -> None:
 
 def test_nothing_can_be_opened(model: LearnedModel) -> None:
     """A model without any state that opens is not ready, and the reason is the state's."""
-    (version,) = model.services.history.versions(model.name)
-    history = Unreadable(model.services.history, {version.digest: TamperedError("changed on disk")})
-    with following(new_cache(model, services=replace(model.services, history=history))) as cache:
+    (version,) = model.services.registry.history.versions(model.name)
+    history = Unreadable(model.services.registry.history, {version.digest: TamperedError("changed on disk")})
+    with following(new_cache(model, services=with_parts(model.services, history=history))) as cache:
         wait_until(lambda: "changed on disk" in cache.not_ready()[0], timeout_s=30, every_s=0.005)
     assert cache.champions == {}
 
@@ -156,7 +156,7 @@ def test_a_deleted_model_is_forgotten(model: LearnedModel) -> None:
     with following(new_cache(model)) as cache:
         await_learned(cache, model, 0)
         cache.open_version(model.name, 1)
-        model.services.models.delete(model.name, actor="ann", reason="over")
+        model.services.registry.models.delete(model.name, actor="ann", reason="over")
         wait_until(lambda: cache.champions == {}, timeout_s=30, every_s=0.005)
         with pytest.raises(NotFoundError):
             cache.open_version(model.name, 1)

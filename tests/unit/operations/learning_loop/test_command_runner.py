@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from threading import Event
 
 import pytest
@@ -12,6 +11,7 @@ from service.errors import UnavailableError
 from service.operations.learning_loop.command_runner import CommandRunner
 from service.operations.learning_loop.session import Session
 from service.operations.services import Services
+from service.testing.services import with_parts
 from tests.acceptance.harness import phishing_events
 from tests.learned_model import LearnedModel, Unreachable, learn_all
 
@@ -25,7 +25,7 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 def asked(model: LearnedModel, kind: CommandKind, **arguments: str) -> Command:
     """Return a command that waits."""
-    return model.services.commands.request(model.name, kind, arguments=arguments, actor="ann")
+    return model.services.registry.commands.request(model.name, kind, arguments=arguments, actor="ann")
 
 
 def finished(runner: CommandRunner, session: Session) -> Lease:
@@ -45,7 +45,7 @@ def test_what_was_learned_is_in_a_snapshot(model: LearnedModel, pool: ThreadPool
         learn_all(session)
         session.commands = [asked(model, CommandKind.SNAPSHOT)]
         assert finished(CommandRunner(model.services, pool), session) == session.lease
-    version = model.services.history.version(model.name, 2)
+    version = model.services.registry.history.version(model.name, 2)
     assert [run.last for run in version.learned] == [20]
 
 
@@ -55,7 +55,7 @@ def test_what_follows_a_new_lineage_waits(model: LearnedModel, pool: ThreadPoolE
         session.commands = [asked(model, CommandKind.ROLLBACK, to="1"), asked(model, CommandKind.SNAPSHOT)]
         lease = finished(CommandRunner(model.services, pool), session)
         assert lease.lineage == model.champion.id != session.lease.lineage
-    assert [one.kind for one in model.services.commands.pending(model.name)] == [CommandKind.SNAPSHOT]
+    assert [one.kind for one in model.services.registry.commands.pending(model.name)] == [CommandKind.SNAPSHOT]
 
 
 def test_a_session_is_busy_until_it_is_taken_back(model: LearnedModel, pool: ThreadPoolExecutor) -> None:
@@ -77,7 +77,9 @@ def test_a_session_is_busy_until_it_is_taken_back(model: LearnedModel, pool: Thr
 
 def test_what_a_command_raised_is_raised_to_the_session(model: LearnedModel, pool: ThreadPoolExecutor) -> None:
     """An outage during a command reaches whoever takes the session back, once; the command stays pending."""
-    services: Services = replace(model.services, changes=Unreachable(model.services.changes, "set_frozen", times=1))
+    services: Services = with_parts(
+        model.services, changes=Unreachable(model.services.registry.changes, "set_frozen", times=1)
+    )
     runner = CommandRunner(services, pool)
     with model.session(services) as (session, _):
         command = asked(model, CommandKind.FREEZE)
@@ -87,4 +89,4 @@ def test_what_a_command_raised_is_raised_to_the_session(model: LearnedModel, poo
         with pytest.raises(UnavailableError):
             runner.finished(session)
         assert not runner.has(session)
-    assert services.commands.get(command.id).status is CommandStatus.PENDING
+    assert services.registry.commands.get(command.id).status is CommandStatus.PENDING

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from threading import Event
 
@@ -15,6 +14,7 @@ from service.metrics.null import NullTelemetry
 from service.operations.learning_loop import committer as committer_module
 from service.operations.learning_loop.committer import Committer
 from service.operations.services import Services
+from service.testing.services import with_parts
 from tests.acceptance.harness import PHISHING, Deployment, phishing_events, wait_until
 from tests.learned_model import LearnedModel, Unreachable, learn_all, learned_model
 
@@ -34,8 +34,8 @@ def away(
     model: LearnedModel, operation: str, *, times: int, after_effect: bool = False
 ) -> tuple[Services, Unreachable]:
     """Return services whose checkpoints cannot be reached so many times."""
-    checkpoints = Unreachable(model.services.checkpoints, operation, times=times, after_effect=after_effect)
-    return replace(model.services, checkpoints=checkpoints, telemetry=CountingTelemetry()), checkpoints
+    checkpoints = Unreachable(model.services.registry.checkpoints, operation, times=times, after_effect=after_effect)
+    return with_parts(model.services, checkpoints=checkpoints, telemetry=CountingTelemetry()), checkpoints
 
 
 def committed(services: Services, model: LearnedModel, count: int, *, stop: Event | None = None) -> None:
@@ -49,7 +49,7 @@ def committed(services: Services, model: LearnedModel, count: int, *, stop: Even
 
 def sequences(model: LearnedModel) -> Sequence[int]:
     """Return the numbers of the champion's checkpoints, oldest first."""
-    return [one.sequence for one in model.services.checkpoints.newest_first(model.champion.id)][::-1]
+    return [one.sequence for one in model.services.registry.checkpoints.newest_first(model.champion.id)][::-1]
 
 
 def test_a_commit_is_tried_until_the_database_answers(model: LearnedModel) -> None:
@@ -57,8 +57,8 @@ def test_a_commit_is_tried_until_the_database_answers(model: LearnedModel) -> No
     services, checkpoints = away(model, "commit", times=2)
     committed(services, model, 10)
     assert (model.learned, sequences(model), checkpoints.calls) == (10, [0, 1], 3)
-    assert isinstance(services.telemetry, CountingTelemetry)
-    assert services.telemetry.unreachable == ["database"] * 2
+    assert isinstance(services.learner.telemetry, CountingTelemetry)
+    assert services.learner.telemetry.unreachable == ["database"] * 2
 
 
 def test_an_answer_that_was_lost_is_no_second_checkpoint(model: LearnedModel) -> None:
@@ -98,8 +98,8 @@ def test_a_stop_ends_the_retries(model: LearnedModel) -> None:
 
 def test_commands_that_cannot_be_read_wait(model: LearnedModel) -> None:
     """A poll during an outage finds none, and says that the database is away; the next one finds them."""
-    asked = model.services.commands.request(model.name, CommandKind.SNAPSHOT, arguments={}, actor="ann")
-    services = replace(model.services, commands=Unreachable(model.services.commands, "pending", times=1))
+    asked = model.services.registry.commands.request(model.name, CommandKind.SNAPSHOT, arguments={}, actor="ann")
+    services = with_parts(model.services, commands=Unreachable(model.services.registry.commands, "pending", times=1))
     with ThreadPoolExecutor(1) as pool:
         committer = Committer(services, pool, Event(), spec=model.spec)
         assert committer.poll_commands(model.name).result() == ()
@@ -110,9 +110,9 @@ def test_commands_that_cannot_be_read_wait(model: LearnedModel) -> None:
 
 def test_a_lookup_of_what_waits_is_patient(model: LearnedModel) -> None:
     """A lookup for labels goes on trying, and finds nothing where nothing waits."""
-    pending = Unreachable(model.services.pending, "find", times=1)
+    pending = Unreachable(model.services.registry.pending, "find", times=1)
     with ThreadPoolExecutor(1) as pool:
-        committer = Committer(replace(model.services, pending=pending), pool, Event(), spec=model.spec)
+        committer = Committer(with_parts(model.services, pending=pending), pool, Event(), spec=model.spec)
         assert committer.find_pending(model.champion.id, ["a", "b"]).result(timeout=30) == {}
     assert pending.calls == 2
 
@@ -128,7 +128,7 @@ class TestRetention:
         """Retention runs after the commit, and the process cleans up behind it."""
         cleaned: list[int] = []
         services, checkpoints = away(model, "apply_retention", times=0)
-        committed(replace(services, clean_up=lambda: cleaned.append(model.learned)), model, 10)
+        committed(with_parts(services, clean_up=lambda: cleaned.append(model.learned)), model, 10)
         assert (checkpoints.calls, cleaned) == (1, [10])
 
     def test_a_retention_that_fails_fails_no_commit(self, model: LearnedModel) -> None:
@@ -151,7 +151,7 @@ class TestPredictions:
 
     def sent(self, model: LearnedModel) -> int:
         """Return how many predictions are in the topic; 0 before there is one."""
-        source = model.services.source("reader")
+        source = model.services.streams.source("reader")
         try:
             return source.bounds(["phishing.predictions"])[TopicPartition("phishing.predictions", 0)].end
         except NotFoundError:
@@ -167,7 +167,9 @@ class TestPredictions:
             assert self.sent(telling) == 0
             session.commit_now()
             wait_until(lambda: self.sent(telling) == 10, timeout_s=30, every_s=0.005)
-            wait_until(lambda: not telling.services.outbox.unsent(telling.name, limit=1), timeout_s=30, every_s=0.005)
+            wait_until(
+                lambda: not telling.services.registry.outbox.unsent(telling.name, limit=1), timeout_s=30, every_s=0.005
+            )
 
     def test_a_broker_that_is_away_holds_up_nothing(self, telling: LearnedModel) -> None:
         """What cannot be sent stays with the registry, commits go on, and the next session sends it."""
@@ -176,7 +178,7 @@ class TestPredictions:
             msg = "the broker is away"
             raise UnavailableError(msg)
 
-        committed(replace(telling.services, sink=no_sink), telling, 10)
+        committed(with_parts(telling.services, sink=no_sink), telling, 10)
         assert (telling.learned, self.sent(telling)) == (10, 0)
         with telling.session():
             wait_until(lambda: self.sent(telling) == 10, timeout_s=30, every_s=0.005)

@@ -28,7 +28,7 @@ def quick(tmp_path: Path) -> Iterator[LearnedModel]:
 
 def audit(model: LearnedModel) -> list[tuple[str, str]]:
     """Return who did what."""
-    return [(one.actor, one.action) for one in model.services.history.audit(model.name)]
+    return [(one.actor, one.action) for one in model.services.registry.history.audit(model.name)]
 
 
 def test_nothing_is_durable_before_the_commit(model: LearnedModel) -> None:
@@ -48,7 +48,7 @@ def test_a_step_without_records(model: LearnedModel) -> None:
     with model.session() as (session, _):
         assert not session.step()
         session.commit_now()
-    newest = model.services.checkpoints.newest(model.champion.id)
+    newest = model.services.registry.checkpoints.newest(model.champion.id)
     assert newest is not None
     assert newest.sequence == 0
 
@@ -83,13 +83,13 @@ def test_a_lost_lease_stops_the_session(model: LearnedModel) -> None:
 def test_a_commit_proves_the_lease(model: LearnedModel) -> None:
     """A session that does not know yet that another process took its lease cannot commit."""
     with model.session() as (session, source):
-        model.services.leases.release(session.lease)
-        taken = model.services.leases.acquire(session.lease.lineage, holder="elsewhere", ttl_s=60.0)
+        model.services.registry.leases.release(session.lease)
+        taken = model.services.registry.leases.acquire(session.lease.lineage, holder="elsewhere", ttl_s=60.0)
         source.put(phishing_events(5))
         learn_all(session)
         with pytest.raises(LeaseLostError):
             session.commit_now()
-        model.services.leases.release(taken)
+        model.services.registry.leases.release(taken)
     assert model.learned == 0
 
 
@@ -108,7 +108,7 @@ def test_skipped_offsets_move_the_position(model: LearnedModel) -> None:
         assert session.step()
         session.commit_now()
         assert (session.processed, session.learner.counts["learned"]) == (0, 0)
-    newest = model.services.checkpoints.newest(model.champion.id)
+    newest = model.services.registry.checkpoints.newest(model.champion.id)
     assert newest is not None
     assert newest.position.offsets == {AT: 40}
 
@@ -139,7 +139,7 @@ def test_checkpoints_come_by_time(quick: LearnedModel) -> None:
 def test_commands_are_found_while_there_is_nothing_to_commit(quick: LearnedModel) -> None:
     """A command that comes when the stream is silent is seen at the next poll."""
     with quick.session() as (session, _):
-        asked = quick.services.commands.request(quick.name, CommandKind.SNAPSHOT, arguments={}, actor="ann")
+        asked = quick.services.registry.commands.request(quick.name, CommandKind.SNAPSHOT, arguments={}, actor="ann")
 
         def found() -> bool:
             session.step()
@@ -151,7 +151,7 @@ def test_commands_are_found_while_there_is_nothing_to_commit(quick: LearnedModel
 
 def test_commands_come_with_a_commit(model: LearnedModel) -> None:
     """Each commit brings along the commands that waited at that moment."""
-    asked = model.services.commands.request(model.name, CommandKind.SNAPSHOT, arguments={}, actor="ann")
+    asked = model.services.registry.commands.request(model.name, CommandKind.SNAPSHOT, arguments={}, actor="ann")
     with model.session() as (session, source):
         source.put(phishing_events(3))
         learn_all(session)
@@ -165,7 +165,7 @@ def test_exclusions_reach_a_running_session(model: LearnedModel) -> None:
     with model.session() as (session, source):
         source.put(phishing_events(10))
         learn_all(session)
-        model.services.exclusions.add(model.name, Exclusion(OffsetRange(AT.topic, 0, 12, 15), "wrong", "ann"))
+        model.services.registry.exclusions.add(model.name, Exclusion(OffsetRange(AT.topic, 0, 12, 15), "wrong", "ann"))
         session.commit_now()
         source.put(phishing_events(10, first=10))
         learn_all(session)
@@ -188,7 +188,9 @@ class TestRefusals:
             session.commit_now()
             wait_until(lambda: model.registered.frozen, timeout_s=30)
         assert audit(model)[-1] == ("learner", "freeze")
-        assert model.services.dead_letters.counts(model.name) == {RefusalReason.NOT_JSON: REFUSAL_SAMPLE_RECORDS}
+        assert model.services.registry.dead_letters.counts(model.name) == {
+            RefusalReason.NOT_JSON: REFUSAL_SAMPLE_RECORDS
+        }
 
     def test_half_does_not(self, model: LearnedModel) -> None:
         """A share at the limit is no reason to stop."""
@@ -203,12 +205,12 @@ class TestRefusals:
     def test_a_freeze_that_cannot_be_recorded(self, model: LearnedModel) -> None:
         """Whoever has lost the lease stops learning all the same, and leaves the registry as it is."""
         with model.session() as (session, source):
-            model.services.leases.release(session.lease)
-            taken = model.services.leases.acquire(session.lease.lineage, holder="elsewhere", ttl_s=60.0)
+            model.services.registry.leases.release(session.lease)
+            taken = model.services.registry.leases.acquire(session.lease.lineage, holder="elsewhere", ttl_s=60.0)
             source.put([b"{"] * REFUSAL_SAMPLE_RECORDS)
             learn_all(session)
             assert session.frozen
-        model.services.leases.release(taken)
+        model.services.registry.leases.release(taken)
         assert not model.registered.frozen
 
     def test_a_challenger_whose_estimator_fails_is_unfit(
@@ -217,16 +219,16 @@ class TestRefusals:
         """A challenger that refuses most events through its own estimator ends; no letters are kept of it."""
         factory = {"factory": "tests.acceptance.moody:MisbehavingEstimator", "estimator": None}
         model.run(CommandKind.APPLY, spec={**model.spec.model_dump(mode="json"), **factory})
-        (challenger,) = model.services.challengers.list(model.name)
+        (challenger,) = model.services.registry.challengers.list(model.name)
         folder = model.deployment.folder
         (folder / "mood").write_text("throw", encoding="utf-8")
         monkeypatch.chdir(folder)
-        lineage = model.services.history.lineage(model.name, challenger.lineage)
+        lineage = model.services.registry.history.lineage(model.name, challenger.lineage)
         with model.session(lineage=lineage) as (session, source):
             source.put(phishing_events(REFUSAL_SAMPLE_RECORDS))
             with pytest.raises(ChallengerUnfitError, match="100% of the last events refused by its estimator"):
                 learn_all(session)
-        assert model.services.dead_letters.counts(model.name) == {}
+        assert model.services.registry.dead_letters.counts(model.name) == {}
         assert not model.registered.frozen
 
 

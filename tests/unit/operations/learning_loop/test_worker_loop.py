@@ -4,7 +4,6 @@ import gc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -18,6 +17,7 @@ from service.operations.learning_loop.opening import LearnOptions
 from service.operations.learning_loop.worker import Worker
 from service.operations.services import Services
 from service.testing.scripted import CRASH, CrashError, Script
+from service.testing.services import with_parts
 from tests.acceptance.harness import PHISHING, Deployment, phishing_events, wait_until
 from tests.learned_model import LearnedModel, Unreachable, learned_model
 
@@ -58,8 +58,8 @@ def running(found: Worker) -> Iterator[Worker]:
 
 def is_free(model: LearnedModel) -> bool:
     """Return whether another process can have the champion's lease."""
-    lease = model.services.leases.acquire(model.champion.id, holder="elsewhere", ttl_s=60.0)
-    model.services.leases.release(lease)
+    lease = model.services.registry.leases.acquire(model.champion.id, holder="elsewhere", ttl_s=60.0)
+    model.services.registry.leases.release(lease)
     return True
 
 
@@ -85,14 +85,16 @@ def test_a_crash_is_no_loss(model: LearnedModel) -> None:
     """What came before a crash of the reader is committed; the next start learns the rest, and nothing twice."""
     events = phishing_events(40)
     script = Script([*events[:25], CRASH, *events[25:]], topic=model.spec.events)
-    services = replace(model.services, source=lambda _: script.source())
+    services = with_parts(model.services, source=lambda _: script.source())
     with pytest.raises(CrashError):
         new_worker(model, services=services).run()
     assert model.learned == 25
     new_worker(model, services=services).run()
     assert model.learned == 40
     assert [
-        (run.first, run.last) for one in model.services.checkpoints.journal(model.champion.id) for run in one.order
+        (run.first, run.last)
+        for one in model.services.registry.checkpoints.journal(model.champion.id)
+        for run in one.order
     ] == [
         (0, 25),
         (26, 41),
@@ -125,14 +127,14 @@ class TestStarting:
     def test_the_database_is_away(self, model: LearnedModel) -> None:
         """A learner starts before its database, and learns when it is there."""
         model.deployment.publish(phishing_events(10))
-        models = Unreachable(model.services.models, "list", times=1)
-        new_worker(model, services=replace(model.services, models=models)).run()
+        models = Unreachable(model.services.registry.models, "list", times=1)
+        new_worker(model, services=with_parts(model.services, models=models)).run()
         assert (model.learned, models.calls) == (10, 2)
 
     def test_a_stop_while_the_database_is_away(self, model: LearnedModel) -> None:
         """A learner that is told to stop while it waits ends without an error, and says meanwhile what it waits for."""
-        models = Unreachable(model.services.models, "list", times=10**6)
-        waiting = new_worker(model, LearnOptions(), services=replace(model.services, models=models))
+        models = Unreachable(model.services.registry.models, "list", times=10**6)
+        waiting = new_worker(model, LearnOptions(), services=with_parts(model.services, models=models))
         assert waiting.not_ready() == ["no model is being learned yet"]
         with running(waiting):
             wait_until(lambda: waiting.not_ready() == ["connection refused"], timeout_s=30, every_s=0.005)
@@ -142,7 +144,7 @@ class TestStarting:
         """Where another process keeps the lease for longer than a hand-over takes, the start is refused."""
         monkeypatch.setattr(opening, "HAND_OVER_S", 0.0)
         monkeypatch.setattr(opening, "LOOK_AGAIN_S", 0.01)
-        model.services.leases.acquire(model.champion.id, holder="elsewhere", ttl_s=60.0)
+        model.services.registry.leases.acquire(model.champion.id, holder="elsewhere", ttl_s=60.0)
         with pytest.raises(LeaseHeldError, match="elsewhere"):
             new_worker(model).run()
 
@@ -151,11 +153,11 @@ class TestStarting:
         monkeypatch.setattr(opening, "HAND_OVER_S", 0.0)
         monkeypatch.setattr(opening, "LOOK_AGAIN_S", 0.01)
         model.deployment.publish(phishing_events(10))
-        lease = model.services.leases.acquire(model.champion.id, holder="elsewhere", ttl_s=60.0)
+        lease = model.services.registry.leases.acquire(model.champion.id, holder="elsewhere", ttl_s=60.0)
         found = new_worker(model, LearnOptions(wait_for_lease=True))
         with running(found):
             wait_until(lambda: "elsewhere" in " ".join(found.not_ready()), timeout_s=30, every_s=0.005)
-            model.services.leases.release(lease)
+            model.services.registry.leases.release(lease)
             wait_until(
                 lambda: any(one.processed == 10 for one in [*found.sessions.values()]), timeout_s=30, every_s=0.005
             )
@@ -168,20 +170,20 @@ class TestStarting:
         model.run(CommandKind.SNAPSHOT)
         new_worker(model, LearnOptions(until_end=True, fresh=True)).run()
         assert model.learned == 30
-        assert [one.number for one in model.services.history.versions(model.name)] == [1]
+        assert [one.number for one in model.services.registry.history.versions(model.name)] == [1]
 
     def test_only_the_challenger(self, model: LearnedModel) -> None:
         """A process that was started for a challenger learns it alone, and carries out no commands."""
         model.learn(20)
         changed = {**model.spec.model_dump(mode="json"), "estimator": ["linear_model.Perceptron"]}
         model.run(CommandKind.APPLY, spec=changed)
-        asked = model.services.commands.request(model.name, CommandKind.SNAPSHOT, arguments={}, actor="ann")
-        (challenger,) = model.services.challengers.list(model.name)
+        asked = model.services.registry.commands.request(model.name, CommandKind.SNAPSHOT, arguments={}, actor="ann")
+        (challenger,) = model.services.registry.challengers.list(model.name)
         new_worker(model, LearnOptions(until_end=True, challenger=challenger.lineage)).run()
-        newest = model.services.checkpoints.newest(challenger.lineage)
+        newest = model.services.registry.checkpoints.newest(challenger.lineage)
         assert newest is not None
         assert newest.learned == 20
-        assert model.services.commands.get(asked.id).status is CommandStatus.PENDING
+        assert model.services.registry.commands.get(asked.id).status is CommandStatus.PENDING
 
 
 class TestWhileLearning:
@@ -202,7 +204,7 @@ class TestWhileLearning:
         before = quick.champion
         with running(new_worker(quick, LearnOptions())) as found:
             wait_until(lambda: quick.learned == 20, timeout_s=30, every_s=0.005)
-            asked = quick.services.commands.request(
+            asked = quick.services.registry.commands.request(
                 quick.name, CommandKind.ROLLBACK, arguments={"to": "1"}, actor="ann"
             )
             wait_until(lambda: quick.champion != before, timeout_s=30, every_s=0.005)
@@ -210,10 +212,10 @@ class TestWhileLearning:
             quick.deployment.publish(phishing_events(5, first=20))
             at_end = dict.fromkeys(found.sessions[quick.champion.id].position.offsets, 25)
             wait_until(lambda: found.sessions[quick.champion.id].has_reached(at_end), timeout_s=30, every_s=0.005)
-        assert quick.services.commands.get(asked.id).status is CommandStatus.DONE
-        assert [one.order[0].first for one in quick.services.checkpoints.journal(quick.champion.id) if one.order] == [
-            20
-        ]
+        assert quick.services.registry.commands.get(asked.id).status is CommandStatus.DONE
+        assert [
+            one.order[0].first for one in quick.services.registry.checkpoints.journal(quick.champion.id) if one.order
+        ] == [20]
 
     def test_one_lost_lease_stops_one_session(self, quick: LearnedModel) -> None:
         """A session whose lease is lost is closed; the others learn on, and the reason is raised at the end."""
@@ -232,16 +234,20 @@ class TestWhileLearning:
 
     def test_a_command_during_an_outage(self, quick: LearnedModel) -> None:
         """A command that fails for want of the database is done after the session was opened again."""
-        changes = Unreachable(quick.services.changes, "snapshot", times=1)
+        changes = Unreachable(quick.services.registry.changes, "snapshot", times=1)
         quick.deployment.publish(phishing_events(5))
-        with running(new_worker(quick, LearnOptions(), services=replace(quick.services, changes=changes))):
+        with running(new_worker(quick, LearnOptions(), services=with_parts(quick.services, changes=changes))):
             wait_until(lambda: quick.learned == 5, timeout_s=30, every_s=0.005)
-            asked = quick.services.commands.request(quick.name, CommandKind.SNAPSHOT, arguments={}, actor="ann")
+            asked = quick.services.registry.commands.request(
+                quick.name, CommandKind.SNAPSHOT, arguments={}, actor="ann"
+            )
             wait_until(
-                lambda: quick.services.commands.get(asked.id).status is CommandStatus.DONE, timeout_s=30, every_s=0.005
+                lambda: quick.services.registry.commands.get(asked.id).status is CommandStatus.DONE,
+                timeout_s=30,
+                every_s=0.005,
             )
         assert changes.calls == 2
-        assert quick.services.commands.get(asked.id).outcome == "version 2"
+        assert quick.services.registry.commands.get(asked.id).outcome == "version 2"
 
     def test_the_reasons_why_it_is_not_ready(self, quick: LearnedModel) -> None:
         """Each model that does not learn is named with its reason, and one that learns is not."""
@@ -254,9 +260,9 @@ class TestWhileLearning:
 def test_the_last_commit_fails(model: LearnedModel) -> None:
     """A database that goes away before the last commit costs what was learned since the one before, and no more."""
     model.deployment.publish(phishing_events(10))
-    checkpoints = Unreachable(model.services.checkpoints, "commit", times=10**6)
+    checkpoints = Unreachable(model.services.registry.checkpoints, "commit", times=10**6)
     stop = Event()
-    found = new_worker(model, LearnOptions(), services=replace(model.services, checkpoints=checkpoints), stop=stop)
+    found = new_worker(model, LearnOptions(), services=with_parts(model.services, checkpoints=checkpoints), stop=stop)
     with running(found):
         wait_until(lambda: any(one.processed == 10 for one in [*found.sessions.values()]), timeout_s=30, every_s=0.005)
     assert model.learned == 0

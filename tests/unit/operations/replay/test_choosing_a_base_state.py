@@ -24,6 +24,7 @@ from service.operations.replay.rollback_request import RollbackRequest, planned
 from service.operations.states.lineage_tree import known_states, load_lineage_tree
 from service.operations.states.resolve import resolve_state
 from service.ports.stream import Source
+from service.testing.services import with_parts
 from tests.learned_model import LearnedModel, Unreadable
 
 TOPIC = "phishing.events"
@@ -92,9 +93,11 @@ def test_a_named_state_that_has_seen_it(history: LearnedModel) -> None:
 def test_a_state_that_cannot_be_opened(history: LearnedModel) -> None:
     """A spoilt checkpoint is passed over, and the next older state begins instead."""
     expected = excluding(history, "25..28")
-    history.services = replace(
+    history.services = with_parts(
         history.services,
-        history=Unreadable(history.services.history, {expected.route.ancestor.digest: TamperedError("changed")}),
+        history=Unreadable(
+            history.services.registry.history, {expected.route.ancestor.digest: TamperedError("changed")}
+        ),
     )
     found = excluding(history, "25..28")
     assert found.route.ancestor.name == "version 2"
@@ -104,8 +107,9 @@ def test_a_state_that_cannot_be_opened(history: LearnedModel) -> None:
 def test_a_named_state_that_cannot_be_opened(history: LearnedModel) -> None:
     """For a named version that is spoilt the replay leads up to it from an earlier one, and says why."""
     spoilt = resolve_state(history.services, history.name, version_or_alias="2", at=None)
-    history.services = replace(
-        history.services, history=Unreadable(history.services.history, {spoilt.digest: TamperedError("changed")})
+    history.services = with_parts(
+        history.services,
+        history=Unreadable(history.services.registry.history, {spoilt.digest: TamperedError("changed")}),
     )
     found = excluding(history, "25..28", to="2")
     assert found.start_name == "version 1 for version 2"
@@ -117,7 +121,7 @@ def test_no_state_at_all(history: LearnedModel) -> None:
     """Where no state can be opened, the untrained one is made anew from the specification."""
     states = known_states(history.services, load_lineage_tree(history.services, history.name))
     every = {one.digest: TamperedError("changed") for one in states}
-    history.services = replace(history.services, history=Unreadable(history.services.history, every))
+    history.services = with_parts(history.services, history=Unreadable(history.services.registry.history, every))
     found = excluding(history, "25..28")
     assert (found.route.ancestor.name, found.base_state.is_stored) == ("version 1", False)
     assert offsets(found.route.runs) == [(0, 25), (28, 30)]
@@ -157,8 +161,8 @@ class TestMissingHistory:
     @pytest.fixture
     def cut(self, history: LearnedModel) -> LearnedModel:
         """The history, whose first fifteen records have been deleted from the stream."""
-        opened = history.services.source
-        history.services = replace(history.services, source=lambda group: ShortenedSource(opened(group), start=15))
+        opened = history.services.streams.source
+        history.services = with_parts(history.services, source=lambda group: ShortenedSource(opened(group), start=15))
         return history
 
     def test_it_is_refused(self, cut: LearnedModel) -> None:
@@ -184,11 +188,11 @@ class TestBeginning:
         before = history.champion
         lineage = register_replay(history.services, excluding(history, "25..28"), origin=ChangeOrigin("ann", "wrong"))
         assert (lineage.role, history.champion) == (LineageRole.REPLAYING, before)
-        (exclusion,) = history.services.exclusions.list(history.name)
+        (exclusion,) = history.services.registry.exclusions.list(history.name)
         assert (exclusion.reason, exclusion.created_by) == ("wrong", "ann")
         assert lineage.plan is not None
         assert (lineage.plan["follow"], lineage.plan["actor"], lineage.plan["gaps"]) == (before.id, "ann", [])
-        newest = history.services.checkpoints.newest(lineage.id)
+        newest = history.services.registry.checkpoints.newest(lineage.id)
         assert newest is not None
         assert newest.learned == 20
 
@@ -239,7 +243,7 @@ class TestBeginning:
         }
         assert found["rate"] > 0
         assert found["excluded"] == ["phishing.events/0:25..28"]
-        assert [one.role for one in history.services.history.lineages(history.name)] == [LineageRole.CHAMPION]
+        assert [one.role for one in history.services.registry.history.lineages(history.name)] == [LineageRole.CHAMPION]
 
 
 def test_what_was_excluded_before_counts(history: LearnedModel) -> None:

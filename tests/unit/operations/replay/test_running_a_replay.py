@@ -59,13 +59,13 @@ def test_a_stop_is_no_end(model: LearnedModel, replaying: Lineage) -> None:
     stop.set()
     assert run_replay(model.services, replaying, stop=stop) is None
     assert not has_taken_over(model.services, replaying)
-    assert [one.id for one in model.services.replays.unfinished()] == [replaying.id]
-    assert model.services.leases.acquire(replaying.id, holder="elsewhere", ttl_s=1.0).holder == "elsewhere"
+    assert [one.id for one in model.services.registry.replays.unfinished()] == [replaying.id]
+    assert model.services.registry.leases.acquire(replaying.id, holder="elsewhere", ttl_s=1.0).holder == "elsewhere"
 
 
 def test_another_process_is_at_it(model: LearnedModel, replaying: Lineage) -> None:
     """Two processes do not learn one replay."""
-    model.services.leases.acquire(replaying.id, holder="elsewhere", ttl_s=60.0)
+    model.services.registry.leases.acquire(replaying.id, holder="elsewhere", ttl_s=60.0)
     with pytest.raises(LeaseHeldError, match="elsewhere"):
         run_replay(model.services, replaying, stop=Event())
 
@@ -75,8 +75,8 @@ def test_a_champion_that_has_changed_ends_it(model: LearnedModel, replaying: Lin
     model.run(CommandKind.ROLLBACK, to="1")
     with pytest.raises(RefusedError, match=r"found another champion .* ask for the rollback again"):
         run_replay(model.services, replaying, stop=Event())
-    assert model.services.replays.unfinished() == []
-    assert model.services.history.lineage(model.name, replaying.id).role is LineageRole.RETIRED
+    assert model.services.registry.replays.unfinished() == []
+    assert model.services.registry.history.lineage(model.name, replaying.id).role is LineageRole.RETIRED
 
 
 def test_only_what_replays_is_run(model: LearnedModel) -> None:
@@ -112,8 +112,8 @@ class TestRemainingWork:
 
     def test_what_is_allowed_again_stays_left_out(self, model: LearnedModel, replaying: Lineage) -> None:
         """A replay leaves out what it was planned without, even if the exclusion was removed since."""
-        (exclusion,) = model.services.exclusions.list(model.name)
-        model.services.exclusions.remove(model.name, exclusion.id, actor="bob", reason="fine after all")
+        (exclusion,) = model.services.registry.exclusions.list(model.name)
+        model.services.registry.exclusions.remove(model.name, exclusion.id, actor="bob", reason="fine after all")
         work = remaining(model, replaying)
         assert [(run.first, run.last) for run in work.next_segment([]).runs] == [(10, 15), (18, 30)]
 

@@ -37,9 +37,9 @@ def told(model: LearnedModel, *, signals: int, learned: int = 20) -> None:
     """Have the champion's newest checkpoint say how its monitor stands."""
     state = MonitorState.DRIFT if signals else MonitorState.QUIET
     status = MonitorStatus("errors", state=state, value=0.4, threshold=0.3, signals=signals)
-    newest = model.services.checkpoints.newest(model.champion.id)
+    newest = model.services.registry.checkpoints.newest(model.champion.id)
     assert newest is not None
-    model.services.checkpoints.commit(
+    model.services.registry.checkpoints.commit(
         commit(
             model.lease(),
             newest.sequence + 1,

@@ -2,7 +2,6 @@
 
 import ast
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from service.operations.states.diff import open_version
 from service.operations.states.registration import register_model
 from service.operations.states.sealed_state import open_bytes, open_learner, open_state, seal_bytes, seal_state
 from service.operations.states.verify import verify_artifacts
+from service.testing.services import with_parts
 from tests.acceptance.harness import PHISHING, Deployment
 
 SPEC = ModelSpec.model_validate(PHISHING)
@@ -36,7 +36,7 @@ def app(tmp_path: Path) -> Iterator[App]:
 
 def elsewhere(services: Services) -> Services:
     """Return the same registry under another release of river."""
-    return replace(services, environment={**services.environment, "river": "0.1.0"})
+    return with_parts(services, environment={**services.states.environment, "river": "0.1.0"})
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_bytes_that_are_no_state_outlive_a_release(app: App) -> None:
             """Return the sealed bytes."""
             return kept[digest]
 
-    services = replace(elsewhere(app.services), history=Kept())
+    services = with_parts(elsewhere(app.services), history=Kept())
     assert open_bytes(services, sealed.digest) == b"what waits"
     with pytest.raises(TamperedError):
         open_bytes(services, "altered")
