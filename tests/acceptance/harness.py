@@ -89,10 +89,11 @@ class Deployment:
 
     def _make_registry(self, url: str) -> None:
         """Copy SQLite's from one that was upgraded, which takes a fifth of the time; upgrade any other."""
-        if self.registry_url is not None:
+        path = self.folder / "var" / "headrace.db"
+        if self.registry_url is None and not path.exists():
+            path.write_bytes(_upgraded())
+        else:
             upgrade.upgrade_schema(url)
-        elif not (self.folder / "var" / "headrace.db").exists():
-            (self.folder / "var" / "headrace.db").write_bytes(_upgraded())
 
     def configure(self) -> None:
         """Write the configuration as the fields have it now."""

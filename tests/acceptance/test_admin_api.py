@@ -270,7 +270,7 @@ def test_a_secret_is_told_once(api: Api) -> None:
     made = api.ask("POST", "/tokens", **given)
     assert (made.status_code, made.headers["cache-control"]) == (201, "no-store")
     text = made.json()["token"]
-    assert "told once" in problem(api.ask("POST", "/tokens", **given), 409)["detail"]
+    assert "shown once" in problem(api.ask("POST", "/tokens", **given), 409)["detail"]
     assert [one["name"] for one in api.ask("GET", "/tokens").json()["items"]].count("once") == 1
     folder = api.deployment.folder / "var"
     assert not any(text[21:].encode() in file.read_bytes() for file in folder.rglob("*") if file.is_file())

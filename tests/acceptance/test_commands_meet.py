@@ -100,7 +100,7 @@ def test_a_rollback_and_then_a_promotion(running: Running) -> None:
         rolled_back, promoted = asked(app, CommandKind.ROLLBACK, CommandKind.PROMOTE)
         assert rolled_back[0] is CommandStatus.DONE
         assert promoted[0] is CommandStatus.REFUSED
-        assert "champion of phishing, expected 1, to which the challenger was compared" in promoted[1]
+        assert "champion of phishing, expected 1, with which the challenger was compared" in promoted[1]
         (ended,) = app.registry.challengers.list("phishing", finished=True)
         assert (ended.stage, ended.reason) == (ChallengerStage.RETIRED, "rolled back to version 3")
     require_exact(found, learner)

@@ -1,4 +1,4 @@
-"""The built wheel works without the checkout, and carries the migrations_folder."""
+"""The built wheel works without the checkout, and carries the migrations."""
 
 import os
 import re
@@ -68,14 +68,12 @@ def revisions(folder: Path) -> list[str]:
 
 
 def test_the_wheel_has_what_it_needs_and_nothing_else(installed: Installed) -> None:
-    """It holds the package, its migrations_folder and the licence; no tests, benchmarks or caches."""
+    """It holds the package, its migrations and the licence; no tests, benchmarks or caches."""
     names = zipfile.ZipFile(installed.wheel).namelist()
     assert {name.split("/")[0] for name in names} == {"service", f"{installed.wheel.name.split('-py3')[0]}.dist-info"}
-    migrations_folder = {
-        f"service/_migrations/versions/{one.name}" for one in (ROOT / "migrations_folder/versions").glob("*.py")
-    }
-    assert migrations_folder
-    assert migrations_folder <= set(names)
+    migrations = {f"service/_migrations/versions/{one.name}" for one in (ROOT / "migrations/versions").glob("*.py")}
+    assert migrations
+    assert migrations <= set(names)
     assert any(name.endswith("licenses/LICENSE") for name in names)
     templates = {str(one.relative_to(ROOT)) for one in (ROOT / "service").rglob("*.j2")}
     assert templates
@@ -84,7 +82,7 @@ def test_the_wheel_has_what_it_needs_and_nothing_else(installed: Installed) -> N
 
 
 def test_the_checkout_is_out_of_reach(installed: Installed, tmp_path: Path) -> None:
-    """The package, its version and the migrations_folder come from the environment of the wheel."""
+    """The package, its version and the migrations come from the environment of the wheel."""
     script = (
         "import sys, service, importlib.metadata as m; from service.storage.schema.upgrade import migrations_folder;"
         "print(service.__file__, migrations_folder(), m.distribution('headrace').locate_file('')); print(*sys.path)"
@@ -106,7 +104,7 @@ def test_init_in_an_empty_folder(installed: Installed, tmp_path: Path) -> None:
 
 
 def test_upgrade_with_the_wheels_own_migrations(installed: Installed, tmp_path: Path) -> None:
-    """`headrace registry upgrade` makes the tables, and can not where the wheel's migrations_folder are taken away."""
+    """`headrace registry upgrade` makes the tables, and can not where the wheel's migrations are taken away."""
     (tmp_path / "headrace.yaml").write_text("storage: {url: sqlite:///var/headrace.db}\n", encoding="utf-8")
     inside = installed.packages / "service" / "_migrations"
     aside = inside.with_name("aside")

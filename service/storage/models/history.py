@@ -13,6 +13,10 @@ from service.storage.schema.registry import aliases, artifacts, audit, lineages,
 from service.storage.transactions import rows
 
 
+MAX_NUMBER = 2**31 - 1
+"""The largest number of a version that the column holds; PostgreSQL refuses to compare a larger one."""
+
+
 class SqlModelHistory:
     """Implements `ports.registry.ModelHistory`."""
 
@@ -44,6 +48,8 @@ class SqlModelHistory:
 
     def version(self, name: str, number: int) -> Version:
         """Return one version; raise NotFoundError, which names the existing ones."""
+        if not 0 < number <= MAX_NUMBER:
+            raise self._no_version(name, f"version {number}")
         statement = select(versions).where(versions.c.model == name, versions.c.number == number)
         with self._database.read_transaction() as connection:
             found = connection.execute(statement).one_or_none()

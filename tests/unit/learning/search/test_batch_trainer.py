@@ -80,7 +80,7 @@ def test_rows_without_columns_are_refused() -> None:
     """The batch trainer refuses rows without columns and names their type."""
     prepared = course()
     events = InMemoryRows([*history(LABELS).events()])
-    with pytest.raises(EstimatorError, match="found rows of EventRows"):
+    with pytest.raises(EstimatorError, match="found rows of InMemoryRows"):
         refit(TrialRecipe("one", NAMES[0]), prepared, events, rows=np.arange(10))
 
 

@@ -276,5 +276,5 @@ class TestByHand:
         services, origin = worse.model.services, ChangeOrigin("ann")
         services.registry.leases.acquire(worse.model.champion.id, holder="elsewhere", ttl_s=60.0)
         promote_by_hand(services, worse.model.name, challenger.version, origin=origin, wait_s=0.0)
-        with pytest.raises(RefusedError, match="asked to take over before; the learner has yet to do it"):
+        with pytest.raises(RefusedError, match="requested already, expected none; the learner carries it out"):
             promote_by_hand(services, worse.model.name, challenger.version, origin=origin, wait_s=0.0)

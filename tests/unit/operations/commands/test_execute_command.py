@@ -127,7 +127,7 @@ def test_a_challenger_of_another_champion_is_not_promoted(model: LearnedModel) -
     """A challenger that was compared with another champion than the present one is compared anew."""
     applied(model, {"estimator": ["linear_model.Perceptron"]})
     (challenger,) = model.services.registry.challengers.list(model.name)
-    with pytest.raises(RefusedError, match="expected 99, to which the challenger was compared; it is compared anew"):
+    with pytest.raises(RefusedError, match="expected 99, with which the challenger was compared; it will be compared"):
         model.run(KIND.PROMOTE, lineage=challenger.lineage, champion=99)
 
 

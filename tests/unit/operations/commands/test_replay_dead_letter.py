@@ -75,7 +75,7 @@ def test_what_killed_a_process_is_not_learned(model: LearnedModel) -> None:
     """A record that has killed a learner would kill this one."""
     killers = frozenset({(TopicPartition(model.spec.events, 0), 0)})
     letter = refused(model, phishing_events(1)[0], known_killers=killers)
-    assert "would kill this one; publish it anew" in replayed(model, letter).outcome
+    assert "would kill this one; publish it again" in replayed(model, letter).outcome
     assert model.learned == 0
 
 
