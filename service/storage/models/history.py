@@ -12,7 +12,6 @@ from service.storage.database import Database
 from service.storage.schema.registry import aliases, artifacts, audit, lineages, versions
 from service.storage.transactions import rows
 
-
 MAX_NUMBER = 2**31 - 1
 """The largest number of a version that the column holds; PostgreSQL refuses to compare a larger one."""
 
