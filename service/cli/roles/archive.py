@@ -3,19 +3,14 @@
 import os
 import secrets
 import threading
-from contextlib import ExitStack
 from pathlib import Path
 
 import structlog
 import typer
-from prometheus_client import CollectorRegistry, ProcessCollector
 
-from service.cli.context import ExitCode, report_errors, set_up_logging
-from service.cli.process.health import optional_health_server
-from service.cli.process.signals import stop_on_signals
-from service.cli.process.startup import Startup
+from service.cli.context import ExitCode, report_errors
+from service.cli.roles.background_role import background_role
 from service.config import Settings, load_settings
-from service.metrics.learner import PrometheusTelemetry
 
 _log = structlog.get_logger(__name__)
 
@@ -29,24 +24,13 @@ def archive(config: Path | None, *, until_end: bool, wait_for_lease: bool) -> No
 
 def run_archiver(settings: Settings, *, nonce: str, until_end: bool = False, wait_for_lease: bool = False) -> None:
     """Run the archiver in this process until stopped; `nonce` identifies it as a lease holder."""
-    set_up_logging(settings)
-    registry = CollectorRegistry()
-    ProcessCollector(registry=registry)
     stop = threading.Event()
-    startup = Startup(settings, PrometheusTelemetry(registry), stop)
-    with (
-        stop_on_signals(stop),
-        optional_health_server(settings.archive.port, registry, startup.reasons) as found,
-        ExitStack() as stack,
-    ):
-        port, metrics_error = found
-        if metrics_error is not None:
-            _log.warning("metrics_port_unavailable", error=str(metrics_error))
-        _log.info("archiver_started", pid=os.getpid(), port=port)
-        app = startup.wait_for_app(stack)
+    with background_role(settings, settings.archive.port, stop=stop) as role:
+        _log.info("archiver_started", pid=os.getpid(), port=role.port)
+        app = role.wait_for_app()
         if app is not None:
             archiver = app.archiver(stop=stop, nonce=nonce, until_end=until_end, wait_for_lease=wait_for_lease)
-            startup.not_ready = archiver.not_ready
+            role.startup.not_ready = archiver.not_ready
             archiver.run()
     _log.info("archiver_stopped")
 

@@ -3,21 +3,16 @@
 import os
 import secrets
 import threading
-from contextlib import ExitStack
 from pathlib import Path
 
 import structlog
 import typer
-from prometheus_client import CollectorRegistry, ProcessCollector
 
 from service.bootstrap.training import TrainerProcess, trainer_loop
 from service.cli import children
-from service.cli.context import ExitCode, report_errors, set_up_logging
-from service.cli.process.health import optional_health_server
-from service.cli.process.signals import stop_on_signals
-from service.cli.process.startup import Startup
+from service.cli.context import ExitCode, report_errors
+from service.cli.roles.background_role import background_role
 from service.config import Settings, find_configuration, load_settings
-from service.metrics.learner import PrometheusTelemetry
 
 _log = structlog.get_logger(__name__)
 
@@ -31,25 +26,14 @@ def train(config: Path | None, *, wait_for_lease: bool) -> None:
 
 def run_trainer(settings: Settings, file: Path, *, nonce: str, wait_for_lease: bool = False) -> None:
     """Run the trainer in this process until stopped; `nonce` identifies it as a lease holder."""
-    set_up_logging(settings)
-    registry = CollectorRegistry()
-    ProcessCollector(registry=registry)
     stop = threading.Event()
-    startup = Startup(settings, PrometheusTelemetry(registry), stop)
-    with (
-        stop_on_signals(stop),
-        optional_health_server(settings.trainer.port, registry, startup.reasons) as found,
-        ExitStack() as stack,
-    ):
-        port, metrics_error = found
-        if metrics_error is not None:
-            _log.warning("metrics_port_unavailable", error=str(metrics_error))
-        _log.info("trainer_started", pid=os.getpid(), port=port)
-        app = startup.wait_for_app(stack)
+    with background_role(settings, settings.trainer.port, stop=stop) as role:
+        _log.info("trainer_started", pid=os.getpid(), port=role.port)
+        app = role.wait_for_app()
         if app is not None:
             process = TrainerProcess(file, children.JOB, children.CHALLENGER, nonce)
             trainer = trainer_loop(app, process, stop=stop, wait_for_lease=wait_for_lease)
-            startup.not_ready = trainer.not_ready
+            role.startup.not_ready = trainer.not_ready
             trainer.run()
     _log.info("trainer_stopped")
 
