@@ -24,7 +24,8 @@ check: $(VENV)/dev.stamp
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pylint service
-	$(BIN)/python -m pytest -q tests/migrations
+	$(BIN)/python -m pytest -q tests/migrations tests/integration/test_house_rules.py \
+	  tests/integration/test_names_and_folders.py
 
 bench: $(VENV)/dev.stamp kafka
 	$(BIN)/python -m benchmarks

@@ -15,7 +15,7 @@ def main() -> NoReturn:
     """Run one command and exit with its code."""
     # What is imported stays: to look for garbage among it costs a short command a sixth of its time.
     gc.set_threshold(*COLLECT_AFTER)
-    app.main()
+    app.run_command_line()
 
 
 if __name__ == "__main__":

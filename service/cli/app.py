@@ -57,7 +57,7 @@ def headrace(
     """Keeps machine-learning models fresh on a stream."""
 
 
-def main() -> NoReturn:
+def run_command_line() -> NoReturn:
     """Run the installed command and exit the process with its code."""
     try:
         app(prog_name="headrace")
