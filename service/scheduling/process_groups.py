@@ -32,12 +32,6 @@ def signal_session(session: int, number: signal.Signals) -> None:
             os.killpg(group, number)
 
 
-def process_start_time(pid: int) -> str:
-    """Return when the process started, in clock ticks since boot as text; empty where it is gone."""
-    fields = _stat_fields(_PROC / str(pid))
-    return fields[19] if len(fields) > 19 and fields[0] != "Z" else ""
-
-
 def _process_group(pid: int) -> int:
     fields = _stat_fields(_PROC / str(pid))
     return int(fields[2]) if len(fields) > 2 else 0

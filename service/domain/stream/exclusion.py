@@ -1,7 +1,7 @@
 """Exclusions: parts of the stream that no lineage may learn again."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
@@ -86,14 +86,6 @@ def offset_ranges(excluded: Sequence[ExcludedRange]) -> list[OffsetRange]:
 def time_ranges(excluded: Sequence[ExcludedRange]) -> list[TimeRange]:
     """Return the ranges that are given by time."""
     return [one for one in excluded if isinstance(one, TimeRange)]
-
-
-def ranges_by_partition(runs: Sequence[OffsetRange]) -> Mapping[TopicPartition, list[OffsetRange]]:
-    """Group the ranges by partition, each group in the order given."""
-    found: dict[TopicPartition, list[OffsetRange]] = {}
-    for run in runs:
-        found.setdefault(TopicPartition(run.topic, run.partition), []).append(run)
-    return found
 
 
 def _only_partition(text: str, partitions: Sequence[TopicPartition], *, topic: str) -> int:

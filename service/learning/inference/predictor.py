@@ -9,7 +9,6 @@ import msgspec
 from service.domain.specification.limits import LARGEST_PREDICTION
 from service.domain.specification.model import ModelSpec
 from service.domain.stream.events import EventId, Features, Label, RefusalReason
-from service.errors import EstimatorError
 from service.learning.engine.fast_path import RawPrediction, make_fast_path
 from service.learning.engine.prediction_values import as_python_values
 from service.learning.guard.guard import FeatureGuard
@@ -114,10 +113,3 @@ def label_name(label: Any) -> str:
 
 
 _NOT_FINITE = [FeatureFault("", RefusalReason.NON_FINITE_PREDICTION, "the model predicts what is not finite")]
-
-
-def require_result(row: PredictionOrFaults) -> PredictionResult:
-    """Return the prediction, or raise EstimatorError with the faults."""
-    if isinstance(row, PredictionResult):
-        return row
-    raise EstimatorError("; ".join(fault.detail for fault in row))

@@ -19,7 +19,7 @@ from service.domain.registry.registry import (
     Version,
     VersionNumber,
 )
-from service.domain.stream.position import OffsetRange, Position
+from service.domain.stream.position import OffsetRange
 from service.errors import RefusedError
 from service.storage.schema.registry import (
     aliases,
@@ -207,11 +207,6 @@ def range_rows(runs: Sequence[OffsetRange]) -> list[list[Any]]:
         else:
             found.append([run.topic, run.partition, run.first, run.last])
     return found
-
-
-def position_column(found: Position) -> dict[str, dict[str, int]]:
-    """Return the position as its column stores it."""
-    return found.to_json()
 
 
 def _dead_letter_columns(model: str, dead_letter: DeadLetter) -> dict[str, Any]:
